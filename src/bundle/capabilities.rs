@@ -1,0 +1,71 @@
+//! Capabilities that no kernel knows: taken out of the five sets, to be warned about.
+//!
+//! "Any value which cannot be mapped to a relevant kernel interface … MUST be
+//! logged as a warning … Runtimes SHOULD NOT fail" (config.md, capabilities).
+
+use std::str::FromStr;
+
+use oci_spec::runtime::Capability;
+use serde_json::Value;
+
+const SETS: [&str; 5] = [
+    "bounding",
+    "effective",
+    "inheritable",
+    "permitted",
+    "ambient",
+];
+
+/// Removes every unknown name and returns each once, in the order of the sets.
+pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for set in SETS {
+        let names = config.pointer_mut(&format!("/process/capabilities/{set}"));
+        let Some(Value::Array(names)) = names else {
+            continue;
+        };
+        names.retain(|name| match name {
+            Value::String(name) if !is_known(name) => {
+                if !unknown.contains(name) {
+                    unknown.push(name.clone());
+                }
+                false
+            }
+            // A value of another type is an error of its own.
+            _ => true,
+        });
+    }
+    unknown
+}
+
+/// As capabilities(7) spells it. oci-spec would also take `sys_admin`, which to
+/// runc and crun is no capability.
+fn is_known(name: &str) -> bool {
+    name.strip_prefix("CAP_")
+        .is_some_and(|name| Capability::from_str(name).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn unknown_names_are_taken_out_and_named_once() {
+        let mut config = json!({"process": {"capabilities": {
+            "bounding": ["CAP_KILL", "CAP_NONE_SUCH"],
+            "effective": ["CAP_NONE_SUCH", "KILL", 7],
+        }}});
+        assert_eq!(drop_unknown(&mut config), ["CAP_NONE_SUCH", "KILL"]);
+        let kept = json!({"bounding": ["CAP_KILL"], "effective": [7]});
+        assert_eq!(config["process"]["capabilities"], kept);
+    }
+
+    #[test]
+    fn spelling_counts() {
+        assert!(is_known("CAP_CHECKPOINT_RESTORE"));
+        for name in ["cap_kill", "CAP_CAP_KILL", "SYS_ADMIN", "CAP_", ""] {
+            assert!(!is_known(name), "{name}");
+        }
+    }
+}

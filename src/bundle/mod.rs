@@ -1,0 +1,150 @@
+//! A bundle: a directory with config.json, read once, tolerantly, into typed fields.
+//!
+//! The file is looked at three times, each time with one question: is it JSON;
+//! has every value the type that the specification gives it; does it ask for
+//! anything that this version does not apply. Each answer names the place, as
+//! `linux.resources.hugepageLimits[0].pageSize`.
+
+mod capabilities;
+mod places;
+mod unapplied;
+mod values;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::libc;
+use oci_spec::runtime::Spec;
+use serde_json::Value;
+
+use crate::log;
+
+/// Real configurations are below 100 KiB; one with a 1 MiB environment is real too.
+const LARGEST_CONFIG: u64 = 64 << 20;
+
+/// A bundle as it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Absolute.
+    pub(crate) directory: PathBuf,
+    /// Every field that it has is applied by this version.
+    pub(crate) spec: Spec,
+}
+
+/// Opens the bundle in a directory, which may be relative.
+///
+/// # Errors
+/// When config.json is missing, unreadable, no JSON, not what the
+/// specification describes, for another platform, or asks for something that
+/// this version does not apply.
+pub(crate) fn open(directory: &Path) -> Result<Bundle> {
+    let directory = absolute(directory)?;
+    let text = read(&directory)?;
+    let spec = parse(&text)?;
+    Ok(Bundle { directory, spec })
+}
+
+/// Keeps `..`, which behind a symbolic link means what the kernel says.
+fn absolute(directory: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(directory)
+        .with_context(|| format!("bundle {:?}", directory.display().to_string()))?;
+    // Without the slash at the end.
+    Ok(absolute.components().collect())
+}
+
+fn read(directory: &Path) -> Result<Vec<u8>> {
+    let path = directory.join("config.json");
+    let file = match open_without_waiting(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            // One of two things is missing: say which.
+            if let Err(error) = fs::metadata(directory) {
+                return Err(error).with_context(|| format!("bundle {}", directory.display()));
+            }
+            return Err(error).with_context(|| path.display().to_string());
+        }
+    };
+    let content = content(file).with_context(|| path.display().to_string())?;
+    Ok(content)
+}
+
+/// A FIFO in the file's place must not keep us waiting for its writer.
+fn open_without_waiting(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+}
+
+fn content(file: File) -> Result<Vec<u8>> {
+    let metadata = file.metadata()?;
+    ensure!(!metadata.is_dir(), "is a directory");
+    ensure!(metadata.is_file(), "not a regular file");
+    let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST_CONFIG))? + 1);
+    file.take(LARGEST_CONFIG + 1).read_to_end(&mut content)?;
+    ensure!(
+        content.len() as u64 <= LARGEST_CONFIG,
+        "larger than {} MiB",
+        LARGEST_CONFIG >> 20
+    );
+    Ok(content)
+}
+
+/// The text of config.json as fields that this version applies.
+fn parse(text: &[u8]) -> Result<Spec> {
+    let mut config: Value = serde_json::from_slice(text).map_err(|error| syntax(&error))?;
+    if !config.is_object() {
+        bail!("config.json: not a JSON object");
+    }
+    values::drop_unset(&mut config);
+    values::check_version(&config)?;
+    values::check_platform(&config)?;
+    values::check_required(&config)?;
+    values::fill_in(&mut config);
+    for name in capabilities::drop_unknown(&mut config) {
+        log::warn(&format!(
+            "process.capabilities: unknown capability {name:?} is ignored"
+        ));
+    }
+    values::check_values(&config)?;
+    let unapplied = unapplied::first(&config);
+    let spec = typed(config)?;
+    match unapplied {
+        Some(place) => bail!("{place}: not applied by this version"),
+        None => Ok(spec),
+    }
+}
+
+/// `config.json: line 3 column 7: expected value`
+fn syntax(error: &serde_json::Error) -> anyhow::Error {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let at = format!(" at line {line} column {column}");
+    let text = text.strip_suffix(&at).unwrap_or(&text);
+    anyhow!("config.json: line {line} column {column}: {text}")
+}
+
+fn typed(config: Value) -> Result<Spec> {
+    serde_path_to_error::deserialize(config).map_err(|error| {
+        let place = error.path().to_string();
+        let text = error.into_inner().to_string();
+        match unknown(&text) {
+            Some(name) => anyhow!("{place}: unknown value {name:?}"),
+            None => anyhow!("{place}: {text}"),
+        }
+    })
+}
+
+/// The name that serde found in no enumeration; it would go on to list all that it knows.
+fn unknown(text: &str) -> Option<&str> {
+    let (name, _) = text
+        .strip_prefix("unknown variant `")?
+        .split_once("`, expected")?;
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! What is read and what is refused, with the words of the refusal.
+
+use super::*;
+use serde_json::json;
+
+use crate::log;
+
+fn refused(text: &str) -> String {
+    log::sentence(&parse(text.as_bytes()).unwrap_err())
+}
+
+/// The smallest that passes, with a change: the value at a JSON pointer.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut config = json!({
+        "ociVersion": "1.3.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["sh"], "cwd": "/"},
+    });
+    let mut at = &mut config;
+    for name in pointer.split('/').skip(1) {
+        at = match (name.parse::<usize>(), at) {
+            (Ok(index), at) if index == 0 && at.is_null() => {
+                *at = json!([null]);
+                &mut at[0]
+            }
+            (_, at) => &mut at[name],
+        };
+    }
+    *at = value;
+    config
+}
+
+#[track_caller]
+fn assert_refused(pointer: &str, value: Value, text: &str) {
+    assert_eq!(refused(&with(pointer, value).to_string()), text);
+}
+
+#[track_caller]
+fn assert_read(pointer: &str, value: Value) -> Spec {
+    let config = with(pointer, value).to_string();
+    parse(config.as_bytes()).unwrap_or_else(|error| panic!("{}: {config}", log::sentence(&error)))
+}
+
+/// config.json of a real manager, as it wrote it.
+fn config(name: &str) -> Value {
+    let path = format!(
+        "{}/tests/suite/configs/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The rest names fields of [`UNAPPLIED`](unapplied), below. `cri-systemd-plain` names a slice, which
+/// without `--systemd-cgroup` is part of an ordinary path; `podman-rootless-rich` was written for a
+/// runtime that is root in a user namespace of podman's own.
+const READ: [&str; 5] = [
+    "containerd-plain",
+    "containerd-rich",
+    "cri-plain",
+    "cri-systemd-plain",
+    "podman-rootless-rich",
+];
+
+const REFUSED: [(&str, &str); 13] = [
+    ("buildah-plain", "linux.seccomp"),
+    ("buildah-rich", "linux.seccomp"),
+    ("cri-rich", "process.terminal"),
+    ("cri-systemd-rich", "process.terminal"),
+    ("docker-plain", "hooks.prestart"),
+    ("docker-rich", "hooks.prestart"),
+    ("docker-systemd-plain", "process.apparmorProfile"),
+    ("docker-systemd-rich", "process.apparmorProfile"),
+    ("podman-plain", "linux.seccomp"),
+    ("podman-rich", "linux.seccomp"),
+    ("podman-rootless-plain", "linux.seccomp"),
+    ("podman-systemd-plain", "process.apparmorProfile"),
+    ("podman-systemd-rich", "process.apparmorProfile"),
+];
+
+#[test]
+fn what_managers_write_is_read() {
+    for name in READ {
+        parse(config(name).to_string().as_bytes()).unwrap();
+    }
+    let mut without_terminal = config("cri-rich");
+    without_terminal["process"]["terminal"] = json!(false);
+    parse(without_terminal.to_string().as_bytes()).unwrap();
+}
+
+#[test]
+fn what_is_not_applied_yet_is_refused_by_the_first_field() {
+    for (name, field) in REFUSED {
+        let text = refused(&config(name).to_string());
+        assert_eq!(
+            text,
+            format!("{field}: not applied by this version"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn syntax_errors_have_a_line_and_a_column() {
+    assert_eq!(
+        refused("{]"),
+        "config.json: line 1 column 2: key must be a string"
+    );
+    assert_eq!(
+        refused("{\n \"ociVersion\": yes\n}"),
+        "config.json: line 2 column 16: expected value"
+    );
+    assert_eq!(
+        refused(""),
+        "config.json: line 1 column 0: EOF while parsing a value"
+    );
+    assert_eq!(refused("[]"), "config.json: not a JSON object");
+}
+
+#[test]
+fn a_wrong_type_names_the_place() {
+    let cases = [
+        (
+            "/linux/netDevices/eth0/name",
+            json!(23),
+            "linux.netDevices.eth0.name: invalid type: integer `23`, expected a string",
+        ),
+        (
+            "/process/user/uid",
+            json!(-1),
+            "process.user.uid: invalid value: integer `-1`, expected u32",
+        ),
+        (
+            "/process/user/gid",
+            json!(4294967296_u64),
+            "process.user.gid: invalid value: integer `4294967296`, expected u32",
+        ),
+        (
+            "/process/args",
+            json!("sh"),
+            "process.args: invalid type: string \"sh\", expected a sequence",
+        ),
+        (
+            "/process/args",
+            json!(["sh", 1]),
+            "process.args[1]: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "/process",
+            json!(3),
+            "process: invalid type: integer `3`, expected struct Process",
+        ),
+        (
+            "/linux/resources/memory/limit",
+            json!("1M"),
+            "linux.resources.memory.limit: invalid type: string \"1M\", expected i64",
+        ),
+        (
+            "/linux/resources/memory/limit",
+            json!(1.5),
+            "linux.resources.memory.limit: invalid type: floating point `1.5`, expected i64",
+        ),
+        (
+            "/linux/resources/cpu/shares",
+            json!(-1),
+            "linux.resources.cpu.shares: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            "/linux/sysctl",
+            json!({"net.ipv4.ip_forward": 1}),
+            "linux.sysctl.net.ipv4.ip_forward: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "/root/readonly",
+            json!("yes"),
+            "root.readonly: invalid type: string \"yes\", expected a boolean",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "options": "ro"}]),
+            "mounts[0].options: invalid type: string \"ro\", expected a sequence",
+        ),
+    ];
+    for (pointer, value, text) in cases {
+        assert_refused(pointer, value, text);
+    }
+}
+
+#[test]
+fn an_unknown_name_names_place_and_value() {
+    assert_refused(
+        "/linux/namespaces",
+        json!([{"type": "pid"}, {"type": "foo"}]),
+        "linux.namespaces[1].type: unknown value \"foo\"",
+    );
+    assert_refused(
+        "/process/rlimits",
+        json!([{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]),
+        "process.rlimits[0].type: unknown value \"RLIMIT_FOO\"",
+    );
+    assert_refused(
+        "/linux/devices",
+        json!([{"type": "a", "path": "/dev/x", "major": 1, "minor": 1}]),
+        "linux.devices[0].type: \"a\" is none of b, c, p, u",
+    );
+    assert_refused(
+        "/linux/resources/devices",
+        json!([{"allow": true, "type": "p"}]),
+        "linux.resources.devices[0].type: \"p\" is none of a, b, c",
+    );
+}
+
+#[test]
+fn what_is_required_is_missed_by_name() {
+    let cases = [
+        ("/ociVersion", json!(null), "ociVersion: required"),
+        (
+            "/ociVersion",
+            json!("2.0.0"),
+            "ociVersion: \"2.0.0\": this runtime knows version 1",
+        ),
+        ("/root", json!(null), "root: required"),
+        ("/root", json!({}), "root.path: required"),
+        ("/process", json!(null), "process: required"),
+        ("/process/cwd", json!(""), "process.cwd: required"),
+        (
+            "/process/args",
+            json!([]),
+            "process.args: at least one entry is required",
+        ),
+        (
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_CPU", "hard": 1}]),
+            "process.rlimits[0].soft: required",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a"}, {}]),
+            "mounts[1].destination: required",
+        ),
+        (
+            "/linux/namespaces",
+            json!([{"path": "/a"}]),
+            "linux.namespaces[0].type: required",
+        ),
+        (
+            "/linux/devices",
+            json!([{"type": "c", "path": "/dev/x", "major": 1}]),
+            "linux.devices[0].minor: required",
+        ),
+        (
+            "/linux/resources/devices",
+            json!([{"access": "rwm"}]),
+            "linux.resources.devices[0].allow: required",
+        ),
+    ];
+    for (pointer, value, text) in cases {
+        assert_refused(pointer, value, text);
+    }
+}
+
+#[test]
+fn a_namespace_twice_is_refused() {
+    assert_refused(
+        "/linux/namespaces",
+        json!([{"type": "pid"}, {"type": "uts"}, {"type": "pid", "path": "/proc/1/ns/pid"}]),
+        "linux.namespaces[2]: duplicate namespace type \"pid\"",
+    );
+}
+
+#[test]
+fn other_platforms_are_refused_by_name() {
+    for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
+        let text = format!("{platform}: for another platform than Linux");
+        assert_refused(&format!("/{platform}"), json!({"a": 1}), &text);
+        assert_read(&format!("/{platform}"), json!({}));
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_passes() {
+    assert_read("/process/consoleSize", json!({"height": "tall"}));
+    assert_read("/hooks", json!({"prestart": []}));
+    assert_read("/linux/seccomp", json!(null));
+    assert_read("/linux/namespaces", json!([{"type": "pid", "path": ""}]));
+    assert_read(
+        "/linux/resources/devices",
+        json!([{"allow": false, "type": "", "access": "rwm"}]),
+    );
+    let spec = assert_read("/linux/resources/pids", json!({}));
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().clone());
+    assert!(resources.unwrap().pids().is_none());
+}
+
+#[test]
+fn unknown_properties_are_ignored() {
+    assert_read("/process/favouriteColour", json!({"r": 1}));
+    assert_read("/linux/resources/memory/colour", json!("red"));
+    assert_read("/mounts", json!([{"destination": "/a", "colour": null}]));
+}
+
+#[test]
+fn unknown_capabilities_go_and_the_rest_stays() {
+    let names = json!(["CAP_KILL", "CAP_NONE_SUCH", "CAP_BPF"]);
+    let spec = assert_read("/process/capabilities/bounding", names);
+    let capabilities = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.capabilities().clone());
+    assert_eq!(capabilities.unwrap().bounding().as_ref().unwrap().len(), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let directory = std::env::temp_dir().join(format!("rt-bundle-{}", std::process::id()));
+    let shown = directory.display().to_string();
+    let path = directory.join("config.json");
+    let refused = || log::sentence(&open(&directory).unwrap_err());
+
+    assert_eq!(refused(), format!("bundle {shown}: not found (ENOENT)"));
+    fs::create_dir_all(&path).unwrap();
+    assert_eq!(refused(), format!("{shown}/config.json: is a directory"));
+    fs::remove_dir(&path).unwrap();
+    assert_eq!(
+        refused(),
+        format!("{shown}/config.json: not found (ENOENT)")
+    );
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(
+        refused(),
+        format!("{shown}/config.json: not a regular file")
+    );
+    fs::remove_dir_all(&directory).unwrap();
+}

@@ -1,0 +1,165 @@
+//! The fields of the specification that this version does not apply yet.
+//!
+//! Each is an error that names it: none is read and ignored. A field that asks
+//! for nothing is not in use. When a feature arrives, its line goes.
+
+use serde_json::Value;
+
+use super::places;
+
+/// When a value is in use.
+#[derive(Clone, Copy)]
+enum Use {
+    /// It, or something in it, is not 0, false or empty.
+    Asks,
+    /// It has members, of which each means something even if it is 0 or empty.
+    Members,
+    /// It is the string, or a list with the string, that the feature is chosen by.
+    Says(&'static str),
+    /// The namespace is of this type.
+    Namespace(&'static str),
+}
+
+use Use::{Asks, Members, Namespace, Says};
+
+/// In this order the first field in use is the one that the error names:
+/// `process`, `hooks`, `linux` in the order of the specification, `mounts`.
+const UNAPPLIED: &[(&str, Use)] = &[
+    ("process.terminal", Asks),
+    ("process.apparmorProfile", Asks),
+    ("process.selinuxLabel", Asks),
+    ("process.scheduler", Asks),
+    ("process.ioPriority", Asks),
+    ("process.execCPUAffinity", Asks),
+    ("hooks.prestart", Asks),
+    ("hooks.createRuntime", Asks),
+    ("hooks.createContainer", Asks),
+    ("hooks.startContainer", Asks),
+    ("hooks.poststart", Asks),
+    ("hooks.poststop", Asks),
+    ("linux.namespaces[]", Namespace("user")),
+    ("linux.namespaces[]", Namespace("time")),
+    ("linux.uidMappings", Asks),
+    ("linux.gidMappings", Asks),
+    ("linux.timeOffsets", Asks),
+    ("linux.netDevices", Members),
+    ("linux.resources.unified", Members),
+    ("linux.resources.blockIO", Asks),
+    ("linux.resources.hugepageLimits", Members),
+    ("linux.resources.network", Asks),
+    ("linux.resources.rdma", Members),
+    ("linux.seccomp", Members),
+    ("linux.mountLabel", Asks),
+    ("linux.intelRdt", Members),
+    ("linux.memoryPolicy", Members),
+    ("linux.personality", Members),
+    ("mounts[].uidMappings", Asks),
+    ("mounts[].gidMappings", Asks),
+    ("mounts[].options", Says("idmap")),
+    ("mounts[].options", Says("ridmap")),
+    ("mounts[].options", Says("tmpcopyup")),
+];
+
+/// The first field in use that is not applied, as `linux.namespaces[5]: user`.
+pub(super) fn first(config: &Value) -> Option<String> {
+    UNAPPLIED.iter().find_map(|(pattern, usage)| {
+        let found = places::at(config, pattern);
+        found
+            .into_iter()
+            .find_map(|(place, value)| named(place, value, *usage))
+    })
+}
+
+fn named(place: String, value: &Value, usage: Use) -> Option<String> {
+    match usage {
+        Asks => asks(value).then_some(place),
+        Members => has_members(value).then_some(place),
+        Says(word) => says(value, word).then(|| format!("{place}: {word}")),
+        Namespace(kind) => (value.get("type")? == kind).then(|| format!("{place}: {kind}")),
+    }
+}
+
+fn asks(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => members.values().any(asks),
+    }
+}
+
+fn has_members(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        value => asks(value),
+    }
+}
+
+fn says(value: &Value, word: &str) -> bool {
+    value
+        .as_array()
+        .is_some_and(|items| items.iter().any(|item| item == word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_asks_for_nothing_is_not_in_use() {
+        let config = json!({
+            "process": {"terminal": false, "apparmorProfile": "", "execCPUAffinity": {"initial": ""}},
+            "hooks": {"prestart": [], "poststop": []},
+            "linux": {
+                "uidMappings": [], "timeOffsets": {}, "seccomp": {}, "intelRdt": {},
+                "resources": {
+                    "blockIO": {"weight": 0, "leafWeight": 0, "throttleReadBpsDevice": []},
+                    "hugepageLimits": [], "network": {"classID": 0, "priorities": []},
+                    "rdma": {}, "unified": {},
+                },
+                "namespaces": [{"type": "pid"}, {"type": "cgroup"}],
+            },
+            "mounts": [{"options": ["rbind", "ro"], "uidMappings": []}],
+        });
+        assert_eq!(first(&config), None);
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_a_limit() {
+        let cases = [
+            (
+                json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
+                "hugepageLimits",
+            ),
+            (json!({"rdma": {"mlx5_1": {"hcaHandles": 0}}}), "rdma"),
+            (json!({"unified": {"memory.high": ""}}), "unified"),
+            (json!({"blockIO": {"weight": 10}}), "blockIO"),
+        ];
+        for (resources, name) in cases {
+            let config = json!({"linux": {"resources": resources}});
+            assert_eq!(first(&config), Some(format!("linux.resources.{name}")));
+        }
+    }
+
+    #[test]
+    fn the_place_is_exact() {
+        let config = json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "time"}]}});
+        assert_eq!(first(&config).as_deref(), Some("linux.namespaces[1]: time"));
+        let config = json!({"mounts": [{}, {"options": ["rbind", "idmap"]}]});
+        assert_eq!(first(&config).as_deref(), Some("mounts[1].options: idmap"));
+    }
+
+    #[test]
+    fn the_first_of_several_is_named() {
+        let config = json!({
+            "mounts": [{"options": ["tmpcopyup"]}],
+            "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
+            "hooks": {"createRuntime": [{"path": "/a"}], "poststop": [{"path": "/b"}]},
+        });
+        assert_eq!(first(&config).as_deref(), Some("hooks.createRuntime"));
+    }
+}

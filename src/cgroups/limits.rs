@@ -1,0 +1,319 @@
+//! `linux.resources`: the limits asked for, checked, in no version's terms yet.
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+
+/// How much of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Amount {
+    Unlimited,
+    Of(u64),
+}
+
+/// Limits as the configuration means them. `None` asks for nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes.
+    pub(super) memory: Option<Amount>,
+    /// Bytes that are reclaimed last.
+    pub(super) reservation: Option<Amount>,
+    /// Bytes of memory and swap together; never less than `memory`.
+    pub(super) swap: Option<Amount>,
+    /// 0 to 100.
+    pub(super) swappiness: Option<u64>,
+    pub(super) oom_killer_off: bool,
+    pub(super) use_hierarchy: bool,
+    /// Weight in terms of version 1: 1024 is an ordinary share.
+    pub(super) shares: Option<u64>,
+    /// Microseconds of CPU time in each period.
+    pub(super) quota: Option<Amount>,
+    /// Microseconds.
+    pub(super) period: Option<u64>,
+    /// Microseconds saved up from earlier periods; at most the quota.
+    pub(super) burst: Option<u64>,
+    pub(super) idle: Option<Idle>,
+    /// Microseconds of real-time scheduling in each period; -1 is unlimited.
+    pub(super) rt_runtime: Option<i64>,
+    /// Microseconds.
+    pub(super) rt_period: Option<u64>,
+    /// CPUs, as a list: `0-3,8`.
+    pub(super) cpus: Option<String>,
+    /// Memory nodes, as a list.
+    pub(super) mems: Option<String>,
+    /// Number of tasks.
+    pub(super) pids: Option<Amount>,
+    /// Fields that no kernel of today has anything for.
+    pub(super) ignored: Vec<&'static str>,
+}
+
+/// `linux.resources.cpu.idle`: scheduled only when nobody else wants to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    No,
+    Yes,
+}
+
+impl Limits {
+    /// # Errors
+    /// A value that is none on any version, with its place.
+    pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
+        let mut limits = Limits::default();
+        let Some(resources) = resources else {
+            return Ok(limits);
+        };
+        if let Some(memory) = resources.memory() {
+            limits.plan_memory(memory)?;
+        }
+        if let Some(cpu) = resources.cpu() {
+            limits.plan_cpu(cpu)?;
+        }
+        // Unlike elsewhere 0 is a limit: no task may be added.
+        limits.pids = resources
+            .pids()
+            .as_ref()
+            .map(|pids| u64::try_from(pids.limit()).map_or(Amount::Unlimited, Amount::Of));
+        Ok(limits)
+    }
+
+    fn plan_memory(&mut self, memory: &LinuxMemory) -> Result<()> {
+        self.memory = bytes(memory.limit()).context("linux.resources.memory.limit")?;
+        self.reservation =
+            bytes(memory.reservation()).context("linux.resources.memory.reservation")?;
+        self.swap = bytes(memory.swap()).context("linux.resources.memory.swap")?;
+        match (self.memory, self.swap) {
+            // Without a limit on memory there is none to add swap to.
+            (Some(Amount::Unlimited), None) => self.swap = Some(Amount::Unlimited),
+            (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => {
+                bail!(
+                    "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
+                );
+            }
+            (Some(Amount::Of(limit)), Some(Amount::Of(swap))) => ensure!(
+                swap >= limit,
+                "linux.resources.memory.swap: {swap} counts memory and swap together, and is less than the memory limit {limit}"
+            ),
+            _ => {}
+        }
+        self.swappiness = memory.swappiness();
+        if let Some(swappiness) = self.swappiness {
+            ensure!(
+                swappiness <= 100,
+                "linux.resources.memory.swappiness: {swappiness} is not between 0 and 100"
+            );
+        }
+        self.oom_killer_off = memory.disable_oom_killer() == Some(true);
+        self.use_hierarchy = memory.use_hierarchy() == Some(true);
+        #[allow(
+            deprecated,
+            reason = "deprecated in the specification, and still written"
+        )]
+        let kernel = memory.kernel();
+        for (value, field) in [
+            (kernel, "linux.resources.memory.kernel"),
+            (memory.kernel_tcp(), "linux.resources.memory.kernelTCP"),
+        ] {
+            if value.is_some_and(|value| value != 0) {
+                self.ignored.push(field);
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_cpu(&mut self, cpu: &LinuxCpu) -> Result<()> {
+        self.shares = cpu.shares().filter(|shares| *shares != 0);
+        self.quota = cpu
+            .quota()
+            .filter(|quota| *quota != 0)
+            .map(|quota| u64::try_from(quota).map_or(Amount::Unlimited, Amount::Of));
+        self.period = cpu.period().filter(|period| *period != 0);
+        self.burst = cpu.burst().filter(|burst| *burst != 0);
+        if let (Some(burst), Some(Amount::Of(quota))) = (self.burst, self.quota) {
+            ensure!(
+                burst <= quota,
+                "linux.resources.cpu.burst: {burst} is more than the quota {quota}"
+            );
+        }
+        self.idle = match cpu.idle() {
+            None => None,
+            Some(0) => Some(Idle::No),
+            Some(1) => Some(Idle::Yes),
+            Some(other) => bail!("linux.resources.cpu.idle: {other} is neither 0 nor 1"),
+        };
+        self.rt_runtime = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
+        self.rt_period = cpu.realtime_period().filter(|period| *period != 0);
+        self.cpus = list(cpu.cpus().as_deref()).context("linux.resources.cpu.cpus")?;
+        self.mems = list(cpu.mems().as_deref()).context("linux.resources.cpu.mems")?;
+        Ok(())
+    }
+}
+
+/// A number of bytes: 0 asks for nothing, -1 for no limit.
+fn bytes(value: Option<i64>) -> Result<Option<Amount>> {
+    Ok(match value {
+        None | Some(0) => None,
+        Some(-1) => Some(Amount::Unlimited),
+        Some(value) => match u64::try_from(value) {
+            Ok(value) => Some(Amount::Of(value)),
+            Err(_) => bail!("{value} is neither a number of bytes nor -1 (unlimited)"),
+        },
+    })
+}
+
+/// A list of CPUs or memory nodes (cpuset(7), "List format"). Only its form:
+/// which of them exist changes while the machine runs.
+fn list(value: Option<&str>) -> Result<Option<String>> {
+    let text = value.unwrap_or_default().trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    for range in text.split(',') {
+        ensure!(
+            is_range(range.trim()),
+            "\"{text}\" is no list of numbers and ranges: \"0-3,8\""
+        );
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// `N`, `N-M`, or `N-M:USED/GROUP`.
+fn is_range(range: &str) -> bool {
+    let number = |text: &str| -> Option<u32> {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| text.parse().ok())?
+    };
+    let (ends, groups) = match range.split_once(':') {
+        Some((ends, groups)) => (ends, Some(groups)),
+        None => (range, None),
+    };
+    let grouped = groups.is_none_or(|groups| {
+        let parts = groups
+            .split_once('/')
+            .map(|(used, group)| (number(used), number(group)));
+        matches!(parts, Some((Some(used), Some(group))) if group > 0 && used <= group)
+    });
+    grouped
+        && match ends.split_once('-') {
+            Some((first, last)) => {
+                matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last)
+            }
+            None => groups.is_none() && number(ends).is_some(),
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroups::tests::resources;
+
+    fn limits(json: &str) -> Limits {
+        Limits::plan(Some(&resources(json))).unwrap()
+    }
+
+    fn refusal(json: &str) -> String {
+        let error = Limits::plan(Some(&resources(json))).unwrap_err();
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn zeros_and_emptiness_ask_for_nothing() {
+        let nothing = r#"{"memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0,
+            "disableOOMKiller": false, "useHierarchy": false, "checkBeforeUpdate": true},
+            "cpu": {"shares": 0, "quota": 0, "period": 0, "burst": 0, "cpus": "", "mems": ""}}"#;
+        assert_eq!(limits(nothing), Limits::default());
+        assert_eq!(Limits::plan(None).unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn no_tasks_at_all_is_a_limit() {
+        assert_eq!(
+            limits(r#"{"pids": {"limit": 0}}"#).pids,
+            Some(Amount::Of(0))
+        );
+        assert_eq!(
+            limits(r#"{"pids": {"limit": -1}}"#).pids,
+            Some(Amount::Unlimited)
+        );
+    }
+
+    #[test]
+    fn swap_needs_memory_and_is_no_less() {
+        assert_eq!(
+            refusal(r#"{"memory": {"limit": 10, "swap": 9}}"#),
+            "linux.resources.memory.swap: 9 counts memory and swap together, and is less than the memory limit 10"
+        );
+        for json in [
+            r#"{"memory": {"swap": 9}}"#,
+            r#"{"memory": {"limit": -1, "swap": 9}}"#,
+        ] {
+            assert_eq!(
+                refusal(json),
+                "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
+            );
+        }
+        let free = limits(r#"{"memory": {"limit": -1}}"#);
+        assert_eq!(free.swap, Some(Amount::Unlimited));
+        limits(r#"{"memory": {"swap": -1}}"#);
+    }
+
+    #[test]
+    fn values_of_no_meaning_are_refused_by_name() {
+        for (json, message) in [
+            (
+                r#"{"memory": {"limit": -2}}"#,
+                "linux.resources.memory.limit: -2 is neither a number of bytes nor -1 (unlimited)",
+            ),
+            (
+                r#"{"memory": {"swappiness": 101}}"#,
+                "linux.resources.memory.swappiness: 101 is not between 0 and 100",
+            ),
+            (
+                r#"{"cpu": {"quota": 5, "burst": 6}}"#,
+                "linux.resources.cpu.burst: 6 is more than the quota 5",
+            ),
+            (
+                r#"{"cpu": {"idle": 2}}"#,
+                "linux.resources.cpu.idle: 2 is neither 0 nor 1",
+            ),
+            (
+                r#"{"cpu": {"cpus": "0-"}}"#,
+                "linux.resources.cpu.cpus: \"0-\" is no list of numbers and ranges: \"0-3,8\"",
+            ),
+        ] {
+            assert_eq!(refusal(json), message);
+        }
+    }
+
+    #[test]
+    fn lists_are_judged_by_form() {
+        for good in ["0", "0-3", "0,2-4, 7", "0-1023:2/256", "4000"] {
+            assert_eq!(list(Some(good)).unwrap().as_deref(), Some(good));
+        }
+        for bad in [
+            "a",
+            "-1",
+            "3-1",
+            "0,,1",
+            "+1",
+            "0:1/2",
+            "0-3:3/2",
+            "0-3:1/0",
+            "99999999999",
+            "0\n1",
+        ] {
+            list(Some(bad)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn fields_without_a_kernel_are_named() {
+        let ignored = limits(r#"{"memory": {"kernel": 5, "kernelTCP": -1}}"#).ignored;
+        assert_eq!(
+            ignored,
+            [
+                "linux.resources.memory.kernel",
+                "linux.resources.memory.kernelTCP"
+            ]
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! Cgroups: where a container's processes are counted, limited, and found again.
+//!
+//! `plan` turns the configuration into paths, values for files and verdicts on
+//! devices, in terms of the machine's version of cgroups. `wire` makes the
+//! directories and writes; [`Wired`] takes the first process in. [`Existing`]
+//! is what later commands have of it.
+
+mod devices;
+mod directory;
+mod existing;
+mod limits;
+mod place;
+mod program;
+mod settings;
+mod v1;
+mod v2;
+mod wired;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use oci_spec::runtime::Linux;
+
+use self::devices::{Policy, Verdict};
+use self::limits::{Amount, Limits};
+use self::place::Place;
+use self::settings::Setting;
+use crate::host::{CgroupLayout, Hierarchy, Host};
+use crate::sys::BpfInstruction;
+
+pub(crate) use self::existing::Existing;
+pub(crate) use self::wired::Wired;
+
+/// Where a container's processes are accounted and limited: decided, nothing touched yet.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    tree: Tree,
+    /// Fields that are set, and that no kernel of today has anything for.
+    ignored: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+enum Tree {
+    /// One cgroup in each tree of version 1.
+    V1(Vec<Branch>),
+    /// The one of version 2.
+    V2(Unified),
+}
+
+/// A container's cgroup in one tree of version 1.
+#[derive(Debug)]
+struct Branch {
+    controllers: Vec<String>,
+    /// Where the tree is mounted.
+    mount: PathBuf,
+    /// The cgroup, relative to `mount`.
+    path: PathBuf,
+    settings: Vec<Setting>,
+}
+
+/// A container's cgroup of version 2.
+#[derive(Debug)]
+struct Unified {
+    mount: PathBuf,
+    /// The cgroup, relative to `mount`.
+    path: PathBuf,
+    settings: Vec<Setting>,
+    /// Judges the use of devices; `None` when all is allowed.
+    program: Option<Vec<BpfInstruction>>,
+    entry: Entry,
+}
+
+/// How the first process comes into a cgroup of version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// It is born there.
+    Birth,
+    /// It is moved, for a cgroup that may have no tasks lets none be born, but
+    /// takes those that come.
+    Move,
+}
+
+impl Cgroups {
+    /// Decides from the configuration and the facts about the machine alone.
+    /// `id` gives the path when the configuration has none.
+    ///
+    /// # Errors
+    /// A value that is none, or a limit that this machine has no controller
+    /// for, with its place: `linux.resources.memory.limit: ...`.
+    pub(crate) fn plan(id: &str, linux: Option<&Linux>, host: &Host) -> Result<Cgroups> {
+        let place = Place::plan(id, linux.and_then(|linux| linux.cgroups_path().as_deref()))?;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let limits = Limits::plan(resources)?;
+        let policy = Policy::plan(resources)?;
+        let tree = match &host.cgroups {
+            CgroupLayout::V1 { hierarchies } => {
+                Tree::V1(branches(hierarchies, &place, &limits, &policy)?)
+            }
+            CgroupLayout::V2 { mount, own } => Tree::V2(Unified {
+                mount: mount.clone(),
+                // A cgroup with processes has no children with controllers, and
+                // the caller is in its own: a sibling it is.
+                path: place.below(own.parent().unwrap_or(own)),
+                settings: v2::settings(&limits)?,
+                program: program::assemble(&policy),
+                entry: match limits.pids {
+                    Some(Amount::Of(0)) => Entry::Move,
+                    Some(_) | None => Entry::Birth,
+                },
+            }),
+        };
+        Ok(Cgroups {
+            tree,
+            ignored: limits.ignored,
+        })
+    }
+
+    /// Controller to absolute directory, as state.json has it: `""` for version
+    /// 2, else one key for each controller, `name=systemd` included.
+    pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        match &self.tree {
+            Tree::V2(unified) => [(String::new(), unified.mount.join(&unified.path))].into(),
+            Tree::V1(branches) => branches
+                .iter()
+                .flat_map(|branch| {
+                    let path = branch.mount.join(&branch.path);
+                    branch
+                        .controllers
+                        .iter()
+                        .map(move |name| (name.clone(), path.clone()))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The cgroups of version 1, each with the settings of its controllers.
+fn branches(
+    hierarchies: &[Hierarchy],
+    place: &Place,
+    limits: &Limits,
+    policy: &Policy,
+) -> Result<Vec<Branch>> {
+    let has = |branch: &Hierarchy, name: &str| branch.controllers.iter().any(|own| own == name);
+    let mut settings = v1::settings(limits)?;
+    let free = policy.default == Verdict::Allow && policy.rules.is_empty();
+    if !free
+        || hierarchies
+            .iter()
+            .any(|hierarchy| has(hierarchy, "devices"))
+    {
+        settings.extend(policy.lines()?);
+    }
+    for Setting {
+        place, controller, ..
+    } in &settings
+    {
+        ensure!(
+            hierarchies
+                .iter()
+                .any(|hierarchy| has(hierarchy, controller)),
+            "{place}: this machine has no {controller} controller (cgroup v1: /proc/self/cgroup)"
+        );
+    }
+    let branch = |hierarchy: &Hierarchy| Branch {
+        controllers: hierarchy.controllers.clone(),
+        mount: hierarchy.mount.clone(),
+        path: place.below(&hierarchy.own),
+        settings: settings
+            .iter()
+            .filter(|setting| has(hierarchy, setting.controller))
+            .cloned()
+            .collect(),
+    };
+    Ok(hierarchies.iter().map(branch).collect())
+}
+
+#[cfg(test)]
+mod tests;

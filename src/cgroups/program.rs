@@ -1,0 +1,147 @@
+//! Device rules as a program for the kernel (`BPF_PROG_TYPE_CGROUP_DEVICE`): how cgroup v2 asks.
+//!
+//! The program walks the rules from the last to the first. It keeps the kinds
+//! of access that no rule has decided yet; a denial of any ends it, and so
+//! does the allowance of the last one.
+
+use super::devices::{Access, Kind, Policy, Rule, Verdict};
+use crate::sys::BpfInstruction;
+
+// Classes, operations and sources of an instruction's code (linux/bpf.h).
+const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
+const MOVE: u8 = 0xb4; // BPF_ALU | BPF_MOV | BPF_K
+const MOVE_REGISTER: u8 = 0xbc; // BPF_ALU | BPF_MOV | BPF_X
+const AND: u8 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+const SHIFT_RIGHT: u8 = 0x74; // BPF_ALU | BPF_RSH | BPF_K
+// Of 32 bits (Linux 5.1), for a device number may have the highest set, which
+// a comparison of 64 bits would extend as a sign.
+const JUMP_EQUAL: u8 = 0x16; // BPF_JMP32 | BPF_JEQ | BPF_K
+const JUMP_UNEQUAL: u8 = 0x56; // BPF_JMP32 | BPF_JNE | BPF_K
+const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
+
+// What the program keeps where. The kernel hands over the context in r1 and
+// takes the verdict from r0: 0 refuses.
+const RESULT: u8 = 0;
+const CONTEXT: u8 = 1;
+const KIND: u8 = 2;
+const WANTED: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+const SCRATCH: u8 = 6;
+
+/// The program for `policy`; `None` when everything is allowed.
+pub(super) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
+    if policy.default == Verdict::Allow && policy.rules.is_empty() {
+        return None;
+    }
+    // struct bpf_cgroup_dev_ctx: access_type (access << 16 | type), major, minor.
+    let mut program = vec![
+        BpfInstruction::new(LOAD_WORD, (KIND, CONTEXT), 0, 0),
+        BpfInstruction::new(MOVE_REGISTER, (WANTED, KIND), 0, 0),
+        immediate(AND, KIND, 0xffff),
+        immediate(SHIFT_RIGHT, WANTED, 16),
+        BpfInstruction::new(LOAD_WORD, (MAJOR, CONTEXT), 4, 0),
+        BpfInstruction::new(LOAD_WORD, (MINOR, CONTEXT), 8, 0),
+    ];
+    for rule in policy.rules.iter().rev() {
+        program.extend(one(rule));
+    }
+    program.extend(decide(policy.default));
+    Some(program)
+}
+
+/// The instructions for one rule, which fall through when it decides nothing.
+fn one(rule: &Rule) -> Vec<BpfInstruction> {
+    let kind = match rule.devices.kind {
+        Kind::Block => 1, // BPF_DEVCG_DEV_BLOCK
+        Kind::Char => 2,  // BPF_DEVCG_DEV_CHAR
+    };
+    let mut code = vec![immediate(JUMP_UNEQUAL, KIND, kind)];
+    if let Some(major) = rule.devices.major {
+        code.push(immediate(JUMP_UNEQUAL, MAJOR, major.cast_signed()));
+    }
+    if let Some(minor) = rule.devices.minor {
+        code.push(immediate(JUMP_UNEQUAL, MINOR, minor.cast_signed()));
+    }
+    match (rule.verdict, rule.access) {
+        (_, Access::ALL) => {}
+        (Verdict::Deny, access) => code.extend([
+            BpfInstruction::new(MOVE_REGISTER, (SCRATCH, WANTED), 0, 0),
+            immediate(AND, SCRATCH, access.0.into()),
+            immediate(JUMP_EQUAL, SCRATCH, 0),
+        ]),
+        (Verdict::Allow, access) => code.extend([
+            immediate(AND, WANTED, (!access).0.into()),
+            immediate(JUMP_UNEQUAL, WANTED, 0),
+        ]),
+    }
+    code.extend(decide(rule.verdict));
+    // All jumps of a rule lead behind it. It has ten instructions at most.
+    let end = code.len();
+    for (at, instruction) in code.iter_mut().enumerate() {
+        if matches!(instruction.code, JUMP_EQUAL | JUMP_UNEQUAL) {
+            instruction.offset = (end - at - 1) as i16;
+        }
+    }
+    code
+}
+
+fn decide(verdict: Verdict) -> [BpfInstruction; 2] {
+    let result = match verdict {
+        Verdict::Allow => 1,
+        Verdict::Deny => 0,
+    };
+    [
+        immediate(MOVE, RESULT, result),
+        BpfInstruction::new(EXIT, (0, 0), 0, 0),
+    ]
+}
+
+fn immediate(code: u8, register: u8, value: i32) -> BpfInstruction {
+    BpfInstruction::new(code, (register, 0), 0, value)
+}
+
+/// A machine for the instructions used above, strict about everything else.
+#[cfg(test)]
+pub(super) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
+    let mut registers = [None::<u32>; 7];
+    let mut at = 0usize;
+    loop {
+        let instruction = program[at];
+        let (target, source) = instruction.registers();
+        let (target, source) = (usize::from(target), usize::from(source));
+        let value = instruction.immediate.cast_unsigned();
+        at += 1;
+        let jump = match instruction.code {
+            LOAD_WORD => {
+                assert_eq!(source, usize::from(CONTEXT));
+                let offset = usize::try_from(instruction.offset).unwrap();
+                registers[target] = Some(context[offset / 4]);
+                false
+            }
+            MOVE => {
+                registers[target] = Some(value);
+                false
+            }
+            MOVE_REGISTER => {
+                registers[target] = Some(registers[source].unwrap());
+                false
+            }
+            AND => {
+                registers[target] = Some(registers[target].unwrap() & value);
+                false
+            }
+            SHIFT_RIGHT => {
+                registers[target] = Some(registers[target].unwrap() >> value);
+                false
+            }
+            JUMP_EQUAL => registers[target].unwrap() == value,
+            JUMP_UNEQUAL => registers[target].unwrap() != value,
+            EXIT => return registers[0].unwrap() == 1,
+            code => panic!("instruction {code:#x}"),
+        };
+        if jump {
+            at += usize::try_from(instruction.offset).unwrap();
+        }
+    }
+}

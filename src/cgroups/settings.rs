@@ -1,0 +1,120 @@
+//! What is written to the files of a cgroup, each value with its place in config.json.
+
+use std::borrow::Cow;
+
+use anyhow::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::directory::{Directory, put};
+
+/// One value for one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// The field it comes from: `linux.resources.memory.limit`.
+    pub(super) place: &'static str,
+    /// The controller whose file it is.
+    pub(super) controller: &'static str,
+    pub(super) file: &'static str,
+    pub(super) value: Cow<'static, str>,
+    pub(super) care: Care,
+}
+
+/// What to do when the kernel does not take a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// It is an error.
+    Strict,
+    /// The value is what a kernel without the file does anyway.
+    UnlessAbsent,
+    /// `EINVAL` may mean that the old value of the next file forbids this one:
+    /// the next is written first, then this one again.
+    AfterNext,
+}
+
+impl Setting {
+    pub(super) fn new(
+        place: &'static str,
+        controller: &'static str,
+        file: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Setting {
+        Setting {
+            place,
+            controller,
+            file,
+            value: value.into(),
+            care: Care::Strict,
+        }
+    }
+
+    pub(super) fn care(self, care: Care) -> Setting {
+        Setting { care, ..self }
+    }
+
+    fn refused(&self, errno: Errno) -> Error {
+        Error::new(errno)
+            .context(format!("write \"{}\" to {}", self.value, self.file))
+            .context(self.place)
+    }
+
+    fn write(&self, directory: &Directory) -> nix::Result<()> {
+        match directory.write(self.file, &self.value) {
+            Err(Errno::ENOENT) if self.care == Care::UnlessAbsent => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// Writes `settings` in their order. A file that several in a row are for is
+/// opened once.
+///
+/// # Errors
+/// The first that the kernel refuses, with place, value and file.
+pub(super) fn write_all(settings: &[Setting], directory: &Directory) -> Result<()> {
+    let mut rest = settings;
+    while let Some(setting) = rest.first() {
+        let run = rest
+            .iter()
+            .take_while(|other| other.file == setting.file)
+            .count();
+        let next = rest
+            .get(1)
+            .filter(|_| run == 1 && setting.care == Care::AfterNext);
+        if run > 1 {
+            write_lines(&rest[..run], directory)?;
+            rest = &rest[run..];
+            continue;
+        }
+        match (setting.write(directory), next) {
+            (Err(Errno::EINVAL), Some(next)) => {
+                // Whatever is wrong with this one is said about this one.
+                next.write(directory).map_err(|errno| next.refused(errno))?;
+                setting
+                    .write(directory)
+                    .map_err(|errno| setting.refused(errno))?;
+                rest = &rest[2..];
+            }
+            (done, _) => {
+                done.map_err(|errno| setting.refused(errno))?;
+                rest = &rest[1..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One write for each line, which is how the kernel tells them apart.
+fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
+    let Some(first) = settings.first() else {
+        return Ok(());
+    };
+    let file = directory
+        .file(first.file, OFlag::O_WRONLY)
+        .with_context(|| format!("open {}", first.file))
+        .context(first.place)?;
+    for setting in settings {
+        put(&file, &setting.value).map_err(|errno| setting.refused(errno))?;
+    }
+    Ok(())
+}

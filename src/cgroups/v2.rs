@@ -1,0 +1,389 @@
+//! Limits in terms of cgroup v2, and the controllers that must be on for them
+//! (Documentation/admin-guide/cgroup-v2.rst in the kernel).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Error, Result, bail, ensure};
+use nix::errno::Errno;
+
+use super::directory::{Directory, Origin, make_one, retry_races};
+use super::limits::{Amount, Idle, Limits};
+use super::settings::{Care, Setting};
+
+/// The files to write, and what to: within a controller in this order.
+///
+/// # Errors
+/// What only version 1 has.
+pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
+    for (asked, place) in [
+        (
+            limits.swappiness.is_some(),
+            "linux.resources.memory.swappiness",
+        ),
+        (
+            limits.oom_killer_off,
+            "linux.resources.memory.disableOOMKiller",
+        ),
+        (
+            limits.rt_runtime.is_some(),
+            "linux.resources.cpu.realtimeRuntime",
+        ),
+        (
+            limits.rt_period.is_some(),
+            "linux.resources.cpu.realtimePeriod",
+        ),
+    ] {
+        ensure!(
+            !asked,
+            "{place}: cgroup v2, which this machine has, knows no such limit"
+        );
+    }
+    let mut all = memory(limits);
+    all.extend(cpu(limits));
+    if let Some(cpus) = &limits.cpus {
+        let place = "linux.resources.cpu.cpus";
+        all.push(Setting::new(place, "cpuset", "cpuset.cpus", cpus.clone()));
+    }
+    if let Some(mems) = &limits.mems {
+        let place = "linux.resources.cpu.mems";
+        all.push(Setting::new(place, "cpuset", "cpuset.mems", mems.clone()));
+    }
+    if let Some(pids) = limits.pids {
+        all.push(Setting::new(
+            "linux.resources.pids.limit",
+            "pids",
+            "pids.max",
+            amount(pids),
+        ));
+    }
+    Ok(all)
+}
+
+fn amount(amount: Amount) -> String {
+    match amount {
+        Amount::Unlimited => "max".to_owned(),
+        Amount::Of(number) => number.to_string(),
+    }
+}
+
+fn memory(limits: &Limits) -> Vec<Setting> {
+    let new = |place, file, value| Setting::new(place, "memory", file, value);
+    let mut all = Vec::new();
+    if let Some(limit) = limits.memory {
+        all.push(new(
+            "linux.resources.memory.limit",
+            "memory.max",
+            amount(limit),
+        ));
+    }
+    if let Some(swap) = limits.swap {
+        // Here swap is counted by itself.
+        let alone = match (swap, limits.memory) {
+            (Amount::Of(both), Some(Amount::Of(memory))) => Amount::Of(both.saturating_sub(memory)),
+            (other, _) => other,
+        };
+        let setting = new(
+            "linux.resources.memory.swap",
+            "memory.swap.max",
+            amount(alone),
+        );
+        all.push(match alone {
+            // A kernel that counts no swap does neither more nor less.
+            Amount::Unlimited | Amount::Of(0) => setting.care(Care::UnlessAbsent),
+            Amount::Of(_) => setting,
+        });
+    }
+    if let Some(reservation) = limits.reservation {
+        all.push(new(
+            "linux.resources.memory.reservation",
+            "memory.low",
+            amount(reservation),
+        ));
+    }
+    all
+}
+
+fn cpu(limits: &Limits) -> Vec<Setting> {
+    let new = |place, file, value| Setting::new(place, "cpu", file, value);
+    let mut all = Vec::new();
+    let idle = limits.idle.map(|idle| {
+        let setting = |value: &str| new("linux.resources.cpu.idle", "cpu.idle", value.to_owned());
+        match idle {
+            Idle::No => setting("0").care(Care::UnlessAbsent),
+            Idle::Yes => setting("1"),
+        }
+    });
+    // An idle cgroup takes no weight: it is set before it becomes one.
+    let (before, after) = match limits.idle {
+        Some(Idle::No) => (idle, None),
+        Some(Idle::Yes) | None => (None, idle),
+    };
+    all.extend(before);
+    if let Some(shares) = limits.shares {
+        all.push(new(
+            "linux.resources.cpu.shares",
+            "cpu.weight",
+            weight(shares).to_string(),
+        ));
+    }
+    all.extend(after);
+    let quota = amount(limits.quota.unwrap_or(Amount::Unlimited));
+    match (limits.quota, limits.period) {
+        (None, None) => {}
+        (Some(_), None) => all.push(new("linux.resources.cpu.quota", "cpu.max", quota)),
+        (quoted, Some(period)) => {
+            let place = match quoted {
+                Some(_) => "linux.resources.cpu.quota",
+                None => "linux.resources.cpu.period",
+            };
+            all.push(new(place, "cpu.max", format!("{quota} {period}")));
+        }
+    }
+    if let Some(burst) = limits.burst {
+        all.push(new(
+            "linux.resources.cpu.burst",
+            "cpu.max.burst",
+            burst.to_string(),
+        ));
+    }
+    all
+}
+
+/// The weight for shares of version 1: the curve through (2, 1), (1024, 100)
+/// and (262144, 10000), which keeps the defaults of both versions together
+/// (as runc from 1.3.2 and crun from 1.23 on).
+fn weight(shares: u64) -> u64 {
+    match shares {
+        ..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let log = (shares as f64).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            // A hair less, so that rounding up leaves exact results alone.
+            (10f64.powf(exponent) - 1e-9).ceil() as u64
+        }
+    }
+}
+
+/// Which controllers a new cgroup has, and why not the others.
+#[derive(Debug)]
+pub(super) struct Controllers {
+    mount: PathBuf,
+    on: BTreeSet<String>,
+    refused: BTreeMap<String, (PathBuf, Errno)>,
+}
+
+impl Controllers {
+    /// # Errors
+    /// When the controller of `setting` is missing or could not be enabled.
+    pub(super) fn check(&self, setting: &Setting) -> Result<()> {
+        if self.on.contains(setting.controller) {
+            return Ok(());
+        }
+        let Setting {
+            place, controller, ..
+        } = setting;
+        let Some((directory, errno)) = self.refused.get(*controller) else {
+            bail!(
+                "{place}: this machine has no {controller} controller (cgroup v2: {}/cgroup.controllers)",
+                self.mount.display()
+            );
+        };
+        let file = format!("{}/cgroup.subtree_control", directory.display());
+        let why = match errno {
+            Errno::EBUSY => " (a cgroup with processes of its own has no controllers for others)",
+            Errno::EOPNOTSUPP => " (a threaded cgroup has no controllers for whole processes)",
+            _ => "",
+        };
+        Err(Error::new(*errno)
+            .context(format!("write \"+{controller}\" to {file}{why}"))
+            .context(*place))
+    }
+
+    /// Hands on to the children of `directory` what it has itself: in one
+    /// write, and one by one when the kernel objects to some of them.
+    fn enable(&mut self, directory: &Directory) -> nix::Result<()> {
+        let file = "cgroup.subtree_control";
+        let shared = words(&directory.line(file)?);
+        let missing: Vec<String> = self.on.difference(&shared).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(errno) = unfit_to_share(directory)? {
+            for controller in missing {
+                self.refuse(controller, directory, errno);
+            }
+            return Ok(());
+        }
+        if directory.write(file, &plus(&missing)).is_ok() {
+            return Ok(());
+        }
+        for controller in missing {
+            if let Err(errno) = directory.write(file, &plus(std::slice::from_ref(&controller))) {
+                self.refuse(controller, directory, errno);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, controller: String, directory: &Directory, errno: Errno) {
+        self.on.remove(&controller);
+        self.refused
+            .insert(controller, (directory.path().to_owned(), errno));
+    }
+}
+
+/// Why controllers must not be enabled for the children of a cgroup: it has
+/// processes of its own, or threads only. Some controllers the kernel would
+/// enable even so, by making the cgroup a threaded one, below which no other
+/// process can live (cgroup-v2.rst, "Threads"). The root of all may have both.
+fn unfit_to_share(directory: &Directory) -> nix::Result<Option<Errno>> {
+    match directory.line("cgroup.type").as_deref() {
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(*errno),
+        Ok("domain") => {}
+        Ok(_) => return Ok(Some(Errno::EOPNOTSUPP)),
+    }
+    let processes = directory.line("cgroup.procs")?;
+    Ok((!processes.is_empty()).then_some(Errno::EBUSY))
+}
+
+fn words(line: &str) -> BTreeSet<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// `+cpu +memory`.
+fn plus(controllers: &[String]) -> String {
+    let signed: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
+    signed.join(" ")
+}
+
+/// Opens the leaf `relative` below `mount`, making what is missing and
+/// enabling all controllers on the way. Paths made are added to `created`.
+///
+/// # Errors
+/// Those of mkdir(2), openat2(2), and of reading the controllers.
+pub(super) fn descend(
+    mount: &Path,
+    relative: &Path,
+    created: &mut Vec<PathBuf>,
+) -> nix::Result<(Directory, Origin, Controllers)> {
+    retry_races(|| {
+        let mut at = Directory::open(mount)?;
+        let mut origin = Origin::Found;
+        let mut controllers = Controllers {
+            mount: mount.to_owned(),
+            on: words(&at.line("cgroup.controllers")?),
+            refused: BTreeMap::new(),
+        };
+        for name in relative.components() {
+            controllers.enable(&at)?;
+            (at, origin) = make_one(&at, Path::new(name.as_os_str()), created)?;
+        }
+        Ok((at, origin, controllers))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroups::tests::resources;
+
+    fn planned(json: &str) -> Result<Vec<Setting>> {
+        settings(&Limits::plan(Some(&resources(json)))?)
+    }
+
+    fn is(json: &str, expected: &[(&str, &str)]) {
+        let settings = planned(json).unwrap();
+        let files: Vec<_> = settings
+            .iter()
+            .map(|s| (s.file, s.value.as_ref()))
+            .collect();
+        assert_eq!(files, expected, "{json}");
+    }
+
+    #[test]
+    fn memory_goes_to_the_files_of_this_version() {
+        is(
+            r#"{"memory": {"limit": 10, "swap": 30, "reservation": 5, "useHierarchy": true}}"#,
+            &[
+                ("memory.max", "10"),
+                ("memory.swap.max", "20"),
+                ("memory.low", "5"),
+            ],
+        );
+        is(
+            r#"{"memory": {"limit": 10, "swap": 10}}"#,
+            &[("memory.max", "10"), ("memory.swap.max", "0")],
+        );
+        is(
+            r#"{"memory": {"limit": -1}}"#,
+            &[("memory.max", "max"), ("memory.swap.max", "max")],
+        );
+        is(r#"{"memory": {"swap": -1}}"#, &[("memory.swap.max", "max")]);
+    }
+
+    #[test]
+    fn cpu_goes_to_the_files_of_this_version() {
+        is(
+            r#"{"cpu": {"shares": 1024, "quota": 10000, "period": 50000, "burst": 3, "idle": 1,
+                "cpus": "0-1", "mems": "0"}, "pids": {"limit": 0}}"#,
+            &[
+                ("cpu.weight", "100"),
+                ("cpu.idle", "1"),
+                ("cpu.max", "10000 50000"),
+                ("cpu.max.burst", "3"),
+                ("cpuset.cpus", "0-1"),
+                ("cpuset.mems", "0"),
+                ("pids.max", "0"),
+            ],
+        );
+        is(r#"{"cpu": {"quota": -1}}"#, &[("cpu.max", "max")]);
+        is(r#"{"cpu": {"period": 5000}}"#, &[("cpu.max", "max 5000")]);
+    }
+
+    #[test]
+    fn weights_follow_the_curve() {
+        for (shares, expected) in [
+            (1, 1),
+            (2, 1),
+            (1024, 100),
+            (262_144, 10_000),
+            (u64::MAX, 10_000),
+            (512, 59),
+            (2048, 174),
+        ] {
+            assert_eq!(weight(shares), expected, "{shares}");
+        }
+        let all: Vec<u64> = (2..=262_144).map(weight).collect();
+        assert!(all.is_sorted() && all.iter().all(|weight| (1..=10_000).contains(weight)));
+    }
+
+    #[test]
+    fn what_only_version_1_has_is_refused_by_name() {
+        for (json, place) in [
+            (
+                r#"{"memory": {"swappiness": 5}}"#,
+                "linux.resources.memory.swappiness",
+            ),
+            (
+                r#"{"memory": {"disableOOMKiller": true}}"#,
+                "linux.resources.memory.disableOOMKiller",
+            ),
+            (
+                r#"{"cpu": {"realtimeRuntime": 5}}"#,
+                "linux.resources.cpu.realtimeRuntime",
+            ),
+            (
+                r#"{"cpu": {"realtimePeriod": 5}}"#,
+                "linux.resources.cpu.realtimePeriod",
+            ),
+        ] {
+            let error = planned(json).unwrap_err().to_string();
+            let expected =
+                format!("{place}: cgroup v2, which this machine has, knows no such limit");
+            assert_eq!(error, expected);
+        }
+    }
+}

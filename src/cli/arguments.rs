@@ -1,0 +1,340 @@
+//! Arguments as Go's flag package takes them, checked against clap's definitions.
+//!
+//! Managers write `-no-subreaper`, `--rootless=false` and `kill ID --all`, which
+//! clap refuses. One pass over the words, led by what the command defines, puts
+//! them into a form that clap takes; no flag is named here.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::{Arg, ArgMatches, Command};
+
+/// What was asked of one command.
+pub(super) struct Asked {
+    pub(super) matches: ArgMatches,
+    /// The words that are no flags: for a command with verbs, from the verb on.
+    pub(super) words: Vec<OsString>,
+    /// Wins over everything else.
+    pub(super) help: bool,
+    /// The first flag that is defined as hidden, which means: refused.
+    pub(super) refused: Option<String>,
+}
+
+/// Reads the words after the name of a command.
+///
+/// # Errors
+/// In Go's words: `flag provided but not defined: -x`.
+pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
+    let mut given = Given::default();
+    let mut rest = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rest.extend(words);
+            break;
+        }
+        let Some((name, value)) = as_flag(&word) else {
+            rest.push(word);
+            // The verb's own flags are the verb's.
+            if command.has_subcommands() {
+                rest.extend(words);
+                break;
+            }
+            continue;
+        };
+        let argument = find(command, name)
+            .with_context(|| format!("flag provided but not defined: -{}", name.display()))?;
+        if argument.get_action().takes_values() {
+            let value = value.map(OsStr::to_owned).or_else(|| words.next());
+            let value = value.filter(|value| !value.is_empty());
+            let value =
+                value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
+            given.set(argument, Some(value));
+        } else {
+            let on = as_bool(value).with_context(|| {
+                let value = value.unwrap_or_default().display();
+                format!(
+                    "invalid boolean value {:?} for -{}",
+                    value.to_string(),
+                    name.display()
+                )
+            })?;
+            given.set(argument, on.then(OsString::new));
+        }
+    }
+    given.into_asked(command, rest)
+}
+
+/// The flags so far, in the order given, each at most once: the last one counts.
+#[derive(Default)]
+struct Given {
+    /// For clap: `--name` or `--name=value`.
+    flags: Vec<(String, OsString)>,
+    refused: Option<String>,
+}
+
+impl Given {
+    /// `None` takes a flag back: `--keep=false`.
+    fn set(&mut self, argument: &Arg, value: Option<OsString>) {
+        let name = argument.get_long().unwrap_or_default().to_owned();
+        self.flags.retain(|(other, _)| *other != name);
+        if argument.is_hide_set() && self.refused.is_none() {
+            self.refused = Some(name.clone());
+        }
+        if let Some(value) = value {
+            self.flags.push((name, value));
+        }
+    }
+
+    fn into_asked(self, command: &Command, words: Vec<OsString>) -> Result<Asked> {
+        let mut line = vec![OsString::from(command.get_name())];
+        let mut help = false;
+        for (name, value) in &self.flags {
+            help |= name == "help";
+            let mut word = OsString::from(format!("--{name}"));
+            if !value.is_empty() {
+                word.push("=");
+                word.push(value);
+            }
+            line.push(word);
+        }
+        if !command.has_subcommands() {
+            line.push(OsString::from("--"));
+            line.extend(words.iter().cloned());
+        }
+        // A missing or superfluous word is said in runc's words, by `check_count`.
+        let lenient = command.clone().ignore_errors(true);
+        let matches = lenient
+            .try_get_matches_from(line)
+            .map_err(|error| anyhow!("{error}"))?;
+        Ok(Asked {
+            matches,
+            words,
+            help,
+            refused: self.refused,
+        })
+    }
+}
+
+/// Name and value of `-name`, `--name` and either with `=value`.
+fn as_flag(word: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
+    let name = word
+        .as_bytes()
+        .strip_prefix(b"-")
+        .filter(|name| !name.is_empty())?;
+    let name = name.strip_prefix(b"-").unwrap_or(name);
+    let parts: Vec<&[u8]> = name.splitn(2, |byte| *byte == b'=').collect();
+    let part = |index: usize| parts.get(index).copied().map(OsStr::from_bytes);
+    Some((part(0)?, part(1)))
+}
+
+fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
+    let name = name.to_str()?;
+    let mut letters = name.chars();
+    let letter = letters.next().filter(|_| letters.next().is_none());
+    let mut arguments = command
+        .get_arguments()
+        .filter(|argument| !argument.is_positional());
+    arguments.find(|argument| {
+        argument.get_long() == Some(name) || (letter.is_some() && argument.get_short() == letter)
+    })
+}
+
+/// A flag alone is on; with a value it is what Go's `ParseBool` says.
+fn as_bool(value: Option<&OsStr>) -> Option<bool> {
+    match value.map(OsStr::as_bytes) {
+        None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Some(true),
+        Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Some(false),
+        Some(_) => None,
+    }
+}
+
+/// Whether a command got as many words as it defines.
+///
+/// # Errors
+/// In runc's words: `"start" requires exactly 1 argument(s)`.
+pub(super) fn check_count(command: &Command, words: &[OsString]) -> Result<()> {
+    let name = command.get_name();
+    let least = command
+        .get_positionals()
+        .filter(|word| word.is_required_set())
+        .count();
+    let most = command.get_positionals().count();
+    let count = words.len();
+    if least == most {
+        ensure!(
+            count == most,
+            "{name:?} requires exactly {most} argument(s)"
+        );
+    }
+    if count < least {
+        bail!("{name:?} requires a minimum of {least} argument(s)");
+    }
+    ensure!(
+        count <= most,
+        "{name:?} requires a maximum of {most} argument(s)"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ArgAction;
+
+    fn command() -> Command {
+        Command::new("run")
+            .disable_help_flag(true)
+            .args_override_self(true)
+            .arg(
+                Arg::new("help")
+                    .long("help")
+                    .short('h')
+                    .action(ArgAction::SetTrue),
+            )
+            .arg(
+                Arg::new("bundle")
+                    .long("bundle")
+                    .short('b')
+                    .action(ArgAction::Set),
+            )
+            .arg(Arg::new("keep").long("keep").action(ArgAction::SetTrue))
+            .arg(
+                Arg::new("later")
+                    .long("later")
+                    .action(ArgAction::SetTrue)
+                    .hide(true),
+            )
+            .arg(Arg::new("id").required(true))
+    }
+
+    fn asked(line: &str) -> Asked {
+        read(
+            &command(),
+            line.split_whitespace().map(OsString::from).collect(),
+        )
+        .unwrap()
+    }
+
+    fn refused(line: &str) -> String {
+        let words = line.split_whitespace().map(OsString::from).collect();
+        read(&command(), words)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn every_spelling_of_a_flag_is_the_same() {
+        for line in [
+            "-b x id",
+            "--b x id",
+            "-bundle x id",
+            "--bundle=x id",
+            "-b=x id",
+            "id -bundle x",
+        ] {
+            let asked = asked(line);
+            assert_eq!(
+                asked.matches.get_one::<String>("bundle").unwrap(),
+                "x",
+                "{line}"
+            );
+            assert_eq!(
+                asked.matches.get_one::<String>("id").unwrap(),
+                "id",
+                "{line}"
+            );
+            assert_eq!(asked.words, ["id"], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flag_can_be_given_a_truth() {
+        for (line, on) in [
+            ("-keep id", true),
+            ("--keep=true id", true),
+            ("--keep=f id", false),
+            ("--keep --keep=false id", false),
+            ("--keep=0 id -keep=1", true),
+            ("id", false),
+        ] {
+            assert_eq!(asked(line).matches.get_flag("keep"), on, "{line}");
+        }
+        assert_eq!(
+            refused("--keep=maybe id"),
+            "invalid boolean value \"maybe\" for -keep"
+        );
+    }
+
+    #[test]
+    fn the_last_value_counts() {
+        let asked = asked("-b x --bundle=y id");
+        assert_eq!(asked.matches.get_one::<String>("bundle").unwrap(), "y");
+    }
+
+    #[test]
+    fn after_two_dashes_nothing_is_a_flag() {
+        assert_eq!(asked("--keep -- -b").words, ["-b"]);
+        assert_eq!(asked("- --keep").words, ["-"]);
+    }
+
+    #[test]
+    fn errors_are_in_the_words_of_go() {
+        assert_eq!(
+            refused("--bogus=1 id"),
+            "flag provided but not defined: -bogus"
+        );
+        assert_eq!(refused("-bundle"), "flag needs an argument: -bundle");
+        assert_eq!(refused("--bundle= id"), "flag needs an argument: -bundle");
+    }
+
+    #[test]
+    fn a_hidden_flag_is_refused_by_name() {
+        assert_eq!(asked("-later id").refused.as_deref(), Some("later"));
+        assert_eq!(asked("id").refused, None);
+    }
+
+    #[test]
+    fn help_wins() {
+        assert!(asked("-h").help && asked("id --keep -help").help);
+        assert!(!asked("id").help);
+    }
+
+    #[test]
+    fn words_are_counted() {
+        let count = |line| {
+            check_count(&command(), &asked(line).words)
+                .err()
+                .map(|e| e.to_string())
+        };
+        assert_eq!(count("id"), None);
+        assert_eq!(
+            count("").as_deref(),
+            Some("\"run\" requires exactly 1 argument(s)")
+        );
+        assert_eq!(
+            count("a b").as_deref(),
+            Some("\"run\" requires exactly 1 argument(s)")
+        );
+        let optional = Command::new("kill")
+            .arg(Arg::new("id").required(true))
+            .arg(Arg::new("signal"));
+        let count = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            check_count(&optional, &words)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(
+            count(&[]).as_deref(),
+            Some("\"kill\" requires a minimum of 1 argument(s)")
+        );
+        assert_eq!(
+            count(&["a", "b", "c"]).as_deref(),
+            Some("\"kill\" requires a maximum of 2 argument(s)")
+        );
+        assert_eq!(count(&["a"]), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! The command line: global flags, the verb, and what to say when it fails.
+//!
+//! Flag for flag like runc, as far as this version goes. A flag or a verb of
+//! runc that it does not apply yet is refused by name; none is accepted and
+//! ignored.
+
+mod arguments;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use clap::{ArgMatches, Command};
+use nix::unistd::geteuid;
+
+use crate::commands::{
+    self, Globals, Verb, flag, option, path_option, print, refused_flag, refused_option,
+};
+use crate::log;
+use crate::sys;
+
+const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
+
+/// The version of the runtime specification that this runtime follows.
+const SPEC: &str = "1.3.0";
+
+/// Verbs of runc that a later version brings.
+const REFUSED_VERBS: [&str; 9] = [
+    "checkpoint",
+    "events",
+    "exec",
+    "features",
+    "pause",
+    "ps",
+    "restore",
+    "resume",
+    "update",
+];
+
+/// runc's exit status for a verb that it does not know.
+const NO_SUCH_VERB: u8 = 3;
+
+/// Performs the command line of this process, and returns its exit status.
+pub(crate) fn run() -> u8 {
+    let words = env::args_os().skip(1).collect();
+    perform(words).unwrap_or_else(|failure| {
+        if let Some(help) = failure.help {
+            // What went wrong is on stderr; nothing is gained by failing twice.
+            let _ = print(&format!("Incorrect Usage.\n\n{help}"));
+        }
+        log::error(&failure.error, &failure.who);
+        failure.status
+    })
+}
+
+/// Why nothing more happens, and how it is said.
+struct Failure {
+    /// `rt`, or `rt create`.
+    who: String,
+    error: Error,
+    status: u8,
+    /// Of the command that was called in a wrong way.
+    help: Option<String>,
+}
+
+impl Failure {
+    fn new(who: &str, error: Error) -> Self {
+        Failure {
+            who: who.to_owned(),
+            error,
+            status: 1,
+            help: None,
+        }
+    }
+
+    fn with_help(self, command: Command) -> Self {
+        Failure {
+            help: Some(help(command)),
+            ..self
+        }
+    }
+}
+
+fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
+    let tidied = sys::tidy_descriptors().context("/dev/null");
+    tidied.map_err(|error| Failure::new("rt", error))?;
+    let program = program();
+    let asked = match arguments::read(&program, words) {
+        Ok(asked) => asked,
+        Err(error) => return Err(Failure::new("rt", error).with_help(program)),
+    };
+    let globals = globals(&asked.matches).map_err(|error| Failure::new("rt", error))?;
+    if let Some(flag) = asked.refused {
+        return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
+    }
+    if asked.matches.get_flag("version") {
+        return said(&version());
+    }
+    let mut words = asked.words.into_iter();
+    match words.next() {
+        _ if asked.help => said(&help(program)),
+        None => said(&help(program)),
+        Some(name) if name == "help" || name == "h" => match words.next() {
+            None => said(&help(program)),
+            Some(name) => said(&help(define(find(&name)?))),
+        },
+        Some(name) => perform_verb(find(&name)?, &globals, words.collect()),
+    }
+}
+
+fn perform_verb(verb: &Verb, globals: &Globals, words: Vec<OsString>) -> Result<u8, Failure> {
+    let who = format!("rt {}", verb.name);
+    let command = define(verb);
+    let asked = match arguments::read(&command, words) {
+        Ok(asked) => asked,
+        Err(error) => return Err(Failure::new(&who, error).with_help(command)),
+    };
+    if asked.help {
+        return said(&help(command));
+    }
+    if let Some(flag) = asked.refused {
+        return Err(Failure::new(&who, not_applied(&format!("--{flag}"))));
+    }
+    if let Err(error) = arguments::check_count(&command, &asked.words) {
+        // In runc's words, which begin with the program.
+        return Err(Failure::new("rt", error).with_help(command));
+    }
+    log::debug(&format!("{who}: containers in {}", globals.root.display()));
+    (verb.perform)(globals, &asked.matches).map_err(|error| Failure::new(&who, error))
+}
+
+/// # Errors
+/// In runc's words for a verb that does not exist, by name for one that a later version has.
+fn find(name: &OsString) -> Result<&'static Verb, Failure> {
+    if let Some(verb) = commands::VERBS.iter().find(|verb| *name == *verb.name) {
+        return Ok(verb);
+    }
+    if let Some(refused) = REFUSED_VERBS.iter().find(|refused| *name == **refused) {
+        return Err(Failure::new("rt", not_applied(refused)));
+    }
+    Err(Failure {
+        status: NO_SUCH_VERB,
+        ..Failure::new("rt", anyhow!("No help topic for '{}'", name.display()))
+    })
+}
+
+fn not_applied(what: &str) -> Error {
+    anyhow!("{what}: not applied by this version")
+}
+
+/// `rt` itself, with its verbs so that its help names them.
+fn program() -> Command {
+    let about = "Runs containers as the OCI runtime specification describes them";
+    let root = "Where containers are kept [default: /run/rt; for a user $XDG_RUNTIME_DIR/rt]";
+    Command::new("rt")
+        .about(about)
+        .override_usage("rt [global options] <command> [options] [arguments]")
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .args_override_self(true)
+        .arg(path_option("root", "DIR").help(root))
+        .arg(path_option("log", "FILE").help("Writes the log to this file"))
+        .arg(option("log-format", "FORMAT").help("text or json [default: text]"))
+        .arg(flag("debug").help("Says more in the log"))
+        .arg(flag("help").short('h').help("Shows this"))
+        .arg(flag("version").short('v').help("Shows the version"))
+        .arg(refused_option("criu"))
+        .arg(refused_option("rootless"))
+        .arg(refused_flag("systemd-cgroup"))
+        .subcommands(commands::VERBS.iter().map(define))
+}
+
+/// A verb's own definition, with what all verbs have.
+fn define(verb: &Verb) -> Command {
+    let command = Command::new(verb.name)
+        .bin_name(format!("rt {}", verb.name))
+        .disable_help_flag(true)
+        .args_override_self(true)
+        .arg(flag("help").short('h').help("Shows this"));
+    (verb.define)(command)
+}
+
+fn globals(matches: &ArgMatches) -> Result<Globals> {
+    let format = match matches.get_one::<String>("log-format").map(String::as_str) {
+        None | Some("text") => log::Format::Text,
+        Some("json") => log::Format::Json,
+        Some(other) => bail!("invalid log-format: {other}"),
+    };
+    let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
+    log::init(file, format, matches.get_flag("debug"))?;
+    let given = matches.get_one::<PathBuf>("root");
+    Ok(Globals {
+        root: match given {
+            Some(root) => absolute_root(root)?,
+            None => default_root(),
+        },
+        root_given: given.is_some(),
+    })
+}
+
+/// Cleaned as text, as runc does it.
+fn absolute_root(root: &Path) -> Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for part in std::path::absolute(root).context("--root")?.components() {
+        match part {
+            Component::ParentDir => drop(clean.pop()),
+            part => clean.push(part),
+        }
+    }
+    ensure!(
+        clean != Path::new("/"),
+        "Option --root argument should not be set to /"
+    );
+    Ok(clean)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is asked"
+)]
+fn default_root() -> PathBuf {
+    let users = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
+    match users {
+        Some(directory) if !geteuid().is_root() => PathBuf::from(directory).join("rt"),
+        _ => PathBuf::from("/run/rt"),
+    }
+}
+
+/// In the form that docker, podman and cri-o read.
+fn version() -> String {
+    let commit = option_env!("RT_COMMIT").unwrap_or("unknown");
+    format!("{VERSION}\ncommit: {commit}\nspec: {SPEC}\n")
+}
+
+fn help(mut command: Command) -> String {
+    command.render_help().to_string()
+}
+
+fn said(text: &str) -> Result<u8, Failure> {
+    print(text).map_err(|error| Failure::new("rt", error))?;
+    Ok(0)
+}

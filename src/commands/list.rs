@@ -1,0 +1,171 @@
+//! `rt list`: all containers, as a table, as ids, or as JSON.
+
+use std::fs::File;
+use std::io::Read;
+
+use anyhow::{Result, bail};
+use clap::{ArgMatches, Command};
+
+use super::report::Entry;
+use super::{Globals, flag, option, print};
+use crate::container;
+
+/// A user data base larger than this is not read further.
+const LARGEST_PASSWD: u64 = 16 << 20;
+
+pub(super) fn define(command: Command) -> Command {
+    command
+        .about("Lists the containers")
+        .arg(
+            option("format", "FORMAT")
+                .short('f')
+                .default_value("table")
+                .help("table or json"),
+        )
+        .arg(flag("quiet").short('q').help("Shows the ids only"))
+}
+
+pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
+    let mut reports = match container::list(&globals.root) {
+        Ok(reports) => reports,
+        // Nobody has made a container yet.
+        Err(_) if !globals.root_given && !globals.root.exists() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    reports.sort_by(|one, other| one.id.cmp(&other.id));
+    if matches.get_flag("quiet") {
+        print(
+            &reports
+                .iter()
+                .map(|report| format!("{}\n", report.id))
+                .collect::<String>(),
+        )?;
+        return Ok(0);
+    }
+    let format = matches.get_one::<String>("format").map(String::as_str);
+    let users = if reports.is_empty() {
+        String::new()
+    } else {
+        users()
+    };
+    let entries: Vec<Entry> = reports
+        .iter()
+        .map(|report| Entry::new(report, user(&users, report.owner)))
+        .collect();
+    match format {
+        Some("table") => print(&table(&entries))?,
+        // To Go an empty list is null, and that is what readers know.
+        Some("json") if entries.is_empty() => print("null\n")?,
+        Some("json") => print(&format!("{}\n", serde_json::to_string(&entries)?))?,
+        _ => bail!("invalid format option"),
+    }
+    Ok(0)
+}
+
+/// The host's users as text. Not asked through the C library, which would load
+/// whatever /etc/nsswitch.conf names. A host may have none.
+fn users() -> String {
+    let mut text = Vec::new();
+    if let Ok(file) = File::open("/etc/passwd") {
+        let _ = file.take(LARGEST_PASSWD).read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The name of a user, or `#uid`.
+fn user(users: &str, uid: u32) -> String {
+    let uid = uid.to_string();
+    let mut lines = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.len() > 3 && fields.get(2) == Some(&uid.as_str()));
+    let name = found.and_then(|fields| fields.first().map(|name| (*name).to_owned()));
+    name.unwrap_or_else(|| format!("#{uid}"))
+}
+
+/// As Go's tabwriter lays it out for runc: each column but the last at least
+/// 12 wide, and 3 wider than its widest cell.
+fn table(entries: &[Entry]) -> String {
+    let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let rows = entries.iter().map(|entry| {
+        [
+            entry.id.to_owned(),
+            entry.pid.to_string(),
+            entry.status.clone(),
+            entry.bundle.to_string(),
+            entry.created.to_owned(),
+            entry.owner.clone(),
+        ]
+    });
+    let lines: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| {
+        let widest = lines.iter().map(|line| line[column].chars().count()).max();
+        (widest.unwrap_or_default() + 3).max(12)
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        for (cell, width) in line.iter().zip(&widths) {
+            text.push_str(&format!("{cell:<width$}"));
+        }
+        text.push_str(&line[5]);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::{Report, Status};
+
+    fn report(id: &str, bundle: &str) -> Report {
+        Report {
+            oci_version: "1.3.0".to_owned(),
+            id: id.to_owned(),
+            pid: 7,
+            status: Status::Running,
+            bundle: bundle.into(),
+            rootfs: "/r".into(),
+            created: "2026-01-02T03:04:05.678Z".to_owned(),
+            annotations: Default::default(),
+            owner: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_is_that_of_runc() {
+        assert_eq!(
+            table(&[]),
+            "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+        );
+        let report = report("a-rather-long-id", "/b");
+        let table = table(&[Entry::new(&report, "root".to_owned())]);
+        let expected = "ID                 PID         STATUS      BUNDLE      CREATED                    OWNER\n\
+                        a-rather-long-id   7           running     /b          2026-01-02T03:04:05.678Z   root\n";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn an_owner_without_a_name_is_a_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nworker:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(user(users, 0), "root");
+        assert_eq!(user(users, 1000), "worker");
+        assert_eq!(user(users, 7), "#7");
+        assert_eq!(user("", 0), "#0");
+    }
+
+    #[test]
+    fn the_json_has_the_keys_of_runc_in_their_order() {
+        let mut report = report("a", "/b");
+        let text = serde_json::to_string(&Entry::new(&report, String::new())).unwrap();
+        let expected = r#"{"ociVersion":"1.3.0","id":"a","pid":7,"status":"running","bundle":"/b","rootfs":"/r","created":"2026-01-02T03:04:05.678Z","owner":""}"#;
+        assert_eq!(text, expected);
+        report.annotations.insert("k".to_owned(), "v".to_owned());
+        let text = serde_json::to_string(&Entry::new(&report, String::new())).unwrap();
+        assert!(
+            text.contains(r#""annotations":{"k":"v"},"owner""#),
+            "{text}"
+        );
+    }
+}

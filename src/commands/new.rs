@@ -1,0 +1,61 @@
+//! What `create` and `run` have in common: a new container from a bundle.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use super::target::{self, Target};
+use super::{flag, path_option, refused_option};
+use crate::bundle;
+use crate::container::Request;
+use crate::log;
+
+/// Adds the arguments that both take.
+pub(super) fn define(command: Command) -> Command {
+    command
+        .arg(
+            path_option("bundle", "DIR")
+                .short('b')
+                .help("The bundle [default: .]"),
+        )
+        .arg(path_option("pid-file", "FILE").help("Writes the process id to this file"))
+        .arg(flag("no-pivot").help("For a root on a ramdisk, where pivot_root(2) cannot work"))
+        .arg(flag("no-new-keyring").help("Keeps the session keyring of the caller"))
+        .arg(refused_option("console-socket"))
+        .arg(refused_option("pidfd-socket"))
+        .arg(refused_option("preserve-fds"))
+        .arg(argument())
+}
+
+fn argument() -> Arg {
+    Arg::new("id")
+        .value_name("container-id")
+        .required(true)
+        .value_parser(value_parser!(OsString))
+        .help("Its name; or the directory of a bundle, which is called like it")
+}
+
+/// The container that the arguments describe.
+///
+/// # Errors
+/// When there is no such bundle, or it asks for something that cannot be.
+pub(super) fn request(matches: &ArgMatches) -> Result<Request> {
+    let here = env::current_dir().context("working directory")?;
+    let path = |name| matches.get_one::<PathBuf>(name).map(PathBuf::as_path);
+    let argument = matches
+        .get_one::<OsString>("id")
+        .map(OsString::as_os_str)
+        .unwrap_or_default();
+    let Target { bundle, id } = target::find(argument, path("bundle"), &here)?;
+    log::debug(&format!("{id}: bundle {}", bundle.display()));
+    Ok(Request {
+        bundle: bundle::open(&bundle).with_context(|| id.clone())?,
+        pid_file: path("pid-file").map(|file: &Path| here.join(file)),
+        no_pivot: matches.get_flag("no-pivot"),
+        new_keyring: !matches.get_flag("no-new-keyring"),
+        id,
+    })
+}

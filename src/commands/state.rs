@@ -1,0 +1,25 @@
+//! `rt state`: a container's state as JSON.
+
+use anyhow::{Context, Result};
+use clap::{ArgMatches, Command};
+
+use super::report::Entry;
+use super::{Globals, id, print};
+use crate::container;
+
+pub(super) fn define(command: Command) -> Command {
+    command
+        .about("Shows the state of a container as JSON")
+        .arg(id::argument())
+}
+
+pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
+    let id = id::of(matches)?;
+    let report = container::state(&globals.root, id).with_context(|| id.to_owned())?;
+    // runc leaves the owner to `list`, and ends without a newline.
+    print(&serde_json::to_string_pretty(&Entry::new(
+        &report,
+        String::new(),
+    ))?)?;
+    Ok(0)
+}

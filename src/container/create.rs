@@ -1,0 +1,354 @@
+//! The runtime's page: from a bundle to a container that is ready to execute
+//! its process, step by step, and all of it undone when a step fails.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, geteuid};
+
+use super::init::{self, Init, Start};
+use super::state::{self, Config, State};
+use super::sync::{self, FromInit, RuntimeEnd};
+use super::{Container, SOCKET, delete, foreground};
+use crate::bundle::Bundle;
+use crate::cgroups::Wired;
+use crate::host::Host;
+use crate::log;
+use crate::namespaces::{Kind, Place};
+use crate::plan::{Plan, Settings};
+use crate::process;
+use crate::step::Step;
+use crate::sys::{self, Cloned};
+use crate::trusted_proc::Proc;
+
+/// Descriptors that `rt` itself needs beside one for each mount.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// What is to be made.
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) bundle: Bundle,
+    /// Absolute.
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) no_pivot: bool,
+    pub(crate) new_keyring: bool,
+}
+
+/// How `rt run` goes on once the process runs.
+pub(crate) enum Attachment {
+    Detached,
+    Foreground {
+        /// The container's state outlives its process.
+        keep: bool,
+    },
+}
+
+/// Makes a container that waits for `rt start` (runtime.md, "Create").
+///
+/// # Errors
+/// By place in config.json; nothing is left behind.
+pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
+    let mut traces = Traces::default();
+    make(root, request, Waits::OnSocket, &mut traces)
+        .and_then(|made| made.end.go().context("init"))
+        .inspect_err(|_| traces.undo())
+}
+
+/// Makes a container and starts it; in the foreground, waits for it and returns
+/// its exit status, 128+n when signal n ended it.
+///
+/// # Errors
+/// By place in config.json; nothing is left behind.
+pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Result<u8> {
+    if let Attachment::Foreground { .. } = attachment {
+        // Before there is a child whose signals could be missed.
+        sys::block_all().context("block signals")?;
+        prctl::set_child_subreaper(true).context("become a child subreaper")?;
+    }
+    let mut traces = Traces::default();
+    let state = make(root, request, Waits::OnPair, &mut traces)
+        .and_then(Made::start)
+        .inspect_err(|_| traces.undo())?;
+    let Attachment::Foreground { keep } = attachment else {
+        return Ok(0);
+    };
+    let (Some(child), Some(container)) = (traces.child, traces.container) else {
+        bail!("nothing was started");
+    };
+    container.unlock()?;
+    let status = foreground::wait(child.pid, child.pidfd.as_fd())?;
+    if !keep {
+        delete::after_run(&container, &state)?;
+    }
+    Ok(status)
+}
+
+/// Where init waits for the word to execute its process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// On the pair of sockets that it was born with.
+    OnPair,
+    /// On a socket in the container's directory, which `rt start` finds.
+    OnSocket,
+}
+
+/// A container that is ready to execute its process.
+struct Made {
+    end: RuntimeEnd,
+    plan: Plan,
+    state: State,
+}
+
+impl Made {
+    fn start(self) -> Result<State> {
+        self.end.go().context("init")?;
+        match self.end.receive().context("init")? {
+            FromInit::Gone => Ok(self.state),
+            FromInit::Failed(failure) => Err(self.plan.explain(failure)),
+            FromInit::Ready => bail!("init answers out of turn"),
+        }
+    }
+}
+
+/// The page.
+fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Result<Made> {
+    // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
+    prctl::set_dumpable(false).context("become non-dumpable")?;
+    let proc = Proc::open().context("/proc")?;
+    let plan = decide(request, &proc)?;
+
+    // Nothing is made yet: what only looks comes first.
+    let joined = plan.namespaces.wire()?;
+    let descriptors = raise_descriptors(plan.rootfs.descriptors())?;
+
+    let container = traces.container.insert(Container::new(root, &request.id)?);
+    let mut state = draft(request, &plan, &proc)?;
+    state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
+    let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
+    let sources = plan.rootfs.wire()?; // After the cgroups: a mount may show them.
+    let start = waits.prepare(container)?;
+    let (end, init_end) = sync::pair().context("socketpair")?;
+
+    let flags = plan.namespaces.clone_flags();
+    let cloned = joined.born_inside(|| sys::clone3(flags, cgroups.birthplace()));
+    let child = match cloned.context("clone")? {
+        Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
+        Cloned::Init => {
+            // The lock, the cgroups and the runtime's end are not init's to hold.
+            drop((std::mem::take(traces), end));
+            init::run(Init {
+                plan: &plan,
+                end: init_end,
+                start,
+                joined,
+                sources,
+                proc,
+                descriptors,
+            })
+        }
+    };
+    drop((joined, sources, start, init_end)); // Init has its own copies.
+
+    cgroups.admit(child.pid)?;
+    plan.process.wire(child.pid)?;
+    end.go().context("init")?;
+    match end.receive().context("init")? {
+        FromInit::Ready => {}
+        FromInit::Failed(failure) => return Err(plan.explain(failure)),
+        FromInit::Gone => return Err(child.obituary(cgroups)),
+    }
+
+    if let Some(file) = &request.pid_file {
+        write_pid_file(file, child.pid)?;
+        traces.pid_file = Some(file.clone());
+    }
+    state.complete(child, &plan, cgroups, &proc)?;
+    state.save(container.as_fd())?;
+    Ok(Made { end, plan, state })
+}
+
+fn decide(request: &Request, proc: &Proc) -> Result<Plan> {
+    let settings = Settings {
+        id: &request.id,
+        no_pivot: request.no_pivot,
+        new_keyring: request.new_keyring,
+        grantable: process::grantable(proc)?,
+    };
+    Plan::new(&request.bundle, &settings, &Host::probe(proc)?)
+}
+
+impl Waits {
+    fn prepare(self, container: &Container) -> Result<Start> {
+        Ok(match self {
+            Waits::OnPair => Start::AtOnce,
+            Waits::OnSocket => Start::OnRequest {
+                socket: sys::listen_at(container.as_fd(), SOCKET).context(SOCKET)?,
+                owner: geteuid().as_raw(),
+            },
+        })
+    }
+}
+
+/// What a container that is being made has left on the machine so far.
+#[derive(Default)]
+struct Traces {
+    container: Option<Container>,
+    cgroups: Option<Wired>,
+    child: Option<Child>,
+    pid_file: Option<PathBuf>,
+}
+
+/// The cloned child.
+struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Traces {
+    /// Removes all of it, in the reverse order; what resists is named.
+    fn undo(&mut self) {
+        let warn = |what: &str, result: Result<()>| {
+            if let Err(error) = result {
+                log::warn(&format!("left behind: {what}: {}", log::sentence(&error)));
+            }
+        };
+        if let Some(file) = self.pid_file.take() {
+            let removed = std::fs::remove_file(&file).with_context(|| file.display().to_string());
+            warn("pid file", removed);
+        }
+        if let Some(child) = self.child.take() {
+            warn("process", child.end());
+        }
+        if let Some(cgroups) = self.cgroups.take() {
+            warn("cgroups", cgroups.undo());
+        }
+        if let Some(container) = self.container.take() {
+            warn("state", container.remove());
+        }
+    }
+}
+
+impl Child {
+    fn end(&self) -> Result<()> {
+        match sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).context("kill"),
+        }
+        match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
+            Ok(_) | Err(Errno::ECHILD) => Ok(()),
+            Err(errno) => Err(errno).context("wait"),
+        }
+    }
+
+    /// Why init is gone without a word.
+    fn obituary(&self, cgroups: &Wired) -> anyhow::Error {
+        let ended = waitpid(self.pid, Some(WaitPidFlag::__WALL));
+        if cgroups.oom_kills().is_some_and(|kills| kills > 0) {
+            return anyhow!(
+                "linux.resources.memory.limit: init was killed for lack of memory: the limit is too small to start in"
+            );
+        }
+        match ended {
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                anyhow!("init: ended by {signal} before it was ready")
+            }
+            _ => anyhow!("init: ended before it was ready"),
+        }
+    }
+}
+
+impl State {
+    fn complete(&mut self, child: &Child, plan: &Plan, cgroups: &Wired, proc: &Proc) -> Result<()> {
+        let pid = child.pid.as_raw();
+        self.init_process_pid = pid;
+        self.init_process_start =
+            state::start_time(proc, pid)?.context("init: ended before it was started")?;
+        self.cgroups_created = cgroups.created().to_vec();
+        self.namespace_paths = Kind::all()
+            .into_iter()
+            .map(|kind| {
+                let path = match plan.namespaces.place(kind) {
+                    Place::Joined { path, .. } => path.clone(),
+                    Place::New | Place::Shared => format!("/proc/{pid}/ns/{}", kind.file()).into(),
+                };
+                (kind.state_key().to_owned(), path)
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// The state before there is a process.
+fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
+    let cgroup_paths = plan.cgroups.paths();
+    let annotations = request
+        .bundle
+        .spec
+        .annotations()
+        .clone()
+        .unwrap_or_default();
+    Ok(State {
+        oci_version: request.bundle.spec.version().clone(),
+        id: request.id.clone(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        boot_id: state::boot_id(proc)?,
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        bundle: request.bundle.directory.clone(),
+        owner: geteuid().as_raw(),
+        annotations: annotations.into_iter().collect(),
+        config: Config {
+            rootfs: plan.rootfs.path().to_owned(),
+        },
+        cgroups_created: cgroup_paths.values().cloned().collect(),
+        cgroup_paths,
+        namespace_paths: Default::default(),
+        own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
+        exec_words: plan.process.describe(Step::Exec, 0).unwrap_or_default(),
+    })
+}
+
+/// Makes room for `wanted` descriptors below the soft limit; returns the one
+/// that the container gets all the same, when it had to be raised.
+fn raise_descriptors(wanted: u64) -> Result<Option<u64>> {
+    let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
+    // The usual soft limit of 1024 need not be asked for.
+    if wanted + SPARE_DESCRIPTORS < 256 {
+        return Ok(None);
+    }
+    let (soft, hard) = sys::prlimit(this, nofile, None).context("RLIMIT_NOFILE")?;
+    if wanted + SPARE_DESCRIPTORS <= soft {
+        return Ok(None);
+    }
+    sys::prlimit(this, nofile, Some((hard, hard))).context("RLIMIT_NOFILE")?;
+    Ok(Some(soft))
+}
+
+/// Writes the decimal pid under another name and renames it: a reader finds the
+/// whole number or no file.
+fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+    let subject = || format!("pid file {}", path.display());
+    let name = path
+        .file_name()
+        .context("no file name")
+        .with_context(subject)?;
+    let draft = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&draft)
+        .with_context(subject)?;
+    file.write_all(pid.to_string().as_bytes())
+        .and_then(|()| std::fs::rename(&draft, path))
+        .inspect_err(|_| std::fs::remove_file(&draft).unwrap_or_default())
+        .with_context(subject)
+}

@@ -1,0 +1,93 @@
+//! `rt delete`: removes what create made, and nothing else.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::state::{State, Status};
+use super::{Container, existing, kill, missing};
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+/// How long a killed process may take to end, in milliseconds: the kernel may
+/// have to write out what it wrote.
+const PATIENCE: u16 = 10_000;
+
+/// Deletes the container `id` (runtime.md, "Delete"). One that is created and
+/// not started is killed first; with `force` a running one too, and a missing
+/// one is no error.
+///
+/// # Errors
+/// When it runs, or cannot be removed.
+pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    let Some(container) = Container::open(root, id)? else {
+        return if force { Ok(()) } else { Err(missing()) };
+    };
+    let Some(state) = container.state()? else {
+        // Whoever made it was killed before there was anything to remember.
+        return container.remove();
+    };
+    let proc = Proc::open().context("/proc")?;
+    let status = container.status(&state, &proc)?;
+    match status {
+        Status::Running | Status::Paused if !force => {
+            bail!("cannot delete container {id} that is not stopped: {status}")
+        }
+        Status::Running | Status::Paused | Status::Created => end(&state, status, &proc)?,
+        Status::Stopped | Status::Creating => {}
+    }
+    destroy(&container, &state)
+}
+
+/// Deletes a container whose process has ended, unless somebody else has.
+pub(super) fn after_run(container: &Container, state: &State) -> Result<()> {
+    match container.lock()? {
+        true => destroy(container, state),
+        false => Ok(()),
+    }
+}
+
+/// Kills the container's process and waits until it has ended.
+fn end(state: &State, status: Status, proc: &Proc) -> Result<()> {
+    let Some(pidfd) = kill::init(state, proc)? else {
+        return Ok(());
+    };
+    if status == Status::Paused {
+        existing(state).kill(libc::SIGKILL)?;
+    }
+    match sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno).context("kill"),
+    }
+    wait(pidfd.as_fd())
+}
+
+/// A pidfd becomes readable when its process has ended (pidfd_open(2)).
+fn wait(pidfd: BorrowedFd) -> Result<()> {
+    let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut ended, PollTimeout::from(PATIENCE)) {
+            Ok(0) => bail!(
+                "its process was killed and has not ended after {} s",
+                PATIENCE / 1000
+            ),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("wait for its process"),
+        }
+    }
+}
+
+/// Removes processes that outlived the first one, cgroups, and the state.
+fn destroy(container: &Container, state: &State) -> Result<()> {
+    let cgroups = existing(state);
+    // In a pid namespace of their own they have ended with the first one.
+    if !state.own_pid_namespace || state.init_process_pid == 0 {
+        cgroups.kill(libc::SIGKILL)?;
+    }
+    cgroups.remove()?;
+    container.remove()
+}

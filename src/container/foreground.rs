@@ -1,0 +1,55 @@
+//! `rt run` in the foreground: hands every signal on, reaps whatever becomes
+//! its child, and ends as the container's process ends.
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::sys;
+
+/// Signals that concern `rt` alone: its children, its terminal's size, and what
+/// network sockets raise.
+const NOT_FORWARDED: [i32; 3] = [libc::SIGCHLD, libc::SIGWINCH, libc::SIGURG];
+
+/// Waits for the process `init` and returns its exit status, 128+n when signal
+/// n ended it. All signals are blocked since before the clone.
+///
+/// # Errors
+/// When the kernel refuses to wait.
+pub(super) fn wait(init: Pid, pidfd: BorrowedFd) -> Result<u8> {
+    loop {
+        let signal = match sys::wait_signal() {
+            Err(Errno::EINTR) => continue,
+            done => done.context("wait for signals")?,
+        };
+        if signal == libc::SIGCHLD {
+            if let Some(status) = reap(init)? {
+                return Ok(status);
+            }
+        } else if !NOT_FORWARDED.contains(&signal) {
+            match sys::pidfd_send_signal(pidfd, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno).context("forward a signal"),
+            }
+        }
+    }
+}
+
+/// Reaps every child that has ended; the status of `init` if it is among them.
+fn reap(init: Pid) -> Result<Option<u8>> {
+    let mut status = None;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == init => status = Some(code as u8),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == init => {
+                status = Some(128 + signal as u8);
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(status),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("wait for the container"),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Init's page: every step between the clone and execve(2), in order.
+//!
+//! Init performs a plan and decides nothing. When a step fails, its position
+//! goes to the runtime, which knows the words.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::Pid;
+
+use super::sync::InitEnd;
+use crate::namespaces::Joined;
+use crate::plan::Plan;
+use crate::rootfs::Sources;
+use crate::step::{Cause, Progress, Step};
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+/// Everything that init was born with.
+pub(super) struct Init<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) end: InitEnd,
+    pub(super) start: Start,
+    pub(super) joined: Joined,
+    pub(super) sources: Sources,
+    pub(super) proc: Proc,
+    /// The soft RLIMIT_NOFILE that the runtime raised for its own sake.
+    pub(super) descriptors: Option<u64>,
+}
+
+/// When the process is executed.
+pub(super) enum Start {
+    /// As soon as the runtime is content (`rt run`).
+    AtOnce,
+    /// When `rt start`, run by `owner` or by root, connects to start.sock.
+    OnRequest { socket: OwnedFd, owner: u32 },
+}
+
+/// Becomes the container's process, or reports why not and ends.
+pub(super) fn run(init: Init) -> ! {
+    let at = Progress::new();
+    let mut listener = None;
+    let Err(cause) = perform(init, &mut listener, &at);
+    if let Some(end) = listener {
+        end.failed(at.failed(cause));
+    }
+    sys::exit(1)
+}
+
+/// The page. `listener` is who is to hear of a failure.
+fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<Infallible, Cause> {
+    let Init {
+        plan,
+        end,
+        start,
+        joined,
+        mut sources,
+        proc,
+        descriptors,
+    } = init;
+    let end = listener.insert(end);
+
+    end.wait_for_go()?; // From here on it is in its cgroups.
+    sys::default_sigpipe();
+    sys::unblock_all()?;
+    umask(Mode::empty()); // Modes below are exact; the process gets its own umask at the end.
+
+    plan.process.detach(at)?; // A session and a keyring of its own.
+    plan.namespaces.join(&joined, at)?;
+    plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
+    drop(joined);
+
+    let mut root = plan.rootfs.enter(&mut sources, &proc, at)?; // The machine is out of reach.
+    plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
+    plan.rootfs.make_devices(&root, at)?;
+    plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only for good.
+    plan.process.make_working_directory(at)?; // While the root can be written.
+    plan.rootfs.protect(&root, &mut sources, &proc, at)?;
+    drop((root, sources));
+
+    let prepared = plan.process.prepare(&proc, at)?; // Privileges are gone; the executable is found.
+    drop(proc);
+    if let Some(soft) = descriptors {
+        let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
+        let (_, hard) = sys::prlimit(this, nofile, None)?;
+        sys::prlimit(this, nofile, Some((soft, hard)))?;
+    }
+
+    at.enter(Step::Start);
+    end.ready()?;
+    end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
+    wait_for_start(start, listener)?;
+
+    Err(plan.process.exec(&prepared, at))
+}
+
+/// Waits for `rt start`; a failure from then on is told to it.
+fn wait_for_start(start: Start, listener: &mut Option<InitEnd>) -> Result<(), Cause> {
+    let Start::OnRequest { socket, owner } = start else {
+        return Ok(());
+    };
+    // The runtime that made this container is done: it is not to wait for a second answer.
+    *listener = None;
+    loop {
+        let peer = sys::accept(socket.as_fd())?;
+        let uid = getsockopt(&peer, PeerCredentials)?.uid();
+        let end = InitEnd::accepted(peer);
+        // Somebody else, or one that went away before it said Go: wait for the next.
+        if (uid == owner || uid == 0) && end.wait_for_go().is_ok() {
+            end.ready()?; // Taken: from here on, the end of this connection means "running".
+            *listener = Some(end);
+            return Ok(());
+        }
+    }
+}

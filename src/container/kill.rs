@@ -1,0 +1,53 @@
+//! `rt kill`: a signal to the container's process.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::state::{State, Status};
+use super::{Container, existing, missing};
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+/// Sends `signal` to the process of the container `id` (runtime.md, "Kill").
+/// SIGKILL reaches all of its processes, also where no pid namespace ties them
+/// to the first one.
+///
+/// # Errors
+/// When it is neither created nor running.
+pub(crate) fn kill(root: &Path, id: &str, signal: i32) -> Result<()> {
+    let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
+    let state = container.state()?.ok_or_else(missing)?;
+    let proc = Proc::open().context("/proc")?;
+    let status = container.status(&state, &proc)?;
+    if matches!(status, Status::Stopped | Status::Creating) {
+        bail!("container not running");
+    }
+    if signal == libc::SIGKILL && (!state.own_pid_namespace || status == Status::Paused) {
+        return existing(&state).kill(signal);
+    }
+    match init(&state, &proc)? {
+        Some(pidfd) => match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+            Err(Errno::ESRCH) => bail!("container not running"),
+            done => done.with_context(|| format!("signal {signal}")),
+        },
+        None => bail!("container not running"),
+    }
+}
+
+/// A descriptor for the container's first process: opened first and compared
+/// then, so that it cannot be another process of the same number.
+pub(super) fn init(state: &State, proc: &Proc) -> Result<Option<OwnedFd>> {
+    if state.init_process_pid <= 0 {
+        return Ok(None);
+    }
+    let pidfd = match sys::pidfd_open(Pid::from_raw(state.init_process_pid)) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(errno).context("pidfd_open"),
+    };
+    Ok(state.alive(proc)?.then_some(pidfd))
+}

@@ -1,0 +1,139 @@
+//! `state.json`: what a container is remembered by, under the names that
+//! outside readers of runc's file use.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use procfs::FromRead;
+use procfs::process::Stat;
+use serde::{Deserialize, Serialize};
+
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+const FILE: &str = "state.json";
+const DRAFT: &str = ".state.json";
+
+/// The file, field for field.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) oci_version: String,
+    pub(super) id: String,
+    /// In the pid namespace of the runtime; 0 while the container is being made.
+    pub(super) init_process_pid: i32,
+    /// Clock ticks after boot (proc_pid_stat(5), field 22): with `boot_id`, what
+    /// tells the process from a later one of the same number.
+    pub(super) init_process_start: u64,
+    pub(super) boot_id: String,
+    /// RFC 3339, UTC.
+    pub(super) created: String,
+    pub(super) bundle: PathBuf,
+    /// The effective user of `rt create`.
+    pub(super) owner: u32,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) config: Config,
+    pub(super) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Directories that `rt` made and may remove, deepest first.
+    pub(super) cgroups_created: Vec<PathBuf>,
+    /// `NEWPID` and so on, to a file below /proc.
+    pub(super) namespace_paths: BTreeMap<String, PathBuf>,
+    /// The processes die with init, because it is PID 1 of their namespace.
+    pub(super) own_pid_namespace: bool,
+    /// Place and deed, should execve(2) fail when the container is started.
+    pub(super) exec_words: (String, String),
+}
+
+/// The part of runc's `config` that others read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Config {
+    pub(super) rootfs: PathBuf,
+}
+
+/// runtime.md, "State"; `paused` as every other runtime has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
+}
+
+impl State {
+    /// `None` when the directory holds no state: nothing was made yet.
+    pub(super) fn load(directory: BorrowedFd) -> Result<Option<State>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let text = match openat(directory, FILE, flags, Mode::empty()) {
+            Ok(file) => sys::read_to_string(file.as_fd()).context(FILE)?,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(errno).context(FILE),
+        };
+        serde_json::from_str(&text).context(FILE).map(Some)
+    }
+
+    /// Replaces the file at once: a reader sees the old one or the new one.
+    pub(super) fn save(&self, directory: BorrowedFd) -> Result<()> {
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOFOLLOW;
+        let text = serde_json::to_vec(self).context(FILE)?;
+        let file =
+            openat(directory, DRAFT, flags, Mode::from_bits_truncate(0o600)).context(FILE)?;
+        File::from(file).write_all(&text).context(FILE)?;
+        renameat(directory, DRAFT, directory, FILE).context(FILE)
+    }
+
+    /// Whether init still is the process that was started.
+    pub(super) fn alive(&self, proc: &Proc) -> Result<bool> {
+        if self.init_process_pid <= 0 || self.boot_id != boot_id(proc)? {
+            return Ok(false);
+        }
+        Ok(start_time(proc, self.init_process_pid)? == Some(self.init_process_start))
+    }
+}
+
+/// When the process `pid` started, in clock ticks after boot; `None` when there
+/// is none, or one that has ended and waits for its parent.
+pub(super) fn start_time(proc: &Proc, pid: i32) -> Result<Option<u64>> {
+    let path = format!("{pid}/stat");
+    let subject = || format!("/proc/{path}");
+    let text = match proc.read(&path) {
+        Ok(text) => text,
+        // ESRCH: it ended while the file was open.
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(errno).with_context(subject),
+    };
+    let stat = Stat::from_read(text.as_bytes()).with_context(subject)?;
+    Ok((!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime))
+}
+
+/// What distinguishes this boot of the machine from every other.
+pub(super) fn boot_id(proc: &Proc) -> Result<String> {
+    let text = proc.read("sys/kernel/random/boot_id").context("boot_id")?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Names that a container's directory may hold.
+pub(super) const FILES: [&str; 3] = [FILE, DRAFT, super::SOCKET];

@@ -1,0 +1,180 @@
+//! Facts about this machine, asked once: a plain value, so that a test can
+//! hand the planner an older kernel or another cgroup layout.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use procfs::FromRead;
+use procfs::process::MountInfos;
+
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+/// Where version 2 alone is mounted by convention, and version 1 below it
+/// (cgroups(7), systemd's file hierarchy).
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// What the planner needs to know about the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) cgroups: CgroupLayout,
+    pub(crate) kernel: Kernel,
+}
+
+/// Calls that not every kernel from 5.10 on has, or that a sandbox around
+/// `rt` refuses. Each has one fallback, named in the crate's documentation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    /// mount_setattr(2), Linux 5.12.
+    pub(crate) mount_setattr: bool,
+}
+
+/// How the machine arranges its cgroups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CgroupLayout {
+    /// One tree for everything.
+    V2 {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// The caller's own place in it, as /proc/self/cgroup says.
+        own: PathBuf,
+    },
+    /// A tree for each set of controllers ("hybrid" when a version 2 tree
+    /// without controllers stands beside them, which is left alone).
+    V1 { hierarchies: Vec<Hierarchy> },
+}
+
+/// One tree of version 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    /// As /proc/self/cgroup names them: `["cpu", "cpuacct"]`, `["name=systemd"]`.
+    pub(crate) controllers: Vec<String>,
+    /// Where it is mounted.
+    pub(crate) mount: PathBuf,
+    /// The caller's own place in it, relative to `mount`.
+    pub(crate) own: PathBuf,
+}
+
+impl Host {
+    /// Asks the running machine.
+    ///
+    /// # Errors
+    /// When /proc cannot be read, or no cgroups are mounted.
+    pub(crate) fn probe(proc: &Proc) -> Result<Host> {
+        Ok(Host {
+            cgroups: cgroup_layout(proc).context("cgroups of this machine")?,
+            kernel: Kernel::probe(proc),
+        })
+    }
+}
+
+impl Kernel {
+    /// A call that can only fail tells whether it exists: `EINVAL` from a
+    /// kernel that reads its arguments, `ENOSYS` or `EPERM` from one that lacks
+    /// it or a filter that refuses it.
+    fn probe(proc: &Proc) -> Kernel {
+        use std::os::fd::AsFd;
+        let asked = sys::mount_setattr(
+            proc.as_fd(),
+            sys::OpenTree::Mount,
+            &sys::MountAttr {
+                set: u64::MAX,
+                ..sys::MountAttr::default()
+            },
+        );
+        Kernel {
+            mount_setattr: asked == Err(Errno::EINVAL),
+        }
+    }
+}
+
+fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
+    let own = own_cgroups(&proc.read("self/cgroup").context("/proc/self/cgroup")?);
+    let root = statfs(CGROUP_ROOT).context(CGROUP_ROOT)?;
+    if root.filesystem_type() == CGROUP2_SUPER_MAGIC {
+        return Ok(CgroupLayout::V2 {
+            mount: PathBuf::from(CGROUP_ROOT),
+            own: own
+                .into_iter()
+                .find(|(controllers, _)| controllers.is_empty())
+                .map_or_else(|| PathBuf::from("/"), |(_, path)| path),
+        });
+    }
+    let mounts = MountInfos::from_read(
+        proc.file("self/mountinfo", OFlag::O_RDONLY)
+            .context("/proc/self/mountinfo")?,
+    )
+    .context("/proc/self/mountinfo")?;
+    let hierarchies: Vec<Hierarchy> = own
+        .into_iter()
+        .filter(|(controllers, _)| !controllers.is_empty())
+        .filter_map(|(controllers, own)| {
+            let mount = mounts.iter().find(|mount| {
+                mount.fs_type == "cgroup"
+                    && controllers
+                        .iter()
+                        .all(|name| has_option(&mount.super_options, name))
+            })?;
+            // Inside a container the mount may show a part of the tree only.
+            let below = own
+                .strip_prefix(&mount.root)
+                .map(|path| PathBuf::from("/").join(path));
+            Some(Hierarchy {
+                mount: mount.mount_point.clone(),
+                own: below.unwrap_or(own),
+                controllers,
+            })
+        })
+        .collect();
+    anyhow::ensure!(
+        !hierarchies.is_empty(),
+        "no cgroup file system is mounted below {CGROUP_ROOT}"
+    );
+    Ok(CgroupLayout::V1 { hierarchies })
+}
+
+/// Whether a mount's options hold `name`, which may itself be `key=value`.
+fn has_option(options: &std::collections::HashMap<String, Option<String>>, name: &str) -> bool {
+    match name.split_once('=') {
+        Some((key, value)) => options
+            .get(key)
+            .is_some_and(|v| v.as_deref() == Some(value)),
+        None => options.contains_key(name),
+    }
+}
+
+/// The lines `ID:CONTROLLERS:PATH` of /proc/PID/cgroup (cgroups(7)); no
+/// controllers for version 2.
+fn own_cgroups(text: &str) -> Vec<(Vec<String>, PathBuf)> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            let controllers = controllers
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
+            Some((controllers, PathBuf::from(path)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_both_versions_are_read() {
+        let own = own_cgroups("3:cpu,cpuacct:/a:b\n1:name=systemd:/\n0::/user.slice\n");
+        assert_eq!(
+            own[0],
+            (vec!["cpu".into(), "cpuacct".into()], "/a:b".into())
+        );
+        assert_eq!(own[1].0, ["name=systemd"]);
+        assert_eq!(own[2], (vec![], "/user.slice".into()));
+    }
+}

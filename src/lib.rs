@@ -1,0 +1,116 @@
+//! `rt` is an OCI container runtime: config.json in, a container out, in one
+//! process that clones once.
+//!
+//! # How it works
+//!
+//! ```text
+//! config.json ─ bundle ─▶ Spec ─┐
+//!                               ├─ plan ─▶ Plan      immutable; both sides of the clone hold it
+//! /proc, /sys ── host ──▶ Host ─┘           │
+//!        runtime   container/create.rs      │                 init   container/init.rs
+//!        ───────────────────────────────────┼───────────────────────────────────────────
+//!        opens what belongs to the machine: │
+//!        namespaces, bind sources, the root │
+//!        makes cgroups, clones ─────────────┼──▶ (waits)
+//!        puts it into its cgroups       Go ─┼──▶ namespaces, root, mounts, devices, masks,
+//!                                           │    user, capabilities; finds the executable
+//!        saves the state             ◀─ Ready
+//!        `rt run`, or `rt start`        Go ─┼──▶ execve
+//!        "running"                   ◀─ end of file, by close-on-exec
+//! ```
+//!
+//! Five decisions make it small.
+//!
+//! *Everything is decided before anything is touched.* [`plan`] turns the
+//! configuration and the facts about this machine into one plain value. What
+//! can be refused is refused there, by its place in config.json, with nothing
+//! to undo.
+//!
+//! *Init performs; it does not decide.* After the clone nobody looks at a
+//! configuration, an environment or a user database. What belongs to the
+//! machine was opened before, so no descriptor has to be sent, and the two
+//! processes exchange nothing but single bytes and failures.
+//!
+//! *A failure is a position.* Init keeps a [`step::Progress`], returns plain
+//! errors, and in the end reports step, item and cause in eight bytes. The
+//! runtime holds the same plan and writes the sentence.
+//!
+//! *Order is on two pages.* Each feature is one directory that knows nothing of
+//! the others; `container/create.rs` and `container/init.rs` say what comes
+//! after what, and nothing else does. There is no registry and no trait: every
+//! step is called once, by name, in sight.
+//!
+//! *Everything is a descriptor.* Paths in a root are opened below it by one
+//! module (`rootfs/inside.rs`) and never joined; mounts are built detached, get
+//! their attributes, and are attached once; /proc is opened once and checked
+//! ([`trusted_proc`]).
+//!
+//! Alternatives were weighed. A list of operations interpreted by the child
+//! (bubblewrap) needs registers as soon as one operation opens what a later one
+//! uses, and scatters each feature over three files. Types for every stage
+//! (`Cloned → Mapped → …`) multiply where half of the stages are optional. Three
+//! processes (runc) or four sockets (youki) are protocol without need: Rust can
+//! clone.
+//!
+//! The root is entered before anything is mounted, so a mistaken path can only
+//! hit the container. Hooks that the specification runs before pivot_root(2)
+//! will be the one reason to mount first.
+//!
+//! # The modules
+//!
+//! ```text
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ trusted_proc ▸ { log · step · sys }
+//! ```
+//!
+//! A module names only what stands right of it; the four in braces never name
+//! each other, and [`plan`] hands one what it must know of another. A test holds
+//! this. Only [`sys`] contains `unsafe`: one function for each system call that
+//! nix lacks. The four verbs are the same everywhere: `plan` decides, `wire`
+//! acts from outside, `apply` performs inside, `undo` reverses.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`], [`commands`] | the command line, one verb a file |
+//! | [`container`] | a container's life; the two pages; state.json |
+//! | [`plan`] | the configuration and the machine, composed |
+//! | [`namespaces`] | what is private, with host name and sysctls |
+//! | [`cgroups`] | limits and devices, version 1 and 2 |
+//! | [`rootfs`] | root, mounts, devices, masks |
+//! | [`process`] | what PID 1 becomes |
+//! | [`annotations`], [`bundle`], [`host`] | what is read: `rt.*`, config.json, this machine |
+//! | [`trusted_proc`], [`log`], [`step`], [`sys`] | the ground |
+//!
+//! # Kernels
+//!
+//! Linux 5.10 and later. Where a newer call serves better, it is used:
+//!
+//! | call | since | before, or where it is refused |
+//! |---|---|---|
+//! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching; recursive options (`rro`) are refused. Asked once, by `Kernel::probe` |
+//! | close_range(2) with `CLOSE_RANGE_CLOEXEC` | 5.11 | fcntl(2) on each descriptor |
+//! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
+//! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
+//!
+//! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),
+//! fsopen(2) and its kin (5.2), pidfds (5.3), close_range(2) (5.9).
+
+mod annotations;
+mod bundle;
+mod cgroups;
+mod cli;
+mod commands;
+mod container;
+mod host;
+mod log;
+mod namespaces;
+mod plan;
+mod process;
+mod rootfs;
+mod step;
+mod sys;
+mod trusted_proc;
+
+/// Runs the command line of this process and returns its exit status.
+pub fn run() -> u8 {
+    cli::run()
+}

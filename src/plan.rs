@@ -1,0 +1,155 @@
+//! A container, decided: config.json and this machine, composed into one
+//! immutable value before anything is touched.
+//!
+//! The only matchmaker among the feature directories: what one of them must
+//! know of another is a plain fact handed over here. Both sides of the clone
+//! hold the same plan, so a position in it says everything about a failure.
+
+use anyhow::{Result, anyhow};
+use nix::errno::Errno;
+
+use crate::annotations;
+use crate::bundle::Bundle;
+use crate::cgroups::Cgroups;
+use crate::host::{CgroupLayout, Host};
+use crate::log;
+use crate::namespaces::{Kind, Namespaces, Place};
+use crate::process::{self, Process};
+use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs};
+use crate::step::{Cause, Failure, Refusal, Step};
+
+/// What the command line adds to a configuration.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) no_pivot: bool,
+    pub(crate) new_keyring: bool,
+    /// Capabilities that this process can hand on.
+    pub(crate) grantable: caps::CapsHashSet,
+}
+
+/// Everything that init does, and everything that the runtime does for it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) rootfs: Rootfs,
+    pub(crate) process: Process,
+}
+
+impl Plan {
+    /// Decides everything that can be decided without touching the machine.
+    ///
+    /// # Errors
+    /// The first thing that cannot be applied, by its place in config.json.
+    pub(crate) fn new(bundle: &Bundle, settings: &Settings, host: &Host) -> Result<Plan> {
+        let spec = &bundle.spec;
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| anyhow!("process: required"))?;
+        let process = Process::plan(
+            process,
+            &process::Options {
+                id: settings.id,
+                new_keyring: settings.new_keyring,
+                grantable: settings.grantable.clone(),
+            },
+        )?;
+        let namespaces = Namespaces::plan(spec)?;
+        let cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
+        let entry = match namespaces.place(Kind::Mount) {
+            Place::New if settings.no_pivot => Entry::Move,
+            Place::New => Entry::Pivot,
+            Place::Shared | Place::Joined { .. } => Entry::Chroot,
+        };
+        let layer = match annotations::parse(spec.annotations().as_ref())?.ephemeral_root {
+            true => Layer::Ephemeral,
+            false => Layer::Direct,
+        };
+        let facts = facts(&namespaces, &cgroups, host);
+        let rootfs = Rootfs::plan(spec, &bundle.directory, entry, layer, &facts)?;
+        Ok(Plan {
+            namespaces,
+            cgroups,
+            rootfs,
+            process,
+        })
+    }
+
+    /// The sentence for a failure of init, without verb and container.
+    pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
+        let Failure { step, item, cause } = failure;
+        let words = self
+            .process
+            .describe(step, item)
+            .or_else(|| self.namespaces.describe(step, item))
+            .or_else(|| self.rootfs.describe(step, item))
+            .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
+        let hint = match cause {
+            Cause::Errno(errno) => self.rootfs.hint(step, item, errno),
+            Cause::Refused(_) => None,
+        };
+        sentence(&words, step, cause, hint)
+    }
+}
+
+/// One line out of a place and a deed, and why it failed.
+pub(crate) fn sentence(
+    words: &(String, String),
+    step: Step,
+    cause: Cause,
+    hint: Option<&str>,
+) -> anyhow::Error {
+    let (place, what) = words;
+    let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let why = why(step, cause);
+    anyhow!("{place}: {what}: {why}{hint}")
+}
+
+fn why(step: Step, cause: Cause) -> String {
+    match cause {
+        // Engines take these words for "command not found", so only here.
+        Cause::Errno(Errno::ENOENT) if matches!(step, Step::Executable | Step::Exec) => {
+            "no such file or directory (ENOENT)".into()
+        }
+        Cause::Errno(Errno::ENOEXEC) => {
+            "exec format error (ENOEXEC; a program of another machine, or a script without #!?)"
+                .into()
+        }
+        Cause::Errno(errno) => log::errno_text(errno),
+        Cause::Refused(refusal) => match refusal {
+            Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
+            Refusal::InsideProc => "cannot be mounted because it is inside /proc",
+            Refusal::OtherFile => "another file is there already",
+            Refusal::OutsideRoot => "lies outside of the container's root",
+            Refusal::NotInPath => "executable file not found in $PATH",
+            Refusal::IsDirectory => "is a directory",
+            Refusal::Abandoned => "the runtime is gone",
+        }
+        .into(),
+    }
+}
+
+/// What the file system must know of namespaces and cgroups.
+fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
+    let paths = cgroups.paths();
+    let hierarchies = match &host.cgroups {
+        CgroupLayout::V2 { .. } => Vec::new(),
+        CgroupLayout::V1 { hierarchies } => hierarchies
+            .iter()
+            .filter_map(|hierarchy| {
+                Some(HierarchyFacts {
+                    controllers: hierarchy.controllers.clone(),
+                    name: hierarchy.mount.file_name()?.to_str()?.to_owned(),
+                    directory: paths.get(hierarchy.controllers.first()?)?.clone(),
+                })
+            })
+            .collect(),
+    };
+    Facts {
+        mount_setattr: host.kernel.mount_setattr,
+        cgroup_namespace: *namespaces.place(Kind::Cgroup) != Place::Shared,
+        hierarchies,
+    }
+}

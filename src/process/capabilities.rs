@@ -1,0 +1,248 @@
+//! The five capability sets (capabilities(7)).
+//!
+//! What the kernel would refuse is left out with a warning, as the specification
+//! demands; nothing is ever added (CVE-2022-24769, CVE-2022-29162).
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result};
+use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
+use oci_spec::runtime::LinuxCapabilities;
+
+use crate::step::{Progress, Step};
+use crate::trusted_proc::Proc;
+use crate::{log, sys};
+
+/// What the items of the step are about.
+pub(super) const PLACES: [&str; 2] = ["process.capabilities", "process.capabilities.ambient"];
+
+/// `process.capabilities`; absent, every set is empty.
+#[derive(Debug, Default)]
+pub(super) struct Capabilities {
+    bounding: CapsHashSet,
+    inheritable: CapsHashSet,
+    effective: CapsHashSet,
+    permitted: CapsHashSet,
+    ambient: CapsHashSet,
+}
+
+/// What this process may hand on: permitted to it, and within its bounding set.
+/// One file says both; prctl(2) would be asked once for each capability.
+pub(crate) fn grantable(proc: &Proc) -> Result<CapsHashSet> {
+    let status = proc.read("self/status").context("/proc/self/status")?;
+    mask(&status).context("/proc/self/status: CapPrm, CapBnd")
+}
+
+/// The capabilities in both of the lines `CapPrm` and `CapBnd` (proc(5)).
+fn mask(status: &str) -> Option<CapsHashSet> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    let bits = field("CapPrm:")? & field("CapBnd:")?;
+    Some(
+        caps::all()
+            .into_iter()
+            .filter(|one| one.bitmask() & bits != 0)
+            .collect(),
+    )
+}
+
+impl Capabilities {
+    pub(super) fn plan(
+        listed: Option<&LinuxCapabilities>,
+        grantable: &CapsHashSet,
+    ) -> Capabilities {
+        let mut warnings = Vec::new();
+        let planned = listed.map(|listed| choose(listed, grantable, &mut warnings));
+        for warning in warnings {
+            log::warn(&warning);
+        }
+        planned.unwrap_or_default()
+    }
+
+    /// Drops from the bounding set what is not listed, and what is too new for
+    /// us to know its name. Before the change of user, which costs CAP_SETPCAP.
+    pub(super) fn bound(&self) -> nix::Result<()> {
+        let kept = bits(&self.bounding);
+        for number in (0..u64::BITS).filter(|number| kept & (1 << number) == 0) {
+            match sys::capbset_drop(number) {
+                Err(Errno::EINVAL) => return Ok(()),
+                dropped => dropped?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the other four. What was ambient before goes with what was inheritable.
+    pub(super) fn apply(&self, at: &Progress) -> nix::Result<()> {
+        at.at(Step::Capabilities, 0);
+        let [effective, permitted, inheritable] =
+            [&self.effective, &self.permitted, &self.inheritable].map(bits);
+        sys::capset(effective, permitted, inheritable)?;
+        at.at(Step::Capabilities, 1);
+        if !self.inheritable.is_empty() {
+            caps::clear(None, CapSet::Ambient).map_err(errno)?;
+        }
+        for &one in &self.ambient {
+            caps::raise(None, CapSet::Ambient, one).map_err(errno)?;
+        }
+        Ok(())
+    }
+}
+
+fn bits(set: &CapsHashSet) -> u64 {
+    set.iter().fold(0, |mask, one| mask | one.bitmask())
+}
+
+/// The crate keeps of the kernel's answer only a text; `errno` still has it.
+fn errno(_: caps::errors::CapsError) -> Errno {
+    Errno::last()
+}
+
+/// The sets, each without what the kernel would refuse, by the rules of capset(2)
+/// and of prctl(2), PR_CAP_AMBIENT_RAISE.
+fn choose(
+    listed: &LinuxCapabilities,
+    grantable: &CapsHashSet,
+    warnings: &mut Vec<String>,
+) -> Capabilities {
+    let here = (grantable, "grantable here");
+    let mut sift = |set, listed, limits: &[Limit]| sift(set, listed, limits, warnings);
+    let bounding = sift("bounding", listed.bounding(), &[here]);
+    let permitted = sift("permitted", listed.permitted(), &[here]);
+    let within = (&permitted, "permitted");
+    let effective = sift("effective", listed.effective(), &[here, within]);
+    let bound = (&bounding, "in the bounding set");
+    let inheritable = sift("inheritable", listed.inheritable(), &[here, bound]);
+    let handed_on = (&inheritable, "inheritable");
+    let ambient = sift("ambient", listed.ambient(), &[here, within, handed_on]);
+    Capabilities {
+        bounding,
+        inheritable,
+        effective,
+        permitted,
+        ambient,
+    }
+}
+
+/// A set that holds all that may be chosen, and what the others are not.
+type Limit<'a> = (&'a CapsHashSet, &'a str);
+
+/// Those of a set that every limit holds, with one warning for all that a limit lacks.
+fn sift(
+    set: &str,
+    listed: &Option<HashSet<oci_spec::runtime::Capability>>,
+    limits: &[Limit],
+    warnings: &mut Vec<String>,
+) -> CapsHashSet {
+    let names = listed.iter().flatten().map(|one| format!("CAP_{one}"));
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    for (limit, not) in limits {
+        let known = |name: &String| name.parse().is_ok_and(|one| limit.contains(&one));
+        let (within, left): (_, Vec<String>) = names.into_iter().partition(known);
+        names = within;
+        if !left.is_empty() {
+            let (left, verb) = (left.join(", "), if left.len() == 1 { "is" } else { "are" });
+            warnings.push(format!(
+                "process.capabilities.{set}: {left} {verb} not {not}: left out"
+            ));
+        }
+    }
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use caps::Capability;
+
+    use super::*;
+
+    const KILL: Capability = Capability::CAP_KILL;
+    const CHOWN: Capability = Capability::CAP_CHOWN;
+
+    fn chosen(json: &str, grantable: &[Capability]) -> (Capabilities, Vec<String>) {
+        let mut warnings = Vec::new();
+        let listed = serde_json::from_str(json).unwrap();
+        let grantable = grantable.iter().copied().collect();
+        (choose(&listed, &grantable, &mut warnings), warnings)
+    }
+
+    #[test]
+    fn sets_are_exactly_as_listed() {
+        let (sets, warnings) = chosen(
+            r#"{"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                "effective": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]}"#,
+            &[KILL, CHOWN],
+        );
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(sets.bounding, [KILL, CHOWN].into());
+        assert_eq!(sets.permitted, [KILL, CHOWN].into());
+        assert_eq!(sets.effective, [KILL].into());
+        assert_eq!(sets.inheritable, [CHOWN].into());
+        assert_eq!(sets.ambient, [CHOWN].into());
+    }
+
+    #[test]
+    fn an_absent_set_is_empty() {
+        let (sets, warnings) = chosen("{}", &[KILL]);
+        assert!(warnings.is_empty() && sets.bounding.is_empty() && sets.inheritable.is_empty());
+        assert!(
+            Capabilities::plan(None, &[KILL].into())
+                .permitted
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_left_out_with_a_warning() {
+        let (sets, warnings) = chosen(
+            r#"{"bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_BPF"], "permitted": ["CAP_KILL"],
+                "effective": ["CAP_KILL", "CAP_SYS_TIME"], "inheritable": ["CAP_SYS_TIME"],
+                "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
+            &[KILL, Capability::CAP_SYS_TIME],
+        );
+        assert_eq!(sets.bounding, [KILL].into());
+        assert_eq!(sets.effective, [KILL].into());
+        assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
+        assert_eq!(
+            warnings,
+            [
+                "process.capabilities.bounding: CAP_BPF, CAP_CHOWN are not grantable here: left out",
+                "process.capabilities.effective: CAP_SYS_TIME is not permitted: left out",
+                "process.capabilities.inheritable: CAP_SYS_TIME is not in the bounding set: left out",
+                "process.capabilities.ambient: CAP_CHOWN is not grantable here: left out",
+                "process.capabilities.ambient: CAP_KILL is not inheritable: left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_name_of_the_specification_is_known() {
+        for one in caps::all() {
+            let listed = format!(r#"{{"bounding": ["{one}"]}}"#);
+            let (sets, warnings) = chosen(&listed, &[one]);
+            assert_eq!(sets.bounding, [one].into(), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn both_masks_count() {
+        let status =
+            "CapInh:\t0\nCapPrm:\t0000000000000021\nCapEff:\t0\nCapBnd:\t00000000000000a0\n";
+        assert_eq!(mask(status), Some([KILL].into()));
+        assert_eq!(mask("CapPrm:\t1\n"), None);
+    }
+
+    #[test]
+    fn the_kernel_s_answer_outlives_the_crate_s_text() {
+        // Ambient without inheritable: EPERM for everybody.
+        caps::clear(None, CapSet::Inheritable).unwrap();
+        assert_eq!(
+            caps::raise(None, CapSet::Ambient, KILL).map_err(errno),
+            Err(Errno::EPERM)
+        );
+    }
+}

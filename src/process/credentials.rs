@@ -1,0 +1,106 @@
+//! Who the process is: user, groups, and the mode of the files it makes.
+
+use anyhow::{Result, ensure};
+use nix::sys::prctl::set_keepcaps;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use crate::step::{Progress, Step};
+
+/// What runc and crun give when the configuration names no umask; the caller's
+/// own would make a container depend on who starts it.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// `process.user`. Numbers only: no name is ever looked up (CVE-2016-3697).
+#[derive(Debug)]
+pub(super) struct Credentials {
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+    groups: Vec<Gid>,
+    umask: Mode,
+}
+
+impl Credentials {
+    pub(super) fn plan(user: &oci_spec::runtime::User) -> Result<Credentials> {
+        let umask = user.umask().unwrap_or(DEFAULT_UMASK);
+        ensure!(
+            umask <= 0o777,
+            "process.user.umask: {umask} is more than 511 (octal 777)"
+        );
+        let groups = user.additional_gids().as_deref().unwrap_or_default();
+        Ok(Credentials {
+            uid: Uid::from_raw(id(user.uid(), || "process.user.uid".to_owned())?),
+            gid: Gid::from_raw(id(user.gid(), || "process.user.gid".to_owned())?),
+            groups: groups
+                .iter()
+                .enumerate()
+                .map(|(i, &group)| {
+                    id(group, || format!("process.user.additionalGids[{i}]")).map(Gid::from_raw)
+                })
+                .collect::<Result<_>>()?,
+            umask: Mode::from_bits_truncate(umask),
+        })
+    }
+
+    /// Becomes the user; the permitted capabilities stay, to choose from.
+    ///
+    /// Groups are always set, if to none: the caller's may open what the user
+    /// must not (CVE-2021-20199 and its kind). Before the ids, which are the
+    /// right to set them.
+    pub(super) fn assume(&self, at: &Progress) -> nix::Result<()> {
+        at.enter(Step::Groups);
+        setgroups(&self.groups)?;
+        at.enter(Step::Gid);
+        setresgid(self.gid, self.gid, self.gid)?;
+        at.enter(Step::Uid);
+        if !self.uid.is_root() {
+            // execve(2) takes the flag back (prctl(2), PR_SET_KEEPCAPS).
+            set_keepcaps(true)?;
+        }
+        setresuid(self.uid, self.uid, self.uid)
+    }
+
+    /// Sets the umask, which cannot fail.
+    pub(super) fn set_umask(&self) {
+        umask(self.umask);
+    }
+}
+
+/// `u32::MAX` means "leave as it is" to setresuid(2), and nobody to the rest.
+fn id(number: u32, place: impl Fn() -> String) -> Result<u32> {
+    ensure!(number != u32::MAX, "{}: {number} is no valid id", place());
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{User, UserBuilder};
+
+    use super::*;
+
+    fn refused(user: User) -> String {
+        Credentials::plan(&user).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_umask_has_a_default_and_a_limit() {
+        let planned = Credentials::plan(&User::default()).unwrap();
+        assert_eq!(planned.umask.bits(), 0o022);
+        let error = refused(UserBuilder::default().umask(0o1000u32).build().unwrap());
+        assert!(error.starts_with("process.user.umask: 512"), "{error}");
+    }
+
+    #[test]
+    fn the_id_that_means_none_is_refused_everywhere() {
+        let user = UserBuilder::default;
+        let none = u32::MAX;
+        let error = refused(user().uid(none).build().unwrap());
+        assert_eq!(error, "process.user.uid: 4294967295 is no valid id");
+        assert!(refused(user().gid(none).build().unwrap()).starts_with("process.user.gid: "));
+        let error = refused(user().additional_gids(vec![7, none]).build().unwrap());
+        assert!(
+            error.starts_with("process.user.additionalGids[1]: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! What the container's process becomes: the last steps before execve(2), the
+//! same for a container's init and for a process that joins it later.
+//!
+//! [`Process::prepare`] is their order. Everything that can fail has failed by
+//! its end, so that whoever creates the container hears of it.
+
+mod capabilities;
+mod command;
+mod credentials;
+mod descriptors;
+mod home;
+mod keyring;
+mod rlimits;
+mod scheduling;
+mod stdio;
+mod words;
+mod workdir;
+
+use std::ffi::{CStr, CString};
+
+use anyhow::Context;
+use caps::CapsHashSet;
+use nix::errno::Errno;
+use nix::sys::prctl::set_no_new_privs;
+use nix::unistd::{Pid, execve, setsid};
+
+pub(crate) use capabilities::grantable;
+
+use crate::step::{Cause, Progress, Step};
+use crate::trusted_proc::Proc;
+
+use capabilities::Capabilities;
+use command::{Command, Home};
+use credentials::Credentials;
+use keyring::Keyring;
+use rlimits::Limits;
+use scheduling::OomScore;
+use workdir::WorkingDirectory;
+
+/// What the planner must know beside the configuration.
+pub(crate) struct Options<'a> {
+    /// The container's id, after which its session keyring is called.
+    pub(crate) id: &'a str,
+    /// Whether the process leaves the caller's session keyring for one of the container's.
+    pub(crate) new_keyring: bool,
+    /// The capabilities that can be handed on: [`grantable`].
+    pub(crate) grantable: CapsHashSet,
+}
+
+/// `process`, decided.
+#[derive(Debug)]
+pub(crate) struct Process {
+    keyring: Option<Keyring>,
+    oom_score: Option<OomScore>,
+    working_directory: WorkingDirectory,
+    credentials: Credentials,
+    capabilities: Capabilities,
+    no_new_privileges: bool,
+    command: Command,
+    limits: Limits,
+}
+
+/// What [`Process::prepare`] found inside the container.
+pub(crate) struct Prepared {
+    executable: CString,
+    /// `HOME=...`, unless the configuration has it.
+    home: Option<CString>,
+}
+
+impl Process {
+    /// Decides everything that does not depend on what the container holds.
+    ///
+    /// # Errors
+    /// Each names its place in config.json.
+    pub(crate) fn plan(
+        process: &oci_spec::runtime::Process,
+        options: &Options,
+    ) -> anyhow::Result<Process> {
+        let cwd = process.cwd().to_str().context("process.cwd: is no UTF-8")?;
+        let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
+        Ok(Process {
+            keyring: keyring.transpose()?,
+            oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
+            working_directory: WorkingDirectory::plan(cwd)?,
+            credentials: Credentials::plan(process.user())?,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            command: Command::plan(
+                process.args().as_deref().unwrap_or_default(),
+                process.env().as_deref().unwrap_or_default(),
+            )?,
+            limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
+            // Last: it may warn, and a plan that is refused is worth one line only.
+            capabilities: Capabilities::plan(process.capabilities().as_ref(), &options.grantable),
+        })
+    }
+
+    /// Leaves the caller's session and session keyring. First of all: what is
+    /// done later must not reach the caller's terminal or keys.
+    pub(crate) fn detach(&self, at: &Progress) -> Result<(), Cause> {
+        at.enter(Step::Session);
+        setsid()?;
+        at.enter(Step::Keyring);
+        if let Some(keyring) = &self.keyring {
+            keyring.join()?;
+        }
+        Ok(())
+    }
+
+    /// Everything in order up to a process that could execve, with the root in
+    /// place. Privileges go step by step; each step is the last that needs what
+    /// the next one gives away.
+    pub(crate) fn prepare(&self, proc: &Proc, at: &Progress) -> Result<Prepared, Cause> {
+        at.enter(Step::OomScore);
+        if let Some(score) = &self.oom_score {
+            score.apply(proc)?;
+        }
+        at.enter(Step::Affinity);
+        scheduling::reset_affinity()?;
+
+        // Before the user changes: the directory may have to be made, or be
+        // closed to all but root. If it is closed to root (a file system of the
+        // user's, FUSE or NFS), once more after.
+        at.enter(Step::WorkingDirectory);
+        let entered = match self.enter_working_directory(at) {
+            Err(Cause::Errno(Errno::EACCES | Errno::EPERM)) => false,
+            done => done.map(|()| true)?,
+        };
+        stdio::hand_over(self.credentials.uid, at)?;
+        at.enter(Step::BoundingSet);
+        self.capabilities.bound()?;
+        self.credentials.assume(at)?;
+        self.capabilities.apply(at)?;
+        at.enter(Step::NoNewPrivileges);
+        if self.no_new_privileges {
+            set_no_new_privs()?;
+        }
+
+        // From here on this is the container's user, who may read and execute
+        // no more than its process could.
+        if !entered {
+            at.enter(Step::WorkingDirectory);
+            self.enter_working_directory(at)?;
+        }
+        at.enter(Step::Home);
+        let home = match self.command.home {
+            Home::Given => None,
+            Home::FromPasswd => Some(home::variable(self.credentials.uid)),
+        };
+        at.enter(Step::Executable);
+        let executable = self.command.find()?.to_owned();
+        at.enter(Step::Descriptors);
+        descriptors::close_on_exec(proc)?;
+        // Last, as nothing of the above may depend on it.
+        self.credentials.set_umask();
+        Ok(Prepared { executable, home })
+    }
+
+    /// Makes `process.cwd` if it is missing. For a root that is about to become
+    /// read-only this is the last occasion; else [`Process::prepare`] does it.
+    pub(crate) fn make_working_directory(&self, at: &Progress) -> Result<(), Cause> {
+        at.enter(Step::WorkingDirectory);
+        self.working_directory.make()
+    }
+
+    fn enter_working_directory(&self, at: &Progress) -> Result<(), Cause> {
+        match self.working_directory.enter() {
+            Err(Cause::Errno(Errno::ENOENT)) => {
+                self.make_working_directory(at)?;
+                self.working_directory.enter()
+            }
+            done => done,
+        }
+    }
+
+    /// Raises, from outside, the limits of the process `pid` that it could not
+    /// raise itself. The rest of the limits come with [`Process::exec`].
+    ///
+    /// # Errors
+    /// `process.rlimits[2]: RLIMIT_NPROC`, with the errno as its source.
+    pub(crate) fn wire(&self, pid: Pid) -> anyhow::Result<()> {
+        self.limits.raise(pid)
+    }
+
+    /// Sets the limits and becomes the container's process. Returns only with
+    /// why it did not.
+    pub(crate) fn exec(&self, prepared: &Prepared, at: &Progress) -> Cause {
+        let variables = self.command.env.iter().chain(&prepared.home);
+        let env: Vec<&CStr> = variables.map(CString::as_c_str).collect();
+        let Err(errno) = self.limits.apply(at).and_then(|()| {
+            at.enter(Step::Exec);
+            execve(&prepared.executable, &self.command.args, &env)
+        });
+        errno.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn plan(json: &str) -> anyhow::Result<Process> {
+        let process = serde_json::from_str(json).unwrap();
+        let options = Options {
+            id: "web",
+            new_keyring: true,
+            grantable: CapsHashSet::new(),
+        };
+        Process::plan(&process, &options)
+    }
+
+    #[test]
+    fn a_process_without_arguments_is_refused() {
+        let error = plan(r#"{"user": {"uid": 0, "gid": 0}, "cwd": "/"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "process.args: must not be empty");
+    }
+}

@@ -1,0 +1,164 @@
+//! Resource limits (getrlimit(2)).
+//!
+//! To raise a hard limit is a privilege, and the runtime uses it from outside.
+//! To lower one is anybody's right, and the process uses it as its last act:
+//! a limit that is tiny then hits the container and not its making.
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
+
+use crate::step::{Progress, Step};
+use crate::sys;
+
+const SELF: Pid = Pid::from_raw(0);
+
+/// One of `process.rlimits`, in the unit of its resource; `u64::MAX` is unlimited.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    name: &'static str,
+    resource: u32,
+    soft: u64,
+    hard: u64,
+}
+
+/// `process.rlimits`, each resource at most once.
+#[derive(Debug)]
+pub(super) struct Limits(Vec<Limit>);
+
+impl Limits {
+    pub(super) fn plan(limits: &[PosixRlimit]) -> Result<Limits> {
+        let mut planned: Vec<Limit> = Vec::with_capacity(limits.len());
+        for (i, limit) in limits.iter().enumerate() {
+            let (name, resource) = resource(limit.typ());
+            let (soft, hard) = (limit.soft(), limit.hard());
+            ensure!(
+                planned.iter().all(|earlier| earlier.resource != resource),
+                "process.rlimits[{i}]: {name} is listed twice"
+            );
+            ensure!(
+                soft <= hard,
+                "process.rlimits[{i}]: {name}: soft limit {soft} is above hard limit {hard}"
+            );
+            planned.push(Limit {
+                name,
+                resource,
+                soft,
+                hard,
+            });
+        }
+        Ok(Limits(planned))
+    }
+
+    /// Raises the hard limits of `pid` that are above those of this process,
+    /// from which `pid` has them. So no limit of another user's process is
+    /// touched without need: that alone would take CAP_SYS_RESOURCE.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_RESOURCE, or for more descriptors than
+    /// /proc/sys/fs/nr_open.
+    pub(super) fn raise(&self, pid: Pid) -> Result<()> {
+        for (i, limit) in self.0.iter().enumerate() {
+            let place = || format!("process.rlimits[{i}]: {}", limit.name);
+            let (soft, hard) = sys::prlimit(SELF, limit.resource, None).with_context(place)?;
+            if limit.hard > hard {
+                sys::prlimit(pid, limit.resource, Some((soft, limit.hard))).with_context(place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the limits of this process, none of which is above its hard limit
+    /// any more.
+    pub(super) fn apply(&self, at: &Progress) -> nix::Result<()> {
+        for (i, limit) in self.0.iter().enumerate() {
+            at.at(Step::Limit, i);
+            sys::prlimit(SELF, limit.resource, Some((limit.soft, limit.hard)))?;
+        }
+        Ok(())
+    }
+
+    /// The place and the name of the `i`th.
+    pub(super) fn describe(&self, i: usize) -> Option<(String, String)> {
+        let limit = self.0.get(i)?;
+        Some((format!("process.rlimits[{i}]"), limit.name.to_owned()))
+    }
+}
+
+fn resource(kind: PosixRlimitType) -> (&'static str, u32) {
+    use PosixRlimitType as Type;
+    match kind {
+        Type::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
+        Type::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+        Type::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
+        Type::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+        Type::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
+        Type::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
+        Type::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+        Type::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+        Type::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+        Type::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
+        Type::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+        Type::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+        Type::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        Type::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
+        Type::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+        Type::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> Result<Limits> {
+        Limits::plan(&serde_json::from_str::<Vec<PosixRlimit>>(json).unwrap())
+    }
+
+    #[test]
+    fn every_type_has_its_own_number() {
+        let names = [
+            "CPU",
+            "FSIZE",
+            "DATA",
+            "STACK",
+            "CORE",
+            "RSS",
+            "NPROC",
+            "NOFILE",
+            "MEMLOCK",
+            "AS",
+            "LOCKS",
+            "SIGPENDING",
+            "MSGQUEUE",
+            "NICE",
+            "RTPRIO",
+            "RTTIME",
+        ];
+        let list: Vec<_> = names
+            .iter()
+            .map(|name| format!(r#"{{"type": "RLIMIT_{name}", "soft": 1, "hard": 2}}"#))
+            .collect();
+        let planned = plan(&format!("[{}]", list.join(","))).unwrap();
+        for (limit, name) in planned.0.iter().zip(names) {
+            assert_eq!(limit.name, format!("RLIMIT_{name}"));
+            assert_eq!((limit.soft, limit.hard), (1, 2));
+        }
+    }
+
+    #[test]
+    fn faults_are_named_by_place() {
+        let twice = r#"[{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2},
+                        {"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615},
+                        {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]"#;
+        let error = plan(twice).unwrap_err().to_string();
+        assert_eq!(error, "process.rlimits[2]: RLIMIT_NOFILE is listed twice");
+        let error = plan(r#"[{"type": "RLIMIT_AS", "soft": 2, "hard": 1}]"#)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "process.rlimits[0]: RLIMIT_AS: soft limit 2 is above hard limit 1"
+        );
+    }
+}

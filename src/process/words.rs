@@ -1,0 +1,112 @@
+//! A failure in words: what a step was about to do, and where config.json asked
+//! for it.
+
+use super::{Process, capabilities, stdio};
+use crate::step::Step;
+
+impl Process {
+    /// The words for a position in this plan: the place in config.json, and what
+    /// was done there. `None` when the step is not of this module.
+    pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
+        let what = self.what(step, usize::from(item));
+        what.map(|(place, what)| (place.to_owned(), what))
+            .or_else(|| self.limit(step, usize::from(item)))
+    }
+
+    fn limit(&self, step: Step, item: usize) -> Option<(String, String)> {
+        (step == Step::Limit).then(|| self.limits.describe(item))?
+    }
+
+    fn what(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
+        let (uid, gid) = (self.credentials.uid, self.credentials.gid);
+        Some(match step {
+            Step::Session => ("process", "new session".to_owned()),
+            Step::Keyring => ("process", self.keyring.as_ref()?.words()),
+            Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.words()),
+            Step::Affinity => ("process", "reset CPU affinity".to_owned()),
+            Step::WorkingDirectory => ("process.cwd", self.working_directory.words()),
+            Step::StandardIo => (
+                "process.user.uid",
+                format!("{} for user {uid}", stdio::NAMES.get(item)?),
+            ),
+            Step::BoundingSet => (
+                "process.capabilities.bounding",
+                "drop the others".to_owned(),
+            ),
+            Step::Groups => ("process.user.additionalGids", "set groups".to_owned()),
+            Step::Gid => ("process.user.gid", format!("become group {gid}")),
+            Step::Uid => ("process.user.uid", format!("become user {uid}")),
+            Step::Capabilities => (*capabilities::PLACES.get(item)?, "set".to_owned()),
+            Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
+            Step::Home => ("process.env", format!("find HOME of user {uid}")),
+            Step::Executable => ("process.args[0]", self.command.words()),
+            Step::Descriptors => ("process", "close descriptors on exec".to_owned()),
+            Step::Exec => ("process.args[0]", self.command.words()),
+            Step::Limit
+            | Step::Wait
+            | Step::JoinNamespace
+            | Step::CgroupNamespace
+            | Step::Loopback
+            | Step::Hostname
+            | Step::Domainname
+            | Step::Propagation
+            | Step::Overlay
+            | Step::Root
+            | Step::Pivot
+            | Step::MountPoint
+            | Step::Mount
+            | Step::DeviceDirectory
+            | Step::DefaultDevice
+            | Step::Device
+            | Step::DeviceLink
+            | Step::RootPropagation
+            | Step::Sysctl
+            | Step::ReadonlyPath
+            | Step::MaskedPath
+            | Step::ReadonlyRoot
+            | Step::Start => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::tests::plan;
+
+    #[test]
+    fn a_position_has_words() {
+        let process = plan(
+            r#"{"user": {"uid": 7, "gid": 8}, "cwd": "/data", "args": ["sh"], "oomScoreAdj": -5,
+                "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}"#,
+        )
+        .unwrap();
+        let words = |step, item| {
+            let (place, what) = process.describe(step, item).unwrap();
+            format!("{place}: {what}")
+        };
+        assert_eq!(
+            words(Step::Keyring, 0),
+            "process: join session keyring _ses.web"
+        );
+        assert_eq!(words(Step::OomScore, 0), "process.oomScoreAdj: set -5");
+        assert_eq!(
+            words(Step::WorkingDirectory, 0),
+            "process.cwd: enter \"/data\""
+        );
+        assert_eq!(
+            words(Step::StandardIo, 2),
+            "process.user.uid: standard error for user 7"
+        );
+        assert_eq!(
+            words(Step::Capabilities, 1),
+            "process.capabilities.ambient: set"
+        );
+        assert_eq!(words(Step::Executable, 0), r#"process.args[0]: exec: "sh""#);
+        assert_eq!(words(Step::Exec, 0), r#"process.args[0]: exec: "sh""#);
+        assert_eq!(words(Step::Limit, 0), "process.rlimits[0]: RLIMIT_CORE");
+        assert_eq!(process.describe(Step::Limit, 1), None);
+        assert_eq!(process.describe(Step::Mount, 0), None);
+        assert_eq!(process.describe(Step::StandardIo, 3), None);
+    }
+}

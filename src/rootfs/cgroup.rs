@@ -1,0 +1,233 @@
+//! A mount of type `cgroup`: what the container sees of its own cgroups.
+//!
+//! Version 2 is one file system. Version 1 is a tmpfs with one directory for
+//! each hierarchy: in a cgroup namespace a mount of the hierarchy itself, which
+//! then begins at the container; without one the container's own directory,
+//! bound, so that no container sees the machine's tree.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::symlinkat;
+
+use super::attributes::{Setter, propagate};
+use super::mount::{Stage, new_file_system};
+use super::options::{Attributes, Parameter, Recursion};
+use crate::step::Cause;
+use crate::sys::{self, MountAttr, OpenTree};
+
+/// What the rest of the plan knows and a mount depends on.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// mount_setattr(2) is there.
+    pub(crate) mount_setattr: bool,
+    /// The container sees its own cgroup as the root.
+    pub(crate) cgroup_namespace: bool,
+    /// The machine's hierarchies of version 1; none on version 2.
+    pub(crate) hierarchies: Vec<HierarchyFacts>,
+}
+
+/// A hierarchy of version 1, as a container gets to see it.
+#[derive(Clone, Debug)]
+pub(crate) struct HierarchyFacts {
+    /// `["cpu", "cpuacct"]`, `["name=systemd"]`.
+    pub(crate) controllers: Vec<String>,
+    /// The last component of where the machine mounts it.
+    pub(crate) name: String,
+    /// The container's own directory in it.
+    pub(crate) directory: PathBuf,
+}
+
+/// How the container's cgroups are shown to it.
+#[derive(Debug)]
+pub(super) enum CgroupMount {
+    V2,
+    V1 {
+        namespaced: bool,
+        hierarchies: Vec<Hierarchy>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Hierarchy {
+    name: CString,
+    /// Options of the file system: one for each controller.
+    options: Vec<Parameter>,
+    /// Controllers that are found under their own name by a link, when several
+    /// share a hierarchy.
+    links: Vec<CString>,
+    directory: PathBuf,
+}
+
+impl CgroupMount {
+    pub(super) fn plan(facts: &Facts) -> CgroupMount {
+        if facts.hierarchies.is_empty() {
+            return CgroupMount::V2;
+        }
+        CgroupMount::V1 {
+            namespaced: facts.cgroup_namespace,
+            hierarchies: facts
+                .hierarchies
+                .iter()
+                .filter_map(Hierarchy::plan)
+                .collect(),
+        }
+    }
+
+    /// Runtime, before the clone: the container's own directories, detached.
+    pub(super) fn open(&self) -> Result<Vec<OwnedFd>> {
+        let CgroupMount::V1 {
+            namespaced: false,
+            hierarchies,
+        } = self
+        else {
+            return Ok(Vec::new());
+        };
+        hierarchies
+            .iter()
+            .map(|hierarchy| {
+                let subject = || hierarchy.directory.display().to_string();
+                let path = CString::new(hierarchy.directory.as_os_str().as_encoded_bytes())
+                    .with_context(subject)?;
+                sys::open_tree(nix::fcntl::AT_FDCWD, &path, OpenTree::Mount).with_context(subject)
+            })
+            .collect()
+    }
+
+    /// Init: attaches it on `target`. What it returns can become read-only
+    /// when everything is in place.
+    pub(super) fn apply(
+        &self,
+        stage: &Stage,
+        target: &OwnedFd,
+        attributes: Attributes,
+        own: Vec<OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
+        let CgroupMount::V1 { hierarchies, .. } = self else {
+            let mount =
+                new_file_system(stage.spent, c"cgroup2", c"cgroup", &[], &[], attributes.set)?;
+            sys::move_mount(mount.as_fd(), target.as_fd())?;
+            return Ok(mount);
+        };
+        let mode = [Parameter::Value(c"mode".into(), c"755".into())];
+        let top = new_file_system(
+            stage.spent,
+            c"tmpfs",
+            c"cgroup",
+            &[],
+            &mode,
+            attributes.writable().set,
+        )?;
+        sys::move_mount(top.as_fd(), target.as_fd())?;
+        let mut own = own.into_iter();
+        for hierarchy in hierarchies {
+            hierarchy.apply(stage, &top, attributes, own.next())?;
+        }
+        if attributes.readonly() {
+            let readonly = Attributes {
+                set: libc::MOUNT_ATTR_RDONLY,
+                clear: 0,
+            };
+            stage
+                .setter
+                .set(top.as_fd(), readonly, Recursion::One, Some(stage.proc))?;
+        }
+        Ok(top)
+    }
+}
+
+impl Hierarchy {
+    fn plan(facts: &HierarchyFacts) -> Option<Hierarchy> {
+        let options =
+            facts
+                .controllers
+                .iter()
+                .flat_map(|controller| match controller.split_once('=') {
+                    // A hierarchy without controllers goes by its name alone.
+                    Some((key, value)) => vec![
+                        Some(Parameter::Flag(c"none".into())),
+                        CString::new(key)
+                            .ok()
+                            .zip(CString::new(value).ok())
+                            .map(|(key, value)| Parameter::Value(key, value)),
+                    ],
+                    None => vec![CString::new(controller.as_str()).ok().map(Parameter::Flag)],
+                });
+        let links = facts
+            .controllers
+            .iter()
+            .filter(|controller| **controller != facts.name && !controller.contains('='));
+        Some(Hierarchy {
+            name: CString::new(facts.name.as_str()).ok()?,
+            options: options.collect::<Option<_>>()?,
+            links: links
+                .map(|controller| CString::new(controller.as_str()).ok())
+                .collect::<Option<_>>()?,
+            directory: facts.directory.clone(),
+        })
+    }
+
+    fn apply(
+        &self,
+        stage: &Stage,
+        top: &OwnedFd,
+        attributes: Attributes,
+        own: Option<OwnedFd>,
+    ) -> nix::Result<()> {
+        let name = self.name.as_c_str();
+        mkdirat(top, name, Mode::from_bits_truncate(0o755))?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let place = nix::fcntl::openat(top, name, flags, Mode::empty())?;
+        if let Some(bound) = own {
+            let own = bound.as_fd();
+            match stage.setter {
+                Setter::Detached => {
+                    let all = MountAttr {
+                        propagation: libc::MS_PRIVATE,
+                        ..attributes.into()
+                    };
+                    sys::mount_setattr(own, OpenTree::Mount, &all)?;
+                    sys::move_mount(own, place.as_fd())?;
+                }
+                Setter::Attached => {
+                    sys::move_mount(own, place.as_fd())?;
+                    propagate(
+                        stage.setter,
+                        own,
+                        libc::MS_PRIVATE,
+                        Recursion::One,
+                        Some(stage.proc),
+                    )?;
+                    stage
+                        .setter
+                        .set(own, attributes, Recursion::One, Some(stage.proc))?;
+                }
+            }
+            stage.spent.add(bound);
+        } else {
+            let mount = new_file_system(
+                stage.spent,
+                c"cgroup",
+                name,
+                &[],
+                &self.options,
+                attributes.set,
+            )?;
+            sys::move_mount(mount.as_fd(), place.as_fd())?;
+            stage.spent.add(mount);
+        }
+        stage.spent.add(place);
+        for link in &self.links {
+            match symlinkat(name, top, link.as_c_str()) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}

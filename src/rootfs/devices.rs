@@ -1,0 +1,254 @@
+//! /dev: the default devices and links of the specification, and `linux.devices`.
+//!
+//! Nodes and links are made in a descriptor of their directory, never through
+//! its path (CVE-2026-41579).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat, makedev, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+
+use super::inside::{Links, Root, clean};
+use crate::step::{Cause, Progress, Refusal, Step};
+
+/// Default devices (config-linux.md, "Default Devices"): name, major, minor;
+/// character devices that everybody may read and write.
+const DEFAULTS: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// Links (runtime-linux.md, "Dev symbolic links"), and `core` as other runtimes
+/// have it.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+];
+
+/// What is made below /dev, and elsewhere by `linux.devices`.
+#[derive(Debug)]
+pub(super) struct Devices {
+    /// False when the configuration brings its own /dev by a bind mount.
+    defaults: bool,
+    /// Entries of [`DEFAULTS`] that `linux.devices` does not override.
+    default_nodes: Vec<usize>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Its place in `linux.devices`.
+    index: usize,
+    /// Inside the root, absolute and clean.
+    path: PathBuf,
+    kind: SFlag,
+    mode: u32,
+    device: u64,
+    uid: u32,
+    gid: u32,
+}
+
+impl Devices {
+    pub(super) fn plan(devices: Option<&Vec<LinuxDevice>>, defaults: bool) -> Result<Devices> {
+        let mut nodes = Vec::new();
+        for (index, device) in devices.into_iter().flatten().enumerate() {
+            let node =
+                Node::plan(index, device).with_context(|| format!("linux.devices[{index}]"))?;
+            // A link to the container's own devpts, always.
+            if node.path != Path::new("/dev/ptmx") {
+                nodes.push(node);
+            }
+        }
+        let default_nodes = (0..DEFAULTS.len())
+            .filter(|i| {
+                let path = Path::new("/dev").join(DEFAULTS[*i].0);
+                nodes.iter().all(|node| node.path != path)
+            })
+            .collect();
+        Ok(Devices {
+            defaults,
+            default_nodes,
+            nodes,
+        })
+    }
+
+    /// Init: nodes, then links. The umask is 0.
+    pub(super) fn apply(&self, root: &Root, at: &Progress) -> Result<(), Cause> {
+        if !self.defaults {
+            return Ok(());
+        }
+        at.enter(Step::DeviceDirectory);
+        let dev = root.directory(Path::new("/dev"), Links::Follow)?;
+        for item in &self.default_nodes {
+            at.at(Step::DefaultDevice, *item);
+            let (name, major, minor) = DEFAULTS[*item];
+            make(
+                &dev,
+                Path::new(name),
+                SFlag::S_IFCHR,
+                0o666,
+                makedev(major, minor),
+            )?;
+        }
+        for node in &self.nodes {
+            at.at(Step::Device, node.index);
+            node.apply(root)?;
+        }
+        for (item, (name, target)) in LINKS.into_iter().enumerate() {
+            at.at(Step::DeviceLink, item);
+            let there = || {
+                root.open(Path::new(target), OFlag::O_PATH, Links::Follow)
+                    .is_ok()
+            };
+            if name != "core" || there() {
+                link(&dev, name, target)?;
+            }
+        }
+        at.at(Step::DeviceLink, LINKS.len());
+        relink(&dev, "ptmx", "pts/ptmx")
+    }
+
+    pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
+        match step {
+            Step::DeviceDirectory => Some(("root".into(), "make /dev".into())),
+            Step::DefaultDevice => Some((
+                "default devices".into(),
+                format!("make /dev/{}", DEFAULTS.get(item)?.0),
+            )),
+            Step::Device => {
+                let node = self.nodes.iter().find(|node| node.index == item)?;
+                Some((
+                    format!("linux.devices[{item}]"),
+                    format!("make {}", node.path.display()),
+                ))
+            }
+            Step::DeviceLink => {
+                let name = LINKS.get(item).map_or("ptmx", |link| link.0);
+                Some(("default devices".into(), format!("link /dev/{name}")))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Node {
+    fn plan(index: usize, device: &LinuxDevice) -> Result<Node> {
+        let kind = match device.typ() {
+            LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
+            LinuxDeviceType::B => SFlag::S_IFBLK,
+            LinuxDeviceType::P => SFlag::S_IFIFO,
+            LinuxDeviceType::A => bail!("type: a node is c, b, u or p"),
+        };
+        ensure!(
+            device.path().is_absolute(),
+            "path: {} is not absolute",
+            device.path().display()
+        );
+        let path = clean(device.path());
+        ensure!(path != Path::new("/"), "path: the root is no device");
+        let number = |name: &str, value: i64| {
+            u64::try_from(value).with_context(|| format!("{name}: {value} is no device number"))
+        };
+        let (major, minor) = (
+            number("major", device.major())?,
+            number("minor", device.minor())?,
+        );
+        let mode = device.file_mode().unwrap_or(0o666);
+        ensure!(mode <= 0o7777, "fileMode: {mode} is no mode");
+        Ok(Node {
+            index,
+            path,
+            kind,
+            mode,
+            device: if kind == SFlag::S_IFIFO {
+                0
+            } else {
+                makedev(major, minor)
+            },
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        })
+    }
+
+    fn apply(&self, root: &Root) -> Result<(), Cause> {
+        let (directory, name) = root.parent(&self.path)?;
+        make(&directory, name, self.kind, self.mode, self.device)?;
+        if (self.uid, self.gid) != (0, 0) {
+            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+            fchownat(
+                &directory,
+                name,
+                Some(uid),
+                Some(gid),
+                AtFlags::AT_SYMLINK_NOFOLLOW,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a node; one that is there already must be the same (config-linux.md).
+fn make(
+    directory: &OwnedFd,
+    name: &Path,
+    kind: SFlag,
+    mode: u32,
+    device: u64,
+) -> Result<(), Cause> {
+    let made = mknodat(
+        directory,
+        name,
+        kind,
+        Mode::from_bits_truncate(mode),
+        device,
+    );
+    let Err(refused @ (Errno::EEXIST | Errno::EROFS)) = made else {
+        return Ok(made?);
+    };
+    match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) if found.st_mode & libc::S_IFMT == kind.bits() && found.st_rdev == device => {
+            Ok(())
+        }
+        Ok(_) => Err(Refusal::OtherFile.into()),
+        Err(_) => Err(refused.into()),
+    }
+}
+
+fn link(directory: &OwnedFd, name: &str, target: &str) -> nix::Result<()> {
+    match symlinkat(target, directory, name) {
+        // An image may bring its own; nothing of the runtime follows it.
+        Err(Errno::EEXIST) => Ok(()),
+        // A read-only /dev has it, or has none: the default devices are what matters.
+        Err(Errno::EROFS) if fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() => {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// A link that replaces whatever has its name: the machine's ptmx would hand
+/// out terminals of another devpts.
+fn relink(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Cause> {
+    match symlinkat(target, directory.as_fd(), name) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    if nix::fcntl::readlinkat(directory, name).is_ok_and(|found| found == target) {
+        return Ok(());
+    }
+    unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+    Ok(symlinkat(target, directory.as_fd(), name)?)
+}

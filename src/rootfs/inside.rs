@@ -1,0 +1,205 @@
+//! Paths inside a root: opened below its descriptor, never joined to a string.
+//!
+//! openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6) resolves `..` and symbolic
+//! links, absolute ones too, as the container will, however an attacker swaps
+//! its parts meanwhile (CVE-2021-30465, CVE-2024-45310). No other module makes a
+//! path out of a root and a name.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+
+/// Rounds after which a path that is renamed under our feet is given up on.
+const RACES: usize = 128;
+
+/// The root of a container's file system, as a descriptor.
+pub(crate) struct Root {
+    root: OwnedFd,
+}
+
+/// Whether a symbolic link on the way is followed, inside the root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Follow,
+    /// `ELOOP` at the first one.
+    Refuse,
+}
+
+impl Root {
+    pub(crate) fn new(root: OwnedFd) -> Root {
+        Root { root }
+    }
+
+    /// Opens what `path` names inside the root.
+    pub(crate) fn open(&self, path: &Path, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
+        self.open_from(&self.root, path, flags, links)
+    }
+
+    fn open_from(
+        &self,
+        start: impl AsFd,
+        path: &Path,
+        flags: OFlag,
+        links: Links,
+    ) -> nix::Result<OwnedFd> {
+        let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        if links == Links::Refuse {
+            resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
+        }
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(resolve);
+        let mut rounds = 0;
+        loop {
+            match openat2(start.as_fd(), path, how) {
+                // The kernel saw a rename on the way and could not tell whether it led out.
+                Err(Errno::EAGAIN) if rounds < RACES => rounds += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// The directory `path`, made with its parents where it is missing (mode
+    /// 0755, the umask being 0), as an `O_PATH` descriptor.
+    pub(crate) fn directory(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        match self.open(path, flags, links) {
+            Err(Errno::ENOENT) => {}
+            done => return done,
+        }
+        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
+        let parent = self.directory(parent, links)?;
+        match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
+            // Made by somebody else meanwhile, or a dangling link: the open tells.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        openat(
+            &parent,
+            name,
+            flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+    }
+
+    /// The file `path`, made empty with its parents where it is missing, as an
+    /// `O_PATH` descriptor.
+    pub(crate) fn file(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
+        match self.open(path, OFlag::O_PATH, links) {
+            Err(Errno::ENOENT) => {}
+            done => return done,
+        }
+        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
+        let parent = self.directory(parent, links)?;
+        let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        match openat(&parent, name, create, Mode::from_bits_truncate(0o644)) {
+            Ok(_) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        openat(
+            &parent,
+            name,
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+    }
+
+    /// The directory that holds `path`, made where it is missing, and the last
+    /// component; `ENOENT` for the root itself.
+    pub(crate) fn parent<'a>(&self, path: &'a Path) -> nix::Result<(OwnedFd, &'a Path)> {
+        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
+        Ok((self.directory(parent, Links::Follow)?, name))
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+fn split(path: &Path) -> Option<(&Path, &Path)> {
+    Some((path.parent()?, Path::new(path.file_name()?)))
+}
+
+/// Whether a descriptor names a directory.
+pub(crate) fn is_directory(fd: impl AsFd) -> nix::Result<bool> {
+    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// `path` as an absolute path inside a root: without `.`, `..` and doubled
+/// slashes, a relative one taken from the root.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn cleaning_never_leaves_the_root() {
+        for (path, cleaned) in [
+            ("data", "/data"),
+            ("/a/./b//c/..", "/a/b"),
+            ("../../etc", "/etc"),
+            ("/..", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(clean(Path::new(path)), Path::new(cleaned));
+        }
+    }
+
+    /// A root with the given links in it, beside a directory that nothing may reach.
+    fn root(links: &[(&str, &str)]) -> (PathBuf, Root) {
+        let base =
+            std::env::temp_dir().join(format!("rt-inside-{}-{:p}", std::process::id(), links));
+        std::fs::create_dir_all(base.join("root")).unwrap();
+        std::fs::create_dir_all(base.join("outside")).unwrap();
+        for (name, target) in links {
+            symlink(target, base.join("root").join(name)).unwrap();
+        }
+        let fd = nix::fcntl::open(
+            &base.join("root"),
+            OFlag::O_PATH | OFlag::O_DIRECTORY,
+            Mode::empty(),
+        );
+        (base, Root::new(fd.unwrap()))
+    }
+
+    #[test]
+    fn links_that_climb_stay_inside() {
+        let (base, root) = root(&[("up", "../outside"), ("abs", "/made")]);
+        root.directory(Path::new("/made/x"), Links::Follow).unwrap();
+        root.directory(Path::new("/abs/y"), Links::Follow).unwrap();
+        assert!(base.join("root/made/y").is_dir());
+        // "../outside" from inside is "/outside", which is not there: a dangling link.
+        assert!(root.directory(Path::new("/up/z"), Links::Follow).is_err());
+        assert!(!base.join("outside/z").exists());
+        assert!(root.file(Path::new("/made/f"), Links::Follow).is_ok());
+        assert!(base.join("root/made/f").is_file());
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_refused_where_none_may_be() {
+        let (base, root) = root(&[("proc", "/elsewhere")]);
+        let refused = root.directory(Path::new("/proc"), Links::Refuse);
+        assert_eq!(refused.err(), Some(Errno::ELOOP));
+        std::fs::remove_dir_all(base).unwrap();
+    }
+}

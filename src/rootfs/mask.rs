@@ -1,0 +1,205 @@
+//! `linux.maskedPaths` and `linux.readonlyPaths`: parts of /proc and /sys that a
+//! container must not read, or not write.
+//!
+//! What covers them is the machine's /dev/null, opened by the runtime and
+//! checked (CVE-2025-31133), and one empty read-only tmpfs: no file of an image
+//! has a part in it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{fstat, makedev};
+
+use super::attributes::{Setter, propagate};
+use super::inside::{Links, clean, is_directory};
+use super::mount::{Stage, new_file_system};
+use super::options::{Attributes, Recursion};
+use crate::step::{Cause, Step};
+use crate::sys::{self, OpenTree, Spent};
+
+const READONLY: Attributes = Attributes {
+    set: libc::MOUNT_ATTR_RDONLY,
+    clear: 0,
+};
+
+/// The paths to cover, inside the root.
+#[derive(Debug)]
+pub(super) struct Masks {
+    masked: Vec<PathBuf>,
+    readonly: Vec<PathBuf>,
+}
+
+impl Masks {
+    pub(super) fn plan(
+        masked: Option<&Vec<String>>,
+        readonly: Option<&Vec<String>>,
+    ) -> Result<Masks> {
+        let paths = |field: &str, list: Option<&Vec<String>>| -> Result<Vec<PathBuf>> {
+            list.into_iter()
+                .flatten()
+                .enumerate()
+                .map(|(index, path)| {
+                    ensure!(
+                        path.starts_with('/'),
+                        "linux.{field}[{index}]: {path} is not absolute"
+                    );
+                    ensure!(
+                        !path.contains('\0'),
+                        "linux.{field}[{index}]: holds a NUL byte"
+                    );
+                    Ok(clean(Path::new(path)))
+                })
+                .collect()
+        };
+        Ok(Masks {
+            masked: paths("maskedPaths", masked)?,
+            readonly: paths("readonlyPaths", readonly)?,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.masked.is_empty() && self.readonly.is_empty()
+    }
+
+    /// Runtime: the machine's null device, detached, to cover files with.
+    pub(super) fn open(&self, setter: Setter) -> Result<Option<OwnedFd>> {
+        if self.masked.is_empty() {
+            return Ok(None);
+        }
+        let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)
+            .context("/dev/null")?;
+        let node = fstat(&null).context("/dev/null")?;
+        ensure!(
+            node.st_mode & libc::S_IFMT == libc::S_IFCHR && node.st_rdev == makedev(1, 3),
+            "linux.maskedPaths: /dev/null of this machine is not the null device"
+        );
+        if setter == Setter::Detached {
+            propagate(setter, null.as_fd(), libc::MS_PRIVATE, Recursion::One, None)
+                .context("/dev/null")?;
+        }
+        Ok(Some(null))
+    }
+
+    /// Init: binds each path on itself, read-only. A missing one is fine.
+    pub(super) fn make_readonly(&self, stage: &Stage) -> Result<(), Cause> {
+        for (item, path) in self.readonly.iter().enumerate() {
+            stage.at.at(Step::ReadonlyPath, item);
+            let Some(target) = existing(stage, path)? else {
+                continue;
+            };
+            let tree = sys::open_tree(target.as_fd(), c"", OpenTree::Recursive)?;
+            match stage.setter {
+                Setter::Detached => {
+                    stage
+                        .setter
+                        .set(tree.as_fd(), READONLY, Recursion::One, None)?;
+                    sys::move_mount(tree.as_fd(), target.as_fd())?;
+                }
+                Setter::Attached => {
+                    sys::move_mount(tree.as_fd(), target.as_fd())?;
+                    stage
+                        .setter
+                        .set(tree.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
+                }
+            }
+            stage.spent.add(tree);
+            stage.spent.add(target);
+        }
+        Ok(())
+    }
+
+    /// Init: covers each path. A missing one is fine.
+    pub(super) fn cover(&self, stage: &Stage, null: Option<OwnedFd>) -> Result<(), Cause> {
+        let mut file = Cover {
+            mount: null,
+            attached: false,
+        };
+        let mut directory = Cover {
+            mount: None,
+            attached: false,
+        };
+        for (item, path) in self.masked.iter().enumerate() {
+            stage.at.at(Step::MaskedPath, item);
+            let Some(target) = existing(stage, path)? else {
+                continue;
+            };
+            if is_directory(&target)? {
+                directory.put_on(stage, target.as_fd(), || empty_directory(stage.spent))?;
+            } else {
+                file.put_on(stage, target.as_fd(), || Err(Errno::EBADF))?;
+            }
+            stage.spent.add(target);
+        }
+        Ok(())
+    }
+
+    pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
+        match step {
+            Step::ReadonlyPath => Some((
+                format!("linux.readonlyPaths[{item}]"),
+                format!("make {} read-only", self.readonly.get(item)?.display()),
+            )),
+            Step::MaskedPath => Some((
+                format!("linux.maskedPaths[{item}]"),
+                format!("mask {}", self.masked.get(item)?.display()),
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// One mount that covers many places: attached at the first, copied from there
+/// for the others, since a detached mount can be copied only from Linux 6.15 on.
+struct Cover {
+    mount: Option<OwnedFd>,
+    attached: bool,
+}
+
+impl Cover {
+    fn put_on(
+        &mut self,
+        stage: &Stage,
+        target: BorrowedFd,
+        make: impl FnOnce() -> nix::Result<OwnedFd>,
+    ) -> nix::Result<()> {
+        let mount = match self.mount.take() {
+            Some(mount) => mount,
+            None => make()?,
+        };
+        if self.attached {
+            let copy = sys::open_tree(mount.as_fd(), c"", OpenTree::Mount)?;
+            sys::move_mount(copy.as_fd(), target)?;
+            stage.spent.add(copy);
+        } else {
+            sys::move_mount(mount.as_fd(), target)?;
+            if stage.setter == Setter::Attached {
+                let one = Recursion::One;
+                propagate(
+                    stage.setter,
+                    mount.as_fd(),
+                    libc::MS_PRIVATE,
+                    one,
+                    Some(stage.proc),
+                )?;
+            }
+            self.attached = true;
+        }
+        self.mount = Some(mount);
+        Ok(())
+    }
+}
+
+fn empty_directory(spent: &Spent) -> nix::Result<OwnedFd> {
+    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], libc::MOUNT_ATTR_RDONLY)
+}
+
+fn existing(stage: &Stage, path: &Path) -> nix::Result<Option<OwnedFd>> {
+    match stage.root.open(path, OFlag::O_PATH, Links::Follow) {
+        Ok(target) => Ok(Some(target)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,476 @@
+//! The container's file system: its root, what is mounted in it, its devices,
+//! and what of it must not be seen or written.
+//!
+//! The runtime opens everything that belongs to the machine before the clone:
+//! the root and the sources of bind mounts, as detached copies, and /dev/null.
+//! Init makes the copy of the root the only file system there is, and builds
+//! the rest from inside: a mistaken path can then only hit the container.
+
+mod attributes;
+mod cgroup;
+mod devices;
+mod inside;
+mod mask;
+mod mount;
+mod options;
+mod overlay;
+mod pivot;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat, stat};
+use oci_spec::runtime::Spec;
+
+use crate::step::{Cause, Progress, Step};
+use crate::sys::{self, Spent};
+use crate::trusted_proc::Proc;
+use attributes::{Setter, propagate};
+pub(crate) use cgroup::{Facts, HierarchyFacts};
+use devices::Devices;
+use inside::Root;
+use mask::Masks;
+use mount::{Kind, Mount, Source, Stage};
+use options::{Attributes, Recursion};
+
+/// How the process comes to see the root and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// pivot_root(2), in a mount namespace of its own.
+    Pivot,
+    /// The root moved over the machine's, then chroot(2) (`--no-pivot`).
+    Move,
+    /// chroot(2) alone: the mount namespace is not the container's to change.
+    Chroot,
+}
+
+/// Whether the root may be changed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// What the container writes stays in `root.path`.
+    Direct,
+    /// What it writes goes with it (annotation `rt.rootfs.overlay`).
+    Ephemeral,
+}
+
+/// The file system of one container, decided.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    path: PathBuf,
+    readonly: bool,
+    entry: Entry,
+    layer: Layer,
+    setter: Setter,
+    propagation: Option<(u64, Recursion)>,
+    mounts: Vec<Mount>,
+    devices: Devices,
+    masks: Masks,
+}
+
+/// What the runtime has opened for it: consumed as it is attached.
+pub(crate) struct Sources {
+    root: Option<OwnedFd>,
+    mounts: Vec<Source>,
+    null: Option<OwnedFd>,
+}
+
+impl Drop for Sources {
+    /// As many descriptors as mounts: closed by few calls.
+    fn drop(&mut self) {
+        let spent = Spent::default();
+        let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
+        self.root
+            .take()
+            .into_iter()
+            .chain(mounts)
+            .chain(self.null.take())
+            .for_each(|fd| spent.add(fd));
+    }
+}
+
+/// The root as init works in it, and what becomes read-only at the end.
+pub(crate) struct Entered {
+    root: Root,
+    late: Vec<OwnedFd>,
+}
+
+impl Rootfs {
+    /// Decides from `root`, `mounts` and the parts of `linux` that concern
+    /// files. `bundle` is where relative paths start.
+    ///
+    /// # Errors
+    /// Anything that cannot be applied, or that would change the machine's
+    /// mounts because the container has no mount namespace.
+    pub(crate) fn plan(
+        spec: &Spec,
+        bundle: &Path,
+        entry: Entry,
+        layer: Layer,
+        facts: &Facts,
+    ) -> Result<Rootfs> {
+        let root = spec.root().as_ref().context("root: required")?;
+        ensure!(!root.path().as_os_str().is_empty(), "root.path: required");
+        let linux = spec.linux().as_ref();
+        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        ensure!(
+            mounts.len() < usize::from(u16::MAX),
+            "mounts: more than {}",
+            u16::MAX
+        );
+        let mounts: Vec<Mount> = mounts
+            .iter()
+            .enumerate()
+            .map(|(i, mount)| {
+                Mount::plan(mount, bundle, facts).with_context(|| format!("mounts[{i}]"))
+            })
+            .collect::<Result<_>>()?;
+        let own_dev = mounts.iter().any(|mount| {
+            mount.target == Path::new("/dev") && matches!(mount.kind, Kind::Bind { .. })
+        });
+        let propagation = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
+        let rootfs = Rootfs {
+            path: bundle.join(root.path()),
+            readonly: root.readonly().unwrap_or(false),
+            entry,
+            layer,
+            setter: if facts.mount_setattr {
+                Setter::Detached
+            } else {
+                Setter::Attached
+            },
+            propagation: propagation
+                .filter(|value| !value.is_empty())
+                .map(|value| {
+                    options::propagation(value).with_context(|| {
+                        format!("linux.rootfsPropagation: {value:?} is no propagation type")
+                    })
+                })
+                .transpose()?,
+            devices: Devices::plan(
+                linux.and_then(|linux| linux.devices().as_ref()),
+                entry != Entry::Chroot && !own_dev,
+            )?,
+            masks: Masks::plan(
+                linux.and_then(|linux| linux.masked_paths().as_ref()),
+                linux.and_then(|linux| linux.readonly_paths().as_ref()),
+            )?,
+            mounts,
+        };
+        rootfs.refuse_what_needs_a_mount_namespace(spec)?;
+        Ok(rootfs)
+    }
+
+    fn refuse_what_needs_a_mount_namespace(&self, spec: &Spec) -> Result<()> {
+        if self.entry == Entry::Move {
+            let private = self
+                .propagation
+                .is_some_and(|(kind, _)| kind == libc::MS_PRIVATE);
+            ensure!(
+                !private,
+                "linux.rootfsPropagation: private is not safe with --no-pivot"
+            );
+        }
+        if self.entry != Entry::Chroot {
+            return Ok(());
+        }
+        let devices = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.devices().as_ref());
+        for (field, used) in [
+            ("root.readonly", self.readonly),
+            ("mounts", !self.mounts.is_empty()),
+            (
+                "annotations: rt.rootfs.overlay",
+                self.layer != Layer::Direct,
+            ),
+            (
+                "linux.devices",
+                devices.is_some_and(|devices| !devices.is_empty()),
+            ),
+            ("linux.rootfsPropagation", self.propagation.is_some()),
+            (
+                "linux.maskedPaths and linux.readonlyPaths",
+                !self.masks.is_empty(),
+            ),
+        ] {
+            ensure!(
+                !used,
+                "{field}: needs a new mount namespace in linux.namespaces; without one the machine's mounts would change"
+            );
+        }
+        Ok(())
+    }
+
+    /// Where the root lies on the machine, absolute.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// About how many descriptors [`Rootfs::wire`] opens.
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.mounts.len() as u64
+    }
+
+    /// The propagation that copies of the machine's mounts start with: they
+    /// follow the machine unless `linux.rootfsPropagation` says otherwise.
+    fn base(&self) -> u64 {
+        self.propagation.map_or(libc::MS_SLAVE, |(kind, _)| kind)
+    }
+
+    /// Runtime, before the clone: opens what belongs to the machine.
+    ///
+    /// # Errors
+    /// A missing root or source, or the machine's own root laid open.
+    pub(crate) fn wire(&self) -> Result<Sources> {
+        let subject = || format!("root.path: {}", self.path.display());
+        let root = open(
+            &self.path,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(subject)?;
+        let (given, machine) = (fstat(&root).with_context(subject)?, stat("/").context("/")?);
+        ensure!(
+            (given.st_dev, given.st_ino) != (machine.st_dev, machine.st_ino)
+                || self.layer == Layer::Ephemeral
+                || self.readonly,
+            "{}: is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
+            subject()
+        );
+        let tree = match (self.entry, self.layer) {
+            (Entry::Pivot | Entry::Move, Layer::Direct) => {
+                Some(self.open_root(&root).with_context(subject)?)
+            }
+            (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
+        };
+        let mounts = self.mounts.iter().enumerate().map(|(i, mount)| {
+            mount
+                .open(self.setter, self.base())
+                .with_context(|| format!("mounts[{i}]"))
+        });
+        Ok(Sources {
+            root: tree,
+            mounts: mounts.collect::<Result<_>>()?,
+            null: self.masks.open(self.setter)?,
+        })
+    }
+
+    /// The root and all that is mounted below it, detached.
+    fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
+        let tree = sys::open_tree(root.as_fd(), c"", sys::OpenTree::Recursive)?;
+        if self.setter == Setter::Detached {
+            self.isolate_root(tree.as_fd(), None)?;
+        }
+        Ok(tree)
+    }
+
+    /// Nothing that is mounted in the root may reach the machine, even if the
+    /// root is to be shared in the end; what lies below keeps its peers then.
+    fn isolate_root(&self, tree: BorrowedFd, proc: Option<BorrowedFd>) -> nix::Result<()> {
+        let (kind, recursion) = match self.base() {
+            kind @ (libc::MS_SLAVE | libc::MS_PRIVATE) => (kind, Recursion::Tree),
+            _ => (libc::MS_PRIVATE, Recursion::One),
+        };
+        propagate(self.setter, tree, kind, recursion, proc)
+    }
+
+    /// Init: from here on, the root is the container's and the machine is out
+    /// of reach.
+    pub(crate) fn enter(
+        &self,
+        sources: &mut Sources,
+        proc: &Proc,
+        at: &Progress,
+    ) -> Result<Entered, Cause> {
+        let root = match self.entry {
+            Entry::Chroot => {
+                at.enter(Step::Root);
+                let root = pivot::directory(&self.path)?;
+                at.enter(Step::Pivot);
+                pivot::enter(root.as_fd())?;
+                root
+            }
+            Entry::Pivot | Entry::Move => {
+                at.enter(Step::Propagation);
+                let machine = pivot::isolate(self.setter)?;
+                let root = match sources.root.take() {
+                    Some(root) => root,
+                    None => self.overlay(&machine, at)?,
+                };
+                self.replace(root.as_fd(), &machine, proc, at)?;
+                root
+            }
+        };
+        Ok(Entered {
+            root: Root::new(root),
+            late: Vec::new(),
+        })
+    }
+
+    fn overlay(&self, machine: &OwnedFd, at: &Progress) -> nix::Result<OwnedFd> {
+        at.enter(Step::Overlay);
+        let lower = pivot::directory(&self.path)?;
+        overlay::build(lower.as_fd(), machine.as_fd(), &Spent::default())
+    }
+
+    /// Puts the root in the place of the machine's.
+    fn replace(
+        &self,
+        root: BorrowedFd,
+        machine: &OwnedFd,
+        proc: &Proc,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        at.enter(Step::Root);
+        if self.entry == Entry::Move {
+            pivot::cover(proc)?;
+        }
+        pivot::attach(root, machine.as_fd())?;
+        if self.setter == Setter::Attached && self.layer == Layer::Direct {
+            self.isolate_root(root, Some(proc.as_fd()))?;
+        }
+        at.enter(Step::Pivot);
+        match self.entry {
+            Entry::Pivot => pivot::pivot(root)?,
+            Entry::Move | Entry::Chroot => pivot::enter(root)?,
+        }
+        Ok(())
+    }
+
+    /// Init: everything of `mounts`, in the order of the list.
+    pub(crate) fn mount_all(
+        &self,
+        entered: &mut Entered,
+        sources: &mut Sources,
+        proc: &Proc,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        let (mut late, spent) = (Vec::new(), Spent::default());
+        let stage = self.stage(entered, &spent, proc, at);
+        for (item, (mount, source)) in self.mounts.iter().zip(sources.mounts.drain(..)).enumerate()
+        {
+            late.extend(mount.apply(item, &stage, source)?);
+        }
+        entered.late = late;
+        Ok(())
+    }
+
+    /// Init: default devices, `linux.devices`, links.
+    pub(crate) fn make_devices(&self, entered: &Entered, at: &Progress) -> Result<(), Cause> {
+        self.devices.apply(&entered.root, at)
+    }
+
+    /// Init, last of all that concerns files: what must not be written or seen.
+    pub(crate) fn protect(
+        &self,
+        entered: &Entered,
+        sources: &mut Sources,
+        proc: &Proc,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        let spent = Spent::default();
+        let stage = self.stage(entered, &spent, proc, at);
+        if let Some((kind @ (libc::MS_SHARED | libc::MS_UNBINDABLE), recursion)) = self.propagation
+        {
+            at.enter(Step::RootPropagation);
+            propagate(
+                self.setter,
+                entered.root.as_fd(),
+                kind,
+                recursion,
+                Some(stage.proc),
+            )?;
+        }
+        self.masks.make_readonly(&stage)?;
+        self.masks.cover(&stage, sources.null.take())?;
+        at.enter(Step::ReadonlyRoot);
+        let readonly = Attributes {
+            set: libc::MOUNT_ATTR_RDONLY,
+            clear: 0,
+        };
+        for mount in &entered.late {
+            self.setter
+                .set(mount.as_fd(), readonly, Recursion::One, Some(stage.proc))?;
+        }
+        if self.readonly {
+            self.setter.set(
+                entered.root.as_fd(),
+                readonly,
+                Recursion::One,
+                Some(stage.proc),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn stage<'a>(
+        &self,
+        entered: &'a Entered,
+        spent: &'a Spent,
+        proc: &'a Proc,
+        at: &'a Progress,
+    ) -> Stage<'a> {
+        Stage {
+            root: &entered.root,
+            at,
+            setter: self.setter,
+            proc: proc.as_fd(),
+            base: self.base(),
+            spent,
+        }
+    }
+
+    /// The place in config.json and the deed, for a position in this plan.
+    pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
+        let index = usize::from(item);
+        let path = self.path.display();
+        let root = |what: String| Some(("root.path".to_owned(), what));
+        match step {
+            Step::Propagation => root("cut the mount namespace off from the machine's".into()),
+            Step::Overlay => Some((
+                "annotations: rt.rootfs.overlay".into(),
+                format!("overlay on {path}"),
+            )),
+            Step::Root => root(format!("attach {path}")),
+            Step::Pivot => root(format!("enter {path}")),
+            Step::MountPoint => {
+                let target = self.mounts.get(index)?.target.display();
+                Some((format!("mounts[{index}]"), format!("mount point {target}")))
+            }
+            Step::Mount => Some((
+                format!("mounts[{index}]"),
+                self.mounts.get(index)?.describe(),
+            )),
+            Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),
+            Step::ReadonlyRoot => Some(("root.readonly".into(), "make read-only".into())),
+            _ => self
+                .devices
+                .describe(step, index)
+                .or_else(|| self.masks.describe(step, index)),
+        }
+    }
+
+    /// What nearly always helps, for a failure of this plan.
+    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
+        let mount = self.mounts.get(usize::from(item));
+        match (step, errno, mount.map(|mount| &mount.kind)) {
+            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem { .. })) => {
+                Some("is the file system built into this kernel?")
+            }
+            (Step::MountPoint, Errno::EROFS, _) => {
+                Some("the mount point is missing and the root file system is read-only")
+            }
+            (Step::Overlay, Errno::EINVAL, _) => {
+                Some("is the root already an overlay on an overlay? the kernel stacks two")
+            }
+            (Step::Pivot, Errno::EINVAL, _) if self.entry == Entry::Pivot => {
+                Some("is the machine's root an initramfs? --no-pivot may help")
+            }
+            _ => None,
+        }
+    }
+}

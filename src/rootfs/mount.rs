@@ -1,0 +1,437 @@
+//! One entry of `mounts`: planned from its words, built detached, attached once.
+//!
+//! A bind mount's source is opened by the runtime before the clone, where its
+//! path means what the configuration meant; the detached copy travels as a
+//! descriptor. A new file system is made by init, in the namespaces that it
+//! shows. Either gets its final attributes before anybody can see it.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::attributes::{Setter, propagate};
+use super::cgroup::{CgroupMount, Facts};
+use super::inside::{Links, Root, clean, is_directory};
+use super::options::{self, Attributes, Options, Parameter, Recursion};
+use crate::step::{Cause, Progress, Refusal, Step};
+use crate::sys::{self, FsConfig, Spent};
+
+/// What may be mounted below /proc: single files that show a container its
+/// limits (lxcfs) or a clock, and nothing that security rests on.
+const BELOW_PROC: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Superblocks that other mounts share: a read-only one would be everybody's.
+const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
+
+/// One mount, decided.
+#[derive(Debug)]
+pub(super) struct Mount {
+    /// Inside the root, absolute and clean.
+    pub(super) target: PathBuf,
+    pub(super) kind: Kind,
+    attributes: Attributes,
+    recursive: Attributes,
+    propagation: Vec<(u64, Recursion)>,
+    /// Read-only only after everything below it is in place.
+    pub(super) readonly_late: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Bind {
+        source: PathBuf,
+        recursion: Recursion,
+    },
+    FileSystem {
+        name: CString,
+        source: CString,
+        superblock: Vec<CString>,
+        data: Vec<Parameter>,
+    },
+    Cgroup(CgroupMount),
+}
+
+impl Mount {
+    /// Decides one entry of `mounts`. `bundle` is where relative sources start.
+    pub(super) fn plan(
+        mount: &oci_spec::runtime::Mount,
+        bundle: &Path,
+        facts: &Facts,
+    ) -> Result<Mount> {
+        let options =
+            options::parse(mount.options().as_deref().unwrap_or_default()).context("options")?;
+        let target = clean(mount.destination());
+        ensure!(
+            target != Path::new("/"),
+            "destination: the root itself cannot be mounted over"
+        );
+        let kind_name = mount.typ().as_deref().unwrap_or("none");
+        if !facts.mount_setattr {
+            ensure!(
+                options.recursive.is_empty(),
+                "options: the recursive ones need mount_setattr(2) (Linux 5.12)"
+            );
+        }
+        let tmpfs = kind_name == "tmpfs" && options.bind.is_none();
+        let readonly_late = options.attributes.readonly() && (tmpfs || target == Path::new("/dev"));
+        let (attributes, recursive) = (options.attributes, options.recursive);
+        let propagation = options.propagation.clone();
+        let kind = Kind::plan(mount, kind_name, bundle, options, facts)?;
+        let mount = Mount {
+            target,
+            kind,
+            attributes,
+            recursive,
+            propagation,
+            readonly_late,
+        };
+        mount.refuse_over_proc()?;
+        Ok(mount)
+    }
+
+    /// A mount on /proc that is no procfs, or below it, would let an image
+    /// choose what security settings are written to (CVE-2019-16884).
+    fn refuse_over_proc(&self) -> Result<()> {
+        let shown = self.target.display();
+        if self.target == Path::new("/proc") {
+            let proc = match &self.kind {
+                Kind::FileSystem { name, .. } => name.as_c_str() == c"proc",
+                Kind::Bind { .. } => true,
+                Kind::Cgroup(_) => false,
+            };
+            ensure!(
+                proc,
+                "{:?} cannot be mounted because it is not of type proc",
+                shown.to_string()
+            );
+        } else if self.target.starts_with("/proc") {
+            ensure!(
+                BELOW_PROC
+                    .iter()
+                    .any(|allowed| self.target == Path::new(allowed)),
+                "{:?} cannot be mounted because it is inside /proc",
+                shown.to_string()
+            );
+        }
+        Ok(())
+    }
+
+    /// Runtime, before the clone: the detached copy of a bind mount's source,
+    /// complete but for what an old kernel can only do once it is attached.
+    pub(super) fn open(&self, setter: Setter, base: u64) -> Result<Source> {
+        let (source, recursion) = match &self.kind {
+            Kind::Bind { source, recursion } => (source, *recursion),
+            Kind::Cgroup(cgroup) => return cgroup.open().map(Source::Hierarchies),
+            Kind::FileSystem { .. } => return Ok(Source::None),
+        };
+        let subject = || format!("bind source {}", source.display());
+        let path = CString::new(source.as_os_str().as_encoded_bytes()).with_context(subject)?;
+        let tree =
+            sys::open_tree(nix::fcntl::AT_FDCWD, &path, recursion.into()).with_context(subject)?;
+        if self.target == Path::new("/proc") {
+            let magic = fstatfs(&tree).with_context(subject)?.filesystem_type();
+            ensure!(
+                magic == PROC_SUPER_MAGIC,
+                "\"/proc\" cannot be mounted because {} is not procfs",
+                source.display()
+            );
+        }
+        if setter == Setter::Detached {
+            self.finish(setter, tree.as_fd(), base, None)
+                .with_context(subject)?;
+        }
+        Ok(Source::Tree(tree))
+    }
+
+    /// Init: finds or makes the mount point, builds the mount, attaches it.
+    /// Returns it when it is to become read-only late.
+    pub(super) fn apply(
+        &self,
+        item: usize,
+        stage: &Stage,
+        source: Source,
+    ) -> Result<Option<OwnedFd>, Cause> {
+        stage.at.at(Step::MountPoint, item);
+        let directory = match &source {
+            Source::Tree(tree) => is_directory(tree)?,
+            Source::None | Source::Hierarchies(_) => true,
+        };
+        let target = self.mount_point(stage.root, directory)?;
+        stage.at.at(Step::Mount, item);
+        let mount = match (&self.kind, source) {
+            (Kind::Bind { .. }, Source::Tree(tree)) => {
+                sys::move_mount(tree.as_fd(), target.as_fd())?;
+                if stage.setter == Setter::Attached {
+                    self.finish(stage.setter, tree.as_fd(), stage.base, Some(stage.proc))?;
+                }
+                tree
+            }
+            (
+                Kind::FileSystem {
+                    name,
+                    source,
+                    superblock,
+                    data,
+                },
+                _,
+            ) => {
+                let mount = new_file_system(
+                    stage.spent,
+                    name,
+                    source,
+                    superblock,
+                    data,
+                    self.new_attributes().set,
+                )?;
+                if stage.setter == Setter::Detached {
+                    self.finish_new(stage, mount.as_fd())?;
+                }
+                sys::move_mount(mount.as_fd(), target.as_fd())?;
+                if stage.setter == Setter::Attached {
+                    self.finish_new(stage, mount.as_fd())?;
+                }
+                mount
+            }
+            (Kind::Cgroup(cgroup), Source::Hierarchies(own)) => {
+                cgroup.apply(stage, &target, self.new_attributes(), own)?
+            }
+            (Kind::Bind { .. } | Kind::Cgroup(_), _) => return Err(Errno::EBADF.into()),
+        };
+        stage.spent.add(target);
+        if self.readonly_late {
+            return Ok(Some(mount));
+        }
+        stage.spent.add(mount);
+        Ok(None)
+    }
+
+    fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
+        // /proc and /sys decide where security settings go, so no link may move them (CVE-2019-19921).
+        let fixed = match &self.kind {
+            Kind::FileSystem { name, .. } => {
+                name.as_c_str() == c"proc" || name.as_c_str() == c"sysfs"
+            }
+            Kind::Bind { .. } | Kind::Cgroup(_) => false,
+        };
+        if fixed {
+            return root
+                .directory(&self.target, Links::Refuse)
+                .map_err(|errno| match errno {
+                    Errno::ELOOP | Errno::ENOTDIR => Refusal::NotOrdinaryDirectory.into(),
+                    other => Cause::from(other),
+                });
+        }
+        let open = |links| match directory {
+            true => root.directory(&self.target, links),
+            false => root.file(&self.target, links),
+        };
+        // Without a link on the way the target lies where the plan has checked it.
+        let target = match open(Links::Refuse) {
+            Err(Errno::ELOOP) => open(Links::Follow)?,
+            // A file where a directory is to be mounted, or the reverse: the kernel says which.
+            Err(Errno::ENOTDIR) if directory => {
+                root.open(&self.target, OFlag::O_PATH, Links::Follow)?
+            }
+            done => return Ok(done?),
+        };
+        if !self.target.starts_with("/proc")
+            && fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC
+        {
+            return Err(Refusal::InsideProc.into());
+        }
+        Ok(target)
+    }
+
+    /// The attributes that a new mount is born with.
+    fn new_attributes(&self) -> Attributes {
+        let attributes = self.early_attributes();
+        Attributes {
+            set: attributes.set | self.recursive.set,
+            clear: attributes.clear | self.recursive.clear,
+        }
+    }
+
+    fn early_attributes(&self) -> Attributes {
+        if self.readonly_late {
+            self.attributes.writable()
+        } else {
+            self.attributes
+        }
+    }
+
+    /// Attributes and propagation of a bind mount. Without a word about it, a
+    /// copy follows the machine's mounts as `linux.rootfsPropagation` says.
+    fn finish(
+        &self,
+        setter: Setter,
+        tree: BorrowedFd,
+        base: u64,
+        proc: Option<BorrowedFd>,
+    ) -> nix::Result<()> {
+        let peers = self
+            .propagation
+            .iter()
+            .any(|(kind, _)| *kind == libc::MS_SHARED);
+        let settled = self
+            .propagation
+            .iter()
+            .any(|(kind, recursion)| *recursion == Recursion::Tree && *kind != libc::MS_SHARED);
+        let keeps_peers = peers && base == libc::MS_SHARED;
+        if !settled && !keeps_peers {
+            propagate(setter, tree, base, Recursion::Tree, proc)?;
+        }
+        for (kind, recursion) in &self.propagation {
+            propagate(setter, tree, *kind, *recursion, proc)?;
+        }
+        setter.set(tree, self.early_attributes(), Recursion::One, proc)?;
+        setter.set(tree, self.recursive, Recursion::Tree, proc)
+    }
+
+    /// Propagation of a new mount, which is private unless somebody asks.
+    fn finish_new(&self, stage: &Stage, mount: BorrowedFd) -> nix::Result<()> {
+        for (kind, recursion) in &self.propagation {
+            if *kind != libc::MS_PRIVATE {
+                propagate(stage.setter, mount, *kind, *recursion, Some(stage.proc))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The deed, in the words of the configuration.
+    pub(super) fn describe(&self) -> String {
+        let target = self.target.display();
+        match &self.kind {
+            Kind::Bind { source, .. } => format!("bind {} on {target}", source.display()),
+            Kind::FileSystem { name, .. } => {
+                format!("mount {} on {target}", name.to_string_lossy())
+            }
+            Kind::Cgroup(_) => format!("mount cgroup on {target}"),
+        }
+    }
+}
+
+/// What the runtime has opened for a mount.
+pub(super) enum Source {
+    None,
+    /// A detached copy.
+    Tree(OwnedFd),
+    /// The container's own directory in each hierarchy of version 1.
+    Hierarchies(Vec<OwnedFd>),
+}
+
+impl Source {
+    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
+        match self {
+            Source::None => Vec::new(),
+            Source::Tree(tree) => vec![tree],
+            Source::Hierarchies(own) => own,
+        }
+    }
+}
+
+/// What every mount of a container shares while init works.
+pub(super) struct Stage<'a> {
+    pub(super) root: &'a Root,
+    pub(super) at: &'a Progress,
+    pub(super) setter: Setter,
+    /// The machine's /proc.
+    pub(super) proc: BorrowedFd<'a>,
+    /// The propagation that copies of the machine's mounts start with.
+    pub(super) base: u64,
+    pub(super) spent: &'a Spent,
+}
+
+impl Kind {
+    fn plan(
+        mount: &oci_spec::runtime::Mount,
+        name: &str,
+        bundle: &Path,
+        options: Options,
+        facts: &Facts,
+    ) -> Result<Kind> {
+        let source = mount.source().as_deref();
+        if name == "bind" || options.bind.is_some() {
+            ensure!(
+                options.data.is_empty(),
+                "options: bind mounts cannot have any filesystem-specific options applied"
+            );
+            let source = source.filter(|path| !path.as_os_str().is_empty());
+            let source = source.context("source: a bind mount needs one")?;
+            return Ok(Kind::Bind {
+                source: bundle.join(source),
+                recursion: options.bind.unwrap_or(Recursion::One),
+            });
+        }
+        if name == "cgroup" || name == "cgroup2" {
+            ensure!(
+                options.data.is_empty(),
+                "options: a cgroup mount takes none of its own"
+            );
+            return Ok(Kind::Cgroup(CgroupMount::plan(facts)));
+        }
+        if name.is_empty() || name == "none" {
+            bail!("type: neither a file system nor, by its options, a bind mount");
+        }
+        let mut superblock: Vec<CString> = options
+            .superblock
+            .iter()
+            .copied()
+            .map(CString::new)
+            .collect::<Result<_, _>>()?;
+        if options.attributes.readonly() && name != "tmpfs" && !SHARED_SUPERBLOCKS.contains(&name) {
+            superblock.push(c"ro".into());
+        }
+        let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
+        Ok(Kind::FileSystem {
+            name: CString::new(name).context("type")?,
+            source: CString::new(source).context("source")?,
+            superblock,
+            data: options.data,
+        })
+    }
+}
+
+/// A detached mount of a new superblock.
+pub(super) fn new_file_system(
+    spent: &Spent,
+    name: &std::ffi::CStr,
+    source: &std::ffi::CStr,
+    superblock: &[CString],
+    data: &[Parameter],
+    attributes: u64,
+) -> nix::Result<OwnedFd> {
+    let opened = sys::fsopen(name)?;
+    let context = opened.as_fd();
+    if !source.is_empty() {
+        sys::fsconfig(context, FsConfig::String(c"source", source))?;
+    }
+    for flag in superblock {
+        sys::fsconfig(context, FsConfig::Flag(flag))?;
+    }
+    for parameter in data {
+        match parameter {
+            Parameter::Flag(flag) => sys::fsconfig(context, FsConfig::Flag(flag))?,
+            Parameter::Value(key, value) => sys::fsconfig(context, FsConfig::String(key, value))?,
+        }
+    }
+    sys::fsconfig(context, FsConfig::Create)?;
+    let mount = sys::fsmount(context, attributes);
+    spent.add(opened);
+    mount
+}

@@ -1,0 +1,271 @@
+//! Mount options: the words of config.json, turned into attributes,
+//! propagation and data. One table.
+
+use std::ffi::CString;
+
+use anyhow::{Context, Result, bail, ensure};
+use libc::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
+};
+
+use crate::sys::{MountAttr, OpenTree};
+
+/// What the options of one mount ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    /// Some when it is a bind mount.
+    pub(super) bind: Option<Recursion>,
+    /// Of the mount itself.
+    pub(super) attributes: Attributes,
+    /// Of the mount and every mount below it (`rro` and its kin).
+    pub(super) recursive: Attributes,
+    /// Propagation types, in the order given: `MS_PRIVATE` and its kin.
+    pub(super) propagation: Vec<(u64, Recursion)>,
+    /// Flags of the superblock, by the names that fsconfig(2) takes.
+    pub(super) superblock: Vec<&'static str>,
+    /// Everything else is the file system's own: `size=64k`, `newinstance`.
+    pub(super) data: Vec<Parameter>,
+}
+
+/// Whether something is said of one mount, or of the tree below it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recursion {
+    One,
+    Tree,
+}
+
+impl From<Recursion> for OpenTree {
+    fn from(recursion: Recursion) -> OpenTree {
+        match recursion {
+            Recursion::One => OpenTree::Mount,
+            Recursion::Tree => OpenTree::Recursive,
+        }
+    }
+}
+
+/// `MOUNT_ATTR_*` to set and to clear (mount_setattr(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+}
+
+/// A file system's own option.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parameter {
+    Flag(CString),
+    Value(CString, CString),
+}
+
+/// What one word means.
+#[derive(Clone, Copy)]
+enum Word {
+    Set(u64),
+    Clear(u64),
+    /// Access times are one field of three bits, not a flag.
+    Atime(u64),
+    Bind(Recursion),
+    Propagation(libc::c_ulong, Recursion),
+    Superblock(&'static str),
+    /// Asks for what holds anyway: a new superblock has none of the flags that
+    /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
+    Default,
+    Unapplied,
+}
+
+use Recursion::{One, Tree};
+
+/// The options of mount(8) that the specification lists; each recursive twin
+/// (`rro`) means the same of a whole tree.
+const WORDS: [(&str, Word); 44] = [
+    ("defaults", Word::Default),
+    ("ro", Word::Set(MOUNT_ATTR_RDONLY)),
+    ("rw", Word::Clear(MOUNT_ATTR_RDONLY)),
+    ("nosuid", Word::Set(MOUNT_ATTR_NOSUID)),
+    ("suid", Word::Clear(MOUNT_ATTR_NOSUID)),
+    ("nodev", Word::Set(MOUNT_ATTR_NODEV)),
+    ("dev", Word::Clear(MOUNT_ATTR_NODEV)),
+    ("noexec", Word::Set(MOUNT_ATTR_NOEXEC)),
+    ("exec", Word::Clear(MOUNT_ATTR_NOEXEC)),
+    ("nodiratime", Word::Set(MOUNT_ATTR_NODIRATIME)),
+    ("diratime", Word::Clear(MOUNT_ATTR_NODIRATIME)),
+    ("nosymfollow", Word::Set(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("symfollow", Word::Clear(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("noatime", Word::Atime(MOUNT_ATTR_NOATIME)),
+    ("atime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("relatime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("norelatime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("strictatime", Word::Atime(MOUNT_ATTR_STRICTATIME)),
+    ("nostrictatime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("bind", Word::Bind(One)),
+    ("rbind", Word::Bind(Tree)),
+    ("private", Word::Propagation(libc::MS_PRIVATE, One)),
+    ("rprivate", Word::Propagation(libc::MS_PRIVATE, Tree)),
+    ("slave", Word::Propagation(libc::MS_SLAVE, One)),
+    ("rslave", Word::Propagation(libc::MS_SLAVE, Tree)),
+    ("shared", Word::Propagation(libc::MS_SHARED, One)),
+    ("rshared", Word::Propagation(libc::MS_SHARED, Tree)),
+    ("unbindable", Word::Propagation(libc::MS_UNBINDABLE, One)),
+    ("runbindable", Word::Propagation(libc::MS_UNBINDABLE, Tree)),
+    ("sync", Word::Superblock("sync")),
+    ("async", Word::Default),
+    ("dirsync", Word::Superblock("dirsync")),
+    ("lazytime", Word::Superblock("lazytime")),
+    ("nolazytime", Word::Default),
+    ("mand", Word::Superblock("mand")),
+    ("nomand", Word::Default),
+    ("silent", Word::Default),
+    ("loud", Word::Default),
+    ("iversion", Word::Unapplied),
+    ("noiversion", Word::Default),
+    ("remount", Word::Unapplied),
+    ("tmpcopyup", Word::Unapplied),
+    ("idmap", Word::Unapplied),
+    ("ridmap", Word::Unapplied),
+];
+
+fn word(option: &str) -> Option<Word> {
+    WORDS
+        .iter()
+        .find(|(name, _)| *name == option)
+        .map(|(_, word)| *word)
+}
+
+/// Reads the options of one mount.
+///
+/// # Errors
+/// An option that this version does not apply, or a NUL byte.
+pub(super) fn parse(options: &[String]) -> Result<Options> {
+    let mut parsed = Options::default();
+    for option in options {
+        let recursive = option.strip_prefix('r').and_then(word);
+        match (word(option), recursive) {
+            (Some(word), _) => parsed.take(option, word)?,
+            (None, Some(word @ (Word::Set(_) | Word::Clear(_) | Word::Atime(_)))) => {
+                parsed.recursive.take(word);
+            }
+            (None, _) => parsed.data.push(Parameter::parse(option)?),
+        }
+    }
+    Ok(parsed)
+}
+
+impl Options {
+    fn take(&mut self, option: &str, word: Word) -> Result<()> {
+        match word {
+            Word::Set(_) | Word::Clear(_) | Word::Atime(_) => self.attributes.take(word),
+            Word::Bind(recursion) => self.bind = Some(recursion),
+            Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
+            Word::Superblock(flag) => self.superblock.push(flag),
+            Word::Default => {}
+            Word::Unapplied => bail!("{option}: not applied by this version"),
+        }
+        Ok(())
+    }
+}
+
+impl Attributes {
+    /// The last word about a flag wins.
+    fn take(&mut self, word: Word) {
+        let (set, clear) = match word {
+            Word::Set(flag) => (flag, 0),
+            Word::Clear(flag) => (0, flag),
+            Word::Atime(kind) => (kind, MOUNT_ATTR__ATIME),
+            _ => return,
+        };
+        self.set = self.set & !(set | clear) | set;
+        self.clear = self.clear & !(set | clear) | clear;
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self == Attributes::default()
+    }
+
+    pub(super) fn readonly(self) -> bool {
+        self.set & MOUNT_ATTR_RDONLY != 0
+    }
+
+    /// The same, but writable.
+    pub(super) fn writable(self) -> Attributes {
+        Attributes {
+            set: self.set & !MOUNT_ATTR_RDONLY,
+            ..self
+        }
+    }
+}
+
+impl From<Attributes> for MountAttr {
+    fn from(attributes: Attributes) -> MountAttr {
+        MountAttr {
+            set: attributes.set,
+            clear: attributes.clear,
+            ..MountAttr::default()
+        }
+    }
+}
+
+impl Parameter {
+    fn parse(option: &str) -> Result<Parameter> {
+        ensure!(!option.is_empty(), "an empty option");
+        let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
+        Ok(match option.split_once('=') {
+            Some((key, value)) => Parameter::Value(text(key)?, text(value)?),
+            None => Parameter::Flag(text(option)?),
+        })
+    }
+}
+
+/// The flag of `linux.rootfsPropagation`.
+pub(super) fn propagation(value: &str) -> Option<(u64, Recursion)> {
+    match word(value) {
+        Some(Word::Propagation(kind, recursion)) => Some((kind, recursion)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(options: &[&str]) -> Options {
+        parse(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        assert!(!parsed(&["ro", "rw"]).attributes.readonly());
+        assert!(parsed(&["rw", "ro"]).attributes.readonly());
+        let atime = parsed(&["noatime", "strictatime"]).attributes;
+        assert_eq!(atime.set, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(atime.clear, MOUNT_ATTR__ATIME);
+    }
+
+    #[test]
+    fn a_recursive_twin_concerns_the_tree() {
+        let options = parsed(&["rbind", "rro", "rnosuid"]);
+        assert_eq!(options.bind, Some(Tree));
+        assert!(options.attributes.is_empty());
+        assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID);
+    }
+
+    #[test]
+    fn other_words_are_the_file_systems_own() {
+        let options = parsed(&["nosuid", "newinstance", "mode=0620", "rbox"]);
+        assert_eq!(
+            options.data,
+            [
+                Parameter::Flag(c"newinstance".into()),
+                Parameter::Value(c"mode".into(), c"0620".into()),
+                Parameter::Flag(c"rbox".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_applied_is_named() {
+        let error = parse(&["remount".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), "remount: not applied by this version");
+    }
+}

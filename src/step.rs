@@ -1,0 +1,309 @@
+//! A failure is a position: the steps that init takes, in order, and eight bytes
+//! that say how far it came.
+//!
+//! Init keeps its position in a [`Progress`] and otherwise returns plain
+//! errors. When one ends it, `(step, item, cause)` travels to the runtime,
+//! which holds the same plan and writes the sentence. [`Step`] is the table of
+//! contents of everything that happens between clone3(2) and execve(2).
+
+use std::cell::Cell;
+
+use nix::errno::Errno;
+
+/// What init does, in this order. `item` counts within a step, where a step
+/// handles a list: mounts, devices, paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    /// Waits until the runtime has put it into its cgroups.
+    Wait,
+    /// A session of its own (setsid(2)).
+    Session,
+    /// A session keyring of its own (keyrings(7)). Item 0.
+    Keyring,
+    /// Enters the namespaces that the configuration names by path. Item: `linux.namespaces[item]`.
+    JoinNamespace,
+    /// A new cgroup namespace, now that the process is where it belongs.
+    CgroupNamespace,
+    /// Brings the loopback device of a new network namespace up.
+    Loopback,
+    /// `hostname`.
+    Hostname,
+    /// `domainname`.
+    Domainname,
+    /// Cuts the new mount namespace off from the machine's propagation.
+    Propagation,
+    /// Puts the copy-on-write layer on the root.
+    Overlay,
+    /// Attaches the root file system.
+    Root,
+    /// Leaves the machine's mounts behind (pivot_root(2), or chroot(2)).
+    Pivot,
+    /// Finds or makes the place for a mount. Item: `mounts[item]`.
+    MountPoint,
+    /// Builds and attaches a mount. Item: `mounts[item]`.
+    Mount,
+    /// The directory that holds the default devices.
+    DeviceDirectory,
+    /// A default device node. Item: its place in the table of defaults.
+    DefaultDevice,
+    /// A device node of the configuration. Item: `linux.devices[item]`.
+    Device,
+    /// A link in /dev. Item: its place in the table of links.
+    DeviceLink,
+    /// `linux.rootfsPropagation`.
+    RootPropagation,
+    /// `linux.sysctl`, in the order of the keys.
+    Sysctl,
+    /// `linux.readonlyPaths[item]`.
+    ReadonlyPath,
+    /// `linux.maskedPaths[item]`.
+    MaskedPath,
+    /// `root.readonly`.
+    ReadonlyRoot,
+    /// `process.oomScoreAdj`.
+    OomScore,
+    /// CPUs that the caller was confined to are not the container's limit.
+    Affinity,
+    /// `process.cwd`: made if missing, entered, and checked to lie inside.
+    WorkingDirectory,
+    /// Standard input, output and error go to the process's user. Item: the descriptor.
+    StandardIo,
+    /// `process.capabilities.bounding`.
+    BoundingSet,
+    /// `process.user.additionalGids`.
+    Groups,
+    /// `process.user.gid`.
+    Gid,
+    /// `process.user.uid`.
+    Uid,
+    /// The other four sets of `process.capabilities`.
+    Capabilities,
+    /// `process.noNewPrivileges`.
+    NoNewPrivileges,
+    /// HOME, from the container's own /etc/passwd.
+    Home,
+    /// `process.args[0]`, looked up in the container.
+    Executable,
+    /// Every descriptor from 3 on is closed by execve(2).
+    Descriptors,
+    /// Ready: waits to be told to start.
+    Start,
+    /// `process.rlimits[item]`: last, as a tiny limit would stop the rest.
+    Limit,
+    /// execve(2).
+    Exec,
+}
+
+impl Step {
+    const LAST: Step = Step::Exec;
+
+    fn decode(byte: u8) -> Option<Step> {
+        ALL.get(usize::from(byte)).copied()
+    }
+}
+
+/// Every step, at the index that is its number.
+const ALL: [Step; Step::LAST as usize + 1] = [
+    Step::Wait,
+    Step::Session,
+    Step::Keyring,
+    Step::JoinNamespace,
+    Step::CgroupNamespace,
+    Step::Loopback,
+    Step::Hostname,
+    Step::Domainname,
+    Step::Propagation,
+    Step::Overlay,
+    Step::Root,
+    Step::Pivot,
+    Step::MountPoint,
+    Step::Mount,
+    Step::DeviceDirectory,
+    Step::DefaultDevice,
+    Step::Device,
+    Step::DeviceLink,
+    Step::RootPropagation,
+    Step::Sysctl,
+    Step::ReadonlyPath,
+    Step::MaskedPath,
+    Step::ReadonlyRoot,
+    Step::OomScore,
+    Step::Affinity,
+    Step::WorkingDirectory,
+    Step::StandardIo,
+    Step::BoundingSet,
+    Step::Groups,
+    Step::Gid,
+    Step::Uid,
+    Step::Capabilities,
+    Step::NoNewPrivileges,
+    Step::Home,
+    Step::Executable,
+    Step::Descriptors,
+    Step::Start,
+    Step::Limit,
+    Step::Exec,
+];
+
+/// Where init is. Shared by reference; only ever moved forward.
+pub(crate) struct Progress {
+    step: Cell<Step>,
+    item: Cell<u16>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Progress {
+        Progress {
+            step: Cell::new(Step::Wait),
+            item: Cell::new(0),
+        }
+    }
+
+    /// Begins a step.
+    pub(crate) fn enter(&self, step: Step) {
+        self.at(step, 0);
+    }
+
+    /// Begins the part of a step that concerns the `item`th of its list.
+    pub(crate) fn at(&self, step: Step, item: usize) {
+        self.step.set(step);
+        self.item.set(u16::try_from(item).unwrap_or(u16::MAX));
+    }
+
+    /// The position, with what ended it.
+    pub(crate) fn failed(&self, cause: Cause) -> Failure {
+        Failure {
+            step: self.step.get(),
+            item: self.item.get(),
+            cause,
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The kernel refused.
+    Errno(Errno),
+    /// `rt` refused.
+    Refused(Refusal),
+}
+
+/// What `rt` finds unacceptable where the kernel would not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Refusal {
+    /// /proc or /sys of the root is reached through a symbolic link (CVE-2019-19921).
+    NotOrdinaryDirectory,
+    /// A mount would cover part of /proc (CVE-2019-16884).
+    InsideProc,
+    /// Something else lies where a device belongs.
+    OtherFile,
+    /// The working directory is not below the container's root (CVE-2024-21626).
+    OutsideRoot,
+    /// No directory of PATH has the executable.
+    NotInPath,
+    /// The executable is a directory.
+    IsDirectory,
+    /// The runtime is gone.
+    Abandoned,
+}
+
+const REFUSALS: [Refusal; 7] = [
+    Refusal::NotOrdinaryDirectory,
+    Refusal::InsideProc,
+    Refusal::OtherFile,
+    Refusal::OutsideRoot,
+    Refusal::NotInPath,
+    Refusal::IsDirectory,
+    Refusal::Abandoned,
+];
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Cause {
+        Cause::Errno(errno)
+    }
+}
+
+impl From<Refusal> for Cause {
+    fn from(refusal: Refusal) -> Cause {
+        Cause::Refused(refusal)
+    }
+}
+
+/// A position and its cause: all that crosses from init to the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) item: u16,
+    pub(crate) cause: Cause,
+}
+
+impl Failure {
+    /// Length of an encoded failure, in bytes.
+    pub(crate) const LENGTH: usize = 8;
+
+    pub(crate) fn encode(self) -> [u8; Self::LENGTH] {
+        let [low, high] = self.item.to_le_bytes();
+        let (kind, number) = match self.cause {
+            Cause::Errno(errno) => (0, errno as i32),
+            Cause::Refused(refusal) => (1, refusal as i32),
+        };
+        let [a, b, c, d] = number.to_le_bytes();
+        [self.step as u8, low, high, kind, a, b, c, d]
+    }
+
+    /// `None` for bytes that no init sends.
+    pub(crate) fn decode(bytes: [u8; Self::LENGTH]) -> Option<Failure> {
+        let [step, low, high, kind, a, b, c, d] = bytes;
+        let number = i32::from_le_bytes([a, b, c, d]);
+        let cause = match kind {
+            0 => Cause::Errno(Errno::from_raw(number)),
+            1 => Cause::Refused(*REFUSALS.get(usize::try_from(number).ok()?)?),
+            _ => return None,
+        };
+        Some(Failure {
+            step: Step::decode(step)?,
+            item: u16::from_le_bytes([low, high]),
+            cause,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_and_refusal_is_at_its_number() {
+        for (number, step) in ALL.iter().enumerate() {
+            assert_eq!(*step as usize, number);
+        }
+        for (number, refusal) in REFUSALS.iter().enumerate() {
+            assert_eq!(*refusal as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_failure_survives_the_wire() {
+        for step in ALL {
+            for cause in [Cause::Errno(Errno::EPERM), Refusal::InsideProc.into()] {
+                let failure = Failure {
+                    step,
+                    item: 511,
+                    cause,
+                };
+                assert_eq!(Failure::decode(failure.encode()), Some(failure));
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_no_failure() {
+        assert_eq!(Failure::decode([255, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(Failure::decode([0, 0, 0, 9, 0, 0, 0, 0]), None);
+        assert_eq!(Failure::decode([0, 0, 0, 1, 200, 0, 0, 0]), None);
+        assert_eq!(Failure::decode([0, 0, 0, 1, 255, 255, 255, 255]), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! Where the C start-up code enters the program.
+//!
+//! Rust's own start-up reads /proc/self/maps, installs a handler for stack
+//! overflows and ignores SIGPIPE: seventeen system calls that a process of a
+//! few milliseconds makes for nothing, and an ignored signal that would have to
+//! be undone before execve(2). What it does of use is done here: descriptors 0
+//! to 2 exist, so that nothing opened later is taken for one of them.
+
+use std::os::fd::{IntoRawFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::check;
+
+/// `main` of the C library (crt1.o).
+#[cfg(not(test))]
+// SAFETY: no other `main` is linked: the binary's own file has none (`no_main`).
+#[unsafe(no_mangle)]
+extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> libc::c_int {
+    libc::c_int::from(crate::run())
+}
+
+/// Opens /dev/null where 0, 1 or 2 is closed, and closes whatever else the
+/// caller has left open: a directory of the machine among them would be a way
+/// out of the container (CVE-2024-21626).
+///
+/// # Errors
+/// When there is no /dev/null.
+pub(crate) fn tidy_descriptors() -> nix::Result<()> {
+    for fd in 0..3 {
+        if !is_open(fd)? {
+            // The lowest free number is this one. It is inherited, as 0 to 2 are.
+            let _: RawFd = open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
+        }
+    }
+    // SAFETY: called before the program owns any descriptor from 3 on.
+    match check(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) }) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn is_open(fd: RawFd) -> nix::Result<bool> {
+    // SAFETY: asks for a descriptor's flags and changes nothing, whoever owns it.
+    match check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into()) {
+        Ok(_) => Ok(true),
+        Err(Errno::EBADF) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}

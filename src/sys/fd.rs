@@ -1,0 +1,184 @@
+//! Descriptors: sockets, namespaces' types, and what must not survive execve(2).
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
+};
+
+use super::check;
+
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
+
+/// Descriptors that are done with, closed together: those with neighbouring
+/// numbers by one call (close_range(2), Linux 5.9). Never holds many.
+#[derive(Default)]
+pub(crate) struct Spent(RefCell<Vec<OwnedFd>>);
+
+impl Spent {
+    const MOST: usize = 64;
+
+    pub(crate) fn add(&self, fd: OwnedFd) {
+        let mut spent = self.0.borrow_mut();
+        spent.push(fd);
+        if spent.len() >= Self::MOST {
+            close_together(&mut spent);
+        }
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        close_together(self.0.get_mut());
+    }
+}
+
+fn close_together(spent: &mut Vec<OwnedFd>) {
+    spent.sort_by_key(AsRawFd::as_raw_fd);
+    let follows = |a: &OwnedFd, b: &OwnedFd| a.as_raw_fd() + 1 == b.as_raw_fd();
+    let mut rest = std::mem::take(spent);
+    while let Some(run) = rest.chunk_by(follows).next().map(<[_]>::len) {
+        let others = rest.split_off(run);
+        let numbers: Vec<RawFd> = rest.into_iter().map(IntoRawFd::into_raw_fd).collect();
+        let (first, last) = (numbers[0], numbers[run - 1]);
+        // SAFETY: every number from `first` to `last` was owned by a value of
+        // `rest`, which gave it up just now: nobody else uses one of them.
+        if check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).is_err() {
+            // SAFETY: as above; the call closed none of them.
+            numbers
+                .into_iter()
+                .for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+        rest = others;
+    }
+}
+
+/// All that is left to read of `fd`, in as few calls as files of /proc need.
+pub(crate) fn read_to_string(fd: BorrowedFd) -> nix::Result<String> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match nix::unistd::read(fd, &mut chunk) {
+            Ok(0) => return String::from_utf8(bytes).map_err(|_| Errno::EILSEQ),
+            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux
+/// 5.11). `EINVAL` on 5.10, which can only close.
+pub(crate) fn close_range_cloexec(first: u32) -> nix::Result<()> {
+    // SAFETY: the call takes three numbers; a flag on a descriptor closes none.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// The kind of namespace that `fd` names (ioctl_ns(2), `NS_GET_NSTYPE`, Linux
+/// 4.11). `ENOTTY` when it is no namespace.
+pub(crate) fn namespace_type(fd: BorrowedFd) -> nix::Result<CloneFlags> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703u32 as libc::Ioctl;
+    // SAFETY: this request takes no argument and touches no memory of ours.
+    let bits = check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into())?;
+    CloneFlags::from_bits(bits as i32).ok_or(Errno::EINVAL)
+}
+
+/// Brings up `lo` in the network namespace of this process (netdevice(7)).
+pub(crate) fn loopback_up() -> nix::Result<()> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: a request of zeros is a valid `ifreq`: numbers and bytes only.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads the `ifreq`, which outlives the call.
+    let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(set.into())?;
+    Ok(())
+}
+
+/// Sets the NIS domain name of this process's UTS namespace (setdomainname(2)).
+pub(crate) fn setdomainname(name: &CStr) -> nix::Result<()> {
+    // SAFETY: the length is that of the string, which outlives the call.
+    check(unsafe { libc::setdomainname(name.as_ptr(), name.to_bytes().len()) }.into())?;
+    Ok(())
+}
+
+/// Two connected ends that keep the borders of messages (unix(7), SOCK_SEQPACKET).
+pub(crate) fn socketpair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    nix::sys::socket::socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+}
+
+/// Sends one message whole; a peer that is gone is `EPIPE`, never a signal.
+pub(crate) fn send(end: BorrowedFd, message: &[u8]) -> nix::Result<()> {
+    nix::sys::socket::send(end.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one message; its length, 0 when the peer has closed.
+pub(crate) fn recv(end: BorrowedFd, message: &mut [u8]) -> nix::Result<usize> {
+    loop {
+        match nix::sys::socket::recv(end.as_raw_fd(), message, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            // A peer that died with a message unread (unix(7)).
+            Err(Errno::ECONNRESET) => return Ok(0),
+            done => return done,
+        }
+    }
+}
+
+/// The address of `name` in the directory that a descriptor names. Through
+/// /proc, because a path of 108 bytes is the longest that `sun_path` holds.
+fn address(directory: BorrowedFd, name: &str) -> nix::Result<UnixAddr> {
+    UnixAddr::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).as_str())
+}
+
+fn seqpacket() -> nix::Result<OwnedFd> {
+    socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+}
+
+/// A listening socket called `name` in `directory`.
+pub(crate) fn listen_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    bind(socket.as_raw_fd(), &address(directory, name)?)?;
+    listen(&socket, Backlog::new(1)?)?;
+    Ok(socket)
+}
+
+/// Connects to the socket called `name` in `directory`.
+pub(crate) fn connect(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address(directory, name)?)?;
+    Ok(socket)
+}
+
+/// Waits for one connection, close-on-exec from birth.
+pub(crate) fn accept(listener: BorrowedFd) -> nix::Result<OwnedFd> {
+    loop {
+        match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            // SAFETY: the kernel returned a new descriptor, which is ours alone.
+            done => return done.map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) }),
+        }
+    }
+}

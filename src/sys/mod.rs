@@ -1,0 +1,42 @@
+//! The kernel as the crate sees it: one thin function per system call, named after it.
+//!
+//! Everything `unsafe` in the crate lives below this file. What `nix` wraps
+//! already is called through `nix`; here is only what it lacks.
+#![allow(
+    unsafe_code,
+    reason = "this module is the crate's one border with the kernel"
+)]
+
+mod bpf;
+mod clone;
+mod entry;
+mod fd;
+mod keyring;
+mod mount;
+mod signal;
+mod task;
+
+pub(crate) use bpf::{
+    BpfInstruction, bpf_attach_device_program, bpf_detach_device_program, bpf_load_device_program,
+    bpf_own_device_programs, poll_change,
+};
+pub(crate) use clone::{Cloned, clone3, exit, pidfd_open, pidfd_send_signal};
+pub(crate) use entry::tidy_descriptors;
+pub(crate) use fd::{
+    Spent, accept, close_range_cloexec, connect, listen_at, loopback_up, namespace_type,
+    read_to_string, recv, send, setdomainname, socketpair,
+};
+pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
+pub(crate) use mount::{
+    FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, mount_id, mount_setattr, move_mount,
+    open_tree,
+};
+pub(crate) use signal::{block_all, default_sigpipe, prlimit, unblock_all, wait_signal};
+pub(crate) use task::{capbset_drop, capset, getcwd, sched_setaffinity_all, set_cloexec};
+
+use nix::errno::Errno;
+
+/// Turns a system call's -1 into the `errno` it left.
+fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
+    Errno::result(ret)
+}

@@ -1,0 +1,174 @@
+//! The descriptor-based mount calls: fsopen(2), fsconfig(2), fsmount(2),
+//! open_tree(2), move_mount(2) (Linux 5.2) and mount_setattr(2) (Linux 5.12).
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null;
+
+use super::check;
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MountAttr {
+    /// `MOUNT_ATTR_*` to set.
+    pub(crate) set: u64,
+    /// `MOUNT_ATTR_*` to clear, before `set`.
+    pub(crate) clear: u64,
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0: unchanged.
+    pub(crate) propagation: u64,
+    /// A user namespace, for an idmapped mount.
+    pub(crate) userns_fd: u64,
+}
+
+/// One call of fsconfig(2).
+pub(crate) enum FsConfig<'a> {
+    Flag(&'a CStr),
+    String(&'a CStr, &'a CStr),
+    Create,
+}
+
+/// How open_tree(2) takes the subtree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenTree {
+    /// The one mount alone.
+    Mount,
+    /// The mount and all that is mounted below it.
+    Recursive,
+}
+
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSOPEN_CLOEXEC: u32 = 1;
+const FSMOUNT_CLOEXEC: u32 = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
+const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
+const OPEN_TREE_CLONE: u32 = 1;
+const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+const AT_RECURSIVE: u32 = 0x8000;
+const AT_EMPTY_PATH: u32 = 0x1000;
+
+fn owned(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: only called with a descriptor that the kernel has just returned.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
+}
+
+/// A context for a new superblock of the type `fs`.
+pub(crate) fn fsopen(fs: &CStr) -> nix::Result<OwnedFd> {
+    // SAFETY: `fs` is NUL-terminated and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC) }).map(owned)
+}
+
+/// Sets one parameter of a context, or creates its superblock.
+pub(crate) fn fsconfig(context: BorrowedFd, what: FsConfig) -> nix::Result<()> {
+    let (command, key, value) = match what {
+        FsConfig::Flag(key) => (FSCONFIG_SET_FLAG, key.as_ptr(), null()),
+        FsConfig::String(key, value) => (FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr()),
+        FsConfig::Create => (FSCONFIG_CMD_CREATE, null(), null()),
+    };
+    // SAFETY: each pointer is null, where the command asks for that, or a
+    // NUL-terminated string that outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            command,
+            key,
+            value,
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// A detached mount of a context's superblock, with `MOUNT_ATTR_*` attributes.
+pub(crate) fn fsmount(context: BorrowedFd, attributes: u64) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three numbers and touches no memory of ours.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            FSMOUNT_CLOEXEC,
+            attributes as u32,
+        )
+    })
+    .map(owned)
+}
+
+/// A detached copy of the mount tree at `path` below `directory`, or at
+/// `directory` itself when `path` is empty.
+pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> nix::Result<OwnedFd> {
+    let recursive = if how == OpenTree::Recursive {
+        AT_RECURSIVE
+    } else {
+        0
+    };
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive,
+        )
+    })
+    .map(owned)
+}
+
+/// Attaches the detached mount `from` on what the descriptor `to` names.
+pub(crate) fn move_mount(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
+    // SAFETY: both paths are the empty string, which is NUL-terminated and static.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            to.as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+/// The number of the topmost mount at `path` below `directory`, or of the mount
+/// of `directory` when `path` is empty (statx(2), `STATX_MNT_ID`, Linux 5.8).
+pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
+    // SAFETY: zeros are a valid `statx`: it holds numbers only.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = (AT_EMPTY_PATH as libc::c_int) | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: `path` is NUL-terminated, `found` is ours to write, and both outlive the call.
+    let done = unsafe {
+        libc::statx(
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            libc::STATX_MNT_ID,
+            &raw mut found,
+        )
+    };
+    check(done.into())?;
+    Ok(found.stx_mnt_id)
+}
+
+/// Changes a mount, or with [`OpenTree::Recursive`] a whole tree at once.
+pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) -> nix::Result<()> {
+    let recursive = if how == OpenTree::Recursive {
+        AT_RECURSIVE
+    } else {
+        0
+    };
+    // SAFETY: the kernel reads `attr`, which has the size that is announced.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            AT_EMPTY_PATH | recursive,
+            std::ptr::from_ref(attr),
+            std::mem::size_of::<MountAttr>(),
+        )
+    })?;
+    Ok(())
+}

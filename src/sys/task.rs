@@ -1,0 +1,70 @@
+//! What the kernel keeps of this process: its CPUs, its capabilities, its
+//! working directory, its descriptors' flags.
+
+use std::os::fd::RawFd;
+
+use super::check;
+
+/// As many CPUs as kernels are built for at most (`CONFIG_NR_CPUS`); what exceeds
+/// the running kernel's own mask is cut off there.
+const CPUS: usize = 8192;
+
+/// Lets this process run on every CPU that its cpuset allows: the kernel
+/// intersects the mask of all ones with the cpuset (sched_setaffinity(2)).
+pub(crate) fn sched_setaffinity_all() -> nix::Result<()> {
+    let mask = [u8::MAX; CPUS / 8];
+    // SAFETY: the kernel reads `mask.len()` bytes of `mask`, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) })?;
+    Ok(())
+}
+
+/// Removes the capability of this number from the bounding set for good
+/// (prctl(2), `PR_CAPBSET_DROP`). `EINVAL` past the last one that the kernel
+/// knows, which may be newer than any table of names.
+pub(crate) fn capbset_drop(capability: u32) -> nix::Result<()> {
+    // SAFETY: this operation takes one number and touches no memory of ours.
+    let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability)) };
+    check(done.into())?;
+    Ok(())
+}
+
+/// Sets the effective, permitted and inheritable sets of this process at once;
+/// bit n stands for capability n (capset(2), version 3).
+pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> nix::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`, and 0: this process.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let [low, high] =
+        [0, 32].map(|shift| [effective, permitted, inheritable].map(|set| (set >> shift) as u32));
+    let data = [low, high];
+    // SAFETY: the kernel reads the header and, in this version, two structures
+    // of three u32 each, which outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const data) })?;
+    Ok(())
+}
+
+/// Writes the working directory and a NUL to `path`, and returns their length
+/// in bytes. `(unreachable)/...` for a directory outside the root (getcwd(2)).
+///
+/// The C library's function would go on by itself to search such a directory's
+/// parents for a name.
+pub(crate) fn getcwd(path: &mut [u8]) -> nix::Result<usize> {
+    // SAFETY: the kernel writes at most `path.len()` bytes to `path`, which is ours.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })
+        .map(|length| length as usize)
+}
+
+/// Marks one descriptor close-on-exec (fcntl(2), `F_SETFD`). `EBADF` when the
+/// number is not in use, which a number alone cannot tell.
+pub(crate) fn set_cloexec(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: a flag on a descriptor closes none, whoever owns it.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    Ok(())
+}

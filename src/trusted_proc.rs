@@ -1,0 +1,71 @@
+//! The machine's /proc, opened once before anything of a container is near,
+//! checked to be procfs, and read or written only below its descriptor.
+//!
+//! No step out of the mount, no magic link: what is bound over a part of /proc
+//! cannot redirect a write (CVE-2019-16884, CVE-2025-52881).
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::sys;
+
+/// A descriptor of /proc that is known to be procfs.
+pub(crate) struct Proc {
+    directory: OwnedFd,
+}
+
+impl Proc {
+    /// # Errors
+    /// `ENOTSUP` when what is mounted on /proc is not procfs.
+    pub(crate) fn open() -> nix::Result<Proc> {
+        let directory = open(
+            "/proc",
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        if fstatfs(&directory)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Errno::ENOTSUP);
+        }
+        Ok(Proc { directory })
+    }
+
+    /// Opens the file at `path`, relative to /proc.
+    pub(crate) fn file(&self, path: &str, access: OFlag) -> nix::Result<File> {
+        let how = OpenHow::new().flags(access | OFlag::O_CLOEXEC).resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_XDEV
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+        openat2(&self.directory, path, how).map(File::from)
+    }
+
+    /// The whole text of the file at `path`, relative to /proc.
+    pub(crate) fn read(&self, path: &str) -> nix::Result<String> {
+        sys::read_to_string(self.file(path, OFlag::O_RDONLY)?.as_fd())
+    }
+
+    /// Writes `value` to the file at `path`, relative to /proc, in one write.
+    pub(crate) fn write(&self, path: &str, value: &[u8]) -> nix::Result<()> {
+        let written = self
+            .file(path, OFlag::O_WRONLY)?
+            .write(value)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        if written == value.len() {
+            Ok(())
+        } else {
+            Err(Errno::EIO)
+        }
+    }
+}
+
+impl AsFd for Proc {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}

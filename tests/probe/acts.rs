@@ -1,0 +1,92 @@
+//! What the probe can do inside besides reporting: wait, sleep, open, read, write.
+#![allow(clippy::disallowed_methods, reason = "the probe starts itself")]
+
+use std::fs;
+use std::io::{Error, Write};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, makedev};
+
+use crate::kernel;
+
+fn errno(error: &Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+pub(crate) fn sleep() -> i32 {
+    std::thread::sleep(std::time::Duration::from_secs(1000));
+    0
+}
+
+/// Says "ready", then the number of the first signal that arrives.
+///
+/// Blocked signals reach even PID 1 of a namespace, which has no default actions.
+pub(crate) fn wait_signal() -> i32 {
+    kernel::block_signals();
+    crate::say("ready");
+    match kernel::next_signal() {
+        Some(number) => crate::say(&number.to_string()),
+        None => 1,
+    }
+}
+
+/// Starts a child that sleeps, says its pid, and sleeps too.
+pub(crate) fn spawn_sleep() -> i32 {
+    match Command::new("/probe").arg("sleep").spawn() {
+        Ok(child) => {
+            crate::say(&child.id().to_string());
+            sleep()
+        }
+        Err(error) => crate::say(&error.to_string()),
+    }
+}
+
+pub(crate) fn read(path: &str) -> nix::Result<String> {
+    let bytes = fs::read(path).map_err(|e| errno(&e))?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+pub(crate) fn readlink(path: &str) -> nix::Result<String> {
+    let target = fs::read_link(path).map_err(|e| errno(&e))?;
+    Ok(target.to_string_lossy().into_owned())
+}
+
+pub(crate) fn write(path: &str, text: &str) -> nix::Result<String> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|e| errno(&e))?;
+    file.write_all(text.as_bytes()).map_err(|e| errno(&e))?;
+    Ok("ok".into())
+}
+
+/// Opens a device and says "ok", or why the kernel refused.
+pub(crate) fn open_device(path: &str, mode: &str) -> nix::Result<String> {
+    let access = if mode == "w" {
+        OFlag::O_WRONLY
+    } else {
+        OFlag::O_RDONLY
+    };
+    open(
+        path,
+        access | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+        Mode::empty(),
+    )?;
+    Ok("ok".into())
+}
+
+pub(crate) fn mknod(path: &str, kind: &str, major: &str, minor: &str) -> nix::Result<String> {
+    let number = |text: &str| text.parse().map_err(|_| Errno::EINVAL);
+    let kind = if kind == "b" {
+        SFlag::S_IFBLK
+    } else {
+        SFlag::S_IFCHR
+    };
+    let device = makedev(number(major)?, number(minor)?);
+    nix::sys::stat::mknod(path, kind, Mode::from_bits_truncate(0o600), device)?;
+    Ok("ok".into())
+}

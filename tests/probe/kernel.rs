@@ -1,0 +1,103 @@
+//! The few questions that only a raw system call answers.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+
+/// The description of this process's session keyring: `type;uid;gid;perm;name`.
+pub(crate) fn session_keyring() -> Option<String> {
+    const SESSION: libc::c_long = -3;
+    const DESCRIBE: libc::c_long = 6;
+    let mut text = [0u8; 512];
+    // SAFETY: the kernel writes at most `text.len()` bytes into `text`.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            DESCRIBE,
+            SESSION,
+            text.as_mut_ptr(),
+            text.len(),
+        )
+    };
+    let length = usize::try_from(length).ok().filter(|l| *l <= text.len())?;
+    let text = CStr::from_bytes_until_nul(&text[..length]).ok()?;
+    Some(text.to_string_lossy().into_owned())
+}
+
+/// The names of the network interfaces.
+pub(crate) fn interfaces() -> Vec<CString> {
+    let mut names = Vec::new();
+    // SAFETY: returns null, or an array that ends with an entry of index 0.
+    let list = unsafe { libc::if_nameindex() };
+    let mut entry = list;
+    // SAFETY: `entry` walks the array up to the entry that ends it.
+    while !entry.is_null() && unsafe { (*entry).if_index } != 0 {
+        // SAFETY: all other entries have a name that ends with NUL.
+        names.push(unsafe { CStr::from_ptr((*entry).if_name) }.to_owned());
+        // SAFETY: the array has at least one more entry.
+        entry = unsafe { entry.add(1) };
+    }
+    if !list.is_null() {
+        // SAFETY: `list` came from `if_nameindex` and is not used again.
+        unsafe { libc::if_freenameindex(list) };
+    }
+    names
+}
+
+/// The flags of a network interface (`IFF_UP` and the rest).
+pub(crate) fn interface_flags(name: &CStr) -> Option<i32> {
+    // SAFETY: no pointers; the result is checked.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return None;
+    }
+    // SAFETY: all-zero bytes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the kernel reads the name and writes the flags inside `request`.
+    let result = unsafe { libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request) };
+    // SAFETY: `socket` was opened above and is not used again.
+    unsafe { libc::close(socket) };
+    // SAFETY: after success the kernel has filled the flags.
+    (result == 0).then(|| i32::from(unsafe { request.ifr_ifru.ifru_flags }))
+}
+
+/// Soft and hard limit, `u64::MAX` for none.
+pub(crate) fn rlimit(resource: u32) -> Option<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one `rlimit`.
+    let result = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
+}
+
+/// All signals but those that no runtime forwards.
+fn signals() -> libc::sigset_t {
+    // SAFETY: all-zero bytes are a valid `sigset_t`.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the set.
+    unsafe { libc::sigfillset(&raw mut set) };
+    for signal in [libc::SIGCHLD, libc::SIGWINCH, libc::SIGURG, libc::SIGCONT] {
+        // SAFETY: changes the set, which is initialised.
+        unsafe { libc::sigdelset(&raw mut set, signal) };
+    }
+    set
+}
+
+pub(crate) fn block_signals() {
+    let set = signals();
+    // SAFETY: reads the set.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Waits for a blocked signal, real-time ones too, which `nix` does not know.
+pub(crate) fn next_signal() -> Option<i32> {
+    let set = signals();
+    let mut number = 0;
+    // SAFETY: reads the set and writes the number.
+    let result = unsafe { libc::sigwait(&raw const set, &raw mut number) };
+    (result == 0).then_some(number)
+}

@@ -1,0 +1,322 @@
+//! cgroups: where the container is put, and its limits as the host's files show them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, remove_cgroup, trials, wait_until,
+};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        the_default_path_is_the_id,
+        an_absolute_path_starts_at_the_top,
+        a_relative_path_starts_at_the_callers_cgroup,
+        a_path_with_colons_is_an_ordinary_one,
+        a_path_that_climbs_stays_inside,
+        every_hierarchy_has_the_process,
+        the_cgroup_goes_with_the_container,
+        cgroups_made_inside_go_with_the_container,
+        memory_limits_are_applied,
+        cpu_limits_are_applied,
+        cpusets_are_applied,
+        pids_limit_is_applied,
+        pids_limit_stops_forks,
+        values_that_ask_for_nothing_change_nothing,
+        limits_that_the_kernel_refuses_are_refused,
+        the_process_is_in_its_cgroup_in_the_v2_view,
+        limits_without_their_controller_are_refused_in_the_v2_view,
+    ]
+}
+
+fn sleeper() -> Bundle {
+    Bundle::new().args(&["/probe", "sleep"])
+}
+
+fn created(bundle: &Bundle) -> (Container, i32) {
+    let container = bundle.create();
+    let pid = container.pid();
+    (container, pid)
+}
+
+/// A cgroup of this name at the top of every hierarchy, removed with all below it when dropped.
+struct Parent(&'static str);
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        remove_cgroup(self.0);
+    }
+}
+
+fn the_default_path_is_the_id() {
+    let bundle = sleeper();
+    let (_container, pid) = created(&bundle);
+    assert_eq!(
+        cgroup_of(pid, "memory"),
+        PathBuf::from(format!("/sys/fs/cgroup/memory/{}", bundle.id()))
+    );
+}
+
+fn an_absolute_path_starts_at_the_top() {
+    let _parent = Parent("suite-abs");
+    let bundle = sleeper().set("/linux/cgroupsPath", json!("/suite-abs/one"));
+    let (_container, pid) = created(&bundle);
+    for controller in ["memory", "cpu", "pids", "devices"] {
+        let expected = PathBuf::from(format!("/sys/fs/cgroup/{controller}/suite-abs/one"));
+        assert_eq!(cgroup_of(pid, controller), expected);
+    }
+}
+
+fn a_relative_path_starts_at_the_callers_cgroup() {
+    let _parent = Parent("suite-caller");
+    fs::create_dir_all("/sys/fs/cgroup/memory/suite-caller").unwrap();
+    let bundle = sleeper().set("/linux/cgroupsPath", json!("below/two"));
+    let _other = Parent("below");
+    let script = "echo $$ > /sys/fs/cgroup/memory/suite-caller/cgroup.procs && exec \"$@\"";
+    bundle
+        .call_through(&["sh", "-c", script, "sh"], "create", &[])
+        .run()
+        .assert_ok();
+    let container = bundle.container();
+    let pid = container.pid();
+    let path = |controller: &str, place: &str| {
+        PathBuf::from(format!("/sys/fs/cgroup/{controller}/{place}"))
+    };
+    assert_eq!(
+        cgroup_of(pid, "memory"),
+        path("memory", "suite-caller/below/two")
+    );
+    assert_eq!(cgroup_of(pid, "pids"), path("pids", "below/two"));
+    container.end();
+}
+
+/// Only `--systemd-cgroup` gives `slice:prefix:name` a meaning.
+fn a_path_with_colons_is_an_ordinary_one() {
+    let bundle = sleeper().set("/linux/cgroupsPath", json!("suite.slice:prefix:name"));
+    let _parent = Parent("suite.slice:prefix:name");
+    let (_container, pid) = created(&bundle);
+    assert_eq!(
+        cgroup_of(pid, "pids"),
+        PathBuf::from("/sys/fs/cgroup/pids/suite.slice:prefix:name")
+    );
+}
+
+fn a_path_that_climbs_stays_inside() {
+    let _parents = (Parent("suite-up"), Parent("suite-climb"));
+    let bundle = sleeper().set(
+        "/linux/cgroupsPath",
+        json!("/suite-up/../../../suite-climb"),
+    );
+    let call = bundle.call("create", &[]).run();
+    if call.code() == 0 {
+        let place = cgroup_of(bundle.container().pid(), "pids");
+        assert!(
+            place.starts_with("/sys/fs/cgroup/pids/suite-climb"),
+            "{}",
+            place.display()
+        );
+    }
+    assert!(!PathBuf::from("/sys/fs/suite-climb").exists());
+}
+
+fn every_hierarchy_has_the_process() {
+    let bundle = sleeper();
+    let (container, pid) = created(&bundle);
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for line in table.lines().filter(|line| !line.starts_with("0::")) {
+        assert!(line.ends_with(&format!(":/{}", bundle.id())), "{line}");
+    }
+    container.end();
+}
+
+fn the_cgroup_goes_with_the_container() {
+    let bundle = sleeper();
+    let before = Traces::of(&bundle);
+    let (container, pid) = created(&bundle);
+    let place = cgroup_of(pid, "memory");
+    assert!(place.is_dir());
+    container.end();
+    assert!(!place.exists());
+    before.assert_unchanged(&bundle);
+}
+
+fn cgroups_made_inside_go_with_the_container() {
+    let bundle = sleeper();
+    let before = Traces::of(&bundle);
+    let (container, pid) = created(&bundle);
+    for controller in ["memory", "pids", "freezer"] {
+        fs::create_dir_all(cgroup_of(pid, controller).join("inner/deeper")).unwrap();
+    }
+    container.end();
+    before.assert_unchanged(&bundle);
+}
+
+/// What the files of the container's cgroups say under these resources.
+#[track_caller]
+fn assert_files(resources: Value, expected: &[(&str, &str, &str)]) {
+    let bundle = sleeper();
+    let bundle = resources
+        .as_object()
+        .unwrap()
+        .iter()
+        .fold(bundle, |bundle, (name, value)| {
+            bundle.set(&format!("/linux/resources/{name}"), value.clone())
+        });
+    let (_container, pid) = created(&bundle);
+    for (controller, file, value) in expected {
+        let path = cgroup_of(pid, controller).join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(text.trim(), *value, "{file} under {resources}");
+    }
+}
+
+fn memory_limits_are_applied() {
+    let memory = json!({ "limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728 });
+    assert_files(
+        json!({ "memory": memory }),
+        &[
+            ("memory", "memory.limit_in_bytes", "67108864"),
+            ("memory", "memory.soft_limit_in_bytes", "33554432"),
+        ],
+    );
+    let swap = PathBuf::from("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes");
+    if swap.exists() {
+        assert_files(
+            json!({ "memory": memory }),
+            &[("memory", "memory.memsw.limit_in_bytes", "134217728")],
+        );
+    }
+    let unlimited = fs::read_to_string("/sys/fs/cgroup/memory/memory.limit_in_bytes").unwrap();
+    let files = [("memory", "memory.limit_in_bytes", unlimited.trim())];
+    assert_files(json!({ "memory": { "limit": -1 } }), &files);
+}
+
+fn cpu_limits_are_applied() {
+    assert_files(
+        json!({ "cpu": { "shares": 300, "quota": 40_000, "period": 80_000 } }),
+        &[
+            ("cpu", "cpu.shares", "300"),
+            ("cpu", "cpu.cfs_quota_us", "40000"),
+            ("cpu", "cpu.cfs_period_us", "80000"),
+        ],
+    );
+    assert_files(
+        json!({ "cpu": { "period": 50_000 } }),
+        &[("cpu", "cpu.cfs_period_us", "50000")],
+    );
+}
+
+fn cpusets_are_applied() {
+    let files = [
+        ("cpuset", "cpuset.cpus", "0"),
+        ("cpuset", "cpuset.mems", "0"),
+    ];
+    assert_files(json!({ "cpu": { "cpus": "0", "mems": "0" } }), &files);
+    let bundle = Bundle::new().set("/linux/resources/cpu", json!({ "cpus": "0" }));
+    assert_eq!(bundle.probe()["cpus"], json!([0]));
+}
+
+fn pids_limit_is_applied() {
+    assert_files(
+        json!({ "pids": { "limit": 42 } }),
+        &[("pids", "pids.max", "42")],
+    );
+    assert_files(
+        json!({ "pids": { "limit": -1 } }),
+        &[("pids", "pids.max", "max")],
+    );
+}
+
+fn pids_limit_stops_forks() {
+    let bundle = Bundle::new()
+        .set("/linux/resources/pids", json!({ "limit": 8 }))
+        .sh("for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done");
+    let outcome = bundle.run();
+    assert!(
+        outcome.code() != 0 && outcome.stderr.contains("fork"),
+        "{outcome}"
+    );
+}
+
+/// Docker writes these for a container without limits.
+fn values_that_ask_for_nothing_change_nothing() {
+    let resources = json!({
+        "memory": { "disableOOMKiller": false },
+        "cpu": { "shares": 0 },
+        "blockIO": { "weight": 0 },
+    });
+    assert_files(resources, &[("cpu", "cpu.shares", "1024")]);
+}
+
+fn limits_that_the_kernel_refuses_are_refused() {
+    let cases = [
+        (
+            "/linux/resources/cpu",
+            json!({ "cpus": "4000" }),
+            "cpuset.cpus",
+        ),
+        (
+            "/linux/resources/cpu",
+            json!({ "quota": 10, "period": 100_000 }),
+            "cpu.cfs_quota_us",
+        ),
+        (
+            "/linux/resources/cpu",
+            json!({ "period": 1 }),
+            "cpu.cfs_period_us",
+        ),
+        (
+            "/linux/resources/memory",
+            json!({ "limit": 2_000_000, "swap": 1_000_000 }),
+            "memory",
+        ),
+    ];
+    for (pointer, value, text) in cases {
+        let bundle = Bundle::new().set(pointer, value).args(&["/bin/true"]);
+        let before = Traces::of(&bundle);
+        bundle.run().assert_refused(text);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn in_v2_view() -> Bundle {
+    let bundle = Bundle::with_runtime(&Runtime::new().view(View::V2));
+    if Kind::under_test() == Kind::Crun {
+        bundle.remove("/linux/resources")
+    } else {
+        bundle
+    }
+}
+
+fn the_process_is_in_its_cgroup_in_the_v2_view() {
+    let bundle = in_v2_view().args(&["/probe", "sleep"]);
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    let place = cgroup_of(container.pid(), "");
+    assert!(place.ends_with(bundle.id()), "{}", place.display());
+    assert!(place.is_dir(), "{}", place.display());
+    container.start().assert_ok();
+    wait_until("the container to run", || container.status() == "running");
+    container.end();
+    assert!(!place.exists());
+    before.assert_unchanged(&bundle);
+}
+
+fn limits_without_their_controller_are_refused_in_the_v2_view() {
+    for (name, value) in [
+        ("pids", json!({ "limit": 10 })),
+        ("memory", json!({ "limit": 64_000_000 })),
+        ("cpu", json!({ "quota": 10_000, "period": 100_000 })),
+        ("cpu", json!({ "cpus": "0" })),
+    ] {
+        let bundle = in_v2_view()
+            .set(&format!("/linux/resources/{name}"), value)
+            .args(&["/bin/true"]);
+        let before = Traces::of(&bundle);
+        bundle.run().assert_refused(name);
+        before.assert_unchanged(&bundle);
+    }
+}

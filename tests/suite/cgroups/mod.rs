@@ -1,0 +1,13 @@
+//! cgroups: where the container is put, what it may use, and which devices it may open.
+
+mod devices;
+mod limits;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    [limits::tests(), devices::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,188 @@
+//! What is refused, in whose words, with which exit status.
+
+use libtest_mimic::Trial;
+
+use super::call;
+use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        an_unknown_verb_has_no_help_topic,
+        a_wrong_number_of_words_shows_the_help,
+        an_unknown_flag_is_refused,
+        a_flag_without_its_value_is_refused,
+        flags_of_later_versions_are_refused_by_name,
+        verbs_of_later_versions_are_refused_by_name,
+        the_root_must_not_be_the_root,
+        a_bad_log_format_is_refused,
+        a_missing_log_directory_is_refused,
+    ]
+}
+
+fn an_unknown_verb_has_no_help_topic() {
+    only_rt("crun has other words");
+    let outcome = call(&["foo"]).assert_code(3);
+    assert_eq!(outcome.stderr, "rt: No help topic for 'foo'\n");
+    call(&["help", "foo"]).assert_code(3);
+}
+
+fn a_wrong_number_of_words_shows_the_help() {
+    differs(Kind::Crun, "has other words");
+    let cases: [(&[&str], &str); 7] = [
+        (&["start"], "\"start\" requires exactly 1 argument(s)"),
+        (
+            &["start", "a", "b"],
+            "\"start\" requires exactly 1 argument(s)",
+        ),
+        (&["run"], "\"run\" requires exactly 1 argument(s)"),
+        (&["list", "a"], "\"list\" requires exactly 0 argument(s)"),
+        (&["spec", "a"], "\"spec\" requires exactly 0 argument(s)"),
+        (&["kill"], "\"kill\" requires a minimum of 1 argument(s)"),
+        (
+            &["kill", "a", "9", "b"],
+            "\"kill\" requires a maximum of 2 argument(s)",
+        ),
+    ];
+    for (words, text) in cases {
+        let outcome = call(words).assert_code(1);
+        assert!(
+            outcome.stdout.starts_with("Incorrect Usage.\n\n"),
+            "{outcome}"
+        );
+        // runc quotes its log line once more.
+        assert!(
+            outcome.one_line().replace('\\', "").contains(text),
+            "{outcome}"
+        );
+        if Kind::under_test() == Kind::Rt {
+            assert_eq!(outcome.stderr, format!("rt: {text}\n"));
+        }
+    }
+}
+
+fn an_unknown_flag_is_refused() {
+    for words in [
+        &["--bogus", "list"] as &[&str],
+        &["list", "--bogus"],
+        &["list", "-bogus=1"],
+    ] {
+        let outcome = call(words);
+        assert_ne!(outcome.code(), 0, "{outcome}");
+        if Kind::under_test() != Kind::Crun {
+            let text = "flag provided but not defined: -bogus";
+            assert!(outcome.one_line().contains(text), "{outcome}");
+        }
+    }
+}
+
+fn a_flag_without_its_value_is_refused() {
+    let outcome = call(&["run", "-bundle"]);
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    if Kind::under_test() != Kind::Crun {
+        assert!(
+            outcome
+                .one_line()
+                .contains("flag needs an argument: -bundle"),
+            "{outcome}"
+        );
+    }
+}
+
+fn flags_of_later_versions_are_refused_by_name() {
+    only_rt("others apply them");
+    let bundle = Bundle::new();
+    let before = Traces::of(&bundle);
+    let global = [
+        "--systemd-cgroup",
+        "--rootless=true",
+        "--criu=/usr/sbin/criu",
+    ];
+    for flag in global {
+        let outcome = call(&[flag, "list"]).assert_code(1);
+        let name = flag.split('=').next().unwrap();
+        assert_eq!(
+            outcome.stderr,
+            format!("rt: {name}: not applied by this version\n")
+        );
+    }
+    let flags = [
+        ("create", "--console-socket=/x"),
+        ("create", "--pidfd-socket=/x"),
+        ("run", "--preserve-fds=1"),
+        ("run", "--no-subreaper"),
+        ("kill", "--all"),
+    ];
+    for (verb, flag) in flags {
+        let outcome = bundle
+            .runtime()
+            .call(&[verb, flag, "x"])
+            .run()
+            .assert_code(1);
+        let name = flag.split('=').next().unwrap();
+        assert_eq!(
+            outcome.stderr,
+            format!("rt {verb}: {name}: not applied by this version\n")
+        );
+        assert_eq!(outcome.stdout, "");
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn verbs_of_later_versions_are_refused_by_name() {
+    only_rt("others have them");
+    for verb in [
+        "exec",
+        "ps",
+        "pause",
+        "resume",
+        "update",
+        "events",
+        "features",
+        "checkpoint",
+        "restore",
+    ] {
+        let outcome = call(&[verb, "--whatever", "x"]).assert_code(1);
+        assert_eq!(
+            outcome.stderr,
+            format!("rt: {verb}: not applied by this version\n")
+        );
+    }
+}
+
+fn the_root_must_not_be_the_root() {
+    only_rt("Debian's runc goes on");
+    for root in ["/", "//", "/usr/..", "/."] {
+        let outcome = Runtime::new()
+            .global("--root")
+            .global(root)
+            .call(&["list"])
+            .run();
+        let outcome = outcome.assert_code(1);
+        assert_eq!(
+            outcome.stderr,
+            "rt: Option --root argument should not be set to /\n"
+        );
+    }
+}
+
+fn a_bad_log_format_is_refused() {
+    let outcome = call(&["--log-format=xml", "list"]);
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    if Kind::under_test() != Kind::Crun {
+        assert!(
+            outcome.one_line().contains("invalid log-format: xml"),
+            "{outcome}"
+        );
+    }
+}
+
+fn a_missing_log_directory_is_refused() {
+    let outcome = call(&["--log=/nonexistent/log", "list"]);
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    if Kind::under_test() == Kind::Rt {
+        assert_eq!(
+            outcome.stderr,
+            "rt: --log /nonexistent/log: not found (ENOENT)\n"
+        );
+    }
+}

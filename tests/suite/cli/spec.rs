@@ -1,0 +1,93 @@
+//! `spec`: the template that a person starts from.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{call, call_in};
+use crate::harness::{Bundle, Config, Directory, Kind, Runtime, differs, only_rt, skip, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        spec_writes_a_config_that_runs,
+        spec_is_that_of_runc,
+        spec_does_not_overwrite,
+        spec_writes_where_it_is_told,
+    ]
+}
+
+fn spec_writes_a_config_that_runs() {
+    let home = Directory::new();
+    call_in(&Runtime::new(), home.path(), &["spec"]).assert_ok();
+    let text = fs::read_to_string(home.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(config["process"]["terminal"], true);
+    config["process"]["terminal"] = json!(false);
+    let config = Config::parse(&config.to_string());
+    Bundle::new()
+        .with_config(config)
+        .args(&["/bin/sh", "-c", "exit 6"])
+        .run()
+        .assert_code(6);
+}
+
+/// But for the version of the specification and the ambient capabilities, which newer ones leave out.
+fn spec_is_that_of_runc() {
+    only_rt("it is compared with runc's");
+    if !Path::new("/usr/sbin/runc").exists() {
+        skip("no runc here");
+    }
+    for flags in [&["spec"] as &[&str], &["spec", "--rootless"]] {
+        let (ours, theirs) = (Directory::new(), Directory::new());
+        call_in(&Runtime::new(), ours.path(), flags).assert_ok();
+        let mut runc = Command::new("/usr/sbin/runc");
+        let status = runc
+            .args(flags)
+            .current_dir(theirs.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let ours = fs::read_to_string(ours.join("config.json")).unwrap();
+        let theirs = fs::read_to_string(theirs.join("config.json")).unwrap();
+        let ours: Vec<&str> = ours.lines().collect();
+        let missing: Vec<&str> = theirs.lines().filter(|line| !ours.contains(line)).collect();
+        assert_eq!(
+            missing,
+            ["\t\"ociVersion\": \"1.0.2-dev\",", "\t\t\t\"ambient\": ["]
+        );
+        let added = ours
+            .iter()
+            .filter(|line| !theirs.lines().any(|other| other == **line));
+        assert_eq!(added.collect::<Vec<_>>(), [&"\t\"ociVersion\": \"1.3.0\","]);
+    }
+}
+
+fn spec_does_not_overwrite() {
+    let home = Directory::new();
+    fs::write(home.join("config.json"), "mine").unwrap();
+    let outcome = call_in(&Runtime::new(), home.path(), &["spec"]);
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    if Kind::under_test() != Kind::Crun {
+        let text = "File config.json exists. Remove it first";
+        assert!(outcome.one_line().contains(text), "{outcome}");
+    }
+    assert_eq!(
+        fs::read_to_string(home.join("config.json")).unwrap(),
+        "mine"
+    );
+}
+
+fn spec_writes_where_it_is_told() {
+    differs(Kind::Crun, "indents otherwise");
+    let home = Directory::new();
+    let there = home.path().to_str().unwrap();
+    call(&["spec", "--bundle", there]).assert_ok();
+    let text = fs::read_to_string(home.join("config.json")).unwrap();
+    assert!(
+        serde_json::from_str::<Value>(&text).is_ok() && text.starts_with("{\n\t"),
+        "{text}"
+    );
+}

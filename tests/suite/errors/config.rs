@@ -1,0 +1,206 @@
+//! What config.json gets wrong: found before anything is touched.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{assert_error, assert_error_as_written, assert_line};
+use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        missing_config,
+        missing_bundle,
+        unreadable_config,
+        config_is_a_directory,
+        config_is_not_json,
+        config_is_empty,
+        wrong_type,
+        unknown_capability_warns_and_goes_on,
+        unknown_rlimit,
+        duplicate_namespace,
+        field_not_applied_yet,
+        several_fields_not_applied_yet,
+        other_platform,
+        relative_cwd,
+        duplicate_rlimit,
+    ]
+}
+
+fn missing_config() {
+    assert_error_as_written(&Bundle::new(), "BUNDLE/config.json: not found (ENOENT)");
+}
+
+fn missing_bundle() {
+    let runtime = Runtime::new();
+    let outcome = runtime
+        .call(&["run", "-b", "/nonexistent", "lost"])
+        .run()
+        .assert_code(1);
+    if runtime.kind() == Kind::Rt {
+        assert_eq!(
+            outcome.stderr,
+            "rt run: lost: bundle /nonexistent: not found (ENOENT)\n"
+        );
+    }
+}
+
+fn unreadable_config() {
+    let bundle = Bundle::new();
+    bundle.write();
+    let path = bundle.path().join("config.json");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let powers = "-dac_override,-dac_read_search";
+    let before = Traces::of(&bundle);
+    let drop = ["setpriv", "--bounding-set", powers, "--inh-caps", powers];
+    let outcome = bundle.call_through(&drop, "create", &[]).run();
+    before.assert_unchanged(&bundle);
+    assert_line(
+        &outcome,
+        &bundle,
+        "create",
+        "BUNDLE/config.json: permission denied (EACCES)",
+    );
+}
+
+fn config_is_a_directory() {
+    let bundle = Bundle::new();
+    fs::create_dir(bundle.path().join("config.json")).unwrap();
+    assert_error_as_written(&bundle, "BUNDLE/config.json: is a directory");
+}
+
+fn config_is_not_json() {
+    let bundle = Bundle::new();
+    let text = "{\n  \"ociVersion\": \"1.3.0\",\n  \"process\": {,}\n}\n";
+    fs::write(bundle.path().join("config.json"), text).unwrap();
+    assert_error_as_written(
+        &bundle,
+        "config.json: line 3 column 15: key must be a string",
+    );
+}
+
+fn config_is_empty() {
+    let bundle = Bundle::new();
+    fs::write(bundle.path().join("config.json"), "").unwrap();
+    assert_error_as_written(
+        &bundle,
+        "config.json: line 1 column 0: EOF while parsing a value",
+    );
+}
+
+fn wrong_type() {
+    differs(Kind::Crun, "takes the text for a number");
+    let bundle = Bundle::new().set("/linux/resources/memory/limit", json!("1M"));
+    assert_error(
+        &bundle,
+        "linux.resources.memory.limit: invalid type: string \"1M\", expected i64",
+    );
+}
+
+fn unknown_capability_warns_and_goes_on() {
+    differs(Kind::Crun, "warns nobody");
+    let names = ["CAP_KILL", "CAP_NO_SUCH"];
+    let bundle = Bundle::new().capabilities(&names).sh("exit 3");
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_code(3);
+    before.assert_unchanged(&bundle);
+    assert!(outcome.one_line().contains("CAP_NO_SUCH"), "{outcome}");
+    if bundle.runtime().kind() == Kind::Rt {
+        let line =
+            "rt: warning: process.capabilities: unknown capability \"CAP_NO_SUCH\" is ignored";
+        assert_eq!(outcome.one_line(), line);
+    }
+}
+
+fn unknown_rlimit() {
+    let limit = json!([{"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1}]);
+    let bundle = Bundle::new().set("/process/rlimits", limit);
+    assert_error(
+        &bundle,
+        "process.rlimits[0].type: unknown value \"RLIMIT_NOTHING\"",
+    );
+}
+
+fn duplicate_namespace() {
+    differs(Kind::Crun, "takes the first");
+    let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "pid"}));
+    assert_error(
+        &bundle,
+        "linux.namespaces[5]: duplicate namespace type \"pid\"",
+    );
+}
+
+fn field_not_applied_yet() {
+    only_rt("others apply them");
+    let fields = [
+        ("/process/terminal", json!(true), "process.terminal"),
+        (
+            "/process/selinuxLabel",
+            json!("a:b:c:d"),
+            "process.selinuxLabel",
+        ),
+        (
+            "/hooks/prestart",
+            json!([{"path": "/bin/true"}]),
+            "hooks.prestart",
+        ),
+        (
+            "/hooks/poststop",
+            json!([{"path": "/bin/true"}]),
+            "hooks.poststop",
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW"}),
+            "linux.seccomp",
+        ),
+        (
+            "/linux/resources/blockIO",
+            json!({"weight": 100}),
+            "linux.resources.blockIO",
+        ),
+        (
+            "/linux/namespaces/-",
+            json!({"type": "user"}),
+            "linux.namespaces[5]: user",
+        ),
+        (
+            "/mounts/0/options",
+            json!(["idmap"]),
+            "mounts[0].options: idmap",
+        ),
+    ];
+    for (pointer, value, place) in fields {
+        let bundle = Bundle::new().set(pointer, value);
+        assert_error(&bundle, &format!("{place}: not applied by this version"));
+    }
+}
+
+fn several_fields_not_applied_yet() {
+    only_rt("others apply them");
+    let bundle = Bundle::new()
+        .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))
+        .set("/hooks/createRuntime", json!([{"path": "/bin/true"}]));
+    assert_error(&bundle, "hooks.createRuntime: not applied by this version");
+}
+
+fn other_platform() {
+    only_rt("others ignore the section");
+    let bundle = Bundle::new().set("/windows/layerFolders", json!(["C:\\"]));
+    assert_error(&bundle, "windows: for another platform than Linux");
+}
+
+fn relative_cwd() {
+    differs(Kind::Crun, "takes it as it is");
+    let bundle = Bundle::new().set("/process/cwd", json!("tmp"));
+    assert_error(&bundle, "process.cwd: \"tmp\" must be an absolute path");
+}
+
+fn duplicate_rlimit() {
+    only_rt("no other runtime has the check that the specification demands");
+    let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});
+    let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
+    assert_error(&bundle, "process.rlimits[1]: RLIMIT_CORE is listed twice");
+}

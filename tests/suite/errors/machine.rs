@@ -1,0 +1,164 @@
+//! What the machine does not have or does not allow: found on the way, and undone.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::assert_error;
+use crate::harness::{Bundle, Kind, Runtime, differs, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        missing_root_directory,
+        root_is_a_file,
+        missing_executable,
+        missing_executable_by_path,
+        executable_is_not_executable,
+        executable_is_a_directory,
+        unknown_file_system_type,
+        missing_bind_source,
+        bind_over_proc,
+        bad_sysctl,
+        sysctl_of_the_host,
+        bad_id,
+        id_taken,
+        namespace_path_of_the_wrong_type,
+        namespace_path_missing,
+        limit_that_the_kernel_refuses,
+        missing_container,
+    ]
+}
+
+fn missing_root_directory() {
+    let bundle = Bundle::new().set("/root/path", json!("nothing-here"));
+    assert_error(
+        &bundle,
+        "root.path: BUNDLE/nothing-here: not found (ENOENT)",
+    );
+}
+
+fn root_is_a_file() {
+    let bundle = Bundle::new().set("/root/path", json!("rootfs/etc/passwd"));
+    assert_error(
+        &bundle,
+        "root.path: BUNDLE/rootfs/etc/passwd: not a directory (ENOTDIR)",
+    );
+}
+
+fn missing_executable() {
+    let bundle = Bundle::new().args(&["no-such-program"]);
+    assert_error(
+        &bundle,
+        "process.args[0]: exec: \"no-such-program\": executable file not found in $PATH",
+    );
+}
+
+fn missing_executable_by_path() {
+    let bundle = Bundle::new().args(&["/bin/no-such-program"]);
+    assert_error(
+        &bundle,
+        "process.args[0]: exec: \"/bin/no-such-program\": no such file or directory (ENOENT)",
+    );
+}
+
+fn executable_is_not_executable() {
+    let bundle = Bundle::new().file("bin/data", "x").args(&["/bin/data"]);
+    assert_error(
+        &bundle,
+        "process.args[0]: exec: \"/bin/data\": permission denied (EACCES)",
+    );
+}
+
+fn executable_is_a_directory() {
+    let bundle = Bundle::new().args(&["/etc"]);
+    assert_error(&bundle, "process.args[0]: exec: \"/etc\": is a directory");
+}
+
+fn unknown_file_system_type() {
+    let bundle =
+        Bundle::new().mount(json!({"destination": "/tmp", "type": "nosuchfs", "source": "none"}));
+    assert_error(
+        &bundle,
+        "mounts[7]: mount nosuchfs on /tmp: no such device (ENODEV) (is the file system built into this kernel?)",
+    );
+}
+
+fn missing_bind_source() {
+    let bundle = Bundle::new().bind("/nonexistent".as_ref(), "/tmp", &["rbind"]);
+    assert_error(
+        &bundle,
+        "mounts[7]: bind source /nonexistent: not found (ENOENT)",
+    );
+}
+
+fn bind_over_proc() {
+    differs(Kind::Crun, "mounts it");
+    let bundle = Bundle::new().bind("/etc".as_ref(), "/proc", &["rbind"]);
+    assert_error(
+        &bundle,
+        "mounts[7]: \"/proc\" cannot be mounted because /etc is not procfs",
+    );
+}
+
+fn bad_sysctl() {
+    let bundle = Bundle::new().set("/linux/sysctl", json!({"net.ipv4.no_such_thing": "1"}));
+    let line = "linux.sysctl: net.ipv4.no_such_thing: \
+                write \"1\" to /proc/sys/net/ipv4/no_such_thing: not found (ENOENT)";
+    assert_error(&bundle, line);
+}
+
+fn sysctl_of_the_host() {
+    let bundle = Bundle::new().set("/linux/sysctl", json!({"vm.swappiness": "1"}));
+    let line = "linux.sysctl: sysctl \"vm.swappiness\" is not in a separate kernel namespace";
+    assert_error(&bundle, line);
+}
+
+fn bad_id() {
+    differs(Kind::Crun, "takes it");
+    let bundle = Bundle::new().with_id("no spaces");
+    assert_error(&bundle, "invalid container ID format");
+    let bundle = Bundle::new().with_id(&"x".repeat(1025));
+    assert_error(&bundle, "invalid container ID format");
+}
+
+fn id_taken() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let _container = bundle.create();
+    assert_error(&bundle, "container with given ID already exists");
+}
+
+fn namespace_path_of_the_wrong_type() {
+    let bundle = Bundle::new().namespace("network", Some("/proc/self/ns/uts"));
+    let line =
+        "linux.namespaces[4].path: /proc/self/ns/uts: is a uts namespace, not a network namespace";
+    assert_error(&bundle, line);
+}
+
+fn namespace_path_missing() {
+    let bundle = Bundle::new().namespace("network", Some("/nonexistent/net"));
+    assert_error(
+        &bundle,
+        "linux.namespaces[4].path: /nonexistent/net: not found (ENOENT)",
+    );
+}
+
+fn limit_that_the_kernel_refuses() {
+    differs(Kind::Crun, "leaves its cgroups");
+    let bundle = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10}));
+    assert_error(
+        &bundle,
+        "linux.resources.cpu.quota: write \"10\" to cpu.cfs_quota_us: invalid argument (EINVAL)",
+    );
+}
+
+fn missing_container() {
+    differs(Kind::Crun, "has other words");
+    let runtime = Runtime::new();
+    for verb in ["start", "state", "kill", "delete"] {
+        let outcome = runtime.call(&[verb, "nobody"]).run().assert_code(1);
+        assert!(outcome.one_line().contains("does not exist"), "{outcome}");
+        if runtime.kind() == Kind::Rt {
+            let line = format!("rt {verb}: nobody: container does not exist");
+            assert_eq!(outcome.one_line(), line);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One invocation of the runtime: bounded in time, with everything it said.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Report, host};
+
+/// No command of a container runtime takes this long, not even under strace.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A command about to run. Its output goes to files: a container that outlives
+/// the command keeps them open, and a pipe would never end.
+pub(crate) struct Call {
+    command: Command,
+    output: PathBuf,
+}
+
+impl Call {
+    pub(crate) fn new(mut command: Command, output: PathBuf) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(create(&output.with_extension("out")));
+        command.stderr(create(&output.with_extension("err")));
+        Self { command, output }
+    }
+
+    /// Changes the command before it starts: environment, descriptors, working directory.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        change(&mut self.command);
+        self
+    }
+
+    /// The file that takes stdout; beside it lies the one for stderr.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
+    }
+
+    pub(crate) fn run(self) -> Outcome {
+        self.start().wait()
+    }
+
+    /// Runs to the end without asserting anything, for cleaning up while a test already fails.
+    pub(crate) fn finish(self) -> Option<Outcome> {
+        catch_unwind(AssertUnwindSafe(|| self.run())).ok()
+    }
+
+    /// Runs to the end, which must be good, and reads the probe's report.
+    #[track_caller]
+    pub(crate) fn assert_report(self) -> Report {
+        Report::parse(&self.run().assert_ok().stdout)
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let shown = format!("{:?}", self.command);
+        let child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|e| panic!("start {shown}: {e}"));
+        Running {
+            child,
+            shown,
+            output: self.output,
+            finished: false,
+        }
+    }
+}
+
+fn create(path: &Path) -> fs::File {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path);
+    file.unwrap_or_else(|e| panic!("create {}: {e}", path.display()))
+}
+
+/// A command that runs.
+pub(crate) struct Running {
+    child: Child,
+    shown: String,
+    output: PathBuf,
+    finished: bool,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.output.with_extension("out"))
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        read(&self.output.with_extension("err"))
+    }
+
+    /// Waits until the command (or its container) has said a whole line with `text`.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        host::wait_until(&format!("{text:?} on stdout of {}", self.shown), || {
+            self.stdout().contains(text)
+        });
+        self.stdout()
+    }
+
+    pub(crate) fn wait(mut self) -> Outcome {
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(None) => panic!(
+                    "{}: still running after {LIMIT:?}; {}",
+                    self.shown,
+                    self.stderr()
+                ),
+                Err(error) => panic!("wait for {}: {error}", self.shown),
+            }
+        };
+        self.finished = true;
+        Outcome {
+            status,
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+            shown: self.shown.clone(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.finished {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How a command ended and what it said.
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    shown: String,
+}
+
+impl Outcome {
+    /// The exit status; a death by signal counts as in a shell.
+    pub(crate) fn code(&self) -> i32 {
+        let by_signal = || self.status.signal().map_or(-1, |signal| 128 + signal);
+        self.status.code().unwrap_or_else(by_signal)
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_code(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "exit status\n{self}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_ok(self) -> Self {
+        self.assert_code(0)
+    }
+
+    /// The command failed on its own accord and its error contains `text`.
+    #[track_caller]
+    pub(crate) fn assert_refused(self, text: &str) -> Self {
+        let code = self.status.code();
+        assert!(
+            code.is_some_and(|code| code != 0),
+            "refused expected\n{self}"
+        );
+        assert!(
+            self.stderr.contains(text),
+            "no {text:?} in the error\n{self}"
+        );
+        self
+    }
+
+    /// stderr is exactly one line, which is returned.
+    #[track_caller]
+    pub(crate) fn one_line(&self) -> &str {
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "one line on stderr\n{self}");
+        lines[0]
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            status,
+            stdout,
+            stderr,
+            shown,
+        } = self;
+        let stdout: String = stdout.chars().take(600).collect();
+        write!(
+            f,
+            "  command: {shown}\n  status:  {status}\n  stdout:  {stdout}\n  stderr:  {stderr}"
+        )
+    }
+}

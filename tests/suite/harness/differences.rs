@@ -1,0 +1,179 @@
+//! Where Debian's crun does something else, one reason per test: these are skipped for it.
+
+/// The name of a test and how crun 1.8.1 differs.
+const CRUN: &[(&str, &str)] = &[
+    (
+        "cgroups::limits::a_relative_path_starts_at_the_callers_cgroup",
+        "relative paths start at the top",
+    ),
+    (
+        "cgroups::limits::pids_limit_is_applied",
+        "it writes -1 to pids.max",
+    ),
+    (
+        "cgroups::limits::limits_that_the_kernel_refuses_are_refused",
+        "it leaves the cgroups behind",
+    ),
+    (
+        "cgroups::limits::limits_without_their_controller_are_refused_in_the_v2_view",
+        "it leaves the cgroup behind",
+    ),
+    (
+        "cgroups::devices::device_rules_decide_in_the_v2_view",
+        "it raises RLIMIT_MEMLOCK, which takes CAP_SYS_RESOURCE",
+    ),
+    (
+        "lifecycle::run_keep_leaves_a_stopped_container",
+        "it has no --keep",
+    ),
+    (
+        "lifecycle::run_writes_the_pid_file_exactly",
+        "a relative pid file starts at the bundle",
+    ),
+    (
+        "lifecycle::state_has_the_fields_of_the_specification",
+        "its rootfs is relative",
+    ),
+    (
+        "lifecycle::state_file_has_the_keys_that_others_read",
+        "its file is called status",
+    ),
+    ("lifecycle::start_works_once", "its text is about exec.fifo"),
+    (
+        "lifecycle::start_of_a_stopped_container_is_refused",
+        "its text is another",
+    ),
+    (
+        "lifecycle::kill_takes_names_and_numbers",
+        "it knows no small letters",
+    ),
+    (
+        "lifecycle::kill_with_an_unknown_signal_is_refused",
+        "it takes an unknown name for 0",
+    ),
+    (
+        "lifecycle::kill_of_a_stopped_container_is_refused",
+        "its text is `No such process`",
+    ),
+    (
+        "lifecycle::a_missing_container_does_not_exist",
+        "its text is about its file",
+    ),
+    ("lifecycle::an_id_is_taken_once", "its text is another"),
+    (
+        "lifecycle::invalid_ids_are_refused",
+        "it takes spaces and colons",
+    ),
+    (
+        "leftovers::fifty_failing_runs_leave_no_trace",
+        "some of them work",
+    ),
+    (
+        "list::table_has_a_line_for_each_container",
+        "its lines are not sorted",
+    ),
+    ("list::quiet_prints_ids_alone", "its lines are not sorted"),
+    (
+        "list::an_empty_root_lists_nothing",
+        "it prints an empty array",
+    ),
+    (
+        "managers::the_last_error_in_the_log_says_why",
+        "its text has the name in the middle",
+    ),
+    (
+        "namespaces::ways::a_duplicate_namespace_is_refused",
+        "it takes the last one",
+    ),
+    (
+        "namespaces::without::without_a_pid_namespace_kill_ends_every_process",
+        "it ends only the first",
+    ),
+    (
+        "process::identity::home_comes_from_passwd_unless_set",
+        "HOME stays unset for an unknown user",
+    ),
+    (
+        "process::identity::a_missing_program_is_refused_by_create",
+        "its text has the name in the middle",
+    ),
+    (
+        "process::rights::an_unknown_capability_is_a_warning",
+        "it says nothing",
+    ),
+    (
+        "process::caller::the_session_keyring_is_its_own",
+        "its keyring has the bare id as name",
+    ),
+    (
+        "process::caller::signals_that_the_caller_ignores_are_not_ignored",
+        "it hands on what the caller ignores",
+    ),
+    (
+        "rootfs::masks::a_readonly_path_keeps_the_mounts_options",
+        "its remount takes the options away",
+    ),
+    (
+        "rootfs::options::opposite_options_take_each_other_back",
+        "the first one counts",
+    ),
+    (
+        "rootfs::options::propagation_options_are_applied",
+        "it does not know all",
+    ),
+    (
+        "rootfs::options::an_unknown_propagation_is_refused",
+        "it ignores it",
+    ),
+    (
+        "rootfs::options::an_unknown_option_reaches_the_file_system_and_is_refused",
+        "its text has no slash",
+    ),
+    (
+        "rootfs::places::a_rootfs_on_a_readonly_file_system_works",
+        "it makes the root writable",
+    ),
+    (
+        "rootfs::places::a_missing_mount_point_on_a_readonly_file_system_is_refused",
+        "it makes the root writable",
+    ),
+    (
+        "rootfs::places::three_hundred_mounts_fit_in_256_descriptors",
+        "it opens every mount first",
+    ),
+    (
+        "security::escapes::cve_2019_16884_proc_is_of_type_proc",
+        "it lets the kernel decide",
+    ),
+    (
+        "security::escapes::cve_2019_16884_nothing_is_mounted_inside_proc",
+        "it lets the kernel decide",
+    ),
+    (
+        "security::escapes::cve_2024_21626_no_working_directory_through_a_leaked_descriptor",
+        "Debian's falls for it",
+    ),
+    (
+        "security::escapes::cve_2024_21626_no_program_through_a_leaked_descriptor",
+        "Debian's falls for it",
+    ),
+    (
+        "security::images::cve_2016_3697_ids_are_numbers",
+        "HOME stays unset for an unknown user",
+    ),
+    (
+        "security::images::ids_out_of_range_are_refused",
+        "it takes them",
+    ),
+    (
+        "security::images::cve_2019_19921_proc_and_sys_are_no_links",
+        "its text is another",
+    ),
+];
+
+/// Why a test does not apply to crun.
+pub(super) fn of_crun(test: &str) -> Option<&'static str> {
+    CRUN.iter()
+        .find(|(name, _)| *name == test)
+        .map(|(_, how)| *how)
+}

@@ -1,0 +1,179 @@
+//! The machine that the tests run on: its mounts, processes and cgroups, and our own place in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, geteuid};
+
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Puts this process where relative cgroups may be made below it, and makes it
+/// the parent of orphans, so that no process can vanish from its sight.
+pub(crate) fn prepare() {
+    if is_root() {
+        drop(fs::write("/sys/fs/cgroup/memory/cgroup.procs", "0"));
+    }
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        panic!("become a subreaper: {error}");
+    }
+}
+
+/// The lines of the host's mount table.
+pub(crate) fn mountinfo() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo");
+    table
+        .unwrap_or_else(|e| panic!("read mountinfo: {e}"))
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+pub(crate) fn mount_points() -> Vec<String> {
+    mountinfo()
+        .iter()
+        .filter_map(|line| line.split(' ').nth(4).map(str::to_owned))
+        .collect()
+}
+
+/// Waits for something that must happen soon.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether the process exists and is no zombie.
+pub(crate) fn alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Waits until a process has ended, and reaps it if it is ours.
+#[track_caller]
+pub(crate) fn wait_gone(pid: i32) {
+    wait_until(&format!("process {pid} to end"), || !alive(pid));
+    reap(pid);
+}
+
+pub(crate) fn reap(pid: i32) {
+    let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+}
+
+#[track_caller]
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    assert!(pid > 1, "no pid to signal: {pid}");
+    if let Err(error) = kill(Pid::from_raw(pid), signal) {
+        panic!("{signal} to {pid}: {error}");
+    }
+}
+
+/// The namespace of a process as a link text.
+pub(crate) fn namespace_of(pid: &str, kind: &str) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}"));
+    link.map(|link| link.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Where a v1 controller (or `""` for cgroup2) has put a process, as a directory of the host.
+pub(crate) fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let place = table.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        (parts.next()? == controller).then(|| parts.next().map(str::to_owned))?
+    });
+    let place = place.unwrap_or_else(|| panic!("{pid} has no {controller} cgroup: {table}"));
+    let hierarchy = match controller.strip_prefix("name=") {
+        Some(name) => name,
+        None if controller.is_empty() => "unified",
+        None => controller,
+    };
+    PathBuf::from(format!("/sys/fs/cgroup/{hierarchy}{place}"))
+}
+
+/// Removes a cgroup at the top of every hierarchy with all below it, as far as nothing runs there.
+pub(crate) fn remove_cgroup(name: &str) {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        remove_below(&hierarchy.path().join(name));
+    }
+}
+
+fn remove_below(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_below(&entry.path());
+        }
+    }
+    drop(fs::remove_dir(cgroup));
+}
+
+/// A process that holds namespaces open for containers to join.
+pub(crate) struct Holder(Child);
+
+impl Holder {
+    /// Unshares the kinds that `unshare` has flags for: `--net`, `--uts`, `--pid --fork`.
+    pub(crate) fn new(flags: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        command
+            .args(flags)
+            .args(["sh", "-c", "echo ready; exec sleep 1000"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("start unshare: {e}"));
+        let mut ready = [0u8; 6];
+        if let Some(out) = child.stdout.as_mut() {
+            let read = std::io::Read::read_exact(out, &mut ready);
+            read.unwrap_or_else(|e| panic!("unshare {flags:?}: {e}"));
+        }
+        Self(child)
+    }
+
+    /// The process in the new namespaces: the child of unshare when it forked.
+    pub(crate) fn pid(&self) -> i32 {
+        let own = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let child = children
+            .unwrap_or_default()
+            .split_whitespace()
+            .next()
+            .and_then(|c| c.parse().ok());
+        child.unwrap_or_else(|| own.cast_signed())
+    }
+
+    pub(crate) fn path(&self, kind: &str) -> String {
+        format!("/proc/{}/ns/{kind}", self.pid())
+    }
+
+    /// The namespace's link text.
+    pub(crate) fn namespace(&self, kind: &str) -> String {
+        namespace_of(&self.pid().to_string(), kind)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let pid = self.pid();
+        if pid > 1 {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        drop(self.0.kill());
+        drop(self.0.wait());
+        reap(pid);
+    }
+}

@@ -1,0 +1,32 @@
+//! What every test stands on: a bundle to build, a runtime to run, a report to read, traces to compare.
+//!
+//! ```ignore
+//! let seen = Bundle::new().hostname("web").probe();
+//! assert_eq!(seen["hostname"], "web");
+//! ```
+
+mod bundle;
+mod call;
+mod config;
+mod container;
+mod differences;
+mod directory;
+mod host;
+mod registry;
+mod report;
+mod runtime;
+mod traces;
+
+pub(crate) use bundle::Bundle;
+pub(crate) use call::{Call, Outcome};
+pub(crate) use config::Config;
+pub(crate) use container::Container;
+pub(crate) use directory::Directory;
+pub(crate) use host::{
+    Holder, alive, cgroup_of, mountinfo, namespace_of, prepare, remove_cgroup, signal, wait_gone,
+    wait_until,
+};
+pub(crate) use registry::{differs, note_failures, only_rt, skip, trial, trials};
+pub(crate) use report::{Mount, Report};
+pub(crate) use runtime::{Kind, Runtime, View};
+pub(crate) use traces::{Traces, tree};

@@ -1,0 +1,133 @@
+//! The runtime under test and the view of the machine that it gets.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Call, Directory};
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+/// `RT_UNDER_TEST` names Debian's `runc` or `crun`; unset means ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Rt,
+    Runc,
+    Crun,
+}
+
+impl Kind {
+    pub(crate) fn under_test() -> Self {
+        match env::var("RT_UNDER_TEST").as_deref() {
+            Err(_) | Ok("" | "rt") => Self::Rt,
+            Ok("runc") => Self::Runc,
+            Ok("crun") => Self::Crun,
+            Ok(other) => panic!("RT_UNDER_TEST={other}: neither unset nor runc nor crun"),
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Rt => env!("CARGO_BIN_EXE_rt"),
+            Self::Runc => "/usr/sbin/runc",
+            Self::Crun => "/usr/bin/crun",
+        }
+    }
+}
+
+/// Which cgroups the runtime finds at /sys/fs/cgroup.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// What the machine has.
+    Machine,
+    /// Only cgroup2, with the few controllers that no v1 hierarchy took.
+    V2,
+}
+
+/// cgroup v1 as crun wants it: a cgroup2 without controllers beside it.
+const NO_V2_CONTROLLERS: &str =
+    "mount --bind /dev/null /sys/fs/cgroup/unified/cgroup.controllers && exec \"$@\"";
+const ONLY_V2: &str =
+    "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+
+/// A runtime with a `--root` of its own.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    kind: Kind,
+    view: View,
+    globals: Vec<String>,
+    home: Rc<Directory>,
+}
+
+impl Runtime {
+    pub(crate) fn new() -> Self {
+        let home = Rc::new(Directory::new());
+        Self {
+            kind: Kind::under_test(),
+            view: View::Machine,
+            globals: Vec::new(),
+            home,
+        }
+    }
+
+    pub(crate) fn view(mut self, view: View) -> Self {
+        self.view = view;
+        self
+    }
+
+    /// Adds a flag that comes before the command.
+    pub(crate) fn global(mut self, flag: &str) -> Self {
+        self.globals.push(flag.to_owned());
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn program(&self) -> &'static str {
+        self.kind.program()
+    }
+
+    /// The directory given as `--root`; the runtime makes it.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.home.join("root")
+    }
+
+    /// A directory for logs, pid files and the like, outside of `--root`.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// `runtime --root ROOT ARGS..`
+    pub(crate) fn call(&self, args: &[&str]) -> Call {
+        self.call_through(&[], args)
+    }
+
+    /// The same behind a program that starts it: strace, taskset, setpriv.
+    pub(crate) fn call_through(&self, before: &[&str], args: &[&str]) -> Call {
+        let mut words: Vec<&str> = before.to_vec();
+        let root = self.root();
+        words.push(self.program());
+        words.extend(["--root", root.to_str().unwrap_or_default()]);
+        words.extend(self.globals.iter().map(String::as_str));
+        words.extend(args);
+        let mut command = match (self.view, self.kind) {
+            (View::V2, _) => in_view(ONLY_V2),
+            (View::Machine, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
+            (View::Machine, _) => Command::new(words.remove(0)),
+        };
+        command.args(words);
+        let number = CALLS.fetch_add(1, Ordering::Relaxed);
+        Call::new(command, self.home.join(&format!("call-{number}.out")))
+    }
+}
+
+/// A shell in a private mount namespace that prepares the view and becomes the command.
+fn in_view(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]);
+    command
+}

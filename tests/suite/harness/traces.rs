@@ -1,0 +1,188 @@
+//! What a container could leave behind on the host, before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Bundle, host};
+
+/// The host's mounts, cgroups and processes, the runtime's `--root` and the bundle's files.
+#[derive(PartialEq, Debug)]
+pub(crate) struct Traces {
+    mounts: Vec<String>,
+    cgroups: BTreeSet<PathBuf>,
+    processes: BTreeMap<i32, String>,
+    states: BTreeSet<String>,
+    rootfs: BTreeSet<String>,
+}
+
+impl Traces {
+    pub(crate) fn of(bundle: &Bundle) -> Self {
+        let states = tree(&bundle.runtime().root());
+        Self {
+            mounts: host::mountinfo(),
+            cgroups: cgroups(),
+            processes: processes(bundle.path()),
+            states: states
+                .into_iter()
+                .filter(|name| !name.starts_with(".cache"))
+                .collect(),
+            rootfs: tree(&bundle.rootfs()),
+        }
+    }
+
+    /// The host's mount table as it was.
+    pub(crate) fn mounts(&self) -> &[String] {
+        &self.mounts
+    }
+
+    /// Nothing has come or gone since `self` was taken.
+    #[track_caller]
+    pub(crate) fn assert_unchanged(&self, bundle: &Bundle) {
+        let changes = self.changes_since(bundle);
+        assert!(
+            changes.is_empty(),
+            "left behind (+) or taken away (-):\n{changes}"
+        );
+    }
+
+    /// What has come and gone, a line each. The kernel gets a moment to end processes.
+    pub(crate) fn changes_since(&self, bundle: &Bundle) -> String {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let changes = self.changes(&Self::of(bundle));
+            if changes.is_empty() || Instant::now() > deadline {
+                return changes.join("\n");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn changes(&self, now: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        let mounts = |traces: &Self| traces.mounts.iter().cloned().collect();
+        compare("mount", &mounts(self), &mounts(now), &mut changes);
+        let cgroups = |traces: &Self| {
+            traces
+                .cgroups
+                .iter()
+                .map(|c| c.display().to_string())
+                .collect()
+        };
+        compare("cgroup", &cgroups(self), &cgroups(now), &mut changes);
+        let processes = |traces: &Self| {
+            traces
+                .processes
+                .iter()
+                .map(|(p, c)| format!("{p} {c}"))
+                .collect()
+        };
+        let ended = |change: &String| !change.starts_with("  - process");
+        compare("process", &processes(self), &processes(now), &mut changes);
+        changes.retain(ended);
+        compare("state", &self.states, &now.states, &mut changes);
+        compare("rootfs", &self.rootfs, &now.rootfs, &mut changes);
+        changes
+    }
+}
+
+fn compare(what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>, changes: &mut Vec<String>) {
+    changes.extend(new.difference(old).map(|item| format!("  + {what} {item}")));
+    changes.extend(old.difference(new).map(|item| format!("  - {what} {item}")));
+}
+
+/// All cgroups but those that belong to other people's processes.
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                waiting.push(entry.path());
+                found.insert(entry.path());
+            }
+        }
+    }
+    found.retain(|cgroup| !is_foreign(cgroup));
+    found
+}
+
+/// Made by this crate's unit tests, or in use but by no process that descends from this one.
+fn is_foreign(cgroup: &Path) -> bool {
+    let of_unit_tests = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("rt-test-");
+    if cgroup.iter().any(of_unit_tests) {
+        return true;
+    }
+    let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let mut pids = pids
+        .lines()
+        .filter_map(|pid| pid.parse::<i32>().ok())
+        .peekable();
+    pids.peek().is_some() && pids.all(|pid| !descends(pid))
+}
+
+/// Every descendant of this process, and every process that runs from the bundle.
+fn processes(bundle: &Path) -> BTreeMap<i32, String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut found = BTreeMap::new();
+    for pid in pids {
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let inside = ["root", "cwd", "exe"]
+            .iter()
+            .any(|name| link(name).starts_with(bundle));
+        if inside || descends(pid) {
+            if host::alive(pid) {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                found.insert(pid, String::from_utf8_lossy(&line).replace('\0', " "));
+            } else {
+                host::reap(pid);
+            }
+        }
+    }
+    found
+}
+
+fn descends(pid: i32) -> bool {
+    let own = std::process::id().cast_signed();
+    let mut at = pid;
+    while at > 1 {
+        let stat = fs::read_to_string(format!("/proc/{at}/stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        match parent {
+            Some(parent) if parent == own => return true,
+            Some(parent) => at = parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Every name below a directory with its type and mode, links with their targets.
+pub(crate) fn tree(top: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![top.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(meta) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let target = fs::read_link(&path).unwrap_or_default();
+            let name = path
+                .strip_prefix(top)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            found.insert(format!("{name} {:o} {}", meta.mode(), target.display()));
+            if meta.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    found
+}

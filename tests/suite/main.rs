@@ -1,0 +1,52 @@
+//! The suite: drives the runtime's binary and looks at containers from inside and from outside.
+//!
+//! `cargo test --test suite` tests ours, `RT_UNDER_TEST=runc` (or `crun`) Debian's:
+//! a compatibility test that runc fails is a wrong test, or says why ours differs.
+//! The tests watch the whole machine for traces, so they run one after the other.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod architecture;
+mod cgroups;
+mod cli;
+mod errors;
+mod harness;
+mod leftovers;
+mod lifecycle;
+mod list;
+mod managers;
+mod namespaces;
+mod process;
+mod rootfs;
+mod security;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    harness::note_failures();
+    harness::prepare();
+    let trials = [
+        architecture::tests(),
+        cgroups::tests(),
+        cli::tests(),
+        errors::tests(),
+        lifecycle::tests(),
+        leftovers::tests(),
+        list::tests(),
+        managers::tests(),
+        namespaces::tests(),
+        process::tests(),
+        rootfs::tests(),
+        security::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

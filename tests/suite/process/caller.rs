@@ -1,0 +1,184 @@
+//! What must not come from the caller: groups, umask, keyring, signals, descriptors.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use serde_json::{Value, json};
+use std::os::unix::process::CommandExt;
+
+use super::identity::groups;
+use crate::harness::{Bundle, Report, only_rt, skip, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        groups_of_the_caller_are_dropped,
+        umask_of_the_caller_is_not_inherited,
+        the_session_keyring_is_its_own,
+        no_new_keyring_keeps_the_callers,
+        stdio_is_owned_by_the_user,
+        cpu_affinity_of_the_caller_is_dropped,
+        signals_that_the_caller_ignores_are_not_ignored,
+        signals_that_the_caller_blocks_are_not_blocked,
+        only_stdio_is_open,
+        it_leads_a_session_of_its_own,
+    ]
+}
+
+fn groups_of_the_caller_are_dropped() {
+    let bundle = Bundle::new();
+    let caller = ["setpriv", "--groups", "10,27"];
+    let seen = bundle.probe_call(&caller, &[]).assert_report();
+    assert_eq!(groups(&seen), [0u64; 0]);
+}
+
+fn umask_of_the_caller_is_not_inherited() {
+    let bundle = Bundle::new();
+    let caller = ["sh", "-c", "umask 0777; exec \"$@\"", "sh"];
+    let seen = bundle.probe_call(&caller, &[]).assert_report();
+    assert_eq!(seen["umask"], 0o022);
+    let shm = &seen["devices"]["shm"];
+    assert_eq!(
+        shm["mode"], "1777",
+        "nor does it reach what the runtime makes: {shm}"
+    );
+}
+
+fn keyring_name(seen: &Report) -> String {
+    let text = seen["keyring"].as_str().unwrap_or_default();
+    text.rsplit(';').next().unwrap_or_default().to_owned()
+}
+
+fn the_session_keyring_is_its_own() {
+    let bundle = Bundle::new();
+    assert_eq!(
+        keyring_name(&bundle.probe()),
+        format!("_ses.{}", bundle.id())
+    );
+}
+
+fn no_new_keyring_keeps_the_callers() {
+    let bundle = Bundle::new();
+    let seen = bundle.probe_with(&["--no-new-keyring"]);
+    assert_ne!(keyring_name(&seen), format!("_ses.{}", bundle.id()));
+}
+
+/// A user that is not root must be able to reopen its stdio through /proc/self/fd.
+fn stdio_is_owned_by_the_user() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let bundle = Bundle::new()
+        .user(1000, 1000)
+        .sh("echo through the pipe > /proc/self/fd/1");
+    let owner = writer.try_clone().unwrap();
+    let call = bundle.call("run", &["--detach"]);
+    call.with(|command| command.stdout(writer))
+        .run()
+        .assert_ok();
+    bundle.container().wait_stopped();
+    let meta = fs::metadata(format!("/proc/self/fd/{}", owner.as_raw_fd())).unwrap();
+    assert_eq!(meta.uid(), 1000);
+    drop(owner);
+    assert_eq!(
+        std::io::read_to_string(reader).unwrap(),
+        "through the pipe\n"
+    );
+}
+
+fn cpu_affinity_of_the_caller_is_dropped() {
+    let all = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap_or_default();
+    if all.trim() == "0" || all.is_empty() {
+        skip("one cpu only");
+    }
+    only_rt("Debian's old runc and crun keep the caller's affinity, newer runc resets it");
+    let bundle = Bundle::new();
+    let free = bundle.probe()["cpus"].clone();
+    let bound = bundle.probe_call(&["taskset", "1"], &[]).assert_report()["cpus"].clone();
+    assert_eq!(bound, free);
+    assert!(free.as_array().unwrap().len() > 1);
+}
+
+/// As Rust and Python programs ignore SIGPIPE.
+#[allow(
+    unsafe_code,
+    reason = "the caller's signals are set between fork and exec"
+)]
+fn signals_that_the_caller_ignores_are_not_ignored() {
+    let ignore = || {
+        for signal in [Signal::SIGPIPE, Signal::SIGUSR1] {
+            // SAFETY: ignoring a signal installs no code.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
+        }
+        Ok(())
+    };
+    let bundle = Bundle::new();
+    let call = bundle.probe_call(&[], &[]);
+    // SAFETY: `ignore` makes only async-signal-safe calls and does not allocate.
+    let seen = call
+        .with(|command| unsafe { command.pre_exec(ignore) })
+        .assert_report();
+    for set in ["ignored", "caught"] {
+        // 32 and 33 are the C library's own: no program can set them through it.
+        let signals = seen["signals"][set]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64);
+        let signals: Vec<u64> = signals
+            .filter(|number| ![32, 33].contains(number))
+            .collect();
+        assert_eq!(signals, [0u64; 0], "{set}");
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "the caller's signals are set between fork and exec"
+)]
+fn signals_that_the_caller_blocks_are_not_blocked() {
+    only_rt("Go hands on the mask it started with");
+    let block = || {
+        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD]);
+        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
+    };
+    let bundle = Bundle::new();
+    let call = bundle.probe_call(&[], &[]);
+    // SAFETY: `block` makes only async-signal-safe calls and does not allocate.
+    let seen = call
+        .with(|command| unsafe { command.pre_exec(block) })
+        .assert_report();
+    assert_eq!(seen["signals"]["blocked"], json!([]));
+}
+
+/// The caller leaks twenty descriptors without close-on-exec.
+#[allow(
+    unsafe_code,
+    reason = "descriptors lose close-on-exec between fork and exec"
+)]
+fn only_stdio_is_open() {
+    let directory = fs::File::open("/").unwrap();
+    let number = directory.as_raw_fd();
+    let leak = move || {
+        for target in 10..30 {
+            // SAFETY: duplicates a descriptor in the child that is about to exec.
+            if unsafe { libc::dup2(number, target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    let bundle = Bundle::new();
+    let call = bundle.probe_call(&[], &[]);
+    // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
+    let seen = call
+        .with(|command| unsafe { command.pre_exec(leak) })
+        .assert_report();
+    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
+}
+
+fn it_leads_a_session_of_its_own() {
+    let seen = Bundle::new().probe();
+    assert_eq!((&seen["pid"], &seen["sid"]), (&json!(1), &json!(1)));
+}

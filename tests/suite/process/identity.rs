@@ -1,0 +1,172 @@
+//! Who the process is and what it is told: ids, directory, environment, arguments.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Report, Traces, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        user_and_groups_are_those_of_the_config,
+        umask_is_that_of_the_config,
+        cwd_is_that_of_the_config,
+        a_missing_cwd_is_created,
+        cwd_may_be_a_symbolic_link,
+        cwd_that_only_root_may_enter_works,
+        environment_is_exactly_that_of_the_config,
+        home_comes_from_passwd_unless_set,
+        an_environment_of_one_mebibyte_arrives,
+        the_program_is_found_in_path,
+        arguments_arrive_as_written,
+        a_missing_program_is_refused_by_create,
+    ]
+}
+
+fn user_and_groups_are_those_of_the_config() {
+    let user = json!({ "uid": 1000, "gid": 1001, "additionalGids": [2000, 3000] });
+    let seen = Bundle::new().set("/process/user", user).probe();
+    assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
+    assert_eq!(seen["gids"], json!([1001, 1001, 1001, 1001]));
+    assert_eq!(groups(&seen), [2000, 3000]);
+}
+
+/// The supplementary groups but the primary one, which some add to them.
+pub(super) fn groups(seen: &Report) -> Vec<u64> {
+    let all = seen["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64);
+    all.filter(|group| seen["gid"] != *group).collect()
+}
+
+fn umask_is_that_of_the_config() {
+    let seen = Bundle::new()
+        .set("/process/user/umask", json!(0o027))
+        .probe();
+    assert_eq!(seen["umask"], 0o027);
+}
+
+fn cwd_is_that_of_the_config() {
+    let seen = Bundle::new()
+        .folder("var/data")
+        .set("/process/cwd", json!("/var/data"))
+        .probe();
+    assert_eq!(seen["cwd"], "/var/data");
+}
+
+fn a_missing_cwd_is_created() {
+    let bundle = Bundle::new()
+        .writable()
+        .set("/process/cwd", json!("/not/yet/there"));
+    assert_eq!(bundle.probe()["cwd"], "/not/yet/there");
+}
+
+fn cwd_may_be_a_symbolic_link() {
+    let bundle = Bundle::new().folder("real").symlink("link", "/real");
+    assert_eq!(
+        bundle.set("/process/cwd", json!("/link")).probe()["cwd"],
+        "/real"
+    );
+}
+
+/// Entered before the ids change (runc #2086).
+fn cwd_that_only_root_may_enter_works() {
+    let bundle = Bundle::new()
+        .folder("closed")
+        .user(1000, 1000)
+        .set("/process/cwd", json!("/closed"));
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(bundle.rootfs().join("closed"), closed).unwrap();
+    assert_eq!(bundle.probe()["cwd"], "/closed");
+}
+
+fn environment_is_exactly_that_of_the_config() {
+    let env = json!(["PATH=/bin", "A=1", "EMPTY=", "WITH=a=b c", "HOME=/x"]);
+    let bundle = Bundle::new().set("/process/env", env.clone());
+    let call = bundle
+        .probe_call(&[], &[])
+        .with(|command| command.env("LEAKED", "1"));
+    assert_eq!(sorted(&call.assert_report()["env"]), sorted(&env));
+}
+
+fn sorted(list: &Value) -> Vec<String> {
+    let mut items: Vec<String> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect();
+    items.sort();
+    items
+}
+
+fn home_comes_from_passwd_unless_set() {
+    let worker = || Bundle::new().user(1000, 1000);
+    assert_eq!(
+        worker().probe().env("HOME").as_deref(),
+        Some("/home/worker")
+    );
+    let set = worker()
+        .set("/process/env/-", json!("HOME=/elsewhere"))
+        .probe();
+    assert_eq!(set.env("HOME").as_deref(), Some("/elsewhere"));
+    let unknown = Bundle::new().user(4321, 0).probe();
+    assert_eq!(unknown.env("HOME").as_deref(), Some("/"));
+}
+
+/// One string may have 128 KiB, all of them a quarter of the stack limit.
+fn an_environment_of_one_mebibyte_arrives() {
+    let values: Vec<String> = (0..16)
+        .map(|n| format!("V{n}={}", "x".repeat(64 * 1024)))
+        .collect();
+    let seen = Bundle::new().set("/process/env", json!(values)).probe();
+    for value in &values {
+        let (name, text) = value.split_once('=').unwrap();
+        assert_eq!(
+            seen.env(name).map(|seen| seen.len()),
+            Some(text.len()),
+            "{name}"
+        );
+    }
+}
+
+fn the_program_is_found_in_path() {
+    let bundle = Bundle::new()
+        .executable("opt/tool/hello", "#!/bin/sh\necho found\n")
+        .file("bin/hello", "not executable")
+        .set("/process/env", json!(["PATH=/nowhere:/bin:/opt/tool"]))
+        .args(&["hello"]);
+    assert_eq!(bundle.run().assert_ok().stdout, "found\n");
+}
+
+fn arguments_arrive_as_written() {
+    let words = [
+        "/bin/sh",
+        "-c",
+        "for a in \"$0\" \"$@\"; do echo \"[$a]\"; done",
+        "zero",
+        "",
+        "a b",
+        "ü\t",
+        "--x",
+    ];
+    let said = Bundle::new().args(&words).run().assert_ok().stdout;
+    assert_eq!(said, "[zero]\n[]\n[a b]\n[ü\t]\n[--x]\n");
+}
+
+fn a_missing_program_is_refused_by_create() {
+    for (program, text) in [
+        ("nosuchprogram", "executable file not found in $PATH"),
+        ("/no/such/program", "no such file or directory"),
+        ("/etc/passwd", "permission denied"),
+    ] {
+        let bundle = Bundle::new().args(&[program]);
+        let before = Traces::of(&bundle);
+        bundle.call("create", &[]).run().assert_refused(text);
+        before.assert_unchanged(&bundle);
+    }
+}

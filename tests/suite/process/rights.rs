@@ -1,0 +1,163 @@
+//! What the process may: capabilities, limits, and no more privileges than these.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Report, Traces, only_rt, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        capabilities_are_those_of_the_config,
+        without_capabilities_there_are_none,
+        ambient_capabilities_reach_a_plain_user,
+        an_unknown_capability_is_a_warning,
+        rlimits_are_those_of_the_config,
+        a_wrong_rlimit_is_refused,
+        a_duplicate_rlimit_is_refused,
+        no_new_privileges_is_applied,
+        oom_score_adj_is_applied,
+        no_seccomp_filter_without_one_in_the_config,
+    ]
+}
+
+fn capabilities_are_those_of_the_config() {
+    let bundle = Bundle::new().set(
+        "/process/capabilities",
+        json!({
+            "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SETUID"],
+            "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"],
+            "effective": ["CAP_CHOWN", "CAP_KILL"],
+            "inheritable": ["CAP_NET_RAW"],
+            "ambient": ["CAP_NET_RAW"],
+        }),
+    );
+    // For root execve fills permitted and effective from bounding and inheritable.
+    let bundle = bundle.user(1000, 1000);
+    let seen = bundle.probe();
+    assert_eq!(
+        seen.capabilities("bounding"),
+        ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_RAW"]
+    );
+    assert_eq!(seen.capabilities("inheritable"), ["CAP_NET_RAW"]);
+    assert_eq!(seen.capabilities("ambient"), ["CAP_NET_RAW"]);
+    assert_eq!(seen.capabilities("permitted"), ["CAP_NET_RAW"]);
+    assert_eq!(seen.capabilities("effective"), ["CAP_NET_RAW"]);
+}
+
+fn without_capabilities_there_are_none() {
+    let bundle = Bundle::new().set("/process/capabilities", json!({}));
+    let seen = bundle.probe();
+    for set in [
+        "bounding",
+        "permitted",
+        "effective",
+        "inheritable",
+        "ambient",
+    ] {
+        assert_eq!(seen.capabilities(set), [""; 0], "{set}");
+    }
+}
+
+fn ambient_capabilities_reach_a_plain_user() {
+    let both = json!(["CAP_NET_BIND_SERVICE"]);
+    let bundle = Bundle::new().user(1000, 1000);
+    let bundle = [
+        "bounding",
+        "permitted",
+        "effective",
+        "inheritable",
+        "ambient",
+    ]
+    .iter()
+    .fold(bundle, |bundle, set| {
+        bundle.set(&format!("/process/capabilities/{set}"), both.clone())
+    });
+    let seen = bundle.probe();
+    assert_eq!(seen.capabilities("ambient"), ["CAP_NET_BIND_SERVICE"]);
+    assert_eq!(seen.capabilities("effective"), ["CAP_NET_BIND_SERVICE"]);
+}
+
+fn an_unknown_capability_is_a_warning() {
+    let outcome = Bundle::new()
+        .capabilities(&["CAP_KILL", "CAP_NO_SUCH"])
+        .args(&["/probe", "report"])
+        .run();
+    let outcome = outcome.assert_ok();
+    assert!(outcome.stderr.contains("CAP_NO_SUCH"), "{outcome}");
+    assert_eq!(
+        Report::parse(&outcome.stdout).capabilities("bounding"),
+        ["CAP_KILL"]
+    );
+}
+
+fn rlimits_are_those_of_the_config() {
+    let limits = [
+        ("RLIMIT_NOFILE", 512, 600),
+        ("RLIMIT_NPROC", 1000, 2000),
+        ("RLIMIT_CORE", 0, 0),
+    ];
+    let list: Vec<Value> = limits
+        .iter()
+        .map(|(name, soft, hard)| json!({ "type": name, "soft": soft, "hard": hard }))
+        .collect();
+    let seen = Bundle::new().set("/process/rlimits", json!(list)).probe();
+    for (name, soft, hard) in limits {
+        assert_eq!(seen["rlimits"][name], json!([soft, hard]), "{name}");
+    }
+}
+
+fn a_wrong_rlimit_is_refused() {
+    let limit = |name: &str, soft: u64| json!({ "type": name, "soft": soft, "hard": 10 });
+    let lists = [
+        json!([limit("RLIMIT_NOSUCH", 1)]),
+        json!([limit("RLIMIT_CORE", 11)]),
+    ];
+    for list in lists {
+        let bundle = Bundle::new()
+            .args(&["/bin/true"])
+            .set("/process/rlimits", list);
+        let before = Traces::of(&bundle);
+        bundle.run().assert_refused("");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// config.md: "If rlimits contains duplicated entries with same type, the runtime MUST generate an error."
+fn a_duplicate_rlimit_is_refused() {
+    only_rt("Debian's runc and crun take the last one, against the specification");
+    let limit = |soft: u64| json!({ "type": "RLIMIT_CORE", "soft": soft, "hard": 10 });
+    let bundle = Bundle::new().set("/process/rlimits", json!([limit(1), limit(2)]));
+    bundle
+        .args(&["/bin/true"])
+        .run()
+        .assert_refused("process.rlimits");
+}
+
+fn no_new_privileges_is_applied() {
+    for wanted in [true, false] {
+        let seen = Bundle::new()
+            .set("/process/noNewPrivileges", json!(wanted))
+            .probe();
+        assert_eq!(seen["no_new_privs"], u64::from(wanted));
+    }
+}
+
+/// Only raised: lowering it below the caller's takes CAP_SYS_RESOURCE.
+fn oom_score_adj_is_applied() {
+    let seen = Bundle::new()
+        .set("/process/oomScoreAdj", json!(700))
+        .probe();
+    assert_eq!(seen["oom_score_adj"], "700");
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    assert_eq!(
+        Bundle::new().probe()["oom_score_adj"],
+        own.trim(),
+        "absent: that of the caller"
+    );
+}
+
+fn no_seccomp_filter_without_one_in_the_config() {
+    assert_eq!(Bundle::new().probe()["seccomp"], 0);
+}

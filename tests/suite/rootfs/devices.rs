@@ -1,0 +1,137 @@
+//! /dev: the default devices and links, and those of the config.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Traces, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        default_devices_are_there,
+        default_links_are_there,
+        without_a_terminal_there_is_no_console,
+        devices_of_the_config_are_made,
+        a_device_of_the_config_replaces_a_default_one,
+        without_a_dev_mount_devices_are_made_in_the_rootfs,
+    ]
+}
+
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+fn default_devices_are_there() {
+    let seen = Bundle::new().probe();
+    for (name, major, minor) in DEFAULT {
+        let device = &seen["devices"][name];
+        assert_eq!(device["type"], "c", "{name}: {device}");
+        assert_eq!(
+            (&device["major"], &device["minor"]),
+            (&json!(major), &json!(minor)),
+            "{name}"
+        );
+        assert_eq!(device["mode"], "0666", "{name}");
+        assert_eq!(
+            (&device["uid"], &device["gid"]),
+            (&json!(0), &json!(0)),
+            "{name}"
+        );
+    }
+}
+
+fn default_links_are_there() {
+    let seen = Bundle::new().probe();
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
+        assert_eq!(seen["devices"][name]["target"], target, "{name}");
+    }
+}
+
+fn without_a_terminal_there_is_no_console() {
+    assert!(Bundle::new().probe()["devices"]["console"].is_null());
+}
+
+fn fuse() -> serde_json::Value {
+    json!({
+        "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
+        "fileMode": 0o640, "uid": 7, "gid": 8,
+    })
+}
+
+fn devices_of_the_config_are_made() {
+    let fifo = json!({ "path": "/dev/sub/pipe", "type": "p", "fileMode": 0o600 });
+    let block = json!({ "path": "/dev/disk", "type": "b", "major": 7, "minor": 200 });
+    let bundle = Bundle::new().set("/linux/devices", json!([fuse(), fifo, block]));
+    let seen = bundle.probe();
+    let device = &seen["devices"]["fuse"];
+    assert_eq!(
+        (&device["major"], &device["minor"]),
+        (&json!(10), &json!(229))
+    );
+    assert_eq!(
+        (&device["mode"], &device["uid"], &device["gid"]),
+        (&json!("0640"), &json!(7), &json!(8))
+    );
+    let disk = &seen["devices"]["disk"];
+    assert_eq!(
+        (&disk["type"], &disk["major"], &disk["minor"]),
+        (&json!("b"), &json!(7), &json!(200))
+    );
+    let said = bundle
+        .args(&["/probe", "stat", "/dev/sub/pipe"])
+        .run()
+        .assert_ok()
+        .stdout;
+    assert!(
+        said.contains("\"type\":\"fifo\"") && said.contains("\"mode\":\"0600\""),
+        "{said}"
+    );
+}
+
+/// config-linux.md: the same device may be in the config and among the default ones.
+fn a_device_of_the_config_replaces_a_default_one() {
+    let device =
+        json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o622 });
+    let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" });
+    let seen = Bundle::new()
+        .set("/linux/resources/devices/-", rule)
+        .set("/linux/devices", json!([device]))
+        .probe();
+    let device = &seen["devices"]["null"];
+    assert_eq!(
+        (&device["minor"], &device["mode"]),
+        (&json!(3), &json!("0622"))
+    );
+}
+
+/// Then they are made in the rootfs itself, and a second run finds them there.
+fn without_a_dev_mount_devices_are_made_in_the_rootfs() {
+    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
+        .iter()
+        .fold(Bundle::new(), |bundle, place| bundle.without_mount(place));
+    for _ in 0..2 {
+        let seen = bundle.probe();
+        for (name, major, minor) in DEFAULT {
+            let device = &seen["devices"][name];
+            assert_eq!(
+                (&device["major"], &device["minor"]),
+                (&json!(major), &json!(minor)),
+                "{name}"
+            );
+        }
+    }
+    let before = Traces::of(&bundle);
+    bundle.probe();
+    before.assert_unchanged(&bundle);
+}

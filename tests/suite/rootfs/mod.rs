@@ -1,0 +1,22 @@
+//! The root file system: what the container sees, and that nothing of it appears outside.
+
+mod binds;
+mod devices;
+mod masks;
+mod options;
+mod places;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    [
+        binds::tests(),
+        devices::tests(),
+        masks::tests(),
+        options::tests(),
+        places::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,246 @@
+//! Mounts of the template and their options, one by one, as seen from inside.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Directory, Traces, only_rt, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        mounts_of_the_template_are_as_written,
+        mounts_appear_in_the_order_of_the_config,
+        every_option_of_a_tmpfs_is_applied,
+        opposite_options_take_each_other_back,
+        data_of_a_file_system_reaches_it,
+        propagation_options_are_applied,
+        propagation_of_the_rootfs_is_applied,
+        a_shared_rootfs_is_shared,
+        an_unbindable_rootfs_is_unbindable,
+        an_unknown_propagation_is_refused,
+        an_unknown_file_system_is_refused,
+        an_unknown_option_reaches_the_file_system_and_is_refused,
+        a_destination_without_a_slash_is_below_the_root,
+        cgroups_are_mounted_readonly,
+    ]
+}
+
+fn mounts_of_the_template_are_as_written() {
+    let seen = Bundle::new().probe();
+    let check = |place: &str, kind: &str, options: &[&str]| {
+        let mount = seen.mount(place);
+        assert_eq!(mount.kind(), kind, "{place}");
+        mount.assert_options(options);
+    };
+    check("/proc", "proc", &["rw", "relatime"]);
+    check("/dev", "tmpfs", &["nosuid", "mode=755", "size=65536k"]);
+    check(
+        "/dev/pts",
+        "devpts",
+        &["nosuid", "noexec", "ptmxmode=666", "mode=620", "gid=5"],
+    );
+    check(
+        "/dev/shm",
+        "tmpfs",
+        &["nosuid", "noexec", "nodev", "size=65536k"],
+    );
+    check("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
+    check("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]);
+    let strict = seen.mount("/dev").options();
+    assert!(
+        !strict.contains(&"relatime".into()),
+        "strictatime: {strict:?}"
+    );
+    assert!(seen.mount("/").options().contains(&"ro".into()));
+    assert_eq!(seen["devices"]["shm"]["mode"], "1777");
+}
+
+fn mounts_appear_in_the_order_of_the_config() {
+    let bundle = Bundle::new();
+    let seen = bundle.probe();
+    let places: Vec<String> = seen
+        .mounts()
+        .iter()
+        .map(|mount| mount.place().to_owned())
+        .collect();
+    let mut last = 0;
+    for mount in bundle.config().items("/mounts") {
+        let place = mount["destination"].as_str().unwrap();
+        let index = places.iter().position(|seen| seen == place);
+        let index = index.unwrap_or_else(|| panic!("{place} is not mounted: {places:?}"));
+        assert!(index > last, "{place} is out of order: {places:?}");
+        last = index;
+    }
+}
+
+fn tmpfs(options: &[&str]) -> Value {
+    json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options })
+}
+
+fn mounted(options: &[&str]) -> Vec<String> {
+    let mount = Bundle::new()
+        .folder("mnt")
+        .mount(tmpfs(options))
+        .probe()
+        .mount("/mnt");
+    let mut all = mount.options();
+    all.extend(mount.super_options());
+    all
+}
+
+/// config.md, "Linux mount options": what is set, and what must not be.
+fn every_option_of_a_tmpfs_is_applied() {
+    let cases: [(&str, &[&str], &[&str]); 19] = [
+        ("ro", &["ro"], &[]),
+        ("rw", &["rw"], &["ro"]),
+        ("nosuid", &["nosuid"], &[]),
+        ("suid", &[], &["nosuid"]),
+        ("nodev", &["nodev"], &[]),
+        ("dev", &[], &["nodev"]),
+        ("noexec", &["noexec"], &[]),
+        ("exec", &[], &["noexec"]),
+        ("noatime", &["noatime"], &["relatime"]),
+        ("atime", &[], &["noatime"]),
+        ("relatime", &["relatime"], &["noatime"]),
+        ("norelatime", &[], &[]),
+        ("strictatime", &[], &["relatime", "noatime"]),
+        ("nostrictatime", &["relatime"], &[]),
+        ("nodiratime", &["nodiratime"], &[]),
+        ("diratime", &[], &["nodiratime"]),
+        ("sync", &["sync"], &[]),
+        ("async", &[], &["sync"]),
+        ("dirsync", &["dirsync"], &[]),
+    ];
+    for (option, present, absent) in cases {
+        let seen = mounted(&[option]);
+        let has = |name: &str| seen.iter().any(|seen| seen == name);
+        for name in present {
+            assert!(has(name), "{option}: no {name} in {seen:?}");
+        }
+        for name in absent {
+            assert!(!has(name), "{option}: {name} in {seen:?}");
+        }
+    }
+}
+
+/// The last one counts.
+fn opposite_options_take_each_other_back() {
+    let seen = mounted(&[
+        "ro", "nosuid", "noexec", "nodev", "rw", "suid", "exec", "dev",
+    ]);
+    for name in ["ro", "nosuid", "noexec", "nodev"] {
+        assert!(!seen.contains(&name.to_owned()), "{name} in {seen:?}");
+    }
+    let seen = mounted(&["rw", "exec", "ro", "noexec"]);
+    assert!(
+        seen.contains(&"ro".into()) && seen.contains(&"noexec".into()),
+        "{seen:?}"
+    );
+}
+
+fn data_of_a_file_system_reaches_it() {
+    let seen = mounted(&["size=1m", "mode=0711", "uid=5", "gid=6", "nr_inodes=100"]);
+    for name in ["size=1024k", "mode=711", "uid=5", "gid=6", "nr_inodes=100"] {
+        assert!(seen.contains(&name.to_owned()), "no {name} in {seen:?}");
+    }
+}
+
+fn propagation_options_are_applied() {
+    let cases = [
+        ("private", false, ""),
+        ("rprivate", false, ""),
+        ("slave", false, ""),
+        ("unbindable", false, "unbindable"),
+        ("runbindable", false, "unbindable"),
+        ("shared", true, "shared"),
+        ("rshared", true, "shared"),
+    ];
+    for (option, prefix, expected) in cases {
+        let source = Directory::new();
+        let bundle = Bundle::new()
+            .folder("mnt")
+            .bind(source.path(), "/mnt", &["rbind", option]);
+        let seen = bundle.probe().mount("/mnt").propagation();
+        let fits = if prefix {
+            seen.starts_with(expected)
+        } else {
+            seen == expected
+        };
+        assert!(fits, "{option}: {seen:?}");
+    }
+}
+
+fn propagation_of_the_rootfs_is_applied() {
+    for value in ["private", "rprivate", "slave", "rslave"] {
+        let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
+        assert_eq!(bundle.probe().mount("/").propagation(), "", "{value}");
+    }
+}
+
+fn a_shared_rootfs_is_shared() {
+    only_rt("Debian's runc makes it private again when the host's root is private");
+    for value in ["shared", "rshared"] {
+        let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
+        let before = Traces::of(&bundle);
+        let seen = bundle.probe().mount("/").propagation();
+        assert!(seen.starts_with("shared:"), "{value}: {seen:?}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn an_unbindable_rootfs_is_unbindable() {
+    only_rt("Debian's runc makes it unbindable first and fails to bind it then");
+    for value in ["unbindable", "runbindable"] {
+        let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
+        assert_eq!(
+            bundle.probe().mount("/").propagation(),
+            "unbindable",
+            "{value}"
+        );
+    }
+}
+
+fn an_unknown_propagation_is_refused() {
+    let bundle = Bundle::new().set("/linux/rootfsPropagation", json!("sideways"));
+    bundle.args(&["/bin/true"]).run().assert_refused("");
+}
+
+fn an_unknown_file_system_is_refused() {
+    let mount = json!({ "destination": "/tmp", "type": "nosuchfs", "source": "none" });
+    let bundle = Bundle::new().mount(mount);
+    let before = Traces::of(&bundle);
+    bundle.run().assert_refused("");
+    before.assert_unchanged(&bundle);
+}
+
+fn an_unknown_option_reaches_the_file_system_and_is_refused() {
+    let bundle = Bundle::new().folder("mnt").mount(tmpfs(&["nosuchoption"]));
+    let before = Traces::of(&bundle);
+    bundle.run().assert_refused("/mnt");
+    before.assert_unchanged(&bundle);
+}
+
+/// config.md: relative destinations are deprecated; they start at the root.
+fn a_destination_without_a_slash_is_below_the_root() {
+    let mut mount = tmpfs(&[]);
+    mount["destination"] = json!("mnt");
+    let seen = Bundle::new().folder("mnt").mount(mount).probe();
+    assert_eq!(seen.mount("/mnt").kind(), "tmpfs");
+}
+
+/// Each v1 hierarchy appears below /sys/fs/cgroup, showing only the container's own cgroup.
+fn cgroups_are_mounted_readonly() {
+    let bundle = Bundle::new();
+    let seen = bundle.probe();
+    for controller in ["memory", "pids", "devices", "cpu"] {
+        let mount = seen.mount(&format!("/sys/fs/cgroup/{controller}"));
+        assert_eq!(mount.kind(), "cgroup");
+        mount.assert_options(&["ro", "nosuid", "noexec", "nodev"]);
+    }
+    let bundle =
+        bundle.sh("/probe write /sys/fs/cgroup/memory/cgroup.procs 0; ls /sys/fs/cgroup/memory");
+    let said = bundle.run().assert_ok().stdout;
+    assert!(
+        said.starts_with("EROFS\n") && said.contains("memory.limit_in_bytes"),
+        "{said}"
+    );
+}

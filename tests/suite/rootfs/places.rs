@@ -1,0 +1,215 @@
+//! Unusual places for a root file system, and unusual ways to enter it.
+
+use std::fs;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use nix::mount::{MsFlags, mount};
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Directory, Traces, only_rt, tree, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        no_pivot_works,
+        no_pivot_shows_nothing_of_the_host,
+        the_host_is_out_of_sight,
+        an_absolute_root_path_works,
+        a_missing_root_is_refused,
+        a_rootfs_on_overlay_works,
+        a_rootfs_on_a_readonly_file_system_works,
+        a_missing_mount_point_on_a_readonly_file_system_is_refused,
+        a_rootfs_with_dev_as_a_link_stays_inside,
+        three_hundred_mounts_fit_in_256_descriptors,
+    ]
+}
+
+fn no_pivot_works() {
+    let bundle = Bundle::new().hostname("web");
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe_with(&["--no-pivot"]);
+    assert_eq!(
+        (&seen["hostname"], &seen["cwd"]),
+        (&json!("web"), &json!("/"))
+    );
+    seen.mount("/dev").assert_options(&["nosuid"]);
+    before.assert_unchanged(&bundle);
+}
+
+fn no_pivot_shows_nothing_of_the_host() {
+    let bundle = Bundle::new().sh("ls /; ls /proc/1/root/");
+    let said = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
+    assert_eq!(said.matches("probe\n").count(), 2, "{said}");
+    assert!(!said.contains("home\n"), "{said}");
+}
+
+/// No mount of the host is left, nor the old root.
+fn the_host_is_out_of_sight() {
+    let bundle = Bundle::new();
+    let seen = bundle.probe();
+    let config = bundle.config();
+    let known = |list: &str, key: Option<&str>, place: &str| {
+        config.items(list).iter().any(|item| {
+            let known = key
+                .map_or(item, |key| &item[key])
+                .as_str()
+                .unwrap_or_default();
+            Path::new(place).starts_with(known)
+        })
+    };
+    for mount in seen.mounts() {
+        let place = mount.place();
+        let expected = place == "/"
+            || known("/mounts", Some("destination"), place)
+            || known("/linux/maskedPaths", None, place)
+            || known("/linux/readonlyPaths", None, place);
+        assert!(expected, "unexpected mount on {place}");
+    }
+    let roots = seen
+        .mounts()
+        .iter()
+        .filter(|mount| mount.place() == "/")
+        .count();
+    assert_eq!(roots, 1, "one root");
+}
+
+fn an_absolute_root_path_works() {
+    let bundle = Bundle::new();
+    let path = bundle.rootfs();
+    bundle.set("/root/path", json!(path)).probe();
+}
+
+fn a_missing_root_is_refused() {
+    let bundle = Bundle::new().set("/root/path", json!("nowhere"));
+    let before = Traces::of(&bundle);
+    bundle.run().assert_refused("nowhere");
+    before.assert_unchanged(&bundle);
+}
+
+fn a_rootfs_on_overlay_works() {
+    let layers = Directory::new();
+    for name in ["upper", "work", "merged"] {
+        fs::create_dir(layers.join(name)).unwrap();
+    }
+    let bundle = Bundle::new().writable();
+    let lower = tree(&bundle.rootfs());
+    let data = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        bundle.rootfs().display(),
+        layers.join("upper").display(),
+        layers.join("work").display(),
+    );
+    let merged = layers.join("merged");
+    mount(
+        Some("overlay"),
+        &merged,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(data.as_str()),
+    )
+    .unwrap();
+    let bundle = bundle
+        .set("/root/path", json!(merged))
+        .sh("echo x > /new; cat /proc/self/mountinfo");
+    let before = Traces::of(&bundle);
+    let said = bundle.run().assert_ok().stdout;
+    assert!(
+        said.lines()
+            .any(|line| line.contains(" / / ") && line.contains(" overlay ")),
+        "{said}"
+    );
+    before.assert_unchanged(&bundle);
+    assert_eq!(
+        tree(&bundle.rootfs()),
+        lower,
+        "the lower layer is untouched"
+    );
+    assert!(layers.join("upper/new").is_file());
+}
+
+/// A bundle whose rootfs is a read-only mount of the rootfs that was built.
+fn readonly(bundle: Bundle) -> (Bundle, Directory) {
+    let place = Directory::new();
+    let bind = MsFlags::MS_BIND;
+    let readonly = bind | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(
+        Some(&bundle.rootfs()),
+        place.path(),
+        None::<&str>,
+        bind,
+        None::<&str>,
+    )
+    .unwrap();
+    mount(
+        None::<&str>,
+        place.path(),
+        None::<&str>,
+        readonly,
+        None::<&str>,
+    )
+    .unwrap();
+    let path = json!(place.path());
+    (bundle.set("/root/path", path), place)
+}
+
+fn a_rootfs_on_a_readonly_file_system_works() {
+    for root_readonly in [true, false] {
+        let (bundle, _place) = readonly(Bundle::new().set("/root/readonly", json!(root_readonly)));
+        let before = Traces::of(&bundle);
+        let seen = bundle.probe();
+        assert_eq!(seen.mount("/dev").kind(), "tmpfs");
+        assert!(seen.mount("/").has("ro"));
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_missing_mount_point_on_a_readonly_file_system_is_refused() {
+    let mount = json!({ "destination": "/not/there", "type": "tmpfs", "source": "tmpfs" });
+    let (bundle, _place) = readonly(Bundle::new().mount(mount));
+    let before = Traces::of(&bundle);
+    bundle.run().assert_refused("/not");
+    before.assert_unchanged(&bundle);
+}
+
+/// Whatever the runtime makes of it, nothing appears where the link points to on the host.
+fn a_rootfs_with_dev_as_a_link_stays_inside() {
+    only_rt("Debian's runc makes its links in the host's directory and removes ptmx there");
+    let outside = Directory::new();
+    fs::write(outside.join("ptmx"), "decoy").unwrap();
+    let untouched = tree(outside.path());
+    for target in [
+        outside.path().to_str().unwrap(),
+        "../../../../../../../../tmp",
+        "somewhere",
+    ] {
+        let bundle = Bundle::new()
+            .folder("somewhere")
+            .symlink("dev", target)
+            .args(&["/bin/true"]);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.run();
+        assert_eq!(tree(outside.path()), untouched, "{target}");
+        if outcome.code() != 0 {
+            outcome.one_line();
+            before.assert_unchanged(&bundle);
+        }
+        assert_eq!(crate::harness::mountinfo(), before.mounts(), "{target}");
+    }
+}
+
+fn three_hundred_mounts_fit_in_256_descriptors() {
+    let mounts: Vec<Value> = (0..300)
+        .map(|n| json!({ "destination": format!("/run/m{n}"), "type": "tmpfs", "source": format!("m{n}") }))
+        .collect();
+    let run = json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" });
+    let bundle = mounts
+        .into_iter()
+        .fold(Bundle::new().mount(run), Bundle::mount);
+    let before = Traces::of(&bundle);
+    let limited = ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"];
+    let seen = bundle.probe_call(&limited, &[]).assert_report();
+    for n in 0..300 {
+        assert_eq!(seen.mount(&format!("/run/m{n}")).source(), format!("m{n}"));
+    }
+    before.assert_unchanged(&bundle);
+}

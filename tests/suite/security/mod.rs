@@ -1,0 +1,35 @@
+//! Attacks that container runtimes have fallen for, one test each, and classes of attack beside them.
+//!
+//! | test | attack |
+//! |---|---|
+//! | `cve_2016_3697_…` | a user name in the image's passwd that looks like a number |
+//! | `cve_2019_16884_…` | a mount over /proc that takes labels and profiles away |
+//! | `cve_2019_19921_…`, `cve_2023_27561_…` | /proc or /sys of the image is a symbolic link |
+//! | `cve_2021_30465_…` | a directory on the way to a mount point swapped for a link |
+//! | `cve_2022_29162_…` | inheritable capabilities that nobody asked for |
+//! | `cve_2024_21626_…` | a working directory or program through a leaked descriptor |
+//! | `cve_2024_45310_…` | mount points created through a link swapped in |
+//! | `cve_2025_31133_…` | the image's /dev/null is no null device |
+//! | `links_…` | links in the image where the runtime creates or mounts |
+//! | `sysctls_…` | names that leave the namespaces or /proc/sys |
+//! | `passwd_…` | a user database that blocks, never ends, or is no file |
+//! | `killed_…` | the runtime dies at any of its system calls |
+
+mod escapes;
+mod images;
+mod kills;
+mod races;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    [
+        escapes::tests(),
+        images::tests(),
+        kills::tests(),
+        races::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,140 @@
+//! A neighbour with a shared volume who exchanges a directory for a link, over and over.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use libtest_mimic::Trial;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Directory, Traces, mountinfo, only_rt, tree, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        cve_2021_30465_a_mount_lands_inside_or_nowhere,
+        cve_2024_45310_no_mount_point_is_made_outside,
+        dev_swapped_for_a_link_leaves_the_host_alone,
+    ]
+}
+
+const ROUNDS: usize = 200;
+
+/// Exchanges two names until dropped.
+struct Swapper {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Swapper {
+    fn new(one: PathBuf, other: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let exchange = move || {
+            while !seen.load(Ordering::Relaxed) {
+                let _ = renameat2(
+                    AT_FDCWD,
+                    &one,
+                    AT_FDCWD,
+                    &other,
+                    RenameFlags::RENAME_EXCHANGE,
+                );
+            }
+        };
+        Self {
+            stop,
+            thread: Some(std::thread::spawn(exchange)),
+        }
+    }
+}
+
+impl Drop for Swapper {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// The volume has a directory `way` and, to be exchanged with it, a link to the host's directory.
+fn volume(host: &Path) -> Directory {
+    let volume = Directory::new();
+    fs::create_dir_all(volume.join("way")).unwrap();
+    symlink(host, volume.join("link")).unwrap();
+    volume
+}
+
+/// Runs against the swapper; the host's directory and mount table never change.
+fn race(bundle: &Bundle, host: &Directory, swapper: Swapper) {
+    let (files, mounts) = (tree(host.path()), mountinfo());
+    let mut started = 0;
+    for round in 0..ROUNDS {
+        let outcome = bundle.run();
+        started += usize::from(outcome.code() == 0);
+        assert!(
+            !outcome.stdout.contains("host-marker"),
+            "round {round}\n{outcome}"
+        );
+        assert_eq!(tree(host.path()), files, "round {round}");
+        assert_eq!(mountinfo(), mounts, "round {round}");
+    }
+    drop(swapper);
+    assert!(
+        started > 0,
+        "the race never let a container start: it proves nothing"
+    );
+}
+
+fn host() -> Directory {
+    let host = Directory::new();
+    fs::write(host.join("host-marker"), "").unwrap();
+    host
+}
+
+/// A directory of the host is mounted at `/vol/way/b`, and `way` is a link to the host half of the time.
+fn cve_2021_30465_a_mount_lands_inside_or_nowhere() {
+    only_rt("Debian's runc leaves empty mount points behind (CVE-2024-45310)");
+    let host = host();
+    let volume = volume(host.path());
+    let secret = Directory::new();
+    fs::create_dir(volume.join("way/b")).unwrap();
+    let bundle = Bundle::new()
+        .folder("vol")
+        .bind(volume.path(), "/vol", &["rbind"])
+        .bind(secret.path(), "/vol/way/b", &["rbind"])
+        .sh("ls /vol/way /vol/link");
+    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+    race(&bundle, &host, swapper);
+}
+
+/// The mount point has to be made: in the volume, never where the link leads.
+fn cve_2024_45310_no_mount_point_is_made_outside() {
+    only_rt("Debian's runc falls for it");
+    let host = host();
+    let volume = volume(host.path());
+    let tmpfs = |place: &str| -> Value {
+        json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" })
+    };
+    let bundle = Bundle::new()
+        .folder("vol")
+        .bind(volume.path(), "/vol", &["rbind"])
+        .mount(tmpfs("/vol/way/y/z"))
+        .args(&["/bin/true"]);
+    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+    race(&bundle, &host, swapper);
+}
+
+/// The rootfs itself lies on the volume.
+fn dev_swapped_for_a_link_leaves_the_host_alone() {
+    only_rt("Debian's runc makes its links where the link leads");
+    let host = host();
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let rootfs = bundle.rootfs();
+    symlink(host.path(), rootfs.join("dev.link")).unwrap();
+    let before = Traces::of(&bundle);
+    let swapper = Swapper::new(rootfs.join("dev"), rootfs.join("dev.link"));
+    race(&bundle, &host, swapper);
+    assert_eq!(before.mounts(), mountinfo());
+}
