@@ -102,9 +102,12 @@ pub(crate) fn sentence(
     hint: Option<&str>,
 ) -> anyhow::Error {
     let (place, what) = words;
-    let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
     let why = why(step, cause);
-    anyhow!("{place}: {what}: {why}{hint}")
+    match (hint, why.strip_suffix(')')) {
+        (Some(hint), Some(why)) => anyhow!("{place}: {what}: {why}; {hint})"),
+        (Some(hint), None) => anyhow!("{place}: {what}: {why} ({hint})"),
+        (None, _) => anyhow!("{place}: {what}: {why}"),
+    }
 }
 
 fn why(step: Step, cause: Cause) -> String {
@@ -153,3 +156,6 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         hierarchies,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,10 +112,12 @@ fn parse(text: &[u8]) -> Result<Spec> {
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
     let spec = typed(config)?;
-    match unapplied {
-        Some(place) => bail!("{place}: not applied by this version"),
-        None => Ok(spec),
+    if let Some(place) = unapplied {
+        bail!("{place}: not applied by this version");
     }
+    // Allowed, for a container that is never started; runc makes none either.
+    ensure!(spec.process().is_some(), "process: required");
+    Ok(spec)
 }
 
 /// `config.json: line 3 column 7: expected value`

@@ -84,7 +84,7 @@ pub(super) fn check_platform(config: &Value) -> Result<()> {
 
 /// Where, and what must be there.
 const REQUIRED: &[(&str, &[&str])] = &[
-    ("", &["root", "process"]),
+    ("", &["root"]),
     ("root", &["path"]),
     ("mounts[]", &["destination"]),
     ("process", &["args", "cwd"]),

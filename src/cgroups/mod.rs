@@ -17,7 +17,7 @@ mod v2;
 mod wired;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use oci_spec::runtime::Linux;
@@ -132,6 +132,25 @@ impl Cgroups {
                 })
                 .collect(),
         }
+    }
+}
+
+impl Cgroups {
+    /// The directories that [`Cgroups::wire`] will have to make, as things are
+    /// now, deepest first: what a runtime that is killed meanwhile leaves.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        let leaf = |mount: &PathBuf, path: &PathBuf| (mount.clone(), mount.join(path));
+        let leaves: Vec<(PathBuf, PathBuf)> = match &self.tree {
+            Tree::V2(unified) => vec![leaf(&unified.mount, &unified.path)],
+            Tree::V1(all) => all.iter().map(|one| leaf(&one.mount, &one.path)).collect(),
+        };
+        let mut missing = Vec::new();
+        for (mount, leaf) in leaves {
+            let above = leaf.ancestors().take_while(|path| *path != mount);
+            let absent = above.take_while(|path| path.symlink_metadata().is_err());
+            missing.extend(absent.map(Path::to_owned));
+        }
+        missing
     }
 }
 

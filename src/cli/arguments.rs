@@ -12,7 +12,8 @@ use clap::{Arg, ArgMatches, Command};
 
 /// What was asked of one command.
 pub(super) struct Asked {
-    pub(super) matches: ArgMatches,
+    /// In the form that clap takes.
+    line: Vec<OsString>,
     /// The words that are no flags: for a command with verbs, from the verb on.
     pub(super) words: Vec<OsString>,
     /// Wins over everything else.
@@ -63,7 +64,7 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
             given.set(argument, on.then(OsString::new));
         }
     }
-    given.into_asked(command, rest)
+    Ok(given.into_asked(command, rest))
 }
 
 /// The flags so far, in the order given, each at most once: the last one counts.
@@ -87,7 +88,7 @@ impl Given {
         }
     }
 
-    fn into_asked(self, command: &Command, words: Vec<OsString>) -> Result<Asked> {
+    fn into_asked(self, command: &Command, words: Vec<OsString>) -> Asked {
         let mut line = vec![OsString::from(command.get_name())];
         let mut help = false;
         for (name, value) in &self.flags {
@@ -103,16 +104,26 @@ impl Given {
             line.push(OsString::from("--"));
             line.extend(words.iter().cloned());
         }
-        // A missing or superfluous word is said in runc's words, by `check_count`.
-        let lenient = command.clone().ignore_errors(true);
-        let matches = lenient
-            .try_get_matches_from(line)
-            .map_err(|error| anyhow!("{error}"))?;
-        Ok(Asked {
-            matches,
+        Asked {
+            line,
             words,
             help,
             refused: self.refused,
+        }
+    }
+}
+
+impl Asked {
+    /// The values, once it is settled that they are to be used.
+    ///
+    /// # Errors
+    /// At what clap finds wrong and nobody has found before: a value that is no UTF-8.
+    pub(super) fn matches(&self, command: &Command) -> Result<ArgMatches> {
+        let matches = command.clone().try_get_matches_from(&self.line);
+        matches.map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            anyhow!("{}", line.trim_start_matches("error: "))
         })
     }
 }
@@ -237,12 +248,20 @@ mod tests {
         ] {
             let asked = asked(line);
             assert_eq!(
-                asked.matches.get_one::<String>("bundle").unwrap(),
+                asked
+                    .matches(&command())
+                    .unwrap()
+                    .get_one::<String>("bundle")
+                    .unwrap(),
                 "x",
                 "{line}"
             );
             assert_eq!(
-                asked.matches.get_one::<String>("id").unwrap(),
+                asked
+                    .matches(&command())
+                    .unwrap()
+                    .get_one::<String>("id")
+                    .unwrap(),
                 "id",
                 "{line}"
             );
@@ -260,7 +279,11 @@ mod tests {
             ("--keep=0 id -keep=1", true),
             ("id", false),
         ] {
-            assert_eq!(asked(line).matches.get_flag("keep"), on, "{line}");
+            assert_eq!(
+                asked(line).matches(&command()).unwrap().get_flag("keep"),
+                on,
+                "{line}"
+            );
         }
         assert_eq!(
             refused("--keep=maybe id"),
@@ -271,7 +294,22 @@ mod tests {
     #[test]
     fn the_last_value_counts() {
         let asked = asked("-b x --bundle=y id");
-        assert_eq!(asked.matches.get_one::<String>("bundle").unwrap(), "y");
+        assert_eq!(
+            asked
+                .matches(&command())
+                .unwrap()
+                .get_one::<String>("bundle")
+                .unwrap(),
+            "y"
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_no_text_is_refused() {
+        let words = vec![OsStr::from_bytes(b"\xff").to_owned()];
+        let asked = read(&command(), words).unwrap();
+        let error = asked.matches(&command()).unwrap_err();
+        assert!(!error.to_string().contains('\n') && !error.to_string().is_empty());
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod arguments;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
@@ -91,11 +90,13 @@ fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
         Ok(asked) => asked,
         Err(error) => return Err(Failure::new("rt", error).with_help(program)),
     };
-    let globals = globals(&asked.matches).map_err(|error| Failure::new("rt", error))?;
+    let matches = asked.matches(&program);
+    let matches = matches.map_err(|error| Failure::new("rt", error))?;
+    let globals = globals(&matches).map_err(|error| Failure::new("rt", error))?;
     if let Some(flag) = asked.refused {
         return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
     }
-    if asked.matches.get_flag("version") {
+    if matches.get_flag("version") {
         return said(&version());
     }
     let mut words = asked.words.into_iter();
@@ -128,7 +129,9 @@ fn perform_verb(verb: &Verb, globals: &Globals, words: Vec<OsString>) -> Result<
         return Err(Failure::new("rt", error).with_help(command));
     }
     log::debug(&format!("{who}: containers in {}", globals.root.display()));
-    (verb.perform)(globals, &asked.matches).map_err(|error| Failure::new(&who, error))
+    let matches = asked.matches(&command);
+    let status = matches.and_then(|matches| (verb.perform)(globals, &matches));
+    status.map_err(|error| Failure::new(&who, error))
 }
 
 /// # Errors

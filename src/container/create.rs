@@ -308,7 +308,7 @@ fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
         config: Config {
             rootfs: plan.rootfs.path().to_owned(),
         },
-        cgroups_created: cgroup_paths.values().cloned().collect(),
+        cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,

@@ -83,7 +83,11 @@ fn wait(pidfd: BorrowedFd) -> Result<()> {
 
 /// Removes processes that outlived the first one, cgroups, and the state.
 fn destroy(container: &Container, state: &State) -> Result<()> {
-    let cgroups = existing(state);
+    let cgroups = match state.init_process_pid {
+        // Its maker was killed: whoever is in a cgroup that was there before is not ours.
+        0 => existing(&state.clone().only_created()),
+        _ => existing(state),
+    };
     // In a pid namespace of their own they have ended with the first one.
     if !state.own_pid_namespace || state.init_process_pid == 0 {
         cgroups.kill(libc::SIGKILL)?;

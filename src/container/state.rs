@@ -105,6 +105,13 @@ impl State {
         renameat(directory, DRAFT, directory, FILE).context(FILE)
     }
 
+    /// The same, of cgroups that were made for it alone.
+    pub(super) fn only_created(mut self) -> State {
+        let created = &self.cgroups_created;
+        self.cgroup_paths.retain(|_, path| created.contains(path));
+        self
+    }
+
     /// Whether init still is the process that was started.
     pub(super) fn alive(&self, proc: &Proc) -> Result<bool> {
         if self.init_process_pid <= 0 || self.boot_id != boot_id(proc)? {

@@ -4,6 +4,7 @@
 //! demands; nothing is ever added (CVE-2022-24769, CVE-2022-29162).
 
 use std::collections::HashSet;
+use std::fmt;
 
 use anyhow::{Context, Result};
 use caps::{CapSet, CapsHashSet};
@@ -18,13 +19,31 @@ use crate::{log, sys};
 pub(super) const PLACES: [&str; 2] = ["process.capabilities", "process.capabilities.ambient"];
 
 /// `process.capabilities`; absent, every set is empty.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Capabilities {
     bounding: CapsHashSet,
     inheritable: CapsHashSet,
     effective: CapsHashSet,
     permitted: CapsHashSet,
     ambient: CapsHashSet,
+}
+
+impl fmt::Debug for Capabilities {
+    /// In the order of their numbers: a plan reads the same each time.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let names = |set: &CapsHashSet| -> Vec<String> {
+            let mut all: Vec<_> = set.iter().collect();
+            all.sort_by_key(|one| one.index());
+            all.into_iter().map(ToString::to_string).collect()
+        };
+        f.debug_struct("Capabilities")
+            .field("bounding", &names(&self.bounding))
+            .field("inheritable", &names(&self.inheritable))
+            .field("effective", &names(&self.effective))
+            .field("permitted", &names(&self.permitted))
+            .field("ambient", &names(&self.ambient))
+            .finish()
+    }
 }
 
 /// What this process may hand on: permitted to it, and within its bounding set.

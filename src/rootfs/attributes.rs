@@ -9,7 +9,7 @@ use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::FsFlags;
 use nix::unistd::fchdir;
 
-use super::options::{Attributes, Recursion};
+use super::options::{Attributes, Propagation, Recursion};
 use crate::sys::{self, MountAttr};
 
 /// When this kernel lets a mount be changed.
@@ -78,7 +78,7 @@ impl Setter {
 pub(super) fn propagate(
     setter: Setter,
     target: BorrowedFd,
-    kind: u64,
+    kind: Propagation,
     recursion: Recursion,
     proc: Option<BorrowedFd>,
 ) -> nix::Result<()> {
@@ -87,7 +87,7 @@ pub(super) fn propagate(
             target,
             recursion.into(),
             &MountAttr {
-                propagation: kind,
+                propagation: kind.flag(),
                 ..MountAttr::default()
             },
         ),
@@ -96,7 +96,11 @@ pub(super) fn propagate(
                 Recursion::One => MsFlags::empty(),
                 Recursion::Tree => MsFlags::MS_REC,
             };
-            change(target, MsFlags::from_bits_retain(kind) | recursive, proc)
+            change(
+                target,
+                MsFlags::from_bits_retain(kind.flag()) | recursive,
+                proc,
+            )
         }
         (Setter::Attached, None) => Err(Errno::ENOSYS),
     }

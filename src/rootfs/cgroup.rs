@@ -17,7 +17,7 @@ use nix::unistd::symlinkat;
 
 use super::attributes::{Setter, propagate};
 use super::mount::{Stage, new_file_system};
-use super::options::{Attributes, Parameter, Recursion};
+use super::options::{Attributes, Parameter, Propagation, Recursion};
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
 
@@ -188,7 +188,7 @@ impl Hierarchy {
             match stage.setter {
                 Setter::Detached => {
                     let all = MountAttr {
-                        propagation: libc::MS_PRIVATE,
+                        propagation: Propagation::Private.flag(),
                         ..attributes.into()
                     };
                     sys::mount_setattr(own, OpenTree::Mount, &all)?;
@@ -199,7 +199,7 @@ impl Hierarchy {
                     propagate(
                         stage.setter,
                         own,
-                        libc::MS_PRIVATE,
+                        Propagation::Private,
                         Recursion::One,
                         Some(stage.proc),
                     )?;

@@ -16,7 +16,7 @@ use nix::sys::stat::{fstat, makedev};
 use super::attributes::{Setter, propagate};
 use super::inside::{Links, clean, is_directory};
 use super::mount::{Stage, new_file_system};
-use super::options::{Attributes, Recursion};
+use super::options::{Attributes, Propagation, Recursion};
 use crate::step::{Cause, Step};
 use crate::sys::{self, OpenTree, Spent};
 
@@ -77,8 +77,14 @@ impl Masks {
             "linux.maskedPaths: /dev/null of this machine is not the null device"
         );
         if setter == Setter::Detached {
-            propagate(setter, null.as_fd(), libc::MS_PRIVATE, Recursion::One, None)
-                .context("/dev/null")?;
+            propagate(
+                setter,
+                null.as_fd(),
+                Propagation::Private,
+                Recursion::One,
+                None,
+            )
+            .context("/dev/null")?;
         }
         Ok(Some(null))
     }
@@ -180,7 +186,7 @@ impl Cover {
                 propagate(
                     stage.setter,
                     mount.as_fd(),
-                    libc::MS_PRIVATE,
+                    Propagation::Private,
                     one,
                     Some(stage.proc),
                 )?;

@@ -34,7 +34,7 @@ use devices::Devices;
 use inside::Root;
 use mask::Masks;
 use mount::{Kind, Mount, Source, Stage};
-use options::{Attributes, Recursion};
+use options::{Attributes, Propagation, Recursion};
 
 /// How the process comes to see the root and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(crate) struct Rootfs {
     entry: Entry,
     layer: Layer,
     setter: Setter,
-    propagation: Option<(u64, Recursion)>,
+    propagation: Option<(Propagation, Recursion)>,
     mounts: Vec<Mount>,
     devices: Devices,
     masks: Masks,
@@ -167,7 +167,7 @@ impl Rootfs {
         if self.entry == Entry::Move {
             let private = self
                 .propagation
-                .is_some_and(|(kind, _)| kind == libc::MS_PRIVATE);
+                .is_some_and(|(kind, _)| kind == Propagation::Private);
             ensure!(
                 !private,
                 "linux.rootfsPropagation: private is not safe with --no-pivot"
@@ -217,8 +217,13 @@ impl Rootfs {
 
     /// The propagation that copies of the machine's mounts start with: they
     /// follow the machine unless `linux.rootfsPropagation` says otherwise.
-    fn base(&self) -> u64 {
-        self.propagation.map_or(libc::MS_SLAVE, |(kind, _)| kind)
+    fn base(&self) -> Propagation {
+        match self.propagation {
+            None => Propagation::Slave,
+            // What cannot be bound could not be copied either.
+            Some((Propagation::Unbindable, _)) => Propagation::Private,
+            Some((kind, _)) => kind,
+        }
     }
 
     /// Runtime, before the clone: opens what belongs to the machine.
@@ -272,8 +277,8 @@ impl Rootfs {
     /// root is to be shared in the end; what lies below keeps its peers then.
     fn isolate_root(&self, tree: BorrowedFd, proc: Option<BorrowedFd>) -> nix::Result<()> {
         let (kind, recursion) = match self.base() {
-            kind @ (libc::MS_SLAVE | libc::MS_PRIVATE) => (kind, Recursion::Tree),
-            _ => (libc::MS_PRIVATE, Recursion::One),
+            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Tree),
+            Propagation::Shared | Propagation::Unbindable => (Propagation::Private, Recursion::One),
         };
         propagate(self.setter, tree, kind, recursion, proc)
     }
@@ -374,7 +379,8 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let spent = Spent::default();
         let stage = self.stage(entered, &spent, proc, at);
-        if let Some((kind @ (libc::MS_SHARED | libc::MS_UNBINDABLE), recursion)) = self.propagation
+        if let Some((kind @ (Propagation::Shared | Propagation::Unbindable), recursion)) =
+            self.propagation
         {
             at.enter(Step::RootPropagation);
             propagate(

@@ -17,7 +17,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use super::attributes::{Setter, propagate};
 use super::cgroup::{CgroupMount, Facts};
 use super::inside::{Links, Root, clean, is_directory};
-use super::options::{self, Attributes, Options, Parameter, Recursion};
+use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, FsConfig, Spent};
 
@@ -47,7 +47,7 @@ pub(super) struct Mount {
     pub(super) kind: Kind,
     attributes: Attributes,
     recursive: Attributes,
-    propagation: Vec<(u64, Recursion)>,
+    propagation: Vec<(Propagation, Recursion)>,
     /// Read-only only after everything below it is in place.
     pub(super) readonly_late: bool,
 }
@@ -134,7 +134,7 @@ impl Mount {
 
     /// Runtime, before the clone: the detached copy of a bind mount's source,
     /// complete but for what an old kernel can only do once it is attached.
-    pub(super) fn open(&self, setter: Setter, base: u64) -> Result<Source> {
+    pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source> {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return cgroup.open().map(Source::Hierarchies),
@@ -281,18 +281,18 @@ impl Mount {
         &self,
         setter: Setter,
         tree: BorrowedFd,
-        base: u64,
+        base: Propagation,
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
         let peers = self
             .propagation
             .iter()
-            .any(|(kind, _)| *kind == libc::MS_SHARED);
+            .any(|(kind, _)| *kind == Propagation::Shared);
         let settled = self
             .propagation
             .iter()
-            .any(|(kind, recursion)| *recursion == Recursion::Tree && *kind != libc::MS_SHARED);
-        let keeps_peers = peers && base == libc::MS_SHARED;
+            .any(|(kind, recursion)| *recursion == Recursion::Tree && *kind != Propagation::Shared);
+        let keeps_peers = peers && base == Propagation::Shared;
         if !settled && !keeps_peers {
             propagate(setter, tree, base, Recursion::Tree, proc)?;
         }
@@ -306,7 +306,7 @@ impl Mount {
     /// Propagation of a new mount, which is private unless somebody asks.
     fn finish_new(&self, stage: &Stage, mount: BorrowedFd) -> nix::Result<()> {
         for (kind, recursion) in &self.propagation {
-            if *kind != libc::MS_PRIVATE {
+            if *kind != Propagation::Private {
                 propagate(stage.setter, mount, *kind, *recursion, Some(stage.proc))?;
             }
         }
@@ -353,7 +353,7 @@ pub(super) struct Stage<'a> {
     /// The machine's /proc.
     pub(super) proc: BorrowedFd<'a>,
     /// The propagation that copies of the machine's mounts start with.
-    pub(super) base: u64,
+    pub(super) base: Propagation,
     pub(super) spent: &'a Spent,
 }
 

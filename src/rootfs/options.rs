@@ -2,6 +2,7 @@
 //! propagation and data. One table.
 
 use std::ffi::CString;
+use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
 use libc::{
@@ -21,8 +22,8 @@ pub(super) struct Options {
     pub(super) attributes: Attributes,
     /// Of the mount and every mount below it (`rro` and its kin).
     pub(super) recursive: Attributes,
-    /// Propagation types, in the order given: `MS_PRIVATE` and its kin.
-    pub(super) propagation: Vec<(u64, Recursion)>,
+    /// Propagation types, in the order given.
+    pub(super) propagation: Vec<(Propagation, Recursion)>,
     /// Flags of the superblock, by the names that fsconfig(2) takes.
     pub(super) superblock: Vec<&'static str>,
     /// Everything else is the file system's own: `size=64k`, `newinstance`.
@@ -45,11 +46,55 @@ impl From<Recursion> for OpenTree {
     }
 }
 
+/// Whether mounts and unmounts pass between copies of a mount
+/// (mount_namespaces(7), "SHARED SUBTREES").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    Private,
+    Slave,
+    Shared,
+    Unbindable,
+}
+
+impl Propagation {
+    /// The kernel's flag for it.
+    pub(super) fn flag(self) -> libc::c_ulong {
+        match self {
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Slave => libc::MS_SLAVE,
+            Propagation::Shared => libc::MS_SHARED,
+            Propagation::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
 /// `MOUNT_ATTR_*` to set and to clear (mount_setattr(2)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) set: u64,
     pub(crate) clear: u64,
+}
+
+impl fmt::Debug for Attributes {
+    /// As the words of the table, for a plan is read by people.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut list = f.debug_list();
+        for (name, word) in WORDS {
+            match word {
+                Word::Set(flag) if self.set & flag != 0 => list.entry(&format_args!("{name}")),
+                Word::Clear(flag) if self.clear & flag != 0 => list.entry(&format_args!("{name}")),
+                _ => continue,
+            };
+        }
+        if self.clear & MOUNT_ATTR__ATIME != 0 {
+            list.entry(&match self.set & MOUNT_ATTR__ATIME {
+                MOUNT_ATTR_NOATIME => format_args!("noatime"),
+                MOUNT_ATTR_STRICTATIME => format_args!("strictatime"),
+                _ => format_args!("relatime"),
+            });
+        }
+        list.finish()
+    }
 }
 
 /// A file system's own option.
@@ -67,7 +112,7 @@ enum Word {
     /// Access times are one field of three bits, not a flag.
     Atime(u64),
     Bind(Recursion),
-    Propagation(libc::c_ulong, Recursion),
+    Propagation(Propagation, Recursion),
     Superblock(&'static str),
     /// Asks for what holds anyway: a new superblock has none of the flags that
     /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
@@ -101,14 +146,20 @@ const WORDS: [(&str, Word); 44] = [
     ("nostrictatime", Word::Atime(MOUNT_ATTR_RELATIME)),
     ("bind", Word::Bind(One)),
     ("rbind", Word::Bind(Tree)),
-    ("private", Word::Propagation(libc::MS_PRIVATE, One)),
-    ("rprivate", Word::Propagation(libc::MS_PRIVATE, Tree)),
-    ("slave", Word::Propagation(libc::MS_SLAVE, One)),
-    ("rslave", Word::Propagation(libc::MS_SLAVE, Tree)),
-    ("shared", Word::Propagation(libc::MS_SHARED, One)),
-    ("rshared", Word::Propagation(libc::MS_SHARED, Tree)),
-    ("unbindable", Word::Propagation(libc::MS_UNBINDABLE, One)),
-    ("runbindable", Word::Propagation(libc::MS_UNBINDABLE, Tree)),
+    ("private", Word::Propagation(Propagation::Private, One)),
+    ("rprivate", Word::Propagation(Propagation::Private, Tree)),
+    ("slave", Word::Propagation(Propagation::Slave, One)),
+    ("rslave", Word::Propagation(Propagation::Slave, Tree)),
+    ("shared", Word::Propagation(Propagation::Shared, One)),
+    ("rshared", Word::Propagation(Propagation::Shared, Tree)),
+    (
+        "unbindable",
+        Word::Propagation(Propagation::Unbindable, One),
+    ),
+    (
+        "runbindable",
+        Word::Propagation(Propagation::Unbindable, Tree),
+    ),
     ("sync", Word::Superblock("sync")),
     ("async", Word::Default),
     ("dirsync", Word::Superblock("dirsync")),
@@ -218,7 +269,7 @@ impl Parameter {
 }
 
 /// The flag of `linux.rootfsPropagation`.
-pub(super) fn propagation(value: &str) -> Option<(u64, Recursion)> {
+pub(super) fn propagation(value: &str) -> Option<(Propagation, Recursion)> {
     match word(value) {
         Some(Word::Propagation(kind, recursion)) => Some((kind, recursion)),
         _ => None,

@@ -13,7 +13,7 @@ use procfs::FromRead;
 use procfs::process::MountInfos;
 
 use super::attributes::{Setter, propagate};
-use super::options::Recursion;
+use super::options::{Propagation, Recursion};
 use crate::step::Cause;
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -31,7 +31,7 @@ pub(super) fn isolate(setter: Setter) -> nix::Result<OwnedFd> {
         Setter::Detached => propagate(
             setter,
             machine.as_fd(),
-            libc::MS_PRIVATE,
+            Propagation::Private,
             Recursion::Tree,
             None,
         )?,

@@ -1,6 +1,7 @@
 //! What cgroup v2 needs beside files: programs that judge devices, and waiting for a change of state.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use super::check;
 
 /// One instruction, `struct bpf_insn` (Documentation/bpf/standardization/instruction-set.rst).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BpfInstruction {
     pub(crate) code: u8,
     /// Two register numbers of four bits; see [`BpfInstruction::registers`].
@@ -17,6 +18,19 @@ pub(crate) struct BpfInstruction {
     /// Instructions to skip, or bytes into what a register points to.
     pub(crate) offset: i16,
     pub(crate) immediate: i32,
+}
+
+impl fmt::Debug for BpfInstruction {
+    /// On one line, for a program of them is long.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let BpfInstruction {
+            code,
+            registers,
+            offset,
+            immediate,
+        } = self;
+        write!(f, "{code:02x} {registers:02x} {offset:+} {immediate:#x}")
+    }
 }
 
 impl BpfInstruction {

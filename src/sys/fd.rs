@@ -10,6 +10,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
 };
 
+use nix::sys::stat::{Mode, fchmod};
+
 use super::check;
 
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
@@ -160,6 +162,7 @@ fn seqpacket() -> nix::Result<OwnedFd> {
 /// A listening socket called `name` in `directory`.
 pub(crate) fn listen_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
     let socket = seqpacket()?;
+    fchmod(&socket, Mode::from_bits_truncate(0o600))?; // Before it has a name that others could use.
     bind(socket.as_raw_fd(), &address(directory, name)?)?;
     listen(&socket, Backlog::new(1)?)?;
     Ok(socket)
