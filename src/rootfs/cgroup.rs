@@ -16,7 +16,8 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
 use super::attributes::{Setter, propagate};
-use super::mount::{Stage, new_file_system};
+use super::filesystem::new_file_system;
+use super::mount::Stage;
 use super::options::{Attributes, Parameter, Propagation, Recursion};
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};

@@ -14,8 +14,9 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
 
 use super::attributes::{Setter, propagate};
+use super::filesystem::new_file_system;
 use super::inside::{Links, clean, is_directory};
-use super::mount::{Stage, new_file_system};
+use super::mount::Stage;
 use super::options::{Attributes, Propagation, Recursion};
 use crate::step::{Cause, Step};
 use crate::sys::{self, OpenTree, Spent};

@@ -9,32 +9,33 @@
 mod attributes;
 mod cgroup;
 mod devices;
+mod filesystem;
 mod inside;
 mod mask;
 mod mount;
 mod options;
 mod overlay;
 mod pivot;
+mod sources;
+mod words;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat, stat};
 use oci_spec::runtime::Spec;
 
 use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, Spent};
+use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
 pub(crate) use cgroup::{Facts, HierarchyFacts};
 use devices::Devices;
 use inside::Root;
 use mask::Masks;
-use mount::{Kind, Mount, Source, Stage};
+use mount::{Kind, Mount, Stage};
 use options::{Attributes, Propagation, Recursion};
+pub(crate) use sources::Sources;
 
 /// How the process comes to see the root and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +69,6 @@ pub(crate) struct Rootfs {
     mounts: Vec<Mount>,
     devices: Devices,
     masks: Masks,
-}
-
-/// What the runtime has opened for it: consumed as it is attached.
-pub(crate) struct Sources {
-    root: Option<OwnedFd>,
-    mounts: Vec<Source>,
-    null: Option<OwnedFd>,
-}
-
-impl Drop for Sources {
-    /// As many descriptors as mounts: closed by few calls.
-    fn drop(&mut self) {
-        let spent = Spent::default();
-        let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
-        self.root
-            .take()
-            .into_iter()
-            .chain(mounts)
-            .chain(self.null.take())
-            .for_each(|fd| spent.add(fd));
-    }
 }
 
 /// The root as init works in it, and what becomes read-only at the end.
@@ -224,63 +204,6 @@ impl Rootfs {
             Some((Propagation::Unbindable, _)) => Propagation::Private,
             Some((kind, _)) => kind,
         }
-    }
-
-    /// Runtime, before the clone: opens what belongs to the machine.
-    ///
-    /// # Errors
-    /// A missing root or source, or the machine's own root laid open.
-    pub(crate) fn wire(&self) -> Result<Sources> {
-        let subject = || format!("root.path: {}", self.path.display());
-        let root = open(
-            &self.path,
-            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .with_context(subject)?;
-        let (given, machine) = (fstat(&root).with_context(subject)?, stat("/").context("/")?);
-        ensure!(
-            (given.st_dev, given.st_ino) != (machine.st_dev, machine.st_ino)
-                || self.layer == Layer::Ephemeral
-                || self.readonly,
-            "{}: is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
-            subject()
-        );
-        let tree = match (self.entry, self.layer) {
-            (Entry::Pivot | Entry::Move, Layer::Direct) => {
-                Some(self.open_root(&root).with_context(subject)?)
-            }
-            (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
-        };
-        let mounts = self.mounts.iter().enumerate().map(|(i, mount)| {
-            mount
-                .open(self.setter, self.base())
-                .with_context(|| format!("mounts[{i}]"))
-        });
-        Ok(Sources {
-            root: tree,
-            mounts: mounts.collect::<Result<_>>()?,
-            null: self.masks.open(self.setter)?,
-        })
-    }
-
-    /// The root and all that is mounted below it, detached.
-    fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
-        let tree = sys::open_tree(root.as_fd(), c"", sys::OpenTree::Recursive)?;
-        if self.setter == Setter::Detached {
-            self.isolate_root(tree.as_fd(), None)?;
-        }
-        Ok(tree)
-    }
-
-    /// Nothing that is mounted in the root may reach the machine, even if the
-    /// root is to be shared in the end; what lies below keeps its peers then.
-    fn isolate_root(&self, tree: BorrowedFd, proc: Option<BorrowedFd>) -> nix::Result<()> {
-        let (kind, recursion) = match self.base() {
-            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Tree),
-            Propagation::Shared | Propagation::Unbindable => (Propagation::Private, Recursion::One),
-        };
-        propagate(self.setter, tree, kind, recursion, proc)
     }
 
     /// Init: from here on, the root is the container's and the machine is out
@@ -427,56 +350,6 @@ impl Rootfs {
             proc: proc.as_fd(),
             base: self.base(),
             spent,
-        }
-    }
-
-    /// The place in config.json and the deed, for a position in this plan.
-    pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
-        let index = usize::from(item);
-        let path = self.path.display();
-        let root = |what: String| Some(("root.path".to_owned(), what));
-        match step {
-            Step::Propagation => root("cut the mount namespace off from the machine's".into()),
-            Step::Overlay => Some((
-                "annotations: rt.rootfs.overlay".into(),
-                format!("overlay on {path}"),
-            )),
-            Step::Root => root(format!("attach {path}")),
-            Step::Pivot => root(format!("enter {path}")),
-            Step::MountPoint => {
-                let target = self.mounts.get(index)?.target.display();
-                Some((format!("mounts[{index}]"), format!("mount point {target}")))
-            }
-            Step::Mount => Some((
-                format!("mounts[{index}]"),
-                self.mounts.get(index)?.describe(),
-            )),
-            Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),
-            Step::ReadonlyRoot => Some(("root.readonly".into(), "make read-only".into())),
-            _ => self
-                .devices
-                .describe(step, index)
-                .or_else(|| self.masks.describe(step, index)),
-        }
-    }
-
-    /// What nearly always helps, for a failure of this plan.
-    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
-        let mount = self.mounts.get(usize::from(item));
-        match (step, errno, mount.map(|mount| &mount.kind)) {
-            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem { .. })) => {
-                Some("is the file system built into this kernel?")
-            }
-            (Step::MountPoint, Errno::EROFS, _) => {
-                Some("the mount point is missing and the root file system is read-only")
-            }
-            (Step::Overlay, Errno::EINVAL, _) => {
-                Some("is the root already an overlay on an overlay? the kernel stacks two")
-            }
-            (Step::Pivot, Errno::EINVAL, _) if self.entry == Entry::Pivot => {
-                Some("is the machine's root an initramfs? --no-pivot may help")
-            }
-            _ => None,
         }
     }
 }

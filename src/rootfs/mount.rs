@@ -16,10 +16,11 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
 use super::cgroup::{CgroupMount, Facts};
+use super::filesystem::new_file_system;
 use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, FsConfig, Spent};
+use crate::sys::{self, Spent};
 
 /// What may be mounted below /proc: single files that show a container its
 /// limits (lxcfs) or a clock, and nothing that security rests on.
@@ -405,33 +406,4 @@ impl Kind {
             data: options.data,
         })
     }
-}
-
-/// A detached mount of a new superblock.
-pub(super) fn new_file_system(
-    spent: &Spent,
-    name: &std::ffi::CStr,
-    source: &std::ffi::CStr,
-    superblock: &[CString],
-    data: &[Parameter],
-    attributes: u64,
-) -> nix::Result<OwnedFd> {
-    let opened = sys::fsopen(name)?;
-    let context = opened.as_fd();
-    if !source.is_empty() {
-        sys::fsconfig(context, FsConfig::String(c"source", source))?;
-    }
-    for flag in superblock {
-        sys::fsconfig(context, FsConfig::Flag(flag))?;
-    }
-    for parameter in data {
-        match parameter {
-            Parameter::Flag(flag) => sys::fsconfig(context, FsConfig::Flag(flag))?,
-            Parameter::Value(key, value) => sys::fsconfig(context, FsConfig::String(key, value))?,
-        }
-    }
-    sys::fsconfig(context, FsConfig::Create)?;
-    let mount = sys::fsmount(context, attributes);
-    spent.add(opened);
-    mount
 }

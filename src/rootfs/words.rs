@@ -1,0 +1,60 @@
+//! A failure in words: what a step was about to do to the file system, and where
+//! config.json asked for it.
+
+use nix::errno::Errno;
+
+use super::mount::Kind;
+use super::{Entry, Rootfs};
+use crate::step::Step;
+
+impl Rootfs {
+    /// The place in config.json and the deed, for a position in this plan.
+    pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
+        let index = usize::from(item);
+        let path = self.path.display();
+        let root = |what: String| Some(("root.path".to_owned(), what));
+        match step {
+            Step::Propagation => root("cut the mount namespace off from the machine's".into()),
+            Step::Overlay => Some((
+                "annotations: rt.rootfs.overlay".into(),
+                format!("overlay on {path}"),
+            )),
+            Step::Root => root(format!("attach {path}")),
+            Step::Pivot => root(format!("enter {path}")),
+            Step::MountPoint => {
+                let target = self.mounts.get(index)?.target.display();
+                Some((format!("mounts[{index}]"), format!("mount point {target}")))
+            }
+            Step::Mount => Some((
+                format!("mounts[{index}]"),
+                self.mounts.get(index)?.describe(),
+            )),
+            Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),
+            Step::ReadonlyRoot => Some(("root.readonly".into(), "make read-only".into())),
+            _ => self
+                .devices
+                .describe(step, index)
+                .or_else(|| self.masks.describe(step, index)),
+        }
+    }
+
+    /// What nearly always helps, for a failure of this plan.
+    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
+        let mount = self.mounts.get(usize::from(item));
+        match (step, errno, mount.map(|mount| &mount.kind)) {
+            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem { .. })) => {
+                Some("is the file system built into this kernel?")
+            }
+            (Step::MountPoint, Errno::EROFS, _) => {
+                Some("the mount point is missing and the root file system is read-only")
+            }
+            (Step::Overlay, Errno::EINVAL, _) => {
+                Some("is the root already an overlay on an overlay? the kernel stacks two")
+            }
+            (Step::Pivot, Errno::EINVAL, _) if self.entry == Entry::Pivot => {
+                Some("is the machine's root an initramfs? --no-pivot may help")
+            }
+            _ => None,
+        }
+    }
+}
