@@ -33,7 +33,7 @@ pub(crate) fn parse(annotations: Option<&HashMap<String, String>>) -> Result<Ann
                 bail!("annotations: {OVERLAY}: {value:?} is unknown; the value is \"ephemeral\"")
             }
             unknown if unknown.starts_with("rt.") => {
-                log::warn(&format!(
+                log::warn_later(format!(
                     "annotations: {unknown}: unknown, ignored; nearest is {}",
                     nearest(unknown)
                 ));

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -25,6 +25,8 @@ struct Log {
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
+
+static LATER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Before [`init`], and for a caller that never calls it.
 static DEFAULT: Log = Log {
@@ -62,6 +64,26 @@ fn open(path: &Path) -> io::Result<File> {
 /// Says what is odd but does not change the course of things.
 pub(crate) fn warn(text: &str) {
     notice("warning", text);
+}
+
+/// Remembers a warning about a configuration until it is accepted: an error is
+/// one line, and what would have been left out does not matter then.
+pub(crate) fn warn_later(text: String) {
+    LATER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(text);
+}
+
+/// Says what [`warn_later`] has kept.
+pub(crate) fn tell() {
+    for text in LATER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .drain(..)
+    {
+        warn(&text);
+    }
 }
 
 /// Says what only `--debug` asks for.

@@ -14,7 +14,7 @@ use crate::cgroups::Cgroups;
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Namespaces, Place};
-use crate::process::{self, Process};
+use crate::process::{self, Caller, Process};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs};
 use crate::step::{Cause, Failure, Refusal, Step};
 
@@ -24,8 +24,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) id: &'a str,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
-    /// Capabilities that this process can hand on.
-    pub(crate) grantable: caps::CapsHashSet,
+    pub(crate) caller: Caller,
 }
 
 /// Everything that init does, and everything that the runtime does for it.
@@ -53,7 +52,7 @@ impl Plan {
             &process::Options {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
-                grantable: settings.grantable.clone(),
+                caller: &settings.caller,
             },
         )?;
         let namespaces = Namespaces::plan(spec)?;

@@ -17,6 +17,8 @@ use nix::errno::Errno;
 pub(crate) enum Step {
     /// Waits until the runtime has put it into its cgroups.
     Wait,
+    /// Signals that the caller ignored or blocked are neither any more.
+    Signals,
     /// A session of its own (setsid(2)).
     Session,
     /// A session keyring of its own (keyrings(7)). Item 0.
@@ -51,8 +53,6 @@ pub(crate) enum Step {
     Device,
     /// A link in /dev. Item: its place in the table of links.
     DeviceLink,
-    /// `linux.rootfsPropagation`.
-    RootPropagation,
     /// `linux.sysctl`, in the order of the keys.
     Sysctl,
     /// `linux.readonlyPaths[item]`.
@@ -61,6 +61,8 @@ pub(crate) enum Step {
     MaskedPath,
     /// `root.readonly`.
     ReadonlyRoot,
+    /// `linux.rootfsPropagation`.
+    RootPropagation,
     /// `process.oomScoreAdj`.
     OomScore,
     /// CPUs that the caller was confined to are not the container's limit.
@@ -106,6 +108,7 @@ impl Step {
 /// Every step, at the index that is its number.
 const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Wait,
+    Step::Signals,
     Step::Session,
     Step::Keyring,
     Step::JoinNamespace,
@@ -123,11 +126,11 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::DefaultDevice,
     Step::Device,
     Step::DeviceLink,
-    Step::RootPropagation,
     Step::Sysctl,
     Step::ReadonlyPath,
     Step::MaskedPath,
     Step::ReadonlyRoot,
+    Step::RootPropagation,
     Step::OomScore,
     Step::Affinity,
     Step::WorkingDirectory,

@@ -105,15 +105,20 @@ fn parse(text: &[u8]) -> Result<Spec> {
     values::check_required(&config)?;
     values::fill_in(&mut config);
     for name in capabilities::drop_unknown(&mut config) {
-        log::warn(&format!(
+        log::warn_later(format!(
             "process.capabilities: unknown capability {name:?} is ignored"
         ));
     }
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
     let spec = typed(config)?;
-    if let Some(place) = unapplied {
-        bail!("{place}: not applied by this version");
+    match unapplied.as_deref() {
+        // What `rt spec` writes, as runc's does.
+        Some(place @ "process.terminal") => {
+            bail!("{place}: not applied by this version; set it to false")
+        }
+        Some(place) => bail!("{place}: not applied by this version"),
+        None => {}
     }
     // Allowed, for a container that is never started; runc makes none either.
     ensure!(spec.process().is_some(), "process: required");

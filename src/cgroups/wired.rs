@@ -38,17 +38,13 @@ impl Cgroups {
     /// made until then is removed.
     pub(crate) fn wire(&self) -> Result<Wired> {
         for field in &self.ignored {
-            log::warn(&format!(
+            log::warn_later(format!(
                 "{field}: ignored: kernel memory has no limit of its own any more"
             ));
         }
         let mut created = Vec::new();
         let open = match &self.tree {
-            Tree::V1(branches) => branches
-                .iter()
-                .map(|branch| branch.wire(&mut created))
-                .collect::<Result<_>>()
-                .map(Open::V1),
+            Tree::V1(branches) => wire_all(branches, &mut created).map(Open::V1),
             Tree::V2(unified) => unified.wire(&mut created),
         };
         created.reverse();
@@ -65,16 +61,38 @@ impl Cgroups {
     }
 }
 
+/// The roots are opened first and the leaves then, so that either can be closed
+/// together.
+fn wire_all(
+    branches: &[Branch],
+    created: &mut Vec<PathBuf>,
+) -> Result<Vec<(Vec<String>, Directory)>> {
+    let open = |branch: &Branch| {
+        Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
+    };
+    let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let leaves = branches.iter().zip(&roots);
+    let leaves = leaves
+        .map(|(branch, root)| branch.wire(root, created))
+        .collect();
+    let spent = Spent::default();
+    roots.into_iter().for_each(|root| spent.add(root.into_fd()));
+    leaves
+}
+
 impl Branch {
-    fn wire(&self, created: &mut Vec<PathBuf>) -> Result<(Vec<String>, Directory)> {
-        let made = Directory::open(&self.mount)
-            .and_then(|root| Ok((make_all(&root, &self.path, created)?, root)));
-        let ((leaf, origin), root) = made.with_context(|| making(&self.mount.join(&self.path)))?;
+    fn wire(
+        &self,
+        root: &Directory,
+        created: &mut Vec<PathBuf>,
+    ) -> Result<(Vec<String>, Directory)> {
+        let made = make_all(root, &self.path, created);
+        let (leaf, origin) = made.with_context(|| making(&self.mount.join(&self.path)))?;
         if origin == Origin::Found {
             check_unused_v1(&leaf)?;
         }
         if self.controllers.iter().any(|name| name == "cpuset") {
-            v1::inherit_cpuset(&root, &self.path, (&leaf, origin), &self.settings)
+            v1::inherit_cpuset(root, &self.path, (&leaf, origin), &self.settings)
                 .context("linux.cgroupsPath")?;
         }
         write_all(&self.settings, &leaf)?;

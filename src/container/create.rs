@@ -24,7 +24,7 @@ use crate::host::Host;
 use crate::log;
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
-use crate::process;
+use crate::process::Caller;
 use crate::step::Step;
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -138,8 +138,7 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
     let (end, init_end) = sync::pair().context("socketpair")?;
 
     let flags = plan.namespaces.clone_flags();
-    let cloned = joined.born_inside(|| sys::clone3(flags, cgroups.birthplace()));
-    let child = match cloned.context("clone")? {
+    let child = match joined.clone(flags, cgroups.birthplace()).context("clone")? {
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's end are not init's to hold.
@@ -172,6 +171,7 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
     }
     state.complete(child, &plan, cgroups, &proc)?;
     state.save(container.as_fd())?;
+    log::tell();
     Ok(Made { end, plan, state })
 }
 
@@ -180,7 +180,7 @@ fn decide(request: &Request, proc: &Proc) -> Result<Plan> {
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
-        grantable: process::grantable(proc)?,
+        caller: Caller::read(proc)?,
     };
     Plan::new(&request.bundle, &settings, &Host::probe(proc)?)
 }

@@ -63,11 +63,9 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let end = listener.insert(end);
 
     end.wait_for_go()?; // From here on it is in its cgroups.
-    sys::default_sigpipe();
-    sys::unblock_all()?;
     umask(Mode::empty()); // Modes below are exact; the process gets its own umask at the end.
 
-    plan.process.detach(at)?; // A session and a keyring of its own.
+    plan.process.detach(at)?; // Signals, session and keyring are its own.
     plan.namespaces.join(&joined, at)?;
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
     drop(joined);

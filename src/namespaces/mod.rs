@@ -11,7 +11,7 @@ mod sysctl;
 
 use std::ffi::CString;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, fstat, stat};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::step::{Cause, Progress, Step};
-use crate::sys;
+use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 use sysctl::Sysctl;
 
@@ -172,7 +172,7 @@ impl Namespaces {
             };
             let fd = open_namespace(kind, path)
                 .with_context(|| format!("linux.namespaces[{index}].path"))?;
-            self.refuse_sysctls_of_the_machine(kind, &fd)?;
+            self.refuse_settings_of_the_machine_by_path(kind, &fd)?;
             if kind == Kind::Pid {
                 let own = open(
                     "/proc/self/ns/pid",
@@ -188,9 +188,17 @@ impl Namespaces {
         Ok(joined)
     }
 
-    /// A path can name the machine's own namespace, where a sysctl is not ours.
-    fn refuse_sysctls_of_the_machine(&self, kind: Kind, fd: &OwnedFd) -> Result<()> {
-        let Some(sysctl) = self.sysctls.iter().find(|sysctl| sysctl.kind == kind) else {
+    /// A path can name the machine's own namespace, where a setting is not ours.
+    fn refuse_settings_of_the_machine_by_path(&self, kind: Kind, fd: &OwnedFd) -> Result<()> {
+        let sysctls = self.sysctls.iter().filter(|sysctl| sysctl.kind == kind);
+        let mut settings: Vec<String> = sysctls
+            .map(|sysctl| format!("linux.sysctl: {}", sysctl.key))
+            .collect();
+        if kind == Kind::Uts {
+            settings.extend(self.hostname.iter().map(|_| "hostname".to_owned()));
+            settings.extend(self.domainname.iter().map(|_| "domainname".to_owned()));
+        }
+        let Some(setting) = settings.first() else {
             return Ok(());
         };
         let file = format!("/proc/self/ns/{}", kind.file());
@@ -198,8 +206,7 @@ impl Namespaces {
         let theirs = fstat(fd).context("namespace")?;
         ensure!(
             (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino),
-            "linux.sysctl: {}: the {kind} namespace that the container joins is the machine's",
-            sysctl.key
+            "{setting}: the {kind} namespace that the container joins is the machine's"
         );
         Ok(())
     }
@@ -280,16 +287,22 @@ impl Namespaces {
 }
 
 impl Joined {
-    /// Runs `clone` so that its child is born in the joined pid namespace, if
-    /// there is one; children after it are born in the runtime's again
+    /// clone3(2), with the child born in the joined pid namespace if there is
+    /// one; the runtime's children after it are born in its own again
     /// (pid_namespaces(7): setns(2) moves only children).
-    pub(crate) fn born_inside<T>(&self, clone: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
+    pub(crate) fn clone(
+        &self,
+        flags: CloneFlags,
+        cgroup: Option<BorrowedFd>,
+    ) -> nix::Result<Cloned> {
         let Some(pid) = &self.pid else {
-            return clone();
+            return sys::clone3(flags, cgroup);
         };
         setns(pid.theirs.as_fd(), CloneFlags::CLONE_NEWPID)?;
-        let cloned = clone();
-        setns(pid.own.as_fd(), CloneFlags::CLONE_NEWPID)?;
+        let cloned = sys::clone3(flags, cgroup);
+        if !matches!(cloned, Ok(Cloned::Init)) {
+            setns(pid.own.as_fd(), CloneFlags::CLONE_NEWPID)?;
+        }
         cloned
     }
 }

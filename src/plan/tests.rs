@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::{Plan, Settings};
 use crate::bundle;
 use crate::host::{CgroupLayout, Hierarchy, Host, Kernel};
+use crate::process::Caller;
 
 /// A machine with version 2 alone, on a kernel that has everything.
 fn modern() -> Host {
@@ -77,7 +78,10 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
         id: "web",
         no_pivot: false,
         new_keyring: true,
-        grantable: caps::all(),
+        caller: Caller {
+            grantable: caps::all(),
+            ..Caller::default()
+        },
     };
     Plan::new(&bundle, &settings, host)
 }

@@ -6,14 +6,13 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use anyhow::{Context, Result};
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxCapabilities;
 
+use crate::log;
 use crate::step::{Progress, Step};
-use crate::trusted_proc::Proc;
-use crate::{log, sys};
+use crate::sys;
 
 /// What the items of the step are about.
 pub(super) const PLACES: [&str; 2] = ["process.capabilities", "process.capabilities.ambient"];
@@ -46,28 +45,6 @@ impl fmt::Debug for Capabilities {
     }
 }
 
-/// What this process may hand on: permitted to it, and within its bounding set.
-/// One file says both; prctl(2) would be asked once for each capability.
-pub(crate) fn grantable(proc: &Proc) -> Result<CapsHashSet> {
-    let status = proc.read("self/status").context("/proc/self/status")?;
-    mask(&status).context("/proc/self/status: CapPrm, CapBnd")
-}
-
-/// The capabilities in both of the lines `CapPrm` and `CapBnd` (proc(5)).
-fn mask(status: &str) -> Option<CapsHashSet> {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    };
-    let bits = field("CapPrm:")? & field("CapBnd:")?;
-    Some(
-        caps::all()
-            .into_iter()
-            .filter(|one| one.bitmask() & bits != 0)
-            .collect(),
-    )
-}
-
 impl Capabilities {
     pub(super) fn plan(
         listed: Option<&LinuxCapabilities>,
@@ -75,9 +52,7 @@ impl Capabilities {
     ) -> Capabilities {
         let mut warnings = Vec::new();
         let planned = listed.map(|listed| choose(listed, grantable, &mut warnings));
-        for warning in warnings {
-            log::warn(&warning);
-        }
+        warnings.into_iter().for_each(log::warn_later);
         planned.unwrap_or_default()
     }
 
@@ -245,14 +220,6 @@ mod tests {
             let (sets, warnings) = chosen(&listed, &[one]);
             assert_eq!(sets.bounding, [one].into(), "{warnings:?}");
         }
-    }
-
-    #[test]
-    fn both_masks_count() {
-        let status =
-            "CapInh:\t0\nCapPrm:\t0000000000000021\nCapEff:\t0\nCapBnd:\t00000000000000a0\n";
-        assert_eq!(mask(status), Some([KILL].into()));
-        assert_eq!(mask("CapPrm:\t1\n"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`Process::prepare`] is their order. Everything that can fail has failed by
 //! its end, so that whoever creates the container hears of it.
 
+mod caller;
 mod capabilities;
 mod command;
 mod credentials;
@@ -19,14 +20,14 @@ mod workdir;
 use std::ffi::{CStr, CString};
 
 use anyhow::Context;
-use caps::CapsHashSet;
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Pid, execve, setsid};
 
-pub(crate) use capabilities::grantable;
+pub(crate) use caller::Caller;
 
 use crate::step::{Cause, Progress, Step};
+use crate::sys;
 use crate::trusted_proc::Proc;
 
 use capabilities::Capabilities;
@@ -43,13 +44,13 @@ pub(crate) struct Options<'a> {
     pub(crate) id: &'a str,
     /// Whether the process leaves the caller's session keyring for one of the container's.
     pub(crate) new_keyring: bool,
-    /// The capabilities that can be handed on: [`grantable`].
-    pub(crate) grantable: CapsHashSet,
+    pub(crate) caller: &'a Caller,
 }
 
 /// `process`, decided.
 #[derive(Debug)]
 pub(crate) struct Process {
+    ignored_signals: Vec<i32>,
     keyring: Option<Keyring>,
     oom_score: Option<OomScore>,
     working_directory: WorkingDirectory,
@@ -79,6 +80,7 @@ impl Process {
         let cwd = process.cwd().to_str().context("process.cwd: is no UTF-8")?;
         let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
         Ok(Process {
+            ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
             working_directory: WorkingDirectory::plan(cwd)?,
@@ -90,13 +92,21 @@ impl Process {
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
             // Last: it may warn, and a plan that is refused is worth one line only.
-            capabilities: Capabilities::plan(process.capabilities().as_ref(), &options.grantable),
+            capabilities: Capabilities::plan(
+                process.capabilities().as_ref(),
+                &options.caller.grantable,
+            ),
         })
     }
 
-    /// Leaves the caller's session and session keyring. First of all: what is
-    /// done later must not reach the caller's terminal or keys.
+    /// Leaves the caller's signal settings, session and session keyring. First
+    /// of all: what is done later must not reach the caller's terminal or keys.
     pub(crate) fn detach(&self, at: &Progress) -> Result<(), Cause> {
+        at.enter(Step::Signals);
+        for signal in &self.ignored_signals {
+            sys::default_signal(*signal)?;
+        }
+        sys::unblock_all()?;
         at.enter(Step::Session);
         setsid()?;
         at.enter(Step::Keyring);
@@ -203,7 +213,7 @@ mod tests {
         let options = Options {
             id: "web",
             new_keyring: true,
-            grantable: CapsHashSet::new(),
+            caller: &Caller::default(),
         };
         Process::plan(&process, &options)
     }

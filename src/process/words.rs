@@ -20,6 +20,7 @@ impl Process {
     fn what(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
+            Step::Signals => ("process", "reset signals".to_owned()),
             Step::Session => ("process", "new session".to_owned()),
             Step::Keyring => ("process", self.keyring.as_ref()?.words()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.words()),

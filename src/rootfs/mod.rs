@@ -302,18 +302,6 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let spent = Spent::default();
         let stage = self.stage(entered, &spent, proc, at);
-        if let Some((kind @ (Propagation::Shared | Propagation::Unbindable), recursion)) =
-            self.propagation
-        {
-            at.enter(Step::RootPropagation);
-            propagate(
-                self.setter,
-                entered.root.as_fd(),
-                kind,
-                recursion,
-                Some(stage.proc),
-            )?;
-        }
         self.masks.make_readonly(&stage)?;
         self.masks.cover(&stage, sources.null.take())?;
         at.enter(Step::ReadonlyRoot);
@@ -330,6 +318,19 @@ impl Rootfs {
                 entered.root.as_fd(),
                 readonly,
                 Recursion::One,
+                Some(stage.proc),
+            )?;
+        }
+        // Last: what is unbindable cannot be masked any more.
+        if let Some((kind @ (Propagation::Shared | Propagation::Unbindable), recursion)) =
+            self.propagation
+        {
+            at.enter(Step::RootPropagation);
+            propagate(
+                self.setter,
+                entered.root.as_fd(),
+                kind,
+                recursion,
                 Some(stage.proc),
             )?;
         }

@@ -31,7 +31,7 @@ pub(crate) use mount::{
     FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, mount_id, mount_setattr, move_mount,
     open_tree,
 };
-pub(crate) use signal::{block_all, default_sigpipe, prlimit, unblock_all, wait_signal};
+pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
 pub(crate) use task::{capbset_drop, capset, getcwd, sched_setaffinity_all, set_cloexec};
 
 use nix::errno::Errno;

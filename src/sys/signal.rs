@@ -15,20 +15,32 @@ fn full_set() -> libc::sigset_t {
     }
 }
 
-fn set_mask(how: libc::c_int, set: &libc::sigset_t) -> nix::Result<()> {
-    // SAFETY: `set` is a whole set; the old mask is not asked for.
-    check(unsafe { libc::sigprocmask(how, set, std::ptr::null_mut()) }.into())?;
+/// Blocks every signal, so that [`wait_signal`] receives them one by one.
+pub(crate) fn block_all() -> nix::Result<()> {
+    // SAFETY: the set is whole; the old mask is not asked for.
+    let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &full_set(), std::ptr::null_mut()) };
+    check(done.into())?;
     Ok(())
 }
 
-/// Blocks every signal, so that [`wait_signal`] receives them one by one.
-pub(crate) fn block_all() -> nix::Result<()> {
-    set_mask(libc::SIG_SETMASK, &full_set())
-}
+/// Size of the kernel's signal set, in bytes.
+const SET: usize = 8;
 
-/// Blocks none: a container starts with a clean mask, whatever the caller had.
+/// Unblocks all: a container starts with a clean mask, whatever the caller had.
+/// The two signals too that the C library keeps to itself and would leave out.
 pub(crate) fn unblock_all() -> nix::Result<()> {
-    set_mask(libc::SIG_UNBLOCK, &full_set())
+    let (none, old) = (0u64, std::ptr::null_mut::<u64>());
+    // SAFETY: the kernel reads a set of the size announced, which outlives the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            old,
+            SET,
+        )
+    })?;
+    Ok(())
 }
 
 /// Waits for the next blocked signal and returns its number (sigwaitinfo(2)).
@@ -38,10 +50,15 @@ pub(crate) fn wait_signal() -> nix::Result<i32> {
     check(number.into()).map(|number| number as i32)
 }
 
-/// Undoes what Rust's start-up does to SIGPIPE, which execve(2) would hand on.
-pub(crate) fn default_sigpipe() {
-    // SAFETY: SIG_DFL installs no code of ours, and the number is a valid one.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Gives a signal its default action (rt_sigaction(2)): any signal, also the two
+/// that the C library's function refuses.
+pub(crate) fn default_signal(number: i32) -> nix::Result<()> {
+    // `SIG_DFL`, no flags, no restorer, an empty mask: larger than the kernel's
+    // structure on any architecture, and all zeros on each.
+    let (action, old) = ([0u64; 8], std::ptr::null_mut::<u64>());
+    // SAFETY: the kernel reads the action, which outlives the call; it holds no code.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, SET) })?;
+    Ok(())
 }
 
 /// Sets (soft, hard) of the limit `resource` of the process `pid`, 0 for this

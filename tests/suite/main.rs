@@ -11,10 +11,12 @@
 )]
 
 mod architecture;
+mod binary;
 mod cgroups;
 mod cli;
 mod errors;
 mod harness;
+mod kernels;
 mod leftovers;
 mod lifecycle;
 mod list;
@@ -33,9 +35,11 @@ fn main() -> ExitCode {
     harness::prepare();
     let trials = [
         architecture::tests(),
+        binary::tests(),
         cgroups::tests(),
         cli::tests(),
         errors::tests(),
+        kernels::tests(),
         lifecycle::tests(),
         leftovers::tests(),
         list::tests(),

@@ -135,7 +135,11 @@ fn duplicate_namespace() {
 fn field_not_applied_yet() {
     only_rt("others apply them");
     let fields = [
-        ("/process/terminal", json!(true), "process.terminal"),
+        (
+            "/process/apparmorProfile",
+            json!("web"),
+            "process.apparmorProfile",
+        ),
         (
             "/process/selinuxLabel",
             json!("a:b:c:d"),

@@ -74,12 +74,10 @@ fn executable_is_a_directory() {
 }
 
 fn unknown_file_system_type() {
-    let bundle =
-        Bundle::new().mount(json!({"destination": "/tmp", "type": "nosuchfs", "source": "none"}));
-    assert_error(
-        &bundle,
-        "mounts[7]: mount nosuchfs on /tmp: no such device (ENODEV) (is the file system built into this kernel?)",
-    );
+    let mount = json!({"destination": "/tmp", "type": "nosuchfs", "source": "none"});
+    let line = "mounts[7]: mount nosuchfs on /tmp: no such device \
+                (ENODEV; is the file system built into this kernel?)";
+    assert_error(&Bundle::new().mount(mount), line);
 }
 
 fn missing_bind_source() {

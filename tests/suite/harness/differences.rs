@@ -138,6 +138,10 @@ const CRUN: &[(&str, &str)] = &[
         "it makes the root writable",
     ),
     (
+        "rootfs::places::no_pivot_with_private_propagation_is_refused",
+        "it does both",
+    ),
+    (
         "rootfs::places::three_hundred_mounts_fit_in_256_descriptors",
         "it opens every mount first",
     ),

@@ -24,12 +24,15 @@ pub(crate) fn prepare() {
     }
 }
 
-/// The lines of the host's mount table.
+/// The lines of the host's mount table, without those of other suites that run at the same time.
 pub(crate) fn mountinfo() -> Vec<String> {
+    let own = format!("/rt-suite-{}-", std::process::id());
+    let foreign = |line: &str| line.contains("/rt-suite-") && !line.contains(&own);
     let table = fs::read_to_string("/proc/self/mountinfo");
+    let table = table.unwrap_or_else(|e| panic!("read mountinfo: {e}"));
     table
-        .unwrap_or_else(|e| panic!("read mountinfo: {e}"))
         .lines()
+        .filter(|line| !foreign(line))
         .map(str::to_owned)
         .collect()
 }

@@ -16,7 +16,7 @@ impl Report {
         )
     }
 
-    /// All mounts, in the order of mountinfo.
+    /// All mounts, in the order of mountinfo: by age, which need not be the order of the config.
     pub(crate) fn mounts(&self) -> Vec<Mount> {
         self.0["mounts"]
             .as_array()
@@ -27,15 +27,25 @@ impl Report {
             .collect()
     }
 
-    /// The mount that is visible at this place.
+    /// The mount that is visible at this place: the one that no other covers.
     #[track_caller]
     pub(crate) fn mount(&self, place: &str) -> Mount {
-        let found = self
-            .mounts()
-            .into_iter()
-            .rev()
-            .find(|mount| mount.place() == place);
+        let all = self.mounts_at(place);
+        let parents: Vec<String> = all
+            .iter()
+            .map(|mount| mount.text("parent").to_owned())
+            .collect();
+        let covered = |mount: &Mount| parents.iter().any(|parent| parent == mount.text("id"));
+        let found = all.into_iter().find(|mount| !covered(mount));
         found.unwrap_or_else(|| panic!("nothing is mounted on {place}: {}", self.0["mounts"]))
+    }
+
+    /// All that is mounted at this place, one over the other.
+    pub(crate) fn mounts_at(&self, place: &str) -> Vec<Mount> {
+        self.mounts()
+            .into_iter()
+            .filter(|mount| mount.place() == place)
+            .collect()
     }
 
     pub(crate) fn has_mount(&self, place: &str) -> bool {

@@ -79,9 +79,11 @@ impl Traces {
                 .map(|(p, c)| format!("{p} {c}"))
                 .collect()
         };
-        let ended = |change: &String| !change.starts_with("  - process");
+        // What is gone was others' to end: the kernel keeps cgroups that are in use.
+        let gone =
+            |change: &String| change.starts_with("  - process") || change.starts_with("  - cgroup");
         compare("process", &processes(self), &processes(now), &mut changes);
-        changes.retain(ended);
+        changes.retain(|change| !gone(change));
         compare("state", &self.states, &now.states, &mut changes);
         compare("rootfs", &self.rootfs, &now.rootfs, &mut changes);
         changes
@@ -109,10 +111,18 @@ fn cgroups() -> BTreeSet<PathBuf> {
     found
 }
 
-/// Made by this crate's unit tests, or in use but by no process that descends from this one.
+/// Made by other tests that run at the same time, or in use but by no process that descends
+/// from this one.
 fn is_foreign(cgroup: &Path) -> bool {
-    let of_unit_tests = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("rt-test-");
-    if cgroup.iter().any(of_unit_tests) {
+    let own = format!("suite-{}-", std::process::id());
+    let of_other_tests = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        let of_a_suite = name
+            .strip_prefix("suite-")
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        name.starts_with("rt-test-") || (of_a_suite && !name.starts_with(&own))
+    };
+    if cgroup.iter().any(of_other_tests) {
         return true;
     }
     let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();

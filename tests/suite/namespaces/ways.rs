@@ -5,7 +5,9 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Holder, Kind, Report, Traces, namespace_of, only_rt, trials};
+use crate::harness::{
+    Bundle, Holder, Kind, Report, Traces, differs, namespace_of, only_rt, trials,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -21,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         hostname_in_the_hosts_uts_namespace_by_path_is_refused,
         sysctls_are_set_inside_and_not_outside,
         a_sysctl_of_a_namespace_that_is_not_there_is_refused,
+        a_sysctl_in_the_hosts_network_namespace_by_path_is_refused,
         a_path_of_the_wrong_type_is_refused,
         a_path_that_is_missing_is_refused,
         a_duplicate_namespace_is_refused,
@@ -253,6 +256,20 @@ fn a_sysctl_of_a_namespace_that_is_not_there_is_refused() {
         bundle.run().assert_refused(key);
         before.assert_unchanged(&bundle);
     }
+}
+
+/// A namespace joined by path may be the host's own: then the sysctl is the host's too.
+fn a_sysctl_in_the_hosts_network_namespace_by_path_is_refused() {
+    differs(Kind::Crun, "it looks at the kind only");
+    let own = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    let bundle = Bundle::new()
+        .namespace("network", Some("/proc/self/ns/net"))
+        .set(
+            "/linux/sysctl",
+            json!({ "net.ipv4.ip_forward": own.trim() }),
+        )
+        .args(&["/bin/true"]);
+    bundle.run().assert_refused("net.ipv4.ip_forward");
 }
 
 fn a_path_of_the_wrong_type_is_refused() {

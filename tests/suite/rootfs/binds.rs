@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_bind_keeps_the_flags_of_its_source,
         rbind_brings_what_is_mounted_below,
         bind_leaves_out_what_is_mounted_below,
+        recursive_options_reach_what_is_mounted_below,
         a_relative_source_starts_at_the_bundle,
         a_source_that_is_a_link_is_followed,
         a_missing_destination_is_created,
@@ -144,6 +145,19 @@ fn bind_leaves_out_what_is_mounted_below() {
         .bind(source.path(), "/mnt", &["bind"])
         .probe();
     assert!(seen.has_mount("/mnt") && !seen.has_mount("/mnt/below"));
+}
+
+/// `ro` is for the mount itself, `rro` for all below it.
+fn recursive_options_reach_what_is_mounted_below() {
+    let source = nested();
+    let seen = |option: &str| {
+        let bundle = Bundle::new()
+            .folder("mnt")
+            .bind(source.path(), "/mnt", &["rbind", option]);
+        let below = bundle.probe().mount("/mnt/below").options();
+        below.contains(&"ro".to_owned())
+    };
+    assert!(!seen("ro") && seen("rro"));
 }
 
 fn a_relative_source_starts_at_the_bundle() {

@@ -8,7 +8,7 @@ use crate::harness::{Bundle, Directory, Traces, only_rt, trials};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         mounts_of_the_template_are_as_written,
-        mounts_appear_in_the_order_of_the_config,
+        mounts_are_made_in_the_order_of_the_config,
         every_option_of_a_tmpfs_is_applied,
         opposite_options_take_each_other_back,
         data_of_a_file_system_reaches_it,
@@ -54,22 +54,21 @@ fn mounts_of_the_template_are_as_written() {
     assert_eq!(seen["devices"]["shm"]["mode"], "1777");
 }
 
-fn mounts_appear_in_the_order_of_the_config() {
-    let bundle = Bundle::new();
-    let seen = bundle.probe();
-    let places: Vec<String> = seen
-        .mounts()
-        .iter()
-        .map(|mount| mount.place().to_owned())
-        .collect();
-    let mut last = 0;
-    for mount in bundle.config().items("/mounts") {
-        let place = mount["destination"].as_str().unwrap();
-        let index = places.iter().position(|seen| seen == place);
-        let index = index.unwrap_or_else(|| panic!("{place} is not mounted: {places:?}"));
-        assert!(index > last, "{place} is out of order: {places:?}");
-        last = index;
-    }
+/// A mount below an earlier one lands in it; an earlier one below a later one is covered by it.
+fn mounts_are_made_in_the_order_of_the_config() {
+    let tmpfs = |place: &str| json!({ "destination": place, "type": "tmpfs", "source": place });
+    let bundle = Bundle::new()
+        .folder("mnt/low")
+        .mount(tmpfs("/mnt"))
+        .mount(tmpfs("/mnt/low"));
+    let said = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
+    assert_eq!(said, "low\n");
+    let bundle = Bundle::new()
+        .folder("mnt/low")
+        .mount(tmpfs("/mnt/low"))
+        .mount(tmpfs("/mnt"));
+    let said = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
+    assert_eq!(said, "", "what was mounted first is out of sight");
 }
 
 fn tmpfs(options: &[&str]) -> Value {

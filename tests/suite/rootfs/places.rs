@@ -12,6 +12,7 @@ use crate::harness::{Bundle, Directory, Traces, only_rt, tree, trials};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         no_pivot_works,
+        no_pivot_with_private_propagation_is_refused,
         no_pivot_shows_nothing_of_the_host,
         the_host_is_out_of_sight,
         an_absolute_root_path_works,
@@ -34,6 +35,21 @@ fn no_pivot_works() {
     );
     seen.mount("/dev").assert_options(&["nosuid"]);
     before.assert_unchanged(&bundle);
+}
+
+/// Without pivot the host's mounts stay below: private propagation would hide their removal.
+fn no_pivot_with_private_propagation_is_refused() {
+    for value in ["private", "rprivate"] {
+        let bundle = Bundle::new()
+            .set("/linux/rootfsPropagation", json!(value))
+            .args(&["/bin/true"]);
+        let before = Traces::of(&bundle);
+        bundle
+            .call("run", &["--no-pivot"])
+            .run()
+            .assert_refused("rootfsPropagation");
+        before.assert_unchanged(&bundle);
+    }
 }
 
 fn no_pivot_shows_nothing_of_the_host() {

@@ -1,0 +1,99 @@
+//! config.md, "POSIX-platform Hooks": when each runs, and what it is told.
+
+use std::fs;
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Kind, Traces, differs, skip, trials, wait_gone};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        hooks_run_in_order,
+        hooks_are_told_the_state,
+        a_failing_hook_fails_create_and_leaves_nothing,
+    ]
+}
+
+/// Skipped where the runtime says by name that it has no hooks yet.
+fn need_hooks() {
+    let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": "/bin/true"}]));
+    let outcome = bundle.sh("exit 0").run();
+    if outcome
+        .stderr
+        .contains("hooks.poststop: not applied by this version")
+    {
+        skip("hooks are not applied by this version");
+    }
+    outcome.assert_ok();
+}
+
+/// A bundle whose hooks in the runtime's namespace write name and state to a file.
+fn bundle_with_hooks(names: &[&str]) -> (Bundle, PathBuf) {
+    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let file = bundle.path().join("hooks");
+    for name in names {
+        let script = format!("{{ echo {name}; cat; echo; }} >> {}", file.display());
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        bundle = bundle.set(&format!("/hooks/{name}"), hook);
+    }
+    (bundle, file)
+}
+
+fn hooks_run_in_order() {
+    need_hooks();
+    differs(
+        Kind::Runc,
+        "as old as Debian's runs poststart before the program",
+    );
+    let names = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "poststart",
+        "poststop",
+    ];
+    let (bundle, file) = bundle_with_hooks(&names);
+    let ran = || -> Vec<String> {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let lines = text.lines().filter(|line| names.contains(line));
+        lines.map(str::to_owned).collect()
+    };
+    let container = bundle.create();
+    assert_eq!(ran(), names[..3]);
+    container.start().assert_ok();
+    assert_eq!(ran(), names[..4]);
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    assert_eq!(ran(), names[..4]);
+    container.delete().assert_ok();
+    assert_eq!(ran(), names);
+}
+
+/// "The state of the container MUST be passed to hooks over stdin"
+fn hooks_are_told_the_state() {
+    need_hooks();
+    let (bundle, file) = bundle_with_hooks(&["createRuntime"]);
+    let container = bundle.create();
+    let text = fs::read_to_string(file).unwrap();
+    let (_, state) = text.split_once('\n').unwrap();
+    let state: Value = serde_json::from_str(state).unwrap();
+    assert_eq!(state["id"], bundle.id());
+    assert_eq!(state["pid"], container.pid());
+    assert_eq!(state["bundle"], bundle.path().to_str().unwrap());
+}
+
+/// "If any createRuntime hook fails, the runtime MUST generate an error, stop the container, and
+/// continue the lifecycle at step 12."
+fn a_failing_hook_fails_create_and_leaves_nothing() {
+    need_hooks();
+    for name in ["prestart", "createRuntime", "createContainer"] {
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]);
+        let bundle = Bundle::new().set(&format!("/hooks/{name}"), hook);
+        let before = Traces::of(&bundle);
+        assert_ne!(bundle.call("create", &[]).run().code(), 0, "{name}");
+        before.assert_unchanged(&bundle);
+    }
+}

@@ -1,0 +1,135 @@
+//! runtime.md, "Lifecycle": the steps in their order, but for the hooks.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Traces, alive, namespace_of, trials, wait_gone};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        create_makes_the_environment,
+        create_does_not_run_the_program,
+        changes_of_the_config_have_no_effect,
+        start_runs_the_program,
+        the_end_of_the_process_is_the_end,
+        delete_undoes_what_create_did,
+        the_whole_life_leaves_nothing,
+        several_containers_live_side_by_side,
+    ]
+}
+
+/// Step 2: "the resources requested in the config.json MUST be created".
+fn create_makes_the_environment() {
+    let bundle = Bundle::new()
+        .hostname("validation")
+        .args(&["/probe", "report"]);
+    let container = bundle.create();
+    let pid = container.pid().to_string();
+    for kind in ["pid", "net", "ipc", "uts", "mnt"] {
+        assert_ne!(
+            namespace_of(&pid, kind),
+            namespace_of("self", kind),
+            "{kind}"
+        );
+    }
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    for place in [
+        "/proc",
+        "/dev",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/sys",
+    ] {
+        let is_place = |line: &str| line.split(' ').nth(4) == Some(place);
+        assert!(mounts.lines().any(is_place), "{place} in {mounts}");
+    }
+}
+
+/// Step 2: "the user-specified program (from process) MUST NOT be run at this time".
+fn create_does_not_run_the_program() {
+    let bundle = Bundle::new()
+        .writable()
+        .sh("echo ran; : > /ran; sleep 1000");
+    let container = bundle.create();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(container.stdout(), "");
+    assert!(!bundle.rootfs().join("ran").exists());
+    assert_eq!(container.status(), "created");
+}
+
+/// Step 2: "Any updates to config.json after this step MUST NOT affect the container."
+fn changes_of_the_config_have_no_effect() {
+    let bundle = Bundle::new().hostname("first").sh("hostname; echo done");
+    let container = bundle.create();
+    fs::write(bundle.path().join("config.json"), "{}").unwrap();
+    container.start().assert_ok();
+    assert_eq!(container.wait_for("done"), "first\ndone\n");
+    container.wait_stopped();
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    container.delete().assert_ok();
+}
+
+/// Step 8: "The runtime MUST run the user-specified program, as specified by process."
+fn start_runs_the_program() {
+    let bundle = Bundle::new()
+        .sh("echo \"$PWD $WORD $*\"")
+        .set("/process/args/-", json!("zero"))
+        .set("/process/args/-", json!("one two"))
+        .set("/process/cwd", json!("/tmp"))
+        .set("/process/env/-", json!("WORD=three"));
+    let container = bundle.create();
+    container.start().assert_ok();
+    assert_eq!(container.wait_for("\n"), "/tmp three one two\n");
+}
+
+/// Step 10: "The container process exits. This MAY happen due to erroring out, exiting, crashing".
+fn the_end_of_the_process_is_the_end() {
+    for script in ["exit 0", "exit 3", "kill -SEGV $$"] {
+        let bundle = Bundle::new().sh(script);
+        let container = bundle.create();
+        let pid = container.pid();
+        container.start().assert_ok();
+        wait_gone(pid);
+        assert_eq!(container.status(), "stopped", "{script}");
+        container.delete().assert_ok();
+    }
+}
+
+/// Step 12: "The container MUST be destroyed by undoing the steps performed during create phase".
+fn delete_undoes_what_create_did() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    assert!(!before.changes_since(&bundle).is_empty());
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    container.delete().assert_ok();
+    before.assert_unchanged(&bundle);
+}
+
+fn the_whole_life_leaves_nothing() {
+    let bundle = Bundle::new().sh("exit 0");
+    let before = Traces::of(&bundle);
+    for _ in 0..3 {
+        let container = bundle.create();
+        let pid = container.pid();
+        container.start().assert_ok();
+        wait_gone(pid);
+        container.delete().assert_ok();
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn several_containers_live_side_by_side() {
+    let one = Bundle::new().args(&["/probe", "sleep"]);
+    let two = Bundle::with_runtime(one.runtime()).args(&["/probe", "sleep"]);
+    let (first, second) = (one.create(), two.run_detached());
+    assert_ne!(first.pid(), second.pid());
+    first.delete_force().assert_ok();
+    assert_eq!(second.status(), "running");
+    assert!(alive(second.pid()));
+}

@@ -1,0 +1,211 @@
+//! runtime.md, "Operations": what each must do, and when it must generate an error.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Container, Holder, Kind, Traces, alive, differs, trials, wait_gone};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        operations_without_an_id_are_errors,
+        operations_on_a_missing_container_are_errors,
+        create_with_a_used_id_is_an_error,
+        create_with_an_invalid_id_is_an_error,
+        create_without_a_bundle_is_an_error,
+        start_of_a_running_container_is_an_error,
+        start_of_a_stopped_container_is_an_error,
+        a_container_without_a_process_does_not_start,
+        kill_sends_the_signal,
+        kill_reaches_a_created_container,
+        kill_of_a_stopped_container_is_an_error,
+        delete_of_a_running_container_is_an_error,
+        delete_leaves_what_create_did_not_make,
+        delete_frees_the_id,
+    ]
+}
+
+fn sleeper() -> Bundle {
+    Bundle::new().args(&["/probe", "sleep"])
+}
+
+fn stopped(bundle: &Bundle) -> Container {
+    let container = bundle.create();
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    assert_eq!(container.status(), "stopped");
+    container
+}
+
+/// "This operation MUST generate an error if it is not provided the ID of a container."
+fn operations_without_an_id_are_errors() {
+    let bundle = sleeper();
+    bundle.write();
+    let before = Traces::of(&bundle);
+    let directory = bundle.path().to_str().unwrap();
+    for words in [
+        &["state"] as &[&str],
+        &["start"],
+        &["kill"],
+        &["delete"],
+        &["create", "-b", directory],
+    ] {
+        let outcome = bundle.runtime().call(words).run();
+        assert_ne!(outcome.code(), 0, "{outcome}");
+    }
+    before.assert_unchanged(&bundle);
+}
+
+/// "Attempting to query a container that does not exist MUST generate an error."
+fn operations_on_a_missing_container_are_errors() {
+    let bundle = sleeper();
+    let before = Traces::of(&bundle);
+    for verb in ["state", "start", "kill", "delete"] {
+        let outcome = bundle.runtime().call(&[verb, "nobody"]).run();
+        assert_ne!(outcome.code(), 0, "{outcome}");
+    }
+    before.assert_unchanged(&bundle);
+}
+
+/// "If the ID provided is not unique … a new container MUST NOT be created", and the old one stays.
+fn create_with_a_used_id_is_an_error() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    let (state, before) = (container.state(), Traces::of(&bundle));
+    assert_ne!(bundle.call("create", &[]).run().code(), 0);
+    before.assert_unchanged(&bundle);
+    assert_eq!(container.state(), state);
+    container.start().assert_ok();
+    assert_ne!(bundle.call("create", &[]).run().code(), 0);
+    assert_eq!(container.status(), "running");
+}
+
+/// "or is not valid in any other way"
+fn create_with_an_invalid_id_is_an_error() {
+    differs(Kind::Crun, "takes any id that is a file name");
+    for id in ["", ".", "..", "a/b", "../x", "a b", "a\nb", "ä", "a*"] {
+        let bundle = sleeper().with_id(id);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.call("create", &[]).run();
+        assert_ne!(outcome.code(), 0, "{id:?}: {outcome}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// "MUST generate an error if it is not provided a path to the bundle": nor one in the working
+/// directory.
+fn create_without_a_bundle_is_an_error() {
+    let bundle = sleeper();
+    let before = Traces::of(&bundle);
+    let call = bundle.runtime().call(&["create", bundle.id()]);
+    let outcome = call.with(|command| command.current_dir("/proc")).run();
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    before.assert_unchanged(&bundle);
+}
+
+/// "Attempting to start a container that is not created MUST have no effect on the container
+/// and MUST generate an error."
+fn start_of_a_running_container_is_an_error() {
+    let bundle = sleeper();
+    let container = bundle.run_detached();
+    let state = container.state();
+    assert_ne!(container.start().code(), 0);
+    assert_eq!(container.state(), state);
+    assert!(alive(container.pid()));
+}
+
+fn start_of_a_stopped_container_is_an_error() {
+    let bundle = sleeper();
+    let container = stopped(&bundle);
+    let state = container.state();
+    assert_ne!(container.start().code(), 0);
+    assert_eq!(container.state(), state);
+}
+
+/// "This operation MUST generate an error if process was not set." `create` may do so already.
+fn a_container_without_a_process_does_not_start() {
+    let bundle = sleeper().remove("/process");
+    let before = Traces::of(&bundle);
+    if bundle.call("create", &[]).run().code() == 0 {
+        assert_ne!(bundle.container().start().code(), 0);
+        bundle.container().delete_force().assert_ok();
+    }
+    before.assert_unchanged(&bundle);
+}
+
+/// "This operation MUST send the specified signal to the container process."
+fn kill_sends_the_signal() {
+    for (name, number) in [("TERM", 15), ("SIGUSR1", 10), ("HUP", 1), ("12", 12)] {
+        let bundle = Bundle::new().args(&["/probe", "wait-signal"]);
+        let container = bundle.run_detached();
+        container.wait_for("ready");
+        container.kill(name).assert_ok();
+        assert_eq!(
+            container.wait_for(&format!("{number}\n")),
+            format!("ready\n{number}\n")
+        );
+    }
+}
+
+fn kill_reaches_a_created_container() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    assert_eq!(container.status(), "stopped");
+}
+
+/// "neither created nor running MUST have no effect on the container and MUST generate an error"
+fn kill_of_a_stopped_container_is_an_error() {
+    let bundle = sleeper();
+    let container = stopped(&bundle);
+    let state = container.state();
+    assert_ne!(container.kill("TERM").code(), 0);
+    assert_eq!(container.state(), state);
+}
+
+/// "Attempting to delete a container that is not stopped MUST have no effect on the container
+/// and MUST generate an error." Every runtime makes an exception of `created`, which has run
+/// nothing.
+fn delete_of_a_running_container_is_an_error() {
+    let bundle = sleeper();
+    let container = bundle.run_detached();
+    let (state, before) = (container.state(), Traces::of(&bundle));
+    assert_ne!(container.delete().code(), 0);
+    assert_eq!(container.state(), state);
+    assert!(alive(container.pid()));
+    before.assert_unchanged(&bundle);
+}
+
+/// "resources associated with the container, but not created by this container, MUST NOT be
+/// deleted"
+fn delete_leaves_what_create_did_not_make() {
+    let holder = Holder::new(&["--net"]);
+    let shared = crate::harness::Directory::new();
+    fs::write(shared.join("file"), "kept").unwrap();
+    let network = holder.path("net");
+    let bundle = sleeper()
+        .namespace("network", Some(&network))
+        .mount(json!({"destination": "/tmp", "type": "bind", "source": shared.path(), "options": ["bind"]}));
+    let before = holder.namespace("net");
+    let container = bundle.run_detached();
+    container.end();
+    assert_eq!(holder.namespace("net"), before);
+    assert!(alive(holder.pid()));
+    assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "kept");
+    assert!(bundle.rootfs().join("bin/busybox").exists());
+    assert!(bundle.path().join("config.json").exists());
+}
+
+/// "Once a container is deleted its ID MAY be used by a subsequent container."
+fn delete_frees_the_id() {
+    let bundle = sleeper();
+    for _ in 0..2 {
+        stopped(&bundle).delete().assert_ok();
+        let outcome = bundle.runtime().call(&["state", bundle.id()]).run();
+        assert_ne!(outcome.code(), 0, "{outcome}");
+    }
+}

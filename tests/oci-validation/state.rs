@@ -1,0 +1,155 @@
+//! runtime.md, "State": the properties of a container's state.
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Container, alive, namespace_of, trials, wait_gone};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        the_required_properties_are_there,
+        the_version_is_a_version,
+        the_status_follows_the_life,
+        the_pid_is_that_of_the_process,
+        the_bundle_is_absolute,
+        annotations_are_shown,
+        without_annotations_the_property_is_absent_or_empty,
+        the_state_is_one_json_value,
+        it_is_seen_by_every_invocation,
+    ]
+}
+
+fn sleeper() -> Bundle {
+    Bundle::new().args(&["/probe", "sleep"])
+}
+
+/// schema/state-schema.json, in the words that it uses.
+#[track_caller]
+fn assert_schema(state: &Value) {
+    for name in ["ociVersion", "id", "status", "bundle"] {
+        assert!(
+            state[name].is_string(),
+            "{name}: REQUIRED, a string: {state}"
+        );
+    }
+    let status = state["status"].as_str().unwrap();
+    assert!(
+        ["creating", "created", "running", "stopped"].contains(&status),
+        "{state}"
+    );
+    // "REQUIRED when status is created or running on Linux"
+    let required = status == "created" || status == "running";
+    assert!(!required || state["pid"].as_i64() > Some(0), "{state}");
+    assert!(
+        state.get("pid").is_none_or(|pid| pid.as_i64() >= Some(0)),
+        "{state}"
+    );
+    let annotations = state.get("annotations").and_then(Value::as_object);
+    let mut values = annotations.into_iter().flat_map(serde_json::Map::values);
+    assert!(values.all(Value::is_string), "{state}");
+}
+
+fn the_required_properties_are_there() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    assert_schema(&container.state());
+    assert_eq!(container.state()["id"], bundle.id());
+    container.start().assert_ok();
+    assert_schema(&container.state());
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    container.wait_stopped();
+    assert_schema(&container.state());
+}
+
+/// "version of the Open Container Initiative Runtime Specification with which the state complies"
+fn the_version_is_a_version() {
+    let bundle = sleeper();
+    let state = bundle.create().state();
+    let version = state["ociVersion"].as_str().unwrap().to_owned();
+    let core = version.split(['-', '+']).next().unwrap();
+    let numbers: Vec<u64> = core
+        .split('.')
+        .map(|number| number.parse().unwrap())
+        .collect();
+    assert_eq!((numbers.len(), numbers[0]), (3, 1), "{version}");
+}
+
+fn the_status_follows_the_life() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    assert_eq!(container.status(), "created");
+    container.start().assert_ok();
+    assert_eq!(container.status(), "running");
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    wait_gone(pid);
+    assert_eq!(container.status(), "stopped");
+}
+
+/// "For hooks executed in the runtime namespace, it is the pid as seen by the runtime."
+fn the_pid_is_that_of_the_process() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    let pid = container.pid();
+    assert!(alive(pid));
+    let namespace = namespace_of(&pid.to_string(), "pid");
+    assert_ne!(namespace, namespace_of("self", "pid"));
+    container.start().assert_ok();
+    assert_eq!(container.pid(), pid);
+    assert_eq!(namespace_of(&pid.to_string(), "pid"), namespace);
+}
+
+/// "the absolute path to the container's bundle directory", also when it was given as a
+/// relative one.
+fn the_bundle_is_absolute() {
+    let bundle = sleeper();
+    bundle.write();
+    let call = bundle
+        .runtime()
+        .call(&["create", "--bundle", ".", bundle.id()]);
+    call.with(|command| command.current_dir(bundle.path()))
+        .run()
+        .assert_ok();
+    let state = bundle.container().state();
+    let shown = Path::new(state["bundle"].as_str().unwrap());
+    assert_eq!(shown, bundle.path());
+}
+
+fn annotations_are_shown() {
+    let annotations = json!({"com.example.key": "value", "com.example.empty": ""});
+    let bundle = sleeper().set("/annotations", annotations.clone());
+    let state = bundle.create().state();
+    for (key, value) in annotations.as_object().unwrap() {
+        assert_eq!(&state["annotations"][key], value);
+    }
+}
+
+fn without_annotations_the_property_is_absent_or_empty() {
+    let bundle = sleeper().remove("/annotations");
+    let state = bundle.create().state();
+    let annotations = state.get("annotations").and_then(Value::as_object);
+    assert!(annotations.is_none_or(serde_json::Map::is_empty), "{state}");
+}
+
+/// "When serialized in JSON": nothing else is on standard output.
+fn the_state_is_one_json_value() {
+    let bundle = sleeper();
+    let outcome = bundle.create().call("state", &[]).assert_ok();
+    assert!(serde_json::from_str::<Value>(&outcome.stdout).is_ok_and(|state| state.is_object()));
+    assert_eq!(outcome.stderr, "");
+}
+
+/// "The entity using a runtime to create a container MUST be able to use the operations … against
+/// that same container."
+fn it_is_seen_by_every_invocation() {
+    let bundle = sleeper();
+    let made = bundle.create();
+    let seen: Container = bundle.container();
+    assert_eq!(seen.state(), made.state());
+    seen.start().assert_ok();
+    assert_eq!(made.status(), "running");
+}

@@ -1,0 +1,151 @@
+//! The binary itself, what it costs to run, and the README's first command.
+
+use std::fs;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Bundle, Runtime, Traces, View, only_rt, skip, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        it_is_static_stripped_and_small,
+        the_template_takes_few_system_calls_on_v2,
+        the_template_takes_few_system_calls_on_v1,
+        the_example_runs_and_leaves_no_trace,
+    ]
+}
+
+/// Types of program headers (elf(5)).
+const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
+/// The one tag of the dynamic section that names a library.
+const DT_NEEDED: u64 = 1;
+const SHT_SYMTAB: u32 = 2;
+
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    let mut whole = [0; 8];
+    whole[..length].copy_from_slice(&bytes[at..at + length]);
+    u64::from_le_bytes(whole)
+}
+
+/// `Elf64_Phdr` entries as (type, offset in the file, size in the file).
+fn program_headers(elf: &[u8]) -> Vec<(u32, usize, usize)> {
+    let start = number(elf, 32, 8) as usize;
+    let (size, count) = (number(elf, 54, 2) as usize, number(elf, 56, 2) as usize);
+    (0..count)
+        .map(|index| start + index * size)
+        .map(|at| {
+            (
+                number(elf, at, 4) as u32,
+                number(elf, at + 8, 8) as usize,
+                number(elf, at + 32, 8) as usize,
+            )
+        })
+        .collect()
+}
+
+fn it_is_static_stripped_and_small() {
+    only_rt("only our own binary makes this promise");
+    if cfg!(debug_assertions) {
+        skip("a debug build; `cargo test --release` looks at the one that ships");
+    }
+    let elf = fs::read(env!("CARGO_BIN_EXE_rt")).unwrap();
+    assert_eq!(
+        elf[..5],
+        [0x7f, b'E', b'L', b'F', 2],
+        "an ELF file of 64 bits"
+    );
+    assert!(
+        elf.len() <= 4 << 20,
+        "{} bytes are more than 4 MiB",
+        elf.len()
+    );
+    for (kind, offset, size) in program_headers(&elf) {
+        assert_ne!(kind, PT_INTERP, "it has an interpreter");
+        if kind == PT_DYNAMIC {
+            let tags = elf[offset..offset + size]
+                .chunks(16)
+                .map(|entry| number(entry, 0, 8));
+            assert!(
+                !tags.into_iter().any(|tag| tag == DT_NEEDED),
+                "it needs a library"
+            );
+        }
+    }
+    let sections = number(&elf, 40, 8) as usize;
+    let (size, count) = (number(&elf, 58, 2) as usize, number(&elf, 60, 2) as usize);
+    let kinds = (0..count).map(|index| number(&elf, sections + index * size + 4, 4) as u32);
+    assert!(
+        !kinds.into_iter().any(|kind| kind == SHT_SYMTAB),
+        "it is not stripped"
+    );
+}
+
+/// All system calls of `run` with `true`, its container's included.
+fn system_calls(view: View) -> usize {
+    only_rt("a budget of our own");
+    if !Path::new("/usr/bin/strace").exists() {
+        skip("no strace here");
+    }
+    if cfg!(debug_assertions) {
+        skip("a debug build asks more of the kernel than the one that ships");
+    }
+    let bundle = Bundle::with_runtime(&Runtime::new().view(view)).args(&["/bin/true"]);
+    let summary = bundle.runtime().home().join("summary");
+    let strace = ["strace", "-f", "-c", "-o", summary.to_str().unwrap()];
+    bundle.call_through(&strace, "run", &[]).run().assert_ok();
+    let text = fs::read_to_string(summary).unwrap();
+    let total = text.lines().last().unwrap_or_default();
+    let words: Vec<&str> = total.split_whitespace().collect();
+    assert_eq!(words.last(), Some(&"total"), "{text}");
+    words[3].parse().unwrap_or_else(|e| panic!("{total}: {e}"))
+}
+
+fn the_template_takes_few_system_calls_on_v2() {
+    let count = system_calls(View::V2);
+    assert!(count <= 350, "{count} system calls");
+}
+
+fn the_template_takes_few_system_calls_on_v1() {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        skip("this machine has no cgroup v1");
+    }
+    let count = system_calls(View::Machine);
+    assert!(count <= 480, "{count} system calls");
+}
+
+fn the_example_runs_and_leaves_no_trace() {
+    only_rt("the annotation is ours");
+    let bundle = Bundle::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mybundle");
+    let before = Traces::of(&bundle);
+    let said = bundle
+        .runtime()
+        .call(&["run", example.to_str().unwrap()])
+        .run()
+        .assert_ok();
+    for words in [
+        "hello from mybundle",
+        "I am process 1,",
+        "  /  (rw,relatime)  overlay overlay ",
+        "  /proc  (rw,nosuid,nodev,noexec,relatime)  proc proc rw",
+        "Max open files            1024",
+        "  NoNewPrivs: 1",
+        "I have written /x; it goes when I go.",
+    ] {
+        assert!(said.stdout.contains(words), "no {words:?}\n{}", said.stdout);
+    }
+    let roots = said
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("  /  ("));
+    assert_eq!(
+        roots.count(),
+        1,
+        "the machine's mounts show\n{}",
+        said.stdout
+    );
+    assert!(!Path::new("/x").exists(), "what it wrote is on the machine");
+    before.assert_unchanged(&bundle);
+}

@@ -1,0 +1,125 @@
+//! Kernels older than this one: the calls that they lack are refused by strace, and the container
+//! must come out the same.
+//!
+//! Linux 5.10 has neither mount_setattr(2) (5.12), nor `CLOSE_RANGE_CLOEXEC` (5.11), nor
+//! cgroup.kill (5.14).
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Directory, Report, Runtime, Traces, View, only_rt, skip, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        without_mount_setattr_a_container_is_the_same,
+        without_mount_setattr_binds_are_the_same,
+        without_mount_setattr_recursive_options_are_refused,
+        without_mount_setattr_no_pivot_works,
+        without_close_range_for_flags_no_descriptor_leaks,
+        without_cgroup_kill_all_processes_die,
+    ]
+}
+
+/// `strace` words that make system calls fail as the old kernel would.
+fn refusing<'a>(trace: &'a str, inject: &'a str) -> Vec<&'a str> {
+    only_rt("what another runtime calls is its own affair");
+    if !Path::new("/usr/bin/strace").exists() {
+        skip("no strace here");
+    }
+    vec!["strace", "-f", "-o", trace, "-e", inject]
+}
+
+const NO_MOUNT_SETATTR: &str = "inject=mount_setattr:error=ENOSYS";
+
+/// What the probe sees of mounts, without what differs from run to run.
+fn mounts(report: &Report) -> Vec<Value> {
+    let mut seen = report["mounts"].as_array().cloned().unwrap_or_default();
+    assert!(!seen.is_empty());
+    for mount in &mut seen {
+        let mount = mount.as_object_mut().expect("a mount");
+        ["id", "parent", "device"]
+            .into_iter()
+            .for_each(|field| drop(mount.remove(field)));
+    }
+    seen
+}
+
+/// Runs the same bundle on this kernel and on an older one, and compares the mounts.
+fn same_mounts(bundle: &Bundle, flags: &[&str]) {
+    let bundle_args = ["/probe", "report"];
+    assert_eq!(bundle.config().0["process"]["args"], json!(bundle_args));
+    let before = Traces::of(bundle);
+    let now = bundle.call("run", flags).assert_report();
+    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let old = bundle.call_through(&strace, "run", flags).assert_report();
+    assert_eq!(mounts(&old), mounts(&now));
+    before.assert_unchanged(bundle);
+}
+
+fn probing() -> Bundle {
+    Bundle::new().args(&["/probe", "report"])
+}
+
+fn without_mount_setattr_a_container_is_the_same() {
+    same_mounts(&probing(), &[]);
+}
+
+fn without_mount_setattr_binds_are_the_same() {
+    let directory = Directory::new();
+    let bundle = ["one", "two", "three"]
+        .into_iter()
+        .fold(probing(), Bundle::folder);
+    let bundle = bundle
+        .bind(directory.path(), "/one", &["bind", "ro", "nosuid"])
+        .bind(
+            directory.path(),
+            "/two",
+            &["rbind", "rprivate", "nodev", "noexec"],
+        )
+        .bind(directory.path(), "/three", &["rbind", "rw", "noatime"]);
+    same_mounts(&bundle, &[]);
+}
+
+fn without_mount_setattr_recursive_options_are_refused() {
+    let directory = Directory::new();
+    let bundle = probing().bind(directory.path(), "/one", &["rbind", "rro"]);
+    let before = Traces::of(&bundle);
+    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let refused = bundle.call_through(&strace, "run", &[]).run();
+    refused.assert_refused("mounts[7]: options: the recursive ones need mount_setattr(2)");
+    before.assert_unchanged(&bundle);
+}
+
+fn without_mount_setattr_no_pivot_works() {
+    same_mounts(&probing(), &["--no-pivot"]);
+}
+
+fn without_close_range_for_flags_no_descriptor_leaks() {
+    let bundle = probing();
+    // The first call closes what the caller left, and 5.10 can do that.
+    let strace = refusing("/dev/null", "inject=close_range:error=EINVAL:when=2+");
+    let report = bundle.call_through(&strace, "run", &[]).assert_report();
+    let open = report["fds"].as_object().expect("fds");
+    assert_eq!(open.keys().collect::<Vec<_>>(), ["0", "1", "2"]);
+}
+
+fn without_cgroup_kill_all_processes_die() {
+    let bundle = Bundle::with_runtime(&Runtime::new().view(View::V2))
+        .without_namespace("pid")
+        .sh("sleep 1000 & sleep 1000 & echo up; wait");
+    let before = Traces::of(&bundle);
+    let running = bundle.call("run", &[]).start();
+    running.wait_for("up");
+    let mut strace = refusing("/dev/null", "inject=openat:error=ENOENT");
+    strace.extend(["-P", "cgroup.kill"]);
+    let words = ["kill", bundle.id(), "KILL"];
+    bundle
+        .runtime()
+        .call_through(&strace, &words)
+        .run()
+        .assert_ok();
+    running.wait().assert_code(137);
+    before.assert_unchanged(&bundle);
+}
