@@ -87,19 +87,23 @@ impl Command {
     }
 }
 
+/// What confstr(3) says of `_CS_PATH`.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
 impl File {
-    /// An empty element of PATH is the working directory (execvp(3)). Without
-    /// PATH there is nowhere to look, as in runc and crun.
+    /// As execvp(3), which the specification refers to: an empty element of PATH
+    /// is the working directory, and without PATH a default one is searched.
     fn plan(name: &str, env: &[CString]) -> Result<File> {
         if name.contains('/') {
             return Ok(File::At(CString::new(name)?));
         }
+        if name.is_empty() {
+            return Ok(File::Among(Vec::new()));
+        }
         let path = env
             .iter()
-            .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
-        let (Some(path), false) = (path, name.is_empty()) else {
-            return Ok(File::Among(Vec::new()));
-        };
+            .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="))
+            .unwrap_or(DEFAULT_PATH);
         let candidates = path.split(|&byte| byte == b':').map(|directory| {
             let directory = if directory.is_empty() {
                 b"."
@@ -233,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn no_path_or_no_name_finds_nothing() {
-        assert_eq!(candidates("sh", &["XPATH=/a"]), [""; 0]);
+    fn no_path_is_the_default_one_and_no_name_finds_nothing() {
+        assert_eq!(candidates("sh", &["XPATH=/a"]), ["/bin/sh", "/usr/bin/sh"]);
         assert_eq!(candidates("", &["PATH=/a"]), [""; 0]);
     }
 
