@@ -4,6 +4,7 @@ mod binds;
 mod devices;
 mod masks;
 mod options;
+mod overlay;
 mod places;
 
 use libtest_mimic::Trial;
@@ -14,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         devices::tests(),
         masks::tests(),
         options::tests(),
+        overlay::tests(),
         places::tests(),
     ]
     .into_iter()

@@ -1,0 +1,202 @@
+//! The annotation `rt.rootfs.overlay`: a container may write everywhere, and its bundle stays as it was.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Mount, Traces, only_rt, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        what_the_container_writes_goes_with_it,
+        the_layer_is_the_containers_alone,
+        the_root_keeps_its_mode_and_owner,
+        a_readonly_root_stays_readonly,
+        devices_and_mount_points_are_made_in_the_layer,
+        no_pivot_works_with_a_layer,
+        the_machines_own_root_needs_a_layer_or_readonly,
+        an_overlay_on_two_overlays_is_refused,
+        a_missing_root_is_refused,
+        without_a_mount_namespace_it_is_refused,
+        a_bad_value_is_refused,
+        an_unknown_key_is_a_warning,
+        an_error_keeps_its_one_line_beside_a_warning,
+    ]
+}
+
+const POINTER: &str = "/annotations/rt.rootfs.overlay";
+
+fn layered() -> Bundle {
+    only_rt("the annotation is ours");
+    Bundle::new().writable().set(POINTER, json!("ephemeral"))
+}
+
+fn what_the_container_writes_goes_with_it() {
+    let bundle = layered().file("etc/old", "old").sh(
+        "echo new > /etc/old; cat /etc/old; touch /x; rm /etc/passwd; mkdir -p /srv/deep; ls /x",
+    );
+    let before = Traces::of(&bundle);
+    for _ in 0..2 {
+        assert_eq!(bundle.run().assert_ok().stdout, "new\n/x\n");
+    }
+    before.assert_unchanged(&bundle);
+    let old = fs::read_to_string(bundle.rootfs().join("etc/old")).unwrap();
+    assert_eq!(old, "old");
+}
+
+fn the_layer_is_the_containers_alone() {
+    let seen = layered().probe();
+    assert_eq!(
+        seen.mounts_at("/").len(),
+        1,
+        "the old root is gone: {}",
+        seen["mounts"]
+    );
+    let mounts = seen.mounts();
+    let kinds: Vec<&str> = mounts.iter().map(Mount::kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "overlay").count(), 1);
+    assert!(!kinds.contains(&"ext4"), "{kinds:?}");
+}
+
+fn the_root_keeps_its_mode_and_owner() {
+    let bundle = layered().args(&["/bin/stat", "-c", "%a %u %g", "/"]);
+    let rootfs = bundle.rootfs();
+    fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o1751)).unwrap();
+    std::os::unix::fs::chown(&rootfs, Some(3), Some(4)).unwrap();
+    assert_eq!(bundle.run().assert_ok().stdout, "1751 3 4\n");
+    assert_eq!(fs::metadata(rootfs).unwrap().uid(), 3);
+}
+
+fn a_readonly_root_stays_readonly() {
+    let bundle = layered()
+        .set("/root/readonly", json!(true))
+        .args(&["/probe", "write", "/tmp/new", "x"]);
+    assert_eq!(bundle.run().stdout, "EROFS\n");
+}
+
+fn devices_and_mount_points_are_made_in_the_layer() {
+    let bundle = layered()
+        .without_mount("/dev")
+        .mount(json!({"destination": "/made/here", "type": "tmpfs", "source": "tmpfs"}))
+        .sh("ls -l /dev/null; ls -d /made/here");
+    let before = Traces::of(&bundle);
+    let said = bundle.run().assert_ok().stdout;
+    assert!(
+        said.contains("1,   3") && said.contains("/made/here"),
+        "{said}"
+    );
+    before.assert_unchanged(&bundle);
+}
+
+fn no_pivot_works_with_a_layer() {
+    let bundle = layered().sh("touch /x; ls /x");
+    let before = Traces::of(&bundle);
+    let said = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
+    assert_eq!(said, "/x\n");
+    before.assert_unchanged(&bundle);
+}
+
+fn the_machines_own_root_needs_a_layer_or_readonly() {
+    let bundle = layered().set("/root/path", json!("/")).args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    bundle.run().assert_ok();
+    let bare = bundle.remove(POINTER);
+    let refused = bare.run().assert_refused(
+        "root.path: /: is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
+    );
+    refused.one_line();
+    bare.set("/root/readonly", json!(true)).run().assert_ok();
+    assert!(Path::new("/etc").exists());
+    drop(before);
+}
+
+fn an_overlay_on_two_overlays_is_refused() {
+    let bundle = layered().args(&["/bin/true"]);
+    let rootfs = bundle.rootfs();
+    let rootfs = rootfs.to_str().unwrap();
+    // In a mount namespace that goes with the command: an overlay of the root, and one of that.
+    let script = format!(
+        "mount -t tmpfs none /mnt && mkdir /mnt/1 /mnt/2 /mnt/u /mnt/w /mnt/v /mnt/x && \
+         mount -t overlay -o lowerdir={rootfs},upperdir=/mnt/u,workdir=/mnt/w none /mnt/1 && \
+         if [ $DEPTH = 2 ]; then mount -t overlay -o lowerdir=/mnt/1,upperdir=/mnt/v,workdir=/mnt/x none {rootfs}; \
+         else mount --bind /mnt/1 {rootfs}; fi && exec \"$@\""
+    );
+    let before = Traces::of(&bundle);
+    let nested = |depth: &str| {
+        let words = ["unshare", "-m", "sh", "-c", &script, "sh"];
+        bundle
+            .call_through(&words, "run", &[])
+            .with(|command| command.env("DEPTH", depth))
+            .run()
+    };
+    nested("1").assert_ok();
+    let refused = nested("2").assert_refused(
+        "(EINVAL; is the root already an overlay on an overlay? the kernel stacks two)",
+    );
+    assert!(
+        refused
+            .one_line()
+            .contains(": annotations: rt.rootfs.overlay: overlay on ")
+    );
+    before.assert_unchanged(&bundle);
+}
+
+fn a_missing_root_is_refused() {
+    let bundle = layered()
+        .set("/root/path", json!("nowhere"))
+        .args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    bundle.run().assert_refused("root.path: ").one_line();
+    before.assert_unchanged(&bundle);
+}
+
+fn without_a_mount_namespace_it_is_refused() {
+    let bundle = layered()
+        .without_namespace("mount")
+        .remove("/mounts")
+        .remove("/linux/maskedPaths")
+        .remove("/linux/readonlyPaths")
+        .args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    bundle
+        .run()
+        .assert_refused("annotations: rt.rootfs.overlay: needs a new mount namespace");
+    before.assert_unchanged(&bundle);
+}
+
+fn a_bad_value_is_refused() {
+    let bundle = layered()
+        .set(POINTER, json!("persistent"))
+        .args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let refused = bundle.run().assert_refused(
+        "annotations: rt.rootfs.overlay: \"persistent\" is unknown; the value is \"ephemeral\"",
+    );
+    refused.one_line();
+    before.assert_unchanged(&bundle);
+}
+
+fn an_unknown_key_is_a_warning() {
+    let bundle = layered()
+        .remove(POINTER)
+        .set("/annotations/rt.rootfs.overlai", json!("ephemeral"))
+        .args(&["/bin/true"]);
+    let said = bundle.run().assert_ok();
+    assert_eq!(
+        said.stderr,
+        "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored; nearest is rt.rootfs.overlay\n"
+    );
+}
+
+fn an_error_keeps_its_one_line_beside_a_warning() {
+    let bundle = layered()
+        .set("/annotations/rt.unknown", json!("x"))
+        .args(&["/no/such/program"]);
+    bundle
+        .run()
+        .assert_refused("no such file or directory")
+        .one_line();
+}
