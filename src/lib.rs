@@ -29,7 +29,9 @@
 //! *Init performs; it does not decide.* After the clone nobody looks at a
 //! configuration, an environment or a user database. What belongs to the
 //! machine was opened before, so no descriptor has to be sent, and the two
-//! processes exchange nothing but single bytes and failures.
+//! processes exchange nothing but single bytes and failures. (A terminal is of
+//! the container's own devpts, which only init can open: its other end goes to
+//! whoever is to serve it, on a socket of its own.)
 //!
 //! *A failure is a position.* Init keeps a [`step::Progress`], returns plain
 //! errors, and in the end reports step, item and cause in eight bytes. The

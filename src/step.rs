@@ -53,6 +53,16 @@ pub(crate) enum Step {
     Device,
     /// A link in /dev. Item: its place in the table of links.
     DeviceLink,
+    /// `process.terminal`: a pseudoterminal of the container's own devpts.
+    Terminal,
+    /// The terminal as /dev/console.
+    Console,
+    /// `process.consoleSize`.
+    TerminalSize,
+    /// The other end goes to who asked for it.
+    ConsoleSocket,
+    /// The terminal of the process's session, and its standard input, output and error.
+    ControllingTerminal,
     /// `linux.sysctl`, in the order of the keys.
     Sysctl,
     /// `linux.readonlyPaths[item]`.
@@ -126,6 +136,11 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::DefaultDevice,
     Step::Device,
     Step::DeviceLink,
+    Step::Terminal,
+    Step::Console,
+    Step::TerminalSize,
+    Step::ConsoleSocket,
+    Step::ControllingTerminal,
     Step::Sysctl,
     Step::ReadonlyPath,
     Step::MaskedPath,

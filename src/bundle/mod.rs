@@ -112,13 +112,8 @@ fn parse(text: &[u8]) -> Result<Spec> {
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
     let spec = typed(config)?;
-    match unapplied.as_deref() {
-        // What `rt spec` writes, as runc's does.
-        Some(place @ "process.terminal") => {
-            bail!("{place}: not applied by this version; set it to false")
-        }
-        Some(place) => bail!("{place}: not applied by this version"),
-        None => {}
+    if let Some(place) = unapplied {
+        bail!("{place}: not applied by this version");
     }
     // Allowed, for a container that is never started; runc makes none either.
     ensure!(spec.process().is_some(), "process: required");

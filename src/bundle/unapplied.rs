@@ -25,7 +25,6 @@ use Use::{Asks, Members, Namespace, Says};
 /// In this order the first field in use is the one that the error names:
 /// `process`, `hooks`, `linux` in the order of the specification, `mounts`.
 const UNAPPLIED: &[(&str, Use)] = &[
-    ("process.terminal", Asks),
     ("process.apparmorProfile", Asks),
     ("process.selinuxLabel", Asks),
     ("process.scheduler", Asks),

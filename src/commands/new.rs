@@ -24,7 +24,10 @@ pub(super) fn define(command: Command) -> Command {
         .arg(path_option("pid-file", "FILE").help("Writes the process id to this file"))
         .arg(flag("no-pivot").help("For a root on a ramdisk, where pivot_root(2) cannot work"))
         .arg(flag("no-new-keyring").help("Keeps the session keyring of the caller"))
-        .arg(refused_option("console-socket"))
+        .arg(
+            path_option("console-socket", "SOCKET")
+                .help("Sends the container's terminal to whoever listens on this socket"),
+        )
         .arg(refused_option("pidfd-socket"))
         .arg(refused_option("preserve-fds"))
         .arg(argument())
@@ -54,6 +57,7 @@ pub(super) fn request(matches: &ArgMatches) -> Result<Request> {
     Ok(Request {
         bundle: bundle::open(&bundle).with_context(|| id.clone())?,
         pid_file: path("pid-file").map(|file: &Path| here.join(file)),
+        console_socket: path("console-socket").map(|socket: &Path| here.join(socket)),
         no_pivot: matches.get_flag("no-pivot"),
         new_keyring: !matches.get_flag("no-new-keyring"),
         id,

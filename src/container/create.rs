@@ -17,6 +17,7 @@ use nix::unistd::{Pid, geteuid};
 use super::init::{self, Init, Start};
 use super::state::{self, Config, State};
 use super::sync::{self, FromInit, RuntimeEnd};
+use super::terminal::{Console, Relay};
 use super::{Container, SOCKET, delete, foreground};
 use crate::bundle::Bundle;
 use crate::cgroups::Wired;
@@ -38,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) bundle: Bundle,
     /// Absolute.
     pub(crate) pid_file: Option<PathBuf>,
+    /// Absolute. Where the terminal goes when nobody stays to serve it.
+    pub(crate) console_socket: Option<PathBuf>,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
 }
@@ -57,7 +60,7 @@ pub(crate) enum Attachment {
 /// By place in config.json; nothing is left behind.
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut traces = Traces::default();
-    make(root, request, Waits::OnSocket, &mut traces)
+    make(root, request, Way::Create, &mut traces)
         .and_then(|made| made.end.go().context("init"))
         .inspect_err(|_| traces.undo())
 }
@@ -68,13 +71,17 @@ pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
 /// # Errors
 /// By place in config.json; nothing is left behind.
 pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Result<u8> {
-    if let Attachment::Foreground { .. } = attachment {
+    let way = match attachment {
+        Attachment::Detached => Way::RunDetached,
+        Attachment::Foreground { .. } => Way::RunForeground,
+    };
+    if way == Way::RunForeground {
         // Before there is a child whose signals could be missed.
         sys::block_all().context("block signals")?;
         prctl::set_child_subreaper(true).context("become a child subreaper")?;
     }
     let mut traces = Traces::default();
-    let state = make(root, request, Waits::OnPair, &mut traces)
+    let (state, relay) = make(root, request, way, &mut traces)
         .and_then(Made::start)
         .inspect_err(|_| traces.undo())?;
     let Attachment::Foreground { keep } = attachment else {
@@ -84,20 +91,25 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         bail!("nothing was started");
     };
     container.unlock()?;
-    let status = foreground::wait(child.pid, child.pidfd.as_fd())?;
+    let status = match relay {
+        Some(mut relay) => relay.wait(child.pid, child.pidfd.as_fd())?,
+        None => foreground::wait(child.pid, child.pidfd.as_fd())?,
+    };
     if !keep {
         delete::after_run(&container, &state)?;
     }
     Ok(status)
 }
 
-/// Where init waits for the word to execute its process.
+/// What becomes of the container, and of this process, once it is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    /// On the pair of sockets that it was born with.
-    OnPair,
-    /// On a socket in the container's directory, which `rt start` finds.
-    OnSocket,
+enum Way {
+    /// It waits for `rt start`, on a socket in its directory.
+    Create,
+    /// It is started, by a word on the sockets that init was born with.
+    RunDetached,
+    /// It is started, and served until it ends.
+    RunForeground,
 }
 
 /// A container that is ready to execute its process.
@@ -105,13 +117,14 @@ struct Made {
     end: RuntimeEnd,
     plan: Plan,
     state: State,
+    relay: Option<Relay>,
 }
 
 impl Made {
-    fn start(self) -> Result<State> {
+    fn start(self) -> Result<(State, Option<Relay>)> {
         self.end.go().context("init")?;
         match self.end.receive().context("init")? {
-            FromInit::Gone => Ok(self.state),
+            FromInit::Gone => Ok((self.state, self.relay)),
             FromInit::Failed(failure) => Err(self.plan.explain(failure)),
             FromInit::Ready => bail!("init answers out of turn"),
         }
@@ -119,7 +132,7 @@ impl Made {
 }
 
 /// The page.
-fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Result<Made> {
+fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result<Made> {
     // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
@@ -127,6 +140,12 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
+    let console = Console::open(
+        plan.process.has_terminal(),
+        way != Way::RunForeground,
+        request.console_socket.as_deref(),
+    )?;
+    let (console, relay) = console.split();
     let descriptors = raise_descriptors(plan.rootfs.descriptors())?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
@@ -134,7 +153,7 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
     let sources = plan.rootfs.wire()?; // After the cgroups: a mount may show them.
-    let start = waits.prepare(container)?;
+    let start = way.prepare(container)?;
     let (end, init_end) = sync::pair().context("socketpair")?;
 
     let flags = plan.namespaces.clone_flags();
@@ -150,11 +169,12 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
                 joined,
                 sources,
                 proc,
+                console,
                 descriptors,
             })
         }
     };
-    drop((joined, sources, start, init_end)); // Init has its own copies.
+    drop((joined, sources, start, console, init_end)); // Init has its own copies.
 
     cgroups.admit(child.pid)?;
     plan.process.wire(child.pid)?;
@@ -171,8 +191,14 @@ fn make(root: &Path, request: &Request, waits: Waits, traces: &mut Traces) -> Re
     }
     state.complete(child, &plan, cgroups, &proc)?;
     state.save(container.as_fd())?;
+    let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
     log::tell();
-    Ok(Made { end, plan, state })
+    Ok(Made {
+        end,
+        plan,
+        state,
+        relay: relay.transpose()?,
+    })
 }
 
 fn decide(request: &Request, proc: &Proc) -> Result<Plan> {
@@ -185,11 +211,11 @@ fn decide(request: &Request, proc: &Proc) -> Result<Plan> {
     Plan::new(&request.bundle, &settings, &Host::probe(proc)?)
 }
 
-impl Waits {
+impl Way {
     fn prepare(self, container: &Container) -> Result<Start> {
         Ok(match self {
-            Waits::OnPair => Start::AtOnce,
-            Waits::OnSocket => Start::OnRequest {
+            Way::RunDetached | Way::RunForeground => Start::AtOnce,
+            Way::Create => Start::OnRequest {
                 socket: sys::listen_at(container.as_fd(), SOCKET).context(SOCKET)?,
                 owner: geteuid().as_raw(),
             },

@@ -29,25 +29,32 @@ pub(super) fn wait(init: Pid, pidfd: BorrowedFd) -> Result<u8> {
             if let Some(status) = reap(init)? {
                 return Ok(status);
             }
-        } else if !NOT_FORWARDED.contains(&signal) {
-            match sys::pidfd_send_signal(pidfd, signal) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno).context("forward a signal"),
-            }
+        } else {
+            forward(signal, pidfd)?;
         }
     }
 }
 
-/// Reaps every child that has ended; the status of `init` if it is among them.
-fn reap(init: Pid) -> Result<Option<u8>> {
-    let mut status = None;
+/// Hands a signal to the process, unless it is of a kind that concerns `rt` alone.
+pub(super) fn forward(signal: i32, pidfd: BorrowedFd) -> Result<()> {
+    if NOT_FORWARDED.contains(&signal) {
+        return Ok(());
+    }
+    match sys::pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).context("forward a signal"),
+    }
+}
+
+/// Reaps children that have ended, up to `init`, whose status it is.
+pub(super) fn reap(init: Pid) -> Result<Option<u8>> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == init => status = Some(code as u8),
+            Ok(WaitStatus::Exited(pid, code)) if pid == init => return Ok(Some(code as u8)),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == init => {
-                status = Some(128 + signal as u8);
+                return Ok(Some(128 + signal as u8));
             }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(status),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("wait for the container"),
         }

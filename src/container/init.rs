@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::sync::InitEnd;
 use crate::namespaces::Joined;
 use crate::plan::Plan;
-use crate::rootfs::Sources;
+use crate::rootfs::{Pty, Sources};
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -26,6 +26,8 @@ pub(super) struct Init<'a> {
     pub(super) joined: Joined,
     pub(super) sources: Sources,
     pub(super) proc: Proc,
+    /// Who gets the other end of the terminal, if there is to be one.
+    pub(super) console: Option<OwnedFd>,
     /// The soft RLIMIT_NOFILE that the runtime raised for its own sake.
     pub(super) descriptors: Option<u64>,
 }
@@ -58,6 +60,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         joined,
         mut sources,
         proc,
+        console,
         descriptors,
     } = init;
     let end = listener.insert(end);
@@ -73,6 +76,11 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let mut root = plan.rootfs.enter(&mut sources, &proc, at)?; // The machine is out of reach.
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.make_devices(&root, at)?;
+    if let Some(console) = console {
+        let Pty { master, terminal } = plan.rootfs.open_terminal(&root, at)?;
+        plan.process
+            .take_terminal(master, &terminal, console.as_fd(), at)?;
+    }
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only for good.
     plan.process.make_working_directory(at)?; // While the root can be written.
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;

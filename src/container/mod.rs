@@ -10,6 +10,7 @@ mod kill;
 mod start;
 mod state;
 mod sync;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -14,10 +14,12 @@ mod keyring;
 mod rlimits;
 mod scheduling;
 mod stdio;
+mod terminal;
 mod words;
 mod workdir;
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -36,6 +38,7 @@ use credentials::Credentials;
 use keyring::Keyring;
 use rlimits::Limits;
 use scheduling::OomScore;
+use terminal::Terminal;
 use workdir::WorkingDirectory;
 
 /// What the planner must know beside the configuration.
@@ -57,6 +60,7 @@ pub(crate) struct Process {
     credentials: Credentials,
     capabilities: Capabilities,
     no_new_privileges: bool,
+    terminal: Option<Terminal>,
     command: Command,
     limits: Limits,
 }
@@ -86,6 +90,10 @@ impl Process {
             working_directory: WorkingDirectory::plan(cwd)?,
             credentials: Credentials::plan(process.user())?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            terminal: Terminal::plan(
+                process.terminal().unwrap_or(false),
+                process.console_size().as_ref(),
+            )?,
             command: Command::plan(
                 process.args().as_deref().unwrap_or_default(),
                 process.env().as_deref().unwrap_or_default(),
@@ -114,6 +122,25 @@ impl Process {
             keyring.join()?;
         }
         Ok(())
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// Hands the master of a new pseudoterminal to `to`, and takes the other end
+    /// as the terminal of this session.
+    pub(crate) fn take_terminal(
+        &self,
+        master: OwnedFd,
+        terminal: &OwnedFd,
+        to: BorrowedFd,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        match &self.terminal {
+            Some(plan) => plan.take(master, terminal, to, at),
+            None => Ok(()),
+        }
     }
 
     /// Everything in order up to a process that could execve, with the root in

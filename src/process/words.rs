@@ -20,6 +20,9 @@ impl Process {
     fn what(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
+            Step::TerminalSize => ("process.consoleSize", "set".to_owned()),
+            Step::ConsoleSocket => ("process.terminal", "send to the console socket".to_owned()),
+            Step::ControllingTerminal => ("process.terminal", "take".to_owned()),
             Step::Signals => ("process", "reset signals".to_owned()),
             Step::Session => ("process", "new session".to_owned()),
             Step::Keyring => ("process", self.keyring.as_ref()?.words()),
@@ -60,6 +63,8 @@ impl Process {
             | Step::DefaultDevice
             | Step::Device
             | Step::DeviceLink
+            | Step::Terminal
+            | Step::Console
             | Step::RootPropagation
             | Step::Sysctl
             | Step::ReadonlyPath

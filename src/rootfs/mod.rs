@@ -8,6 +8,7 @@
 
 mod attributes;
 mod cgroup;
+mod console;
 mod devices;
 mod filesystem;
 mod inside;
@@ -30,6 +31,7 @@ use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
 pub(crate) use cgroup::{Facts, HierarchyFacts};
+pub(crate) use console::Pty;
 use devices::Devices;
 use inside::Root;
 use mask::Masks;

@@ -29,6 +29,8 @@ impl Rootfs {
                 format!("mounts[{index}]"),
                 self.mounts.get(index)?.describe(),
             )),
+            Step::Terminal => Some(("process.terminal".into(), "open /dev/pts/ptmx".into())),
+            Step::Console => Some(("process.terminal".into(), "bind on /dev/console".into())),
             Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),
             Step::ReadonlyRoot => Some(("root.readonly".into(), "make read-only".into())),
             _ => self

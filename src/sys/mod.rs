@@ -13,6 +13,7 @@ mod entry;
 mod fd;
 mod keyring;
 mod mount;
+mod pty;
 mod signal;
 mod task;
 
@@ -30,6 +31,10 @@ pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions
 pub(crate) use mount::{
     FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, mount_id, mount_setattr, move_mount,
     open_tree,
+};
+pub(crate) use pty::{
+    Size, pty_number, pty_peer, pty_unlock, receive_descriptor, send_descriptor,
+    set_controlling_terminal, set_terminal_size, terminal_size,
 };
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
 pub(crate) use task::{capbset_drop, capset, getcwd, sched_setaffinity_all, set_cloexec};

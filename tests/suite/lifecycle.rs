@@ -4,7 +4,9 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Runtime, Traces, alive, signal, trials, wait_gone, wait_until};
+use crate::harness::{
+    Bundle, Runtime, Traces, alive, on_v2, signal, trials, wait_gone, wait_until,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -204,7 +206,8 @@ fn state_file_has_the_keys_that_others_read() {
     assert_eq!(state["init_process_pid"], container.pid());
     assert!(state["init_process_start"].is_u64(), "{text}");
     assert_eq!(state["config"]["rootfs"], bundle.rootfs().to_str().unwrap());
-    let memory = state["cgroup_paths"]["memory"].as_str().unwrap_or_default();
+    let key = if on_v2() { "" } else { "memory" };
+    let memory = state["cgroup_paths"][key].as_str().unwrap_or_default();
     assert!(memory.ends_with(bundle.id()), "{}", state["cgroup_paths"]);
     let net = state["namespace_paths"]["NEWNET"]
         .as_str()

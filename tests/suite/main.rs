@@ -25,6 +25,7 @@ mod namespaces;
 mod process;
 mod rootfs;
 mod security;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         process::tests(),
         rootfs::tests(),
         security::tests(),
+        terminal::tests(),
     ]
     .into_iter()
     .flatten()

@@ -106,7 +106,6 @@ fn flags_of_later_versions_are_refused_by_name() {
         );
     }
     let flags = [
-        ("create", "--console-socket=/x"),
         ("create", "--pidfd-socket=/x"),
         ("run", "--preserve-fds=1"),
         ("run", "--no-subreaper"),

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::assert_error;
-use crate::harness::{Bundle, Kind, Runtime, differs, trials};
+use crate::harness::{Bundle, Kind, Runtime, differs, on_v2, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -142,9 +142,14 @@ fn namespace_path_missing() {
 fn limit_that_the_kernel_refuses() {
     differs(Kind::Crun, "leaves its cgroups");
     let bundle = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10}));
+    let file = if on_v2() {
+        "cpu.max"
+    } else {
+        "cpu.cfs_quota_us"
+    };
     assert_error(
         &bundle,
-        "linux.resources.cpu.quota: write \"10\" to cpu.cfs_quota_us: invalid argument (EINVAL)",
+        &format!("linux.resources.cpu.quota: write \"10\" to {file}: invalid argument (EINVAL)"),
     );
 }
 

@@ -173,6 +173,42 @@ const CRUN: &[(&str, &str)] = &[
         "security::images::cve_2019_19921_proc_and_sys_are_no_links",
         "its text is another",
     ),
+    (
+        "terminal::detached_without_a_console_socket_is_refused",
+        "its text is another",
+    ),
+    (
+        "terminal::a_console_socket_without_a_terminal_is_refused",
+        "it connects first",
+    ),
+    (
+        "terminal::a_console_socket_in_the_foreground_is_refused",
+        "it connects first",
+    ),
+    (
+        "terminal::outer::stdout_may_be_a_file",
+        "it writes to stdin's terminal",
+    ),
+    (
+        "terminal::outer::the_size_outside_is_the_size_inside",
+        "the size stays 0",
+    ),
+    (
+        "terminal::outer::a_new_size_outside_is_told_inside",
+        "the size stays 0",
+    ),
+    (
+        "terminal::socket::create_sends_the_master_of_the_terminal",
+        "the text is a space",
+    ),
+    (
+        "terminal::socket::run_detached_sends_the_master_of_the_terminal",
+        "the text is a space",
+    ),
+    (
+        "terminal::socket::a_relative_path_is_meant_from_where_the_caller_stands",
+        "it starts at the bundle",
+    ),
 ];
 
 /// Why a test does not apply to crun.

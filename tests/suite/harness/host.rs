@@ -89,24 +89,45 @@ pub(crate) fn namespace_of(pid: &str, kind: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Where a v1 controller (or `""` for cgroup2) has put a process, as a directory of the host.
+/// Whether a directory lies on an overlay.
+pub(crate) fn on_overlay(directory: &Path) -> bool {
+    let found = nix::sys::statfs::statfs(directory);
+    found.is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::OVERLAYFS_SUPER_MAGIC)
+}
+
+/// Whether the machine has cgroup v2 alone.
+pub(crate) fn on_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Where a controller's tree begins on the host; `""` for cgroup2.
+pub(crate) fn cgroup_top(controller: &str) -> PathBuf {
+    let top = Path::new("/sys/fs/cgroup");
+    match controller.strip_prefix("name=") {
+        _ if on_v2() => top.to_owned(),
+        Some(name) => top.join(name),
+        None if controller.is_empty() => top.join("unified"),
+        None => top.join(controller),
+    }
+}
+
+/// Where a controller (or `""` for cgroup2) has put a process, as a directory of the host.
 pub(crate) fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
+    let controller = if on_v2() { "" } else { controller };
     let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let place = table.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         (parts.next()? == controller).then(|| parts.next().map(str::to_owned))?
     });
     let place = place.unwrap_or_else(|| panic!("{pid} has no {controller} cgroup: {table}"));
-    let hierarchy = match controller.strip_prefix("name=") {
-        Some(name) => name,
-        None if controller.is_empty() => "unified",
-        None => controller,
-    };
-    PathBuf::from(format!("/sys/fs/cgroup/{hierarchy}{place}"))
+    cgroup_top(controller).join(place.trim_start_matches('/'))
 }
 
 /// Removes a cgroup at the top of every hierarchy with all below it, as far as nothing runs there.
 pub(crate) fn remove_cgroup(name: &str) {
+    if on_v2() {
+        return remove_below(&cgroup_top("").join(name));
+    }
     for hierarchy in fs::read_dir("/sys/fs/cgroup")
         .into_iter()
         .flatten()

@@ -1,0 +1,62 @@
+//! `process.terminal`: the process leads a session on a terminal of its own.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+use oci_spec::runtime::Box as ConsoleSize;
+
+use crate::step::{Cause, Progress, Step};
+use crate::sys::{self, Size};
+
+/// The terminal, decided.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    /// `process.consoleSize`.
+    size: Option<Size>,
+}
+
+impl Terminal {
+    /// `None` without a terminal: the size means nothing then (config.md).
+    pub(super) fn plan(terminal: bool, size: Option<&ConsoleSize>) -> Result<Option<Terminal>> {
+        if !terminal {
+            return Ok(None);
+        }
+        let number = |name: &str, value: u64| {
+            u16::try_from(value).with_context(|| format!("process.consoleSize.{name}: {value}"))
+        };
+        let size = match size {
+            Some(size) if size.height() != 0 && size.width() != 0 => Some(Size {
+                rows: number("height", size.height())?,
+                columns: number("width", size.width())?,
+            }),
+            Some(_) | None => None,
+        };
+        Ok(Some(Terminal { size }))
+    }
+
+    /// Init, leader of a session without a terminal: hands the master out, and
+    /// makes the terminal its own and its standard input, output and error.
+    pub(super) fn take(
+        &self,
+        master: OwnedFd,
+        terminal: &OwnedFd,
+        to: BorrowedFd,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        at.enter(Step::TerminalSize);
+        if let Some(size) = self.size {
+            sys::set_terminal_size(terminal.as_fd(), size)?;
+        }
+        at.enter(Step::ConsoleSocket);
+        let number = sys::pty_number(master.as_fd())?;
+        let name = format!("/dev/pts/{number}");
+        sys::send_descriptor(to, name.as_bytes(), master.as_fd())?;
+        at.enter(Step::ControllingTerminal);
+        sys::set_controlling_terminal(terminal.as_fd())?;
+        dup2_stdin(terminal)?;
+        dup2_stdout(terminal)?;
+        dup2_stderr(terminal)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! `process.terminal`: the container's own terminal, the caller's, and which flags go with it.
+
+mod outer;
+mod pty;
+mod session;
+mod socket;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Kind, Traces, only_rt, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut all = trials![
+        detached_without_a_console_socket_is_refused,
+        a_console_socket_without_a_terminal_is_refused,
+        a_console_socket_in_the_foreground_is_refused,
+        a_console_socket_that_nobody_listens_on_is_refused,
+        in_the_foreground_without_a_terminal_outside_is_refused,
+        the_console_size_is_ignored_without_a_terminal,
+    ];
+    all.extend(outer::tests());
+    all.extend(socket::tests());
+    all
+}
+
+fn with_terminal() -> Bundle {
+    Bundle::new().set("/process/terminal", json!(true))
+}
+
+/// Exit status 1, `text` in the error, and nothing left behind.
+#[track_caller]
+fn assert_refused(bundle: &Bundle, verb: &str, flags: &[&str], text: &str) {
+    let before = Traces::of(bundle);
+    // Without a terminal even when the suite runs on one.
+    let call = bundle.call_through(&["setsid", "--wait"], verb, flags);
+    let outcome = call.run().assert_code(1).assert_refused(text);
+    if Kind::under_test() == Kind::Rt {
+        outcome.one_line();
+    }
+    before.assert_unchanged(bundle);
+}
+
+fn detached_without_a_console_socket_is_refused() {
+    let text = "cannot allocate tty if runc will detach without setting console socket";
+    let bundle = with_terminal().sh("true");
+    assert_refused(&bundle, "create", &[], text);
+    assert_refused(&bundle, "run", &["--detach"], text);
+}
+
+fn a_console_socket_without_a_terminal_is_refused() {
+    let text = "cannot use console socket if runc will not detach or allocate tty";
+    let bundle = Bundle::new().sh("true");
+    let flags = ["--console-socket", "/nonexistent"];
+    assert_refused(&bundle, "create", &flags, text);
+    assert_refused(&bundle, "run", &flags, text);
+    let flags = ["--detach", "--console-socket", "/nonexistent"];
+    assert_refused(&bundle, "run", &flags, text);
+}
+
+fn a_console_socket_in_the_foreground_is_refused() {
+    let text = "cannot use console socket if runc will not detach or allocate tty";
+    let bundle = with_terminal().sh("true");
+    let flags = ["--console-socket", "/nonexistent"];
+    assert_refused(&bundle, "run", &flags, text);
+}
+
+fn a_console_socket_that_nobody_listens_on_is_refused() {
+    let bundle = with_terminal().sh("true");
+    let file = bundle.runtime().home().join("file");
+    std::fs::write(&file, "").unwrap();
+    for socket in ["/nonexistent/socket", file.to_str().unwrap()] {
+        let flags = ["--console-socket", socket];
+        assert_refused(&bundle, "create", &flags, socket);
+    }
+}
+
+/// Neither of the three descriptors nor /dev/tty is a terminal.
+fn in_the_foreground_without_a_terminal_outside_is_refused() {
+    only_rt("the text is our own");
+    let bundle = with_terminal().sh("true");
+    assert_refused(&bundle, "run", &[], "terminal");
+}
+
+/// config.md: "Runtimes MUST ignore consoleSize if terminal is false or unset."
+fn the_console_size_is_ignored_without_a_terminal() {
+    let size = json!({ "height": 33, "width": 101 });
+    let bundle = Bundle::new().set("/process/consoleSize", size);
+    let seen = bundle.probe();
+    assert!(!seen.has_mount("/dev/console"));
+    let outcome = bundle.sh("test ! -t 0 && test ! -t 1 && echo none").run();
+    assert_eq!(outcome.assert_ok().stdout, "none\n");
+}

@@ -1,0 +1,189 @@
+//! The master of a pty: what a terminal emulator, or a manager behind a console socket, does with it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Nothing that a container writes takes this long to arrive.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How many control characters the kernel has in its `termios`; the C library's has room for more.
+const CONTROL_CHARACTERS: usize = 19;
+
+pub(super) struct Master {
+    file: File,
+    seen: Vec<u8>,
+}
+
+/// All that `stty` can change.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Settings {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    characters: Vec<u8>,
+}
+
+impl Settings {
+    pub(super) fn echoes(&self) -> bool {
+        self.local & libc::ECHO != 0
+    }
+
+    pub(super) fn makes_signals(&self) -> bool {
+        self.local & libc::ISIG != 0
+    }
+
+    /// Whether a line feed becomes a carriage return and a line feed.
+    pub(super) fn returns_the_carriage(&self) -> bool {
+        let both = libc::OPOST | libc::ONLCR;
+        self.output & both == both
+    }
+}
+
+impl Master {
+    pub(super) fn new(file: File) -> Self {
+        let seen = Vec::new();
+        Self { file, seen }
+    }
+
+    /// A new pty of this machine: its master and its slave.
+    pub(super) fn open() -> (Self, File) {
+        let master = Self::new(open("/dev/ptmx"));
+        control(&master.file, libc::TIOCSPTLCK, &mut 0i32).expect("unlock the pty");
+        let number = master.number().expect("the number of the pty");
+        (master, open(&format!("/dev/pts/{number}")))
+    }
+
+    /// Which of its devpts this is; an error unless it is the master of a pty.
+    pub(super) fn number(&self) -> io::Result<i32> {
+        let mut number = -1i32;
+        control(&self.file, libc::TIOCGPTN, &mut number)?;
+        Ok(number)
+    }
+
+    /// Rows and columns. The kernel tells the processes in the foreground of the terminal.
+    pub(super) fn set_size(&self, rows: u16, columns: u16) {
+        let mut size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        control(&self.file, libc::TIOCSWINSZ, &mut size).expect("set the size");
+    }
+
+    /// The settings that the slave has: both ends share them.
+    pub(super) fn settings(&self) -> Settings {
+        let mut settings = libc::termios {
+            c_iflag: 0,
+            c_oflag: 0,
+            c_cflag: 0,
+            c_lflag: 0,
+            c_line: 0,
+            c_cc: [0; 32],
+            c_ispeed: 0,
+            c_ospeed: 0,
+        };
+        control(&self.file, libc::TCGETS, &mut settings).expect("get the settings");
+        Settings {
+            input: settings.c_iflag,
+            output: settings.c_oflag,
+            control: settings.c_cflag,
+            local: settings.c_lflag,
+            characters: settings.c_cc[..CONTROL_CHARACTERS].to_vec(),
+        }
+    }
+
+    /// What someone at the keyboard does. Enter is `\r`.
+    pub(super) fn type_keys(&mut self, keys: &str) {
+        self.file.write_all(keys.as_bytes()).expect("type");
+    }
+
+    /// Everything that has arrived, byte for byte.
+    pub(super) fn seen(&self) -> String {
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    /// Everything that has arrived, without carriage returns: runc adds one too many at times.
+    fn lines(&self) -> String {
+        self.seen().replace('\r', "")
+    }
+
+    /// Reads until the lines that have arrived contain `text`, and returns them all.
+    #[track_caller]
+    pub(super) fn expect(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        while !self.lines().contains(text) {
+            let more = self.read_until(deadline);
+            assert!(more, "no {text:?} on the terminal: {:?}", self.seen());
+        }
+        self.lines()
+    }
+
+    /// Waits until no process has the slave open any more.
+    #[track_caller]
+    pub(super) fn expect_hangup(&mut self) {
+        let deadline = Instant::now() + LIMIT;
+        while self.read_until(deadline) {}
+        let late = Instant::now() >= deadline;
+        assert!(!late, "still open: {:?}", self.seen());
+    }
+
+    /// False when the time is over or the other end is closed.
+    fn read_until(&mut self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut ready = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, left) {
+            Ok(0) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => panic!("poll a pty: {error}"),
+        }
+        let mut bytes = [0; 4096];
+        match self.file.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.seen.extend(&bytes[..count]);
+                true
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => false,
+            Err(error) => panic!("read from a pty: {error}"),
+        }
+    }
+}
+
+fn open(path: &str) -> File {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let file = options.open(path);
+    file.unwrap_or_else(|e| panic!("open {path}: {e}"))
+}
+
+/// A request to a terminal, with the type of value that ioctl_tty(2) gives for it.
+#[allow(unsafe_code, reason = "no safe function knows these requests")]
+fn control<T>(file: &File, request: libc::Ioctl, value: &mut T) -> io::Result<()> {
+    // SAFETY: for each request made above, the kernel reads or writes at most one `T`.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, std::ptr::from_mut(value)) };
+    Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+/// Starts the command as a session of its own, with its stdin as controlling terminal.
+#[allow(unsafe_code, reason = "what happens between fork and exec is unsafe")]
+pub(super) fn take_terminal(command: &mut Command) -> &mut Command {
+    let take = || {
+        nix::unistd::setsid()?;
+        // SAFETY: takes a number, no pointer.
+        let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        Errno::result(result).map(drop).map_err(io::Error::from)
+    };
+    // SAFETY: two system calls and nothing else: no memory, no locks.
+    unsafe { command.pre_exec(take) }
+}

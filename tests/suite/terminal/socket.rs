@@ -1,0 +1,229 @@
+//! `--console-socket`: the master of the container's terminal goes to who listens there.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::json;
+
+use super::pty::Master;
+use super::with_terminal;
+use crate::harness::{Bundle, Kind, Traces, differs, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        create_sends_the_master_of_the_terminal,
+        run_detached_sends_the_master_of_the_terminal,
+        the_process_has_this_terminal_and_no_more,
+        a_relative_path_is_meant_from_where_the_caller_stands,
+        line_feeds_are_left_to_the_terminals_settings,
+        the_console_size_is_the_size_inside,
+        a_size_set_by_the_receiver_is_told_inside,
+        control_c_interrupts,
+        closing_the_master_hangs_up,
+    ]
+}
+
+/// A console socket as a manager would listen on it.
+struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    fn new(bundle: &Bundle) -> Self {
+        let path = bundle.runtime().home().join("console.sock");
+        let socket = UnixListener::bind(&path).expect("listen");
+        Self { socket, path }
+    }
+
+    /// The flag with its value.
+    fn flags(&self) -> [&str; 2] {
+        ["--console-socket", self.path.to_str().unwrap_or_default()]
+    }
+
+    /// Exactly one message came, with exactly one descriptor. Returns it with the text.
+    #[track_caller]
+    fn receive(&self) -> (Master, String) {
+        wait_readable(&self.socket);
+        let (stream, _) = self.socket.accept().expect("accept");
+        let (text, mut descriptors) = message(&stream);
+        assert_eq!(descriptors.len(), 1, "one descriptor with {text:?}");
+        let (rest, others) = message(&stream);
+        assert_eq!((rest.as_str(), others.len()), ("", 0), "a second message");
+        let master = Master::new(File::from(descriptors.remove(0)));
+        (master, text)
+    }
+}
+
+#[track_caller]
+fn wait_readable(socket: &impl AsFd) {
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let count = poll(&mut ready, PollTimeout::from(10_000u16)).expect("poll");
+    assert_eq!(count, 1, "nothing came on the console socket");
+}
+
+/// The next message, empty at the end.
+#[track_caller]
+#[allow(unsafe_code, reason = "received descriptors are numbers")]
+fn message(stream: &UnixStream) -> (String, Vec<OwnedFd>) {
+    wait_readable(stream);
+    let mut bytes = [0; 4096];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut space = nix::cmsg_space!([RawFd; 8]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let got = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags);
+    let got = got.expect("receive");
+    let rights = got.cmsgs().expect("whole control messages");
+    let rights = rights.flat_map(|message| match message {
+        ControlMessageOwned::ScmRights(numbers) => numbers,
+        _ => Vec::new(),
+    });
+    // SAFETY: the kernel has just opened these for this process, and nobody else knows them.
+    let open = |number| unsafe { OwnedFd::from_raw_fd(number) };
+    let descriptors = rights.map(open).collect();
+    let length = got.bytes;
+    let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    (text, descriptors)
+}
+
+/// A detached container and the master of its terminal.
+#[track_caller]
+fn run_detached(bundle: &Bundle) -> Master {
+    let listener = Listener::new(bundle);
+    let mut flags = vec!["--detach"];
+    flags.extend(listener.flags());
+    bundle.call("run", &flags).run().assert_ok();
+    listener.receive().0
+}
+
+/// The text is the name of the pty: runc sends that of the multiplexer.
+#[track_caller]
+fn assert_pty(master: &Master, name: &str) {
+    assert_eq!(master.number().expect("the master of a pty"), 0);
+    assert!(["/dev/ptmx", "/dev/pts/0"].contains(&name), "{name:?}");
+}
+
+fn create_sends_the_master_of_the_terminal() {
+    let bundle = with_terminal().sh("echo done; read -r end");
+    let before = Traces::of(&bundle);
+    let listener = Listener::new(&bundle);
+    let container = bundle.create_with(&listener.flags());
+    let (mut master, name) = listener.receive();
+    assert_pty(&master, &name);
+    assert_eq!(master.seen(), "");
+    container.start().assert_ok();
+    master.expect("done");
+    assert_eq!(container.stdout(), "", "nothing goes to the caller");
+    master.type_keys("\r");
+    master.expect_hangup();
+    container.wait_stopped();
+    container.delete().assert_ok();
+    before.assert_unchanged(&bundle);
+}
+
+fn run_detached_sends_the_master_of_the_terminal() {
+    let bundle = with_terminal().sh("echo done; sleep 1000");
+    let before = Traces::of(&bundle);
+    let listener = Listener::new(&bundle);
+    let mut flags = vec!["--detach"];
+    flags.extend(listener.flags());
+    let outcome = bundle.call("run", &flags).run().assert_ok();
+    assert_eq!(outcome.stdout, "");
+    let (mut master, name) = listener.receive();
+    assert_pty(&master, &name);
+    master.expect("done");
+    bundle.container().end();
+    before.assert_unchanged(&bundle);
+}
+
+/// Neither the socket nor the master stays open inside.
+fn the_process_has_this_terminal_and_no_more() {
+    let script = "busybox tty; stat -c '%F %t:%T' /dev/console; echo to tty >/dev/tty; \
+                  stat -L -c 'owner %u' /proc/self/fd/0; ls /proc/$$/fd; echo done; read -r end";
+    let bundle = with_terminal().sh(script).user(1000, 1000);
+    let mut master = run_detached(&bundle);
+    let said = master.expect("done");
+    let head = "/dev/pts/0\ncharacter special file 88:0\nto tty\nowner 1000\n";
+    let rest = said
+        .strip_prefix(head)
+        .unwrap_or_else(|| panic!("{said:?}"));
+    let descriptors: Vec<&str> = rest.split_whitespace().collect();
+    // A shell with a terminal keeps it open at 10.
+    let own: Vec<&str> = descriptors.into_iter().filter(|d| *d != "10").collect();
+    assert_eq!(own, ["0", "1", "2", "done"]);
+}
+
+/// As for the pid file.
+fn a_relative_path_is_meant_from_where_the_caller_stands() {
+    differs(Kind::Runc, "it starts at the bundle");
+    let bundle = with_terminal().sh("echo done; sleep 1000");
+    let listener = Listener::new(&bundle);
+    let home = bundle.runtime().home().to_owned();
+    let call = bundle.call("run", &["-d", "--console-socket", "console.sock"]);
+    let call = call.with(|command| command.current_dir(&home));
+    call.run().assert_ok();
+    listener.receive().0.expect("done");
+}
+
+/// The kernel's own settings: a manager that wants bare line feeds clears ONLCR itself.
+fn line_feeds_are_left_to_the_terminals_settings() {
+    let bundle = with_terminal().sh("echo a; echo done; read -r end");
+    let mut master = run_detached(&bundle);
+    master.expect("done\n");
+    let settings = master.settings();
+    assert!(
+        settings.echoes() && settings.makes_signals(),
+        "{settings:?}"
+    );
+    assert!(settings.returns_the_carriage(), "{settings:?}");
+    assert_eq!(master.seen(), "a\r\ndone\r\n");
+}
+
+fn the_console_size_is_the_size_inside() {
+    let bundle = with_terminal().sh("busybox stty size; echo done; read -r end");
+    let size = json!({ "height": 33, "width": 101 });
+    let said = run_detached(&bundle.set("/process/consoleSize", size)).expect("done");
+    assert!(said.starts_with("33 101\n"), "{said:?}");
+}
+
+fn a_size_set_by_the_receiver_is_told_inside() {
+    let wait = "while :; do busybox sleep 0.05; done";
+    let bundle = with_terminal().sh(&format!(
+        "trap 'busybox stty size; echo done' WINCH; echo ready; {wait}"
+    ));
+    let mut master = run_detached(&bundle);
+    master.expect("ready");
+    master.set_size(44, 120);
+    let said = master.expect("done");
+    assert!(said.contains("44 120\n"), "{said:?}");
+}
+
+fn control_c_interrupts() {
+    let wait = "while :; do sleep 1; done";
+    let bundle = with_terminal().sh(&format!(
+        "trap 'echo interrupted; read -r end; exit' INT; echo ready; {wait}"
+    ));
+    let mut master = run_detached(&bundle);
+    master.expect("ready");
+    master.type_keys("\x03");
+    master.expect("interrupted");
+    master.type_keys("\r");
+    master.expect_hangup();
+    bundle.container().wait_stopped();
+}
+
+/// The process gets SIGHUP when the last master is closed: the runtime has kept none.
+fn closing_the_master_hangs_up() {
+    let wait = "while :; do busybox sleep 0.05; done";
+    let bundle = with_terminal().sh(&format!("trap 'exit' HUP; echo ready; {wait}"));
+    let mut master = run_detached(&bundle);
+    master.expect("ready");
+    drop(master);
+    bundle.container().wait_stopped();
+}
