@@ -161,6 +161,11 @@ pub(super) fn mounts(config: &Config, seen: &Report) {
 fn confirm_mount(wanted: &Value, mount: &Mount, seen: &Report) {
     let (place, kind) = (mount.place().to_owned(), wanted["type"].as_str().unwrap());
     match kind {
+        "cgroup" if on_v2() => {
+            assert_eq!(mount.kind(), "cgroup2");
+            mount.assert_options(&["nosuid", "noexec", "nodev", "relatime", "ro"]);
+            return;
+        }
         "cgroup" => {
             for controller in ["memory", "cpu", "devices"] {
                 let one = seen.mount(&format!("{place}/{controller}"));
@@ -191,7 +196,17 @@ fn confirm_mount(wanted: &Value, mount: &Mount, seen: &Report) {
     {
         confirm_option(option, mount);
     }
-    assert_eq!(mount.propagation(), "", "{place} is private");
+    let options = wanted["options"].as_array();
+    let private = options.is_some_and(|options| options.contains(&json!("rprivate")));
+    if private || kind != "bind" {
+        assert_eq!(mount.propagation(), "", "{place} is private");
+    } else {
+        // Where the host's mounts are shared, a copy follows them.
+        assert!(
+            !mount.propagation().starts_with("shared"),
+            "{place} is shared"
+        );
+    }
 }
 
 fn confirm_option(option: &str, mount: &Mount) {
