@@ -57,6 +57,8 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("mounts[].options", Says("idmap")),
     ("mounts[].options", Says("ridmap")),
     ("mounts[].options", Says("tmpcopyup")),
+    ("mounts[].options", Says("remount")),
+    ("mounts[].options", Says("iversion")),
 ];
 
 /// The first field in use that is not applied, as `linux.namespaces[5]: user`.
@@ -150,6 +152,11 @@ mod tests {
         assert_eq!(first(&config).as_deref(), Some("linux.namespaces[1]: time"));
         let config = json!({"mounts": [{}, {"options": ["rbind", "idmap"]}]});
         assert_eq!(first(&config).as_deref(), Some("mounts[1].options: idmap"));
+        let config = json!({"mounts": [{"options": ["remount"]}]});
+        assert_eq!(
+            first(&config).as_deref(),
+            Some("mounts[0].options: remount")
+        );
     }
 
     #[test]

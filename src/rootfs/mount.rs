@@ -19,6 +19,7 @@ use super::cgroup::{CgroupMount, Facts};
 use super::filesystem::new_file_system;
 use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
+use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, Spent};
 
@@ -372,6 +373,12 @@ impl Kind {
                 options.data.is_empty(),
                 "options: bind mounts cannot have any filesystem-specific options applied"
             );
+            for flag in &options.superblock {
+                log::warn_later(format!(
+                    "mounts: {}: {flag} is of the file system, not of a bind mount: left out",
+                    mount.destination().display()
+                ));
+            }
             let source = source.filter(|path| !path.as_os_str().is_empty());
             let source = source.context("source: a bind mount needs one")?;
             return Ok(Kind::Bind {

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
@@ -117,14 +117,13 @@ enum Word {
     /// Asks for what holds anyway: a new superblock has none of the flags that
     /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
     Default,
-    Unapplied,
 }
 
 use Recursion::{One, Tree};
 
 /// The options of mount(8) that the specification lists; each recursive twin
 /// (`rro`) means the same of a whole tree.
-const WORDS: [(&str, Word); 44] = [
+const WORDS: [(&str, Word); 39] = [
     ("defaults", Word::Default),
     ("ro", Word::Set(MOUNT_ATTR_RDONLY)),
     ("rw", Word::Clear(MOUNT_ATTR_RDONLY)),
@@ -169,12 +168,7 @@ const WORDS: [(&str, Word); 44] = [
     ("nomand", Word::Default),
     ("silent", Word::Default),
     ("loud", Word::Default),
-    ("iversion", Word::Unapplied),
     ("noiversion", Word::Default),
-    ("remount", Word::Unapplied),
-    ("tmpcopyup", Word::Unapplied),
-    ("idmap", Word::Unapplied),
-    ("ridmap", Word::Unapplied),
 ];
 
 fn word(option: &str) -> Option<Word> {
@@ -187,13 +181,13 @@ fn word(option: &str) -> Option<Word> {
 /// Reads the options of one mount.
 ///
 /// # Errors
-/// An option that this version does not apply, or a NUL byte.
+/// An empty option, or a NUL byte.
 pub(super) fn parse(options: &[String]) -> Result<Options> {
     let mut parsed = Options::default();
     for option in options {
         let recursive = option.strip_prefix('r').and_then(word);
         match (word(option), recursive) {
-            (Some(word), _) => parsed.take(option, word)?,
+            (Some(word), _) => parsed.take(word),
             (None, Some(word @ (Word::Set(_) | Word::Clear(_) | Word::Atime(_)))) => {
                 parsed.recursive.take(word);
             }
@@ -204,16 +198,14 @@ pub(super) fn parse(options: &[String]) -> Result<Options> {
 }
 
 impl Options {
-    fn take(&mut self, option: &str, word: Word) -> Result<()> {
+    fn take(&mut self, word: Word) {
         match word {
             Word::Set(_) | Word::Clear(_) | Word::Atime(_) => self.attributes.take(word),
             Word::Bind(recursion) => self.bind = Some(recursion),
             Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
             Word::Superblock(flag) => self.superblock.push(flag),
             Word::Default => {}
-            Word::Unapplied => bail!("{option}: not applied by this version"),
         }
-        Ok(())
     }
 }
 
@@ -312,11 +304,5 @@ mod tests {
                 Parameter::Flag(c"rbox".into()),
             ]
         );
-    }
-
-    #[test]
-    fn what_is_not_applied_is_named() {
-        let error = parse(&["remount".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "remount: not applied by this version");
     }
 }

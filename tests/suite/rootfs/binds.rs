@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_missing_destination_is_created,
         a_missing_destination_of_a_file_is_created,
         a_bind_needs_no_type,
+        what_only_a_file_system_can_be_is_a_warning,
         a_missing_source_is_refused,
         later_mounts_cover_earlier_ones,
     ]
@@ -246,5 +247,19 @@ fn later_mounts_cover_earlier_ones() {
             .assert_ok()
             .stdout,
         "second"
+    );
+}
+
+/// mount(8) says nothing at all.
+fn what_only_a_file_system_can_be_is_a_warning() {
+    only_rt("others say nothing");
+    let source = Directory::new();
+    let bundle = Bundle::new()
+        .folder("mnt")
+        .bind(source.path(), "/mnt", &["bind", "sync"])
+        .args(&["/bin/true"]);
+    assert_eq!(
+        bundle.run().assert_ok().stderr,
+        "rt: warning: mounts: /mnt: sync is of the file system, not of a bind mount: left out\n"
     );
 }
