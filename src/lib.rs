@@ -94,7 +94,8 @@
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
 //!
 //! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),
-//! fsopen(2) and its kin (5.2), pidfds (5.3), close_range(2) (5.9).
+//! fsopen(2) and its kin (5.2), pidfds (5.3), mount numbers of statx(2) (5.8),
+//! close_range(2) (5.9).
 
 mod annotations;
 mod bundle;

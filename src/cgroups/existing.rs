@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::uio::pread;
 use nix::unistd::Pid;
 
@@ -276,8 +277,13 @@ fn wait_v2(path: &Path, deadline: Instant) -> nix::Result<bool> {
         if left.is_zero() {
             return Ok(false);
         }
-        let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
-        sys::poll_change(events.as_fd(), milliseconds)?;
+        // A file of the cgroup file system says that it has changed by POLLPRI.
+        let mut changed = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+        let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut changed, patience) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

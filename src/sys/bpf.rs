@@ -275,19 +275,3 @@ fn program_name(program: BorrowedFd) -> nix::Result<[u8; 16]> {
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.name)
 }
-
-/// Waits until `file` has something exceptional to say (poll(2), POLLPRI): how
-/// files of cgroups announce that they changed since they were last read.
-/// At most `timeout` milliseconds; whether it had.
-pub(crate) fn poll_change(file: BorrowedFd, timeout: i32) -> nix::Result<bool> {
-    let mut polled = libc::pollfd {
-        fd: file.as_raw_fd(),
-        events: libc::POLLPRI,
-        revents: 0,
-    };
-    // SAFETY: the count is that of the one `pollfd`, which outlives the call.
-    match check(unsafe { libc::poll(&raw mut polled, 1, timeout) }.into()) {
-        Err(Errno::EINTR) => Ok(true),
-        done => Ok(done? > 0),
-    }
-}

@@ -19,7 +19,7 @@ mod task;
 
 pub(crate) use bpf::{
     BpfInstruction, bpf_attach_device_program, bpf_detach_device_program, bpf_load_device_program,
-    bpf_own_device_programs, poll_change,
+    bpf_own_device_programs,
 };
 pub(crate) use clone::{Cloned, clone3, exit, pidfd_open, pidfd_send_signal};
 pub(crate) use entry::tidy_descriptors;

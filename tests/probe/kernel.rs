@@ -1,5 +1,8 @@
 //! The few questions that only a raw system call answers.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "no crate wraps these calls, and nothing here outlives a test"
+)]
 
 use std::ffi::{CStr, CString};
 
