@@ -15,7 +15,7 @@ use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Namespaces, Place};
 use crate::process::{self, Caller, Process};
-use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs};
+use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn};
 use crate::step::{Cause, Failure, Refusal, Step};
 
 /// What the command line adds to a configuration.
@@ -67,7 +67,12 @@ impl Plan {
             false => Layer::Direct,
         };
         let facts = facts(&namespaces, &cgroups, host);
-        let rootfs = Rootfs::plan(spec, &bundle.directory, entry, layer, &facts)?;
+        let turn = if looks_before_pivot(bundle) {
+            Turn::Last
+        } else {
+            Turn::First
+        };
+        let rootfs = Rootfs::plan(spec, &bundle.directory, (entry, turn, layer), &facts)?;
         Ok(Plan {
             namespaces,
             cgroups,
@@ -91,6 +96,23 @@ impl Plan {
         };
         sentence(&words, step, cause, hint)
     }
+}
+
+/// Whether there are hooks that run before the machine is left (config.md,
+/// "POSIX-platform Hooks").
+fn looks_before_pivot(bundle: &Bundle) -> bool {
+    // Deprecated by the specification, which still demands it.
+    #[allow(deprecated, reason = "managers still write prestart hooks")]
+    bundle.spec.hooks().as_ref().is_some_and(|hooks| {
+        [
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+        ]
+        .into_iter()
+        .flatten()
+        .any(|list| !list.is_empty())
+    })
 }
 
 /// One line out of a place and a deed, and why it failed.
@@ -127,6 +149,10 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::OutsideRoot => "lies outside of the container's root",
             Refusal::NotInPath => "executable file not found in $PATH",
             Refusal::IsDirectory => "is a directory",
+            Refusal::MachineRoot => {
+                "is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
+            }
+            Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
             Refusal::Abandoned => "the runtime is gone",
         }
         .into(),

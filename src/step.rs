@@ -25,6 +25,12 @@ pub(crate) enum Step {
     Keyring,
     /// Enters the namespaces that the configuration names by path. Item: `linux.namespaces[item]`.
     JoinNamespace,
+    /// Opens `root.path`. This and the next three are the runtime's, before the clone, if it may.
+    OpenRoot,
+    /// Opens what a mount takes from the machine. Item: `mounts[item]`.
+    OpenSource,
+    /// Opens the machine's null device, to cover files with.
+    OpenNull,
     /// A new cgroup namespace, now that the process is where it belongs.
     CgroupNamespace,
     /// Brings the loopback device of a new network namespace up.
@@ -122,6 +128,9 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Session,
     Step::Keyring,
     Step::JoinNamespace,
+    Step::OpenRoot,
+    Step::OpenSource,
+    Step::OpenNull,
     Step::CgroupNamespace,
     Step::Loopback,
     Step::Hostname,
@@ -224,17 +233,23 @@ pub(crate) enum Refusal {
     NotInPath,
     /// The executable is a directory.
     IsDirectory,
+    /// `root.path` is the machine's own root, laid open.
+    MachineRoot,
+    /// What is to be bound on /proc is not procfs.
+    NotProc,
     /// The runtime is gone.
     Abandoned,
 }
 
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 9] = [
     Refusal::NotOrdinaryDirectory,
     Refusal::InsideProc,
     Refusal::OtherFile,
     Refusal::OutsideRoot,
     Refusal::NotInPath,
     Refusal::IsDirectory,
+    Refusal::MachineRoot,
+    Refusal::NotProc,
     Refusal::Abandoned,
 ];
 

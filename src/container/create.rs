@@ -26,7 +26,8 @@ use crate::log;
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
 use crate::process::Caller;
-use crate::step::Step;
+use crate::rootfs::Sources;
+use crate::step::{Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
@@ -152,7 +153,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
-    let sources = plan.rootfs.wire()?; // After the cgroups: a mount may show them.
+    let sources = open_sources(&plan)?; // After the cgroups: a mount may show them.
     let start = way.prepare(container)?;
     let (end, init_end) = sync::pair().context("socketpair")?;
 
@@ -199,6 +200,12 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         state,
         relay: relay.transpose()?,
     })
+}
+
+fn open_sources(plan: &Plan) -> Result<Sources> {
+    let at = Progress::new();
+    let opened = plan.rootfs.open_sources(&at);
+    opened.map_err(|cause| plan.explain(at.failed(cause)))
 }
 
 fn decide(request: &Request, proc: &Proc) -> Result<Plan> {

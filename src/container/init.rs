@@ -73,7 +73,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
     drop(joined);
 
-    let mut root = plan.rootfs.enter(&mut sources, &proc, at)?; // The machine is out of reach.
+    let mut root = plan.rootfs.enter(&mut sources, &proc, at)?;
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.make_devices(&root, at)?;
     if let Some(console) = console {
@@ -81,6 +81,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         plan.process
             .take_terminal(master, &terminal, console.as_fd(), at)?;
     }
+    plan.rootfs.leave_last(&mut root, &proc, at)?; // At the latest here the machine is out of reach.
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only for good.
     plan.process.make_working_directory(at)?; // While the root can be written.
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;

@@ -49,6 +49,9 @@ impl Process {
             Step::Limit
             | Step::Wait
             | Step::JoinNamespace
+            | Step::OpenRoot
+            | Step::OpenSource
+            | Step::OpenNull
             | Step::CgroupNamespace
             | Step::Loopback
             | Step::Hostname

@@ -9,7 +9,6 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
@@ -17,7 +16,7 @@ use nix::unistd::symlinkat;
 
 use super::attributes::{Setter, propagate};
 use super::filesystem::new_file_system;
-use super::mount::Stage;
+use super::mount::{Stage, open_tree};
 use super::options::{Attributes, Parameter, Propagation, Recursion};
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
@@ -80,8 +79,8 @@ impl CgroupMount {
         }
     }
 
-    /// Runtime, before the clone: the container's own directories, detached.
-    pub(super) fn open(&self) -> Result<Vec<OwnedFd>> {
+    /// The container's own directories, detached.
+    pub(super) fn open(&self) -> nix::Result<Vec<OwnedFd>> {
         let CgroupMount::V1 {
             namespaced: false,
             hierarchies,
@@ -91,12 +90,7 @@ impl CgroupMount {
         };
         hierarchies
             .iter()
-            .map(|hierarchy| {
-                let subject = || hierarchy.directory.display().to_string();
-                let path = CString::new(hierarchy.directory.as_os_str().as_encoded_bytes())
-                    .with_context(subject)?;
-                sys::open_tree(nix::fcntl::AT_FDCWD, &path, OpenTree::Mount).with_context(subject)
-            })
+            .map(|hierarchy| open_tree(&hierarchy.directory, OpenTree::Mount))
             .collect()
     }
 

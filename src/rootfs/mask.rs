@@ -1,14 +1,14 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`: parts of /proc and /sys that a
 //! container must not read, or not write.
 //!
-//! What covers them is the machine's /dev/null, opened by the runtime and
+//! What covers them is the machine's /dev/null, opened before the root is and
 //! checked (CVE-2025-31133), and one empty read-only tmpfs: no file of an image
 //! has a part in it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::ensure;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
@@ -18,7 +18,7 @@ use super::filesystem::new_file_system;
 use super::inside::{Links, clean, is_directory};
 use super::mount::Stage;
 use super::options::{Attributes, Propagation, Recursion};
-use crate::step::{Cause, Step};
+use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, OpenTree, Spent};
 
 const READONLY: Attributes = Attributes {
@@ -37,8 +37,8 @@ impl Masks {
     pub(super) fn plan(
         masked: Option<&Vec<String>>,
         readonly: Option<&Vec<String>>,
-    ) -> Result<Masks> {
-        let paths = |field: &str, list: Option<&Vec<String>>| -> Result<Vec<PathBuf>> {
+    ) -> anyhow::Result<Masks> {
+        let paths = |field: &str, list: Option<&Vec<String>>| -> anyhow::Result<Vec<PathBuf>> {
             list.into_iter()
                 .flatten()
                 .enumerate()
@@ -65,18 +65,16 @@ impl Masks {
         self.masked.is_empty() && self.readonly.is_empty()
     }
 
-    /// Runtime: the machine's null device, detached, to cover files with.
-    pub(super) fn open(&self, setter: Setter) -> Result<Option<OwnedFd>> {
+    /// The machine's null device, detached, to cover files with.
+    pub(super) fn open(&self, setter: Setter) -> Result<Option<OwnedFd>, Cause> {
         if self.masked.is_empty() {
             return Ok(None);
         }
-        let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)
-            .context("/dev/null")?;
-        let node = fstat(&null).context("/dev/null")?;
-        ensure!(
-            node.st_mode & libc::S_IFMT == libc::S_IFCHR && node.st_rdev == makedev(1, 3),
-            "linux.maskedPaths: /dev/null of this machine is not the null device"
-        );
+        let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)?;
+        let node = fstat(&null)?;
+        if node.st_mode & libc::S_IFMT != libc::S_IFCHR || node.st_rdev != makedev(1, 3) {
+            return Err(Refusal::OtherFile.into());
+        }
         if setter == Setter::Detached {
             propagate(
                 setter,
@@ -84,8 +82,7 @@ impl Masks {
                 Propagation::Private,
                 Recursion::One,
                 None,
-            )
-            .context("/dev/null")?;
+            )?;
         }
         Ok(Some(null))
     }

@@ -1,10 +1,11 @@
 //! The container's file system: its root, what is mounted in it, its devices,
 //! and what of it must not be seen or written.
 //!
-//! The runtime opens everything that belongs to the machine before the clone:
-//! the root and the sources of bind mounts, as detached copies, and /dev/null.
-//! Init makes the copy of the root the only file system there is, and builds
-//! the rest from inside: a mistaken path can then only hit the container.
+//! Everything that belongs to the machine is opened first: the root and the
+//! sources of bind mounts, as detached copies, and /dev/null. Then init makes
+//! the copy of the root the only file system there is, and builds the rest from
+//! inside: a mistaken path can only hit the container. [`Turn::Last`] is for
+//! the containers that need the machine in sight until all is built.
 
 mod attributes;
 mod cgroup;
@@ -20,7 +21,7 @@ mod pivot;
 mod sources;
 mod words;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -50,6 +51,17 @@ pub(crate) enum Entry {
     Chroot,
 }
 
+/// When the machine's mounts are left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Before anything is built in the root.
+    First,
+    /// After it: hooks look at the finished root from the machine's side, and
+    /// in a user namespace the kernel lets only those mount /proc and /sys who
+    /// have one in sight (user_namespaces(7)).
+    Last,
+}
+
 /// Whether the root may be changed for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
@@ -65,6 +77,7 @@ pub(crate) struct Rootfs {
     path: PathBuf,
     readonly: bool,
     entry: Entry,
+    turn: Turn,
     layer: Layer,
     setter: Setter,
     propagation: Option<(Propagation, Recursion)>,
@@ -76,7 +89,19 @@ pub(crate) struct Rootfs {
 /// The root as init works in it, and what becomes read-only at the end.
 pub(crate) struct Entered {
     root: Root,
+    /// The machine's root, until it is left.
+    machine: Option<OwnedFd>,
     late: Vec<OwnedFd>,
+}
+
+impl Entered {
+    fn new(root: OwnedFd, machine: Option<OwnedFd>) -> Entered {
+        Entered {
+            root: Root::new(root),
+            machine,
+            late: Vec::new(),
+        }
+    }
 }
 
 impl Rootfs {
@@ -89,8 +114,7 @@ impl Rootfs {
     pub(crate) fn plan(
         spec: &Spec,
         bundle: &Path,
-        entry: Entry,
-        layer: Layer,
+        (entry, turn, layer): (Entry, Turn, Layer),
         facts: &Facts,
     ) -> Result<Rootfs> {
         let root = spec.root().as_ref().context("root: required")?;
@@ -117,6 +141,7 @@ impl Rootfs {
             path: bundle.join(root.path()),
             readonly: root.readonly().unwrap_or(false),
             entry,
+            turn,
             layer,
             setter: if facts.mount_setattr {
                 Setter::Detached
@@ -192,7 +217,7 @@ impl Rootfs {
         &self.path
     }
 
-    /// About how many descriptors [`Rootfs::wire`] opens.
+    /// About how many descriptors [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
         self.mounts.len() as u64
     }
@@ -208,37 +233,43 @@ impl Rootfs {
         }
     }
 
-    /// Init: from here on, the root is the container's and the machine is out
-    /// of reach.
+    /// Init: puts the root where it belongs, and leaves the machine behind if
+    /// it is the first thing to do.
     pub(crate) fn enter(
         &self,
         sources: &mut Sources,
         proc: &Proc,
         at: &Progress,
     ) -> Result<Entered, Cause> {
-        let root = match self.entry {
-            Entry::Chroot => {
-                at.enter(Step::Root);
-                let root = pivot::directory(&self.path)?;
-                at.enter(Step::Pivot);
-                pivot::enter(root.as_fd())?;
-                root
+        if self.entry == Entry::Chroot {
+            at.enter(Step::Root);
+            let root = pivot::directory(&self.path)?;
+            let mut entered = Entered::new(root, None);
+            if self.turn == Turn::First {
+                self.leave(&mut entered, proc, at)?;
             }
-            Entry::Pivot | Entry::Move => {
-                at.enter(Step::Propagation);
-                let machine = pivot::isolate(self.setter)?;
-                let root = match sources.root.take() {
-                    Some(root) => root,
-                    None => self.overlay(&machine, at)?,
-                };
-                self.replace(root.as_fd(), &machine, proc, at)?;
-                root
-            }
+            return Ok(entered);
+        }
+        at.enter(Step::Propagation);
+        let machine = pivot::isolate(self.setter)?;
+        let root = match sources.root.take() {
+            Some(root) => root,
+            None => self.overlay(&machine, at)?,
         };
-        Ok(Entered {
-            root: Root::new(root),
-            late: Vec::new(),
-        })
+        at.enter(Step::Root);
+        match self.turn {
+            // Nobody's path leads there, and no directory has to be lent for it.
+            Turn::First => pivot::attach(root.as_fd(), machine.as_fd())?,
+            Turn::Last => pivot::attach(root.as_fd(), pivot::directory(&self.path)?.as_fd())?,
+        }
+        if self.setter == Setter::Attached && self.layer == Layer::Direct {
+            self.isolate_root(root.as_fd(), Some(proc.as_fd()))?;
+        }
+        let mut entered = Entered::new(root, Some(machine));
+        if self.turn == Turn::First {
+            self.leave(&mut entered, proc, at)?;
+        }
+        Ok(entered)
     }
 
     fn overlay(&self, machine: &OwnedFd, at: &Progress) -> nix::Result<OwnedFd> {
@@ -247,26 +278,33 @@ impl Rootfs {
         overlay::build(lower.as_fd(), machine.as_fd(), &Spent::default())
     }
 
-    /// Puts the root in the place of the machine's.
-    fn replace(
+    /// Init, with [`Turn::Last`], after everything that looks at the machine.
+    pub(crate) fn leave_last(
         &self,
-        root: BorrowedFd,
-        machine: &OwnedFd,
+        entered: &mut Entered,
         proc: &Proc,
         at: &Progress,
     ) -> Result<(), Cause> {
-        at.enter(Step::Root);
-        if self.entry == Entry::Move {
-            pivot::cover(proc)?;
+        match self.turn {
+            Turn::First => Ok(()),
+            Turn::Last => self.leave(entered, proc, at),
         }
-        pivot::attach(root, machine.as_fd())?;
-        if self.setter == Setter::Attached && self.layer == Layer::Direct {
-            self.isolate_root(root, Some(proc.as_fd()))?;
-        }
+    }
+
+    /// From here on, the root is the container's and the machine is out of reach.
+    fn leave(&self, entered: &mut Entered, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::Pivot);
-        match self.entry {
-            Entry::Pivot => pivot::pivot(root)?,
-            Entry::Move | Entry::Chroot => pivot::enter(root)?,
+        let root = entered.root.as_fd();
+        match (self.entry, entered.machine.take()) {
+            (Entry::Pivot, _) => pivot::pivot(root)?,
+            (Entry::Move, Some(machine)) => {
+                pivot::cover(root, proc)?;
+                if self.turn == Turn::Last {
+                    pivot::attach(root, machine.as_fd())?;
+                }
+                pivot::enter(root)?;
+            }
+            (Entry::Move | Entry::Chroot, _) => pivot::enter(root)?,
         }
         Ok(())
     }

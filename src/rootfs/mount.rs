@@ -1,15 +1,14 @@
 //! One entry of `mounts`: planned from its words, built detached, attached once.
 //!
-//! A bind mount's source is opened by the runtime before the clone, where its
-//! path means what the configuration meant; the detached copy travels as a
-//! descriptor. A new file system is made by init, in the namespaces that it
+//! A bind mount's source is opened where its path means what the configuration
+//! meant; the detached copy travels as a descriptor. A new file system is made by init, in the namespaces that it
 //! shows. Either gets its final attributes before anybody can see it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -21,7 +20,7 @@ use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, Spent};
+use crate::sys::{self, OpenTree, Spent};
 
 /// What may be mounted below /proc: single files that show a container its
 /// limits (lxcfs) or a clock, and nothing that security rests on.
@@ -75,7 +74,7 @@ impl Mount {
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
         facts: &Facts,
-    ) -> Result<Mount> {
+    ) -> anyhow::Result<Mount> {
         let options =
             options::parse(mount.options().as_deref().unwrap_or_default()).context("options")?;
         let target = clean(mount.destination());
@@ -109,7 +108,7 @@ impl Mount {
 
     /// A mount on /proc that is no procfs, or below it, would let an image
     /// choose what security settings are written to (CVE-2019-16884).
-    fn refuse_over_proc(&self) -> Result<()> {
+    fn refuse_over_proc(&self) -> anyhow::Result<()> {
         let shown = self.target.display();
         if self.target == Path::new("/proc") {
             let proc = match &self.kind {
@@ -134,29 +133,22 @@ impl Mount {
         Ok(())
     }
 
-    /// Runtime, before the clone: the detached copy of a bind mount's source,
-    /// complete but for what an old kernel can only do once it is attached.
-    pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source> {
+    /// The detached copy of a bind mount's source, complete but for what an old
+    /// kernel can only do once it is attached.
+    pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source, Cause> {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
-            Kind::Cgroup(cgroup) => return cgroup.open().map(Source::Hierarchies),
+            Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open()?)),
             Kind::FileSystem { .. } => return Ok(Source::None),
         };
-        let subject = || format!("bind source {}", source.display());
-        let path = CString::new(source.as_os_str().as_encoded_bytes()).with_context(subject)?;
-        let tree =
-            sys::open_tree(nix::fcntl::AT_FDCWD, &path, recursion.into()).with_context(subject)?;
-        if self.target == Path::new("/proc") {
-            let magic = fstatfs(&tree).with_context(subject)?.filesystem_type();
-            ensure!(
-                magic == PROC_SUPER_MAGIC,
-                "\"/proc\" cannot be mounted because {} is not procfs",
-                source.display()
-            );
+        let tree = open_tree(source, recursion.into())?;
+        if self.target == Path::new("/proc")
+            && fstatfs(&tree)?.filesystem_type() != PROC_SUPER_MAGIC
+        {
+            return Err(Refusal::NotProc.into());
         }
         if setter == Setter::Detached {
-            self.finish(setter, tree.as_fd(), base, None)
-                .with_context(subject)?;
+            self.finish(setter, tree.as_fd(), base, None)?;
         }
         Ok(Source::Tree(tree))
     }
@@ -315,6 +307,14 @@ impl Mount {
         Ok(())
     }
 
+    /// What [`Mount::open`] opens.
+    pub(super) fn describe_source(&self) -> String {
+        match &self.kind {
+            Kind::Bind { source, .. } => format!("bind source {}", source.display()),
+            Kind::FileSystem { .. } | Kind::Cgroup(_) => "the container's cgroups".into(),
+        }
+    }
+
     /// The deed, in the words of the configuration.
     pub(super) fn describe(&self) -> String {
         let target = self.target.display();
@@ -328,7 +328,14 @@ impl Mount {
     }
 }
 
-/// What the runtime has opened for a mount.
+/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
+/// that holds a NUL byte.
+pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+    sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
+}
+
+/// What was opened for a mount.
 pub(super) enum Source {
     None,
     /// A detached copy.
@@ -366,7 +373,7 @@ impl Kind {
         bundle: &Path,
         options: Options,
         facts: &Facts,
-    ) -> Result<Kind> {
+    ) -> anyhow::Result<Kind> {
         let source = mount.source().as_deref();
         if name == "bind" || options.bind.is_some() {
             ensure!(

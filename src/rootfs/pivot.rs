@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 use procfs::FromRead;
-use procfs::process::MountInfos;
+use procfs::process::{MountInfo, MountInfos};
 
 use super::attributes::{Setter, propagate};
 use super::options::{Propagation, Recursion};
@@ -43,10 +43,9 @@ pub(super) fn isolate(setter: Setter) -> nix::Result<OwnedFd> {
     Ok(machine)
 }
 
-/// Attaches the new root on top of the machine's: nobody's path leads there,
-/// and no directory has to be lent for it.
-pub(super) fn attach(root: BorrowedFd, machine: BorrowedFd) -> nix::Result<()> {
-    sys::move_mount(root, machine)
+/// Attaches the new root on top of `place`, or moves it there.
+pub(super) fn attach(root: BorrowedFd, place: BorrowedFd) -> nix::Result<()> {
+    sys::move_mount(root, place)
 }
 
 /// Makes the mount `root` the root of the namespace and drops what was before.
@@ -64,13 +63,29 @@ pub(super) fn pivot(root: BorrowedFd) -> nix::Result<()> {
 }
 
 /// For a root that pivot_root(2) does not accept (an initramfs): the machine's
-/// mounts stay below, so the full /proc and /sys among them go first.
-pub(super) fn cover(proc: &Proc) -> Result<(), Cause> {
+/// mounts stay below, so the full /proc and /sys among them go first. Those
+/// that are mounted in `root` already are the container's.
+pub(super) fn cover(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
     let file = proc.file("self/mountinfo", OFlag::O_RDONLY)?;
     let mounts = MountInfos::from_read(file).map_err(|_| Errno::EIO)?;
+    let root = i32::try_from(sys::mount_id(root, c"")?).map_err(|_| Errno::EOVERFLOW)?;
+    let inside = |mount: &MountInfo| {
+        let mut id = mount.mnt_id;
+        // Up the tree; the root of the namespace is its own parent, or nobody's that is listed.
+        for _ in 0..mounts.0.len() {
+            if id == root {
+                return true;
+            }
+            match mounts.iter().find(|parent| parent.mnt_id == id) {
+                Some(parent) => id = parent.pid,
+                None => break,
+            }
+        }
+        false
+    };
     for mounted in mounts
         .iter()
-        .filter(|mount| matches!(mount.fs_type.as_str(), "proc" | "sysfs"))
+        .filter(|mount| matches!(mount.fs_type.as_str(), "proc" | "sysfs") && !inside(mount))
     {
         match umount2(&mounted.mount_point, MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::ENOENT) => {}

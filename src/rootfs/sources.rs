@@ -1,9 +1,13 @@
-//! What belongs to the machine, opened by the runtime before the clone: the root
-//! and the sources of bind mounts, as detached copies, and the null device.
+//! What belongs to the machine, as detached copies: the root and the sources of
+//! bind mounts, and the null device.
+//!
+//! The runtime opens it before the clone, with the caller's rights and where
+//! paths mean what the configuration meant. A caller who may not copy mounts
+//! leaves it to init, which may, in a user namespace: the first thing that
+//! init does there, while it still is the caller.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 
@@ -11,9 +15,10 @@ use super::attributes::{Setter, propagate};
 use super::mount::Source;
 use super::options::{Propagation, Recursion};
 use super::{Entry, Layer, Rootfs};
+use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, Spent};
 
-/// What the runtime has opened for it: consumed as it is attached.
+/// What was opened: consumed as it is attached.
 pub(crate) struct Sources {
     pub(super) root: Option<OwnedFd>,
     pub(super) mounts: Vec<Source>,
@@ -35,40 +40,37 @@ impl Drop for Sources {
 }
 
 impl Rootfs {
-    /// Runtime, before the clone: opens what belongs to the machine.
+    /// Opens what belongs to the machine.
     ///
     /// # Errors
     /// A missing root or source, or the machine's own root laid open.
-    pub(crate) fn wire(&self) -> Result<Sources> {
-        let subject = || format!("root.path: {}", self.path.display());
+    pub(crate) fn open_sources(&self, at: &Progress) -> Result<Sources, Cause> {
+        at.enter(Step::OpenRoot);
         let root = open(
             &self.path,
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
-        )
-        .with_context(subject)?;
-        let (given, machine) = (fstat(&root).with_context(subject)?, stat("/").context("/")?);
-        ensure!(
-            (given.st_dev, given.st_ino) != (machine.st_dev, machine.st_ino)
-                || self.layer == Layer::Ephemeral
-                || self.readonly,
-            "{}: is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
-            subject()
-        );
+        )?;
+        let (given, machine) = (fstat(&root)?, stat("/")?);
+        if (given.st_dev, given.st_ino) == (machine.st_dev, machine.st_ino)
+            && self.layer == Layer::Direct
+            && !self.readonly
+        {
+            return Err(Refusal::MachineRoot.into());
+        }
         let tree = match (self.entry, self.layer) {
-            (Entry::Pivot | Entry::Move, Layer::Direct) => {
-                Some(self.open_root(&root).with_context(subject)?)
-            }
+            (Entry::Pivot | Entry::Move, Layer::Direct) => Some(self.open_root(&root)?),
             (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
         };
-        let mounts = self.mounts.iter().enumerate().map(|(i, mount)| {
-            mount
-                .open(self.setter, self.base())
-                .with_context(|| format!("mounts[{i}]"))
+        let mounts = self.mounts.iter().enumerate().map(|(item, mount)| {
+            at.at(Step::OpenSource, item);
+            mount.open(self.setter, self.base())
         });
+        let mounts = mounts.collect::<Result<_, Cause>>()?;
+        at.enter(Step::OpenNull);
         Ok(Sources {
             root: tree,
-            mounts: mounts.collect::<Result<_>>()?,
+            mounts,
             null: self.masks.open(self.setter)?,
         })
     }

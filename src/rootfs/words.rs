@@ -14,6 +14,12 @@ impl Rootfs {
         let path = self.path.display();
         let root = |what: String| Some(("root.path".to_owned(), what));
         match step {
+            Step::OpenRoot => root(path.to_string()),
+            Step::OpenSource => {
+                let source = self.mounts.get(index)?.describe_source();
+                Some((format!("mounts[{index}]"), source))
+            }
+            Step::OpenNull => Some(("linux.maskedPaths".into(), "/dev/null".into())),
             Step::Propagation => root("cut the mount namespace off from the machine's".into()),
             Step::Overlay => Some((
                 "annotations: rt.rootfs.overlay".into(),

@@ -93,7 +93,7 @@ fn bind_over_proc() {
     let bundle = Bundle::new().bind("/etc".as_ref(), "/proc", &["rbind"]);
     assert_error(
         &bundle,
-        "mounts[7]: \"/proc\" cannot be mounted because /etc is not procfs",
+        "mounts[7]: bind source /etc: \"/proc\" cannot be mounted because it is not of type proc",
     );
 }
 
