@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::stat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{getegid, geteuid};
 use procfs::FromRead;
 use procfs::process::MountInfos;
 
@@ -22,7 +24,29 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 pub(crate) struct Host {
     pub(crate) cgroups: CgroupLayout,
     pub(crate) kernel: Kernel,
+    pub(crate) caller: Caller,
 }
+
+/// Who runs this, as the machine sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    /// The effective ids.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// In the user namespace that the machine started with.
+    pub(crate) initial_user_namespace: bool,
+}
+
+impl Caller {
+    /// Root of the machine, whom files and devices obey.
+    pub(crate) fn rules_the_machine(&self) -> bool {
+        self.uid == 0 && self.initial_user_namespace
+    }
+}
+
+/// The inode of the first user namespace (`PROC_USER_INIT_INO` in the kernel's
+/// include/linux/proc_ns.h, the same since Linux 3.8).
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
 /// Calls that not every kernel from 5.10 on has, or that a sandbox around
 /// `rt` refuses. Each has one fallback, named in the crate's documentation.
@@ -30,6 +54,8 @@ pub(crate) struct Host {
 pub(crate) struct Kernel {
     /// mount_setattr(2), Linux 5.12.
     pub(crate) mount_setattr: bool,
+    /// The caller may copy and change the mounts of its mount namespace.
+    pub(crate) may_mount: bool,
 }
 
 /// How the machine arranges its cgroups.
@@ -67,26 +93,45 @@ impl Host {
         Ok(Host {
             cgroups: cgroup_layout(proc).context("cgroups of this machine")?,
             kernel: Kernel::probe(proc),
+            caller: Caller::probe()?,
+        })
+    }
+}
+
+impl Caller {
+    fn probe() -> Result<Caller> {
+        let own = "/proc/self/ns/user";
+        Ok(Caller {
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+            initial_user_namespace: stat(own).context(own)?.st_ino == INITIAL_USER_NAMESPACE,
         })
     }
 }
 
 impl Kernel {
-    /// A call that can only fail tells whether it exists: `EINVAL` from a
-    /// kernel that reads its arguments, `ENOSYS` or `EPERM` from one that lacks
-    /// it or a filter that refuses it.
+    /// A call that can only fail tells whether it exists, and whether this
+    /// caller may make it: the kernel looks at its flags, then at the caller's
+    /// rights, then at its arguments (`mount_setattr` in fs/namespace.c).
     fn probe(proc: &Proc) -> Kernel {
         use std::os::fd::AsFd;
-        let asked = sys::mount_setattr(
-            proc.as_fd(),
-            sys::OpenTree::Mount,
-            &sys::MountAttr {
-                set: u64::MAX,
-                ..sys::MountAttr::default()
-            },
-        );
+        let impossible = sys::MountAttr {
+            set: u64::MAX,
+            ..sys::MountAttr::default()
+        };
+        let proc = proc.as_fd();
+        let asked = sys::mount_setattr(proc, sys::OpenTree::Mount, &impossible);
+        if asked == Err(Errno::EINVAL) {
+            return Kernel {
+                mount_setattr: true,
+                may_mount: true,
+            };
+        }
+        // An older kernel, a filter around `rt` that refuses the call, or a
+        // caller without the right to it.
         Kernel {
-            mount_setattr: asked == Err(Errno::EINVAL),
+            mount_setattr: sys::has_mount_setattr(),
+            may_mount: sys::open_tree(proc, c"", sys::OpenTree::Mount).is_ok(),
         }
     }
 }

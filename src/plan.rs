@@ -5,7 +5,8 @@
 //! know of another is a plain fact handed over here. Both sides of the clone
 //! hold the same plan, so a position in it says everything about a failure.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
+use caps::Capability;
 use nix::errno::Errno;
 
 use crate::annotations;
@@ -13,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::Cgroups;
 use crate::host::{CgroupLayout, Host};
 use crate::log;
-use crate::namespaces::{Kind, Namespaces, Place};
+use crate::namespaces::{Kind, Mapper, Namespaces, Place};
 use crate::process::{self, Caller, Process};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn};
 use crate::step::{Cause, Failure, Refusal, Step};
@@ -47,15 +48,21 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| anyhow!("process: required"))?;
+        let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
+        let own_user = *namespaces.place(Kind::User) != Place::Shared;
         let process = Process::plan(
             process,
             &process::Options {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
-                caller: &settings.caller,
+                caller: &match own_user {
+                    // Who enters a user namespace has every right in there.
+                    true => settings.caller.all_powerful(),
+                    false => settings.caller.clone(),
+                },
             },
         )?;
-        let namespaces = Namespaces::plan(spec)?;
+        refuse_unmapped(&process, &namespaces)?;
         let cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
         let entry = match namespaces.place(Kind::Mount) {
             Place::New if settings.no_pivot => Entry::Move,
@@ -67,7 +74,7 @@ impl Plan {
             false => Layer::Direct,
         };
         let facts = facts(&namespaces, &cgroups, host);
-        let turn = if looks_before_pivot(bundle) {
+        let turn = if looks_before_pivot(bundle) || facts.user_namespace {
             Turn::Last
         } else {
             Turn::First
@@ -91,7 +98,10 @@ impl Plan {
             .or_else(|| self.rootfs.describe(step, item))
             .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let hint = match cause {
-            Cause::Errno(errno) => self.rootfs.hint(step, item, errno),
+            Cause::Errno(errno) => self
+                .rootfs
+                .hint(step, item, errno)
+                .or_else(|| self.namespaces.hint(step, errno)),
             Cause::Refused(_) => None,
         };
         sentence(&words, step, cause, hint)
@@ -152,11 +162,47 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::MachineRoot => {
                 "is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
             }
+            Refusal::OtherMaps => {
+                "its ids are not those of linux.uidMappings and linux.gidMappings"
+            }
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
             Refusal::Abandoned => "the runtime is gone",
         }
         .into(),
     }
+}
+
+/// Who is to write the ids of a user namespace.
+fn mapper(settings: &Settings, host: &Host) -> Mapper {
+    let has = |one| settings.caller.grantable.contains(&one);
+    Mapper {
+        uid: host.caller.uid,
+        gid: host.caller.gid,
+        privileged: has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID),
+    }
+}
+
+/// Nobody can become who has no id outside of a new user namespace.
+fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
+    let Some(maps) = namespaces.new_maps() else {
+        return Ok(());
+    };
+    let uid = process.uid();
+    ensure!(
+        maps.has_uid(uid),
+        "process.user.uid: {uid} is not mapped in linux.uidMappings"
+    );
+    for (place, gid) in process.gids() {
+        ensure!(
+            maps.has_gid(gid),
+            "{place}: {gid} is not mapped in linux.gidMappings"
+        );
+        ensure!(
+            !maps.refuses_groups() || place == "process.user.gid",
+            "{place}: a user namespace made without privileges has no additional groups"
+        );
+    }
+    Ok(())
 }
 
 /// What the file system must know of namespaces and cgroups.
@@ -177,8 +223,17 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
     };
     Facts {
         mount_setattr: host.kernel.mount_setattr,
+        user_namespace: *namespaces.place(Kind::User) != Place::Shared
+            || !host.caller.initial_user_namespace,
         cgroup_namespace: *namespaces.place(Kind::Cgroup) != Place::Shared,
         hierarchies,
+        unified: match &host.cgroups {
+            CgroupLayout::V1 { .. } => None,
+            CgroupLayout::V2 { mount, own } => {
+                let callers = mount.join(own.strip_prefix("/").unwrap_or(own));
+                paths.get("").cloned().map(|directory| (directory, callers))
+            }
+        },
     }
 }
 

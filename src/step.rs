@@ -15,38 +15,51 @@ use nix::errno::Errno;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Step {
+    /// clone3(2) itself, which is not init's but the runtime's.
+    Clone,
     /// Waits until the runtime has put it into its cgroups.
     Wait,
     /// Signals that the caller ignored or blocked are neither any more.
     Signals,
     /// A session of its own (setsid(2)).
     Session,
-    /// A session keyring of its own (keyrings(7)). Item 0.
-    Keyring,
+    /// `process.oomScoreAdj`.
+    OomScore,
     /// Enters the namespaces that the configuration names by path. Item: `linux.namespaces[item]`.
     JoinNamespace,
-    /// Opens `root.path`. This and the next three are the runtime's, before the clone, if it may.
+    /// A new time namespace with `linux.timeOffsets`.
+    TimeNamespace,
+    /// Opens `root.path`. This and the next four are the runtime's, before the clone, if it may.
     OpenRoot,
     /// Opens what a mount takes from the machine. Item: `mounts[item]`.
     OpenSource,
+    /// Opens a default device of the machine, to bind. Item: its place in the table of defaults.
+    OpenDefaultDevice,
+    /// Opens a device of the machine, to bind. Item: `linux.devices[item]`.
+    OpenDevice,
     /// Opens the machine's null device, to cover files with.
     OpenNull,
-    /// A new cgroup namespace, now that the process is where it belongs.
-    CgroupNamespace,
-    /// Brings the loopback device of a new network namespace up.
-    Loopback,
-    /// `hostname`.
-    Hostname,
-    /// `domainname`.
-    Domainname,
     /// Cuts the new mount namespace off from the machine's propagation.
     Propagation,
     /// Puts the copy-on-write layer on the root.
     Overlay,
     /// Attaches the root file system.
     Root,
-    /// Leaves the machine's mounts behind (pivot_root(2), or chroot(2)).
+    /// Leaves the machine's mounts behind (pivot_root(2), or chroot(2)); after the devices, where
+    /// hooks or a user namespace need them in sight.
     Pivot,
+    /// Becomes root of its user namespace.
+    NamespaceRoot,
+    /// A session keyring of its own (keyrings(7)). Item 0.
+    Keyring,
+    /// New namespaces that begin with the process as it is now: in its cgroup, and root.
+    Unshare,
+    /// Brings the loopback device of a new network namespace up.
+    Loopback,
+    /// `hostname`.
+    Hostname,
+    /// `domainname`.
+    Domainname,
     /// Finds or makes the place for a mount. Item: `mounts[item]`.
     MountPoint,
     /// Builds and attaches a mount. Item: `mounts[item]`.
@@ -79,8 +92,6 @@ pub(crate) enum Step {
     ReadonlyRoot,
     /// `linux.rootfsPropagation`.
     RootPropagation,
-    /// `process.oomScoreAdj`.
-    OomScore,
     /// CPUs that the caller was confined to are not the container's limit.
     Affinity,
     /// `process.cwd`: made if missing, entered, and checked to lie inside.
@@ -116,6 +127,11 @@ pub(crate) enum Step {
 impl Step {
     const LAST: Step = Step::Exec;
 
+    #[cfg(test)]
+    pub(crate) fn all() -> &'static [Step] {
+        &ALL
+    }
+
     fn decode(byte: u8) -> Option<Step> {
         ALL.get(usize::from(byte)).copied()
     }
@@ -123,22 +139,28 @@ impl Step {
 
 /// Every step, at the index that is its number.
 const ALL: [Step; Step::LAST as usize + 1] = [
+    Step::Clone,
     Step::Wait,
     Step::Signals,
     Step::Session,
-    Step::Keyring,
+    Step::OomScore,
     Step::JoinNamespace,
+    Step::TimeNamespace,
     Step::OpenRoot,
     Step::OpenSource,
+    Step::OpenDefaultDevice,
+    Step::OpenDevice,
     Step::OpenNull,
-    Step::CgroupNamespace,
-    Step::Loopback,
-    Step::Hostname,
-    Step::Domainname,
     Step::Propagation,
     Step::Overlay,
     Step::Root,
     Step::Pivot,
+    Step::NamespaceRoot,
+    Step::Keyring,
+    Step::Unshare,
+    Step::Loopback,
+    Step::Hostname,
+    Step::Domainname,
     Step::MountPoint,
     Step::Mount,
     Step::DeviceDirectory,
@@ -155,7 +177,6 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::MaskedPath,
     Step::ReadonlyRoot,
     Step::RootPropagation,
-    Step::OomScore,
     Step::Affinity,
     Step::WorkingDirectory,
     Step::StandardIo,
@@ -237,11 +258,13 @@ pub(crate) enum Refusal {
     MachineRoot,
     /// What is to be bound on /proc is not procfs.
     NotProc,
+    /// A joined user namespace has other maps than `linux.uidMappings` and its twin.
+    OtherMaps,
     /// The runtime is gone.
     Abandoned,
 }
 
-const REFUSALS: [Refusal; 9] = [
+const REFUSALS: [Refusal; 10] = [
     Refusal::NotOrdinaryDirectory,
     Refusal::InsideProc,
     Refusal::OtherFile,
@@ -250,6 +273,7 @@ const REFUSALS: [Refusal; 9] = [
     Refusal::IsDirectory,
     Refusal::MachineRoot,
     Refusal::NotProc,
+    Refusal::OtherMaps,
     Refusal::Abandoned,
 ];
 

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -43,6 +43,16 @@ impl Proc {
                 | ResolveFlag::RESOLVE_NO_MAGICLINKS,
         );
         openat2(&self.directory, path, how).map(File::from)
+    }
+
+    /// Opens what the link at `path`, relative to /proc, leads to: a namespace.
+    pub(crate) fn link(&self, path: &str, access: OFlag) -> nix::Result<OwnedFd> {
+        openat(
+            &self.directory,
+            path,
+            access | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
     }
 
     /// The whole text of the file at `path`, relative to /proc.

@@ -16,11 +16,9 @@ enum Use {
     Members,
     /// It is the string, or a list with the string, that the feature is chosen by.
     Says(&'static str),
-    /// The namespace is of this type.
-    Namespace(&'static str),
 }
 
-use Use::{Asks, Members, Namespace, Says};
+use Use::{Asks, Members, Says};
 
 /// In this order the first field in use is the one that the error names:
 /// `process`, `hooks`, `linux` in the order of the specification, `mounts`.
@@ -36,11 +34,6 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("hooks.startContainer", Asks),
     ("hooks.poststart", Asks),
     ("hooks.poststop", Asks),
-    ("linux.namespaces[]", Namespace("user")),
-    ("linux.namespaces[]", Namespace("time")),
-    ("linux.uidMappings", Asks),
-    ("linux.gidMappings", Asks),
-    ("linux.timeOffsets", Asks),
     ("linux.netDevices", Members),
     ("linux.resources.unified", Members),
     ("linux.resources.blockIO", Asks),
@@ -76,7 +69,6 @@ fn named(place: String, value: &Value, usage: Use) -> Option<String> {
         Asks => asks(value).then_some(place),
         Members => has_members(value).then_some(place),
         Says(word) => says(value, word).then(|| format!("{place}: {word}")),
-        Namespace(kind) => (value.get("type")? == kind).then(|| format!("{place}: {kind}")),
     }
 }
 
@@ -148,8 +140,6 @@ mod tests {
 
     #[test]
     fn the_place_is_exact() {
-        let config = json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "time"}]}});
-        assert_eq!(first(&config).as_deref(), Some("linux.namespaces[1]: time"));
         let config = json!({"mounts": [{}, {"options": ["rbind", "idmap"]}]});
         assert_eq!(first(&config).as_deref(), Some("mounts[1].options: idmap"));
         let config = json!({"mounts": [{"options": ["remount"]}]});

@@ -34,6 +34,15 @@ impl Existing {
         Existing { paths, created }
     }
 
+    pub(super) fn paths(&self) -> &BTreeMap<String, PathBuf> {
+        &self.paths
+    }
+
+    /// Forgets the directories of the controllers that `keep` does not want.
+    pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.paths.retain(|controller, _| keep(controller));
+    }
+
     pub(super) fn created(&self) -> &[PathBuf] {
         &self.created
     }

@@ -36,8 +36,19 @@ pub(crate) use self::wired::Wired;
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     tree: Tree,
+    need: Need,
     /// Fields that are set, and that no kernel of today has anything for.
     ignored: Vec<&'static str>,
+}
+
+/// Whether a container can do without cgroups of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// The caller rules the machine: it always has them.
+    Strict,
+    /// The caller is a user, who may make them only where somebody has handed
+    /// over a part of the tree. Without a limit to keep, the caller's own do.
+    WhereAllowed,
 }
 
 #[derive(Debug)]
@@ -89,13 +100,19 @@ impl Cgroups {
     /// A value that is none, or a limit that this machine has no controller
     /// for, with its place: `linux.resources.memory.limit: ...`.
     pub(crate) fn plan(id: &str, linux: Option<&Linux>, host: &Host) -> Result<Cgroups> {
-        let place = Place::plan(id, linux.and_then(|linux| linux.cgroups_path().as_deref()))?;
+        let need = match host.caller.rules_the_machine() {
+            true => Need::Strict,
+            false => Need::WhereAllowed,
+        };
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let place = Place::plan(id, path, need == Need::Strict)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
-        let policy = Policy::plan(resources)?;
+        // Nobody but root of the machine makes devices, or keeps rules for them.
+        let policy = Some(Policy::plan(resources)?).filter(|_| need == Need::Strict);
         let tree = match &host.cgroups {
             CgroupLayout::V1 { hierarchies } => {
-                Tree::V1(branches(hierarchies, &place, &limits, &policy)?)
+                Tree::V1(branches(hierarchies, &place, &limits, policy.as_ref())?)
             }
             CgroupLayout::V2 { mount, own } => Tree::V2(Unified {
                 mount: mount.clone(),
@@ -103,15 +120,18 @@ impl Cgroups {
                 // the caller is in its own: a sibling it is.
                 path: place.below(own.parent().unwrap_or(own)),
                 settings: v2::settings(&limits)?,
-                program: program::assemble(&policy),
+                program: policy.as_ref().and_then(program::assemble),
                 entry: match limits.pids {
                     Some(Amount::Of(0)) => Entry::Move,
+                    // Whether a user may be in there shows when one is moved.
+                    _ if need == Need::WhereAllowed => Entry::Move,
                     Some(_) | None => Entry::Birth,
                 },
             }),
         };
         Ok(Cgroups {
             tree,
+            need,
             ignored: limits.ignored,
         })
     }
@@ -159,17 +179,16 @@ fn branches(
     hierarchies: &[Hierarchy],
     place: &Place,
     limits: &Limits,
-    policy: &Policy,
+    policy: Option<&Policy>,
 ) -> Result<Vec<Branch>> {
     let has = |branch: &Hierarchy, name: &str| branch.controllers.iter().any(|own| own == name);
     let mut settings = v1::settings(limits)?;
-    let free = policy.default == Verdict::Allow && policy.rules.is_empty();
-    if !free
-        || hierarchies
-            .iter()
-            .any(|hierarchy| has(hierarchy, "devices"))
-    {
-        settings.extend(policy.lines()?);
+    if let Some(policy) = policy {
+        let free = policy.default == Verdict::Allow && policy.rules.is_empty();
+        let devices = |hierarchy| has(hierarchy, "devices");
+        if !free || hierarchies.iter().any(devices) {
+            settings.extend(policy.lines()?);
+        }
     }
     for Setting {
         place, controller, ..

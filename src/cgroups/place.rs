@@ -14,12 +14,16 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// Without a path the cgroup is called after the container: at the top of a
+    /// tree that is the caller's, below the caller's own cgroup of another.
+    ///
     /// # Errors
     /// When the path names no cgroup but the root of a tree, or cannot be a path.
-    pub(super) fn plan(id: &str, path: Option<&Path>) -> Result<Place> {
+    pub(super) fn plan(id: &str, path: Option<&Path>, from_the_top: bool) -> Result<Place> {
         let path = match path.filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => path,
-            None => &Path::new("/").join(id),
+            None if from_the_top => &Path::new("/").join(id),
+            None => Path::new(id),
         };
         ensure!(
             !path.as_os_str().as_encoded_bytes().contains(&0),
@@ -70,15 +74,17 @@ mod tests {
     use super::*;
 
     fn at(path: &str, own: &str) -> String {
-        let place = Place::plan("web", Some(Path::new(path))).unwrap();
+        let place = Place::plan("web", Some(Path::new(path)), true).unwrap();
         place.below(Path::new(own)).display().to_string()
     }
 
     #[test]
     fn no_path_is_the_id_at_the_top() {
         assert_eq!(at("", "/user/a"), "web");
-        let place = Place::plan("web", None).unwrap();
+        let place = Place::plan("web", None, true).unwrap();
         assert_eq!(place, Place::Absolute("web".into()));
+        let users = Place::plan("web", None, false).unwrap();
+        assert_eq!(users, Place::Relative("web".into()));
     }
 
     #[test]
@@ -106,12 +112,12 @@ mod tests {
     #[test]
     fn a_root_is_nobodys_cgroup() {
         for path in ["/", "/..", ".", "..", "a/.."] {
-            let error = Place::plan("web", Some(Path::new(path))).unwrap_err();
+            let error = Place::plan("web", Some(Path::new(path)), true).unwrap_err();
             assert!(
                 error.to_string().starts_with("linux.cgroupsPath: "),
                 "{error}"
             );
         }
-        assert!(Place::plan("web", Some(Path::new("/a\0b"))).is_err());
+        assert!(Place::plan("web", Some(Path::new("/a\0b")), true).is_err());
     }
 }

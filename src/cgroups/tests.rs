@@ -7,7 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::LinuxResources;
 
 use super::*;
-use crate::host::Kernel;
+use crate::host::{self, Kernel};
 
 pub(super) fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()
@@ -18,6 +18,12 @@ fn host(cgroups: CgroupLayout) -> Host {
         cgroups,
         kernel: Kernel {
             mount_setattr: true,
+            may_mount: true,
+        },
+        caller: host::Caller {
+            uid: 0,
+            gid: 0,
+            initial_user_namespace: true,
         },
     }
 }

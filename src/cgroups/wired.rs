@@ -1,9 +1,10 @@
 //! Making a container's cgroups, and taking its first process in.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -13,20 +14,30 @@ use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
 use super::existing::{check_unused_v1, check_unused_v2};
 use super::settings::write_all;
-use super::{Branch, Cgroups, Entry, Existing, Tree, Unified, v1, v2};
+use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::log;
 use crate::sys::{self, BpfInstruction, Spent};
 
 /// The directories made and open, until the container's first process is in them.
 pub(crate) struct Wired {
+    need: Need,
     open: Open,
     existing: Existing,
 }
 
 enum Open {
-    /// Each with its controllers.
-    V1(Vec<(Vec<String>, Directory)>),
-    V2(Directory, Entry),
+    V1(Vec<Leaf>),
+    V2(Leaf, Entry),
+    /// The caller's own do.
+    None,
+}
+
+/// A cgroup that was made.
+struct Leaf {
+    controllers: Vec<String>,
+    directory: Directory,
+    /// Where a limit comes from that it has to keep.
+    asked: Option<&'static str>,
 }
 
 impl Cgroups {
@@ -44,48 +55,84 @@ impl Cgroups {
         }
         let mut created = Vec::new();
         let open = match &self.tree {
-            Tree::V1(branches) => wire_all(branches, &mut created).map(Open::V1),
+            Tree::V1(branches) => wire_all(branches, self.need, &mut created).map(Open::V1),
             Tree::V2(unified) => unified.wire(&mut created),
         };
         created.reverse();
         let existing = Existing::new(self.paths(), created);
         match open {
-            Ok(open) => Ok(Wired { open, existing }),
+            Ok(open) => {
+                let mut wired = Wired {
+                    need: self.need,
+                    open,
+                    existing,
+                };
+                wired.forget_paths();
+                Ok(wired)
+            }
             Err(error) => {
                 if let Err(left) = existing.remove() {
                     log::warn(&format!("{left:#}"));
                 }
-                Err(error)
+                match &self.tree {
+                    Tree::V2(unified) => self.need.judge(error, unified.asked())?,
+                    Tree::V1(_) => return Err(error),
+                }
+                Ok(Wired {
+                    need: self.need,
+                    open: Open::None,
+                    existing: Existing::new(BTreeMap::new(), Vec::new()),
+                })
             }
+        }
+    }
+}
+
+impl Need {
+    /// Whether an error can be lived with: there are none but a user's rights
+    /// in the way, and no limit that somebody has asked for.
+    fn judge(self, error: Error, asked: Option<&'static str>) -> Result<()> {
+        let refused = matches!(
+            error.downcast_ref::<Errno>(),
+            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
+        );
+        match (self, refused, asked) {
+            (Need::WhereAllowed, true, None) => Ok(()),
+            (Need::WhereAllowed, true, Some(place)) => Err(error.context(format!(
+                "{place}: a user needs a cgroup that is handed over, as by \
+                     systemd-run --user --scope --property=Delegate=yes"
+            ))),
+            _ => Err(error),
         }
     }
 }
 
 /// The roots are opened first and the leaves then, so that either can be closed
 /// together.
-fn wire_all(
-    branches: &[Branch],
-    created: &mut Vec<PathBuf>,
-) -> Result<Vec<(Vec<String>, Directory)>> {
+fn wire_all(branches: &[Branch], need: Need, created: &mut Vec<PathBuf>) -> Result<Vec<Leaf>> {
     let open = |branch: &Branch| {
         Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
     };
     let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let leaves = branches.iter().zip(&roots);
-    let leaves = leaves
-        .map(|(branch, root)| branch.wire(root, created))
-        .collect();
+    let leaves = branches.iter().zip(&roots).filter_map(|(branch, root)| {
+        let asked = branch.asked();
+        match branch.wire(root, created) {
+            Ok(leaf) => Some(Ok(leaf)),
+            Err(error) => need.judge(error, asked).err().map(Err),
+        }
+    });
+    let leaves = leaves.collect();
     let spent = Spent::default();
     roots.into_iter().for_each(|root| spent.add(root.into_fd()));
     leaves
 }
 
 impl Branch {
-    fn wire(
-        &self,
-        root: &Directory,
-        created: &mut Vec<PathBuf>,
-    ) -> Result<(Vec<String>, Directory)> {
+    fn asked(&self) -> Option<&'static str> {
+        self.settings.first().map(|setting| setting.place)
+    }
+
+    fn wire(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<Leaf> {
         let made = make_all(root, &self.path, created);
         let (leaf, origin) = made.with_context(|| making(&self.mount.join(&self.path)))?;
         if origin == Origin::Found {
@@ -96,11 +143,19 @@ impl Branch {
                 .context("linux.cgroupsPath")?;
         }
         write_all(&self.settings, &leaf)?;
-        Ok((self.controllers.clone(), leaf))
+        Ok(Leaf {
+            controllers: self.controllers.clone(),
+            directory: leaf,
+            asked: self.asked(),
+        })
     }
 }
 
 impl Unified {
+    fn asked(&self) -> Option<&'static str> {
+        self.settings.first().map(|setting| setting.place)
+    }
+
     fn wire(&self, created: &mut Vec<PathBuf>) -> Result<Open> {
         let (leaf, origin, controllers) = v2::descend(&self.mount, &self.path, created)
             .with_context(|| making(&self.mount.join(&self.path)))?;
@@ -117,6 +172,11 @@ impl Unified {
         write_all(&self.settings, &leaf)?;
         self.judge_devices(leaf.as_fd(), origin)
             .context(devices::PLACE)?;
+        let leaf = Leaf {
+            controllers: vec![String::new()],
+            directory: leaf,
+            asked: self.asked(),
+        };
         Ok(Open::V2(leaf, self.entry))
     }
 
@@ -135,6 +195,20 @@ impl Unified {
             sys::bpf_detach_device_program(leaf, program.as_fd()).context("earlier program")?;
         }
         Ok(())
+    }
+}
+
+impl Directory {
+    fn admit(&self, pid: &str, spent: &Spent) -> Result<()> {
+        let moved = self.file("cgroup.procs", OFlag::O_WRONLY).and_then(|file| {
+            put(&file, pid)?;
+            spent.add(file);
+            Ok(())
+        });
+        moved.with_context(|| {
+            let path = self.path().display();
+            format!("linux.cgroupsPath: write \"{pid}\" to {path}/cgroup.procs")
+        })
     }
 }
 
@@ -175,7 +249,7 @@ impl Drop for Wired {
         let spent = Spent::default();
         if let Open::V1(all) = &mut self.open {
             all.drain(..)
-                .for_each(|(_, directory)| spent.add(directory.into_fd()));
+                .for_each(|leaf| spent.add(leaf.directory.into_fd()));
         }
     }
 }
@@ -185,8 +259,8 @@ impl Wired {
     /// `None` when the process must be admitted instead.
     pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         match &self.open {
-            Open::V2(leaf, Entry::Birth) => Some(leaf.as_fd()),
-            Open::V2(_, Entry::Move) | Open::V1(_) => None,
+            Open::V2(leaf, Entry::Birth) => Some(leaf.directory.as_fd()),
+            Open::V2(_, Entry::Move) | Open::V1(_) | Open::None => None,
         }
     }
 
@@ -194,27 +268,56 @@ impl Wired {
     ///
     /// # Errors
     /// Those of writing to cgroup.procs.
-    pub(crate) fn admit(&self, pid: Pid) -> Result<()> {
-        let directories: Vec<&Directory> = match &self.open {
-            Open::V1(all) => all.iter().map(|(_, directory)| directory).collect(),
-            Open::V2(leaf, Entry::Move) => vec![leaf],
-            Open::V2(_, Entry::Birth) => vec![],
-        };
+    pub(crate) fn admit(&mut self, pid: Pid) -> Result<()> {
+        let need = self.need;
         let (pid, spent) = (pid.to_string(), Spent::default());
-        for directory in directories {
-            directory
-                .file("cgroup.procs", OFlag::O_WRONLY)
-                .and_then(|file| {
-                    put(&file, &pid)?;
-                    spent.add(file);
-                    Ok(())
-                })
-                .with_context(|| {
-                    let path = directory.path().display();
-                    format!("write \"{pid}\" to {path}/cgroup.procs")
-                })?;
+        let mut closed = false;
+        let mut admitted = |leaf: &Leaf| match leaf.directory.admit(&pid, &spent) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                closed = true;
+                need.judge(error, leaf.asked).map(|()| false)
+            }
+        };
+        match &mut self.open {
+            Open::V2(_, Entry::Birth) | Open::None => return Ok(()),
+            Open::V2(leaf, Entry::Move) => {
+                if !admitted(leaf)? {
+                    self.open = Open::None;
+                }
+            }
+            Open::V1(all) => {
+                let mut kept = Vec::with_capacity(all.len());
+                for leaf in all.drain(..) {
+                    if admitted(&leaf)? {
+                        kept.push(leaf);
+                    }
+                }
+                *all = kept;
+            }
+        }
+        if closed {
+            self.forget_paths();
         }
         Ok(())
+    }
+
+    /// The container's cgroups are those alone that it is in.
+    fn forget_paths(&mut self) {
+        let own: Vec<&Leaf> = match &self.open {
+            Open::V1(all) => all.iter().collect(),
+            Open::V2(leaf, _) => vec![leaf],
+            Open::None => Vec::new(),
+        };
+        self.existing.retain(|name| {
+            own.iter()
+                .any(|leaf| leaf.controllers.iter().any(|own| own == name))
+        });
+    }
+
+    /// Controller to directory, of the cgroups that there are.
+    pub(crate) fn paths(&self) -> &BTreeMap<String, PathBuf> {
+        self.existing.paths()
     }
 
     /// Directories that `wire` made, deepest first: all that delete may remove.
@@ -235,10 +338,12 @@ impl Wired {
     pub(crate) fn oom_kills(&self) -> Option<u64> {
         let text = match &self.open {
             Open::V1(all) => {
-                let memory = |(names, _): &&(Vec<String>, _)| names.iter().any(|n| n == "memory");
-                all.iter().find(memory)?.1.line("memory.oom_control")
+                let memory = |leaf: &&Leaf| leaf.controllers.iter().any(|name| name == "memory");
+                let leaf = all.iter().find(memory)?;
+                leaf.directory.line("memory.oom_control")
             }
-            Open::V2(leaf, _) => leaf.line("memory.events"),
+            Open::V2(leaf, _) => leaf.directory.line("memory.events"),
+            Open::None => return None,
         };
         text.ok()?
             .lines()

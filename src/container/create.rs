@@ -23,7 +23,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::Wired;
 use crate::host::Host;
 use crate::log;
-use crate::namespaces::{Kind, Place};
+use crate::namespaces::{Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
 use crate::process::Caller;
 use crate::rootfs::Sources;
@@ -137,7 +137,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
-    let plan = decide(request, &proc)?;
+    let host = Host::probe(&proc)?;
+    let plan = decide(request, &host, &proc)?;
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
@@ -153,12 +154,12 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
-    let sources = open_sources(&plan)?; // After the cgroups: a mount may show them.
+    let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
     let start = way.prepare(container)?;
     let (end, init_end) = sync::pair().context("socketpair")?;
 
-    let flags = plan.namespaces.clone_flags();
-    let child = match joined.clone(flags, cgroups.birthplace()).context("clone")? {
+    let cloned = plan.namespaces.clone(&joined, cgroups.birthplace(), &proc);
+    let child = match cloned.map_err(|why| stillborn(&plan, why))? {
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's end are not init's to hold.
@@ -175,16 +176,13 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
             })
         }
     };
-    drop((joined, sources, start, console, init_end)); // Init has its own copies.
+    drop((sources, start, console, init_end)); // Init has its own copies.
 
+    plan.namespaces.map(&joined, child.pid, &proc)?;
+    drop(joined);
     cgroups.admit(child.pid)?;
     plan.process.wire(child.pid)?;
-    end.go().context("init")?;
-    match end.receive().context("init")? {
-        FromInit::Ready => {}
-        FromInit::Failed(failure) => return Err(plan.explain(failure)),
-        FromInit::Gone => return Err(child.obituary(cgroups)),
-    }
+    see_built(&plan, &end, child, cgroups)?;
 
     if let Some(file) = &request.pid_file {
         write_pid_file(file, child.pid)?;
@@ -202,20 +200,42 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     })
 }
 
-fn open_sources(plan: &Plan) -> Result<Sources> {
-    let at = Progress::new();
-    let opened = plan.rootfs.open_sources(&at);
-    opened.map_err(|cause| plan.explain(at.failed(cause)))
+/// Lets init build the container, and waits until it has.
+fn see_built(plan: &Plan, end: &RuntimeEnd, child: &Child, cgroups: &Wired) -> Result<()> {
+    end.go().context("init")?;
+    match end.receive().context("init")? {
+        FromInit::Ready => Ok(()),
+        FromInit::Failed(failure) => Err(plan.explain(failure)),
+        FromInit::Gone => Err(child.obituary(cgroups)),
+    }
 }
 
-fn decide(request: &Request, proc: &Proc) -> Result<Plan> {
+fn stillborn(plan: &Plan, why: Stillborn) -> anyhow::Error {
+    match why {
+        Stillborn::At(failure) => plan.explain(failure),
+        Stillborn::Outside(error) => error,
+    }
+}
+
+/// Nothing where the caller may not: init is to do it then.
+fn open_sources(plan: &Plan, host: &Host) -> Result<Option<Sources>> {
+    if !host.kernel.may_mount {
+        return Ok(None);
+    }
+    let at = Progress::new();
+    let opened = plan.rootfs.open_sources(&at);
+    let opened = opened.map_err(|cause| plan.explain(at.failed(cause)))?;
+    Ok(Some(opened))
+}
+
+fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
     let settings = Settings {
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
         caller: Caller::read(proc)?,
     };
-    Plan::new(&request.bundle, &settings, &Host::probe(proc)?)
+    Plan::new(&request.bundle, &settings, host)
 }
 
 impl Way {
@@ -304,6 +324,7 @@ impl State {
         self.init_process_pid = pid;
         self.init_process_start =
             state::start_time(proc, pid)?.context("init: ended before it was started")?;
+        self.cgroup_paths = cgroups.paths().clone();
         self.cgroups_created = cgroups.created().to_vec();
         self.namespace_paths = Kind::all()
             .into_iter()

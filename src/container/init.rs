@@ -24,7 +24,8 @@ pub(super) struct Init<'a> {
     pub(super) end: InitEnd,
     pub(super) start: Start,
     pub(super) joined: Joined,
-    pub(super) sources: Sources,
+    /// What belongs to the machine, if the runtime could open it.
+    pub(super) sources: Option<Sources>,
     pub(super) proc: Proc,
     /// Who gets the other end of the terminal, if there is to be one.
     pub(super) console: Option<OwnedFd>,
@@ -58,7 +59,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         end,
         start,
         joined,
-        mut sources,
+        sources,
         proc,
         console,
         descriptors,
@@ -68,14 +69,21 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     end.wait_for_go()?; // From here on it is in its cgroups.
     umask(Mode::empty()); // Modes below are exact; the process gets its own umask at the end.
 
-    plan.process.detach(at)?; // Signals, session and keyring are its own.
+    plan.process.detach(&proc, at)?; // Signals and session are its own.
     plan.namespaces.join(&joined, at)?;
-    plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
+    plan.namespaces.set_clocks(&proc, at)?;
     drop(joined);
 
+    let mut sources = match sources {
+        Some(sources) => sources,
+        None => plan.rootfs.open_sources(at)?,
+    };
     let mut root = plan.rootfs.enter(&mut sources, &proc, at)?;
+    plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
+    plan.process.join_keyring(at)?;
+    plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
-    plan.rootfs.make_devices(&root, at)?;
+    plan.rootfs.make_devices(&root, &mut sources, &proc, at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = plan.rootfs.open_terminal(&root, at)?;
         plan.process

@@ -1,50 +1,41 @@
 //! What is private to a container: the namespaces it gets new, joins by path,
 //! or shares with the machine, and the few settings that belong to them.
 //!
-//! pid, network, ipc, uts and mount namespaces are born in the one clone3(2);
-//! a cgroup namespace is unshared once the process is in its cgroup, because
-//! its root is where the process is at that moment (cgroup_namespaces(7)). A
-//! pid namespace is joined by the runtime just before the clone, every other
-//! one by init just after it.
+//! Most are born in the one clone3(2) (`birth.rs`); a cgroup namespace is
+//! unshared once the process is in its cgroup, because its root is where the
+//! process is at that moment (cgroup_namespaces(7)), and a time namespace once
+//! its clocks are set. A pid namespace is joined by the runtime just before the
+//! clone, every other one by init just after it, unless there is a user
+//! namespace too.
 
+mod birth;
+mod join;
+mod kind;
 mod sysctl;
+mod time;
+mod user;
 
 use std::ffi::CString;
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::{Mode, fstat, stat};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
+use oci_spec::runtime::Spec;
 
-use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, Cloned};
+pub(crate) use birth::Stillborn;
+pub(crate) use join::Joined;
+pub(crate) use kind::Kind;
+pub(crate) use user::{Mapper, Maps};
+
+use crate::step::{Cause, Progress, Refusal, Step};
+use crate::sys;
 use crate::trusted_proc::Proc;
+use kind::KINDS;
 use sysctl::Sysctl;
-
-/// A kind of namespace that `rt` applies (namespaces(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Pid,
-    Network,
-    Ipc,
-    Uts,
-    Mount,
-    Cgroup,
-}
-
-const KINDS: [Kind; 6] = [
-    Kind::Pid,
-    Kind::Network,
-    Kind::Ipc,
-    Kind::Uts,
-    Kind::Mount,
-    Kind::Cgroup,
-];
+use time::Offsets;
 
 /// Where the container stands in one kind of namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,37 +52,26 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     places: [Place; KINDS.len()],
+    /// Of a new user namespace; of a joined one, those that it must have.
+    maps: Option<Maps>,
+    offsets: Offsets,
     hostname: Option<String>,
     domainname: Option<CString>,
     sysctls: Vec<Sysctl>,
 }
 
-/// The namespaces that are joined, open since before the clone.
-pub(crate) struct Joined {
-    open: Vec<(Kind, usize, OwnedFd)>,
-    pid: Option<PidNamespaces>,
-}
-
-/// The pid namespace to be born in, and the way back.
-struct PidNamespaces {
-    theirs: OwnedFd,
-    own: OwnedFd,
-}
-
 impl Namespaces {
-    /// Decides from `linux.namespaces`, `hostname`, `domainname` and
-    /// `linux.sysctl`.
+    /// Decides from `linux.namespaces`, the maps and offsets that belong to them,
+    /// `hostname`, `domainname` and `linux.sysctl`.
     ///
     /// # Errors
     /// A relative path, or a setting without a namespace to keep it in.
-    pub(crate) fn plan(spec: &Spec) -> Result<Namespaces> {
+    pub(crate) fn plan(spec: &Spec, mapper: Mapper) -> Result<Namespaces> {
         let linux = spec.linux().as_ref();
         let mut places = [const { Place::Shared }; KINDS.len()];
         let listed = linux.and_then(|linux| linux.namespaces().as_deref());
         for (index, namespace) in listed.unwrap_or_default().iter().enumerate() {
-            let kind = Kind::from_spec(namespace.typ())
-                .with_context(|| format!("linux.namespaces[{index}]: {}", namespace.typ()))?;
-            places[kind as usize] = match namespace.path() {
+            places[Kind::of(namespace.typ()) as usize] = match namespace.path() {
                 None => Place::New,
                 Some(path) if path.as_os_str().is_empty() => Place::New,
                 Some(path) => {
@@ -109,6 +89,12 @@ impl Namespaces {
         }
         let namespaces = Namespaces {
             places,
+            maps: Maps::plan(
+                linux.and_then(|linux| linux.uid_mappings().as_ref()),
+                linux.and_then(|linux| linux.gid_mappings().as_ref()),
+                mapper,
+            )?,
+            offsets: Offsets::plan(linux.and_then(|linux| linux.time_offsets().as_ref()))?,
             hostname: name("hostname", spec.hostname().as_ref())?,
             domainname: name("domainname", spec.domainname().as_ref())?
                 .map(CString::new)
@@ -116,6 +102,7 @@ impl Namespaces {
                 .context("domainname")?,
             sysctls: sysctl::plan(linux.and_then(|linux| linux.sysctl().as_ref()))?,
         };
+        namespaces.refuse_maps_and_offsets_of_others()?;
         namespaces.refuse_settings_of_the_machine()?;
         Ok(namespaces)
     }
@@ -128,8 +115,46 @@ impl Namespaces {
     pub(crate) fn clone_flags(&self) -> CloneFlags {
         KINDS
             .into_iter()
-            .filter(|kind| *kind != Kind::Cgroup && *self.place(*kind) == Place::New)
+            .filter(|kind| self.by_birth(*kind) && *self.place(*kind) == Place::New)
             .fold(CloneFlags::empty(), |flags, kind| flags | kind.flag())
+    }
+
+    /// Whether a new one is made by clone3(2). A cgroup namespace begins where
+    /// the process is when it is unshared, the offsets of a time namespace are
+    /// set before anybody is in it, and the message queues of an ipc namespace
+    /// belong to the user who makes it: init unshares these.
+    fn by_birth(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Cgroup | Kind::Time => false,
+            Kind::Ipc => *self.place(Kind::User) == Place::Shared,
+            _ => true,
+        }
+    }
+
+    /// The maps that the runtime is to write.
+    pub(crate) fn new_maps(&self) -> Option<&Maps> {
+        let new = *self.place(Kind::User) == Place::New;
+        self.maps.as_ref().filter(|_| new)
+    }
+
+    /// Ids and clocks are set when a namespace is made, and never again.
+    fn refuse_maps_and_offsets_of_others(&self) -> Result<()> {
+        match self.place(Kind::User) {
+            Place::Shared => ensure!(
+                self.maps.is_none(),
+                "linux.uidMappings: needs a user namespace in linux.namespaces"
+            ),
+            Place::New => ensure!(
+                self.maps.is_some(),
+                "linux.uidMappings: required with a new user namespace"
+            ),
+            Place::Joined { .. } => {}
+        }
+        ensure!(
+            self.offsets.is_empty() || *self.place(Kind::Time) == Place::New,
+            "linux.timeOffsets: needs a new time namespace in linux.namespaces"
+        );
+        Ok(())
     }
 
     /// A name or a sysctl of a namespace that the container shares would be
@@ -156,75 +181,51 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Runtime, before the clone: opens what is joined, and checks that each
-    /// file names a namespace of its kind.
-    ///
-    /// # Errors
-    /// A missing file, one that is no namespace, or one of another kind.
-    pub(crate) fn wire(&self) -> Result<Joined> {
-        let mut joined = Joined {
-            open: Vec::new(),
-            pid: None,
-        };
-        for kind in KINDS {
-            let Place::Joined { index, path } = self.place(kind) else {
-                continue;
-            };
-            let fd = open_namespace(kind, path)
-                .with_context(|| format!("linux.namespaces[{index}].path"))?;
-            self.refuse_settings_of_the_machine_by_path(kind, &fd)?;
-            if kind == Kind::Pid {
-                let own = open(
-                    "/proc/self/ns/pid",
-                    OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                )
-                .context("/proc/self/ns/pid")?;
-                joined.pid = Some(PidNamespaces { theirs: fd, own });
-            } else {
-                joined.open.push((kind, *index, fd));
+    /// Init, while it still is the caller: what takes the caller's rights.
+    pub(crate) fn set_clocks(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+        // Those who had to write the maps are done.
+        if self.new_maps().is_some_and(Maps::needs_dumpable) {
+            prctl::set_dumpable(false)?;
+        }
+        if *self.place(Kind::Time) == Place::New {
+            at.enter(Step::TimeNamespace);
+            self.offsets.apply(proc)?;
+        }
+        Ok(())
+    }
+
+    /// Init: from here on it is root of its user namespace, if it has one of its
+    /// own. The caller's id means nothing in there, not even to new files.
+    pub(crate) fn become_root(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+        let root = match (self.place(Kind::User), &self.maps) {
+            (Place::Shared, _) => return Ok(()),
+            (Place::New, maps) => maps.as_ref().and_then(Maps::root),
+            (Place::Joined { index, .. }, maps) => {
+                at.at(Step::JoinNamespace, *index);
+                let (uids, gids) = user::own_maps(proc)?;
+                if maps.as_ref().is_some_and(|maps| !maps.are(&uids, &gids)) {
+                    return Err(Refusal::OtherMaps.into());
+                }
+                uids.first().zip(gids.first())
             }
-        }
-        Ok(joined)
-    }
-
-    /// A path can name the machine's own namespace, where a setting is not ours.
-    fn refuse_settings_of_the_machine_by_path(&self, kind: Kind, fd: &OwnedFd) -> Result<()> {
-        let sysctls = self.sysctls.iter().filter(|sysctl| sysctl.kind == kind);
-        let mut settings: Vec<String> = sysctls
-            .map(|sysctl| format!("linux.sysctl: {}", sysctl.key))
-            .collect();
-        if kind == Kind::Uts {
-            settings.extend(self.hostname.iter().map(|_| "hostname".to_owned()));
-            settings.extend(self.domainname.iter().map(|_| "domainname".to_owned()));
-        }
-        let Some(setting) = settings.first() else {
-            return Ok(());
         };
-        let file = format!("/proc/self/ns/{}", kind.file());
-        let own = stat(file.as_str()).with_context(|| file)?;
-        let theirs = fstat(fd).context("namespace")?;
-        ensure!(
-            (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino),
-            "{setting}: the {kind} namespace that the container joins is the machine's"
-        );
-        Ok(())
-    }
-
-    /// Init, first: enters what is joined by path.
-    pub(crate) fn join(&self, joined: &Joined, at: &Progress) -> Result<(), Cause> {
-        for (kind, index, fd) in &joined.open {
-            at.at(Step::JoinNamespace, *index);
-            setns(fd, kind.flag())?;
-        }
-        Ok(())
+        at.enter(Step::NamespaceRoot);
+        let (uid, gid) = root.ok_or(Errno::EINVAL)?;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+        // With another id comes what fs.suid_dumpable says.
+        Ok(prctl::set_dumpable(false)?)
     }
 
     /// Init, in its cgroup and its namespaces: the settings that belong to them.
     pub(crate) fn apply(&self, at: &Progress) -> Result<(), Cause> {
-        if *self.place(Kind::Cgroup) == Place::New {
-            at.enter(Step::CgroupNamespace);
-            unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        let late = [Kind::Cgroup, Kind::Ipc].into_iter();
+        let late = late.filter(|kind| *self.place(*kind) == Place::New && !self.by_birth(*kind));
+        let flags = late.fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
+        if !flags.is_empty() {
+            at.enter(Step::Unshare);
+            unshare(flags)?;
         }
         if *self.place(Kind::Network) == Place::New {
             at.enter(Step::Loopback);
@@ -251,6 +252,20 @@ impl Namespaces {
         Ok(())
     }
 
+    /// What nearly always helps, for a failure of this plan.
+    pub(crate) fn hint(&self, step: Step, errno: Errno) -> Option<&'static str> {
+        let shared = *self.place(Kind::User) == Place::Shared;
+        match (step, errno) {
+            (Step::Clone, Errno::EPERM) if shared => {
+                Some("a user without privileges needs a user namespace in linux.namespaces")
+            }
+            (Step::Clone, Errno::EPERM | Errno::ENOSPC | Errno::EUSERS) => {
+                Some("may this user make user namespaces? see user.max_user_namespaces")
+            }
+            _ => None,
+        }
+    }
+
     /// The place in config.json and the deed, for a position in this plan.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let item = usize::from(item);
@@ -264,7 +279,13 @@ impl Namespaces {
                     _ => None,
                 })?,
             ),
-            Step::CgroupNamespace => ("linux.namespaces".into(), "new cgroup namespace".into()),
+            Step::Clone => ("linux.namespaces".into(), "clone into them".into()),
+            Step::TimeNamespace => ("linux.timeOffsets".into(), "new time namespace".into()),
+            Step::NamespaceRoot => (
+                "linux.uidMappings".into(),
+                "become root of the user namespace".into(),
+            ),
+            Step::Unshare => ("linux.namespaces".into(), "unshare".into()),
             Step::Loopback => ("linux.namespaces".into(), "bring up lo".into()),
             Step::Hostname => (
                 "hostname".into(),
@@ -286,93 +307,6 @@ impl Namespaces {
     }
 }
 
-impl Joined {
-    /// clone3(2), with the child born in the joined pid namespace if there is
-    /// one; the runtime's children after it are born in its own again
-    /// (pid_namespaces(7): setns(2) moves only children).
-    pub(crate) fn clone(
-        &self,
-        flags: CloneFlags,
-        cgroup: Option<BorrowedFd>,
-    ) -> nix::Result<Cloned> {
-        let Some(pid) = &self.pid else {
-            return sys::clone3(flags, cgroup);
-        };
-        setns(pid.theirs.as_fd(), CloneFlags::CLONE_NEWPID)?;
-        let cloned = sys::clone3(flags, cgroup);
-        if !matches!(cloned, Ok(Cloned::Init)) {
-            setns(pid.own.as_fd(), CloneFlags::CLONE_NEWPID)?;
-        }
-        cloned
-    }
-}
-
-impl Kind {
-    fn from_spec(kind: LinuxNamespaceType) -> Result<Kind> {
-        Ok(match kind {
-            LinuxNamespaceType::Pid => Kind::Pid,
-            LinuxNamespaceType::Network => Kind::Network,
-            LinuxNamespaceType::Ipc => Kind::Ipc,
-            LinuxNamespaceType::Uts => Kind::Uts,
-            LinuxNamespaceType::Mount => Kind::Mount,
-            LinuxNamespaceType::Cgroup => Kind::Cgroup,
-            LinuxNamespaceType::User | LinuxNamespaceType::Time => {
-                bail!("not applied by this version")
-            }
-        })
-    }
-
-    fn flag(self) -> CloneFlags {
-        match self {
-            Kind::Pid => CloneFlags::CLONE_NEWPID,
-            Kind::Network => CloneFlags::CLONE_NEWNET,
-            Kind::Ipc => CloneFlags::CLONE_NEWIPC,
-            Kind::Uts => CloneFlags::CLONE_NEWUTS,
-            Kind::Mount => CloneFlags::CLONE_NEWNS,
-            Kind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-        }
-    }
-
-    /// Its file below /proc/PID/ns.
-    pub(crate) fn file(self) -> &'static str {
-        match self {
-            Kind::Pid => "pid",
-            Kind::Network => "net",
-            Kind::Ipc => "ipc",
-            Kind::Uts => "uts",
-            Kind::Mount => "mnt",
-            Kind::Cgroup => "cgroup",
-        }
-    }
-
-    /// The key of `namespace_paths` in state.json, as outside readers know it.
-    pub(crate) fn state_key(self) -> &'static str {
-        match self {
-            Kind::Pid => "NEWPID",
-            Kind::Network => "NEWNET",
-            Kind::Ipc => "NEWIPC",
-            Kind::Uts => "NEWUTS",
-            Kind::Mount => "NEWNS",
-            Kind::Cgroup => "NEWCGROUP",
-        }
-    }
-
-    pub(crate) fn all() -> [Kind; KINDS.len()] {
-        KINDS
-    }
-}
-
-impl fmt::Display for Kind {
-    /// The specification's word for it.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Network => "network",
-            Kind::Mount => "mount",
-            other => other.file(),
-        })
-    }
-}
-
 /// A host or domain name: at most 64 bytes (uts_namespaces(7)), none of them NUL.
 fn name(field: &str, value: Option<&String>) -> Result<Option<String>> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
@@ -381,29 +315,4 @@ fn name(field: &str, value: Option<&String>) -> Result<Option<String>> {
     ensure!(value.len() <= 64, "{field}: longer than 64 bytes");
     ensure!(!value.contains('\0'), "{field}: holds a NUL byte");
     Ok(Some(value.clone()))
-}
-
-fn open_namespace(kind: Kind, path: &Path) -> Result<OwnedFd> {
-    let subject = || path.display().to_string();
-    let fd = open(
-        path,
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
-        Mode::empty(),
-    )
-    .with_context(subject)?;
-    match sys::namespace_type(fd.as_fd()) {
-        Ok(flag) if flag == kind.flag() => Ok(fd),
-        Ok(flag) => {
-            let other = KINDS
-                .into_iter()
-                .find(|kind| kind.flag() == flag)
-                .map_or_else(|| "another".to_owned(), |kind| format!("a {kind}"));
-            bail!(
-                "{}: is {other} namespace, not a {kind} namespace",
-                subject()
-            )
-        }
-        Err(Errno::ENOTTY | Errno::EINVAL) => bail!("{}: is not a namespace", subject()),
-        Err(errno) => Err(errno).with_context(subject),
-    }
 }

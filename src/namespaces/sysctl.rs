@@ -81,6 +81,9 @@ fn kind(key: &str, path: &str) -> Result<Kind> {
     if path.starts_with("net/") {
         return Ok(Kind::Network);
     }
+    if path.starts_with("user/") {
+        return Ok(Kind::User);
+    }
     match path {
         "kernel/domainname" => Ok(Kind::Uts),
         "kernel/hostname" => bail!("linux.sysctl: {key}: set the hostname field instead"),

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use nix::errno::Errno;
+
 use super::{Plan, Settings};
 use crate::bundle;
-use crate::host::{CgroupLayout, Hierarchy, Host, Kernel};
+use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 use crate::process::Caller;
+use crate::step::{Failure, Step};
 
 /// A machine with version 2 alone, on a kernel that has everything.
 fn modern() -> Host {
@@ -21,6 +24,12 @@ fn modern() -> Host {
         },
         kernel: Kernel {
             mount_setattr: true,
+            may_mount: true,
+        },
+        caller: host::Caller {
+            uid: 0,
+            gid: 0,
+            initial_user_namespace: true,
         },
     }
 }
@@ -56,6 +65,7 @@ fn old() -> Host {
     Host {
         kernel: Kernel {
             mount_setattr: false,
+            may_mount: true,
         },
         ..modern()
     }
@@ -145,4 +155,24 @@ fn a_container_of_the_machine_s_namespaces() {
 #[test]
 fn mounts_of_the_machine_s_namespace_are_refused() {
     golden("shared-mounts", "shared-mounts.json", &modern());
+}
+
+/// Whoever adds a step gives it words: a failure must never read as a number.
+#[test]
+fn every_step_has_words() {
+    let plan = decide("full.json", &modern()).unwrap();
+    // What a full plan has none of: one thing excludes the other.
+    let silent: Vec<Step> = Step::all()
+        .iter()
+        .copied()
+        .filter(|step| {
+            let failure = Failure {
+                step: *step,
+                item: 0,
+                cause: Errno::EIO.into(),
+            };
+            plan.explain(failure).to_string().starts_with("init: ")
+        })
+        .collect();
+    assert_eq!(silent, [Step::Wait, Step::Start]);
 }

@@ -19,6 +19,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// The same caller with every right, as the first one in a user namespace has.
+    pub(crate) fn all_powerful(&self) -> Caller {
+        Caller {
+            grantable: caps::all(),
+            ..self.clone()
+        }
+    }
+
     /// One file says it all; the kernel would be asked once for each capability
     /// and once for each signal.
     ///

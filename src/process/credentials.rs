@@ -1,11 +1,13 @@
 //! Who the process is: user, groups, and the mode of the files it makes.
 
 use anyhow::{Result, ensure};
-use nix::sys::prctl::set_keepcaps;
+use nix::errno::Errno;
+use nix::sys::prctl::{set_dumpable, set_keepcaps};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::step::{Progress, Step};
+use crate::trusted_proc::Proc;
 
 /// What runc and crun give when the configuration names no umask; the caller's
 /// own would make a container depend on who starts it.
@@ -47,9 +49,15 @@ impl Credentials {
     /// Groups are always set, if to none: the caller's may open what the user
     /// must not (CVE-2021-20199 and its kind). Before the ids, which are the
     /// right to set them.
-    pub(super) fn assume(&self, at: &Progress) -> nix::Result<()> {
+    pub(super) fn assume(&self, proc: &Proc, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Groups);
-        setgroups(&self.groups)?;
+        match setgroups(&self.groups) {
+            // In a user namespace made without privileges nobody can give up a
+            // group, and none was asked for (user_namespaces(7)).
+            Err(Errno::EPERM)
+                if self.groups.is_empty() && proc.read("self/setgroups")?.trim() == "deny" => {}
+            done => done?,
+        }
         at.enter(Step::Gid);
         setresgid(self.gid, self.gid, self.gid)?;
         at.enter(Step::Uid);
@@ -57,7 +65,20 @@ impl Credentials {
             // execve(2) takes the flag back (prctl(2), PR_SET_KEEPCAPS).
             set_keepcaps(true)?;
         }
-        setresuid(self.uid, self.uid, self.uid)
+        setresuid(self.uid, self.uid, self.uid)?;
+        if !self.uid.is_root() || self.gid.as_raw() != 0 {
+            // With another id comes what fs.suid_dumpable says.
+            set_dumpable(false)?;
+        }
+        Ok(())
+    }
+
+    /// Every group, with its place in config.json.
+    pub(super) fn gids(&self) -> Vec<(String, u32)> {
+        let more = self.groups.iter().enumerate();
+        let more = more.map(|(i, gid)| (format!("process.user.additionalGids[{i}]"), gid.as_raw()));
+        let own = ("process.user.gid".to_owned(), self.gid.as_raw());
+        [own].into_iter().chain(more).collect()
     }
 
     /// Sets the umask, which cannot fail.

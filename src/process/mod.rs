@@ -107,9 +107,10 @@ impl Process {
         })
     }
 
-    /// Leaves the caller's signal settings, session and session keyring. First
-    /// of all: what is done later must not reach the caller's terminal or keys.
-    pub(crate) fn detach(&self, at: &Progress) -> Result<(), Cause> {
+    /// Leaves the caller's signal settings and session. First of all: what is
+    /// done later must not reach the caller's terminal. The score, while /proc
+    /// still is the caller's to write.
+    pub(crate) fn detach(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::Signals);
         for signal in &self.ignored_signals {
             sys::default_signal(*signal)?;
@@ -117,11 +118,30 @@ impl Process {
         sys::unblock_all()?;
         at.enter(Step::Session);
         setsid()?;
+        at.enter(Step::OomScore);
+        if let Some(score) = &self.oom_score {
+            score.apply(proc)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the caller's session keyring, as the user that its keys are to be of.
+    pub(crate) fn join_keyring(&self, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::Keyring);
         if let Some(keyring) = &self.keyring {
             keyring.join()?;
         }
         Ok(())
+    }
+
+    /// `process.user.uid`.
+    pub(crate) fn uid(&self) -> u32 {
+        self.credentials.uid.as_raw()
+    }
+
+    /// Its groups, each with its place in config.json.
+    pub(crate) fn gids(&self) -> Vec<(String, u32)> {
+        self.credentials.gids()
     }
 
     pub(crate) fn has_terminal(&self) -> bool {
@@ -147,10 +167,6 @@ impl Process {
     /// place. Privileges go step by step; each step is the last that needs what
     /// the next one gives away.
     pub(crate) fn prepare(&self, proc: &Proc, at: &Progress) -> Result<Prepared, Cause> {
-        at.enter(Step::OomScore);
-        if let Some(score) = &self.oom_score {
-            score.apply(proc)?;
-        }
         at.enter(Step::Affinity);
         scheduling::reset_affinity()?;
 
@@ -165,7 +181,7 @@ impl Process {
         stdio::hand_over(self.credentials.uid, at)?;
         at.enter(Step::BoundingSet);
         self.capabilities.bound()?;
-        self.credentials.assume(at)?;
+        self.credentials.assume(proc, at)?;
         self.capabilities.apply(at)?;
         at.enter(Step::NoNewPrivileges);
         if self.no_new_privileges {

@@ -46,34 +46,7 @@ impl Process {
             Step::Executable => ("process.args[0]", self.command.words()),
             Step::Descriptors => ("process", "close descriptors on exec".to_owned()),
             Step::Exec => ("process.args[0]", self.command.words()),
-            Step::Limit
-            | Step::Wait
-            | Step::JoinNamespace
-            | Step::OpenRoot
-            | Step::OpenSource
-            | Step::OpenNull
-            | Step::CgroupNamespace
-            | Step::Loopback
-            | Step::Hostname
-            | Step::Domainname
-            | Step::Propagation
-            | Step::Overlay
-            | Step::Root
-            | Step::Pivot
-            | Step::MountPoint
-            | Step::Mount
-            | Step::DeviceDirectory
-            | Step::DefaultDevice
-            | Step::Device
-            | Step::DeviceLink
-            | Step::Terminal
-            | Step::Console
-            | Step::RootPropagation
-            | Step::Sysctl
-            | Step::ReadonlyPath
-            | Step::MaskedPath
-            | Step::ReadonlyRoot
-            | Step::Start => return None,
+            _ => return None,
         })
     }
 }

@@ -3,10 +3,11 @@
 //! Version 2 is one file system. Version 1 is a tmpfs with one directory for
 //! each hierarchy: in a cgroup namespace a mount of the hierarchy itself, which
 //! then begins at the container; without one the container's own directory,
-//! bound, so that no container sees the machine's tree.
+//! bound, so that no container sees the machine's tree. A user namespace may
+//! mount version 2 only with a cgroup namespace: without one it is bound as well.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -26,10 +27,15 @@ use crate::sys::{self, MountAttr, OpenTree};
 pub(crate) struct Facts {
     /// mount_setattr(2) is there.
     pub(crate) mount_setattr: bool,
+    /// The container is in another user namespace than the machine's first.
+    pub(crate) user_namespace: bool,
     /// The container sees its own cgroup as the root.
     pub(crate) cgroup_namespace: bool,
     /// The machine's hierarchies of version 1; none on version 2.
     pub(crate) hierarchies: Vec<HierarchyFacts>,
+    /// On version 2 the container's own directory, and the caller's, where it
+    /// stays if it may have none of its own.
+    pub(crate) unified: Option<(PathBuf, PathBuf)>,
 }
 
 /// A hierarchy of version 1, as a container gets to see it.
@@ -43,10 +49,19 @@ pub(crate) struct HierarchyFacts {
     pub(crate) directory: PathBuf,
 }
 
+const READONLY: Attributes = Attributes {
+    set: libc::MOUNT_ATTR_RDONLY,
+    clear: 0,
+};
+
 /// How the container's cgroups are shown to it.
 #[derive(Debug)]
 pub(super) enum CgroupMount {
     V2,
+    V2Bound {
+        directory: PathBuf,
+        callers: PathBuf,
+    },
     V1 {
         namespaced: bool,
         hierarchies: Vec<Hierarchy>,
@@ -67,7 +82,15 @@ pub(super) struct Hierarchy {
 impl CgroupMount {
     pub(super) fn plan(facts: &Facts) -> CgroupMount {
         if facts.hierarchies.is_empty() {
-            return CgroupMount::V2;
+            return match &facts.unified {
+                Some((directory, callers)) if facts.user_namespace && !facts.cgroup_namespace => {
+                    CgroupMount::V2Bound {
+                        directory: directory.clone(),
+                        callers: callers.clone(),
+                    }
+                }
+                _ => CgroupMount::V2,
+            };
         }
         CgroupMount::V1 {
             namespaced: facts.cgroup_namespace,
@@ -79,19 +102,34 @@ impl CgroupMount {
         }
     }
 
-    /// The container's own directories, detached.
-    pub(super) fn open(&self) -> nix::Result<Vec<OwnedFd>> {
-        let CgroupMount::V1 {
-            namespaced: false,
-            hierarchies,
-        } = self
-        else {
-            return Ok(Vec::new());
+    /// The container's own directories, detached; `None` for a hierarchy in
+    /// which it has none.
+    pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<OwnedFd>>> {
+        let own = |directory| match open_tree(directory, OpenTree::Mount) {
+            Err(Errno::ENOENT) => Ok(None),
+            opened => opened.map(Some),
         };
-        hierarchies
-            .iter()
-            .map(|hierarchy| open_tree(&hierarchy.directory, OpenTree::Mount))
-            .collect()
+        match self {
+            CgroupMount::V2
+            | CgroupMount::V1 {
+                namespaced: true, ..
+            } => Ok(Vec::new()),
+            CgroupMount::V1 { hierarchies, .. } => {
+                let directories = hierarchies.iter().map(|hierarchy| &hierarchy.directory);
+                directories.map(|directory| own(directory)).collect()
+            }
+            CgroupMount::V2Bound { directory, callers } => {
+                if let Some(tree) = own(directory)? {
+                    return Ok(vec![Some(tree)]);
+                }
+                // It is not the container's: nothing in there is to be changed.
+                let tree = open_tree(callers, OpenTree::Mount)?;
+                if setter == Setter::Detached {
+                    setter.set(tree.as_fd(), READONLY, Recursion::One, None)?;
+                }
+                Ok(vec![Some(tree)])
+            }
+        }
     }
 
     /// Init: attaches it on `target`. What it returns can become read-only
@@ -101,13 +139,26 @@ impl CgroupMount {
         stage: &Stage,
         target: &OwnedFd,
         attributes: Attributes,
-        own: Vec<OwnedFd>,
+        own: Vec<Option<OwnedFd>>,
     ) -> Result<OwnedFd, Cause> {
-        let CgroupMount::V1 { hierarchies, .. } = self else {
-            let mount =
-                new_file_system(stage.spent, c"cgroup2", c"cgroup", &[], &[], attributes.set)?;
-            sys::move_mount(mount.as_fd(), target.as_fd())?;
-            return Ok(mount);
+        let mut own = own.into_iter();
+        let hierarchies = match self {
+            CgroupMount::V1 { hierarchies, .. } => hierarchies,
+            CgroupMount::V2 => {
+                let mount =
+                    new_file_system(stage.spent, c"cgroup2", c"cgroup", &[], &[], attributes.set)?;
+                sys::move_mount(mount.as_fd(), target.as_fd())?;
+                return Ok(mount);
+            }
+            CgroupMount::V2Bound { .. } => {
+                let mount = own.next().flatten().ok_or(Errno::EBADF)?;
+                let kept = Attributes {
+                    clear: attributes.clear & !libc::MOUNT_ATTR_RDONLY,
+                    ..attributes
+                };
+                attach_bound(stage, mount.as_fd(), target.as_fd(), kept)?;
+                return Ok(mount);
+            }
         };
         let mode = [Parameter::Value(c"mode".into(), c"755".into())];
         let top = new_file_system(
@@ -119,18 +170,16 @@ impl CgroupMount {
             attributes.writable().set,
         )?;
         sys::move_mount(top.as_fd(), target.as_fd())?;
-        let mut own = own.into_iter();
         for hierarchy in hierarchies {
-            hierarchy.apply(stage, &top, attributes, own.next())?;
+            match own.next() {
+                Some(None) => {}
+                own => hierarchy.apply(stage, &top, attributes, own.flatten())?,
+            }
         }
         if attributes.readonly() {
-            let readonly = Attributes {
-                set: libc::MOUNT_ATTR_RDONLY,
-                clear: 0,
-            };
             stage
                 .setter
-                .set(top.as_fd(), readonly, Recursion::One, Some(stage.proc))?;
+                .set(top.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
         }
         Ok(top)
     }
@@ -179,30 +228,7 @@ impl Hierarchy {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let place = nix::fcntl::openat(top, name, flags, Mode::empty())?;
         if let Some(bound) = own {
-            let own = bound.as_fd();
-            match stage.setter {
-                Setter::Detached => {
-                    let all = MountAttr {
-                        propagation: Propagation::Private.flag(),
-                        ..attributes.into()
-                    };
-                    sys::mount_setattr(own, OpenTree::Mount, &all)?;
-                    sys::move_mount(own, place.as_fd())?;
-                }
-                Setter::Attached => {
-                    sys::move_mount(own, place.as_fd())?;
-                    propagate(
-                        stage.setter,
-                        own,
-                        Propagation::Private,
-                        Recursion::One,
-                        Some(stage.proc),
-                    )?;
-                    stage
-                        .setter
-                        .set(own, attributes, Recursion::One, Some(stage.proc))?;
-                }
-            }
+            attach_bound(stage, bound.as_fd(), place.as_fd(), attributes)?;
             stage.spent.add(bound);
         } else {
             let mount = new_file_system(
@@ -224,5 +250,36 @@ impl Hierarchy {
             }
         }
         Ok(())
+    }
+}
+
+/// Attaches the copy of a cgroup's directory, private and with its attributes.
+fn attach_bound(
+    stage: &Stage,
+    own: BorrowedFd,
+    place: BorrowedFd,
+    attributes: Attributes,
+) -> nix::Result<()> {
+    match stage.setter {
+        Setter::Detached => {
+            let all = MountAttr {
+                propagation: Propagation::Private.flag(),
+                ..attributes.into()
+            };
+            sys::mount_setattr(own, OpenTree::Mount, &all)?;
+            sys::move_mount(own, place)
+        }
+        Setter::Attached => {
+            sys::move_mount(own, place)?;
+            let proc = Some(stage.proc);
+            propagate(
+                stage.setter,
+                own,
+                Propagation::Private,
+                Recursion::One,
+                proc,
+            )?;
+            stage.setter.set(own, attributes, Recursion::One, proc)
+        }
     }
 }

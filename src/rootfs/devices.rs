@@ -1,20 +1,25 @@
 //! /dev: the default devices and links of the specification, and `linux.devices`.
 //!
 //! Nodes and links are made in a descriptor of their directory, never through
-//! its path (CVE-2026-41579).
+//! its path (CVE-2026-41579). In a user namespace nobody can make a node
+//! (mknod(2)): there the machine's own are bound.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstatat, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::inside::{Links, Root, clean};
+use super::attributes::{Setter, propagate};
+use super::inside::{Links, Root, clean, is_directory};
+use super::mount::{Stage, open_tree};
+use super::options::{Propagation, Recursion};
 use crate::step::{Cause, Progress, Refusal, Step};
+use crate::sys::{self, OpenTree};
 
 /// Default devices (config-linux.md, "Default Devices"): name, major, minor;
 /// character devices that everybody may read and write.
@@ -42,9 +47,19 @@ const LINKS: [(&str, &str); 5] = [
 pub(super) struct Devices {
     /// False when the configuration brings its own /dev by a bind mount.
     defaults: bool,
+    origin: Origin,
     /// Entries of [`DEFAULTS`] that `linux.devices` does not override.
     default_nodes: Vec<usize>,
     nodes: Vec<Node>,
+}
+
+/// Where nodes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// mknod(2).
+    Made,
+    /// The machine's, by a bind mount.
+    Bound,
 }
 
 #[derive(Debug)]
@@ -61,7 +76,11 @@ struct Node {
 }
 
 impl Devices {
-    pub(super) fn plan(devices: Option<&Vec<LinuxDevice>>, defaults: bool) -> Result<Devices> {
+    pub(super) fn plan(
+        devices: Option<&Vec<LinuxDevice>>,
+        defaults: bool,
+        origin: Origin,
+    ) -> anyhow::Result<Devices> {
         let mut nodes = Vec::new();
         for (index, device) in devices.into_iter().flatten().enumerate() {
             let node =
@@ -79,21 +98,52 @@ impl Devices {
             .collect();
         Ok(Devices {
             defaults,
+            origin,
             default_nodes,
             nodes,
         })
     }
 
+    /// How many nodes there are to be.
+    pub(super) fn len(&self) -> usize {
+        self.default_nodes.len() + self.nodes.len()
+    }
+
+    /// The machine's nodes, detached, in the order in which [`Devices::apply`]
+    /// takes them; none where nodes are made.
+    pub(super) fn open(&self, setter: Setter, at: &Progress) -> Result<Vec<OwnedFd>, Cause> {
+        if self.origin == Origin::Made || !self.defaults {
+            return Ok(Vec::new());
+        }
+        let defaults = self.default_nodes.iter().map(|item| {
+            at.at(Step::OpenDefaultDevice, *item);
+            let (name, major, minor) = DEFAULTS[*item];
+            let path = Path::new("/dev").join(name);
+            open_node(&path, SFlag::S_IFCHR, makedev(major, minor), setter)
+        });
+        let nodes = self.nodes.iter().map(|node| {
+            at.at(Step::OpenDevice, node.index);
+            open_node(&node.path, node.kind, node.device, setter)
+        });
+        defaults.chain(nodes).collect()
+    }
+
     /// Init: nodes, then links. The umask is 0.
-    pub(super) fn apply(&self, root: &Root, at: &Progress) -> Result<(), Cause> {
+    pub(super) fn apply(&self, stage: &Stage, bound: Vec<OwnedFd>) -> Result<(), Cause> {
         if !self.defaults {
             return Ok(());
         }
+        let (root, at) = (stage.root, stage.at);
+        let mut bound = bound.into_iter();
         at.enter(Step::DeviceDirectory);
         let dev = root.directory(Path::new("/dev"), Links::Follow)?;
         for item in &self.default_nodes {
             at.at(Step::DefaultDevice, *item);
             let (name, major, minor) = DEFAULTS[*item];
+            if let Some(node) = bound.next() {
+                bind(stage, &Path::new("/dev").join(name), node)?;
+                continue;
+            }
             make(
                 &dev,
                 Path::new(name),
@@ -104,7 +154,10 @@ impl Devices {
         }
         for node in &self.nodes {
             at.at(Step::Device, node.index);
-            node.apply(root)?;
+            match bound.next() {
+                Some(bound) => bind(stage, &node.path, bound)?,
+                None => node.apply(root)?,
+            }
         }
         for (item, (name, target)) in LINKS.into_iter().enumerate() {
             at.at(Step::DeviceLink, item);
@@ -122,6 +175,17 @@ impl Devices {
 
     pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
         match step {
+            Step::OpenDefaultDevice => Some((
+                "default devices".into(),
+                format!("/dev/{} of this machine", DEFAULTS.get(item)?.0),
+            )),
+            Step::OpenDevice => {
+                let node = self.nodes.iter().find(|node| node.index == item)?;
+                Some((
+                    format!("linux.devices[{item}]"),
+                    format!("{} of this machine", node.path.display()),
+                ))
+            }
             Step::DeviceDirectory => Some(("root".into(), "make /dev".into())),
             Step::DefaultDevice => Some((
                 "default devices".into(),
@@ -143,8 +207,39 @@ impl Devices {
     }
 }
 
+/// A node of the machine, detached, if it is the device that is meant.
+fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<OwnedFd, Cause> {
+    let tree = open_tree(path, OpenTree::Mount)?;
+    let node = fstat(&tree)?;
+    if node.st_mode & libc::S_IFMT != kind.bits() || node.st_rdev != device {
+        return Err(Refusal::OtherFile.into());
+    }
+    if setter == Setter::Detached {
+        propagate(
+            setter,
+            tree.as_fd(),
+            Propagation::Private,
+            Recursion::One,
+            None,
+        )?;
+    }
+    Ok(tree)
+}
+
+/// Binds a node on a file that is made for it, or that was, or on another node.
+fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
+    let place = stage.root.file(path, Links::Follow)?;
+    if is_directory(&place)? {
+        return Err(Refusal::OtherFile.into());
+    }
+    sys::move_mount(node.as_fd(), place.as_fd())?;
+    stage.spent.add(place);
+    stage.spent.add(node);
+    Ok(())
+}
+
 impl Node {
-    fn plan(index: usize, device: &LinuxDevice) -> Result<Node> {
+    fn plan(index: usize, device: &LinuxDevice) -> anyhow::Result<Node> {
         let kind = match device.typ() {
             LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
             LinuxDeviceType::B => SFlag::S_IFBLK,

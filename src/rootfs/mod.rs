@@ -33,7 +33,7 @@ use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
 pub(crate) use cgroup::{Facts, HierarchyFacts};
 pub(crate) use console::Pty;
-use devices::Devices;
+use devices::{Devices, Origin};
 use inside::Root;
 use mask::Masks;
 use mount::{Kind, Mount, Stage};
@@ -159,6 +159,11 @@ impl Rootfs {
             devices: Devices::plan(
                 linux.and_then(|linux| linux.devices().as_ref()),
                 entry != Entry::Chroot && !own_dev,
+                if facts.user_namespace {
+                    Origin::Bound
+                } else {
+                    Origin::Made
+                },
             )?,
             masks: Masks::plan(
                 linux.and_then(|linux| linux.masked_paths().as_ref()),
@@ -219,7 +224,7 @@ impl Rootfs {
 
     /// About how many descriptors [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
-        self.mounts.len() as u64
+        (self.mounts.len() + self.devices.len()) as u64
     }
 
     /// The propagation that copies of the machine's mounts start with: they
@@ -328,8 +333,17 @@ impl Rootfs {
     }
 
     /// Init: default devices, `linux.devices`, links.
-    pub(crate) fn make_devices(&self, entered: &Entered, at: &Progress) -> Result<(), Cause> {
-        self.devices.apply(&entered.root, at)
+    pub(crate) fn make_devices(
+        &self,
+        entered: &Entered,
+        sources: &mut Sources,
+        proc: &Proc,
+        at: &Progress,
+    ) -> Result<(), Cause> {
+        let spent = Spent::default();
+        let stage = self.stage(entered, &spent, proc, at);
+        self.devices
+            .apply(&stage, std::mem::take(&mut sources.devices))
     }
 
     /// Init, last of all that concerns files: what must not be written or seen.

@@ -138,7 +138,7 @@ impl Mount {
     pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source, Cause> {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
-            Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open()?)),
+            Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
             Kind::FileSystem { .. } => return Ok(Source::None),
         };
         let tree = open_tree(source, recursion.into())?;
@@ -341,7 +341,7 @@ pub(super) enum Source {
     /// A detached copy.
     Tree(OwnedFd),
     /// The container's own directory in each hierarchy of version 1.
-    Hierarchies(Vec<OwnedFd>),
+    Hierarchies(Vec<Option<OwnedFd>>),
 }
 
 impl Source {
@@ -349,7 +349,7 @@ impl Source {
         match self {
             Source::None => Vec::new(),
             Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(own) => own,
+            Source::Hierarchies(own) => own.into_iter().flatten().collect(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What belongs to the machine, as detached copies: the root and the sources of
-//! bind mounts, and the null device.
+//! bind mounts, devices where nobody can make them, and the null device.
 //!
 //! The runtime opens it before the clone, with the caller's rights and where
 //! paths mean what the configuration meant. A caller who may not copy mounts
@@ -22,6 +22,7 @@ use crate::sys::{self, Spent};
 pub(crate) struct Sources {
     pub(super) root: Option<OwnedFd>,
     pub(super) mounts: Vec<Source>,
+    pub(super) devices: Vec<OwnedFd>,
     pub(super) null: Option<OwnedFd>,
 }
 
@@ -34,6 +35,7 @@ impl Drop for Sources {
             .take()
             .into_iter()
             .chain(mounts)
+            .chain(self.devices.drain(..))
             .chain(self.null.take())
             .for_each(|fd| spent.add(fd));
     }
@@ -67,10 +69,12 @@ impl Rootfs {
             mount.open(self.setter, self.base())
         });
         let mounts = mounts.collect::<Result<_, Cause>>()?;
+        let devices = self.devices.open(self.setter, at)?;
         at.enter(Step::OpenNull);
         Ok(Sources {
             root: tree,
             mounts,
+            devices,
             null: self.masks.open(self.setter)?,
         })
     }

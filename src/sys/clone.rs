@@ -38,15 +38,18 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes a child in new namespaces, with a copy of this address space, born
 /// in the cgroup v2 directory `cgroup` when one is given (clone3(2), Linux
-/// 5.7).
+/// 5.7). With `CLONE_PARENT` it is the child of this process's parent.
 pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: CLONE_PIDFD | u64::from(flags.bits().cast_unsigned()),
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    // A sibling ends with the signal that this process ends with, and the kernel takes no other.
+    if !flags.contains(CloneFlags::CLONE_PARENT) {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(directory) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;

@@ -29,8 +29,8 @@ pub(crate) use fd::{
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{
-    FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, mount_id, mount_setattr, move_mount,
-    open_tree,
+    FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, has_mount_setattr, mount_id,
+    mount_setattr, move_mount, open_tree,
 };
 pub(crate) use pty::{
     Size, pty_number, pty_peer, pty_unlock, receive_descriptor, send_descriptor,

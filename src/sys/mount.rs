@@ -5,6 +5,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null;
 
+use nix::errno::Errno;
+
 use super::check;
 
 /// `struct mount_attr` of mount_setattr(2).
@@ -171,4 +173,21 @@ pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) 
         )
     })?;
     Ok(())
+}
+
+/// Whether the kernel has mount_setattr(2), whatever this process may do: it
+/// refuses flags that there are none of before it asks who calls.
+pub(crate) fn has_mount_setattr() -> bool {
+    // SAFETY: the kernel reads neither path nor attributes once it has seen the flags.
+    let asked = check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            -1,
+            c"".as_ptr(),
+            u32::MAX,
+            null::<MountAttr>(),
+            std::mem::size_of::<MountAttr>(),
+        )
+    });
+    asked == Err(Errno::EINVAL)
 }

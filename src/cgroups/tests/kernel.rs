@@ -62,7 +62,7 @@ fn pid(child: &Child) -> Pid {
 }
 
 /// Brings `child` into the cgroups, wherever it was born, and lets it go on.
-fn enter(wired: &Wired, cgroups: &Cgroups, child: &mut Child) {
+fn enter(wired: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
     wired.admit(pid(child)).unwrap();
     if wired.birthplace().is_some() {
         fs::write(
@@ -86,11 +86,11 @@ fn is_left(cgroups: &Cgroups) -> bool {
 fn a_process_lives_and_dies_in_its_cgroups() {
     for host in machines() {
         let cgroups = plan(&format!("{}/a/b", path("life")), "{}", &host).unwrap();
-        let wired = cgroups.wire().unwrap();
+        let mut wired = cgroups.wire().unwrap();
         let existing = existing(&cgroups, &wired);
         assert_eq!(existing.processes().unwrap(), []);
         let mut child = shell("sleep 1000 & wait");
-        enter(&wired, &cgroups, &mut child);
+        enter(&mut wired, &cgroups, &mut child);
         assert!(existing.processes().unwrap().contains(&pid(&child)));
         assert!(!existing.frozen());
         let busy = chain(
@@ -125,9 +125,9 @@ fn a_process_lives_and_dies_in_its_cgroups() {
 fn removal_names_who_stays() {
     for host in machines() {
         let cgroups = plan(&path("stays"), "{}", &host).unwrap();
-        let wired = cgroups.wire().unwrap();
+        let mut wired = cgroups.wire().unwrap();
         let mut child = shell("sleep 1000");
-        enter(&wired, &cgroups, &mut child);
+        enter(&mut wired, &cgroups, &mut child);
         let before = Instant::now();
         let error = wired.undo().unwrap_err();
         assert!(before.elapsed() >= std::time::Duration::from_secs(2));
@@ -150,10 +150,10 @@ fn removal_names_who_stays() {
 fn nobody_escapes_by_forking() {
     for host in machines() {
         let cgroups = plan(&path("fork"), "{}", &host).unwrap();
-        let wired = cgroups.wire().unwrap();
+        let mut wired = cgroups.wire().unwrap();
         let existing = existing(&cgroups, &wired);
         let mut child = shell("f() { sleep 0.01 & }; while :; do f; f; f; f; wait; done");
-        enter(&wired, &cgroups, &mut child);
+        enter(&mut wired, &cgroups, &mut child);
         std::thread::sleep(std::time::Duration::from_millis(200));
         existing.kill(libc::SIGKILL).unwrap();
         existing.remove().unwrap();

@@ -166,11 +166,6 @@ fn field_not_applied_yet() {
             "linux.resources.blockIO",
         ),
         (
-            "/linux/namespaces/-",
-            json!({"type": "user"}),
-            "linux.namespaces[5]: user",
-        ),
-        (
             "/mounts/0/options",
             json!(["idmap"]),
             "mounts[0].options: idmap",

@@ -93,9 +93,9 @@ fn the_kernel_gives_the_verdicts_of_the_rules() {
         ] {
             let resources = format!(r#"{{"devices": {rules}}}"#);
             let cgroups = plan(&path("devices"), &resources, &host).unwrap();
-            let wired = cgroups.wire().unwrap();
+            let mut wired = cgroups.wire().unwrap();
             let mut child = shell(script);
-            enter(&wired, &cgroups, &mut child);
+            enter(&mut wired, &cgroups, &mut child);
             let mut seen = String::new();
             child
                 .stdout
@@ -159,10 +159,10 @@ fn rules_of_an_earlier_container_do_not_stay() {
         };
         let first = wire("{}");
         for (resources, expected) in [(kmsg, "kmsg\n"), ("{}", ""), (all, "kmsg\n")] {
-            let wired = wire(resources);
+            let mut wired = wire(resources);
             let mut child = shell("(: </dev/kmsg) && echo kmsg");
             enter(
-                &wired,
+                &mut wired,
                 &plan(&path("again"), "{}", &host).unwrap(),
                 &mut child,
             );
@@ -184,11 +184,11 @@ fn rules_of_an_earlier_container_do_not_stay() {
 fn processes_killed_for_want_of_memory_are_counted() {
     let limit = r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#;
     for host in machines() {
-        let Some((cgroups, wired)) = limited(&path("oom"), limit, &host) else {
+        let Some((cgroups, mut wired)) = limited(&path("oom"), limit, &host) else {
             continue;
         };
         let mut child = shell("exec tail /dev/zero");
-        enter(&wired, &cgroups, &mut child);
+        enter(&mut wired, &cgroups, &mut child);
         assert!(!child.wait().unwrap().success());
         assert_eq!(wired.oom_kills(), Some(1));
         wired.undo().unwrap();
@@ -199,12 +199,12 @@ fn processes_killed_for_want_of_memory_are_counted() {
 fn no_tasks_still_lets_the_first_in() {
     for host in machines() {
         let limit = r#"{"pids": {"limit": 0}}"#;
-        let Some((cgroups, wired)) = limited(&path("none"), limit, &host) else {
+        let Some((cgroups, mut wired)) = limited(&path("none"), limit, &host) else {
             continue;
         };
         assert!(wired.birthplace().is_none());
         let mut child = shell("echo in; (echo out)");
-        enter(&wired, &cgroups, &mut child);
+        enter(&mut wired, &cgroups, &mut child);
         let mut seen = String::new();
         child
             .stdout
@@ -221,12 +221,12 @@ fn no_tasks_still_lets_the_first_in() {
 #[test]
 fn a_parent_with_processes_is_named_on_v2() {
     for host in machines().iter().filter(|host| !is_v1(host)) {
-        let Some((parent, wired)) = limited(&path("busy"), r#"{"pids": {"limit": 9}}"#, host)
+        let Some((parent, mut wired)) = limited(&path("busy"), r#"{"pids": {"limit": 9}}"#, host)
         else {
             continue;
         };
         let mut child = shell("sleep 1000");
-        enter(&wired, &parent, &mut child);
+        enter(&mut wired, &parent, &mut child);
         // Without a limit there is nothing that needs the controller.
         let below = format!("{}/below", path("busy"));
         plan(&below, "{}", host)

@@ -1,0 +1,106 @@
+//! The kinds of namespaces (namespaces(7)), by the names that everybody gives them.
+
+use std::fmt;
+
+use nix::sched::CloneFlags;
+use oci_spec::runtime::LinuxNamespaceType;
+
+/// A kind of namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    User,
+    Pid,
+    Network,
+    Ipc,
+    Uts,
+    Cgroup,
+    Time,
+    Mount,
+}
+
+/// In the order in which they are entered: a mount namespace last, because it
+/// takes the paths of the machine away.
+pub(super) const KINDS: [Kind; 8] = [
+    Kind::User,
+    Kind::Pid,
+    Kind::Network,
+    Kind::Ipc,
+    Kind::Uts,
+    Kind::Cgroup,
+    Kind::Time,
+    Kind::Mount,
+];
+
+/// `CLONE_NEWTIME`, which nix lacks; unshare(2) and setns(2) know it (Linux 5.6).
+const NEW_TIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
+impl Kind {
+    pub(super) fn of(kind: LinuxNamespaceType) -> Kind {
+        match kind {
+            LinuxNamespaceType::User => Kind::User,
+            LinuxNamespaceType::Pid => Kind::Pid,
+            LinuxNamespaceType::Network => Kind::Network,
+            LinuxNamespaceType::Ipc => Kind::Ipc,
+            LinuxNamespaceType::Uts => Kind::Uts,
+            LinuxNamespaceType::Cgroup => Kind::Cgroup,
+            LinuxNamespaceType::Time => Kind::Time,
+            LinuxNamespaceType::Mount => Kind::Mount,
+        }
+    }
+
+    pub(super) fn flag(self) -> CloneFlags {
+        match self {
+            Kind::User => CloneFlags::CLONE_NEWUSER,
+            Kind::Pid => CloneFlags::CLONE_NEWPID,
+            Kind::Network => CloneFlags::CLONE_NEWNET,
+            Kind::Ipc => CloneFlags::CLONE_NEWIPC,
+            Kind::Uts => CloneFlags::CLONE_NEWUTS,
+            Kind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            Kind::Time => NEW_TIME,
+            Kind::Mount => CloneFlags::CLONE_NEWNS,
+        }
+    }
+
+    /// Its file below /proc/PID/ns.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Kind::User => "user",
+            Kind::Pid => "pid",
+            Kind::Network => "net",
+            Kind::Ipc => "ipc",
+            Kind::Uts => "uts",
+            Kind::Cgroup => "cgroup",
+            Kind::Time => "time",
+            Kind::Mount => "mnt",
+        }
+    }
+
+    /// The key of `namespace_paths` in state.json, as outside readers know it.
+    pub(crate) fn state_key(self) -> &'static str {
+        match self {
+            Kind::User => "NEWUSER",
+            Kind::Pid => "NEWPID",
+            Kind::Network => "NEWNET",
+            Kind::Ipc => "NEWIPC",
+            Kind::Uts => "NEWUTS",
+            Kind::Cgroup => "NEWCGROUP",
+            Kind::Time => "NEWTIME",
+            Kind::Mount => "NEWNS",
+        }
+    }
+
+    pub(crate) fn all() -> [Kind; KINDS.len()] {
+        KINDS
+    }
+}
+
+impl fmt::Display for Kind {
+    /// The specification's word for it.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Network => "network",
+            Kind::Mount => "mount",
+            other => other.file(),
+        })
+    }
+}

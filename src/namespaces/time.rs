@@ -1,0 +1,98 @@
+//! `linux.timeOffsets`: the clocks of a time namespace of its own
+//! (time_namespaces(7)).
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use anyhow::{Result, bail, ensure};
+use nix::fcntl::OFlag;
+use nix::sched::{setns, unshare};
+use oci_spec::runtime::LinuxTimeOffset;
+
+use super::Kind;
+use crate::trusted_proc::Proc;
+
+/// Nanoseconds in a second.
+const SECOND: u32 = 1_000_000_000;
+
+/// What the clocks are ahead by, as lines of timens_offsets.
+#[derive(Debug, Default)]
+pub(super) struct Offsets(String);
+
+impl Offsets {
+    /// # Errors
+    /// By place: a clock that a namespace cannot move, or a nanosecond too many.
+    pub(super) fn plan(listed: Option<&HashMap<String, LinuxTimeOffset>>) -> Result<Offsets> {
+        let mut all: Vec<_> = listed.into_iter().flatten().collect();
+        all.sort_by_key(|(clock, _)| *clock);
+        let mut text = String::new();
+        for (clock, offset) in all {
+            if !matches!(clock.as_str(), "monotonic" | "boottime") {
+                bail!("linux.timeOffsets.{clock}: not monotonic or boottime");
+            }
+            let (seconds, nanoseconds) =
+                (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+            ensure!(
+                nanoseconds < SECOND,
+                "linux.timeOffsets.{clock}.nanosecs: {nanoseconds} is a second or more"
+            );
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{clock} {seconds} {nanoseconds}");
+        }
+        Ok(Offsets(text))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Init: a new time namespace, its offsets, and the way into it. The offsets
+    /// can be set only while nobody is in it, and unshare(2) puts nobody there:
+    /// not even who calls it.
+    pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
+        unshare(Kind::Time.flag())?;
+        if !self.is_empty() {
+            proc.write("self/timens_offsets", self.0.as_bytes())?;
+        }
+        let own = proc.link("self/ns/time_for_children", OFlag::O_RDONLY)?;
+        setns(own, Kind::Time.flag())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(json: &str) -> Result<String> {
+        let listed: HashMap<String, LinuxTimeOffset> = serde_json::from_str(json).unwrap();
+        Offsets::plan(Some(&listed)).map(|offsets| offsets.0)
+    }
+
+    #[test]
+    fn offsets_are_lines_of_the_kernel_s_file() {
+        let json = r#"{"monotonic": {"secs": 172800}, "boottime": {"secs": -5, "nanosecs": 7}}"#;
+        assert_eq!(
+            planned(json).unwrap(),
+            "boottime -5 7\nmonotonic 172800 0\n"
+        );
+        assert!(Offsets::plan(None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_named() {
+        let error = planned(r#"{"realtime": {"secs": 1}}"#)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "linux.timeOffsets.realtime: not monotonic or boottime"
+        );
+        let error = planned(r#"{"boottime": {"nanosecs": 1000000000}}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("linux.timeOffsets.boottime.nanosecs: 1000000000"),
+            "{error}"
+        );
+    }
+}
