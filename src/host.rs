@@ -99,7 +99,9 @@ impl Host {
 }
 
 impl Caller {
-    fn probe() -> Result<Caller> {
+    /// # Errors
+    /// When /proc/self/ns/user cannot be looked at.
+    pub(crate) fn probe() -> Result<Caller> {
         let own = "/proc/self/ns/user";
         Ok(Caller {
             uid: geteuid().as_raw(),

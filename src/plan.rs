@@ -5,6 +5,8 @@
 //! know of another is a plain fact handed over here. Both sides of the clone
 //! hold the same plan, so a position in it says everything about a failure.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
 use nix::errno::Errno;
@@ -63,7 +65,11 @@ impl Plan {
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;
-        let cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
+        let mut cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
+        if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
+            let owner = namespaces.outside(process.uid());
+            owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
+        }
         let entry = match namespaces.place(Kind::Mount) {
             Place::New if settings.no_pivot => Entry::Move,
             Place::New => Entry::Pivot,
@@ -170,6 +176,20 @@ fn why(step: Step, cause: Cause) -> String {
         }
         .into(),
     }
+}
+
+/// Whether the container is to manage cgroups below its own, by the rule of
+/// config-linux.md, "Cgroup ownership".
+fn writes_cgroups(bundle: &Bundle) -> bool {
+    let mounts = bundle.spec.mounts().iter().flatten();
+    let mut cgroups = mounts.filter(|mount| {
+        mount.destination() == Path::new("/sys/fs/cgroup")
+            && mount.source().as_deref() == Some(Path::new("cgroup"))
+    });
+    cgroups.any(|mount| {
+        let options = mount.options().iter().flatten();
+        !options.into_iter().any(|option| option == "ro")
+    })
 }
 
 /// Who is to write the ids of a user namespace.

@@ -77,6 +77,8 @@ struct Unified {
     /// The cgroup, relative to `mount`.
     path: PathBuf,
     settings: Vec<Setting>,
+    /// The user, as the machine numbers it, who may make cgroups below.
+    owner: Option<u32>,
     /// Judges the use of devices; `None` when all is allowed.
     program: Option<Vec<BpfInstruction>>,
     entry: Entry,
@@ -120,6 +122,7 @@ impl Cgroups {
                 // the caller is in its own: a sibling it is.
                 path: place.below(own.parent().unwrap_or(own)),
                 settings: v2::settings(&limits)?,
+                owner: None,
                 program: policy.as_ref().and_then(program::assemble),
                 entry: match limits.pids {
                     Some(Amount::Of(0)) => Entry::Move,
@@ -134,6 +137,15 @@ impl Cgroups {
             need,
             ignored: limits.ignored,
         })
+    }
+
+    /// Hands the container's cgroup to the user `owner` of the machine
+    /// (config-linux.md, "Cgroup ownership"). Never one of version 1, where that
+    /// is not safe.
+    pub(crate) fn hand_over(&mut self, owner: u32) {
+        if let Tree::V2(unified) = &mut self.tree {
+            unified.owner = Some(owner);
+        }
     }
 
     /// Controller to absolute directory, as state.json has it: `""` for version

@@ -1,14 +1,16 @@
 //! Making a container's cgroups, and taking its first process in.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid, fchownat};
 
 use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
@@ -17,6 +19,11 @@ use super::settings::write_all;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::log;
 use crate::sys::{self, BpfInstruction, Spent};
+
+/// What of a cgroup its owner may write (cgroups(7), "Cgroups v2 delegation").
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+/// The same where the kernel does not say.
+const ALWAYS_DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 /// The directories made and open, until the container's first process is in them.
 pub(crate) struct Wired {
@@ -172,6 +179,11 @@ impl Unified {
         write_all(&self.settings, &leaf)?;
         self.judge_devices(leaf.as_fd(), origin)
             .context(devices::PLACE)?;
+        if let Some(owner) = self.owner {
+            hand_over(&leaf, Uid::from_raw(owner)).with_context(|| {
+                format!("linux.cgroupsPath: hand {} over", leaf.path().display())
+            })?;
+        }
         let leaf = Leaf {
             controllers: vec![String::new()],
             directory: leaf,
@@ -196,6 +208,24 @@ impl Unified {
         }
         Ok(())
     }
+}
+
+/// The directory, and the files that the kernel says may go with it.
+fn hand_over(leaf: &Directory, owner: Uid) -> Result<()> {
+    let give = |name: &str, flags| fchownat(leaf.as_fd(), name, Some(owner), None, flags);
+    give("", AtFlags::AT_EMPTY_PATH)?;
+    let listed = match fs::read_to_string(DELEGATE) {
+        Err(error) if error.kind() == ErrorKind::NotFound => ALWAYS_DELEGATED.to_owned(),
+        text => text.context(DELEGATE)?,
+    };
+    for name in listed.lines() {
+        match give(name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // Of a controller that is off here.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(name.to_owned()),
+        }
+    }
+    Ok(())
 }
 
 impl Directory {

@@ -12,11 +12,11 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::{ArgMatches, Command};
-use nix::unistd::geteuid;
 
 use crate::commands::{
     self, Globals, Verb, flag, option, path_option, print, refused_flag, refused_option,
 };
+use crate::host::Caller;
 use crate::log;
 use crate::sys;
 
@@ -197,7 +197,7 @@ fn globals(matches: &ArgMatches) -> Result<Globals> {
     Ok(Globals {
         root: match given {
             Some(root) => absolute_root(root)?,
-            None => default_root(),
+            None => default_root()?,
         },
         root_given: given.is_some(),
     })
@@ -219,16 +219,25 @@ fn absolute_root(root: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
+/// Root of the machine keeps containers in one place for all. Everybody else has
+/// a directory of their own, root of a user namespace too, unless it is the
+/// whole world of who calls itself root there (USER), as runc decides it.
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is asked"
 )]
-fn default_root() -> PathBuf {
-    let users = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
-    match users {
-        Some(directory) if !geteuid().is_root() => PathBuf::from(directory).join("rt"),
-        _ => PathBuf::from("/run/rt"),
-    }
+fn default_root() -> Result<PathBuf> {
+    let of_all = PathBuf::from("/run/rt");
+    let Some(users) = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())
+    else {
+        return Ok(of_all);
+    };
+    let caller = Caller::probe()?;
+    let calls_itself_root = || env::var_os("USER").is_some_and(|name| name == "root");
+    Ok(match caller.uid {
+        0 if caller.initial_user_namespace || calls_itself_root() => of_all,
+        _ => PathBuf::from(users).join("rt"),
+    })
 }
 
 /// In the form that docker, podman and cri-o read.

@@ -131,6 +131,15 @@ impl Namespaces {
         }
     }
 
+    /// The id outside that is `uid` in the container; `None` where a joined
+    /// namespace keeps that to itself.
+    pub(crate) fn outside(&self, uid: u32) -> Option<u32> {
+        match (self.place(Kind::User), &self.maps) {
+            (Place::Shared, _) => Some(uid),
+            (_, maps) => maps.as_ref()?.outside(uid),
+        }
+    }
+
     /// The maps that the runtime is to write.
     pub(crate) fn new_maps(&self) -> Option<&Maps> {
         let new = *self.place(Kind::User) == Place::New;

@@ -89,6 +89,11 @@ impl Maps {
         self.uids.has(id)
     }
 
+    /// The id outside that is `id` in the namespace.
+    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
+        self.uids.outside(id)
+    }
+
     pub(crate) fn has_gid(&self, id: u32) -> bool {
         self.gids.has(id)
     }
@@ -127,8 +132,9 @@ impl Maps {
                 .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?;
         }
         let file = format!("{pid}/{name}_map");
-        proc.write(&file, map.lines().as_bytes())
-            .with_context(|| format!("write to /proc/{file}"))
+        proc.write(&file, map.lines().as_bytes()).with_context(|| {
+            format!("write to /proc/{file} (does the caller's user namespace have each hostID?)")
+        })
     }
 
     /// Whom init works as: root of the namespace, or who comes first in it.
@@ -192,8 +198,14 @@ impl Map {
     }
 
     fn has(&self, id: u32) -> bool {
-        let within = |range: &Range| id.checked_sub(range.inside).is_some_and(|n| n < range.size);
-        self.0.iter().any(within)
+        self.outside(id).is_some()
+    }
+
+    fn outside(&self, id: u32) -> Option<u32> {
+        self.0.iter().find_map(|range| {
+            let place = id.checked_sub(range.inside)?;
+            (place < range.size).then(|| range.outside + place)
+        })
     }
 
     /// 0, or the lowest id that there is.
@@ -302,6 +314,10 @@ mod tests {
         )
         .unwrap();
         assert!(map.has(0) && map.has(4) && map.has(10) && !map.has(5) && !map.has(11));
+        assert_eq!(
+            (map.outside(10), map.outside(3)),
+            (Some(1000), Some(100_003))
+        );
         assert_eq!(map.first(), Some(0));
         assert_eq!(map.lines(), "10 1000 1\n0 100000 5\n");
         assert!(!map.is_only(1000));

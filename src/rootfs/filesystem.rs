@@ -34,3 +34,22 @@ pub(super) fn new_file_system(
     spent.add(opened);
     mount
 }
+
+/// What a user namespace must have beside it for a file system that shows more
+/// than itself (user_namespaces(7); `mount_too_revealing` in fs/namespace.c).
+pub(super) fn needs_of(name: &CStr) -> Option<&'static str> {
+    Some(match name.to_bytes() {
+        b"proc" => {
+            "a user namespace mounts it with a pid namespace of its own, and where /proc is seen whole"
+        }
+        b"sysfs" => {
+            "a user namespace mounts it with a network namespace of its own, and where /sys is seen whole; else bind /sys"
+        }
+        b"mqueue" => "a user namespace mounts it with an ipc namespace of its own",
+        b"cgroup" | b"cgroup2" => "a user namespace mounts it with a cgroup namespace of its own",
+        b"tmpfs" | b"ramfs" | b"devpts" | b"overlay" | b"fuse" | b"bpf" | b"binfmt_misc" => {
+            return None;
+        }
+        _ => "no user namespace may mount it",
+    })
+}

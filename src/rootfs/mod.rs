@@ -80,6 +80,7 @@ pub(crate) struct Rootfs {
     turn: Turn,
     layer: Layer,
     setter: Setter,
+    user_namespace: bool,
     propagation: Option<(Propagation, Recursion)>,
     mounts: Vec<Mount>,
     devices: Devices,
@@ -148,6 +149,7 @@ impl Rootfs {
             } else {
                 Setter::Attached
             },
+            user_namespace: facts.user_namespace,
             propagation: propagation
                 .filter(|value| !value.is_empty())
                 .map(|value| {

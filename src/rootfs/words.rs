@@ -3,6 +3,7 @@
 
 use nix::errno::Errno;
 
+use super::filesystem::needs_of;
 use super::mount::Kind;
 use super::{Entry, Rootfs};
 use crate::step::Step;
@@ -52,6 +53,22 @@ impl Rootfs {
         match (step, errno, mount.map(|mount| &mount.kind)) {
             (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem { .. })) => {
                 Some("is the file system built into this kernel?")
+            }
+            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem { name, .. }))
+                if self.user_namespace =>
+            {
+                needs_of(name)
+            }
+            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem { name, .. }))
+                if self.user_namespace && name.as_c_str() == c"devpts" =>
+            {
+                Some("is the group of gid= mapped in the user namespace?")
+            }
+            (Step::OpenSource, Errno::EINVAL, _) if self.user_namespace => {
+                Some("with mounts below that are locked in a user namespace, only rbind binds it")
+            }
+            (Step::OpenDevice | Step::OpenDefaultDevice, ..) => {
+                Some("a user namespace gets the machine's devices, bound, for it can make none")
             }
             (Step::MountPoint, Errno::EROFS, _) => {
                 Some("the mount point is missing and the root file system is read-only")

@@ -87,7 +87,8 @@ pub(crate) fn namespace_type(fd: BorrowedFd) -> nix::Result<CloneFlags> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703u32 as libc::Ioctl;
     // SAFETY: this request takes no argument and touches no memory of ours.
     let bits = check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into())?;
-    CloneFlags::from_bits(bits as i32).ok_or(Errno::EINVAL)
+    // nix has no name for CLONE_NEWTIME.
+    Ok(CloneFlags::from_bits_retain(bits as i32))
 }
 
 /// Brings up `lo` in the network namespace of this process (netdevice(7)).
