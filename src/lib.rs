@@ -12,7 +12,8 @@
 //!        opens what belongs to the machine: │
 //!        namespaces, bind sources, the root │
 //!        makes cgroups, clones ─────────────┼──▶ (waits)
-//!        puts it into its cgroups       Go ─┼──▶ namespaces, root, mounts, devices, masks,
+//!        writes id maps, moves it into      │
+//!        its cgroups                    Go ─┼──▶ namespaces, root, mounts, devices, masks,
 //!                                           │    user, capabilities; finds the executable
 //!        saves the state             ◀─ Ready
 //!        `rt run`, or `rt start`        Go ─┼──▶ execve
@@ -55,8 +56,28 @@
 //! clone.
 //!
 //! The root is entered before anything is mounted, so a mistaken path can only
-//! hit the container. Hooks that the specification runs before pivot_root(2)
-//! will be the one reason to mount first.
+//! hit the container. There are two reasons to mount first, and no other
+//! (`rootfs::Turn`): hooks that the specification runs before pivot_root(2), and
+//! a user namespace, in which the kernel mounts /proc and /sys only for those
+//! who have one in sight.
+//!
+//! # User namespaces
+//!
+//! Rights are a matter of the namespace that one is in, so with a user namespace
+//! the order of things is a matter of who does them.
+//!
+//! - Born into a new one, init waits for the runtime to write its maps, directly
+//!   or by newuidmap(1). Until it has opened what belongs to the machine, it
+//!   keeps the caller's id; then it becomes root of its namespace.
+//! - A container that has a user namespace and joins anything by path needs a
+//!   third process for a moment: the forerunner (`namespaces/birth.rs`), which
+//!   enters what is joined and clones init as its own sibling.
+//! - Who may not copy the machine's mounts (a user without privileges) leaves the
+//!   opening of bind sources to init, which may, in its own mount namespace.
+//! - Nobody in there makes a device: the machine's are bound.
+//! - Who does not rule the machine has cgroups where somebody has handed some
+//!   over; without, and without a limit to keep, the container stays in the
+//!   caller's.
 //!
 //! # The modules
 //!
@@ -75,7 +96,7 @@
 //! | [`cli`], [`commands`] | the command line, one verb a file |
 //! | [`container`] | a container's life; the two pages; state.json |
 //! | [`plan`] | the configuration and the machine, composed |
-//! | [`namespaces`] | what is private, with host name and sysctls |
+//! | [`namespaces`] | what is private, with ids, clocks, host name and sysctls |
 //! | [`cgroups`] | limits and devices, version 1 and 2 |
 //! | [`rootfs`] | root, mounts, devices, masks |
 //! | [`process`] | what PID 1 becomes |
