@@ -16,8 +16,8 @@
 //!        its cgroups                    Go ─┼──▶ namespaces, root, mounts, devices, masks,
 //!                                           │    user, capabilities; finds the executable
 //!        saves the state             ◀─ Ready
-//!        `rt run`, or `rt start`        Go ─┼──▶ execve
-//!        "running"                   ◀─ end of file, by close-on-exec
+//!        `rt run`, or `rt start`        Go ─┼──▶ startContainer hooks, execve
+//!        "running", poststart hooks  ◀─ end of file, by close-on-exec
 //! ```
 //!
 //! Five decisions make it small.
@@ -79,6 +79,18 @@
 //!   over; without, and without a limit to keep, the container stays in the
 //!   caller's.
 //!
+//! # Hooks
+//!
+//! Six lists of programs, at six moments (runtime.md, "Lifecycle"). Where some
+//! are to look at the finished root from the machine's side, init says *Mounted*
+//! before it leaves the machine, and waits: the runtime calls prestart and
+//! createRuntime hooks, then init its createContainer hooks. Right before
+//! execve(2) init calls startContainer hooks, right after it the runtime calls
+//! poststart hooks. A container that has come as far as *Mounted* or *Ready* goes
+//! as any other does, with poststop hooks when nothing is left. The last two
+//! kinds live in state.json, for the commands that come later. All are children
+//! of whoever calls them, and read the state from an anonymous file.
+//!
 //! # The modules
 //!
 //! ```text
@@ -99,7 +111,7 @@
 //! | [`namespaces`] | what is private, with ids, clocks, host name and sysctls |
 //! | [`cgroups`] | limits and devices, version 1 and 2 |
 //! | [`rootfs`] | root, mounts, devices, masks |
-//! | [`process`] | what PID 1 becomes |
+//! | [`process`] | what PID 1 becomes; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | what is read: `rt.*`, config.json, this machine |
 //! | [`trusted_proc`], [`log`], [`step`], [`sys`] | the ground |
 //!

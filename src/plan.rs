@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 use crate::annotations;
 use crate::bundle::Bundle;
@@ -17,7 +18,7 @@ use crate::cgroups::Cgroups;
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Mapper, Namespaces, Place};
-use crate::process::{self, Caller, Process};
+use crate::process::{self, Caller, Hooks, Process};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn};
 use crate::step::{Cause, Failure, Refusal, Step};
 
@@ -37,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) cgroups: Cgroups,
     pub(crate) rootfs: Rootfs,
     pub(crate) process: Process,
+    pub(crate) hooks: Hooks,
 }
 
 impl Plan {
@@ -65,6 +67,7 @@ impl Plan {
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;
+        let hooks = Hooks::plan(spec.hooks().as_ref())?;
         let mut cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
             let owner = namespaces.outside(process.uid());
@@ -80,7 +83,7 @@ impl Plan {
             false => Layer::Direct,
         };
         let facts = facts(&namespaces, &cgroups, host);
-        let turn = if looks_before_pivot(bundle) || facts.user_namespace {
+        let turn = if hooks.before_pivot() || facts.user_namespace {
             Turn::Last
         } else {
             Turn::First
@@ -91,44 +94,51 @@ impl Plan {
             cgroups,
             rootfs,
             process,
+            hooks,
         })
     }
 
     /// The sentence for a failure of init, without verb and container.
     pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
-        let words = self
-            .process
-            .describe(step, item)
-            .or_else(|| self.namespaces.describe(step, item))
-            .or_else(|| self.rootfs.describe(step, item))
-            .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
+        let words = self.describe(step, item);
+        let words = words.unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let hint = match cause {
             Cause::Errno(errno) => self
                 .rootfs
                 .hint(step, item, errno)
                 .or_else(|| self.namespaces.hint(step, errno)),
-            Cause::Refused(_) => None,
+            Cause::Refused(_) | Cause::Exit(_) | Cause::Signal(_) | Cause::TimedOut(_) => None,
         };
         sentence(&words, step, cause, hint)
     }
-}
 
-/// Whether there are hooks that run before the machine is left (config.md,
-/// "POSIX-platform Hooks").
-fn looks_before_pivot(bundle: &Bundle) -> bool {
-    // Deprecated by the specification, which still demands it.
-    #[allow(deprecated, reason = "managers still write prestart hooks")]
-    bundle.spec.hooks().as_ref().is_some_and(|hooks| {
-        [
-            hooks.prestart(),
-            hooks.create_runtime(),
-            hooks.create_container(),
-        ]
-        .into_iter()
-        .flatten()
-        .any(|list| !list.is_empty())
-    })
+    fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
+        self.process
+            .describe(step, item)
+            .or_else(|| self.hooks.describe(step, item))
+            .or_else(|| self.namespaces.describe(step, item))
+            .or_else(|| self.rootfs.describe(step, item))
+    }
+
+    /// Every position at which init can yet fail when it is told to start, in
+    /// words: whoever tells it has no plan.
+    pub(crate) fn start_words(&self) -> Vec<(Step, u16, (String, String))> {
+        let mut all = Vec::new();
+        for step in Step::after_start() {
+            let mut last = None;
+            for item in 0..u16::MAX {
+                let words = self.describe(step, item);
+                // Without a list, a step has the same words for every item.
+                if words.is_none() || words == last {
+                    break;
+                }
+                all.extend(words.clone().map(|words| (step, item, words)));
+                last = words;
+            }
+        }
+        all
+    }
 }
 
 /// One line out of a place and a deed, and why it failed.
@@ -158,6 +168,13 @@ fn why(step: Step, cause: Cause) -> String {
                 .into()
         }
         Cause::Errno(errno) => log::errno_text(errno),
+        Cause::Exit(status) => format!("exit status {status}"),
+        Cause::Signal(number) => match Signal::try_from(number) {
+            Ok(signal) => format!("ended by {signal}"),
+            Err(_) => format!("ended by signal {number}"),
+        },
+        // With the decimal that callers of runc know.
+        Cause::TimedOut(seconds) => format!("hook ran past specified timeout of {seconds}.0s"),
         Cause::Refused(refusal) => match refusal {
             Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
             Refusal::InsideProc => "cannot be mounted because it is inside /proc",

@@ -9,10 +9,11 @@
 use std::cell::Cell;
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 /// What init does, in this order. `item` counts within a step, where a step
 /// handles a list: mounts, devices, paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub(crate) enum Step {
     /// clone3(2) itself, which is not init's but the runtime's.
@@ -72,6 +73,10 @@ pub(crate) enum Step {
     Device,
     /// A link in /dev. Item: its place in the table of links.
     DeviceLink,
+    /// Waits while the runtime calls prestart and createRuntime hooks.
+    RuntimeHooks,
+    /// `hooks.createContainer[item]`.
+    ContainerHook,
     /// `process.terminal`: a pseudoterminal of the container's own devpts.
     Terminal,
     /// The terminal as /dev/console.
@@ -118,6 +123,8 @@ pub(crate) enum Step {
     Descriptors,
     /// Ready: waits to be told to start.
     Start,
+    /// `hooks.startContainer[item]`.
+    StartHook,
     /// `process.rlimits[item]`: last, as a tiny limit would stop the rest.
     Limit,
     /// execve(2).
@@ -130,6 +137,11 @@ impl Step {
     #[cfg(test)]
     pub(crate) fn all() -> &'static [Step] {
         &ALL
+    }
+
+    /// What comes when init has been told to start.
+    pub(crate) fn after_start() -> impl Iterator<Item = Step> {
+        ALL.into_iter().skip(Step::Start as usize + 1)
     }
 
     fn decode(byte: u8) -> Option<Step> {
@@ -167,6 +179,8 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::DefaultDevice,
     Step::Device,
     Step::DeviceLink,
+    Step::RuntimeHooks,
+    Step::ContainerHook,
     Step::Terminal,
     Step::Console,
     Step::TerminalSize,
@@ -190,6 +204,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Executable,
     Step::Descriptors,
     Step::Start,
+    Step::StartHook,
     Step::Limit,
     Step::Exec,
 ];
@@ -236,6 +251,12 @@ pub(crate) enum Cause {
     Errno(Errno),
     /// `rt` refused.
     Refused(Refusal),
+    /// A program ended with this status, which is not 0.
+    Exit(i32),
+    /// The signal of this number ended a program.
+    Signal(i32),
+    /// A program ran longer than this, in seconds.
+    TimedOut(u32),
 }
 
 /// What `rt` finds unacceptable where the kernel would not.
@@ -306,6 +327,9 @@ impl Failure {
         let (kind, number) = match self.cause {
             Cause::Errno(errno) => (0, errno as i32),
             Cause::Refused(refusal) => (1, refusal as i32),
+            Cause::Exit(status) => (2, status),
+            Cause::Signal(number) => (3, number),
+            Cause::TimedOut(seconds) => (4, seconds.cast_signed()),
         };
         let [a, b, c, d] = number.to_le_bytes();
         [self.step as u8, low, high, kind, a, b, c, d]
@@ -318,6 +342,9 @@ impl Failure {
         let cause = match kind {
             0 => Cause::Errno(Errno::from_raw(number)),
             1 => Cause::Refused(*REFUSALS.get(usize::try_from(number).ok()?)?),
+            2 => Cause::Exit(number),
+            3 => Cause::Signal(number),
+            4 => Cause::TimedOut(number.cast_unsigned()),
             _ => return None,
         };
         Some(Failure {
@@ -345,7 +372,13 @@ mod tests {
     #[test]
     fn a_failure_survives_the_wire() {
         for step in ALL {
-            for cause in [Cause::Errno(Errno::EPERM), Refusal::InsideProc.into()] {
+            for cause in [
+                Cause::Errno(Errno::EPERM),
+                Refusal::InsideProc.into(),
+                Cause::Exit(255),
+                Cause::Signal(9),
+                Cause::TimedOut(u32::MAX),
+            ] {
                 let failure = Failure {
                     step,
                     item: 511,

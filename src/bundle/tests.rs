@@ -67,8 +67,8 @@ const REFUSED: [(&str, &str); 12] = [
     ("buildah-plain", "linux.seccomp"),
     ("buildah-rich", "linux.seccomp"),
     ("cri-systemd-rich", "process.apparmorProfile"),
-    ("docker-plain", "hooks.prestart"),
-    ("docker-rich", "hooks.prestart"),
+    ("docker-plain", "linux.seccomp"),
+    ("docker-rich", "linux.namespaces[5]: user"),
     ("docker-systemd-plain", "process.apparmorProfile"),
     ("docker-systemd-rich", "process.apparmorProfile"),
     ("podman-plain", "linux.seccomp"),
@@ -224,6 +224,11 @@ fn what_is_required_is_missed_by_name() {
             "/linux/namespaces",
             json!([{"path": "/a"}]),
             "linux.namespaces[0].type: required",
+        ),
+        (
+            "/hooks",
+            json!({"poststop": [{"path": "/a"}, {"args": ["a"]}]}),
+            "hooks.poststop[1].path: required",
         ),
         (
             "/linux/devices",

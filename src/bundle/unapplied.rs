@@ -21,19 +21,13 @@ enum Use {
 use Use::{Asks, Members, Says};
 
 /// In this order the first field in use is the one that the error names:
-/// `process`, `hooks`, `linux` in the order of the specification, `mounts`.
+/// `process`, `linux` in the order of the specification, `mounts`.
 const UNAPPLIED: &[(&str, Use)] = &[
     ("process.apparmorProfile", Asks),
     ("process.selinuxLabel", Asks),
     ("process.scheduler", Asks),
     ("process.ioPriority", Asks),
     ("process.execCPUAffinity", Asks),
-    ("hooks.prestart", Asks),
-    ("hooks.createRuntime", Asks),
-    ("hooks.createContainer", Asks),
-    ("hooks.startContainer", Asks),
-    ("hooks.poststart", Asks),
-    ("hooks.poststop", Asks),
     ("linux.netDevices", Members),
     ("linux.resources.unified", Members),
     ("linux.resources.blockIO", Asks),
@@ -106,7 +100,6 @@ mod tests {
     fn what_asks_for_nothing_is_not_in_use() {
         let config = json!({
             "process": {"terminal": false, "apparmorProfile": "", "execCPUAffinity": {"initial": ""}},
-            "hooks": {"prestart": [], "poststop": []},
             "linux": {
                 "uidMappings": [], "timeOffsets": {}, "seccomp": {}, "intelRdt": {},
                 "resources": {
@@ -153,9 +146,8 @@ mod tests {
     fn the_first_of_several_is_named() {
         let config = json!({
             "mounts": [{"options": ["tmpcopyup"]}],
-            "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
-            "hooks": {"createRuntime": [{"path": "/a"}], "poststop": [{"path": "/b"}]},
+            "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "personality": {"domain": "LINUX"}},
         });
-        assert_eq!(first(&config).as_deref(), Some("hooks.createRuntime"));
+        assert_eq!(first(&config).as_deref(), Some("linux.seccomp"));
     }
 }

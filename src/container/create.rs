@@ -3,36 +3,38 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
 
 use super::init::{self, Init, Start};
-use super::state::{self, Config, State};
+use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{Console, Relay};
-use super::{Container, SOCKET, delete, foreground};
+use super::traces::{Child, Traces};
+use super::{Container, SOCKET, delete, foreground, hooks};
 use crate::bundle::Bundle;
 use crate::cgroups::Wired;
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
-use crate::process::Caller;
+use crate::process::{Caller, Moment, WiredHooks};
 use crate::rootfs::Sources;
-use crate::step::{Progress, Step};
+use crate::step::{Failure, Progress};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
 /// Descriptors that `rt` itself needs beside one for each mount.
 const SPARE_DESCRIPTORS: u64 = 64;
+
+/// What no init does.
+const OUT_OF_TURN: &str = "init answers out of turn";
 
 /// What is to be made.
 pub(crate) struct Request {
@@ -84,6 +86,10 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     let mut traces = Traces::default();
     let (state, relay) = make(root, request, way, &mut traces)
         .and_then(Made::start)
+        .and_then(|(state, relay)| {
+            traces.call_poststart(&state)?;
+            Ok((state, relay))
+        })
         .inspect_err(|_| traces.undo())?;
     let Attachment::Foreground { keep } = attachment else {
         return Ok(0);
@@ -117,18 +123,59 @@ enum Way {
 struct Made {
     end: RuntimeEnd,
     plan: Plan,
+    hooks: WiredHooks,
     state: State,
     relay: Option<Relay>,
 }
 
 impl Made {
-    fn start(self) -> Result<(State, Option<Relay>)> {
-        self.end.go().context("init")?;
-        match self.end.receive().context("init")? {
-            FromInit::Gone => Ok((self.state, self.relay)),
-            FromInit::Failed(failure) => Err(self.plan.explain(failure)),
-            FromInit::Ready => bail!("init answers out of turn"),
+    /// Lets init build the container, and waits until it has. `called` takes the
+    /// state as soon as hooks are called.
+    fn see_built(
+        &self,
+        child: &Child,
+        cgroups: &Wired,
+        proc: &Proc,
+        called: &mut Option<State>,
+    ) -> Result<()> {
+        hooks::tell(&self.hooks, &self.state, child.pid, proc)?;
+        let mut heard = self.go()?;
+        if heard == FromInit::Mounted {
+            *called = Some(self.state.clone());
+            for (moment, hooks) in [
+                (Moment::Prestart, &self.plan.hooks.prestart),
+                (Moment::CreateRuntime, &self.plan.hooks.create_runtime),
+            ] {
+                hooks::call(moment, hooks, &self.state, Status::Creating, child.pid)?;
+            }
+            heard = self.go()?;
         }
+        match heard {
+            FromInit::Ready => Ok(()),
+            FromInit::Failed(failure) => Err(self.explain(failure)),
+            FromInit::Gone => Err(child.obituary(cgroups)),
+            FromInit::Mounted => bail!(OUT_OF_TURN),
+        }
+    }
+
+    fn start(self) -> Result<(State, Option<Relay>)> {
+        match self.go()? {
+            FromInit::Gone => Ok((self.state, self.relay)),
+            FromInit::Failed(failure) => Err(self.explain(failure)),
+            FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
+        }
+    }
+
+    /// Lets init go on, and hears how far it came.
+    fn go(&self) -> Result<FromInit> {
+        self.end.go().context("init")?;
+        self.end.receive().context("init")
+    }
+
+    /// The sentence for a failure of init, with what its hook has said.
+    fn explain(&self, failure: Failure) -> anyhow::Error {
+        let (error, said) = (self.plan.explain(failure), self.hooks.said(failure));
+        anyhow!("{error}{said}")
     }
 }
 
@@ -148,13 +195,15 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         request.console_socket.as_deref(),
     )?;
     let (console, relay) = console.split();
-    let descriptors = raise_descriptors(plan.rootfs.descriptors())?;
+    let descriptors = raise_descriptors(plan.rootfs.descriptors() + plan.hooks.descriptors())?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
+    state.know_cgroups(cgroups);
     let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
+    let hooks = plan.hooks.wire()?;
     let start = way.prepare(container)?;
     let (end, init_end) = sync::pair().context("socketpair")?;
 
@@ -170,6 +219,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
                 start,
                 joined,
                 sources,
+                hooks,
                 proc,
                 console,
                 descriptors,
@@ -182,32 +232,23 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     drop(joined);
     cgroups.admit(child.pid)?;
     plan.process.wire(child.pid)?;
-    see_built(&plan, &end, child, cgroups)?;
-
-    if let Some(file) = &request.pid_file {
-        write_pid_file(file, child.pid)?;
-        traces.pid_file = Some(file.clone());
-    }
-    state.complete(child, &plan, cgroups, &proc)?;
-    state.save(container.as_fd())?;
-    let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
-    log::tell();
-    Ok(Made {
+    let mut made = Made {
         end,
         plan,
+        hooks,
         state,
-        relay: relay.transpose()?,
-    })
-}
+        relay: None,
+    };
+    made.see_built(child, cgroups, &proc, &mut traces.state)?;
 
-/// Lets init build the container, and waits until it has.
-fn see_built(plan: &Plan, end: &RuntimeEnd, child: &Child, cgroups: &Wired) -> Result<()> {
-    end.go().context("init")?;
-    match end.receive().context("init")? {
-        FromInit::Ready => Ok(()),
-        FromInit::Failed(failure) => Err(plan.explain(failure)),
-        FromInit::Gone => Err(child.obituary(cgroups)),
-    }
+    made.state.complete(child, &made.plan, &proc)?;
+    traces.state = Some(made.state.clone());
+    traces.pid_file = write_pid_file(request.pid_file.as_deref(), child.pid)?;
+    made.state.save(container.as_fd())?;
+    let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
+    made.relay = relay.transpose()?;
+    log::tell();
+    Ok(made)
 }
 
 fn stillborn(plan: &Plan, why: Stillborn) -> anyhow::Error {
@@ -250,82 +291,17 @@ impl Way {
     }
 }
 
-/// What a container that is being made has left on the machine so far.
-#[derive(Default)]
-struct Traces {
-    container: Option<Container>,
-    cgroups: Option<Wired>,
-    child: Option<Child>,
-    pid_file: Option<PathBuf>,
-}
-
-/// The cloned child.
-struct Child {
-    pid: Pid,
-    pidfd: OwnedFd,
-}
-
-impl Traces {
-    /// Removes all of it, in the reverse order; what resists is named.
-    fn undo(&mut self) {
-        let warn = |what: &str, result: Result<()>| {
-            if let Err(error) = result {
-                log::warn(&format!("left behind: {what}: {}", log::sentence(&error)));
-            }
-        };
-        if let Some(file) = self.pid_file.take() {
-            let removed = std::fs::remove_file(&file).with_context(|| file.display().to_string());
-            warn("pid file", removed);
-        }
-        if let Some(child) = self.child.take() {
-            warn("process", child.end());
-        }
-        if let Some(cgroups) = self.cgroups.take() {
-            warn("cgroups", cgroups.undo());
-        }
-        if let Some(container) = self.container.take() {
-            warn("state", container.remove());
-        }
-    }
-}
-
-impl Child {
-    fn end(&self) -> Result<()> {
-        match sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).context("kill"),
-        }
-        match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
-            Ok(_) | Err(Errno::ECHILD) => Ok(()),
-            Err(errno) => Err(errno).context("wait"),
-        }
-    }
-
-    /// Why init is gone without a word.
-    fn obituary(&self, cgroups: &Wired) -> anyhow::Error {
-        let ended = waitpid(self.pid, Some(WaitPidFlag::__WALL));
-        if cgroups.oom_kills().is_some_and(|kills| kills > 0) {
-            return anyhow!(
-                "linux.resources.memory.limit: init was killed for lack of memory: the limit is too small to start in"
-            );
-        }
-        match ended {
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                anyhow!("init: ended by {signal} before it was ready")
-            }
-            _ => anyhow!("init: ended before it was ready"),
-        }
-    }
-}
-
 impl State {
-    fn complete(&mut self, child: &Child, plan: &Plan, cgroups: &Wired, proc: &Proc) -> Result<()> {
+    fn know_cgroups(&mut self, cgroups: &Wired) {
+        self.cgroup_paths = cgroups.paths().clone();
+        self.cgroups_created = cgroups.created().to_vec();
+    }
+
+    fn complete(&mut self, child: &Child, plan: &Plan, proc: &Proc) -> Result<()> {
         let pid = child.pid.as_raw();
         self.init_process_pid = pid;
         self.init_process_start =
             state::start_time(proc, pid)?.context("init: ended before it was started")?;
-        self.cgroup_paths = cgroups.paths().clone();
-        self.cgroups_created = cgroups.created().to_vec();
         self.namespace_paths = Kind::all()
             .into_iter()
             .map(|kind| {
@@ -366,7 +342,8 @@ fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
         cgroup_paths,
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
-        exec_words: plan.process.describe(Step::Exec, 0).unwrap_or_default(),
+        start_words: plan.start_words(),
+        hooks: plan.hooks.later.clone(),
     })
 }
 
@@ -387,8 +364,11 @@ fn raise_descriptors(wanted: u64) -> Result<Option<u64>> {
 }
 
 /// Writes the decimal pid under another name and renames it: a reader finds the
-/// whole number or no file.
-fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+/// whole number or no file. Returns the path, if there is to be one.
+fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
     let subject = || format!("pid file {}", path.display());
     let name = path
         .file_name()
@@ -404,5 +384,6 @@ fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
     file.write_all(pid.to_string().as_bytes())
         .and_then(|()| std::fs::rename(&draft, path))
         .inspect_err(|_| std::fs::remove_file(&draft).unwrap_or_default())
-        .with_context(subject)
+        .with_context(subject)?;
+    Ok(Some(path.to_owned()))
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::state::{State, Status};
-use super::{Container, existing, kill, missing};
+use super::{Container, existing, hooks, kill, missing};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -50,6 +50,15 @@ pub(super) fn after_run(container: &Container, state: &State) -> Result<()> {
     }
 }
 
+/// Ends and deletes a container whose hook has failed, unless somebody else has.
+pub(super) fn after_failure(container: &Container, state: &State, proc: &Proc) -> Result<()> {
+    if !container.lock()? {
+        return Ok(());
+    }
+    end(state, container.status(state, proc)?, proc)?;
+    destroy(container, state)
+}
+
 /// Kills the container's process and waits until it has ended.
 fn end(state: &State, status: Status, proc: &Proc) -> Result<()> {
     let Some(pidfd) = kill::init(state, proc)? else {
@@ -81,8 +90,9 @@ fn wait(pidfd: BorrowedFd) -> Result<()> {
     }
 }
 
-/// Removes processes that outlived the first one, cgroups, and the state.
-fn destroy(container: &Container, state: &State) -> Result<()> {
+/// Removes processes that outlived the first one, cgroups, and the state; then
+/// calls the poststop hooks.
+pub(super) fn destroy(container: &Container, state: &State) -> Result<()> {
     let cgroups = match state.init_process_pid {
         // Its maker was killed: whoever is in a cgroup that was there before is not ours.
         0 => existing(&state.clone().only_created()),
@@ -93,5 +103,6 @@ fn destroy(container: &Container, state: &State) -> Result<()> {
         cgroups.kill(libc::SIGKILL)?;
     }
     cgroups.remove()?;
-    container.remove()
+    container.remove()?;
+    hooks::call_poststop(state)
 }

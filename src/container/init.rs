@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use super::sync::InitEnd;
 use crate::namespaces::Joined;
 use crate::plan::Plan;
+use crate::process::WiredHooks;
 use crate::rootfs::{Pty, Sources};
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
@@ -26,6 +27,7 @@ pub(super) struct Init<'a> {
     pub(super) joined: Joined,
     /// What belongs to the machine, if the runtime could open it.
     pub(super) sources: Option<Sources>,
+    pub(super) hooks: WiredHooks,
     pub(super) proc: Proc,
     /// Who gets the other end of the terminal, if there is to be one.
     pub(super) console: Option<OwnedFd>,
@@ -60,6 +62,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         start,
         joined,
         sources,
+        hooks,
         proc,
         console,
         descriptors,
@@ -67,7 +70,8 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let end = listener.insert(end);
 
     end.wait_for_go()?; // From here on it is in its cgroups.
-    umask(Mode::empty()); // Modes below are exact; the process gets its own umask at the end.
+    // Modes below are exact; the process gets its own umask at the end.
+    let callers = umask(Mode::empty());
 
     plan.process.detach(&proc, at)?; // Signals and session are its own.
     plan.namespaces.join(&joined, at)?;
@@ -84,6 +88,13 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.make_devices(&root, &mut sources, &proc, at)?;
+    if plan.hooks.before_pivot() {
+        at.enter(Step::RuntimeHooks);
+        end.mounted()?;
+        end.wait_for_go()?; // Hooks in the machine's namespaces have been called.
+        plan.hooks
+            .create_container(&hooks, root.as_fd(), callers, at)?;
+    }
     if let Some(console) = console {
         let Pty { master, terminal } = plan.rootfs.open_terminal(&root, at)?;
         plan.process
@@ -108,6 +119,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
     wait_for_start(start, listener)?;
 
+    plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
     Err(plan.process.exec(&prepared, at))
 }
 

@@ -5,12 +5,14 @@
 mod create;
 mod delete;
 mod foreground;
+mod hooks;
 mod init;
 mod kill;
 mod start;
 mod state;
 mod sync;
 mod terminal;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fs::File;

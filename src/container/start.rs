@@ -5,23 +5,28 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use super::state::Status;
+use super::state::{State, Status};
 use super::sync::{FromInit, RuntimeEnd};
-use super::{Container, SOCKET, missing};
+use super::{Container, SOCKET, delete, hooks, missing};
+use crate::log;
 use crate::plan;
+use crate::process::Moment;
+use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
 /// Starts the container `id` (runtime.md, "Start").
 ///
 /// # Errors
-/// When it is not created, or its process cannot be executed.
+/// When it is not created, or its process cannot be executed, or a hook fails;
+/// the container is deleted then.
 pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     let container = Container::open(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
-    match container.status(&state, &Proc::open().context("/proc")?)? {
+    let proc = Proc::open().context("/proc")?;
+    match container.status(&state, &proc)? {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),
         Status::Running => bail!("cannot start an already running container"),
@@ -39,14 +44,31 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(SOCKET),
     }
-    match end.receive().context("init")? {
-        FromInit::Gone => Ok(()),
-        FromInit::Failed(failure) => Err(plan::sentence(
-            &state.exec_words,
-            failure.step,
-            failure.cause,
-            None,
-        )),
-        FromInit::Ready => bail!("init answers out of turn"),
+    let (error, hook) = match end.receive().context("init")? {
+        FromInit::Gone => match call_poststart(&container, &state) {
+            Ok(()) => return Ok(()),
+            Err(error) => (error, true),
+        },
+        FromInit::Failed(failure) => {
+            let words = state.words(failure);
+            let error = plan::sentence(&words, failure.step, failure.cause, None);
+            (error, failure.step == Step::StartHook)
+        }
+        FromInit::Ready | FromInit::Mounted => bail!("init answers out of turn"),
+    };
+    if hook && let Err(left) = delete::after_failure(&container, &state, &proc) {
+        log::warn(&format!("left behind: {}", log::sentence(&left)));
     }
+    Err(error)
+}
+
+/// They may use the container, so others are let at it.
+fn call_poststart(container: &Container, state: &State) -> Result<()> {
+    let hooks = &state.hooks.poststart;
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    container.unlock()?;
+    let pid = Pid::from_raw(state.init_process_pid);
+    hooks::call(Moment::Poststart, hooks, state, Status::Running, pid)
 }

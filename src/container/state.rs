@@ -16,6 +16,8 @@ use procfs::FromRead;
 use procfs::process::Stat;
 use serde::{Deserialize, Serialize};
 
+use crate::process::LaterHooks;
+use crate::step::{Failure, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -47,14 +49,29 @@ pub(super) struct State {
     pub(super) namespace_paths: BTreeMap<String, PathBuf>,
     /// The processes die with init, because it is PID 1 of their namespace.
     pub(super) own_pid_namespace: bool,
-    /// Place and deed, should execve(2) fail when the container is started.
-    pub(super) exec_words: (String, String),
+    /// Where init may yet fail when it is started, with place and deed.
+    pub(super) start_words: Vec<(Step, u16, (String, String))>,
+    pub(super) hooks: LaterHooks,
 }
 
 /// The part of runc's `config` that others read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Config {
     pub(super) rootfs: PathBuf,
+}
+
+/// What hooks read (runtime.md, "State").
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    bundle: &'a PathBuf,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
 }
 
 /// runtime.md, "State"; `paused` as every other runtime has it.
@@ -103,6 +120,30 @@ impl State {
             openat(directory, DRAFT, flags, Mode::from_bits_truncate(0o600)).context(FILE)?;
         File::from(file).write_all(&text).context(FILE)?;
         renameat(directory, DRAFT, directory, FILE).context(FILE)
+    }
+
+    /// The state as JSON for a hook, which may know `pid` by another number.
+    pub(super) fn told(&self, status: Status, pid: Option<i32>) -> Result<Vec<u8>> {
+        let told = Told {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            status: status.to_string(),
+            pid,
+            bundle: &self.bundle,
+            annotations: &self.annotations,
+        };
+        serde_json::to_vec(&told).context("state")
+    }
+
+    /// The words for a failure of init after it was told to start.
+    pub(super) fn words(&self, failure: Failure) -> (String, String) {
+        let Failure { step, item, .. } = failure;
+        let known = self.start_words.iter();
+        let mut found = known.filter(|(s, i, _)| (*s, *i) == (step, item));
+        found.next().map_or_else(
+            || ("init".to_owned(), format!("{step:?}")),
+            |(_, _, words)| words.clone(),
+        )
     }
 
     /// The same, of cgroups that were made for it alone.

@@ -5,12 +5,14 @@
 //!   ───────                               ────
 //!   puts it into its cgroups
 //!   Go        ──────────────────────────▶ builds the container
+//!   calls hooks        ◀───────────────── Mounted   only if there are hooks before the pivot
+//!   Go        ──────────────────────────▶ calls hooks, leaves the machine
 //!   sets limits, saves the state ◀─────── Ready     (or Failed: what, why)
 //!   Go        ──────────────────────────▶ run: execve     create: waits on start.sock
 //!
 //!   rt start, on start.sock:
 //!   Go        ──────────────────────────▶
-//!             ◀────────────────────────── Ready, execve
+//!             ◀────────────────────────── Ready; calls hooks, execve
 //!   "running" ◀────────────────────────── end of file, by close-on-exec
 //!   why not   ◀────────────────────────── Failed
 //! ```
@@ -25,14 +27,18 @@ use nix::errno::Errno;
 use crate::step::{Cause, Failure, Refusal};
 use crate::sys;
 
-/// The first byte of a [`FromInit::Ready`]; no step has this number.
+/// The first bytes of [`FromInit::Ready`] and [`FromInit::Mounted`]; no step has
+/// these numbers.
 const READY: u8 = 0xff;
+const MOUNTED: u8 = 0xfe;
 const GO: [u8; 1] = [1];
 
 /// What init says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FromInit {
-    /// All is built; only execve(2) is left.
+    /// All is mounted, and the machine's mounts are still in sight.
+    Mounted,
+    /// All is built; only hooks and execve(2) are left.
     Ready,
     Failed(Failure),
     /// It is gone, or has become the container's process.
@@ -71,6 +77,7 @@ impl RuntimeEnd {
         match bytes[..length] {
             [] => Ok(FromInit::Gone),
             [READY] => Ok(FromInit::Ready),
+            [MOUNTED] => Ok(FromInit::Mounted),
             [a, b, c, d, e, f, g, h] => Failure::decode([a, b, c, d, e, f, g, h])
                 .map(FromInit::Failed)
                 .ok_or(Errno::EPROTO),
@@ -101,6 +108,11 @@ impl InitEnd {
         Ok(())
     }
 
+    pub(crate) fn mounted(&self) -> Result<(), Cause> {
+        sys::send(self.0.as_fd(), &[MOUNTED])?;
+        Ok(())
+    }
+
     /// Says what went wrong to whoever listens. Nobody can be told if that
     /// fails: the runtime then sees the end of the socket.
     pub(crate) fn failed(&self, failure: Failure) {
@@ -118,6 +130,8 @@ mod tests {
         let (runtime, init) = pair().unwrap();
         let inside = std::thread::spawn(move || {
             init.wait_for_go().unwrap();
+            init.mounted().unwrap();
+            init.wait_for_go().unwrap();
             init.ready().unwrap();
             init.wait_for_go().unwrap();
             init.failed(Failure {
@@ -126,6 +140,8 @@ mod tests {
                 cause: Errno::ENOEXEC.into(),
             });
         });
+        runtime.go().unwrap();
+        assert_eq!(runtime.receive(), Ok(FromInit::Mounted));
         runtime.go().unwrap();
         assert_eq!(runtime.receive(), Ok(FromInit::Ready));
         runtime.go().unwrap();

@@ -10,6 +10,7 @@ mod command;
 mod credentials;
 mod descriptors;
 mod home;
+mod hooks;
 mod keyring;
 mod rlimits;
 mod scheduling;
@@ -27,6 +28,7 @@ use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Pid, execve, setsid};
 
 pub(crate) use caller::Caller;
+pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
 
 use crate::step::{Cause, Progress, Step};
 use crate::sys;

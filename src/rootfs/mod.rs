@@ -21,7 +21,7 @@ mod pivot;
 mod sources;
 mod words;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -102,6 +102,12 @@ impl Entered {
             machine,
             late: Vec::new(),
         }
+    }
+}
+
+impl AsFd for Entered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 }
 

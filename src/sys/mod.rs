@@ -21,7 +21,7 @@ pub(crate) use bpf::{
     BpfInstruction, bpf_attach_device_program, bpf_detach_device_program, bpf_load_device_program,
     bpf_own_device_programs,
 };
-pub(crate) use clone::{Cloned, clone3, exit, pidfd_open, pidfd_send_signal};
+pub(crate) use clone::{Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal};
 pub(crate) use entry::tidy_descriptors;
 pub(crate) use fd::{
     Spent, accept, close_range_cloexec, connect, listen_at, loopback_up, namespace_type,

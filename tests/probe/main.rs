@@ -27,6 +27,8 @@ extern "C" fn main() -> i32 {
     match words.as_slice() {
         ["report"] => say(&report::report().to_string()),
         ["exit", code] => code.parse().unwrap_or(255),
+        ["hook", file] => acts::hook(file),
+        [] => acts::hook_without_words(),
         ["sleep"] => acts::sleep(),
         ["wait-signal"] => acts::wait_signal(),
         ["spawn-sleep"] => acts::spawn_sleep(),

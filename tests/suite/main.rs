@@ -16,6 +16,7 @@ mod cgroups;
 mod cli;
 mod errors;
 mod harness;
+mod hooks;
 mod kernels;
 mod leftovers;
 mod lifecycle;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         cgroups::tests(),
         cli::tests(),
         errors::tests(),
+        hooks::tests(),
         kernels::tests(),
         lifecycle::tests(),
         leftovers::tests(),

@@ -26,6 +26,8 @@ pub(super) fn tests() -> Vec<Trial> {
         other_platform,
         relative_cwd,
         duplicate_rlimit,
+        relative_hook,
+        hook_without_time,
     ]
 }
 
@@ -146,16 +148,6 @@ fn field_not_applied_yet() {
             "process.selinuxLabel",
         ),
         (
-            "/hooks/prestart",
-            json!([{"path": "/bin/true"}]),
-            "hooks.prestart",
-        ),
-        (
-            "/hooks/poststop",
-            json!([{"path": "/bin/true"}]),
-            "hooks.poststop",
-        ),
-        (
             "/linux/seccomp",
             json!({"defaultAction": "SCMP_ACT_ALLOW"}),
             "linux.seccomp",
@@ -181,8 +173,11 @@ fn several_fields_not_applied_yet() {
     only_rt("others apply them");
     let bundle = Bundle::new()
         .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))
-        .set("/hooks/createRuntime", json!([{"path": "/bin/true"}]));
-    assert_error(&bundle, "hooks.createRuntime: not applied by this version");
+        .set("/process/apparmorProfile", json!("web"));
+    assert_error(
+        &bundle,
+        "process.apparmorProfile: not applied by this version",
+    );
 }
 
 fn other_platform() {
@@ -202,4 +197,27 @@ fn duplicate_rlimit() {
     let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});
     let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
     assert_error(&bundle, "process.rlimits[1]: RLIMIT_CORE is listed twice");
+}
+
+fn relative_hook() {
+    only_rt("config.md: \"path MUST be absolute\"; others find out when it is called");
+    for path in ["true", "./true", "bin/true"] {
+        let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": path}]));
+        assert_error(
+            &bundle,
+            &format!("hooks.poststop[0].path: {path:?} is not absolute"),
+        );
+    }
+}
+
+/// "If set, timeout MUST be greater than zero."
+fn hook_without_time() {
+    for seconds in [0, -1] {
+        let hook = json!([{"path": "/bin/sleep", "args": ["sleep", "1"], "timeout": seconds}]);
+        let bundle = Bundle::new().set("/hooks/createRuntime", hook);
+        assert_error(
+            &bundle,
+            &format!("hooks.createRuntime[0].timeout: {seconds} is not greater than zero"),
+        );
+    }
 }

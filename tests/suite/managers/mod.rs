@@ -213,10 +213,9 @@ const OTHERS: [(&str, &str); 14] = [
 ];
 
 /// Fields of the specification that are not applied yet, as a refusal calls them.
-const NOT_APPLIED: [&str; 8] = [
+const NOT_APPLIED: [&str; 7] = [
     "/process/apparmorProfile",
     "/process/selinuxLabel",
-    "/hooks",
     "/linux/uidMappings",
     "/linux/gidMappings",
     "/linux/seccomp",

@@ -1,0 +1,194 @@
+//! One hook, from the clone to its end.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{
+    Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchdir, pipe2, read, setpgid, write,
+};
+
+use super::Hook;
+use super::wired::{Output, input, tell};
+use crate::step::Cause;
+use crate::sys::{self, Forked};
+
+/// As much as the largest signal's number (signal(7)).
+const SIGNALS: i32 = 64;
+
+/// How a hook failed, and what it said.
+pub(crate) struct Failed {
+    pub(crate) cause: Cause,
+    /// `, stdout: ..., stderr: ...`, or nothing.
+    pub(crate) said: String,
+}
+
+/// What a hook finds when it begins.
+pub(super) struct Scene<'a> {
+    /// Begins at its start.
+    pub(super) input: BorrowedFd<'a>,
+    /// Without, it writes where its parent does.
+    pub(super) output: Option<&'a Output>,
+    pub(super) directory: Directory<'a>,
+    /// Without, its parent's.
+    pub(super) umask: Option<Mode>,
+}
+
+/// Where a hook begins.
+#[derive(Clone, Copy)]
+pub(super) enum Directory<'a> {
+    Path(&'a Path),
+    Open(BorrowedFd<'a>),
+    /// Where its parent is.
+    Parents,
+}
+
+impl Hook {
+    /// Runs a hook in the namespaces of this process, the runtime, and waits
+    /// for its end. `state` is what it reads, `bundle` where it begins, as long
+    /// as that is there: a manager may remove it before the container.
+    pub(crate) fn run(&self, state: &[u8], bundle: &Path) -> Result<(), Failed> {
+        let failed = |errno: Errno| Failed {
+            cause: errno.into(),
+            said: String::new(),
+        };
+        let input = input().map_err(failed)?;
+        tell(input.as_fd(), state).map_err(failed)?;
+        let output = Output::new().map_err(failed)?;
+        let directory = if bundle.is_dir() {
+            bundle
+        } else {
+            "/".as_ref()
+        };
+        let ran = self.run_in(&Scene {
+            input: input.as_fd(),
+            output: Some(&output),
+            directory: Directory::Path(directory),
+            umask: None,
+        });
+        ran.map_err(|cause| Failed {
+            cause,
+            said: output.said(),
+        })
+    }
+
+    /// Runs a hook as a child of this process and waits for its end.
+    pub(super) fn run_in(&self, scene: &Scene) -> Result<(), Cause> {
+        let path = word(&self.path)?;
+        let (args, env) = (words(&self.args)?, words(&self.env)?);
+        let (why, say_why) = pipe2(OFlag::O_CLOEXEC)?;
+        let (pid, pidfd) = match sys::fork()? {
+            Forked::Parent { pid, pidfd } => (pid, pidfd),
+            Forked::Child => {
+                let Err(errno) = scene.enter().and_then(|()| execve(&path, &args, &env));
+                // If that fails too, the parent sees a hook that ended with 127.
+                let _ = write(say_why, &(errno as i32).to_ne_bytes());
+                sys::exit(127)
+            }
+        };
+        drop(say_why);
+        let ended = self.wait(pid, pidfd.as_fd());
+        // The other end is closed by now, by execve(2) or by the end.
+        let mut errno = [0; size_of::<i32>()];
+        match read(why, &mut errno) {
+            Ok(length) if length == errno.len() => {
+                Err(Errno::from_raw(i32::from_ne_bytes(errno)).into())
+            }
+            Ok(_) | Err(_) => ended,
+        }
+    }
+
+    /// Waits for the end of a hook; ends it, and what it has started, when its
+    /// time is over.
+    fn wait(&self, pid: Pid, pidfd: BorrowedFd) -> Result<(), Cause> {
+        let in_time = wait_until(pidfd, self.timeout);
+        if in_time != Ok(true) {
+            // The group is there as soon as the hook runs.
+            for sent in [
+                killpg(pid, Signal::SIGKILL),
+                sys::pidfd_send_signal(pidfd, libc::SIGKILL),
+            ] {
+                if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
+                    sent?;
+                }
+            }
+        }
+        let ended = loop {
+            match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+                Err(Errno::EINTR) => {}
+                done => break done?,
+            }
+        };
+        match (in_time?, self.timeout, ended) {
+            (false, Some(seconds), _) => Err(Cause::TimedOut(seconds)),
+            (_, _, WaitStatus::Exited(_, 0)) => Ok(()),
+            (_, _, WaitStatus::Exited(_, code)) => Err(Cause::Exit(code)),
+            (_, _, WaitStatus::Signaled(_, signal, _)) => Err(Cause::Signal(signal as i32)),
+            // Neither stops nor continuations were asked for.
+            _ => Err(Errno::ECHILD.into()),
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// Makes this process, a copy of its parent, one that knows nothing of it.
+    fn enter(&self) -> nix::Result<()> {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        match self.directory {
+            Directory::Path(path) => chdir(path)?,
+            Directory::Open(directory) => fchdir(directory)?,
+            Directory::Parents => {}
+        }
+        if let Some(mask) = self.umask {
+            umask(mask);
+        }
+        dup2_stdin(self.input)?;
+        if let Some(output) = self.output {
+            dup2_stdout(&output.stdout)?;
+            dup2_stderr(&output.stderr)?;
+        }
+        // What the caller ignores, and what `rt` blocks in the foreground.
+        for signal in 1..=SIGNALS {
+            match sys::default_signal(signal) {
+                // SIGKILL and SIGSTOP have no other.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        sys::unblock_all()
+    }
+}
+
+/// Whether the process ended within so many seconds.
+fn wait_until(pidfd: BorrowedFd, seconds: Option<u32>) -> nix::Result<bool> {
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let patience = match left {
+            None => PollTimeout::NONE,
+            // Rounded up: what is left of the last millisecond is waited for.
+            Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
+        };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn word(word: &str) -> nix::Result<CString> {
+    CString::new(word).map_err(|_| Errno::EINVAL)
+}
+
+fn words(list: &[String]) -> nix::Result<Vec<CString>> {
+    list.iter().map(|text| word(text)).collect()
+}

@@ -1,0 +1,382 @@
+//! A hook that fails, or does not end: what is said, and what becomes of the container.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{
+    CREATE_CONTAINER, CREATE_RUNTIME, PATH, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add,
+    note, noted, notes, read, script,
+};
+use crate::harness::{Bundle, Kind, Outcome, Traces, alive, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_failing_hook_of_create_ends_the_container,
+        a_failing_start_container_hook_ends_the_container,
+        a_failing_poststart_hook_ends_the_container,
+        run_ends_with_a_failing_hook,
+        a_failing_poststop_hook_is_a_warning,
+        the_error_says_which_hook_and_what_it_said,
+        a_program_that_cannot_be_executed_is_an_error,
+        only_the_end_of_much_is_quoted,
+        a_hook_is_ended_with_its_time,
+        a_hook_is_ended_with_all_that_it_has_started,
+        a_hook_may_take_its_time,
+        what_fails_before_the_hooks_calls_none,
+        what_fails_after_hooks_calls_the_poststop_hooks,
+        a_container_without_a_pid_namespace_leaves_nothing_of_its_hooks,
+    ]
+}
+
+const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
+
+/// How another runtime fails a test of the sentence below.
+const START_GOES_ON: &str = "runtime.md, \"Lifecycle\", 7: \"If any startContainer hook fails, the \
+    runtime MUST generate an error, stop the container, and continue the lifecycle at step 12\"; \
+    its start says nothing, and what has stopped stays";
+const POSTSTART_IN_CREATE: &str = "runtime.md, \"Lifecycle\", 9: \"If any poststart hook fails, \
+    the runtime MUST generate an error, stop the container, and continue the lifecycle at step \
+    12\" after the program runs; it calls them in create";
+
+/// Its second hook of this kind fails, the others of every kind note that they were called.
+fn failing(kind: &str) -> Bundle {
+    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+    for other in [
+        PRESTART,
+        CREATE_RUNTIME,
+        CREATE_CONTAINER,
+        POSTSTART,
+        POSTSTOP,
+    ] {
+        let hook = note(&bundle, other);
+        bundle = add(bundle, other, hook);
+    }
+    if kind == START_CONTAINER {
+        bundle = add(bundle, kind, json!({"path": "/bin/true", "args": ["true"]}));
+    }
+    let after = note(&bundle, "after");
+    let bundle = add(bundle, kind, script("echo out; echo err >&2; exit 3"));
+    add(bundle, kind, after)
+}
+
+/// The container is not known, and nothing else of it is there.
+#[track_caller]
+fn assert_gone(bundle: &Bundle, before: &Traces) {
+    before.assert_unchanged(bundle);
+    let state = bundle.runtime().call(&["state", bundle.id()]).run();
+    state.assert_refused("does not exist");
+}
+
+/// runtime.md, "Lifecycle", 3 to 5: "the runtime MUST generate an error, stop the container, and
+/// continue the lifecycle at step 12": destroyed, then the poststop hooks.
+fn a_failing_hook_of_create_ends_the_container() {
+    for (called, kind) in AT_CREATE.into_iter().enumerate() {
+        let bundle = failing(kind);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.call("create", &[]).run();
+        assert_eq!(outcome.code(), 1, "{outcome}");
+        assert_gone(&bundle, &before);
+        let mut expected = AT_CREATE[..=called].to_vec();
+        expected.push(POSTSTOP);
+        assert_eq!(noted(&bundle), expected, "{kind}");
+    }
+}
+
+fn a_failing_start_container_hook_ends_the_container() {
+    differs(Kind::Runc, START_GOES_ON);
+    let bundle = failing(START_CONTAINER);
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    let outcome = container.start().assert_code(1);
+    assert_eq!(
+        outcome.one_line(),
+        format!(
+            "rt start: {}: hooks.startContainer[1]: error running startContainer hook #1: \
+             /bin/sh: exit status 3",
+            bundle.id()
+        )
+    );
+    assert_gone(&bundle, &before);
+    let expected = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER, POSTSTOP];
+    assert_eq!(noted(&bundle), expected);
+}
+
+fn a_failing_poststart_hook_ends_the_container() {
+    differs(Kind::Runc, POSTSTART_IN_CREATE);
+    let bundle = failing(POSTSTART);
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    let pid = container.pid();
+    let outcome = container.start().assert_code(1);
+    assert_eq!(
+        outcome.one_line(),
+        format!(
+            "rt start: {}: hooks.poststart[1]: error running poststart hook #1: /bin/sh: exit \
+             status 3, stdout: out, stderr: err",
+            bundle.id()
+        )
+    );
+    assert!(!alive(pid));
+    assert_gone(&bundle, &before);
+    let expected = [
+        PRESTART,
+        CREATE_RUNTIME,
+        CREATE_CONTAINER,
+        POSTSTART,
+        POSTSTOP,
+    ];
+    assert_eq!(noted(&bundle), expected);
+}
+
+fn run_ends_with_a_failing_hook() {
+    for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER, POSTSTART] {
+        for flags in [&[][..], &["--detach"], &["--keep"]] {
+            if kind == START_CONTAINER && flags == ["--detach"] {
+                differs(Kind::Runc, START_GOES_ON);
+            }
+            let bundle = failing(kind);
+            let pid_file = bundle.runtime().home().join("pid");
+            let mut all = flags.to_vec();
+            all.extend(["--pid-file", pid_file.to_str().unwrap()]);
+            let before = Traces::of(&bundle);
+            let outcome = bundle.call("run", &all).run().assert_code(1);
+            assert_gone(&bundle, &before);
+            let notes = noted(&bundle);
+            assert_eq!(
+                notes.last().map(String::as_str),
+                Some(POSTSTOP),
+                "{outcome}"
+            );
+            let stops = notes.iter().filter(|line| *line == POSTSTOP).count();
+            assert_eq!(stops, 1, "{kind} {flags:?}: {notes:?}");
+            if bundle.runtime().kind() == Kind::Rt {
+                assert!(!pid_file.exists(), "{kind} {flags:?}");
+            }
+        }
+    }
+}
+
+/// "the runtime MUST log a warning, but the remaining hooks and lifecycle continue as if the hook
+/// had succeeded"
+fn a_failing_poststop_hook_is_a_warning() {
+    differs(
+        Kind::Runc,
+        "runtime.md, \"Lifecycle\", 13: \"the remaining hooks and lifecycle continue\"; it calls \
+         none after one that failed",
+    );
+    let bundle = failing(POSTSTOP);
+    let bundle = add(bundle, POSTSTOP, json!({"path": "/no/such"}));
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    let outcome = container.delete_force().assert_ok();
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "rt: warning: hooks.poststop[1]: error running poststop hook #1: /bin/sh: exit status \
+             3, stdout: out, stderr: err",
+            "rt: warning: hooks.poststop[3]: error running poststop hook #3: /no/such: not found \
+             (ENOENT)",
+        ]
+    );
+    assert_gone(&bundle, &before);
+    assert_eq!(noted(&bundle)[3..], [POSTSTOP, "after"]);
+}
+
+/// `create` fails with this line, which begins with the place.
+#[track_caller]
+fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
+    let before = Traces::of(bundle);
+    let outcome = bundle.call("create", &[]).run().assert_code(1);
+    before.assert_unchanged(bundle);
+    if bundle.runtime().kind() == Kind::Rt {
+        assert_eq!(
+            outcome.one_line(),
+            format!("rt create: {}: {line}", bundle.id())
+        );
+    }
+    outcome
+}
+
+/// The words that callers of runc look for, and the place that ours do.
+fn the_error_says_which_hook_and_what_it_said() {
+    for kind in AT_CREATE {
+        let words = format!("hooks.{kind}[0]: error running {kind} hook #0: /bin/sh");
+        for (text, said) in [
+            (
+                "echo out; echo ' two\nlines ' >&2; exit 255",
+                "exit status 255, stdout: out, stderr: two\\nlines",
+            ),
+            ("exit 1", "exit status 1"),
+            ("kill -KILL $$", "ended by SIGKILL"),
+            (
+                "printf 'a\\033[2Jb'; exit 2",
+                "exit status 2, stdout: a\\u{1b}[2Jb, stderr: ",
+            ),
+        ] {
+            let bundle = add(Bundle::new(), kind, script(text));
+            let outcome = assert_fails(&bundle, &format!("{words}: {said}"));
+            assert!(outcome.stderr.contains("error running"), "{outcome}");
+        }
+    }
+}
+
+fn a_program_that_cannot_be_executed_is_an_error() {
+    for kind in AT_CREATE {
+        let bundle = Bundle::new().file("script", "echo no interpreter\n");
+        let script = bundle.rootfs().join("script");
+        let script = script.to_str().unwrap();
+        for (path, executable, why) in [
+            ("/no/such", false, "not found (ENOENT)"),
+            ("/etc", false, "permission denied (EACCES)"),
+            (script, false, "permission denied (EACCES)"),
+            (
+                script,
+                true,
+                "exec format error (ENOEXEC; a program of another machine, or a script without \
+                 #!?)",
+            ),
+        ] {
+            let mut bundle = add(Bundle::new(), kind, json!({"path": path}));
+            if path == script {
+                bundle = match executable {
+                    true => bundle.executable("script", "echo no interpreter\n"),
+                    false => bundle.file("script", "echo no interpreter\n"),
+                };
+                let own = bundle.rootfs().join("script");
+                bundle = bundle.set(&format!("/hooks/{kind}/0/path"), json!(own));
+            }
+            let path = bundle.config().get(&format!("/hooks/{kind}/0/path"));
+            let path = path.as_str().unwrap().to_owned();
+            let words = format!("hooks.{kind}[0]: error running {kind} hook #0: {path}");
+            assert_fails(&bundle, &format!("{words}: {why}"));
+        }
+    }
+}
+
+fn only_the_end_of_much_is_quoted() {
+    only_rt("others quote all of it");
+    for kind in AT_CREATE {
+        let much = "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 1";
+        let bundle = add(Bundle::new(), kind, script(much));
+        let outcome = bundle.call("create", &[]).run().assert_code(1);
+        let line = outcome.one_line();
+        assert!(line.len() < 1500 && line.ends_with("xthe reason"), "{line}");
+    }
+}
+
+/// The longest that a second may last on a machine with better things to do.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+fn a_hook_is_ended_with_its_time() {
+    for kind in AT_CREATE {
+        let sleep = json!({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1});
+        let bundle = add(Bundle::new(), kind, sleep);
+        let begun = Instant::now();
+        let words = format!("hooks.{kind}[0]: error running {kind} hook #0: /bin/sleep");
+        let over = "hook ran past specified timeout of 1.0s";
+        let outcome = assert_fails(&bundle, &format!("{words}: {over}"));
+        assert!(outcome.stderr.contains(over), "{outcome}");
+        let took = begun.elapsed();
+        assert!(
+            took >= Duration::from_secs(1) && took < PATIENCE,
+            "{took:?}"
+        );
+    }
+}
+
+/// A shell's children too, which hold what it wrote to; inside and outside.
+fn a_hook_is_ended_with_all_that_it_has_started() {
+    only_rt("others end the hook alone and wait for the rest");
+    let hanging = |bundle: &Bundle, kind: &str| {
+        let pid = notes(bundle).display().to_string();
+        let text = match kind {
+            START_CONTAINER => "sleep 100 & wait".to_owned(),
+            _ => format!("sleep 100 & echo $! > {pid}; wait"),
+        };
+        json!({"path": "/bin/sh", "args": ["sh", "-c", text], "env": [PATH], "timeout": 1})
+    };
+    for kind in [
+        CREATE_RUNTIME,
+        CREATE_CONTAINER,
+        START_CONTAINER,
+        POSTSTART,
+        POSTSTOP,
+    ] {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let hook = hanging(&bundle, kind);
+        let bundle = add(bundle, kind, hook);
+        let before = Traces::of(&bundle);
+        let begun = Instant::now();
+        let mut outcome = bundle.call("run", &["--detach"]).run();
+        if kind == POSTSTOP {
+            outcome = bundle.container().delete_force();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{kind}: {outcome}");
+        let over = "hook ran past specified timeout of 1.0s";
+        assert!(outcome.one_line().contains(over), "{outcome}");
+        before.assert_unchanged(&bundle);
+        let child = read(&notes(&bundle)).trim().parse().unwrap_or(i32::MAX);
+        assert!(child == i32::MAX || !alive(child), "{kind}: {child}");
+    }
+}
+
+fn a_hook_may_take_its_time() {
+    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+    for kind in AT_CREATE {
+        let slow = json!({"path": "/bin/sleep", "args": ["sleep", "0.3"], "timeout": 3600});
+        bundle = add(bundle, kind, slow);
+    }
+    let begun = Instant::now();
+    bundle.create().end();
+    assert!(begun.elapsed() >= Duration::from_millis(900));
+}
+
+/// A mount fails: the container has never been, and has nothing to be cleaned up by hooks.
+fn what_fails_before_the_hooks_calls_none() {
+    differs(
+        Kind::Runc,
+        "runtime.md, \"Errors\": \"generating an error MUST leave the state of the environment as \
+         if the operation were never attempted\"; it calls the poststop hooks",
+    );
+    let bundle = failing(POSTSTOP).mount(json!({
+        "destination": "/tmp", "type": "nosuch", "source": "nosuch",
+    }));
+    let before = Traces::of(&bundle);
+    bundle.call("create", &[]).run().assert_refused("mounts[7]");
+    assert_gone(&bundle, &before);
+    assert_eq!(noted(&bundle), [""; 0]);
+}
+
+fn what_fails_after_hooks_calls_the_poststop_hooks() {
+    let bundle = failing(POSTSTART).args(&["/no/such"]);
+    let before = Traces::of(&bundle);
+    for verb in ["create", "run"] {
+        bundle.call(verb, &[]).run().assert_refused("/no/such");
+        assert_gone(&bundle, &before);
+    }
+    let once = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER, POSTSTOP];
+    assert_eq!(noted(&bundle), [once, once].concat());
+}
+
+/// What they have left running is ended with the cgroup.
+fn a_container_without_a_pid_namespace_leaves_nothing_of_its_hooks() {
+    only_rt("others leave what hooks have started");
+    for kind in [CREATE_CONTAINER, START_CONTAINER] {
+        let bundle = Bundle::new()
+            .args(&["/probe", "sleep"])
+            .without_namespace("pid");
+        let stray = match Path::new("/usr/bin/setsid").exists() && kind == CREATE_CONTAINER {
+            true => "setsid sleep 100 & exit 5",
+            false => "sleep 100 & exit 5",
+        };
+        let bundle = add(bundle, kind, script(stray));
+        let before = Traces::of(&bundle);
+        let outcome = bundle.call("run", &[]).run();
+        outcome.assert_code(1).assert_refused("exit status 5");
+        assert_gone(&bundle, &before);
+    }
+}

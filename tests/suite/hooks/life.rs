@@ -1,0 +1,227 @@
+//! Hooks over a container's life: what was planned is called, once, whoever ends it.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{
+    CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, START_CONTAINER, add, note, noted,
+    notes, script,
+};
+use crate::harness::{Bundle, Container, Kind, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        changes_of_the_config_after_create_have_no_effect,
+        poststop_hooks_are_called_once_whoever_ends_it,
+        run_in_the_foreground_calls_all_of_them,
+        a_bundle_that_is_gone_keeps_no_hook_from_running,
+        a_hook_may_ask_the_runtime,
+        a_poststart_hook_may_end_the_container,
+        hooks_work_with_every_way_into_the_root,
+        a_runtime_that_was_killed_leaves_poststop_hooks_to_delete,
+    ]
+}
+
+fn changes_of_the_config_after_create_have_no_effect() {
+    differs(
+        Kind::Runc,
+        "config.md: poststart hooks \"MUST be called after the user-specified process is \
+         executed\"; it calls them in create",
+    );
+    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+    for kind in [POSTSTART, POSTSTOP] {
+        let hook = note(&bundle, kind);
+        bundle = add(bundle, kind, hook);
+    }
+    let container = bundle.create();
+    fs::write(bundle.path().join("config.json"), "{}").unwrap();
+    assert_eq!(noted(&bundle), [""; 0]);
+    container.start().assert_ok();
+    assert_eq!(noted(&bundle), [POSTSTART]);
+    container.end();
+    assert_eq!(noted(&bundle), [POSTSTART, POSTSTOP]);
+}
+
+fn poststop_hooks_are_called_once_whoever_ends_it() {
+    type Way = (&'static str, fn(&Container));
+    let ways: [Way; 4] = [
+        ("delete --force of a created one", |container| {
+            container.delete_force().assert_ok();
+        }),
+        ("delete --force of a running one", |container| {
+            container.start().assert_ok();
+            container.delete_force().assert_ok();
+        }),
+        ("delete of a stopped one", |container| {
+            container.start().assert_ok();
+            container.kill("KILL").assert_ok();
+            container.wait_stopped();
+            container.delete().assert_ok();
+        }),
+        ("delete twice", |container| {
+            container.delete_force().assert_ok();
+            container.delete_force().assert_ok();
+            container.delete().assert_refused("does not exist");
+        }),
+    ];
+    for (name, end) in ways {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let hook = note(&bundle, POSTSTOP);
+        let bundle = add(bundle, POSTSTOP, hook);
+        let container = bundle.create();
+        assert_eq!(noted(&bundle), [""; 0], "{name}");
+        end(&container);
+        assert_eq!(noted(&bundle), [POSTSTOP], "{name}");
+    }
+}
+
+fn run_in_the_foreground_calls_all_of_them() {
+    let mut bundle = Bundle::new().sh("exit 7");
+    let kinds = [CREATE_RUNTIME, CREATE_CONTAINER, POSTSTART, POSTSTOP];
+    for kind in kinds {
+        let hook = note(&bundle, kind);
+        bundle = add(bundle, kind, hook);
+    }
+    let bundle = add(bundle, START_CONTAINER, json!({"path": "/bin/true"}));
+    bundle.run().assert_code(7);
+    assert_eq!(noted(&bundle), kinds);
+    if bundle.runtime().kind() == Kind::Rt {
+        bundle.call("run", &["--keep"]).run().assert_code(7);
+        assert_eq!(noted(&bundle)[4..], kinds[..3]);
+        bundle.container().delete().assert_ok();
+        assert_eq!(noted(&bundle)[4..], kinds);
+    }
+}
+
+/// Managers remove a bundle when they are done with a container, and that may be first.
+fn a_bundle_that_is_gone_keeps_no_hook_from_running() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let hook = note(&bundle, POSTSTOP);
+    let bundle = add(bundle, POSTSTOP, hook);
+    let container = bundle.create();
+    fs::remove_dir_all(bundle.path()).unwrap();
+    container.end();
+    assert_eq!(noted(&bundle), [POSTSTOP]);
+}
+
+/// The runtime with the root of this bundle's, as a hook calls it.
+fn runtime(bundle: &Bundle) -> String {
+    let runtime = bundle.runtime();
+    format!("{} --root {}", runtime.program(), runtime.root().display())
+}
+
+fn a_hook_may_ask_the_runtime() {
+    only_rt("runc's container is stopped to its hooks, or not there yet");
+    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let ask = format!(
+        "{} state {} | grep '\"status\"' >> {} || echo gone >> {}",
+        runtime(&bundle),
+        bundle.id(),
+        notes(&bundle).display(),
+        notes(&bundle).display(),
+    );
+    for kind in [CREATE_RUNTIME, POSTSTART, POSTSTOP] {
+        bundle = add(bundle, kind, script(&ask));
+    }
+    let container = bundle.create();
+    container.start().assert_ok();
+    container.end();
+    let lines = noted(&bundle);
+    let words = ["creating", "running", "gone"];
+    assert_eq!(lines.len(), words.len(), "{lines:?}");
+    for (line, word) in lines.iter().zip(words) {
+        assert!(line.contains(word), "{word} in {lines:?}");
+    }
+}
+
+/// Nobody holds a lock while it runs; and what it has deleted is deleted once.
+fn a_poststart_hook_may_end_the_container() {
+    differs(
+        Kind::Runc,
+        "config.md: poststart hooks \"MUST be called after the user-specified process is \
+         executed\"; it calls them in create",
+    );
+    for code in [0, 1] {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let hook = note(&bundle, POSTSTOP);
+        let bundle = add(bundle, POSTSTOP, hook);
+        let delete = format!(
+            "{} delete --force {}; exit {code}",
+            runtime(&bundle),
+            bundle.id()
+        );
+        let bundle = add(bundle, POSTSTART, script(&delete));
+        let container = bundle.create();
+        container.start().assert_code(code);
+        assert_eq!(noted(&bundle), [POSTSTOP]);
+        bundle.call("run", &["--detach"]).run().assert_code(code);
+        assert_eq!(noted(&bundle), [POSTSTOP; 2]);
+    }
+}
+
+/// By pivot_root(2), by moving, by chroot(2), and on a copy-on-write layer: they look at the
+/// container's root, and its program finds nothing of the machine.
+fn hooks_work_with_every_way_into_the_root() {
+    type Way<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
+    let ways: [Way; 4] = [
+        ("pivot", |bundle| bundle, &[]),
+        ("move", |bundle| bundle, &["--no-pivot"]),
+        (
+            "chroot",
+            |bundle| {
+                let bundle = bundle.without_namespace("mount").set("/mounts", json!([]));
+                let bundle = bundle.remove("/linux/maskedPaths").writable();
+                bundle.remove("/linux/readonlyPaths")
+            },
+            &[],
+        ),
+        (
+            "layer",
+            |bundle| {
+                let ephemeral = json!("ephemeral");
+                bundle.set("/annotations/rt.rootfs.overlay", ephemeral)
+            },
+            &[],
+        ),
+    ];
+    for (name, change, flags) in ways {
+        if name == "chroot" || name == "layer" {
+            only_rt("others change the machine's mounts, and have no such layer");
+        }
+        let look = "pwd; ls -d probe bin/busybox";
+        let bundle = Bundle::new();
+        let text = format!("{{ {look}; }} >> {}", notes(&bundle).display());
+        let bundle = change(add(bundle, CREATE_CONTAINER, script(&text)));
+        let bundle = bundle.sh("ls -d /probe /usr 2>&1; pwd");
+        let outcome = bundle.call("run", flags).run();
+        let root = bundle.rootfs().display().to_string();
+        assert_eq!(
+            noted(&bundle),
+            [root.as_str(), "bin/busybox", "probe"],
+            "{name}: {outcome}"
+        );
+        assert!(
+            outcome.stdout.contains("/probe\n") && outcome.stdout.ends_with("\n/\n"),
+            "{name}: {outcome}"
+        );
+        assert!(!outcome.stdout.contains("\n/usr\n"), "{name}: {outcome}");
+    }
+}
+
+/// A runtime that dies while a hook runs: the container is as good as stopped, and
+/// whoever deletes it calls what cleans up.
+fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
+    only_rt("runc remembers nothing before its hooks are done");
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let hook = note(&bundle, POSTSTOP);
+    let bundle = add(bundle, POSTSTOP, hook);
+    let kill = script("kill -KILL $PPID");
+    let bundle = add(bundle, CREATE_RUNTIME, kill);
+    let outcome = bundle.call("create", &[]).run();
+    assert_eq!(outcome.code(), 137, "{outcome}");
+    assert_eq!(noted(&bundle), [""; 0]);
+    bundle.container().delete().assert_ok();
+    assert_eq!(noted(&bundle), [POSTSTOP]);
+}

@@ -1,0 +1,110 @@
+//! Hooks: when each kind is called, as what, with what, and what its failure means.
+
+mod failures;
+mod life;
+mod program;
+mod when;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Report};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    [
+        when::tests(),
+        program::tests(),
+        failures::tests(),
+        life::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+const PRESTART: &str = "prestart";
+const CREATE_RUNTIME: &str = "createRuntime";
+const CREATE_CONTAINER: &str = "createContainer";
+const START_CONTAINER: &str = "startContainer";
+const POSTSTART: &str = "poststart";
+const POSTSTOP: &str = "poststop";
+
+/// The environment of the scripts below: a shell finds its programs.
+const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A hook that runs a shell script.
+fn script(text: &str) -> Value {
+    json!({"path": "/bin/sh", "args": ["sh", "-c", text], "env": [PATH]})
+}
+
+/// A bundle with one hook more of this kind, after the others.
+fn add(bundle: Bundle, kind: &str, hook: Value) -> Bundle {
+    bundle.set(&format!("/hooks/{kind}/-"), hook)
+}
+
+/// What a hook saw of itself, and the state that it was told.
+struct Seen {
+    report: Report,
+    state: Value,
+}
+
+/// Where a hook of this kind leaves its findings, as it and as this test call it.
+fn places(bundle: &Bundle, kind: &str) -> (String, PathBuf, PathBuf) {
+    let name = format!("seen-{kind}");
+    if kind == START_CONTAINER {
+        let probe = PathBuf::from("/probe");
+        return (format!("/{name}"), probe, bundle.rootfs().join(name));
+    }
+    let file = bundle.path().join(name);
+    let probe = bundle.rootfs().join("probe");
+    (file.display().to_string(), probe, file)
+}
+
+/// The probe as a hook of this kind.
+fn probe(bundle: &Bundle, kind: &str) -> Value {
+    let (file, probe, _) = places(bundle, kind);
+    json!({"path": probe, "args": ["the probe", "hook", file], "env": ["A=1"]})
+}
+
+/// A bundle that sleeps, its root writable, with the probe as a hook of this kind.
+fn probing(kind: &str) -> Bundle {
+    let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
+    let hook = probe(&bundle, kind);
+    add(bundle, kind, hook)
+}
+
+#[track_caller]
+fn seen(bundle: &Bundle, kind: &str) -> Seen {
+    let (_, _, file) = places(bundle, kind);
+    let text = read(&file);
+    let both: Value = serde_json::from_str(&text)
+        .unwrap_or_else(|e| panic!("no findings of a {kind} hook: {e}: {text}"));
+    Seen {
+        report: Report::parse(&both["seen"].to_string()),
+        state: both["state"].clone(),
+    }
+}
+
+/// A hook that writes a line to a file outside of the bundle.
+fn note(bundle: &Bundle, line: &str) -> Value {
+    script(&format!("echo {line} >> {}", notes(bundle).display()))
+}
+
+fn notes(bundle: &Bundle) -> PathBuf {
+    bundle
+        .runtime()
+        .home()
+        .join(format!("notes-{}", bundle.id()))
+}
+
+/// The lines that hooks have noted so far.
+fn noted(bundle: &Bundle) -> Vec<String> {
+    read(&notes(bundle)).lines().map(str::to_owned).collect()
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}

@@ -1,0 +1,267 @@
+//! What a hook is: path, arguments, environment, standard input, and nothing of the caller.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use serde_json::{Value, json};
+
+use super::{
+    CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add, noted,
+    notes, places, probing, script, seen,
+};
+use crate::harness::{Bundle, Kind, Report, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        arguments_are_exact,
+        without_arguments_the_path_is_the_only_one,
+        the_environment_is_exact,
+        without_an_environment_there_is_none,
+        cve_2025_23266_no_hook_gets_what_an_image_chose,
+        the_program_may_be_that_of_a_running_process,
+        a_hook_need_not_read_the_state,
+        a_large_state_is_whole,
+        a_hook_may_say_much,
+        nothing_but_the_three_descriptors_is_open,
+        signals_are_as_they_should_be,
+        the_umask_is_the_callers,
+    ]
+}
+
+/// Those whose findings are there once `create` has returned.
+const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
+const ALL: [&str; 6] = [
+    PRESTART,
+    CREATE_RUNTIME,
+    CREATE_CONTAINER,
+    START_CONTAINER,
+    POSTSTART,
+    POSTSTOP,
+];
+
+/// A whole life of a container whose only hook is of this kind.
+#[track_caller]
+fn live(bundle: &Bundle) {
+    let container = bundle.create();
+    container.start().assert_ok();
+    container.end();
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn arguments_are_exact() {
+    for kind in ALL {
+        let bundle = probing(kind);
+        live(&bundle);
+        let (file, _, _) = places(&bundle, kind);
+        let argv = strings(&seen(&bundle, kind).report["argv"]);
+        assert_eq!(argv, ["the probe", "hook", file.as_str()], "{kind}");
+    }
+}
+
+fn without_arguments_the_path_is_the_only_one() {
+    for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER] {
+        for args in [Value::Null, json!([])] {
+            let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
+            let (file, probe, _) = places(&bundle, kind);
+            let hook = json!({"path": probe, "env": [format!("HOOK_FILE={file}")], "args": args});
+            let bundle = add(bundle, kind, hook);
+            live(&bundle);
+            let argv = strings(&seen(&bundle, kind).report["argv"]);
+            assert_eq!(argv, [probe.to_str().unwrap()], "{kind}");
+        }
+    }
+}
+
+/// "with the same semantics as [..] environ": nothing is added, in the order given.
+fn the_environment_is_exact() {
+    for kind in ALL {
+        let bundle = probing(kind).set(
+            &format!("/hooks/{kind}/0/env"),
+            json!(["Z=1", "B=x=y z", "A="]),
+        );
+        live(&bundle);
+        let env = strings(&seen(&bundle, kind).report["env"]);
+        assert_eq!(env, ["Z=1", "B=x=y z", "A="], "{kind}");
+    }
+}
+
+fn without_an_environment_there_is_none() {
+    differs(
+        Kind::Runc,
+        "config.md: env has \"the same semantics as IEEE Std 1003.1-2008's environ\", of which \
+         none is an empty one; it hands on its caller's, and from createContainer on the container's",
+    );
+    for kind in ALL {
+        let bundle = probing(kind).remove(&format!("/hooks/{kind}/0/env"));
+        live(&bundle);
+        assert_eq!(
+            strings(&seen(&bundle, kind).report["env"]),
+            [""; 0],
+            "{kind}"
+        );
+    }
+}
+
+/// A container's environment chose a library, relative to the working directory, which was the
+/// container's root: code of the image, run by root on the machine.
+fn cve_2025_23266_no_hook_gets_what_an_image_chose() {
+    for kind in AT_CREATE {
+        let bundle = probing(kind)
+            .set("/process/env/-", json!("LD_PRELOAD=./evil.so"))
+            .set("/process/cwd", json!("/tmp"));
+        bundle.create().end();
+        let report = seen(&bundle, kind).report;
+        assert_eq!(report.env("LD_PRELOAD"), None, "{kind}");
+        let directory = match kind {
+            CREATE_CONTAINER => bundle.rootfs(),
+            _ => bundle.path().to_owned(),
+        };
+        assert_eq!(report["cwd"], directory.to_str().unwrap(), "{kind}");
+    }
+}
+
+/// Docker's prestart hook is the daemon itself, by its number, called by another name.
+fn the_program_may_be_that_of_a_running_process() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let daemon = bundle.rootfs().join("probe");
+    let mut daemon = std::process::Command::new(daemon)
+        .arg("sleep")
+        .spawn()
+        .unwrap();
+    let (file, _, _) = places(&bundle, PRESTART);
+    let hook = json!({
+        "path": format!("/proc/{}/exe", daemon.id()),
+        "args": ["hook", "hook", file],
+    });
+    let bundle = add(bundle, PRESTART, hook);
+    let created = bundle.call("create", &[]).run();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    created.assert_ok();
+    let container = bundle.container();
+    let seen = seen(&bundle, PRESTART);
+    assert_eq!(
+        strings(&seen.report["argv"]),
+        ["hook", "hook", file.as_str()]
+    );
+    assert_eq!(seen.state["pid"], container.pid());
+    container.end();
+}
+
+/// More than fits into a pipe.
+fn large() -> Value {
+    json!("x".repeat(300_000))
+}
+
+fn a_hook_need_not_read_the_state() {
+    for kind in ALL {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let hook = json!({"path": "/bin/true", "args": ["true"]});
+        let bundle = add(bundle, kind, hook).set("/annotations/large", large());
+        live(&bundle);
+    }
+}
+
+fn a_large_state_is_whole() {
+    for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER, POSTSTOP] {
+        let bundle = probing(kind).set("/annotations/large", large());
+        live(&bundle);
+        let state = seen(&bundle, kind).state;
+        assert_eq!(state["annotations"]["large"], large(), "{kind}");
+    }
+}
+
+/// Nobody reads it, and nobody waits for it to be read.
+fn a_hook_may_say_much() {
+    for kind in ALL {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let much = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
+        live(&add(bundle, kind, script(much)));
+    }
+}
+
+/// The caller leaks twenty descriptors without close-on-exec.
+#[allow(
+    unsafe_code,
+    reason = "descriptors lose close-on-exec between fork and exec"
+)]
+fn nothing_but_the_three_descriptors_is_open() {
+    only_rt("runc's createContainer hooks find its sockets open, crun's what the caller leaks");
+    let directory = fs::File::open("/").unwrap();
+    let number = directory.as_raw_fd();
+    let leak = move || {
+        for target in 10..30 {
+            // SAFETY: duplicates a descriptor in the child that is about to exec.
+            if unsafe { libc::dup2(number, target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    for kind in ALL {
+        let bundle = probing(kind).sh("exit 0");
+        let call = bundle.call("run", &[]);
+        // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
+        call.with(|command| unsafe { command.pre_exec(leak) })
+            .run()
+            .assert_ok();
+        let seen = seen(&bundle, kind).report;
+        let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2"], "{kind}: {}", seen["fds"]);
+    }
+}
+
+/// The caller ignores SIGPIPE and blocks some; in the foreground the runtime itself blocks all.
+#[allow(
+    unsafe_code,
+    reason = "the caller's signals are set between fork and exec"
+)]
+fn signals_are_as_they_should_be() {
+    only_rt("Go hands on the mask it started with");
+    let change = || {
+        for signal in [Signal::SIGPIPE, Signal::SIGUSR1] {
+            // SAFETY: ignoring a signal installs no code.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
+        }
+        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD]);
+        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
+    };
+    for kind in ALL {
+        let bundle = probing(kind).sh("exit 0");
+        let call = bundle.call("run", &[]);
+        // SAFETY: `change` makes only async-signal-safe calls and does not allocate.
+        call.with(|command| unsafe { command.pre_exec(change) })
+            .run()
+            .assert_ok();
+        let seen: Report = seen(&bundle, kind).report;
+        for set in ["blocked", "ignored", "caught"] {
+            assert_eq!(seen["signals"][set], json!([]), "{kind}: {set}");
+        }
+    }
+}
+
+/// What a hook makes on the machine has the modes that its user asked for.
+fn the_umask_is_the_callers() {
+    for kind in AT_CREATE {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let file = notes(&bundle);
+        let bundle = add(bundle, kind, script(&format!("umask > {}", file.display())));
+        let caller = ["sh", "-c", "umask 0027; exec \"$@\"", "sh"];
+        bundle
+            .call_through(&caller, "create", &[])
+            .run()
+            .assert_ok();
+        assert_eq!(noted(&bundle), ["0027"], "{kind}");
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{kind}");
+        bundle.container().end();
+    }
+}
