@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Traces, differs, skip, trials, wait_gone};
+use crate::harness::{Bundle, Kind, Traces, differs, trials, wait_gone};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -14,19 +14,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         hooks_are_told_the_state,
         a_failing_hook_fails_create_and_leaves_nothing,
     ]
-}
-
-/// Skipped where the runtime says by name that it has no hooks yet.
-fn need_hooks() {
-    let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": "/bin/true"}]));
-    let outcome = bundle.sh("exit 0").run();
-    if outcome
-        .stderr
-        .contains("hooks.poststop: not applied by this version")
-    {
-        skip("hooks are not applied by this version");
-    }
-    outcome.assert_ok();
 }
 
 /// A bundle whose hooks in the runtime's namespace write name and state to a file.
@@ -42,7 +29,6 @@ fn bundle_with_hooks(names: &[&str]) -> (Bundle, PathBuf) {
 }
 
 fn hooks_run_in_order() {
-    need_hooks();
     differs(
         Kind::Runc,
         "as old as Debian's runs poststart before the program",
@@ -74,7 +60,6 @@ fn hooks_run_in_order() {
 
 /// "The state of the container MUST be passed to hooks over stdin"
 fn hooks_are_told_the_state() {
-    need_hooks();
     let (bundle, file) = bundle_with_hooks(&["createRuntime"]);
     let container = bundle.create();
     let text = fs::read_to_string(file).unwrap();
@@ -88,7 +73,6 @@ fn hooks_are_told_the_state() {
 /// "If any createRuntime hook fails, the runtime MUST generate an error, stop the container, and
 /// continue the lifecycle at step 12."
 fn a_failing_hook_fails_create_and_leaves_nothing() {
-    need_hooks();
     for name in ["prestart", "createRuntime", "createContainer"] {
         let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]);
         let bundle = Bundle::new().set(&format!("/hooks/{name}"), hook);

@@ -23,6 +23,114 @@ const CRUN: &[(&str, &str)] = &[
         "it raises RLIMIT_MEMLOCK, which takes CAP_SYS_RESOURCE",
     ),
     (
+        "errors::config::hook_without_time",
+        "it takes no time for none",
+    ),
+    (
+        "hooks::when::runtime_hooks_are_told_of_a_container_that_is_being_created",
+        "they are told that it is created",
+    ),
+    (
+        "hooks::when::create_container_hooks_run_in_the_containers_namespaces",
+        "they are told that it is created",
+    ),
+    (
+        "hooks::when::create_container_hooks_begin_in_the_root_with_its_mounts",
+        "they begin in the bundle",
+    ),
+    (
+        "hooks::when::create_container_hooks_are_told_the_pid_that_the_container_sees",
+        "they are told 0",
+    ),
+    (
+        "hooks::when::start_container_hooks_run_inside_before_the_program",
+        "they are told that it is starting, and 0",
+    ),
+    (
+        "hooks::when::start_container_hooks_write_where_the_container_does",
+        "what they write goes nowhere",
+    ),
+    (
+        "hooks::when::poststart_hooks_run_after_the_program_and_before_start_returns",
+        "they run in a mount namespace of its own",
+    ),
+    (
+        "hooks::when::poststop_hooks_run_after_the_container_is_gone",
+        "its directory is still there",
+    ),
+    (
+        "hooks::program::without_arguments_the_path_is_the_only_one",
+        "there is none at all",
+    ),
+    (
+        "hooks::program::without_an_environment_there_is_none",
+        "they get the caller's",
+    ),
+    (
+        "hooks::program::cve_2025_23266_no_hook_gets_what_an_image_chose",
+        "createContainer hooks begin in the bundle",
+    ),
+    (
+        "hooks::program::a_hook_need_not_read_the_state",
+        "it dies of SIGPIPE",
+    ),
+    (
+        "hooks::program::a_large_state_is_whole",
+        "startContainer hooks get none of it",
+    ),
+    (
+        "hooks::failures::a_failing_hook_of_create_ends_the_container",
+        "it ends with 255",
+    ),
+    (
+        "hooks::failures::a_failing_start_container_hook_ends_the_container",
+        "it dies of SIGPIPE",
+    ),
+    (
+        "hooks::failures::a_failing_poststart_hook_ends_the_container",
+        "start goes on",
+    ),
+    (
+        "hooks::failures::run_ends_with_a_failing_hook",
+        "it ends with 255",
+    ),
+    (
+        "hooks::failures::a_failing_poststop_hook_is_a_warning",
+        "it warns nobody",
+    ),
+    (
+        "hooks::failures::the_error_says_which_hook_and_what_it_said",
+        "it ends with 255, and its text is another",
+    ),
+    (
+        "hooks::failures::a_program_that_cannot_be_executed_is_an_error",
+        "it ends with 255",
+    ),
+    (
+        "hooks::failures::a_hook_is_ended_with_its_time",
+        "its text is another",
+    ),
+    (
+        "hooks::failures::what_fails_before_the_hooks_calls_none",
+        "its text is another",
+    ),
+    (
+        "hooks::failures::what_fails_after_hooks_calls_the_poststop_hooks",
+        "it calls none then",
+    ),
+    (
+        "hooks::life::a_bundle_that_is_gone_keeps_no_hook_from_running",
+        "its own file in the bundle is gone too",
+    ),
+    (
+        "hooks::life::a_poststart_hook_may_end_the_container",
+        "start goes on",
+    ),
+    (
+        "hooks::life::hooks_work_with_every_way_into_the_root",
+        "createContainer hooks begin in the bundle",
+    ),
+    (
         "lifecycle::run_keep_leaves_a_stopped_container",
         "it has no --keep",
     ),
