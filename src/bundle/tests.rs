@@ -68,7 +68,7 @@ const REFUSED: [(&str, &str); 12] = [
     ("buildah-rich", "linux.seccomp"),
     ("cri-systemd-rich", "process.apparmorProfile"),
     ("docker-plain", "linux.seccomp"),
-    ("docker-rich", "linux.namespaces[5]: user"),
+    ("docker-rich", "linux.seccomp"),
     ("docker-systemd-plain", "process.apparmorProfile"),
     ("docker-systemd-rich", "process.apparmorProfile"),
     ("podman-plain", "linux.seccomp"),

@@ -114,9 +114,12 @@ impl Hooks {
             && self.create_container.is_empty())
     }
 
-    /// The words for a position among init's hooks. `None` when there is no such.
+    /// The words for a position among hooks. `None` when there is no such.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let (moment, hooks) = match step {
+            Step::RuntimeHooks => {
+                return Some(("hooks".into(), "wait for those of the runtime".into()));
+            }
             Step::ContainerHook => (Moment::CreateContainer, &self.create_container),
             Step::StartHook => (Moment::StartContainer, &self.start_container),
             _ => return None,
