@@ -43,6 +43,10 @@ const CRUN: &[(&str, &str)] = &[
         "they are told 0",
     ),
     (
+        "hooks::when::hooks_find_a_user_namespace_made",
+        "startContainer hooks are told nothing",
+    ),
+    (
         "hooks::when::start_container_hooks_run_inside_before_the_program",
         "they are told that it is starting, and 0",
     ),

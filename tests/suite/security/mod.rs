@@ -9,6 +9,7 @@
 //! | `cve_2022_29162_…` | inheritable capabilities that nobody asked for |
 //! | `cve_2024_21626_…` | a working directory or program through a leaked descriptor |
 //! | `cve_2024_45310_…` | mount points created through a link swapped in |
+//! | `cve_2025_23266_…` | a hook with the environment and directory of the container, in `hooks` |
 //! | `cve_2025_31133_…` | the image's /dev/null is no null device |
 //! | `links_…` | links in the image where the runtime creates or mounts |
 //! | `sysctls_…` | names that leave the namespaces or /proc/sys |
