@@ -231,6 +231,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.admit(child.pid)?;
+    state.know_cgroups(cgroups); // Again: a user may have been kept out of some.
     plan.process.wire(child.pid)?;
     let mut made = Made {
         end,
