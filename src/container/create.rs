@@ -286,7 +286,6 @@ impl Way {
             Way::RunDetached | Way::RunForeground => Start::AtOnce,
             Way::Create => Start::OnRequest {
                 socket: sys::listen_at(container.as_fd(), SOCKET).context(SOCKET)?,
-                owner: geteuid().as_raw(),
             },
         })
     }

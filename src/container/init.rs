@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid, geteuid};
 
 use super::sync::InitEnd;
 use crate::namespaces::Joined;
@@ -39,8 +39,8 @@ pub(super) struct Init<'a> {
 pub(super) enum Start {
     /// As soon as the runtime is content (`rt run`).
     AtOnce,
-    /// When `rt start`, run by `owner` or by root, connects to start.sock.
-    OnRequest { socket: OwnedFd, owner: u32 },
+    /// When `rt start`, run by the same user, connects to start.sock.
+    OnRequest { socket: OwnedFd },
 }
 
 /// Becomes the container's process, or reports why not and ends.
@@ -83,6 +83,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         None => plan.rootfs.open_sources(at)?,
     };
     let mut root = plan.rootfs.enter(&mut sources, &proc, at)?;
+    let owner = geteuid(); // As this user namespace numbers the caller.
     plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
     plan.process.join_keyring(at)?;
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
@@ -117,25 +118,25 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     at.enter(Step::Start);
     end.ready()?;
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
-    wait_for_start(start, listener)?;
+    wait_for_start(start, owner, listener)?;
 
     plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
     Err(plan.process.exec(&prepared, at))
 }
 
-/// Waits for `rt start`; a failure from then on is told to it.
-fn wait_for_start(start: Start, listener: &mut Option<InitEnd>) -> Result<(), Cause> {
-    let Start::OnRequest { socket, owner } = start else {
+/// Waits for `rt start`, run by `owner`; a failure from then on is told to it.
+fn wait_for_start(start: Start, owner: Uid, listener: &mut Option<InitEnd>) -> Result<(), Cause> {
+    let Start::OnRequest { socket } = start else {
         return Ok(());
     };
     // The runtime that made this container is done: it is not to wait for a second answer.
     *listener = None;
     loop {
         let peer = sys::accept(socket.as_fd())?;
-        let uid = getsockopt(&peer, PeerCredentials)?.uid();
+        let uid = Uid::from_raw(getsockopt(&peer, PeerCredentials)?.uid());
         let end = InitEnd::accepted(peer);
         // Somebody else, or one that went away before it said Go: wait for the next.
-        if (uid == owner || uid == 0) && end.wait_for_go().is_ok() {
+        if uid == owner && end.wait_for_go().is_ok() {
             end.ready()?; // Taken: from here on, the end of this connection means "running".
             *listener = Some(end);
             return Ok(());
