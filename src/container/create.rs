@@ -201,7 +201,6 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
-    state.know_cgroups(cgroups);
     let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
     let start = way.prepare(container)?;
@@ -231,7 +230,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.admit(child.pid)?;
-    state.know_cgroups(cgroups); // Again: a user may have been kept out of some.
+    state.know_cgroups(cgroups); // Those that a user was not kept out of.
     plan.process.wire(child.pid)?;
     let mut made = Made {
         end,
