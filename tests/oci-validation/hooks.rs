@@ -13,6 +13,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         hooks_run_in_order,
         hooks_are_told_the_state,
         a_failing_hook_fails_create_and_leaves_nothing,
+        start_container_hooks_run_inside_at_start,
+        a_failing_hook_of_start_ends_the_container,
+        a_failing_poststop_hook_does_not_stop_delete,
     ]
 }
 
@@ -31,7 +34,7 @@ fn bundle_with_hooks(names: &[&str]) -> (Bundle, PathBuf) {
 fn hooks_run_in_order() {
     differs(
         Kind::Runc,
-        "as old as Debian's runs poststart before the program",
+        "config.md: poststart hooks \"MUST be called after the user-specified process is executed\"; it calls them in create",
     );
     let names = [
         "prestart",
@@ -80,4 +83,75 @@ fn a_failing_hook_fails_create_and_leaves_nothing() {
         assert_ne!(bundle.call("create", &[]).run().code(), 0, "{name}");
         before.assert_unchanged(&bundle);
     }
+}
+
+/// "The startContainer hooks MUST be called before the user-specified process is executed as part
+/// of the start operation", and their path "MUST resolve in the container namespace".
+fn start_container_hooks_run_inside_at_start() {
+    differs(
+        Kind::Crun,
+        "runtime.md, \"State\": \"created\", and \"the pid as seen by the container\"; it says starting, and 0",
+    );
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat > /state"]}]);
+    let bundle = Bundle::new()
+        .writable()
+        .set("/hooks/startContainer", hook)
+        .sh("cat /state; echo done");
+    let container = bundle.create();
+    assert!(!bundle.rootfs().join("state").exists());
+    container.start().assert_ok();
+    let said = container.wait_for("done");
+    let state: Value = serde_json::from_str(said.trim_end_matches("done\n")).unwrap();
+    assert_eq!(
+        (&state["status"], &state["pid"]),
+        (&json!("created"), &json!(1))
+    );
+}
+
+/// "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and
+/// continue the lifecycle at step 12"; the same of poststart.
+fn a_failing_hook_of_start_ends_the_container() {
+    differs(
+        Kind::Crun,
+        "runtime.md, \"Lifecycle\", 7: \"the runtime MUST generate an error\"; its start says nothing",
+    );
+    differs(
+        Kind::Runc,
+        "runtime.md, \"Lifecycle\", 7: \"the runtime MUST generate an error\"; its start says nothing",
+    );
+    for name in ["startContainer", "poststart"] {
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]);
+        let bundle = Bundle::new()
+            .args(&["/probe", "sleep"])
+            .set(&format!("/hooks/{name}"), hook);
+        let before = Traces::of(&bundle);
+        let container = bundle.create();
+        container.start().assert_refused(name);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// "If any poststop hook fails, the runtime MUST log a warning, but the remaining hooks and
+/// lifecycle continue as if the hook had succeeded."
+fn a_failing_poststop_hook_does_not_stop_delete() {
+    differs(
+        Kind::Crun,
+        "runtime.md, \"Lifecycle\", 13: \"the runtime MUST log a warning\"; it says nothing",
+    );
+    differs(
+        Kind::Runc,
+        "runtime.md, \"Lifecycle\", 13: \"the remaining hooks and lifecycle continue\"; it calls none after one that failed",
+    );
+    let (bundle, file) = bundle_with_hooks(&[]);
+    let last = format!("echo last > {}", file.display());
+    let hooks = json!([
+        {"path": "/bin/false"},
+        {"path": "/bin/sh", "args": ["sh", "-c", last]},
+    ]);
+    let bundle = bundle.set("/hooks/poststop", hooks);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.create().delete_force().assert_ok();
+    before.assert_unchanged(&bundle);
+    assert!(outcome.stderr.contains("warning"), "{outcome}");
+    assert_eq!(fs::read_to_string(file).unwrap(), "last\n");
 }

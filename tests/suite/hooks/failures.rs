@@ -10,7 +10,9 @@ use super::{
     CREATE_CONTAINER, CREATE_RUNTIME, PATH, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add,
     note, noted, notes, script,
 };
-use crate::harness::{Bundle, Kind, Outcome, Traces, alive, differs, only_rt, trials};
+use crate::harness::{
+    Bundle, Kind, Outcome, Runtime, Traces, View, alive, differs, only_rt, trials,
+};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -42,8 +44,8 @@ const POSTSTART_IN_CREATE: &str = "runtime.md, \"Lifecycle\", 9: \"If any postst
     12\" after the program runs; it calls them in create";
 
 /// Its second hook of this kind fails, the others of every kind note that they were called.
-fn failing(kind: &str) -> Bundle {
-    let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
+fn failing(bundle: Bundle, kind: &str) -> Bundle {
+    let mut bundle = bundle.args(&["/probe", "sleep"]);
     for other in [
         PRESTART,
         CREATE_RUNTIME,
@@ -73,8 +75,9 @@ fn assert_gone(bundle: &Bundle, before: &Traces) {
 /// runtime.md, "Lifecycle", 3 to 5: "the runtime MUST generate an error, stop the container, and
 /// continue the lifecycle at step 12": destroyed, then the poststop hooks.
 fn a_failing_hook_of_create_ends_the_container() {
-    for (called, kind) in AT_CREATE.into_iter().enumerate() {
-        let bundle = failing(kind);
+    let all = AT_CREATE.into_iter().enumerate();
+    for ((called, kind), view) in all.zip([View::Machine, View::V2, View::V2]) {
+        let bundle = failing(Bundle::with_runtime(&Runtime::new().view(view)), kind);
         let before = Traces::of(&bundle);
         let outcome = bundle.call("create", &[]).run();
         assert_eq!(outcome.code(), 1, "{outcome}");
@@ -87,7 +90,7 @@ fn a_failing_hook_of_create_ends_the_container() {
 
 fn a_failing_start_container_hook_ends_the_container() {
     differs(Kind::Runc, START_GOES_ON);
-    let bundle = failing(START_CONTAINER);
+    let bundle = failing(Bundle::new(), START_CONTAINER);
     let before = Traces::of(&bundle);
     let container = bundle.create();
     let outcome = container.start().assert_code(1);
@@ -106,7 +109,7 @@ fn a_failing_start_container_hook_ends_the_container() {
 
 fn a_failing_poststart_hook_ends_the_container() {
     differs(Kind::Runc, POSTSTART_IN_CREATE);
-    let bundle = failing(POSTSTART);
+    let bundle = failing(Bundle::new(), POSTSTART);
     let before = Traces::of(&bundle);
     let container = bundle.create();
     let pid = container.pid();
@@ -134,7 +137,7 @@ fn a_failing_poststart_hook_ends_the_container() {
 fn run_ends_with_a_failing_hook() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, POSTSTART, START_CONTAINER] {
         for flags in [&[][..], &["--keep"], &["--detach"]] {
-            let bundle = failing(kind);
+            let bundle = failing(Bundle::new(), kind);
             // runtime.md, "Errors": "as if the operation were never attempted"; runc keeps it.
             if flags == ["--keep"] && bundle.runtime().kind() == Kind::Runc {
                 continue;
@@ -171,7 +174,7 @@ fn a_failing_poststop_hook_is_a_warning() {
         "runtime.md, \"Lifecycle\", 13: \"the remaining hooks and lifecycle continue\"; it calls \
          none after one that failed",
     );
-    let bundle = failing(POSTSTOP);
+    let bundle = failing(Bundle::new(), POSTSTOP);
     let bundle = add(bundle, POSTSTOP, json!({"path": "/no/such"}));
     let before = Traces::of(&bundle);
     let container = bundle.create();
@@ -348,7 +351,7 @@ fn what_fails_before_the_hooks_calls_none() {
         "runtime.md, \"Errors\": \"generating an error MUST leave the state of the environment as \
          if the operation were never attempted\"; it calls the poststop hooks",
     );
-    let bundle = failing(POSTSTOP).mount(json!({
+    let bundle = failing(Bundle::new(), POSTSTOP).mount(json!({
         "destination": "/tmp", "type": "nosuch", "source": "nosuch",
     }));
     let before = Traces::of(&bundle);
@@ -358,7 +361,7 @@ fn what_fails_before_the_hooks_calls_none() {
 }
 
 fn what_fails_after_hooks_calls_the_poststop_hooks() {
-    let bundle = failing(POSTSTART).args(&["/no/such"]);
+    let bundle = failing(Bundle::new(), POSTSTART).args(&["/no/such"]);
     let before = Traces::of(&bundle);
     for verb in ["create", "run"] {
         bundle.call(verb, &[]).run().assert_refused("/no/such");

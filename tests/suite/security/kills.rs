@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::harness::{Bundle, Traces, only_rt, skip, trials};
 
@@ -12,6 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         killed_anywhere_in_create_it_leaves_what_delete_force_removes,
         killed_anywhere_in_run_it_leaves_what_delete_force_removes,
         killed_anywhere_in_delete_it_leaves_what_delete_force_removes,
+        killed_anywhere_among_hooks_it_leaves_what_delete_force_removes,
     ]
 }
 
@@ -36,12 +38,12 @@ fn calls(trace: &Path) -> Vec<(String, usize)> {
 }
 
 /// Runs `perform` once to see its system calls, then kills it at a sample of them.
-fn sweep(verb: &str, prepare: impl Fn(&Bundle)) {
+fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
     only_rt("Go spreads its system calls over threads: no two runs have the same order");
     if !Path::new("/usr/bin/strace").exists() {
         skip("no strace here");
     }
-    let bundle = Bundle::new().args(&["/bin/true"]);
+    let bundle = bundle.args(&["/bin/true"]);
     let trace = bundle.runtime().home().join("trace");
     let trace_name = trace.to_str().unwrap();
     let call = |strace: &[&str]| match verb {
@@ -77,16 +79,30 @@ fn sweep(verb: &str, prepare: impl Fn(&Bundle)) {
 }
 
 fn killed_anywhere_in_create_it_leaves_what_delete_force_removes() {
-    sweep("create", |_| ());
+    sweep(Bundle::new(), "create", |_| ());
 }
 
 fn killed_anywhere_in_run_it_leaves_what_delete_force_removes() {
-    sweep("run", |_| ());
+    sweep(Bundle::new(), "run", |_| ());
 }
 
 fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
-    sweep("delete", |bundle| {
+    sweep(Bundle::new(), "delete", |bundle| {
         let container = bundle.call("create", &[]).run();
         container.assert_ok();
     });
+}
+
+fn killed_anywhere_among_hooks_it_leaves_what_delete_force_removes() {
+    let kinds = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ];
+    let hook = json!([{"path": "/bin/true"}]);
+    let with = |bundle: Bundle, kind: &str| bundle.set(&format!("/hooks/{kind}"), hook.clone());
+    sweep(kinds.into_iter().fold(Bundle::new(), with), "run", |_| ());
 }
