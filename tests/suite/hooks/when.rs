@@ -218,8 +218,9 @@ fn hooks_find_a_user_namespace_made() {
         for place in [bundle.path().to_owned(), bundle.rootfs()] {
             fs::set_permissions(place, fs::Permissions::from_mode(0o777)).unwrap();
         }
-        let container = bundle.run_detached();
+        let container = bundle.create();
         let pid = container.pid().to_string();
+        container.start().assert_ok();
         let seen = seen(&bundle, kind);
         let expected = match kind {
             CREATE_RUNTIME => namespace_of("self", "user"),
