@@ -88,9 +88,13 @@ fn seen(bundle: &Bundle, kind: &str) -> Seen {
     }
 }
 
-/// A hook that writes a line to a file outside of the bundle.
+/// A hook that writes a line to a file outside of the bundle. It reads the state,
+/// which old crun insists on.
 fn note(bundle: &Bundle, line: &str) -> Value {
-    script(&format!("echo {line} >> {}", notes(bundle).display()))
+    script(&format!(
+        "cat > /dev/null; echo {line} >> {}",
+        notes(bundle).display()
+    ))
 }
 
 fn notes(bundle: &Bundle) -> PathBuf {
