@@ -185,6 +185,7 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::MachineRoot => {
                 "is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
             }
+            Refusal::NoIds => "its uid_map or gid_map is empty",
             Refusal::OtherMaps => {
                 "its ids are not those of linux.uidMappings and linux.gidMappings"
             }

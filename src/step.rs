@@ -279,13 +279,15 @@ pub(crate) enum Refusal {
     MachineRoot,
     /// What is to be bound on /proc is not procfs.
     NotProc,
+    /// A user namespace without ids: nobody has written its maps.
+    NoIds,
     /// A joined user namespace has other maps than `linux.uidMappings` and its twin.
     OtherMaps,
     /// The runtime is gone.
     Abandoned,
 }
 
-const REFUSALS: [Refusal; 10] = [
+const REFUSALS: [Refusal; 11] = [
     Refusal::NotOrdinaryDirectory,
     Refusal::InsideProc,
     Refusal::OtherFile,
@@ -294,6 +296,7 @@ const REFUSALS: [Refusal; 10] = [
     Refusal::IsDirectory,
     Refusal::MachineRoot,
     Refusal::NotProc,
+    Refusal::NoIds,
     Refusal::OtherMaps,
     Refusal::Abandoned,
 ];

@@ -82,9 +82,10 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         Some(sources) => sources,
         None => plan.rootfs.open_sources(at)?,
     };
-    let mut root = plan.rootfs.enter(&mut sources, &proc, at)?;
+    let ground = plan.rootfs.enter(at)?;
     let owner = geteuid(); // As this user namespace numbers the caller.
     plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
+    let mut root = plan.rootfs.attach(ground, &mut sources, &proc, at)?;
     plan.process.join_keyring(at)?;
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;

@@ -86,19 +86,24 @@ impl Container {
         private.mode(0o700);
         let path = root.join(id);
         let made = match private.create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                private
-                    .recursive(true)
-                    .create(root)
-                    .with_context(|| root.display().to_string())?;
-                private.recursive(false).create(&path)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => private
+                .recursive(true)
+                .create(root)
+                .and_then(|()| private.recursive(false).create(&path)),
             done => done,
         };
         match made {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 bail!("container with given ID already exists")
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{} (a user's containers are kept in XDG_RUNTIME_DIR, if that is set, or where --root says)",
+                        path.display()
+                    )
+                });
             }
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         }

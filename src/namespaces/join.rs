@@ -73,11 +73,9 @@ impl Namespaces {
         let Some(setting) = settings.first() else {
             return Ok(());
         };
-        let file = format!("/proc/self/ns/{}", kind.file());
-        let own = stat(file.as_str()).with_context(|| file)?;
-        let theirs = fstat(fd).context("namespace")?;
+        let own = is_own(kind, fd).with_context(|| format!("/proc/self/ns/{}", kind.file()))?;
         ensure!(
-            (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino),
+            !own,
             "{setting}: the {kind} namespace that the container joins is the machine's"
         );
         Ok(())
@@ -111,7 +109,11 @@ pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
     }
     if let Some((_, index, fd)) = joined.open.iter().find(|(kind, ..)| *kind == Kind::User) {
         at.at(Step::JoinNamespace, *index);
-        setns(fd, CloneFlags::CLONE_NEWUSER)?;
+        match setns(fd, CloneFlags::CLONE_NEWUSER) {
+            // Where one is already, one cannot go (setns(2)).
+            Err(Errno::EINVAL) if is_own(Kind::User, fd)? => {}
+            done => done?,
+        }
         // With other rights comes what fs.suid_dumpable says.
         prctl::set_dumpable(false)?;
     }
@@ -120,6 +122,13 @@ pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
         setns(fd, kind.flag())?;
     }
     Ok(())
+}
+
+/// Whether `fd` is the namespace that this process is in.
+fn is_own(kind: Kind, fd: &OwnedFd) -> nix::Result<bool> {
+    let own = stat(format!("/proc/self/ns/{}", kind.file()).as_str())?;
+    let theirs = fstat(fd)?;
+    Ok((own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino))
 }
 
 fn open_namespace(kind: Kind, path: &Path) -> Result<OwnedFd> {

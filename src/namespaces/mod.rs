@@ -219,7 +219,7 @@ impl Namespaces {
             }
         };
         at.enter(Step::NamespaceRoot);
-        let (uid, gid) = root.ok_or(Errno::EINVAL)?;
+        let (uid, gid) = root.ok_or(Refusal::NoIds)?;
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
@@ -271,6 +271,12 @@ impl Namespaces {
             (Step::Clone, Errno::EPERM | Errno::ENOSPC | Errno::EUSERS) => {
                 Some("may this user make user namespaces? see user.max_user_namespaces")
             }
+            // As fork(2) says it there (pid_namespaces(7)).
+            (Step::Clone, Errno::ENOMEM)
+                if matches!(self.place(Kind::Pid), Place::Joined { .. }) =>
+            {
+                Some("has the first process of the pid namespace ended?")
+            }
             _ => None,
         }
     }
@@ -288,10 +294,18 @@ impl Namespaces {
                     _ => None,
                 })?,
             ),
-            Step::Clone => ("linux.namespaces".into(), "clone into them".into()),
+            Step::Clone => match self.place(Kind::Pid) {
+                Place::Joined { index, .. } => {
+                    (format!("linux.namespaces[{index}]"), "clone into it".into())
+                }
+                _ => ("linux.namespaces".into(), "clone into them".into()),
+            },
             Step::TimeNamespace => ("linux.timeOffsets".into(), "new time namespace".into()),
             Step::NamespaceRoot => (
-                "linux.uidMappings".into(),
+                match self.place(Kind::User) {
+                    Place::Joined { index, .. } => format!("linux.namespaces[{index}]"),
+                    _ => "linux.uidMappings".into(),
+                },
                 "become root of the user namespace".into(),
             ),
             Step::Unshare => ("linux.namespaces".into(), "unshare".into()),

@@ -71,8 +71,8 @@ impl Maps {
         gids: Option<&Vec<LinuxIdMapping>>,
         mapper: Mapper,
     ) -> Result<Option<Maps>> {
-        let uids = Map::plan(uids).context("linux.uidMappings")?;
-        let gids = Map::plan(gids).context("linux.gidMappings")?;
+        let uids = Map::plan("linux.uidMappings", uids)?;
+        let gids = Map::plan("linux.gidMappings", gids)?;
         match (uids, gids) {
             (None, None) => Ok(None),
             (Some(uids), Some(gids)) => Ok(Some(Maps { uids, gids, mapper })),
@@ -149,14 +149,14 @@ impl Maps {
 }
 
 impl Map {
-    fn plan(listed: Option<&Vec<LinuxIdMapping>>) -> Result<Option<Map>> {
+    fn plan(place: &str, listed: Option<&Vec<LinuxIdMapping>>) -> Result<Option<Map>> {
         let listed = listed.map(Vec::as_slice).unwrap_or_default();
         if listed.is_empty() {
             return Ok(None);
         }
         ensure!(
             listed.len() <= MOST,
-            "more than {MOST}, all that a kernel takes"
+            "{place}: more than {MOST}, all that a kernel takes"
         );
         let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
         for (index, mapping) in listed.iter().enumerate() {
@@ -165,19 +165,19 @@ impl Map {
                 outside: mapping.host_id(),
                 size: mapping.size(),
             };
-            ensure!(range.size > 0, "[{index}]: maps no id");
+            ensure!(range.size > 0, "{place}[{index}]: maps no id");
             for (start, name) in [(range.inside, "containerID"), (range.outside, "hostID")] {
                 ensure!(
                     start
                         .checked_add(range.size - 1)
                         .is_some_and(|last| last < u32::MAX),
-                    "[{index}]: {name} {start} and size {} lead beyond the last id",
+                    "{place}[{index}]: {name} {start} and size {} lead beyond the last id",
                     range.size
                 );
             }
             let clash = ranges.iter().position(|earlier| earlier.overlaps(range));
             if let Some(earlier) = clash {
-                return Err(anyhow!("[{index}]: maps an id of [{earlier}] again"));
+                return Err(anyhow!("{place}[{index}]: maps an id of [{earlier}] again"));
             }
             ranges.push(range);
         }
@@ -299,7 +299,7 @@ mod tests {
 
     fn planned(json: &str) -> Result<Map> {
         let listed: Vec<LinuxIdMapping> = serde_json::from_str(json).unwrap();
-        Map::plan(Some(&listed)).map(Option::unwrap)
+        Map::plan("x", Some(&listed)).map(Option::unwrap)
     }
 
     fn refused(json: &str) -> String {
@@ -330,16 +330,16 @@ mod tests {
     fn a_list_that_contradicts_itself_is_refused() {
         assert_eq!(
             refused(r#"[{"containerID": 0, "hostID": 0, "size": 0}]"#),
-            "[0]: maps no id"
+            "x[0]: maps no id"
         );
         let twice = r#"[{"containerID": 0, "hostID": 7, "size": 5}, {"containerID": 4, "hostID": 100, "size": 1}]"#;
-        assert_eq!(refused(twice), "[1]: maps an id of [0] again");
+        assert_eq!(refused(twice), "x[1]: maps an id of [0] again");
         let beyond = r#"[{"containerID": 0, "hostID": 4294967290, "size": 6}]"#;
-        assert!(refused(beyond).starts_with("[0]: hostID 4294967290"));
+        assert!(refused(beyond).starts_with("x[0]: hostID 4294967290"));
         let many: Vec<String> = (0..341)
             .map(|n| format!(r#"{{"containerID": {n}, "hostID": {n}, "size": 1}}"#))
             .collect();
-        assert!(refused(&format!("[{}]", many.join(","))).starts_with("more than 340"));
+        assert!(refused(&format!("[{}]", many.join(","))).starts_with("x: more than 340"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::attributes::{Setter, propagate};
-use super::inside::{Links, Root, clean, is_directory};
+use super::inside::{Links, Root, clean, file_in};
 use super::mount::{Stage, open_tree};
 use super::options::{Propagation, Recursion};
 use crate::step::{Cause, Progress, Refusal, Step};
@@ -121,11 +121,17 @@ impl Devices {
             let path = Path::new("/dev").join(name);
             open_node(&path, SFlag::S_IFCHR, makedev(major, minor), setter)
         });
-        let nodes = self.nodes.iter().map(|node| {
+        let nodes = self.nodes.iter().filter(|node| self.binds(node));
+        let nodes = nodes.map(|node| {
             at.at(Step::OpenDevice, node.index);
             open_node(&node.path, node.kind, node.device, setter)
         });
         defaults.chain(nodes).collect()
+    }
+
+    /// Everybody may make a FIFO (mknod(2)).
+    fn binds(&self, node: &Node) -> bool {
+        self.origin == Origin::Bound && node.kind != SFlag::S_IFIFO
     }
 
     /// Init: nodes, then links. The umask is 0.
@@ -154,9 +160,9 @@ impl Devices {
         }
         for node in &self.nodes {
             at.at(Step::Device, node.index);
-            match bound.next() {
-                Some(bound) => bind(stage, &node.path, bound)?,
-                None => node.apply(root)?,
+            match self.binds(node) {
+                true => bind(stage, &node.path, bound.next().ok_or(Errno::EBADF)?)?,
+                false => node.apply(root)?,
             }
         }
         for (item, (name, target)) in LINKS.into_iter().enumerate() {
@@ -228,10 +234,13 @@ fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<Ow
 
 /// Binds a node on a file that is made for it, or that was, or on another node.
 fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
-    let place = stage.root.file(path, Links::Follow)?;
-    if is_directory(&place)? {
+    let (directory, name) = stage.root.parent(path)?;
+    let place = file_in(&directory, name)?;
+    let there = fstat(&place)?.st_mode & libc::S_IFMT;
+    if there == libc::S_IFDIR || there == libc::S_IFLNK {
         return Err(Refusal::OtherFile.into());
     }
+    stage.spent.add(directory);
     sys::move_mount(node.as_fd(), place.as_fd())?;
     stage.spent.add(place);
     stage.spent.add(node);

@@ -93,18 +93,7 @@ impl Root {
             done => return done,
         }
         let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
-        let parent = self.directory(parent, links)?;
-        let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        match openat(&parent, name, create, Mode::from_bits_truncate(0o644)) {
-            Ok(_) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        openat(
-            &parent,
-            name,
-            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
+        file_in(&self.directory(parent, links)?, name)
     }
 
     /// The directory that holds `path`, made where it is missing, and the last
@@ -119,6 +108,20 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// What is called `name` in `directory`, a link itself too, or a new empty file,
+/// as an `O_PATH` descriptor.
+pub(crate) fn file_in(directory: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
+    let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    match openat(directory, name, create, Mode::from_bits_truncate(0o644)) {
+        Ok(_) | Err(Errno::EEXIST) => {}
+        // On a read-only file system it may be there all the same.
+        Err(Errno::EROFS) => {}
+        Err(errno) => return Err(errno),
+    }
+    let there = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, name, there, Mode::empty())
 }
 
 fn split(path: &Path) -> Option<(&Path, &Path)> {

@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::step::{Cause, Progress, Step};
@@ -85,6 +86,14 @@ pub(crate) struct Rootfs {
     mounts: Vec<Mount>,
     devices: Devices,
     masks: Masks,
+}
+
+/// What the root is put on.
+pub(crate) struct Ground {
+    /// The machine's root, in a mount namespace of the container's own.
+    machine: Option<OwnedFd>,
+    /// `root.path`, where it is needed yet.
+    place: Option<OwnedFd>,
 }
 
 /// The root as init works in it, and what becomes read-only at the end.
@@ -246,49 +255,73 @@ impl Rootfs {
         }
     }
 
+    /// Init, while it still is the caller, who may be the only one to find the
+    /// way: cuts the mount namespace off, and opens what the root is put on.
+    pub(crate) fn enter(&self, at: &Progress) -> Result<Ground, Cause> {
+        let machine = match self.entry {
+            Entry::Chroot => None,
+            Entry::Pivot | Entry::Move => {
+                at.enter(Step::Propagation);
+                Some(pivot::isolate(self.setter)?)
+            }
+        };
+        at.enter(Step::Root);
+        let needed = machine.is_none() || self.turn == Turn::Last || self.layer != Layer::Direct;
+        let place = needed.then(|| pivot::directory(&self.path)).transpose()?;
+        Ok(Ground { machine, place })
+    }
+
     /// Init: puts the root where it belongs, and leaves the machine behind if
-    /// it is the first thing to do.
-    pub(crate) fn enter(
+    /// that is the first thing to do.
+    pub(crate) fn attach(
         &self,
+        ground: Ground,
         sources: &mut Sources,
         proc: &Proc,
         at: &Progress,
     ) -> Result<Entered, Cause> {
-        if self.entry == Entry::Chroot {
-            at.enter(Step::Root);
-            let root = pivot::directory(&self.path)?;
-            let mut entered = Entered::new(root, None);
-            if self.turn == Turn::First {
-                self.leave(&mut entered, proc, at)?;
+        let (machine, root) = match (ground.machine, ground.place) {
+            // Entered by chroot(2) alone.
+            (None, place) => (None, place.ok_or(Errno::EBADF)?),
+            (Some(machine), place) => {
+                let root = match sources.root.take() {
+                    Some(root) => root,
+                    None => self.overlay(&place, &machine, at)?,
+                };
+                at.enter(Step::Root);
+                let place = match self.turn {
+                    // Nobody's path leads there, and no directory has to be lent for it.
+                    Turn::First => None,
+                    Turn::Last => place,
+                };
+                pivot::attach(root.as_fd(), place.as_ref().unwrap_or(&machine).as_fd())?;
+                if self.setter == Setter::Attached && self.layer == Layer::Direct {
+                    self.isolate_root(root.as_fd(), Some(proc.as_fd()))?;
+                }
+                (Some(machine), root)
             }
-            return Ok(entered);
-        }
-        at.enter(Step::Propagation);
-        let machine = pivot::isolate(self.setter)?;
-        let root = match sources.root.take() {
-            Some(root) => root,
-            None => self.overlay(&machine, at)?,
         };
-        at.enter(Step::Root);
-        match self.turn {
-            // Nobody's path leads there, and no directory has to be lent for it.
-            Turn::First => pivot::attach(root.as_fd(), machine.as_fd())?,
-            Turn::Last => pivot::attach(root.as_fd(), pivot::directory(&self.path)?.as_fd())?,
-        }
-        if self.setter == Setter::Attached && self.layer == Layer::Direct {
-            self.isolate_root(root.as_fd(), Some(proc.as_fd()))?;
-        }
-        let mut entered = Entered::new(root, Some(machine));
+        let mut entered = Entered::new(root, machine);
         if self.turn == Turn::First {
             self.leave(&mut entered, proc, at)?;
         }
         Ok(entered)
     }
 
-    fn overlay(&self, machine: &OwnedFd, at: &Progress) -> nix::Result<OwnedFd> {
+    fn overlay(
+        &self,
+        lower: &Option<OwnedFd>,
+        machine: &OwnedFd,
+        at: &Progress,
+    ) -> nix::Result<OwnedFd> {
         at.enter(Step::Overlay);
-        let lower = pivot::directory(&self.path)?;
-        overlay::build(lower.as_fd(), machine.as_fd(), &Spent::default())
+        let lower = lower.as_ref().ok_or(Errno::EBADF)?.as_fd();
+        overlay::build(
+            lower,
+            machine.as_fd(),
+            self.user_namespace,
+            &Spent::default(),
+        )
     }
 
     /// Init, with [`Turn::Last`], after everything that looks at the machine.

@@ -22,7 +22,15 @@ use crate::sys::{self, Spent};
 /// A detached overlay of `lower`, whose changes live in memory. The tmpfs is
 /// attached on top of `machine`, the old root, for the moment that the kernel
 /// looks at it; the overlay keeps it alive.
-pub(super) fn build(lower: BorrowedFd, machine: BorrowedFd, spent: &Spent) -> nix::Result<OwnedFd> {
+///
+/// In a user namespace the kernel keeps what was removed in attributes of the
+/// kind that users may set (`userxattr`, Linux 5.11).
+pub(super) fn build(
+    lower: BorrowedFd,
+    machine: BorrowedFd,
+    user_namespace: bool,
+    spent: &Spent,
+) -> nix::Result<OwnedFd> {
     let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
     let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
     sys::move_mount(memory.as_fd(), machine)?;
@@ -42,11 +50,14 @@ pub(super) fn build(lower: BorrowedFd, machine: BorrowedFd, spent: &Spent) -> ni
         Some(gid),
         AtFlags::AT_SYMLINK_NOFOLLOW,
     )?;
-    let layers = [
+    let mut layers = vec![
         layer(c"lowerdir", lower, ""),
         layer(c"upperdir", memory.as_fd(), "/upper"),
         layer(c"workdir", memory.as_fd(), "/work"),
     ];
+    if user_namespace {
+        layers.push(Parameter::Flag(c"userxattr".into()));
+    }
     let overlay = new_file_system(spent, c"overlay", c"overlay", &[], &layers, 0)?;
     // The overlay holds the layer; left where it is, it would cover the old root from being unmounted.
     fchdir(&memory)?;
