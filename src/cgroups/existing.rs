@@ -52,12 +52,11 @@ impl Existing {
         self.paths.get("").map(PathBuf::as_path)
     }
 
-    /// The processes in it and below it, as this process numbers them. Empty
-    /// when it is gone.
+    /// The processes in it and below it, as this process numbers them,
+    /// ascending. Empty when it is gone.
     ///
     /// # Errors
     /// When the kernel does not list them.
-    #[cfg(test)]
     pub(crate) fn processes(&self) -> Result<Vec<Pid>> {
         let listed = self.listed()?.into_iter();
         Ok(listed.filter(|pid| *pid > 0).map(Pid::from_raw).collect())
@@ -258,7 +257,8 @@ fn pids_below(top: &Path) -> nix::Result<BTreeSet<i32>> {
         };
         match directory.text("cgroup.procs") {
             Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-            // A threaded cgroup: its processes are listed above it.
+            // A threaded cgroup: its processes are listed above it, and in the
+            // end here, for a container's own is never one (wired.rs).
             Err(Errno::EOPNOTSUPP) => {}
             Err(errno) if is_gone(errno) => {}
             Err(errno) => return Err(errno),

@@ -37,8 +37,8 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
         }
         let Some((name, value)) = as_flag(&word) else {
             rest.push(word);
-            // The verb's own flags are the verb's.
-            if command.has_subcommands() {
+            // The verb's own flags are the verb's; what `ps` is to show is its own affair.
+            if command.has_subcommands() || payload(command).is_some() {
                 rest.extend(words);
                 break;
             }
@@ -152,6 +152,12 @@ fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
     })
 }
 
+/// The argument that takes everything after the one before it, whatever it looks like.
+fn payload(command: &Command) -> Option<&Arg> {
+    let mut words = command.get_positionals();
+    words.find(|word| word.is_trailing_var_arg_set())
+}
+
 /// A flag alone is on; with a value it is what Go's `ParseBool` says.
 fn as_bool(value: Option<&OsStr>) -> Option<bool> {
     match value.map(OsStr::as_bytes) {
@@ -171,7 +177,10 @@ pub(super) fn check_count(command: &Command, words: &[OsString]) -> Result<()> {
         .get_positionals()
         .filter(|word| word.is_required_set())
         .count();
-    let most = command.get_positionals().count();
+    let most = match payload(command) {
+        Some(_) => usize::MAX,
+        None => command.get_positionals().count(),
+    };
     let count = words.len();
     if least == most {
         ensure!(
@@ -326,6 +335,35 @@ mod tests {
         );
         assert_eq!(refused("-bundle"), "flag needs an argument: -bundle");
         assert_eq!(refused("--bundle= id"), "flag needs an argument: -bundle");
+    }
+
+    #[test]
+    fn what_follows_the_id_may_be_payload() {
+        let command = command().arg(
+            Arg::new("payload")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .value_parser(clap::value_parser!(OsString)),
+        );
+        for (line, words) in [
+            (
+                "--keep id -b --later -- -keep=x",
+                &["-b", "--later", "--", "-keep=x"] as &[&str],
+            ),
+            ("--keep -- id --help", &["--help"]),
+            ("--keep id", &[]),
+        ] {
+            let words_given = line.split_whitespace().map(OsString::from).collect();
+            let asked = read(&command, words_given).unwrap();
+            assert!(!asked.help && asked.refused.is_none(), "{line}");
+            let matches = asked.matches(&command).unwrap();
+            assert!(matches.get_flag("keep"), "{line}");
+            assert_eq!(matches.get_one::<String>("id").unwrap(), "id");
+            let payload = matches.get_many::<OsString>("payload");
+            let payload: Vec<&OsString> = payload.into_iter().flatten().collect();
+            assert_eq!(payload, words, "{line}");
+            assert!(check_count(&command, &asked.words).is_ok());
+        }
     }
 
     #[test]

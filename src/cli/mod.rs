@@ -26,13 +26,12 @@ const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 const SPEC: &str = "1.3.0";
 
 /// Verbs of runc that a later version brings.
-const REFUSED_VERBS: [&str; 9] = [
+const REFUSED_VERBS: [&str; 8] = [
     "checkpoint",
     "events",
     "exec",
     "features",
     "pause",
-    "ps",
     "restore",
     "resume",
     "update",

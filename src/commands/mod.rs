@@ -7,6 +7,7 @@ mod id;
 mod kill;
 mod list;
 mod new;
+mod ps;
 mod report;
 mod run;
 mod spec;
@@ -38,7 +39,7 @@ pub(crate) struct Verb {
 }
 
 /// In the order of the help.
-pub(crate) const VERBS: [Verb; 8] = [
+pub(crate) const VERBS: [Verb; 9] = [
     Verb {
         name: "run",
         define: run::define,
@@ -73,6 +74,11 @@ pub(crate) const VERBS: [Verb; 8] = [
         name: "list",
         define: list::define,
         perform: list::perform,
+    },
+    Verb {
+        name: "ps",
+        define: ps::define,
+        perform: ps::perform,
     },
     Verb {
         name: "spec",

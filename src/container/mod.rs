@@ -8,6 +8,7 @@ mod foreground;
 mod hooks;
 mod init;
 mod kill;
+mod processes;
 mod start;
 mod state;
 mod sync;
@@ -30,6 +31,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use kill::kill;
+pub(crate) use processes::processes;
 pub(crate) use start::start;
 pub(crate) use state::Status;
 

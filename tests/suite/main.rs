@@ -24,6 +24,7 @@ mod list;
 mod managers;
 mod namespaces;
 mod process;
+mod ps;
 mod rootfs;
 mod security;
 mod terminal;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         managers::tests(),
         namespaces::tests(),
         process::tests(),
+        ps::tests(),
         rootfs::tests(),
         security::tests(),
         terminal::tests(),
