@@ -10,8 +10,8 @@ use crate::log;
 /// A copy-on-write layer on the root; the one value is `ephemeral`.
 const OVERLAY: &str = "rt.rootfs.overlay";
 
-/// Every key, for the suggestion.
-const KNOWN: [&str; 1] = [OVERLAY];
+/// Every key, for the suggestion and for `rt features`.
+pub(crate) const KNOWN: [&str; 1] = [OVERLAY];
 
 /// What the annotations of one container ask for.
 #[derive(Debug, Default, PartialEq, Eq)]

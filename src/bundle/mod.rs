@@ -21,9 +21,15 @@ use oci_spec::runtime::Spec;
 use serde_json::Value;
 
 use crate::log;
+pub(crate) use unapplied::applies;
 
 /// Real configurations are below 100 KiB; one with a 1 MiB environment is real too.
 const LARGEST_CONFIG: u64 = 64 << 20;
+
+/// The first and the last version of the specification whose configurations
+/// are understood. Later ones of the same major number are too: they may only
+/// add what is not known here, and that is ignored.
+pub(crate) const VERSIONS: (&str, &str) = ("1.0.0", "1.3.0");
 
 /// A bundle as it was when it was opened.
 #[derive(Debug)]

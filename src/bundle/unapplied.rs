@@ -48,6 +48,11 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("mounts[].options", Says("iversion")),
 ];
 
+/// Whether this version applies a field, named as in the table.
+pub(crate) fn applies(field: &str) -> bool {
+    !UNAPPLIED.iter().any(|(pattern, _)| *pattern == field)
+}
+
 /// The first field in use that is not applied, as `linux.namespaces[5]: user`.
 pub(super) fn first(config: &Value) -> Option<String> {
     UNAPPLIED.iter().find_map(|(pattern, usage)| {

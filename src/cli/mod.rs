@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::{ArgMatches, Command};
 
+use crate::bundle;
 use crate::commands::{
     self, Globals, Verb, flag, option, path_option, print, refused_flag, refused_option,
 };
@@ -22,15 +23,11 @@ use crate::sys;
 
 const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
-/// The version of the runtime specification that this runtime follows.
-const SPEC: &str = "1.3.0";
-
 /// Verbs of runc that a later version brings.
-const REFUSED_VERBS: [&str; 8] = [
+const REFUSED_VERBS: [&str; 7] = [
     "checkpoint",
     "events",
     "exec",
-    "features",
     "pause",
     "restore",
     "resume",
@@ -241,8 +238,8 @@ fn default_root() -> Result<PathBuf> {
 
 /// In the form that docker, podman and cri-o read.
 fn version() -> String {
-    let commit = option_env!("RT_COMMIT").unwrap_or("unknown");
-    format!("{VERSION}\ncommit: {commit}\nspec: {SPEC}\n")
+    let (commit, spec) = (commands::COMMIT, bundle::VERSIONS.1);
+    format!("{VERSION}\ncommit: {commit}\nspec: {spec}\n")
 }
 
 fn help(mut command: Command) -> String {

@@ -3,6 +3,7 @@
 
 mod create;
 mod delete;
+mod features;
 mod id;
 mod kill;
 mod list;
@@ -20,6 +21,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+/// What this program was built from.
+pub(crate) const COMMIT: &str = match option_env!("RT_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// What the flags before the verb say.
 pub(crate) struct Globals {
@@ -39,7 +46,7 @@ pub(crate) struct Verb {
 }
 
 /// In the order of the help.
-pub(crate) const VERBS: [Verb; 9] = [
+pub(crate) const VERBS: [Verb; 10] = [
     Verb {
         name: "run",
         define: run::define,
@@ -84,6 +91,11 @@ pub(crate) const VERBS: [Verb; 9] = [
         name: "spec",
         define: spec::define,
         perform: spec::perform,
+    },
+    Verb {
+        name: "features",
+        define: features::define,
+        perform: features::perform,
     },
 ];
 

@@ -17,6 +17,13 @@ use crate::sys;
 /// What the items of the step are about.
 pub(super) const PLACES: [&str; 2] = ["process.capabilities", "process.capabilities.ambient"];
 
+/// Every capability that has a name here, in the order of the numbers.
+pub(crate) fn names() -> Vec<String> {
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_by_key(|one| one.index());
+    all.iter().map(ToString::to_string).collect()
+}
+
 /// `process.capabilities`; absent, every set is empty.
 #[derive(Default)]
 pub(super) struct Capabilities {

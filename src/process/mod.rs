@@ -28,6 +28,7 @@ use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Pid, execve, setsid};
 
 pub(crate) use caller::Caller;
+pub(crate) use capabilities::names as capabilities;
 pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
 
 use crate::step::{Cause, Progress, Step};

@@ -38,6 +38,7 @@ use devices::{Devices, Origin};
 use inside::Root;
 use mask::Masks;
 use mount::{Kind, Mount, Stage};
+pub(crate) use options::words as mount_options;
 use options::{Attributes, Propagation, Recursion};
 pub(crate) use sources::Sources;
 

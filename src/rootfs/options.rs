@@ -178,6 +178,20 @@ fn word(option: &str) -> Option<Word> {
         .map(|(_, word)| *word)
 }
 
+/// What the recursive twin of a word means: `rro`, `rnosuid`.
+fn recursive(option: &str) -> Option<Word> {
+    let word = option.strip_prefix('r').and_then(word);
+    word.filter(|word| matches!(word, Word::Set(_) | Word::Clear(_) | Word::Atime(_)))
+}
+
+/// Every option that means something to `rt` itself, for `rt features`.
+pub(crate) fn words() -> Vec<String> {
+    let twins = WORDS.iter().map(|(name, _)| format!("r{name}"));
+    let twins = twins.filter(|twin| recursive(twin).is_some());
+    let words = WORDS.iter().map(|(name, _)| (*name).to_owned());
+    words.chain(twins).collect()
+}
+
 /// Reads the options of one mount.
 ///
 /// # Errors
@@ -185,13 +199,10 @@ fn word(option: &str) -> Option<Word> {
 pub(super) fn parse(options: &[String]) -> Result<Options> {
     let mut parsed = Options::default();
     for option in options {
-        let recursive = option.strip_prefix('r').and_then(word);
-        match (word(option), recursive) {
+        match (word(option), recursive(option)) {
             (Some(word), _) => parsed.take(word),
-            (None, Some(word @ (Word::Set(_) | Word::Clear(_) | Word::Atime(_)))) => {
-                parsed.recursive.take(word);
-            }
-            (None, _) => parsed.data.push(Parameter::parse(option)?),
+            (None, Some(word)) => parsed.recursive.take(word),
+            (None, None) => parsed.data.push(Parameter::parse(option)?),
         }
     }
     Ok(parsed)

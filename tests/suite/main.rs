@@ -15,6 +15,7 @@ mod binary;
 mod cgroups;
 mod cli;
 mod errors;
+mod features;
 mod harness;
 mod hooks;
 mod kernels;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         cgroups::tests(),
         cli::tests(),
         errors::tests(),
+        features::tests(),
         hooks::tests(),
         kernels::tests(),
         lifecycle::tests(),

@@ -45,7 +45,7 @@ fn version_has_the_lines_that_engines_read() {
 fn help_is_shown_and_succeeds() {
     differs(Kind::Crun, "has no -h");
     let verbs = [
-        "run", "create", "start", "state", "kill", "delete", "list", "ps", "spec",
+        "run", "create", "start", "state", "kill", "delete", "list", "ps", "spec", "features",
     ];
     for words in [&["--help"] as &[&str], &["-h"], &["help"], &[]] {
         let said = call(words).assert_ok().stdout;

@@ -136,7 +136,6 @@ fn verbs_of_later_versions_are_refused_by_name() {
         "resume",
         "update",
         "events",
-        "features",
         "checkpoint",
         "restore",
     ] {

@@ -1,0 +1,348 @@
+//! `features`: what it names is asked for, item by item, and must be had; what it denies must be refused.
+
+mod mounts;
+mod seccomp;
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Bundle, Kind, Outcome, Runtime, View, cgroup_of, cgroup_top, differs, namespace_of, on_v2,
+    only_rt, trials,
+};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut all = trials![
+        the_shape_is_that_of_the_specification,
+        both_versions_are_accepted,
+        each_hook_runs,
+        each_namespace_is_new,
+        each_capability_is_known,
+        each_cgroup_version_is_used,
+        what_is_denied_is_refused_by_name,
+        annotations_that_matter_are_named,
+    ];
+    all.extend(mounts::tests());
+    all.extend(seccomp::tests());
+    all
+}
+
+fn said() -> String {
+    differs(Kind::Crun, "Debian's version has no such verb");
+    Runtime::new().call(&["features"]).run().assert_ok().stdout
+}
+
+/// The object, read.
+fn features() -> Value {
+    serde_json::from_str(&said()).unwrap()
+}
+
+/// The items of an array of strings; none when it is absent.
+fn names(features: &Value, pointer: &str) -> Vec<String> {
+    let list = features.pointer(pointer).map(|list| {
+        let items = list
+            .as_array()
+            .unwrap_or_else(|| panic!("{pointer} is no array"));
+        let text = |item: &Value| item.as_str().unwrap_or_else(|| panic!("{item}")).to_owned();
+        items.iter().map(text).collect()
+    });
+    list.unwrap_or_default()
+}
+
+fn is_on(features: &Value, pointer: &str) -> bool {
+    features.pointer(pointer) == Some(&Value::Bool(true))
+}
+
+/// A bundle whose process does nothing.
+fn idle() -> Bundle {
+    Bundle::new().args(&["/bin/true"])
+}
+
+fn denies(outcome: &Outcome) -> bool {
+    outcome.stderr.contains("not applied by this version")
+}
+
+/// The keys that features.md and features-linux.md define, in the order of runc.
+const KEYS: [(&str, &[&str]); 6] = [
+    (
+        "",
+        &[
+            "ociVersionMin",
+            "ociVersionMax",
+            "hooks",
+            "mountOptions",
+            "linux",
+            "annotations",
+            "potentiallyUnsafeConfigAnnotations",
+        ],
+    ),
+    (
+        "/linux",
+        &[
+            "namespaces",
+            "capabilities",
+            "cgroup",
+            "seccomp",
+            "apparmor",
+            "selinux",
+            "intelRdt",
+            "memoryPolicy",
+            "mountExtensions",
+            "netDevices",
+        ],
+    ),
+    (
+        "/linux/cgroup",
+        &["v1", "v2", "systemd", "systemdUser", "rdma"],
+    ),
+    (
+        "/linux/seccomp",
+        &[
+            "enabled",
+            "actions",
+            "operators",
+            "archs",
+            "knownFlags",
+            "supportedFlags",
+        ],
+    ),
+    ("/linux/memoryPolicy", &["modes", "flags"]),
+    ("/linux/mountExtensions", &["idmap"]),
+];
+
+fn the_shape_is_that_of_the_specification() {
+    let said = said();
+    let features: Value = serde_json::from_str(&said).unwrap();
+    for (pointer, known) in KEYS {
+        let Some(object) = features.pointer(pointer) else {
+            continue;
+        };
+        let object = object.as_object().unwrap();
+        let unknown = object.keys().find(|key| !known.contains(&key.as_str()));
+        assert_eq!(unknown, None, "in {pointer}");
+        let depth = 4 * (1 + pointer.matches('/').count());
+        let line = |key: &str| format!("\n{:depth$}\"{key}\": ", "");
+        let start = pointer.rsplit('/').next().unwrap_or_default();
+        let start = said.find(&format!("\"{start}\": {{")).unwrap_or_default();
+        let given = known.iter().filter(|key| object.contains_key(**key));
+        let places: Vec<_> = given.map(|key| said[start..].find(&line(key))).collect();
+        assert!(
+            places.iter().all(Option::is_some) && places.is_sorted(),
+            "{pointer}: {said}"
+        );
+    }
+    assert!(
+        said.starts_with("{\n    \"ociVersionMin\"") && said.ends_with("\n}\n"),
+        "{said}"
+    );
+    for list in ["/hooks", "/linux/namespaces"] {
+        assert!(features.pointer(list).unwrap().is_array(), "{list}");
+    }
+    for list in ["/mountOptions", "/linux/namespaces"] {
+        let names = names(&features, list);
+        assert!(names.is_sorted() && !names.is_empty(), "{names:?}");
+    }
+    for name in names(&features, "/linux/capabilities") {
+        let rest = name.strip_prefix("CAP_").unwrap();
+        assert!(
+            rest.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+            "{name}"
+        );
+    }
+    for flag in [
+        "cgroup/v1",
+        "cgroup/v2",
+        "seccomp/enabled",
+        "apparmor/enabled",
+        "selinux/enabled",
+    ] {
+        let value = features.pointer(&format!("/linux/{flag}"));
+        assert!(value.is_some_and(Value::is_boolean), "{flag}");
+    }
+    let annotations = features["annotations"].as_object().unwrap();
+    assert!(
+        annotations.values().all(Value::is_string),
+        "{annotations:?}"
+    );
+    Runtime::new()
+        .call(&["features", "x"])
+        .run()
+        .assert_refused("");
+}
+
+fn both_versions_are_accepted() {
+    let features = features();
+    for key in ["ociVersionMin", "ociVersionMax"] {
+        let bundle = idle().set("/ociVersion", features[key].clone());
+        bundle.run().assert_ok();
+    }
+}
+
+/// Every hook says its name in the bundle; the one that runs inside, in the root.
+fn each_hook_runs() {
+    let listed = names(&features(), "/hooks");
+    for name in [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ] {
+        let bundle = idle().writable();
+        let place = match name {
+            "startContainer" => "/ran".into(),
+            _ => bundle.path().join("ran").display().to_string(),
+        };
+        let script = format!("echo {name} > {place}");
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        let bundle = bundle.set(&format!("/hooks/{name}"), hook);
+        if !listed.contains(&name.to_owned()) {
+            bundle
+                .run()
+                .assert_refused(&format!("hooks.{name}: not applied"));
+            continue;
+        }
+        bundle.run().assert_ok();
+        let ran = ["ran", "rootfs/ran"].map(|file| fs::read_to_string(bundle.path().join(file)));
+        let ran = ran.into_iter().find_map(Result::ok).unwrap_or_default();
+        assert_eq!(ran, format!("{name}\n"));
+    }
+}
+
+fn each_namespace_is_new() {
+    let listed = names(&features(), "/linux/namespaces");
+    for kind in [
+        "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
+    ] {
+        let mut bundle = Bundle::new().namespace(kind, None);
+        if kind == "user" {
+            let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+            bundle = bundle
+                .set("/linux/uidMappings", map.clone())
+                .set("/linux/gidMappings", map);
+        }
+        if listed.contains(&kind.to_owned()) {
+            let link = match kind {
+                "network" => "net",
+                "mount" => "mnt",
+                kind => kind,
+            };
+            let own = bundle.probe().namespace(link);
+            assert!(own.starts_with(&format!("{link}:[")), "{kind}: {own:?}");
+            assert_ne!(own, namespace_of("self", link), "{kind}");
+        } else {
+            bundle.run().assert_refused(kind);
+        }
+    }
+}
+
+/// Their order is that of their numbers; what the machine cannot give is left out by a warning.
+fn each_capability_is_known() {
+    let listed = names(&features(), "/linux/capabilities");
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .unwrap();
+    let own = u64::from_str_radix(own.trim(), 16).unwrap();
+    let numbered = listed.iter().enumerate();
+    let grantable = numbered.filter(|(number, _)| own >> number & 1 == 1);
+    let grantable: Vec<&String> = grantable.map(|(_, name)| name).collect();
+    let bundle = Bundle::new().set("/process/capabilities", json!({ "bounding": listed }));
+    let call = bundle.probe_call(&[], &[]).run().assert_ok();
+    assert!(!call.stderr.contains("unknown"), "{call}");
+    let seen: Value = serde_json::from_str(&call.stdout).unwrap();
+    assert_eq!(seen["capabilities"]["bounding"], json!(grantable));
+}
+
+fn each_cgroup_version_is_used() {
+    let features = features();
+    if !on_v2() && is_on(&features, "/linux/cgroup/v1") {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let pid = bundle.create().pid();
+        assert_eq!(
+            cgroup_of(pid, "memory"),
+            cgroup_top("memory").join(bundle.id())
+        );
+    }
+    if is_on(&features, "/linux/cgroup/v2") {
+        let runtime = Runtime::new().view(View::V2);
+        let bundle = Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
+        let bundle = bundle.remove("/linux/resources");
+        let pid = bundle.create().pid();
+        assert_eq!(cgroup_of(pid, ""), cgroup_top("").join(bundle.id()));
+    }
+    let denied = Runtime::new().call(&["--systemd-cgroup", "list"]).run();
+    assert_eq!(
+        denies(&denied),
+        !is_on(&features, "/linux/cgroup/systemd"),
+        "{denied}"
+    );
+}
+
+/// What says "enabled" is the same as what refuses the fields.
+fn what_is_denied_is_refused_by_name() {
+    only_rt("others ignore what they do not have");
+    let features = features();
+    let label = json!("system_u:system_r:container_t:s0");
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    let mount = json!({
+        "destination": "/tmp", "type": "bind", "source": "/tmp", "options": ["bind"],
+        "uidMappings": map, "gidMappings": map,
+    });
+    for (item, pointer, value) in [
+        (
+            "cgroup/rdma",
+            "/linux/resources/rdma",
+            json!({ "mlx5": { "hcaHandles": 1 } }),
+        ),
+        (
+            "seccomp/enabled",
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW" }),
+        ),
+        (
+            "apparmor/enabled",
+            "/process/apparmorProfile",
+            json!("unconfined"),
+        ),
+        ("selinux/enabled", "/process/selinuxLabel", label.clone()),
+        ("selinux/enabled", "/linux/mountLabel", label),
+        (
+            "intelRdt/enabled",
+            "/linux/intelRdt",
+            json!({ "closID": "suite" }),
+        ),
+        ("mountExtensions/idmap/enabled", "/mounts/-", mount),
+        (
+            "netDevices/enabled",
+            "/linux/netDevices",
+            json!({ "nosuch0": {} }),
+        ),
+        (
+            "memoryPolicy",
+            "/linux/memoryPolicy",
+            json!({ "mode": "MPOL_DEFAULT" }),
+        ),
+    ] {
+        let value_of = features.pointer(&format!("/linux/{item}"));
+        let on = value_of.is_some_and(|value| *value != Value::Bool(false));
+        let outcome = idle().set(pointer, value).run();
+        assert_eq!(denies(&outcome), !on, "{item}: {outcome}");
+    }
+}
+
+fn annotations_that_matter_are_named() {
+    only_rt("its own annotations");
+    let features = features();
+    for name in names(&features, "/potentiallyUnsafeConfigAnnotations") {
+        let bundle = idle().set("/annotations", json!({ &name: "nonsense" }));
+        bundle.run().assert_refused(&name);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(features["annotations"]["rt.version"], version);
+}

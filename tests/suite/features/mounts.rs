@@ -1,0 +1,214 @@
+//! Each mount option that `features` names, on a real mount, by what the kernel then shows.
+
+use libtest_mimic::Trial;
+use nix::mount::{MsFlags, mount};
+use serde_json::json;
+
+use super::{features, names};
+use crate::harness::{Bundle, Directory, Kind, Mount, Runtime, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![each_option_has_its_effect]
+}
+
+/// What must be seen in the options of a mount, and what must not.
+type Effect = (&'static [&'static str], &'static [&'static str]);
+
+/// Of options that concern one mount.
+fn effect(option: &str) -> Option<Effect> {
+    Some(match option {
+        "ro" => (&["ro"], &["rw"]),
+        "rw" => (&["rw"], &["ro"]),
+        "nosuid" => (&["nosuid"], &[]),
+        "suid" => (&[], &["nosuid"]),
+        "nodev" => (&["nodev"], &[]),
+        "dev" => (&[], &["nodev"]),
+        "noexec" => (&["noexec"], &[]),
+        "exec" => (&[], &["noexec"]),
+        "nodiratime" => (&["nodiratime"], &[]),
+        "diratime" => (&[], &["nodiratime"]),
+        "nosymfollow" => (&["nosymfollow"], &[]),
+        "symfollow" => (&[], &["nosymfollow"]),
+        "noatime" => (&["noatime"], &["relatime"]),
+        "atime" | "relatime" | "norelatime" | "nostrictatime" => (&["relatime"], &["noatime"]),
+        "strictatime" => (&[], &["relatime", "noatime"]),
+        _ => return None,
+    })
+}
+
+/// Of options of a superblock. Those without a flag of their own must leave no
+/// trace, in particular not reach the file system, which would refuse them.
+fn superblock_effect(option: &str) -> Option<Effect> {
+    Some(match option {
+        "sync" => (&["sync"], &[]),
+        "dirsync" => (&["dirsync"], &[]),
+        "lazytime" => (&["lazytime"], &[]),
+        "mand" => (&["mand"], &[]),
+        "defaults" | "silent" | "loud" | "noiversion" => (&["rw"], &[]),
+        "async" => (&[], &["sync"]),
+        "nolazytime" => (&[], &["lazytime"]),
+        "nomand" => (&[], &["mand"]),
+        _ => return None,
+    })
+}
+
+#[track_caller]
+fn assert_effect(option: &str, mount: &Mount, (present, absent): Effect) {
+    for name in present {
+        assert!(mount.has(name), "{option}: no {name} on {}", mount.place());
+    }
+    let own = mount.options();
+    for name in absent {
+        let has = own.iter().any(|own| own == name);
+        assert!(!has, "{option}: {name} on {}: {own:?}", mount.place());
+    }
+}
+
+fn tmpfs_with(option: &str) -> Mount {
+    let mount = json!({ "destination": "/mnt", "type": "tmpfs", "options": [option] });
+    Bundle::new()
+        .folder("mnt")
+        .mount(mount)
+        .probe()
+        .mount("/mnt")
+}
+
+/// A tmpfs with another one on `below`, both with these flags.
+fn nested(flags: MsFlags) -> Directory {
+    let source = Directory::new();
+    let tmpfs = |place: &std::path::Path| {
+        mount(Some("tmpfs"), place, Some("tmpfs"), flags, None::<&str>).unwrap();
+    };
+    let writable = flags - MsFlags::MS_RDONLY;
+    mount(
+        Some("tmpfs"),
+        source.path(),
+        Some("tmpfs"),
+        writable,
+        None::<&str>,
+    )
+    .unwrap();
+    std::fs::create_dir(source.join("below")).unwrap();
+    tmpfs(&source.join("below"));
+    let remount = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    mount(
+        None::<&str>,
+        source.path(),
+        None::<&str>,
+        remount,
+        None::<&str>,
+    )
+    .unwrap();
+    source
+}
+
+/// A recursive option on a tree that has the opposite everywhere.
+fn recursive(option: &str, single: &str) {
+    let sets = single == "ro" || single.starts_with("no") && !single.ends_with("relatime");
+    let flags = match single {
+        "nostrictatime" => MsFlags::MS_STRICTATIME,
+        _ if sets => MsFlags::empty(),
+        _ => [
+            MsFlags::MS_NOSUID,
+            MsFlags::MS_NODEV,
+            MsFlags::MS_NOEXEC,
+            MsFlags::MS_NOATIME,
+            MsFlags::MS_NODIRATIME,
+            MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW),
+            MsFlags::MS_RDONLY,
+        ]
+        .into_iter()
+        .collect(),
+    };
+    let source = nested(flags);
+    let bundle = Bundle::new()
+        .folder("mnt")
+        .bind(source.path(), "/mnt", &["rbind", option]);
+    let seen = bundle.probe();
+    for place in ["/mnt", "/mnt/below"] {
+        let wanted = effect(single).unwrap_or_else(|| panic!("{option}: of which option?"));
+        assert_effect(option, &seen.mount(place), wanted);
+    }
+}
+
+/// Propagation, seen from a machine whose mounts are shared.
+fn propagation(option: &str) {
+    let source = nested(MsFlags::empty());
+    let shared = |place: &std::path::Path| {
+        mount(
+            None::<&str>,
+            place,
+            None::<&str>,
+            MsFlags::MS_SHARED,
+            None::<&str>,
+        )
+        .unwrap();
+    };
+    shared(source.path());
+    shared(&source.join("below"));
+    let bundle = Bundle::new()
+        .folder("mnt")
+        .bind(source.path(), "/mnt", &["rbind", option]);
+    let seen = bundle.probe();
+    let kind = |place: &str| {
+        let all = seen.mount(place).propagation();
+        match all.split(':').next().unwrap_or_default() {
+            "shared" => "shared",
+            "master" => "slave",
+            "unbindable" => "unbindable",
+            _ => "private",
+        }
+    };
+    let recursive = option.strip_prefix('r').unwrap_or(option);
+    assert_eq!(kind("/mnt"), recursive, "{option}");
+    if option.starts_with('r') {
+        assert_eq!(kind("/mnt/below"), recursive, "{option}");
+    }
+}
+
+fn bind(option: &str) {
+    let source = nested(MsFlags::empty());
+    let bundle = Bundle::new()
+        .folder("mnt")
+        .bind(source.path(), "/mnt", &[option]);
+    let seen = bundle.probe();
+    assert!(seen.has_mount("/mnt"));
+    assert_eq!(seen.has_mount("/mnt/below"), option == "rbind", "{option}");
+}
+
+/// What was in the directory is in the tmpfs over it.
+fn copy_up() {
+    let mount = json!({ "destination": "/mnt", "type": "tmpfs", "options": ["tmpcopyup"] });
+    let bundle = Bundle::new().file("mnt/file", "below").mount(mount);
+    let said = bundle
+        .args(&["/bin/cat", "/mnt/file"])
+        .run()
+        .assert_ok()
+        .stdout;
+    assert_eq!(said, "below");
+}
+
+fn each_option_has_its_effect() {
+    // Of runc alone: what `rt` refuses, and what Debian's version does otherwise.
+    let foreign = ["acl", "noacl", "iversion", "remount"];
+    let broken = ["defaults", "ratime", "rnostrictatime", "rnorelatime"];
+    let is_runc = Runtime::new().kind() == Kind::Runc;
+    for option in names(&features(), "/mountOptions") {
+        let option = option.as_str();
+        if is_runc && (foreign.contains(&option) || broken.contains(&option)) {
+            continue;
+        }
+        if let Some(effect) = effect(option).or_else(|| superblock_effect(option)) {
+            assert_effect(option, &tmpfs_with(option), effect);
+            continue;
+        }
+        let single = option.strip_prefix('r').unwrap_or(option);
+        match (option, single) {
+            (_, "bind") => bind(option),
+            (_, "private" | "slave" | "shared" | "unbindable") => propagation(option),
+            ("tmpcopyup", _) => copy_up(),
+            (_, single) if effect(single).is_some() => recursive(option, single),
+            _ => panic!("{option}: named, and nobody knows what for"),
+        }
+    }
+}
