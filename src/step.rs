@@ -65,6 +65,8 @@ pub(crate) enum Step {
     MountPoint,
     /// Builds and attaches a mount. Item: `mounts[item]`.
     Mount,
+    /// A tmpfs takes over what its mount point holds, before it is attached. Item: `mounts[item]`.
+    CopyUp,
     /// The directory that holds the default devices.
     DeviceDirectory,
     /// A default device node. Item: its place in the table of defaults.
@@ -175,6 +177,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Domainname,
     Step::MountPoint,
     Step::Mount,
+    Step::CopyUp,
     Step::DeviceDirectory,
     Step::DefaultDevice,
     Step::Device,

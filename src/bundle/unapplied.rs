@@ -43,7 +43,6 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("mounts[].gidMappings", Asks),
     ("mounts[].options", Says("idmap")),
     ("mounts[].options", Says("ridmap")),
-    ("mounts[].options", Says("tmpcopyup")),
     ("mounts[].options", Says("remount")),
     ("mounts[].options", Says("iversion")),
 ];
@@ -150,7 +149,7 @@ mod tests {
     #[test]
     fn the_first_of_several_is_named() {
         let config = json!({
-            "mounts": [{"options": ["tmpcopyup"]}],
+            "mounts": [{"options": ["idmap"]}],
             "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "personality": {"domain": "LINUX"}},
         });
         assert_eq!(first(&config).as_deref(), Some("linux.seccomp"));

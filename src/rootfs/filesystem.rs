@@ -2,9 +2,67 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use super::options::Parameter;
+use anyhow::{Context, Result};
+
+use super::copyup::Taken;
+use super::options::{Options, Parameter};
 use crate::sys::{self, FsConfig, Spent};
+
+/// Superblocks that other mounts share: a read-only one would be everybody's.
+const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
+
+/// The file system of one entry of `mounts`, decided.
+#[derive(Debug)]
+pub(super) struct FileSystem {
+    pub(super) name: CString,
+    source: CString,
+    superblock: Vec<CString>,
+    data: Vec<Parameter>,
+    pub(super) taken: Vec<Taken>,
+}
+
+impl FileSystem {
+    pub(super) fn plan(name: &str, source: Option<&Path>, options: Options) -> Result<FileSystem> {
+        let tmpfs = name == "tmpfs";
+        let superblock = options.superblock.iter().copied().map(CString::new);
+        let mut superblock: Vec<CString> = superblock.collect::<Result<_, _>>()?;
+        if options.attributes.readonly() && !tmpfs && !SHARED_SUPERBLOCKS.contains(&name) {
+            superblock.push(c"ro".into());
+        }
+        let has_mode = options.data.iter().any(
+            |parameter| matches!(parameter, Parameter::Value(key, _) if key.as_c_str() == c"mode"),
+        );
+        let mut taken = Vec::new();
+        if options.copy_up {
+            taken.push(Taken::Content);
+        }
+        if tmpfs && !has_mode {
+            taken.push(Taken::Mode);
+        }
+        let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
+        Ok(FileSystem {
+            name: CString::new(name).context("type")?,
+            source: CString::new(source).context("source")?,
+            superblock,
+            data: options.data,
+            taken,
+        })
+    }
+
+    /// A detached mount of it.
+    pub(super) fn make(&self, spent: &Spent, attributes: u64) -> nix::Result<OwnedFd> {
+        new_file_system(
+            spent,
+            &self.name,
+            &self.source,
+            &self.superblock,
+            &self.data,
+            attributes,
+        )
+    }
+}
 
 /// A detached mount of a new superblock.
 pub(super) fn new_file_system(

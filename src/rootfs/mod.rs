@@ -10,6 +10,7 @@
 mod attributes;
 mod cgroup;
 mod console;
+mod copyup;
 mod devices;
 mod filesystem;
 mod inside;

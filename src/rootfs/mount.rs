@@ -15,9 +15,10 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
 use super::cgroup::{CgroupMount, Facts};
-use super::filesystem::new_file_system;
+use super::copyup::{self, take_over};
+use super::filesystem::FileSystem;
 use super::inside::{Links, Root, clean, is_directory};
-use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
+use super::options::{self, Attributes, Options, Propagation, Recursion};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree, Spent};
@@ -36,9 +37,6 @@ const BELOW_PROC: [&str; 10] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
-
-/// Superblocks that other mounts share: a read-only one would be everybody's.
-const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
 
 /// One mount, decided.
 #[derive(Debug)]
@@ -59,12 +57,7 @@ pub(super) enum Kind {
         source: PathBuf,
         recursion: Recursion,
     },
-    FileSystem {
-        name: CString,
-        source: CString,
-        superblock: Vec<CString>,
-        data: Vec<Parameter>,
-    },
+    FileSystem(FileSystem),
     Cgroup(CgroupMount),
 }
 
@@ -112,7 +105,7 @@ impl Mount {
         let shown = self.target.display();
         if self.target == Path::new("/proc") {
             let proc = match &self.kind {
-                Kind::FileSystem { name, .. } => name.as_c_str() == c"proc",
+                Kind::FileSystem(FileSystem { name, .. }) => name.as_c_str() == c"proc",
                 Kind::Bind { .. } => true,
                 Kind::Cgroup(_) => false,
             };
@@ -139,7 +132,7 @@ impl Mount {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
-            Kind::FileSystem { .. } => return Ok(Source::None),
+            Kind::FileSystem(_) => return Ok(Source::None),
         };
         let tree = open_tree(source, recursion.into())?;
         if self.target == Path::new("/proc")
@@ -166,6 +159,12 @@ impl Mount {
             Source::Tree(tree) => is_directory(tree)?,
             Source::None | Source::Hierarchies(_) => true,
         };
+        let below = match &self.kind {
+            Kind::FileSystem(filesystem) if !filesystem.taken.is_empty() => {
+                copyup::below(stage.root, &self.target)?
+            }
+            Kind::FileSystem(_) | Kind::Bind { .. } | Kind::Cgroup(_) => None,
+        };
         let target = self.mount_point(stage.root, directory)?;
         stage.at.at(Step::Mount, item);
         let mount = match (&self.kind, source) {
@@ -176,23 +175,13 @@ impl Mount {
                 }
                 tree
             }
-            (
-                Kind::FileSystem {
-                    name,
-                    source,
-                    superblock,
-                    data,
-                },
-                _,
-            ) => {
-                let mount = new_file_system(
-                    stage.spent,
-                    name,
-                    source,
-                    superblock,
-                    data,
-                    self.new_attributes().set,
-                )?;
+            (Kind::FileSystem(filesystem), _) => {
+                let mount = filesystem.make(stage.spent, self.new_attributes().set)?;
+                if let Some(below) = below {
+                    stage.at.at(Step::CopyUp, item);
+                    take_over(&filesystem.taken, below, mount.as_fd())?;
+                    stage.at.at(Step::Mount, item);
+                }
                 if stage.setter == Setter::Detached {
                     self.finish_new(stage, mount.as_fd())?;
                 }
@@ -218,7 +207,7 @@ impl Mount {
     fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
         // /proc and /sys decide where security settings go, so no link may move them (CVE-2019-19921).
         let fixed = match &self.kind {
-            Kind::FileSystem { name, .. } => {
+            Kind::FileSystem(FileSystem { name, .. }) => {
                 name.as_c_str() == c"proc" || name.as_c_str() == c"sysfs"
             }
             Kind::Bind { .. } | Kind::Cgroup(_) => false,
@@ -311,7 +300,7 @@ impl Mount {
     pub(super) fn describe_source(&self) -> String {
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind source {}", source.display()),
-            Kind::FileSystem { .. } | Kind::Cgroup(_) => "the container's cgroups".into(),
+            Kind::FileSystem(_) | Kind::Cgroup(_) => "the container's cgroups".into(),
         }
     }
 
@@ -320,7 +309,7 @@ impl Mount {
         let target = self.target.display();
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind {} on {target}", source.display()),
-            Kind::FileSystem { name, .. } => {
+            Kind::FileSystem(FileSystem { name, .. }) => {
                 format!("mount {} on {target}", name.to_string_lossy())
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
@@ -375,7 +364,12 @@ impl Kind {
         facts: &Facts,
     ) -> anyhow::Result<Kind> {
         let source = mount.source().as_deref();
-        if name == "bind" || options.bind.is_some() {
+        let bind = name == "bind" || options.bind.is_some();
+        ensure!(
+            !options.copy_up || name == "tmpfs" && !bind,
+            "options: tmpcopyup: only a tmpfs begins with a copy"
+        );
+        if bind {
             ensure!(
                 options.data.is_empty(),
                 "options: bind mounts cannot have any filesystem-specific options applied"
@@ -403,21 +397,7 @@ impl Kind {
         if name.is_empty() || name == "none" {
             bail!("type: neither a file system nor, by its options, a bind mount");
         }
-        let mut superblock: Vec<CString> = options
-            .superblock
-            .iter()
-            .copied()
-            .map(CString::new)
-            .collect::<Result<_, _>>()?;
-        if options.attributes.readonly() && name != "tmpfs" && !SHARED_SUPERBLOCKS.contains(&name) {
-            superblock.push(c"ro".into());
-        }
-        let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
-        Ok(Kind::FileSystem {
-            name: CString::new(name).context("type")?,
-            source: CString::new(source).context("source")?,
-            superblock,
-            data: options.data,
-        })
+        let filesystem = FileSystem::plan(name, source, options)?;
+        Ok(Kind::FileSystem(filesystem))
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Options {
     pub(super) propagation: Vec<(Propagation, Recursion)>,
     /// Flags of the superblock, by the names that fsconfig(2) takes.
     pub(super) superblock: Vec<&'static str>,
+    /// A tmpfs begins with a copy of what it covers.
+    pub(super) copy_up: bool,
     /// Everything else is the file system's own: `size=64k`, `newinstance`.
     pub(super) data: Vec<Parameter>,
 }
@@ -114,6 +116,7 @@ enum Word {
     Bind(Recursion),
     Propagation(Propagation, Recursion),
     Superblock(&'static str),
+    CopyUp,
     /// Asks for what holds anyway: a new superblock has none of the flags that
     /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
     Default,
@@ -123,7 +126,7 @@ use Recursion::{One, Tree};
 
 /// The options of mount(8) that the specification lists; each recursive twin
 /// (`rro`) means the same of a whole tree.
-const WORDS: [(&str, Word); 39] = [
+const WORDS: [(&str, Word); 40] = [
     ("defaults", Word::Default),
     ("ro", Word::Set(MOUNT_ATTR_RDONLY)),
     ("rw", Word::Clear(MOUNT_ATTR_RDONLY)),
@@ -169,6 +172,7 @@ const WORDS: [(&str, Word); 39] = [
     ("silent", Word::Default),
     ("loud", Word::Default),
     ("noiversion", Word::Default),
+    ("tmpcopyup", Word::CopyUp),
 ];
 
 fn word(option: &str) -> Option<Word> {
@@ -215,6 +219,7 @@ impl Options {
             Word::Bind(recursion) => self.bind = Some(recursion),
             Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
             Word::Superblock(flag) => self.superblock.push(flag),
+            Word::CopyUp => self.copy_up = true,
             Word::Default => {}
         }
     }

@@ -3,6 +3,7 @@
 
 use nix::errno::Errno;
 
+use super::filesystem::FileSystem;
 use super::filesystem::needs_of;
 use super::mount::Kind;
 use super::{Entry, Rootfs};
@@ -36,6 +37,11 @@ impl Rootfs {
                 format!("mounts[{index}]"),
                 self.mounts.get(index)?.describe(),
             )),
+            Step::CopyUp => {
+                let target = self.mounts.get(index)?.target.display();
+                let what = format!("take over what {target} holds");
+                Some((format!("mounts[{index}]"), what))
+            }
             Step::Terminal => Some(("process.terminal".into(), "open /dev/pts/ptmx".into())),
             Step::Console => Some(("process.terminal".into(), "bind on /dev/console".into())),
             Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),
@@ -51,15 +57,15 @@ impl Rootfs {
     pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
         let mount = self.mounts.get(usize::from(item));
         match (step, errno, mount.map(|mount| &mount.kind)) {
-            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem { .. })) => {
+            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
                 Some("is the file system built into this kernel?")
             }
-            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem { name, .. }))
+            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem(FileSystem { name, .. })))
                 if self.user_namespace =>
             {
                 needs_of(name)
             }
-            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem { name, .. }))
+            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem(FileSystem { name, .. })))
                 if self.user_namespace && name.as_c_str() == c"devpts" =>
             {
                 Some("is the group of gid= mapped in the user namespace?")
@@ -70,6 +76,7 @@ impl Rootfs {
             (Step::OpenDevice | Step::OpenDefaultDevice, ..) => {
                 Some("a user namespace gets the machine's devices, bound, for it can make none")
             }
+            (Step::CopyUp, Errno::ENOSPC, _) => Some("is its size too small for the copy?"),
             (Step::MountPoint, Errno::EROFS, _) => {
                 Some("the mount point is missing and the root file system is read-only")
             }

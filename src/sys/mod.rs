@@ -16,6 +16,7 @@ mod mount;
 mod pty;
 mod signal;
 mod task;
+mod xattr;
 
 pub(crate) use bpf::{
     BpfInstruction, bpf_attach_device_program, bpf_detach_device_program, bpf_load_device_program,
@@ -38,6 +39,7 @@ pub(crate) use pty::{
 };
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
 pub(crate) use task::{capbset_drop, capset, getcwd, sched_setaffinity_all, set_cloexec};
+pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 
 use nix::errno::Errno;
 

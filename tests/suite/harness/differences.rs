@@ -222,6 +222,14 @@ const CRUN: &[(&str, &str)] = &[
         "it hands on what the caller ignores",
     ),
     (
+        "rootfs::copyup::a_full_tmpfs_is_an_error",
+        "it does not say which mount",
+    ),
+    (
+        "rootfs::copyup::a_tmpfs_has_the_mode_of_its_mount_point",
+        "it has that of the kernel, which is 1777",
+    ),
+    (
         "rootfs::masks::a_readonly_path_keeps_the_mounts_options",
         "its remount takes the options away",
     ),

@@ -1,6 +1,7 @@
 //! The root file system: what the container sees, and that nothing of it appears outside.
 
 mod binds;
+mod copyup;
 mod devices;
 mod masks;
 mod options;
@@ -12,6 +13,7 @@ use libtest_mimic::Trial;
 pub(crate) fn tests() -> Vec<Trial> {
     [
         binds::tests(),
+        copyup::tests(),
         devices::tests(),
         masks::tests(),
         options::tests(),
