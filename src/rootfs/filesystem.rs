@@ -4,14 +4,39 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::copyup::Taken;
+use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
 use crate::sys::{self, FsConfig, Spent};
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
+
+/// File systems that belong to namespaces and have no source: whatever the
+/// configuration calls it.
+const SOURCELESS: [&str; 8] = [
+    "binfmt_misc",
+    "bpf",
+    "devpts",
+    "mqueue",
+    "proc",
+    "ramfs",
+    "sysfs",
+    "tmpfs",
+];
+
+/// What a file system is made of, and so from where its source and its options
+/// are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The namespaces of whoever makes it: init, once the machine is out of reach.
+    Container,
+    /// Files or devices that the configuration names by paths of the machine:
+    /// made as early as bind mounts are copied.
+    Machine,
+}
 
 /// The file system of one entry of `mounts`, decided.
 #[derive(Debug)]
@@ -20,6 +45,7 @@ pub(super) struct FileSystem {
     source: CString,
     superblock: Vec<CString>,
     data: Vec<Parameter>,
+    pub(super) origin: Origin,
     pub(super) taken: Vec<Taken>,
 }
 
@@ -41,27 +67,71 @@ impl FileSystem {
         if tmpfs && !has_mode {
             taken.push(Taken::Mode);
         }
+        let overlay = name == "overlay";
+        let is_device = source.is_some_and(Path::is_absolute) && !SOURCELESS.contains(&name);
+        let origin = if is_device || overlay {
+            Origin::Machine
+        } else {
+            Origin::Container
+        };
+        if overlay {
+            layers::check(&options.data)?;
+        } else {
+            check_lengths(&options.data)?;
+        }
         let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
+        let source = match source.len() <= LONGEST {
+            true => source,
+            // To an overlay it is a mere name.
+            false if overlay => name.as_bytes(),
+            false => bail!("source: longer than {LONGEST} bytes, the most that fsconfig(2) takes"),
+        };
         Ok(FileSystem {
             name: CString::new(name).context("type")?,
             source: CString::new(source).context("source")?,
             superblock,
             data: options.data,
+            origin,
             taken,
         })
     }
 
     /// A detached mount of it.
     pub(super) fn make(&self, spent: &Spent, attributes: u64) -> nix::Result<OwnedFd> {
-        new_file_system(
-            spent,
-            &self.name,
-            &self.source,
-            &self.superblock,
-            &self.data,
-            attributes,
-        )
+        let (name, source) = (&self.name, &self.source);
+        if self.origin == Origin::Container {
+            return new_file_system(
+                spent,
+                name,
+                source,
+                &self.superblock,
+                &self.data,
+                attributes,
+            );
+        }
+        let mut open = Vec::new();
+        let data = self
+            .data
+            .iter()
+            .map(|one| layers::shortened(one, &mut open));
+        let data = data.collect::<nix::Result<Vec<_>>>()?;
+        new_file_system(spent, name, source, &self.superblock, &data, attributes)
     }
+}
+
+/// # Errors
+/// A value that is longer than the kernel takes.
+fn check_lengths(data: &[Parameter]) -> Result<()> {
+    for parameter in data {
+        if let Parameter::Value(key, value) = parameter {
+            ensure!(
+                value.to_bytes().len() <= LONGEST,
+                "options: {}: longer than {LONGEST} bytes, the most that fsconfig(2) takes",
+                key.to_string_lossy()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A detached mount of a new superblock.

@@ -2,7 +2,7 @@
 //! and what of it must not be seen or written.
 //!
 //! Everything that belongs to the machine is opened first: the root and the
-//! sources of bind mounts, as detached copies, and /dev/null. Then init makes
+//! sources of mounts, as detached copies, and /dev/null. Then init makes
 //! the copy of the root the only file system there is, and builds the rest from
 //! inside: a mistaken path can only hit the container. [`Turn::Last`] is for
 //! the containers that need the machine in sight until all is built.
@@ -14,6 +14,7 @@ mod copyup;
 mod devices;
 mod filesystem;
 mod inside;
+mod layers;
 mod mask;
 mod mount;
 mod options;

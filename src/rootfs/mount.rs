@@ -1,8 +1,10 @@
 //! One entry of `mounts`: planned from its words, built detached, attached once.
 //!
 //! A bind mount's source is opened where its path means what the configuration
-//! meant; the detached copy travels as a descriptor. A new file system is made by init, in the namespaces that it
-//! shows. Either gets its final attributes before anybody can see it.
+//! meant; the detached copy travels as a descriptor. So does a new file system
+//! that is made of the machine's files or devices. Any other is made by init, in
+//! the namespaces that it shows. Each gets its final attributes before anybody
+//! can see it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +18,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use super::attributes::{Setter, propagate};
 use super::cgroup::{CgroupMount, Facts};
 use super::copyup::{self, take_over};
-use super::filesystem::FileSystem;
+use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Propagation, Recursion};
 use crate::log;
@@ -126,13 +128,21 @@ impl Mount {
         Ok(())
     }
 
-    /// The detached copy of a bind mount's source, complete but for what an old
-    /// kernel can only do once it is attached.
+    /// The detached copy of a bind mount's source, or a file system of the
+    /// machine's files, complete but for what an old kernel can only do once it
+    /// is attached.
     pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source, Cause> {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
-            Kind::FileSystem(_) => return Ok(Source::None),
+            Kind::FileSystem(filesystem) => match filesystem.origin {
+                Origin::Container => return Ok(Source::None),
+                Origin::Machine => {
+                    let spent = Spent::default();
+                    let mount = filesystem.make(&spent, self.new_attributes().set)?;
+                    return Ok(Source::Tree(mount));
+                }
+            },
         };
         let tree = open_tree(source, recursion.into())?;
         if self.target == Path::new("/proc")
@@ -175,20 +185,17 @@ impl Mount {
                 }
                 tree
             }
-            (Kind::FileSystem(filesystem), _) => {
-                let mount = filesystem.make(stage.spent, self.new_attributes().set)?;
+            (Kind::FileSystem(filesystem), source) => {
+                let mount = match source {
+                    Source::Tree(made) => made,
+                    _ => filesystem.make(stage.spent, self.new_attributes().set)?,
+                };
                 if let Some(below) = below {
                     stage.at.at(Step::CopyUp, item);
                     take_over(&filesystem.taken, below, mount.as_fd())?;
                     stage.at.at(Step::Mount, item);
                 }
-                if stage.setter == Setter::Detached {
-                    self.finish_new(stage, mount.as_fd())?;
-                }
-                sys::move_mount(mount.as_fd(), target.as_fd())?;
-                if stage.setter == Setter::Attached {
-                    self.finish_new(stage, mount.as_fd())?;
-                }
+                self.attach_new(stage, mount.as_fd(), target.as_fd())?;
                 mount
             }
             (Kind::Cgroup(cgroup), Source::Hierarchies(own)) => {
@@ -286,6 +293,17 @@ impl Mount {
         setter.set(tree, self.recursive, Recursion::Tree, proc)
     }
 
+    fn attach_new(&self, stage: &Stage, mount: BorrowedFd, target: BorrowedFd) -> nix::Result<()> {
+        if stage.setter == Setter::Detached {
+            self.finish_new(stage, mount)?;
+        }
+        sys::move_mount(mount, target)?;
+        if stage.setter == Setter::Attached {
+            self.finish_new(stage, mount)?;
+        }
+        Ok(())
+    }
+
     /// Propagation of a new mount, which is private unless somebody asks.
     fn finish_new(&self, stage: &Stage, mount: BorrowedFd) -> nix::Result<()> {
         for (kind, recursion) in &self.propagation {
@@ -300,7 +318,8 @@ impl Mount {
     pub(super) fn describe_source(&self) -> String {
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind source {}", source.display()),
-            Kind::FileSystem(_) | Kind::Cgroup(_) => "the container's cgroups".into(),
+            Kind::FileSystem(_) => self.describe(),
+            Kind::Cgroup(_) => "the container's cgroups".into(),
         }
     }
 

@@ -100,7 +100,7 @@ impl fmt::Debug for Attributes {
 }
 
 /// A file system's own option.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Parameter {
     Flag(CString),
     Value(CString, CString),

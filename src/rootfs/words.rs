@@ -57,7 +57,7 @@ impl Rootfs {
     pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
         let mount = self.mounts.get(usize::from(item));
         match (step, errno, mount.map(|mount| &mount.kind)) {
-            (Step::Mount, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
+            (Step::Mount | Step::OpenSource, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
                 Some("is the file system built into this kernel?")
             }
             (Step::Mount, Errno::EPERM, Some(Kind::FileSystem(FileSystem { name, .. })))
@@ -70,7 +70,7 @@ impl Rootfs {
             {
                 Some("is the group of gid= mapped in the user namespace?")
             }
-            (Step::OpenSource, Errno::EINVAL, _) if self.user_namespace => {
+            (Step::OpenSource, Errno::EINVAL, Some(Kind::Bind { .. })) if self.user_namespace => {
                 Some("with mounts below that are locked in a user namespace, only rbind binds it")
             }
             (Step::OpenDevice | Step::OpenDefaultDevice, ..) => {

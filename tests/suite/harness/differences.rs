@@ -230,6 +230,10 @@ const CRUN: &[(&str, &str)] = &[
         "it has that of the kernel, which is 1777",
     ),
     (
+        "rootfs::machine::a_device_of_the_machine_is_mounted",
+        "the container's device rules are in force while it mounts",
+    ),
+    (
         "rootfs::masks::a_readonly_path_keeps_the_mounts_options",
         "its remount takes the options away",
     ),

@@ -3,6 +3,7 @@
 mod binds;
 mod copyup;
 mod devices;
+mod machine;
 mod masks;
 mod options;
 mod overlay;
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         binds::tests(),
         copyup::tests(),
         devices::tests(),
+        machine::tests(),
         masks::tests(),
         options::tests(),
         overlay::tests(),
