@@ -14,18 +14,8 @@ use super::{COMMIT, Globals, print};
 use crate::annotations;
 use crate::bundle::{self, applies};
 use crate::namespaces::Kind;
-use crate::process;
+use crate::process::{self, Moment};
 use crate::rootfs;
-
-/// config.md, "POSIX-platform Hooks", in the order in which they run.
-const HOOKS: [&str; 6] = [
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-];
 
 /// The order of the keys is runc's.
 #[derive(Serialize)]
@@ -33,7 +23,7 @@ const HOOKS: [&str; 6] = [
 struct Features {
     oci_version_min: &'static str,
     oci_version_max: &'static str,
-    hooks: Vec<&'static str>,
+    hooks: Vec<String>,
     mount_options: Vec<String>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
@@ -89,7 +79,7 @@ pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {
 
 fn features() -> Features {
     let (oci_version_min, oci_version_max) = bundle::VERSIONS;
-    let mut hooks = HOOKS.to_vec();
+    let mut hooks = Moment::all().map(|moment| moment.to_string()).to_vec();
     hooks.retain(|name| applies(&format!("hooks.{name}")));
     let version = [
         ("rt.commit", COMMIT),

@@ -39,6 +39,20 @@ pub(crate) enum Moment {
     Poststop,
 }
 
+impl Moment {
+    /// All of them, in this order.
+    pub(crate) fn all() -> [Moment; 6] {
+        [
+            Moment::Prestart,
+            Moment::CreateRuntime,
+            Moment::CreateContainer,
+            Moment::StartContainer,
+            Moment::Poststart,
+            Moment::Poststop,
+        ]
+    }
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
