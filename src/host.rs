@@ -111,6 +111,11 @@ impl Caller {
     }
 }
 
+/// Whether somebody on this machine enforces profiles of AppArmor (apparmor(7)).
+pub(crate) fn enforces_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n")
+}
+
 impl Kernel {
     /// A call that can only fail tells whether it exists, and whether this
     /// caller may make it: the kernel looks at its flags, then at the caller's

@@ -29,6 +29,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) caller: Caller,
+    /// Whether this machine enforces profiles of AppArmor.
+    pub(crate) apparmor: bool,
 }
 
 /// Everything that init does, and everything that the runtime does for it.
@@ -64,6 +66,11 @@ impl Plan {
                     true => settings.caller.all_powerful(),
                     false => settings.caller.clone(),
                 },
+                apparmor: settings.apparmor,
+                seccomp: spec
+                    .linux()
+                    .as_ref()
+                    .and_then(|linux| linux.seccomp().as_ref()),
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;
@@ -105,8 +112,9 @@ impl Plan {
         let words = words.unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let hint = match cause {
             Cause::Errno(errno) => self
-                .rootfs
+                .process
                 .hint(step, item, errno)
+                .or_else(|| self.rootfs.hint(step, item, errno))
                 .or_else(|| self.namespaces.hint(step, errno)),
             Cause::Refused(_) | Cause::Exit(_) | Cause::Signal(_) | Cause::TimedOut(_) => None,
         };

@@ -115,6 +115,8 @@ pub(crate) enum Step {
     Uid,
     /// The other four sets of `process.capabilities`.
     Capabilities,
+    /// `process.apparmorProfile`, from execve(2) on.
+    AppArmor,
     /// `process.noNewPrivileges`.
     NoNewPrivileges,
     /// HOME, from the container's own /etc/passwd.
@@ -129,6 +131,8 @@ pub(crate) enum Step {
     StartHook,
     /// `process.rlimits[item]`: last, as a tiny limit would stop the rest.
     Limit,
+    /// `linux.seccomp`: after everything that it may forbid.
+    Seccomp,
     /// execve(2).
     Exec,
 }
@@ -202,6 +206,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Gid,
     Step::Uid,
     Step::Capabilities,
+    Step::AppArmor,
     Step::NoNewPrivileges,
     Step::Home,
     Step::Executable,
@@ -209,6 +214,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Start,
     Step::StartHook,
     Step::Limit,
+    Step::Seccomp,
     Step::Exec,
 ];
 

@@ -108,8 +108,8 @@ fn parse(text: &[u8]) -> Result<Spec> {
     values::drop_unset(&mut config);
     values::check_version(&config)?;
     values::check_platform(&config)?;
-    values::check_required(&config)?;
     values::fill_in(&mut config);
+    values::check_required(&config)?;
     for name in capabilities::drop_unknown(&mut config) {
         log::warn_later(format!(
             "process.capabilities: unknown capability {name:?} is ignored"

@@ -54,29 +54,27 @@ fn config(name: &str) -> Value {
 /// The rest names fields of [`UNAPPLIED`](unapplied), below. `cri-systemd-plain` names a slice,
 /// which without `--systemd-cgroup` is part of an ordinary path; `podman-rootless-rich` was
 /// written for a runtime that is root in a user namespace of podman's own.
-const READ: [&str; 6] = [
+const READ: [&str; 17] = [
+    "buildah-plain",
+    "buildah-rich",
     "containerd-plain",
     "containerd-rich",
     "cri-plain",
     "cri-rich",
     "cri-systemd-plain",
+    "cri-systemd-rich",
+    "docker-plain",
+    "docker-rich",
+    "docker-systemd-plain",
+    "docker-systemd-rich",
+    "podman-plain",
+    "podman-rootless-plain",
     "podman-rootless-rich",
+    "podman-systemd-plain",
+    "podman-systemd-rich",
 ];
 
-const REFUSED: [(&str, &str); 12] = [
-    ("buildah-plain", "linux.seccomp"),
-    ("buildah-rich", "linux.seccomp"),
-    ("cri-systemd-rich", "process.apparmorProfile"),
-    ("docker-plain", "linux.seccomp"),
-    ("docker-rich", "linux.seccomp"),
-    ("docker-systemd-plain", "process.apparmorProfile"),
-    ("docker-systemd-rich", "process.apparmorProfile"),
-    ("podman-plain", "linux.seccomp"),
-    ("podman-rich", "linux.seccomp"),
-    ("podman-rootless-plain", "linux.seccomp"),
-    ("podman-systemd-plain", "process.apparmorProfile"),
-    ("podman-systemd-rich", "process.apparmorProfile"),
-];
+const REFUSED: [(&str, &str); 1] = [("podman-rich", "mounts[2].options: tmpcopyup")];
 
 #[test]
 fn what_managers_write_is_read() {
@@ -240,6 +238,16 @@ fn what_is_required_is_missed_by_name() {
             json!([{"access": "rwm"}]),
             "linux.resources.devices[0].allow: required",
         ),
+        (
+            "/linux/seccomp",
+            json!({"architectures": ["SCMP_ARCH_X86"]}),
+            "linux.seccomp.defaultAction: required",
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["a"]}]}),
+            "linux.seccomp.syscalls[0].action: required",
+        ),
     ];
     for (pointer, value, text) in cases {
         assert_refused(pointer, value, text);
@@ -269,6 +277,7 @@ fn what_asks_for_nothing_passes() {
     assert_read("/process/consoleSize", json!({"height": "tall"}));
     assert_read("/hooks", json!({"prestart": []}));
     assert_read("/linux/seccomp", json!(null));
+    assert_read("/linux/seccomp", json!({}));
     assert_read("/linux/namespaces", json!([{"type": "pid", "path": ""}]));
     assert_read(
         "/linux/resources/devices",

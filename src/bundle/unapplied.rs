@@ -23,7 +23,6 @@ use Use::{Asks, Members, Says};
 /// In this order the first field in use is the one that the error names:
 /// `process`, `linux` in the order of the specification, `mounts`.
 const UNAPPLIED: &[(&str, Use)] = &[
-    ("process.apparmorProfile", Asks),
     ("process.selinuxLabel", Asks),
     ("process.scheduler", Asks),
     ("process.ioPriority", Asks),
@@ -34,7 +33,9 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("linux.resources.hugepageLimits", Members),
     ("linux.resources.network", Asks),
     ("linux.resources.rdma", Members),
-    ("linux.seccomp", Members),
+    ("linux.seccomp.flags", Asks),
+    ("linux.seccomp.listenerPath", Asks),
+    ("linux.seccomp.listenerMetadata", Asks),
     ("linux.mountLabel", Asks),
     ("linux.intelRdt", Members),
     ("linux.memoryPolicy", Members),
@@ -103,9 +104,9 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_is_not_in_use() {
         let config = json!({
-            "process": {"terminal": false, "apparmorProfile": "", "execCPUAffinity": {"initial": ""}},
+            "process": {"terminal": false, "selinuxLabel": "", "execCPUAffinity": {"initial": ""}},
             "linux": {
-                "uidMappings": [], "timeOffsets": {}, "seccomp": {}, "intelRdt": {},
+                "uidMappings": [], "timeOffsets": {}, "seccomp": {"flags": []}, "intelRdt": {},
                 "resources": {
                     "blockIO": {"weight": 0, "leafWeight": 0, "throttleReadBpsDevice": []},
                     "hugepageLimits": [], "network": {"classID": 0, "priorities": []},
@@ -150,8 +151,11 @@ mod tests {
     fn the_first_of_several_is_named() {
         let config = json!({
             "mounts": [{"options": ["idmap"]}],
-            "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "personality": {"domain": "LINUX"}},
+            "linux": {"seccomp": {"listenerPath": "/run/agent.sock"}, "personality": {"domain": "LINUX"}},
         });
-        assert_eq!(first(&config).as_deref(), Some("linux.seccomp"));
+        assert_eq!(
+            first(&config).as_deref(),
+            Some("linux.seccomp.listenerPath")
+        );
     }
 }

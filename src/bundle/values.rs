@@ -99,6 +99,9 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.devices[]", &["type", "path"]),
     ("linux.resources.devices[]", &["allow"]),
     ("linux.resources.hugepageLimits[]", &["pageSize", "limit"]),
+    ("linux.seccomp", &["defaultAction"]),
+    ("linux.seccomp.syscalls[]", &["names", "action"]),
+    ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),
 ];
 
 pub(super) fn check_required(config: &Value) -> Result<()> {
@@ -129,6 +132,10 @@ pub(super) fn fill_in(config: &mut Value) {
         process
             .entry("user")
             .or_insert_with(|| Value::Object(Map::new()));
+    }
+    if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
+        let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+        linux.retain(|name, value| name != "seccomp" || !is_empty(value));
     }
     // No limit is none; oci-spec would read 0, which is one.
     if let Some(resources) = config

@@ -20,7 +20,7 @@ use super::traces::{Child, Traces};
 use super::{Container, SOCKET, delete, foreground, hooks};
 use crate::bundle::Bundle;
 use crate::cgroups::Wired;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::log;
 use crate::namespaces::{Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
@@ -275,8 +275,14 @@ fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
         caller: Caller::read(proc)?,
+        apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
     };
     Plan::new(&request.bundle, &settings, host)
+}
+
+fn has_profile(bundle: &Bundle) -> bool {
+    let process = bundle.spec.process().as_ref();
+    process.is_some_and(|process| process.apparmor_profile().is_some())
 }
 
 impl Way {

@@ -92,6 +92,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
             grantable: caps::all(),
             ..Caller::default()
         },
+        apparmor: true,
     };
     Plan::new(&bundle, &settings, host)
 }

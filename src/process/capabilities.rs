@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use caps::{CapSet, CapsHashSet};
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxCapabilities;
 
@@ -15,7 +15,16 @@ use crate::step::{Progress, Step};
 use crate::sys;
 
 /// What the items of the step are about.
-pub(super) const PLACES: [&str; 2] = ["process.capabilities", "process.capabilities.ambient"];
+pub(super) const ITEMS: [(&str, &str); 3] = [
+    ("process.capabilities", "set"),
+    ("process.capabilities.ambient", "set"),
+    (
+        "linux.seccomp",
+        "keep CAP_SYS_ADMIN until the filter is installed",
+    ),
+];
+/// Among them, what a process without the capability fails at.
+pub(super) const RESERVED: u16 = 2;
 
 /// Every capability that has a name here, in the order of the numbers.
 pub(crate) fn names() -> Vec<String> {
@@ -76,12 +85,19 @@ impl Capabilities {
         Ok(())
     }
 
+    /// Whether the process can use `one`.
+    pub(super) fn has(&self, one: Capability) -> bool {
+        self.effective.contains(&one)
+    }
+
     /// Sets the other four. What was ambient before goes with what was inheritable.
-    pub(super) fn apply(&self, at: &Progress) -> nix::Result<()> {
-        at.at(Step::Capabilities, 0);
-        let [effective, permitted, inheritable] =
-            [&self.effective, &self.permitted, &self.inheritable].map(bits);
-        sys::capset(effective, permitted, inheritable)?;
+    /// `reserved` stays permitted beside them, but without effect.
+    pub(super) fn apply(&self, reserved: Option<Capability>, at: &Progress) -> nix::Result<()> {
+        let item = reserved.map_or(0, |_| RESERVED.into());
+        at.at(Step::Capabilities, item);
+        let reserved = reserved.map_or(0, |one| one.bitmask());
+        let [effective, permitted, inheritable] = self.masks();
+        sys::capset(effective, permitted | reserved, inheritable)?;
         at.at(Step::Capabilities, 1);
         if !self.inheritable.is_empty() {
             caps::clear(None, CapSet::Ambient).map_err(errno)?;
@@ -90,6 +106,17 @@ impl Capabilities {
             caps::raise(None, CapSet::Ambient, one).map_err(errno)?;
         }
         Ok(())
+    }
+
+    /// Lets what [`Capabilities::apply`] reserved take effect.
+    pub(super) fn use_reserved(&self, one: Capability) -> nix::Result<()> {
+        let [effective, permitted, inheritable] = self.masks();
+        let reserved = one.bitmask();
+        sys::capset(effective | reserved, permitted | reserved, inheritable)
+    }
+
+    fn masks(&self) -> [u64; 3] {
+        [&self.effective, &self.permitted, &self.inheritable].map(bits)
     }
 }
 
@@ -157,8 +184,6 @@ fn sift(
 
 #[cfg(test)]
 mod tests {
-    use caps::Capability;
-
     use super::*;
 
     const KILL: Capability = Capability::CAP_KILL;

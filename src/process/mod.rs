@@ -12,20 +12,24 @@ mod descriptors;
 mod home;
 mod hooks;
 mod keyring;
+mod labels;
 mod rlimits;
 mod scheduling;
+mod seccomp;
 mod stdio;
 mod terminal;
 mod words;
 mod workdir;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::Context;
+use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
-use nix::unistd::{Pid, execve, setsid};
+use nix::unistd::{Pid, setsid};
+use oci_spec::runtime::LinuxSeccomp;
 
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
@@ -39,8 +43,10 @@ use capabilities::Capabilities;
 use command::{Command, Home};
 use credentials::Credentials;
 use keyring::Keyring;
+use labels::AppArmor;
 use rlimits::Limits;
 use scheduling::OomScore;
+use seccomp::Seccomp;
 use terminal::Terminal;
 use workdir::WorkingDirectory;
 
@@ -51,6 +57,11 @@ pub(crate) struct Options<'a> {
     /// Whether the process leaves the caller's session keyring for one of the container's.
     pub(crate) new_keyring: bool,
     pub(crate) caller: &'a Caller,
+    /// Whether this machine enforces profiles of AppArmor. Asked only for a
+    /// process that has one.
+    pub(crate) apparmor: bool,
+    /// `linux.seccomp`: it is about the process.
+    pub(crate) seccomp: Option<&'a LinuxSeccomp>,
 }
 
 /// `process`, decided.
@@ -62,10 +73,12 @@ pub(crate) struct Process {
     working_directory: WorkingDirectory,
     credentials: Credentials,
     capabilities: Capabilities,
+    app_armor: Option<AppArmor>,
     no_new_privileges: bool,
     terminal: Option<Terminal>,
     command: Command,
     limits: Limits,
+    seccomp: Option<Seccomp>,
 }
 
 /// What [`Process::prepare`] found inside the container.
@@ -92,6 +105,11 @@ impl Process {
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
             working_directory: WorkingDirectory::plan(cwd)?,
             credentials: Credentials::plan(process.user())?,
+            app_armor: process
+                .apparmor_profile()
+                .as_ref()
+                .map(|profile| AppArmor::plan(profile, options.apparmor))
+                .transpose()?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             terminal: Terminal::plan(
                 process.terminal().unwrap_or(false),
@@ -102,6 +120,7 @@ impl Process {
                 process.env().as_deref().unwrap_or_default(),
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
+            seccomp: options.seccomp.map(Seccomp::plan).transpose()?,
             // Last: it may warn, and a plan that is refused is worth one line only.
             capabilities: Capabilities::plan(
                 process.capabilities().as_ref(),
@@ -185,7 +204,11 @@ impl Process {
         at.enter(Step::BoundingSet);
         self.capabilities.bound()?;
         self.credentials.assume(proc, at)?;
-        self.capabilities.apply(at)?;
+        self.capabilities.apply(self.reserved(), at)?;
+        at.enter(Step::AppArmor);
+        if let Some(profile) = &self.app_armor {
+            profile.apply(proc)?;
+        }
         at.enter(Step::NoNewPrivileges);
         if self.no_new_privileges {
             set_no_new_privs()?;
@@ -240,13 +263,34 @@ impl Process {
     /// Sets the limits and becomes the container's process. Returns only with
     /// why it did not.
     pub(crate) fn exec(&self, prepared: &Prepared, at: &Progress) -> Cause {
-        let variables = self.command.env.iter().chain(&prepared.home);
-        let env: Vec<&CStr> = variables.map(CString::as_c_str).collect();
-        let Err(errno) = self.limits.apply(at).and_then(|()| {
-            at.enter(Step::Exec);
-            execve(&prepared.executable, &self.command.args, &env)
-        });
-        errno.into()
+        let args = self.command.args.iter().map(CString::as_c_str).collect();
+        let env = self.command.env.iter().chain(&prepared.home);
+        let env = env.map(CString::as_c_str).collect();
+        if let Err(errno) = self.limits.apply(at).and_then(|()| self.filter(at)) {
+            return errno.into();
+        }
+        // The one system call that a filter has to allow.
+        at.enter(Step::Exec);
+        sys::execve(&prepared.executable, &args, &env).into()
+    }
+
+    fn filter(&self, at: &Progress) -> nix::Result<()> {
+        at.enter(Step::Seccomp);
+        let Some(filter) = &self.seccomp else {
+            return Ok(());
+        };
+        if let Some(right) = self.reserved() {
+            // For good, as far as this program goes, but no further: execve(2)
+            // computes both sets anew, from the other three and the file.
+            self.capabilities.use_reserved(right)?;
+        }
+        filter.install()
+    }
+
+    /// The capability that the process must not have and needs for its filter.
+    fn reserved(&self) -> Option<Capability> {
+        let lacks = !self.no_new_privileges && !self.capabilities.has(Seccomp::RIGHT);
+        (self.seccomp.is_some() && lacks).then_some(Seccomp::RIGHT)
     }
 }
 
@@ -260,6 +304,8 @@ mod tests {
             id: "web",
             new_keyring: true,
             caller: &Caller::default(),
+            apparmor: true,
+            seccomp: None,
         };
         Process::plan(&process, &options)
     }

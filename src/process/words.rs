@@ -1,8 +1,12 @@
 //! A failure in words: what a step was about to do, and where config.json asked
 //! for it.
 
+use nix::errno::Errno;
+
 use super::{Process, capabilities, stdio};
 use crate::step::Step;
+
+const FILTER_HINT: &str = "a filter needs CAP_SYS_ADMIN or process.noNewPrivileges";
 
 impl Process {
     /// The words for a position in this plan: the place in config.json, and what
@@ -11,6 +15,19 @@ impl Process {
         let what = self.what(step, usize::from(item));
         what.map(|(place, what)| (place.to_owned(), what))
             .or_else(|| self.limit(step, usize::from(item)))
+    }
+
+    /// What to do about a failure, where that is nearly always the same.
+    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
+        match (step, errno) {
+            (Step::Capabilities, Errno::EPERM) if item == capabilities::RESERVED => {
+                Some(FILTER_HINT)
+            }
+            (Step::Seccomp, Errno::EACCES) => Some(FILTER_HINT),
+            (Step::Seccomp, Errno::EINVAL) => Some("does this kernel have CONFIG_SECCOMP_FILTER?"),
+            (Step::AppArmor, Errno::ENOENT) => Some("is the profile loaded?"),
+            _ => None,
+        }
     }
 
     fn limit(&self, step: Step, item: usize) -> Option<(String, String)> {
@@ -40,11 +57,16 @@ impl Process {
             Step::Groups => ("process.user.additionalGids", "set groups".to_owned()),
             Step::Gid => ("process.user.gid", format!("become group {gid}")),
             Step::Uid => ("process.user.uid", format!("become user {uid}")),
-            Step::Capabilities => (*capabilities::PLACES.get(item)?, "set".to_owned()),
+            Step::Capabilities => {
+                let (place, what) = capabilities::ITEMS.get(item)?;
+                (place, (*what).to_owned())
+            }
+            Step::AppArmor => ("process.apparmorProfile", self.app_armor.as_ref()?.words()),
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.words()),
             Step::Descriptors => ("process", "close descriptors on exec".to_owned()),
+            Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.words()),
             _ => return None,
         })
@@ -84,6 +106,11 @@ mod tests {
             words(Step::Capabilities, 1),
             "process.capabilities.ambient: set"
         );
+        assert_eq!(
+            words(Step::Capabilities, 2),
+            "linux.seccomp: keep CAP_SYS_ADMIN until the filter is installed"
+        );
+        assert_eq!(words(Step::Seccomp, 0), "linux.seccomp: install the filter");
         assert_eq!(words(Step::Executable, 0), r#"process.args[0]: exec: "sh""#);
         assert_eq!(words(Step::Exec, 0), r#"process.args[0]: exec: "sh""#);
         assert_eq!(words(Step::Limit, 0), "process.rlimits[0]: RLIMIT_CORE");

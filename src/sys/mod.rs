@@ -14,6 +14,7 @@ mod fd;
 mod keyring;
 mod mount;
 mod pty;
+mod seccomp;
 mod signal;
 mod task;
 mod xattr;
@@ -37,8 +38,9 @@ pub(crate) use pty::{
     Size, pty_number, pty_peer, pty_unlock, receive_descriptor, send_descriptor,
     set_controlling_terminal, set_terminal_size, terminal_size,
 };
+pub(crate) use seccomp::{FilterInstruction, seccomp_set_filter};
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
-pub(crate) use task::{capbset_drop, capset, getcwd, sched_setaffinity_all, set_cloexec};
+pub(crate) use task::{capbset_drop, capset, execve, getcwd, sched_setaffinity_all, set_cloexec};
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 
 use nix::errno::Errno;

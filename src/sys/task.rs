@@ -1,9 +1,40 @@
 //! What the kernel keeps of this process: its CPUs, its capabilities, its
-//! working directory, its descriptors' flags.
+//! working directory, its descriptors' flags, its program.
 
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
 use std::os::fd::RawFd;
+use std::ptr;
+
+use nix::errno::Errno;
 
 use super::check;
+
+/// Arguments or variables as execve(2) wants them: a pointer to each, and a null.
+pub(crate) struct Pointers<'a> {
+    pointers: Vec<*const c_char>,
+    strings: PhantomData<&'a CStr>,
+}
+
+impl<'a> FromIterator<&'a CStr> for Pointers<'a> {
+    fn from_iter<T: IntoIterator<Item = &'a CStr>>(strings: T) -> Pointers<'a> {
+        let pointers = strings.into_iter().map(CStr::as_ptr);
+        Pointers {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            strings: PhantomData,
+        }
+    }
+}
+
+/// Becomes another program (execve(2)); returns only with why it did not. Other
+/// than nix's it allocates nothing: not even that may be allowed any more.
+pub(crate) fn execve(path: &CStr, args: &Pointers, env: &Pointers) -> Errno {
+    let (args, env) = (args.pointers.as_ptr(), env.pointers.as_ptr());
+    // SAFETY: `path` ends in NUL; both lists end in null, and their other
+    // pointers are to strings that end in NUL and live as long as the lists.
+    unsafe { libc::execve(path.as_ptr(), args, env) };
+    Errno::last()
+}
 
 /// As many CPUs as kernels are built for at most (`CONFIG_NR_CPUS`); what exceeds
 /// the running kernel's own mask is cut off there.

@@ -96,6 +96,48 @@ pub(crate) fn open_device(path: &str, mode: &str) -> nix::Result<String> {
     Ok("ok".into())
 }
 
+/// Makes system calls one after the other and says of each "ok" or why not:
+/// `NUMBER/ARG/ARG..`, or `x86:NUMBER/ARG..` as a 32-bit program makes it.
+pub(crate) fn syscalls(calls: &[&str]) -> i32 {
+    let said = calls.iter().map(|call| {
+        let result = match call.strip_prefix("x86:") {
+            Some(call) => numbers(call).and_then(|(number, args)| elder(number, args)),
+            None => numbers(call).and_then(|(number, args)| kernel::native(number, args)),
+        };
+        match result {
+            Ok(()) => crate::say("ok"),
+            Err(errno) => crate::say(&format!("{errno:?}")),
+        }
+    });
+    said.max().unwrap_or(0)
+}
+
+#[cfg(target_arch = "x86_64")]
+use kernel::elder;
+
+#[cfg(not(target_arch = "x86_64"))]
+fn elder(_: u64, _: [u64; 6]) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+/// Decimal, or hexadecimal after `0x`.
+fn numbers(call: &str) -> nix::Result<(u64, [u64; 6])> {
+    let number = |text: &str| {
+        let parsed = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        parsed.map_err(|_| Errno::EINVAL)
+    };
+    let mut parts = call.split('/');
+    let first = number(parts.next().unwrap_or_default())?;
+    let mut args = [0; 6];
+    for (arg, text) in args.iter_mut().zip(parts) {
+        *arg = number(text)?;
+    }
+    Ok((first, args))
+}
+
 pub(crate) fn mknod(path: &str, kind: &str, major: &str, minor: &str) -> nix::Result<String> {
     let number = |text: &str| text.parse().map_err(|_| Errno::EINVAL);
     let kind = if kind == "b" {

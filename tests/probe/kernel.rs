@@ -26,6 +26,38 @@ pub(crate) fn session_keyring() -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
+/// One system call of this machine's own kind, by number.
+pub(crate) fn native(number: u64, args: [u64; 6]) -> nix::Result<()> {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: none; the test that asks for a call answers for what it does.
+    let result = unsafe { libc::syscall(number.cast_signed(), a, b, c, d, e, f) };
+    nix::errno::Errno::result(result).map(drop)
+}
+
+/// One system call as a 32-bit program makes it (`int 0x80`), by its number there.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn elder(number: u64, args: [u64; 6]) -> nix::Result<()> {
+    let [a, b, c, d, ..] = args;
+    let result: i32;
+    // SAFETY: as above. rbx, which the compiler keeps to itself, is put back;
+    // the kernel changes no other register but rax, and r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {a}",
+            "int 0x80",
+            "xchg rbx, {a}",
+            a = inout(reg) a => _,
+            inlateout("eax") number as u32 => result,
+            in("ecx") b as u32, in("edx") c as u32, in("esi") d as u32, in("edi") 0,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    match result {
+        -4095..0 => Err(nix::errno::Errno::from_raw(-result)),
+        _ => Ok(()),
+    }
+}
+
 /// The names of the network interfaces.
 pub(crate) fn interfaces() -> Vec<CString> {
     let mut names = Vec::new();

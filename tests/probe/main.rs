@@ -38,6 +38,7 @@ extern "C" fn main() -> i32 {
         ["write", path, text] => say_result(acts::write(path, text)),
         ["device", path, mode] => say_result(acts::open_device(path, mode)),
         ["mknod", path, kind, major, minor] => say_result(acts::mknod(path, kind, major, minor)),
+        ["syscalls", calls @ ..] => acts::syscalls(calls),
         ["sysctl", name] => {
             say_result(acts::read(&format!("/proc/sys/{}", name.replace('.', "/"))))
         }

@@ -1,0 +1,87 @@
+//! What the machine's security modules take the process for: `process.apparmorProfile`.
+
+use anyhow::{Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::write;
+
+use crate::trusted_proc::Proc;
+
+/// Since Linux 5.8. Before, AppArmor had the file that is every module's.
+const ATTRIBUTE: &str = "self/attr/apparmor/exec";
+const OLDER_ATTRIBUTE: &str = "self/attr/exec";
+
+/// A profile of AppArmor to be confined by from the next execve(2) on.
+#[derive(Debug)]
+pub(super) struct AppArmor {
+    profile: String,
+}
+
+impl AppArmor {
+    /// # Errors
+    /// When nobody on this machine would enforce the profile.
+    pub(super) fn plan(profile: &str, enabled: bool) -> Result<AppArmor> {
+        ensure!(
+            enabled,
+            "process.apparmorProfile: AppArmor is not enabled on this machine (profile {profile:?})"
+        );
+        ensure!(
+            !profile.contains(['\0', '\n']),
+            "process.apparmorProfile: {profile:?} is no name of a profile"
+        );
+        Ok(AppArmor {
+            profile: profile.to_owned(),
+        })
+    }
+
+    /// By the file in backticks, podman knows that a label was refused.
+    pub(super) fn words(&self) -> String {
+        format!("write {:?} to `/proc/{ATTRIBUTE}`", self.command())
+    }
+
+    fn command(&self) -> String {
+        format!("exec {}", self.profile)
+    }
+
+    /// # Errors
+    /// `ENOENT` when the profile is not loaded, `EACCES` when this process is
+    /// confined itself, by a profile that does not let it change to this one.
+    pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
+        // Opened and written with the same credentials: the kernel insists on it.
+        let file = match proc.file(ATTRIBUTE, OFlag::O_WRONLY) {
+            Err(Errno::ENOENT) => proc.file(OLDER_ATTRIBUTE, OFlag::O_WRONLY),
+            opened => opened,
+        }?;
+        let command = self.command();
+        match write(&file, command.as_bytes())? {
+            written if written == command.len() => Ok(()),
+            _ => Err(Errno::EIO),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_nobody_enforces_is_refused() {
+        let error = AppArmor::plan("docker-default", false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "process.apparmorProfile: AppArmor is not enabled on this machine (profile \"docker-default\")"
+        );
+    }
+
+    #[test]
+    fn a_profile_is_one_word_of_one_line() {
+        let planned = AppArmor::plan("a//b (c)", true).unwrap();
+        assert_eq!(planned.command(), "exec a//b (c)");
+        assert_eq!(
+            planned.words(),
+            "write \"exec a//b (c)\" to `/proc/self/attr/apparmor/exec`"
+        );
+        assert!(AppArmor::plan("a\nb", true).is_err());
+        assert!(AppArmor::plan("a\0", true).is_err());
+    }
+}

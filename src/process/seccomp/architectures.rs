@@ -1,0 +1,326 @@
+//! Whose system calls a kernel serves, and what they are called there.
+//!
+//! A filter sees the number of a call and the architecture by which it came. The
+//! kernel of a 64-bit machine serves its own calls and those of its 32-bit
+//! elder; x32 shares architecture and registers with x86-64, and has numbers of
+//! its own from 2^30 on.
+
+use oci_spec::runtime::Arch;
+use syscalls::{aarch64, arm, riscv64, x86, x86_64};
+
+/// One set of system calls.
+#[derive(Debug)]
+pub(super) struct Architecture {
+    /// As the kernel tells it to a filter (`AUDIT_ARCH_*` of linux/audit.h).
+    pub(super) audit: u32,
+    /// The numbers that are its own.
+    pub(super) first: u32,
+    pub(super) last: u32,
+    /// Whether an argument has 64 bits that count.
+    pub(super) wide: bool,
+    /// Whether socketcall(2) and ipc(2) are doors to other calls.
+    pub(super) multiplexes: bool,
+    numbers: fn(&str) -> Option<u32>,
+}
+
+impl Architecture {
+    /// The number of the call of this name, if it has one here.
+    pub(super) fn number(&self, name: &str) -> Option<u32> {
+        (self.numbers)(name)
+    }
+}
+
+/// What a kernel of this machine's kind serves, by the names of the specification:
+/// its own first, and next to each other those that it does not tell apart.
+pub(super) type Family = [(Arch, &'static Architecture)];
+
+pub(super) const X86_64_FAMILY: &Family = &[
+    (Arch::ScmpArchX86_64, &X86_64),
+    (Arch::ScmpArchX32, &X32),
+    (Arch::ScmpArchX86, &X86),
+];
+pub(super) const AARCH64_FAMILY: &Family =
+    &[(Arch::ScmpArchAarch64, &AARCH64), (Arch::ScmpArchArm, &ARM)];
+pub(super) const RISCV64_FAMILY: &Family = &[(Arch::ScmpArchRiscv64, &RISCV64)];
+
+/// The family of the machine that this program is for.
+pub(super) const HERE: &Family = if cfg!(target_arch = "x86_64") {
+    X86_64_FAMILY
+} else if cfg!(target_arch = "aarch64") {
+    AARCH64_FAMILY
+} else if cfg!(target_arch = "riscv64") {
+    RISCV64_FAMILY
+} else {
+    panic!("no table of system calls for this architecture")
+};
+
+/// Of an x32 call's number, the bit that says so (asm/unistd.h).
+const X32_BIT: u32 = 1 << 30;
+
+static X86_64: Architecture = Architecture {
+    audit: 0xc000_003e,
+    first: 0,
+    last: X32_BIT - 1,
+    wide: true,
+    multiplexes: false,
+    numbers: |name| find(X86_64_CALLS, name),
+};
+
+static X86: Architecture = Architecture {
+    audit: 0x4000_0003,
+    first: 0,
+    last: u32::MAX,
+    wide: false,
+    multiplexes: true,
+    numbers: |name| find(X86_CALLS, name),
+};
+
+/// Its registers are wide, but a program's `int`, `long` and pointers are not.
+static X32: Architecture = Architecture {
+    audit: X86_64.audit,
+    first: X32_BIT,
+    last: u32::MAX,
+    wide: false,
+    multiplexes: false,
+    numbers: |name| match X32_CALLS.binary_search_by_key(&name, |call| call.0) {
+        Ok(i) => X32_CALLS[i].1.map(|number| X32_BIT | number),
+        Err(_) => find(X86_64_CALLS, name).map(|number| X32_BIT | number),
+    },
+};
+
+static AARCH64: Architecture = Architecture {
+    audit: 0xc000_00b7,
+    first: 0,
+    last: u32::MAX,
+    wide: true,
+    multiplexes: false,
+    numbers: |name| find(AARCH64_CALLS, name),
+};
+
+static ARM: Architecture = Architecture {
+    audit: 0x4000_0028,
+    first: 0,
+    last: u32::MAX,
+    wide: false,
+    multiplexes: false,
+    numbers: |name| {
+        let private = ARM_PRIVATE_CALLS.iter().find(|call| call.0 == name);
+        private.map(|call| call.1).or_else(|| find(ARM_CALLS, name))
+    },
+};
+
+static RISCV64: Architecture = Architecture {
+    audit: 0xc000_00f3,
+    first: 0,
+    last: u32::MAX,
+    wide: true,
+    multiplexes: false,
+    numbers: |name| find(RISCV64_CALLS, name),
+};
+
+/// A name and its number.
+type Call = (&'static str, u32);
+
+fn find(calls: &[Call], name: &str) -> Option<u32> {
+    let found = calls.binary_search_by_key(&name, |call| call.0);
+    found.ok().map(|i| calls[i].1)
+}
+
+/// The crate compares a name with one after the other of its own. In order, and
+/// put in order by the compiler, they are found in nine steps.
+macro_rules! calls {
+    ($architecture:ident) => {{
+        const COUNT: usize = $architecture::Sysno::count();
+        const CALLS: [Call; COUNT] = {
+            let mut calls = [("", 0); COUNT];
+            let (mut id, mut found) = (0, 0);
+            while found < COUNT {
+                if let Some(call) = $architecture::Sysno::new(id) {
+                    calls[found] = (without_mark(call.name()), id as u32);
+                    found += 1;
+                }
+                id += 1;
+            }
+            in_order(calls)
+        };
+        &CALLS
+    }};
+}
+
+const X86_64_CALLS: &[Call] = calls!(x86_64);
+const X86_CALLS: &[Call] = calls!(x86);
+const AARCH64_CALLS: &[Call] = calls!(aarch64);
+const ARM_CALLS: &[Call] = calls!(arm);
+const RISCV64_CALLS: &[Call] = calls!(riscv64);
+
+/// One name is a word of Rust's, too, and marked there: `r#break`.
+const fn without_mark(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', bytes @ ..] => match std::str::from_utf8(bytes) {
+            Ok(plain) => plain,
+            Err(_) => name,
+        },
+        _ => name,
+    }
+}
+
+/// Insertion sort, for the compiler to perform.
+const fn in_order<const N: usize>(mut calls: [Call; N]) -> [Call; N] {
+    let mut i = 1;
+    while i < N {
+        let call = calls[i];
+        let mut place = i;
+        while place > 0 && is_before(call.0, calls[place - 1].0) {
+            calls[place] = calls[place - 1];
+            place -= 1;
+        }
+        calls[place] = call;
+        i += 1;
+    }
+    calls
+}
+
+const fn is_before(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() {
+        if a[i] != b[i] {
+            return a[i] < b[i];
+        }
+        i += 1;
+    }
+    a.len() < b.len()
+}
+
+/// Where x32 differs from x86-64 (asm/unistd_x32.h): calls that handle what is
+/// of another size there have numbers from 512 on, others do not exist.
+const X32_CALLS: &[(&str, Option<u32>)] = &[
+    ("_sysctl", None),
+    ("create_module", None),
+    ("epoll_ctl_old", None),
+    ("epoll_wait_old", None),
+    ("execve", Some(520)),
+    ("execveat", Some(545)),
+    ("get_kernel_syms", None),
+    ("get_robust_list", Some(531)),
+    ("get_thread_area", None),
+    ("getsockopt", Some(542)),
+    ("io_setup", Some(543)),
+    ("io_submit", Some(544)),
+    ("ioctl", Some(514)),
+    ("kexec_load", Some(528)),
+    ("move_pages", Some(533)),
+    ("mq_notify", Some(527)),
+    ("nfsservctl", None),
+    ("preadv", Some(534)),
+    ("preadv2", Some(546)),
+    ("process_vm_readv", Some(539)),
+    ("process_vm_writev", Some(540)),
+    ("ptrace", Some(521)),
+    ("pwritev", Some(535)),
+    ("pwritev2", Some(547)),
+    ("query_module", None),
+    ("readv", Some(515)),
+    ("recvfrom", Some(517)),
+    ("recvmmsg", Some(537)),
+    ("recvmsg", Some(519)),
+    ("rt_sigaction", Some(512)),
+    ("rt_sigpending", Some(522)),
+    ("rt_sigqueueinfo", Some(524)),
+    ("rt_sigreturn", Some(513)),
+    ("rt_sigtimedwait", Some(523)),
+    ("rt_tgsigqueueinfo", Some(536)),
+    ("sendmmsg", Some(538)),
+    ("sendmsg", Some(518)),
+    ("set_robust_list", Some(530)),
+    ("set_thread_area", None),
+    ("setsockopt", Some(541)),
+    ("sigaltstack", Some(525)),
+    ("timer_create", Some(526)),
+    ("uselib", None),
+    ("vmsplice", Some(532)),
+    ("vserver", None),
+    ("waitid", Some(529)),
+    ("writev", Some(516)),
+];
+
+/// `__ARM_NR_*` of asm/unistd.h, which the crate lacks.
+const ARM_PRIVATE_CALLS: &[Call] = &[
+    ("breakpoint", 0xf0001),
+    ("cacheflush", 0xf0002),
+    ("usr26", 0xf0003),
+    ("usr32", 0xf0004),
+    ("set_tls", 0xf0005),
+    ("get_tls", 0xf0006),
+];
+
+/// A call that is also made through another one: through which, and what that
+/// one's first argument says then, in these bits of it.
+#[derive(PartialEq, Eq)]
+pub(super) struct Door {
+    pub(super) number: u32,
+    pub(super) value: u64,
+    pub(super) mask: u64,
+}
+
+impl Architecture {
+    /// The door to the call of this name (socketcall(2), ipc(2)).
+    pub(super) fn door(&self, name: &str) -> Option<Door> {
+        if !self.multiplexes {
+            return None;
+        }
+        let of = |calls: &[Call]| calls.iter().find(|call| call.0 == name).map(|call| call.1);
+        let door = |through, value: u32, mask| {
+            Some(Door {
+                number: self.number(through)?,
+                value: u64::from(value),
+                mask,
+            })
+        };
+        if let Some(value) = of(SOCKETCALL) {
+            return door("socketcall", value, u64::MAX);
+        }
+        // The upper half is a version of the call (linux/ipc.h), and no way around a rule.
+        door("ipc", of(IPC)?, 0xffff)
+    }
+}
+
+/// linux/net.h
+const SOCKETCALL: &[Call] = &[
+    ("socket", 1),
+    ("bind", 2),
+    ("connect", 3),
+    ("listen", 4),
+    ("accept", 5),
+    ("getsockname", 6),
+    ("getpeername", 7),
+    ("socketpair", 8),
+    ("send", 9),
+    ("recv", 10),
+    ("sendto", 11),
+    ("recvfrom", 12),
+    ("shutdown", 13),
+    ("setsockopt", 14),
+    ("getsockopt", 15),
+    ("sendmsg", 16),
+    ("recvmsg", 17),
+    ("accept4", 18),
+    ("recvmmsg", 19),
+    ("sendmmsg", 20),
+];
+
+/// linux/ipc.h
+const IPC: &[Call] = &[
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];

@@ -1,0 +1,67 @@
+//! `linux.seccomp`: which system calls the process and its children may make.
+//!
+//! A profile becomes one program in the kernel's classic BPF. Several filters
+//! would not add up: of their answers the kernel takes the strictest, so none
+//! could allow what another one is silent about. A profile is read into numbers
+//! ([`profile`]), spread over the numbers of each architecture's calls ([`rules`],
+//! [`architectures`]), and these are searched by halves ([`program`]): about ten
+//! instructions for a call, whatever it is.
+
+mod architectures;
+mod profile;
+mod program;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use anyhow::{Error, Result, anyhow};
+use caps::Capability;
+use oci_spec::runtime::LinuxSeccomp;
+
+use crate::sys::{self, FilterInstruction};
+
+use architectures::{Family, HERE};
+use profile::Profile;
+
+/// The instructions that a filter can have (`BPF_MAXINSNS` of linux/bpf_common.h).
+const LONGEST: usize = 4096;
+
+fn too_long() -> Error {
+    anyhow!(
+        "linux.seccomp: needs more than {LONGEST} instructions, the most that a filter can have"
+    )
+}
+
+/// `linux.seccomp`, compiled.
+pub(super) struct Seccomp(Vec<FilterInstruction>);
+
+impl fmt::Debug for Seccomp {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Seccomp({} instructions)", self.0.len())
+    }
+}
+
+impl Seccomp {
+    /// The right to install a filter, for a process that can still gain others.
+    pub(super) const RIGHT: Capability = Capability::CAP_SYS_ADMIN;
+
+    /// # Errors
+    /// The first thing that means nothing or contradicts another, by its place
+    /// in config.json; or when the program is longer than the kernel allows.
+    pub(super) fn plan(listed: &LinuxSeccomp) -> Result<Seccomp> {
+        Self::of(listed, HERE)
+    }
+
+    fn of(listed: &LinuxSeccomp, family: &Family) -> Result<Seccomp> {
+        program::compile(&Profile::plan(listed, family)?).map(Seccomp)
+    }
+
+    /// # Errors
+    /// `EACCES` without [`Seccomp::RIGHT`] in the effective set, unless
+    /// no_new_privs is set.
+    pub(super) fn install(&self) -> nix::Result<()> {
+        sys::seccomp_set_filter(&self.0)
+    }
+}

@@ -1,0 +1,360 @@
+//! Every program is run, by an interpreter of the few instructions that there
+//! are, and says what the profile says when it is read without being compiled.
+
+mod machine;
+mod random;
+
+use nix::libc;
+use oci_spec::runtime::Arch;
+use serde_json::{Value, json};
+
+use super::architectures::{AARCH64_FAMILY, Architecture, RISCV64_FAMILY, X86_64_FAMILY};
+use super::*;
+use machine::{Call, Reading, X86, interpret};
+use random::Random;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const KILL: u32 = libc::SECCOMP_RET_KILL_THREAD;
+const ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
+
+fn linux_seccomp(json: &Value) -> LinuxSeccomp {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+fn compiled(json: &Value, family: &Family) -> Vec<FilterInstruction> {
+    let plan = Seccomp::of(&linux_seccomp(json), family);
+    plan.unwrap_or_else(|error| panic!("{error:#}: {json}")).0
+}
+
+fn refused(json: &Value) -> String {
+    let error = Seccomp::plan(&linux_seccomp(json)).unwrap_err();
+    format!("{error:#}")
+}
+
+/// The arguments that a profile speaks of, their neighbours, and what is equal
+/// to them in one half only.
+fn values(profile: &LinuxSeccomp) -> Vec<u64> {
+    let mut values = vec![0, 1, u64::MAX];
+    let args = profile.syscalls().iter().flatten();
+    for arg in args.flat_map(|entry| entry.args().iter().flatten()) {
+        let two = arg.value_two().unwrap_or(0);
+        for value in [arg.value(), two, arg.value() & two] {
+            let near = [value.wrapping_sub(1), value, value.wrapping_add(1)];
+            values.extend(near);
+            values.extend([value ^ (1 << 32), value | (5 << 40)]);
+        }
+    }
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// Every number that a call could have, with one argument that matters after the
+/// other in each place.
+fn calls(profile: &LinuxSeccomp, reading: &Reading, family: &Family) -> Vec<Call> {
+    let values = values(profile);
+    let mut numbers: Vec<u32> = (0..620)
+        .flat_map(|n| [n, n | 1 << 30, n | 1 << 31])
+        .collect();
+    numbers.extend([0xeffff, 0xf0001, 0xf0005, 0xf0006, (1 << 30) - 1]);
+    numbers.extend([u32::MAX - 1, u32::MAX]);
+    let strange = 0xc000_00f4;
+    let audits = family.iter().map(|(_, one)| one.audit).chain([strange]);
+    let mut calls = Vec::new();
+    for audit in audits {
+        for &number in &numbers {
+            let call = |args| Call {
+                audit,
+                number,
+                args,
+            };
+            calls.push(call([0; 6]));
+            if !reading.is_conditional(audit, number) {
+                continue;
+            }
+            let step = values.len() / 7 + 1;
+            for (i, &value) in values.iter().enumerate() {
+                let other = values[(i * step + 3) % values.len()];
+                calls.push(call([value; 6]));
+                calls.push(call([value, other, other, value, other, value]));
+                calls.push(call([other, value, value, other, value, other]));
+            }
+        }
+    }
+    calls
+}
+
+/// Whether `doors` or not, everything but them.
+fn agrees(json: &Value, family: &Family, doors: bool) {
+    let profile = linux_seccomp(json);
+    let reading = Reading::new(&profile, family);
+    let program = compiled(json, family);
+    for call in calls(&profile, &reading, family) {
+        let is_door = call.audit == X86 && [102, 117].contains(&call.number);
+        if doors || !is_door {
+            let (says, does) = (reading.answer(&call), interpret(&program, &call));
+            assert_eq!(does, says, "{call:x?}: {json}");
+        }
+    }
+}
+
+fn config(name: &str) -> Value {
+    let path = format!(
+        "{}/tests/suite/configs/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(&path).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn the_managers_profiles_mean_what_they_say() {
+    for name in [
+        "docker-plain",
+        "docker-rich",
+        "podman-plain",
+        "podman-systemd-plain",
+        "buildah-rich",
+    ] {
+        let seccomp = &config(name)["linux"]["seccomp"];
+        // They list socketcall and ipc themselves, which settles it.
+        agrees(seccomp, X86_64_FAMILY, true);
+    }
+}
+
+#[test]
+fn they_mean_it_on_other_machines() {
+    let mut seccomp = config("podman-systemd-plain")["linux"]["seccomp"].clone();
+    seccomp["architectures"] = json!(["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_RISCV64"]);
+    agrees(&seccomp, AARCH64_FAMILY, true);
+    agrees(&seccomp, RISCV64_FAMILY, true);
+}
+
+#[test]
+fn any_profile_means_what_it_says() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..60 {
+        agrees(&random.profile(), X86_64_FAMILY, false);
+    }
+}
+
+fn by_x86(number: u32, args: [u64; 6]) -> Call {
+    Call {
+        audit: X86,
+        number,
+        args,
+    }
+}
+
+#[test]
+fn doors_are_as_narrow_as_the_calls_behind_them() {
+    let x86 = json!(["SCMP_ARCH_X86"]);
+    let answer = |profile: &Value, number, first| {
+        interpret(
+            &compiled(profile, X86_64_FAMILY),
+            &by_x86(number, [first, 0, 0, 0, 0, 0]),
+        )
+    };
+    let (socketcall, ipc) = (102, 117);
+
+    let allowed = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": x86, "syscalls": [
+        {"names": ["socket", "recv", "shmat"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["bind"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}]},
+    ]});
+    assert_eq!(answer(&allowed, socketcall, 1), ALLOW);
+    assert_eq!(answer(&allowed, socketcall, 10), ALLOW);
+    assert_eq!(
+        answer(&allowed, socketcall, 2),
+        ERRNO | 1,
+        "its arguments cannot be seen"
+    );
+    assert_eq!(
+        answer(&allowed, socketcall, 1 << 32 | 1),
+        ALLOW,
+        "the kernel sees half of it"
+    );
+    assert_eq!(answer(&allowed, ipc, 21), ALLOW);
+    assert_eq!(answer(&allowed, ipc, 22), ERRNO | 1);
+
+    let denied = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": x86, "syscalls": [
+        {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["socket"], "action": "SCMP_ACT_KILL", "args": [{"index": 0, "value": 17, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["msgget"], "action": "SCMP_ACT_ERRNO"},
+    ]});
+    assert_eq!(answer(&denied, socketcall, 1), KILL, "the strictest");
+    assert_eq!(answer(&denied, socketcall, 2), ALLOW);
+    assert_eq!(answer(&denied, ipc, 13), ERRNO | 1);
+    assert_eq!(
+        answer(&denied, ipc, 1 << 16 | 13),
+        ERRNO | 1,
+        "whatever the version"
+    );
+
+    let whole = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": x86, "syscalls": [
+        {"names": ["socketcall"], "action": "SCMP_ACT_TRAP"},
+        {"names": ["socket"], "action": "SCMP_ACT_ERRNO"},
+    ]});
+    assert_eq!(answer(&whole, socketcall, 1), libc::SECCOMP_RET_TRAP);
+}
+
+#[test]
+fn names_are_found_on_each_architecture() {
+    let number = |family: &Family, i: usize, name| {
+        let (_, architecture): (Arch, &Architecture) = family[i];
+        architecture.number(name)
+    };
+    let x32 = |n: u32| Some(n | 1 << 30);
+    assert_eq!(number(X86_64_FAMILY, 0, "read"), Some(0));
+    assert_eq!(number(X86_64_FAMILY, 0, "file_setattr"), Some(469));
+    assert_eq!(number(X86_64_FAMILY, 0, "socketcall"), None);
+    assert_eq!(number(X86_64_FAMILY, 2, "restart_syscall"), Some(0));
+    assert_eq!(number(X86_64_FAMILY, 2, "socketcall"), Some(102));
+    assert_eq!(number(X86_64_FAMILY, 2, "break"), Some(17));
+    assert_eq!(number(X86_64_FAMILY, 1, "read"), x32(0));
+    assert_eq!(number(X86_64_FAMILY, 1, "execve"), x32(520));
+    assert_eq!(number(X86_64_FAMILY, 1, "pwritev2"), x32(547));
+    assert_eq!(number(X86_64_FAMILY, 1, "uselib"), None);
+    assert_eq!(number(AARCH64_FAMILY, 0, "openat"), Some(56));
+    assert_eq!(number(AARCH64_FAMILY, 0, "open"), None);
+    assert_eq!(number(AARCH64_FAMILY, 1, "open"), Some(5));
+    assert_eq!(number(AARCH64_FAMILY, 1, "set_tls"), Some(0xf0005));
+    assert_eq!(number(RISCV64_FAMILY, 0, "riscv_flush_icache"), Some(259));
+    for (_, architecture) in X86_64_FAMILY
+        .iter()
+        .chain(AARCH64_FAMILY)
+        .chain(RISCV64_FAMILY)
+    {
+        assert_eq!(architecture.number(""), None);
+        assert!(architecture.number("execve").is_some());
+    }
+}
+
+#[test]
+fn every_architecture_of_the_specification_is_accepted() {
+    let names = [
+        "X86",
+        "X86_64",
+        "X32",
+        "ARM",
+        "AARCH64",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "S390",
+        "S390X",
+        "PARISC",
+        "PARISC64",
+        "RISCV64",
+        "LOONGARCH64",
+        "M68K",
+        "SH",
+        "SHEB",
+    ];
+    for name in names {
+        let name = format!("SCMP_ARCH_{name}");
+        compiled(
+            &json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [name]}),
+            HERE,
+        );
+    }
+}
+
+#[test]
+fn faults_are_named_by_place() {
+    let profile = |entry: Value| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_LOG"}, entry,
+        ]})
+    };
+    let entry = |key: &str, value: Value| {
+        let mut entry = json!({"names": ["write"], "action": "SCMP_ACT_ERRNO"});
+        entry[key] = value;
+        refused(&profile(entry)).replace("linux.seccomp.syscalls[1].", "..")
+    };
+    assert_eq!(
+        entry("names", json!([])),
+        "..names: at least one entry is required"
+    );
+    assert_eq!(
+        entry("names", json!(["a", ""])),
+        "..names[1]: must not be empty"
+    );
+    assert_eq!(
+        entry("action", json!("SCMP_ACT_NOTIFY")),
+        "..action: SCMP_ACT_NOTIFY: not applied by this version"
+    );
+    assert_eq!(
+        entry("errnoRet", json!(4096)),
+        "..errnoRet: 4096 is more than 4095"
+    );
+    assert_eq!(
+        entry(
+            "args",
+            json!([{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}])
+        ),
+        "..args[0].index: 6 is more than 5: a system call has six arguments"
+    );
+    let errno = json!({"names": ["write"], "action": "SCMP_ACT_KILL", "errnoRet": 1});
+    assert_eq!(
+        refused(&profile(errno)),
+        "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno"
+    );
+    assert_eq!(
+        refused(&json!({"defaultAction": "SCMP_ACT_LOG", "defaultErrnoRet": 1})),
+        "linux.seccomp.defaultErrnoRet: SCMP_ACT_LOG has no errno"
+    );
+    assert_eq!(
+        refused(&json!({"defaultAction": "SCMP_ACT_TRACE", "defaultErrnoRet": 65536})),
+        "linux.seccomp.defaultErrnoRet: 65536 is more than 65535"
+    );
+    assert_eq!(
+        refused(&json!({"defaultAction": "SCMP_ACT_NOTIFY"})),
+        "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY: not applied by this version"
+    );
+}
+
+#[test]
+fn equal_conditions_with_two_actions_contradict() {
+    let entry = |action, order: [usize; 2]| {
+        let args = order.map(|i| json!({"index": i, "value": 7, "op": "SCMP_CMP_EQ"}));
+        json!({"names": ["read", "write"], "action": action, "args": args})
+    };
+    let profile = |second| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            entry("SCMP_ACT_LOG", [0, 1]), entry(second, [1, 0]),
+        ]})
+    };
+    assert_eq!(
+        refused(&profile("SCMP_ACT_KILL")),
+        "linux.seccomp.syscalls[1]: an earlier entry has another action for \"read\" with the same args"
+    );
+    assert!(compiled(&profile("SCMP_ACT_LOG"), HERE).len() < 40);
+}
+
+#[test]
+fn a_program_beyond_the_kernel_s_limit_is_refused() {
+    let args: Vec<_> = (0..3000)
+        .map(|i| json!({"index": 0, "value": i, "op": "SCMP_CMP_EQ"}))
+        .collect();
+    let profile = |args: &[Value]| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["read", "open", "stat", "lstat"], "action": "SCMP_ACT_KILL", "args": args},
+        ]})
+    };
+    let text = "linux.seccomp: needs more than 4096 instructions, the most that a filter can have";
+    assert_eq!(refused(&profile(&args)), text);
+    assert_eq!(refused(&profile(&args[..400])), text);
+    assert!(compiled(&profile(&args[..100]), HERE).len() > 1000);
+}
+
+#[test]
+fn programs_are_short_and_searches_shorter() {
+    let program = compiled(&config("docker-plain")["linux"]["seccomp"], X86_64_FAMILY);
+    assert!(program.len() < 650, "{}", program.len());
+}

@@ -1,0 +1,94 @@
+//! Profiles without sense, the same each time.
+
+use serde_json::{Value, json};
+
+const ACTIONS: [&str; 7] = [
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_TRAP",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_ALLOW",
+];
+const ARCHITECTURES: [&str; 4] = [
+    "SCMP_ARCH_X86_64",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_S390X",
+];
+const OPERATORS: [&str; 7] = [
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
+];
+const NAMES: [&str; 12] = [
+    "read",
+    "write",
+    "execve",
+    "ioctl",
+    "socket",
+    "clone",
+    "personality",
+    "statx",
+    "openat2",
+    "chown32",
+    "futex_waitv",
+    "no_such_call",
+];
+
+/// Marsaglia's xorshift.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len() as u64) as usize]
+    }
+
+    fn value(&mut self) -> u64 {
+        let bits = self.of(&[2, 8, 31, 32, 33, 63]);
+        self.below(1 << bits)
+    }
+
+    fn errno(&mut self, action: &str) -> Option<u64> {
+        let has = ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&action);
+        (has && self.below(2) == 0).then(|| self.below(4096))
+    }
+
+    pub(super) fn profile(&mut self) -> Value {
+        let default = self.of(&ACTIONS);
+        let errno = self.errno(default);
+        let listed = ARCHITECTURES.iter().filter(|_| self.below(2) == 0);
+        let listed: Vec<_> = listed.collect();
+        let syscalls: Vec<_> = (0..self.below(12)).map(|_| self.entry()).collect();
+        json!({
+            "defaultAction": default, "defaultErrnoRet": errno,
+            "architectures": listed, "syscalls": syscalls,
+        })
+    }
+
+    fn entry(&mut self) -> Value {
+        let names: Vec<_> = (0..=self.below(4)).map(|_| self.of(&NAMES)).collect();
+        let action = self.of(&ACTIONS);
+        let args: Vec<_> = (0..self.below(4)).map(|_| self.condition()).collect();
+        json!({"names": names, "action": action, "errnoRet": self.errno(action), "args": args})
+    }
+
+    fn condition(&mut self) -> Value {
+        json!({
+            "index": self.below(6), "op": self.of(&OPERATORS),
+            "value": self.value(), "valueTwo": self.value(),
+        })
+    }
+}
