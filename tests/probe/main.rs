@@ -39,6 +39,7 @@ extern "C" fn main() -> i32 {
         ["device", path, mode] => say_result(acts::open_device(path, mode)),
         ["mknod", path, kind, major, minor] => say_result(acts::mknod(path, kind, major, minor)),
         ["syscalls", calls @ ..] => acts::syscalls(calls),
+        ["syscall-in-thread", number] => acts::syscall_in_thread(number),
         ["sysctl", name] => {
             say_result(acts::read(&format!("/proc/sys/{}", name.replace('.', "/"))))
         }

@@ -27,6 +27,7 @@ mod namespaces;
 mod process;
 mod ps;
 mod rootfs;
+mod seccomp;
 mod security;
 mod terminal;
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         process::tests(),
         ps::tests(),
         rootfs::tests(),
+        seccomp::tests(),
         security::tests(),
         terminal::tests(),
     ]

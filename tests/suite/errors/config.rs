@@ -138,19 +138,14 @@ fn field_not_applied_yet() {
     only_rt("others apply them");
     let fields = [
         (
-            "/process/apparmorProfile",
-            json!("web"),
-            "process.apparmorProfile",
-        ),
-        (
             "/process/selinuxLabel",
             json!("a:b:c:d"),
             "process.selinuxLabel",
         ),
         (
             "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW"}),
-            "linux.seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock"}),
+            "linux.seccomp.listenerPath",
         ),
         (
             "/linux/resources/blockIO",
@@ -172,12 +167,9 @@ fn field_not_applied_yet() {
 fn several_fields_not_applied_yet() {
     only_rt("others apply them");
     let bundle = Bundle::new()
-        .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))
-        .set("/process/apparmorProfile", json!("web"));
-    assert_error(
-        &bundle,
-        "process.apparmorProfile: not applied by this version",
-    );
+        .set("/linux/intelRdt", json!({"closID": "web"}))
+        .set("/process/selinuxLabel", json!("a:b:c:d"));
+    assert_error(&bundle, "process.selinuxLabel: not applied by this version");
 }
 
 fn other_platform() {

@@ -270,6 +270,26 @@ const CRUN: &[(&str, &str)] = &[
         "it opens every mount first",
     ),
     (
+        "seccomp::verdicts::dockers_profile_decides_each_call",
+        "calls newer than the profile are denied by EPERM",
+    ),
+    (
+        "seccomp::verdicts::calls_of_32_bit_programs_are_decided_as_well",
+        "calls newer than the profile are denied by EPERM",
+    ),
+    (
+        "seccomp::actions::entries_with_conditions_count_in_order",
+        "libseccomp looks at the last arguments first",
+    ),
+    (
+        "seccomp::loading::nothing_in_the_profile_is_no_filter",
+        "a profile without defaultAction is an error",
+    ),
+    (
+        "seccomp::refusals::a_profile_too_long_for_the_kernel",
+        "it takes the first six conditions",
+    ),
+    (
         "security::escapes::cve_2019_16884_proc_is_of_type_proc",
         "it lets the kernel decide",
     ),

@@ -1,0 +1,152 @@
+//! When the filter is installed: after everything that it may forbid.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{allowing_but, profile_of};
+use crate::harness::{Bundle, Traces, only_rt, skip, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_filter_needs_no_privileges_of_the_process,
+        a_filter_is_one,
+        a_profile_need_allow_no_more_than_the_program_makes,
+        create_and_start_do_not_depend_on_the_profile,
+        a_limit_does_not_depend_on_the_profile,
+        an_executable_that_fails_is_told_through_the_filter,
+        nothing_in_the_profile_is_no_filter,
+    ]
+}
+
+const DOCKER: &str = include_str!("../configs/docker-plain.json");
+
+fn a_filter_needs_no_privileges_of_the_process() {
+    for (uid, none) in [(0, true), (0, false), (1000, true), (1000, false)] {
+        let bundle = Bundle::new()
+            .user(uid, uid)
+            .set("/process/noNewPrivileges", json!(none))
+            .set("/process/capabilities", json!({"bounding": ["CAP_KILL"]}))
+            .set("/linux/seccomp", profile_of(DOCKER));
+        let seen = bundle.probe();
+        assert_eq!(seen["seccomp"], 2);
+        assert_eq!(seen["no_new_privs"], u8::from(none));
+        // What execve gives to root is what the bounding set leaves.
+        let expected: &[&str] = if uid == 0 && !none {
+            &["CAP_KILL"]
+        } else {
+            &[]
+        };
+        for set in ["permitted", "effective"] {
+            assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");
+        }
+        assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
+        assert_eq!(seen.capabilities("inheritable"), [""; 0]);
+        assert_eq!(seen.capabilities("ambient"), [""; 0]);
+    }
+}
+
+fn a_filter_is_one() {
+    let bundle = Bundle::new()
+        .args(&[
+            "/bin/busybox",
+            "grep",
+            "Seccomp_filters",
+            "/proc/self/status",
+        ])
+        .set("/linux/seccomp", profile_of(DOCKER));
+    assert_eq!(bundle.run().assert_ok().stdout, "Seccomp_filters:\t1\n");
+}
+
+/// A program of one system call: `exit(7)`.
+fn with_tiny_program() -> Bundle {
+    if cfg!(not(target_arch = "x86_64")) {
+        skip("the program is for x86-64");
+    }
+    let (header, program) = (64_u64, 56_u64);
+    let base = 0x40_0000_u64;
+    let code = b"\xb8\x3c\0\0\0\xbf\x07\0\0\0\x0f\x05"; // mov eax, 60; mov edi, 7; syscall
+    let whole = header + program + code.len() as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    let words = |elf: &mut Vec<u8>, words: &[u64]| {
+        elf.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    };
+    words(&mut elf, &[base + header + program, header, 0]);
+    elf.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x05\0\0\0");
+    words(&mut elf, &[0, base, base, whole, whole, 0x1000]);
+    elf.extend(code);
+    let bundle = Bundle::new().args(&["/tiny"]);
+    let path = bundle.rootfs().join("tiny");
+    fs::write(&path, elf).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    bundle
+}
+
+fn only(names: &[&str]) -> Value {
+    json!({
+        "defaultAction": "SCMP_ACT_KILL_PROCESS",
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    })
+}
+
+fn a_profile_need_allow_no_more_than_the_program_makes() {
+    only_rt("the others make system calls of their own after they have installed the filter");
+    for none in [true, false] {
+        let bundle = with_tiny_program()
+            .set("/process/noNewPrivileges", json!(none))
+            .set("/linux/seccomp", only(&["execve", "exit"]));
+        bundle.run().assert_code(7);
+    }
+}
+
+fn create_and_start_do_not_depend_on_the_profile() {
+    only_rt("the others make system calls of their own after they have installed the filter");
+    for none in [true, false] {
+        let bundle = with_tiny_program()
+            .set("/process/noNewPrivileges", json!(none))
+            .set("/linux/seccomp", only(&["execve", "exit"]));
+        let before = Traces::of(&bundle);
+        let container = bundle.create();
+        assert_eq!(container.status(), "created");
+        container.start().assert_ok();
+        container.wait_stopped();
+        container.delete().assert_ok();
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_limit_does_not_depend_on_the_profile() {
+    // prlimit(2) may look at limits, but not change any.
+    let changing = json!([{"index": 2, "value": 0, "op": "SCMP_CMP_NE"}]);
+    let entries = json!([
+        {"names": ["setrlimit"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["prlimit64"], "action": "SCMP_ACT_ERRNO", "args": changing},
+    ]);
+    let limit = json!([{"type": "RLIMIT_CORE", "soft": 5, "hard": 6}]);
+    let bundle = Bundle::new()
+        .set("/process/rlimits", limit)
+        .set("/linux/seccomp", allowing_but(entries));
+    assert_eq!(bundle.probe()["rlimits"]["RLIMIT_CORE"], json!([5, 6]));
+}
+
+fn an_executable_that_fails_is_told_through_the_filter() {
+    only_rt("the others find out before they install the filter, or not at all");
+    let silent = json!([{"names": ["sendto", "sendmsg", "sendmmsg"], "action": "SCMP_ACT_ERRNO"}]);
+    let bundle = Bundle::new()
+        .executable("bin/broken", "\u{7f}ELF but not really\n")
+        .args(&["/bin/broken"])
+        .set("/process/noNewPrivileges", json!(true))
+        .set("/linux/seccomp", allowing_but(silent));
+    let text = "exec: \"/bin/broken\": exec format error";
+    bundle.run().assert_refused(text);
+    let container = bundle.create();
+    container.start().assert_refused(text);
+    container.delete_force().assert_ok();
+}
+
+fn nothing_in_the_profile_is_no_filter() {
+    let bundle = Bundle::new().set("/linux/seccomp", json!({}));
+    assert_eq!(bundle.probe()["seccomp"], 0);
+}

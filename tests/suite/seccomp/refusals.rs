@@ -1,0 +1,178 @@
+//! What a profile gets wrong, or asks in vain.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        an_errno_for_an_action_without_one,
+        an_errno_that_is_none,
+        no_names,
+        an_argument_that_no_call_has,
+        a_contradiction,
+        names_that_the_specification_does_not_have,
+        what_is_missing,
+        what_is_not_applied_yet,
+        a_profile_too_long_for_the_kernel,
+        every_architecture_is_accepted,
+    ]
+}
+
+#[track_caller]
+fn assert_refused(profile: Value, text: &str) {
+    let bundle = Bundle::new().set("/linux/seccomp", profile);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = format!("rt run: {}: {text}", bundle.id());
+        assert_eq!(outcome.one_line(), line);
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn entry(key: &str, value: Value) -> Value {
+    let mut entry = json!({"names": ["mknod"], "action": "SCMP_ACT_ERRNO"});
+    entry[key] = value;
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["acct"], "action": "SCMP_ACT_ERRNO"}, entry,
+    ]})
+}
+
+fn an_errno_for_an_action_without_one() {
+    only_rt(
+        "\"When the action doesn't support an errno, the runtime MUST print and error and fail\"",
+    );
+    let mut profile = entry("action", json!("SCMP_ACT_KILL"));
+    profile["syscalls"][1]["errnoRet"] = json!(1);
+    let text = "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno";
+    assert_refused(profile, text);
+    assert_refused(
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 38}),
+        "linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW has no errno",
+    );
+}
+
+fn an_errno_that_is_none() {
+    only_rt("the others cut it off");
+    let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is more than 4095";
+    assert_refused(entry("errnoRet", json!(4096)), text);
+}
+
+fn no_names() {
+    only_rt("\"names MUST contain at least one entry\"");
+    let text = "linux.seccomp.syscalls[1].names: at least one entry is required";
+    assert_refused(entry("names", json!([])), text);
+    let text = "linux.seccomp.syscalls[1].names[1]: must not be empty";
+    assert_refused(entry("names", json!(["acct", ""])), text);
+}
+
+fn an_argument_that_no_call_has() {
+    let text = "linux.seccomp.syscalls[1].args[0].index: 6 is more than 5: a system call has six arguments";
+    let arg = json!({"index": 6, "value": 1, "op": "SCMP_CMP_EQ"});
+    assert_refused(entry("args", json!([arg])), text);
+}
+
+fn a_contradiction() {
+    let mut profile = entry(
+        "args",
+        json!([{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]),
+    );
+    let mut other = profile["syscalls"][1].clone();
+    other["errnoRet"] = json!(2);
+    profile["syscalls"] = json!([profile["syscalls"][0], profile["syscalls"][1], other]);
+    let text = "linux.seccomp.syscalls[2]: an earlier entry has another action for \"mknod\" with the same args";
+    assert_refused(profile, text);
+}
+
+fn names_that_the_specification_does_not_have() {
+    differs(Kind::Crun, "it says so with a status of 0");
+    let text = "linux.seccomp.syscalls[1].action: unknown value \"SCMP_ACT_MAYBE\"";
+    assert_refused(entry("action", json!("SCMP_ACT_MAYBE")), text);
+    let text = "linux.seccomp.syscalls[1].args[0].op: unknown value \"SCMP_CMP_ABOUT\"";
+    let arg = json!({"index": 0, "value": 1, "op": "SCMP_CMP_ABOUT"});
+    assert_refused(entry("args", json!([arg])), text);
+    let text = "linux.seccomp.architectures[0]: unknown value \"SCMP_ARCH_Z80\"";
+    assert_refused(
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]}),
+        text,
+    );
+}
+
+fn what_is_missing() {
+    only_rt("to the others, what is missing is empty");
+    let text = "linux.seccomp.defaultAction: required";
+    assert_refused(json!({"architectures": ["SCMP_ARCH_X86"]}), text);
+    let text = "linux.seccomp.syscalls[1].args[0].op: required";
+    assert_refused(entry("args", json!([{"index": 0, "value": 1}])), text);
+}
+
+fn what_is_not_applied_yet() {
+    only_rt("others apply it");
+    let with = |key: &str, value: Value| {
+        let mut profile = entry("names", json!(["mknod"]));
+        profile[key] = value;
+        profile
+    };
+    assert_refused(
+        with("flags", json!(["SECCOMP_FILTER_FLAG_LOG"])),
+        "linux.seccomp.flags: not applied by this version",
+    );
+    assert_refused(
+        with("listenerPath", json!("/run/agent.sock")),
+        "linux.seccomp.listenerPath: not applied by this version",
+    );
+    assert_refused(
+        with("listenerMetadata", json!("x")),
+        "linux.seccomp.listenerMetadata: not applied by this version",
+    );
+    assert_refused(
+        entry("action", json!("SCMP_ACT_NOTIFY")),
+        "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY: not applied by this version",
+    );
+}
+
+fn a_profile_too_long_for_the_kernel() {
+    let arg = |value: u32| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"});
+    let args: Vec<Value> = (0..5000).map(arg).collect();
+    assert_refused(
+        entry("args", json!(args)),
+        "linux.seccomp: needs more than 4096 instructions, the most that a filter can have",
+    );
+}
+
+fn every_architecture_is_accepted() {
+    only_rt("libseccomp 2.5 knows fewer of them");
+    let names = [
+        "X86",
+        "X86_64",
+        "X32",
+        "ARM",
+        "AARCH64",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "S390",
+        "S390X",
+        "PARISC",
+        "PARISC64",
+        "RISCV64",
+        "LOONGARCH64",
+        "M68K",
+        "SH",
+        "SHEB",
+    ];
+    let names = names.map(|name| format!("SCMP_ARCH_{name}"));
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": names});
+    let bundle = Bundle::new()
+        .args(&["/bin/true"])
+        .set("/linux/seccomp", profile);
+    bundle.run().assert_ok();
+}
