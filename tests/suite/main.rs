@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod apparmor;
 mod architecture;
 mod binary;
 mod cgroups;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     harness::note_failures();
     harness::prepare();
     let trials = [
+        apparmor::tests(),
         architecture::tests(),
         binary::tests(),
         cgroups::tests(),
