@@ -114,6 +114,10 @@ mod tests {
         assert_eq!(words(Step::Executable, 0), r#"process.args[0]: exec: "sh""#);
         assert_eq!(words(Step::Exec, 0), r#"process.args[0]: exec: "sh""#);
         assert_eq!(words(Step::Limit, 0), "process.rlimits[0]: RLIMIT_CORE");
+        let hint = |step, item, errno| process.hint(step, item, errno);
+        assert_eq!(hint(Step::Seccomp, 0, Errno::EACCES), Some(FILTER_HINT));
+        assert_eq!(hint(Step::Capabilities, 2, Errno::EPERM), Some(FILTER_HINT));
+        assert_eq!(hint(Step::Capabilities, 0, Errno::EPERM), None);
         assert_eq!(process.describe(Step::Limit, 1), None);
         assert_eq!(process.describe(Step::Mount, 0), None);
         assert_eq!(process.describe(Step::StandardIo, 3), None);

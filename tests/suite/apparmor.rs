@@ -136,7 +136,8 @@ fn a_profile_and_a_filter_go_together() {
 
 fn a_process_started_later_is_confined() {
     let profile = Profile::load();
-    let container = profile.bundle().sh(LOOK).create();
+    let bundle = profile.bundle().sh(LOOK);
+    let container = bundle.create();
     container.start().assert_ok();
     container.wait_stopped();
     assert_eq!(container.stdout(), profile.confined());
@@ -149,10 +150,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
     }
     let bundle = Bundle::new().set("/process/apparmorProfile", json!("no-such-profile"));
     let before = Traces::of(&bundle);
-    let outcome = bundle
-        .call("create", &[])
-        .run()
-        .assert_refused("no-such-profile");
+    let outcome = bundle.call("create", &[]).run().assert_refused("pparmor");
     if outcome.stderr.starts_with("rt ") {
         // By the file in backticks podman knows what was refused.
         let text = "process.apparmorProfile: write \"exec no-such-profile\" to \

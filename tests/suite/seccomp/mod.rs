@@ -47,6 +47,7 @@ fn calling(calls: &[&str]) -> Bundle {
     let mut args = vec!["/probe", "syscalls"];
     args.extend(calls);
     Bundle::new().args(&args).capabilities(&[
+        "CAP_DAC_READ_SEARCH",
         "CAP_SYS_ADMIN",
         "CAP_SYS_CHROOT",
         "CAP_SYS_PTRACE",

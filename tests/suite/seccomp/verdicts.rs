@@ -100,7 +100,7 @@ fn podmans_profile_decides_each_call() {
             ("304/99", EPERM),         // open_by_handle_at: an entry of its own
             ("312/0x7fffffff", EPERM), // kcmp: another
             ("443/99", ENOSYS),        // quotactl_fd: nobody speaks of it
-            ("462/1", ENOSYS),         // mseal
+            ("450/1", ENOSYS),         // set_mempolicy_home_node: it is newer
         ],
     );
 }

@@ -1,0 +1,199 @@
+//! What a seccomp profile costs: the same container with and without Docker's.
+//!
+//! `cargo bench --bench seccomp [-- ROUNDS]`, as root. Each round runs each
+//! variant once, one after the other, so that what the machine does meanwhile
+//! hits them alike; of all rounds the medians are compared. runc and crun are measured
+//! beside ours where they are installed. The exit status is 1 when our
+//! difference is a millisecond or more.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark fails by panicking, and is there to print"
+)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const PROFILE: &str = include_str!("../tests/suite/configs/docker-plain.json");
+const ROUNDS: usize = 200;
+/// What the difference must stay below.
+const LIMIT: Duration = Duration::from_millis(1);
+
+/// Set in the process that has a view of the cgroups that crun accepts, too.
+const PREPARED: &str = "RT_BENCH_PREPARED";
+
+fn main() -> ExitCode {
+    if std::env::var_os(PREPARED).is_none() {
+        return in_own_view();
+    }
+    let words = std::env::args().skip(1);
+    let rounds = words.filter_map(|word| word.parse().ok()).next();
+    let directory = Directory::new();
+    let bundles = ["without", "with"].map(|name| bundle(&directory.0, name));
+    let mut runtimes: Vec<Runtime> = [
+        ("rt", env!("CARGO_BIN_EXE_rt")),
+        ("runc", "runc"),
+        ("crun", "crun"),
+    ]
+    .into_iter()
+    .filter_map(|(name, program)| Runtime::tried(name, program, &directory.0, &bundles))
+    .collect();
+    let rounds = rounds.unwrap_or(ROUNDS);
+    let variants = 2 * runtimes.len();
+    for round in 0..rounds {
+        for i in 0..variants {
+            // What a container leaves for the kernel to clear away, the next one
+            // pays: each variant comes after each other one.
+            let i = (if round % 2 == 0 { i } else { variants - 1 - i } + round / 2) % variants;
+            let (runtime, with) = (&mut runtimes[i / 2], i % 2);
+            let took = runtime.run(&bundles[with]).expect("it ran before");
+            runtime.took[with].push(took);
+        }
+    }
+    println!("{rounds} interleaved runs without and with Docker's profile, in ms");
+    println!("       medians           difference        fastest           difference");
+    let differences: Vec<Duration> = runtimes.iter_mut().map(Runtime::report).collect();
+    ExitCode::from(u8::from(differences[0] >= LIMIT))
+}
+
+/// Starts itself in a mount namespace of its own, where version 2 of the cgroups
+/// has no controllers if version 1 has them: crun runs with either, not with both.
+fn in_own_view() -> ExitCode {
+    const SCRIPT: &str = "file=/sys/fs/cgroup/unified/cgroup.controllers
+        [ ! -e $file ] || mount --bind /dev/null $file
+        exec \"$@\"";
+    let status = Command::new("unshare")
+        .args(["-m", "sh", "-c", SCRIPT, "sh"])
+        .args(std::env::args_os())
+        .env(PREPARED, "1")
+        .status()
+        .expect("unshare(1)");
+    ExitCode::from(status.code().map_or(1, |code| code as u8))
+}
+
+struct Runtime {
+    name: &'static str,
+    program: &'static str,
+    root: PathBuf,
+    /// Without a profile, and with one.
+    took: [Vec<Duration>; 2],
+}
+
+impl Runtime {
+    /// `None`, and why, if it cannot run both bundles here.
+    fn tried(
+        name: &'static str,
+        program: &'static str,
+        directory: &Path,
+        bundles: &[PathBuf; 2],
+    ) -> Option<Runtime> {
+        let runtime = Runtime {
+            name,
+            program,
+            root: directory.join(name),
+            took: Default::default(),
+        };
+        // The first runs also warm the caches.
+        let tried = bundles.iter().map(|bundle| runtime.run(bundle));
+        match tried.collect::<Result<Vec<_>, _>>() {
+            Ok(_) => Some(runtime),
+            Err(why) if name == "rt" => panic!("rt: {why}"),
+            Err(why) => {
+                println!("{name} is left out: {}", why.trim_end());
+                None
+            }
+        }
+    }
+
+    fn run(&self, bundle: &Path) -> Result<Duration, String> {
+        let began = Instant::now();
+        let output = Command::new(self.program)
+            .arg("--root")
+            .arg(&self.root)
+            .args(["run", "--bundle"])
+            .arg(bundle)
+            .arg(format!("bench-{}", std::process::id()))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| error.to_string())?;
+        let took = began.elapsed();
+        match output.status.success() {
+            true => Ok(took),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// Prints a line, and returns the difference of the medians.
+    fn report(&mut self) -> Duration {
+        self.took.iter_mut().for_each(|took| took.sort_unstable());
+        let at = |i: usize| self.took.each_ref().map(|took| took[i]);
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let [without, with] = at(self.took[0].len() / 2);
+        let [fastest_without, fastest_with] = at(0);
+        println!(
+            "{:6}{:9.2}{:9.2}{:12.2}{:15.2}{:9.2}{:12.2}",
+            self.name,
+            ms(without),
+            ms(with),
+            ms(with) - ms(without),
+            ms(fastest_without),
+            ms(fastest_with),
+            ms(fastest_with) - ms(fastest_without),
+        );
+        with.saturating_sub(without)
+    }
+}
+
+/// A bundle that runs `true`, from the template; `with` has the profile.
+fn bundle(directory: &Path, name: &str) -> PathBuf {
+    let bundle = directory.join(name);
+    let bin = bundle.join("rootfs/bin");
+    fs::create_dir_all(&bin).unwrap();
+    let places = ["/bin/busybox", "/usr/bin/busybox"];
+    let busybox = places.iter().find(|path| Path::new(path).exists());
+    fs::copy(busybox.expect("a static busybox"), bin.join("busybox")).unwrap();
+    fs::set_permissions(bin.join("busybox"), Permissions::from_mode(0o755)).unwrap();
+    symlink("busybox", bin.join("true")).unwrap();
+
+    let spec = Command::new(env!("CARGO_BIN_EXE_rt"))
+        .args(["spec", "--bundle"])
+        .arg(&bundle)
+        .status();
+    assert!(spec.unwrap().success());
+    let file = bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    // Debian's crun knows no later one.
+    config["ociVersion"] = json!("1.0.2");
+    config["process"]["args"] = json!(["/bin/true"]);
+    config["process"]["terminal"] = json!(false);
+    if name == "with" {
+        let docker: Value = serde_json::from_str(PROFILE).unwrap();
+        config["linux"]["seccomp"] = docker["linux"]["seccomp"].clone();
+    }
+    fs::write(&file, config.to_string()).unwrap();
+    bundle
+}
+
+/// A new directory, gone at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let path = std::env::temp_dir().join(format!("rt-bench-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
