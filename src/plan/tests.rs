@@ -77,7 +77,8 @@ fn directory() -> PathBuf {
 
 fn decide(config: &str, host: &Host) -> Result<Plan> {
     // The bundle is read where it would be, and then stands in one fixed place.
-    let place = std::env::temp_dir().join(format!("rt-plan-{}-{config}", std::process::id()));
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let place = std::env::temp_dir().join(format!("rt-plan-{process}-{thread:?}"));
     std::fs::create_dir_all(&place)?;
     std::fs::copy(directory().join(config), place.join("config.json"))?;
     let bundle = bundle::open(&place);
