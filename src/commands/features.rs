@@ -14,7 +14,7 @@ use super::{COMMIT, Globals, print};
 use crate::annotations;
 use crate::bundle::{self, applies};
 use crate::namespaces::Kind;
-use crate::process::{self, Moment};
+use crate::process::{self, Moment, Vocabulary};
 use crate::rootfs;
 
 /// The order of the keys is runc's.
@@ -36,7 +36,7 @@ struct Linux {
     namespaces: Vec<String>,
     capabilities: Vec<String>,
     cgroup: Cgroup,
-    seccomp: Enabled,
+    seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
     intel_rdt: Enabled,
@@ -52,6 +52,13 @@ struct Cgroup {
     systemd: bool,
     systemd_user: bool,
     rdma: bool,
+}
+
+#[derive(Serialize)]
+struct Seccomp {
+    enabled: bool,
+    #[serde(flatten)]
+    vocabulary: Vocabulary,
 }
 
 #[derive(Serialize)]
@@ -100,7 +107,10 @@ fn features() -> Features {
                 systemd_user: false,
                 rdma: applies("linux.resources.rdma"),
             },
-            seccomp: enabled(&["linux.seccomp"]),
+            seccomp: Seccomp {
+                enabled: applies("linux.seccomp"),
+                vocabulary: process::seccomp_vocabulary(),
+            },
             apparmor: enabled(&["process.apparmorProfile"]),
             selinux: enabled(&["process.selinuxLabel", "linux.mountLabel"]),
             intel_rdt: enabled(&["linux.intelRdt"]),

@@ -34,6 +34,7 @@ use oci_spec::runtime::LinuxSeccomp;
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
 pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
+pub(crate) use seccomp::{Vocabulary, vocabulary as seccomp_vocabulary};
 
 use crate::step::{Cause, Progress, Step};
 use crate::sys;

@@ -18,12 +18,13 @@ use std::fmt;
 
 use anyhow::{Error, Result, anyhow};
 use caps::Capability;
-use oci_spec::runtime::LinuxSeccomp;
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator};
+use serde::Serialize;
 
 use crate::sys::{self, FilterInstruction};
 
-use architectures::{Family, HERE};
-use profile::Profile;
+use architectures::{Family, HERE, NAMES};
+use profile::{ACTIONS, OPERATORS, Profile};
 
 /// The instructions that a filter can have (`BPF_MAXINSNS` of linux/bpf_common.h).
 const LONGEST: usize = 4096;
@@ -32,6 +33,28 @@ fn too_long() -> Error {
     anyhow!(
         "linux.seccomp: needs more than {LONGEST} instructions, the most that a filter can have"
     )
+}
+
+/// The words that a profile may use (features-linux.md, "Seccomp"), as serde reads them.
+#[derive(Serialize)]
+pub(crate) struct Vocabulary {
+    actions: Vec<LinuxSeccompAction>,
+    operators: [LinuxSeccompOperator; 7],
+    archs: [Arch; 23],
+    #[serde(rename = "knownFlags")]
+    known_flags: [&'static str; 0],
+    #[serde(rename = "supportedFlags")]
+    supported_flags: [&'static str; 0],
+}
+
+pub(crate) fn vocabulary() -> Vocabulary {
+    Vocabulary {
+        actions: ACTIONS.map(|(action, ..)| action).to_vec(),
+        operators: OPERATORS,
+        archs: NAMES,
+        known_flags: [],
+        supported_flags: [],
+    }
 }
 
 /// `linux.seccomp`, compiled.

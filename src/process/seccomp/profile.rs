@@ -15,6 +15,48 @@ pub(super) type Answer = u32;
 /// The largest number that the kernel takes for an error (`MAX_ERRNO`).
 const LARGEST_ERRNO: u32 = 4095;
 
+/// The actions, what the kernel calls them, and the largest errno that goes with them.
+pub(super) const ACTIONS: [(LinuxSeccompAction, Answer, Option<u32>); 8] = {
+    use LinuxSeccompAction as Action;
+    [
+        (Action::ScmpActAllow, libc::SECCOMP_RET_ALLOW, None),
+        (
+            Action::ScmpActErrno,
+            libc::SECCOMP_RET_ERRNO,
+            Some(LARGEST_ERRNO),
+        ),
+        (Action::ScmpActKill, libc::SECCOMP_RET_KILL_THREAD, None),
+        (
+            Action::ScmpActKillProcess,
+            libc::SECCOMP_RET_KILL_PROCESS,
+            None,
+        ),
+        (
+            Action::ScmpActKillThread,
+            libc::SECCOMP_RET_KILL_THREAD,
+            None,
+        ),
+        (Action::ScmpActLog, libc::SECCOMP_RET_LOG, None),
+        (
+            Action::ScmpActTrace,
+            libc::SECCOMP_RET_TRACE,
+            Some(libc::SECCOMP_RET_DATA),
+        ),
+        (Action::ScmpActTrap, libc::SECCOMP_RET_TRAP, None),
+    ]
+};
+
+/// All operators; [`Test`] has one for each.
+pub(super) const OPERATORS: [LinuxSeccompOperator; 7] = [
+    LinuxSeccompOperator::ScmpCmpEq,
+    LinuxSeccompOperator::ScmpCmpGe,
+    LinuxSeccompOperator::ScmpCmpGt,
+    LinuxSeccompOperator::ScmpCmpLe,
+    LinuxSeccompOperator::ScmpCmpLt,
+    LinuxSeccompOperator::ScmpCmpMaskedEq,
+    LinuxSeccompOperator::ScmpCmpNe,
+];
+
 /// A condition on one argument of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
@@ -153,15 +195,13 @@ fn answer(
     place: &str,
     errno_place: &str,
 ) -> Result<Answer> {
-    use LinuxSeccompAction as Action;
-    let (answer, largest) = match action {
-        Action::ScmpActErrno => (libc::SECCOMP_RET_ERRNO, LARGEST_ERRNO),
-        Action::ScmpActTrace => (libc::SECCOMP_RET_TRACE, libc::SECCOMP_RET_DATA),
-        Action::ScmpActNotify => bail!("{place}: SCMP_ACT_NOTIFY: not applied by this version"),
-        without => {
-            ensure!(errno.is_none(), "{errno_place}: {without} has no errno");
-            return Ok(plain(without));
-        }
+    let known = ACTIONS.iter().find(|(known, ..)| *known == action);
+    let Some((_, answer, data)) = known else {
+        bail!("{place}: {action}: not applied by this version");
+    };
+    let Some(largest) = *data else {
+        ensure!(errno.is_none(), "{errno_place}: {action} has no errno");
+        return Ok(*answer);
     };
     let errno = errno.unwrap_or(libc::EPERM as u32);
     ensure!(
@@ -169,22 +209,6 @@ fn answer(
         "{errno_place}: {errno} is more than {largest}"
     );
     Ok(answer | errno)
-}
-
-/// The actions that are no more than that.
-fn plain(action: LinuxSeccompAction) -> Answer {
-    use LinuxSeccompAction as Action;
-    match action {
-        Action::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
-        Action::ScmpActTrap => libc::SECCOMP_RET_TRAP,
-        Action::ScmpActLog => libc::SECCOMP_RET_LOG,
-        Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
-        Action::ScmpActKill
-        | Action::ScmpActKillThread
-        | Action::ScmpActErrno
-        | Action::ScmpActTrace
-        | Action::ScmpActNotify => libc::SECCOMP_RET_KILL_THREAD,
-    }
 }
 
 /// The machine's own, as in libseccomp always, and those of the list that a
