@@ -38,7 +38,7 @@ pub(crate) use pty::{
     Size, pty_number, pty_peer, pty_unlock, receive_descriptor, send_descriptor,
     set_controlling_terminal, set_terminal_size, terminal_size,
 };
-pub(crate) use seccomp::{FilterInstruction, seccomp_set_filter};
+pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
 pub(crate) use task::{capbset_drop, capset, execve, getcwd, sched_setaffinity_all, set_cloexec};
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};

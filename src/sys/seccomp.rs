@@ -1,24 +1,22 @@
 //! System call filters (seccomp(2)), for which neither libc nor nix has a wrapper.
 
 use nix::errno::Errno;
+use seccompiler::BpfProgramRef;
 
 use super::check;
-
-/// One instruction of a filter: classic BPF, as in linux/filter.h.
-pub(crate) type FilterInstruction = libc::sock_filter;
 
 /// Adds a filter to this thread (seccomp(2), `SECCOMP_SET_MODE_FILTER`), for good
 /// and for all that it becomes or starts. `EACCES` without CAP_SYS_ADMIN in the
 /// effective set, unless no_new_privs is set; `EINVAL` for a program that is
 /// empty, longer than 4096 instructions, or not well formed.
-pub(crate) fn seccomp_set_filter(program: &[FilterInstruction]) -> nix::Result<()> {
+pub(crate) fn seccomp_set_filter(program: BpfProgramRef) -> nix::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?,
-        filter: program.as_ptr().cast_mut(),
+        filter: program.as_ptr().cast_mut().cast(),
     };
     let (operation, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0);
-    // SAFETY: the kernel reads `len` instructions, which outlive the call, and
-    // writes none of them, in spite of the pointer's type.
+    // SAFETY: the kernel reads `len` instructions, which outlive the call and have
+    // its layout (`repr(C)`), and writes none of them, in spite of the pointer's type.
     check(unsafe { libc::syscall(libc::SYS_seccomp, operation, flags, &raw const program) })?;
     Ok(())
 }

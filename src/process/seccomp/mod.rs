@@ -19,9 +19,10 @@ use std::fmt;
 use anyhow::{Error, Result, anyhow};
 use caps::Capability;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator};
+use seccompiler::BpfProgram;
 use serde::Serialize;
 
-use crate::sys::{self, FilterInstruction};
+use crate::sys;
 
 use architectures::{Family, HERE, NAMES};
 use profile::{ACTIONS, OPERATORS, Profile};
@@ -58,7 +59,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
 }
 
 /// `linux.seccomp`, compiled.
-pub(super) struct Seccomp(Vec<FilterInstruction>);
+pub(super) struct Seccomp(BpfProgram);
 
 impl fmt::Debug for Seccomp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -13,12 +13,12 @@
 
 use anyhow::{Result, ensure};
 use nix::libc;
+use seccompiler::{BpfProgram, sock_filter};
 
 use super::architectures::Architecture;
 use super::profile::{Answer, Condition, Profile, Test};
 use super::rules::{FOREIGN, Range, Rule, Verdict, ranges};
 use super::{LONGEST, too_long};
-use crate::sys::FilterInstruction;
 
 /// Where in `struct seccomp_data` the parts of a call lie, in bytes.
 const NUMBER: u32 = 0;
@@ -35,7 +35,7 @@ const IF_GREATER_OR_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
 
 /// # Errors
 /// For a program that the kernel would not take, and for contradictions.
-pub(super) fn compile(profile: &Profile) -> Result<Vec<FilterInstruction>> {
+pub(super) fn compile(profile: &Profile) -> Result<BpfProgram> {
     let mut program = Program(Vec::new());
     program.push(LOAD, ARCHITECTURE);
     for shared in profile.architectures.chunk_by(|a, b| a.audit == b.audit) {
@@ -68,7 +68,7 @@ fn numbers(profile: &Profile, shared: &[&Architecture]) -> Result<Vec<Range>> {
     Ok(all)
 }
 
-struct Program(Vec<FilterInstruction>);
+struct Program(BpfProgram);
 
 /// Where a comparison leads.
 #[derive(Clone, Copy)]
@@ -250,8 +250,8 @@ fn lower(value: u64) -> u32 {
     value as u32
 }
 
-fn instruction(code: u32, k: u32) -> FilterInstruction {
-    FilterInstruction {
+fn instruction(code: u32, k: u32) -> sock_filter {
+    sock_filter {
         code: code as u16,
         jt: 0,
         jf: 0,

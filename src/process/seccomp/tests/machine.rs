@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
 
 use crate::process::seccomp::architectures::Family;
-use crate::sys::FilterInstruction;
+use seccompiler::sock_filter;
 
 /// A system call as a filter sees it.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Call {
 }
 
 /// What the kernel does with a filter (bpf(4), seccomp(2)).
-pub(super) fn interpret(program: &[FilterInstruction], call: &Call) -> u32 {
+pub(super) fn interpret(program: &[sock_filter], call: &Call) -> u32 {
     let word = |place: u32| match place {
         0 => call.number,
         4 => call.audit,
@@ -27,7 +27,7 @@ pub(super) fn interpret(program: &[FilterInstruction], call: &Call) -> u32 {
     };
     let (mut at, mut accumulator) = (0, 0);
     loop {
-        let FilterInstruction { code, jt, jf, k } = program[at];
+        let sock_filter { code, jt, jf, k } = program[at];
         at += 1;
         let holds = match code {
             0x20 => {

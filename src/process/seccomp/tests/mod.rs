@@ -21,7 +21,7 @@ fn linux_seccomp(json: &Value) -> LinuxSeccomp {
     serde_json::from_value(json.clone()).unwrap()
 }
 
-fn compiled(json: &Value, family: &Family) -> Vec<FilterInstruction> {
+fn compiled(json: &Value, family: &Family) -> BpfProgram {
     let plan = Seccomp::of(&linux_seccomp(json), family);
     plan.unwrap_or_else(|error| panic!("{error:#}: {json}")).0
 }
