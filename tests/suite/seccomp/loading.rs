@@ -12,6 +12,7 @@ use crate::harness::{Bundle, Traces, only_rt, skip, trials};
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         a_filter_needs_no_privileges_of_the_process,
+        a_filter_is_installed_with_the_rights_of_a_user_namespace,
         a_filter_is_one,
         a_profile_need_allow_no_more_than_the_program_makes,
         create_and_start_do_not_depend_on_the_profile,
@@ -45,6 +46,22 @@ fn a_filter_needs_no_privileges_of_the_process() {
         assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
         assert_eq!(seen.capabilities("inheritable"), [""; 0]);
         assert_eq!(seen.capabilities("ambient"), [""; 0]);
+    }
+}
+
+fn a_filter_is_installed_with_the_rights_of_a_user_namespace() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    for none in [true, false] {
+        let bundle = Bundle::new()
+            .namespace("user", None)
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map.clone())
+            .user(1000, 1000)
+            .set("/process/noNewPrivileges", json!(none))
+            .set("/linux/seccomp", profile_of(DOCKER));
+        let seen = bundle.probe();
+        assert_eq!(seen["seccomp"], 2);
+        assert_eq!(seen.capabilities("permitted"), [""; 0]);
     }
 }
 
