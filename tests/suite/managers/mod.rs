@@ -213,12 +213,11 @@ const OTHERS: [(&str, &str); 14] = [
 ];
 
 /// Fields of the specification that are not applied yet, as a refusal calls them.
-const NOT_APPLIED: [&str; 7] = [
+const NOT_APPLIED: [&str; 6] = [
     "/process/apparmorProfile",
     "/process/selinuxLabel",
     "/linux/uidMappings",
     "/linux/gidMappings",
-    "/linux/seccomp",
     "/linux/mountLabel",
     "/linux/intelRdt",
 ];
