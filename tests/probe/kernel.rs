@@ -109,6 +109,17 @@ pub(crate) fn rlimit(resource: u32) -> Option<(u64, u64)> {
     (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
 }
 
+/// What a clock shows, in nanoseconds.
+pub(crate) fn clock(number: libc::clockid_t) -> Option<i64> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one `timespec`.
+    let result = unsafe { libc::clock_gettime(number, &raw mut time) };
+    (result == 0).then(|| time.tv_sec * 1_000_000_000 + time.tv_nsec)
+}
+
 /// All signals but those that no runtime forwards.
 fn signals() -> libc::sigset_t {
     // SAFETY: all-zero bytes are a valid `sigset_t`.

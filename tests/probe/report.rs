@@ -30,6 +30,10 @@ pub(crate) fn report() -> Value {
         ("mounts", proc::mounts()),
         ("cgroups", proc::lines("/proc/self/cgroup")),
         ("oom_score_adj", proc::text("/proc/self/oom_score_adj")),
+        ("uid_map", proc::lines("/proc/self/uid_map")),
+        ("gid_map", proc::lines("/proc/self/gid_map")),
+        ("setgroups", proc::text("/proc/self/setgroups")),
+        ("clocks", clocks()),
         ("keyring", json!(kernel::session_keyring())),
         ("cpus", cpus()),
         ("interfaces", interfaces()),
@@ -89,6 +93,18 @@ fn current_umask() -> u32 {
 fn domainname() -> Value {
     let name = nix::sys::utsname::uname().ok();
     json!(name.map(|name| name.domainname().to_string_lossy().into_owned()))
+}
+
+/// What a time namespace can move, in nanoseconds; and the first word of /proc/uptime.
+fn clocks() -> Value {
+    let uptime = fs::read_to_string("/proc/uptime").ok();
+    let uptime = uptime.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    json!({
+        "monotonic": kernel::clock(libc::CLOCK_MONOTONIC),
+        "boottime": kernel::clock(libc::CLOCK_BOOTTIME),
+        "realtime": kernel::clock(libc::CLOCK_REALTIME),
+        "uptime": uptime,
+    })
 }
 
 fn cpus() -> Value {

@@ -25,12 +25,14 @@ mod lifecycle;
 mod list;
 mod managers;
 mod namespaces;
+mod pods;
 mod process;
 mod ps;
 mod rootfs;
 mod seccomp;
 mod security;
 mod terminal;
+mod users;
 
 use std::process::ExitCode;
 
@@ -54,12 +56,14 @@ fn main() -> ExitCode {
         list::tests(),
         managers::tests(),
         namespaces::tests(),
+        pods::tests(),
         process::tests(),
         ps::tests(),
         rootfs::tests(),
         seccomp::tests(),
         security::tests(),
         terminal::tests(),
+        users::tests(),
     ]
     .into_iter()
     .flatten()

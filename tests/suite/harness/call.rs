@@ -33,6 +33,16 @@ impl Call {
         self
     }
 
+    /// Puts `word` in place of those that start with `start`. Before `with`.
+    pub(crate) fn with_word(self, start: &str, word: &str) -> Self {
+        let mut command = Command::new(self.command.get_program());
+        command.args(self.command.get_args().map(|old| {
+            let replaced = old.to_string_lossy().starts_with(start);
+            if replaced { word.as_ref() } else { old }
+        }));
+        Self::new(command, self.output)
+    }
+
     /// The file that takes stdout; beside it lies the one for stderr.
     pub(crate) fn output(&self) -> &Path {
         &self.output

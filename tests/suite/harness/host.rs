@@ -1,6 +1,8 @@
 //! The machine that the tests run on: its mounts, processes and cgroups, and our own place in it.
 
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -89,6 +91,23 @@ pub(crate) fn namespace_of(pid: &str, kind: &str) -> String {
         .unwrap_or_default()
 }
 
+/// The user namespace that owns the namespace at a path, as a link text.
+#[allow(unsafe_code, reason = "no crate wraps this ioctl")]
+pub(crate) fn owner_of_namespace(path: &str) -> String {
+    let file = fs::File::open(path).unwrap_or_else(|e| panic!("open {path}: {e}"));
+    // `_IO(0xb7, 1)`, see ioctl_ns(2).
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: takes no argument; the result is a new descriptor or -1.
+    let owner = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_USERNS) };
+    let error = std::io::Error::last_os_error();
+    assert!(owner >= 0, "who owns {path}: {error}");
+    // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
+    let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+    let inode = fs::File::from(owner).metadata();
+    let inode = inode.unwrap_or_else(|e| panic!("who owns {path}: {e}"));
+    format!("user:[{}]", inode.ino())
+}
+
 /// Whether a directory lies on an overlay.
 pub(crate) fn on_overlay(directory: &Path) -> bool {
     let found = nix::sys::statfs::statfs(directory);
@@ -168,6 +187,18 @@ impl Holder {
         Self(child)
     }
 
+    /// The same below a new user namespace in which `maps` are set: lines of uid_map(5) and gid_map(5).
+    ///
+    /// With `--user` first in `flags` the other namespaces belong to the new one.
+    pub(crate) fn with_maps(flags: &[&str], uids: &str, gids: &str) -> Self {
+        let holder = Self::new(flags);
+        for (file, maps) in [("uid_map", uids), ("gid_map", gids)] {
+            let path = format!("/proc/{}/{file}", holder.pid());
+            fs::write(&path, maps).unwrap_or_else(|e| panic!("write {maps:?} to {path}: {e}"));
+        }
+        holder
+    }
+
     /// The process in the new namespaces: the child of unshare when it forked.
     pub(crate) fn pid(&self) -> i32 {
         let own = self.0.id();
@@ -193,10 +224,11 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         let pid = self.pid();
+        // unshare first: it complains when its child has gone.
+        drop(self.0.kill());
         if pid > 1 {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        drop(self.0.kill());
         drop(self.0.wait());
         reap(pid);
     }

@@ -17,14 +17,14 @@ mod report;
 mod runtime;
 mod traces;
 
-pub(crate) use bundle::Bundle;
+pub(crate) use bundle::{Bundle, fill_rootfs};
 pub(crate) use call::{Call, Outcome};
 pub(crate) use config::Config;
 pub(crate) use container::Container;
 pub(crate) use directory::Directory;
 pub(crate) use host::{
-    Holder, alive, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay, on_v2, prepare,
-    remove_cgroup, signal, wait_gone, wait_until,
+    Holder, alive, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay, on_v2,
+    owner_of_namespace, prepare, remove_cgroup, signal, wait_gone, wait_until,
 };
 pub(crate) use registry::{differs, note_failures, only_rt, skip, trial, trials};
 pub(crate) use report::{Mount, Report};

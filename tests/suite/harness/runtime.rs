@@ -1,6 +1,7 @@
 //! The runtime under test and the view of the machine that it gets.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -58,6 +59,8 @@ pub(crate) struct Runtime {
     kind: Kind,
     view: View,
     globals: Vec<String>,
+    /// What every call goes through, in words; a caller other than root has no `--root`.
+    caller: Option<Vec<String>>,
     home: Rc<Directory>,
 }
 
@@ -68,12 +71,30 @@ impl Runtime {
             kind: Kind::under_test(),
             view: View::Machine,
             globals: Vec::new(),
+            caller: None,
             home,
         }
     }
 
     pub(crate) fn view(mut self, view: View) -> Self {
         self.view = view;
+        self
+    }
+
+    /// Somebody's own: `home` belongs to `uid`, and every call goes through these words, in
+    /// which `~` stands for it. No `--root` is given.
+    pub(crate) fn of_caller(mut self, uid: u32, words: &[&str]) -> Self {
+        let home = self.home.path();
+        let owned = std::os::unix::fs::chown(home, Some(uid), Some(uid));
+        owned.unwrap_or_else(|e| panic!("chown {}: {e}", home.display()));
+        if self.kind == Kind::Rt {
+            // The one that cargo has built may lie where only root can go.
+            let copied = fs::copy(self.kind.program(), self.home.join("program"));
+            copied.unwrap_or_else(|e| panic!("copy the program to {}: {e}", home.display()));
+        }
+        let home = home.to_str().unwrap_or_default();
+        let words = words.iter().map(|word| word.replace('~', home));
+        self.caller = Some(words.collect());
         self
     }
 
@@ -87,13 +108,21 @@ impl Runtime {
         self.kind
     }
 
-    pub(crate) fn program(&self) -> &'static str {
-        self.kind.program()
+    pub(crate) fn program(&self) -> PathBuf {
+        match (&self.caller, self.kind) {
+            (Some(_), Kind::Rt) => self.home.join("program"),
+            (_, kind) => PathBuf::from(kind.program()),
+        }
     }
 
-    /// The directory given as `--root`; the runtime makes it.
+    /// The directory given as `--root`, or the one below `XDG_RUNTIME_DIR`; the runtime makes it.
     pub(crate) fn root(&self) -> PathBuf {
-        self.home.join("root")
+        self.home.join(match (&self.caller, self.kind) {
+            (None, _) => "root",
+            (Some(_), Kind::Rt) => "rt",
+            (Some(_), Kind::Runc) => "runc",
+            (Some(_), Kind::Crun) => "crun",
+        })
     }
 
     /// A directory for logs, pid files and the like, outside of `--root`.
@@ -109,11 +138,19 @@ impl Runtime {
     /// The same behind a program that starts it: strace, taskset, setpriv.
     pub(crate) fn call_through(&self, before: &[&str], args: &[&str]) -> Call {
         let mut words: Vec<&str> = before.to_vec();
-        let root = self.root();
-        words.push(self.program());
-        words.extend(["--root", root.to_str().unwrap_or_default()]);
+        let (root, program) = (self.root(), self.program());
+        words.extend(self.caller.iter().flatten().map(String::as_str));
+        words.push(program.to_str().unwrap_or_default());
+        if self.caller.is_none() {
+            words.extend(["--root", root.to_str().unwrap_or_default()]);
+        }
         words.extend(self.globals.iter().map(String::as_str));
         words.extend(args);
+        self.call_as_is(words)
+    }
+
+    /// Another program in the view of the runtime.
+    pub(crate) fn call_as_is(&self, mut words: Vec<&str>) -> Call {
         let mut command = match (self.view, self.kind) {
             (View::V2, _) => in_view(ONLY_V2),
             (View::Machine, Kind::Crun) => in_view(NO_V2_CONTROLLERS),

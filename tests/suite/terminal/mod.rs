@@ -5,6 +5,9 @@ mod pty;
 mod session;
 mod socket;
 
+pub(crate) use session::Session;
+pub(crate) use socket::Listener;
+
 use libtest_mimic::Trial;
 use serde_json::json;
 

@@ -17,14 +17,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How many control characters the kernel has in its `termios`; the C library's has room for more.
 const CONTROL_CHARACTERS: usize = 19;
 
-pub(super) struct Master {
+pub(crate) struct Master {
     file: File,
     seen: Vec<u8>,
 }
 
 /// All that `stty` can change.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     input: u32,
     output: u32,
     control: u32,
@@ -33,29 +33,29 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn echoes(&self) -> bool {
+    pub(crate) fn echoes(&self) -> bool {
         self.local & libc::ECHO != 0
     }
 
-    pub(super) fn makes_signals(&self) -> bool {
+    pub(crate) fn makes_signals(&self) -> bool {
         self.local & libc::ISIG != 0
     }
 
     /// Whether a line feed becomes a carriage return and a line feed.
-    pub(super) fn returns_the_carriage(&self) -> bool {
+    pub(crate) fn returns_the_carriage(&self) -> bool {
         let both = libc::OPOST | libc::ONLCR;
         self.output & both == both
     }
 }
 
 impl Master {
-    pub(super) fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         let seen = Vec::new();
         Self { file, seen }
     }
 
     /// A new pty of this machine: its master and its slave.
-    pub(super) fn open() -> (Self, File) {
+    pub(crate) fn open() -> (Self, File) {
         let master = Self::new(open("/dev/ptmx"));
         control(&master.file, libc::TIOCSPTLCK, &mut 0i32).expect("unlock the pty");
         let number = master.number().expect("the number of the pty");
@@ -63,14 +63,14 @@ impl Master {
     }
 
     /// Which of its devpts this is; an error unless it is the master of a pty.
-    pub(super) fn number(&self) -> io::Result<i32> {
+    pub(crate) fn number(&self) -> io::Result<i32> {
         let mut number = -1i32;
         control(&self.file, libc::TIOCGPTN, &mut number)?;
         Ok(number)
     }
 
     /// Rows and columns. The kernel tells the processes in the foreground of the terminal.
-    pub(super) fn set_size(&self, rows: u16, columns: u16) {
+    pub(crate) fn set_size(&self, rows: u16, columns: u16) {
         let mut size = libc::winsize {
             ws_row: rows,
             ws_col: columns,
@@ -81,7 +81,7 @@ impl Master {
     }
 
     /// The settings that the slave has: both ends share them.
-    pub(super) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let mut settings = libc::termios {
             c_iflag: 0,
             c_oflag: 0,
@@ -103,12 +103,12 @@ impl Master {
     }
 
     /// What someone at the keyboard does. Enter is `\r`.
-    pub(super) fn type_keys(&mut self, keys: &str) {
+    pub(crate) fn type_keys(&mut self, keys: &str) {
         self.file.write_all(keys.as_bytes()).expect("type");
     }
 
     /// Everything that has arrived, byte for byte.
-    pub(super) fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen).into_owned()
     }
 
@@ -119,7 +119,7 @@ impl Master {
 
     /// Reads until the lines that have arrived contain `text`, and returns them all.
     #[track_caller]
-    pub(super) fn expect(&mut self, text: &str) -> String {
+    pub(crate) fn expect(&mut self, text: &str) -> String {
         let deadline = Instant::now() + LIMIT;
         while !self.lines().contains(text) {
             let more = self.read_until(deadline);
@@ -130,7 +130,7 @@ impl Master {
 
     /// Waits until no process has the slave open any more.
     #[track_caller]
-    pub(super) fn expect_hangup(&mut self) {
+    pub(crate) fn expect_hangup(&mut self) {
         let deadline = Instant::now() + LIMIT;
         while self.read_until(deadline) {}
         let late = Instant::now() >= deadline;
@@ -177,7 +177,7 @@ fn control<T>(file: &File, request: libc::Ioctl, value: &mut T) -> io::Result<()
 
 /// Starts the command as a session of its own, with its stdin as controlling terminal.
 #[allow(unsafe_code, reason = "what happens between fork and exec is unsafe")]
-pub(super) fn take_terminal(command: &mut Command) -> &mut Command {
+pub(crate) fn take_terminal(command: &mut Command) -> &mut Command {
     let take = || {
         nix::unistd::setsid()?;
         // SAFETY: takes a number, no pointer.

@@ -8,20 +8,20 @@ use crate::harness::{Bundle, Outcome};
 /// Leads the session and outlives the runtime: the end of a session resets its terminal.
 const LEADER: &str = "\"$@\"; printf '\\nended %d;\\n' $? >&2; read -r end";
 
-pub(super) struct Session {
-    pub(super) terminal: Master,
+pub(crate) struct Session {
+    pub(crate) terminal: Master,
     before: Settings,
     leader: Box<dyn FnOnce() -> Outcome>,
 }
 
 impl Session {
     /// A terminal of 24 rows with 80 columns.
-    pub(super) fn start(bundle: &Bundle) -> Self {
+    pub(crate) fn start(bundle: &Bundle) -> Self {
         Self::start_with_stdout(bundle, None)
     }
 
     /// The same, with stdout in a file when one is given.
-    pub(super) fn start_with_stdout(bundle: &Bundle, stdout: Option<File>) -> Self {
+    pub(crate) fn start_with_stdout(bundle: &Bundle, stdout: Option<File>) -> Self {
         let (terminal, slave) = Master::open();
         terminal.set_size(24, 80);
         let before = terminal.settings();
@@ -43,14 +43,14 @@ impl Session {
 
     /// The settings of the terminal have been changed.
     #[track_caller]
-    pub(super) fn assert_raw(&self) {
+    pub(crate) fn assert_raw(&self) {
         let now = self.terminal.settings();
         assert!(!now.echoes() && !now.makes_signals(), "not raw: {now:?}");
     }
 
     /// The runtime ends with this status and leaves the terminal as it was. Returns what was shown.
     #[track_caller]
-    pub(super) fn assert_end(mut self, status: i32) -> String {
+    pub(crate) fn assert_end(mut self, status: i32) -> String {
         let seen = self.terminal.expect(&format!("\nended {status};"));
         self.close();
         seen
@@ -58,7 +58,7 @@ impl Session {
 
     /// The runtime ends, well or not, and leaves the terminal as it was. Returns what was shown.
     #[track_caller]
-    pub(super) fn ended(mut self) -> String {
+    pub(crate) fn ended(mut self) -> String {
         self.terminal.expect("\nended ");
         let seen = self.terminal.expect(";\n");
         self.close();
@@ -74,7 +74,7 @@ impl Session {
 
     /// The emulator goes away: the kernel sends SIGHUP to the session's leader and the runtime.
     #[track_caller]
-    pub(super) fn hang_up(self) {
+    pub(crate) fn hang_up(self) {
         drop(self.terminal);
         (self.leader)().assert_code(129);
     }

@@ -30,26 +30,26 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 /// A console socket as a manager would listen on it.
-struct Listener {
+pub(crate) struct Listener {
     socket: UnixListener,
     path: PathBuf,
 }
 
 impl Listener {
-    fn new(bundle: &Bundle) -> Self {
+    pub(crate) fn new(bundle: &Bundle) -> Self {
         let path = bundle.runtime().home().join("console.sock");
         let socket = UnixListener::bind(&path).expect("listen");
         Self { socket, path }
     }
 
     /// The flag with its value.
-    fn flags(&self) -> [&str; 2] {
+    pub(crate) fn flags(&self) -> [&str; 2] {
         ["--console-socket", self.path.to_str().unwrap_or_default()]
     }
 
     /// Exactly one message came, with exactly one descriptor. Returns it with the text.
     #[track_caller]
-    fn receive(&self) -> (Master, String) {
+    pub(crate) fn receive(&self) -> (Master, String) {
         wait_readable(&self.socket);
         let (stream, _) = self.socket.accept().expect("accept");
         let (text, mut descriptors) = message(&stream);

@@ -1,0 +1,236 @@
+//! Time namespaces and `linux.timeOffsets`.
+
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::mapped;
+use crate::harness::{
+    Bundle, Holder, Kind, Report, Traces, differs, namespace_of, only_rt, trials,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_new_time_namespace_without_offsets,
+        both_clocks_are_ahead_by_their_offsets,
+        clocks_may_be_behind,
+        nanoseconds_count,
+        an_offset_of_one_clock_leaves_the_other,
+        offsets_in_a_user_namespace,
+        children_are_in_it_too,
+        a_joined_time_namespace,
+        without_a_time_namespace_the_clocks_are_the_machines,
+        offsets_without_a_time_namespace_are_refused,
+        offsets_of_a_joined_time_namespace_are_refused,
+        a_clock_that_cannot_be_moved_is_refused,
+        nanoseconds_out_of_range_are_refused,
+        an_offset_that_the_kernel_refuses_is_refused,
+        a_duplicate_time_namespace_is_refused,
+    ]
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+fn with_time() -> Bundle {
+    differs(Kind::Runc, "the old one knows no time namespaces");
+    Bundle::new().namespace("time", None)
+}
+
+fn offsets(bundle: Bundle, offsets: Value) -> Bundle {
+    bundle.set("/linux/timeOffsets", offsets)
+}
+
+/// What the probe sees on the machine itself.
+fn clocks_outside(probe: &Path) -> Value {
+    let output = Command::new(probe).arg("report").output().unwrap();
+    Report::parse(&String::from_utf8_lossy(&output.stdout))["clocks"].clone()
+}
+
+/// Runs the probe and checks by how many nanoseconds its clocks were ahead of the machine's.
+#[track_caller]
+fn check(bundle: &Bundle, monotonic: i64, boottime: i64) -> Report {
+    let probe = bundle.rootfs().join("probe");
+    let before = clocks_outside(&probe);
+    let seen = bundle.probe();
+    let after = clocks_outside(&probe);
+    for (name, offset) in [
+        ("monotonic", monotonic),
+        ("boottime", boottime),
+        ("realtime", 0),
+    ] {
+        let inside = seen["clocks"][name].as_i64().unwrap() - offset;
+        let (before, after) = (
+            before[name].as_i64().unwrap(),
+            after[name].as_i64().unwrap(),
+        );
+        assert!(
+            before <= inside && inside <= after,
+            "{name}: {inside} without its offset, not in {before}..{after}"
+        );
+    }
+    // In hundredths of a second, and only roughly a float.
+    let [uptime, before, after] =
+        [&seen["clocks"], &before, &after].map(|clocks| clocks["uptime"].as_f64().unwrap());
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let offset = (boottime / (SECOND / 100)) as f64 / 100.0;
+    assert!(
+        before + offset - 0.05 < uptime && uptime < after + offset + 0.05,
+        "uptime {uptime}"
+    );
+    seen
+}
+
+fn a_new_time_namespace_without_offsets() {
+    let bundle = with_time();
+    let before = Traces::of(&bundle);
+    let seen = check(&bundle, 0, 0);
+    assert_ne!(seen.namespace("time"), namespace_of("self", "time"));
+    before.assert_unchanged(&bundle);
+}
+
+fn both_clocks_are_ahead_by_their_offsets() {
+    let both = json!({ "monotonic": { "secs": 172_800, "nanosecs": 0 }, "boottime": { "secs": 604_800, "nanosecs": 0 } });
+    let bundle = offsets(with_time(), both);
+    let seen = check(&bundle, 172_800 * SECOND, 604_800 * SECOND);
+    assert_ne!(seen.namespace("time"), namespace_of("self", "time"));
+    assert_eq!(seen.namespace("time"), seen.namespace("time_for_children"));
+}
+
+fn clocks_may_be_behind() {
+    let both = json!({ "monotonic": { "secs": -100, "nanosecs": 0 }, "boottime": { "secs": -200, "nanosecs": 0 } });
+    check(&offsets(with_time(), both), -100 * SECOND, -200 * SECOND);
+}
+
+/// timens_offsets: seconds plus nanoseconds, those never negative.
+fn nanoseconds_count() {
+    let both = json!({
+        "monotonic": { "secs": 5, "nanosecs": 999_999_999 },
+        "boottime": { "secs": -100, "nanosecs": 500_000_000 },
+    });
+    let bundle = offsets(with_time(), both);
+    check(&bundle, 6 * SECOND - 1, -100 * SECOND + SECOND / 2);
+    let only = json!({ "monotonic": { "nanosecs": 7 }, "boottime": { "secs": 3 } });
+    if Kind::under_test() == Kind::Rt {
+        check(&offsets(with_time(), only), 7, 3 * SECOND);
+    }
+}
+
+fn an_offset_of_one_clock_leaves_the_other() {
+    let one = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
+    check(&offsets(with_time(), one), 0, 1_000_000 * SECOND);
+}
+
+fn offsets_in_a_user_namespace() {
+    let both = json!({ "monotonic": { "secs": 50, "nanosecs": 0 }, "boottime": { "secs": 500, "nanosecs": 0 } });
+    differs(Kind::Runc, "the old one knows no time namespaces");
+    let bundle = offsets(mapped().namespace("time", None), both);
+    let before = Traces::of(&bundle);
+    let seen = check(&bundle, 50 * SECOND, 500 * SECOND);
+    assert_eq!(seen["uid"], 0);
+    before.assert_unchanged(&bundle);
+}
+
+fn children_are_in_it_too() {
+    let ahead = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
+    let bundle = offsets(with_time(), ahead).sh("read up rest < /proc/uptime; sh -c \"cat /proc/uptime\"; echo $up; readlink /proc/self/ns/time /proc/1/ns/time");
+    let said = bundle.run().assert_ok().stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].starts_with('1') && lines[1].starts_with('1'),
+        "{said}"
+    );
+    assert_eq!(lines[2], lines[3]);
+}
+
+fn a_joined_time_namespace() {
+    differs(Kind::Runc, "the old one knows no time namespaces");
+    let holder = Holder::new(&[
+        "--time",
+        "--boottime",
+        "1000000",
+        "--monotonic",
+        "-50",
+        "--fork",
+    ]);
+    let bundle = Bundle::new().namespace("time", Some(&holder.path("time")));
+    let seen = check(&bundle, -50 * SECOND, 1_000_000 * SECOND);
+    assert_eq!(seen.namespace("time"), holder.namespace("time"));
+}
+
+fn without_a_time_namespace_the_clocks_are_the_machines() {
+    let seen = check(&Bundle::new(), 0, 0);
+    assert_eq!(seen.namespace("time"), namespace_of("self", "time"));
+}
+
+#[track_caller]
+fn refused(bundle: Bundle, texts: &[&str]) {
+    let bundle = bundle.args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        for text in texts {
+            assert!(line.contains(text), "no {text:?} in: {line}");
+        }
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn ahead() -> Value {
+    json!({ "boottime": { "secs": 1, "nanosecs": 0 } })
+}
+
+fn offsets_without_a_time_namespace_are_refused() {
+    differs(Kind::Runc, "the old one ignores them");
+    differs(Kind::Crun, "it ignores them");
+    refused(
+        offsets(Bundle::new(), ahead()),
+        &["linux.timeOffsets", "time namespace"],
+    );
+}
+
+fn offsets_of_a_joined_time_namespace_are_refused() {
+    only_rt("Debian's ignore them");
+    let holder = Holder::new(&["--time", "--fork"]);
+    let bundle = Bundle::new().namespace("time", Some(&holder.path("time")));
+    refused(offsets(bundle, ahead()), &["linux.timeOffsets"]);
+}
+
+fn a_clock_that_cannot_be_moved_is_refused() {
+    only_rt("Debian's ignore it");
+    let offset = json!({ "realtime": { "secs": 1, "nanosecs": 0 } });
+    refused(
+        offsets(with_time(), offset),
+        &["linux.timeOffsets.realtime"],
+    );
+}
+
+fn nanoseconds_out_of_range_are_refused() {
+    for nanoseconds in [1_000_000_000_u64, u64::from(u32::MAX), 1 << 32] {
+        let offset = json!({ "monotonic": { "secs": 0, "nanosecs": nanoseconds } });
+        let place = "linux.timeOffsets.monotonic.nanosecs";
+        refused(offsets(with_time(), offset), &[place]);
+    }
+    only_rt("crun takes them for 32 bits");
+    let offset = json!({ "boottime": { "secs": 1, "nanosecs": -1 } });
+    refused(
+        offsets(with_time(), offset),
+        &["linux.timeOffsets.boottime.nanosecs"],
+    );
+}
+
+/// A clock before its start, or beyond its end.
+fn an_offset_that_the_kernel_refuses_is_refused() {
+    for seconds in [-1_000_000_000_i64, i64::MAX, i64::MIN] {
+        let offset = json!({ "monotonic": { "secs": seconds, "nanosecs": 0 } });
+        refused(offsets(with_time(), offset), &["linux.timeOffsets"]);
+    }
+}
+
+fn a_duplicate_time_namespace_is_refused() {
+    differs(Kind::Crun, "it takes the last one");
+    let bundle = with_time().set("/linux/namespaces/-", json!({ "type": "time" }));
+    refused(bundle, &["linux.namespaces", "time"]);
+}

@@ -1,0 +1,216 @@
+//! Devices in a user namespace: none can be made there, so they are the machine's, by bind.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{mapped, owned};
+use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        default_devices_are_the_machines,
+        default_devices_work,
+        default_links_are_there,
+        devices_of_the_config_are_the_machines,
+        a_device_in_a_folder_of_its_own,
+        a_device_outside_of_dev,
+        a_fifo_of_the_config_is_made,
+        a_device_that_the_machine_does_not_have_is_refused,
+        a_device_that_is_another_on_the_machine_is_refused,
+        without_a_dev_mount_devices_are_mounted_in_the_rootfs,
+        a_link_in_place_of_a_device_is_not_followed,
+    ]
+}
+
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+#[track_caller]
+fn assert_default_devices(seen: &Report) {
+    for (name, major, minor) in DEFAULT {
+        let device = &seen["devices"][name];
+        assert_eq!(device["type"], "c", "{name}: {device}");
+        let number = (&device["major"], &device["minor"]);
+        assert_eq!(number, (&json!(major), &json!(minor)), "{name}");
+        assert_eq!(device["mode"], "0666", "{name}");
+        let mount = seen.mount(&format!("/dev/{name}"));
+        assert_eq!(mount.root(), format!("/{name}"));
+        assert!(!mount.has("nodev"), "{name}: {:?}", mount.options());
+    }
+}
+
+fn default_devices_are_the_machines() {
+    let bundle = mapped();
+    let before = Traces::of(&bundle);
+    assert_default_devices(&bundle.probe());
+    before.assert_unchanged(&bundle);
+}
+
+fn default_devices_work() {
+    let script = "echo x > /dev/null && cat /dev/null && head -c 3 /dev/zero | busybox od -An -tx1 \
+                  && head -c 2 /dev/random | busybox wc -c && head -c 2 /dev/urandom | busybox wc -c; \
+                  echo x > /dev/full; /probe device /dev/tty r";
+    let outcome = mapped().sh(script).run().assert_ok();
+    let said: Vec<&str> = outcome.stdout.lines().map(str::trim).collect();
+    // Open, and refused because there is no terminal: not by the device cgroup or a `nodev`.
+    assert_eq!(said, ["00 00 00", "2", "2", "ENXIO"], "{outcome}");
+    assert!(outcome.stderr.contains("No space left"), "{outcome}");
+    let outcome = mapped()
+        .user(1000, 1000)
+        .sh("echo x > /dev/null; cat /dev/null")
+        .run();
+    assert_eq!(outcome.assert_ok().stdout, "");
+}
+
+fn default_links_are_there() {
+    let seen = mapped().probe();
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        assert_eq!(seen["devices"][name]["target"], target, "{name}");
+        assert_eq!(seen["devices"][name]["uid"], 0, "{name}");
+    }
+    assert_eq!(seen["devices"]["console"], Value::Null);
+}
+
+fn device(path: &str, (major, minor): (u32, u32)) -> Value {
+    json!({ "path": path, "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0 })
+}
+
+fn allowed(bundle: Bundle, (major, minor): (u32, u32)) -> Bundle {
+    let rule =
+        json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm" });
+    bundle.set("/linux/resources/devices/-", rule)
+}
+
+const FUSE: (u32, u32) = (10, 229);
+const TUN: (u32, u32) = (10, 200);
+
+fn devices_of_the_config_are_the_machines() {
+    let bundle = mapped().set("/linux/devices", json!([device("/dev/fuse", FUSE)]));
+    let bundle = allowed(bundle, FUSE);
+    let seen = bundle.probe();
+    let fuse = &seen["devices"]["fuse"];
+    assert_eq!(
+        (&fuse["major"], &fuse["minor"]),
+        (&json!(10), &json!(229)),
+        "{fuse}"
+    );
+    assert_eq!(seen.mount("/dev/fuse").root(), "/fuse");
+    let said = bundle.args(&["/probe", "device", "/dev/fuse", "r"]).run();
+    assert_eq!(said.assert_ok().stdout, "ok\n");
+}
+
+fn a_device_in_a_folder_of_its_own() {
+    let bundle = mapped().set("/linux/devices", json!([device("/dev/net/tun", TUN)]));
+    let bundle = allowed(bundle, TUN).sh("/probe device /dev/net/tun r; stat -c %u /dev/net");
+    assert_eq!(bundle.run().assert_ok().stdout, "ok\n0\n");
+}
+
+/// The machine has it at the same path. Where the container's root owns the place, it can be made.
+fn a_device_outside_of_dev() {
+    only_rt("Debian's look for it at the path that it has inside");
+    let bundle = owned(mapped()).writable();
+    let bundle = bundle.set("/linux/devices", json!([device("/srv/null", (1, 3))]));
+    let before = Traces::of(&bundle);
+    let bundle = bundle.args(&["/bin/true"]);
+    let outcome = bundle.run();
+    outcome.assert_refused("linux.devices[0]").one_line();
+    before.assert_unchanged(&bundle);
+}
+
+fn a_fifo_of_the_config_is_made() {
+    differs(Kind::Runc, "it binds a fifo of the machine");
+    differs(Kind::Crun, "it binds a fifo of the machine");
+    let fifo = json!({ "path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 7, "gid": 8 });
+    let seen = mapped().set("/linux/devices", json!([fifo])).probe();
+    let fifo = &seen["devices"]["pipe"];
+    assert_eq!(
+        (&fifo["type"], &fifo["mode"]),
+        (&json!("fifo"), &json!("0640"))
+    );
+    assert_eq!((&fifo["uid"], &fifo["gid"]), (&json!(7), &json!(8)));
+}
+
+#[track_caller]
+fn refused(device: &Value, texts: &[&str]) {
+    let bundle = mapped()
+        .set("/linux/devices", json!([device]))
+        .args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        for text in texts {
+            assert!(line.contains(text), "no {text:?} in: {line}");
+        }
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn a_device_that_the_machine_does_not_have_is_refused() {
+    refused(
+        &device("/dev/nothing-here", (1, 3)),
+        &["linux.devices[0]", "/dev/nothing-here"],
+    );
+}
+
+/// Who allows 1:3 has not allowed what lies at this path of the machine.
+fn a_device_that_is_another_on_the_machine_is_refused() {
+    only_rt("Debian's mount whatever is there");
+    refused(
+        &device("/dev/fuse", (1, 3)),
+        &["linux.devices[0]", "/dev/fuse", "10:229"],
+    );
+    refused(
+        &device("/dev/shm", (1, 3)),
+        &["linux.devices[0]", "/dev/shm"],
+    );
+    let mut block = device("/dev/null", (1, 3));
+    block["type"] = json!("b");
+    refused(&block, &["linux.devices[0]", "/dev/null"]);
+}
+
+/// Onto files that are made there if the place is the container's.
+fn without_a_dev_mount_devices_are_mounted_in_the_rootfs() {
+    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
+        .iter()
+        .fold(owned(mapped()).writable(), |bundle, place| {
+            bundle.without_mount(place)
+        });
+    for _ in 0..2 {
+        let seen = bundle.probe();
+        assert_default_devices(&seen);
+        assert_eq!(seen["devices"]["fd"]["target"], "/proc/self/fd");
+    }
+    let before = Traces::of(&bundle);
+    bundle.probe();
+    before.assert_unchanged(&bundle);
+}
+
+/// A bind would land where the link leads.
+fn a_link_in_place_of_a_device_is_not_followed() {
+    only_rt("Debian's runc follows it inside the root");
+    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
+        .iter()
+        .fold(mapped().writable(), |bundle, place| {
+            bundle.without_mount(place)
+        })
+        .file("etc/target", "precious\n")
+        .symlink("dev/null", "/etc/target");
+    let bundle = owned(bundle).args(&["/bin/cat", "/etc/target"]);
+    let outcome = bundle.run();
+    if outcome.code() == 0 {
+        assert_eq!(outcome.stdout, "precious\n", "{outcome}");
+    } else {
+        assert!(outcome.one_line().contains("null"), "{outcome}");
+    }
+}

@@ -1,0 +1,335 @@
+//! A container in a user namespace from the first command to the last, with all that it can have.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{COUNT, FIRST, mapped, mappings};
+use crate::harness::{
+    Bundle, Kind, Traces, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone,
+};
+use crate::terminal::{Listener, Session};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        exit_codes_come_back,
+        signals_are_forwarded,
+        create_start_kill_delete,
+        state_from_outside,
+        delete_force_ends_it,
+        limits_are_applied,
+        the_network_is_its_own,
+        sysctls_are_set_inside,
+        hostname_and_domainname_are_set,
+        rlimits_are_set,
+        oom_score_adj_is_set,
+        a_working_directory_is_made,
+        environment_and_home,
+        the_session_keyring_is_its_own,
+        a_terminal_in_the_foreground,
+        a_terminal_through_a_socket,
+        no_descriptor_is_left_open,
+        an_init_that_waits_is_roots,
+        an_init_that_waits_is_closed_to_root_inside,
+        a_missing_program_is_refused,
+    ]
+}
+
+fn exit_codes_come_back() {
+    let bundle = mapped().sh("exit 7");
+    let before = Traces::of(&bundle);
+    bundle.run().assert_code(7);
+    let bundle = bundle.sh("kill -9 $$; sleep 1; exit 3");
+    bundle.run().assert_code(3);
+    before.assert_unchanged(&bundle);
+}
+
+fn signals_are_forwarded() {
+    let bundle = mapped().args(&["/probe", "wait-signal"]);
+    let run = bundle.call("run", &[]).start();
+    run.wait_for("ready");
+    signal(run.pid(), Signal::SIGTERM);
+    assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n");
+}
+
+fn create_start_kill_delete() {
+    let bundle = mapped().args(&["/probe", "wait-signal"]);
+    let before = Traces::of(&bundle);
+    let container = bundle.create();
+    assert_eq!(container.status(), "created");
+    let pid = container.pid();
+    assert!(alive(pid));
+    container.start().assert_ok();
+    container.wait_for("ready");
+    assert_eq!(
+        (container.status().as_str(), container.pid()),
+        ("running", pid)
+    );
+    container.kill("USR1").assert_ok();
+    container.wait_stopped();
+    assert_eq!(container.stdout(), "ready\n10\n");
+    container.delete().assert_ok();
+    wait_gone(pid);
+    before.assert_unchanged(&bundle);
+}
+
+fn state_from_outside() {
+    let bundle = mapped().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let state = container.state();
+    assert_eq!(state["status"], "running");
+    let pid = state["pid"].as_i64().unwrap();
+    let uid = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+    assert_eq!(uid, FIRST);
+    let listed = bundle
+        .runtime()
+        .call(&["list", "--quiet"])
+        .run()
+        .assert_ok();
+    assert_eq!(listed.stdout.trim(), bundle.id());
+}
+
+fn delete_force_ends_it() {
+    for created in [true, false] {
+        let bundle = mapped().args(&["/probe", "sleep"]);
+        let before = Traces::of(&bundle);
+        let container = if created {
+            bundle.create()
+        } else {
+            bundle.run_detached()
+        };
+        let pid = container.pid();
+        container.end();
+        wait_gone(pid);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn limits_are_applied() {
+    let bundle = mapped()
+        .set("/linux/resources/pids", json!({ "limit": 33 }))
+        .set("/linux/resources/memory", json!({ "limit": 64 << 20 }))
+        .args(&["/probe", "sleep"]);
+    let pid = bundle.run_detached().pid();
+    let read = |controller: &str, file: &str| {
+        fs::read_to_string(cgroup_of(pid, controller).join(file)).unwrap_or_default()
+    };
+    assert_eq!(read("pids", "pids.max").trim(), "33");
+    let memory = read("memory", "memory.limit_in_bytes") + &read("memory", "memory.max");
+    assert_eq!(memory.trim(), (64 << 20).to_string());
+}
+
+fn the_network_is_its_own() {
+    let bundle = mapped().capabilities(&["CAP_NET_ADMIN"]);
+    let seen = bundle.probe();
+    assert_eq!(seen["interfaces"], json!({ "lo": { "up": true } }));
+    // Root inside owns it.
+    let outcome = bundle
+        .sh("busybox ip link set lo down && busybox ip link set lo mtu 1400")
+        .run();
+    outcome.assert_ok();
+}
+
+fn sysctls_are_set_inside() {
+    let table = json!({
+        "net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "7",
+        "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "20", "kernel.msgmax": "4096",
+    });
+    let outside = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let script: Vec<String> = table
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| format!("test $(/probe sysctl {key}) = {value}"))
+        .collect();
+    let bundle = mapped()
+        .set("/linux/sysctl", table)
+        .sh(&script.join(" && "));
+    bundle.run().assert_ok();
+    let after = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    assert_eq!(after, outside);
+}
+
+fn hostname_and_domainname_are_set() {
+    let bundle = mapped().hostname("web-1.example");
+    assert_eq!(bundle.probe()["hostname"], "web-1.example");
+    if Kind::under_test() == Kind::Rt {
+        let seen = bundle.set("/domainname", json!("example.org")).probe();
+        assert_eq!(seen["domainname"], "example.org");
+    }
+}
+
+fn rlimits_are_set() {
+    let list = json!([
+        { "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 },
+        { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+    ]);
+    let seen = mapped().set("/process/rlimits", list).probe();
+    assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([100, 200]));
+    assert_eq!(seen["rlimits"]["RLIMIT_CORE"], json!([0, 0]));
+}
+
+fn oom_score_adj_is_set() {
+    let seen = mapped().set("/process/oomScoreAdj", json!(700)).probe();
+    assert_eq!(seen["oom_score_adj"], "700");
+}
+
+fn a_working_directory_is_made() {
+    let bundle = super::owned(mapped())
+        .writable()
+        .set("/process/cwd", json!("/srv/new"));
+    assert_eq!(bundle.probe()["cwd"], "/srv/new");
+    let made = fs::metadata(bundle.rootfs().join("srv/new")).unwrap();
+    if Kind::under_test() == Kind::Rt {
+        assert_eq!((made.uid(), made.gid()), (FIRST, FIRST));
+    }
+}
+
+fn environment_and_home() {
+    let seen = mapped()
+        .user(1000, 1000)
+        .set("/process/env", json!(["A=b"]))
+        .probe();
+    assert_eq!(seen.env("A").as_deref(), Some("b"));
+    assert_eq!(seen.env("HOME").as_deref(), Some("/home/worker"));
+}
+
+/// type;uid;gid;perm;name, the ids as seen inside.
+fn the_session_keyring_is_its_own() {
+    differs(Kind::Crun, "its keyring has the bare id as name");
+    let bundle = mapped();
+    let keyring = bundle.probe()["keyring"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(keyring.starts_with("keyring;0;0;"), "{keyring}");
+    assert!(
+        keyring.ends_with(&format!(";_ses.{}", bundle.id())),
+        "{keyring}"
+    );
+}
+
+fn a_terminal_in_the_foreground() {
+    let bundle = mapped()
+        .set("/process/terminal", json!(true))
+        .sh("busybox tty; stat -c '%F' /dev/console; stat -L -c 'owner %u %g' /proc/self/fd/0; echo to tty >/dev/tty; exit 5");
+    let before = Traces::of(&bundle);
+    let said = Session::start(&bundle).assert_end(5);
+    let expected = "/dev/pts/0\ncharacter special file\nowner 0 5\nto tty\n";
+    assert!(said.starts_with(expected), "{said:?}");
+    before.assert_unchanged(&bundle);
+}
+
+fn a_terminal_through_a_socket() {
+    let bundle = mapped()
+        .user(1000, 1000)
+        .set("/process/terminal", json!(true))
+        .sh("busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; echo done; read -r end");
+    let before = Traces::of(&bundle);
+    let listener = Listener::new(&bundle);
+    let container = bundle.create_with(&listener.flags());
+    let (mut master, _) = listener.receive();
+    container.start().assert_ok();
+    let said = master.expect("done");
+    assert!(
+        said.starts_with("/dev/pts/0\nowner 1000\nto tty\n"),
+        "{said:?}"
+    );
+    master.type_keys("\r");
+    master.expect_hangup();
+    container.wait_stopped();
+    container.delete().assert_ok();
+    before.assert_unchanged(&bundle);
+}
+
+fn no_descriptor_is_left_open() {
+    let seen = mapped().probe();
+    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(open, ["0", "1", "2"]);
+}
+
+/// Else root inside, or the user it is outside, could take its descriptors, memory and program.
+fn an_init_that_waits_is_roots() {
+    let container = mapped().args(&["/probe", "sleep"]);
+    let container = container.create();
+    let pid = container.pid();
+    for name in ["mem", "environ", "fd", "exe", "root", "maps"] {
+        let owner = fs::symlink_metadata(format!("/proc/{pid}/{name}")).unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (0, 0), "{name}");
+    }
+}
+
+/// Root of another container in the same user and pid namespaces looks at one that is only created.
+fn an_init_that_waits_is_closed_to_root_inside() {
+    only_rt("crun's files are open there, and Go's init has forked");
+    let first = mapped().args(&["/probe", "sleep"]);
+    let pid = first.run_detached().pid();
+    let link = |kind: &str| format!("/proc/{pid}/ns/{kind}");
+    let second = Bundle::new()
+        .namespace("user", Some(&link("user")))
+        .namespace("pid", Some(&link("pid")))
+        .set("/linux/uidMappings", mappings(&[(0, FIRST, COUNT)]))
+        .set("/linux/gidMappings", mappings(&[(0, FIRST, COUNT)]))
+        .args(&["/probe", "sleep"]);
+    let waiting = second.create();
+    let status = fs::read_to_string(format!("/proc/{}/status", waiting.pid())).unwrap();
+    let inside = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .unwrap();
+    let inside = inside.split_whitespace().last().unwrap();
+    // All capabilities in the user namespace, as the container could have them.
+    let look = |word: &str, file: &str| {
+        let mut command = Command::new("nsenter");
+        command.args([
+            "-t",
+            &pid.to_string(),
+            "-U",
+            "-p",
+            "-m",
+            "-r",
+            "--",
+            "/probe",
+            word,
+        ]);
+        let output = command
+            .arg(format!("/proc/{inside}/{file}"))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for (word, file) in [
+        ("readlink", "exe"),
+        ("readlink", "root"),
+        ("readlink", "cwd"),
+        ("readlink", "fd/3"),
+        ("read", "environ"),
+        ("read", "maps"),
+        ("read", "auxv"),
+    ] {
+        let said = look(word, file);
+        assert!(
+            ["EACCES", "EPERM"].contains(&said.as_str()),
+            "{word} {file}: {said:?}"
+        );
+    }
+    let said = look("read", "stat");
+    assert!(said.starts_with(inside), "it is there: {said:?}");
+    // Once it is the container's own program, root inside may look.
+    waiting.start().assert_ok();
+    assert_eq!(look("readlink", "exe"), "/probe");
+}
+
+fn a_missing_program_is_refused() {
+    let bundle = mapped().args(&["/no/such"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("/no/such");
+    if Kind::under_test() == Kind::Rt {
+        outcome.one_line();
+    }
+    before.assert_unchanged(&bundle);
+}

@@ -1,0 +1,248 @@
+//! What cannot be mapped or done in a user namespace: one line with the place, and nothing left.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{COUNT, FIRST, map, mapped, mappings};
+use crate::harness::{Bundle, Holder, Kind, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_user_that_is_not_mapped,
+        a_group_that_is_not_mapped,
+        an_additional_group_that_is_not_mapped,
+        mappings_without_a_user_namespace,
+        a_user_namespace_without_mappings,
+        only_one_of_the_two_lists,
+        a_range_without_ids,
+        ranges_that_overlap_inside,
+        ranges_that_overlap_outside,
+        a_range_beyond_the_last_id,
+        more_ranges_than_the_kernel_takes,
+        more_text_than_the_kernel_takes,
+        mappings_that_a_joined_user_namespace_does_not_have,
+        a_joined_user_namespace_whose_maps_are_not_written,
+        the_runtimes_own_user_namespace_by_path,
+        a_user_that_a_joined_namespace_does_not_map,
+        proc_without_a_pid_namespace,
+        sysfs_without_a_network_namespace,
+        mqueue_without_an_ipc_namespace,
+        devpts_with_a_group_that_is_not_mapped,
+        a_file_system_that_only_root_of_the_machine_mounts,
+        a_mount_point_that_only_root_of_the_machine_could_make,
+    ]
+}
+
+/// Refused by name, without a trace. Debian's have other words.
+#[track_caller]
+fn refused(bundle: Bundle, texts: &[&str]) {
+    let bundle = bundle.args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        for text in texts {
+            assert!(line.contains(text), "no {text:?} in: {line}");
+        }
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn a_user_that_is_not_mapped() {
+    let bundle = map(Bundle::new(), &[(0, FIRST, 5)]).without_mount("/dev/pts");
+    refused(bundle.user(5, 0), &["process.user.uid: 5 is not mapped"]);
+}
+
+fn a_group_that_is_not_mapped() {
+    let bundle = map(Bundle::new(), &[(0, FIRST, 5)]).without_mount("/dev/pts");
+    refused(bundle.user(0, 6), &["process.user.gid: 6 is not mapped"]);
+}
+
+fn an_additional_group_that_is_not_mapped() {
+    let user = json!({ "uid": 0, "gid": 0, "additionalGids": [0, 65_536] });
+    let place = "process.user.additionalGids[1]: 65536 is not mapped";
+    refused(mapped().set("/process/user", user), &[place]);
+}
+
+/// config-linux.md: mappings are "from the host to the container" of a user namespace.
+fn mappings_without_a_user_namespace() {
+    only_rt("crun and the old runc make no use of them");
+    let bundle = mapped().without_namespace("user");
+    refused(bundle, &["linux.uidMappings", "user namespace"]);
+    let bundle = mapped()
+        .without_namespace("user")
+        .remove("/linux/uidMappings");
+    refused(bundle, &["linux.gidMappings", "user namespace"]);
+}
+
+fn a_user_namespace_without_mappings() {
+    differs(Kind::Crun, "it takes those of the caller from /etc/subuid");
+    refused(
+        Bundle::new().namespace("user", None),
+        &["linux.uidMappings: required"],
+    );
+    for empty in [json!([]), Value::Null] {
+        let bundle = mapped().set("/linux/uidMappings", empty.clone());
+        let bundle = bundle.set("/linux/gidMappings", empty);
+        refused(bundle, &["linux.uidMappings: required"]);
+    }
+}
+
+fn only_one_of_the_two_lists() {
+    differs(Kind::Crun, "it makes the missing one up");
+    refused(
+        mapped().remove("/linux/uidMappings"),
+        &["linux.uidMappings: required"],
+    );
+    refused(
+        mapped().remove("/linux/gidMappings"),
+        &["linux.gidMappings: required"],
+    );
+}
+
+/// The same list for users and groups; the place is that of the users.
+#[track_caller]
+fn refused_list(entries: &[(u32, u32, u32)], texts: &[&str]) {
+    refused(map(Bundle::new(), entries), texts);
+    let bundle = mapped().set("/linux/gidMappings", mappings(entries));
+    let texts: Vec<String> = texts
+        .iter()
+        .map(|text| text.replace("uid", "gid"))
+        .collect();
+    refused(
+        bundle,
+        &texts.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+}
+
+fn a_range_without_ids() {
+    refused_list(
+        &[(0, FIRST, COUNT), (70_000, 1, 0)],
+        &["linux.uidMappings[1]"],
+    );
+}
+
+fn ranges_that_overlap_inside() {
+    let place = "linux.uidMappings[1]";
+    refused_list(&[(0, FIRST, 10), (9, 300_000, 10)], &[place]);
+    refused_list(&[(5, FIRST, 10), (0, 300_000, 20)], &[place]);
+    refused_list(
+        &[(0, FIRST, 10), (20, 0, 1), (0, 300_000, 1)],
+        &["linux.uidMappings[2]"],
+    );
+}
+
+fn ranges_that_overlap_outside() {
+    refused_list(
+        &[(0, FIRST, 10), (10, FIRST + 9, 10)],
+        &["linux.uidMappings[1]"],
+    );
+}
+
+fn a_range_beyond_the_last_id() {
+    refused_list(
+        &[(0, 4_294_967_290, 6)],
+        &["linux.uidMappings[0]", "4294967290"],
+    );
+    refused_list(
+        &[(0, 0, 1), (4_294_967_295, 7, 1)],
+        &["linux.uidMappings[1]", "4294967295"],
+    );
+}
+
+fn more_ranges_than_the_kernel_takes() {
+    let ranges: Vec<(u32, u32, u32)> = (0..341).map(|n| (n, n, 1)).collect();
+    refused_list(&ranges, &["linux.uidMappings", "340"]);
+}
+
+/// user_namespaces(7): less than a page, which 340 long lines are not.
+fn more_text_than_the_kernel_takes() {
+    let ranges: Vec<(u32, u32, u32)> = (0..200)
+        .map(|n| (1_000_000_000 + n, 2_000_000_000 + n, 1))
+        .collect();
+    let bundle = map(Bundle::new(), &ranges).user(1_000_000_000, 1_000_000_000);
+    refused(bundle.without_mount("/dev/pts"), &["linux.uidMappings"]);
+}
+
+fn joined(uids: &str, gids: &str) -> (Holder, Bundle) {
+    let holder = Holder::with_maps(&["--user"], uids, gids);
+    let bundle = Bundle::new().namespace("user", Some(&holder.path("user")));
+    (holder, bundle)
+}
+
+/// Whoever wrote them believes in another mapping than there is.
+fn mappings_that_a_joined_user_namespace_does_not_have() {
+    only_rt("Debian's believe the config");
+    let maps = format!("0 {FIRST} {COUNT}");
+    let (_holder, bundle) = joined(&maps, &maps);
+    let other = mappings(&[(0, FIRST + 1, COUNT)]);
+    let bundle = bundle.set("/linux/uidMappings", other.clone());
+    let bundle = bundle.set("/linux/gidMappings", other);
+    refused(bundle, &["linux.uidMappings"]);
+}
+
+fn a_joined_user_namespace_whose_maps_are_not_written() {
+    differs(Kind::Crun, "it runs as nobody");
+    let holder = Holder::new(&["--user"]);
+    let bundle = Bundle::new().namespace("user", Some(&holder.path("user")));
+    refused(bundle, &["linux.namespaces[5]"]);
+}
+
+/// setns(2) says EINVAL for the one that the caller is in; it is joined without a step.
+fn the_runtimes_own_user_namespace_by_path() {
+    only_rt("Debian's want mappings");
+    let bundle = Bundle::new().namespace("user", Some("/proc/self/ns/user"));
+    let seen = bundle.probe();
+    assert_eq!(
+        seen.namespace("user"),
+        crate::harness::namespace_of("self", "user")
+    );
+    assert_eq!(seen["devices"]["null"]["uid"], 0);
+}
+
+fn a_user_that_a_joined_namespace_does_not_map() {
+    differs(Kind::Crun, "it runs as nobody");
+    let maps = format!("0 {FIRST} 10");
+    let (_holder, bundle) = joined(&maps, &maps);
+    let bundle = bundle.without_mount("/dev/pts").user(10, 0);
+    refused(bundle, &["process.user.uid", "10"]);
+}
+
+fn proc_without_a_pid_namespace() {
+    differs(Kind::Crun, "it takes the machine's");
+    let bundle = mapped().without_namespace("pid");
+    refused(bundle, &["mounts[0]", "/proc", "pid namespace"]);
+}
+
+fn sysfs_without_a_network_namespace() {
+    differs(Kind::Crun, "it takes the machine's");
+    let bundle = mapped().without_namespace("network");
+    refused(bundle, &["mounts[5]", "/sys", "network namespace"]);
+}
+
+fn mqueue_without_an_ipc_namespace() {
+    differs(Kind::Crun, "it takes the machine's");
+    let bundle = mapped().without_namespace("ipc");
+    refused(bundle, &["mounts[4]", "/dev/mqueue", "ipc namespace"]);
+}
+
+/// The template's gid=5, in a namespace of one id.
+fn devpts_with_a_group_that_is_not_mapped() {
+    let bundle = map(Bundle::new(), &[(0, FIRST, 1)]);
+    refused(bundle, &["mounts[2]", "gid=5", "not mapped"]);
+}
+
+fn a_file_system_that_only_root_of_the_machine_mounts() {
+    let mount = json!({ "destination": "/tmp", "type": "ext4", "source": "/dev/none" });
+    refused(mapped().mount(mount), &["mounts[7]", "/tmp"]);
+}
+
+/// The root file system is root's, and root inside is not.
+fn a_mount_point_that_only_root_of_the_machine_could_make() {
+    differs(
+        Kind::Runc,
+        "the old one makes them before it enters the namespace",
+    );
+    let mount = json!({ "destination": "/new/place", "type": "tmpfs", "source": "tmpfs" });
+    refused(mapped().mount(mount), &["mounts[7]", "/new/place"]);
+}

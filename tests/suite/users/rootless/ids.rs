@@ -1,0 +1,290 @@
+//! Which ids a user may map: its own, and those lent to it by newuidmap(1).
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::callers::{COUNT, Caller, LENT, OTHER, USER, Who};
+use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
+use crate::users::{mappings, numbers};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_users_own_id_needs_no_program,
+        a_users_own_id_may_be_another_inside,
+        groups_of_a_user_alone_cannot_be_set,
+        lent_ids_are_mapped,
+        lent_ids_without_ones_own,
+        processes_and_files_have_lent_ids,
+        root_inside_maps_what_it_has,
+        root_inside_needs_no_user_namespace,
+        a_manager_runs_pods_by_path,
+        ids_of_others_are_refused,
+        a_range_that_is_not_lent_is_refused,
+        a_missing_program_is_said,
+        no_program_of_path_or_bundle_is_executed,
+        an_unmapped_user_is_refused,
+    ]
+}
+
+/// The same mappings for users and groups.
+fn mapped(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
+    bundle
+        .set("/linux/uidMappings", mappings(entries))
+        .set("/linux/gidMappings", mappings(entries))
+}
+
+fn a_users_own_id_needs_no_program() {
+    let caller = Caller::new(Who::Plain);
+    let seen = caller.bundle().probe();
+    assert_eq!(numbers(&seen["uid_map"]), [(0, USER, 1)]);
+    assert_eq!(numbers(&seen["gid_map"]), [(0, USER, 1)]);
+    assert_eq!(seen["setgroups"], "deny");
+}
+
+fn a_users_own_id_may_be_another_inside() {
+    only_rt("Debian's want a mapping for 0");
+    let caller = Caller::new(Who::Plain);
+    let bundle = mapped(caller.bundle(), &[(1000, USER, 1)]).user(1000, 1000);
+    let seen = bundle.probe();
+    assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
+    assert_eq!(seen["gids"], json!([1000, 1000, 1000, 1000]));
+}
+
+/// user_namespaces(7): setgroups(2) is denied for good where a user has mapped its own group.
+fn groups_of_a_user_alone_cannot_be_set() {
+    let caller = Caller::new(Who::Plain);
+    let user = json!({ "uid": 0, "gid": 0, "additionalGids": [0] });
+    let bundle = caller
+        .bundle()
+        .set("/process/user", user)
+        .args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        assert!(line.contains("process.user.additionalGids"), "{line}");
+    }
+    before.assert_unchanged(&bundle);
+}
+
+const OWN_AND_LENT: [(u32, u32, u32); 2] = [(0, USER, 1), (1, LENT, COUNT)];
+
+fn lent_ids_are_mapped() {
+    let caller = Caller::new(Who::Lent);
+    let groups = match Kind::under_test() {
+        // It allows a user none.
+        Kind::Runc => json!([]),
+        _ => json!([5, 2000]),
+    };
+    let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": groups });
+    let bundle = mapped(caller.bundle(), &OWN_AND_LENT).set("/process/user", user);
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe();
+    assert_eq!(numbers(&seen["uid_map"]), OWN_AND_LENT);
+    assert_eq!(numbers(&seen["gid_map"]), OWN_AND_LENT);
+    assert_eq!(seen["setgroups"], "allow");
+    assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
+    assert_eq!(seen["groups"], groups);
+    before.assert_unchanged(&bundle);
+}
+
+fn lent_ids_without_ones_own() {
+    differs(Kind::Runc, "it gives stdio away before it may");
+    let caller = Caller::new(Who::Lent);
+    let entries = [(0, LENT, 1000), (1000, LENT + 5000, 1)];
+    let bundle = mapped(caller.bundle(), &entries);
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe();
+    assert_eq!(numbers(&seen["uid_map"]), entries);
+    assert_eq!((&seen["uid"], &seen["groups"]), (&json!(0), &json!([])));
+    let bundle = bundle.args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let pid = container.pid();
+    assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), LENT);
+    // Its user may not signal that one, but root of the namespace that it owns may.
+    container.end();
+    before.assert_unchanged(&bundle);
+}
+
+fn processes_and_files_have_lent_ids() {
+    let caller = Caller::new(Who::Lent);
+    let bundle = mapped(caller.bundle(), &OWN_AND_LENT).writable();
+    let bundle = bundle.capabilities(&["CAP_CHOWN"]);
+    let bundle = bundle
+        .sh("echo x > /made && busybox chown 1000:2000 /made && stat -c '%u %g' /made / /etc");
+    let outcome = bundle.run().assert_ok();
+    assert_eq!(outcome.stdout, "1000 2000\n0 0\n65534 65534\n");
+    let made = fs::metadata(bundle.rootfs().join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (LENT + 999, LENT + 1999));
+}
+
+fn root_inside_maps_what_it_has() {
+    let caller = Caller::new(Who::Manager);
+    let entries = [(0, 1, 1000), (1000, 0, 1)];
+    let bundle = mapped(caller.bundle(), &entries).user(1000, 7);
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe();
+    assert_eq!(numbers(&seen["uid_map"]), entries);
+    assert_eq!((&seen["uid"], &seen["gid"]), (&json!(1000), &json!(7)));
+    let bundle = bundle.args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let owner = fs::metadata(format!("/proc/{}", container.pid())).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (USER, LENT + 7));
+    container.end();
+    before.assert_unchanged(&bundle);
+}
+
+/// As rootless managers call it: they have made the user namespace themselves.
+fn root_inside_needs_no_user_namespace() {
+    for who in [Who::Inside, Who::Manager] {
+        let caller = Caller::new(who);
+        let bundle = caller
+            .bundle()
+            .without_namespace("user")
+            .remove("/linux/uidMappings")
+            .remove("/linux/gidMappings");
+        let before = Traces::of(&bundle);
+        let seen = bundle.probe();
+        assert_eq!(
+            (&seen["uid"], &seen["pid"]),
+            (&json!(0), &json!(1)),
+            "{who:?}"
+        );
+        assert_eq!(seen["devices"]["null"]["type"], "c", "{who:?}");
+        assert_eq!(seen.mount("/dev/null").root(), "/null");
+        before.assert_unchanged(&bundle);
+        if who == Who::Manager {
+            let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": [7] });
+            let seen = bundle.set("/process/user", user).probe();
+            assert_eq!((&seen["uid"], &seen["groups"]), (&json!(1000), &json!([7])));
+        }
+    }
+}
+
+/// The second container has the namespaces of the first, the user namespace among them.
+fn a_manager_runs_pods_by_path() {
+    for who in [Who::Plain, Who::Lent, Who::Manager] {
+        let caller = Caller::new(who);
+        let first = caller.bundle().args(&["/probe", "sleep"]);
+        let pid = first.run_detached().pid();
+        let mut second = caller.bundle();
+        for (kind, link) in [
+            ("user", "user"),
+            ("ipc", "ipc"),
+            ("uts", "uts"),
+            ("pid", "pid"),
+        ] {
+            second = second.namespace(kind, Some(&format!("/proc/{pid}/ns/{link}")));
+        }
+        let before = Traces::of(&second);
+        let seen = second.probe();
+        for link in ["user", "ipc", "uts", "pid"] {
+            let theirs = crate::harness::namespace_of(&pid.to_string(), link);
+            assert_eq!(seen.namespace(link), theirs, "{who:?}: {link}");
+        }
+        before.assert_unchanged(&second);
+    }
+}
+
+#[track_caller]
+fn refused(bundle: Bundle, texts: &[&str]) {
+    let bundle = bundle.args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        for text in texts {
+            assert!(line.contains(text), "no {text:?} in: {line}");
+        }
+    }
+    before.assert_unchanged(&bundle);
+}
+
+/// newuidmap(1) lets everybody map its own id, and nobody another's.
+fn ids_of_others_are_refused() {
+    for who in [Who::Plain, Who::Lent] {
+        let bundle = Caller::new(who).bundle();
+        refused(
+            mapped(bundle, &[(0, OTHER, 1)]),
+            &[
+                "linux.uidMappings",
+                "newuidmap",
+                &OTHER.to_string(),
+                "not allowed",
+            ],
+        );
+    }
+    let bundle = Caller::new(Who::Lent).bundle();
+    let groups = mappings(&[(0, USER, 1), (1, 0, 1)]);
+    let bundle = mapped(bundle, &OWN_AND_LENT).set("/linux/gidMappings", groups);
+    refused(bundle, &["linux.gidMappings", "newgidmap", "not allowed"]);
+}
+
+fn a_range_that_is_not_lent_is_refused() {
+    let caller = Caller::lent("500000:10");
+    let bundle = mapped(caller.bundle(), &OWN_AND_LENT);
+    refused(bundle, &["linux.uidMappings", "newuidmap", "not allowed"]);
+    let bundle = mapped(caller.bundle(), &[(0, USER, 1), (1, LENT, 10)]);
+    assert_eq!(
+        numbers(&bundle.probe()["uid_map"]),
+        [(0, USER, 1), (1, LENT, 10)]
+    );
+}
+
+/// /usr/bin without the two programs, in a mount namespace of its own.
+const WITHOUT: &str = "mount -t tmpfs none \"$0\" && mkdir \"$0/upper\" \"$0/work\" && \
+    mount -t overlay -o \"lowerdir=/usr/bin,upperdir=$0/upper,workdir=$0/work\" none /usr/bin && \
+    rm /usr/bin/newuidmap /usr/bin/newgidmap && exec \"$@\"";
+
+fn a_missing_program_is_said() {
+    only_rt("the text is our own");
+    let place = crate::harness::Directory::new();
+    let before = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        WITHOUT,
+        place.path().to_str().unwrap(),
+    ];
+    let caller = Caller::through(crate::harness::View::Machine, Who::Lent, &before);
+    let bundle = mapped(caller.bundle(), &OWN_AND_LENT);
+    refused(
+        bundle,
+        &["linux.uidMappings", "newuidmap", "not installed", "uidmap"],
+    );
+    // Without it a user still has its own id.
+    assert_eq!(numbers(&caller.bundle().probe()["uid_map"]), [(0, USER, 1)]);
+}
+
+/// Neither the one in the caller's PATH, nor in the working directory, nor in the image.
+fn no_program_of_path_or_bundle_is_executed() {
+    only_rt("Debian's look in PATH");
+    let caller = Caller::new(Who::Lent);
+    let canary = caller.runtime.home().join("canary");
+    let script = format!("#!/bin/sh\ntouch {}\nexit 0\n", canary.display());
+    let bundle = mapped(caller.bundle(), &OWN_AND_LENT)
+        .executable("bin/newuidmap", &script)
+        .executable("usr/bin/newuidmap", &script)
+        .executable("../newuidmap", &script);
+    chown(bundle.path().join("newuidmap"), Some(USER), Some(USER)).unwrap();
+    let path = format!(
+        "PATH={}:{}/bin:/usr/bin",
+        bundle.path().display(),
+        bundle.rootfs().display()
+    );
+    let call = bundle.probe_call(&[], &[]).with_word("PATH=", &path);
+    let seen = call
+        .with(|command| command.current_dir(bundle.path()))
+        .assert_report();
+    assert_eq!(numbers(&seen["uid_map"]), OWN_AND_LENT);
+    assert!(!canary.exists());
+}
+
+fn an_unmapped_user_is_refused() {
+    let bundle = Caller::new(Who::Plain).bundle().user(5, 0);
+    refused(bundle, &["process.user.uid: 5 is not mapped"]);
+}

@@ -1,0 +1,252 @@
+//! What a user does with its containers, and what others cannot do with them.
+
+use std::fs;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::callers::{ALL, Caller, OTHER, USER, Who};
+use crate::harness::{Call, Kind, Traces, alive, only_rt, signal, trials, wait_gone};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        create_start_kill_delete,
+        list_names_the_owner,
+        signals_are_forwarded,
+        delete_force_ends_it,
+        a_failing_run_leaves_nothing,
+        a_second_user_cannot_touch_it,
+        what_root_made_a_user_cannot_touch,
+        root_may_end_what_a_user_made,
+        namespaces_with_settings,
+        an_init_that_waits_is_closed_to_its_user,
+    ]
+}
+
+fn create_start_kill_delete() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
+        let before = Traces::of(&bundle);
+        let container = bundle.create();
+        assert_eq!(container.status(), "created", "{who:?}");
+        let pid = container.pid();
+        container.start().assert_ok();
+        container.wait_for("ready");
+        assert_eq!(
+            (container.status().as_str(), container.pid()),
+            ("running", pid)
+        );
+        container.kill("USR1").assert_ok();
+        container.wait_stopped();
+        assert_eq!(container.stdout(), "ready\n10\n", "{who:?}");
+        container.delete().assert_ok();
+        wait_gone(pid);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn list_names_the_owner() {
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller.bundle().args(&["/probe", "sleep"]);
+    let _container = bundle.run_detached();
+    let listed = bundle
+        .runtime()
+        .call(&["list", "--format", "json"])
+        .run()
+        .assert_ok();
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["id"], bundle.id());
+    assert_eq!(listed[0]["status"], "running");
+    if Kind::under_test() == Kind::Rt {
+        // Nobody on the machine has this id.
+        assert_eq!(listed[0]["owner"], format!("#{USER}"));
+    }
+}
+
+fn signals_are_forwarded() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
+        let run = bundle.call("run", &[]).start();
+        run.wait_for("ready");
+        // Nothing of what starts it forks.
+        signal(run.pid(), Signal::SIGTERM);
+        assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n", "{who:?}");
+    }
+}
+
+fn delete_force_ends_it() {
+    for who in ALL {
+        for created in [true, false] {
+            let caller = Caller::new(who);
+            let bundle = caller.bundle().args(&["/probe", "spawn-sleep"]);
+            let before = Traces::of(&bundle);
+            let container = if created {
+                bundle.create()
+            } else {
+                bundle.run_detached()
+            };
+            let pid = container.pid();
+            assert!(alive(pid));
+            container.end();
+            wait_gone(pid);
+            before.assert_unchanged(&bundle);
+        }
+    }
+}
+
+fn a_failing_run_leaves_nothing() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/no/such"]);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.run().assert_refused("/no/such");
+        if Kind::under_test() == Kind::Rt {
+            assert!(outcome.one_line().contains("process.args[0]"), "{outcome}");
+        }
+        let mount = json!({ "destination": "/tmp", "type": "nosuchfs", "source": "none" });
+        let bundle = bundle.mount(mount).args(&["/bin/true"]);
+        bundle.run().assert_refused("o such device");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// The runtime as another user, or root, with `--root` where the container is kept.
+fn as_other(caller: &Caller, uid: u32, words: &[&str]) -> Call {
+    let root = caller.runtime.root();
+    let uid = uid.to_string();
+    let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+    let mut all = vec!["setpriv", &reuid, &regid, "--clear-groups"];
+    let program = caller.runtime.program();
+    all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+    all.extend(words);
+    caller.runtime.call_as_is(all)
+}
+
+fn a_second_user_cannot_touch_it() {
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller.bundle().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let pid = container.pid();
+    for words in [
+        &["state", bundle.id()] as &[&str],
+        &["kill", bundle.id(), "KILL"],
+        &["delete", "--force", bundle.id()],
+        &["start", bundle.id()],
+    ] {
+        let outcome = as_other(&caller, OTHER, words).run();
+        if words[0] == "delete" && outcome.code() == 0 {
+            // `--force` of what cannot be seen is no error.
+            continue;
+        }
+        outcome.assert_refused("");
+    }
+    assert!(alive(pid));
+    assert_eq!(container.status(), "running");
+    container.end();
+}
+
+fn what_root_made_a_user_cannot_touch() {
+    let bundle = crate::users::mapped().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let pid = container.pid();
+    let caller = Caller::new(Who::Plain);
+    let program = caller.runtime.program();
+    let root = bundle.runtime().root();
+    for words in [
+        &["state", bundle.id()] as &[&str],
+        &["kill", bundle.id(), "KILL"],
+    ] {
+        let mut all = vec!["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups"];
+        all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+        all.extend(words);
+        caller.runtime.call_as_is(all).run().assert_refused("");
+    }
+    assert!(alive(pid));
+    container.end();
+}
+
+fn root_may_end_what_a_user_made() {
+    only_rt("crun wants the caller's cgroups");
+    for who in [Who::Plain, Who::Lent] {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/probe", "sleep"]);
+        let before = Traces::of(&bundle);
+        let pid = bundle.run_detached().pid();
+        let state = as_other(&caller, 0, &["state", bundle.id()])
+            .run()
+            .assert_ok();
+        assert!(state.stdout.contains("running"), "{state}");
+        as_other(&caller, 0, &["delete", "--force", bundle.id()])
+            .run()
+            .assert_ok();
+        wait_gone(pid);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn namespaces_with_settings() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let table = json!({ "net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1" });
+        let rlimits = json!([{ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 }]);
+        let sys =
+            json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"] });
+        let bundle = caller
+            .bundle()
+            .namespace("network", None)
+            .namespace("cgroup", None)
+            .hostname("small-room")
+            .set("/linux/sysctl", table)
+            .set("/process/rlimits", rlimits)
+            .set("/process/oomScoreAdj", json!(900))
+            .without_mount("/sys/fs/cgroup")
+            .without_mount("/sys")
+            .mount(sys);
+        let seen = bundle.probe();
+        assert_eq!(
+            seen["interfaces"],
+            json!({ "lo": { "up": true } }),
+            "{who:?}"
+        );
+        assert_eq!(seen["hostname"], "small-room", "{who:?}");
+        assert_eq!(
+            seen["rlimits"]["RLIMIT_NOFILE"],
+            json!([64, 128]),
+            "{who:?}"
+        );
+        assert_eq!(seen["oom_score_adj"], "900", "{who:?}");
+        let outcome = bundle
+            .args(&["/probe", "sysctl", "net.ipv4.ip_forward"])
+            .run();
+        assert_eq!(outcome.assert_ok().stdout, "1\n", "{who:?}");
+    }
+}
+
+/// It is still a copy of the runtime, but what it could be made to do, its user may do anyway;
+/// other users may not look.
+fn an_init_that_waits_is_closed_to_its_user() {
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller.bundle().args(&["/probe", "sleep"]);
+    let container = bundle.create();
+    let pid = container.pid();
+    for name in ["exe", "root", "fd"] {
+        let path = format!("/proc/{pid}/{name}");
+        let outcome = caller.runtime.call_as_is(vec![
+            "setpriv",
+            "--reuid=4002",
+            "--regid=4002",
+            "--clear-groups",
+            "ls",
+            "-l",
+            &path,
+        ]);
+        let outcome = outcome.run();
+        assert_ne!(outcome.code(), 0, "{path}: {outcome}");
+    }
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    assert!(fs::read_to_string(format!("/proc/{pid}/stat")).is_ok());
+}

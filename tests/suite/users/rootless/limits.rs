@@ -1,0 +1,290 @@
+//! Cgroups of a user: none, or below what has been handed over to it.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::callers::{ALL, Caller, USER, Who};
+use crate::harness::{
+    Bundle, Kind, Traces, View, cgroup_of, cgroup_top, differs, on_v2, only_rt, remove_cgroup,
+    skip, trials, wait_gone,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        without_limits_it_runs_in_the_callers_cgroups,
+        a_limit_without_permission_says_what_to_enable,
+        a_limit_without_permission_in_the_v2_view,
+        device_rules_alone_need_no_permission,
+        limits_below_trees_of_its_own,
+        limits_below_a_tree_of_its_own_among_others,
+        a_limit_outside_of_its_own_trees_is_refused,
+        cgroups_below_a_tree_of_its_own_in_the_v2_view,
+        delete_removes_what_was_made_and_no_more,
+    ]
+}
+
+fn without_limits_it_runs_in_the_callers_cgroups() {
+    for view in [View::Machine, View::V2] {
+        for who in ALL {
+            let caller = Caller::through(view, who, &[]);
+            let bundle = caller.bundle().args(&["/probe", "sleep"]);
+            let before = Traces::of(&bundle);
+            let container = bundle.run_detached();
+            assert_eq!(container.status(), "running", "{who:?}");
+            let pid = container.pid();
+            container.kill("KILL").assert_ok();
+            wait_gone(pid);
+            container.delete().assert_ok();
+            before.assert_unchanged(&bundle);
+        }
+    }
+}
+
+#[track_caller]
+fn refused(bundle: &Bundle, texts: &[&str]) {
+    let before = Traces::of(bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        for text in texts {
+            assert!(line.contains(text), "no {text:?} in: {line}");
+        }
+    }
+    before.assert_unchanged(bundle);
+}
+
+const LIMITS: [(&str, &str, u64); 3] = [
+    ("memory", "limit", 64 << 20),
+    ("pids", "limit", 100),
+    ("cpu", "shares", 512),
+];
+
+fn with_limit(bundle: Bundle, (controller, field, value): (&str, &str, u64)) -> Bundle {
+    let resources = json!({ controller: { field: value } });
+    bundle
+        .set("/linux/resources", resources)
+        .args(&["/bin/true"])
+}
+
+fn a_limit_without_permission_says_what_to_enable() {
+    differs(Kind::Crun, "it leaves them out");
+    for who in ALL {
+        let caller = Caller::new(who);
+        for limit in LIMITS {
+            let bundle = with_limit(caller.bundle(), limit);
+            let place = format!("linux.resources.{}.{}", limit.0, limit.1);
+            refused(&bundle, &[&place, "delegat"]);
+        }
+    }
+}
+
+/// No controller is left for version 2 here: the limit is refused for this reason or the other.
+fn a_limit_without_permission_in_the_v2_view() {
+    differs(Kind::Crun, "it leaves them out");
+    let caller = Caller::in_v2_view(Who::Plain);
+    for limit in LIMITS {
+        let bundle = with_limit(caller.bundle(), limit);
+        refused(
+            &bundle,
+            &[&format!("linux.resources.{}.{}", limit.0, limit.1)],
+        );
+    }
+}
+
+/// A user makes no devices; those that there are, are the machine's, with the machine's rights.
+fn device_rules_alone_need_no_permission() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let rules = json!([{ "allow": false, "access": "rwm" },
+                           { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
+        let bundle = caller.bundle().set("/linux/resources/devices", rules);
+        let outcome = bundle
+            .sh("echo x > /dev/null; /probe mknod /dev/new c 1 3")
+            .run();
+        assert_eq!(outcome.assert_ok().stdout, "EPERM\n", "{who:?}");
+    }
+}
+
+/// A cgroup of a user in every tree of these controllers, removed when dropped.
+struct Delegated {
+    name: String,
+}
+
+impl Delegated {
+    fn new(controllers: &[&str]) -> Self {
+        let name = format!(
+            "suite-{}-of-user-{}",
+            std::process::id(),
+            controllers.join("-")
+        );
+        for controller in controllers {
+            let cgroup = cgroup_top(controller).join(&name);
+            fs::create_dir(&cgroup).unwrap_or_else(|e| panic!("make {}: {e}", cgroup.display()));
+            hand_over(&cgroup);
+            // A new cpuset has none of either, and takes nobody in.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(all) = fs::read_to_string(cgroup_top(controller).join(file)) {
+                    drop(fs::write(cgroup.join(file), all));
+                }
+            }
+        }
+        Self { name }
+    }
+
+    fn path(&self) -> String {
+        format!("/{}/box", self.name)
+    }
+}
+
+/// cgroups(7), "Delegation": the directory and the files that say who is in it.
+fn hand_over(cgroup: &Path) {
+    let own = |path: PathBuf| chown(&path, Some(USER), Some(USER));
+    own(cgroup.to_owned()).unwrap();
+    own(cgroup.join("cgroup.procs")).unwrap();
+    for name in ["tasks", "cgroup.threads", "cgroup.subtree_control"] {
+        if cgroup.join(name).exists() {
+            own(cgroup.join(name)).unwrap();
+        }
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        remove_cgroup(&self.name);
+    }
+}
+
+fn read(pid: i32, controller: &str, file: &str) -> String {
+    let text = fs::read_to_string(cgroup_of(pid, controller).join(file));
+    text.unwrap_or_default().trim().to_owned()
+}
+
+const V1: [&str; 9] = [
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "name=systemd",
+];
+
+#[track_caller]
+fn check_limits(delegated: &Delegated) {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
+        let bundle = caller
+            .bundle()
+            .set("/linux/cgroupsPath", json!(delegated.path()))
+            .set("/linux/resources", resources)
+            .args(&["/probe", "sleep"]);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        let pid = container.pid();
+        for controller in ["pids", "memory"] {
+            let own = cgroup_of(pid, controller);
+            assert!(
+                own.ends_with(&delegated.path()[1..]),
+                "{who:?}: {}",
+                own.display()
+            );
+        }
+        assert_eq!(read(pid, "pids", "pids.max"), "77", "{who:?}");
+        let memory = read(pid, "memory", "memory.limit_in_bytes");
+        assert_eq!(memory, (64 << 20).to_string(), "{who:?}");
+        container.end();
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn limits_below_trees_of_its_own() {
+    differs(Kind::Crun, "it leaves limits out");
+    if on_v2() {
+        skip("cgroup v1 is not here");
+    }
+    check_limits(&Delegated::new(&V1));
+}
+
+fn limits_below_a_tree_of_its_own_among_others() {
+    only_rt("Debian's want all trees or none");
+    if on_v2() {
+        skip("cgroup v1 is not here");
+    }
+    check_limits(&Delegated::new(&["pids", "memory"]));
+}
+
+fn a_limit_outside_of_its_own_trees_is_refused() {
+    only_rt("Debian's want all trees or none");
+    if on_v2() {
+        skip("cgroup v1 is not here");
+    }
+    let delegated = Delegated::new(&["pids"]);
+    let caller = Caller::new(Who::Plain);
+    let resources = json!({ "pids": { "limit": 77 }, "cpu": { "shares": 512 } });
+    let bundle = caller
+        .bundle()
+        .set("/linux/cgroupsPath", json!(delegated.path()))
+        .set("/linux/resources", resources)
+        .args(&["/bin/true"]);
+    refused(&bundle, &["linux.resources.cpu.shares"]);
+}
+
+/// The caller sits in a part of it: only within what is its own it may move processes.
+fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
+    let delegated = Delegated::new(&[""]);
+    let session = cgroup_top("").join(&delegated.name).join("session");
+    fs::create_dir(&session).unwrap();
+    hand_over(&session);
+    let script = format!(
+        "echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
+        delegated.name
+    );
+    for who in ALL {
+        let caller = Caller::through(View::V2, who, &["sh", "-c", &script, "sh"]);
+        let bundle = caller
+            .bundle()
+            .set("/linux/cgroupsPath", json!(delegated.path()))
+            .args(&["/probe", "spawn-sleep"]);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        container.wait_for("\n");
+        let pid = container.pid();
+        assert!(
+            cgroup_of(pid, "").ends_with(&delegated.path()[1..]),
+            "{who:?}: {}",
+            cgroup_of(pid, "").display()
+        );
+        container.end();
+        before.assert_unchanged(&bundle);
+        // Without a path it finds a place by itself, or does without.
+        let bundle = bundle.set("/linux/cgroupsPath", Value::Null);
+        bundle.run_detached().end();
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn delete_removes_what_was_made_and_no_more() {
+    only_rt("Debian's want all trees or none");
+    if on_v2() {
+        skip("cgroup v1 is not here");
+    }
+    let delegated = Delegated::new(&["pids"]);
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller
+        .bundle()
+        .set("/linux/cgroupsPath", json!(delegated.path()))
+        .set("/linux/resources", json!({ "pids": { "limit": 77 } }))
+        .args(&["/probe", "sleep"]);
+    let container = bundle.create();
+    let top = cgroup_top("pids").join(&delegated.name);
+    assert!(top.join("box").exists());
+    container.end();
+    assert!(top.exists() && !top.join("box").exists());
+}

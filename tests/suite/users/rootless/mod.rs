@@ -1,0 +1,17 @@
+//! Without root of the machine: an ordinary user with ids lent to it, one without, and the root
+//! of somebody's user namespace.
+
+mod callers;
+mod ids;
+mod life;
+mod limits;
+mod spec;
+
+use libtest_mimic::Trial;
+
+pub(super) fn tests() -> Vec<Trial> {
+    [spec::tests(), ids::tests(), life::tests(), limits::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,199 @@
+//! `spec --rootless` and `run`, in a terminal as a person does it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::callers::{ALL, Caller, USER, Who};
+use crate::harness::{Kind, Traces, differs, only_rt, trials};
+use crate::terminal::{Listener, Session};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        spec_and_run_in_the_working_directory,
+        spec_and_run_in_a_terminal,
+        a_terminal_through_a_socket,
+        the_report_is_that_of_a_container,
+        states_are_kept_in_the_users_own_directory,
+        without_a_directory_of_its_own_it_says_so,
+        a_home_that_only_the_user_enters,
+        without_a_user_namespace_it_says_so,
+    ]
+}
+
+/// Not a flag but `--rootless`.
+fn spec_and_run_in_the_working_directory() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle();
+        let config = bundle.path().join("config.json");
+        let here = |words: &[&str]| {
+            let call = bundle.runtime().call(words);
+            call.with(|command| command.current_dir(bundle.path()))
+                .run()
+        };
+        let before = Traces::of(&bundle);
+        here(&["spec", "--rootless"]).assert_ok();
+        let mut value: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+        assert_eq!(fs::metadata(&config).unwrap().uid(), USER);
+        let first = json!({ "containerID": 0, "hostID": if caller.is_root_inside() { 0 } else { USER }, "size": 1 });
+        assert_eq!(value["linux"]["uidMappings"], json!([first]), "{who:?}");
+        value["process"]["terminal"] = json!(false);
+        value["process"]["args"] = json!(["/bin/sh", "-c", "id -u; exit 6"]);
+        if Kind::under_test() == Kind::Crun {
+            let mounts = value["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+        }
+        fs::write(&config, value.to_string()).unwrap();
+        let outcome = here(&["run", bundle.id()]);
+        assert_eq!(
+            (outcome.code(), outcome.stdout.as_str()),
+            (6, "0\n"),
+            "{who:?}\n{outcome}"
+        );
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn spec_and_run_in_a_terminal() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().set("/process/terminal", json!(true));
+        let bundle = bundle.sh(
+            "busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; exit 5",
+        );
+        let before = Traces::of(&bundle);
+        let said = Session::start(&bundle).assert_end(5);
+        assert!(
+            said.starts_with("/dev/pts/0\nowner 0\nto tty\n"),
+            "{who:?}: {said:?}"
+        );
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_terminal_through_a_socket() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().set("/process/terminal", json!(true));
+        let bundle = bundle.sh("echo done; read -r end");
+        let listener = Listener::new(&bundle);
+        let socket = bundle.runtime().home().join("console.sock");
+        std::os::unix::fs::chown(socket, Some(USER), Some(USER)).unwrap();
+        let container = bundle.create_with(&listener.flags());
+        let (mut master, _) = listener.receive();
+        container.start().assert_ok();
+        master.expect("done");
+        master.type_keys("\r");
+        master.expect_hangup();
+        container.wait_stopped();
+        container.delete().assert_ok();
+    }
+}
+
+fn the_report_is_that_of_a_container() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle();
+        let before = Traces::of(&bundle);
+        let seen = bundle.probe();
+        assert_eq!(
+            (&seen["uid"], &seen["gid"], &seen["pid"]),
+            (&json!(0), &json!(0), &json!(1)),
+            "{who:?}"
+        );
+        assert_eq!(seen["groups"], json!([]), "{who:?}");
+        assert_eq!(seen["no_new_privs"], 1);
+        assert_eq!(seen["hostname"], "runc");
+        let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        for (place, kind) in [
+            ("/proc", "proc"),
+            ("/dev", "tmpfs"),
+            ("/dev/mqueue", "mqueue"),
+            ("/sys", "sysfs"),
+        ] {
+            assert_eq!(seen.mount(place).kind(), kind, "{who:?}");
+        }
+        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+            assert_eq!(seen["devices"][name]["type"], "c", "{who:?}: {name}");
+        }
+        assert!(seen.mount("/").has("ro"));
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn states_are_kept_in_the_users_own_directory() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/probe", "sleep"]);
+        let container = bundle.run_detached();
+        let root = bundle.runtime().root();
+        let meta = fs::metadata(&root).unwrap();
+        assert_eq!(meta.uid(), USER, "{who:?}");
+        assert_eq!(meta.mode() & 0o777, 0o700, "{who:?}");
+        let state = root.join(bundle.id());
+        assert_eq!(fs::metadata(&state).unwrap().uid(), USER, "{who:?}");
+        assert_eq!(
+            fs::metadata(&state).unwrap().permissions().mode() & 0o022,
+            0
+        );
+        container.end();
+        assert!(!state.exists(), "{who:?}");
+    }
+}
+
+/// A user cannot keep anything in /run.
+fn without_a_directory_of_its_own_it_says_so() {
+    only_rt("the text is our own");
+    for who in [Who::Plain, Who::Inside] {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().args(&["/bin/true"]);
+        bundle.write();
+        let call = bundle
+            .runtime()
+            .call_through(&[], &["run", "-b", bundle.path().to_str().unwrap(), "x"]);
+        // `env` of the caller sets it; an empty one counts as none.
+        let words = call.with_word("XDG_RUNTIME_DIR=", "XDG_RUNTIME_DIR=");
+        let outcome = words.run().assert_code(1);
+        let line = outcome.one_line();
+        assert!(
+            line.contains("XDG_RUNTIME_DIR") && line.contains("--root"),
+            "{line}"
+        );
+    }
+}
+
+fn a_home_that_only_the_user_enters() {
+    differs(Kind::Crun, "it looks paths up once more as another");
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle();
+        fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(bundle.probe()["uid"], 0, "{who:?}");
+    }
+}
+
+/// What a user may not do is said before it is tried.
+fn without_a_user_namespace_it_says_so() {
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller
+        .bundle()
+        .without_namespace("user")
+        .args(&["/bin/true"]);
+    let bundle = bundle
+        .remove("/linux/uidMappings")
+        .remove("/linux/gidMappings");
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        assert!(
+            line.contains("linux.namespaces") && line.contains("user namespace"),
+            "{line}"
+        );
+    }
+    before.assert_unchanged(&bundle);
+}
