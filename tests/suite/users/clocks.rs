@@ -134,7 +134,7 @@ fn offsets_in_a_user_namespace() {
 
 fn children_are_in_it_too() {
     let ahead = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
-    let bundle = offsets(with_time(), ahead).sh("read up rest < /proc/uptime; sh -c \"cat /proc/uptime\"; echo $up; readlink /proc/self/ns/time /proc/1/ns/time");
+    let bundle = offsets(with_time(), ahead).sh("read up rest < /proc/uptime; sh -c \"cat /proc/uptime\"; echo $up; readlink /proc/self/ns/time; readlink /proc/1/ns/time");
     let said = bundle.run().assert_ok().stdout;
     let lines: Vec<&str> = said.lines().collect();
     assert!(

@@ -77,7 +77,7 @@ fn a_limit_without_permission_says_what_to_enable() {
         for limit in LIMITS {
             let bundle = with_limit(caller.bundle(), limit);
             let place = format!("linux.resources.{}.{}", limit.0, limit.1);
-            refused(&bundle, &[&place, "delegat"]);
+            refused(&bundle, &[&place, "Delegate=yes"]);
         }
     }
 }
