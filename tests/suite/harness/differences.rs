@@ -353,6 +353,62 @@ const CRUN: &[(&str, &str)] = &[
         "terminal::socket::a_relative_path_is_meant_from_where_the_caller_stands",
         "it starts at the bundle",
     ),
+    (
+        "users::combinations::every_combination_of_two_kinds_beside_the_user_namespace",
+        "it hangs now and then",
+    ),
+    (
+        "users::devices::devices_of_the_config_are_the_machines",
+        "it binds a copy that it has mounted elsewhere",
+    ),
+    (
+        "users::devices::a_device_that_the_machine_does_not_have_is_refused",
+        "it makes one outside and binds that",
+    ),
+    (
+        "users::view::a_volume_is_mounted_with_its_options",
+        "it forgets the options",
+    ),
+    (
+        "users::view::flags_that_the_source_has_stay",
+        "it forgets the flags",
+    ),
+    (
+        "users::view::a_recursive_volume_brings_what_is_below",
+        "it leaves out what is below",
+    ),
+    (
+        "users::view::proc_bound_where_the_pid_namespace_is_shared",
+        "it forgets the options",
+    ),
+    (
+        "users::view::cgroups_are_seen_in_the_v2_view",
+        "it shows all cgroups of the machine",
+    ),
+    (
+        "users::rootless::spec::spec_and_run_in_the_working_directory",
+        "it writes no mappings",
+    ),
+    (
+        "users::rootless::spec::spec_and_run_in_a_terminal",
+        "it asks newuidmap first, which complains",
+    ),
+    (
+        "users::rootless::spec::the_report_is_that_of_a_container",
+        "its host name is its own",
+    ),
+    (
+        "users::rootless::spec::without_a_user_namespace_it_says_so",
+        "it makes one",
+    ),
+    (
+        "users::rootless::ids::groups_of_a_user_alone_cannot_be_set",
+        "it ignores them",
+    ),
+    (
+        "users::rootless::ids::a_manager_runs_pods_by_path",
+        "it enters the pid namespace before the one that owns it",
+    ),
 ];
 
 /// Why a test does not apply to crun.

@@ -7,9 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::mapped;
-use crate::harness::{
-    Bundle, Holder, Kind, Report, Traces, differs, namespace_of, only_rt, trials,
-};
+use crate::harness::{Bundle, Holder, Report, Traces, namespace_of, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -34,7 +32,7 @@ pub(super) fn tests() -> Vec<Trial> {
 const SECOND: i64 = 1_000_000_000;
 
 fn with_time() -> Bundle {
-    differs(Kind::Runc, "the old one knows no time namespaces");
+    only_rt("the old runc knows no time namespaces, and crun hardly");
     Bundle::new().namespace("time", None)
 }
 
@@ -112,9 +110,7 @@ fn nanoseconds_count() {
     let bundle = offsets(with_time(), both);
     check(&bundle, 6 * SECOND - 1, -100 * SECOND + SECOND / 2);
     let only = json!({ "monotonic": { "nanosecs": 7 }, "boottime": { "secs": 3 } });
-    if Kind::under_test() == Kind::Rt {
-        check(&offsets(with_time(), only), 7, 3 * SECOND);
-    }
+    check(&offsets(with_time(), only), 7, 3 * SECOND);
 }
 
 fn an_offset_of_one_clock_leaves_the_other() {
@@ -124,7 +120,7 @@ fn an_offset_of_one_clock_leaves_the_other() {
 
 fn offsets_in_a_user_namespace() {
     let both = json!({ "monotonic": { "secs": 50, "nanosecs": 0 }, "boottime": { "secs": 500, "nanosecs": 0 } });
-    differs(Kind::Runc, "the old one knows no time namespaces");
+    only_rt("the old runc knows no time namespaces, and crun hardly");
     let bundle = offsets(mapped().namespace("time", None), both);
     let before = Traces::of(&bundle);
     let seen = check(&bundle, 50 * SECOND, 500 * SECOND);
@@ -145,7 +141,7 @@ fn children_are_in_it_too() {
 }
 
 fn a_joined_time_namespace() {
-    differs(Kind::Runc, "the old one knows no time namespaces");
+    only_rt("the old runc knows no time namespaces, and crun hardly");
     let holder = Holder::new(&[
         "--time",
         "--boottime",
@@ -169,11 +165,9 @@ fn refused(bundle: Bundle, texts: &[&str]) {
     let bundle = bundle.args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     let outcome = bundle.run().assert_refused("");
-    if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        for text in texts {
-            assert!(line.contains(text), "no {text:?} in: {line}");
-        }
+    let line = outcome.one_line();
+    for text in texts {
+        assert!(line.contains(text), "no {text:?} in: {line}");
     }
     before.assert_unchanged(&bundle);
 }
@@ -183,8 +177,7 @@ fn ahead() -> Value {
 }
 
 fn offsets_without_a_time_namespace_are_refused() {
-    differs(Kind::Runc, "the old one ignores them");
-    differs(Kind::Crun, "it ignores them");
+    only_rt("Debian's ignore them");
     refused(
         offsets(Bundle::new(), ahead()),
         &["linux.timeOffsets", "time namespace"],
@@ -213,7 +206,6 @@ fn nanoseconds_out_of_range_are_refused() {
         let place = "linux.timeOffsets.monotonic.nanosecs";
         refused(offsets(with_time(), offset), &[place]);
     }
-    only_rt("crun takes them for 32 bits");
     let offset = json!({ "boottime": { "secs": 1, "nanosecs": -1 } });
     refused(
         offsets(with_time(), offset),
@@ -230,7 +222,6 @@ fn an_offset_that_the_kernel_refuses_is_refused() {
 }
 
 fn a_duplicate_time_namespace_is_refused() {
-    differs(Kind::Crun, "it takes the last one");
     let bundle = with_time().set("/linux/namespaces/-", json!({ "type": "time" }));
     refused(bundle, &["linux.namespaces", "time"]);
 }
