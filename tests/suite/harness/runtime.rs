@@ -158,8 +158,19 @@ impl Runtime {
         };
         command.args(words);
         let number = CALLS.fetch_add(1, Ordering::Relaxed);
-        Call::new(command, self.home.join(&format!("call-{number}.out")))
+        let call = Call::new(command, self.home.join(&format!("call-{number}.out")));
+        match self.kind {
+            // It would give the machine's /dev/null away to the container's user.
+            Kind::Crun => call.with(|command| command.stdin(empty(&self.home.join("stdin")))),
+            Kind::Rt | Kind::Runc => call,
+        }
     }
+}
+
+/// A file with nothing in it, open to be read.
+fn empty(path: &Path) -> fs::File {
+    let made = fs::write(path, "").and_then(|()| fs::File::open(path));
+    made.unwrap_or_else(|e| panic!("make {}: {e}", path.display()))
 }
 
 /// A shell in a private mount namespace that prepares the view and becomes the command.

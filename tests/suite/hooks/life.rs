@@ -109,7 +109,11 @@ fn a_bundle_that_is_gone_keeps_no_hook_from_running() {
 /// The runtime with the root of this bundle's, as a hook calls it.
 fn runtime(bundle: &Bundle) -> String {
     let runtime = bundle.runtime();
-    format!("{} --root {}", runtime.program(), runtime.root().display())
+    format!(
+        "{} --root {}",
+        runtime.program().display(),
+        runtime.root().display()
+    )
 }
 
 fn a_hook_may_ask_the_runtime() {

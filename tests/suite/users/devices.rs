@@ -1,5 +1,8 @@
 //! Devices in a user namespace: none can be made there, so they are the machine's, by bind.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -19,6 +22,7 @@ pub(super) fn tests() -> Vec<Trial> {
         a_device_that_is_another_on_the_machine_is_refused,
         without_a_dev_mount_devices_are_mounted_in_the_rootfs,
         a_link_in_place_of_a_device_is_not_followed,
+        the_machines_null_device_stays_roots,
     ]
 }
 
@@ -213,4 +217,17 @@ fn a_link_in_place_of_a_device_is_not_followed() {
     } else {
         assert!(outcome.one_line().contains("null"), "{outcome}");
     }
+}
+
+/// It is standard input here, and belongs to the process's user else.
+fn the_machines_null_device_stays_roots() {
+    differs(Kind::Crun, "it gives it away");
+    let owner = || {
+        let meta = fs::metadata("/dev/null").unwrap();
+        (meta.uid(), meta.gid(), meta.mode())
+    };
+    let before = owner();
+    let bundle = mapped().user(1000, 1000);
+    assert_eq!(bundle.probe()["fds"]["0"], "/dev/null");
+    assert_eq!(owner(), before);
 }
