@@ -1,6 +1,7 @@
 //! What the probe can do inside besides reporting: wait, sleep, open, read, write.
 #![allow(clippy::disallowed_methods, reason = "the probe starts itself")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Error, Read, Write};
 use std::process::Command;
@@ -57,6 +58,23 @@ pub(crate) fn spawn_sleep() -> i32 {
             sleep()
         }
         Err(error) => crate::say(&error.to_string()),
+    }
+}
+
+/// Says "ready", then the program of every process that it can look at and that is not its own.
+pub(crate) fn watch() -> i32 {
+    crate::say("ready");
+    let mut seen = BTreeSet::new();
+    loop {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(program) = fs::read_link(entry.path().join("exe")) else {
+                continue;
+            };
+            let program = program.to_string_lossy().into_owned();
+            if program != "/probe" && seen.insert(program.clone()) {
+                crate::say(&program);
+            }
+        }
     }
 }
 

@@ -32,6 +32,7 @@ extern "C" fn main() -> i32 {
         ["sleep"] => acts::sleep(),
         ["wait-signal"] => acts::wait_signal(),
         ["spawn-sleep"] => acts::spawn_sleep(),
+        ["watch"] => acts::watch(),
         ["stat", path] => say(&report::node(path.as_ref()).to_string()),
         ["read", path] => say_result(acts::read(path)),
         ["readlink", path] => say_result(acts::readlink(path)),

@@ -1,5 +1,6 @@
 //! One invocation of the runtime: bounded in time, with everything it said.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +41,17 @@ impl Call {
             let replaced = old.to_string_lossy().starts_with(start);
             if replaced { word.as_ref() } else { old }
         }));
+        Self::new(command, self.output)
+    }
+
+    /// Puts words behind the last one that is `word`. Before `with`.
+    pub(crate) fn after_word(self, word: &str, words: &[&str]) -> Self {
+        let mut all: Vec<OsString> = self.command.get_args().map(OsString::from).collect();
+        let place = all.iter().rposition(|old| old == word);
+        let place = place.unwrap_or_else(|| panic!("no {word} in {:?}", self.command)) + 1;
+        all.splice(place..place, words.iter().map(OsString::from));
+        let mut command = Command::new(self.command.get_program());
+        command.args(all);
         Self::new(command, self.output)
     }
 

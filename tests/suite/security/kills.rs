@@ -38,7 +38,7 @@ fn calls(trace: &Path) -> Vec<(String, usize)> {
 }
 
 /// Runs `perform` once to see its system calls, then kills it at a sample of them.
-fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
+pub(crate) fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
     only_rt("Go spreads its system calls over threads: no two runs have the same order");
     if !Path::new("/usr/bin/strace").exists() {
         skip("no strace here");

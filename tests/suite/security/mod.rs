@@ -21,6 +21,8 @@ mod images;
 mod kills;
 mod races;
 
+pub(crate) use kills::sweep;
+
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {

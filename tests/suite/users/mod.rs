@@ -1,5 +1,6 @@
 //! User and time namespaces: new, joined, mapped; and runtimes that are not started by root.
 
+mod attacks;
 mod clocks;
 mod combinations;
 mod devices;
@@ -27,6 +28,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         view::tests(),
         life::tests(),
         clocks::tests(),
+        attacks::tests(),
         rootless::tests(),
     ]
     .into_iter()

@@ -39,6 +39,8 @@ pub(super) fn tests() -> Vec<Trial> {
         a_root_below_a_closed_directory_works,
         a_volume_below_a_closed_directory_works,
         nothing_is_made_in_the_rootfs,
+        a_root_with_locked_flags_becomes_readonly,
+        no_pivot_works,
     ]
 }
 
@@ -418,4 +420,25 @@ fn nothing_is_made_in_the_rootfs() {
     let before = tree(&bundle.rootfs());
     bundle.probe();
     assert_eq!(tree(&bundle.rootfs()), before);
+}
+
+/// What the mount of the machine forbids must stay forbidden when it is made read-only.
+fn a_root_with_locked_flags_becomes_readonly() {
+    let place = volume();
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let data = Some("mode=755");
+    mount(Some("tmpfs"), place.path(), Some("tmpfs"), flags, data).unwrap();
+    let root = place.join("rootfs");
+    fill_rootfs(&root);
+    let seen = mapped().set("/root/path", json!(root)).probe();
+    seen.mount("/").assert_options(&["ro", "nosuid", "nodev"]);
+}
+
+fn no_pivot_works() {
+    let bundle = mapped();
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe_with(&["--no-pivot"]);
+    assert_eq!((&seen["uid"], &seen["cwd"]), (&json!(0), &json!("/")));
+    assert!(seen.mount("/proc").has("rw"));
+    before.assert_unchanged(&bundle);
 }

@@ -6,12 +6,19 @@ mod ids;
 mod life;
 mod limits;
 mod spec;
+mod view;
 
 use libtest_mimic::Trial;
 
 pub(super) fn tests() -> Vec<Trial> {
-    [spec::tests(), ids::tests(), life::tests(), limits::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        spec::tests(),
+        ids::tests(),
+        view::tests(),
+        life::tests(),
+        limits::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,0 +1,82 @@
+//! What root of a container's user namespace, or a runtime that dies, could leave or take.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{COUNT, FIRST, mapped, mappings};
+use crate::harness::{Bundle, Holder, only_rt, trials};
+use crate::security::sweep;
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        killed_anywhere_in_create_it_leaves_what_delete_force_removes,
+        killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes,
+        killed_anywhere_in_delete_it_leaves_what_delete_force_removes,
+        nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace,
+    ]
+}
+
+fn killed_anywhere_in_create_it_leaves_what_delete_force_removes() {
+    sweep(mapped(), "create", |_| ());
+}
+
+/// A joined user namespace with a pid namespace of its own: another process clones init.
+fn killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes() {
+    let maps = format!("0 {FIRST} {COUNT}");
+    let holder = Holder::with_maps(&["--user", "--net"], &maps, &maps);
+    let bundle = Bundle::new()
+        .namespace("user", Some(&holder.path("user")))
+        .namespace("network", Some(&holder.path("net")));
+    sweep(bundle, "create", |_| ());
+    // A new user namespace beside a joined one of another kind: mapped on the way.
+    let bundle = mapped().without_mount("/sys");
+    let bundle = bundle.without_mount("/sys/fs/cgroup");
+    sweep(
+        bundle.namespace("network", Some(&holder.path("net"))),
+        "run",
+        |_| (),
+    );
+}
+
+fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
+    sweep(mapped(), "delete", |bundle| {
+        bundle.call("create", &[]).run().assert_ok();
+    });
+}
+
+/// CVE-2016-9962: a process that enters a container is looked at before it has become the
+/// container's. The watcher has all capabilities in the user namespace that is joined.
+fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
+    only_rt("an old runc executes itself, and crun has no such care");
+    let all = [
+        "CAP_SYS_PTRACE",
+        "CAP_SYS_ADMIN",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_DAC_OVERRIDE",
+    ];
+    let watcher = mapped().capabilities(&all).args(&["/probe", "watch"]);
+    let container = watcher.run_detached();
+    container.wait_for("ready");
+    let pid = container.pid();
+    let link = |kind: &str| format!("/proc/{pid}/ns/{kind}");
+    let member = Bundle::new()
+        .remove("/hostname")
+        .namespace("user", Some(&link("user")))
+        .namespace("pid", Some(&link("pid")))
+        .namespace("network", Some(&link("net")))
+        .namespace("uts", Some(&link("uts")))
+        .set("/linux/uidMappings", mappings(&[(0, FIRST, COUNT)]))
+        .set("/linux/gidMappings", mappings(&[(0, FIRST, COUNT)]))
+        .set("/process/noNewPrivileges", json!(false));
+    let busybox = member.args(&["/bin/sleep", "0.05"]);
+    for _ in 0..60 {
+        busybox.run().assert_ok();
+    }
+    let said = container.stdout();
+    let seen: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        seen,
+        ["ready", "/bin/busybox"],
+        "and busybox, so it did look"
+    );
+}

@@ -1,0 +1,199 @@
+//! The file system that a user gives to a container.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+
+use libtest_mimic::Trial;
+use nix::mount::{MsFlags, mount};
+use serde_json::json;
+
+use super::callers::{ALL, Caller, USER, Who};
+use crate::harness::{Directory, Kind, Traces, differs, only_rt, trials};
+use crate::users::give;
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_root_of_ones_own_is_written,
+        mount_points_are_made_in_a_root_of_ones_own,
+        a_volume_of_ones_own_is_written,
+        flags_that_the_machine_has_set_stay,
+        a_volume_that_is_closed_to_the_user_is_refused,
+        a_root_that_is_closed_to_the_user_is_refused,
+        a_layer_takes_what_is_written,
+        devices_of_the_config_are_the_machines,
+        a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed,
+        user_namespaces_used_up_say_so,
+    ]
+}
+
+fn a_root_of_ones_own_is_written() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller
+            .bundle()
+            .writable()
+            .sh("echo x > /new && stat -c '%u %g' /new");
+        assert_eq!(bundle.run().assert_ok().stdout, "0 0\n", "{who:?}");
+        let made = fs::metadata(bundle.rootfs().join("new")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+    }
+}
+
+fn mount_points_are_made_in_a_root_of_ones_own() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let tmpfs = json!({ "destination": "/a/b", "type": "tmpfs", "source": "tmpfs" });
+        let bundle = caller.bundle().mount(tmpfs);
+        let seen = bundle.probe();
+        assert_eq!(seen.mount("/a/b").kind(), "tmpfs", "{who:?}");
+        let made = fs::metadata(bundle.rootfs().join("a/b")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+    }
+}
+
+fn a_volume_of_ones_own_is_written() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let volume = Directory::new();
+        give(volume.path(), USER);
+        let bundle = caller.bundle().folder("mnt");
+        let bundle = bundle.bind(volume.path(), "/mnt", &["rbind", "rw", "nosuid", "nodev"]);
+        bundle.sh("echo x > /mnt/new").run().assert_ok();
+        assert_eq!(
+            fs::metadata(volume.join("new")).unwrap().uid(),
+            USER,
+            "{who:?}"
+        );
+    }
+}
+
+/// mount_namespaces(7): locked for who has not set them.
+fn flags_that_the_machine_has_set_stay() {
+    differs(Kind::Runc, "the old one cannot keep them");
+    differs(Kind::Crun, "it forgets them");
+    for who in ALL {
+        let caller = Caller::new(who);
+        let volume = Directory::new();
+        let flags =
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+        mount(
+            Some("tmpfs"),
+            volume.path(),
+            Some("tmpfs"),
+            flags,
+            None::<&str>,
+        )
+        .unwrap();
+        for options in [&["rbind"] as &[&str], &["bind", "ro"]] {
+            let bundle = caller.bundle().folder("mnt");
+            let seen = bundle.bind(volume.path(), "/mnt", options).probe();
+            seen.mount("/mnt")
+                .assert_options(&["ro", "nosuid", "nodev", "noexec"]);
+        }
+        // Asked for what the machine forbids.
+        let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
+        let bundle = bundle.bind(volume.path(), "/mnt", &["bind", "rw", "exec"]);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.run().assert_refused("");
+        assert!(outcome.one_line().contains("mounts["), "{outcome}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_volume_that_is_closed_to_the_user_is_refused() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let closed = Directory::new();
+        fs::create_dir(closed.join("volume")).unwrap();
+        fs::set_permissions(
+            closed.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
+        let bundle = bundle.bind(&closed.join("volume"), "/mnt", &["rbind"]);
+        let before = Traces::of(&bundle);
+        let outcome = bundle.run().assert_refused("ermission denied");
+        if Kind::under_test() == Kind::Rt {
+            assert!(outcome.one_line().contains("mounts["), "{outcome}");
+        }
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_root_that_is_closed_to_the_user_is_refused() {
+    let caller = Caller::new(Who::Plain);
+    let bundle = caller.bundle().args(&["/bin/true"]);
+    chown(bundle.rootfs(), Some(0), Some(0)).unwrap();
+    fs::set_permissions(
+        bundle.rootfs(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let before = Traces::of(&bundle);
+    let outcome = bundle.run().assert_refused("ermission denied");
+    if Kind::under_test() == Kind::Rt {
+        outcome.one_line();
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn a_layer_takes_what_is_written() {
+    only_rt("the annotation is ours");
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller
+            .bundle()
+            .writable()
+            .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
+            .sh("mkdir -p /srv/deep && echo x > /srv/deep/new && stat -c %u /srv/deep/new");
+        let before = Traces::of(&bundle);
+        let outcome = bundle.run();
+        assert_eq!(
+            (outcome.code(), outcome.stdout.as_str()),
+            (0, "0\n"),
+            "{who:?}\n{outcome}"
+        );
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn devices_of_the_config_are_the_machines() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let fuse = json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 });
+        let bundle = caller.bundle().set("/linux/devices", json!([fuse]));
+        let bundle = bundle.args(&["/probe", "device", "/dev/fuse", "r"]);
+        assert_eq!(bundle.run().assert_ok().stdout, "ok\n", "{who:?}");
+    }
+}
+
+/// Root inside is still that user outside.
+fn a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed() {
+    let caller = Caller::new(Who::Plain);
+    let kmsg = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
+    if !std::path::Path::new("/dev/loop-control").exists() {
+        crate::harness::skip("no /dev/loop-control here");
+    }
+    let bundle = caller.bundle().set("/linux/devices", json!([kmsg]));
+    let bundle = bundle.args(&["/probe", "device", "/dev/loop-control", "r"]);
+    assert_eq!(bundle.run().assert_ok().stdout, "EACCES\n");
+}
+
+/// user.max_user_namespaces: the kernel says ENOSPC, which looks like a full disk.
+fn user_namespaces_used_up_say_so() {
+    let caller = Caller::new(Who::Inside);
+    let bundle = caller.bundle().args(&["/bin/true"]);
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let call = bundle
+        .call("run", &[])
+        .after_word("-m", &["sh", "-c", none, "sh"]);
+    let outcome = call.run().assert_refused("");
+    if Kind::under_test() == Kind::Rt {
+        let line = outcome.one_line();
+        assert!(
+            line.contains("linux.namespaces") && line.contains("max_user_namespaces"),
+            "{line}"
+        );
+    }
+}
