@@ -9,12 +9,62 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, makedev};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{kernel, report};
 
 fn errno(error: &Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// The report, with the answers to more questions under `asked`, by their own words.
+///
+/// `sysctl NAME`, `read PATH`, `write PATH`, `node MAJOR MINOR`, `call NUMBER ARGUMENTS..`, and `enter`, which
+/// waits after the report: what a process says last may go with its terminal.
+pub(crate) fn report(more: &[&str]) -> i32 {
+    let mut seen = report::report();
+    let questions = more.iter().filter(|question| **question != "enter");
+    let asked: Map<String, Value> = questions
+        .map(|question| ((*question).to_owned(), json!(answer(question))))
+        .collect();
+    seen["asked"] = Value::Object(asked);
+    let status = crate::say(&seen.to_string());
+    if more.contains(&"enter") {
+        drop(std::io::stdin().read_line(&mut String::new()));
+    }
+    status
+}
+
+fn answer(question: &str) -> String {
+    let words: Vec<&str> = question.split(' ').collect();
+    let answer = match words.as_slice() {
+        ["sysctl", name] => read(&format!("/proc/sys/{}", name.replace('.', "/"))),
+        ["read", path] => read(path),
+        ["write", path] => write(path, "written by the probe\n"),
+        ["node", major, minor] => node(major, minor),
+        ["call", number, arguments @ ..] => call(number, arguments),
+        _ => return format!("unknown question: {question}"),
+    };
+    answer.unwrap_or_else(|errno| format!("{errno:?}"))
+}
+
+/// Makes a character device, opens it and takes it away.
+fn node(major: &str, minor: &str) -> nix::Result<String> {
+    let path = "/dev/node-of-the-probe";
+    mknod(path, "c", major, minor)?;
+    let opened = open_device(path, "r");
+    fs::remove_file(path).map_err(|e| errno(&e))?;
+    opened
+}
+
+/// A system call by its number; arguments left out are 0.
+fn call(number: &str, words: &[&str]) -> nix::Result<String> {
+    let parse = |text: &str| text.parse().map_err(|_| Errno::ENOTSUP);
+    let mut arguments = [0; 6];
+    for (argument, word) in arguments.iter_mut().zip(words) {
+        *argument = parse(word)?;
+    }
+    kernel::syscall(parse(number)?, arguments).map(|()| "ok".to_owned())
 }
 
 pub(crate) fn sleep() -> i32 {

@@ -147,3 +147,14 @@ pub(crate) fn next_signal() -> Option<i32> {
     let result = unsafe { libc::sigwait(&raw const set, &raw mut number) };
     (result == 0).then_some(number)
 }
+
+/// Any system call by its number, with what the kernel answers.
+///
+/// Only for calls that take no memory of this process: numbers, and null or wild pointers,
+/// which the kernel refuses.
+pub(crate) fn syscall(number: libc::c_long, arguments: [libc::c_long; 6]) -> nix::Result<()> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the tests pass no address of anything that lives here.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    nix::errno::Errno::result(result).map(drop)
+}

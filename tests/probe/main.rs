@@ -5,6 +5,7 @@
 #![no_main]
 
 mod acts;
+mod hook;
 mod kernel;
 mod proc;
 mod report;
@@ -20,12 +21,14 @@ use std::io::Write;
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     let args: Vec<String> = std::env::args_os()
-        .skip(1)
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["report"] => say(&report::report().to_string()),
+    if let [hook::NAME, place, ..] = words.as_slice() {
+        return hook::record(place);
+    }
+    match words.get(1..).unwrap_or_default() {
+        ["report", more @ ..] => acts::report(more),
         ["exit", code] => code.parse().unwrap_or(255),
         ["hook", file] => acts::hook(file),
         [] => acts::hook_without_words(),

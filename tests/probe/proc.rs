@@ -182,3 +182,15 @@ pub(crate) fn lines(path: &str) -> Value {
     let text = fs::read_to_string(path).ok();
     json!(text.map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()))
 }
+
+/// The controlling terminal as `major:minor`, `0:0` for none; see proc_pid_stat(5).
+pub(crate) fn terminal() -> Value {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let number = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(4)?.parse::<u64>().ok());
+    json!(number.map(|number| {
+        let (major, minor) = (number >> 8 & 0xfff, number & 0xff);
+        format!("{major}:{minor}")
+    }))
+}

@@ -171,18 +171,25 @@ pub(crate) struct Holder(Child);
 impl Holder {
     /// Unshares the kinds that `unshare` has flags for: `--net`, `--uts`, `--pid --fork`.
     pub(crate) fn new(flags: &[&str]) -> Self {
-        let mut command = Command::new("unshare");
+        let mut words = vec!["unshare"];
+        words.extend(flags);
+        Self::start(&words)
+    }
+
+    /// The same through other programs: `setpriv .. unshare ..`.
+    pub(crate) fn start(words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
         command
-            .args(flags)
+            .args(&words[1..])
             .args(["sh", "-c", "echo ready; exec sleep 1000"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command
             .spawn()
-            .unwrap_or_else(|e| panic!("start unshare: {e}"));
+            .unwrap_or_else(|e| panic!("start {words:?}: {e}"));
         let mut ready = [0u8; 6];
         if let Some(out) = child.stdout.as_mut() {
             let read = std::io::Read::read_exact(out, &mut ready);
-            read.unwrap_or_else(|e| panic!("unshare {flags:?}: {e}"));
+            read.unwrap_or_else(|e| panic!("{words:?}: {e}"));
         }
         Self(child)
     }

@@ -66,6 +66,13 @@ impl Report {
             .map(|(_, value)| value.to_owned())
     }
 
+    /// What the probe answered to one of the questions that it was given beside the report.
+    #[track_caller]
+    pub(crate) fn asked(&self, question: &str) -> &str {
+        let answer = self.0["asked"][question].as_str();
+        answer.unwrap_or_else(|| panic!("not asked: {question}"))
+    }
+
     /// The inode of a namespace, `pid:[4026531836]`.
     pub(crate) fn namespace(&self, kind: &str) -> String {
         self.0["namespaces"][kind]

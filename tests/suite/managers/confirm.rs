@@ -1,64 +1,13 @@
-//! Every field of a config compared with what the probe saw and what the host's files say.
+//! Every field of a configuration that is neither a mount nor a limit nor a filter.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Bundle, Config, Holder, Mount, Report, cgroup_of, cgroup_top, namespace_of, on_v2,
-};
-
-/// A kind of config.json as /proc/PID/ns calls it.
-pub(super) fn link_of(kind: &str) -> &str {
-    match kind {
-        "network" => "net",
-        "mount" => "mnt",
-        other => other,
-    }
-}
-
-pub(super) fn cgroup(bundle: &Bundle, pid: i32) {
-    let config = bundle.config();
-    let default = format!("/{}", bundle.id());
-    let place = config
-        .get("/linux/cgroupsPath")
-        .as_str()
-        .unwrap_or(&default);
-    for controller in ["memory", "cpu", "pids", "devices", "cpuset", "freezer"] {
-        let expected = cgroup_top(controller).join(place.trim_start_matches('/'));
-        assert_eq!(cgroup_of(pid, controller), expected);
-    }
-    if on_v2() {
-        // Weights and the program for devices have tests of their own.
-        return;
-    }
-    if let Some(shares) = config.get("/linux/resources/cpu/shares").as_u64() {
-        let written = fs::read_to_string(cgroup_of(pid, "cpu").join("cpu.shares")).unwrap();
-        assert_eq!(written.trim(), shares.to_string());
-    }
-    let rules = fs::read_to_string(cgroup_of(pid, "devices").join("devices.list")).unwrap();
-    assert!(
-        !rules.contains("a *:* rwm"),
-        "the first rule denies all: {rules}"
-    );
-    for rule in config
-        .items("/linux/resources/devices")
-        .iter()
-        .filter(|rule| rule["allow"] == true)
-    {
-        let number = |key: &str| {
-            rule[key]
-                .as_i64()
-                .map_or("*".to_owned(), |number| number.to_string())
-        };
-        let line = format!("c {}:{} rwm", number("major"), number("minor"));
-        assert!(
-            rules.lines().any(|rule| rule == line),
-            "no {line} in {rules}"
-        );
-    }
-}
+use super::scene::{Scene, link_of};
+use crate::harness::{Config, Report};
 
 pub(super) fn process(config: &Config, seen: &Report) {
     let number = |pointer: &str| config.get(pointer).as_u64();
@@ -74,18 +23,13 @@ pub(super) fn process(config: &Config, seen: &Report) {
         number("/process/user/umask").unwrap_or(0o022)
     );
     assert_eq!(seen["cwd"], *config.get("/process/cwd"));
-    let env: Vec<&Value> = seen["env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|e| **e != "HOME=/root")
-        .collect();
-    assert_eq!(env, config.items("/process/env").iter().collect::<Vec<_>>());
-    assert_eq!(seen.env("HOME").as_deref(), Some("/root"), "from passwd");
     assert_eq!(seen["argv"], *config.get("/process/args"));
+    environment(config, seen);
     let no_new_privileges = config.get("/process/noNewPrivileges") == &json!(true);
     assert_eq!(seen["no_new_privs"], u64::from(no_new_privileges));
-    assert_eq!(seen["seccomp"], 0);
+    // 2 is a filter; see proc_pid_status(5).
+    let filtered = config.get("/linux/seccomp").is_object();
+    assert_eq!(seen["seccomp"], if filtered { 2 } else { 0 });
     for limit in config.items("/process/rlimits") {
         let name = limit["type"].as_str().unwrap();
         assert_eq!(
@@ -102,7 +46,27 @@ pub(super) fn process(config: &Config, seen: &Report) {
     );
 }
 
-pub(super) fn capabilities(config: &Config, seen: &Report) {
+/// As written, with HOME from passwd where it is not set.
+fn environment(config: &Config, seen: &Report) {
+    let mut wanted = config.items("/process/env").to_vec();
+    let home = json!("HOME=/root");
+    if !wanted.contains(&home) {
+        wanted.push(home);
+    }
+    let mut set = seen["env"].as_array().unwrap().clone();
+    for list in [&mut wanted, &mut set] {
+        list.sort_by_key(Value::to_string);
+    }
+    assert_eq!(set, wanted);
+}
+
+/// Those of the configuration; nothing can be ambient that is not inheritable too (capabilities(7)).
+pub(super) fn capabilities(config: &Config, seen: &Report, withheld: &BTreeSet<String>) {
+    let names = |set: &str| {
+        let wanted = config.items(&format!("/process/capabilities/{set}"));
+        let wanted = wanted.iter().filter_map(Value::as_str).map(str::to_owned);
+        wanted.collect::<BTreeSet<String>>()
+    };
     for set in [
         "bounding",
         "permitted",
@@ -110,25 +74,26 @@ pub(super) fn capabilities(config: &Config, seen: &Report) {
         "inheritable",
         "ambient",
     ] {
-        let wanted = config.items(&format!("/process/capabilities/{set}"));
-        let mut wanted: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
-        let held = seen.capabilities(set);
-        let mut held: Vec<&str> = held.iter().map(String::as_str).collect();
-        wanted.sort_unstable();
-        held.sort_unstable();
+        let mut wanted = names(set);
+        wanted.retain(|name| !withheld.contains(name));
+        if set == "ambient" {
+            wanted.retain(|name| names("inheritable").contains(name));
+        }
+        let held: BTreeSet<String> = seen.capabilities(set).into_iter().collect();
         assert_eq!(held, wanted, "{set}");
     }
 }
 
-pub(super) fn namespaces(config: &Config, seen: &Report, pod: &Holder) {
+pub(super) fn namespaces(scene: &Scene, seen: &Report) {
+    let config = scene.config();
     for kind in ["pid", "network", "ipc", "uts", "mount", "cgroup", "user"] {
         let link = link_of(kind);
-        let (inside, host) = (seen.namespace(link), namespace_of("self", link));
+        let (inside, outside) = (seen.namespace(link), scene.outside(link));
         let mut entries = config.items("/linux/namespaces").iter();
         match entries.find(|entry| entry["type"] == kind) {
-            None => assert_eq!(inside, host, "{kind} is the host's"),
-            Some(entry) if entry["path"].is_null() => assert_ne!(inside, host, "{kind} is new"),
-            Some(_) => assert_eq!(inside, pod.namespace(link), "{kind} is the pod's"),
+            None => assert_eq!(inside, outside, "{kind} is the runtime's"),
+            Some(entry) if entry["path"].is_null() => assert_ne!(inside, outside, "{kind} is new"),
+            Some(_) => assert_eq!(inside, scene.joined(link), "{kind} is the pod's"),
         }
     }
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
@@ -136,95 +101,48 @@ pub(super) fn namespaces(config: &Config, seen: &Report, pod: &Holder) {
     assert_eq!(seen["hostname"], name);
 }
 
-/// Every mount with its type and every option. Of two at one place the later covers the earlier.
-pub(super) fn mounts(config: &Config, seen: &Report) {
-    let all = config.items("/mounts");
-    for (index, wanted) in all.iter().enumerate() {
-        let place = wanted["destination"].as_str().unwrap();
-        let covered = all[index + 1..]
-            .iter()
-            .any(|later| later["destination"] == place);
-        if covered {
-            assert!(seen.mounts_at(place).len() > 1, "{place} is mounted once");
-        } else {
-            confirm_mount(wanted, &seen.mount(place), seen);
-        }
-    }
-    let readonly = config.get("/root/readonly") == &json!(true);
-    assert_eq!(
-        seen.mount("/").options().contains(&"ro".to_owned()),
-        readonly,
-        "the root"
-    );
+/// The lines of a map of ids: inside, outside, size.
+pub(super) fn map(lines: &Value) -> Vec<[u64; 3]> {
+    let lines = lines.as_array().unwrap().iter();
+    let numbers = |line: &Value| {
+        let numbers = line.as_str().unwrap().split_whitespace();
+        let numbers: Vec<u64> = numbers.map(|number| number.parse().unwrap()).collect();
+        <[u64; 3]>::try_from(numbers).unwrap()
+    };
+    lines.map(numbers).collect()
 }
 
-fn confirm_mount(wanted: &Value, mount: &Mount, seen: &Report) {
-    let (place, kind) = (mount.place().to_owned(), wanted["type"].as_str().unwrap());
-    match kind {
-        "cgroup" if on_v2() => {
-            assert_eq!(mount.kind(), "cgroup2");
-            mount.assert_options(&["nosuid", "noexec", "nodev", "relatime", "ro"]);
-            return;
+/// The maps of the configuration, or of the user namespace that the runtime is in.
+pub(super) fn maps(scene: &Scene, seen: &Report) {
+    for (name, pointer) in [
+        ("uid_map", "/linux/uidMappings"),
+        ("gid_map", "/linux/gidMappings"),
+    ] {
+        let entries = scene.config().items(pointer).iter();
+        let keys = ["containerID", "hostID", "size"];
+        let numbers = |map: &Value| keys.map(|key| map[key].as_u64().unwrap());
+        let mut wanted: Vec<[u64; 3]> = entries.map(numbers).collect();
+        if wanted.is_empty() {
+            wanted = scene.outside_map(name);
         }
-        "cgroup" => {
-            for controller in ["memory", "cpu", "devices"] {
-                let one = seen.mount(&format!("{place}/{controller}"));
-                assert_eq!(one.kind(), "cgroup");
-                one.assert_options(&["nosuid", "noexec", "nodev", "relatime", "ro"]);
-            }
-            return;
-        }
-        "bind" => {
-            let source = wanted["source"].as_str().unwrap();
-            assert!(
-                source.ends_with(mount.root()),
-                "{place}: {} is not {source}",
-                mount.root()
-            );
-        }
-        _ => assert_eq!(
-            (mount.kind(), mount.source()),
-            (kind, wanted["source"].as_str().unwrap()),
-            "{place}"
-        ),
+        assert_eq!(map(&seen[name]), wanted, "{name}");
     }
-    for option in wanted["options"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        confirm_option(option, mount);
-    }
-    let options = wanted["options"].as_array();
-    let private = options.is_some_and(|options| options.contains(&json!("rprivate")));
-    if private || kind != "bind" {
-        assert_eq!(mount.propagation(), "", "{place} is private");
-    } else {
-        // Where the host's mounts are shared, a copy follows them.
-        assert!(
-            !mount.propagation().starts_with("shared"),
-            "{place} is shared"
-        );
-    }
+    assert_eq!(seen["setgroups"], "allow");
 }
 
-fn confirm_option(option: &str, mount: &Mount) {
-    let place = mount.place();
-    let has = |option: &str| assert!(mount.has(option), "{option} on {place}");
-    match option {
-        "rbind" | "bind" | "rprivate" | "newinstance" => {}
-        "strictatime" => assert!(
-            !mount.has("relatime") && !mount.has("noatime"),
-            "strictatime on {place}"
-        ),
-        "rw" => assert!(mount.options().contains(&"rw".to_owned()), "rw on {place}"),
-        // The kernel shows the mode in octal without the leading zero, and not the default one.
-        "mode=1777" => {}
-        "mode=0620" => has("mode=620"),
-        "ptmxmode=0666" => has("ptmxmode=666"),
-        option => has(option),
+/// All three descriptors are the container's own terminal, which controls the process.
+pub(super) fn terminal(config: &Config, seen: &Report) {
+    if config.get("/process/terminal") != &json!(true) {
+        assert_eq!(seen["terminal"], "0:0", "no controlling terminal");
+        return;
     }
+    for descriptor in ["0", "1", "2"] {
+        assert_eq!(seen["fds"][descriptor], "/dev/pts/0", "{descriptor}");
+    }
+    assert_eq!(seen["terminal"], "136:0");
+    assert_eq!(seen["sid"], seen["pid"], "leads its session");
+    let console = seen.mount("/dev/console");
+    assert_eq!((console.kind(), console.root()), ("devpts", "/0"));
 }
 
 pub(super) fn masks(config: &Config, seen: &Report) {
@@ -250,8 +168,11 @@ pub(super) fn masks(config: &Config, seen: &Report) {
     }
 }
 
+/// What every container has in /dev.
+pub(super) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
 pub(super) fn devices(config: &Config, seen: &Report) {
-    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+    for name in DEVICES {
         assert_eq!(seen["devices"][name]["mode"], "0666", "{name}");
     }
     for wanted in config.items("/linux/devices") {
@@ -262,5 +183,18 @@ pub(super) fn devices(config: &Config, seen: &Report) {
         }
         let mode = wanted["fileMode"].as_u64().unwrap();
         assert_eq!(device["mode"], format!("{mode:04o}"), "{name}");
+    }
+}
+
+pub(super) fn sysctls(config: &Config, seen: &Report) {
+    let table = config.get("/linux/sysctl").as_object();
+    for (key, value) in table.into_iter().flatten() {
+        let set = seen.asked(&format!("sysctl {key}"));
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&set), words(value.as_str().unwrap()), "{key}");
     }
 }

@@ -1,9 +1,9 @@
 //! `process.terminal`: the container's own terminal, the caller's, and which flags go with it.
 
 mod outer;
-mod pty;
+pub(crate) mod pty;
 mod session;
-mod socket;
+pub(crate) mod socket;
 
 pub(crate) use session::Session;
 pub(crate) use socket::Listener;

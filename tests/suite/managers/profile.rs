@@ -1,0 +1,80 @@
+//! AppArmor, where the machine has it: a profile for the test, and how to see that it is in force.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Config, Report, skip};
+
+/// Whether the kernel enforces AppArmor's profiles.
+pub(super) fn has_apparmor() -> bool {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|enabled| enabled.trim() == "Y")
+}
+
+/// A profile in the kernel, gone when dropped.
+pub(super) struct Profile(String);
+
+/// What the profile denies to write.
+const DENIED: &str = "/denied";
+
+impl Profile {
+    /// Loads a profile with the name that the configuration asks for; skips the test where there is no AppArmor.
+    pub(super) fn load(config: &Config) -> Option<Self> {
+        let name = config.get("/process/apparmorProfile").as_str()?;
+        if !has_apparmor() {
+            skip("this machine has no AppArmor");
+        }
+        let text = format!(
+            "profile \"{name}\" flags=(attach_disconnected) {{\n  file,\n  capability,\n  network,\n  \
+             mount,\n  umount,\n  pivot_root,\n  signal,\n  ptrace,\n  unix,\n  deny {DENIED} w,\n}}\n"
+        );
+        parse("--replace", &text);
+        Some(Self(text))
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        parse("--remove", &self.0);
+    }
+}
+
+fn parse(action: &str, text: &str) {
+    let mut parser = Command::new("apparmor_parser");
+    let parser = parser.args(["--skip-cache", action]).stdin(Stdio::piped());
+    let mut parser = parser.spawn().expect("start apparmor_parser");
+    let mut stdin = parser.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).expect("write the profile");
+    drop(stdin);
+    let status = parser.wait().expect("wait for apparmor_parser");
+    assert!(status.success(), "apparmor_parser {action}: {status}");
+}
+
+/// The profile is in force: by its name from inside and outside, and by what it denies.
+pub(super) fn confirm(config: &Config, seen: &Report) {
+    let Some(name) = config.get("/process/apparmorProfile").as_str() else {
+        return;
+    };
+    let enforced = format!("{name} (enforce)");
+    assert_eq!(seen["apparmor"], enforced);
+    assert_eq!(seen.asked(&write(DENIED)), "EACCES");
+    assert_eq!(seen.asked(&write(GRANTED)), "ok");
+}
+
+/// Beside the denied one, in the same directory.
+const GRANTED: &str = "/granted";
+
+fn write(path: &str) -> String {
+    format!("write {path}")
+}
+
+/// What the probe is asked where the configuration has a profile.
+pub(super) fn questions(config: &Config) -> Vec<String> {
+    match config.get("/process/apparmorProfile") {
+        Value::String(_) => [DENIED, GRANTED].map(write).into(),
+        _ => Vec::new(),
+    }
+}
