@@ -1,5 +1,6 @@
 //! The machine that the tests run on: its mounts, processes and cgroups, and our own place in it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -106,6 +107,15 @@ pub(crate) fn owner_of_namespace(path: &str) -> String {
     let inode = fs::File::from(owner).metadata();
     let inode = inode.unwrap_or_else(|e| panic!("who owns {path}: {e}"));
     format!("user:[{}]", inode.ino())
+}
+
+/// The capabilities that this process, though root's, does not have.
+pub(crate) fn withheld_capabilities() -> BTreeSet<String> {
+    let held = caps::read(None, caps::CapSet::Bounding);
+    let held = held.unwrap_or_else(|e| panic!("read the bounding set: {e}"));
+    let all = caps::all().into_iter();
+    let without = all.filter(|capability| !held.contains(capability));
+    without.map(|capability| capability.to_string()).collect()
 }
 
 /// Whether a directory lies on an overlay.

@@ -25,6 +25,7 @@ pub(crate) use directory::Directory;
 pub(crate) use host::{
     Holder, alive, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay, on_v2,
     owner_of_namespace, prepare, remove_cgroup, signal, wait_gone, wait_until,
+    withheld_capabilities,
 };
 pub(crate) use registry::{differs, note_failures, only_rt, skip, trial, trials};
 pub(crate) use report::{Mount, Report};

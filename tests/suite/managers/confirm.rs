@@ -195,6 +195,6 @@ pub(super) fn sysctls(config: &Config, seen: &Report) {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(words(&set), words(value.as_str().unwrap()), "{key}");
+        assert_eq!(words(set), words(value.as_str().unwrap()), "{key}");
     }
 }

@@ -21,7 +21,9 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::harness::{Bundle, Config, Directory, Kind, Report, Runtime, differs, skip, trials};
+use crate::harness::{
+    Bundle, Config, Directory, Kind, Report, Runtime, differs, skip, trials, withheld_capabilities,
+};
 use profile::Profile;
 use scene::Scene;
 
@@ -141,7 +143,7 @@ fn the_template_is_applied_field_by_field() {
 /// granted", but MUST log a warning. Here without the user namespace in which the user holds them all.
 fn capabilities_that_the_machine_withholds_are_warned_of() {
     differs(Kind::Runc, "it refuses, against the specification");
-    let withheld = rights::withheld();
+    let withheld = withheld_capabilities();
     if withheld.is_empty() {
         skip("this machine withholds none");
     }

@@ -1,11 +1,8 @@
-//! What the machine lets even root do: raise limits, hold capabilities.
-
-use std::collections::BTreeSet;
-use std::fs;
+//! What not every machine lets root do: raise limits.
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::harness::{Config, skip};
+use crate::harness::{Config, skip, withheld_capabilities};
 
 /// Skips the test where a limit of the configuration is above what this process may raise.
 pub(super) fn need_limits(config: &Config) {
@@ -31,13 +28,5 @@ fn highest(name: &str) -> u64 {
 }
 
 pub(super) fn may_raise() -> bool {
-    !withheld().contains("CAP_SYS_RESOURCE")
-}
-
-/// The capabilities that this process, though root's, does not have.
-pub(super) fn withheld() -> BTreeSet<String> {
-    let held = caps::read(None, caps::CapSet::Bounding).unwrap();
-    let all = caps::all().into_iter();
-    let without = all.filter(|capability| !held.contains(capability));
-    without.map(|capability| capability.to_string()).collect()
+    !withheld_capabilities().contains("CAP_SYS_RESOURCE")
 }

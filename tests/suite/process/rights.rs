@@ -3,9 +3,10 @@
 use std::fs;
 
 use libtest_mimic::Trial;
+use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Report, Traces, only_rt, trials};
+use crate::harness::{Bundle, Kind, Report, Traces, only_rt, trials, withheld_capabilities};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -16,8 +17,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         rlimits_are_those_of_the_config,
         a_wrong_rlimit_is_refused,
         a_duplicate_rlimit_is_refused,
+        a_limit_above_the_callers_takes_cap_sys_resource,
         no_new_privileges_is_applied,
         oom_score_adj_is_applied,
+        an_oom_score_below_the_callers_takes_cap_sys_resource,
         no_seccomp_filter_without_one_in_the_config,
     ]
 }
@@ -135,6 +138,35 @@ fn a_duplicate_rlimit_is_refused() {
         .assert_refused("process.rlimits");
 }
 
+/// The caller's right to do it: the process in the container need not have it.
+fn a_limit_above_the_callers_takes_cap_sys_resource() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let limit = json!({ "type": "RLIMIT_NOFILE", "soft": hard + 1, "hard": hard + 1 });
+    let bundle = Bundle::new().set("/process/rlimits", json!([limit]));
+    if raises() {
+        let seen = bundle.probe();
+        assert_eq!(
+            seen["rlimits"]["RLIMIT_NOFILE"],
+            json!([hard + 1, hard + 1])
+        );
+    } else {
+        assert_refused(bundle, "process.rlimits[0]: RLIMIT_NOFILE: ");
+    }
+}
+
+fn raises() -> bool {
+    !withheld_capabilities().contains("CAP_SYS_RESOURCE")
+}
+
+/// Refused with nothing left behind; by its field, if by ours.
+fn assert_refused(bundle: Bundle, field: &str) {
+    let bundle = bundle.args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let ours = bundle.runtime().kind() == Kind::Rt;
+    bundle.run().assert_refused(if ours { field } else { "" });
+    before.assert_unchanged(&bundle);
+}
+
 fn no_new_privileges_is_applied() {
     for wanted in [true, false] {
         let seen = Bundle::new()
@@ -144,7 +176,6 @@ fn no_new_privileges_is_applied() {
     }
 }
 
-/// Only raised: lowering it below the caller's takes CAP_SYS_RESOURCE.
 fn oom_score_adj_is_applied() {
     let seen = Bundle::new()
         .set("/process/oomScoreAdj", json!(700))
@@ -156,6 +187,15 @@ fn oom_score_adj_is_applied() {
         own.trim(),
         "absent: that of the caller"
     );
+}
+
+fn an_oom_score_below_the_callers_takes_cap_sys_resource() {
+    let bundle = Bundle::new().set("/process/oomScoreAdj", json!(-900));
+    if raises() {
+        assert_eq!(bundle.probe()["oom_score_adj"], "-900");
+    } else {
+        assert_refused(bundle, "process.oomScoreAdj: ");
+    }
 }
 
 fn no_seccomp_filter_without_one_in_the_config() {
