@@ -106,7 +106,8 @@ impl Said {
             runtime.clone_into(&mut self.runtime);
         } else if line.starts_with("test result: ") {
             let failed = self.pending.drain();
-            let failed = failed.map(|(test, message)| (test, Outcome::Failed(message)));
+            let failed = failed
+                .map(|(test, message)| (test, Outcome::Failed(message.trim_end().to_owned())));
             self.outcomes.extend(failed);
             self.current = None;
         } else if let Some((name, how)) = line

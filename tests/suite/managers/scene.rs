@@ -14,8 +14,7 @@ use super::{filter, profile};
 use crate::harness::{
     Bundle, Config, Container, Holder, Report, Runtime, namespace_of, on_v2, remove_cgroup,
 };
-use crate::terminal::pty::Master;
-use crate::terminal::socket::Listener;
+use crate::terminal::{Listener, Master};
 
 /// A bundle with all that its configuration names. What it stands on goes after it.
 pub(super) struct Scene {

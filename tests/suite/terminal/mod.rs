@@ -1,10 +1,11 @@
 //! `process.terminal`: the container's own terminal, the caller's, and which flags go with it.
 
 mod outer;
-pub(crate) mod pty;
+mod pty;
 mod session;
-pub(crate) mod socket;
+mod socket;
 
+pub(crate) use pty::Master;
 pub(crate) use session::Session;
 pub(crate) use socket::Listener;
 
