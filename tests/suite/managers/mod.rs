@@ -161,7 +161,8 @@ fn capabilities_that_the_machine_withholds_are_warned_of() {
 fn confirm(config: Config) {
     let profile = Profile::load(&config);
     rights::need_limits(&config);
-    confirm_scene(config, Scene::new);
+    confirm_scene(config.clone(), Scene::new);
+    profile::confirm_outside(&config);
     drop(profile);
 }
 

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Config, Report, skip};
+use super::scene::Scene;
+use crate::harness::{Config, Report, skip, wait_until};
 
 /// Whether the kernel enforces AppArmor's profiles.
 pub(super) fn has_apparmor() -> bool {
@@ -62,6 +63,24 @@ pub(super) fn confirm(config: &Config, seen: &Report) {
     assert_eq!(seen["apparmor"], enforced);
     assert_eq!(seen.asked(&write(DENIED)), "EACCES");
     assert_eq!(seen.asked(&write(GRANTED)), "ok");
+}
+
+/// As others on the machine see the process.
+pub(super) fn confirm_outside(config: &Config) {
+    let Some(name) = config.get("/process/apparmorProfile").as_str() else {
+        return;
+    };
+    let mut scene = Scene::new(config.clone(), &[]);
+    scene.bundle = scene.bundle.args(&["/probe", "sleep"]);
+    let created = scene.create();
+    let label = format!("/proc/{}/attr/current", created.container.pid());
+    created.container.start().assert_ok();
+    let enforced = format!("{name} (enforce)");
+    wait_until("the process to be confined", || {
+        let label = fs::read_to_string(&label).unwrap();
+        label.trim_end_matches(['\n', '\0']) == enforced
+    });
+    created.container.end();
 }
 
 /// Beside the denied one, in the same directory.
