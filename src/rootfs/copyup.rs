@@ -60,7 +60,7 @@ pub(super) fn take_over(taken: &[Taken], below: OwnedFd, mount: BorrowedFd) -> n
     let open = || openat(mount, c".", DIRECTORY, Mode::empty());
     let top = open()?;
     if taken.contains(&Taken::Content) {
-        Copy::into(open()?).content(&mut Dir::from_fd(below)?, top.as_fd())?;
+        Copy::into(open()?).content(Dir::from_fd(below)?, open()?)?;
     }
     if taken.contains(&Taken::Mode) {
         fchmod(&top, mode(&seen))?;
@@ -78,6 +78,16 @@ struct Copy {
     names: HashMap<(u64, u64), PathBuf>,
 }
 
+/// A directory whose content is being copied.
+struct Level {
+    from: Dir,
+    to: OwnedFd,
+    /// Those that are left.
+    names: std::vec::IntoIter<CString>,
+    /// What the copy is to be like when it is complete; the top is settled by others.
+    seen: Option<FileStat>,
+}
+
 impl Copy {
     fn into(top: OwnedFd) -> Copy {
         Copy {
@@ -88,34 +98,50 @@ impl Copy {
         }
     }
 
-    /// Copies everything in `from`, which is open for reading, to `to`.
-    fn content(&mut self, from: &mut Dir, to: BorrowedFd) -> nix::Result<()> {
-        let names = from.iter().map(|entry| Ok(entry?.file_name().to_owned()));
-        let names: Vec<CString> = names.collect::<nix::Result<_>>()?;
-        let names = names
-            .iter()
-            .filter(|name| !matches!(name.to_bytes(), b"." | b".."));
-        for name in names {
+    /// Copies everything in `from`, which is open for reading, to `to`. An image
+    /// says how deep it goes, so the levels are kept in a list, not on the stack.
+    fn content(&mut self, from: Dir, to: OwnedFd) -> nix::Result<()> {
+        let mut levels = vec![Level::new(from, to, None)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                if let Some(Level { from, to, seen, .. }) = levels.pop()
+                    && let Some(seen) = seen
+                {
+                    self.settle(to.as_fd(), &seen)?;
+                    // After the content, which a default ACL would change.
+                    copy_attributes(from.as_fd(), to.as_fd())?;
+                    self.path.pop();
+                }
+                continue;
+            };
             self.path.push(OsStr::from_bytes(name.to_bytes()));
-            // What no path can name: nor are there descriptors and stack without end.
+            // What no path can name: nor are there descriptors without end.
             if self.path.as_os_str().len() >= LONGEST {
                 return Err(Errno::ENAMETOOLONG);
             }
-            self.entry(from.as_fd(), to, name)?;
-            self.path.pop();
+            match self.entry(level.from.as_fd(), level.to.as_fd(), &name)? {
+                Some(below) => levels.push(below),
+                None => drop(self.path.pop()),
+            }
         }
         Ok(())
     }
 
-    fn entry(&mut self, from: BorrowedFd, to: BorrowedFd, name: &CStr) -> nix::Result<()> {
+    /// Copies one entry; of a directory only itself, and returns what is in it.
+    fn entry(
+        &mut self,
+        from: BorrowedFd,
+        to: BorrowedFd,
+        name: &CStr,
+    ) -> nix::Result<Option<Level>> {
         let seen = match fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             // Somebody else works in this root too.
-            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOENT) => return Ok(None),
             seen => seen?,
         };
         match kind(&seen) {
-            SFlag::S_IFDIR => return self.directory(from, to, name),
-            SFlag::S_IFREG => return self.file(from, to, name, &seen),
+            SFlag::S_IFDIR => return directory(from, to, name).map(Some),
+            SFlag::S_IFREG => return self.file(from, to, name, &seen).map(|()| None),
             SFlag::S_IFLNK => {
                 let target = readlinkat(from, name)?;
                 symlinkat(target.as_os_str(), to, name)?;
@@ -132,18 +158,8 @@ impl Copy {
             &accessed,
             &modified,
             UtimensatFlags::NoFollowSymlink,
-        )
-    }
-
-    fn directory(&mut self, from: BorrowedFd, to: BorrowedFd, name: &CStr) -> nix::Result<()> {
-        let mut from = Dir::openat(from, name, DIRECTORY, Mode::empty())?;
-        let seen = fstat(&from)?;
-        mkdirat(to, name, Mode::S_IRWXU)?;
-        let to = openat(to, name, DIRECTORY, Mode::empty())?;
-        self.content(&mut from, to.as_fd())?;
-        self.settle(to.as_fd(), &seen)?;
-        // After the content, which a default ACL would change.
-        copy_attributes(from.as_fd(), to.as_fd())
+        )?;
+        Ok(None)
     }
 
     fn file(
@@ -195,6 +211,28 @@ impl Copy {
         let owner = (Uid::from_raw(seen.st_uid), Gid::from_raw(seen.st_gid));
         (owner != self.owner).then_some(owner)
     }
+}
+
+impl Level {
+    fn new(mut from: Dir, to: OwnedFd, seen: Option<FileStat>) -> nix::Result<Level> {
+        let names = from.iter().map(|entry| Ok(entry?.file_name().to_owned()));
+        let mut names: Vec<CString> = names.collect::<nix::Result<_>>()?;
+        names.retain(|name| !matches!(name.to_bytes(), b"." | b".."));
+        Ok(Level {
+            from,
+            to,
+            names: names.into_iter(),
+            seen,
+        })
+    }
+}
+
+fn directory(from: BorrowedFd, to: BorrowedFd, name: &CStr) -> nix::Result<Level> {
+    let from = Dir::openat(from, name, DIRECTORY, Mode::empty())?;
+    let seen = fstat(&from)?;
+    mkdirat(to, name, Mode::S_IRWXU)?;
+    let to = openat(to, name, DIRECTORY, Mode::empty())?;
+    Level::new(from, to, Some(seen))
 }
 
 fn kind(seen: &FileStat) -> SFlag {
