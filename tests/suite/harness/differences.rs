@@ -409,6 +409,14 @@ const CRUN: &[(&str, &str)] = &[
         "users::rootless::ids::a_manager_runs_pods_by_path",
         "it enters the pid namespace before the one that owns it",
     ),
+    (
+        "users::rootless::view::devices_of_the_config_are_the_machines",
+        "it looks for a place to make it at",
+    ),
+    (
+        "users::rootless::view::a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed",
+        "it looks for a place to make it at",
+    ),
 ];
 
 /// Why a test does not apply to crun.

@@ -79,4 +79,20 @@ fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
         ["ready", "/bin/busybox"],
         "and busybox, so it did look"
     );
+    // A runtime that only believes that it cannot be looked at is seen.
+    let naive = [
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=prctl:retval=0",
+    ];
+    drop(busybox.call_through(&naive, "run", &[]).run());
+    let program = busybox.runtime().program();
+    let said = container.stdout();
+    let seen = said
+        .lines()
+        .any(|line| line.ends_with(program.to_str().unwrap()));
+    assert!(seen, "no {} in {said}", program.display());
 }

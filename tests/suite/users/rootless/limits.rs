@@ -23,6 +23,7 @@ pub(super) fn tests() -> Vec<Trial> {
         limits_below_a_tree_of_its_own_among_others,
         a_limit_outside_of_its_own_trees_is_refused,
         cgroups_below_a_tree_of_its_own_in_the_v2_view,
+        limits_below_a_tree_of_its_own_on_v2,
         delete_removes_what_was_made_and_no_more,
     ]
 }
@@ -266,6 +267,49 @@ fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
         // Without a path it finds a place by itself, or does without.
         let bundle = bundle.set("/linux/cgroupsPath", Value::Null);
         bundle.run_detached().end();
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// The same on a machine that has handed its controllers to version 2.
+fn limits_below_a_tree_of_its_own_on_v2() {
+    if !on_v2() {
+        skip("the controllers are those of cgroup v1 here");
+    }
+    fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids").unwrap();
+    let delegated = Delegated::new(&[""]);
+    let session = cgroup_top("").join(&delegated.name).join("session");
+    fs::create_dir(&session).unwrap();
+    hand_over(&session);
+    let script = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$@\"",
+        session.display()
+    );
+    for who in ALL {
+        let caller = Caller::through(View::Machine, who, &["sh", "-c", &script, "sh"]);
+        let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
+        let bundle = caller
+            .bundle()
+            .set("/linux/cgroupsPath", json!(delegated.path()))
+            .set("/linux/resources", resources)
+            .args(&["/probe", "spawn-sleep"]);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        container.wait_for("\n");
+        let pid = container.pid();
+        let own = cgroup_of(pid, "");
+        assert!(
+            own.ends_with(&delegated.path()[1..]),
+            "{who:?}: {}",
+            own.display()
+        );
+        assert_eq!(read(pid, "", "pids.max"), "77", "{who:?}");
+        assert_eq!(
+            read(pid, "", "memory.max"),
+            (64 << 20).to_string(),
+            "{who:?}"
+        );
+        container.end();
         before.assert_unchanged(&bundle);
     }
 }
