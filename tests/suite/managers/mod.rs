@@ -22,7 +22,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::harness::{
-    Bundle, Config, Directory, Kind, Report, Runtime, differs, skip, trials, withheld_capabilities,
+    Bundle, Config, Directory, Kind, Report, Runtime, differs, on_v2, skip, trials,
+    withheld_capabilities,
 };
 use profile::Profile;
 use scene::Scene;
@@ -68,6 +69,7 @@ fn buildah_plain_is_applied_field_by_field() {
 }
 
 fn buildah_rich_is_applied_field_by_field() {
+    differs(Kind::Crun, "a mount with `shared` stays private");
     confirm(config!("buildah-rich"));
 }
 
@@ -96,18 +98,22 @@ fn cri_systemd_rich_is_applied_field_by_field() {
 }
 
 fn docker_plain_is_applied_field_by_field() {
+    differs(Kind::Crun, "its hooks are told another status");
     confirm(config!("docker-plain"));
 }
 
 fn docker_rich_is_applied_field_by_field() {
+    differs(Kind::Crun, "its hooks are told another status");
     confirm(config!("docker-rich"));
 }
 
 fn docker_systemd_plain_is_applied_field_by_field() {
+    differs(Kind::Crun, "its hooks are told another status");
     confirm(config!("docker-systemd-plain"));
 }
 
 fn docker_systemd_rich_is_applied_field_by_field() {
+    differs(Kind::Crun, "its hooks are told another status");
     confirm(config!("docker-systemd-rich"));
 }
 
@@ -142,7 +148,9 @@ fn the_template_is_applied_field_by_field() {
 /// config.md: "Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot be
 /// granted", but MUST log a warning. Here without the user namespace in which the user holds them all.
 fn capabilities_that_the_machine_withholds_are_warned_of() {
-    differs(Kind::Runc, "it refuses, against the specification");
+    for kind in [Kind::Runc, Kind::Crun] {
+        differs(kind, "it refuses, against the specification");
+    }
     let withheld = withheld_capabilities();
     if withheld.is_empty() {
         skip("this machine withholds none");
@@ -167,6 +175,9 @@ fn confirm(config: Config) {
 }
 
 fn confirm_rootless(config: Config) {
+    if !on_v2() {
+        differs(Kind::Crun, "it refuses both versions of cgroups at once");
+    }
     confirm_scene(config, Scene::rootless);
 }
 
