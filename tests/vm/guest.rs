@@ -63,6 +63,7 @@ impl Guest {
     fn close(&mut self) {
         let status = self.running.take().map(|(mut child, _)| child.wait());
         self.end = Some(match status {
+            Some(Ok(status)) if status.code() == Some(124) => "its time was over".to_owned(),
             Some(Ok(status)) => status.to_string(),
             other => format!("{other:?}"),
         });
