@@ -1,4 +1,4 @@
-//! Seccomp profiles judged apart from the runtime: what twenty-four system calls must answer.
+//! Seccomp profiles judged apart from the runtime: what twenty-five calls must answer.
 
 use nix::errno::Errno;
 use serde_json::Value;

@@ -146,27 +146,28 @@ impl Scene {
             });
         }
         for index in 0..config.items("/mounts").len() {
-            let mount = config.items("/mounts")[index].clone();
-            let (place, options) = (mount["destination"].as_str().unwrap(), &mount["options"]);
-            let own = sources.join(index.to_string());
-            if mount["type"] == "bind" && !is_of_the_machine(&mount["source"]) {
-                make_source(&own, place);
-                config.set(&format!("/mounts/{index}/source"), json!(own));
-            }
-            for (at, option) in options.as_array().into_iter().flatten().enumerate() {
-                let option = option.as_str().unwrap();
-                if option == "tmpcopyup" {
-                    keep(&self.bundle.rootfs(), place);
+            self.prepare_mount(config, index, &sources.join(index.to_string()));
+        }
+    }
+
+    fn prepare_mount(&self, config: &mut Config, index: usize, own: &Path) {
+        let mount = config.items("/mounts")[index].clone();
+        let place = mount["destination"].as_str().unwrap();
+        if mount["type"] == "bind" && !is_of_the_machine(&mount["source"]) {
+            make_source(own, place);
+            config.set(&format!("/mounts/{index}/source"), json!(own));
+        }
+        let options = mount["options"].as_array().into_iter().flatten();
+        for (at, option) in options.filter_map(Value::as_str).enumerate() {
+            match option.split_once('=') {
+                Some((layer @ ("lowerdir" | "upperdir" | "workdir"), _)) => {
+                    let directory = own.join(layer);
+                    fs::create_dir_all(&directory).unwrap();
+                    let option = format!("{layer}={}", directory.display());
+                    config.set(&format!("/mounts/{index}/options/{at}"), json!(option));
                 }
-                let Some((layer @ ("lowerdir" | "upperdir" | "workdir"), _)) =
-                    option.split_once('=')
-                else {
-                    continue;
-                };
-                let directory = own.join(layer);
-                fs::create_dir_all(&directory).unwrap();
-                let option = format!("{layer}={}", directory.display());
-                config.set(&format!("/mounts/{index}/options/{at}"), json!(option));
+                None if option == "tmpcopyup" => keep(&self.bundle.rootfs(), place),
+                _ => {}
             }
         }
     }
@@ -192,9 +193,6 @@ impl Scene {
         let Some(owner) = owner else { return };
         for directory in ["rootfs", "sources"] {
             give(&self.bundle.path().join(directory), owner);
-        }
-        if self.is_rootless() {
-            give(self.bundle.runtime().home(), owner);
         }
     }
 
