@@ -19,7 +19,7 @@ use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Mapper, Namespaces, Place};
 use crate::process::{self, Caller, Hooks, Process};
-use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn};
+use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
 
 /// What the command line adds to a configuration.
@@ -275,10 +275,11 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         hierarchies,
         unified: match &host.cgroups {
             CgroupLayout::V1 { .. } => None,
-            CgroupLayout::V2 { mount, own } => {
-                let callers = mount.join(own.strip_prefix("/").unwrap_or(own));
-                paths.get("").cloned().map(|directory| (directory, callers))
-            }
+            CgroupLayout::V2 { mount, own } => paths.get("").map(|directory| UnifiedFacts {
+                mount: mount.clone(),
+                directory: directory.clone(),
+                callers: mount.join(own.strip_prefix("/").unwrap_or(own)),
+            }),
         },
     }
 }

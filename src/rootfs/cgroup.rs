@@ -3,8 +3,9 @@
 //! Version 2 is one file system. Version 1 is a tmpfs with one directory for
 //! each hierarchy: in a cgroup namespace a mount of the hierarchy itself, which
 //! then begins at the container; without one the container's own directory,
-//! bound, so that no container sees the machine's tree. A user namespace may
-//! mount version 2 only with a cgroup namespace: without one it is bound as well.
+//! bound, so that no container sees the machine's tree. Version 2 without a
+//! cgroup namespace is bound as well: a new mount of it would set the options of
+//! the machine's (`nsdelegate`) anew, and a user namespace may make none.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,9 +34,18 @@ pub(crate) struct Facts {
     pub(crate) cgroup_namespace: bool,
     /// The machine's hierarchies of version 1; none on version 2.
     pub(crate) hierarchies: Vec<HierarchyFacts>,
-    /// On version 2 the container's own directory, and the caller's, where it
-    /// stays if it may have none of its own.
-    pub(crate) unified: Option<(PathBuf, PathBuf)>,
+    /// The machine's tree of version 2.
+    pub(crate) unified: Option<UnifiedFacts>,
+}
+
+/// The tree of version 2, as a container may get to see it.
+#[derive(Debug)]
+pub(crate) struct UnifiedFacts {
+    pub(crate) mount: PathBuf,
+    /// The container's own directory.
+    pub(crate) directory: PathBuf,
+    /// The caller's, where the container stays if it may have none of its own.
+    pub(crate) callers: PathBuf,
 }
 
 /// A hierarchy of version 1, as a container gets to see it.
@@ -83,12 +93,14 @@ impl CgroupMount {
     pub(super) fn plan(facts: &Facts) -> CgroupMount {
         if facts.hierarchies.is_empty() {
             return match &facts.unified {
-                Some((directory, callers)) if facts.user_namespace && !facts.cgroup_namespace => {
-                    CgroupMount::V2Bound {
-                        directory: directory.clone(),
-                        callers: callers.clone(),
-                    }
-                }
+                Some(tree) if !facts.cgroup_namespace => CgroupMount::V2Bound {
+                    // Of root's containers, which share the view, all of it.
+                    directory: match facts.user_namespace {
+                        true => tree.directory.clone(),
+                        false => tree.mount.clone(),
+                    },
+                    callers: tree.callers.clone(),
+                },
                 _ => CgroupMount::V2,
             };
         }

@@ -34,7 +34,7 @@ use crate::step::{Cause, Progress, Step};
 use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
-pub(crate) use cgroup::{Facts, HierarchyFacts};
+pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
 pub(crate) use console::Pty;
 use devices::{Devices, Origin};
 pub(crate) use enter::Entered;

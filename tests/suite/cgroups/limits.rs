@@ -7,8 +7,8 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, cgroup_top, on_v2, remove_cgroup,
-    skip, trials, wait_until,
+    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, cgroup_top, differs, mountinfo,
+    on_v2, remove_cgroup, skip, trials, wait_until,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -30,7 +30,35 @@ pub(crate) fn tests() -> Vec<Trial> {
         limits_that_the_kernel_refuses_are_refused,
         the_process_is_in_its_cgroup_in_the_v2_view,
         limits_without_their_controller_are_refused_in_the_v2_view,
+        the_options_of_the_machines_tree_stay,
     ]
+}
+
+/// A new mount of cgroup v2 from the machine's cgroup namespace would set them anew: without
+/// `nsdelegate`, what was handed over to a user is no boundary any more.
+fn the_options_of_the_machines_tree_stay() {
+    if !on_v2() {
+        skip("this machine has not cgroup v2 alone");
+    }
+    differs(Kind::Runc, "as old as Debian's sets them anew");
+    let options = || {
+        let all = mountinfo().into_iter();
+        let tree = all.filter(|line| line.contains(" /sys/fs/cgroup "));
+        tree.collect::<Vec<_>>()
+    };
+    let before = options();
+    let shared = Bundle::new()
+        .without_namespace("cgroup")
+        .without_mount("/sys/fs/cgroup");
+    let mount = json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"],
+    });
+    let shared = shared.mount(mount).sh("ls /sys/fs/cgroup/cgroup.procs");
+    assert_eq!(
+        shared.run().assert_ok().stdout,
+        "/sys/fs/cgroup/cgroup.procs\n"
+    );
+    assert_eq!(options(), before);
 }
 
 fn sleeper() -> Bundle {
