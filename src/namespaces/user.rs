@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Pid, Whence, lseek};
 use oci_spec::runtime::LinuxIdMapping;
 
@@ -245,7 +244,7 @@ impl Map {
                 "{name} is not installed (package uidmap); without it a user maps its own id alone"
             )
         })?;
-        let said = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).context(name.to_owned())?;
+        let said = sys::anonymous_file(c"said").context(name.to_owned())?;
         let mut command = Command::new(program);
         command
             .arg0(name)

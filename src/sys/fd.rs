@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
 };
@@ -70,6 +71,17 @@ pub(crate) fn read_to_string(fd: BorrowedFd) -> nix::Result<String> {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
+    }
+}
+
+/// A file without a name, in memory (memfd_create(2)), that nobody executes: some
+/// machines allow no other (sysctl `vm.memfd_noexec`).
+pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {
+    let not_executable = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    match memfd_create(name, MFdFlags::MFD_CLOEXEC | not_executable) {
+        // Before Linux 6.3.
+        Err(Errno::EINVAL) => memfd_create(name, MFdFlags::MFD_CLOEXEC),
+        done => done,
     }
 }
 

@@ -26,8 +26,8 @@ pub(crate) use bpf::{
 pub(crate) use clone::{Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal};
 pub(crate) use entry::tidy_descriptors;
 pub(crate) use fd::{
-    Spent, accept, close_range_cloexec, connect, listen_at, loopback_up, namespace_type,
-    read_to_string, recv, send, setdomainname, socketpair,
+    Spent, accept, anonymous_file, close_range_cloexec, connect, listen_at, loopback_up,
+    namespace_type, read_to_string, recv, send, setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{

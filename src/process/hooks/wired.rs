@@ -7,14 +7,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::{pread, pwrite};
 
 use super::Hooks;
 use super::run::{Directory, Scene};
 use crate::step::{Cause, Failure, Progress, Step};
+use crate::sys;
 
 /// So much of what a failed hook has said becomes part of the error, in bytes:
 /// the end of it, where the reason is.
@@ -128,8 +127,8 @@ impl WiredHooks {
 impl Output {
     pub(super) fn new() -> nix::Result<Output> {
         Ok(Output {
-            stdout: anonymous_file(c"stdout")?,
-            stderr: anonymous_file(c"stderr")?,
+            stdout: sys::anonymous_file(c"stdout")?,
+            stderr: sys::anonymous_file(c"stderr")?,
         })
     }
 
@@ -145,7 +144,7 @@ impl Output {
 
 /// An input that is to be filled in by [`tell`].
 pub(super) fn input() -> nix::Result<OwnedFd> {
-    anonymous_file(c"state")
+    sys::anonymous_file(c"state")
 }
 
 /// Writes all of `state` to an input, which is still read from its start.
@@ -155,16 +154,6 @@ pub(super) fn tell(input: BorrowedFd, state: &[u8]) -> nix::Result<()> {
         written += pwrite(input, &state[written..], written as libc::off_t)?;
     }
     Ok(())
-}
-
-fn anonymous_file(name: &std::ffi::CStr) -> nix::Result<OwnedFd> {
-    // Nobody executes them: some machines forbid any other (sysctl vm.memfd_noexec).
-    let not_executable = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
-    match memfd_create(name, MFdFlags::MFD_CLOEXEC | not_executable) {
-        // Before Linux 6.3.
-        Err(Errno::EINVAL) => memfd_create(name, MFdFlags::MFD_CLOEXEC),
-        done => done,
-    }
 }
 
 /// The end of a file, whole characters without space around them. What cannot
