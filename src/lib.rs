@@ -125,6 +125,8 @@
 //! | close_range(2) with `CLOSE_RANGE_CLOEXEC` | 5.11 | fcntl(2) on each descriptor |
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
+//! | `userxattr` of overlay | 5.11 | `rt.rootfs.overlay` in a user namespace is refused by the kernel |
+//! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | without it |
 //!
 //! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),
 //! fsopen(2) and its kin (5.2), pidfds (5.3), mount numbers of statx(2) (5.8),
