@@ -7,6 +7,7 @@ use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::host::on_v2;
 use super::{Call, Directory};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -152,6 +153,8 @@ impl Runtime {
     /// Another program in the view of the runtime.
     pub(crate) fn call_as_is(&self, mut words: Vec<&str>) -> Call {
         let mut command = match (self.view, self.kind) {
+            // As it is: another mount would change the options of the machine's one tree.
+            _ if on_v2() => Command::new(words.remove(0)),
             (View::V2, _) => in_view(ONLY_V2),
             (View::Machine, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
             (View::Machine, _) => Command::new(words.remove(0)),
