@@ -11,7 +11,7 @@ use super::{
     noted, notes, probing, read, script, seen,
 };
 use crate::harness::{
-    Bundle, Holder, Kind, cgroup_of, differs, namespace_of, only_rt, trials, wait_gone,
+    Bundle, Holder, Kind, cgroup_of, cgroup_top, differs, namespace_of, only_rt, trials, wait_gone,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -158,7 +158,7 @@ fn create_container_hooks_run_in_the_containers_namespaces() {
     assert_eq!(seen.state["id"], bundle.id());
     assert_eq!(seen.state["bundle"], bundle.path().to_str().unwrap());
     let own = cgroup_of(container.pid(), "pids");
-    let place = own.strip_prefix("/sys/fs/cgroup/pids").unwrap_or(&own);
+    let place = own.strip_prefix(cgroup_top("pids")).unwrap_or(&own);
     let cgroups = seen.report["cgroups"].to_string();
     // In the container's cgroup, so that its limits hold for its hooks.
     assert!(
