@@ -20,6 +20,9 @@
 //!        "running", poststart hooks  ◀─ end of file, by close-on-exec
 //! ```
 //!
+//! `rt exec` is the same with a process that joins: `container/exec.rs` makes it,
+//! `container/guest.rs` is what it does.
+//!
 //! Five decisions make it small.
 //!
 //! *Everything is decided before anything is touched.* [`plan`] turns the
@@ -39,8 +42,9 @@
 //! runtime holds the same plan and writes the sentence.
 //!
 //! *Order is on two pages.* Each feature is one directory that knows nothing of
-//! the others; `container/create.rs` and `container/init.rs` say what comes
-//! after what, and nothing else does. There is no registry and no trait: every
+//! the others; `container/create.rs` and `container/init.rs`, for one that joins
+//! `container/exec.rs` and `container/guest.rs`, say what comes after what, and
+//! nothing else does. There is no registry and no trait: every
 //! step is called once, by name, in sight.
 //!
 //! *Everything is a descriptor.* Paths in a root are opened below it by one
@@ -78,6 +82,17 @@
 //! - Who does not rule the machine has cgroups where somebody has handed some
 //!   over; without, and without a limit to keep, the container stays in the
 //!   caller's.
+//!
+//! # Processes that join
+//!
+//! What the processes of a container have in common (`plan/guest.rs`), the compiled
+//! filter included, is written to exec.json when it is made; the bundle is not
+//! looked at again. A guest is born in the container's pid namespace and, on cgroup
+//! v2, in its cgroup; into those of version 1 it moves itself. Then one setns(2) on
+//! a pidfd of the first process enters all other namespaces, and from there on it
+//! does what init does: user, capabilities, limits, executable, filter. It says
+//! *Ready* before execve(2) and ends its socket with it, so whoever called knows
+//! whether it runs; only then there is a pid file.
 //!
 //! # Hooks
 //!

@@ -5,6 +5,8 @@
 //! know of another is a plain fact handed over here. Both sides of the clone
 //! hold the same plan, so a position in it says everything about a failure.
 
+mod guest;
+
 use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
@@ -18,9 +20,11 @@ use crate::cgroups::Cgroups;
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Mapper, Namespaces, Place};
-use crate::process::{self, Caller, Hooks, Process};
+use crate::process::{self, Caller, Filter, Hooks, Process, Role};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
+
+pub(crate) use guest::{GuestPlan, GuestSettings, Shared};
 
 /// What the command line adds to a configuration.
 #[derive(Debug)]
@@ -67,10 +71,12 @@ impl Plan {
                     false => settings.caller.clone(),
                 },
                 apparmor: settings.apparmor,
-                seccomp: spec
+                filter: spec
                     .linux()
                     .as_ref()
-                    .and_then(|linux| linux.seccomp().as_ref()),
+                    .and_then(|linux| linux.seccomp().as_ref())
+                    .map_or(Filter::None, Filter::Profile),
+                role: Role::Init,
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;

@@ -26,8 +26,12 @@ pub(crate) enum Step {
     Session,
     /// `process.oomScoreAdj`.
     OomScore,
+    /// A process that joins a container enters its cgroups. Item: the tree of version 1.
+    JoinCgroup,
     /// Enters the namespaces that the configuration names by path. Item: `linux.namespaces[item]`.
     JoinNamespace,
+    /// A process that joins a container enters its namespaces, and its root.
+    JoinContainer,
     /// A new time namespace with `linux.timeOffsets`.
     TimeNamespace,
     /// Opens `root.path`. This and the next four are the runtime's, before the clone, if it may.
@@ -162,7 +166,9 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Signals,
     Step::Session,
     Step::OomScore,
+    Step::JoinCgroup,
     Step::JoinNamespace,
+    Step::JoinContainer,
     Step::TimeNamespace,
     Step::OpenRoot,
     Step::OpenSource,

@@ -4,12 +4,13 @@
 //! No step out of the mount, no magic link: what is bound over a part of /proc
 //! cannot redirect a write (CVE-2019-16884, CVE-2025-52881).
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -53,6 +54,12 @@ impl Proc {
             access | OFlag::O_CLOEXEC,
             Mode::empty(),
         )
+    }
+
+    /// What the link at `path`, relative to /proc, says: `pid:[4026531836]`.
+    pub(crate) fn link_text(&self, path: &str) -> nix::Result<OsString> {
+        // The link itself: followed, it would be the namespace.
+        readlinkat(self.file(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "")
     }
 
     /// The whole text of the file at `path`, relative to /proc.

@@ -6,6 +6,7 @@
 //! `linux.resources.hugepageLimits[0].pageSize`.
 
 mod capabilities;
+mod changes;
 mod places;
 mod unapplied;
 mod values;
@@ -17,10 +18,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::libc;
-use oci_spec::runtime::Spec;
-use serde_json::Value;
+use oci_spec::runtime::{Process, Spec};
+use serde_json::{Value, json};
 
 use crate::log;
+pub(crate) use changes::Changes;
 pub(crate) use unapplied::applies;
 
 /// Real configurations are below 100 KiB; one with a 1 MiB environment is real too.
@@ -101,7 +103,23 @@ fn content(file: File) -> Result<Vec<u8>> {
 
 /// The text of config.json as fields that this version applies.
 fn parse(text: &[u8]) -> Result<Spec> {
-    let mut config: Value = serde_json::from_slice(text).map_err(|error| syntax(&error))?;
+    checked(serde_json::from_slice(text).map_err(|error| syntax(&error))?)
+}
+
+/// A `process` without the rest of a configuration, by the same rules.
+///
+/// # Errors
+/// Those of [`open`].
+pub(crate) fn process(process: Value) -> Result<Process> {
+    ensure!(process.is_object(), "process: not a JSON object");
+    let rest = json!({"ociVersion": VERSIONS.1, "root": {"path": "/"}, "process": process});
+    checked(rest)?
+        .process()
+        .clone()
+        .context("process: required")
+}
+
+fn checked(mut config: Value) -> Result<Spec> {
     if !config.is_object() {
         bail!("config.json: not a JSON object");
     }

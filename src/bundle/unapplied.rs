@@ -26,7 +26,6 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("process.selinuxLabel", Asks),
     ("process.scheduler", Asks),
     ("process.ioPriority", Asks),
-    ("process.execCPUAffinity", Asks),
     ("linux.netDevices", Members),
     ("linux.resources.unified", Members),
     ("linux.resources.blockIO", Asks),
@@ -104,7 +103,7 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_is_not_in_use() {
         let config = json!({
-            "process": {"terminal": false, "selinuxLabel": "", "execCPUAffinity": {"initial": ""}},
+            "process": {"terminal": false, "selinuxLabel": ""},
             "linux": {
                 "uidMappings": [], "timeOffsets": {}, "seccomp": {"flags": []}, "intelRdt": {},
                 "resources": {

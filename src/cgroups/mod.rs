@@ -7,6 +7,7 @@
 
 mod devices;
 mod directory;
+mod doors;
 mod existing;
 mod limits;
 mod place;
@@ -29,6 +30,7 @@ use self::settings::Setting;
 use crate::host::{CgroupLayout, Hierarchy, Host};
 use crate::sys::BpfInstruction;
 
+pub(crate) use self::doors::{Below, Doors};
 pub(crate) use self::existing::Existing;
 pub(crate) use self::wired::Wired;
 

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// What was asked of one command.
 pub(super) struct Asked {
@@ -67,7 +67,7 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
     Ok(given.into_asked(command, rest))
 }
 
-/// The flags so far, in the order given, each at most once: the last one counts.
+/// The flags so far, in the order given. Of one that takes a single value the last counts.
 #[derive(Default)]
 struct Given {
     /// For clap: `--name` or `--name=value`.
@@ -79,7 +79,9 @@ impl Given {
     /// `None` takes a flag back: `--keep=false`.
     fn set(&mut self, argument: &Arg, value: Option<OsString>) {
         let name = argument.get_long().unwrap_or_default().to_owned();
-        self.flags.retain(|(other, _)| *other != name);
+        if !matches!(argument.get_action(), ArgAction::Append) {
+            self.flags.retain(|(other, _)| *other != name);
+        }
         if argument.is_hide_set() && self.refused.is_none() {
             self.refused = Some(name.clone());
         }
@@ -201,7 +203,6 @@ pub(super) fn check_count(command: &Command, words: &[OsString]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::ArgAction;
 
     fn command() -> Command {
         Command::new("run")

@@ -24,10 +24,9 @@ use crate::sys;
 const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
 /// Verbs of runc that a later version brings.
-const REFUSED_VERBS: [&str; 7] = [
+const REFUSED_VERBS: [&str; 6] = [
     "checkpoint",
     "events",
-    "exec",
     "pause",
     "restore",
     "resume",
@@ -127,7 +126,10 @@ fn perform_verb(verb: &Verb, globals: &Globals, words: Vec<OsString>) -> Result<
     log::debug(&format!("{who}: containers in {}", globals.root.display()));
     let matches = asked.matches(&command);
     let status = matches.and_then(|matches| (verb.perform)(globals, &matches));
-    status.map_err(|error| Failure::new(&who, error))
+    status.map_err(|error| Failure {
+        status: verb.failed,
+        ..Failure::new(&who, error)
+    })
 }
 
 /// # Errors

@@ -3,6 +3,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod id;
 mod kill;
@@ -43,60 +44,42 @@ pub(crate) struct Verb {
     pub(crate) define: fn(Command) -> Command,
     /// Performs it and returns the exit status.
     pub(crate) perform: fn(&Globals, &ArgMatches) -> Result<u8>,
+    /// The exit status of one that could not be performed.
+    pub(crate) failed: u8,
+}
+
+impl Verb {
+    const fn new(
+        name: &'static str,
+        define: fn(Command) -> Command,
+        perform: fn(&Globals, &ArgMatches) -> Result<u8>,
+    ) -> Verb {
+        Verb {
+            name,
+            define,
+            perform,
+            failed: 1,
+        }
+    }
 }
 
 /// In the order of the help.
-pub(crate) const VERBS: [Verb; 10] = [
+pub(crate) const VERBS: [Verb; 11] = [
+    Verb::new("run", run::define, run::perform),
+    Verb::new("create", create::define, create::perform),
     Verb {
-        name: "run",
-        define: run::define,
-        perform: run::perform,
+        // Other than every status that a shell gives a process.
+        failed: 255,
+        ..Verb::new("exec", exec::define, exec::perform)
     },
-    Verb {
-        name: "create",
-        define: create::define,
-        perform: create::perform,
-    },
-    Verb {
-        name: "start",
-        define: start::define,
-        perform: start::perform,
-    },
-    Verb {
-        name: "state",
-        define: state::define,
-        perform: state::perform,
-    },
-    Verb {
-        name: "kill",
-        define: kill::define,
-        perform: kill::perform,
-    },
-    Verb {
-        name: "delete",
-        define: delete::define,
-        perform: delete::perform,
-    },
-    Verb {
-        name: "list",
-        define: list::define,
-        perform: list::perform,
-    },
-    Verb {
-        name: "ps",
-        define: ps::define,
-        perform: ps::perform,
-    },
-    Verb {
-        name: "spec",
-        define: spec::define,
-        perform: spec::perform,
-    },
-    Verb {
-        name: "features",
-        define: features::define,
-        perform: features::perform,
-    },
+    Verb::new("start", start::define, start::perform),
+    Verb::new("state", state::define, state::perform),
+    Verb::new("kill", kill::define, kill::perform),
+    Verb::new("delete", delete::define, delete::perform),
+    Verb::new("list", list::define, list::perform),
+    Verb::new("ps", ps::define, ps::perform),
+    Verb::new("spec", spec::define, spec::perform),
+    Verb::new("features", features::define, features::perform),
 ];
 
 /// A flag that is either given or not.
@@ -108,6 +91,11 @@ pub(crate) fn flag(name: &'static str) -> Arg {
 pub(crate) fn option(name: &'static str, kind: &'static str) -> Arg {
     let option = Arg::new(name).long(name).action(ArgAction::Set);
     option.value_name(kind)
+}
+
+/// A flag with a value, which may come several times.
+pub(crate) fn options(name: &'static str, kind: &'static str) -> Arg {
+    option(name, kind).action(ArgAction::Append)
 }
 
 /// A flag with a path.

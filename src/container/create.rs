@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{Console, Relay};
 use super::traces::{Child, Traces};
-use super::{Container, SOCKET, delete, foreground, hooks};
+use super::{Container, SOCKET, delete, exec, foreground, hooks};
 use crate::bundle::Bundle;
 use crate::cgroups::Wired;
 use crate::host::{self, Host};
@@ -34,7 +34,7 @@ use crate::trusted_proc::Proc;
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// What no init does.
-const OUT_OF_TURN: &str = "init answers out of turn";
+pub(super) const OUT_OF_TURN: &str = "init answers out of turn";
 
 /// What is to be made.
 pub(crate) struct Request {
@@ -189,17 +189,15 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
-    let console = Console::open(
-        plan.process.has_terminal(),
-        way != Way::RunForeground,
-        request.console_socket.as_deref(),
-    )?;
-    let (console, relay) = console.split();
+    let (terminal, alone) = (plan.process.has_terminal(), way != Way::RunForeground);
+    let (console, relay) =
+        Console::open(terminal, alone, request.console_socket.as_deref())?.split();
     let descriptors = raise_descriptors(plan.rootfs.descriptors() + plan.hooks.descriptors())?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
+    remember(container.as_fd(), request, &plan)?;
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
     let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
@@ -278,6 +276,11 @@ fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
         apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
     };
     Plan::new(&request.bundle, &settings, host)
+}
+
+fn remember(directory: BorrowedFd, request: &Request, plan: &Plan) -> Result<()> {
+    let process = serde_json::to_value(request.bundle.spec.process()).context("process")?;
+    exec::remember(directory, process, plan)
 }
 
 fn has_profile(bundle: &Bundle) -> bool {
@@ -370,7 +373,7 @@ fn raise_descriptors(wanted: u64) -> Result<Option<u64>> {
 
 /// Writes the decimal pid under another name and renames it: a reader finds the
 /// whole number or no file. Returns the path, if there is to be one.
-fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
+pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
     let Some(path) = path else {
         return Ok(None);
     };

@@ -4,7 +4,9 @@
 
 mod create;
 mod delete;
+mod exec;
 mod foreground;
+mod guest;
 mod hooks;
 mod init;
 mod kill;
@@ -30,6 +32,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
+pub(crate) use exec::{Joining, Wanted, exec};
 pub(crate) use kill::kill;
 pub(crate) use processes::processes;
 pub(crate) use start::start;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat};
+use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::Stat;
@@ -78,9 +78,7 @@ fn numbers(proc: &Proc) -> nix::Result<Vec<i32>> {
 /// What tells the pid namespace of a process from others; `None` when it is
 /// gone, or not ours to ask.
 fn pid_namespace(proc: &Proc, pid: i32) -> nix::Result<Option<std::ffi::OsString>> {
-    // The link itself: followed, it would be the namespace.
-    let link = proc.file(&format!("{pid}/ns/pid"), OFlag::O_PATH | OFlag::O_NOFOLLOW);
-    match link.and_then(|link| readlinkat(&link, "")) {
+    match proc.link_text(&format!("{pid}/ns/pid")) {
         Ok(name) => Ok(Some(name)),
         Err(Errno::ENOENT | Errno::ESRCH | Errno::EACCES) => Ok(None),
         Err(errno) => Err(errno),

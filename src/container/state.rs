@@ -184,4 +184,4 @@ pub(super) fn boot_id(proc: &Proc) -> Result<String> {
 }
 
 /// Names that a container's directory may hold.
-pub(super) const FILES: [&str; 3] = [FILE, DRAFT, super::SOCKET];
+pub(super) const FILES: [&str; 4] = [FILE, super::exec::FILE, DRAFT, super::SOCKET];

@@ -84,7 +84,8 @@ impl Traces {
 }
 
 impl Child {
-    fn end(&self) -> Result<()> {
+    /// Kills it, and waits until it has ended.
+    pub(super) fn end(&self) -> Result<()> {
         match sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(errno).context("kill"),

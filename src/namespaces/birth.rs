@@ -55,7 +55,13 @@ impl Namespaces {
         proc: &Proc,
     ) -> Result<Cloned, Stillborn> {
         if self.needs_forerunner(joined) {
-            return self.send_forerunner(joined, cgroup, proc);
+            let map = |pid| match self.new_maps() {
+                Some(maps) => maps.write(pid, proc),
+                None => Ok(()),
+            };
+            return send_forerunner(map, |runtime, at| {
+                self.go_ahead(joined, cgroup, runtime, at)
+            });
         }
         let at = Progress::new();
         at.enter(Step::Clone);
@@ -104,39 +110,6 @@ impl Namespaces {
         cloned
     }
 
-    fn send_forerunner(
-        &self,
-        joined: &Joined,
-        cgroup: Option<BorrowedFd>,
-        proc: &Proc,
-    ) -> Result<Cloned, Stillborn> {
-        let outside = |errno: Errno| Stillborn::Outside(anyhow!(errno).context("forerunner"));
-        let (ours, theirs) = sys::socketpair().map_err(outside)?;
-        match sys::clone3(CloneFlags::empty(), None).map_err(outside)? {
-            Cloned::Init => {
-                drop(ours);
-                let at = Progress::new();
-                match self.go_ahead(joined, cgroup, &theirs, &at) {
-                    Ok(Cloned::Init) => Ok(Cloned::Init),
-                    Ok(Cloned::Runtime { pid, .. }) => {
-                        end(&theirs, &pid.as_raw().to_le_bytes());
-                    }
-                    Err(cause) => end(&theirs, &at.failed(cause).encode()),
-                }
-            }
-            Cloned::Runtime { pid, .. } => {
-                drop(theirs);
-                let born = self.attend(&ours, pid, proc);
-                drop(ours); // One that still waits ends.
-                let reaped = waitpid(pid, Some(WaitPidFlag::__WALL));
-                let init = born?;
-                reaped.map_err(outside)?;
-                let pidfd = sys::pidfd_open(init).map_err(outside)?;
-                Ok(Cloned::Runtime { pid: init, pidfd })
-            }
-        }
-    }
-
     /// The forerunner's part.
     fn go_ahead(
         &self,
@@ -161,29 +134,68 @@ impl Namespaces {
         let flags = self.clone_flags() - CloneFlags::CLONE_NEWUSER;
         Ok(sys::clone3(flags | CloneFlags::CLONE_PARENT, cgroup)?)
     }
+}
 
-    /// The runtime's part: maps when it is asked to, and learns who init is.
-    fn attend(&self, forerunner: &OwnedFd, pid: Pid, proc: &Proc) -> Result<Pid, Stillborn> {
-        let outside = |errno: Errno| Stillborn::Outside(anyhow!(errno).context("forerunner"));
-        let mut bytes = [0; Failure::LENGTH + 1];
-        loop {
-            let length = sys::recv(forerunner.as_fd(), &mut bytes).map_err(outside)?;
-            match bytes[..length] {
-                [word] if [word] == UNMAPPED => {
-                    if let Some(maps) = self.new_maps() {
-                        maps.write(pid, proc).map_err(Stillborn::Outside)?;
-                    }
-                    sys::send(forerunner.as_fd(), &MAPPED).map_err(outside)?;
-                }
-                [a, b, c, d] => return Ok(Pid::from_raw(i32::from_le_bytes([a, b, c, d]))),
-                [a, b, c, d, e, f, g, h] => {
-                    let failure = Failure::decode([a, b, c, d, e, f, g, h]);
-                    return Err(failure.map_or_else(|| outside(Errno::EPROTO), Stillborn::At));
-                }
-                _ => return Err(outside(Errno::EPROTO)),
+/// Sends a process ahead that does `go_ahead` and, with it, clones its own
+/// sibling; `map` writes the ids of its user namespace when it asks for them.
+///
+/// # Errors
+/// Nobody is left behind.
+pub(super) fn send_forerunner(
+    map: impl FnOnce(Pid) -> anyhow::Result<()>,
+    go_ahead: impl FnOnce(&OwnedFd, &Progress) -> Result<Cloned, Cause>,
+) -> Result<Cloned, Stillborn> {
+    let (ours, theirs) = sys::socketpair().map_err(outside)?;
+    match sys::clone3(CloneFlags::empty(), None).map_err(outside)? {
+        Cloned::Init => {
+            drop(ours);
+            let at = Progress::new();
+            match go_ahead(&theirs, &at) {
+                Ok(Cloned::Init) => Ok(Cloned::Init),
+                Ok(Cloned::Runtime { pid, .. }) => end(&theirs, &pid.as_raw().to_le_bytes()),
+                Err(cause) => end(&theirs, &at.failed(cause).encode()),
             }
         }
+        Cloned::Runtime { pid, .. } => {
+            drop(theirs);
+            let born = attend(&ours, || map(pid));
+            drop(ours); // One that still waits ends.
+            let reaped = waitpid(pid, Some(WaitPidFlag::__WALL));
+            let init = born?;
+            reaped.map_err(outside)?;
+            let pidfd = sys::pidfd_open(init).map_err(outside)?;
+            Ok(Cloned::Runtime { pid: init, pidfd })
+        }
     }
+}
+
+/// The runtime's part: maps when it is asked to, and learns who was born.
+fn attend(
+    forerunner: &OwnedFd,
+    map: impl FnOnce() -> anyhow::Result<()>,
+) -> Result<Pid, Stillborn> {
+    let mut map = Some(map);
+    let mut bytes = [0; Failure::LENGTH + 1];
+    loop {
+        let length = sys::recv(forerunner.as_fd(), &mut bytes).map_err(outside)?;
+        match bytes[..length] {
+            [word] if [word] == UNMAPPED => {
+                let map = map.take().ok_or_else(|| outside(Errno::EPROTO))?;
+                map().map_err(Stillborn::Outside)?;
+                sys::send(forerunner.as_fd(), &MAPPED).map_err(outside)?;
+            }
+            [a, b, c, d] => return Ok(Pid::from_raw(i32::from_le_bytes([a, b, c, d]))),
+            [a, b, c, d, e, f, g, h] => {
+                let failure = Failure::decode([a, b, c, d, e, f, g, h]);
+                return Err(failure.map_or_else(|| outside(Errno::EPROTO), Stillborn::At));
+            }
+            _ => return Err(outside(Errno::EPROTO)),
+        }
+    }
+}
+
+fn outside(errno: Errno) -> Stillborn {
+    Stillborn::Outside(anyhow!(errno).context("forerunner"))
 }
 
 /// The forerunner's last word. A runtime that is gone needs none.

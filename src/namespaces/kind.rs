@@ -4,9 +4,11 @@ use std::fmt;
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::LinuxNamespaceType;
+use serde::{Deserialize, Serialize};
 
 /// A kind of namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     User,
     Pid,

@@ -11,6 +11,7 @@
 mod birth;
 mod join;
 mod kind;
+mod membership;
 mod sysctl;
 mod time;
 mod user;
@@ -28,6 +29,7 @@ use oci_spec::runtime::Spec;
 pub(crate) use birth::Stillborn;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
+pub(crate) use membership::{Born, Membership};
 pub(crate) use user::{Mapper, Maps};
 
 use crate::step::{Cause, Progress, Refusal, Step};
@@ -218,13 +220,7 @@ impl Namespaces {
                 uids.first().zip(gids.first())
             }
         };
-        at.enter(Step::NamespaceRoot);
-        let (uid, gid) = root.ok_or(Refusal::NoIds)?;
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        setresgid(gid, gid, gid)?;
-        setresuid(uid, uid, uid)?;
-        // With another id comes what fs.suid_dumpable says.
-        Ok(prctl::set_dumpable(false)?)
+        become_root(root, at)
     }
 
     /// Init, in its cgroup and its namespaces: the settings that belong to them.
@@ -328,6 +324,17 @@ impl Namespaces {
             _ => return None,
         })
     }
+}
+
+/// Takes the first ids of a user namespace.
+fn become_root(root: Option<(u32, u32)>, at: &Progress) -> Result<(), Cause> {
+    at.enter(Step::NamespaceRoot);
+    let (uid, gid) = root.ok_or(Refusal::NoIds)?;
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    // With another id comes what fs.suid_dumpable says.
+    Ok(prctl::set_dumpable(false)?)
 }
 
 /// A host or domain name: at most 64 bytes (uts_namespaces(7)), none of them NUL.

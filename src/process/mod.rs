@@ -34,7 +34,7 @@ use oci_spec::runtime::LinuxSeccomp;
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
 pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
-pub(crate) use seccomp::{Vocabulary, vocabulary as seccomp_vocabulary};
+pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
 
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
@@ -46,8 +46,7 @@ use credentials::Credentials;
 use keyring::Keyring;
 use labels::AppArmor;
 use rlimits::Limits;
-use scheduling::OomScore;
-use seccomp::Seccomp;
+use scheduling::{Affinity, OomScore};
 use terminal::Terminal;
 use workdir::WorkingDirectory;
 
@@ -62,7 +61,25 @@ pub(crate) struct Options<'a> {
     /// process that has one.
     pub(crate) apparmor: bool,
     /// `linux.seccomp`: it is about the process.
-    pub(crate) seccomp: Option<&'a LinuxSeccomp>,
+    pub(crate) filter: Filter<'a>,
+    pub(crate) role: Role,
+}
+
+/// Where the process's filter for system calls comes from.
+pub(crate) enum Filter<'a> {
+    None,
+    Profile(&'a LinuxSeccomp),
+    /// It is the one that the container was made with.
+    Compiled(Seccomp),
+}
+
+/// What the process is to its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Its first.
+    Init,
+    /// One that joins it later.
+    Guest,
 }
 
 /// `process`, decided.
@@ -71,6 +88,8 @@ pub(crate) struct Process {
     ignored_signals: Vec<i32>,
     keyring: Option<Keyring>,
     oom_score: Option<OomScore>,
+    /// Of a process that joins. The first one runs wherever its cgroup does.
+    affinity: Option<Affinity>,
     working_directory: WorkingDirectory,
     credentials: Credentials,
     capabilities: Capabilities,
@@ -100,10 +119,13 @@ impl Process {
     ) -> anyhow::Result<Process> {
         let cwd = process.cwd().to_str().context("process.cwd: is no UTF-8")?;
         let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
+        let affinity = process.exec_cpu_affinity().as_ref();
+        let affinity = affinity.map(Affinity::plan).transpose()?;
         Ok(Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
+            affinity: affinity.filter(|_| options.role == Role::Guest),
             working_directory: WorkingDirectory::plan(cwd)?,
             credentials: Credentials::plan(process.user())?,
             app_armor: process
@@ -121,7 +143,11 @@ impl Process {
                 process.env().as_deref().unwrap_or_default(),
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
-            seccomp: options.seccomp.map(Seccomp::plan).transpose()?,
+            seccomp: match &options.filter {
+                Filter::None => None,
+                Filter::Profile(profile) => Some(Seccomp::plan(profile)?),
+                Filter::Compiled(filter) => Some(filter.clone()),
+            },
             // Last: it may warn, and a plan that is refused is worth one line only.
             capabilities: Capabilities::plan(
                 process.capabilities().as_ref(),
@@ -167,6 +193,11 @@ impl Process {
         self.credentials.gids()
     }
 
+    /// Whether it leaves the caller's session keyring.
+    pub(crate) fn has_keyring(&self) -> bool {
+        self.keyring.is_some()
+    }
+
     pub(crate) fn has_terminal(&self) -> bool {
         self.terminal.is_some()
     }
@@ -191,7 +222,10 @@ impl Process {
     /// the next one gives away.
     pub(crate) fn prepare(&self, proc: &Proc, at: &Progress) -> Result<Prepared, Cause> {
         at.enter(Step::Affinity);
-        scheduling::reset_affinity()?;
+        match &self.affinity {
+            Some(affinity) => affinity.apply()?,
+            None => scheduling::reset_affinity()?,
+        }
 
         // Before the user changes: the directory may have to be made, or be
         // closed to all but root. If it is closed to root (a file system of the
@@ -261,13 +295,32 @@ impl Process {
         self.limits.raise(pid)
     }
 
+    /// The same for a process that joins, and still has all the runtime's rights:
+    /// it is the one that asks for more.
+    pub(crate) fn raise_limits(&self, at: &Progress) -> Result<(), Cause> {
+        Ok(self.limits.raise_own(at)?)
+    }
+
+    /// Runtime: where a process that joins is to begin. This one goes there.
+    ///
+    /// # Errors
+    /// When there is no such CPU.
+    pub(crate) fn begin(&self) -> anyhow::Result<()> {
+        self.affinity.as_ref().map_or(Ok(()), Affinity::wire)
+    }
+
+    /// The compiled filter, for those that join later.
+    pub(crate) fn filter(&self) -> Option<&Seccomp> {
+        self.seccomp.as_ref()
+    }
+
     /// Sets the limits and becomes the container's process. Returns only with
     /// why it did not.
     pub(crate) fn exec(&self, prepared: &Prepared, at: &Progress) -> Cause {
         let args = self.command.args.iter().map(CString::as_c_str).collect();
         let env = self.command.env.iter().chain(&prepared.home);
         let env = env.map(CString::as_c_str).collect();
-        if let Err(errno) = self.limits.apply(at).and_then(|()| self.filter(at)) {
+        if let Err(errno) = self.limits.apply(at).and_then(|()| self.install_filter(at)) {
             return errno.into();
         }
         // The one system call that a filter has to allow.
@@ -275,7 +328,7 @@ impl Process {
         sys::execve(&prepared.executable, &args, &env).into()
     }
 
-    fn filter(&self, at: &Progress) -> nix::Result<()> {
+    fn install_filter(&self, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Seccomp);
         let Some(filter) = &self.seccomp else {
             return Ok(());
@@ -306,7 +359,8 @@ mod tests {
             new_keyring: true,
             caller: &Caller::default(),
             apparmor: true,
-            seccomp: None,
+            filter: Filter::None,
+            role: Role::Init,
         };
         Process::plan(&process, &options)
     }

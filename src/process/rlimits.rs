@@ -68,6 +68,18 @@ impl Limits {
         Ok(())
     }
 
+    /// The same for this process itself, while it may.
+    pub(super) fn raise_own(&self, at: &Progress) -> nix::Result<()> {
+        for (i, limit) in self.0.iter().enumerate() {
+            at.at(Step::Limit, i);
+            let (soft, hard) = sys::prlimit(SELF, limit.resource, None)?;
+            if limit.hard > hard {
+                sys::prlimit(SELF, limit.resource, Some((soft, limit.hard)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the limits of this process, none of which is above its hard limit
     /// any more.
     pub(super) fn apply(&self, at: &Progress) -> nix::Result<()> {

@@ -44,7 +44,10 @@ impl Process {
             Step::Session => ("process", "new session".to_owned()),
             Step::Keyring => ("process", self.keyring.as_ref()?.words()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.words()),
-            Step::Affinity => ("process", "reset CPU affinity".to_owned()),
+            Step::Affinity => match &self.affinity {
+                Some(affinity) => ("process.execCPUAffinity.final", format!("{affinity:?}")),
+                None => ("process", "reset CPU affinity".to_owned()),
+            },
             Step::WorkingDirectory => ("process.cwd", self.working_directory.words()),
             Step::StandardIo => (
                 "process.user.uid",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{fstat, makedev};
+use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::inside::{Links, Root};
@@ -30,7 +30,7 @@ impl Rootfs {
     /// mounts are the container's.
     pub(crate) fn open_terminal(&self, entered: &Entered, at: &Progress) -> Result<Pty, Cause> {
         at.enter(Step::Terminal);
-        let pty = open(&entered.root)?;
+        let pty = open_in(&entered.root)?;
         if self.entry != Entry::Chroot {
             at.enter(Step::Console);
             bind_console(&entered.root, &pty.terminal)?;
@@ -39,9 +39,17 @@ impl Rootfs {
     }
 }
 
+/// A process that has joined the container: the same, and /dev/console stays
+/// the first one's.
+pub(crate) fn open_terminal(at: &Progress) -> Result<Pty, Cause> {
+    at.enter(Step::Terminal);
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open_in(&Root::new(nix::fcntl::open("/", flags, Mode::empty())?))
+}
+
 /// What an image may have put at these places is refused: only the kernel's own
 /// ptmx gives terminals (CVE-2025-52565).
-fn open(root: &Root) -> Result<Pty, Cause> {
+fn open_in(root: &Root) -> Result<Pty, Cause> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
     let place = Path::new("/dev/pts/ptmx");
     let found = root.open(place, OFlag::O_PATH, Links::Refuse)?;

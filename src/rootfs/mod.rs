@@ -35,7 +35,7 @@ use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
 pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
-pub(crate) use console::Pty;
+pub(crate) use console::{Pty, open_terminal};
 use devices::{Devices, Origin};
 pub(crate) use enter::Entered;
 use mask::Masks;

@@ -40,7 +40,9 @@ pub(crate) use pty::{
 };
 pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
-pub(crate) use task::{capbset_drop, capset, execve, getcwd, sched_setaffinity_all, set_cloexec};
+pub(crate) use task::{
+    CpuMask, capbset_drop, capset, execve, getcwd, sched_setaffinity, set_cloexec,
+};
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 
 use nix::errno::Errno;

@@ -40,10 +40,12 @@ pub(crate) fn execve(path: &CStr, args: &Pointers, env: &Pointers) -> Errno {
 /// the running kernel's own mask is cut off there.
 const CPUS: usize = 8192;
 
-/// Lets this process run on every CPU that its cpuset allows: the kernel
-/// intersects the mask of all ones with the cpuset (sched_setaffinity(2)).
-pub(crate) fn sched_setaffinity_all() -> nix::Result<()> {
-    let mask = [u8::MAX; CPUS / 8];
+/// A set of CPUs: number n is bit n % 8 of byte n / 8.
+pub(crate) type CpuMask = [u8; CPUS / 8];
+
+/// Lets this process run on the CPUs of a set that its cpuset allows: the kernel
+/// intersects the two (sched_setaffinity(2)). `EINVAL` if that leaves none.
+pub(crate) fn sched_setaffinity(mask: &CpuMask) -> nix::Result<()> {
     // SAFETY: the kernel reads `mask.len()` bytes of `mask`, which outlives the call.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) })?;
     Ok(())

@@ -19,8 +19,8 @@ use std::fmt;
 use anyhow::{Error, Result, anyhow};
 use caps::Capability;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator};
-use seccompiler::BpfProgram;
-use serde::Serialize;
+use seccompiler::{BpfProgram, sock_filter};
+use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
@@ -59,7 +59,26 @@ pub(crate) fn vocabulary() -> Vocabulary {
 }
 
 /// `linux.seccomp`, compiled.
-pub(super) struct Seccomp(BpfProgram);
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<Instruction>", into = "Vec<Instruction>")]
+pub(crate) struct Seccomp(BpfProgram);
+
+/// `struct sock_filter` of linux/filter.h, field by field.
+type Instruction = (u16, u8, u8, u32);
+
+impl From<Vec<Instruction>> for Seccomp {
+    fn from(program: Vec<Instruction>) -> Seccomp {
+        let instruction = |(code, jt, jf, k)| sock_filter { code, jt, jf, k };
+        Seccomp(program.into_iter().map(instruction).collect())
+    }
+}
+
+impl From<Seccomp> for Vec<Instruction> {
+    fn from(Seccomp(program): Seccomp) -> Vec<Instruction> {
+        let instruction = |one: sock_filter| (one.code, one.jt, one.jf, one.k);
+        program.into_iter().map(instruction).collect()
+    }
+}
 
 impl fmt::Debug for Seccomp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

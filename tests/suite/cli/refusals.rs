@@ -131,7 +131,6 @@ fn flags_of_later_versions_are_refused_by_name() {
 fn verbs_of_later_versions_are_refused_by_name() {
     only_rt("others have them");
     for verb in [
-        "exec",
         "pause",
         "resume",
         "update",

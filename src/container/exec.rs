@@ -1,0 +1,266 @@
+//! The runtime's page for `rt exec`: from a description of a process to that
+//! process in a container that runs.
+//!
+//! The bundle is not looked at again: what the container's processes have in
+//! common was remembered when it was made.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::prctl;
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::create::{OUT_OF_TURN, write_pid_file};
+use super::guest::{self, Guest};
+use super::state::{State, Status};
+use super::sync::{self, FromInit, RuntimeEnd};
+use super::terminal::{Caller, Console, Relay};
+use super::traces::Child;
+use super::{Container, existing, foreground, kill, missing};
+use crate::bundle::{self, Changes};
+use crate::cgroups::{Below, Doors};
+use crate::host;
+use crate::log;
+use crate::namespaces::{Born, Stillborn};
+use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
+use crate::process;
+use crate::step::{Cause, Failure, Step};
+use crate::sys::{self, Cloned};
+use crate::trusted_proc::Proc;
+
+/// Beside state.json: nobody but `rt exec` has to read it.
+pub(super) const FILE: &str = "exec.json";
+
+/// What is to join which container.
+pub(crate) struct Joining {
+    pub(crate) process: Wanted,
+    pub(crate) below: Below,
+    /// Absolute.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Absolute. Where the terminal goes when nobody stays to serve it.
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Nobody waits for its end.
+    pub(crate) detach: bool,
+    /// It joins a container that is held still, and is held still as well.
+    pub(crate) ignore_paused: bool,
+}
+
+/// What the process is to be.
+pub(crate) enum Wanted {
+    /// A whole `process`, as config.json has it.
+    Described(Value),
+    /// The container's own, changed.
+    Like(Changes),
+}
+
+/// What a container remembers of itself for those that join it.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    process: Value,
+    #[serde(flatten)]
+    shared: Shared,
+}
+
+/// Remembers, in the container's directory, what `rt exec` will need.
+pub(super) fn remember(directory: BorrowedFd, process: Value, plan: &Plan) -> Result<()> {
+    let shared = plan.shared();
+    let text = serde_json::to_vec(&Remembered { process, shared }).context(FILE)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)).context(FILE)?;
+    File::from(file).write_all(&text).context(FILE)
+}
+
+fn recall(directory: BorrowedFd) -> Result<Remembered> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = openat(directory, FILE, flags, Mode::empty()).context(FILE)?;
+    let text = sys::read_to_string(file.as_fd()).context(FILE)?;
+    serde_json::from_str(&text).context(FILE)
+}
+
+/// Runs a process in the container `id`; unless detached, waits for it and
+/// returns its exit status, 128+n when signal n ended it.
+///
+/// # Errors
+/// By place in the process's description; nothing is left behind.
+pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
+    // The process copies this memory and these descriptors, and others in the
+    // container can see it: nobody may look into either (CVE-2016-9962).
+    prctl::set_dumpable(false).context("become non-dumpable")?;
+    let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
+    let state = container.state()?.ok_or_else(missing)?;
+    let proc = Proc::open().context("/proc")?;
+    match container.status(&state, &proc)? {
+        Status::Created | Status::Running => {}
+        Status::Paused if joining.ignore_paused => {}
+        Status::Paused => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
+        Status::Stopped => bail!("cannot exec in a stopped container"),
+        Status::Creating => bail!("cannot exec in a container in the creating state"),
+    }
+    let Remembered { process, shared } = recall(container.as_fd())?;
+    let plan = decide(&state, joining.process, process, shared, &proc)?;
+    if !joining.detach {
+        // Before there is a child whose signals could be missed.
+        sys::block_all().context("block signals")?;
+    }
+    let terminal = plan.process.has_terminal();
+    let socket = joining.console_socket.as_deref();
+    let (console, relay) = Console::open(terminal, joining.detach, socket)?.split();
+    let mut visit = Visit {
+        state: &state,
+        plan: &plan,
+        proc,
+        doors: existing(&state).doors(&joining.below)?,
+    };
+    let (child, end) = visit.begin(console, relay.is_some())?;
+    let relay = visit
+        .see_running(&end, relay, (&child, joining.pid_file.as_deref()))
+        .inspect_err(|_| {
+            if let Err(left) = child.end() {
+                log::warn(&format!("left behind: {}", log::sentence(&left)));
+            }
+        })?;
+    log::tell();
+    match (joining.detach, relay) {
+        (true, _) => Ok(0),
+        (false, Some(mut relay)) => relay.wait(child.pid, child.pidfd.as_fd()),
+        (false, None) => foreground::wait(child.pid, child.pidfd.as_fd()),
+    }
+}
+
+fn decide(
+    state: &State,
+    wanted: Wanted,
+    own: Value,
+    mut shared: Shared,
+    proc: &Proc,
+) -> Result<GuestPlan> {
+    let described = match wanted {
+        Wanted::Described(process) => process,
+        Wanted::Like(changes) => changes.apply(own),
+    };
+    let described = bundle::process(described)?;
+    let membership = shared
+        .membership
+        .seen_from_here(state.init_process_pid, proc);
+    shared.membership = match membership {
+        Err(Errno::ENOENT | Errno::ESRCH) => bail!("container not running"),
+        seen => seen.context("namespaces")?,
+    };
+    let settings = GuestSettings {
+        id: &state.id,
+        caller: process::Caller::read(proc)?,
+        apparmor: described.apparmor_profile().is_some() && host::enforces_apparmor(),
+    };
+    GuestPlan::new(&described, shared, &settings)
+}
+
+/// A process on its way into a container.
+struct Visit<'a> {
+    state: &'a State,
+    plan: &'a GuestPlan,
+    proc: Proc,
+    doors: Doors,
+}
+
+impl Visit<'_> {
+    /// Makes the process, which goes its way.
+    fn begin(&mut self, console: Option<OwnedFd>, waits: bool) -> Result<(Child, RuntimeEnd)> {
+        let (init, root) = self.container()?;
+        let (end, guest_end) = sync::pair().context("socketpair")?;
+        self.plan.process.begin()?;
+        match self.bear(init.as_fd())? {
+            Born::Runtime(Cloned::Runtime { pid, pidfd }) => Ok((Child { pid, pidfd }, end)),
+            Born::Runtime(Cloned::Init) => bail!(OUT_OF_TURN),
+            Born::Guest { inside } => {
+                drop(end);
+                guest::run(Guest {
+                    plan: self.plan,
+                    end: guest_end,
+                    doors: &self.doors,
+                    init,
+                    inside,
+                    root,
+                    proc: &self.proc,
+                    console,
+                    waits,
+                })
+            }
+        }
+    }
+
+    /// The container's first process, and its root where that is not the root of
+    /// a mount namespace. Both are of the same process: it is there after both
+    /// were opened by number.
+    fn container(&self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        let pid = self.state.init_process_pid;
+        let root = self.plan.chroot.then(|| {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+            self.proc.link(&format!("{pid}/root"), flags)
+        });
+        match (kill::init(self.state, &self.proc)?, root.transpose()) {
+            (None, _) => bail!("container not running"),
+            (Some(init), root) => Ok((init, root.with_context(|| format!("/proc/{pid}/root"))?)),
+        }
+    }
+
+    /// Where the container has moved its processes further down, next to its first one.
+    fn bear(&mut self, init: BorrowedFd) -> Result<Born> {
+        let plan = self.plan;
+        let born = match plan.membership.bear(init, self.doors.birthplace()) {
+            Err(Stillborn::At(Failure {
+                step: Step::Clone,
+                cause: Cause::Errno(Errno::EBUSY),
+                ..
+            })) => {
+                let pid = self.state.init_process_pid;
+                let lines = self.proc.read(&format!("{pid}/cgroup"));
+                let lines = lines.with_context(|| format!("/proc/{pid}/cgroup"))?;
+                let own = lines.lines().find_map(|line| line.strip_prefix("0::"));
+                self.doors.follow(Path::new(own.unwrap_or_default()))?;
+                plan.membership.bear(init, self.doors.birthplace())
+            }
+            born => born,
+        };
+        born.map_err(|why| match why {
+            Stillborn::At(failure) => plan.explain(failure, &self.doors),
+            Stillborn::Outside(error) => error,
+        })
+    }
+
+    /// Waits until the process runs, which then has its terminal and its pid file.
+    fn see_running(
+        &self,
+        end: &RuntimeEnd,
+        relay: Option<(Caller, OwnedFd)>,
+        (child, pid_file): (&Child, Option<&Path>),
+    ) -> Result<Option<Relay>> {
+        let explain = |failure| Err(self.plan.explain(failure, &self.doors));
+        match end.receive().context("process")? {
+            FromInit::Ready => {}
+            FromInit::Failed(failure) => return explain(failure),
+            FromInit::Gone => bail!("process: ended before it was executed"),
+            FromInit::Mounted => bail!(OUT_OF_TURN),
+        }
+        let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
+        let relay = relay.transpose()?;
+        if relay.is_some() {
+            end.go().context("process")?;
+        }
+        match end.receive().context("process")? {
+            FromInit::Gone => {}
+            FromInit::Failed(failure) => return explain(failure),
+            FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
+        }
+        write_pid_file(pid_file, child.pid)?;
+        Ok(relay)
+    }
+}

@@ -1,0 +1,112 @@
+//! A process that joins a container, decided: what it shares with the first one,
+//! as that one's plan has left it, and what it is itself.
+
+use anyhow::{Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::{Plan, sentence};
+use crate::cgroups::Doors;
+use crate::namespaces::{Kind, Membership, Place};
+use crate::process::{self, Caller, Filter, Process, Role, Seccomp};
+use crate::step::{Cause, Failure, Step};
+
+/// What all processes of a container have in common.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Shared {
+    pub(crate) membership: Membership,
+    /// The root is not that of the mount namespace.
+    pub(crate) chroot: bool,
+    new_keyring: bool,
+    filter: Option<Seccomp>,
+}
+
+/// What the command line and the machine add.
+pub(crate) struct GuestSettings<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) caller: Caller,
+    /// Whether this machine enforces profiles of AppArmor.
+    pub(crate) apparmor: bool,
+}
+
+/// Everything that a process does that joins a container.
+pub(crate) struct GuestPlan {
+    /// Those namespaces that the runtime is not in.
+    pub(crate) membership: Membership,
+    pub(crate) chroot: bool,
+    pub(crate) process: Process,
+}
+
+impl Plan {
+    /// What is to be remembered for those who join later.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared {
+            membership: self.namespaces.membership(),
+            chroot: *self.namespaces.place(Kind::Mount) != Place::New,
+            new_keyring: self.process.has_keyring(),
+            filter: self.process.filter().cloned(),
+        }
+    }
+}
+
+impl GuestPlan {
+    /// # Errors
+    /// The first thing that cannot be applied, by its place in the process's description.
+    pub(crate) fn new(
+        process: &oci_spec::runtime::Process,
+        shared: Shared,
+        settings: &GuestSettings,
+    ) -> Result<GuestPlan> {
+        let Shared {
+            membership,
+            chroot,
+            new_keyring,
+            filter,
+        } = shared;
+        let process = Process::plan(
+            process,
+            &process::Options {
+                id: settings.id,
+                new_keyring,
+                caller: &match membership.has(Kind::User) {
+                    true => settings.caller.all_powerful(),
+                    false => settings.caller.clone(),
+                },
+                apparmor: settings.apparmor,
+                filter: filter.map_or(Filter::None, Filter::Compiled),
+                role: Role::Guest,
+            },
+        )?;
+        Ok(GuestPlan {
+            membership,
+            chroot,
+            process,
+        })
+    }
+
+    /// The sentence for a failure of the process, without verb and container.
+    pub(crate) fn explain(&self, failure: Failure, doors: &Doors) -> anyhow::Error {
+        let Failure { step, item, cause } = failure;
+        if (step, cause) == (Step::JoinContainer, Cause::Errno(nix::errno::Errno::ESRCH)) {
+            return anyhow!("container not running");
+        }
+        let words = self
+            .process
+            .describe(step, item)
+            .or_else(|| doors.describe(step, item))
+            .unwrap_or_else(|| {
+                let what = match step {
+                    Step::JoinContainer => "enter its namespaces",
+                    Step::NamespaceRoot => "become root of its user namespace",
+                    Step::Terminal => "open a terminal of its /dev/pts",
+                    Step::Clone => "make a process in it",
+                    _ => "join it",
+                };
+                ("container".to_owned(), what.to_owned())
+            });
+        let hint = match cause {
+            Cause::Errno(errno) => self.process.hint(step, item, errno),
+            _ => None,
+        };
+        sentence(&words, step, cause, hint)
+    }
+}
