@@ -13,39 +13,30 @@
     reason = "a benchmark fails by panicking, and is there to print"
 )]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+mod ground;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use ground::Directory;
 
-const PROFILE: &str = include_str!("../tests/suite/configs/docker-plain.json");
 const ROUNDS: usize = 200;
 /// What the difference must stay below.
 const LIMIT: Duration = Duration::from_millis(1);
 
-/// Set in the process that has a view of the cgroups that crun accepts, too.
-const PREPARED: &str = "RT_BENCH_PREPARED";
-
 fn main() -> ExitCode {
-    if std::env::var_os(PREPARED).is_none() {
-        return in_own_view();
+    if !ground::is_prepared() {
+        return ground::in_own_view();
     }
-    let words = std::env::args().skip(1);
-    let rounds = words.filter_map(|word| word.parse().ok()).next();
+    let rounds = ground::rounds(ROUNDS);
     let directory = Directory::new();
-    let bundles = ["without", "with"].map(|name| bundle(&directory.0, name));
-    let mut runtimes: Vec<Runtime> = [
-        ("rt", env!("CARGO_BIN_EXE_rt")),
-        ("runc", "runc"),
-        ("crun", "crun"),
-    ]
-    .into_iter()
-    .filter_map(|(name, program)| Runtime::tried(name, program, &directory.0, &bundles))
-    .collect();
-    let rounds = rounds.unwrap_or(ROUNDS);
+    let bundles = ["without", "with"];
+    let bundles = bundles.map(|name| ground::bundle(&directory.0, name, &["/bin/true"]));
+    let mut runtimes: Vec<Runtime> = ground::RUNTIMES
+        .into_iter()
+        .filter_map(|(name, program)| Runtime::tried(name, program, &directory.0, &bundles))
+        .collect();
     let variants = 2 * runtimes.len();
     for round in 0..rounds {
         for i in 0..variants {
@@ -61,21 +52,6 @@ fn main() -> ExitCode {
     println!("       medians           difference        fastest           difference");
     let differences: Vec<Duration> = runtimes.iter_mut().map(Runtime::report).collect();
     ExitCode::from(u8::from(differences[0] >= LIMIT))
-}
-
-/// Starts itself in a mount namespace of its own, where version 2 of the cgroups
-/// has no controllers if version 1 has them: crun runs with either, not with both.
-fn in_own_view() -> ExitCode {
-    const SCRIPT: &str = "file=/sys/fs/cgroup/unified/cgroup.controllers
-        [ ! -e $file ] || mount --bind /dev/null $file
-        exec \"$@\"";
-    let status = Command::new("unshare")
-        .args(["-m", "sh", "-c", SCRIPT, "sh"])
-        .args(std::env::args_os())
-        .env(PREPARED, "1")
-        .status()
-        .expect("unshare(1)");
-    ExitCode::from(status.code().map_or(1, |code| code as u8))
 }
 
 struct Runtime {
@@ -148,52 +124,5 @@ impl Runtime {
             ms(fastest_with) - ms(fastest_without),
         );
         with.saturating_sub(without)
-    }
-}
-
-/// A bundle that runs `true`, from the template; `with` has the profile.
-fn bundle(directory: &Path, name: &str) -> PathBuf {
-    let bundle = directory.join(name);
-    let bin = bundle.join("rootfs/bin");
-    fs::create_dir_all(&bin).unwrap();
-    let places = ["/bin/busybox", "/usr/bin/busybox"];
-    let busybox = places.iter().find(|path| Path::new(path).exists());
-    fs::copy(busybox.expect("a static busybox"), bin.join("busybox")).unwrap();
-    fs::set_permissions(bin.join("busybox"), Permissions::from_mode(0o755)).unwrap();
-    symlink("busybox", bin.join("true")).unwrap();
-
-    let spec = Command::new(env!("CARGO_BIN_EXE_rt"))
-        .args(["spec", "--bundle"])
-        .arg(&bundle)
-        .status();
-    assert!(spec.unwrap().success());
-    let file = bundle.join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    // Debian's crun knows no later one.
-    config["ociVersion"] = json!("1.0.2");
-    config["process"]["args"] = json!(["/bin/true"]);
-    config["process"]["terminal"] = json!(false);
-    if name == "with" {
-        let docker: Value = serde_json::from_str(PROFILE).unwrap();
-        config["linux"]["seccomp"] = docker["linux"]["seccomp"].clone();
-    }
-    fs::write(&file, config.to_string()).unwrap();
-    bundle
-}
-
-/// A new directory, gone at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        let path = std::env::temp_dir().join(format!("rt-bench-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap_or_default();
     }
 }

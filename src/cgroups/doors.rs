@@ -6,11 +6,13 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use super::Existing;
 use super::directory::{Directory, put};
 use crate::step::{Cause, Progress, Step};
+use crate::sys::Spent;
 
 /// Below the container's cgroup, where a process is to be: `--cgroup`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -96,6 +98,15 @@ impl Existing {
     }
 }
 
+impl Drop for Doors {
+    /// Many descriptors with neighbouring numbers: closed by few calls.
+    fn drop(&mut self) {
+        let spent = Spent::default();
+        let tasks = self.tasks.drain(..);
+        tasks.for_each(|(file, _)| spent.add(file));
+    }
+}
+
 impl Doors {
     /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
     pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
@@ -146,8 +157,14 @@ fn below<'a>(path: &Path, own: &'a Path) -> Option<&'a Path> {
     own.strip_prefix(common).ok()
 }
 
+/// The path is our own; what is below it may be anybody's.
 fn tasks(path: &Path, below: &Path) -> Result<OwnedFd> {
-    let opened = enter(path, below)?.file("tasks", OFlag::O_WRONLY);
+    let opened = if below.as_os_str().is_empty() {
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        open(&path.join("tasks"), flags, Mode::empty())
+    } else {
+        enter(path, below)?.file("tasks", OFlag::O_WRONLY)
+    };
     opened.with_context(|| path.join(below).join("tasks").display().to_string())
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
     let proc = Proc::open().context("/proc")?;
+    let init = kill::find(&state)?; // The process whose status follows, for it comes first.
     match container.status(&state, &proc)? {
         Status::Created | Status::Running => {}
         Status::Paused if joining.ignore_paused => {}
@@ -105,6 +106,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         Status::Stopped => bail!("cannot exec in a stopped container"),
         Status::Creating => bail!("cannot exec in a container in the creating state"),
     }
+    let init = init.context("container not running")?;
     let Remembered { process, shared } = recall(container.as_fd())?;
     let plan = decide(&state, joining.process, process, shared, &proc)?;
     if !joining.detach {
@@ -120,7 +122,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         proc,
         doors: existing(&state).doors(&joining.below)?,
     };
-    let (child, end) = visit.begin(console, relay.is_some())?;
+    let (child, end) = visit.begin(init, console, relay.is_some())?;
     let relay = visit
         .see_running(&end, relay, (&child, joining.pid_file.as_deref()))
         .inspect_err(|_| {
@@ -173,8 +175,13 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     /// Makes the process, which goes its way.
-    fn begin(&mut self, console: Option<OwnedFd>, waits: bool) -> Result<(Child, RuntimeEnd)> {
-        let (init, root) = self.container()?;
+    fn begin(
+        &mut self,
+        init: OwnedFd,
+        console: Option<OwnedFd>,
+        waits: bool,
+    ) -> Result<(Child, RuntimeEnd)> {
+        let root = self.root(init.as_fd())?;
         let (end, guest_end) = sync::pair().context("socketpair")?;
         self.plan.process.begin()?;
         match self.bear(init.as_fd())? {
@@ -197,18 +204,17 @@ impl Visit<'_> {
         }
     }
 
-    /// The container's first process, and its root where that is not the root of
-    /// a mount namespace. Both are of the same process: it is there after both
-    /// were opened by number.
-    fn container(&self) -> Result<(OwnedFd, Option<OwnedFd>)> {
-        let pid = self.state.init_process_pid;
-        let root = self.plan.chroot.then(|| {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-            self.proc.link(&format!("{pid}/root"), flags)
-        });
-        match (kill::init(self.state, &self.proc)?, root.transpose()) {
-            (None, _) => bail!("container not running"),
-            (Some(init), root) => Ok((init, root.with_context(|| format!("/proc/{pid}/root"))?)),
+    /// The root of the container's first process, where it is not that of a mount
+    /// namespace. It is still there after its root was opened by number.
+    fn root(&self, init: BorrowedFd) -> Result<Option<OwnedFd>> {
+        if !self.plan.chroot {
+            return Ok(None);
+        }
+        let link = format!("{}/root", self.state.init_process_pid);
+        let root = self.proc.link(&link, OFlag::O_PATH | OFlag::O_DIRECTORY);
+        match sys::pidfd_send_signal(init, 0) {
+            Err(Errno::ESRCH) => bail!("container not running"),
+            there => there.and(root).map(Some).context(format!("/proc/{link}")),
         }
     }
 

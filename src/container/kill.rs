@@ -41,13 +41,20 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32) -> Result<()> {
 /// A descriptor for the container's first process: opened first and compared
 /// then, so that it cannot be another process of the same number.
 pub(super) fn init(state: &State, proc: &Proc) -> Result<Option<OwnedFd>> {
+    match find(state)? {
+        Some(pidfd) if state.alive(proc)? => Ok(Some(pidfd)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// A descriptor for whatever process has the number of the container's first one.
+pub(super) fn find(state: &State) -> Result<Option<OwnedFd>> {
     if state.init_process_pid <= 0 {
         return Ok(None);
     }
-    let pidfd = match sys::pidfd_open(Pid::from_raw(state.init_process_pid)) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::ESRCH) => return Ok(None),
-        Err(errno) => return Err(errno).context("pidfd_open"),
-    };
-    Ok(state.alive(proc)?.then_some(pidfd))
+    match sys::pidfd_open(Pid::from_raw(state.init_process_pid)) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(errno).context("pidfd_open"),
+    }
 }
