@@ -48,7 +48,7 @@ impl Existing {
     }
 
     /// The directory of version 2.
-    fn unified(&self) -> Option<&Path> {
+    pub(super) fn unified(&self) -> Option<&Path> {
         self.paths.get("").map(PathBuf::as_path)
     }
 
@@ -70,24 +70,6 @@ impl Existing {
             pids.extend(pids_below(path).with_context(|| list_of(path))?);
         }
         Ok(pids)
-    }
-
-    /// Whether its processes are held still (version 2: cgroup.freeze; version
-    /// 1: freezer.state).
-    pub(crate) fn frozen(&self) -> bool {
-        let Some((path, file)) = self.freezer() else {
-            return false;
-        };
-        Directory::open(path)
-            .and_then(|directory| directory.line(file))
-            .is_ok_and(|state| !matches!(state.as_str(), "0" | "THAWED"))
-    }
-
-    /// The directory and the file that freeze.
-    fn freezer(&self) -> Option<(&Path, &'static str)> {
-        self.unified()
-            .map(|path| (path, "cgroup.freeze"))
-            .or_else(|| Some((self.paths.get("freezer")?.as_path(), "freezer.state")))
     }
 
     /// Signals every process. None escapes SIGKILL by forking, and a frozen
@@ -161,23 +143,6 @@ impl Existing {
         Ok(!new.is_empty())
     }
 
-    /// Freezes or thaws. Nothing to do where there is no freezer, or no cgroup.
-    fn freeze(&self, frozen: bool) -> Result<()> {
-        let Some((path, file)) = self.freezer() else {
-            return Ok(());
-        };
-        let value = match (file, frozen) {
-            ("freezer.state", true) => "FROZEN",
-            ("freezer.state", false) => "THAWED",
-            (_, true) => "1",
-            (_, false) => "0",
-        };
-        match Directory::open(path).and_then(|cgroup| cgroup.write(file, value)) {
-            Err(errno) if is_gone(errno) => Ok(()),
-            done => done.with_context(|| format!("write \"{value}\" to {}/{file}", path.display())),
-        }
-    }
-
     /// Removes the directories that were made for it, cgroups that the
     /// container made below included. Parents that others use by now stay;
     /// what is gone already is fine.
@@ -219,7 +184,7 @@ impl Existing {
                 done => return done.with_context(|| format!("remove cgroup {}", path.display())),
             }
             let emptied = if self.unified().is_some() {
-                wait_v2(path, deadline)
+                wait_for_event(path, "populated 0", deadline)
             } else {
                 wait_v1(path, deadline)
             };
@@ -268,9 +233,9 @@ fn pids_below(top: &Path) -> nix::Result<BTreeSet<i32>> {
     Ok(pids)
 }
 
-/// Waits until the kernel says that no process is in the cgroup at `path`, or
-/// `deadline`; whether it is so.
-fn wait_v2(path: &Path, deadline: Instant) -> nix::Result<bool> {
+/// Waits until cgroup.events of the cgroup at `path` has the line `event`, or
+/// `deadline`; whether it has. Nothing happens any more in one that is gone.
+pub(super) fn wait_for_event(path: &Path, event: &str, deadline: Instant) -> nix::Result<bool> {
     let opened = Directory::open(path).and_then(|it| it.file("cgroup.events", OFlag::O_RDONLY));
     let events: OwnedFd = match opened {
         Err(errno) if is_gone(errno) => return Ok(true),
@@ -279,7 +244,7 @@ fn wait_v2(path: &Path, deadline: Instant) -> nix::Result<bool> {
     loop {
         let mut page = [0; 512];
         let length = pread(&events, &mut page, 0)?;
-        if has_line(&String::from_utf8_lossy(&page[..length]), "populated 0") {
+        if has_line(&String::from_utf8_lossy(&page[..length]), event) {
             return Ok(true);
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -296,7 +261,7 @@ fn wait_v2(path: &Path, deadline: Instant) -> nix::Result<bool> {
     }
 }
 
-/// As [`wait_v2`]. Version 1 tells nobody when a cgroup becomes empty but a
+/// Waits until the cgroup at `path` is empty, or `deadline`. Version 1 tells nobody when a cgroup becomes empty but a
 /// program that it runs (`release_agent`, one for the whole machine), so there
 /// is nothing to wait on: ask again, at growing distances.
 fn wait_v1(path: &Path, deadline: Instant) -> nix::Result<bool> {

@@ -24,14 +24,7 @@ use crate::sys;
 const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
 /// Verbs of runc that a later version brings.
-const REFUSED_VERBS: [&str; 6] = [
-    "checkpoint",
-    "events",
-    "pause",
-    "restore",
-    "resume",
-    "update",
-];
+const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore", "update"];
 
 /// runc's exit status for a verb that it does not know.
 const NO_SUCH_VERB: u8 = 3;

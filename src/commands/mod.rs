@@ -9,8 +9,10 @@ mod id;
 mod kill;
 mod list;
 mod new;
+mod pause;
 mod ps;
 mod report;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -64,7 +66,7 @@ impl Verb {
 }
 
 /// In the order of the help.
-pub(crate) const VERBS: [Verb; 11] = [
+pub(crate) const VERBS: &[Verb] = &[
     Verb::new("run", run::define, run::perform),
     Verb::new("create", create::define, create::perform),
     Verb {
@@ -75,6 +77,8 @@ pub(crate) const VERBS: [Verb; 11] = [
     Verb::new("start", start::define, start::perform),
     Verb::new("state", state::define, state::perform),
     Verb::new("kill", kill::define, kill::perform),
+    Verb::new("pause", pause::define, pause::perform),
+    Verb::new("resume", resume::define, resume::perform),
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),

@@ -64,12 +64,13 @@ fn end(state: &State, status: Status, proc: &Proc) -> Result<()> {
     let Some(pidfd) = kill::init(state, proc)? else {
         return Ok(());
     };
-    if status == Status::Paused {
-        existing(state).kill(libc::SIGKILL)?;
-    }
     match sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).context("kill"),
+    }
+    if status == Status::Paused {
+        // Who is frozen by version 1 does not even die.
+        existing(state).freeze(false)?;
     }
     wait(pidfd.as_fd())
 }

@@ -26,16 +26,23 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32) -> Result<()> {
     if matches!(status, Status::Stopped | Status::Creating) {
         bail!("container not running");
     }
-    if signal == libc::SIGKILL && (!state.own_pid_namespace || status == Status::Paused) {
-        return existing(&state).kill(signal);
+    let Some(pidfd) = init(&state, &proc)? else {
+        bail!("container not running")
+    };
+    if signal == libc::SIGKILL && !state.own_pid_namespace {
+        existing(&state).kill(signal)?;
     }
-    match init(&state, &proc)? {
-        Some(pidfd) => match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-            Err(Errno::ESRCH) => bail!("container not running"),
-            done => done.with_context(|| format!("signal {signal}")),
-        },
-        None => bail!("container not running"),
+    match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+        // Of the signal to all.
+        Err(Errno::ESRCH) if signal == libc::SIGKILL && !state.own_pid_namespace => {}
+        Err(Errno::ESRCH) => bail!("container not running"),
+        done => done.with_context(|| format!("signal {signal}"))?,
     }
+    if signal == libc::SIGKILL && status == Status::Paused {
+        // Who is frozen by version 1 does not even die.
+        existing(&state).freeze(false)?;
+    }
+    Ok(())
 }
 
 /// A descriptor for the container's first process: opened first and compared

@@ -10,6 +10,7 @@ mod guest;
 mod hooks;
 mod init;
 mod kill;
+mod pause;
 mod processes;
 mod start;
 mod state;
@@ -34,6 +35,7 @@ pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use exec::{Joining, Wanted, exec};
 pub(crate) use kill::kill;
+pub(crate) use pause::{pause, resume};
 pub(crate) use processes::processes;
 pub(crate) use start::start;
 pub(crate) use state::Status;
@@ -186,12 +188,11 @@ impl Container {
         if !state.alive(proc)? {
             return Ok(Status::Stopped);
         }
-        if self.waits_for_start() {
-            return Ok(Status::Created);
-        }
-        let frozen = existing(state).frozen();
-        Ok(if frozen {
+        // One that is created can be paused too.
+        Ok(if existing(state).frozen() {
             Status::Paused
+        } else if self.waits_for_start() {
+            Status::Created
         } else {
             Status::Running
         })

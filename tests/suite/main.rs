@@ -25,6 +25,7 @@ mod lifecycle;
 mod list;
 mod managers;
 mod namespaces;
+mod pause;
 mod pods;
 mod process;
 mod ps;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         list::tests(),
         managers::tests(),
         namespaces::tests(),
+        pause::tests(),
         pods::tests(),
         process::tests(),
         ps::tests(),

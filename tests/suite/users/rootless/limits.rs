@@ -16,6 +16,7 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         without_limits_it_runs_in_the_callers_cgroups,
+        without_a_cgroup_it_cannot_be_paused,
         a_limit_without_permission_says_what_to_enable,
         a_limit_without_permission_in_the_v2_view,
         device_rules_alone_need_no_permission,
@@ -42,6 +43,21 @@ fn without_limits_it_runs_in_the_callers_cgroups() {
             container.delete().assert_ok();
             before.assert_unchanged(&bundle);
         }
+    }
+}
+
+/// It would be the caller who stands still.
+fn without_a_cgroup_it_cannot_be_paused() {
+    only_rt("the others have words of their own");
+    for view in [View::Machine, View::V2] {
+        let caller = Caller::through(view, Who::Lent, &[]);
+        let bundle = caller.bundle().args(&["/probe", "sleep"]);
+        let container = bundle.run_detached();
+        let text = "the container has no cgroup of its own, without which it cannot be paused";
+        container.call("pause", &[]).assert_refused(text).one_line();
+        assert_eq!(container.status(), "running");
+        let resumed = container.call("resume", &[]);
+        resumed.assert_refused("container not paused");
     }
 }
 

@@ -1,0 +1,279 @@
+//! `pause` and `resume`: all processes stand still and go on, whatever is asked of them meanwhile.
+
+use std::fs;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Bundle, Container, Kind, Runtime, Traces, View, alive, cgroup_of, differs, on_v2,
+    remove_cgroup, signal, skip, trials, wait_gone, wait_until,
+};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        a_paused_container_stands_still,
+        a_paused_container_stands_still_in_the_v2_view,
+        one_that_makes_processes_all_the_time_can_be_paused,
+        state_and_list_say_paused,
+        a_created_container_can_be_paused,
+        what_does_not_run_cannot_be_paused,
+        what_is_not_paused_cannot_be_resumed,
+        signals_wait_until_it_is_resumed,
+        kill_reaches_a_paused_container,
+        delete_refuses_a_paused_container_unless_forced,
+        a_frozen_parent_is_no_pause,
+    ]
+}
+
+/// Where a paused container is ended: with a pid namespace of its own, and in one that it
+/// shares, in which the processes die one by one.
+const SCENES: [(View, bool); 4] = [
+    (View::Machine, false),
+    (View::Machine, true),
+    (View::V2, false),
+    (View::V2, true),
+];
+
+fn busy(view: View, shared: bool) -> Bundle {
+    let bundle = in_view(view).sh(BUSY);
+    match shared {
+        true => bundle.without_namespace("pid"),
+        false => bundle,
+    }
+}
+
+/// Debian's runc does not wait for killed processes to leave a cgroup of version 2.
+fn assert_no_traces(before: &Traces, bundle: &Bundle, scene: (View, bool)) {
+    if Kind::under_test() != Kind::Runc || scene != (View::V2, true) {
+        before.assert_unchanged(bundle);
+    }
+}
+
+fn in_view(view: View) -> Bundle {
+    let bundle = Bundle::with_runtime(&Runtime::new().view(view));
+    if Kind::under_test() == Kind::Crun && view == View::V2 {
+        bundle.remove("/linux/resources")
+    } else {
+        bundle
+    }
+}
+
+/// Two processes that write a line every few milliseconds.
+const BUSY: &str =
+    "while :; do echo line; sleep 0.01; done & while :; do echo line; sleep 0.01; done";
+
+#[track_caller]
+fn assert_writes(container: &Container) {
+    let before = container.stdout().len();
+    wait_until("the container to write", || {
+        container.stdout().len() > before
+    });
+}
+
+#[track_caller]
+fn assert_silent(container: &Container) {
+    let before = container.stdout();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(container.stdout().len(), before.len(), "it goes on");
+}
+
+fn check_stands_still(view: View) {
+    let bundle = in_view(view).sh(BUSY);
+    let before = Traces::of(&bundle);
+    let container = bundle.run_detached();
+    for _ in 0..3 {
+        assert_writes(&container);
+        container.call("pause", &[]).assert_ok();
+        assert_eq!(container.status(), "paused");
+        assert_silent(&container);
+        container.call("resume", &[]).assert_ok();
+        assert_eq!(container.status(), "running");
+    }
+    assert_writes(&container);
+    container.end();
+    before.assert_unchanged(&bundle);
+}
+
+fn a_paused_container_stands_still() {
+    check_stands_still(View::Machine);
+}
+
+fn a_paused_container_stands_still_in_the_v2_view() {
+    check_stands_still(View::V2);
+}
+
+fn one_that_makes_processes_all_the_time_can_be_paused() {
+    let forks = "while :; do /bin/true; /bin/true & done";
+    for view in [View::Machine, View::V2] {
+        let bundle = in_view(view).sh(&format!("{forks} & {forks} & echo line; {forks}"));
+        let container = bundle.run_detached();
+        container.wait_for("line\n");
+        for _ in 0..10 {
+            container.call("pause", &[]).assert_ok();
+            container.call("resume", &[]).assert_ok();
+        }
+        container.end();
+    }
+}
+
+fn state_and_list_say_paused() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let pid = container.pid();
+    container.call("pause", &[]).assert_ok();
+    let state = container.state();
+    assert_eq!(
+        (&state["status"], &state["pid"]),
+        (&json!("paused"), &json!(pid))
+    );
+    let listed = bundle.runtime().call(&["list", "--format", "json"]).run();
+    let listed: Value = serde_json::from_str(&listed.assert_ok().stdout).unwrap();
+    assert_eq!(listed[0]["status"], "paused", "{listed}");
+}
+
+fn a_created_container_can_be_paused() {
+    differs(Kind::Crun, "it is created, it says");
+    for view in [View::Machine, View::V2] {
+        let bundle = in_view(view).sh("echo executed");
+        let container = bundle.create();
+        container.call("pause", &[]).assert_ok();
+        assert_eq!(container.status(), "paused");
+        let text = "cannot start a container in the paused state";
+        container.start().assert_refused(text);
+        container.call("resume", &[]).assert_ok();
+        assert_eq!(container.status(), "created");
+        container.start().assert_ok();
+        container.wait_for("executed\n");
+    }
+}
+
+fn what_does_not_run_cannot_be_paused() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    container.call("pause", &[]).assert_ok();
+    differs(Kind::Crun, "it pauses a paused one again");
+    let again = container.call("pause", &[]);
+    again.assert_refused("container not running");
+    container.call("resume", &[]).assert_ok();
+    signal(container.pid(), nix::sys::signal::Signal::SIGKILL);
+    container.wait_stopped();
+    let stopped = container.call("pause", &[]);
+    let stopped = stopped.assert_refused("container not running");
+    if Kind::under_test() == Kind::Rt {
+        let line = format!("rt pause: {}: container not running\n", bundle.id());
+        assert_eq!(stopped.stderr, line);
+    }
+    for verb in ["pause", "resume"] {
+        let nobody = bundle.runtime().call(&[verb, "nobody"]).run();
+        nobody.assert_refused("does not exist");
+    }
+}
+
+fn what_is_not_paused_cannot_be_resumed() {
+    differs(Kind::Crun, "it thaws whatever it is");
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.create();
+    let refused = |container: &Container| {
+        let resumed = container.call("resume", &[]);
+        resumed.assert_refused("container not paused");
+    };
+    refused(&container);
+    container.start().assert_ok();
+    refused(&container);
+    container.kill("KILL").assert_ok();
+    container.wait_stopped();
+    refused(&container);
+}
+
+fn signals_wait_until_it_is_resumed() {
+    for view in [View::Machine, View::V2] {
+        let bundle = in_view(view).args(&["/probe", "wait-signal"]);
+        let container = bundle.run_detached();
+        container.wait_for("ready\n");
+        container.call("pause", &[]).assert_ok();
+        container.kill("USR1").assert_ok();
+        assert_silent(&container);
+        assert_eq!(container.status(), "paused");
+        container.call("resume", &[]).assert_ok();
+        container.wait_for("\n10\n");
+    }
+}
+
+fn kill_reaches_a_paused_container() {
+    for scene in SCENES {
+        let bundle = busy(scene.0, scene.1);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        assert_writes(&container);
+        let pid = container.pid();
+        container.call("pause", &[]).assert_ok();
+        container.kill("KILL").assert_ok();
+        wait_gone(pid);
+        assert_eq!(container.status(), "stopped");
+        container.delete().assert_ok();
+        assert_no_traces(&before, &bundle, scene);
+    }
+}
+
+fn delete_refuses_a_paused_container_unless_forced() {
+    for scene in SCENES {
+        let bundle = busy(scene.0, scene.1);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        let pid = container.pid();
+        container.call("pause", &[]).assert_ok();
+        if Kind::under_test() != Kind::Crun {
+            let id = bundle.id();
+            let text = format!("cannot delete container {id} that is not stopped: paused");
+            container.delete().assert_refused(&text);
+            assert_eq!(container.status(), "paused");
+        }
+        container.delete_force().assert_ok();
+        wait_until("the process to end", || !alive(pid));
+        assert_no_traces(&before, &bundle, scene);
+    }
+}
+
+/// Somebody else's order to a cgroup above is not the container's state.
+fn a_frozen_parent_is_no_pause() {
+    if on_v2() {
+        skip("cgroup v2 does not say it of the cgroups below");
+    }
+    differs(Kind::Crun, "it takes freezer.state as it is");
+    struct Thawed;
+    impl Drop for Thawed {
+        fn drop(&mut self) {
+            drop(fs::write(
+                "/sys/fs/cgroup/freezer/suite-frozen/freezer.state",
+                "THAWED",
+            ));
+            remove_cgroup("suite-frozen");
+        }
+    }
+    let _parent = Thawed;
+    let bundle = Bundle::new()
+        .set("/linux/cgroupsPath", json!("/suite-frozen/one"))
+        .args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let own = cgroup_of(container.pid(), "freezer").join("freezer.state");
+    fs::write(
+        "/sys/fs/cgroup/freezer/suite-frozen/freezer.state",
+        "FROZEN",
+    )
+    .unwrap();
+    wait_until("all to freeze", || {
+        fs::read_to_string(&own).unwrap() == "FROZEN\n"
+    });
+    assert_eq!(container.status(), "running");
+    container
+        .call("resume", &[])
+        .assert_refused("container not paused");
+    fs::write(
+        "/sys/fs/cgroup/freezer/suite-frozen/freezer.state",
+        "THAWED",
+    )
+    .unwrap();
+    container.end();
+}
