@@ -20,7 +20,7 @@ use crate::cgroups::Cgroups;
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Mapper, Namespaces, Place};
-use crate::process::{self, Caller, Filter, Hooks, Process, Role};
+use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
 
@@ -32,6 +32,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) id: &'a str,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
+    pub(crate) passed: Passed,
     pub(crate) caller: Caller,
     /// Whether this machine enforces profiles of AppArmor.
     pub(crate) apparmor: bool,
@@ -65,6 +66,7 @@ impl Plan {
             &process::Options {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
+                passed: settings.passed,
                 caller: &match own_user {
                     // Who enters a user namespace has every right in there.
                     true => settings.caller.all_powerful(),

@@ -135,6 +135,8 @@ pub(crate) enum Step {
     StartHook,
     /// `process.rlimits[item]`: last, as a tiny limit would stop the rest.
     Limit,
+    /// What the caller hands on outlives execve(2): after the hooks, which get none of it.
+    PassedDescriptors,
     /// `linux.seccomp`: after everything that it may forbid.
     Seccomp,
     /// execve(2).
@@ -220,6 +222,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Start,
     Step::StartHook,
     Step::Limit,
+    Step::PassedDescriptors,
     Step::Seccomp,
     Step::Exec,
 ];

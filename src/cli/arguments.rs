@@ -116,6 +116,15 @@ impl Given {
 }
 
 impl Asked {
+    /// The value of a flag, as it was written.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let mut flags = self.line.iter().take_while(|word| *word != "--");
+        flags.find_map(|word| {
+            let (flag, value) = word.to_str()?.split_once('=')?;
+            (flag.strip_prefix("--") == Some(name)).then_some(value)
+        })
+    }
+
     /// The values, once it is settled that they are to be used.
     ///
     /// # Errors
@@ -365,6 +374,12 @@ mod tests {
             assert_eq!(payload, words, "{line}");
             assert!(check_count(&command, &asked.words).is_ok());
         }
+    }
+
+    #[test]
+    fn the_last_value_of_a_flag_counts() {
+        assert_eq!(asked("-b x --bundle=a=b id").value("bundle"), Some("a=b"));
+        assert_eq!(asked("id -- --bundle=x").value("bundle"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ignored.
 
 mod arguments;
+mod handed;
 
 use std::env;
 use std::ffi::OsString;
@@ -15,16 +16,22 @@ use clap::{ArgMatches, Command};
 
 use crate::bundle;
 use crate::commands::{
-    self, Globals, Verb, flag, option, path_option, print, refused_flag, refused_option,
+    self, Globals, PRESERVED, Verb, flag, option, path_option, print, refused_flag, refused_option,
 };
 use crate::host::Caller;
 use crate::log;
+use crate::process::Passed;
 use crate::sys;
+
+use arguments::Asked;
 
 const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
 /// Verbs of runc that a later version brings.
 const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore", "update"];
+
+/// Verbs that hand on the sockets of socket activation.
+const ACTIVATED: [&str; 2] = ["create", "run"];
 
 /// runc's exit status for a verb that it does not know.
 const NO_SUCH_VERB: u8 = 3;
@@ -71,10 +78,14 @@ impl Failure {
 }
 
 fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
-    let tidied = sys::tidy_descriptors().context("/dev/null");
-    tidied.map_err(|error| Failure::new("rt", error))?;
     let program = program();
-    let asked = match arguments::read(&program, words) {
+    let asked = arguments::read(&program, words);
+    let call = asked
+        .as_ref()
+        .ok()
+        .and_then(|asked| Call::read(&asked.words));
+    let passed = settle_descriptors(call.as_ref())?;
+    let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return Err(Failure::new("rt", error).with_help(program)),
     };
@@ -87,42 +98,94 @@ fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
     if matches.get_flag("version") {
         return said(&version());
     }
-    let mut words = asked.words.into_iter();
-    match words.next() {
+    match asked.words.as_slice() {
         _ if asked.help => said(&help(program)),
-        None => said(&help(program)),
-        Some(name) if name == "help" || name == "h" => match words.next() {
-            None => said(&help(program)),
-            Some(name) => said(&help(define(find(&name)?))),
+        [] => said(&help(program)),
+        [name, rest @ ..] if name == "help" || name == "h" => match rest {
+            [] => said(&help(program)),
+            [name, ..] => said(&help(define(find(name)?))),
         },
-        Some(name) => perform_verb(find(&name)?, &globals, words.collect()),
+        [name, ..] => match call {
+            Some(call) => call.perform(globals, passed),
+            None => Err(not_found(name)),
+        },
     }
 }
 
-fn perform_verb(verb: &Verb, globals: &Globals, words: Vec<OsString>) -> Result<u8, Failure> {
-    let who = format!("rt {}", verb.name);
-    let command = define(verb);
-    let asked = match arguments::read(&command, words) {
-        Ok(asked) => asked,
-        Err(error) => return Err(Failure::new(&who, error).with_help(command)),
-    };
-    if asked.help {
-        return said(&help(command));
+/// Before this program opens anything of its own: what the caller does not hand
+/// on is closed, and what it does hand on is held in its place.
+fn settle_descriptors(call: Option<&Call>) -> Result<Result<Passed>, Failure> {
+    let passed = call.map_or(Ok(Passed::default()), Call::passed);
+    let count = passed.as_ref().map_or(0, |passed| passed.count());
+    let tidied = sys::tidy_descriptors(count).context("/dev/null");
+    tidied.map_err(|error| Failure::new("rt", error))?;
+    Ok(passed.and_then(|passed| passed.hold().map(|()| passed)))
+}
+
+/// A verb with its words.
+struct Call {
+    verb: &'static Verb,
+    command: Command,
+    asked: Result<Asked>,
+}
+
+impl Call {
+    /// `None` when the first word is no verb.
+    fn read(words: &[OsString]) -> Option<Call> {
+        let (name, words) = words.split_first()?;
+        let verb = find(name).ok()?;
+        let command = define(verb);
+        let asked = arguments::read(&command, words.to_vec());
+        Some(Call {
+            verb,
+            command,
+            asked,
+        })
     }
-    if let Some(flag) = asked.refused {
-        return Err(Failure::new(&who, not_applied(&format!("--{flag}"))));
+
+    /// What the caller hands on to the container's process. Words that are wrong
+    /// hand on nothing: [`Call::perform`] says so.
+    fn passed(&self) -> Result<Passed> {
+        let asked = self.asked.as_ref().ok();
+        let given = asked.and_then(|asked| asked.value(PRESERVED)?.parse().ok());
+        Ok(Passed {
+            activated: match ACTIVATED.contains(&self.verb.name) {
+                true => handed::activated()?,
+                false => 0,
+            },
+            preserved: given.unwrap_or(0),
+        })
     }
-    if let Err(error) = arguments::check_count(&command, &asked.words) {
-        // In runc's words, which begin with the program.
-        return Err(Failure::new("rt", error).with_help(command));
+
+    fn perform(self, globals: Globals, passed: Result<Passed>) -> Result<u8, Failure> {
+        let who = format!("rt {}", self.verb.name);
+        let asked = match self.asked {
+            Ok(asked) => asked,
+            Err(error) => return Err(Failure::new(&who, error).with_help(self.command)),
+        };
+        if asked.help {
+            return said(&help(self.command));
+        }
+        if let Some(flag) = asked.refused {
+            return Err(Failure::new(&who, not_applied(&format!("--{flag}"))));
+        }
+        if let Err(error) = arguments::check_count(&self.command, &asked.words) {
+            // In runc's words, which begin with the program.
+            return Err(Failure::new("rt", error).with_help(self.command));
+        }
+        log::debug(&format!("{who}: containers in {}", globals.root.display()));
+        let status = asked.matches(&self.command).and_then(|matches| {
+            let globals = Globals {
+                passed: passed?,
+                ..globals
+            };
+            (self.verb.perform)(&globals, &matches)
+        });
+        status.map_err(|error| Failure {
+            status: self.verb.failed,
+            ..Failure::new(&who, error)
+        })
     }
-    log::debug(&format!("{who}: containers in {}", globals.root.display()));
-    let matches = asked.matches(&command);
-    let status = matches.and_then(|matches| (verb.perform)(globals, &matches));
-    status.map_err(|error| Failure {
-        status: verb.failed,
-        ..Failure::new(&who, error)
-    })
 }
 
 /// # Errors
@@ -131,13 +194,17 @@ fn find(name: &OsString) -> Result<&'static Verb, Failure> {
     if let Some(verb) = commands::VERBS.iter().find(|verb| *name == *verb.name) {
         return Ok(verb);
     }
+    Err(not_found(name))
+}
+
+fn not_found(name: &OsString) -> Failure {
     if let Some(refused) = REFUSED_VERBS.iter().find(|refused| *name == **refused) {
-        return Err(Failure::new("rt", not_applied(refused)));
+        return Failure::new("rt", not_applied(refused));
     }
-    Err(Failure {
+    Failure {
         status: NO_SUCH_VERB,
         ..Failure::new("rt", anyhow!("No help topic for '{}'", name.display()))
-    })
+    }
 }
 
 fn not_applied(what: &str) -> Error {
@@ -191,6 +258,7 @@ fn globals(matches: &ArgMatches) -> Result<Globals> {
             None => default_root()?,
         },
         root_given: given.is_some(),
+        passed: Passed::default(), // Until the verb is performed.
     })
 }
 

@@ -11,7 +11,7 @@ pub(super) fn define(command: Command) -> Command {
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let request = new::request(matches)?;
+    let request = new::request(globals, matches)?;
     container::create(&globals.root, &request).with_context(|| request.id.clone())?;
     Ok(0)
 }

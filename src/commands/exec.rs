@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use super::{Globals, flag, id, option, options, path_option};
+use super::{Globals, flag, id, option, options, path_option, preserved};
 use crate::bundle::Changes;
 use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
@@ -46,6 +46,7 @@ pub(super) fn define(command: Command) -> Command {
             path_option("console-socket", "SOCKET")
                 .help("Sends its terminal to whoever listens on this socket"),
         )
+        .arg(preserved())
         .arg(option("process-label", "LABEL").help("Its label for SELinux"))
         .arg(option("apparmor", "PROFILE").help("Its profile of AppArmor"))
         .arg(flag("no-new-privs").help("It can gain no privileges by execve(2)"))
@@ -68,11 +69,11 @@ pub(super) fn define(command: Command) -> Command {
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
-    let joining = joining(matches).with_context(|| id.to_owned())?;
+    let joining = joining(globals, matches).with_context(|| id.to_owned())?;
     container::exec(&globals.root, id, joining).with_context(|| id.to_owned())
 }
 
-fn joining(matches: &ArgMatches) -> Result<Joining> {
+fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
     let here = env::current_dir().context("working directory")?;
     let path = |name| matches.get_one::<PathBuf>(name);
     Ok(Joining {
@@ -85,6 +86,7 @@ fn joining(matches: &ArgMatches) -> Result<Joining> {
         console_socket: path("console-socket").map(|socket| here.join(socket)),
         detach: matches.get_flag("detach"),
         ignore_paused: matches.get_flag("ignore-paused"),
+        passed: globals.passed,
     })
 }
 

@@ -25,6 +25,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::process::Passed;
+
 /// What this program was built from.
 pub(crate) const COMMIT: &str = match option_env!("RT_COMMIT") {
     Some(commit) => commit,
@@ -37,6 +39,8 @@ pub(crate) struct Globals {
     pub(crate) root: PathBuf,
     /// Whether `--root` was given.
     pub(crate) root_given: bool,
+    /// What the caller hands on to the container's process, seen to be there.
+    pub(crate) passed: Passed,
 }
 
 /// A verb of the command line.
@@ -86,6 +90,9 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("features", features::define, features::perform),
 ];
 
+/// The flag of [`preserved`].
+pub(crate) const PRESERVED: &str = "preserve-fds";
+
 /// A flag that is either given or not.
 pub(crate) fn flag(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
@@ -105,6 +112,14 @@ pub(crate) fn options(name: &'static str, kind: &'static str) -> Arg {
 /// A flag with a path.
 pub(crate) fn path_option(name: &'static str, kind: &'static str) -> Arg {
     option(name, kind).value_parser(value_parser!(PathBuf))
+}
+
+/// `--preserve-fds`: how many descriptors from 3 on, or behind the sockets of
+/// socket activation, go to the container's process. Read by `cli`, before this
+/// program opens any of its own.
+pub(crate) fn preserved() -> Arg {
+    let preserved = option(PRESERVED, "N").value_parser(value_parser!(u32));
+    preserved.help("Hands on so many descriptors beside standard input, output and error")
 }
 
 /// A flag of runc that a later version brings. Hidden means refused by name.

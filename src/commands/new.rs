@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::target::{self, Target};
-use super::{flag, path_option, refused_option};
+use super::{Globals, flag, path_option, preserved, refused_option};
 use crate::bundle;
 use crate::container::Request;
 use crate::log;
@@ -29,7 +29,7 @@ pub(super) fn define(command: Command) -> Command {
                 .help("Sends the container's terminal to whoever listens on this socket"),
         )
         .arg(refused_option("pidfd-socket"))
-        .arg(refused_option("preserve-fds"))
+        .arg(preserved())
         .arg(argument())
 }
 
@@ -45,7 +45,7 @@ fn argument() -> Arg {
 ///
 /// # Errors
 /// When there is no such bundle, or it asks for something that cannot be.
-pub(super) fn request(matches: &ArgMatches) -> Result<Request> {
+pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request> {
     let here = env::current_dir().context("working directory")?;
     let path = |name| matches.get_one::<PathBuf>(name).map(PathBuf::as_path);
     let argument = matches
@@ -60,6 +60,7 @@ pub(super) fn request(matches: &ArgMatches) -> Result<Request> {
         console_socket: path("console-socket").map(|socket: &Path| here.join(socket)),
         no_pivot: matches.get_flag("no-pivot"),
         new_keyring: !matches.get_flag("no-new-keyring"),
+        passed: globals.passed,
         id,
     })
 }

@@ -19,7 +19,7 @@ pub(super) fn define(command: Command) -> Command {
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let request = new::request(matches)?;
+    let request = new::request(globals, matches)?;
     // Detached, nobody is there to delete it: `--keep` holds anyway.
     let attachment = match matches.get_flag("detach") {
         true => Attachment::Detached,

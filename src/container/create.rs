@@ -24,7 +24,7 @@ use crate::host::{self, Host};
 use crate::log;
 use crate::namespaces::{Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
-use crate::process::{Caller, Moment, WiredHooks};
+use crate::process::{Caller, Moment, Passed, WiredHooks};
 use crate::rootfs::Sources;
 use crate::step::{Failure, Progress};
 use crate::sys::{self, Cloned};
@@ -46,6 +46,7 @@ pub(crate) struct Request {
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
+    pub(crate) passed: Passed,
 }
 
 /// How `rt run` goes on once the process runs.
@@ -192,7 +193,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let (terminal, alone) = (plan.process.has_terminal(), way != Way::RunForeground);
     let (console, relay) =
         Console::open(terminal, alone, request.console_socket.as_deref())?.split();
-    let descriptors = raise_descriptors(plan.rootfs.descriptors() + plan.hooks.descriptors())?;
+    let descriptors = raise_descriptors(&plan, request.passed)?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
     let mut state = draft(request, &plan, &proc)?;
@@ -223,7 +224,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
             })
         }
     };
-    drop((sources, start, console, init_end)); // Init has its own copies.
+    plan.process.let_go()?; // Init has its own copies.
+    drop((sources, start, console, init_end));
 
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
@@ -243,8 +245,9 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     traces.state = Some(made.state.clone());
     traces.pid_file = write_pid_file(request.pid_file.as_deref(), child.pid)?;
     made.state.save(container.as_fd())?;
-    let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
-    made.relay = relay.transpose()?;
+    if let Some((caller, socket)) = relay {
+        made.relay = Some(Relay::new(caller, &socket)?);
+    }
     log::tell();
     Ok(made)
 }
@@ -272,6 +275,7 @@ fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
+        passed: request.passed,
         caller: Caller::read(proc)?,
         apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
     };
@@ -355,10 +359,12 @@ fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
     })
 }
 
-/// Makes room for `wanted` descriptors below the soft limit; returns the one
+/// Makes room below the soft limit for all that is to be opened; returns the one
 /// that the container gets all the same, when it had to be raised.
-fn raise_descriptors(wanted: u64) -> Result<Option<u64>> {
+fn raise_descriptors(plan: &Plan, passed: Passed) -> Result<Option<u64>> {
     let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
+    let opened = plan.rootfs.descriptors() + plan.hooks.descriptors();
+    let wanted = opened + u64::from(passed.count());
     // The usual soft limit of 1024 need not be asked for.
     if wanted + SPARE_DESCRIPTORS < 256 {
         return Ok(None);

@@ -30,7 +30,7 @@ use crate::host;
 use crate::log;
 use crate::namespaces::{Born, Stillborn};
 use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
-use crate::process;
+use crate::process::{self, Passed};
 use crate::step::{Cause, Failure, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -50,6 +50,7 @@ pub(crate) struct Joining {
     pub(crate) detach: bool,
     /// It joins a container that is held still, and is held still as well.
     pub(crate) ignore_paused: bool,
+    pub(crate) passed: Passed,
 }
 
 /// What the process is to be.
@@ -108,7 +109,8 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     }
     let init = init.context("container not running")?;
     let Remembered { process, shared } = recall(container.as_fd())?;
-    let plan = decide(&state, joining.process, process, shared, &proc)?;
+    let (wanted, passed) = (joining.process, joining.passed);
+    let plan = decide(&state, (wanted, process), shared, passed, &proc)?;
     if !joining.detach {
         // Before there is a child whose signals could be missed.
         sys::block_all().context("block signals")?;
@@ -140,9 +142,9 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
 
 fn decide(
     state: &State,
-    wanted: Wanted,
-    own: Value,
+    (wanted, own): (Wanted, Value),
     mut shared: Shared,
+    passed: Passed,
     proc: &Proc,
 ) -> Result<GuestPlan> {
     let described = match wanted {
@@ -161,6 +163,7 @@ fn decide(
         id: &state.id,
         caller: process::Caller::read(proc)?,
         apparmor: described.apparmor_profile().is_some() && host::enforces_apparmor(),
+        passed,
     };
     GuestPlan::new(&described, shared, &settings)
 }
@@ -249,6 +252,7 @@ impl Visit<'_> {
         relay: Option<(Caller, OwnedFd)>,
         (child, pid_file): (&Child, Option<&Path>),
     ) -> Result<Option<Relay>> {
+        self.plan.process.let_go()?;
         let explain = |failure| Err(self.plan.explain(failure, &self.doors));
         match end.receive().context("process")? {
             FromInit::Ready => {}

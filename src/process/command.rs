@@ -43,7 +43,8 @@ enum File {
 }
 
 impl Command {
-    pub(super) fn plan(args: &[String], env: &[String]) -> Result<Command> {
+    /// `added` is what the runtime has to say: it wins over `env`.
+    pub(super) fn plan(args: &[String], env: &[String], added: &[String]) -> Result<Command> {
         let [name, ..] = args else {
             anyhow::bail!("process.args: must not be empty");
         };
@@ -54,7 +55,7 @@ impl Command {
                 CString::new(arg.as_str()).with_context(|| format!("process.args[{i}]"))
             })
             .collect::<Result<Vec<_>>>()?;
-        let (env, home) = environment(env)?;
+        let (env, home) = environment(env, added)?;
         Ok(Command {
             file: File::plan(name, &env)?,
             quoted: quote(name),
@@ -139,7 +140,8 @@ fn executable(path: &CStr) -> Result<(), Cause> {
 }
 
 /// The variables in order, and of several with one name the last.
-fn environment(env: &[String]) -> Result<(Vec<CString>, Home)> {
+fn environment(env: &[String], added: &[String]) -> Result<(Vec<CString>, Home)> {
+    let env: Vec<&String> = env.iter().chain(added).collect();
     let mut names = HashSet::with_capacity(env.len());
     let mut variables = Vec::with_capacity(env.len() + 1);
     let mut home = Home::FromPasswd;
@@ -206,7 +208,7 @@ mod tests {
     }
 
     fn candidates(name: &str, env: &[&str]) -> Vec<String> {
-        let command = Command::plan(&strings(&[name]), &strings(env)).unwrap();
+        let command = Command::plan(&strings(&[name]), &strings(env), &[]).unwrap();
         match command.file {
             File::At(path) => vec![path.into_string().unwrap()],
             File::Among(paths) => paths
@@ -219,7 +221,7 @@ mod tests {
     fn refused(args: &[&str], env: &[&str]) -> String {
         format!(
             "{:#}",
-            Command::plan(&strings(args), &strings(env)).unwrap_err()
+            Command::plan(&strings(args), &strings(env), &[]).unwrap_err()
         )
     }
 
@@ -244,19 +246,20 @@ mod tests {
 
     #[test]
     fn of_equal_names_the_last_wins() {
-        let env = environment(&strings(&["A=1", "B=2", "A=3", "C=x=y", "D="]))
-            .unwrap()
-            .0;
+        let given = strings(&["A=1", "B=2", "A=3", "C=x=y", "D="]);
+        let env = environment(&given, &[]).unwrap().0;
         assert_eq!(env, [c"B=2", c"A=3", c"C=x=y", c"D="].map(CStr::to_owned));
+        let env = environment(&given, &strings(&["B=9"])).unwrap().0;
+        assert_eq!(env, [c"A=3", c"C=x=y", c"D=", c"B=9"].map(CStr::to_owned));
     }
 
     #[test]
     fn an_empty_home_is_none() {
         assert_eq!(
-            environment(&strings(&["HOME=/h", "A=1"])).unwrap().1,
+            environment(&strings(&["HOME=/h", "A=1"]), &[]).unwrap().1,
             Home::Given
         );
-        let (env, home) = environment(&strings(&["HOME=/h", "HOME="])).unwrap();
+        let (env, home) = environment(&strings(&["HOME=/h", "HOME="]), &[]).unwrap();
         assert_eq!((env.len(), home), (0, Home::FromPasswd));
     }
 

@@ -33,6 +33,7 @@ use oci_spec::runtime::LinuxSeccomp;
 
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
+pub(crate) use descriptors::Passed;
 pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
 pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
 
@@ -63,6 +64,8 @@ pub(crate) struct Options<'a> {
     /// `linux.seccomp`: it is about the process.
     pub(crate) filter: Filter<'a>,
     pub(crate) role: Role,
+    /// Descriptors beside standard input, output and error.
+    pub(crate) passed: Passed,
 }
 
 /// Where the process's filter for system calls comes from.
@@ -99,6 +102,7 @@ pub(crate) struct Process {
     command: Command,
     limits: Limits,
     seccomp: Option<Seccomp>,
+    passed: Passed,
 }
 
 /// What [`Process::prepare`] found inside the container.
@@ -141,6 +145,7 @@ impl Process {
             command: Command::plan(
                 process.args().as_deref().unwrap_or_default(),
                 process.env().as_deref().unwrap_or_default(),
+                &options.passed.variables(),
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
             seccomp: match &options.filter {
@@ -148,6 +153,7 @@ impl Process {
                 Filter::Profile(profile) => Some(Seccomp::plan(profile)?),
                 Filter::Compiled(filter) => Some(filter.clone()),
             },
+            passed: options.passed,
             // Last: it may warn, and a plan that is refused is worth one line only.
             capabilities: Capabilities::plan(
                 process.capabilities().as_ref(),
@@ -314,13 +320,23 @@ impl Process {
         self.seccomp.as_ref()
     }
 
+    /// Runtime, as soon as the process has its copies: what was handed on is its alone.
+    ///
+    /// # Errors
+    /// What close_range(2) says.
+    pub(crate) fn let_go(&self) -> anyhow::Result<()> {
+        self.passed.let_go()
+    }
+
     /// Sets the limits and becomes the container's process. Returns only with
     /// why it did not.
     pub(crate) fn exec(&self, prepared: &Prepared, at: &Progress) -> Cause {
         let args = self.command.args.iter().map(CString::as_c_str).collect();
         let env = self.command.env.iter().chain(&prepared.home);
         let env = env.map(CString::as_c_str).collect();
-        if let Err(errno) = self.limits.apply(at).and_then(|()| self.install_filter(at)) {
+        let ready = self.limits.apply(at);
+        let ready = ready.and_then(|()| self.passed.give(at));
+        if let Err(errno) = ready.and_then(|()| self.install_filter(at)) {
             return errno.into();
         }
         // The one system call that a filter has to allow.
@@ -361,6 +377,7 @@ mod tests {
             apparmor: true,
             filter: Filter::None,
             role: Role::Init,
+            passed: Passed::default(),
         };
         Process::plan(&process, &options)
     }

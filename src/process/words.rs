@@ -37,6 +37,9 @@ impl Process {
     fn what(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
+            Step::PassedDescriptors if self.passed.count() > 0 => {
+                ("--preserve-fds", "hand on".to_owned())
+            }
             Step::TerminalSize => ("process.consoleSize", "set".to_owned()),
             Step::ConsoleSocket => ("process.terminal", "send to the console socket".to_owned()),
             Step::ControllingTerminal => ("process.terminal", "take".to_owned()),

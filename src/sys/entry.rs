@@ -22,12 +22,12 @@ extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> l
 }
 
 /// Opens /dev/null where 0, 1 or 2 is closed, and closes whatever else the
-/// caller has left open: a directory of the machine among them would be a way
-/// out of the container (CVE-2024-21626).
+/// caller has left open, but for the first `passed` of them: a directory of the
+/// machine among them would be a way out of the container (CVE-2024-21626).
 ///
 /// # Errors
 /// When there is no /dev/null.
-pub(crate) fn tidy_descriptors() -> nix::Result<()> {
+pub(crate) fn tidy_descriptors(passed: u32) -> nix::Result<()> {
     let ask = |fd| libc::pollfd {
         fd,
         events: 0,
@@ -43,7 +43,22 @@ pub(crate) fn tidy_descriptors() -> nix::Result<()> {
         // The lowest free number is the first of them. It is inherited, as 0 to 2 are.
         let _: RawFd = open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
     }
-    // SAFETY: called before the program owns any descriptor from 3 on.
-    check(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) })?;
+    // Before the program owns any descriptor from 3 on.
+    close_range(3_u32.saturating_add(passed), u32::MAX)
+}
+
+/// Closes what the caller has handed on, when only the container's process is
+/// to have it: descriptors 3 to 3 + `passed`.
+pub(crate) fn let_go(passed: u32) -> nix::Result<()> {
+    match passed {
+        0 => Ok(()),
+        some => close_range(3, 2_u32.saturating_add(some)),
+    }
+}
+
+fn close_range(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: no value of this program owns a descriptor with one of these
+    // numbers: they are the caller's since before it began.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }

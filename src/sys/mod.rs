@@ -24,7 +24,7 @@ pub(crate) use bpf::{
     bpf_own_device_programs,
 };
 pub(crate) use clone::{Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal};
-pub(crate) use entry::tidy_descriptors;
+pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
     Spent, accept, anonymous_file, close_range_cloexec, connect, listen_at, loopback_up,
     namespace_type, read_to_string, recv, send, setdomainname, socketpair,
@@ -41,7 +41,7 @@ pub(crate) use pty::{
 pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{block_all, default_signal, prlimit, unblock_all, wait_signal};
 pub(crate) use task::{
-    CpuMask, capbset_drop, capset, execve, getcwd, sched_setaffinity, set_cloexec,
+    CpuMask, capbset_drop, capset, clear_cloexec, execve, getcwd, sched_setaffinity, set_cloexec,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 

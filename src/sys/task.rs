@@ -97,7 +97,16 @@ pub(crate) fn getcwd(path: &mut [u8]) -> nix::Result<usize> {
 /// Marks one descriptor close-on-exec (fcntl(2), `F_SETFD`). `EBADF` when the
 /// number is not in use, which a number alone cannot tell.
 pub(crate) fn set_cloexec(fd: RawFd) -> nix::Result<()> {
+    set_flags(fd, libc::FD_CLOEXEC)
+}
+
+/// Takes the mark off again: the descriptor outlives execve(2).
+pub(crate) fn clear_cloexec(fd: RawFd) -> nix::Result<()> {
+    set_flags(fd, 0)
+}
+
+fn set_flags(fd: RawFd, flags: libc::c_int) -> nix::Result<()> {
     // SAFETY: a flag on a descriptor closes none, whoever owns it.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }.into())?;
     Ok(())
 }

@@ -17,6 +17,7 @@ mod cgroups;
 mod cli;
 mod errors;
 mod features;
+mod handed;
 mod harness;
 mod hooks;
 mod kernels;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         cli::tests(),
         errors::tests(),
         features::tests(),
+        handed::tests(),
         hooks::tests(),
         kernels::tests(),
         lifecycle::tests(),

@@ -108,7 +108,6 @@ fn flags_of_later_versions_are_refused_by_name() {
     }
     let flags = [
         ("create", "--pidfd-socket=/x"),
-        ("run", "--preserve-fds=1"),
         ("run", "--no-subreaper"),
         ("kill", "--all"),
     ];

@@ -25,12 +25,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-const PRESTART: &str = "prestart";
-const CREATE_RUNTIME: &str = "createRuntime";
-const CREATE_CONTAINER: &str = "createContainer";
-const START_CONTAINER: &str = "startContainer";
-const POSTSTART: &str = "poststart";
-const POSTSTOP: &str = "poststop";
+pub(crate) const PRESTART: &str = "prestart";
+pub(crate) const CREATE_RUNTIME: &str = "createRuntime";
+pub(crate) const CREATE_CONTAINER: &str = "createContainer";
+pub(crate) const START_CONTAINER: &str = "startContainer";
+pub(crate) const POSTSTART: &str = "poststart";
+pub(crate) const POSTSTOP: &str = "poststop";
 
 /// The environment of the scripts below: a shell finds its programs.
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,13 +41,13 @@ fn script(text: &str) -> Value {
 }
 
 /// A bundle with one hook more of this kind, after the others.
-fn add(bundle: Bundle, kind: &str, hook: Value) -> Bundle {
+pub(crate) fn add(bundle: Bundle, kind: &str, hook: Value) -> Bundle {
     bundle.set(&format!("/hooks/{kind}/-"), hook)
 }
 
 /// What a hook saw of itself, and the state that it was told.
-struct Seen {
-    report: Report,
+pub(crate) struct Seen {
+    pub(crate) report: Report,
     state: Value,
 }
 
@@ -64,7 +64,7 @@ fn places(bundle: &Bundle, kind: &str) -> (String, PathBuf, PathBuf) {
 }
 
 /// The probe as a hook of this kind.
-fn probe(bundle: &Bundle, kind: &str) -> Value {
+pub(crate) fn probe(bundle: &Bundle, kind: &str) -> Value {
     let (file, probe, _) = places(bundle, kind);
     json!({"path": probe, "args": ["the probe", "hook", file], "env": ["A=1"]})
 }
@@ -77,7 +77,7 @@ fn probing(kind: &str) -> Bundle {
 }
 
 #[track_caller]
-fn seen(bundle: &Bundle, kind: &str) -> Seen {
+pub(crate) fn seen(bundle: &Bundle, kind: &str) -> Seen {
     let (_, _, file) = places(bundle, kind);
     let text = read(&file);
     let both: Value = serde_json::from_str(&text)

@@ -1,0 +1,401 @@
+//! `--preserve-fds` and socket activation: which descriptors reach the process, and under which numbers.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{numbers, with_descriptors};
+use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        preserved_descriptors_keep_their_numbers,
+        only_as_many_as_asked_for_are_preserved,
+        preserved_descriptors_wait_for_start,
+        the_last_flag_counts_in_every_spelling,
+        sockets_of_activation_come_first,
+        activation_wins_over_the_config,
+        activation_of_another_process_is_none,
+        activation_without_a_process_is_none,
+        a_missing_descriptor_is_refused_before_anything_is_made,
+        the_log_does_not_take_the_place_of_a_missing_descriptor,
+        a_missing_socket_of_activation_is_refused,
+        a_count_that_is_none_is_refused,
+        the_runtime_lets_go_of_what_it_hands_on,
+        a_filter_may_forbid_fcntl,
+        a_user_namespace_gets_them_too,
+        more_descriptors_than_the_soft_limit_leaves_room_for,
+        a_preserved_directory_is_no_way_out_for_the_config,
+        exec_hands_on_what_was_preserved_and_no_sockets_of_activation,
+    ]
+}
+
+/// Files with names that tell them apart.
+fn files(bundle: &Bundle, count: usize) -> Vec<(PathBuf, File)> {
+    let files = (0..count).map(|number| {
+        let path = bundle.runtime().home().join(format!("handed-{number}"));
+        fs::write(&path, format!("content {number}")).unwrap();
+        let file = File::open(&path).unwrap();
+        (path, file)
+    });
+    files.collect()
+}
+
+/// The same, each with its number: from 3 on.
+fn from_three(files: &[(PathBuf, File)]) -> Vec<(RawFd, &File)> {
+    (3..).zip(files.iter().map(|(_, file)| file)).collect()
+}
+
+#[track_caller]
+fn assert_handed(seen: &Report, files: &[(PathBuf, File)]) {
+    let count = u32::try_from(files.len()).unwrap();
+    let expected: Vec<u32> = (0..3 + count).collect();
+    assert_eq!(numbers(seen), expected, "{}", seen["fds"]);
+    for (number, (path, _)) in (3..).zip(files) {
+        let link = &seen["fds"][number.to_string()];
+        assert_eq!(link, path.to_str().unwrap(), "{number}");
+    }
+}
+
+fn preserved_descriptors_keep_their_numbers() {
+    for flags in [
+        &["--preserve-fds", "3"] as &[&str],
+        &["--detach", "--preserve-fds=3"],
+    ] {
+        let bundle = Bundle::new().args(&["/probe", "report"]);
+        let files = files(&bundle, 3);
+        let call = bundle.call("run", flags);
+        let output = call.output().with_extension("out");
+        with_descriptors(call, &from_three(&files))
+            .run()
+            .assert_ok();
+        let said = || fs::read_to_string(&output).unwrap();
+        crate::harness::wait_until("the report", || said().ends_with('\n'));
+        assert_handed(&Report::parse(&said()), &files);
+    }
+}
+
+/// The others are leaks, whether they come right after or later.
+fn only_as_many_as_asked_for_are_preserved() {
+    let bundle = Bundle::new();
+    let files = files(&bundle, 6);
+    let mut given = from_three(&files);
+    given.push((40, &files[5].1));
+    let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
+    let seen = with_descriptors(call, &given).assert_report();
+    assert_handed(&seen, &files[..2]);
+}
+
+fn preserved_descriptors_wait_for_start() {
+    let bundle = Bundle::new().args(&["/probe", "report"]);
+    let files = files(&bundle, 2);
+    let call = bundle.call("create", &["--preserve-fds=2"]);
+    let output = call.output().with_extension("out");
+    with_descriptors(call, &from_three(&files))
+        .run()
+        .assert_ok();
+    // What `start` has open is no concern of the container.
+    let other = File::open("/").unwrap();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    let leaked: Vec<(RawFd, &File)> = (3..20).map(|number| (number, &other)).collect();
+    with_descriptors(start, &leaked).run().assert_ok();
+    let said = || fs::read_to_string(&output).unwrap();
+    crate::harness::wait_until("the report", || said().ends_with('\n'));
+    assert_handed(&Report::parse(&said()), &files);
+}
+
+fn the_last_flag_counts_in_every_spelling() {
+    let bundle = Bundle::new();
+    let files = files(&bundle, 3);
+    for flags in [
+        &["-preserve-fds", "1"] as &[&str],
+        &["--preserve-fds=3", "-preserve-fds=1"],
+    ] {
+        let call = with_descriptors(bundle.probe_call(&[], flags), &from_three(&files));
+        assert_handed(&call.assert_report(), &files[..1]);
+    }
+}
+
+/// A shell that becomes the runtime, so that its pid can be told.
+const ACTIVATED: [&str; 4] = [
+    "sh",
+    "-c",
+    "export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$@\"",
+    "sh",
+];
+
+fn sockets_of_activation_come_first() {
+    let bundle = Bundle::new();
+    let files = files(&bundle, 4);
+    for (flags, count) in [(&[] as &[&str], 2), (&["--preserve-fds=1"], 3)] {
+        let call = bundle.probe_call(&ACTIVATED, flags);
+        let seen = with_descriptors(call, &from_three(&files)).assert_report();
+        assert_handed(&seen, &files[..count]);
+        assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
+        assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
+    }
+}
+
+fn activation_wins_over_the_config() {
+    let env = json!([
+        "LISTEN_PID=77",
+        "PATH=/bin",
+        "LISTEN_FDS=9",
+        "LISTEN_FDNAMES=web:admin"
+    ]);
+    let bundle = Bundle::new().set("/process/env", env);
+    let files = files(&bundle, 2);
+    let call = bundle.probe_call(&ACTIVATED, &[]);
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
+    assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
+    assert_eq!(seen.env("LISTEN_FDNAMES").as_deref(), Some("web:admin"));
+    // Without activation the config's own stay, as Podman writes them with `--preserve-fds`.
+    let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_handed(&seen, &files);
+    assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("9"));
+    assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("77"));
+}
+
+#[track_caller]
+fn assert_not_activated(environment: &[(&str, &str)]) {
+    let bundle = Bundle::new();
+    let files = files(&bundle, 2);
+    let call = bundle.probe_call(&[], &[]);
+    let call = call.with(|command| command.env_remove("LISTEN_PID").envs(environment.to_vec()));
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_handed(&seen, &[]);
+    assert_eq!(seen.env("LISTEN_FDS"), None);
+    assert_eq!(seen.env("LISTEN_PID"), None);
+}
+
+/// sd_listen_fds(3): the variables of a parent are inherited, and mean nothing.
+fn activation_of_another_process_is_none() {
+    assert_not_activated(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "1")]);
+}
+
+fn activation_without_a_process_is_none() {
+    assert_not_activated(&[("LISTEN_FDS", "2")]);
+    assert_not_activated(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "")]);
+}
+
+fn a_missing_descriptor_is_refused_before_anything_is_made() {
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let files = files(&bundle, 1);
+    let before = Traces::of(&bundle);
+    for verb in ["run", "create"] {
+        // More than runc opens itself, which it takes for the caller's.
+        let call = bundle.call(verb, &["--preserve-fds=60"]);
+        let refused = with_descriptors(call, &from_three(&files)).run();
+        refused.assert_refused("unable to stat preserved-fd ");
+        before.assert_unchanged(&bundle);
+    }
+    if Kind::under_test() == Kind::Rt {
+        let call = bundle.call("run", &["--preserve-fds=3"]);
+        let refused = with_descriptors(call, &from_three(&files))
+            .run()
+            .assert_code(1);
+        assert_eq!(
+            refused.one_line(),
+            "rt run: unable to stat preserved-fd 1 (of 3): bad file number (EBADF)"
+        );
+    }
+}
+
+fn the_log_does_not_take_the_place_of_a_missing_descriptor() {
+    only_rt("runc takes what it has opened itself for the caller's");
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let files = files(&bundle, 3);
+    let given = [(3, &files[0].1), (5, &files[2].1)];
+    let log = bundle.runtime().home().join("log.json");
+    bundle.write();
+    let before = Traces::of(&bundle);
+    let call = bundle.runtime().call(&[
+        "--log",
+        log.to_str().unwrap(),
+        "--log-format=json",
+        "run",
+        "--preserve-fds=3",
+        "--bundle",
+        bundle.path().to_str().unwrap(),
+        bundle.id(),
+    ]);
+    let text = "unable to stat preserved-fd 1 (of 3)";
+    with_descriptors(call, &given).run().assert_refused(text);
+    assert!(fs::read_to_string(&log).unwrap().contains(text));
+    before.assert_unchanged(&bundle);
+}
+
+fn a_missing_socket_of_activation_is_refused() {
+    only_rt("sd_listen_fds(3): every one of them is there; runc takes others in their place");
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let files = files(&bundle, 1);
+    let before = Traces::of(&bundle);
+    let call = bundle.call_through(&ACTIVATED, "run", &[]);
+    let refused = with_descriptors(call, &from_three(&files))
+        .run()
+        .assert_code(1);
+    assert_eq!(
+        refused.one_line(),
+        "rt run: LISTEN_FDS: descriptor 4, 1 of 2: bad file number (EBADF)"
+    );
+    before.assert_unchanged(&bundle);
+}
+
+fn a_count_that_is_none_is_refused() {
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    for value in ["x", "1.5", "0x", "99999999999999999999"] {
+        let flag = format!("--preserve-fds={value}");
+        bundle
+            .call("run", &[&flag])
+            .run()
+            .assert_refused("preserve-fds");
+    }
+    if Kind::under_test() == Kind::Rt {
+        // runc takes a number below zero for none.
+        let refused = bundle
+            .call("run", &["--preserve-fds=-1"])
+            .run()
+            .assert_code(1);
+        assert!(refused.one_line().contains("--preserve-fds"), "{refused}");
+        let script = "export LISTEN_PID=$$ LISTEN_FDS=many; exec \"$@\"";
+        let call = bundle.call_through(&["sh", "-c", script, "sh"], "run", &[]);
+        let refused = call.run().assert_code(1);
+        let line = "rt run: LISTEN_FDS: \"many\": invalid digit found in string";
+        assert_eq!(refused.one_line(), line);
+    }
+    before.assert_unchanged(&bundle);
+}
+
+/// A pipe ends when the container has closed it, although `run` is still there.
+fn the_runtime_lets_go_of_what_it_hands_on() {
+    only_rt("runc holds its copy as long as the container runs");
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let bundle = Bundle::new().sh("echo through >&3; exec 3>&-; echo closed; sleep 1000");
+    let writer = File::from(OwnedFd::from(writer));
+    let call = bundle.call("run", &["--preserve-fds=1"]);
+    let running = with_descriptors(call, &[(3, &writer)]).start();
+    drop(writer);
+    running.wait_for("closed");
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "through\n");
+    bundle.container().delete_force().assert_ok();
+}
+
+/// The filter is the last thing of all: what is handed on is so by then.
+fn a_filter_may_forbid_fcntl() {
+    differs(
+        Kind::Runc,
+        "Go's own run time needs fcntl behind the filter",
+    );
+    let bundle = Bundle::new()
+        .set(
+            "/linux/seccomp",
+            json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["close_range"], "action": "SCMP_ACT_KILL_PROCESS"},
+                    {"names": ["fcntl"], "action": "SCMP_ACT_KILL_PROCESS",
+                     "args": [{"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}],
+            }),
+        )
+        .args(&["/probe", "report"]);
+    let files = files(&bundle, 1);
+    let call = bundle.call("run", &["--preserve-fds=1"]);
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_handed(&seen, &files);
+}
+
+fn a_user_namespace_gets_them_too() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = Bundle::new()
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map);
+    let files = files(&bundle, 2);
+    let call = bundle.probe_call(&ACTIVATED, &[]);
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_handed(&seen, &files);
+}
+
+/// The soft limit is 40, and more than that many mounts are opened beside 20 that are handed on.
+fn more_descriptors_than_the_soft_limit_leaves_room_for() {
+    let mut bundle = Bundle::new();
+    for number in 0..200 {
+        let name = format!("bound-{number}");
+        bundle = bundle.folder(&name);
+        let source = bundle.rootfs().join("etc");
+        bundle = bundle.bind(&source, &format!("/{name}"), &["bind"]);
+    }
+    let files = files(&bundle, 40);
+    let limited = ["sh", "-c", "ulimit -S -n 60; exec \"$@\"", "sh"];
+    let call = bundle.probe_call(&limited, &["--preserve-fds=40"]);
+    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    assert_handed(&seen, &files);
+}
+
+/// CVE-2024-21626 with a descriptor that is handed on: the process may use it, for that is what the
+/// caller wanted, but neither the working directory nor the program may lie behind it.
+fn a_preserved_directory_is_no_way_out_for_the_config() {
+    let bundle = Bundle::new();
+    let outside = bundle.runtime().home().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("host-marker"), "seen").unwrap();
+    fs::copy("/bin/busybox", outside.join("ls")).unwrap();
+    let directory = File::open(&outside).unwrap();
+    let given: [(RawFd, &File); 1] = [(3, &directory)];
+    let run = |bundle: &Bundle| {
+        let call = bundle.call("run", &["--preserve-fds=1"]);
+        with_descriptors(call, &given).run()
+    };
+    let bundle = bundle.args(&["/bin/cat", "/proc/self/fd/3/host-marker"]);
+    assert_eq!(run(&bundle).assert_ok().stdout, "seen");
+    differs(
+        Kind::Runc,
+        "Debian's 1.1.5 has not the mending of CVE-2024-21626",
+    );
+    for cwd in [
+        "/proc/self/fd/3",
+        "/proc/self/fd/3/..",
+        "/proc/1/fd/3",
+        "/way",
+    ] {
+        let bundle = Bundle::new()
+            .symlink("way", "/proc/self/fd/3")
+            .set("/process/cwd", json!(cwd))
+            .sh("ls -a . .. ../..");
+        let outcome = run(&bundle).assert_refused("process.cwd");
+        assert!(!outcome.stdout.contains("host-marker"), "{outcome}");
+    }
+    for program in ["/proc/self/fd/3/ls", "/proc/1/fd/3/ls"] {
+        let outcome = run(&Bundle::new().args(&[program, "/"])).assert_refused("exec");
+        assert_eq!(outcome.stdout, "");
+    }
+}
+
+/// runc's exec knows no activation either.
+fn exec_hands_on_what_was_preserved_and_no_sockets_of_activation() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let files = files(&bundle, 4);
+    let words = |flags: &[&'static str]| {
+        let mut words = vec!["exec"];
+        words.extend(flags);
+        words.extend([bundle.id(), "/probe", "report"]);
+        bundle.runtime().call_through(&ACTIVATED, &words)
+    };
+    for (flags, count) in [(&[] as &[&str], 0), (&["--preserve-fds=3"], 3)] {
+        let seen = with_descriptors(words(flags), &from_three(&files)).assert_report();
+        assert_handed(&seen, &files[..count]);
+        assert_eq!(seen.env("LISTEN_PID"), None);
+    }
+    let refused = with_descriptors(words(&["--preserve-fds=60"]), &from_three(&files)).run();
+    refused.assert_refused("unable to stat preserved-fd ");
+    container.end();
+}

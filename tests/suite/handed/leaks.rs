@@ -1,0 +1,132 @@
+//! What a caller leaks reaches nobody: neither the container nor a hook, whatever the command.
+
+use std::fs::{self, File};
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use libtest_mimic::Trial;
+
+use super::{numbers, with_descriptors};
+use crate::harness::{Bundle, Call, Kind, Report, differs, trials, wait_until};
+use crate::hooks::{
+    CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add, probe,
+    seen,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_container_gets_nothing_that_was_leaked,
+        the_descriptors_that_managers_leak_stay_outside,
+        hooks_get_neither_leaks_nor_what_is_handed_on,
+    ]
+}
+
+/// One of each kind that a manager has open: a directory of the machine, a socket, a pipe, a file.
+struct Leaks {
+    files: [File; 4],
+    _other_ends: (UnixStream, std::io::PipeReader),
+}
+
+impl Leaks {
+    fn new() -> Self {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let owned = |fd: OwnedFd| File::from(fd);
+        Self {
+            files: [
+                File::open("/").unwrap(),
+                owned(socket.into()),
+                owned(writer.into()),
+                File::open("/proc/self/exe").unwrap(),
+            ],
+            _other_ends: (other, reader),
+        }
+    }
+
+    /// Leaks them into the command, in turns, under these numbers.
+    fn leak(&self, call: Call, numbers: impl IntoIterator<Item = RawFd>) -> Call {
+        let given: Vec<(RawFd, &File)> =
+            numbers.into_iter().zip(self.files.iter().cycle()).collect();
+        with_descriptors(call, &given)
+    }
+}
+
+fn a_container_gets_nothing_that_was_leaked() {
+    let leaks = Leaks::new();
+    let bundle = Bundle::new();
+    let seen = leaks
+        .leak(bundle.probe_call(&[], &[]), 3..=50)
+        .assert_report();
+    assert_eq!(numbers(&seen), [0, 1, 2], "{}", seen["fds"]);
+
+    let bundle = bundle.args(&["/probe", "report"]);
+    let call = bundle.call("create", &[]);
+    let output = call.output().with_extension("out");
+    leaks.leak(call, 3..=50).run().assert_ok();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    leaks.leak(start, 3..=50).run().assert_ok();
+    let said = || fs::read_to_string(&output).unwrap();
+    wait_until("the report", || said().ends_with('\n'));
+    let seen = Report::parse(&said());
+    assert_eq!(numbers(&seen), [0, 1, 2], "{}", seen["fds"]);
+}
+
+/// containerd's shim a socket on 3, conmon 3 to 5, Buildah 11 to 18 beside those.
+fn the_descriptors_that_managers_leak_stay_outside() {
+    let leaks = Leaks::new();
+    for numbers_leaked in [
+        vec![3],
+        vec![3, 4, 5],
+        [vec![3, 4, 5], (11..=18).collect()].concat(),
+        vec![1000],
+    ] {
+        let bundle = Bundle::new();
+        let call = bundle.probe_call(&[], &[]);
+        let seen = leaks.leak(call, numbers_leaked).assert_report();
+        assert_eq!(numbers(&seen), [0, 1, 2], "{}", seen["fds"]);
+    }
+}
+
+/// Every kind, of a container that is handed two descriptors by a caller who leaks fifty.
+fn hooks_get_neither_leaks_nor_what_is_handed_on() {
+    differs(
+        Kind::Runc,
+        "config.md: poststart hooks are called by start; its own come in create",
+    );
+    let leaks = Leaks::new();
+    let kinds = [
+        PRESTART,
+        CREATE_RUNTIME,
+        CREATE_CONTAINER,
+        START_CONTAINER,
+        POSTSTART,
+        POSTSTOP,
+    ];
+    for verb in ["create", "run"] {
+        let bundle = kinds.into_iter().fold(
+            Bundle::new().writable().args(&["/probe", "sleep"]),
+            |bundle, kind| {
+                let hook = probe(&bundle, kind);
+                add(bundle, kind, hook)
+            },
+        );
+        let flags = match verb {
+            "run" => &["--preserve-fds=2", "--detach"] as &[&str],
+            _ => &["--preserve-fds=2"],
+        };
+        leaks
+            .leak(bundle.call(verb, flags), 3..=50)
+            .run()
+            .assert_ok();
+        if verb == "create" {
+            let start = bundle.runtime().call(&["start", bundle.id()]);
+            leaks.leak(start, 3..=50).run().assert_ok();
+        }
+        let delete = bundle.runtime().call(&["delete", "--force", bundle.id()]);
+        leaks.leak(delete, 3..=50).run().assert_ok();
+        for kind in kinds {
+            let report = seen(&bundle, kind).report;
+            assert_eq!(numbers(&report), [0, 1, 2], "{kind}: {}", report["fds"]);
+        }
+    }
+}
