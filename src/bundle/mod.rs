@@ -8,6 +8,7 @@
 mod capabilities;
 mod changes;
 mod places;
+mod resources;
 mod unapplied;
 mod values;
 
@@ -19,10 +20,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::libc;
 use oci_spec::runtime::{Process, Spec};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::log;
 pub(crate) use changes::Changes;
+pub(crate) use resources::Resources;
 pub(crate) use unapplied::applies;
 
 /// Real configurations are below 100 KiB; one with a 1 MiB environment is real too.
@@ -103,7 +106,7 @@ fn content(file: File) -> Result<Vec<u8>> {
 
 /// The text of config.json as fields that this version applies.
 fn parse(text: &[u8]) -> Result<Spec> {
-    checked(serde_json::from_slice(text).map_err(|error| syntax(&error))?)
+    checked(serde_json::from_slice(text).map_err(|error| syntax("config.json", &error))?)
 }
 
 /// A `process` without the rest of a configuration, by the same rules.
@@ -127,7 +130,7 @@ fn checked(mut config: Value) -> Result<Spec> {
     values::check_version(&config)?;
     values::check_platform(&config)?;
     values::fill_in(&mut config);
-    values::check_required(&config)?;
+    values::check_required(&config, "")?;
     for name in capabilities::drop_unknown(&mut config) {
         log::warn_later(format!(
             "process.capabilities: unknown capability {name:?} is ignored"
@@ -135,7 +138,7 @@ fn checked(mut config: Value) -> Result<Spec> {
     }
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
-    let spec = typed(config)?;
+    let spec = typed::<Spec>(config, "")?;
     if let Some(place) = unapplied {
         bail!("{place}: not applied by this version");
     }
@@ -145,17 +148,18 @@ fn checked(mut config: Value) -> Result<Spec> {
 }
 
 /// `config.json: line 3 column 7: expected value`
-fn syntax(error: &serde_json::Error) -> anyhow::Error {
+fn syntax(file: &str, error: &serde_json::Error) -> anyhow::Error {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let at = format!(" at line {line} column {column}");
     let text = text.strip_suffix(&at).unwrap_or(&text);
-    anyhow!("config.json: line {line} column {column}: {text}")
+    anyhow!("{file}: line {line} column {column}: {text}")
 }
 
-fn typed(config: Value) -> Result<Spec> {
-    serde_path_to_error::deserialize(config).map_err(|error| {
-        let place = error.path().to_string();
+/// `value` lies at `place` of the configuration.
+fn typed<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let place = places::join(place, &error.path().to_string());
         let text = error.into_inner().to_string();
         match unknown(&text) {
             Some(name) => anyhow!("{place}: unknown value {name:?}"),

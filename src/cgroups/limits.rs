@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::settings::Care;
+
 /// How much of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
@@ -27,6 +29,8 @@ pub(super) struct Limits {
     pub(super) shares: Option<u64>,
     /// Microseconds of CPU time in each period.
     pub(super) quota: Option<Amount>,
+    /// What stays when only the period changes.
+    pub(super) kept_quota: Option<Amount>,
     /// Microseconds.
     pub(super) period: Option<u64>,
     /// Microseconds saved up from earlier periods; at most the quota.
@@ -42,6 +46,8 @@ pub(super) struct Limits {
     pub(super) mems: Option<String>,
     /// Number of tasks.
     pub(super) pids: Option<Amount>,
+    /// Memory that is in use already must fit, when a limit changes.
+    pub(super) check_before_update: bool,
     /// Fields that no kernel of today has anything for.
     pub(super) ignored: Vec<&'static str>,
 }
@@ -75,24 +81,57 @@ impl Limits {
         Ok(limits)
     }
 
-    fn plan_memory(&mut self, memory: &LinuxMemory) -> Result<()> {
-        self.memory = bytes(memory.limit()).context("linux.resources.memory.limit")?;
-        self.reservation =
-            bytes(memory.reservation()).context("linux.resources.memory.reservation")?;
-        self.swap = bytes(memory.swap()).context("linux.resources.memory.swap")?;
+    /// For a container that has limits already. No task at all is no limit here:
+    /// it is what managers write who ask for nothing. No burst at all is one:
+    /// there is no other value to take it back by.
+    ///
+    /// # Errors
+    /// As [`Limits::plan`].
+    pub(super) fn plan_update(resources: &LinuxResources) -> Result<Limits> {
+        let mut limits = Limits::plan(Some(resources))?;
+        limits.pids = limits.pids.filter(|pids| *pids != Amount::Of(0));
+        let burst = resources.cpu().as_ref().and_then(LinuxCpu::burst);
+        limits.burst = limits.burst.or(burst);
+        let memory = resources.memory().as_ref();
+        let check = memory.and_then(LinuxMemory::check_before_update);
+        limits.check_before_update = check == Some(true);
+        Ok(limits)
+    }
+
+    /// # Errors
+    /// When the limit on memory and swap together has no limit on memory, or
+    /// one that is larger.
+    pub(super) fn check_swap(&self) -> Result<()> {
         match (self.memory, self.swap) {
-            // Without a limit on memory there is none to add swap to.
-            (Some(Amount::Unlimited), None) => self.swap = Some(Amount::Unlimited),
-            (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => {
-                bail!(
-                    "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
-                );
-            }
+            (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => bail!(
+                "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
+            ),
             (Some(Amount::Of(limit)), Some(Amount::Of(swap))) => ensure!(
                 swap >= limit,
                 "linux.resources.memory.swap: {swap} counts memory and swap together, and is less than the memory limit {limit}"
             ),
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// The kernel has no quota below the burst: a burst from before, larger than
+    /// the new quota, goes first.
+    pub(super) fn care_for_burst(&self) -> Care {
+        match self.burst {
+            Some(_) => Care::AfterNext,
+            None => Care::Strict,
+        }
+    }
+
+    fn plan_memory(&mut self, memory: &LinuxMemory) -> Result<()> {
+        self.memory = bytes(memory.limit()).context("linux.resources.memory.limit")?;
+        self.reservation =
+            bytes(memory.reservation()).context("linux.resources.memory.reservation")?;
+        self.swap = bytes(memory.swap()).context("linux.resources.memory.swap")?;
+        // Without a limit on memory there is none to add swap to.
+        if (self.memory, self.swap) == (Some(Amount::Unlimited), None) {
+            self.swap = Some(Amount::Unlimited);
         }
         self.swappiness = memory.swappiness();
         if let Some(swappiness) = self.swappiness {
@@ -211,7 +250,10 @@ mod tests {
     }
 
     fn refusal(json: &str) -> String {
-        let error = Limits::plan(Some(&resources(json))).unwrap_err();
+        let checked = |limits: Limits| limits.check_swap();
+        let error = Limits::plan(Some(&resources(json)))
+            .and_then(checked)
+            .unwrap_err();
         format!("{error:#}")
     }
 

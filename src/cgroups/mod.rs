@@ -14,6 +14,7 @@ mod limits;
 mod place;
 mod program;
 mod settings;
+mod update;
 mod v1;
 mod v2;
 mod wired;
@@ -113,6 +114,7 @@ impl Cgroups {
         let place = Place::plan(id, path, need == Need::Strict)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
+        limits.check_swap()?;
         // Nobody but root of the machine makes devices, or keeps rules for them.
         let policy = Some(Policy::plan(resources)?).filter(|_| need == Need::Strict);
         let tree = match &host.cgroups {

@@ -66,6 +66,16 @@ impl Setting {
     }
 }
 
+/// No burst at all is what a kernel before 5.14 does, which has no such file.
+pub(super) fn burst_setting(file: &'static str, burst: u64) -> Setting {
+    let place = "linux.resources.cpu.burst";
+    let setting = Setting::new(place, "cpu", file, burst.to_string());
+    setting.care(match burst {
+        0 => Care::UnlessAbsent,
+        _ => Care::Strict,
+    })
+}
+
 /// Writes `settings` in their order. A file that several in a row are for is
 /// opened once.
 ///

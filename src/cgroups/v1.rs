@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::directory::{Directory, Origin};
 use super::limits::{Amount, Idle, Limits};
-use super::settings::{Care, Setting};
+use super::settings::{Care, Setting, burst_setting};
 
 /// The files to write, and what to: within a controller in this order.
 ///
@@ -130,18 +130,12 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
         }));
     }
     if let Some(quota) = limits.quota {
-        all.push(new(
-            "linux.resources.cpu.quota",
-            "cpu.cfs_quota_us",
-            amount(quota),
-        ));
+        let place = "linux.resources.cpu.quota";
+        let quota = new(place, "cpu.cfs_quota_us", amount(quota));
+        all.push(quota.care(limits.care_for_burst()));
     }
     if let Some(burst) = limits.burst {
-        all.push(new(
-            "linux.resources.cpu.burst",
-            "cpu.cfs_burst_us",
-            burst.to_string(),
-        ));
+        all.push(burst_setting("cpu.cfs_burst_us", burst));
     }
     if let Some(period) = limits.rt_period {
         let place = "linux.resources.cpu.realtimePeriod";

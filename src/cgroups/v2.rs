@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::directory::{Directory, Origin, make_one, retry_races};
 use super::limits::{Amount, Idle, Limits};
-use super::settings::{Care, Setting};
+use super::settings::{Care, Setting, burst_setting};
 
 /// The files to write, and what to: within a controller in this order.
 ///
@@ -128,24 +128,19 @@ fn cpu(limits: &Limits) -> Vec<Setting> {
         ));
     }
     all.extend(after);
-    let quota = amount(limits.quota.unwrap_or(Amount::Unlimited));
-    match (limits.quota, limits.period) {
-        (None, None) => {}
-        (Some(_), None) => all.push(new("linux.resources.cpu.quota", "cpu.max", quota)),
-        (quoted, Some(period)) => {
-            let place = match quoted {
-                Some(_) => "linux.resources.cpu.quota",
-                None => "linux.resources.cpu.period",
-            };
-            all.push(new(place, "cpu.max", format!("{quota} {period}")));
-        }
+    let quota = limits.quota.or(limits.kept_quota);
+    let quota = amount(quota.unwrap_or(Amount::Unlimited));
+    let bandwidth = match (limits.quota, limits.period) {
+        (None, None) => None,
+        (Some(_), None) => Some(("linux.resources.cpu.quota", quota)),
+        (Some(_), Some(period)) => Some(("linux.resources.cpu.quota", format!("{quota} {period}"))),
+        (None, Some(period)) => Some(("linux.resources.cpu.period", format!("{quota} {period}"))),
+    };
+    if let Some((place, value)) = bandwidth {
+        all.push(new(place, "cpu.max", value).care(limits.care_for_burst()));
     }
     if let Some(burst) = limits.burst {
-        all.push(new(
-            "linux.resources.cpu.burst",
-            "cpu.max.burst",
-            burst.to_string(),
-        ));
+        all.push(burst_setting("cpu.max.burst", burst));
     }
     all
 }

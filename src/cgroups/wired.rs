@@ -16,6 +16,7 @@ use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
 use super::existing::{check_unused_v1, check_unused_v2};
 use super::settings::write_all;
+use super::update::ignored;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::log;
 use crate::sys::{self, BpfInstruction, Spent};
@@ -56,9 +57,7 @@ impl Cgroups {
     /// made until then is removed.
     pub(crate) fn wire(&self) -> Result<Wired> {
         for field in &self.ignored {
-            log::warn_later(format!(
-                "{field}: ignored: kernel memory has no limit of its own any more"
-            ));
+            log::warn_later(ignored(field));
         }
         let mut created = Vec::new();
         let open = match &self.tree {

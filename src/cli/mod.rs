@@ -28,7 +28,7 @@ use arguments::Asked;
 const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
 /// Verbs of runc that a later version brings.
-const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore", "update"];
+const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
 
 /// Verbs that hand on the sockets of socket activation.
 const ACTIVATED: [&str; 2] = ["create", "run"];

@@ -18,6 +18,7 @@ mod spec;
 mod start;
 mod state;
 mod target;
+mod update;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("kill", kill::define, kill::perform),
     Verb::new("pause", pause::define, pause::perform),
     Verb::new("resume", resume::define, resume::perform),
+    Verb::new("update", update::define, update::perform),
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),

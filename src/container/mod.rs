@@ -17,6 +17,7 @@ mod state;
 mod sync;
 mod terminal;
 mod traces;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,6 +40,7 @@ pub(crate) use pause::{pause, resume};
 pub(crate) use processes::processes;
 pub(crate) use start::start;
 pub(crate) use state::Status;
+pub(crate) use update::update;
 
 use crate::cgroups::Existing;
 use crate::trusted_proc::Proc;

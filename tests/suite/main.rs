@@ -34,6 +34,7 @@ mod rootfs;
 mod seccomp;
 mod security;
 mod terminal;
+mod update;
 mod users;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         seccomp::tests(),
         security::tests(),
         terminal::tests(),
+        update::tests(),
         users::tests(),
     ]
     .into_iter()

@@ -24,10 +24,11 @@ use serde_json::Value;
 use guest::{Guest, Outcome};
 
 /// A runtime and which of the suite's tests it goes through.
-const RUNS: [(&str, &str); 10] = [
+const RUNS: [(&str, &str); 11] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
     ("rt", "pause::"),
+    ("rt", "update::"),
     ("rt", "apparmor::"),
     ("rt", "takes_cap_sys_resource"),
     // That nothing else is different: an older kernel, another version of cgroups.

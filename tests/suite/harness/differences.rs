@@ -417,6 +417,46 @@ const CRUN: &[(&str, &str)] = &[
         "users::rootless::view::a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed",
         "it looks for a place to make it at",
     ),
+    (
+        "pause::kill_reaches_a_paused_container",
+        "on cgroup v1 it leaves it frozen",
+    ),
+    (
+        "update::flags_change_the_limits_that_they_name",
+        "it takes no units",
+    ),
+    (
+        "update::what_asks_for_nothing_changes_nothing",
+        "a limit of 0 is one",
+    ),
+    (
+        "update::quota_and_period_keep_each_other",
+        "it cannot take a quota back",
+    ),
+    (
+        "update::memory_and_swap_grow_and_shrink_together",
+        "it takes no units",
+    ),
+    (
+        "update::memory_without_limit_frees_swap_too",
+        "it leaves swap limited",
+    ),
+    (
+        "update::what_is_refused_changes_nothing",
+        "it takes no units, and puts nothing back",
+    ),
+    (
+        "update::values_that_are_none_are_refused_by_name",
+        "it writes a negative number as a large one",
+    ),
+    (
+        "update::what_is_no_json_is_refused_by_place",
+        "it writes a negative number as a large one",
+    ),
+    (
+        "update::a_created_and_a_paused_container_can_be_updated",
+        "it takes no units",
+    ),
 ];
 
 /// Why a test does not apply to crun.

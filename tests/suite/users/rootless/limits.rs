@@ -16,7 +16,7 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         without_limits_it_runs_in_the_callers_cgroups,
-        without_a_cgroup_it_cannot_be_paused,
+        without_a_cgroup_it_cannot_be_paused_or_limited,
         a_limit_without_permission_says_what_to_enable,
         a_limit_without_permission_in_the_v2_view,
         device_rules_alone_need_no_permission,
@@ -47,7 +47,7 @@ fn without_limits_it_runs_in_the_callers_cgroups() {
 }
 
 /// It would be the caller who stands still.
-fn without_a_cgroup_it_cannot_be_paused() {
+fn without_a_cgroup_it_cannot_be_paused_or_limited() {
     only_rt("the others have words of their own");
     for view in [View::Machine, View::V2] {
         let caller = Caller::through(view, Who::Lent, &[]);
@@ -58,6 +58,12 @@ fn without_a_cgroup_it_cannot_be_paused() {
         assert_eq!(container.status(), "running");
         let resumed = container.call("resume", &[]);
         resumed.assert_refused("container not paused");
+        let update = ["update", "--pids-limit=5", bundle.id()];
+        let updated = caller.runtime.call(&update).run();
+        let text = "linux.resources.pids.limit: the container has no cgroup of its own to limit";
+        updated.assert_refused(text).one_line();
+        let nothing = caller.runtime.call(&["update", bundle.id()]).run();
+        nothing.assert_ok();
     }
 }
 

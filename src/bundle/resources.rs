@@ -1,0 +1,64 @@
+//! What `rt update` is to change: `linux.resources` of the specification, alone.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value, json};
+
+use super::{LARGEST_CONFIG, syntax, typed, unapplied, values};
+
+const PLACE: &str = "linux.resources";
+
+/// Resources of which this version applies every field that asks for something.
+#[derive(Debug)]
+pub(crate) struct Resources(LinuxResources);
+
+impl Resources {
+    /// Reads JSON until its end. Errors begin with `name`.
+    ///
+    /// # Errors
+    /// What cannot be read or is no JSON, and what [`Resources::new`] refuses.
+    pub(crate) fn read(from: impl Read, name: &str) -> Result<Resources> {
+        let mut text = Vec::new();
+        let mut bounded = from.take(LARGEST_CONFIG + 1);
+        bounded
+            .read_to_end(&mut text)
+            .with_context(|| name.to_owned())?;
+        ensure!(
+            text.len() as u64 <= LARGEST_CONFIG,
+            "{name}: larger than {} MiB",
+            LARGEST_CONFIG >> 20
+        );
+        let value = serde_json::from_slice(&text).map_err(|error| syntax(name, &error))?;
+        match value {
+            Value::Object(members) => Resources::new(members),
+            // What a pointer to nothing is written as.
+            Value::Null => Resources::new(Map::new()),
+            _ => bail!("{name}: not a JSON object"),
+        }
+    }
+
+    /// # Errors
+    /// A value that is none, or something that this version does not apply,
+    /// with its place: `linux.resources.blockIO: not applied by this version`.
+    pub(crate) fn new(mut members: Map<String, Value>) -> Result<Resources> {
+        // Managers send what the container has; no update changes it.
+        members.remove("devices");
+        let mut config = json!({ "linux": { "resources": members } });
+        values::drop_unset(&mut config);
+        values::fill_in(&mut config);
+        values::check_required(&config, PLACE)?;
+        values::check_values(&config)?;
+        if let Some(place) = unapplied::first(&config) {
+            bail!("{place}: not applied by this version");
+        }
+        let resources = config["linux"]["resources"].take();
+        Ok(Resources(typed(resources, PLACE)?))
+    }
+
+    /// In the types of the specification.
+    pub(crate) fn as_spec(&self) -> &LinuxResources {
+        &self.0
+    }
+}
