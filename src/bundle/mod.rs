@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::libc;
 use oci_spec::runtime::{Process, Spec};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::log;
@@ -106,7 +105,8 @@ fn content(file: File) -> Result<Vec<u8>> {
 
 /// The text of config.json as fields that this version applies.
 fn parse(text: &[u8]) -> Result<Spec> {
-    checked(serde_json::from_slice(text).map_err(|error| syntax("config.json", &error))?)
+    let config = serde_json::from_slice(text).map_err(|error| syntax("config.json", &error))?;
+    checked(config)
 }
 
 /// A `process` without the rest of a configuration, by the same rules.
@@ -130,7 +130,7 @@ fn checked(mut config: Value) -> Result<Spec> {
     values::check_version(&config)?;
     values::check_platform(&config)?;
     values::fill_in(&mut config);
-    values::check_required(&config, "")?;
+    values::check_required(&config)?;
     for name in capabilities::drop_unknown(&mut config) {
         log::warn_later(format!(
             "process.capabilities: unknown capability {name:?} is ignored"
@@ -138,7 +138,7 @@ fn checked(mut config: Value) -> Result<Spec> {
     }
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
-    let spec = typed::<Spec>(config, "")?;
+    let spec = typed(config)?;
     if let Some(place) = unapplied {
         bail!("{place}: not applied by this version");
     }
@@ -156,10 +156,9 @@ fn syntax(file: &str, error: &serde_json::Error) -> anyhow::Error {
     anyhow!("{file}: line {line} column {column}: {text}")
 }
 
-/// `value` lies at `place` of the configuration.
-fn typed<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let place = places::join(place, &error.path().to_string());
+fn typed(config: Value) -> Result<Spec> {
+    serde_path_to_error::deserialize(config).map_err(|error| {
+        let place = error.path().to_string();
         let text = error.into_inner().to_string();
         match unknown(&text) {
             Some(name) => anyhow!("{place}: unknown value {name:?}"),

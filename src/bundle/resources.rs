@@ -6,9 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
-use super::{LARGEST_CONFIG, syntax, typed, unapplied, values};
-
-const PLACE: &str = "linux.resources";
+use super::{LARGEST_CONFIG, VERSIONS, checked, syntax};
 
 /// Resources of which this version applies every field that asks for something.
 #[derive(Debug)]
@@ -39,22 +37,23 @@ impl Resources {
         }
     }
 
+    /// By the same rules as in a configuration.
+    ///
     /// # Errors
     /// A value that is none, or something that this version does not apply,
     /// with its place: `linux.resources.blockIO: not applied by this version`.
     pub(crate) fn new(mut members: Map<String, Value>) -> Result<Resources> {
         // Managers send what the container has; no update changes it.
         members.remove("devices");
-        let mut config = json!({ "linux": { "resources": members } });
-        values::drop_unset(&mut config);
-        values::fill_in(&mut config);
-        values::check_required(&config, PLACE)?;
-        values::check_values(&config)?;
-        if let Some(place) = unapplied::first(&config) {
-            bail!("{place}: not applied by this version");
-        }
-        let resources = config["linux"]["resources"].take();
-        Ok(Resources(typed(resources, PLACE)?))
+        let spec = checked(json!({
+            "ociVersion": VERSIONS.1,
+            "root": { "path": "/" },
+            "process": { "args": ["/"], "cwd": "/" },
+            "linux": { "resources": members },
+        }))?;
+        let linux = spec.linux().as_ref();
+        let resources = linux.and_then(|linux| linux.resources().clone());
+        Ok(Resources(resources.unwrap_or_default()))
     }
 
     /// In the types of the specification.

@@ -104,10 +104,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),
 ];
 
-/// What must be there at the places that begin with `part`.
-pub(super) fn check_required(config: &Value, part: &str) -> Result<()> {
-    let of_part = |(pattern, _): &&(&str, _)| pattern.starts_with(part);
-    for (pattern, names) in REQUIRED.iter().filter(of_part) {
+pub(super) fn check_required(config: &Value) -> Result<()> {
+    for (pattern, names) in REQUIRED {
         for (place, value) in places::at(config, pattern) {
             let Some(members) = value.as_object() else {
                 continue;

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,14 +43,6 @@ pub(crate) fn run(command: &mut Command) -> Said {
 
 /// The same with something on standard input.
 pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
-    run_for(command, input, PATIENCE)
-}
-
-/// The same for what may take longer, or not as long.
-///
-/// # Panics
-/// After `patience`, with what was said until then.
-pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -> Said {
     let line = shown(command);
     let (mut stdin, mut stdout, mut stderr) = (anonymous(), anonymous(), anonymous());
     stdin.write_all(input).unwrap();
@@ -62,7 +53,7 @@ pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("start {line}: {error}"));
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + PATIENCE;
     let ended = loop {
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -71,7 +62,7 @@ pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -
             let _ = child.kill();
             let _ = child.wait();
             panic!(
-                "{line}: no end after {patience:?}\n{}{}",
+                "{line}: no end after {PATIENCE:?}\n{}{}",
                 text(&mut stdout),
                 text(&mut stderr)
             );
@@ -104,12 +95,18 @@ pub(crate) fn wait_until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bo
     }
 }
 
-/// Without a name: several of these programs may run at a time.
 fn anonymous() -> File {
-    let mut options = File::options();
-    options.read(true).write(true);
-    options.custom_flags(nix::libc::O_TMPFILE);
-    options.open(std::env::temp_dir()).unwrap()
+    let path =
+        std::env::temp_dir().join(format!("rt-engines-said-{:?}", std::thread::current().id()));
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path)
+        .unwrap();
+    let _ = std::fs::remove_file(&path);
+    file
 }
 
 fn text(file: &mut File) -> String {

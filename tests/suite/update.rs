@@ -253,7 +253,7 @@ fn what_asks_for_nothing_changes_nothing() {
         match Kind::under_test() {
             Kind::Crun if text == "null" => continue,
             // Debian's ends in a panic.
-            Kind::Runc if text.contains("\"pids\":null") => continue,
+            Kind::Runc if text.contains(":null") => continue,
             Kind::Rt | Kind::Runc | Kind::Crun => {}
         }
         running.update_text(text).assert_ok();
