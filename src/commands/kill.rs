@@ -1,4 +1,4 @@
-//! `rt kill`: sends a signal to a container's process.
+//! `rt kill`: sends a signal to a container's process, or to all of them.
 
 use std::str::FromStr;
 
@@ -6,8 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Arg, ArgMatches, Command};
 use nix::sys::signal::Signal;
 
-use super::{Globals, id, refused_flag};
-use crate::container;
+use super::{Globals, flag, id};
+use crate::container::{self, Whom};
 
 /// The C library keeps the first two for itself (signal(7)).
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
@@ -22,7 +22,11 @@ pub(super) fn define(command: Command) -> Command {
                 .default_value("SIGTERM")
                 .help("Its name, with or without SIG, or its number"),
         )
-        .arg(refused_flag("all").short('a'))
+        .arg(
+            flag("all")
+                .short('a')
+                .help("To all of its processes, also those left when it has stopped"),
+        )
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
@@ -34,7 +38,11 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let signal = number(name)
         .ok_or_else(|| anyhow!("unknown signal {name:?}"))
         .with_context(|| id.to_owned())?;
-    container::kill(&globals.root, id, signal).with_context(|| id.to_owned())?;
+    let whom = match matches.get_flag("all") {
+        true => Whom::All,
+        false => Whom::First,
+    };
+    container::kill(&globals.root, id, signal, whom).with_context(|| id.to_owned())?;
     Ok(0)
 }
 

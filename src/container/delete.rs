@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::state::{State, Status};
 use super::{Container, existing, hooks, kill, missing};
-use crate::sys;
 use crate::trusted_proc::Proc;
 
 /// How long a killed process may take to end, in milliseconds: the kernel may
@@ -64,14 +63,7 @@ fn end(state: &State, status: Status, proc: &Proc) -> Result<()> {
     let Some(pidfd) = kill::init(state, proc)? else {
         return Ok(());
     };
-    match sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno).context("kill"),
-    }
-    if status == Status::Paused {
-        // Who is frozen by version 1 does not even die.
-        existing(state).freeze(false)?;
-    }
+    kill::end_first(state, status, pidfd.as_fd())?;
     wait(pidfd.as_fd())
 }
 
@@ -94,16 +86,8 @@ fn wait(pidfd: BorrowedFd) -> Result<()> {
 /// Removes processes that outlived the first one, cgroups, and the state; then
 /// calls the poststop hooks.
 pub(super) fn destroy(container: &Container, state: &State) -> Result<()> {
-    let cgroups = match state.init_process_pid {
-        // Its maker was killed: whoever is in a cgroup that was there before is not ours.
-        0 => existing(&state.clone().only_created()),
-        _ => existing(state),
-    };
-    // In a pid namespace of their own they have ended with the first one.
-    if !state.own_pid_namespace || state.init_process_pid == 0 {
-        cgroups.kill(libc::SIGKILL)?;
-    }
-    cgroups.remove()?;
+    kill::survivors(state).kill(libc::SIGKILL)?;
+    existing(state).remove()?;
     container.remove()?;
     hooks::call_poststop(state)
 }

@@ -1,48 +1,101 @@
-//! `rt kill`: a signal to the container's process.
+//! `rt kill`: a signal to the container's process, or to all of them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::state::{State, Status};
 use super::{Container, existing, missing};
+use crate::cgroups::Existing;
+use crate::log;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Sends `signal` to the process of the container `id` (runtime.md, "Kill").
-/// SIGKILL reaches all of its processes, also where no pid namespace ties them
-/// to the first one.
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// The container's first process.
+    First,
+    /// All of its processes, also those that are left when the first has ended.
+    All,
+}
+
+/// Sends `signal` to the process of the container `id` (runtime.md, "Kill"), or
+/// to all. SIGKILL reaches all in any case, also where no pid namespace ties
+/// them to the first one.
 ///
 /// # Errors
-/// When it is neither created nor running.
-pub(crate) fn kill(root: &Path, id: &str, signal: i32) -> Result<()> {
+/// When it is neither created nor running; for all processes, when it is being
+/// made or there is no cgroup that knows them.
+pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()> {
     let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
     let proc = Proc::open().context("/proc")?;
     let status = container.status(&state, &proc)?;
-    if matches!(status, Status::Stopped | Status::Creating) {
-        bail!("container not running");
+    match (status, whom) {
+        (Status::Created | Status::Running | Status::Paused, _) => {}
+        (Status::Stopped, Whom::All) => return survivors(&state).kill(signal),
+        (Status::Stopped, Whom::First) | (Status::Creating, _) => bail!("container not running"),
+    }
+    if whom == Whom::All && signal != libc::SIGKILL {
+        ensure!(
+            !state.cgroup_paths.is_empty(),
+            "--all: the container has no cgroup of its own, by which its processes could be found"
+        );
+        return existing(&state).kill(signal);
     }
     let Some(pidfd) = init(&state, &proc)? else {
         bail!("container not running")
     };
-    if signal == libc::SIGKILL && !state.own_pid_namespace {
-        existing(&state).kill(signal)?;
+    if signal == libc::SIGKILL {
+        return end(&state, status, pidfd.as_fd());
     }
     match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-        // Of the signal to all.
-        Err(Errno::ESRCH) if signal == libc::SIGKILL && !state.own_pid_namespace => {}
         Err(Errno::ESRCH) => bail!("container not running"),
-        done => done.with_context(|| format!("signal {signal}"))?,
+        done => done.with_context(|| format!("signal {signal}")),
     }
-    if signal == libc::SIGKILL && status == Status::Paused {
+}
+
+/// SIGKILL for every process. In a pid namespace of their own the kernel ends
+/// them with the first one.
+fn end(state: &State, status: Status, init: BorrowedFd) -> Result<()> {
+    if !state.own_pid_namespace {
+        if state.cgroup_paths.is_empty() {
+            log::warn(
+                "only its first process is killed: others have neither a cgroup nor a pid namespace to be found by",
+            );
+        }
+        existing(state).kill(libc::SIGKILL)?;
+    }
+    end_first(state, status, init)
+}
+
+/// SIGKILL for the first process, which may have ended.
+pub(super) fn end_first(state: &State, status: Status, init: BorrowedFd) -> Result<()> {
+    match sys::pidfd_send_signal(init, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno).context("kill"),
+    }
+    if status == Status::Paused {
         // Who is frozen by version 1 does not even die.
-        existing(&state).freeze(false)?;
+        existing(state).freeze(false)?;
     }
     Ok(())
+}
+
+/// The cgroups in which processes may be left when the first one has ended: in
+/// a pid namespace of their own there are none.
+pub(super) fn survivors(state: &State) -> Existing {
+    match state.init_process_pid {
+        // Its maker was killed: whoever is in a cgroup that was there before is not ours.
+        0 => existing(&state.clone().only_created()),
+        _ if state.own_pid_namespace => Existing::new(BTreeMap::new(), Vec::new()),
+        _ => existing(state),
+    }
 }
 
 /// A descriptor for the container's first process: opened first and compared

@@ -35,7 +35,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use exec::{Joining, Wanted, exec};
-pub(crate) use kill::kill;
+pub(crate) use kill::{Whom, kill};
 pub(crate) use pause::{pause, resume};
 pub(crate) use processes::processes;
 pub(crate) use start::start;

@@ -64,6 +64,12 @@ fn without_a_cgroup_it_cannot_be_paused_or_limited() {
         updated.assert_refused(text).one_line();
         let nothing = caller.runtime.call(&["update", bundle.id()]).run();
         nothing.assert_ok();
+        let all = ["kill", "--all", bundle.id(), "TERM"];
+        let text = "--all: the container has no cgroup of its own";
+        caller.runtime.call(&all).run().assert_refused(text);
+        let all = ["kill", "--all", bundle.id(), "KILL"];
+        caller.runtime.call(&all).run().assert_ok();
+        container.wait_stopped();
     }
 }
 
