@@ -184,7 +184,7 @@ fn flags_change_the_limits_that_they_name() {
         ("pids", [("pids.max", "42"); 2]),
     ]);
     if Kind::under_test() == Kind::Rt || !on_v2() {
-        running.assert(&[("cpu", [("cpu.shares", "300"), ("cpu.weight", "37")])]);
+        running.assert(&[("cpu", [("cpu.shares", "300"), ("cpu.weight", "39")])]);
     }
     running.update(&["--pids-limit", "-1"]).assert_ok();
     running.assert(&[
@@ -348,7 +348,7 @@ fn a_container_becomes_idle_and_back() {
         .update(&["--cpu-idle=0", "--cpu-share=300"])
         .assert_ok();
     is("0");
-    running.assert(&[("cpu", [("cpu.shares", "300"), ("cpu.weight", "37")])]);
+    running.assert(&[("cpu", [("cpu.shares", "300"), ("cpu.weight", "39")])]);
 }
 
 /// In either direction the kernel takes them in one order only.

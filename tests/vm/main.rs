@@ -24,7 +24,7 @@ use serde_json::Value;
 use guest::{Guest, Outcome};
 
 /// A runtime and which of the suite's tests it goes through.
-const RUNS: [(&str, &str); 11] = [
+const RUNS: [(&str, &str); 12] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
     ("rt", "pause::"),
@@ -34,6 +34,7 @@ const RUNS: [(&str, &str); 11] = [
     // That nothing else is different: an older kernel, another version of cgroups.
     ("rt", "lifecycle::run_"),
     ("rt", "lifecycle::delete_"),
+    ("rt", "lifecycle::kill_"),
     // What no other machine shows of runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),
