@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use super::{Globals, flag, id, option, options, path_option, preserved};
+use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserved};
 use crate::bundle::Changes;
 use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
@@ -46,6 +46,7 @@ pub(super) fn define(command: Command) -> Command {
             path_option("console-socket", "SOCKET")
                 .help("Sends its terminal to whoever listens on this socket"),
         )
+        .arg(pidfd_socket())
         .arg(preserved())
         .arg(option("process-label", "LABEL").help("Its label for SELinux"))
         .arg(option("apparmor", "PROFILE").help("Its profile of AppArmor"))
@@ -84,6 +85,7 @@ fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
         below: Below::parse(&texts(matches, "cgroup"))?,
         pid_file: path("pid-file").map(|file| here.join(file)),
         console_socket: path("console-socket").map(|socket| here.join(socket)),
+        pidfd_socket: path("pidfd-socket").map(|socket| here.join(socket)),
         detach: matches.get_flag("detach"),
         ignore_paused: matches.get_flag("ignore-paused"),
         passed: globals.passed,

@@ -124,6 +124,12 @@ pub(crate) fn preserved() -> Arg {
     preserved.help("Hands on so many descriptors beside standard input, output and error")
 }
 
+/// `--pidfd-socket`, the same wherever a process is made.
+pub(crate) fn pidfd_socket() -> Arg {
+    let socket = path_option("pidfd-socket", "SOCKET");
+    socket.help("Sends a pidfd of the process to whoever listens on this socket")
+}
+
 /// A flag of runc that a later version brings. Hidden means refused by name.
 pub(crate) fn refused_flag(name: &'static str) -> Arg {
     flag(name).hide(true)

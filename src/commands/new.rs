@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::target::{self, Target};
-use super::{Globals, flag, path_option, preserved, refused_option};
+use super::{Globals, flag, path_option, pidfd_socket, preserved};
 use crate::bundle;
 use crate::container::Request;
 use crate::log;
@@ -28,7 +28,7 @@ pub(super) fn define(command: Command) -> Command {
             path_option("console-socket", "SOCKET")
                 .help("Sends the container's terminal to whoever listens on this socket"),
         )
-        .arg(refused_option("pidfd-socket"))
+        .arg(pidfd_socket())
         .arg(preserved())
         .arg(argument())
 }
@@ -58,6 +58,7 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
         bundle: bundle::open(&bundle).with_context(|| id.clone())?,
         pid_file: path("pid-file").map(|file: &Path| here.join(file)),
         console_socket: path("console-socket").map(|socket: &Path| here.join(socket)),
+        pidfd_socket: path("pidfd-socket").map(|socket: &Path| here.join(socket)),
         no_pivot: matches.get_flag("no-pivot"),
         new_keyring: !matches.get_flag("no-new-keyring"),
         passed: globals.passed,

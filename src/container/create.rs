@@ -13,9 +13,11 @@ use nix::sys::prctl;
 use nix::unistd::{Pid, geteuid};
 
 use super::init::{self, Init, Start};
+use super::listeners::Listeners;
+use super::pidfd::{PidfdSocket, Sent};
 use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
-use super::terminal::{Console, Relay};
+use super::terminal::Relay;
 use super::traces::{Child, Traces};
 use super::{Container, SOCKET, delete, exec, foreground, hooks};
 use crate::bundle::Bundle;
@@ -44,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) pid_file: Option<PathBuf>,
     /// Absolute. Where the terminal goes when nobody stays to serve it.
     pub(crate) console_socket: Option<PathBuf>,
+    /// Absolute. Who gets a pidfd of the container's process.
+    pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
@@ -111,7 +115,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
 
 /// What becomes of the container, and of this process, once it is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// It waits for `rt start`, on a socket in its directory.
     Create,
     /// It is started, by a word on the sockets that init was born with.
@@ -190,9 +194,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
-    let (terminal, alone) = (plan.process.has_terminal(), way != Way::RunForeground);
-    let (console, relay) =
-        Console::open(terminal, alone, request.console_socket.as_deref())?.split();
+    let listeners = Listeners::connect(request, &plan, way)?;
+    let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
@@ -209,8 +212,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let child = match cloned.map_err(|why| stillborn(&plan, why))? {
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
-            // The lock, the cgroups and the runtime's end are not init's to hold.
-            drop((std::mem::take(traces), end));
+            // The lock, the cgroups and the runtime's ends are not init's to hold.
+            drop((std::mem::take(traces), end, listeners.pidfd));
             init::run(Init {
                 plan: &plan,
                 end: init_end,
@@ -243,13 +246,25 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
 
     made.state.complete(child, &made.plan, &proc)?;
     traces.state = Some(made.state.clone());
-    traces.pid_file = write_pid_file(request.pid_file.as_deref(), child.pid)?;
+    traces.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
     if let Some((caller, socket)) = relay {
         made.relay = Some(Relay::new(caller, &socket)?);
     }
     log::tell();
     Ok(made)
+}
+
+/// The pidfd goes out before the pid file is there, as in runc. Returns the file.
+fn announce(
+    request: &Request,
+    socket: Option<PidfdSocket>,
+    child: &Child,
+) -> Result<Option<PathBuf>> {
+    if let Some(socket) = socket {
+        socket.send(Sent::Standard, child.pidfd.as_fd())?;
+    }
+    write_pid_file(request.pid_file.as_deref(), child.pid)
 }
 
 fn stillborn(plan: &Plan, why: Stillborn) -> anyhow::Error {

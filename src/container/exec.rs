@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::create::{OUT_OF_TURN, write_pid_file};
 use super::guest::{self, Guest};
+use super::pidfd::{PidfdSocket, Sent};
 use super::state::{State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{Caller, Console, Relay};
@@ -46,6 +47,8 @@ pub(crate) struct Joining {
     pub(crate) pid_file: Option<PathBuf>,
     /// Absolute. Where the terminal goes when nobody stays to serve it.
     pub(crate) console_socket: Option<PathBuf>,
+    /// Absolute. Who gets a pidfd of the process.
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// Nobody waits for its end.
     pub(crate) detach: bool,
     /// It joins a container that is held still, and is held still as well.
@@ -118,15 +121,16 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let terminal = plan.process.has_terminal();
     let socket = joining.console_socket.as_deref();
     let (console, relay) = Console::open(terminal, joining.detach, socket)?.split();
+    let pidfd = PidfdSocket::connect(joining.pidfd_socket.as_deref())?;
     let mut visit = Visit {
         state: &state,
         plan: &plan,
         proc,
         doors: existing(&state).doors(&joining.below)?,
     };
-    let (child, end) = visit.begin(init, console, relay.is_some())?;
+    let (child, end) = visit.begin(init, console, relay.is_some() || pidfd.is_some())?;
     let relay = visit
-        .see_running(&end, relay, (&child, joining.pid_file.as_deref()))
+        .see_running(&end, (relay, pidfd), (&child, joining.pid_file.as_deref()))
         .inspect_err(|_| {
             if let Err(left) = child.end() {
                 log::warn(&format!("left behind: {}", log::sentence(&left)));
@@ -249,7 +253,7 @@ impl Visit<'_> {
     fn see_running(
         &self,
         end: &RuntimeEnd,
-        relay: Option<(Caller, OwnedFd)>,
+        (relay, pidfd): (Option<(Caller, OwnedFd)>, Option<PidfdSocket>),
         (child, pid_file): (&Child, Option<&Path>),
     ) -> Result<Option<Relay>> {
         self.plan.process.let_go()?;
@@ -262,7 +266,11 @@ impl Visit<'_> {
         }
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         let relay = relay.transpose()?;
-        if relay.is_some() {
+        let waits = relay.is_some() || pidfd.is_some();
+        if let Some(socket) = pidfd {
+            socket.send(Sent::Setns, child.pidfd.as_fd())?;
+        }
+        if waits {
             end.go().context("process")?;
         }
         match end.receive().context("process")? {

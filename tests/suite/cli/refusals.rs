@@ -106,7 +106,7 @@ fn flags_of_later_versions_are_refused_by_name() {
             format!("rt: {name}: not applied by this version\n")
         );
     }
-    let flags = [("create", "--pidfd-socket=/x"), ("run", "--no-subreaper")];
+    let flags = [("run", "--no-subreaper")];
     for (verb, flag) in flags {
         let outcome = bundle
             .runtime()

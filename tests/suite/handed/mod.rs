@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod leaks;
+mod pidfd;
 
 use std::fs::File;
 use std::io;
@@ -13,7 +14,7 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Report};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [descriptors::tests(), leaks::tests()]
+    [descriptors::tests(), leaks::tests(), pidfd::tests()]
         .into_iter()
         .flatten()
         .collect()

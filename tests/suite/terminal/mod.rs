@@ -7,7 +7,7 @@ mod socket;
 
 pub(crate) use pty::Master;
 pub(crate) use session::Session;
-pub(crate) use socket::Listener;
+pub(crate) use socket::{Listener, message, wait_readable};
 
 use libtest_mimic::Trial;
 use serde_json::json;

@@ -62,7 +62,7 @@ impl Listener {
 }
 
 #[track_caller]
-fn wait_readable(socket: &impl AsFd) {
+pub(crate) fn wait_readable(socket: &impl AsFd) {
     let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let count = poll(&mut ready, PollTimeout::from(10_000u16)).expect("poll");
     assert_eq!(count, 1, "nothing came on the console socket");
@@ -71,7 +71,7 @@ fn wait_readable(socket: &impl AsFd) {
 /// The next message, empty at the end.
 #[track_caller]
 #[allow(unsafe_code, reason = "received descriptors are numbers")]
-fn message(stream: &UnixStream) -> (String, Vec<OwnedFd>) {
+pub(crate) fn message(stream: &UnixStream) -> (String, Vec<OwnedFd>) {
     wait_readable(stream);
     let mut bytes = [0; 4096];
     let mut parts = [IoSliceMut::new(&mut bytes)];

@@ -1,0 +1,205 @@
+//! `--pidfd-socket`: a pidfd of the process goes to who listens there, as `pidfd-kill` of runc's tests does.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::harness::{Bundle, Traces, only_rt, trials, wait_gone};
+use crate::terminal::{message, wait_readable};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        create_sends_a_pidfd_of_the_first_process,
+        run_sends_it_too,
+        it_comes_before_the_pid_file,
+        a_user_namespace_makes_no_difference,
+        exec_sends_one_of_the_process_that_joins,
+        a_socket_that_nobody_listens_on_is_refused_before_anything_is_made,
+        a_receiver_that_hangs_up_ends_the_container,
+    ]
+}
+
+const NEWER: &str = "--pidfd-socket came with runc 1.2";
+
+struct Receiver {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Receiver {
+    fn new(bundle: &Bundle) -> Self {
+        let path = bundle.runtime().home().join("pidfd.sock");
+        let socket = UnixListener::bind(&path).unwrap();
+        Self { socket, path }
+    }
+
+    fn flag(&self) -> String {
+        format!("--pidfd-socket={}", self.path.display())
+    }
+
+    /// One connection, one message with this text, one descriptor.
+    #[track_caller]
+    fn receive(&self, expected: &str) -> Pidfd {
+        wait_readable(&self.socket);
+        let (stream, _) = self.socket.accept().unwrap();
+        let (text, mut descriptors) = message(&stream);
+        assert_eq!((text.as_str(), descriptors.len()), (expected, 1));
+        let (rest, others) = message(&stream);
+        assert_eq!((rest.as_str(), others.len()), ("", 0), "a second message");
+        Pidfd(descriptors.remove(0))
+    }
+}
+
+struct Pidfd(OwnedFd);
+
+impl Pidfd {
+    /// The process that it names, as this one numbers it.
+    fn pid(&self) -> i32 {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+        line.unwrap_or_else(|| panic!("no pidfd: {info}"))
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    #[allow(unsafe_code, reason = "no crate wraps this call")]
+    fn signal(&self, signal: Signal) {
+        let (fd, none) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: without a siginfo the call takes numbers only.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+fn create_sends_a_pidfd_of_the_first_process() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let before = Traces::of(&bundle);
+    let receiver = Receiver::new(&bundle);
+    let container = bundle.create_with(&[&receiver.flag()]);
+    let pidfd = receiver.receive("standard");
+    assert_eq!(pidfd.pid(), container.pid());
+    container.start().assert_ok();
+    let pid = container.pid();
+    pidfd.signal(Signal::SIGKILL);
+    wait_gone(pid);
+    container.wait_stopped();
+    container.delete().assert_ok();
+    before.assert_unchanged(&bundle);
+}
+
+fn run_sends_it_too() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let receiver = Receiver::new(&bundle);
+    bundle
+        .call("run", &["--detach", &receiver.flag()])
+        .run()
+        .assert_ok();
+    let container = bundle.container();
+    assert_eq!(receiver.receive("standard").pid(), container.pid());
+    container.end();
+
+    // In the foreground, from where the caller stands, with one dash.
+    let call = bundle.call("run", &["-pidfd-socket", "pidfd.sock"]);
+    let home = bundle.runtime().home().to_owned();
+    let running = call.with(|command| command.current_dir(home)).start();
+    let pidfd = receiver.receive("standard");
+    pidfd.signal(Signal::SIGKILL);
+    running.wait().assert_code(137);
+}
+
+/// As in runc, whose first process sends it: who has seen the file has the descriptor.
+fn it_comes_before_the_pid_file() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let receiver = Receiver::new(&bundle);
+    let file = bundle.runtime().home().join("pid");
+    let pid_file = format!("--pid-file={}", file.display());
+    let container = bundle.create_with(&[&pid_file, &receiver.flag()]);
+    let pid = receiver.receive("standard").pid();
+    assert_eq!(fs::read_to_string(&file).unwrap(), pid.to_string());
+    container.end();
+    // A pid file that cannot be written comes after the message, and ends all.
+    let refused = bundle.call("create", &["--pid-file=/no/such/pid", &receiver.flag()]);
+    refused.run().assert_refused("/no/such/pid");
+    wait_readable(&receiver.socket);
+    let (stream, _) = receiver.socket.accept().unwrap();
+    assert_eq!(message(&stream).0, "standard");
+}
+
+fn a_user_namespace_makes_no_difference() {
+    only_rt(NEWER);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = Bundle::new()
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map)
+        .args(&["/probe", "sleep"]);
+    let receiver = Receiver::new(&bundle);
+    let container = bundle.create_with(&[&receiver.flag()]);
+    let pidfd = receiver.receive("standard");
+    assert_eq!(pidfd.pid(), container.pid());
+    container.start().assert_ok();
+    let pid = container.pid();
+    pidfd.signal(Signal::SIGKILL);
+    wait_gone(pid);
+    container.end();
+}
+
+fn exec_sends_one_of_the_process_that_joins() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let receiver = Receiver::new(&bundle);
+    let words = ["exec", &receiver.flag(), bundle.id(), "/bin/sleep", "1000"];
+    let running = bundle.runtime().call(&words).start();
+    let pidfd = receiver.receive("setns");
+    assert_ne!(pidfd.pid(), container.pid());
+    pidfd.signal(Signal::SIGKILL);
+    running.wait().assert_code(137);
+    container.end();
+}
+
+fn a_socket_that_nobody_listens_on_is_refused_before_anything_is_made() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let receiver = Receiver::new(&bundle);
+    let flag = receiver.flag();
+    drop(receiver);
+    for verb in ["run", "create"] {
+        let refused = bundle.call(verb, &[&flag]).run().assert_code(1);
+        let line = format!(
+            "rt {verb}: {}: {}: connection refused (ECONNREFUSED)",
+            bundle.id(),
+            flag.replace('=', " ")
+        );
+        assert_eq!(refused.one_line(), line);
+        bundle
+            .call(verb, &["--pidfd-socket=/no/such"])
+            .run()
+            .assert_refused("/no/such");
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn a_receiver_that_hangs_up_ends_the_container() {
+    only_rt(NEWER);
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let Receiver { socket, path } = Receiver::new(&bundle);
+    let hangs_up = std::thread::spawn(move || drop(socket.accept().unwrap()));
+    let flag = format!("--pidfd-socket={}", path.display());
+    let refused = bundle.call("create", &[&flag]).run().assert_code(1);
+    hangs_up.join().unwrap();
+    assert!(refused.one_line().contains("--pidfd-socket"), "{refused}");
+    before.assert_unchanged(&bundle);
+}
