@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 
-use super::{Globals, flag, new, refused_flag};
+use super::{Globals, flag, new};
 use crate::container::{self, Attachment};
 
 pub(super) fn define(command: Command) -> Command {
@@ -15,7 +15,7 @@ pub(super) fn define(command: Command) -> Command {
                 .help("Returns as soon as the container runs"),
         )
         .arg(flag("keep").help("Keeps the container when its process has ended"))
-        .arg(refused_flag("no-subreaper"))
+        .arg(flag("no-subreaper").help("Leaves orphans of the container to this machine's init"))
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
@@ -25,6 +25,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         true => Attachment::Detached,
         false => Attachment::Foreground {
             keep: matches.get_flag("keep"),
+            reaps: !matches.get_flag("no-subreaper"),
         },
     };
     container::run(&globals.root, &request, &attachment).with_context(|| request.id.clone())

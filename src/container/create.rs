@@ -59,6 +59,9 @@ pub(crate) enum Attachment {
     Foreground {
         /// The container's state outlives its process.
         keep: bool,
+        /// Processes that lose their parent become children of this one, where
+        /// the container has no pid namespace that ends with its first process.
+        reaps: bool,
     },
 }
 
@@ -83,10 +86,12 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         Attachment::Detached => Way::RunDetached,
         Attachment::Foreground { .. } => Way::RunForeground,
     };
-    if way == Way::RunForeground {
+    if let Attachment::Foreground { reaps, .. } = attachment {
         // Before there is a child whose signals could be missed.
         sys::block_all().context("block signals")?;
-        prctl::set_child_subreaper(true).context("become a child subreaper")?;
+        if *reaps {
+            prctl::set_child_subreaper(true).context("become a child subreaper")?;
+        }
     }
     let mut traces = Traces::default();
     let (state, relay) = make(root, request, way, &mut traces)
@@ -96,7 +101,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
             Ok((state, relay))
         })
         .inspect_err(|_| traces.undo())?;
-    let Attachment::Foreground { keep } = attachment else {
+    let Attachment::Foreground { keep, .. } = attachment else {
         return Ok(0);
     };
     let (Some(child), Some(container)) = (traces.child, traces.container) else {

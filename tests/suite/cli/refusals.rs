@@ -106,20 +106,6 @@ fn flags_of_later_versions_are_refused_by_name() {
             format!("rt: {name}: not applied by this version\n")
         );
     }
-    let flags = [("run", "--no-subreaper")];
-    for (verb, flag) in flags {
-        let outcome = bundle
-            .runtime()
-            .call(&[verb, flag, "x"])
-            .run()
-            .assert_code(1);
-        let name = flag.split('=').next().unwrap();
-        assert_eq!(
-            outcome.stderr,
-            format!("rt {verb}: {name}: not applied by this version\n")
-        );
-        assert_eq!(outcome.stdout, "");
-    }
     before.assert_unchanged(&bundle);
 }
 

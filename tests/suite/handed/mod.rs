@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod leaks;
+mod orphans;
 mod pidfd;
 
 use std::fs::File;
@@ -14,10 +15,15 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Report};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [descriptors::tests(), leaks::tests(), pidfd::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        descriptors::tests(),
+        leaks::tests(),
+        pidfd::tests(),
+        orphans::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Gives each of the files to the command under a number of its own, without close-on-exec.

@@ -1,0 +1,56 @@
+//! Who gets a container's orphans: `run` in the foreground, unless it is told not to.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Bundle, trials, wait_gone, wait_until};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        run_adopts_orphans,
+        without_a_subreaper_orphans_go_further_up,
+    ]
+}
+
+/// The parent of a process that has lost its own, and the runtime's pid.
+fn parent_of_an_orphan(flags: &[&str]) -> (i32, i32) {
+    let bundle = Bundle::new()
+        .without_namespace("pid")
+        .sh("sh -c 'sleep 1000 > /dev/null & echo orphan $!'; sleep 1000");
+    let running = bundle.call("run", flags).start();
+    wait_until("the orphan's pid", || running.stdout().ends_with('\n'));
+    let said = running.stdout();
+    let orphan: i32 = said
+        .trim()
+        .strip_prefix("orphan ")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let parent = || {
+        let stat = fs::read_to_string(format!("/proc/{orphan}/stat")).unwrap();
+        let (_, rest) = stat.rsplit_once(") ").unwrap();
+        let parent: i32 = rest.split(' ').nth(1).unwrap().parse().unwrap();
+        let name = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
+        (name.trim() != "sh").then_some(parent)
+    };
+    wait_until("the shell to end", || parent().is_some());
+    let (parent, runtime) = (parent().unwrap(), running.pid());
+    bundle.container().kill("KILL").assert_ok();
+    assert_eq!(running.wait().code(), 137);
+    wait_gone(orphan);
+    (parent, runtime)
+}
+
+fn run_adopts_orphans() {
+    let (parent, runtime) = parent_of_an_orphan(&[]);
+    assert_eq!(parent, runtime);
+}
+
+/// go-runc writes it with one dash. The suite is the next subreaper up.
+fn without_a_subreaper_orphans_go_further_up() {
+    for flag in ["--no-subreaper", "-no-subreaper"] {
+        let (parent, runtime) = parent_of_an_orphan(&[flag]);
+        assert_eq!(parent, std::process::id().cast_signed(), "not {runtime}");
+    }
+}
