@@ -16,6 +16,7 @@ mod binary;
 mod cgroups;
 mod cli;
 mod errors;
+mod exec;
 mod features;
 mod handed;
 mod harness;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         cgroups::tests(),
         cli::tests(),
         errors::tests(),
+        exec::tests(),
         features::tests(),
         handed::tests(),
         hooks::tests(),

@@ -6,7 +6,7 @@ mod session;
 mod socket;
 
 pub(crate) use pty::Master;
-pub(crate) use session::Session;
+pub(crate) use session::{LED, Session};
 pub(crate) use socket::{Listener, message, wait_readable};
 
 use libtest_mimic::Trial;

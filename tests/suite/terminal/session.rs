@@ -3,10 +3,13 @@
 use std::fs::File;
 
 use super::pty::{Master, Settings, take_terminal};
-use crate::harness::{Bundle, Outcome};
+use crate::harness::{Bundle, Call, Outcome};
 
 /// Leads the session and outlives the runtime: the end of a session resets its terminal.
 const LEADER: &str = "\"$@\"; printf '\\nended %d;\\n' $? >&2; read -r end";
+
+/// What a call has to go through to be at the keyboard.
+pub(crate) const LED: [&str; 4] = ["sh", "-c", LEADER, "sh"];
 
 pub(crate) struct Session {
     pub(crate) terminal: Master,
@@ -22,13 +25,17 @@ impl Session {
 
     /// The same, with stdout in a file when one is given.
     pub(crate) fn start_with_stdout(bundle: &Bundle, stdout: Option<File>) -> Self {
+        Self::of(bundle.call_through(&LED, "run", &[]), stdout)
+    }
+
+    /// Any call that goes through [`LED`].
+    pub(crate) fn of(call: Call, stdout: Option<File>) -> Self {
         let (terminal, slave) = Master::open();
         terminal.set_size(24, 80);
         let before = terminal.settings();
         let copy = || slave.try_clone().expect("copy the slave");
         let (stdin, stderr) = (copy(), copy());
         let stdout = stdout.unwrap_or_else(copy);
-        let call = bundle.call_through(&["sh", "-c", LEADER, "sh"], "run", &[]);
         let call = call.with(|command| {
             let command = command.stdin(stdin).stdout(stdout).stderr(stderr);
             take_terminal(command)

@@ -1,0 +1,223 @@
+//! Detached, and the file that tells its number.
+
+use std::fs;
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{call, exec, running};
+use crate::harness::{
+    Bundle, Kind, Traces, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone, wait_until,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        detached_it_returns_as_soon_as_it_runs,
+        detached_it_can_be_killed_by_its_number,
+        the_pid_file_is_there_before_the_runtime_returns,
+        the_pid_file_is_written_in_the_foreground_too,
+        the_pid_file_names_the_number_outside,
+        a_relative_path_is_meant_from_where_the_caller_stands,
+        what_lay_there_is_replaced_at_once,
+        a_program_that_is_not_found_has_no_pid_file,
+        a_program_that_its_filter_kills_has_no_pid_file,
+        a_program_that_ends_at_once_has_a_pid_file,
+        a_pid_file_that_cannot_be_written_ends_it,
+        detached_failures_are_told,
+    ]
+}
+
+fn pid_file(bundle: &Bundle) -> PathBuf {
+    bundle.runtime().home().join("exec.pid")
+}
+
+fn read_pid(bundle: &Bundle) -> i32 {
+    let text = fs::read_to_string(pid_file(bundle)).unwrap();
+    text.parse().unwrap_or_else(|e| panic!("{text:?}: {e}"))
+}
+
+/// Runs it detached with a pid file, and returns the number.
+#[track_caller]
+fn start(bundle: &Bundle, words: &[&str]) -> i32 {
+    let file = pid_file(bundle);
+    let flags = ["--detach", "--pid-file", file.to_str().unwrap()];
+    let outcome = exec(bundle, &flags, words).assert_ok();
+    assert_eq!(outcome.stderr, "");
+    read_pid(bundle)
+}
+
+fn detached_it_returns_as_soon_as_it_runs() {
+    let (bundle, container) = running(Bundle::new());
+    let outcome = call(
+        &bundle,
+        &["-d"],
+        &["/bin/sh", "-c", "echo runs; sleep 1001"],
+    );
+    let (out, _) = (outcome.output().to_owned(), outcome.run().assert_ok());
+    wait_until("its output", || {
+        fs::read_to_string(out.with_extension("out")).is_ok_and(|said| said == "runs\n")
+    });
+    assert_eq!(container.status(), "running");
+}
+
+fn detached_it_can_be_killed_by_its_number() {
+    let (bundle, container) = running(Bundle::new());
+    let pid = start(&bundle, &["/bin/sleep", "1001"]);
+    assert!(alive(pid));
+    assert_eq!(
+        cgroup_of(pid, "memory"),
+        cgroup_of(container.pid(), "memory")
+    );
+    signal(pid, Signal::SIGTERM);
+    wait_gone(pid);
+    assert_eq!(container.status(), "running");
+}
+
+fn the_pid_file_is_there_before_the_runtime_returns() {
+    let (bundle, _container) = running(Bundle::new());
+    for _ in 0..10 {
+        let pid = start(&bundle, &["/bin/sleep", "1001"]);
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        assert_eq!(line, b"/bin/sleep\x001001\0", "it is that program by then");
+        signal(pid, Signal::SIGKILL);
+        wait_gone(pid);
+    }
+}
+
+fn the_pid_file_is_written_in_the_foreground_too() {
+    let (bundle, _container) = running(Bundle::new());
+    let file = pid_file(&bundle);
+    let flags = ["--pid-file", file.to_str().unwrap()];
+    exec(&bundle, &flags, &["/bin/true"]).assert_ok();
+    assert!(read_pid(&bundle) > 1);
+}
+
+fn the_pid_file_names_the_number_outside() {
+    let (bundle, _container) = running(Bundle::new());
+    let pid = start(&bundle, &["/bin/sleep", "1001"]);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .unwrap();
+    let numbers: Vec<i32> = numbers
+        .split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    assert_eq!(numbers[0], pid);
+    assert!(numbers[1] < 100, "{numbers:?}");
+    let text = fs::read_to_string(pid_file(&bundle)).unwrap();
+    assert_eq!(text, pid.to_string(), "no line feed");
+}
+
+fn a_relative_path_is_meant_from_where_the_caller_stands() {
+    let (bundle, _container) = running(Bundle::new());
+    let home = bundle.runtime().home().to_owned();
+    let call = call(&bundle, &["--pid-file", "exec.pid"], &["/bin/true"]);
+    call.with(|command| command.current_dir(home))
+        .run()
+        .assert_ok();
+    assert!(read_pid(&bundle) > 1);
+}
+
+/// By renaming: who has it open reads the old one to its end.
+fn what_lay_there_is_replaced_at_once() {
+    let (bundle, _container) = running(Bundle::new());
+    let file = pid_file(&bundle);
+    fs::write(&file, "4194303 and more").unwrap();
+    let other = bundle.runtime().home().join("other");
+    fs::hard_link(&file, &other).unwrap();
+    assert!(alive(start(&bundle, &["/bin/sleep", "1001"])));
+    assert_eq!(fs::read_to_string(other).unwrap(), "4194303 and more");
+    let names = fs::read_dir(bundle.runtime().home()).unwrap().flatten();
+    let hidden = names.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(hidden.count(), 0, "a draft is left");
+}
+
+/// By that conmon tells a failure of the runtime from one of the process.
+fn a_program_that_is_not_found_has_no_pid_file() {
+    let bundle = Bundle::new().executable("bin/garbage", "\u{1}garbage");
+    let (bundle, _container) = running(bundle);
+    for program in ["nosuch", "/no/such", "/etc/passwd", "/bin/garbage"] {
+        for detach in [&["--detach"] as &[&str], &[]] {
+            differs_for_garbage(program);
+            let file = pid_file(&bundle);
+            let flags = [detach, &["--pid-file", file.to_str().unwrap()]].concat();
+            exec(&bundle, &flags, &[program]).assert_code(255);
+            assert!(!file.exists(), "{program}");
+        }
+    }
+}
+
+fn differs_for_garbage(program: &str) {
+    if program == "/bin/garbage" {
+        differs(Kind::Runc, "it writes the pid file before execve(2)");
+    }
+}
+
+fn killing(name: &str) -> serde_json::Value {
+    json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": [name], "action": "SCMP_ACT_KILL_PROCESS"}],
+    })
+}
+
+/// It has never run.
+fn a_program_that_its_filter_kills_has_no_pid_file() {
+    only_rt("runc writes the pid file before execve(2)");
+    let bundle = super::waiting(Bundle::new().set("/linux/seccomp", killing("execve")));
+    // The first process waits for its start: it would not survive it either.
+    let container = bundle.create();
+    let before = Traces::of(&bundle);
+    for detach in [&["--detach"] as &[&str], &[]] {
+        let file = pid_file(&bundle);
+        let flags = [detach, &["--pid-file", file.to_str().unwrap()]].concat();
+        let outcome = exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_code(255);
+        outcome
+            .assert_refused("process: ended before it was executed")
+            .one_line();
+        assert!(!file.exists());
+    }
+    before.assert_unchanged(&bundle);
+    container.end();
+}
+
+/// However it ends: it has run.
+fn a_program_that_ends_at_once_has_a_pid_file() {
+    let bundle = Bundle::new().set("/linux/seccomp", killing("sethostname"));
+    let (bundle, _container) = running(bundle);
+    for (words, code) in [
+        (&["/bin/true"] as &[&str], 0),
+        (&["/bin/false"], 1),
+        (&["/bin/sh", "-c", "kill -KILL $$"], 137),
+        (&["/probe", "syscalls", "170"], 159),
+    ] {
+        for detach in [true, false] {
+            drop(fs::remove_file(pid_file(&bundle)));
+            let file = pid_file(&bundle);
+            let mut flags = vec!["--pid-file", file.to_str().unwrap()];
+            flags.extend(detach.then_some("--detach"));
+            exec(&bundle, &flags, words).assert_code(if detach { 0 } else { code });
+            assert!(read_pid(&bundle) > 1, "{words:?}");
+        }
+    }
+}
+
+fn a_pid_file_that_cannot_be_written_ends_it() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    let flags = ["--detach", "--pid-file", "/nonexistent/exec.pid"];
+    let outcome = exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_code(255);
+    outcome.assert_refused("/nonexistent/").one_line();
+    before.assert_unchanged(&bundle);
+}
+
+fn detached_failures_are_told() {
+    let (bundle, _container) = running(Bundle::new());
+    for words in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
+        let outcome = exec(&bundle, &["-d"], words).assert_code(255);
+        outcome.one_line();
+    }
+}

@@ -1,0 +1,318 @@
+//! `--process FILE`: all of it is described, and nothing is like the container's first process.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use nix::unistd::mkfifo;
+use serde_json::{Value, json};
+
+use super::{call, described, exec, probe, probe_described, process_file, running};
+use crate::harness::{Bundle, Kind, differs, only_rt, skip, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        the_description_counts_alone,
+        other_flags_are_ignored,
+        everything_is_applied,
+        limits_are_raised_and_lowered,
+        what_is_left_out_has_its_default,
+        the_score_stays_where_none_is_given,
+        cpus_are_first_those_and_then_these,
+        cpus_that_do_not_exist_are_refused,
+        what_is_not_applied_is_refused_by_name,
+        bad_descriptions_are_refused_by_place,
+        unknown_members_are_ignored,
+        a_file_that_cannot_be_read_is_named,
+        a_file_that_never_ends_is_refused,
+        a_relative_path_is_meant_from_where_the_caller_stands,
+    ]
+}
+
+fn the_description_counts_alone() {
+    let bundle = Bundle::new()
+        .user(1000, 1000)
+        .set("/process/env/-", json!("OWN=1"));
+    let (bundle, _container) = running(bundle);
+    let process = json!({
+        "cwd": "/", "args": ["/probe", "report"], "user": {"uid": 0, "gid": 0}, "env": ["A=1"],
+    });
+    let file = bundle.runtime().home().join("p.json");
+    fs::write(&file, process.to_string()).unwrap();
+    let seen = call(&bundle, &["-p", file.to_str().unwrap()], &[]).assert_report();
+    assert_eq!(seen["uid"], 0);
+    assert_eq!(seen["env"], json!(["A=1", "HOME=/root"]));
+}
+
+/// As in runc.
+fn other_flags_are_ignored() {
+    let (bundle, _container) = running(Bundle::new());
+    let file = process_file(&bundle, &["/probe", "report"], &[]);
+    let file = file.to_str().unwrap();
+    let flags = [
+        "--process",
+        file,
+        "-u",
+        "7",
+        "--cwd",
+        "/etc",
+        "-e",
+        "A=1",
+        "--cap",
+        "CAP_SYS_ADMIN",
+    ];
+    let seen = call(&bundle, &flags, &["ignored", "words"]).assert_report();
+    assert_eq!((&seen["uid"], &seen["cwd"]), (&json!(0), &json!("/")));
+    assert_eq!(seen.env("A"), None);
+    assert!(
+        !seen
+            .capabilities("bounding")
+            .contains(&"CAP_SYS_ADMIN".to_owned())
+    );
+}
+
+fn everything_is_applied() {
+    let (bundle, _container) = running(Bundle::new());
+    let sets = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
+    let seen = probe_described(
+        &bundle,
+        &[
+            (
+                "/user",
+                json!({"uid": 7, "gid": 8, "umask": 0o77, "additionalGids": [9]}),
+            ),
+            ("/cwd", json!("/etc")),
+            ("/env", json!(["PATH=/bin", "A=1", "A=2"])),
+            ("/capabilities", sets),
+            ("/noNewPrivileges", json!(false)),
+            ("/oomScoreAdj", json!(500)),
+            (
+                "/rlimits",
+                json!([{"type": "RLIMIT_NOFILE", "soft": 17, "hard": 18}]),
+            ),
+        ],
+    );
+    assert_eq!(seen["uids"], json!([7, 7, 7, 7]));
+    assert_eq!(seen["gids"], json!([8, 8, 8, 8]));
+    assert_eq!(seen["groups"], json!([9]));
+    assert_eq!(seen["umask"], 0o77);
+    assert_eq!(seen["cwd"], "/etc");
+    assert_eq!(seen["env"], json!(["PATH=/bin", "A=2", "HOME=/"]));
+    assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN", "CAP_KILL"]);
+    assert_eq!(seen["no_new_privs"], 0);
+    assert_eq!(seen["oom_score_adj"], "500");
+    assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([17, 18]));
+}
+
+fn limits_are_raised_and_lowered() {
+    let (bundle, _container) = running(Bundle::new());
+    let limit =
+        |kind: &str, soft: u64, hard: u64| json!({"type": kind, "soft": soft, "hard": hard});
+    let low = json!([
+        limit("RLIMIT_NOFILE", 3, 3),
+        limit("RLIMIT_NPROC", 100, 200),
+        limit("RLIMIT_CORE", 0, 0)
+    ]);
+    let seen = probe_described(&bundle, &[("/rlimits", low)]);
+    assert_eq!(seen["rlimits"]["RLIMIT_NPROC"], json!([100, 200]));
+    assert_eq!(seen["rlimits"]["RLIMIT_CORE"], json!([0, 0]));
+    let twice = json!([limit("RLIMIT_NOFILE", 3, 3), limit("RLIMIT_NOFILE", 4, 4)]);
+    if Kind::under_test() == Kind::Rt {
+        let outcome = described(&bundle, &["/bin/true"], &[("/rlimits", twice)]).run();
+        outcome
+            .assert_code(255)
+            .assert_refused("process.rlimits[1]")
+            .one_line();
+    }
+    if crate::harness::withheld_capabilities().contains("CAP_SYS_RESOURCE") {
+        let high = json!([limit("RLIMIT_NOFILE", 1 << 19, 1 << 19)]);
+        let outcome = described(&bundle, &["/bin/true"], &[("/rlimits", high)]).run();
+        let outcome = outcome.assert_code(255);
+        assert!(
+            outcome.stderr.contains("peration not permitted"),
+            "{outcome}"
+        );
+        return;
+    }
+    let high = json!([limit("RLIMIT_NOFILE", 1 << 19, 1 << 19)]);
+    let seen = probe_described(
+        &bundle,
+        &[("/user", json!({"uid": 7, "gid": 7})), ("/rlimits", high)],
+    );
+    assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([1 << 19, 1 << 19]));
+}
+
+fn what_is_left_out_has_its_default() {
+    let bundle = Bundle::new()
+        .set("/process/oomScoreAdj", json!(300))
+        .set("/process/user/umask", json!(0o77));
+    let (bundle, _container) = running(bundle);
+    let file = bundle.runtime().home().join("p.json");
+    fs::write(
+        &file,
+        r#"{"cwd": "/", "args": ["/probe", "report"], "env": ["PATH=/bin"]}"#,
+    )
+    .unwrap();
+    let seen = call(&bundle, &["-p", file.to_str().unwrap()], &[]).assert_report();
+    assert_eq!(
+        (&seen["uid"], &seen["gid"], &seen["umask"]),
+        (&json!(0), &json!(0), &json!(0o22))
+    );
+    assert_eq!(seen["no_new_privs"], 0);
+    assert_eq!(seen["groups"], json!([]));
+    differs(Kind::Runc, "without `capabilities` it keeps the caller's");
+    assert_eq!(
+        seen.capabilities("effective"),
+        [""; 0],
+        "no capabilities are none"
+    );
+}
+
+fn the_score_stays_where_none_is_given() {
+    let (bundle, _container) = running(Bundle::new());
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let seen = probe_described(&bundle, &[]);
+    assert_eq!(seen["oom_score_adj"], own.trim());
+}
+
+fn cpus_are_first_those_and_then_these() {
+    differs(
+        Kind::Runc,
+        "Debian's old one lacks process.execCPUAffinity, newer runc has it",
+    );
+    if fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|all| all.trim() == "0") {
+        skip("one cpu only");
+    }
+    let (bundle, _container) = running(Bundle::new());
+    let all = probe(&bundle, &[])["cpus"].clone();
+    for (affinity, expected) in [
+        (json!({"initial": "0", "final": "1"}), json!([1])),
+        (json!({"final": "0"}), json!([0])),
+        (json!({"initial": "1"}), all.clone()),
+        (json!({"final": "0-1"}), json!([0, 1])),
+    ] {
+        let seen = probe_described(&bundle, &[("/execCPUAffinity", affinity.clone())]);
+        assert_eq!(seen["cpus"], expected, "{affinity}");
+    }
+}
+
+fn cpus_that_do_not_exist_are_refused() {
+    only_rt("Debian's old one lacks process.execCPUAffinity");
+    let (bundle, _container) = running(Bundle::new());
+    for member in ["initial", "final"] {
+        for cpus in ["4711", "x", "1-0", ""] {
+            let affinity = json!({ member: cpus });
+            let outcome =
+                described(&bundle, &["/bin/true"], &[("/execCPUAffinity", affinity)]).run();
+            if cpus.is_empty() {
+                outcome.assert_ok();
+                continue;
+            }
+            let place = format!("process.execCPUAffinity.{member}");
+            outcome.assert_code(255).assert_refused(&place).one_line();
+        }
+    }
+}
+
+fn what_is_not_applied_is_refused_by_name() {
+    only_rt("runc applies them");
+    let (bundle, _container) = running(Bundle::new());
+    for (member, value) in [
+        ("scheduler", json!({"policy": "SCHED_BATCH"})),
+        (
+            "ioPriority",
+            json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}),
+        ),
+        ("selinuxLabel", json!("system_u:x:y:s0")),
+    ] {
+        let changes = [(format!("/{member}"), value)];
+        let changes = changes
+            .each_ref()
+            .map(|(pointer, value)| (pointer.as_str(), value.clone()));
+        let outcome = described(&bundle, &["/bin/true"], &changes).run();
+        let words = format!("process.{member}: not applied by this version");
+        outcome.assert_code(255).assert_refused(&words).one_line();
+    }
+}
+
+fn bad_descriptions_are_refused_by_place() {
+    only_rt("the texts are our own");
+    let (bundle, _container) = running(Bundle::new());
+    let file = bundle.runtime().home().join("p.json");
+    for (text, words) in [
+        ("[]", "process: not a JSON object"),
+        ("{}", "process.args: required"),
+        (r#"{"args": [], "cwd": "/"}"#, "process.args: "),
+        (r#"{"args": ["a"]}"#, "process.cwd: required"),
+        (r#"{"args": ["a"], "cwd": "a"}"#, "process.cwd: "),
+        (
+            r#"{"args": ["a"], "cwd": "/", "env": ["A"]}"#,
+            "process.env[0]: ",
+        ),
+        (r#"{"args": [7], "cwd": "/"}"#, "process.args[0]: "),
+        (r#"{"args": ["a\u0000"], "cwd": "/"}"#, "process.args[0]: "),
+        (
+            r#"{"args": ["a"], "cwd": "/", "user": {"uid": -1}}"#,
+            "process.user.uid: ",
+        ),
+        (
+            r#"{"args": ["a"], "cwd": "/", "user": {"uid": 4294967295, "gid": 0}}"#,
+            "process.user.uid: ",
+        ),
+        (
+            r#"{"args": ["a"], "cwd": "/", "rlimits": [{"type": "X", "soft": 1, "hard": 1}]}"#,
+            "process.rlimits[0]",
+        ),
+        (
+            r#"{"args": ["a"], "cwd": "/", "terminal": "yes"}"#,
+            "process.terminal: ",
+        ),
+        ("{", "p.json: "),
+        ("", "p.json: "),
+    ] {
+        fs::write(&file, text).unwrap();
+        let outcome = exec(&bundle, &["-p", file.to_str().unwrap()], &[]);
+        outcome.assert_code(255).assert_refused(words).one_line();
+    }
+}
+
+/// config.md, "Extensibility".
+fn unknown_members_are_ignored() {
+    let (bundle, _container) = running(Bundle::new());
+    let changes = [
+        ("/somethingNew", json!({"a": [1]})),
+        ("/commandLine", Value::Null),
+    ];
+    described(&bundle, &["/bin/true"], &changes)
+        .run()
+        .assert_ok();
+}
+
+fn a_file_that_cannot_be_read_is_named() {
+    let (bundle, _container) = running(Bundle::new());
+    let directory = bundle.path().to_str().unwrap();
+    for file in ["/nonexistent/process.json", directory] {
+        let outcome = exec(&bundle, &["-p", file], &[]).assert_code(255);
+        assert!(outcome.stderr.contains(file), "{outcome}");
+    }
+}
+
+/// What somebody else has put in the file's place must not keep the runtime busy.
+fn a_file_that_never_ends_is_refused() {
+    only_rt("runc waits");
+    let (bundle, _container) = running(Bundle::new());
+    let fifo = bundle.runtime().home().join("fifo");
+    mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    for file in [fifo.to_str().unwrap(), "/dev/zero"] {
+        let outcome = exec(&bundle, &["-p", file], &[]).assert_code(255);
+        outcome.assert_refused(file).one_line();
+    }
+}
+
+fn a_relative_path_is_meant_from_where_the_caller_stands() {
+    let (bundle, _container) = running(Bundle::new());
+    process_file(&bundle, &["/bin/echo", "found"], &[]);
+    let home = bundle.runtime().home().to_owned();
+    let call = call(&bundle, &["-p", "process.json"], &[]);
+    let outcome = call.with(|command| command.current_dir(home)).run();
+    assert_eq!(outcome.assert_ok().stdout, "found\n");
+}

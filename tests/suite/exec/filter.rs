@@ -1,0 +1,141 @@
+//! The filter for system calls is the container's, whoever joins and however.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{described, exec, probe, running};
+use crate::harness::{Bundle, Kind, Traces, differs, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        the_filter_of_the_container_holds,
+        the_filter_is_that_of_the_time_it_was_made,
+        a_filter_takes_no_rights_from_the_process,
+        a_description_has_no_other_filter,
+        a_filter_need_allow_no_more_than_the_program_makes,
+        without_a_filter_there_is_none,
+    ]
+}
+
+const DOCKER: &str = include_str!("../configs/docker-plain.json");
+
+fn docker() -> Value {
+    let config: Value = serde_json::from_str(DOCKER).unwrap();
+    config["linux"]["seccomp"].clone()
+}
+
+/// Everything but these, which fail with ENOANO.
+fn allowing_but(names: &[&str]) -> Value {
+    json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOANO}],
+    })
+}
+
+#[track_caller]
+fn assert_filtered(bundle: &Bundle) {
+    let outcome = exec(bundle, &[], &["/probe", "syscalls", "170", "39"]);
+    assert_eq!(outcome.assert_ok().stdout, "ENOANO\nok\n");
+}
+
+fn the_filter_of_the_container_holds() {
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let (bundle, _container) = running(bundle);
+    assert_filtered(&bundle);
+    let seen = probe(&bundle, &["-u", "7", "--no-new-privs"]);
+    assert_eq!(seen["seccomp"], 2);
+    let counted = super::sh(
+        &bundle,
+        &[],
+        "busybox grep Seccomp_filters /proc/self/status",
+    );
+    assert_eq!(counted, "Seccomp_filters:\t1\n");
+}
+
+fn the_filter_is_that_of_the_time_it_was_made() {
+    differs(Kind::Runc, "it needs the bundle's config.json");
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let (bundle, _container) = running(bundle);
+    let config = bundle.path().join("config.json");
+    fs::write(&config, Bundle::new().config().0.to_string()).unwrap();
+    assert_filtered(&bundle);
+    fs::remove_file(config).unwrap();
+    assert_filtered(&bundle);
+}
+
+fn a_filter_takes_no_rights_from_the_process() {
+    for (uid, none) in [(0, true), (0, false), (1000, true), (1000, false)] {
+        let bundle = Bundle::new()
+            .user(uid, uid)
+            .set("/process/noNewPrivileges", json!(none))
+            .set("/process/capabilities", json!({"bounding": ["CAP_KILL"]}))
+            .set("/linux/seccomp", docker());
+        let (bundle, _container) = running(bundle);
+        let seen = probe(&bundle, &[]);
+        assert_eq!(seen["seccomp"], 2);
+        assert_eq!(seen["no_new_privs"], u8::from(none));
+        let expected: &[&str] = if uid == 0 && !none {
+            &["CAP_KILL"]
+        } else {
+            &[]
+        };
+        for set in ["permitted", "effective"] {
+            assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");
+        }
+        assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
+        assert_eq!(seen.capabilities("inheritable"), [""; 0]);
+        assert_eq!(seen.capabilities("ambient"), [""; 0]);
+    }
+}
+
+fn a_description_has_no_other_filter() {
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let (bundle, _container) = running(bundle);
+    let changes = [
+        ("/noNewPrivileges", json!(false)),
+        ("/user", json!({"uid": 7, "gid": 7})),
+    ];
+    let outcome = described(&bundle, &["/probe", "syscalls", "170"], &changes).run();
+    assert_eq!(outcome.assert_ok().stdout, "ENOANO\n");
+}
+
+/// Nothing that the runtime does on the way is forbidden: the filter comes last.
+fn a_filter_need_allow_no_more_than_the_program_makes() {
+    differs(Kind::Runc, "it makes calls of its own behind the filter");
+    let forbidden = [
+        "setns",
+        "clone3",
+        "openat2",
+        "chdir",
+        "fchdir",
+        "setresuid",
+        "setresgid",
+        "setgroups",
+        "sendto",
+        "sendmsg",
+        "recvfrom",
+        "socketpair",
+        "prctl",
+        "close_range",
+        "keyctl",
+        "capset",
+        "umask",
+        "faccessat2",
+        "prlimit64",
+        "setsid",
+    ];
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&forbidden));
+    let (bundle, _container) = running(bundle);
+    let before = Traces::of(&bundle);
+    exec(&bundle, &[], &["/bin/true"]).assert_ok();
+    let outcome = exec(&bundle, &[], &["/bin/nosuch"]).assert_code(255);
+    outcome.assert_refused("no such file or directory");
+    before.assert_unchanged(&bundle);
+}
+
+fn without_a_filter_there_is_none() {
+    let (bundle, _container) = running(Bundle::new().remove("/linux/seccomp"));
+    assert_eq!(probe(&bundle, &[])["seccomp"], 0);
+}

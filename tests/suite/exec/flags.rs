@@ -1,0 +1,340 @@
+//! Each flag by hand: the container's own process, changed.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{call, exec, probe, running, sh};
+use crate::harness::{Bundle, Kind, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        without_flags_it_is_like_the_first_process,
+        a_number_is_the_user,
+        a_user_and_a_group,
+        a_user_is_a_number_and_nothing_else,
+        home_is_that_of_the_user,
+        more_groups_are_added,
+        a_group_is_a_number,
+        variables_are_added_and_the_last_counts,
+        a_variable_has_a_name_and_a_value,
+        a_working_directory,
+        a_working_directory_is_absolute,
+        a_working_directory_is_not_made,
+        capabilities_are_added_and_never_inherited,
+        capabilities_become_ambient_where_others_are_inherited,
+        capabilities_of_a_user_stay_within_bounds,
+        a_capability_that_does_not_exist_is_refused,
+        no_new_privileges,
+        flags_are_read_as_go_reads_them,
+        what_follows_the_id_is_payload,
+        two_dashes_before_the_id_end_the_flags,
+        flags_of_a_later_version_are_refused_by_name,
+        apparmor_is_refused_where_there_is_none,
+        a_label_is_refused,
+    ]
+}
+
+fn without_flags_it_is_like_the_first_process() {
+    let bundle = Bundle::new()
+        .user(1000, 1001)
+        .set("/process/user/additionalGids", json!([2000]))
+        .set("/process/user/umask", json!(0o27))
+        .set("/process/cwd", json!("/etc"))
+        .set("/process/oomScoreAdj", json!(321))
+        .set("/process/noNewPrivileges", json!(false))
+        .set("/process/env/-", json!("OWN=1"));
+    let first = bundle.probe();
+    let (bundle, _container) = running(bundle);
+    let seen = probe(&bundle, &[]);
+    for key in [
+        "uids",
+        "gids",
+        "groups",
+        "umask",
+        "cwd",
+        "env",
+        "capabilities",
+        "no_new_privs",
+        "hostname",
+        "seccomp",
+        "oom_score_adj",
+        "signals",
+        "setgroups",
+        "rlimits",
+        "cpus",
+        "interfaces",
+        "devices",
+        "keyring",
+    ] {
+        match key {
+            // The serial number of another container's.
+            "keyring" => assert!(seen[key].to_string().contains(bundle.id()), "{}", seen[key]),
+            _ => assert_eq!(seen[key], first[key], "{key}"),
+        }
+    }
+    assert_eq!(seen["ppid"], 0, "its parent is outside");
+    assert_eq!(seen["sid"], seen["pid"], "a session of its own");
+}
+
+fn a_number_is_the_user() {
+    let (bundle, _container) = running(Bundle::new().user(1000, 1001));
+    let seen = probe(&bundle, &["--user", "7"]);
+    assert_eq!(seen["uids"], json!([7, 7, 7, 7]));
+    assert_eq!(seen["gids"], json!([1001, 1001, 1001, 1001]));
+    let zero = probe(&bundle, &["-u", "0"]);
+    assert_eq!((&zero["uid"], &zero["gid"]), (&json!(0), &json!(1001)));
+}
+
+fn a_user_and_a_group() {
+    let (bundle, _container) = running(Bundle::new());
+    let seen = probe(&bundle, &["-u", "7:8"]);
+    assert_eq!(seen["uids"], json!([7, 7, 7, 7]));
+    assert_eq!(seen["gids"], json!([8, 8, 8, 8]));
+    assert_eq!(seen["groups"], json!([]));
+}
+
+/// T01: no name is looked up, and no number wraps around to 0.
+fn a_user_is_a_number_and_nothing_else() {
+    let passwd = "4294967296:x:0:0::/:/bin/sh\nwheel:x:0:0::/:/bin/sh\n";
+    let (bundle, _container) = running(Bundle::new().file("etc/passwd", passwd));
+    for user in [
+        "wheel",
+        "4294967295",
+        "-1",
+        "1000x",
+        "7:",
+        ":7",
+        "7:wheel",
+        "7:8:9",
+        "0x1",
+    ] {
+        let outcome = exec(&bundle, &["--user", user], &["/bin/id"]);
+        assert_eq!(outcome.assert_code(255).stdout, "", "{user}");
+    }
+    differs(Kind::Runc, "it takes the number modulo 2^32, which is root");
+    let outcome = exec(&bundle, &["--user", "4294967296"], &["/bin/id"]);
+    outcome
+        .assert_code(255)
+        .assert_refused("bad uid")
+        .one_line();
+}
+
+fn home_is_that_of_the_user() {
+    let (bundle, _container) = running(Bundle::new());
+    let home = |flags: &[&str]| probe(&bundle, flags).env("HOME");
+    assert_eq!(home(&[]).as_deref(), Some("/root"));
+    assert_eq!(home(&["-u", "1000"]).as_deref(), Some("/home/worker"));
+    assert_eq!(
+        home(&["-u", "4711"]).as_deref(),
+        Some("/"),
+        "not in /etc/passwd"
+    );
+    assert_eq!(home(&["-e", "HOME=/there"]).as_deref(), Some("/there"));
+}
+
+fn more_groups_are_added() {
+    let bundle = Bundle::new().set("/process/user/additionalGids", json!([5]));
+    let (bundle, _container) = running(bundle);
+    let seen = probe(&bundle, &["-g", "8", "--additional-gids=9", "-g=5"]);
+    let groups: Vec<u64> = seen["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|g| g.as_u64())
+        .collect();
+    let own: Vec<u64> = groups.into_iter().filter(|group| *group != 0).collect();
+    assert_eq!(own, [5, 5, 8, 9]);
+}
+
+fn a_group_is_a_number() {
+    let (bundle, _container) = running(Bundle::new());
+    for group in ["wheel", "-1", "4294967296", "4294967295"] {
+        let outcome = exec(&bundle, &["-g", group], &["/bin/id"]);
+        assert_ne!(outcome.code(), 0, "{group}\n{outcome}");
+    }
+}
+
+fn variables_are_added_and_the_last_counts() {
+    let (bundle, _container) =
+        running(Bundle::new().set("/process/env", json!(["A=0", "PATH=/bin", "Z=0"])));
+    let flags = ["-e", "A=1", "--env", "B=", "-e", "A=2", "-e", "C=x=y z"];
+    let seen = probe(&bundle, &flags);
+    let env: Vec<&str> = seen["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|v| v.as_str())
+        .collect();
+    let expected = ["PATH=/bin", "Z=0", "B=", "A=2", "C=x=y z", "HOME=/root"];
+    assert_eq!(env, expected);
+}
+
+fn a_variable_has_a_name_and_a_value() {
+    let (bundle, _container) = running(Bundle::new());
+    for variable in ["FOO", "=x"] {
+        let outcome = exec(&bundle, &["-e", variable], &["/bin/true"]);
+        outcome.assert_code(255).assert_refused(variable).one_line();
+    }
+}
+
+fn a_working_directory() {
+    let (bundle, _container) = running(Bundle::new());
+    assert_eq!(sh(&bundle, &["--cwd", "/etc"], "pwd"), "/etc\n");
+    assert_eq!(sh(&bundle, &["--cwd", "/etc/../bin/."], "pwd"), "/bin\n");
+}
+
+fn a_working_directory_is_absolute() {
+    let (bundle, _container) = running(Bundle::new());
+    for cwd in ["etc", "./etc", ".."] {
+        let outcome = exec(&bundle, &["--cwd", cwd], &["/bin/pwd"]);
+        outcome
+            .assert_code(255)
+            .assert_refused("must be an absolute path");
+    }
+}
+
+/// The first process has its own made; for others it has to be there.
+fn a_working_directory_is_not_made() {
+    for bundle in [Bundle::new(), Bundle::new().writable()] {
+        let (bundle, _container) = running(bundle);
+        let outcome = exec(&bundle, &["--cwd", "/tmp/missing/too"], &["/bin/pwd"]);
+        outcome
+            .assert_code(255)
+            .assert_refused("no such file or directory");
+        assert!(!bundle.rootfs().join("tmp/missing").exists());
+        let outcome = exec(&bundle, &["--cwd", "/etc/passwd"], &["/bin/pwd"]);
+        outcome.assert_code(255).assert_refused("not a directory");
+    }
+}
+
+const SETS: [&str; 5] = [
+    "bounding",
+    "permitted",
+    "effective",
+    "inheritable",
+    "ambient",
+];
+
+/// CVE-2022-29162.
+fn capabilities_are_added_and_never_inherited() {
+    let bundle = Bundle::new().capabilities(&["CAP_KILL"]);
+    let (bundle, _container) = running(bundle);
+    let seen = probe(&bundle, &["--cap", "CAP_CHOWN", "-c", "CAP_FOWNER"]);
+    for set in SETS {
+        let expected: &[&str] = match set {
+            "inheritable" | "ambient" => &[],
+            _ => &["CAP_CHOWN", "CAP_FOWNER", "CAP_KILL"],
+        };
+        assert_eq!(seen.capabilities(set), expected, "{set}");
+    }
+}
+
+fn capabilities_become_ambient_where_others_are_inherited() {
+    let own = json!(["CAP_KILL"]);
+    let bundle = Bundle::new().user(1000, 1000).set(
+        "/process/capabilities",
+        json!({"bounding": own, "permitted": own, "inheritable": own, "effective": own, "ambient": own}),
+    );
+    let (bundle, _container) = running(bundle);
+    let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
+    assert_eq!(seen.capabilities("inheritable"), ["CAP_KILL"]);
+    assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN", "CAP_KILL"]);
+    // Ambient ones have to be inheritable, so the kernel refuses the other.
+    assert_eq!(seen.capabilities("ambient"), ["CAP_KILL"]);
+}
+
+fn capabilities_of_a_user_stay_within_bounds() {
+    let (bundle, _container) = running(Bundle::new().user(1000, 1000).capabilities(&[]));
+    let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
+    assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN"]);
+    for set in ["permitted", "effective", "inheritable", "ambient"] {
+        assert_eq!(seen.capabilities(set), [""; 0], "{set}: execve(2) took it");
+    }
+}
+
+fn a_capability_that_does_not_exist_is_refused() {
+    only_rt("runc ignores it with a warning");
+    let (bundle, _container) = running(Bundle::new());
+    for name in ["CAP_FOO", "NET_RAW", "cap_net_raw"] {
+        let outcome = exec(&bundle, &["--cap", name], &["/bin/true"]);
+        outcome.assert_code(255).assert_refused("--cap").one_line();
+    }
+}
+
+fn no_new_privileges() {
+    let (bundle, _container) = running(Bundle::new().set("/process/noNewPrivileges", json!(false)));
+    assert_eq!(probe(&bundle, &[])["no_new_privs"], 0);
+    assert_eq!(probe(&bundle, &["--no-new-privs"])["no_new_privs"], 1);
+}
+
+fn flags_are_read_as_go_reads_them() {
+    let (bundle, _container) = running(Bundle::new());
+    let said = sh(
+        &bundle,
+        &["-env", "A=1", "-user=7", "--tty=false", "-detach=0"],
+        "echo $A; id -u",
+    );
+    assert_eq!(said, "1\n7\n");
+}
+
+fn what_follows_the_id_is_payload() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(
+        &bundle,
+        &[],
+        &["/bin/echo", "--cwd", "-u", "--", "--help", "-e"],
+    );
+    assert_eq!(outcome.assert_ok().stdout, "--cwd -u -- --help -e\n");
+    let outcome = exec(&bundle, &[], &["ls", "--help"]);
+    assert!(!outcome.stdout.contains("container-id"), "{outcome}");
+    let outcome = exec(&bundle, &[], &["--", "ls"]);
+    outcome
+        .assert_code(255)
+        .assert_refused("\"--\": executable file not found in $PATH");
+}
+
+fn two_dashes_before_the_id_end_the_flags() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(&bundle, &["-u", "7", "--"], &["/bin/id", "-u"]);
+    assert_eq!(outcome.assert_ok().stdout, "7\n");
+}
+
+fn flags_of_a_later_version_are_refused_by_name() {
+    only_rt("runc has them");
+    let (bundle, _container) = running(Bundle::new());
+    for flag in ["--preserve-fds", "--pidfd-socket"] {
+        let outcome = call(&bundle, &[flag, "1"], &["/bin/true"]).run();
+        let outcome = outcome.assert_code(1);
+        assert_eq!(
+            outcome.one_line(),
+            format!("rt exec: {flag}: not applied by this version")
+        );
+    }
+}
+
+fn apparmor_is_refused_where_there_is_none() {
+    if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+        crate::harness::skip("this machine has AppArmor");
+    }
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(&bundle, &["--apparmor", "some-profile"], &["/bin/true"]);
+    let outcome = outcome.assert_code(255);
+    assert!(
+        outcome.stderr.to_lowercase().contains("apparmor"),
+        "{outcome}"
+    );
+}
+
+fn a_label_is_refused() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(
+        &bundle,
+        &["--process-label", "system_u:x:y:s0"],
+        &["/bin/true"],
+    );
+    let outcome = outcome.assert_code(255);
+    assert!(
+        outcome.stderr.to_lowercase().contains("selinux"),
+        "{outcome}"
+    );
+}

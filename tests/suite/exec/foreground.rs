@@ -1,0 +1,306 @@
+//! In the foreground: its exit status is the runtime's, its standard streams are the caller's.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{call, exec, probe, running};
+use crate::harness::{
+    Bundle, Kind, Traces, alive, differs, only_rt, signal, trials, wait_gone, wait_until,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        the_exit_status_is_the_processs,
+        a_death_by_signal_is_128_and_its_number,
+        signals_are_forwarded,
+        signals_before_it_runs_reach_it,
+        input_is_read_to_its_end,
+        input_may_be_closed,
+        all_streams_may_be_closed,
+        output_is_whole,
+        a_reader_that_goes_away_is_noticed,
+        the_streams_are_apart,
+        what_it_leaves_behind_goes_on,
+        nothing_is_left_when_it_ends,
+        only_stdio_is_open,
+        streams_can_be_opened_again_by_the_user,
+        the_end_of_the_container_ends_it,
+        signals_of_the_caller_are_reset,
+        groups_and_mask_of_the_caller_are_dropped,
+    ]
+}
+
+fn the_exit_status_is_the_processs() {
+    let (bundle, _container) = running(Bundle::new());
+    for code in [0, 1, 7, 126, 127, 255] {
+        let outcome = exec(&bundle, &[], &["/probe", "exit", &code.to_string()]);
+        assert_eq!(outcome.assert_code(code).stderr, "");
+    }
+}
+
+fn a_death_by_signal_is_128_and_its_number() {
+    let (bundle, _container) = running(Bundle::new());
+    for number in [1, 2, 9, 11, 15, 34] {
+        let script = format!("kill -{number} $$");
+        exec(&bundle, &[], &["/bin/sh", "-c", &script]).assert_code(128 + number);
+    }
+}
+
+fn signals_are_forwarded() {
+    let (bundle, _container) = running(Bundle::new());
+    for one in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGCONT,
+    ] {
+        let joined = call(&bundle, &[], &["/probe", "wait-signal"]).start();
+        joined.wait_for("ready");
+        signal(joined.pid(), one);
+        assert_eq!(
+            joined.wait().assert_ok().stdout,
+            format!("ready\n{}\n", one as i32)
+        );
+    }
+}
+
+/// It waits for its turn or ends it: the runtime never dies alone.
+fn signals_before_it_runs_reach_it() {
+    only_rt("Go dies of a signal before it forwards any");
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    for delay in 0..20 {
+        let joined = call(&bundle, &[], &["/bin/sleep", "1000"]).start();
+        std::thread::sleep(std::time::Duration::from_micros(delay * 500));
+        signal(joined.pid(), Signal::SIGTERM);
+        joined.wait().assert_code(143);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn input_is_read_to_its_end() {
+    let (bundle, _container) = running(Bundle::new());
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let joined = call(&bundle, &[], &["/bin/cat"])
+        .with(|command| command.stdin(reader))
+        .start();
+    writer.write_all(b"one\n").unwrap();
+    joined.wait_for("one");
+    writer.write_all(b"two").unwrap();
+    drop(writer);
+    assert_eq!(joined.wait().assert_ok().stdout, "one\ntwo");
+}
+
+/// Closes the descriptors in `which` between fork and exec.
+#[allow(unsafe_code, reason = "what happens between fork and exec is unsafe")]
+fn without(call: crate::harness::Call, which: &'static [i32]) -> crate::harness::Call {
+    let close = move || {
+        for number in which {
+            // SAFETY: takes a number, no pointer.
+            unsafe { libc::close(*number) };
+        }
+        Ok(())
+    };
+    // SAFETY: one system call for each, and nothing else: no memory, no locks.
+    call.with(|command| unsafe { command.pre_exec(close) })
+}
+
+fn input_may_be_closed() {
+    let (bundle, _container) = running(Bundle::new());
+    let joined = without(call(&bundle, &[], &["/probe", "report"]), &[0]);
+    let seen = joined.assert_report();
+    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+    differs(Kind::Runc, "Go opens nothing in its place");
+    assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
+}
+
+fn all_streams_may_be_closed() {
+    only_rt("runc hands on what it has opened in their place");
+    let (bundle, _container) = running(Bundle::new().writable());
+    let script = "for fd in 0 1 2; do readlink /proc/self/fd/$fd >>/tmp/seen; done";
+    without(call(&bundle, &[], &["/bin/sh", "-c", script]), &[0, 1, 2])
+        .run()
+        .assert_ok();
+    let seen = std::fs::read_to_string(bundle.rootfs().join("tmp/seen")).unwrap();
+    // The shell puts the second one elsewhere for its own redirection.
+    assert!(
+        seen.lines()
+            .all(|line| line == "/dev/null" || line == "/tmp/seen"),
+        "{seen}"
+    );
+}
+
+fn output_is_whole() {
+    let (bundle, _container) = running(Bundle::new());
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let script = "busybox head -c 5000000 /dev/zero; echo end";
+    let joined =
+        call(&bundle, &[], &["/bin/sh", "-c", script]).with(|command| command.stdout(writer));
+    // The call keeps its writer until it has started.
+    let joined = joined.start();
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 1 << 16];
+    while !bytes.ends_with(b"end\n") {
+        let length = reader.read(&mut chunk).unwrap();
+        assert!(length > 0, "it ended after {} bytes", bytes.len());
+        bytes.extend_from_slice(&chunk[..length]);
+    }
+    assert_eq!(bytes.len(), 5_000_004);
+    joined.wait().assert_ok();
+}
+
+/// SIGPIPE ends it, as it does without a container.
+fn a_reader_that_goes_away_is_noticed() {
+    differs(Kind::Runc, "it copies, and ignores that nobody reads");
+    let (bundle, _container) = running(Bundle::new());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let script = "while :; do echo y; done";
+    let joined = call(&bundle, &[], &["/bin/sh", "-c", script]);
+    let joined = joined
+        .with(|command| command.stdout(writer).stderr(Stdio::null()))
+        .start();
+    drop(reader);
+    let code = joined.wait().code();
+    assert!([141, 1].contains(&code), "{code}");
+}
+
+fn the_streams_are_apart() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo out; echo err >&2"]).assert_ok();
+    assert_eq!(
+        (outcome.stdout.as_str(), outcome.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+}
+
+/// A daemon belongs to the container, not to who has started it.
+fn what_it_leaves_behind_goes_on() {
+    let (bundle, container) = running(Bundle::new());
+    let script = "busybox setsid sleep 1001 </dev/null >/dev/null 2>&1 & echo started";
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", script]).assert_ok();
+    assert_eq!(outcome.stdout, "started\n");
+    let listed = super::sh(&bundle, &[], "ps");
+    assert!(listed.contains("sleep 1001"), "{listed}");
+    container.end();
+}
+
+fn nothing_is_left_when_it_ends() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    for words in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
+        exec(&bundle, &[], words);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// The caller leaks twenty descriptors without close-on-exec.
+#[allow(
+    unsafe_code,
+    reason = "descriptors lose close-on-exec between fork and exec"
+)]
+fn only_stdio_is_open() {
+    let directory = File::open("/").unwrap();
+    let number = directory.as_raw_fd();
+    let leak = move || {
+        for target in 10..30 {
+            // SAFETY: duplicates a descriptor in the child that is about to exec.
+            if unsafe { libc::dup2(number, target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    let (bundle, _container) = running(Bundle::new());
+    let joined = call(&bundle, &[], &["/probe", "report"]);
+    // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
+    let seen = joined
+        .with(|command| unsafe { command.pre_exec(leak) })
+        .assert_report();
+    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
+}
+
+fn streams_can_be_opened_again_by_the_user() {
+    let (bundle, _container) = running(Bundle::new());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let script = "echo again > /proc/self/fd/1";
+    let joined = call(&bundle, &["-u", "1000"], &["/bin/sh", "-c", script]);
+    joined
+        .with(|command| command.stdout(writer))
+        .run()
+        .assert_ok();
+    let mut reader = reader;
+    let mut line = [0; 6];
+    reader.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"again\n");
+}
+
+fn the_end_of_the_container_ends_it() {
+    let (bundle, container) = running(Bundle::new());
+    let joined = call(&bundle, &[], &["/bin/sh", "-c", "echo in; sleep 1000"]).start();
+    joined.wait_for("in");
+    let pid = container.pid();
+    container.kill("KILL").assert_ok();
+    joined.wait().assert_code(137);
+    wait_gone(pid);
+}
+
+/// As Rust and Python programs ignore SIGPIPE.
+#[allow(
+    unsafe_code,
+    reason = "the caller's signals are set between fork and exec"
+)]
+fn signals_of_the_caller_are_reset() {
+    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, sigprocmask};
+    only_rt("Go hands on the mask it started with");
+    let set = || {
+        // SAFETY: ignoring a signal installs no code.
+        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigIgn)? };
+        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGCHLD]);
+        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
+    };
+    let (bundle, _container) = running(Bundle::new());
+    let joined = call(&bundle, &[], &["/probe", "report"]);
+    // SAFETY: `set` makes only async-signal-safe calls and does not allocate.
+    let seen = joined
+        .with(|command| unsafe { command.pre_exec(set) })
+        .assert_report();
+    assert_eq!(seen["signals"]["blocked"], json!([]));
+    assert_eq!(seen["signals"]["ignored"], json!([]));
+    // And a child that has ended is seen, though the caller has blocked SIGCHLD.
+    let joined = call(&bundle, &[], &["/bin/true"]);
+    // SAFETY: as above.
+    joined
+        .with(|command| unsafe { command.pre_exec(set) })
+        .run()
+        .assert_ok();
+}
+
+fn groups_and_mask_of_the_caller_are_dropped() {
+    let (bundle, container) = running(Bundle::new());
+    let caller = [
+        "setpriv",
+        "--groups",
+        "10,27",
+        "sh",
+        "-c",
+        "umask 0777; exec \"$@\"",
+        "sh",
+    ];
+    let seen = super::through(&bundle, &caller, &[], &["/probe", "report"]).assert_report();
+    let groups = seen["groups"].as_array().unwrap();
+    assert!(groups.iter().all(|group| *group == 0), "{groups:?}");
+    assert_eq!(seen["umask"], 0o022);
+    assert_eq!(probe(&bundle, &[])["umask"], 0o022);
+    let pid = container.pid();
+    container.end();
+    wait_until("the container to end", || !alive(pid));
+}

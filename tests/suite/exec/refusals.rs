@@ -1,0 +1,267 @@
+//! When there is nothing to join, or nothing to run: status 255, and words that managers know.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{call, exec, running, sh, waiting};
+use crate::harness::{
+    Bundle, Container, Kind, Runtime, Traces, View, alive, cgroup_of, differs, only_rt, signal,
+    trials, wait_until,
+};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_container_that_does_not_exist,
+        an_id_that_none_can_have,
+        a_container_that_has_stopped,
+        a_container_whose_first_process_nobody_reaps,
+        a_created_container_can_be_joined,
+        a_paused_container_is_left_alone,
+        a_paused_container_is_joined_if_asked_for,
+        nothing_to_run,
+        no_id,
+        a_flag_that_is_not_defined,
+        a_program_that_is_not_there,
+        a_program_that_cannot_be_executed,
+        a_program_of_another_kind,
+        a_program_through_a_magic_link,
+        a_bundle_that_is_gone_does_not_matter,
+        an_error_goes_to_the_log_too,
+        a_refusal_leaves_nothing,
+    ]
+}
+
+fn a_container_that_does_not_exist() {
+    let bundle = Bundle::new();
+    fs::create_dir(bundle.runtime().root()).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+    outcome
+        .assert_refused("container does not exist")
+        .one_line();
+}
+
+fn an_id_that_none_can_have() {
+    let runtime = Runtime::new();
+    for id in ["a/b", "..", "a b"] {
+        let outcome = runtime
+            .call(&["exec", id, "/bin/true"])
+            .run()
+            .assert_code(255);
+        outcome
+            .assert_refused("invalid container ID format")
+            .one_line();
+    }
+}
+
+fn a_container_that_has_stopped() {
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let container = bundle.run_detached();
+    container.wait_stopped();
+    let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+    outcome
+        .assert_refused("cannot exec in a stopped container")
+        .one_line();
+}
+
+/// A zombie has no namespaces to enter.
+fn a_container_whose_first_process_nobody_reaps() {
+    let (bundle, container) = running(Bundle::new());
+    let pid = container.pid();
+    signal(pid, nix::sys::signal::Signal::SIGKILL);
+    wait_until("the first process to end", || !alive(pid));
+    let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+    outcome.assert_refused("cannot exec in a stopped container");
+}
+
+fn a_created_container_can_be_joined() {
+    let bundle = waiting(Bundle::new());
+    let container = bundle.create();
+    assert_eq!(
+        sh(&bundle, &[], "echo before its start"),
+        "before its start\n"
+    );
+    assert_eq!(container.status(), "created");
+    container.start().assert_ok();
+    assert_eq!(sh(&bundle, &[], "echo after"), "after\n");
+}
+
+/// Holds the container still without the runtime's help, and lets go when dropped.
+struct Freezer(std::path::PathBuf, &'static str);
+
+impl Freezer {
+    fn new(container: &Container, view: View) -> Self {
+        let v2 = view == View::V2 || crate::harness::on_v2();
+        let controller = if v2 { "" } else { "freezer" };
+        let (name, still, again) = match v2 {
+            true => ("cgroup.freeze", "1", "0"),
+            false => ("freezer.state", "FROZEN", "THAWED"),
+        };
+        let file = cgroup_of(container.pid(), controller).join(name);
+        fs::write(&file, still).unwrap();
+        wait_until("the container to be paused", || {
+            container.status() == "paused"
+        });
+        Self(file, again)
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        drop(fs::write(&self.0, self.1));
+    }
+}
+
+fn a_paused_container_is_left_alone() {
+    for view in [View::Machine, View::V2] {
+        let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
+        let freezer = Freezer::new(&container, view);
+        let before = Traces::of(&bundle);
+        let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+        let words = "cannot exec in a paused container (use --ignore-paused to override)";
+        outcome.assert_refused(words).one_line();
+        before.assert_unchanged(&bundle);
+        drop(freezer);
+        exec(&bundle, &[], &["/bin/true"]).assert_ok();
+    }
+}
+
+fn a_paused_container_is_joined_if_asked_for() {
+    for view in [View::Machine, View::V2] {
+        let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
+        let freezer = Freezer::new(&container, view);
+        let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(joining.stdout(), "", "it is held still as well");
+        drop(freezer);
+        assert_eq!(joining.wait().assert_ok().stdout, "joined\n");
+    }
+}
+
+fn nothing_to_run() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(&bundle, &[], &[]).assert_code(255);
+    outcome.assert_refused("args cannot be empty").one_line();
+    differs(Kind::Runc, "Debian's old one says \"process args\"");
+    exec(&bundle, &[], &[]).assert_refused("exec args cannot be empty");
+}
+
+fn no_id() {
+    let outcome = Runtime::new().call(&["exec"]).run().assert_code(1);
+    let words = "\"exec\" requires a minimum of 1 argument(s)";
+    outcome.assert_refused(words);
+}
+
+fn a_flag_that_is_not_defined() {
+    let (bundle, _container) = running(Bundle::new());
+    let outcome = exec(&bundle, &["--bogus"], &["/bin/true"]).assert_code(1);
+    outcome.assert_refused("flag provided but not defined: -bogus");
+}
+
+fn a_program_that_is_not_there() {
+    let (bundle, _container) = running(Bundle::new());
+    for (program, words) in [
+        (
+            "nosuch",
+            "exec: \"nosuch\": executable file not found in $PATH",
+        ),
+        ("", "exec: \"\": executable file not found in $PATH"),
+        ("/no/such", "no such file or directory"),
+        ("./nosuch", "no such file or directory"),
+    ] {
+        let outcome = exec(&bundle, &[], &[program]).assert_code(255);
+        outcome.assert_refused(words).one_line();
+    }
+}
+
+fn a_program_that_cannot_be_executed() {
+    let bundle = Bundle::new()
+        .file("etc/plain", "#!/bin/sh\n")
+        .executable("secret/x", "#!/bin/sh\n");
+    let closed = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    fs::set_permissions(bundle.rootfs().join("secret"), closed).unwrap();
+    let (bundle, _container) = running(bundle);
+    let outcome = exec(&bundle, &[], &["/etc/plain"]).assert_code(255);
+    outcome.assert_refused("permission denied").one_line();
+    let outcome = exec(&bundle, &["-u", "1000"], &["/secret/x"]).assert_code(255);
+    outcome.assert_refused("permission denied").one_line();
+    let outcome = exec(&bundle, &[], &["/etc"]).assert_code(255);
+    differs(
+        Kind::Runc,
+        "Debian's old one says \"permission denied\" of a directory, newer \"is a directory\"",
+    );
+    outcome.assert_refused("is a directory").one_line();
+}
+
+fn a_program_of_another_kind() {
+    let bundle = Bundle::new()
+        .executable("bin/garbage", "\u{1}\u{2}garbage")
+        .executable("bin/orphan", "#!/no/such\n");
+    let (bundle, _container) = running(bundle);
+    let before = Traces::of(&bundle);
+    let outcome = exec(&bundle, &[], &["/bin/garbage"]).assert_code(255);
+    outcome.assert_refused("exec format error").one_line();
+    let outcome = exec(&bundle, &[], &["/bin/orphan"]).assert_code(255);
+    outcome
+        .assert_refused("no such file or directory")
+        .one_line();
+    before.assert_unchanged(&bundle);
+}
+
+/// CVE-2019-5736: the runtime itself.
+fn a_program_through_a_magic_link() {
+    only_rt("runc protects itself in another way");
+    let (bundle, _container) = running(Bundle::new());
+    for program in ["/proc/self/exe", "/proc/self/fd/3", "/proc/thread-self/exe"] {
+        let outcome = exec(&bundle, &[], &[program]).assert_code(255);
+        outcome.assert_refused("process.args[0]").one_line();
+    }
+}
+
+/// runtime.md, "Create": "Any updates to config.json after this step MUST NOT affect the container."
+fn a_bundle_that_is_gone_does_not_matter() {
+    differs(Kind::Runc, "it reads config.json again");
+    let (bundle, _container) = running(Bundle::new().set("/process/env/-", json!("OWN=1")));
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    assert_eq!(sh(&bundle, &[], "echo $OWN"), "1\n");
+    fs::write(bundle.path().join("config.json"), "garbage").unwrap();
+    assert_eq!(sh(&bundle, &[], "echo $OWN"), "1\n");
+}
+
+/// The last line of level error is what containerd shows.
+fn an_error_goes_to_the_log_too() {
+    let (bundle, _container) = running(Bundle::new());
+    let log = bundle.runtime().home().join("log.json");
+    let runtime = bundle.runtime().clone();
+    let globals = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let args = [&globals[..], &["exec", bundle.id(), "nosuch"]].concat();
+    runtime.call(&args).run().assert_code(255);
+    let text = fs::read_to_string(log).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "error");
+    let message = last["msg"].as_str().unwrap();
+    assert!(
+        message.contains("executable file not found in $PATH"),
+        "{message}"
+    );
+}
+
+fn a_refusal_leaves_nothing() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    for (flags, words) in [
+        (&["-u", "7"] as &[&str], &["nosuch"] as &[&str]),
+        (&["--cwd", "/nosuch"], &["/bin/true"]),
+        (&["-d", "-t"], &["/bin/true"]),
+        (&["--pid-file", "/nonexistent/pid"], &["/bin/sleep", "1000"]),
+        (&["--cgroup", "nosuch"], &["/bin/true"]),
+        (
+            &["--console-socket", "/nonexistent", "-d", "-t"],
+            &["/bin/true"],
+        ),
+    ] {
+        exec(&bundle, flags, words).assert_code(255);
+        before.assert_unchanged(&bundle);
+    }
+}

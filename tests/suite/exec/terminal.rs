@@ -1,0 +1,234 @@
+//! With a terminal of its own: in the foreground of the caller's, or sent to who listens.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{exec, process_file, running, through};
+use crate::harness::{Bundle, Traces, only_rt, trials};
+use crate::terminal::{LED, Listener, Session};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        in_the_foreground_it_has_a_terminal_of_the_containers,
+        the_size_is_the_callers_from_the_start,
+        a_new_size_is_told,
+        control_c_reaches_it,
+        the_exit_status_is_told_and_the_terminal_restored,
+        a_failure_restores_the_terminal,
+        a_terminal_described_in_a_file,
+        it_belongs_to_the_user,
+        without_the_flag_there_is_none,
+        detached_the_master_is_sent,
+        a_described_size_is_the_size_inside,
+        detached_with_a_pid_file,
+        flags_that_do_not_fit_are_refused,
+        nobody_who_listens_is_refused,
+        without_a_terminal_outside_it_is_refused,
+        a_devpts_that_is_none_is_refused,
+    ]
+}
+
+fn joined(bundle: &Bundle, flags: &[&str], script: &str) -> Session {
+    let flags = [&["--tty"], flags].concat();
+    Session::of(
+        through(bundle, &LED, &flags, &["/bin/sh", "-c", script]),
+        None,
+    )
+}
+
+fn in_the_foreground_it_has_a_terminal_of_the_containers() {
+    let (bundle, _container) = running(Bundle::new());
+    let script = "busybox tty; echo to tty >/dev/tty; test -t 0 && test -t 1 && test -t 2 && echo all; read -r end";
+    let mut session = joined(&bundle, &[], script);
+    let said = session.terminal.expect("all\n");
+    assert!(said.starts_with("/dev/pts/0\nto tty\nall\n"), "{said:?}");
+    session.assert_raw();
+    session.terminal.type_keys("\r");
+    session.assert_end(0);
+}
+
+fn the_size_is_the_callers_from_the_start() {
+    let (bundle, _container) = running(Bundle::new());
+    let said = joined(&bundle, &[], "busybox stty size").assert_end(0);
+    assert!(said.starts_with("24 80\n"), "{said:?}");
+}
+
+fn a_new_size_is_told() {
+    let (bundle, _container) = running(Bundle::new());
+    let wait = "while :; do busybox sleep 0.05; done";
+    let script = format!("trap 'busybox stty size; exit 0' WINCH; echo ready; {wait}");
+    let mut session = joined(&bundle, &[], &script);
+    session.terminal.expect("ready");
+    session.terminal.set_size(44, 120);
+    session.terminal.expect("44 120");
+    session.assert_end(0);
+}
+
+fn control_c_reaches_it() {
+    let (bundle, _container) = running(Bundle::new());
+    let script = "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 1; done";
+    let mut session = joined(&bundle, &[], script);
+    session.terminal.expect("ready");
+    session.terminal.type_keys("\x03");
+    session.terminal.expect("interrupted");
+    session.assert_end(3);
+}
+
+fn the_exit_status_is_told_and_the_terminal_restored() {
+    let (bundle, _container) = running(Bundle::new());
+    joined(&bundle, &[], "exit 7").assert_end(7);
+    joined(&bundle, &[], "kill -KILL $$").assert_end(137);
+}
+
+fn a_failure_restores_the_terminal() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    for words in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
+        let session = Session::of(through(&bundle, &LED, &["-t"], words), None);
+        session.assert_end(255);
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn a_terminal_described_in_a_file() {
+    let (bundle, _container) = running(Bundle::new());
+    let words = ["/bin/sh", "-c", "busybox tty; exit 3"];
+    let file = process_file(&bundle, &words, &[("/terminal", json!(true))]);
+    let flags = ["--process", file.to_str().unwrap()];
+    let said = Session::of(through(&bundle, &LED, &flags, &[]), None).assert_end(3);
+    assert!(said.starts_with("/dev/pts/0\n"), "{said:?}");
+}
+
+fn it_belongs_to_the_user() {
+    let (bundle, _container) = running(Bundle::new());
+    let script = "stat -L -c 'owner %u' /proc/self/fd/0; : </dev/tty && echo opened";
+    let said = joined(&bundle, &["-u", "1000"], script).assert_end(0);
+    assert!(said.starts_with("owner 1000\nopened\n"), "{said:?}");
+}
+
+/// A container's own terminal is not the one of those that join.
+fn without_the_flag_there_is_none() {
+    let bundle = super::waiting(Bundle::new().set("/process/terminal", json!(true)));
+    let listener = Listener::new(&bundle);
+    let flags = [&["--detach"], &listener.flags()[..]].concat();
+    bundle.call("run", &flags).run().assert_ok();
+    let _master = listener.receive();
+    let outcome = exec(
+        &bundle,
+        &[],
+        &["/bin/sh", "-c", "test ! -t 0 && test ! -t 1 && echo none"],
+    );
+    assert_eq!(outcome.assert_ok().stdout, "none\n");
+    assert_eq!(
+        exec(&bundle, &[], &["/bin/busybox", "tty"])
+            .assert_code(1)
+            .stdout,
+        "not a tty\n"
+    );
+}
+
+/// As conmon and containerd have it.
+fn detached_the_master_is_sent() {
+    let (bundle, _container) = running(Bundle::new());
+    let listener = Listener::new(&bundle);
+    let script = "busybox tty; ls /proc/$$/fd; echo done; read -r end";
+    let flags = [&["-t", "-d"], &listener.flags()[..]].concat();
+    let outcome = exec(&bundle, &flags, &["/bin/sh", "-c", script]).assert_ok();
+    assert_eq!(outcome.stdout, "");
+    let (mut master, name) = listener.receive();
+    assert!(
+        ["/dev/ptmx", "/dev/pts/0"].contains(&name.as_str()),
+        "{name:?}"
+    );
+    let said = master.expect("done");
+    let words: Vec<&str> = said
+        .split_whitespace()
+        .filter(|word| *word != "10")
+        .collect();
+    assert_eq!(words, ["/dev/pts/0", "0", "1", "2", "done"]);
+    master.type_keys("\r");
+    master.expect_hangup();
+}
+
+fn a_described_size_is_the_size_inside() {
+    let (bundle, _container) = running(Bundle::new());
+    let listener = Listener::new(&bundle);
+    let words = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
+    let size = json!({"height": 33, "width": 101});
+    let file = process_file(
+        &bundle,
+        &words,
+        &[("/terminal", json!(true)), ("/consoleSize", size)],
+    );
+    let flags = ["-d", "--process", file.to_str().unwrap()];
+    exec(&bundle, &[&flags, &listener.flags()[..]].concat(), &[]).assert_ok();
+    let said = listener.receive().0.expect("done");
+    assert!(said.starts_with("33 101\n"), "{said:?}");
+}
+
+fn detached_with_a_pid_file() {
+    let (bundle, _container) = running(Bundle::new());
+    let listener = Listener::new(&bundle);
+    let file = bundle.runtime().home().join("exec.pid");
+    let flags = ["-t", "-d", "--pid-file", file.to_str().unwrap()];
+    let flags = [&flags, &listener.flags()[..]].concat();
+    exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_ok();
+    let (mut master, _) = listener.receive();
+    let pid: i32 = fs::read_to_string(file).unwrap().parse().unwrap();
+    crate::harness::signal(pid, nix::sys::signal::Signal::SIGTERM);
+    master.expect_hangup();
+    crate::harness::wait_gone(pid);
+}
+
+fn flags_that_do_not_fit_are_refused() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    let without = "cannot allocate tty if runc will detach without setting console socket";
+    let useless = "cannot use console socket if runc will not detach or allocate tty";
+    let socket = ["--console-socket", "/nonexistent"];
+    for (flags, words) in [
+        (vec!["-t", "-d"], without),
+        (socket.to_vec(), useless),
+        ([&socket[..], &["-d"]].concat(), useless),
+        ([&socket[..], &["-t"]].concat(), useless),
+    ] {
+        let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
+        outcome.assert_refused(words).one_line();
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn nobody_who_listens_is_refused() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    let flags = ["-t", "-d", "--console-socket", "/nonexistent/socket"];
+    let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
+    outcome.assert_refused("/nonexistent/socket").one_line();
+    before.assert_unchanged(&bundle);
+}
+
+fn without_a_terminal_outside_it_is_refused() {
+    only_rt("the text is our own");
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    let call = through(&bundle, &["setsid", "--wait"], &["-t"], &["/bin/true"]);
+    let outcome = call.run().assert_code(255);
+    outcome
+        .assert_refused("standard input is not a terminal")
+        .one_line();
+    before.assert_unchanged(&bundle);
+}
+
+/// CVE-2025-52565 and its kind: a terminal is of the container's devpts or none.
+fn a_devpts_that_is_none_is_refused() {
+    only_rt("runc takes what /dev/ptmx is");
+    let bundle = Bundle::new().without_mount("/dev/pts");
+    let (bundle, _container) = running(bundle);
+    let listener = Listener::new(&bundle);
+    let flags = [&["-t", "-d"], &listener.flags()[..]].concat();
+    exec(&bundle, &flags, &["/bin/true"])
+        .assert_code(255)
+        .one_line();
+}
