@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-use crate::sys;
+use crate::sys::{self, Ended};
 
 /// Signals that concern `rt` alone: its children, its terminal's size, and what
 /// network sockets raise.
@@ -49,13 +49,15 @@ pub(super) fn forward(signal: i32, pidfd: BorrowedFd) -> Result<()> {
 /// Reaps children that have ended, up to `init`, whose status it is.
 pub(super) fn reap(init: Pid) -> Result<Option<u8>> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == init => return Ok(Some(code as u8)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == init => {
-                return Ok(Some(128 + signal as u8));
+        match sys::wait(None, WaitPidFlag::WNOHANG) {
+            Ok(Some((pid, ended))) if pid == init => {
+                return Ok(Some(match ended {
+                    Ended::Exited(code) => code,
+                    Ended::Signaled(signal) => 128 + signal as u8,
+                }));
             }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(None) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(Some(_)) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("wait for the container"),
         }
     }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
 use super::state::{State, Status};
@@ -14,7 +15,7 @@ use super::{Container, delete, hooks};
 use crate::cgroups::Wired;
 use crate::log;
 use crate::process::Moment;
-use crate::sys;
+use crate::sys::{self, Ended};
 
 /// In the order in which they come.
 #[derive(Default)]
@@ -90,7 +91,7 @@ impl Child {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(errno).context("kill"),
         }
-        match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
+        match sys::wait(Some(self.pid), WaitPidFlag::empty()) {
             Ok(_) | Err(Errno::ECHILD) => Ok(()),
             Err(errno) => Err(errno).context("wait"),
         }
@@ -98,16 +99,17 @@ impl Child {
 
     /// Why init is gone without a word.
     pub(super) fn obituary(&self, cgroups: &Wired) -> anyhow::Error {
-        let ended = waitpid(self.pid, Some(WaitPidFlag::__WALL));
+        let ended = sys::wait(Some(self.pid), WaitPidFlag::empty());
         if cgroups.oom_kills().is_some_and(|kills| kills > 0) {
             return anyhow!(
                 "linux.resources.memory.limit: init was killed for lack of memory: the limit is too small to start in"
             );
         }
         match ended {
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                anyhow!("init: ended by {signal} before it was ready")
-            }
+            Ok(Some((_, Ended::Signaled(signal)))) => match Signal::try_from(signal) {
+                Ok(signal) => anyhow!("init: ended by {signal} before it was ready"),
+                Err(_) => anyhow!("init: ended by signal {signal} before it was ready"),
+            },
             _ => anyhow!("init: ended before it was ready"),
         }
     }

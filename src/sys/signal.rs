@@ -1,7 +1,9 @@
-//! Signals by number, real-time ones included, and limits of another process.
+//! Signals by number, real-time ones included, how children end, and limits of
+//! another process.
 
 use std::mem::MaybeUninit;
 
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
 use super::check;
@@ -59,6 +61,32 @@ pub(crate) fn default_signal(number: i32) -> nix::Result<()> {
     // SAFETY: the kernel reads the action, which outlives the call; it holds no code.
     check(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, SET) })?;
     Ok(())
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Exited(u8),
+    Signaled(i32),
+}
+
+/// Reaps a child, `pid` or any, however it was made; `None` when `flags` say not
+/// to wait and none has ended (wait(2)).
+///
+/// nix's function takes the end by a real-time signal for an error, after which
+/// there is no child to ask about any more.
+pub(crate) fn wait(pid: Option<Pid>, flags: WaitPidFlag) -> nix::Result<Option<(Pid, Ended)>> {
+    let mut status = 0;
+    let flags = (flags | WaitPidFlag::__WALL).bits();
+    // SAFETY: the kernel writes one int to `status`, which is ours.
+    let pid = unsafe { libc::waitpid(pid.map_or(-1, Pid::as_raw), &raw mut status, flags) };
+    let pid = check(pid.into())? as i32;
+    let ended = if libc::WIFSIGNALED(status) {
+        Ended::Signaled(libc::WTERMSIG(status))
+    } else {
+        Ended::Exited(libc::WEXITSTATUS(status) as u8)
+    };
+    Ok((pid > 0).then_some((Pid::from_raw(pid), ended)))
 }
 
 /// Sets (soft, hard) of the limit `resource` of the process `pid`, 0 for this

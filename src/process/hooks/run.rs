@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{
     Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchdir, pipe2, read, setpgid, write,
 };
@@ -18,7 +18,7 @@ use nix::unistd::{
 use super::Hook;
 use super::wired::{Output, input, tell};
 use crate::step::Cause;
-use crate::sys::{self, Forked};
+use crate::sys::{self, Ended, Forked};
 
 /// As much as the largest signal's number (signal(7)).
 const SIGNALS: i32 = 64;
@@ -121,18 +121,18 @@ impl Hook {
             }
         }
         let ended = loop {
-            match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+            match sys::wait(Some(pid), WaitPidFlag::empty()) {
                 Err(Errno::EINTR) => {}
                 done => break done?,
             }
         };
         match (in_time?, self.timeout, ended) {
             (false, Some(seconds), _) => Err(Cause::TimedOut(seconds)),
-            (_, _, WaitStatus::Exited(_, 0)) => Ok(()),
-            (_, _, WaitStatus::Exited(_, code)) => Err(Cause::Exit(code)),
-            (_, _, WaitStatus::Signaled(_, signal, _)) => Err(Cause::Signal(signal as i32)),
-            // Neither stops nor continuations were asked for.
-            _ => Err(Errno::ECHILD.into()),
+            (_, _, Some((_, Ended::Exited(0)))) => Ok(()),
+            (_, _, Some((_, Ended::Exited(code)))) => Err(Cause::Exit(code.into())),
+            (_, _, Some((_, Ended::Signaled(signal)))) => Err(Cause::Signal(signal)),
+            // It was waited for.
+            (_, _, None) => Err(Errno::ECHILD.into()),
         }
     }
 }
