@@ -78,6 +78,9 @@ impl Failure {
 }
 
 fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
+    // A caller that ignores it hands that on: the kernel would reap our children.
+    let heard = sys::default_signal(libc::SIGCHLD).context("SIGCHLD");
+    heard.map_err(|error| Failure::new("rt", error))?;
     let program = program();
     let asked = arguments::read(&program, words);
     let call = asked
