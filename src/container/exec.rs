@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::create::{OUT_OF_TURN, write_pid_file};
 use super::guest::{self, Guest};
 use super::pidfd::{PidfdSocket, Sent};
-use super::state::{State, Status};
+use super::state::{self, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{Caller, Console, Relay};
 use super::traces::Child;
@@ -38,6 +38,8 @@ use crate::trusted_proc::Proc;
 
 /// Beside state.json: nobody but `rt exec` has to read it.
 pub(super) const FILE: &str = "exec.json";
+
+const STILLBORN: &str = "process: ended before it was executed";
 
 /// What is to join which container.
 pub(crate) struct Joining {
@@ -261,7 +263,7 @@ impl Visit<'_> {
         match end.receive().context("process")? {
             FromInit::Ready => {}
             FromInit::Failed(failure) => return explain(failure),
-            FromInit::Gone => bail!("process: ended before it was executed"),
+            FromInit::Gone => bail!(STILLBORN),
             FromInit::Mounted => bail!(OUT_OF_TURN),
         }
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
@@ -274,7 +276,11 @@ impl Visit<'_> {
             end.go().context("process")?;
         }
         match end.receive().context("process")? {
-            FromInit::Gone => {}
+            // It may have been killed instead, by its own filter.
+            FromInit::Gone => ensure!(
+                state::has_executed(&self.proc, child.pid.as_raw())?,
+                STILLBORN
+            ),
             FromInit::Failed(failure) => return explain(failure),
             FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
         }

@@ -177,6 +177,18 @@ pub(super) fn start_time(proc: &Proc, pid: i32) -> Result<Option<u64>> {
     Ok((!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime))
 }
 
+/// Whether the process `pid`, a child of this one that may have ended, has ever
+/// executed a program: the kernel takes the flag back before it closes what is
+/// close-on-exec (`begin_new_exec`).
+pub(super) fn has_executed(proc: &Proc, pid: i32) -> Result<bool> {
+    /// `PF_FORKNOEXEC`: "forked but didn't exec" (proc_pid_stat(5), "flags").
+    const ONLY_FORKED: u32 = 0x40;
+    let subject = || format!("/proc/{pid}/stat");
+    let text = proc.read(&format!("{pid}/stat")).with_context(subject)?;
+    let stat = Stat::from_read(text.as_bytes()).with_context(subject)?;
+    Ok(stat.flags & ONLY_FORKED == 0)
+}
+
 /// What distinguishes this boot of the machine from every other.
 pub(super) fn boot_id(proc: &Proc) -> Result<String> {
     let text = proc.read("sys/kernel/random/boot_id").context("boot_id")?;
