@@ -175,8 +175,14 @@ pub(crate) fn sentence(
 
 fn why(step: Step, cause: Cause) -> String {
     match cause {
-        // Engines take these words for "command not found", so only here.
-        Cause::Errno(Errno::ENOENT) if matches!(step, Step::Executable | Step::Exec) => {
+        // Engines take these words for "command not found", so only here. runc
+        // says them of a working directory too.
+        Cause::Errno(Errno::ENOENT)
+            if matches!(
+                step,
+                Step::Executable | Step::Exec | Step::WorkingDirectory
+            ) =>
+        {
             "no such file or directory (ENOENT)".into()
         }
         Cause::Errno(Errno::ENOEXEC) => {

@@ -130,7 +130,7 @@ impl Process {
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
             affinity: affinity.filter(|_| options.role == Role::Guest),
-            working_directory: WorkingDirectory::plan(cwd)?,
+            working_directory: WorkingDirectory::plan(cwd, options.role)?,
             credentials: Credentials::plan(process.user())?,
             app_armor: process
                 .apparmor_profile()

@@ -12,6 +12,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::fchdir;
 
+use super::Role;
 use crate::step::{Cause, Refusal};
 use crate::sys;
 
@@ -19,12 +20,13 @@ use crate::sys;
 #[derive(Debug)]
 pub(super) struct WorkingDirectory {
     path: CString,
-    /// The names on the way, for making what is missing.
+    /// The names on the way, for making what is missing. None for a process that
+    /// joins: as with runc, it finds its directory there or fails.
     names: Vec<CString>,
 }
 
 impl WorkingDirectory {
-    pub(super) fn plan(cwd: &str) -> anyhow::Result<WorkingDirectory> {
+    pub(super) fn plan(cwd: &str, role: Role) -> anyhow::Result<WorkingDirectory> {
         ensure!(
             cwd.starts_with('/'),
             "process.cwd: {cwd:?} must be an absolute path"
@@ -32,7 +34,7 @@ impl WorkingDirectory {
         let path = CString::new(cwd).context("process.cwd")?;
         let names = cwd
             .split('/')
-            .filter(|name| !name.is_empty() && *name != ".")
+            .filter(|name| role == Role::Init && !name.is_empty() && *name != ".")
             .map(CString::new)
             .collect::<Result<_, _>>()
             .context("process.cwd")?;
@@ -58,7 +60,7 @@ impl WorkingDirectory {
     }
 
     /// Makes what is missing on the way, readable for all and the current
-    /// user's, as runc does. Nothing to do for `/`.
+    /// user's, as runc does. Nothing to do for `/`, or for a process that joins.
     pub(super) fn make(&self) -> Result<(), Cause> {
         if self.names.is_empty() {
             return Ok(());
@@ -100,17 +102,21 @@ mod tests {
     #[test]
     fn a_relative_path_is_refused_by_name() {
         for cwd in ["", "data", "./data", "../etc"] {
-            let error = WorkingDirectory::plan(cwd).unwrap_err().to_string();
+            let error = WorkingDirectory::plan(cwd, Role::Init)
+                .unwrap_err()
+                .to_string();
             assert!(error.starts_with("process.cwd: "), "{error}");
         }
-        assert!(WorkingDirectory::plan("/a\0b").is_err());
+        assert!(WorkingDirectory::plan("/a\0b", Role::Init).is_err());
     }
 
     #[test]
     fn the_way_is_walked_name_by_name() {
-        let planned = WorkingDirectory::plan("//a/./b/../c/").unwrap();
+        let planned = WorkingDirectory::plan("//a/./b/../c/", Role::Init).unwrap();
         assert_eq!(planned.names, [c"a", c"b", c"..", c"c"].map(CStr::to_owned));
-        assert!(WorkingDirectory::plan("/").unwrap().names.is_empty());
+        let planned = |cwd, role| WorkingDirectory::plan(cwd, role).unwrap();
+        assert!(planned("/", Role::Init).names.is_empty());
+        assert!(planned("/a", Role::Guest).names.is_empty());
     }
 
     #[test]
@@ -119,7 +125,7 @@ mod tests {
         let root = open(AT_FDCWD, c"/").unwrap();
         let cwd = format!("/proc/self/fd/{}", root.as_raw_fd());
         for cwd in [cwd.clone(), format!("{cwd}/etc")] {
-            let planned = WorkingDirectory::plan(&cwd).unwrap();
+            let planned = WorkingDirectory::plan(&cwd, Role::Init).unwrap();
             assert_eq!(planned.enter(), Err(Refusal::OutsideRoot.into()));
             assert_eq!(planned.make(), Err(Refusal::OutsideRoot.into()));
         }
