@@ -93,7 +93,16 @@ fn content(file: File) -> Result<Vec<u8>> {
     let metadata = file.metadata()?;
     ensure!(!metadata.is_dir(), "is a directory");
     ensure!(metadata.is_file(), "not a regular file");
-    let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST_CONFIG))? + 1);
+    bounded(file)
+}
+
+/// All of a file, which may be a pipe, but no endless one.
+///
+/// # Errors
+/// When it is larger than any configuration, or cannot be read.
+pub(crate) fn bounded(file: File) -> Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let mut content = Vec::with_capacity(usize::try_from(length.min(LARGEST_CONFIG))? + 1);
     file.take(LARGEST_CONFIG + 1).read_to_end(&mut content)?;
     ensure!(
         content.len() as u64 <= LARGEST_CONFIG,

@@ -2,15 +2,15 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
 use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserved};
-use crate::bundle::Changes;
+use crate::bundle::{self, Changes};
 use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
 
@@ -94,8 +94,10 @@ fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
 
 fn described(file: &Path) -> Result<Value> {
     let subject = || format!("--process {}", file.display());
-    let text = fs::read(file).with_context(subject)?;
-    serde_json::from_slice(&text).with_context(subject)
+    let text = File::open(file)
+        .map_err(Error::new)
+        .and_then(bundle::bounded);
+    serde_json::from_slice(&text.with_context(subject)?).with_context(subject)
 }
 
 fn changes(matches: &ArgMatches) -> Result<Changes> {
