@@ -76,6 +76,7 @@ fn detached_it_can_be_killed_by_its_number() {
 }
 
 fn the_pid_file_is_there_before_the_runtime_returns() {
+    differs(Kind::Runc, "it returns before the program is executed");
     let (bundle, _container) = running(Bundle::new());
     for _ in 0..10 {
         let pid = start(&bundle, &["/bin/sleep", "1001"]);

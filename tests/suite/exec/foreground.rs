@@ -10,10 +10,8 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{call, exec, probe, running};
-use crate::harness::{
-    Bundle, Kind, Traces, alive, differs, only_rt, signal, trials, wait_gone, wait_until,
-};
+use super::{call, exec, running};
+use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -60,7 +58,7 @@ fn signals_are_forwarded() {
         Signal::SIGINT,
         Signal::SIGHUP,
         Signal::SIGUSR1,
-        Signal::SIGCONT,
+        Signal::SIGUSR2,
     ] {
         let joined = call(&bundle, &[], &["/probe", "wait-signal"]).start();
         joined.wait_for("ready");
@@ -262,8 +260,10 @@ fn signals_of_the_caller_are_reset() {
     use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, sigprocmask};
     only_rt("Go hands on the mask it started with");
     let set = || {
-        // SAFETY: ignoring a signal installs no code.
-        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigIgn)? };
+        for one in [Signal::SIGPIPE, Signal::SIGCHLD] {
+            // SAFETY: ignoring a signal installs no code.
+            unsafe { nix::sys::signal::signal(one, SigHandler::SigIgn)? };
+        }
         let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGCHLD]);
         Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
     };
@@ -285,7 +285,7 @@ fn signals_of_the_caller_are_reset() {
 }
 
 fn groups_and_mask_of_the_caller_are_dropped() {
-    let (bundle, container) = running(Bundle::new());
+    let (bundle, _container) = running(Bundle::new());
     let caller = [
         "setpriv",
         "--groups",
@@ -298,9 +298,9 @@ fn groups_and_mask_of_the_caller_are_dropped() {
     let seen = super::through(&bundle, &caller, &[], &["/probe", "report"]).assert_report();
     let groups = seen["groups"].as_array().unwrap();
     assert!(groups.iter().all(|group| *group == 0), "{groups:?}");
+    differs(
+        Kind::Runc,
+        "Debian's old one does not set the umask of a process that joins",
+    );
     assert_eq!(seen["umask"], 0o022);
-    assert_eq!(probe(&bundle, &[])["umask"], 0o022);
-    let pid = container.pid();
-    container.end();
-    wait_until("the container to end", || !alive(pid));
 }
