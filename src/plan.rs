@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::annotations;
 use crate::bundle::Bundle;
-use crate::cgroups::Cgroups;
+use crate::cgroups::{Cgroups, Wish};
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Kind, Mapper, Namespaces, Place};
@@ -33,6 +33,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
+    pub(crate) cgroups: Wish,
     pub(crate) caller: Caller,
     /// Whether this machine enforces profiles of AppArmor.
     pub(crate) apparmor: bool,
@@ -83,7 +84,8 @@ impl Plan {
         )?;
         refuse_unmapped(&process, &namespaces)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
-        let mut cgroups = Cgroups::plan(settings.id, spec.linux().as_ref(), host)?;
+        let mut cgroups =
+            Cgroups::plan(settings.id, spec.linux().as_ref(), settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
             let owner = namespaces.outside(process.uid());
             owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
@@ -276,7 +278,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
                 Some(HierarchyFacts {
                     controllers: hierarchy.controllers.clone(),
                     name: hierarchy.mount.file_name()?.to_str()?.to_owned(),
-                    directory: paths.get(hierarchy.controllers.first()?)?.clone(),
+                    directory: paths.get(hierarchy.controllers.first()?).cloned(),
                 })
             })
             .collect(),
@@ -289,9 +291,9 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         hierarchies,
         unified: match &host.cgroups {
             CgroupLayout::V1 { .. } => None,
-            CgroupLayout::V2 { mount, own } => paths.get("").map(|directory| UnifiedFacts {
+            CgroupLayout::V2 { mount, own } => Some(UnifiedFacts {
                 mount: mount.clone(),
-                directory: directory.clone(),
+                directory: paths.get("").cloned(),
                 callers: mount.join(own.strip_prefix("/").unwrap_or(own)),
             }),
         },

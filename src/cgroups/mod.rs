@@ -22,7 +22,7 @@ mod wired;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use self::devices::{Policy, Verdict};
@@ -45,6 +45,21 @@ pub(crate) struct Cgroups {
     ignored: Vec<&'static str>,
 }
 
+/// What the command line says about a container's cgroups (`--rootless`,
+/// `--cgroup-manager`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The rights of the caller decide whether it can do without.
+    #[default]
+    ByRights,
+    /// It has cgroups of its own, whoever the caller is.
+    Always,
+    /// It has those that the caller may make, and does without the others.
+    WhereAllowed,
+    /// It has none and stays in the caller's.
+    Never,
+}
+
 /// Whether a container can do without cgroups of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -57,6 +72,8 @@ enum Need {
 
 #[derive(Debug)]
 enum Tree {
+    /// None is wanted.
+    None,
     /// One cgroup in each tree of version 1.
     V1(Vec<Branch>),
     /// The one of version 2.
@@ -105,19 +122,29 @@ impl Cgroups {
     /// # Errors
     /// A value that is none, or a limit that this machine has no controller
     /// for, with its place: `linux.resources.memory.limit: ...`.
-    pub(crate) fn plan(id: &str, linux: Option<&Linux>, host: &Host) -> Result<Cgroups> {
-        let need = match host.caller.rules_the_machine() {
-            true => Need::Strict,
-            false => Need::WhereAllowed,
+    pub(crate) fn plan(
+        id: &str,
+        linux: Option<&Linux>,
+        wish: Wish,
+        host: &Host,
+    ) -> Result<Cgroups> {
+        let rules = host.caller.rules_the_machine();
+        let need = match (wish, rules) {
+            (Wish::Always, _) | (Wish::ByRights, true) => Need::Strict,
+            (Wish::WhereAllowed | Wish::Never, _) | (Wish::ByRights, false) => Need::WhereAllowed,
         };
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-        let place = Place::plan(id, path, need == Need::Strict)?;
+        let place = Place::plan(id, path, rules)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
         limits.check_swap()?;
         // Nobody but root of the machine makes devices, or keeps rules for them.
-        let policy = Some(Policy::plan(resources)?).filter(|_| need == Need::Strict);
+        let policy = Some(Policy::plan(resources)?).filter(|_| rules);
         let tree = match &host.cgroups {
+            layout if wish == Wish::Never => {
+                refuse_limits(&limits, layout)?;
+                Tree::None
+            }
             CgroupLayout::V1 { hierarchies } => {
                 Tree::V1(branches(hierarchies, &place, &limits, policy.as_ref())?)
             }
@@ -157,6 +184,7 @@ impl Cgroups {
     /// 2, else one key for each controller, `name=systemd` included.
     pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
         match &self.tree {
+            Tree::None => BTreeMap::new(),
             Tree::V2(unified) => [(String::new(), unified.mount.join(&unified.path))].into(),
             Tree::V1(branches) => branches
                 .iter()
@@ -178,6 +206,7 @@ impl Cgroups {
     pub(crate) fn missing(&self) -> Vec<PathBuf> {
         let leaf = |mount: &PathBuf, path: &PathBuf| (mount.clone(), mount.join(path));
         let leaves: Vec<(PathBuf, PathBuf)> = match &self.tree {
+            Tree::None => Vec::new(),
             Tree::V2(unified) => vec![leaf(&unified.mount, &unified.path)],
             Tree::V1(all) => all.iter().map(|one| leaf(&one.mount, &one.path)).collect(),
         };
@@ -188,6 +217,21 @@ impl Cgroups {
             missing.extend(absent.map(Path::to_owned));
         }
         missing
+    }
+}
+
+/// Without a cgroup nobody would keep a limit.
+fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
+    let settings = match layout {
+        CgroupLayout::V1 { .. } => v1::settings(limits)?,
+        CgroupLayout::V2 { .. } => v2::settings(limits)?,
+    };
+    let unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
+    match settings.iter().find(|setting| !unlimited(setting)) {
+        Some(Setting { place, .. }) => {
+            bail!("{place}: no cgroup is to keep it (--cgroup-manager disabled)")
+        }
+        None => Ok(()),
     }
 }
 

@@ -48,14 +48,21 @@ fn v2(mount: &str, own: &str) -> Host {
 }
 
 fn plan(path: &str, resources: &str, host: &Host) -> Result<Cgroups> {
+    plan_wish(path, resources, Wish::ByRights, host)
+}
+
+fn plan_wish(path: &str, resources: &str, wish: Wish, host: &Host) -> Result<Cgroups> {
     let linux = format!(r#"{{"cgroupsPath": "{path}", "resources": {resources}}}"#);
-    Cgroups::plan("web", Some(&serde_json::from_str(&linux).unwrap()), host)
+    let linux = serde_json::from_str(&linux).unwrap();
+    Cgroups::plan("web", Some(&linux), wish, host)
 }
 
 #[test]
 fn paths_have_a_key_for_each_controller() {
     let v1 = v1(&["cpu,cpuacct", "devices", "name=systemd"]);
-    let paths = Cgroups::plan("web", None, &v1).unwrap().paths();
+    let paths = Cgroups::plan("web", None, Wish::ByRights, &v1)
+        .unwrap()
+        .paths();
     let expected = [
         ("cpu", "/cg/cpu,cpuacct/web"),
         ("cpuacct", "/cg/cpu,cpuacct/web"),
@@ -98,4 +105,35 @@ fn missing_device_rules_are_refused_unless_all_is_allowed() {
     let all = r#"{"devices": [{"allow": true, "access": "rwm"}]}"#;
     // The usual list, appended, allows nothing that was not.
     plan("", all, &v1).unwrap();
+}
+
+#[test]
+fn a_wish_wins_over_the_rights_of_the_caller() {
+    let (root, mut user) = (v1(&["cpu", "devices"]), v1(&["cpu", "devices"]));
+    user.caller.uid = 1000;
+    let need = |wish, host| plan_wish("", "{}", wish, host).unwrap().need;
+    for (host, by_rights) in [(&root, Need::Strict), (&user, Need::WhereAllowed)] {
+        assert_eq!(need(Wish::ByRights, host), by_rights);
+        assert_eq!(need(Wish::Always, host), Need::Strict);
+        assert_eq!(need(Wish::WhereAllowed, host), Need::WhereAllowed);
+    }
+}
+
+#[test]
+fn without_cgroups_there_are_no_limits() {
+    for host in [v1(&["memory", "devices"]), v2("/cg", "/me")] {
+        let plan = |resources| plan_wish("/a", resources, Wish::Never, &host);
+        for resources in [
+            "{}",
+            r#"{"devices": [{"allow": false, "access": "rwm"}], "pids": {"limit": -1}}"#,
+        ] {
+            let cgroups = plan(resources).unwrap();
+            assert!(cgroups.paths().is_empty() && cgroups.missing().is_empty());
+        }
+        let refused = plan(r#"{"pids": {"limit": 5}}"#).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "linux.resources.pids.limit: no cgroup is to keep it (--cgroup-manager disabled)"
+        );
+    }
 }

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, Uid, fchownat};
 use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
 use super::existing::{check_unused_v1, check_unused_v2};
-use super::settings::write_all;
+use super::settings::{Setting, write_all};
 use super::update::ignored;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::log;
@@ -44,8 +44,16 @@ enum Open {
 struct Leaf {
     controllers: Vec<String>,
     directory: Directory,
+    duty: Duty,
+}
+
+/// What a cgroup is for.
+#[derive(Clone, Copy)]
+struct Duty {
     /// Where a limit comes from that it has to keep.
-    asked: Option<&'static str>,
+    limit: Option<&'static str>,
+    /// It keeps the rules for devices.
+    devices: bool,
 }
 
 impl Cgroups {
@@ -61,6 +69,7 @@ impl Cgroups {
         }
         let mut created = Vec::new();
         let open = match &self.tree {
+            Tree::None => Ok(Open::None),
             Tree::V1(branches) => wire_all(branches, self.need, &mut created).map(Open::V1),
             Tree::V2(unified) => unified.wire(&mut created),
         };
@@ -78,11 +87,11 @@ impl Cgroups {
             }
             Err(error) => {
                 if let Err(left) = existing.remove() {
-                    log::warn(&format!("{left:#}"));
+                    log::warn(&log::sentence(&left));
                 }
                 match &self.tree {
-                    Tree::V2(unified) => self.need.judge(error, unified.asked())?,
-                    Tree::V1(_) => return Err(error),
+                    Tree::V2(unified) => self.need.judge(error, unified.duty())?,
+                    Tree::None | Tree::V1(_) => return Err(error),
                 }
                 Ok(Wired {
                     need: self.need,
@@ -96,14 +105,25 @@ impl Cgroups {
 
 impl Need {
     /// Whether an error can be lived with: there are none but a user's rights
-    /// in the way, and no limit that somebody has asked for.
-    fn judge(self, error: Error, asked: Option<&'static str>) -> Result<()> {
+    /// in the way, and no limit that somebody has asked for. Rules for devices
+    /// are in every configuration: root, who alone has to keep any, has said
+    /// that it can be without.
+    fn judge(self, error: Error, duty: Duty) -> Result<()> {
         let refused = matches!(
             error.downcast_ref::<Errno>(),
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
         );
-        match (self, refused, asked) {
-            (Need::WhereAllowed, true, None) => Ok(()),
+        match (self, refused, duty.limit) {
+            (Need::WhereAllowed, true, None) => {
+                if duty.devices {
+                    log::warn_later(format!(
+                        "{}: not kept: {}",
+                        devices::PLACE,
+                        log::sentence(&error)
+                    ));
+                }
+                Ok(())
+            }
             (Need::WhereAllowed, true, Some(place)) => Err(error.context(format!(
                 "{place}: a user needs a cgroup that is handed over, as by \
                      systemd-run --user --scope --property=Delegate=yes"
@@ -120,13 +140,14 @@ fn wire_all(branches: &[Branch], need: Need, created: &mut Vec<PathBuf>) -> Resu
         Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
     };
     let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let leaves = branches.iter().zip(&roots).filter_map(|(branch, root)| {
-        let asked = branch.asked();
-        match branch.wire(root, created) {
-            Ok(leaf) => Some(Ok(leaf)),
-            Err(error) => need.judge(error, asked).err().map(Err),
-        }
-    });
+    let leaves =
+        branches
+            .iter()
+            .zip(&roots)
+            .filter_map(|(branch, root)| match branch.wire(root, created) {
+                Ok(leaf) => Some(Ok(leaf)),
+                Err(error) => need.judge(error, branch.duty()).err().map(Err),
+            });
     let leaves = leaves.collect();
     let spent = Spent::default();
     roots.into_iter().for_each(|root| spent.add(root.into_fd()));
@@ -134,8 +155,13 @@ fn wire_all(branches: &[Branch], need: Need, created: &mut Vec<PathBuf>) -> Resu
 }
 
 impl Branch {
-    fn asked(&self) -> Option<&'static str> {
-        self.settings.first().map(|setting| setting.place)
+    fn duty(&self) -> Duty {
+        let rule = |setting: &&Setting| setting.place == devices::PLACE;
+        let limit = self.settings.iter().find(|setting| !rule(setting));
+        Duty {
+            limit: limit.map(|setting| setting.place),
+            devices: self.settings.iter().any(|setting| rule(&setting)),
+        }
     }
 
     fn wire(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<Leaf> {
@@ -152,14 +178,17 @@ impl Branch {
         Ok(Leaf {
             controllers: self.controllers.clone(),
             directory: leaf,
-            asked: self.asked(),
+            duty: self.duty(),
         })
     }
 }
 
 impl Unified {
-    fn asked(&self) -> Option<&'static str> {
-        self.settings.first().map(|setting| setting.place)
+    fn duty(&self) -> Duty {
+        Duty {
+            limit: self.settings.first().map(|setting| setting.place),
+            devices: self.program.is_some(),
+        }
     }
 
     fn wire(&self, created: &mut Vec<PathBuf>) -> Result<Open> {
@@ -186,7 +215,7 @@ impl Unified {
         let leaf = Leaf {
             controllers: vec![String::new()],
             directory: leaf,
-            asked: self.asked(),
+            duty: self.duty(),
         };
         Ok(Open::V2(leaf, self.entry))
     }
@@ -305,7 +334,7 @@ impl Wired {
             Ok(()) => Ok(true),
             Err(error) => {
                 closed = true;
-                need.judge(error, leaf.asked).map(|()| false)
+                need.judge(error, leaf.duty).map(|()| false)
             }
         };
         match &mut self.open {

@@ -53,7 +53,7 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
                 value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
             given.set(argument, Some(value));
         } else {
-            let on = as_bool(value).with_context(|| {
+            let on = value.map_or(Some(true), as_bool).with_context(|| {
                 let value = value.unwrap_or_default().display();
                 format!(
                     "invalid boolean value {:?} for -{}",
@@ -70,9 +70,13 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
 /// The flags so far, in the order given. Of one that takes a single value the last counts.
 #[derive(Default)]
 struct Given {
-    /// For clap: `--name` or `--name=value`.
-    flags: Vec<(String, OsString)>,
-    refused: Option<String>,
+    flags: Vec<Flag>,
+}
+
+struct Flag {
+    name: String,
+    value: OsString,
+    hidden: bool,
 }
 
 impl Given {
@@ -80,21 +84,21 @@ impl Given {
     fn set(&mut self, argument: &Arg, value: Option<OsString>) {
         let name = argument.get_long().unwrap_or_default().to_owned();
         if !matches!(argument.get_action(), ArgAction::Append) {
-            self.flags.retain(|(other, _)| *other != name);
-        }
-        if argument.is_hide_set() && self.refused.is_none() {
-            self.refused = Some(name.clone());
+            self.flags.retain(|other| other.name != name);
         }
         if let Some(value) = value {
-            self.flags.push((name, value));
+            let hidden = argument.is_hide_set();
+            self.flags.push(Flag {
+                name,
+                value,
+                hidden,
+            });
         }
     }
 
     fn into_asked(self, command: &Command, words: Vec<OsString>) -> Asked {
         let mut line = vec![OsString::from(command.get_name())];
-        let mut help = false;
-        for (name, value) in &self.flags {
-            help |= name == "help";
+        for Flag { name, value, .. } in &self.flags {
             let mut word = OsString::from(format!("--{name}"));
             if !value.is_empty() {
                 word.push("=");
@@ -109,8 +113,12 @@ impl Given {
         Asked {
             line,
             words,
-            help,
-            refused: self.refused,
+            help: self.flags.iter().any(|flag| flag.name == "help"),
+            refused: self
+                .flags
+                .into_iter()
+                .find(|flag| flag.hidden)
+                .map(|flag| flag.name),
         }
     }
 }
@@ -140,7 +148,7 @@ impl Asked {
 }
 
 /// Name and value of `-name`, `--name` and either with `=value`.
-fn as_flag(word: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
+pub(super) fn as_flag(word: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
     let name = word
         .as_bytes()
         .strip_prefix(b"-")
@@ -169,12 +177,12 @@ fn payload(command: &Command) -> Option<&Arg> {
     words.find(|word| word.is_trailing_var_arg_set())
 }
 
-/// A flag alone is on; with a value it is what Go's `ParseBool` says.
-fn as_bool(value: Option<&OsStr>) -> Option<bool> {
-    match value.map(OsStr::as_bytes) {
-        None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Some(true),
-        Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Some(false),
-        Some(_) => None,
+/// What Go's `ParseBool` says.
+pub(super) fn as_bool(value: &OsStr) -> Option<bool> {
+    match value.as_bytes() {
+        b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
+        b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
+        _ => None,
     }
 }
 
@@ -386,6 +394,8 @@ mod tests {
     fn a_hidden_flag_is_refused_by_name() {
         assert_eq!(asked("-later id").refused.as_deref(), Some("later"));
         assert_eq!(asked("id").refused, None);
+        assert_eq!(asked("-later=false id").refused, None);
+        assert_eq!(asked("-later --later=0 id").refused, None);
     }
 
     #[test]

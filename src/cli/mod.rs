@@ -5,27 +5,23 @@
 //! ignored.
 
 mod arguments;
+mod globals;
 mod handed;
 
 use std::env;
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use clap::{ArgMatches, Command};
+use anyhow::{Context, Error, Result, anyhow};
+use clap::Command;
 
 use crate::bundle;
-use crate::commands::{
-    self, Globals, PRESERVED, Verb, flag, option, path_option, print, refused_flag, refused_option,
-};
-use crate::host::Caller;
+use crate::commands::{self, Globals, PRESERVED, Verb, flag, print};
 use crate::log;
 use crate::process::Passed;
 use crate::sys;
 
 use arguments::Asked;
-
-const VERSION: &str = concat!("rt version ", env!("CARGO_PKG_VERSION"));
 
 /// Verbs of runc that a later version brings.
 const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
@@ -33,13 +29,18 @@ const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
 /// Verbs that hand on the sockets of socket activation.
 const ACTIVATED: [&str; 2] = ["create", "run"];
 
+/// A flag of a later verb that Podman and CRI-O give without its value: Go's
+/// answer tells them that it exists.
+const PROBED: (&str, &str) = ("restore", "lsm-mount-context");
+
 /// runc's exit status for a verb that it does not know.
 const NO_SUCH_VERB: u8 = 3;
 
 /// Performs the command line of this process, and returns its exit status.
 pub(crate) fn run() -> u8 {
-    let words = env::args_os().skip(1).collect();
-    perform(words).unwrap_or_else(|failure| {
+    let mut words = env::args_os();
+    let called = words.next().unwrap_or_default();
+    perform(&called, words.collect()).unwrap_or_else(|failure| {
         if let Some(help) = failure.help {
             // What went wrong is on stderr; nothing is gained by failing twice.
             let _ = print(&format!("Incorrect Usage.\n\n{help}"));
@@ -77,7 +78,8 @@ impl Failure {
     }
 }
 
-fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
+/// `called` is how the program was found: a link may have another name.
+fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
     // A caller that ignores it hands that on: the kernel would reap our children.
     let heard = sys::default_signal(libc::SIGCHLD).context("SIGCHLD");
     heard.map_err(|error| Failure::new("rt", error))?;
@@ -94,12 +96,12 @@ fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
     };
     let matches = asked.matches(&program);
     let matches = matches.map_err(|error| Failure::new("rt", error))?;
-    let globals = globals(&matches).map_err(|error| Failure::new("rt", error))?;
+    let globals = globals::read(&matches).map_err(|error| Failure::new("rt", error))?;
     if let Some(flag) = asked.refused {
         return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
     }
     if matches.get_flag("version") {
-        return said(&version());
+        return said(&version(called));
     }
     match asked.words.as_slice() {
         _ if asked.help => said(&help(program)),
@@ -108,8 +110,12 @@ fn perform(words: Vec<OsString>) -> Result<u8, Failure> {
             [] => said(&help(program)),
             [name, ..] => said(&help(define(find(name)?))),
         },
-        [name, ..] => match call {
+        [name, rest @ ..] => match call {
             Some(call) => call.perform(globals, passed),
+            None if probes(name, rest) => {
+                let error = anyhow!("flag needs an argument: -{}", PROBED.1);
+                Err(Failure::new(&format!("rt {}", PROBED.0), error))
+            }
             None => Err(not_found(name)),
         },
     }
@@ -191,6 +197,12 @@ impl Call {
     }
 }
 
+/// Whether it is [`PROBED`] that is asked for.
+fn probes(verb: &OsStr, words: &[OsString]) -> bool {
+    let last = words.last().and_then(|word| arguments::as_flag(word));
+    verb == PROBED.0 && last.is_some_and(|(flag, value)| flag == PROBED.1 && value.is_none())
+}
+
 /// # Errors
 /// In runc's words for a verb that does not exist, by name for one that a later version has.
 fn find(name: &OsString) -> Result<&'static Verb, Failure> {
@@ -217,23 +229,14 @@ fn not_applied(what: &str) -> Error {
 /// `rt` itself, with its verbs so that its help names them.
 fn program() -> Command {
     let about = "Runs containers as the OCI runtime specification describes them";
-    let root = "Where containers are kept [default: /run/rt; for a user $XDG_RUNTIME_DIR/rt]";
-    Command::new("rt")
+    let program = Command::new("rt")
         .about(about)
         .override_usage("rt [global options] <command> [options] [arguments]")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .args_override_self(true)
-        .arg(path_option("root", "DIR").help(root))
-        .arg(path_option("log", "FILE").help("Writes the log to this file"))
-        .arg(option("log-format", "FORMAT").help("text or json [default: text]"))
-        .arg(flag("debug").help("Says more in the log"))
-        .arg(flag("help").short('h').help("Shows this"))
-        .arg(flag("version").short('v').help("Shows the version"))
-        .arg(refused_option("criu"))
-        .arg(refused_option("rootless"))
-        .arg(refused_flag("systemd-cgroup"))
-        .subcommands(commands::VERBS.iter().map(define))
+        .subcommands(commands::VERBS.iter().map(define));
+    globals::define(program)
 }
 
 /// A verb's own definition, with what all verbs have.
@@ -246,66 +249,15 @@ fn define(verb: &Verb) -> Command {
     (verb.define)(command)
 }
 
-fn globals(matches: &ArgMatches) -> Result<Globals> {
-    let format = match matches.get_one::<String>("log-format").map(String::as_str) {
-        None | Some("text") => log::Format::Text,
-        Some("json") => log::Format::Json,
-        Some(other) => bail!("invalid log-format: {other}"),
-    };
-    let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
-    log::init(file, format, matches.get_flag("debug"))?;
-    let given = matches.get_one::<PathBuf>("root");
-    Ok(Globals {
-        root: match given {
-            Some(root) => absolute_root(root)?,
-            None => default_root()?,
-        },
-        root_given: given.is_some(),
-        passed: Passed::default(), // Until the verb is performed.
-    })
-}
-
-/// Cleaned as text, as runc does it.
-fn absolute_root(root: &Path) -> Result<PathBuf> {
-    let mut clean = PathBuf::new();
-    for part in std::path::absolute(root).context("--root")?.components() {
-        match part {
-            Component::ParentDir => drop(clean.pop()),
-            part => clean.push(part),
-        }
-    }
-    ensure!(
-        clean != Path::new("/"),
-        "Option --root argument should not be set to /"
-    );
-    Ok(clean)
-}
-
-/// Root of the machine keeps containers in one place for all. Everybody else has
-/// a directory of their own, root of a user namespace too, unless it is the
-/// whole world of who calls itself root there (USER), as runc decides it.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command line is where the environment is asked"
-)]
-fn default_root() -> Result<PathBuf> {
-    let of_all = PathBuf::from("/run/rt");
-    let Some(users) = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())
-    else {
-        return Ok(of_all);
-    };
-    let caller = Caller::probe()?;
-    let calls_itself_root = || env::var_os("USER").is_some_and(|name| name == "root");
-    Ok(match caller.uid {
-        0 if caller.initial_user_namespace || calls_itself_root() => of_all,
-        _ => PathBuf::from(users).join("rt"),
-    })
-}
-
-/// In the form that docker, podman and cri-o read.
-fn version() -> String {
+/// In the form that docker, podman and cri-o read. containerd's library reads
+/// it of nobody but runc, so a link of that name says which runc it stands for.
+fn version(called: &OsStr) -> String {
     let (commit, spec) = (commands::COMMIT, bundle::VERSIONS.1);
-    format!("{VERSION}\ncommit: {commit}\nspec: {spec}\n")
+    let (name, version) = match Path::new(called).file_name() {
+        Some(name) if name == "runc" => ("runc", commands::AS_RUNC),
+        _ => ("rt", commands::VERSION),
+    };
+    format!("{name} version {version}\ncommit: {commit}\nspec: {spec}\n")
 }
 
 fn help(mut command: Command) -> String {

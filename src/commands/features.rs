@@ -10,7 +10,7 @@ use clap::{ArgMatches, Command};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::{COMMIT, Globals, print};
+use super::{AS_RUNC, COMMIT, Globals, VERSION, print};
 use crate::annotations;
 use crate::bundle::{self, applies};
 use crate::namespaces::Kind;
@@ -89,8 +89,12 @@ fn features() -> Features {
     let mut hooks = Moment::all().map(|moment| moment.to_string()).to_vec();
     hooks.retain(|name| applies(&format!("hooks.{name}")));
     let version = [
+        // runc's own names, which others may use for the runc that they are
+        // compatible with (specs-go/features).
+        ("org.opencontainers.runc.checkpoint.enabled", "false"),
+        ("org.opencontainers.runc.version", AS_RUNC),
         ("rt.commit", COMMIT),
-        ("rt.version", env!("CARGO_PKG_VERSION")),
+        ("rt.version", VERSION),
     ];
     Features {
         oci_version_min,

@@ -26,7 +26,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::cgroups::Wish;
 use crate::process::Passed;
+
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The runc whose flags, outputs and texts these are, for those who ask for one.
+/// Ours is build metadata, which orders nothing (Semantic Versioning 2.0, 10).
+pub(crate) const AS_RUNC: &str = concat!("1.5.1+rt.", env!("CARGO_PKG_VERSION"));
 
 /// What this program was built from.
 pub(crate) const COMMIT: &str = match option_env!("RT_COMMIT") {
@@ -42,6 +49,7 @@ pub(crate) struct Globals {
     pub(crate) root_given: bool,
     /// What the caller hands on to the container's process, seen to be there.
     pub(crate) passed: Passed,
+    pub(crate) cgroups: Wish,
 }
 
 /// A verb of the command line.

@@ -62,6 +62,7 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
         no_pivot: matches.get_flag("no-pivot"),
         new_keyring: !matches.get_flag("no-new-keyring"),
         passed: globals.passed,
+        cgroups: globals.cgroups,
         id,
     })
 }

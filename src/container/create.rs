@@ -21,7 +21,7 @@ use super::terminal::Relay;
 use super::traces::{Child, Traces};
 use super::{Container, SOCKET, delete, exec, foreground, hooks};
 use crate::bundle::Bundle;
-use crate::cgroups::Wired;
+use crate::cgroups::{Wired, Wish};
 use crate::host::{self, Host};
 use crate::log;
 use crate::namespaces::{Kind, Place, Stillborn};
@@ -51,6 +51,7 @@ pub(crate) struct Request {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
+    pub(crate) cgroups: Wish,
 }
 
 /// How `rt run` goes on once the process runs.
@@ -296,6 +297,7 @@ fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
         passed: request.passed,
+        cgroups: request.cgroups,
         caller: Caller::read(proc)?,
         apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
     };

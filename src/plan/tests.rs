@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::{Plan, Settings};
 use crate::bundle;
+use crate::cgroups::Wish;
 use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 use crate::process::{Caller, Passed};
 use crate::step::{Failure, Step};
@@ -96,6 +97,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
             },
             false => Passed::default(),
         },
+        cgroups: Wish::ByRights,
         caller: Caller {
             grantable: caps::all(),
             ..Caller::default()

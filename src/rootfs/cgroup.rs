@@ -5,7 +5,9 @@
 //! then begins at the container; without one the container's own directory,
 //! bound, so that no container sees the machine's tree. Version 2 without a
 //! cgroup namespace is bound as well: a new mount of it would set the options of
-//! the machine's (`nsdelegate`) anew, and a user namespace may make none.
+//! the machine's (`nsdelegate`) anew, and a user namespace may make none. A
+//! container without cgroups of its own is in the caller's, of which it may
+//! change nothing: of version 2 it sees them read-only, of version 1 none.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,8 +44,8 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct UnifiedFacts {
     pub(crate) mount: PathBuf,
-    /// The container's own directory.
-    pub(crate) directory: PathBuf,
+    /// The container's own directory, if it is to have one.
+    pub(crate) directory: Option<PathBuf>,
     /// The caller's, where the container stays if it may have none of its own.
     pub(crate) callers: PathBuf,
 }
@@ -55,8 +57,8 @@ pub(crate) struct HierarchyFacts {
     pub(crate) controllers: Vec<String>,
     /// The last component of where the machine mounts it.
     pub(crate) name: String,
-    /// The container's own directory in it.
-    pub(crate) directory: PathBuf,
+    /// The container's own directory in it, if it is to have one.
+    pub(crate) directory: Option<PathBuf>,
 }
 
 const READONLY: Attributes = Attributes {
@@ -69,7 +71,7 @@ const READONLY: Attributes = Attributes {
 pub(super) enum CgroupMount {
     V2,
     V2Bound {
-        directory: PathBuf,
+        directory: Option<PathBuf>,
         callers: PathBuf,
     },
     V1 {
@@ -86,26 +88,29 @@ pub(super) struct Hierarchy {
     /// Controllers that are found under their own name by a link, when several
     /// share a hierarchy.
     links: Vec<CString>,
-    directory: PathBuf,
+    directory: Option<PathBuf>,
 }
 
 impl CgroupMount {
     pub(super) fn plan(facts: &Facts) -> CgroupMount {
         if facts.hierarchies.is_empty() {
             return match &facts.unified {
-                Some(tree) if !facts.cgroup_namespace => CgroupMount::V2Bound {
-                    // Of root's containers, which share the view, all of it.
-                    directory: match facts.user_namespace {
-                        true => tree.directory.clone(),
-                        false => tree.mount.clone(),
-                    },
-                    callers: tree.callers.clone(),
-                },
+                Some(tree) if !facts.cgroup_namespace || tree.directory.is_none() => {
+                    CgroupMount::V2Bound {
+                        // Of root's containers, which share the view, all of it.
+                        directory: match facts.user_namespace || facts.cgroup_namespace {
+                            true => tree.directory.clone(),
+                            false => Some(tree.mount.clone()),
+                        },
+                        callers: tree.callers.clone(),
+                    }
+                }
                 _ => CgroupMount::V2,
             };
         }
         CgroupMount::V1 {
-            namespaced: facts.cgroup_namespace,
+            namespaced: facts.cgroup_namespace
+                && facts.hierarchies.iter().any(|one| one.directory.is_some()),
             hierarchies: facts
                 .hierarchies
                 .iter()
@@ -117,9 +122,12 @@ impl CgroupMount {
     /// The container's own directories, detached; `None` for a hierarchy in
     /// which it has none.
     pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<OwnedFd>>> {
-        let own = |directory| match open_tree(directory, OpenTree::Mount) {
-            Err(Errno::ENOENT) => Ok(None),
-            opened => opened.map(Some),
+        let own = |directory: &Option<PathBuf>| match directory {
+            None => Ok(None),
+            Some(directory) => match open_tree(directory, OpenTree::Mount) {
+                Err(Errno::ENOENT) => Ok(None),
+                opened => opened.map(Some),
+            },
         };
         match self {
             CgroupMount::V2
@@ -128,7 +136,7 @@ impl CgroupMount {
             } => Ok(Vec::new()),
             CgroupMount::V1 { hierarchies, .. } => {
                 let directories = hierarchies.iter().map(|hierarchy| &hierarchy.directory);
-                directories.map(|directory| own(directory)).collect()
+                directories.map(own).collect()
             }
             CgroupMount::V2Bound { directory, callers } => {
                 if let Some(tree) = own(directory)? {
@@ -162,11 +170,15 @@ impl CgroupMount {
                 sys::move_mount(mount.as_fd(), target.as_fd())?;
                 return Ok(mount);
             }
-            CgroupMount::V2Bound { .. } => {
+            CgroupMount::V2Bound { directory, .. } => {
                 let mount = own.next().flatten().ok_or(Errno::EBADF)?;
+                let callers = match directory {
+                    Some(_) => 0,
+                    None => READONLY.set,
+                };
                 let kept = Attributes {
+                    set: attributes.set | callers,
                     clear: attributes.clear & !libc::MOUNT_ATTR_RDONLY,
-                    ..attributes
                 };
                 attach_bound(stage, mount.as_fd(), target.as_fd(), kept)?;
                 return Ok(mount);

@@ -10,6 +10,7 @@ use crate::harness::{Bundle, Directory, Kind, Runtime, differs, trials};
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         version_has_the_lines_that_engines_read,
+        a_link_called_runc_answers_as_runc,
         help_is_shown_and_succeeds,
         one_dash_is_as_good_as_two,
         a_flag_can_be_true_or_false,
@@ -39,6 +40,28 @@ fn version_has_the_lines_that_engines_read() {
             );
             assert_eq!(lines[2..], ["spec: 1.3.0"]);
         }
+    }
+}
+
+/// containerd's library reads the version of nobody else.
+fn a_link_called_runc_answers_as_runc() {
+    differs(Kind::Crun, "is always crun");
+    let home = Directory::new();
+    let runtime = Runtime::new();
+    let link = home.join("runc");
+    std::os::unix::fs::symlink(runtime.program(), &link).unwrap();
+    let words = vec![link.to_str().unwrap(), "--version"];
+    let said = runtime.call_as_is(words).run().assert_ok().stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    let version = lines[0].strip_prefix("runc version 1.");
+    assert!(version.is_some(), "{said}");
+    assert!(lines[1].starts_with("commit: ") && lines[2].starts_with("spec: 1."));
+    if Kind::under_test() == Kind::Rt {
+        let own = concat!("+rt.", env!("CARGO_PKG_VERSION"));
+        assert!(lines[0].ends_with(own), "{said}");
+        let words = vec![link.to_str().unwrap(), "bogus"];
+        let outcome = runtime.call_as_is(words).run();
+        assert_eq!(outcome.stderr, "rt: No help topic for 'bogus'\n");
     }
 }
 

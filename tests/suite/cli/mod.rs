@@ -1,5 +1,6 @@
 //! The command line: how arguments are taken, what is refused, what is printed.
 
+mod cgroups;
 mod flags;
 mod naming;
 mod refusals;
@@ -13,6 +14,7 @@ use crate::harness::{Outcome, Runtime};
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
+        cgroups::tests(),
         flags::tests(),
         refusals::tests(),
         naming::tests(),

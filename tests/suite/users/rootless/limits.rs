@@ -17,6 +17,7 @@ pub(super) fn tests() -> Vec<Trial> {
     trials![
         without_limits_it_runs_in_the_callers_cgroups,
         without_a_cgroup_it_cannot_be_paused_or_limited,
+        a_cgroup_can_be_asked_for,
         a_limit_without_permission_says_what_to_enable,
         a_limit_without_permission_in_the_v2_view,
         device_rules_alone_need_no_permission,
@@ -70,6 +71,26 @@ fn without_a_cgroup_it_cannot_be_paused_or_limited() {
         let all = ["kill", "--all", bundle.id(), "KILL"];
         caller.runtime.call(&all).run().assert_ok();
         container.wait_stopped();
+    }
+}
+
+/// `--rootless=false`: errors about rights count.
+fn a_cgroup_can_be_asked_for() {
+    only_rt("runc does so only where a path is configured, crun never");
+    for view in [View::Machine, View::V2] {
+        for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
+            let mut caller = Caller::through(view, Who::Plain, &[]);
+            caller.runtime = caller.runtime.global(flag);
+            let bundle = caller.bundle().sh("exit 3");
+            let before = Traces::of(&bundle);
+            let outcome = bundle.run().assert_code(code);
+            before.assert_unchanged(&bundle);
+            if code == 1 {
+                let line = outcome.one_line();
+                assert!(line.contains(": linux.cgroupsPath: make cgroup "), "{line}");
+                assert!(line.ends_with(": permission denied (EACCES)"), "{line}");
+            }
+        }
     }
 }
 
