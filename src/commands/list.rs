@@ -6,7 +6,7 @@ use std::io::Read;
 use anyhow::{Result, bail};
 use clap::{ArgMatches, Command};
 
-use super::report::Entry;
+use super::report::{Entry, go_json};
 use super::{Globals, flag, option, print};
 use crate::container;
 
@@ -56,7 +56,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         Some("table") => print(&table(&entries))?,
         // To Go an empty list is null, and that is what readers know.
         Some("json") if entries.is_empty() => print("null\n")?,
-        Some("json") => print(&format!("{}\n", serde_json::to_string(&entries)?))?,
+        Some("json") => print(&format!("{}\n", go_json(&serde_json::to_string(&entries)?)))?,
         _ => bail!("invalid format option"),
     }
     Ok(0)

@@ -1,4 +1,4 @@
-//! A container's state with the keys, and the order of the keys, that runc's has.
+//! A container's state with the keys, their order and the letters that runc's has.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,6 +6,21 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::container::Report;
+
+/// JSON as Go writes it: fit for HTML and JavaScript as well. In JSON these
+/// letters can stand in strings alone.
+pub(super) fn go_json(text: &str) -> String {
+    let mut all = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                all.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => all.push(letter),
+        }
+    }
+    all
+}
 
 /// What `state` shows, and `list` for each container.
 #[derive(Serialize)]
@@ -36,5 +51,17 @@ impl<'a> Entry<'a> {
             annotations: &report.annotations,
             owner,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_that_of_go() {
+        let text = serde_json::to_string("a<b>&c\u{2028}\u{2029} é \"\\").unwrap();
+        let go = r#""a\u003cb\u003e\u0026c\u2028\u2029 é \"\\""#;
+        assert_eq!(go_json(&text), go);
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 
-use super::report::Entry;
+use super::report::{Entry, go_json};
 use super::{Globals, id, print};
 use crate::container;
 
@@ -17,9 +17,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
     let report = container::state(&globals.root, id).with_context(|| id.to_owned())?;
     // runc leaves the owner to `list`, and ends without a newline.
-    print(&serde_json::to_string_pretty(&Entry::new(
-        &report,
-        String::new(),
-    ))?)?;
+    let entry = Entry::new(&report, String::new());
+    print(&go_json(&serde_json::to_string_pretty(&entry)?))?;
     Ok(0)
 }

@@ -3,6 +3,7 @@
 mod cgroups;
 mod flags;
 mod naming;
+mod outputs;
 mod refusals;
 mod spec;
 
@@ -18,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         flags::tests(),
         refusals::tests(),
         naming::tests(),
+        outputs::tests(),
         spec::tests(),
     ]
     .into_iter()
