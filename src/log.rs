@@ -53,6 +53,8 @@ pub(crate) fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<(
     Ok(())
 }
 
+/// Not `O_SYNC`, as runc has it: whoever reads the log of a failed call finds it
+/// as soon as it is written, and a crash of the machine ends the container too.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)

@@ -143,6 +143,8 @@ fn without_cgroups_a_life_is_whole() {
             let listed = runtime.call(&["ps", "-f", "json", container.id()]).run();
             assert_eq!(listed.assert_ok().stdout, format!("[{pid}]\n"));
         }
+        let exec = ["exec", container.id(), "/bin/sh", "-c", "exit 5"];
+        runtime.call(&exec).run().assert_code(5);
         container.kill("KILL").assert_ok();
         container.wait_stopped();
         container.delete().assert_ok();

@@ -6,6 +6,7 @@ mod naming;
 mod outputs;
 mod refusals;
 mod spec;
+mod statuses;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         naming::tests(),
         outputs::tests(),
         spec::tests(),
+        statuses::tests(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! Golden errors: one line that says verb, container, place in config.json, what and why;
 //! and nothing left behind. Under another runtime only the refusal and the traces count.
 
+mod absent;
 mod config;
 mod log;
 mod machine;
@@ -10,10 +11,15 @@ use libtest_mimic::Trial;
 use crate::harness::{Bundle, Kind, Outcome, Traces};
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [config::tests(), machine::tests(), log::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        absent::tests(),
+        config::tests(),
+        machine::tests(),
+        log::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Both verbs fail with this line, `BUNDLE` filled in, and leave nothing.
