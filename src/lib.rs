@@ -167,3 +167,9 @@ mod trusted_proc;
 pub fn run() -> u8 {
     cli::run()
 }
+
+/// The command line as it is defined, with all verbs: what the manual pages and
+/// the completions are made of (`examples/pages`). Hidden flags are refused.
+pub fn command_line() -> clap::Command {
+    cli::program()
+}

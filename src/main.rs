@@ -1,4 +1,4 @@
 //! The `rt` program: the library, entered from C (`sys/entry.rs`).
 #![no_main]
 
-use rt as _;
+rt::entry!();

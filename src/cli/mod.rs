@@ -227,7 +227,7 @@ fn not_applied(what: &str) -> Error {
 }
 
 /// `rt` itself, with its verbs so that its help names them.
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let about = "Runs containers as the OCI runtime specification describes them";
     let program = Command::new("rt")
         .about(about)

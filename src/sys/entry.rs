@@ -13,12 +13,20 @@ use nix::sys::stat::Mode;
 
 use super::check;
 
-/// `main` of the C library (crt1.o).
-#[cfg(not(test))]
-// SAFETY: no other `main` is linked: the binary's own file has none (`no_main`).
-#[unsafe(no_mangle)]
-extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> libc::c_int {
-    libc::c_int::from(crate::run())
+/// Defines `main` as the C library calls it (crt1.o), once, in the file of the
+/// program: whatever else uses the library has a `main` of its own.
+#[macro_export]
+macro_rules! entry {
+    () => {
+        // SAFETY: no other `main` is linked: the file that this stands in has none (`no_main`).
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            _count: ::core::ffi::c_int,
+            _words: *const *const ::core::ffi::c_char,
+        ) -> ::core::ffi::c_int {
+            ::core::ffi::c_int::from($crate::run())
+        }
+    };
 }
 
 /// Opens /dev/null where 0, 1 or 2 is closed, and closes whatever else the

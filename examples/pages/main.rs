@@ -1,0 +1,199 @@
+//! Writes the manual pages and the shells' completions, from the definition of the command line:
+//!
+//! ```text
+//! cargo run --example pages -- DIRECTORY
+//! ```
+//!
+//! makes `DIRECTORY/man/*.1` and `DIRECTORY/completions/{bash,zsh,fish}/*`. What a definition
+//! cannot say, in `words.rs`, is added. `SOURCE_DATE_EPOCH` dates the pages.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "asks the environment for the date of the sources"
+)]
+
+mod words;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, roman};
+
+use words::{Words, words};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = std::env::args_os().nth(1).map(PathBuf::from);
+    let directory = directory.ok_or("which directory?")?;
+    let program = visible(&rt::command_line());
+    write_pages(&program, &directory.join("man"))?;
+    write_completions(&program, &directory.join("completions"))?;
+    Ok(())
+}
+
+/// Without what is refused.
+fn visible(command: &Command) -> Command {
+    // clap takes names that live as long as the program.
+    let name: &'static str = command.get_name().to_owned().leak();
+    let mut shown = Command::new(name)
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .args(command.get_arguments().filter(|one| !one.is_hide_set()))
+        .subcommands(command.get_subcommands().map(visible));
+    if let Some(about) = command.get_about() {
+        shown = shown.about(about.clone());
+    }
+    if let Some(name) = command.get_bin_name() {
+        shown = shown.bin_name(&*name.to_owned().leak());
+    }
+    if let Some(usage) = command.get_overridden_usage() {
+        shown = shown.override_usage(usage.clone());
+    }
+    shown
+}
+
+fn write_pages(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(directory)?;
+    let names: Vec<String> = program
+        .get_subcommands()
+        .map(|verb| format!("rt-{}", verb.get_name()))
+        .collect();
+    let page = |command: &Command, title: &str, others: &[&str]| {
+        let words = words(title).ok_or_else(|| format!("{title}: no words for its page"))?;
+        let text = page(command, title, &words, others)?;
+        Ok::<(), Box<dyn Error>>(fs::write(directory.join(format!("{title}.1")), text)?)
+    };
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    page(program, "rt", &all)?;
+    for (verb, title) in program.get_subcommands().zip(&names) {
+        page(verb, title, &["rt"])?;
+    }
+    Ok(())
+}
+
+fn page(
+    command: &Command,
+    title: &str,
+    words: &Words,
+    others: &[&str],
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let man = Man::new(command.clone().display_name(&*title.to_owned().leak()))
+        .title(title.to_uppercase())
+        .section("1")
+        .date(date()?)
+        .source(concat!("rt ", env!("CARGO_PKG_VERSION")))
+        .manual("Container runtime");
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    let mut before = Roff::new();
+    section(&mut before, "DESCRIPTION", words.description);
+    if command.has_subcommands() {
+        let verbs = command.get_subcommands().map(|verb| {
+            let about = verb.get_about().map(ToString::to_string);
+            (format!("*{}*", verb.get_name()), about.unwrap_or_default())
+        });
+        list(&mut before, "COMMANDS", verbs);
+    }
+    text.extend(before.to_roff().into_bytes());
+    man.render_options_section(&mut text)?;
+    let mut after = Roff::new();
+    let pairs = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(term, text): &(&str, &str)| ((*term).to_owned(), (*text).to_owned());
+        all.iter().map(owned).collect()
+    };
+    list(&mut after, "EXIT STATUS", pairs(words.statuses));
+    list(&mut after, "FILES", pairs(words.files));
+    list(&mut after, "ENVIRONMENT", pairs(words.environment));
+    examples(&mut after, words.examples);
+    let others = others.iter().chain(words.others).enumerate();
+    after.control("SH", ["SEE ALSO"]);
+    let others = others.map(|(i, name)| {
+        let comma = if i == 0 { "" } else { ", " };
+        match name.split_once('(') {
+            Some((name, section)) => [roman(comma), bold(name), roman(format!("({section}"))],
+            None => [roman(comma), bold(*name), roman("(1)")],
+        }
+    });
+    after.text(others.flatten().collect::<Vec<Inline>>());
+    text.extend(after.to_roff().into_bytes());
+    Ok(text)
+}
+
+/// Of the sources, if somebody says; else today.
+fn date() -> Result<String, Box<dyn Error>> {
+    let time = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds.parse()?),
+        Err(_) => SystemTime::now(),
+    };
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    Ok(text.split('T').next().unwrap_or_default().to_owned())
+}
+
+/// Paragraphs that an empty line parts; between two `*` a word is bold.
+fn section(roff: &mut Roff, title: &str, text: &str) {
+    roff.control("SH", [title]);
+    for (i, paragraph) in text.trim().split("\n\n").enumerate() {
+        if i > 0 {
+            roff.control("PP", []);
+        }
+        roff.text(inlines(paragraph));
+    }
+}
+
+fn list(roff: &mut Roff, title: &str, entries: impl IntoIterator<Item = (String, String)>) {
+    for (i, (term, text)) in entries.into_iter().enumerate() {
+        if i == 0 {
+            roff.control("SH", [title]);
+        }
+        roff.control("TP", []);
+        roff.text(inlines(&term));
+        roff.text(inlines(&text));
+    }
+}
+
+fn examples(roff: &mut Roff, examples: &[(&str, &str)]) {
+    for (i, (text, commands)) in examples.iter().enumerate() {
+        match i {
+            0 => roff.control("SH", ["EXAMPLES"]),
+            _ => roff.control("PP", []),
+        };
+        if !text.is_empty() {
+            roff.text(inlines(text));
+            roff.control("PP", []);
+        }
+        roff.control("RS", ["4"]);
+        roff.control("nf", []);
+        for command in commands.lines() {
+            roff.text([bold(command)]);
+        }
+        roff.control("fi", []);
+        roff.control("RE", []);
+    }
+}
+
+fn inlines(text: &str) -> Vec<Inline> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = text.split('*').enumerate();
+    let inline = |(i, part): (usize, &str)| if i % 2 == 0 { roman(part) } else { bold(part) };
+    parts.map(inline).collect()
+}
+
+fn write_completions(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+    for (shell, file) in [
+        (Shell::Bash, "bash/rt"),
+        (Shell::Zsh, "zsh/_rt"),
+        (Shell::Fish, "fish/rt.fish"),
+    ] {
+        let path = directory.join(file);
+        fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut program.clone(), "rt", &mut text);
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
