@@ -7,7 +7,7 @@
 
 mod guest;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
@@ -26,6 +26,10 @@ use crate::step::{Cause, Failure, Refusal, Step};
 
 pub(crate) use guest::{GuestPlan, GuestSettings, Shared};
 
+/// Where a container finds the socket of `Settings::notify`, as with runc.
+const NOTIFY_DIRECTORY: &str = "/run/notify";
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
+
 /// What the command line adds to a configuration.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
@@ -34,6 +38,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
     pub(crate) cgroups: Wish,
+    /// A directory of the machine with a socket on which the container's process
+    /// may say that it is ready.
+    pub(crate) notify: Option<PathBuf>,
     pub(crate) caller: Caller,
     /// Whether this machine enforces profiles of AppArmor.
     pub(crate) apparmor: bool,
@@ -68,6 +75,7 @@ impl Plan {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
                 passed: settings.passed,
+                variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
                 caller: &match own_user {
                     // Who enters a user namespace has every right in there.
                     true => settings.caller.all_powerful(),
@@ -99,7 +107,8 @@ impl Plan {
             true => Layer::Ephemeral,
             false => Layer::Direct,
         };
-        let facts = facts(&namespaces, &cgroups, host);
+        let mut facts = facts(&namespaces, &cgroups, host);
+        facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
         let turn = if hooks.before_pivot() || facts.user_namespace {
             Turn::Last
         } else {
@@ -289,6 +298,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
             || !host.caller.initial_user_namespace,
         cgroup_namespace: *namespaces.place(Kind::Cgroup) != Place::Shared,
         hierarchies,
+        notify: None,
         unified: match &host.cgroups {
             CgroupLayout::V1 { .. } => None,
             CgroupLayout::V2 { mount, own } => Some(UnifiedFacts {

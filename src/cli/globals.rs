@@ -51,6 +51,7 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         root_given: given.is_some(),
         cgroups: wish(matches)?,
         passed: Passed::default(), // Until the verb is performed.
+        notify_socket: super::handed::notify_socket(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! What the caller's environment hands to a container: the sockets of socket
-//! activation.
+//! activation, and the ear of a service manager.
 
 use std::env;
+use std::ffi::OsString;
 
 use anyhow::{Context, Result};
 use nix::unistd::getpid;
@@ -27,4 +28,13 @@ pub(super) fn activated() -> Result<u32> {
             .with_context(|| format!("LISTEN_FDS: {count:?}")),
         false => Ok(0),
     }
+}
+
+/// Where a service manager waits to hear that its service is ready (sd_notify(3)).
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is asked"
+)]
+pub(super) fn notify_socket() -> Option<OsString> {
+    env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())
 }

@@ -20,6 +20,7 @@ mod state;
 mod target;
 mod update;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -50,6 +51,8 @@ pub(crate) struct Globals {
     /// What the caller hands on to the container's process, seen to be there.
     pub(crate) passed: Passed,
     pub(crate) cgroups: Wish,
+    /// Where a service manager waits to hear that the container is ready.
+    pub(crate) notify_socket: Option<OsString>,
 }
 
 /// A verb of the command line.

@@ -14,6 +14,7 @@ pub(super) fn define(command: Command) -> Command {
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
-    container::start(&globals.root, id).with_context(|| id.to_owned())?;
+    container::start(&globals.root, id, globals.notify_socket.as_ref())
+        .with_context(|| id.to_owned())?;
     Ok(0)
 }

@@ -1,10 +1,8 @@
 //! The runtime's page: from a bundle to a container that is ready to execute
 //! its process, step by step, and all of it undone when a step fails.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,12 +12,14 @@ use nix::unistd::{Pid, geteuid};
 
 use super::init::{self, Init, Start};
 use super::listeners::Listeners;
+use super::notify::Notify;
+use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
-use super::terminal::Relay;
+use super::terminal::{self, Relay};
 use super::traces::{Child, Traces};
-use super::{Container, SOCKET, delete, exec, foreground, hooks};
+use super::{Container, SOCKET, delete, exec, foreground, hooks, notify};
 use crate::bundle::Bundle;
 use crate::cgroups::{Wired, Wish};
 use crate::host::{self, Host};
@@ -52,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
     pub(crate) cgroups: Wish,
+    /// Where a service manager waits to hear that the container is ready.
+    pub(crate) notify_socket: Option<OsString>,
 }
 
 /// How `rt run` goes on once the process runs.
@@ -95,28 +97,43 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         }
     }
     let mut traces = Traces::default();
-    let (state, relay) = make(root, request, way, &mut traces)
+    let Started {
+        state,
+        relay,
+        notify,
+    } = make(root, request, way, &mut traces)
         .and_then(Made::start)
-        .and_then(|(state, relay)| {
-            traces.call_poststart(&state)?;
-            Ok((state, relay))
+        .and_then(|started| {
+            traces.call_poststart(&started.state)?;
+            Ok(started)
         })
         .inspect_err(|_| traces.undo())?;
-    let Attachment::Foreground { keep, .. } = attachment else {
-        return Ok(0);
-    };
     let (Some(child), Some(container)) = (traces.child, traces.container) else {
         bail!("nothing was started");
     };
+    let Attachment::Foreground { keep, .. } = attachment else {
+        if let Some(notify) = notify {
+            container.unlock()?;
+            notify.forward(child.pid, child.pidfd.as_fd());
+        }
+        return Ok(0);
+    };
     container.unlock()?;
     let status = match relay {
-        Some(mut relay) => relay.wait(child.pid, child.pidfd.as_fd())?,
-        None => foreground::wait(child.pid, child.pidfd.as_fd())?,
+        Some(mut relay) => relay.wait(child.pid, child.pidfd.as_fd(), notify)?,
+        None => foreground::wait(child.pid, child.pidfd.as_fd(), notify)?,
     };
     if !keep {
         delete::after_run(&container, &state)?;
     }
     Ok(status)
+}
+
+/// A container whose process runs.
+struct Started {
+    state: State,
+    relay: Option<Relay>,
+    notify: Option<Notify>,
 }
 
 /// What becomes of the container, and of this process, once it is made.
@@ -137,6 +154,7 @@ struct Made {
     hooks: WiredHooks,
     state: State,
     relay: Option<Relay>,
+    notify: Option<Notify>,
 }
 
 impl Made {
@@ -169,9 +187,24 @@ impl Made {
         }
     }
 
-    fn start(self) -> Result<(State, Option<Relay>)> {
+    /// Takes what this command does for a container beside making it.
+    fn attend(
+        &mut self,
+        relay: Option<(terminal::Caller, OwnedFd)>,
+        notify: Option<Notify>,
+    ) -> Result<()> {
+        let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
+        (self.relay, self.notify) = (relay.transpose()?, notify);
+        Ok(())
+    }
+
+    fn start(self) -> Result<Started> {
         match self.go()? {
-            FromInit::Gone => Ok((self.state, self.relay)),
+            FromInit::Gone => Ok(Started {
+                state: self.state,
+                relay: self.relay,
+                notify: self.notify,
+            }),
             FromInit::Failed(failure) => Err(self.explain(failure)),
             FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
         }
@@ -196,7 +229,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
     let host = Host::probe(&proc)?;
-    let plan = decide(request, &host, &proc)?;
+    let plan = decide(root, request, &host, &proc)?;
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
@@ -208,6 +241,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let mut state = draft(request, &plan, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     remember(container.as_fd(), request, &plan)?;
+    notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
     let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
@@ -219,7 +253,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's ends are not init's to hold.
-            drop((std::mem::take(traces), end, listeners.pidfd));
+            drop((std::mem::take(traces), end));
+            drop((listeners.pidfd, listeners.manager));
             init::run(Init {
                 plan: &plan,
                 end: init_end,
@@ -247,6 +282,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         hooks,
         state,
         relay: None,
+        notify: None,
     };
     made.see_built(child, cgroups, &proc, &mut traces.state)?;
 
@@ -254,9 +290,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     traces.state = Some(made.state.clone());
     traces.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
-    if let Some((caller, socket)) = relay {
-        made.relay = Some(Relay::new(caller, &socket)?);
-    }
+    made.attend(relay, Notify::listen(container.as_fd(), listeners.manager)?)?;
     log::tell();
     Ok(made)
 }
@@ -291,13 +325,15 @@ fn open_sources(plan: &Plan, host: &Host) -> Result<Option<Sources>> {
     Ok(Some(opened))
 }
 
-fn decide(request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
+fn decide(root: &Path, request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
+    let notify = request.notify_socket.as_ref();
     let settings = Settings {
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
         passed: request.passed,
         cgroups: request.cgroups,
+        notify: notify.map(|_| notify::directory(root, &request.id)),
         caller: Caller::read(proc)?,
         apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
     };
@@ -397,29 +433,4 @@ fn raise_descriptors(plan: &Plan, passed: Passed) -> Result<Option<u64>> {
     }
     sys::prlimit(this, nofile, Some((hard, hard))).context("RLIMIT_NOFILE")?;
     Ok(Some(soft))
-}
-
-/// Writes the decimal pid under another name and renames it: a reader finds the
-/// whole number or no file. Returns the path, if there is to be one.
-pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
-    let Some(path) = path else {
-        return Ok(None);
-    };
-    let subject = || format!("pid file {}", path.display());
-    let name = path
-        .file_name()
-        .context("no file name")
-        .with_context(subject)?;
-    let draft = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&draft)
-        .with_context(subject)?;
-    file.write_all(pid.to_string().as_bytes())
-        .and_then(|()| std::fs::rename(&draft, path))
-        .inspect_err(|_| std::fs::remove_file(&draft).unwrap_or_default())
-        .with_context(subject)?;
-    Ok(Some(path.to_owned()))
 }

@@ -17,8 +17,9 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::create::{OUT_OF_TURN, write_pid_file};
+use super::create::OUT_OF_TURN;
 use super::guest::{self, Guest};
+use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::state::{self, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
@@ -141,8 +142,8 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     log::tell();
     match (joining.detach, relay) {
         (true, _) => Ok(0),
-        (false, Some(mut relay)) => relay.wait(child.pid, child.pidfd.as_fd()),
-        (false, None) => foreground::wait(child.pid, child.pidfd.as_fd()),
+        (false, Some(mut relay)) => relay.wait(child.pid, child.pidfd.as_fd(), None),
+        (false, None) => foreground::wait(child.pid, child.pidfd.as_fd(), None),
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use anyhow::Result;
 
 use super::create::{Request, Way};
+use super::notify::Manager;
 use super::pidfd::PidfdSocket;
 use super::terminal::{Caller, Console};
 use crate::plan::Plan;
@@ -16,6 +17,8 @@ pub(super) struct Listeners {
     /// This process, which relays between the caller's terminal and the container's.
     pub(super) relay: Option<(Caller, OwnedFd)>,
     pub(super) pidfd: Option<PidfdSocket>,
+    /// Who hears that the container is ready, if this command starts it.
+    pub(super) manager: Option<Manager>,
 }
 
 impl Listeners {
@@ -29,6 +32,12 @@ impl Listeners {
             console,
             relay,
             pidfd: PidfdSocket::connect(request.pidfd_socket.as_deref())?,
+            manager: Manager::connect(
+                request
+                    .notify_socket
+                    .as_ref()
+                    .filter(|_| way != Way::Create),
+            )?,
         })
     }
 }

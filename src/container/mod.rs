@@ -11,7 +11,9 @@ mod hooks;
 mod init;
 mod kill;
 mod listeners;
+mod notify;
 mod pause;
+mod pid_file;
 mod pidfd;
 mod processes;
 mod start;
@@ -32,7 +34,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{geteuid, unlinkat};
 
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
@@ -205,8 +207,8 @@ impl Container {
     /// Removes what is on disk.
     fn remove(&self) -> Result<()> {
         let path = self.root.join(&self.id);
-        for name in state::FILES {
-            match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+        for (name, how) in state::ENTRIES {
+            match unlinkat(&self.directory, name, how) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => {
                     return Err(errno).with_context(|| path.join(name).display().to_string());

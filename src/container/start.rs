@@ -1,5 +1,6 @@
 //! `rt start`: tells a created container to execute its process.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -7,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
+use super::notify::{Manager, Notify};
 use super::state::{State, Status};
 use super::sync::{FromInit, RuntimeEnd};
-use super::{Container, SOCKET, delete, hooks, missing};
+use super::{Container, SOCKET, delete, hooks, kill, missing};
 use crate::log;
 use crate::plan;
 use crate::process::Moment;
@@ -22,7 +24,7 @@ use crate::trusted_proc::Proc;
 /// # Errors
 /// When it is not created, or its process cannot be executed, or a hook fails;
 /// the container is deleted then.
-pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
+pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
     let container = Container::open(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
     let proc = Proc::open().context("/proc")?;
@@ -34,6 +36,11 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
             bail!("cannot start a container in the {other} state")
         }
     }
+    let notify = Notify::listen(container.as_fd(), Manager::connect(notify_socket)?)?;
+    let process = notify
+        .as_ref()
+        .map(|_| kill::init(&state, &proc))
+        .transpose()?;
     let end = RuntimeEnd::connected(sys::connect(container.as_fd(), SOCKET).context(SOCKET)?);
     end.go().context("init")?;
     if !matches!(end.receive().context("init")?, FromInit::Ready) {
@@ -46,7 +53,13 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     }
     let (error, hook) = match end.receive().context("init")? {
         FromInit::Gone => match call_poststart(&container, &state) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                if let (Some(notify), Some(Some(process))) = (notify, process) {
+                    container.unlock()?;
+                    notify.forward(Pid::from_raw(state.init_process_pid), process.as_fd());
+                }
+                return Ok(());
+            }
             Err(error) => (error, true),
         },
         FromInit::Failed(failure) => {

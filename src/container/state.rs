@@ -12,10 +12,12 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
+use nix::unistd::UnlinkatFlags;
 use procfs::FromRead;
 use procfs::process::Stat;
 use serde::{Deserialize, Serialize};
 
+use super::notify;
 use crate::process::LaterHooks;
 use crate::step::{Failure, Step};
 use crate::sys;
@@ -195,5 +197,12 @@ pub(super) fn boot_id(proc: &Proc) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Names that a container's directory may hold.
-pub(super) const FILES: [&str; 4] = [FILE, super::exec::FILE, DRAFT, super::SOCKET];
+/// What a container's directory may hold, in the order in which it can be removed.
+pub(super) const ENTRIES: [(&str, UnlinkatFlags); 6] = [
+    (FILE, UnlinkatFlags::NoRemoveDir),
+    (super::exec::FILE, UnlinkatFlags::NoRemoveDir),
+    (DRAFT, UnlinkatFlags::NoRemoveDir),
+    (super::SOCKET, UnlinkatFlags::NoRemoveDir),
+    (notify::PATH, UnlinkatFlags::NoRemoveDir),
+    (notify::DIRECTORY, UnlinkatFlags::RemoveDir),
+];

@@ -12,9 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, isatty, read, write};
+use nix::unistd::{Pid, getpid, isatty, read, write};
 
 use super::foreground;
+use super::notify::Notify;
 use crate::sys;
 
 /// The caller's terminal, as it was: so it is again when this is dropped.
@@ -161,11 +162,20 @@ impl Relay {
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub(super) fn wait(&mut self, init: Pid, pidfd: BorrowedFd) -> Result<u8> {
+    pub(super) fn wait(
+        &mut self,
+        init: Pid,
+        pidfd: BorrowedFd,
+        mut notify: Option<Notify>,
+    ) -> Result<u8> {
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC);
         let signals = signals.context("signalfd")?;
         loop {
-            let (signalled, typed, said) = self.poll(&signals, PollTimeout::NONE)?;
+            let (signalled, typed, said) =
+                self.poll(&signals, PollTimeout::NONE, notify.as_ref())?;
+            if let Some(notify) = &mut notify {
+                notify.take_waiting(getpid());
+            }
             if typed {
                 self.take_input()?;
             }
@@ -180,6 +190,9 @@ impl Relay {
                 Some(libc::SIGCHLD) => {
                     if let Some(status) = foreground::reap(init)? {
                         self.drain(&signals)?;
+                        if let Some(notify) = notify {
+                            notify.end(getpid());
+                        }
                         return Ok(status);
                     }
                 }
@@ -191,7 +204,12 @@ impl Relay {
     }
 
     /// Waits; whether there is a signal, something to do about input, and output.
-    fn poll(&self, signals: &SignalFd, patience: PollTimeout) -> Result<(bool, bool, bool)> {
+    fn poll(
+        &self,
+        signals: &SignalFd,
+        patience: PollTimeout,
+        notify: Option<&Notify>,
+    ) -> Result<(bool, bool, bool)> {
         let input = std::io::stdin();
         let mut master = PollFlags::empty();
         master.set(PollFlags::POLLIN, !self.output_ended);
@@ -205,6 +223,8 @@ impl Relay {
         if watch_input {
             waiting.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
         }
+        // Last: whoever calls this looks for itself what there is.
+        waiting.extend(notify.map(Notify::waiting));
         match poll(&mut waiting, patience) {
             Err(Errno::EINTR) => return Ok((false, false, false)),
             done => done.context("poll")?,
@@ -277,7 +297,7 @@ impl Relay {
         self.input_ended = true;
         self.pending.clear();
         while !self.output_ended {
-            let (_, _, said) = self.poll(signals, PollTimeout::ZERO)?;
+            let (_, _, said) = self.poll(signals, PollTimeout::ZERO, None)?;
             if !said {
                 break;
             }

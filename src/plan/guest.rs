@@ -76,6 +76,7 @@ impl GuestPlan {
                 filter: filter.map_or(Filter::None, Filter::Compiled),
                 role: Role::Guest,
                 passed: settings.passed,
+                variable: None,
             },
         )?;
         Ok(GuestPlan {

@@ -98,6 +98,9 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
             false => Passed::default(),
         },
         cgroups: Wish::ByRights,
+        notify: config
+            .starts_with("full")
+            .then(|| "/run/rt/web/notify".into()),
         caller: Caller {
             grantable: caps::all(),
             ..Caller::default()

@@ -66,6 +66,8 @@ pub(crate) struct Options<'a> {
     pub(crate) role: Role,
     /// Descriptors beside standard input, output and error.
     pub(crate) passed: Passed,
+    /// What the runtime adds to `process.env`: `NAME=value`.
+    pub(crate) variable: Option<&'a str>,
 }
 
 /// Where the process's filter for system calls comes from.
@@ -125,6 +127,8 @@ impl Process {
         let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
         let affinity = process.exec_cpu_affinity().as_ref();
         let affinity = affinity.map(Affinity::plan).transpose()?;
+        let mut added = options.passed.variables();
+        added.extend(options.variable.map(str::to_owned));
         Ok(Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
@@ -145,7 +149,7 @@ impl Process {
             command: Command::plan(
                 process.args().as_deref().unwrap_or_default(),
                 process.env().as_deref().unwrap_or_default(),
-                &options.passed.variables(),
+                &added,
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
             seccomp: match &options.filter {
@@ -378,6 +382,7 @@ mod tests {
             filter: Filter::None,
             role: Role::Init,
             passed: Passed::default(),
+            variable: None,
         };
         Process::plan(&process, &options)
     }

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) cgroup_namespace: bool,
     /// The machine's hierarchies of version 1; none on version 2.
     pub(crate) hierarchies: Vec<HierarchyFacts>,
+    /// A directory of the runtime's that the container is to see, and where.
+    pub(crate) notify: Option<(PathBuf, &'static str)>,
     /// The machine's tree of version 2.
     pub(crate) unified: Option<UnifiedFacts>,
 }

@@ -87,6 +87,8 @@ pub(crate) struct Rootfs {
     user_namespace: bool,
     propagation: Option<(Propagation, Recursion)>,
     mounts: Vec<Mount>,
+    /// So many of them, the first, are the configuration's.
+    configured: usize,
     devices: Devices,
     masks: Masks,
 }
@@ -113,13 +115,15 @@ impl Rootfs {
             "mounts: more than {}",
             u16::MAX
         );
-        let mounts: Vec<Mount> = mounts
+        let configured = mounts.len();
+        let mut mounts: Vec<Mount> = mounts
             .iter()
             .enumerate()
             .map(|(i, mount)| {
                 Mount::plan(mount, bundle, facts).with_context(|| format!("mounts[{i}]"))
             })
             .collect::<Result<_>>()?;
+        mounts.extend((facts.notify.iter()).map(|(source, target)| Mount::shown(source, target)));
         let own_dev = mounts.iter().any(|mount| {
             mount.target == Path::new("/dev") && matches!(mount.kind, Kind::Bind { .. })
         });
@@ -158,6 +162,7 @@ impl Rootfs {
                 linux.and_then(|linux| linux.readonly_paths().as_ref()),
             )?,
             mounts,
+            configured,
         };
         rootfs.refuse_what_needs_a_mount_namespace(spec)?;
         Ok(rootfs)
@@ -182,7 +187,8 @@ impl Rootfs {
             .and_then(|linux| linux.devices().as_ref());
         for (field, used) in [
             ("root.readonly", self.readonly),
-            ("mounts", !self.mounts.is_empty()),
+            ("mounts", self.configured > 0),
+            ("NOTIFY_SOCKET", self.mounts.len() > self.configured),
             (
                 "annotations: rt.rootfs.overlay",
                 self.layer != Layer::Direct,

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -99,6 +100,22 @@ impl Mount {
         };
         mount.refuse_over_proc()?;
         Ok(mount)
+    }
+
+    /// A directory of the runtime's, to be seen in the container and no more.
+    pub(super) fn shown(source: &Path, target: &str) -> Mount {
+        let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        Mount {
+            target: PathBuf::from(target),
+            kind: Kind::Bind {
+                source: source.to_owned(),
+                recursion: Recursion::One,
+            },
+            attributes: Attributes { set, clear: 0 },
+            recursive: Attributes::default(),
+            propagation: Vec::new(),
+            readonly_late: false,
+        }
     }
 
     /// A mount on /proc that is no procfs, or below it, would let an image

@@ -19,7 +19,7 @@ impl Rootfs {
             Step::OpenRoot => root(path.to_string()),
             Step::OpenSource => {
                 let source = self.mounts.get(index)?.describe_source();
-                Some((format!("mounts[{index}]"), source))
+                Some((self.mount_place(index), source))
             }
             Step::OpenNull => Some(("linux.maskedPaths".into(), "/dev/null".into())),
             Step::Propagation => root("cut the mount namespace off from the machine's".into()),
@@ -31,16 +31,13 @@ impl Rootfs {
             Step::Pivot => root(format!("enter {path}")),
             Step::MountPoint => {
                 let target = self.mounts.get(index)?.target.display();
-                Some((format!("mounts[{index}]"), format!("mount point {target}")))
+                Some((self.mount_place(index), format!("mount point {target}")))
             }
-            Step::Mount => Some((
-                format!("mounts[{index}]"),
-                self.mounts.get(index)?.describe(),
-            )),
+            Step::Mount => Some((self.mount_place(index), self.mounts.get(index)?.describe())),
             Step::CopyUp => {
                 let target = self.mounts.get(index)?.target.display();
                 let what = format!("take over what {target} holds");
-                Some((format!("mounts[{index}]"), what))
+                Some((self.mount_place(index), what))
             }
             Step::Terminal => Some(("process.terminal".into(), "open /dev/pts/ptmx".into())),
             Step::Console => Some(("process.terminal".into(), "bind on /dev/console".into())),
@@ -50,6 +47,13 @@ impl Rootfs {
                 .devices
                 .describe(step, index)
                 .or_else(|| self.masks.describe(step, index)),
+        }
+    }
+
+    fn mount_place(&self, index: usize) -> String {
+        match index < self.configured {
+            true => format!("mounts[{index}]"),
+            false => "NOTIFY_SOCKET".to_owned(),
         }
     }
 

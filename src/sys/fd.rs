@@ -11,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
 };
 
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 
 use super::check;
 
@@ -178,6 +178,18 @@ pub(crate) fn listen_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedF
     fchmod(&socket, Mode::from_bits_truncate(0o600))?; // Before it has a name that others could use.
     bind(socket.as_raw_fd(), &address(directory, name)?)?;
     listen(&socket, Backlog::new(1)?)?;
+    Ok(socket)
+}
+
+/// A socket called `name` in `directory` that everybody who finds it may send
+/// messages to (unix(7), SOCK_DGRAM).
+pub(crate) fn receive_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::Unix, SockType::Datagram);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &address(directory, name)?)?;
+    // Whatever the caller's umask, which has its part in the name's mode.
+    let all = Mode::from_bits_truncate(0o777);
+    fchmodat(directory, name, all, FchmodatFlags::FollowSymlink)?;
     Ok(socket)
 }
 

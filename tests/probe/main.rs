@@ -7,6 +7,7 @@
 mod acts;
 mod hook;
 mod kernel;
+mod notify;
 mod proc;
 mod report;
 
@@ -33,6 +34,7 @@ extern "C" fn main() -> i32 {
         ["hook", file] => acts::hook(file),
         [] => acts::hook_without_words(),
         ["sleep"] => acts::sleep(),
+        ["notify", messages @ ..] => notify::notify(messages),
         ["wait-signal"] => acts::wait_signal(),
         ["spawn-sleep"] => acts::spawn_sleep(),
         ["watch"] => acts::watch(),

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod leaks;
+mod notify;
 mod orphans;
 mod pidfd;
 
@@ -18,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     [
         descriptors::tests(),
         leaks::tests(),
+        notify::tests(),
         pidfd::tests(),
         orphans::tests(),
     ]
