@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -39,6 +40,14 @@ fn three() -> Bundle {
 fn running(bundle: &Bundle) -> Container {
     let container = bundle.run_detached();
     container.wait_for("ready");
+    // The shell says so before its children have become what they are.
+    let sleeps = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim_end() == "sleep")
+    };
+    while !children(container.pid()).iter().all(sleeps) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     container
 }
 
