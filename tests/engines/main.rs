@@ -13,10 +13,13 @@
     reason = "a test fails by panicking, and asks the environment"
 )]
 
+mod buildah;
 mod call;
 mod feature;
 mod ground;
 mod image;
+mod podman;
+mod user;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,8 @@ const THREADS: usize = 4;
 fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let features: Vec<Feature> = Vec::new();
+    let mut features: Vec<Feature> = Vec::new();
+    features.extend(podman::features(&arguments));
+    features.extend(buildah::features(&arguments));
     feature::run(&arguments, features)
 }

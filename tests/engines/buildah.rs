@@ -1,0 +1,486 @@
+//! Buildah, by root and by an ordinary user: it calls the runtime itself, without a monitor, and asks for the
+//! state until the container has ended.
+
+use std::fs;
+use std::sync::Arc;
+
+use libtest_mimic::Arguments;
+
+use crate::call::{self, Said};
+use crate::feature::{self, Feature};
+use crate::ground::{self, Runtime};
+use crate::podman::{IMAGE, Mode, Podman};
+
+const PROGRAMS: &[&str] = &[
+    "podman",
+    "buildah",
+    "runc",
+    "newuidmap",
+    "setpriv",
+    "script",
+];
+
+type Line = (&'static str, fn(&Store));
+
+const LINES: &[Line] = &[
+    ("run", run),
+    ("run_exit_status", run_exit_status),
+    ("run_not_found", run_not_found),
+    ("run_user", run_user),
+    ("run_env_and_workdir", run_env_and_workdir),
+    ("run_capabilities", run_capabilities),
+    ("run_volume", run_volume),
+    ("run_mount", run_mount),
+    ("run_stdin", run_stdin),
+    ("run_tty", run_tty),
+    ("run_hostname_and_network", run_hostname),
+    ("run_namespaces", run_namespaces),
+    ("run_again", run_again),
+    ("run_after_an_interrupt", run_interrupted),
+    ("commit", commit),
+    ("from_scratch", from_scratch),
+    ("bud", bud),
+    ("bud_stages", bud_stages),
+    ("bud_fails", bud_fails),
+    ("bud_cache_mount", bud_cache_mount),
+    ("bud_secret", bud_secret),
+    ("bud_limits", bud_limits),
+    ("bud_user_namespace", bud_user_namespace),
+    ("bud_at_once", bud_at_once),
+];
+
+/// All features of both modes. The stores are Podman's: the two share them.
+pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
+    [
+        ("buildah", Mode::Root),
+        ("buildah-rootless", Mode::Rootless),
+    ]
+    .into_iter()
+    .flat_map(|(engine, mode)| of_mode(arguments, engine, mode))
+    .collect()
+}
+
+fn of_mode(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
+    let names: Vec<&str> = LINES.iter().map(|line| line.0).collect();
+    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
+    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, engine, &names);
+    let new = |runtime| Store(Podman::new(mode, runtime, "-b"));
+    let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(new)));
+    let feature = |&(name, drive): &Line| {
+        let stores = stores.clone();
+        Feature {
+            name: format!("{engine}::{name}"),
+            drive: Box::new(move |runtime| {
+                let mut stores = stores.iter().flat_map(|stores| stores.iter());
+                drive(stores.find(|store| store.0.runtime == runtime).unwrap());
+            }),
+            lacking: lacking.clone(),
+        }
+    };
+    LINES.iter().map(feature).collect()
+}
+
+struct Store(Podman);
+
+impl Store {
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        self.0.program("buildah", words)
+    }
+
+    fn call(&self, words: &[&str]) -> Said {
+        call::run(&mut self.command(words))
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &[&str]) -> String {
+        self.call(words).ok()
+    }
+
+    /// A working container of the feature.
+    fn from(&self, name: &str) -> Working<'_> {
+        self.ok(&["from", "--pull-never", "--name", name, IMAGE]);
+        Working {
+            store: self,
+            name: name.to_owned(),
+        }
+    }
+
+    /// `buildah bud` of a directory with this Containerfile.
+    fn bud(&self, name: &str, options: &[&str], text: &str) -> Said {
+        let files = self.0.files(name);
+        fs::write(files.join("Containerfile"), text.replace("IMAGE", IMAGE)).unwrap();
+        let fixed = [
+            "bud",
+            "--runtime",
+            self.0.runtime_path(),
+            "--pull-never",
+            "--isolation",
+            "oci",
+        ];
+        let tag = format!("localhost/{name}");
+        self.call(
+            &[
+                &fixed[..],
+                &["-t", &tag],
+                options,
+                &[files.to_str().unwrap()],
+            ]
+            .concat(),
+        )
+    }
+
+    /// What is in a file of an image.
+    fn file(&self, image: &str, path: &str) -> String {
+        self.0.ok(&[
+            "run",
+            "--rm",
+            &format!("localhost/{image}"),
+            "/bin/cat",
+            path,
+        ])
+    }
+}
+
+struct Working<'a> {
+    store: &'a Store,
+    name: String,
+}
+
+impl Working<'_> {
+    fn words<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
+        let fixed = [
+            "run",
+            "--runtime",
+            self.store.0.runtime_path(),
+            "--isolation",
+            "oci",
+        ];
+        [&fixed[..], options, &["--", &self.name, "sh", "-c", script]].concat()
+    }
+
+    fn run(&self, options: &[&str], script: &str) -> Said {
+        self.store.call(&self.words(options, script))
+    }
+
+    #[track_caller]
+    fn says(&self, options: &[&str], script: &str) -> String {
+        self.run(options, script).ok()
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.store.call(&["rm", &self.name]);
+    }
+}
+
+fn run(s: &Store) {
+    let c = s.from("run");
+    let said = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm");
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("out\nsh\n", "err\n")
+    );
+    assert_eq!(said.status, 0);
+}
+
+fn run_exit_status(s: &Store) {
+    let c = s.from("run_exit_status");
+    for status in [1, 5, 255] {
+        let said = c.run(&[], &format!("exit {status}")).fails(status);
+        assert!(said.contains(&format!("exit status {status}")), "{said}");
+    }
+}
+
+fn run_not_found(s: &Store) {
+    let c = s.from("run_not_found");
+    let runtime = s.0.runtime_path();
+    let said = s.call(&[
+        "run",
+        "--runtime",
+        runtime,
+        "--isolation",
+        "oci",
+        &c.name,
+        "absent",
+    ]);
+    assert_ne!(said.status, 0);
+    assert!(
+        said.stderr.contains("executable file not found in $PATH"),
+        "{said:?}"
+    );
+}
+
+fn run_user(s: &Store) {
+    let c = s.from("run_user");
+    assert_eq!(
+        c.says(&["--user", "user"], "id -u; id -g; echo $HOME"),
+        "1000\n1000\n/home/user"
+    );
+    assert_eq!(c.says(&["--user", "12:34"], "id -u; id -g"), "12\n34");
+}
+
+fn run_env_and_workdir(s: &Store) {
+    let c = s.from("run_env");
+    s.ok(&[
+        "config",
+        "--env",
+        "WORD=configured",
+        "--workingdir",
+        "/home/user",
+        &c.name,
+    ]);
+    assert_eq!(
+        c.says(&["--env", "MORE=given"], "echo $WORD $MORE; pwd"),
+        "configured given\n/home/user"
+    );
+    assert_eq!(c.says(&["--workingdir", "/tmp"], "pwd"), "/tmp");
+}
+
+fn run_capabilities(s: &Store) {
+    let c = s.from("run_capabilities");
+    let effective = |options: &[&str]| {
+        let said = c.says(options, "grep CapEff /proc/self/status | cut -f2");
+        u64::from_str_radix(&said, 16).unwrap()
+    };
+    let plain = effective(&[]);
+    assert_eq!(effective(&["--cap-add", "CAP_NET_ADMIN"]), plain | 1 << 12);
+    assert_eq!(effective(&["--cap-drop", "CAP_CHOWN"]), plain & !1);
+    assert!(
+        c.says(&[], "grep Seccomp: /proc/self/status")
+            .ends_with('2')
+    );
+}
+
+fn run_volume(s: &Store) {
+    let c = s.from("run_volume");
+    let files = s.0.files("run_volume");
+    fs::write(files.join("in"), "seen").unwrap();
+    let option = format!("{}:/data", files.display());
+    assert_eq!(
+        c.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        "seen"
+    );
+    assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
+    c.run(&["-v", &format!("{option}:ro")], "touch /data/x")
+        .fails(1);
+}
+
+fn run_mount(s: &Store) {
+    let c = s.from("run_mount");
+    let said = c.says(
+        &["--mount", "type=tmpfs,dst=/scratch,tmpfs-size=1048576"],
+        "df -k /scratch | tail -n 1",
+    );
+    assert_eq!(said.split_whitespace().nth(1), Some("1024"), "{said}");
+}
+
+fn run_stdin(s: &Store) {
+    let c = s.from("run_stdin");
+    let words = c.words(&[], "read a; echo $a; cat");
+    assert_eq!(
+        call::run_with(&mut s.command(&words), b"one\ntwo").ok(),
+        "one\ntwo"
+    );
+}
+
+fn run_tty(s: &Store) {
+    let c = s.from("run_tty");
+    let words = c.words(&["--tty"], "tty; stty size; read x; echo \"<$x>\"; exit 3");
+    let said = s.0.typed(s.command(&words), "typed\n");
+    assert!(
+        said.stdout.contains("/dev/pts/0") && said.stdout.contains("<typed>"),
+        "{said:?}"
+    );
+    assert!(said.stdout.contains("33 77"), "{said:?}");
+    assert_eq!(said.status, 3);
+}
+
+fn run_hostname(s: &Store) {
+    let c = s.from("run_hostname");
+    let said = c.says(
+        &["--hostname", "named", "--network", "none"],
+        "hostname; ls /sys/class/net",
+    );
+    assert_eq!(said, "named\nlo");
+    let machine = fs::read_link("/proc/self/ns/net").unwrap();
+    let said = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
+    assert_eq!(said, machine.to_str().unwrap());
+}
+
+fn run_namespaces(s: &Store) {
+    let c = s.from("run_namespaces");
+    let link = |kind: &str| format!("readlink /proc/self/ns/{kind}");
+    for (option, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
+        let machine = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let machine = machine.to_str().unwrap();
+        assert_eq!(c.says(&[option, "host"], &link(kind)), machine, "{kind}");
+        assert_ne!(
+            c.says(&[option, "container"], &link(kind)),
+            machine,
+            "{kind}"
+        );
+    }
+}
+
+fn run_again(s: &Store) {
+    let c = s.from("run_again");
+    for _ in 0..3 {
+        c.says(&[], "echo line >>/file");
+    }
+    assert_eq!(c.says(&[], "wc -l </file"), "3");
+}
+
+/// Its polling ends with a kill and a delete.
+fn run_interrupted(s: &Store) {
+    let c = s.from("run_interrupted");
+    let words = c.words(&[], "exec sleep 7531");
+    let inner = s.command(&words);
+    let mut timeout = std::process::Command::new("timeout");
+    timeout.args(["-k", "20", "-s", "INT", "1"]);
+    timeout.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        timeout.env(name, value.unwrap());
+    }
+    timeout.current_dir("/");
+    assert_ne!(call::run(&mut timeout).status, 0);
+    assert_eq!(c.says(&[], "echo again"), "again");
+}
+
+fn commit(s: &Store) {
+    let c = s.from("commit");
+    c.says(
+        &[],
+        "echo kept >/file; adduser 2>/dev/null; chmod 4711 /file; chown user /file",
+    );
+    s.ok(&["config", "--cmd", "cat /file", &c.name]);
+    s.ok(&["commit", "-q", &c.name, "localhost/committed"]);
+    assert_eq!(s.file("committed", "/file"), "kept");
+    let words = [
+        "run",
+        "--rm",
+        "localhost/committed",
+        "/bin/stat",
+        "-c",
+        "%a %U",
+        "/file",
+    ];
+    assert_eq!(s.0.ok(&words), "4711 user");
+}
+
+fn from_scratch(s: &Store) {
+    s.ok(&["from", "--name", "scratched", "scratch"]);
+    let c = Working {
+        store: s,
+        name: "scratched".to_owned(),
+    };
+    s.ok(&["copy", &c.name, "/bin/busybox", "/bin/sh"]);
+    assert_eq!(c.says(&[], "echo /*"), "/bin /dev /etc /proc /run /sys");
+    s.ok(&["commit", "-q", &c.name, "localhost/scratched"]);
+    assert_eq!(
+        s.0.ok(&[
+            "run",
+            "--rm",
+            "localhost/scratched",
+            "/bin/sh",
+            "-c",
+            "echo ran"
+        ]),
+        "ran"
+    );
+}
+
+fn bud(s: &Store) {
+    let text = "FROM IMAGE\nARG WORD=none\nENV KEPT=$WORD\nWORKDIR /made\nRUN echo $WORD $KEPT $(pwd) >/first\n\
+        USER user\nRUN id -u >/tmp/second && echo $HOME >>/tmp/second\nSHELL [\"/bin/sh\", \"-ec\"]\nRUN true; false || echo third >/tmp/third\n";
+    s.bud("bud", &["--build-arg", "WORD=given"], text).ok();
+    assert_eq!(s.file("bud", "/first"), "given given /made");
+    assert_eq!(s.file("bud", "/tmp/second"), "1000\n/home/user");
+    assert_eq!(s.file("bud", "/tmp/third"), "third");
+}
+
+fn bud_stages(s: &Store) {
+    let text = "FROM IMAGE AS one\nRUN echo from one >/file\nFROM IMAGE AS two\nCOPY --from=one /file /copied\n\
+        RUN echo and two >>/copied\nFROM scratch\nCOPY --from=two /bin /bin\nCOPY --from=two /copied /file\nRUN [\"/bin/sh\", \"-c\", \"/bin/echo three >>/file\"]\n";
+    s.bud("bud_stages", &["--layers"], text).ok();
+    assert_eq!(s.file("bud_stages", "/file"), "from one\nand two\nthree");
+}
+
+fn bud_fails(s: &Store) {
+    let said = s.bud("bud_fails", &[], "FROM IMAGE\nRUN exit 7\nRUN echo never\n");
+    assert_ne!(said.status, 0);
+    assert!(said.stderr.contains("exit status 7"), "{said:?}");
+    assert!(!said.stdout.contains("never\nnever"), "{said:?}");
+    let said = s.bud("bud_fails_1", &[], "FROM IMAGE\nRUN [\"absent\"]\n");
+    assert!(
+        said.status != 0 && said.stderr.contains("absent"),
+        "{said:?}"
+    );
+}
+
+fn bud_cache_mount(s: &Store) {
+    let text = "FROM IMAGE\nRUN --mount=type=cache,target=/cache echo line >>/cache/file; wc -l </cache/file >/count\n";
+    s.bud("bud_cache", &["--no-cache"], text).ok();
+    assert_eq!(s.file("bud_cache", "/count"), "1");
+    s.bud("bud_cache_1", &["--no-cache"], text).ok();
+    assert_eq!(s.file("bud_cache_1", "/count"), "2");
+}
+
+fn bud_secret(s: &Store) {
+    let files = s.0.files("secret_source");
+    let source = files.join("word");
+    fs::write(&source, "the word").unwrap();
+    s.0.owns(&source);
+    let secret = format!("id=word,src={}", source.display());
+    let text = "FROM IMAGE\nRUN --mount=type=secret,id=word wc -c </run/secrets/word >/length\nRUN test ! -s /run/secrets/word\n";
+    s.bud("bud_secret", &["--secret", &secret], text).ok();
+    assert_eq!(s.file("bud_secret", "/length"), "8");
+}
+
+fn bud_limits(s: &Store) {
+    let text = "FROM IMAGE\nRUN df -k /dev/shm | tail -n 1 >/shm; ulimit -n >/files; cat /etc/hosts >/hosts\n";
+    let options = [
+        "--shm-size",
+        "4m",
+        "--ulimit",
+        "nofile=99:99",
+        "--add-host",
+        "other:10.1.2.3",
+    ];
+    s.bud("bud_limits", &options, text).ok();
+    assert!(s.file("bud_limits", "/shm").contains(" 4096 "));
+    assert_eq!(s.file("bud_limits", "/files"), "99");
+}
+
+fn bud_user_namespace(s: &Store) {
+    let text = "FROM IMAGE\nRUN cat /proc/self/uid_map >/map; touch /mine; stat -c %u /mine /etc >/owners\n";
+    let map = [
+        "--userns-uid-map",
+        "0:7000:2000",
+        "--userns-gid-map",
+        "0:7000:2000",
+    ];
+    s.bud("bud_userns", &map, text).ok();
+    let said = s.file("bud_userns", "/map");
+    assert_eq!(
+        said.split_whitespace().collect::<Vec<_>>()[1..],
+        ["7000", "2000"]
+    );
+    assert_eq!(s.file("bud_userns", "/owners"), "0\n0");
+}
+
+fn bud_at_once(s: &Store) {
+    std::thread::scope(|scope| {
+        let each = |number: usize| {
+            let text = format!("FROM IMAGE\nRUN echo {number} >/number\n");
+            s.bud(&format!("bud_at_once_{number}"), &[], &text).ok();
+            s.file(&format!("bud_at_once_{number}"), "/number")
+        };
+        let calls: Vec<_> = (0..4)
+            .map(|number| scope.spawn(move || each(number)))
+            .collect();
+        for (number, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.join().unwrap(), number.to_string());
+        }
+    });
+}

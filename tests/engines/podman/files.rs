@@ -1,0 +1,395 @@
+//! What a container sees of files: volumes of all kinds, and what is taken out of it again.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::Who::{Both, Root};
+use super::{IMAGE, Line, Podman};
+
+pub(super) const LINES: &[Line] = &[
+    ("volume", Both, volume),
+    ("volume_read_only", Both, volume_read_only),
+    ("volume_named", Both, volume_named),
+    ("volume_options", Both, volume_options),
+    ("volume_propagation", Root, volume_propagation),
+    ("volume_overlay", Both, volume_overlay),
+    ("volume_chowned", Both, volume_chowned),
+    ("volume_relabelled", Both, volume_relabelled),
+    ("volume_idmapped", Root, volume_idmapped),
+    ("volumes_from", Both, volumes_from),
+    ("volume_of_a_file", Both, volume_of_a_file),
+    ("mount_of_an_image", Both, mount_of_an_image),
+    ("tmpfs", Both, tmpfs),
+    ("workdir", Both, workdir),
+    ("hosts_and_resolv", Both, hosts),
+    ("env", Both, env),
+    ("secrets", Both, secrets),
+    ("copy", Both, copy),
+    ("diff", Both, diff),
+    ("commit", Both, commit),
+    ("export_and_import", Both, export),
+    ("rootfs", Both, rootfs),
+    ("build", Both, build),
+];
+
+fn volume(p: &Podman) {
+    let files = p.files("volume");
+    fs::write(files.join("in"), "seen").unwrap();
+    let option = format!("{}:/data", files.display());
+    assert_eq!(
+        p.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        "seen"
+    );
+    assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
+    let owner = p.user().map_or(0, |user| user.uid);
+    assert_eq!(fs::metadata(files.join("out")).unwrap().uid(), owner);
+}
+
+fn volume_read_only(p: &Podman) {
+    let files = p.files("volume_read_only");
+    let option = format!("{}:/data:ro", files.display());
+    let said = p.run(&["-v", &option], "touch /data/x").fails(1);
+    assert!(said.contains("Read-only file system"), "{said}");
+    let option = format!("type=bind,src={},dst=/data,ro", files.display());
+    p.run(&["--mount", &option], "touch /data/x").fails(1);
+}
+
+fn volume_named(p: &Podman) {
+    p.ok(&["volume", "create", "named"]);
+    p.says(&["-v", "named:/data"], "echo kept >/data/file");
+    assert_eq!(p.says(&["-v", "named:/other"], "cat /other/file"), "kept");
+    // A new one takes what the image has there.
+    assert_eq!(
+        p.says(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
+        "root:x:0:"
+    );
+    p.ok(&["volume", "rm", "named", "copied"]);
+}
+
+fn volume_options(p: &Podman) {
+    let files = p.files("volume_options");
+    let option = format!("{}:/data:nodev,noexec,nosuid", files.display());
+    let said = p.says(
+        &["-v", &option],
+        "grep ' /data ' /proc/self/mounts; cp /bin/busybox /data/echo; /data/echo ran 2>&1 || true",
+    );
+    assert!(said.contains("nosuid,nodev,noexec"), "{said}");
+    assert!(said.ends_with("Permission denied"), "{said}");
+}
+
+/// The machine's root is private: what is mounted is watched in another mount namespace.
+fn volume_propagation(p: &Podman) {
+    let files = p.files("volume_propagation");
+    let name = "volume_propagation";
+    let script = r#"
+        set -e
+        mount --bind "$FILES" "$FILES"; mount --make-shared "$FILES"; mkdir "$FILES/sub" "$FILES/back"
+        "$@" run -d --name $NAME --cap-add SYS_ADMIN --security-opt seccomp=unconfined -v "$FILES:/data:$HOW" IMAGE sleep 1000 >/dev/null
+        mount -t tmpfs none "$FILES/sub"; echo from outside >"$FILES/sub/file"
+        "$@" exec $NAME cat /data/sub/file || true
+        "$@" exec $NAME mount -t tmpfs none /data/back && "$@" exec $NAME touch /data/back/inside
+        ls "$FILES/back"
+        "$@" rm -f -t 0 $NAME >/dev/null; umount "$FILES/sub"; rmdir "$FILES/sub"
+    "#;
+    let script = script.replace("IMAGE", IMAGE);
+    for (how, seen) in [
+        ("rslave", "from outside"),
+        ("rshared", "from outside\ninside"),
+        ("rprivate", ""),
+    ] {
+        let inner = p.command(&[]);
+        let mut shell = std::process::Command::new("unshare");
+        shell.args(["-m", "sh", "-c", &script, "sh"]);
+        shell.arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        let files = files.join(how);
+        fs::create_dir(&files).unwrap();
+        shell.env("FILES", &files).env("NAME", name).env("HOW", how);
+        assert_eq!(crate::call::run(&mut shell).ok(), seen, "{how}");
+    }
+}
+
+fn volume_overlay(p: &Podman) {
+    let files = p.files("volume_overlay");
+    fs::write(files.join("in"), "seen").unwrap();
+    let option = format!("{}:/data:O", files.display());
+    let said = p.says(
+        &["-v", &option],
+        "cat /data/in; echo changed >/data/in; cat /data/in",
+    );
+    assert_eq!(said, "seenchanged");
+    assert_eq!(fs::read_to_string(files.join("in")).unwrap(), "seen");
+}
+
+fn volume_chowned(p: &Podman) {
+    let files = p.files("volume_chowned");
+    let option = format!("{}:/data:U", files.display());
+    let options = ["-v", &option, "--user", "user"];
+    assert_eq!(
+        p.says(&options, "touch /data/mine; stat -c %u:%g /data /data/mine"),
+        "1000:1000\n1000:1000"
+    );
+}
+
+fn volume_relabelled(p: &Podman) {
+    let files = p.files("volume_relabelled");
+    for label in ["z", "Z"] {
+        let option = format!("{}:/data:{label}", files.display());
+        p.says(&["-v", &option], "touch /data/x");
+    }
+}
+
+fn volume_idmapped(p: &Podman) {
+    let files = p.files("volume_idmapped");
+    let option = format!("{}:/data:idmap", files.display());
+    let options = [
+        "--uidmap",
+        "0:300000:5000",
+        "--gidmap",
+        "0:300000:5000",
+        "-v",
+        &option,
+    ];
+    assert_eq!(p.says(&options, "stat -c %u /data; touch /data/x"), "0");
+    assert_eq!(fs::metadata(files.join("x")).unwrap().uid(), 0);
+}
+
+fn volumes_from(p: &Podman) {
+    let c = p.start(
+        "volumes_from",
+        &["-v", "/shared"],
+        "echo from >/shared/file; sleep 1000",
+    );
+    let said = p.says(
+        &["--volumes-from", &c.name],
+        "until cat /shared/file 2>/dev/null; do sleep 0.1; done",
+    );
+    assert_eq!(said, "from");
+}
+
+fn volume_of_a_file(p: &Podman) {
+    let files = p.files("volume_of_a_file");
+    fs::write(files.join("file"), "single").unwrap();
+    let option = format!("{}:/etc/new/file:ro", files.join("file").display());
+    assert_eq!(p.says(&["-v", &option], "cat /etc/new/file"), "single");
+}
+
+fn mount_of_an_image(p: &Podman) {
+    let option = format!("type=image,src={IMAGE},dst=/image,rw=true");
+    assert_eq!(
+        p.says(
+            &["--mount", &option],
+            "head -n 1 /image/etc/group; touch /image/x"
+        ),
+        "root:x:0:"
+    );
+}
+
+fn tmpfs(p: &Podman) {
+    let said = p.says(
+        &["--tmpfs", "/scratch:size=2m,mode=1770,noexec"],
+        "stat -c %a /scratch; grep ' /scratch ' /proc/mounts",
+    );
+    assert!(said.starts_with("1770\n"), "{said}");
+    assert!(
+        said.contains("size=2048k") && said.contains("noexec"),
+        "{said}"
+    );
+    let said = p.says(
+        &["--mount", "type=tmpfs,dst=/etc,tmpcopyup"],
+        "ls /etc/group",
+    );
+    assert_eq!(said, "/etc/group");
+}
+
+fn workdir(p: &Podman) {
+    assert_eq!(p.says(&["-w", "/home/user"], "pwd"), "/home/user");
+    // Podman makes one that the image lacks no more since 3.0.
+    p.run(&["-w", "/absent"], "pwd").fails(126);
+}
+
+fn hosts(p: &Podman) {
+    let options = [
+        "--add-host",
+        "other:10.1.2.3",
+        "--hostname",
+        "me",
+        "--dns",
+        "10.9.8.7",
+    ];
+    let said = p.says(
+        &[&options[..], &["--network", "slirp4netns"]].concat(),
+        "cat /etc/hosts /etc/resolv.conf /etc/hostname; hostname",
+    );
+    assert!(
+        said.contains("10.1.2.3") && said.contains("10.9.8.7"),
+        "{said}"
+    );
+    assert!(said.ends_with("me\nme"), "{said}");
+}
+
+fn env(p: &Podman) {
+    let files = p.files("env");
+    fs::write(files.join("list"), "FROM_FILE=1\n").unwrap();
+    let list = files.join("list");
+    let options = [
+        "-e",
+        "A=b c",
+        "--env-file",
+        list.to_str().unwrap(),
+        "--unsetenv",
+        "TERM",
+    ];
+    assert_eq!(
+        p.says(&options, "echo $A $FROM_FILE \"<$TERM>\" $PATH $container"),
+        "b c 1 <> /bin podman"
+    );
+}
+
+fn secrets(p: &Podman) {
+    p.call_with(&["secret", "create", "hidden", "-"], "the word")
+        .ok();
+    let options = [
+        "--secret",
+        "hidden,mode=0400",
+        "--secret",
+        "hidden,type=env,target=WORD",
+    ];
+    let script = "cat /run/secrets/hidden; echo; echo $WORD; stat -c %a /run/secrets/hidden";
+    assert_eq!(p.says(&options, script), "the word\nthe word\n400");
+    p.ok(&["secret", "rm", "hidden"]);
+}
+
+fn copy(p: &Podman) {
+    let files = p.files("copy");
+    fs::write(files.join("in"), "going in").unwrap();
+    p.owns(&files.join("in"));
+    let c = p.start(
+        "copy",
+        &["-v", "copied-to:/volume", "--tmpfs", "/mem"],
+        "sleep 1000",
+    );
+    let inside = |path: &str| format!("copy:{path}");
+    for place in ["/tmp/in", "/volume/in"] {
+        p.ok(&["cp", files.join("in").to_str().unwrap(), &inside(place)]);
+        assert_eq!(c.says(&[], &format!("cat {place}")), "going in");
+    }
+    c.says(&[], "echo coming out >/tmp/out");
+    p.ok(&[
+        "cp",
+        &inside("/tmp/out"),
+        files.join("out").to_str().unwrap(),
+    ]);
+    assert_eq!(
+        fs::read_to_string(files.join("out")).unwrap(),
+        "coming out\n"
+    );
+}
+
+fn diff(p: &Podman) {
+    let c = p.start(
+        "diff",
+        &[],
+        "echo >/added; rm /etc/group; echo >>/etc/passwd; sleep 1000",
+    );
+    crate::call::wait_until("changes", 10, || {
+        c.exec(&[], "tail -n 1 /etc/passwd").stdout == "\n"
+    });
+    let said = p.ok(&["diff", &c.name]);
+    for line in ["A /added", "D /etc/group", "C /etc/passwd"] {
+        assert!(said.lines().any(|seen| seen == line), "{said}");
+    }
+}
+
+fn commit(p: &Podman) {
+    let c = p.start("commit", &[], "echo kept >/file; sleep 1000");
+    crate::call::wait_until("its file", 10, || c.exec(&[], "test -s /file").status == 0);
+    p.ok(&[
+        "commit",
+        "-q",
+        "-c",
+        "CMD [\"cat\", \"/file\"]",
+        &c.name,
+        "localhost/committed",
+    ]);
+    assert_eq!(c.inspect("{{.State.Status}}"), "running");
+    assert_eq!(p.ok(&["run", "--rm", "localhost/committed"]), "kept");
+    p.ok(&["rmi", "localhost/committed"]);
+}
+
+fn export(p: &Podman) {
+    let files = p.files("export");
+    let archive = files.join("all.tar");
+    let archive = archive.to_str().unwrap();
+    let c = p.start("export", &[], "echo kept >/file");
+    p.ok(&["wait", &c.name]);
+    p.ok(&["export", "-o", archive, &c.name]);
+    p.ok(&[
+        "import",
+        "-q",
+        "-c",
+        "ENV PATH=/bin",
+        archive,
+        "localhost/exported",
+    ]);
+    assert_eq!(
+        p.ok(&["run", "--rm", "localhost/exported", "cat", "/file"]),
+        "kept"
+    );
+    p.ok(&["rmi", "localhost/exported"]);
+}
+
+fn rootfs(p: &Podman) {
+    let files = p.files("rootfs");
+    crate::image::busybox(&files.join("root"));
+    for entry in [
+        files.join("root"),
+        files.join("root/etc"),
+        files.join("root/run"),
+        files.join("root/dev"),
+    ] {
+        p.owns(&entry);
+    }
+    let root = files.join("root");
+    let overlay = format!("{}:O", root.display());
+    let command = [
+        "sh",
+        "-c",
+        "/bin/cat /etc/group | /bin/head -n 1; /bin/echo >/etc/new",
+    ];
+    let said = p.call(&[&["run", "--rm", "--rootfs", &overlay][..], &command].concat());
+    assert_eq!(said.ok(), "root:x:0:");
+    assert!(!root.join("etc/new").exists());
+}
+
+fn build(p: &Podman) {
+    let files = p.files("build");
+    let text = format!(
+        "FROM {IMAGE} AS first\nARG WORD=none\nWORKDIR /made\nRUN echo $WORD >file && id -u >>file\n\
+         FROM {IMAGE}\nCOPY --from=first /made/file /file\nUSER user\nENV A=b\n\
+         RUN --mount=type=cache,target=/cache,uid=1000 echo $A >/cache/x && id -u\nCMD [\"cat\", \"/file\"]\n"
+    );
+    fs::write(files.join("Containerfile"), text).unwrap();
+    let words = [
+        "build",
+        "-q",
+        "--build-arg",
+        "WORD=given",
+        "-t",
+        "localhost/built",
+        files.to_str().unwrap(),
+    ];
+    p.ok(&words);
+    assert_eq!(p.ok(&["run", "--rm", "localhost/built"]), "given\n0");
+    fs::write(
+        files.join("Containerfile"),
+        format!("FROM {IMAGE}\nRUN exit 7\n"),
+    )
+    .unwrap();
+    let said = p.call(&["build", "-q", files.to_str().unwrap()]);
+    assert_ne!(said.status, 0);
+    assert!(format!("{said:?}").contains("exit status 7"), "{said:?}");
+    p.ok(&["rmi", "-f", "localhost/built"]);
+}

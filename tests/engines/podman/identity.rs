@@ -1,0 +1,227 @@
+//! Who a container's processes are: users, groups, and user namespaces.
+
+use std::fs;
+
+use super::Who::{Both, User};
+use super::{IMAGE, Line, Podman};
+
+pub(super) const LINES: &[Line] = &[
+    ("user", Both, user),
+    ("user_absent", Both, user_absent),
+    ("groups", Both, groups),
+    ("groups_kept", Both, groups_kept),
+    ("uid_map", Both, uid_map),
+    ("uid_map_and_exec", Both, uid_map_and_exec),
+    ("userns_auto", Both, userns_auto),
+    ("userns_keep_id", User, userns_keep_id),
+    ("userns_keep_id_exec", User, userns_keep_id_exec),
+    ("userns_no_map", User, userns_no_map),
+    ("userns_of_a_container", Both, userns_of_a_container),
+    ("passwd_entry", User, passwd_entry),
+    ("unshare", User, unshare),
+];
+
+fn user(p: &Podman) {
+    let said = p.says(
+        &["--user", "user"],
+        "id; echo $HOME; touch /tmp/x; stat -c %U /tmp/x",
+    );
+    assert!(
+        said.starts_with("uid=1000(user) gid=1000(user) groups="),
+        "{said}"
+    );
+    assert!(
+        said.contains("2000(extra)") && said.ends_with("/home/user\nuser"),
+        "{said}"
+    );
+    let said = p.says(&["--user", "1234:4321"], "id");
+    assert_eq!(said, "uid=1234 gid=4321 groups=4321");
+    let said = p.says(&["--user", "user:extra"], "id -g");
+    assert_eq!(said, "2000");
+}
+
+fn user_absent(p: &Podman) {
+    let said = p.call(&["run", "--rm", "--user", "absent", IMAGE, "true"]);
+    assert!([125, 126].contains(&said.status), "{said:?}");
+    assert!(
+        said.stderr.contains("no matching entries in passwd"),
+        "{said:?}"
+    );
+}
+
+fn groups(p: &Podman) {
+    let said = p.says(&["--group-add", "extra", "--group-add", "777"], "id -G");
+    let mut groups: Vec<&str> = said.split_whitespace().collect();
+    groups.sort_unstable();
+    assert_eq!(groups, ["0", "2000", "777"]);
+}
+
+/// The groups of who calls, as an annotation asks. A user's are not mapped: they are all `nobody`'s, and
+/// what they may read is what shows them.
+fn groups_kept(p: &Podman) {
+    match p.user() {
+        Some(user) => {
+            let files = p.files("groups_kept");
+            let file = files.join("of_the_group");
+            fs::write(&file, "readable").unwrap();
+            std::os::unix::fs::chown(&file, Some(0), Some(user.second_gid())).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+            fs::set_permissions(&file, mode).unwrap();
+            let volume = format!("{}:/data", files.display());
+            p.run(&["-v", &volume], "cat /data/*").fails(1);
+            let options = ["-v", &volume, "--group-add", "keep-groups"];
+            assert_eq!(p.says(&options, "cat /data/*"), "readable");
+            let c = p.start("groups_kept", &options, "sleep 1000");
+            assert_eq!(
+                c.says(&[], "cat /proc/1/status | grep Groups"),
+                c.says(&[], "grep Groups /proc/1/status")
+            );
+        }
+        None => {
+            let words = [
+                "run",
+                "--rm",
+                "--group-add",
+                "keep-groups",
+                IMAGE,
+                "id",
+                "-G",
+            ];
+            let inner = p.command(&words);
+            let mut other = std::process::Command::new("setpriv");
+            other.args(["--groups", "0,3456"]);
+            other.arg(inner.get_program()).args(inner.get_args());
+            for (name, value) in inner.get_envs() {
+                other.env(name, value.unwrap());
+            }
+            assert_eq!(crate::call::run(&mut other).ok(), "0 3456");
+        }
+    }
+}
+
+/// A map in the words of /proc/self/uid_map.
+fn ids(text: &str) -> Vec<Vec<u32>> {
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(|w| w.parse().unwrap())
+            .collect()
+    };
+    text.lines().map(words).collect()
+}
+
+fn uid_map(p: &Podman) {
+    let said = p.says(
+        &["--uidmap", "0:2000:900", "--gidmap", "0:3000:800"],
+        "cat /proc/self/uid_map; cat /proc/self/gid_map",
+    );
+    let map = ids(&said);
+    assert_eq!((map[0][2], map[1][2]), (900, 800), "{said}");
+    if p.user().is_none() {
+        assert_eq!((map[0][1], map[1][1]), (2000, 3000), "{said}");
+    }
+    let said = p
+        .says(
+            &["--uidmap", "0:2000:900", "--user", "user"],
+            "id -u; touch /tmp/x && stat -c %u /tmp/x /etc",
+        )
+        .replace('\n', " ");
+    assert!(
+        said.starts_with("65534") || said.starts_with("1000"),
+        "{said}"
+    );
+}
+
+fn uid_map_and_exec(p: &Podman) {
+    let options = ["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"];
+    let c = p.start("uid_map_and_exec", &options, "touch /tmp/x; sleep 1000");
+    assert_eq!(
+        c.says(&[], "id -u; cat /proc/self/uid_map"),
+        c.says(&[], "id -u; cat /proc/1/uid_map")
+    );
+    assert_eq!(
+        c.says(&["--user", "user"], "id -u; stat -c %u /tmp/x"),
+        "1000\n0"
+    );
+    let outside = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+    assert!(!outside.contains("Uid:\t0\t"), "{outside}");
+}
+
+fn userns_auto(p: &Podman) {
+    let c = p.start(
+        "userns_auto_1",
+        &["--userns", "auto:size=3000"],
+        "sleep 1000",
+    );
+    let d = p.start("userns_auto_2", &["--userns", "auto"], "sleep 1000");
+    let map = |c: &super::Container| {
+        ids(&fs::read_to_string(format!("/proc/{}/uid_map", c.pid())).unwrap())
+    };
+    let (first, second) = (map(&c), map(&d));
+    assert_eq!(first.iter().map(|line| line[2]).sum::<u32>(), 3000);
+    assert!(
+        first.iter().all(|one| second
+            .iter()
+            .all(|other| { one[1] + one[2] <= other[1] || other[1] + other[2] <= one[1] })),
+        "{first:?} {second:?}"
+    );
+    assert_eq!(c.says(&[], "touch /x; stat -c %u /x"), "0");
+}
+
+fn userns_keep_id(p: &Podman) {
+    let uid = p.user().unwrap().uid;
+    let files = p.files("keep_id");
+    let volume = format!("{}:/data", files.display());
+    let said = p.says(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
+    let wanted = format!("{uid}\n{uid}\n{uid}\n");
+    assert!(said.starts_with(&wanted), "{said}");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(files.join("mine")).unwrap().uid(), uid);
+    assert_eq!(
+        p.says(&["--userns", "keep-id", "--user", "root"], "id -u"),
+        "0"
+    );
+}
+
+fn userns_keep_id_exec(p: &Podman) {
+    let uid = p.user().unwrap().uid.to_string();
+    let c = p.start("keep_id_exec", &["--userns", "keep-id"], "sleep 1000");
+    assert_eq!(c.says(&[], "id -u"), uid);
+    assert_eq!(
+        c.says(&["--user", "0"], "id -u; touch /etc/x; stat -c %u /etc/x"),
+        "0\n0"
+    );
+}
+
+fn userns_no_map(p: &Podman) {
+    let said = p.says(&["--userns", "nomap"], "cat /proc/self/uid_map; id -u");
+    let uid = p.user().unwrap().uid;
+    assert!(said.ends_with("\n0"), "{said}");
+    assert!(!said.contains(&format!(" {uid} ")), "{said}");
+}
+
+fn userns_of_a_container(p: &Podman) {
+    let options = ["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"];
+    let c = p.start("userns_of", &options, "sleep 1000");
+    let place = format!("container:{}", c.name);
+    let other = p.start("userns_of_2", &["--userns", &place], "sleep 1000");
+    let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert_eq!(of(c.pid()), of(other.pid()));
+    assert_eq!(other.says(&[], "id -u"), "0");
+}
+
+fn passwd_entry(p: &Podman) {
+    let said = p.says(
+        &["--userns", "keep-id"],
+        "tail -n 1 /etc/passwd; echo $HOME",
+    );
+    let uid = p.user().unwrap().uid;
+    assert!(said.contains(&format!(":{uid}:{uid}:")), "{said}");
+}
+
+fn unshare(p: &Podman) {
+    let uid = p.user().unwrap().uid;
+    let map = ids(&p.ok(&["unshare", "cat", "/proc/self/uid_map"]));
+    assert_eq!(map[0], [0, uid, 1]);
+    // The runtime as Podman calls it: root of a user namespace.
+    p.ok(&["unshare", p.runtime_path(), "--version"]);
+}

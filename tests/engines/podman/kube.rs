@@ -1,0 +1,96 @@
+//! Kubernetes' YAML: played, and written from what runs.
+
+use std::fs;
+
+use super::Who::Both;
+use super::{IMAGE, Line, Podman};
+use crate::call::wait_until;
+
+pub(super) const LINES: &[Line] = &[
+    ("play_kube", Both, play),
+    ("play_kube_security", Both, security),
+    ("generate_kube", Both, generate),
+];
+
+/// Plays a pod, does something with it, and takes it down.
+fn played(p: &Podman, name: &str, yaml: &str, then: impl Fn()) {
+    let files = p.files(&format!("kube_{name}"));
+    let path = files.join("pod.yaml");
+    fs::write(&path, yaml.replace("IMAGE", IMAGE)).unwrap();
+    let path = path.to_str().unwrap();
+    p.ok(&["play", "kube", "--network", "none", path]);
+    then();
+    p.ok(&["play", "kube", "--down", path]);
+    p.call(&["pod", "exists", name]).fails(1);
+}
+
+fn play(p: &Podman) {
+    let yaml = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: played}
+spec:
+  hostname: of-the-pod
+  initContainers:
+  - {name: before, image: IMAGE, command: [sh, -c, echo first >/shared/file], volumeMounts: [{name: shared, mountPath: /shared}]}
+  containers:
+  - name: main
+    image: IMAGE
+    command: [sh, -c, "cat /shared/file; hostname; echo $WORD; sleep 1000"]
+    env: [{name: WORD, value: from the file}]
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  - {name: side, image: IMAGE, command: [sleep, "1000"]}
+  volumes: [{name: shared, persistentVolumeClaim: {claimName: played-shared}}]
+"#;
+    played(p, "played", yaml, || {
+        let main = p.named("played-main");
+        main.wait_for("from the file");
+        assert_eq!(main.logs(), "first\nof-the-pod\nfrom the file\n");
+        assert_eq!(p.ok(&["exec", "played-side", "hostname"]), "of-the-pod");
+    });
+    p.ok(&["volume", "rm", "played-shared"]);
+}
+
+fn security(p: &Podman) {
+    let yaml = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: strict}
+spec:
+  containers:
+  - name: main
+    image: IMAGE
+    command: [sh, -c, "id; grep -E 'CapEff|NoNewPrivs' /proc/self/status; touch /x; echo end; sleep 1000"]
+    securityContext:
+      runAsUser: 1000
+      runAsGroup: 2000
+      readOnlyRootFilesystem: true
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [all]}
+"#;
+    played(p, "strict", yaml, || {
+        let main = p.named("strict-main");
+        main.wait_for("end");
+        let said = main.logs();
+        assert!(said.starts_with("uid=1000(user) gid=2000(extra)"), "{said}");
+        assert!(
+            said.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1"),
+            "{said}"
+        );
+        assert!(said.contains("Read-only file system"), "{said}");
+    });
+}
+
+fn generate(p: &Podman) {
+    let files = p.files("kube_generate");
+    let path = files.join("pod.yaml");
+    let path = path.to_str().unwrap();
+    {
+        let c = p.start("generated", &["-e", "WORD=kept"], "echo $WORD; sleep 1000");
+        p.ok(&["generate", "kube", "-f", path, &c.name]);
+    }
+    p.ok(&["play", "kube", "--network", "none", path]);
+    let c = p.named("generated-pod-generated");
+    wait_until("its word", 20, || c.logs() == "kept\n");
+    p.ok(&["play", "kube", "--down", path]);
+}

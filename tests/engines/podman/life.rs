@@ -1,0 +1,282 @@
+//! A container's life: how it starts, stops, and what its end says.
+
+use std::fs;
+
+use super::Who::{Both, Root};
+use super::{IMAGE, Line, Podman};
+use crate::call::{self, wait_until};
+
+pub(super) const LINES: &[Line] = &[
+    ("run", Both, run),
+    ("exit_status", Both, exit_status),
+    ("exit_125_of_podman", Both, exit_125),
+    ("exit_126_not_executable", Both, exit_126),
+    ("exit_127_not_found", Both, exit_127),
+    ("exit_128_and_signal", Both, exit_signal),
+    ("create_and_start", Both, create_and_start),
+    ("start_attached", Both, start_attached),
+    ("detach", Both, detach),
+    ("stop", Both, stop),
+    ("stop_at_last_kills", Both, stop_at_last_kills),
+    ("stop_signal_of_its_own", Both, stop_signal),
+    ("kill_with_a_signal", Both, kill_with_a_signal),
+    ("restart", Both, restart),
+    ("restart_policy", Both, restart_policy),
+    ("pause", Root, pause),
+    ("rm_refuses_what_runs", Both, rm_refuses),
+    ("rm_force_leaves_nothing", Both, rm_force),
+    ("init_reaps", Both, init_reaps),
+    ("rename", Both, rename),
+    ("timeout", Both, timeout),
+    ("conmon_killed", Both, conmon_killed),
+];
+
+fn run(p: &Podman) {
+    let said = p.run(&[], "echo out; echo err >&2");
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+    assert_eq!(said.status, 0);
+}
+
+fn exit_status(p: &Podman) {
+    for status in [1, 3, 255] {
+        p.run(&[], &format!("exit {status}")).fails(status);
+    }
+}
+
+fn exit_125(p: &Podman) {
+    p.run(&["--no-such-option"], "true").fails(125);
+    p.call(&["run", "--pull=never", "localhost/absent"])
+        .fails(125);
+}
+
+fn exit_126(p: &Podman) {
+    let said = p.call(&["run", "--rm", IMAGE, "/etc/passwd"]).fails(126);
+    assert!(said.contains("permission denied"), "{said}");
+    p.call(&["run", "--rm", IMAGE, "/etc"]).fails(126);
+}
+
+fn exit_127(p: &Podman) {
+    let said = p.call(&["run", "--rm", IMAGE, "absent"]).fails(127);
+    assert!(
+        said.contains("executable file not found in $PATH"),
+        "{said}"
+    );
+    p.call(&["run", "--rm", IMAGE, "/absent"]).fails(127);
+}
+
+fn exit_signal(p: &Podman) {
+    p.run(&["--init"], "kill -KILL $$").fails(137);
+    let c = p.start("exit_signal", &[], "sleep 1000");
+    p.ok(&["kill", "-s", "KILL", &c.name]);
+    assert_eq!(p.ok(&["wait", &c.name]), "137");
+}
+
+fn create_and_start(p: &Podman) {
+    let name = "create_and_start";
+    let command = [IMAGE, "sh", "-c", "echo started; exit 4"];
+    p.ok(&[&["create", "--name", name][..], &command].concat());
+    let c = p.named(name);
+    assert_eq!(c.inspect("{{.State.Status}}"), "created");
+    // `podman init` has the runtime create it and goes no further.
+    p.ok(&["init", name]);
+    assert_eq!(c.inspect("{{.State.Status}}"), "initialized");
+    assert_eq!(c.logs(), "");
+    p.ok(&["start", name]);
+    assert_eq!(p.ok(&["wait", name]), "4");
+    assert_eq!(c.logs(), "started\n");
+}
+
+fn start_attached(p: &Podman) {
+    let name = "start_attached";
+    p.ok(&[
+        "create",
+        "-i",
+        "--name",
+        name,
+        IMAGE,
+        "sh",
+        "-c",
+        "read x; echo got $x; exit 6",
+    ]);
+    let _c = p.named(name);
+    let said = p.call_with(&["start", "-ai", name], "word\n");
+    assert_eq!((said.stdout.as_str(), said.status), ("got word\n", 6));
+}
+
+fn detach(p: &Podman) {
+    let c = p.start("detach", &[], "echo up; sleep 1000");
+    assert_eq!(c.inspect("{{.State.Status}}"), "running");
+    c.wait_for("up");
+    let pid = c.pid();
+    assert!(
+        fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .unwrap()
+            .contains("sleep 1000")
+    );
+    assert_eq!(
+        p.ok(&["ps", "-q", "--no-trunc", "--filter", "name=detach"]),
+        c.inspect("{{.Id}}")
+    );
+}
+
+/// Ends with a status of its own on a signal.
+fn trap(signal: &str) -> String {
+    format!("trap 'echo caught {signal}; exit 9' {signal}; echo ready; while :; do sleep 0.1; done")
+}
+
+fn stop(p: &Podman) {
+    let c = p.start("stop", &[], &trap("TERM"));
+    c.wait_for("ready");
+    p.ok(&["stop", "-t", "20", &c.name]);
+    assert_eq!(
+        c.inspect("{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 9"
+    );
+    assert_eq!(c.logs(), "ready\ncaught TERM\n");
+}
+
+fn stop_at_last_kills(p: &Podman) {
+    let c = p.start(
+        "stop_at_last_kills",
+        &[],
+        "trap '' TERM; echo ready; sleep 1000",
+    );
+    c.wait_for("ready");
+    p.ok(&["stop", "-t", "1", &c.name]);
+    assert_eq!(
+        c.inspect("{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 137"
+    );
+}
+
+fn stop_signal(p: &Podman) {
+    let c = p.start("stop_signal", &["--stop-signal", "USR1"], &trap("USR1"));
+    c.wait_for("ready");
+    p.ok(&["stop", "-t", "20", &c.name]);
+    assert_eq!(c.inspect("{{.State.ExitCode}}"), "9");
+}
+
+fn kill_with_a_signal(p: &Podman) {
+    let script = "trap 'echo caught' HUP; echo ready; while :; do sleep 0.1; done";
+    let c = p.start("kill_with_a_signal", &[], script);
+    c.wait_for("ready");
+    p.ok(&["kill", "-s", "HUP", &c.name]);
+    c.wait_for("caught");
+    assert_eq!(c.inspect("{{.State.Status}}"), "running");
+    p.ok(&["kill", &c.name]);
+    assert_eq!(p.ok(&["wait", &c.name]), "137");
+    p.call(&["kill", &c.name]).fails(125);
+}
+
+fn restart(p: &Podman) {
+    let c = p.start(
+        "restart",
+        &[],
+        "echo $$ >>/count; wc -l </count; sleep 1000",
+    );
+    let before = c.pid();
+    c.wait_for("1");
+    p.ok(&["restart", "-t", "0", &c.name]);
+    c.wait_for("2");
+    assert_ne!(c.pid(), before);
+    p.ok(&["stop", "-t", "0", &c.name]);
+    p.ok(&["start", &c.name]);
+    c.wait_for("3");
+}
+
+fn restart_policy(p: &Podman) {
+    let c = p.start(
+        "restart_policy",
+        &["--restart", "on-failure:2"],
+        "echo again; exit 1",
+    );
+    wait_until("three lives", 30, || c.logs() == "again\nagain\nagain\n");
+    wait_until("its end", 30, || c.inspect("{{.State.Status}}") == "exited");
+    assert_eq!(c.inspect("{{.RestartCount}} {{.State.ExitCode}}"), "2 1");
+}
+
+fn pause(p: &Podman) {
+    let script = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.02; done";
+    let files = p.files("pause");
+    let volume = format!("{}:/count", files.join("count").display());
+    fs::write(files.join("count"), "").unwrap();
+    let count = || fs::read_to_string(files.join("count")).unwrap();
+    let c = p.start("pause", &["-v", &volume], script);
+    wait_until("the first count", 10, || count().len() > 1);
+    p.ok(&["pause", &c.name]);
+    assert_eq!(c.inspect("{{.State.Status}}"), "paused");
+    let paused = count();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(count(), paused);
+    p.call(&["exec", &c.name, "true"]).fails(255);
+    p.ok(&["unpause", &c.name]);
+    wait_until("another count", 10, || {
+        count().len() > 1 && count() != paused
+    });
+    p.ok(&["pause", &c.name]);
+    p.ok(&["rm", "-f", "-t0", &c.name]);
+}
+
+fn rm_refuses(p: &Podman) {
+    let c = p.start("rm_refuses", &[], "sleep 1000");
+    let said = p.call(&["rm", &c.name]).fails(2);
+    assert!(said.contains("as it is running"), "{said}");
+    assert_eq!(c.inspect("{{.State.Status}}"), "running");
+}
+
+fn rm_force(p: &Podman) {
+    let c = p.start("rm_force", &[], "sleep 1001 & sleep 1002");
+    let (pid, id) = (c.pid(), c.inspect("{{.Id}}"));
+    p.ok(&["rm", "-f", "-t0", &c.name]);
+    let process = format!("/proc/{pid}");
+    wait_until("its processes gone", 10, || !fs::exists(&process).unwrap());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&id), "{mounts}");
+    p.call(&["container", "exists", &c.name]).fails(1);
+    for controller in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let left = controller
+            .path()
+            .join("libpod_parent")
+            .join(format!("libpod-{id}"));
+        assert!(!left.exists(), "{}", left.display());
+    }
+}
+
+fn init_reaps(p: &Podman) {
+    let script = "(sleep 0.1 & exec true) ; sleep 0.5; ps; tr '\\0' ' ' </proc/1/cmdline";
+    let said = p.says(&["--init"], script);
+    assert!(said.contains("podman-init"), "{said}");
+    assert!(!said.contains("[sleep]"), "an orphan is left: {said}");
+}
+
+fn rename(p: &Podman) {
+    let c = p.start("rename_before", &[], "sleep 1000");
+    let (id, renamed) = (c.inspect("{{.Id}}"), p.named("rename_after"));
+    p.ok(&["rename", &c.name, &renamed.name]);
+    assert_eq!(renamed.inspect("{{.Id}}"), id);
+    assert_eq!(renamed.says(&[], "echo in"), "in");
+}
+
+fn timeout(p: &Podman) {
+    let before = std::time::Instant::now();
+    assert_ne!(p.run(&["--timeout", "1"], "sleep 1000").status, 0);
+    assert!(before.elapsed().as_secs() < 60);
+}
+
+/// Nobody is left to reap it; it runs on, and Podman still removes it.
+fn conmon_killed(p: &Podman) {
+    let c = p.start("conmon_killed", &[], "sleep 1000");
+    let pid = c.pid();
+    let conmon = c.inspect("{{.State.ConmonPid}}");
+    call::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap());
+    assert_eq!(c.says(&[], "echo in"), "in");
+    p.call(&["rm", "-f", "-t0", &c.name]).ok();
+    wait_until("its end", 10, || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    });
+}

@@ -1,0 +1,239 @@
+//! What a container may use: cgroups, resource limits, and changes while it runs.
+
+use std::fs;
+
+use super::Who::{Both, Root};
+use super::{IMAGE, Line, Podman};
+
+pub(super) const LINES: &[Line] = &[
+    ("memory", Root, memory),
+    ("memory_exceeded", Root, memory_exceeded),
+    ("memory_reservation", Root, memory_reservation),
+    ("cpus", Root, cpus),
+    ("cpu_shares", Root, cpu_shares),
+    ("cpuset", Root, cpuset),
+    ("pids", Root, pids),
+    ("device_rates", Root, device_rates),
+    ("update_memory", Root, update_memory),
+    ("update_cpu", Root, update_cpu),
+    ("update_again_and_restart", Root, update_again),
+    ("ulimits", Both, ulimits),
+    ("oom_score_adj", Both, oom_score_adj),
+    ("shm_size", Both, shm_size),
+    ("cgroup_parent", Root, cgroup_parent),
+    ("cgroups_disabled", Root, cgroups_disabled),
+    ("cgroups_no_conmon", Root, cgroups_no_conmon),
+    ("cgroup_split_as_the_machine_can", Root, cgroups_split),
+    ("cgroup_namespace", Root, cgroup_namespace),
+    (
+        "limits_of_a_user_are_ignored",
+        super::Who::User,
+        limits_of_a_user,
+    ),
+];
+
+/// A file of the container's cgroup, as version 1 or 2 calls it.
+fn value(v1: &str, v2: &str) -> String {
+    format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}")
+}
+
+fn memory(p: &Podman) {
+    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    assert_eq!(p.says(&["--memory", "64m"], &script), "67108864");
+}
+
+fn memory_exceeded(p: &Podman) {
+    let c = p.start(
+        "memory_exceeded",
+        &["--memory", "16m"],
+        "head -c 100m /dev/zero | tail >/dev/null",
+    );
+    p.ok(&["wait", &c.name]);
+    let c = p.start(
+        "memory_exceeded_1",
+        &["--memory", "16m"],
+        "exec tail /dev/zero",
+    );
+    assert_eq!(p.ok(&["wait", &c.name]), "137");
+    assert_eq!(c.inspect("{{.State.OOMKilled}}"), "true");
+}
+
+fn memory_reservation(p: &Podman) {
+    let script = value("memory/memory.soft_limit_in_bytes", "memory.low");
+    assert_eq!(
+        p.says(&["--memory-reservation", "32m"], &script),
+        "33554432"
+    );
+}
+
+fn cpus(p: &Podman) {
+    let script = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us 2>/dev/null || cat cpu.max";
+    let said = p.says(&["--cpus", "0.5"], script);
+    assert_eq!(said.replace('\n', " "), "50000 100000");
+    let said = p.says(&["--cpu-quota", "20000", "--cpu-period", "40000"], script);
+    assert_eq!(said.replace('\n', " "), "20000 40000");
+}
+
+fn cpu_shares(p: &Podman) {
+    let said = p.says(
+        &["--cpu-shares", "512"],
+        &value("cpu/cpu.shares", "cpu.weight"),
+    );
+    assert!(["512", "20"].contains(&said.as_str()), "{said}");
+}
+
+fn cpuset(p: &Podman) {
+    let script = "grep Cpus_allowed_list /proc/self/status | cut -f2; nproc";
+    assert_eq!(
+        p.says(&["--cpuset-cpus", "0", "--cpuset-mems", "0"], script),
+        "0\n1"
+    );
+}
+
+fn pids(p: &Podman) {
+    let said = p.run(
+        &["--pids-limit", "4"],
+        "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait",
+    );
+    assert!(said.stderr.contains("can't fork"), "{said:?}");
+    assert_eq!(
+        p.says(&["--pids-limit", "33"], &value("pids/pids.max", "pids.max")),
+        "33"
+    );
+}
+
+fn device_rates(p: &Podman) {
+    let major_minor = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let disk = major_minor.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let source = words[words.iter().position(|w| *w == "-")? + 2];
+        (words[4] == "/" && source.starts_with("/dev/")).then(|| source.to_owned())
+    });
+    let disk = disk.expect("the machine's root is on a disk");
+    let rate = format!("{disk}:1mb");
+    let script = value("blkio/blkio.throttle.read_bps_device", "io.max");
+    let said = p.says(&["--device-read-bps", &rate], &script);
+    assert!(said.contains("1048576"), "{said}");
+}
+
+fn update_memory(p: &Podman) {
+    let c = p.start("update_memory", &["--memory", "64m"], "sleep 1000");
+    p.ok(&["update", "--memory", "96m", &c.name]);
+    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    assert_eq!(c.says(&[], &script), "100663296");
+}
+
+fn update_cpu(p: &Podman) {
+    let c = p.start(
+        "update_cpu",
+        &["--cpu-shares", "512", "--pids-limit", "40"],
+        "sleep 1000",
+    );
+    p.ok(&["update", "--cpus", "0.25", "--cpuset-cpus", "1", &c.name]);
+    let script =
+        "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us 2>/dev/null || cut -d ' ' -f 1 cpu.max";
+    assert_eq!(c.says(&[], script), "25000");
+    assert_eq!(
+        c.says(&[], "grep Cpus_allowed_list /proc/1/status | cut -f2"),
+        "1"
+    );
+}
+
+fn update_again(p: &Podman) {
+    let c = p.start("update_again", &["--memory", "64m"], "sleep 1000");
+    p.ok(&["update", "--pids-limit", "77", &c.name]);
+    p.ok(&["update", "--memory", "80m", &c.name]);
+    assert_eq!(c.says(&[], &value("pids/pids.max", "pids.max")), "77");
+    p.ok(&["restart", "-t", "0", &c.name]);
+    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    let said = c.says(&[], &script);
+    assert!(["67108864", "83886080"].contains(&said.as_str()), "{said}");
+}
+
+fn ulimits(p: &Podman) {
+    let options = ["--ulimit", "nofile=100:200", "--ulimit", "core=0:0"];
+    assert_eq!(
+        p.says(&options, "ulimit -Sn; ulimit -Hn; ulimit -c"),
+        "100\n200\n0"
+    );
+}
+
+fn oom_score_adj(p: &Podman) {
+    assert_eq!(
+        p.says(&["--oom-score-adj", "700"], "cat /proc/self/oom_score_adj"),
+        "700"
+    );
+}
+
+fn shm_size(p: &Podman) {
+    let said = p.says(&["--shm-size", "8m"], "df -k /dev/shm | tail -n 1");
+    assert_eq!(said.split_whitespace().nth(1), Some("8192"), "{said}");
+}
+
+fn cgroup_parent(p: &Podman) {
+    let parent = format!("/rt-engines-{}", p.runtime.name());
+    let c = p.start("cgroup_parent", &["--cgroup-parent", &parent], "sleep 1000");
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    assert!(cgroups.contains(&format!(":{parent}/libpod-")), "{cgroups}");
+    drop(c);
+    for controller in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = fs::remove_dir(controller.path().join(&parent[1..]));
+    }
+}
+
+fn cgroups_disabled(p: &Podman) {
+    let before = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let options = ["--cgroups", "disabled"];
+    let c = p.start("cgroups_disabled", &options, "sleep 1000");
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    assert_eq!(cgroups, before);
+    assert_eq!(c.says(&[], "echo in"), "in");
+    p.ok(&["stop", "-t", "0", &c.name]);
+    p.ok(&["start", &c.name]);
+}
+
+fn cgroups_no_conmon(p: &Podman) {
+    let c = p.start(
+        "cgroups_no_conmon",
+        &["--cgroups", "no-conmon"],
+        "sleep 1000",
+    );
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(of(&c.pid().to_string()).contains("libpod-"));
+    let conmon = of(&c.inspect("{{.State.ConmonPid}}"));
+    assert!(!conmon.contains("libpod"), "{conmon}");
+}
+
+/// Podman splits only its own cgroup v2 and below: elsewhere it has to say so itself.
+fn cgroups_split(p: &Podman) {
+    let said = p.call(&["run", "--rm", "--cgroups", "split", IMAGE, "true"]);
+    if said.status != 0 {
+        let said = said.fails(126);
+        assert!(said.contains("could not find cgroup mount in"), "{said}");
+    }
+}
+
+fn cgroup_namespace(p: &Podman) {
+    let private = p.says(&["--cgroupns", "private"], "cat /proc/self/cgroup");
+    assert!(
+        private.lines().all(|line| line.ends_with(":/")),
+        "{private}"
+    );
+    let host = p.says(&["--cgroupns", "host"], "cat /proc/self/cgroup");
+    assert!(host.contains("/libpod_parent/libpod-"), "{host}");
+    let mount = p.says(
+        &["--cgroupns", "private"],
+        "ls /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true",
+    );
+    assert!(mount.contains("pids.max"), "{mount}");
+}
+
+/// Where the machine gives a user no cgroup, Podman says so and goes on.
+fn limits_of_a_user(p: &Podman) {
+    let said = p.run(&["--memory", "64m", "--cpus", "0.5"], "echo ran");
+    assert_eq!(
+        (said.stdout.as_str(), said.status),
+        ("ran\n", 0),
+        "{said:?}"
+    );
+}

@@ -1,0 +1,99 @@
+//! Podman, by root and by an ordinary user. It has no daemon: what lasts is a store for each runtime.
+//!
+//! Containers have no network unless a feature says so: most need none, and making one takes half of the time.
+
+mod exec;
+mod files;
+mod identity;
+mod kube;
+mod life;
+mod limits;
+mod network;
+mod pods;
+mod sharing;
+mod shield;
+mod store;
+mod talk;
+mod whole;
+
+use std::sync::Arc;
+
+use libtest_mimic::Arguments;
+
+use crate::feature::{self, Feature};
+use crate::ground::{self, Runtime};
+
+pub(crate) use store::{Container, IMAGE, Mode, Podman};
+
+/// What Podman calls besides the runtime; netavark and rootlessport have a directory of their own.
+const PROGRAMS: &[&str] = &[
+    "podman",
+    "conmon",
+    "runc",
+    "catatonit",
+    "slirp4netns",
+    "newuidmap",
+    "setpriv",
+    "script",
+];
+
+/// Who it is that a feature is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Both,
+    Root,
+    User,
+}
+
+/// A feature as the files here list it: its name, for whom it is, and what drives it.
+type Line = (&'static str, Who, fn(&Podman));
+
+/// All features of both modes. The stores are made here, if one of them is asked for.
+pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
+    [Mode::Root, Mode::Rootless]
+        .into_iter()
+        .flat_map(|mode| of_mode(arguments, mode))
+        .collect()
+}
+
+fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
+    let lines = [
+        life::LINES,
+        talk::LINES,
+        exec::LINES,
+        limits::LINES,
+        shield::LINES,
+        files::LINES,
+        identity::LINES,
+        sharing::LINES,
+        network::LINES,
+        pods::LINES,
+        kube::LINES,
+        whole::LINES,
+    ];
+    let is_for = |who| match mode {
+        Mode::Root => who != Who::User,
+        Mode::Rootless => who != Who::Root,
+    };
+    let lines: Vec<&Line> = lines
+        .into_iter()
+        .flatten()
+        .filter(|l| is_for(l.1))
+        .collect();
+    let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
+    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
+    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, mode.name(), &names);
+    let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(|r| Podman::new(mode, r, ""))));
+    let feature = |&&(name, _, drive): &&Line| {
+        let stores = stores.clone();
+        Feature {
+            name: format!("{}::{name}", mode.name()),
+            drive: Box::new(move |runtime| {
+                let mut stores = stores.iter().flat_map(|stores| stores.iter());
+                drive(stores.find(|store| store.runtime == runtime).unwrap());
+            }),
+            lacking: lacking.clone(),
+        }
+    };
+    lines.iter().map(feature).collect()
+}

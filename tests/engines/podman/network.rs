@@ -1,0 +1,190 @@
+//! Networks: netavark's bridges for root, slirp4netns for a user.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::Who::{Both, Root, User};
+use super::{Line, Podman};
+use crate::call::wait_until;
+
+pub(super) const LINES: &[Line] = &[
+    ("network_none", Both, none),
+    ("network_host", Both, host),
+    ("network_bridge", Root, bridge),
+    ("network_of_ones_own", Both, own),
+    ("network_connect", Both, connect),
+    ("network_names", Both, names),
+    ("network_by_path", Root, by_path),
+    ("slirp4netns", User, slirp4netns),
+    ("publish", Both, publish),
+    ("publish_restarted", Both, publish_restarted),
+];
+
+fn none(p: &Podman) {
+    let said = p.says(
+        &["--network", "none"],
+        "ip -o link | cut -d : -f 2; ip route | wc -l",
+    );
+    assert!(
+        said.starts_with("lo\n") && said.ends_with("\n0") || !said.contains("eth0"),
+        "{said}"
+    );
+    assert!(
+        p.says(&["--network", "none"], "ip address show lo")
+            .contains("UP,LOWER_UP")
+    );
+}
+
+fn host(p: &Podman) {
+    let c = p.start("network_host", &["--network", "host"], "sleep 1000");
+    let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_eq!(of(&c.pid().to_string()), of("self"));
+}
+
+fn bridge(p: &Podman) {
+    let c = p.start("bridge", &["--network", "bridge"], "sleep 1000");
+    let address = c.inspect("{{.NetworkSettings.IPAddress}}");
+    assert!(c.says(&[], "ip -4 -o address show eth0").contains(&address));
+    p.says(
+        &["--network", "bridge"],
+        &format!("ping -c 1 -W 5 {address}"),
+    );
+}
+
+/// A network of one feature, gone with it.
+struct Network<'a>(&'a Podman, &'a str);
+
+impl<'a> Network<'a> {
+    fn new(podman: &'a Podman, name: &'a str, number: u8) -> Network<'a> {
+        podman.ok(&[
+            "network",
+            "create",
+            "--subnet",
+            &podman.subnet(number),
+            name,
+        ]);
+        Network(podman, name)
+    }
+}
+
+impl Drop for Network<'_> {
+    fn drop(&mut self) {
+        self.0.call(&["network", "rm", "-f", "-t0", self.1]);
+    }
+}
+
+fn own(p: &Podman) {
+    let network = Network::new(p, "own", 1);
+    let start = p.subnet(1).replace(".0/24", ".");
+    let address = format!("{start}77");
+    let said = p.says(
+        &["--network", network.1, "--ip", &address],
+        "ip -4 -o address show eth0",
+    );
+    assert!(said.contains(&format!("{address}/24")), "{said}");
+    let options = ["--network", network.1, "--mac-address", "92:d0:c6:0a:29:33"];
+    assert!(
+        p.says(&options, "cat /sys/class/net/eth0/address")
+            .contains("92:d0:c6:0a:29:33")
+    );
+}
+
+fn connect(p: &Podman) {
+    let (first, second) = (
+        Network::new(p, "connect1", 2),
+        Network::new(p, "connect2", 3),
+    );
+    let c = p.start("connect", &["--network", first.1], "sleep 1000");
+    assert_eq!(c.exec(&[], "ip link show eth1").status, 1);
+    p.ok(&["network", "connect", second.1, &c.name]);
+    let start = p.subnet(3).replace(".0/24", ".");
+    assert!(c.says(&[], "ip -4 -o address show eth1").contains(&start));
+    p.ok(&["network", "disconnect", second.1, &c.name]);
+    assert_eq!(c.exec(&[], "ip link show eth1").status, 1);
+    drop(c);
+}
+
+fn names(p: &Podman) {
+    let network = Network::new(p, "names", 4);
+    let c = p.start("named_host", &["--network", network.1], "sleep 1000");
+    let script =
+        "for i in 1 2 3 4 5; do ping -c 1 -W 5 named_host && exit 0; sleep 0.5; done; exit 1";
+    p.says(&["--network", network.1], script);
+    drop(c);
+}
+
+fn by_path(p: &Podman) {
+    let c = p.start("by_path", &[], "sleep 1000");
+    let place = format!("ns:/proc/{}/ns/net", c.pid());
+    let said = p.says(&["--network", &place], "readlink /proc/self/ns/net");
+    assert_eq!(said, c.says(&[], "readlink /proc/self/ns/net"));
+}
+
+fn slirp4netns(p: &Podman) {
+    let said = p.says(
+        &["--network", "slirp4netns"],
+        "ip -4 -o address show tap0; ip route",
+    );
+    assert!(
+        said.contains("10.0.2.100/24") && said.contains("default via 10.0.2.2"),
+        "{said}"
+    );
+}
+
+/// What an HTTP server on this machine's port answers.
+pub(super) fn page(port: u16) -> String {
+    let mut said = String::new();
+    wait_until("an answer over the port", 30, || {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+            return false;
+        };
+        let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(5)));
+        let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
+        said.clear();
+        let _ = stream.read_to_string(&mut said);
+        said.starts_with("HTTP/1.")
+    });
+    said
+}
+
+/// How a port gets to a container: by a bridge, or by rootlessport.
+fn way(p: &Podman) -> &'static str {
+    match p.user() {
+        Some(_) => "slirp4netns",
+        None => "bridge",
+    }
+}
+
+const SERVER: &str =
+    "echo hello from $(hostname) >/var/www/index.html; exec httpd -f -p 80 -h /var/www";
+
+fn publish(p: &Podman) {
+    let port = p.port(1);
+    let option = format!("127.0.0.1:{port}:80");
+    let options = ["--network", way(p), "-p", &option, "--hostname", "served"];
+    let c = p.start("publish", &options, SERVER);
+    let said = page(port);
+    assert!(said.contains("hello from served"), "{said}");
+    assert_eq!(
+        p.ok(&["port", &c.name]),
+        format!("80/tcp -> 127.0.0.1:{port}")
+    );
+    p.ok(&["rm", "-f", "-t0", &c.name]);
+    wait_until("the port closed", 10, || {
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+}
+
+fn publish_restarted(p: &Podman) {
+    let port = p.port(2);
+    let option = format!("127.0.0.1:{port}:80");
+    let c = p.start(
+        "publish_restarted",
+        &["--network", way(p), "-p", &option],
+        SERVER,
+    );
+    page(port);
+    p.ok(&["restart", "-t", "0", &c.name]);
+    let said = page(port);
+    assert!(said.contains("hello from"), "{said}");
+}

@@ -1,0 +1,154 @@
+//! Namespaces that are shared, with the machine or with another container.
+
+use std::fs;
+
+use super::Who::{Both, Root};
+use super::{Line, Podman};
+
+pub(super) const LINES: &[Line] = &[
+    ("namespaces_private", Both, private),
+    ("pid_host", Both, pid_host),
+    ("pid_container", Both, pid_container),
+    ("ipc_host", Both, ipc_host),
+    ("ipc_container", Both, ipc_container),
+    ("uts_host", Both, uts_host),
+    ("uts_container", Both, uts_container),
+    ("hostname", Both, hostname),
+    ("network_container", Both, network_container),
+    ("cgroupns_container", Root, cgroupns_container),
+    ("systemd_always", Root, systemd_always),
+    ("systemd_true_of_an_init", Root, systemd_true),
+];
+
+fn of(pid: impl std::fmt::Display, kind: &str) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+    link.to_str().unwrap().to_owned()
+}
+
+fn private(p: &Podman) {
+    let c = p.start("private", &[], "sleep 1000");
+    for kind in ["mnt", "pid", "net", "ipc", "uts"] {
+        assert_ne!(of(c.pid(), kind), of("self", kind), "{kind}");
+    }
+}
+
+fn pid_host(p: &Podman) {
+    let c = p.start("pid_host", &["--pid", "host"], "echo $$; sleep 1000");
+    assert_eq!(of(c.pid(), "pid"), of("self", "pid"));
+    assert_eq!(c.logs().trim(), c.pid().to_string());
+    p.ok(&["stop", "-t", "1", &c.name]);
+    assert_ne!(c.inspect("{{.State.ExitCode}}"), "0");
+}
+
+fn pid_container(p: &Podman) {
+    let c = p.start("pid_container", &[], "exec sleep 1234");
+    let place = format!("container:{}", c.name);
+    let said = p.says(&["--pid", &place], "ps; echo $$");
+    assert!(said.contains("1 root     sleep 1234"), "{said}");
+    // What is left in there goes with the namespace, and not before.
+    let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
+    p.ok(&["rm", "-f", "-t0", &other.name]);
+    assert_eq!(c.says(&[], "ps | grep -c 'sleep 1000' || true"), "1");
+}
+
+fn ipc_host(p: &Podman) {
+    let c = p.start("ipc_host", &["--ipc", "host"], "sleep 1000");
+    assert_eq!(of(c.pid(), "ipc"), of("self", "ipc"));
+}
+
+fn ipc_container(p: &Podman) {
+    let c = p.start("ipc_container", &["--ipc", "shareable"], "sleep 1000");
+    let place = format!("container:{}", c.name);
+    let other = p.start("ipc_container_2", &["--ipc", &place], "sleep 1000");
+    assert_eq!(of(c.pid(), "ipc"), of(other.pid(), "ipc"));
+    c.says(&[], "echo shared >/dev/shm/file");
+    assert_eq!(other.says(&[], "cat /dev/shm/file"), "shared");
+}
+
+fn uts_host(p: &Podman) {
+    let machine = nix::unistd::gethostname().unwrap();
+    assert_eq!(
+        p.says(&["--uts", "host"], "hostname"),
+        machine.to_str().unwrap()
+    );
+}
+
+fn uts_container(p: &Podman) {
+    let c = p.start("uts_container", &["--hostname", "both"], "sleep 1000");
+    let place = format!("container:{}", c.name);
+    assert_eq!(p.says(&["--uts", &place], "hostname"), "both");
+}
+
+fn hostname(p: &Podman) {
+    assert_eq!(
+        p.says(&["--hostname", "a.b.c"], "hostname; cat /etc/hostname"),
+        "a.b.c\na.b.c"
+    );
+    let c = p.start("hostname", &[], "sleep 1000");
+    assert_eq!(c.says(&[], "hostname"), c.inspect("{{.Id}}")[..12]);
+}
+
+fn network_container(p: &Podman) {
+    let c = p.start(
+        "network_container",
+        &[],
+        "echo over loopback | nc -l -p 1234; sleep 1000",
+    );
+    let place = format!("container:{}", c.name);
+    let said = p.says(
+        &["--network", &place],
+        "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 1234 && break; sleep 0.2; done",
+    );
+    assert_eq!(said, "over loopback");
+}
+
+fn cgroupns_container(p: &Podman) {
+    let c = p.start(
+        "cgroupns_container",
+        &["--cgroupns", "private"],
+        "sleep 1000",
+    );
+    let place = format!("container:{}", c.name);
+    let other = p.start(
+        "cgroupns_container_2",
+        &["--cgroupns", &place],
+        "sleep 1000",
+    );
+    assert_eq!(of(c.pid(), "cgroup"), of(other.pid(), "cgroup"));
+}
+
+fn systemd_always(p: &Podman) {
+    let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
+        mkdir /sys/fs/cgroup/systemd/below 2>/dev/null || mkdir /sys/fs/cgroup/below; echo $?; echo $container; \
+        ls -d /run/.containerenv /sys/fs/cgroup/systemd/release_agent";
+    let said = p.says(&["--systemd", "always"], script);
+    assert!(
+        said.starts_with("/run\n/run/lock\n/tmp\n0\npodman\n/run/.containerenv"),
+        "{said}"
+    );
+    assert!(!p.says(&["--systemd", "false"], script).contains("\n0\n"));
+}
+
+/// Podman takes a command of this name for systemd.
+fn systemd_true(p: &Podman) {
+    let files = p.files("systemd");
+    fs::copy("/bin/busybox", files.join("busybox")).unwrap();
+    let volume = format!("{}:/sbin/init", files.join("busybox").display());
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "systemd_true",
+        "-v",
+        &volume,
+        super::IMAGE,
+        "/sbin/init",
+    ];
+    let said = p.call(&words);
+    let c = p.named("systemd_true");
+    assert!([0, 127].contains(&said.status), "{said:?}");
+    assert_eq!(
+        c.inspect("{{.Config.SystemdMode}} {{.Config.StopSignal}}"),
+        "true 37"
+    );
+}

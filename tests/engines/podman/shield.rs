@@ -1,0 +1,210 @@
+//! What keeps a container in: capabilities, system calls, masks, devices.
+
+use std::fs;
+
+use super::Who::{Both, Root};
+use super::{Line, Podman};
+
+pub(super) const LINES: &[Line] = &[
+    ("capabilities", Both, capabilities),
+    ("capability_added", Both, capability_added),
+    ("capability_dropped", Both, capability_dropped),
+    ("capabilities_all_dropped", Both, all_dropped),
+    ("seccomp_default", Both, seccomp_default),
+    ("seccomp_custom", Both, seccomp_custom),
+    ("seccomp_unconfined", Both, seccomp_unconfined),
+    ("no_new_privileges", Both, no_new_privileges),
+    ("privileged", Both, privileged),
+    ("read_only", Both, read_only),
+    ("read_only_without_tmpfs", Both, read_only_without_tmpfs),
+    ("masked_paths", Both, masked_paths),
+    ("masked_paths_of_ones_own", Both, masked_by_option),
+    ("unmasked", Both, unmasked),
+    ("device", Both, device),
+    ("device_denied", Root, device_denied),
+    ("device_rule", Root, device_rule),
+    ("sysctls", Both, sysctls),
+    ("sysctl_of_the_machine_refused", Both, sysctl_refused),
+];
+
+/// Bits of CapEff, of what `run` with these options starts.
+fn effective(p: &Podman, options: &[&str]) -> u64 {
+    let said = p.says(options, "grep CapEff /proc/self/status | cut -f2");
+    u64::from_str_radix(&said, 16).unwrap()
+}
+
+const NET_BIND_SERVICE: u64 = 1 << 10;
+const NET_ADMIN: u64 = 1 << 12;
+const SYS_ADMIN: u64 = 1 << 21;
+
+fn capabilities(p: &Podman) {
+    let has = effective(p, &[]);
+    assert_eq!(
+        has & (NET_BIND_SERVICE | NET_ADMIN | SYS_ADMIN),
+        NET_BIND_SERVICE
+    );
+    assert_eq!(effective(p, &["--user", "user"]), 0);
+}
+
+fn capability_added(p: &Podman) {
+    assert_eq!(
+        effective(p, &["--cap-add", "NET_ADMIN"]) & NET_ADMIN,
+        NET_ADMIN
+    );
+    p.says(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
+    p.run(&[], "ip link set lo mtu 1500").fails(1);
+    // For a user other than root it is ambient.
+    let options = ["--cap-add", "NET_ADMIN", "--user", "user"];
+    assert_eq!(effective(p, &options), NET_ADMIN);
+}
+
+fn capability_dropped(p: &Podman) {
+    assert_eq!(
+        effective(p, &["--cap-drop", "NET_BIND_SERVICE"]) & NET_BIND_SERVICE,
+        0
+    );
+    p.run(&["--cap-drop", "CHOWN"], "touch /x; chown user /x")
+        .fails(1);
+}
+
+fn all_dropped(p: &Podman) {
+    let said = p.says(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
+    assert_eq!(said.matches("\t0000000000000000").count(), 5, "{said}");
+}
+
+fn seccomp_default(p: &Podman) {
+    let said = p.says(
+        &[],
+        "grep Seccomp: /proc/self/status; unshare -U true 2>&1 || true",
+    );
+    assert!(said.starts_with("Seccomp:\t2"), "{said}");
+    assert!(
+        said.contains("not permitted") || said.contains("not implemented"),
+        "{said}"
+    );
+}
+
+fn seccomp_custom(p: &Podman) {
+    let files = p.files("seccomp");
+    let profile = files.join("profile.json");
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+    fs::write(&profile, text).unwrap();
+    let option = format!("seccomp={}", profile.display());
+    let said = p.run(&["--security-opt", &option], "echo ran; mkdir /x");
+    assert_eq!((said.stdout.as_str(), said.status), ("ran\n", 1));
+    assert!(said.stderr.contains("No space left"), "{said:?}");
+}
+
+fn seccomp_unconfined(p: &Podman) {
+    let options = ["--security-opt", "seccomp=unconfined"];
+    let said = p.says(
+        &options,
+        "grep Seccomp: /proc/self/status; unshare -U echo in",
+    );
+    assert_eq!(said, "Seccomp:\t0\nin");
+}
+
+fn no_new_privileges(p: &Podman) {
+    let script = "grep NoNewPrivs /proc/self/status";
+    assert_eq!(
+        p.says(&["--security-opt", "no-new-privileges"], script),
+        "NoNewPrivs:\t1"
+    );
+    assert_eq!(p.says(&[], script), "NoNewPrivs:\t0");
+}
+
+fn privileged(p: &Podman) {
+    let script = "grep -E 'CapEff|Seccomp:' /proc/self/status; ls /dev; touch /proc/sys/kernel/x 2>&1; cat /proc/keys >/dev/null && mount -t tmpfs none /tmp && echo mounted";
+    let said = p.says(&["--privileged"], script);
+    let bounding = fs::read_to_string("/proc/self/status").unwrap();
+    if p.user().is_none() {
+        let all = bounding
+            .lines()
+            .find_map(|l| l.strip_prefix("CapBnd:\t"))
+            .unwrap();
+        assert!(said.contains(&format!("CapEff:\t{all}")), "{said}");
+    }
+    assert!(
+        said.contains("Seccomp:\t0") && said.contains("\nfuse\n"),
+        "{said}"
+    );
+    assert!(said.ends_with("mounted"), "{said}");
+}
+
+fn read_only(p: &Podman) {
+    let said = p.run(
+        &["--read-only"],
+        "touch /tmp/w /run/w /dev/shm/w && echo written; touch /etc/x",
+    );
+    assert_eq!((said.stdout.as_str(), said.status), ("written\n", 1));
+    assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+}
+
+fn read_only_without_tmpfs(p: &Podman) {
+    p.run(&["--read-only", "--read-only-tmpfs=false"], "touch /tmp/w")
+        .fails(1);
+}
+
+fn masked_paths(p: &Podman) {
+    let script = "cat /proc/kcore | wc -c; ls /proc/acpi /sys/firmware | grep -v : | wc -w; \
+        touch /proc/sys/kernel/domainname 2>&1; echo h >/proc/sysrq-trigger 2>&1";
+    let said = p.run(&[], script);
+    assert!(said.stdout.starts_with("0\n0\n"), "{said:?}");
+    assert_eq!(
+        format!("{said:?}").matches("Read-only file system").count(),
+        2,
+        "{said:?}"
+    );
+}
+
+fn masked_by_option(p: &Podman) {
+    let options = ["--security-opt", "mask=/etc/passwd:/home"];
+    assert_eq!(
+        p.says(&options, "cat /etc/passwd | wc -c; ls /home | wc -l"),
+        "0\n0"
+    );
+}
+
+fn unmasked(p: &Podman) {
+    let options = ["--security-opt", "unmask=/proc/timer_list"];
+    let mounts = "grep -c ' /proc/timer_list ' /proc/self/mounts";
+    assert_eq!(p.run(&options, mounts).stdout, "0\n");
+    assert_eq!(p.says(&[], mounts), "1");
+}
+
+fn device(p: &Podman) {
+    let script = "ls -l /dev/given; head -c 4 /dev/given | wc -c";
+    let said = p.says(&["--device", "/dev/zero:/dev/given:r"], script);
+    assert!(said.starts_with('c') && said.ends_with("\n4"), "{said}");
+}
+
+fn device_denied(p: &Podman) {
+    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 1:11 m"];
+    let script = "mknod /kmsg c 1 11 && cat /kmsg";
+    let said = p.run(&options, script).fails(1);
+    assert!(said.contains("Operation not permitted"), "{said}");
+}
+
+fn device_rule(p: &Podman) {
+    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 1:11 rwm"];
+    p.says(&options, "mknod /kmsg c 1 11 && : </kmsg");
+}
+
+fn sysctls(p: &Podman) {
+    let options = [
+        "--network",
+        "none",
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "--sysctl",
+        "kernel.msgmax=4096",
+    ];
+    let script = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax";
+    assert_eq!(p.says(&options, script), "1\n4096");
+}
+
+fn sysctl_refused(p: &Podman) {
+    let said = p.run(&["--sysctl", "vm.swappiness=1"], "true");
+    assert_ne!(said.status, 0, "{said:?}");
+}

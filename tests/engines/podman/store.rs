@@ -1,0 +1,297 @@
+//! Where Podman keeps what it makes with one runtime, and how it is called there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::call::{self, Said};
+use crate::ground::{Directory, Runtime, find};
+use crate::image;
+use crate::user::User;
+
+pub(crate) const IMAGE: &str = "localhost/busybox";
+
+/// Whose Podman it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Root,
+    Rootless,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Root => "podman",
+            Mode::Rootless => "podman-rootless",
+        }
+    }
+}
+
+/// Podman with one runtime, in directories of its own.
+pub(crate) struct Podman {
+    pub(crate) mode: Mode,
+    pub(crate) runtime: Runtime,
+    program: PathBuf,
+    user: Option<User>,
+    directory: Directory,
+}
+
+impl Podman {
+    /// A store with the image of busybox in it. The `purpose` is part of its directory's name.
+    pub(crate) fn new(mode: Mode, runtime: Runtime, purpose: &str) -> Podman {
+        let name = match mode {
+            Mode::Root => format!("podman{purpose}-{}", runtime.name()),
+            Mode::Rootless => format!("poduser{purpose}-{}", runtime.name()),
+        };
+        let directory = Directory::new(&name);
+        let user = (mode == Mode::Rootless).then(|| User::new(&name));
+        for name in ["home", "xdg", "tmp", "root", "run", "bin", "files"] {
+            let path = directory.join(name);
+            fs::create_dir(&path).unwrap();
+            let mode = if name == "xdg" { 0o700 } else { 0o755 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            if let Some(user) = &user {
+                user.owns(&path);
+            }
+        }
+        // A user need not get to where cargo builds; and Podman knows a runtime by its name.
+        let program = directory.join("bin").join(runtime.name());
+        fs::copy(runtime.path(), &program).unwrap();
+        fs::write(
+            directory.join("containers.conf"),
+            configuration(directory.path()),
+        )
+        .unwrap();
+        let podman = Podman {
+            mode,
+            runtime,
+            program,
+            user,
+            directory,
+        };
+        let archive = image::busybox_archive(podman.path());
+        let archive = archive.to_str().unwrap();
+        let change = ["-c", "CMD [\"/bin/sh\"]", "-c", "ENV PATH=/bin"];
+        podman.ok(&[&["import", "-q"], &change[..], &[archive, IMAGE]].concat());
+        podman
+    }
+
+    /// `podman WORDS`, not started yet.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.program("podman", words)
+    }
+
+    /// Podman or Buildah with this store. The options before the verb are the same as far as both have them.
+    pub(crate) fn program(&self, program: &str, words: &[&str]) -> Command {
+        let at = |name: &str| self.directory.join(name);
+        let path = find(program).unwrap();
+        let mut command = match &self.user {
+            Some(user) => user.command(&path),
+            None => Command::new(path),
+        };
+        command.env("HOME", at("home"));
+        if self.mode == Mode::Rootless {
+            command.env("XDG_RUNTIME_DIR", at("xdg"));
+        }
+        command.env("TMPDIR", at("tmp"));
+        command.env("CONTAINERS_CONF", at("containers.conf"));
+        command.current_dir(at("home"));
+        command.arg("--root").arg(at("root"));
+        command.arg("--runroot").arg(at("run"));
+        command.args(["--storage-driver", "overlay"]);
+        if program == "podman" {
+            command.arg("--tmpdir").arg(at("tmp"));
+            command.arg("--runtime").arg(&self.program);
+        }
+        command.args(words);
+        command
+    }
+
+    /// The runtime as the store has it.
+    pub(crate) fn runtime_path(&self) -> &str {
+        self.program.to_str().unwrap()
+    }
+
+    pub(crate) fn call(&self, words: &[&str]) -> Said {
+        call::run(&mut self.command(words))
+    }
+
+    pub(crate) fn call_with(&self, words: &[&str], input: &str) -> Said {
+        call::run_with(&mut self.command(words), input.as_bytes())
+    }
+
+    /// Standard output of a command that must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
+        self.call(words).ok()
+    }
+
+    /// `podman run --rm` of a script.
+    pub(crate) fn run(&self, options: &[&str], script: &str) -> Said {
+        let run = [&["run", "--rm"], options, &[IMAGE, "sh", "-c", script]];
+        self.call(&run.concat())
+    }
+
+    /// What a script says that must succeed.
+    #[track_caller]
+    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+        self.run(options, script).ok()
+    }
+
+    /// A container with a script that goes on.
+    #[track_caller]
+    pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> Container<'_> {
+        let run = [&["run", "-d", "--name", name], options];
+        self.ok(&[&run.concat()[..], &[IMAGE, "sh", "-c", script]].concat());
+        Container {
+            podman: self,
+            name: name.to_owned(),
+        }
+    }
+
+    /// A container that the caller has made, to be removed with what this gives.
+    pub(crate) fn named(&self, name: &str) -> Container<'_> {
+        let name = name.to_owned();
+        Container { podman: self, name }
+    }
+
+    /// The same on a terminal of 77 columns and 33 rows, with what is typed.
+    pub(crate) fn on_terminal(&self, words: &[&str], typed: &str) -> Said {
+        self.typed(self.command(words), typed)
+    }
+
+    pub(crate) fn typed(&self, inner: Command, typed: &str) -> Said {
+        let all = [inner.get_program()].into_iter().chain(inner.get_args());
+        let quoted = all.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")));
+        let line = quoted.collect::<Vec<_>>().join(" ");
+        let mut script = Command::new("script");
+        script.args([
+            "-qefc",
+            &format!("stty cols 77 rows 33; exec {line}"),
+            "/dev/null",
+        ]);
+        for (name, value) in inner.get_envs() {
+            script.env(name, value.unwrap());
+        }
+        script.current_dir(self.directory.join("home"));
+        call::run_with(&mut script, typed.as_bytes())
+    }
+
+    /// A new directory for one feature, that the store's user owns.
+    pub(crate) fn files(&self, feature: &str) -> PathBuf {
+        let path = self.directory.join("files").join(feature);
+        fs::create_dir(&path).unwrap();
+        self.owns(&path);
+        path
+    }
+
+    /// Gives a file to the store's user.
+    pub(crate) fn owns(&self, path: &Path) {
+        if let Some(user) = &self.user {
+            user.owns(path);
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Apart with one runtime from the other: `10.FIRST.NUMBER.0/24`.
+    pub(crate) fn subnet(&self, number: u8) -> String {
+        let mode = u8::from(self.mode == Mode::Rootless) * 2;
+        format!("10.{}.{number}.0/24", 210 + mode + self.runtime as u8)
+    }
+
+    /// A port of this machine that no other store takes.
+    pub(crate) fn port(&self, number: u16) -> u16 {
+        let mode = u16::from(self.mode == Mode::Rootless) * 2;
+        24000 + (mode + self.runtime as u16) * 100 + number
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        for words in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
+            let _ = call::run(&mut self.command(words));
+        }
+        if let Some(user) = self.user.take() {
+            user.end();
+            drop(user);
+        }
+    }
+}
+
+/// A container that goes when it is dropped.
+pub(crate) struct Container<'a> {
+    podman: &'a Podman,
+    pub(crate) name: String,
+}
+
+impl Container<'_> {
+    /// `podman exec` of a script.
+    pub(crate) fn exec(&self, options: &[&str], script: &str) -> Said {
+        let words = [&["exec"], options, &[&self.name, "sh", "-c", script]];
+        self.podman.call(&words.concat())
+    }
+
+    /// What a script says in there that must succeed.
+    #[track_caller]
+    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+        self.exec(options, script).ok()
+    }
+
+    /// Both outputs so far.
+    pub(crate) fn logs(&self) -> String {
+        let said = self.podman.call(&["logs", &self.name]);
+        format!("{}{}", said.stdout, said.stderr)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        call::wait_until(text, 30, || self.logs().contains(text));
+    }
+
+    /// `podman inspect` of a container, by a Go template.
+    #[track_caller]
+    pub(crate) fn inspect(&self, template: &str) -> String {
+        let words = ["container", "inspect", "--format", template, &self.name];
+        self.podman.ok(&words)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.inspect("{{.State.Pid}}").parse().unwrap()
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        self.podman.call(&["rm", "-f", "-t0", "-i", &self.name]);
+    }
+}
+
+/// The lists go by the name of the runtime's file. Without the limits Podman asks for more than this
+/// machine's hard ones; the locks in shared memory would be one set for all stores.
+fn configuration(directory: &Path) -> String {
+    let networks = directory.join("networks");
+    format!(
+        r#"[containers]
+default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+netns = "none"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+runtime_supports_json = ["rt", "runc"]
+runtime_supports_nocgroup = ["rt"]
+[network]
+network_backend = "netavark"
+network_config_dir = "{}"
+"#,
+        networks.display()
+    )
+}

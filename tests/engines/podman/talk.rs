@@ -1,0 +1,237 @@
+//! What goes in and comes out: standard streams, terminals, logs, and what is asked from outside.
+
+use super::Who::{Both, Root};
+use super::{IMAGE, Line, Podman};
+use crate::call::wait_until;
+
+pub(super) const LINES: &[Line] = &[
+    ("stdin", Both, stdin),
+    ("stdin_large", Both, stdin_large),
+    ("tty", Both, tty),
+    ("tty_typed", Both, tty_typed),
+    ("tty_detached", Both, tty_detached),
+    ("attach", Both, attach),
+    ("logs", Both, logs),
+    ("logs_drivers", Both, logs_drivers),
+    ("preserve_fds", Both, preserve_fds),
+    ("no_leaked_descriptors", Both, no_leaked_descriptors),
+    ("top", Both, top),
+    ("stats", Root, stats),
+    ("ps_and_inspect", Both, ps_and_inspect),
+    ("events", Both, events),
+    ("healthcheck", Both, healthcheck),
+    ("info", Both, info),
+];
+
+fn stdin(p: &Podman) {
+    let words = [
+        "run",
+        "--rm",
+        "-i",
+        IMAGE,
+        "sh",
+        "-c",
+        "read a; echo $a; cat",
+    ];
+    assert_eq!(
+        p.call_with(&words, "one\ntwo\nthree").ok(),
+        "one\ntwo\nthree"
+    );
+    let without = ["run", "--rm", IMAGE, "cat"];
+    assert_eq!(p.call_with(&without, "one").ok(), "");
+}
+
+fn stdin_large(p: &Podman) {
+    let input = "0123456789abcdef".repeat(1 << 16);
+    let said = p.call_with(&["run", "--rm", "-i", IMAGE, "cat"], &input);
+    assert_eq!(said.status, 0);
+    assert!(
+        said.stdout == input,
+        "{} bytes of {}",
+        said.stdout.len(),
+        input.len()
+    );
+}
+
+fn tty(p: &Podman) {
+    let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; stty size; ls -l /dev/console; echo $TERM";
+    let said = p
+        .on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", script], "")
+        .ok();
+    let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+    assert_eq!(lines[..2], ["/dev/pts/0", "all"], "{said}");
+    assert!(lines.contains(&"33 77"), "{said}");
+    assert!(lines[3].starts_with("crw--w----"), "{said}");
+    assert!(!lines[4].is_empty(), "{said}");
+}
+
+fn tty_typed(p: &Podman) {
+    let said = p.on_terminal(&["run", "--rm", "-it", IMAGE], "echo $((40+2))\nexit 5\n");
+    assert!(said.stdout.contains("\n42\r"), "{said:?}");
+    assert_eq!(said.status, 5);
+    // What the line discipline makes of ^C is of the container's own terminal.
+    let script = "trap 'echo interrupted; exit 8' INT; while :; do sleep 0.1; done";
+    let said = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", script], "\x03");
+    assert!(said.stdout.contains("interrupted"), "{said:?}");
+    assert_eq!(said.status, 8);
+}
+
+fn tty_detached(p: &Podman) {
+    let c = p.start("tty_detached", &["-t"], "tty; sleep 1000");
+    c.wait_for("/dev/pts/0");
+    assert_eq!(c.says(&[], "readlink /proc/1/fd/0"), "/dev/pts/0");
+}
+
+fn attach(p: &Podman) {
+    let script = "while read x; do echo got $x; [ $x = end ] && exit 3; done";
+    let c = p.start("attach", &["-i"], script);
+    let said = p.call_with(&["attach", &c.name], "one\nend\n");
+    assert_eq!(
+        (said.stdout.as_str(), said.status),
+        ("got one\ngot end\n", 3)
+    );
+}
+
+fn logs(p: &Podman) {
+    let c = p.start(
+        "logs",
+        &[],
+        "for i in 1 2 3; do echo out $i; done; echo err >&2; printf partial",
+    );
+    p.ok(&["wait", &c.name]);
+    let said = p.call(&["logs", &c.name]);
+    assert_eq!(said.stdout, "out 1\nout 2\nout 3\npartial");
+    assert_eq!(said.stderr, "err\n");
+    assert_eq!(p.ok(&["logs", "--tail", "1", &c.name]), "partial");
+    assert_eq!(p.ok(&["logs", "-f", &c.name]).lines().count(), 4);
+}
+
+fn logs_drivers(p: &Podman) {
+    assert_eq!(p.says(&["--log-driver", "none"], "echo seen"), "seen");
+    let c = p.start("logs_drivers", &["--log-driver", "none"], "echo unseen");
+    p.ok(&["wait", &c.name]);
+    assert!(!c.logs().contains("unseen"));
+}
+
+/// The shell that starts Podman opens the descriptor.
+pub(super) fn through_a_shell(p: &Podman, script: &str, words: &[&str]) -> String {
+    use std::os::unix::process::CommandExt;
+    let inner = p.command(words);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, "sh"]);
+    shell.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    shell.current_dir(p.path().join("home")).arg0("sh");
+    crate::call::run(&mut shell).ok()
+}
+
+fn preserve_fds(p: &Podman) {
+    let words = ["run", "--rm", "--preserve-fds", "2", IMAGE, "sh", "-c"];
+    let script = "exec 3<<a 4<<b; \"$@\"\nkept\na\nkept too\nb\n";
+    let words = [&words[..], &["cat <&3; cat <&4; ls /proc/self/fd | wc -l"]].concat();
+    let said = through_a_shell(p, script, &words);
+    assert!(said.starts_with("kept\nkept too\n"), "{said}");
+}
+
+fn no_leaked_descriptors(p: &Podman) {
+    let seen = "for fd in /proc/1/fd/*; do echo $fd; done; sleep 0";
+    let said = p.says(&[], seen);
+    assert_eq!(said, "/proc/1/fd/0\n/proc/1/fd/1\n/proc/1/fd/2");
+}
+
+fn top(p: &Podman) {
+    let c = p.start("top", &["--user", "user"], "sleep 1234 & sleep 4321");
+    wait_until("two sleeps", 10, || {
+        let said = p.ok(&["top", &c.name, "pid", "user", "args"]);
+        said.lines()
+            .filter(|l| l.contains("user") && l.contains("sleep "))
+            .count()
+            >= 2
+    });
+    let said = p.ok(&["top", &c.name, "seccomp", "capeff", "capbnd"]);
+    assert!(
+        said.lines().skip(1).all(|line| line.starts_with("filter")),
+        "{said}"
+    );
+}
+
+fn stats(p: &Podman) {
+    let c = p.start("stats", &["--memory", "64m"], "while :; do :; done");
+    let format = "{{.PIDs}} {{.MemUsage}} {{.CPUNano}}";
+    let mut said = String::new();
+    wait_until("some use of the processor", 20, || {
+        said = p.ok(&["stats", "--no-stream", "--format", format, &c.name]);
+        said.rsplit(' ')
+            .next()
+            .is_some_and(|nanos| nanos.parse::<u64>().is_ok_and(|n| n > 0))
+    });
+    assert!(said.starts_with("1 "), "{said}");
+    assert!(said.contains("/ 67.11MB"), "{said}");
+}
+
+fn ps_and_inspect(p: &Podman) {
+    let options = [
+        "--label",
+        "kind=inspected",
+        "--hostname",
+        "seen",
+        "-e",
+        "A=b",
+    ];
+    let c = p.start("inspect", &options, "sleep 1000");
+    let format = "{{.Names}} {{.State}}";
+    let said = p.ok(&["ps", "--filter", "label=kind=inspected", "--format", format]);
+    assert_eq!(said, "inspect running");
+    let said = c.inspect("{{.OCIRuntime}} {{.Config.Hostname}} {{.Config.Env}}");
+    assert!(said.starts_with(p.runtime_path()), "{said}");
+    assert!(said.contains(" seen ") && said.contains("A=b"), "{said}");
+    // Podman reads what the runtime keeps only through its verbs; the process is the container's.
+    assert_eq!(c.says(&[], "hostname"), "seen");
+}
+
+fn events(p: &Podman) {
+    p.ok(&["run", "--rm", "--name", "events", IMAGE, "true"]);
+    let words = [
+        "events",
+        "--stream=false",
+        "--filter",
+        "container=events",
+        "--format",
+        "{{.Status}}",
+    ];
+    let said = p.ok(&words);
+    let mut seen: Vec<&str> = said.lines().collect();
+    seen.sort_unstable();
+    for status in ["create", "died", "remove", "start"] {
+        assert!(seen.contains(&status), "{said}");
+    }
+}
+
+/// The timer that would ask by itself is systemd's.
+fn healthcheck(p: &Podman) {
+    let options = [
+        "--health-cmd",
+        "test -e /healthy",
+        "--health-interval",
+        "disable",
+    ];
+    let retries = [&options[..], &["--health-retries", "1"]].concat();
+    let c = p.start("healthcheck", &retries, "sleep 1000");
+    p.call(&["healthcheck", "run", &c.name]).fails(1);
+    assert_eq!(c.inspect("{{.State.Health.Status}}"), "unhealthy");
+    c.says(&[], "touch /healthy");
+    p.ok(&["healthcheck", "run", &c.name]);
+    assert_eq!(c.inspect("{{.State.Health.Status}}"), "healthy");
+}
+
+fn info(p: &Podman) {
+    let said = p.ok(&[
+        "info",
+        "--format",
+        "{{.Host.OCIRuntime.Path}} {{.Host.OCIRuntime.Version}}",
+    ]);
+    assert!(said.starts_with(p.runtime_path()), "{said}");
+    assert!(said.contains("spec: 1."), "{said}");
+}

@@ -1,0 +1,89 @@
+//! An ordinary user of the machine, with ids of its own to map, for as long as it is needed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use crate::call;
+
+/// Gone, with all that it runs, when it is dropped.
+pub(crate) struct User {
+    name: String,
+    pub(crate) uid: u32,
+}
+
+impl User {
+    /// useradd(8) also finds a range of subordinate ids that nobody has. It takes one caller at a time.
+    pub(crate) fn new(purpose: &str) -> User {
+        let name = format!("{purpose}-{}", std::process::id());
+        let group = second_group(&name);
+        call::run(Command::new("groupadd").arg(&group)).ok();
+        let mut useradd = Command::new("useradd");
+        useradd.args(["-U", "-M", "-d", "/nonexistent", "-s", "/bin/sh"]);
+        useradd.args(["-G", &group]);
+        call::run(useradd.arg(&name)).ok();
+        let uid = call::run(Command::new("id").args(["-u", &name])).ok();
+        let uid = uid.parse().unwrap();
+        User { name, uid }
+    }
+
+    /// A program in the user's name, with nothing in its environment but PATH.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            &self.name,
+            "--regid",
+            &self.name,
+            "--init-groups",
+        ]);
+        command.arg(program).env_clear();
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
+        command
+    }
+
+    pub(crate) fn owns(&self, path: &Path) {
+        chown(path, Some(self.uid), Some(self.uid)).unwrap();
+    }
+
+    /// The number of the group that the user is in besides its own.
+    pub(crate) fn second_gid(&self) -> u32 {
+        let groups = fs::read_to_string("/etc/group").unwrap();
+        let name = format!("{}:x:", second_group(&self.name));
+        let line = groups.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap().split(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Ends what runs in the user's name.
+    pub(crate) fn end(&self) {
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let owner = process.metadata().map(|about| about.uid());
+            let pid = process.file_name().to_string_lossy().parse::<i32>();
+            if let (Ok(owner), Ok(pid)) = (owner, pid)
+                && owner == self.uid
+            {
+                let _ = Command::new("kill")
+                    .args(["-KILL", &pid.to_string()])
+                    .status();
+            }
+        }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.end();
+        call::run(Command::new("userdel").arg(&self.name));
+        call::run(Command::new("groupdel").arg(second_group(&self.name)));
+    }
+}
+
+/// A group that the user is in besides its own.
+fn second_group(user: &str) -> String {
+    format!("{user}x")
+}
