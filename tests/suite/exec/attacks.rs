@@ -1,4 +1,232 @@
+//! What somebody in the container could do to those that come in.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
 use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{call, exec, probe, running, sh};
+use crate::harness::{Bundle, Kind, Runtime, Traces, View, differs, only_rt, trials, wait_until};
+
 pub(super) fn tests() -> Vec<Trial> {
-    vec![]
+    trials![
+        cve_2016_9962_nobody_inside_looks_at_the_runtime,
+        cve_2016_9962_nor_with_a_terminal_or_another_user,
+        cve_2016_9962_nor_in_a_user_namespace,
+        cve_2019_5736_the_runtime_is_not_the_program,
+        cve_2024_21626_no_working_directory_outside,
+        cve_2024_21626_no_program_outside,
+        a_link_in_place_of_a_directory_stays_inside,
+        a_proc_of_the_container_is_not_written,
+        a_passwd_that_never_ends_does_not_matter,
+        a_state_of_somebody_else_is_not_believed,
+        a_process_of_the_same_number_is_not_the_container,
+        the_runtimes_environment_stays_outside,
+    ]
+}
+
+/// Another process of the container looks at all it finds while others come in.
+#[track_caller]
+fn assert_nothing_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
+    let everything = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let sets = json!({"bounding": everything, "effective": everything, "permitted": everything});
+    // All but the one that lets it look at whatever it likes.
+    let sets = match bundle.config().items("/linux/uidMappings") {
+        [] => {
+            json!({"bounding": ["CAP_DAC_OVERRIDE"], "effective": ["CAP_DAC_OVERRIDE"], "permitted": ["CAP_DAC_OVERRIDE"]})
+        }
+        _ => sets,
+    };
+    let bundle = bundle
+        .set("/process/capabilities", sets)
+        .args(&["/probe", "watch"]);
+    let container = bundle.run_detached();
+    container.wait_for("ready");
+    for round in 0..rounds {
+        let flags = flags[round % flags.len()];
+        exec(&bundle, flags, &["/bin/true"]).assert_ok();
+    }
+    let seen = container.stdout();
+    let programs: Vec<&str> = seen
+        .lines()
+        .skip(1)
+        .filter(|line| *line != "/bin/busybox")
+        .collect();
+    assert_eq!(programs, [""; 0], "it saw what is not the container's");
+}
+
+fn cve_2016_9962_nobody_inside_looks_at_the_runtime() {
+    for view in [View::Machine, View::V2] {
+        let runtime = Runtime::new().view(view);
+        assert_nothing_seen(Bundle::with_runtime(&runtime), 60, &[&[]]);
+    }
+}
+
+fn cve_2016_9962_nor_with_a_terminal_or_another_user() {
+    assert_nothing_seen(
+        Bundle::new(),
+        60,
+        &[&["-u", "1000"], &["-u", "0:7"], &["--no-new-privs"]],
+    );
+}
+
+/// There root inside may look at all that is of its user namespace.
+fn cve_2016_9962_nor_in_a_user_namespace() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let bundle = Bundle::new()
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map);
+    assert_nothing_seen(bundle, 60, &[&[], &["-u", "1000"]]);
+}
+
+fn cve_2019_5736_the_runtime_is_not_the_program() {
+    let program = Runtime::new().program();
+    let before = fs::read(&program).unwrap();
+    let bundle = Bundle::new().executable("bin/self", "#!/proc/self/exe\n");
+    let (bundle, _container) = running(bundle);
+    for words in [&["/proc/self/exe", "--version"] as &[&str], &["/bin/self"]] {
+        let outcome = exec(&bundle, &[], words);
+        assert!(!outcome.stdout.contains("rt version"), "{outcome}");
+    }
+    assert!(
+        fs::read(&program).unwrap() == before,
+        "the runtime has changed"
+    );
+}
+
+fn cve_2024_21626_no_working_directory_outside() {
+    let (bundle, _container) = running(Bundle::new());
+    let before = Traces::of(&bundle);
+    for number in 0..24 {
+        for cwd in [
+            format!("/proc/self/fd/{number}"),
+            format!("/proc/self/fd/{number}/../../.."),
+        ] {
+            let outcome = exec(&bundle, &["--cwd", &cwd], &["/bin/ls"]);
+            let outcome = outcome.assert_code(255);
+            assert_eq!(outcome.stdout, "", "{cwd}");
+        }
+    }
+    before.assert_unchanged(&bundle);
+}
+
+fn cve_2024_21626_no_program_outside() {
+    let (bundle, _container) = running(Bundle::new());
+    for number in 3..24 {
+        let program = format!("/proc/self/fd/{number}/bin/busybox");
+        exec(&bundle, &[], &[&program, "true"]).assert_code(255);
+    }
+}
+
+fn a_link_in_place_of_a_directory_stays_inside() {
+    let outside = crate::harness::Directory::new();
+    fs::write(outside.join("outside"), "").unwrap();
+    let (bundle, _container) = running(Bundle::new());
+    symlink(outside.path(), bundle.rootfs().join("tmp/link")).unwrap();
+    symlink("/proc/self/cwd", bundle.rootfs().join("tmp/cwd")).unwrap();
+    for cwd in ["/tmp/link", "/tmp/cwd"] {
+        let outcome = exec(&bundle, &["--cwd", cwd], &["/bin/ls"]);
+        assert!(!outcome.stdout.contains("outside"), "{outcome}");
+    }
+    let meta = fs::metadata(outside.path()).unwrap();
+    assert_eq!(meta.nlink(), 2);
+}
+
+/// CVE-2019-16884, CVE-2025-52881: labels and scores go to the machine's /proc.
+fn a_proc_of_the_container_is_not_written() {
+    let bundle = Bundle::new()
+        .without_mount("/proc")
+        .remove("/linux/maskedPaths")
+        .remove("/linux/readonlyPaths")
+        .writable()
+        .file("proc/self/oom_score_adj", "")
+        .file("proc/self/setgroups", "deny")
+        .file("proc/self/uid_map", "0 0 4294967295\n")
+        .file("proc/self/status", "");
+    only_rt("runc needs a /proc of the container's");
+    let bundle = super::waiting(bundle);
+    let container = bundle.run_detached();
+    let file = super::process_file(
+        &bundle,
+        &["/bin/sleep", "1001"],
+        &[("/oomScoreAdj", json!(777))],
+    );
+    let pid = bundle.runtime().home().join("exec.pid");
+    let flags = [
+        "-d",
+        "--pid-file",
+        pid.to_str().unwrap(),
+        "--process",
+        file.to_str().unwrap(),
+    ];
+    exec(&bundle, &flags, &[]).assert_ok();
+    let pid = fs::read_to_string(pid).unwrap();
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(score, "777\n");
+    let decoy = fs::read_to_string(bundle.rootfs().join("proc/self/oom_score_adj")).unwrap();
+    assert_eq!(decoy, "");
+    container.end();
+}
+
+/// T23.
+fn a_passwd_that_never_ends_does_not_matter() {
+    only_rt("runc reads it to the end");
+    let (bundle, _container) = running(Bundle::new());
+    let passwd = bundle.rootfs().join("etc/passwd");
+    fs::remove_file(&passwd).unwrap();
+    nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo $HOME"]);
+    assert_eq!(outcome.assert_ok().stdout, "/\n");
+    fs::remove_file(&passwd).unwrap();
+    symlink("/dev/zero", &passwd).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo $HOME"]);
+    assert_eq!(outcome.assert_ok().stdout, "/\n");
+}
+
+fn a_state_of_somebody_else_is_not_believed() {
+    only_rt("runc believes it");
+    let (bundle, _container) = running(Bundle::new());
+    let directory = bundle.runtime().root().join(bundle.id());
+    std::os::unix::fs::chown(&directory, Some(4711), Some(4711)).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+    outcome.assert_refused("belongs to user 4711").one_line();
+    std::os::unix::fs::chown(&directory, Some(0), Some(0)).unwrap();
+    exec(&bundle, &[], &["/bin/true"]).assert_ok();
+}
+
+/// A number that somebody else has got meanwhile.
+fn a_process_of_the_same_number_is_not_the_container() {
+    only_rt("the state is our own");
+    let (bundle, container) = running(Bundle::new());
+    let state = bundle.runtime().root().join(bundle.id()).join("state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let holder = crate::harness::Holder::new(&["--uts"]);
+    value["init_process_pid"] = json!(holder.pid());
+    fs::write(&state, value.to_string()).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
+    outcome.assert_refused("stopped container");
+    fs::write(&state, text).unwrap();
+    container.end();
+}
+
+fn the_runtimes_environment_stays_outside() {
+    let (bundle, _container) = running(Bundle::new());
+    let joined = call(&bundle, &[], &["/probe", "report"]);
+    let seen = joined
+        .with(|command| command.env("SECRET", "of the caller"))
+        .assert_report();
+    assert_eq!(seen.env("SECRET"), None);
+    differs(
+        Kind::Runc,
+        "its memory before execve(2) is not looked at here",
+    );
+    assert_eq!(probe(&bundle, &[]).env("SECRET"), None);
+    wait_until("nothing", || {
+        sh(&bundle, &[], "env")
+            .lines()
+            .all(|line| !line.contains("caller"))
+    });
 }

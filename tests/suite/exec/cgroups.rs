@@ -1,4 +1,284 @@
+//! The cgroups of the container, or those below that the caller names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use libtest_mimic::Trial;
+
+use super::{exec, probe, running};
+use crate::harness::{
+    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, differs, on_v2, only_rt, signal,
+    skip, trials, wait_until,
+};
+
 pub(super) fn tests() -> Vec<Trial> {
-    vec![]
+    trials![
+        in_every_tree_of_version_1_it_is_where_the_container_is,
+        in_the_v2_view_it_is_where_the_container_is,
+        descendants_are_there_too,
+        a_cgroup_below_in_one_tree,
+        a_cgroup_below_in_all_trees,
+        a_cgroup_below_in_the_v2_view,
+        no_way_leads_out,
+        no_way_leads_out_in_the_v2_view,
+        a_cgroup_that_is_not_there,
+        a_controller_that_is_unknown,
+        a_container_that_moved_its_processes_further_down,
+        the_limit_of_processes_holds,
+    ]
+}
+
+fn on_v1() {
+    if on_v2() {
+        skip("this machine has no cgroup v1");
+    }
+}
+
+fn in_view(view: View) -> (Bundle, Container) {
+    running(Bundle::with_runtime(&Runtime::new().view(view)))
+}
+
+/// Its number outside.
+#[track_caller]
+fn join(bundle: &Bundle, flags: &[&str]) -> i32 {
+    let file = bundle.runtime().home().join("exec.pid");
+    let flags = [&["-d", "--pid-file", file.to_str().unwrap()], flags].concat();
+    exec(bundle, &flags, &["/bin/sleep", "1001"]).assert_ok();
+    fs::read_to_string(file).unwrap().parse().unwrap()
+}
+
+fn table(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
+}
+
+fn in_every_tree_of_version_1_it_is_where_the_container_is() {
+    on_v1();
+    let (bundle, container) = in_view(View::Machine);
+    let own = table(container.pid());
+    assert!(
+        own.lines()
+            .filter(|line| line.contains(bundle.id()))
+            .count()
+            > 5,
+        "{own}"
+    );
+    assert_eq!(table(join(&bundle, &[])), own);
+}
+
+fn in_the_v2_view_it_is_where_the_container_is() {
+    let (bundle, container) = in_view(View::V2);
+    let pid = join(&bundle, &[]);
+    assert_eq!(cgroup_of(pid, ""), cgroup_of(container.pid(), ""));
+    assert!(cgroup_of(pid, "").ends_with(bundle.id()));
+}
+
+/// What it starts at once is not left outside.
+fn descendants_are_there_too() {
+    let (bundle, _container) = in_view(View::Machine);
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "cat /proc/self/cgroup"]).assert_ok();
+    let seen = probe(&bundle, &[])["cgroups"].clone();
+    let lines: Vec<&str> = seen
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|line| line.as_str())
+        .collect();
+    assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), lines);
+}
+
+fn a_cgroup_below_in_one_tree() {
+    on_v1();
+    let (bundle, container) = in_view(View::Machine);
+    let below = cgroup_of(container.pid(), "memory").join("below");
+    fs::create_dir(&below).unwrap();
+    let pid = join(&bundle, &["--cgroup", "memory:below"]);
+    assert_eq!(cgroup_of(pid, "memory"), below);
+    assert_eq!(cgroup_of(pid, "pids"), cgroup_of(container.pid(), "pids"));
+    let pid = join(
+        &bundle,
+        &["--cgroup", "memory:/below/", "--cgroup", "cpu:."],
+    );
+    assert_eq!(cgroup_of(pid, "memory"), below);
+}
+
+fn a_cgroup_below_in_all_trees() {
+    on_v1();
+    let (bundle, container) = in_view(View::Machine);
+    let own = table(container.pid());
+    let mut all: Vec<PathBuf> = own
+        .lines()
+        .filter_map(|line| line.split(':').nth(1))
+        .map(|tree| tree_of(container.pid(), tree))
+        .filter(|path| path.ends_with(bundle.id()))
+        .collect();
+    all.dedup();
+    for path in &all {
+        drop(fs::create_dir(path.join("below")));
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(value) = fs::read_to_string(path.join(file)) {
+                fs::write(path.join("below").join(file), value).unwrap();
+            }
+        }
+    }
+    let pid = join(&bundle, &["--cgroup", "below"]);
+    for tree in ["memory", "pids", "devices", "freezer"] {
+        assert_eq!(
+            cgroup_of(pid, tree),
+            cgroup_of(container.pid(), tree).join("below"),
+            "{tree}"
+        );
+    }
+}
+
+/// `cpu,cpuacct` may be mounted under one name of the two.
+fn tree_of(pid: i32, controllers: &str) -> PathBuf {
+    let path = cgroup_of(pid, controllers);
+    let names = controllers.split(',').chain([controllers]);
+    let tops = names.map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let relative = path.strip_prefix(Path::new("/sys/fs/cgroup")).unwrap();
+    let relative: PathBuf = relative.components().skip(1).collect();
+    let found = tops
+        .map(|top| top.join(&relative))
+        .find(|path| path.is_dir());
+    found.unwrap_or(path)
+}
+
+fn a_cgroup_below_in_the_v2_view() {
+    let (bundle, container) = in_view(View::V2);
+    let own = cgroup_of(container.pid(), "");
+    fs::create_dir_all(own.join("a/b")).unwrap();
+    for (path, below) in [
+        ("a", "a"),
+        ("/a/b", "a/b"),
+        ("a/../a/./b", "a/b"),
+        ("/", ""),
+        (".", ""),
+    ] {
+        let pid = join(&bundle, &["--cgroup", path]);
+        assert_eq!(
+            cgroup_of(pid, ""),
+            own.join(below).components().collect::<PathBuf>(),
+            "{path}"
+        );
+        signal(pid, nix::sys::signal::Signal::SIGKILL);
+        crate::harness::wait_gone(pid);
+    }
+}
+
+/// T17. A neighbour's name that begins with the container's is not below it.
+#[track_caller]
+fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
+    let neighbour = own.with_file_name(format!("{}-neighbour", bundle.id()));
+    fs::create_dir(&neighbour).unwrap();
+    let name = neighbour.file_name().unwrap().to_str().unwrap().to_owned();
+    let before = Traces::of(bundle);
+    for path in [
+        "..",
+        "../",
+        &format!("../{name}"),
+        "a/../..",
+        "../../../..",
+        &format!("x/../../{name}"),
+    ] {
+        let flag = format!("{prefix}{path}");
+        let outcome = exec(bundle, &["--cgroup", &flag], &["/bin/sleep", "1001"]);
+        let outcome = outcome.assert_code(255);
+        if Kind::under_test() == Kind::Rt {
+            outcome.one_line();
+        }
+        let inside = fs::read_to_string(neighbour.join("cgroup.procs")).unwrap();
+        assert_eq!(inside, "", "{path}");
+    }
+    before.assert_unchanged(bundle);
+    fs::remove_dir(neighbour).unwrap();
+}
+
+fn no_way_leads_out() {
+    differs(
+        Kind::Runc,
+        "CVE-less, but found in 1.5.1: it compares the beginnings of names",
+    );
+    on_v1();
+    let (bundle, container) = in_view(View::Machine);
+    assert_kept_in(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
+}
+
+fn no_way_leads_out_in_the_v2_view() {
+    differs(
+        Kind::Runc,
+        "found in 1.5.1: it compares the beginnings of names",
+    );
+    let (bundle, container) = in_view(View::V2);
+    assert_kept_in(&bundle, &cgroup_of(container.pid(), ""), "");
+}
+
+fn a_cgroup_that_is_not_there() {
+    for (view, path) in [(View::Machine, "memory:missing"), (View::V2, "missing")] {
+        if view == View::Machine && on_v2() {
+            continue;
+        }
+        let (bundle, _container) = in_view(view);
+        let before = Traces::of(&bundle);
+        let outcome = exec(&bundle, &["--cgroup", path], &["/bin/true"]).assert_code(255);
+        assert!(outcome.stderr.contains("missing"), "{outcome}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_controller_that_is_unknown() {
+    let (bundle, _container) = in_view(View::Machine);
+    let outcome = exec(&bundle, &["--cgroup", "nosuch:a"], &["/bin/true"]).assert_code(255);
+    outcome.assert_refused("unknown controller nosuch");
+    differs(Kind::Runc, "Debian's old one takes the last");
+    for (flags, words) in [
+        (
+            &["--cgroup", "a", "--cgroup", "b"] as &[&str],
+            "missing <controller>: prefix",
+        ),
+        (
+            &["--cgroup", "memory:a", "--cgroup", "memory:b"],
+            "memory specified multiple times",
+        ),
+    ] {
+        let outcome = exec(&bundle, flags, &["/bin/true"]).assert_code(255);
+        outcome.assert_refused(words).one_line();
+    }
+}
+
+/// As systemd or dockerd do it in a container: no process may be beside cgroups with controllers.
+fn a_container_that_moved_its_processes_further_down() {
+    only_rt("Debian's old one fails with EBUSY, newer runc goes where the first process is");
+    let (bundle, container) = in_view(View::V2);
+    let own = cgroup_of(container.pid(), "");
+    let below = own.join("init/deep");
+    fs::create_dir_all(&below).unwrap();
+    fs::write(below.join("cgroup.procs"), container.pid().to_string()).unwrap();
+    let controllers = fs::read_to_string(own.join("cgroup.controllers")).unwrap();
+    let Some(one) = controllers.split_whitespace().next() else {
+        skip("no controller below the container's cgroup");
+    };
+    fs::write(own.join("cgroup.subtree_control"), format!("+{one}")).unwrap();
+    let pid = join(&bundle, &[]);
+    assert_eq!(cgroup_of(pid, ""), below);
+    let other = own.join("other");
+    fs::create_dir(&other).unwrap();
+    let pid = join(&bundle, &["--cgroup", "other"]);
+    assert_eq!(cgroup_of(pid, ""), other);
+}
+
+fn the_limit_of_processes_holds() {
+    on_v1();
+    let bundle = Bundle::new().set("/linux/resources/pids", serde_json::json!({"limit": 3}));
+    let (bundle, _container) = running(bundle);
+    let pids: Vec<i32> = (0..2).map(|_| join(&bundle, &[])).collect();
+    let outcome = exec(
+        &bundle,
+        &[],
+        &["/bin/sh", "-c", "sleep 1 & sleep 1 & sleep 1; wait"],
+    );
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    for pid in pids {
+        signal(pid, nix::sys::signal::Signal::SIGKILL);
+        wait_until("it to end", || !crate::harness::alive(pid));
+    }
 }

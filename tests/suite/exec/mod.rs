@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Call, Container, Outcome, Report};
 
+pub(crate) use spaces::LINKS;
+
 pub(crate) fn tests() -> Vec<Trial> {
     [
         flags::tests(),

@@ -1,4 +1,435 @@
+//! The namespaces, ids and root of the container, in whatever way it has them.
+
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{exec, probe, running, sh};
+use crate::harness::{
+    Bundle, Container, Holder, Kind, Traces, View, differs, namespace_of, only_rt, trials,
+};
+
 pub(super) fn tests() -> Vec<Trial> {
-    vec![]
+    trials![
+        all_namespaces_are_the_containers,
+        each_kind_shared,
+        each_kind_joined_by_path,
+        all_kinds_joined_by_path,
+        in_the_v2_view_too,
+        a_member_of_a_pod,
+        a_user_namespace_of_its_own,
+        a_user_namespace_with_maps_that_leave_root_out,
+        a_user_namespace_joined_with_all_others,
+        a_user_namespace_of_its_own_beside_joined_ones,
+        an_id_that_is_not_mapped_is_refused,
+        a_time_namespace_with_offsets,
+        a_cgroup_namespace_hides_what_is_above,
+        without_a_mount_namespace_the_root_is_the_containers,
+        without_a_pivot_the_root_is_the_containers,
+        a_root_of_a_layer,
+        what_is_masked_and_read_only_stays,
+        the_keyring_is_the_containers,
+        the_keyring_of_the_caller_stays,
+        interfaces_and_devices_are_the_containers,
+    ]
+}
+
+pub(crate) const LINKS: [&str; 8] = ["pid", "net", "ipc", "uts", "mnt", "cgroup", "user", "time"];
+
+/// Whoever joins is where the first process is, by hand and described.
+#[track_caller]
+pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
+    let pid = container.pid().to_string();
+    for seen in [probe(bundle, &[]), super::probe_described(bundle, &[])] {
+        for link in LINKS {
+            assert_eq!(seen.namespace(link), namespace_of(&pid, link), "{link}");
+        }
+        assert_eq!(seen["cwd"], "/");
+        assert_eq!(
+            seen["ppid"],
+            if shares_pids(bundle) {
+                seen["ppid"].clone()
+            } else {
+                json!(0)
+            }
+        );
+    }
+    let root = sh(bundle, &[], "ls -d /probe /bin/busybox; ls -di /");
+    assert!(
+        root.starts_with("/probe\n/bin/busybox\n") || root.contains("/probe"),
+        "{root}"
+    );
+}
+
+fn shares_pids(bundle: &Bundle) -> bool {
+    let own = |entry: &&Value| entry["type"] == "pid" && entry.get("path").is_none();
+    !bundle
+        .config()
+        .items("/linux/namespaces")
+        .iter()
+        .any(|entry| own(&entry))
+}
+
+/// Needs none of the kinds.
+fn neutral() -> Bundle {
+    Bundle::new()
+        .remove("/hostname")
+        .without_mount("/dev/mqueue")
+        .without_mount("/sys")
+        .without_mount("/sys/fs/cgroup")
+        .remove("/linux/maskedPaths")
+}
+
+const KINDS: [(&str, &str); 5] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("cgroup", "cgroup"),
+];
+
+fn all_namespaces_are_the_containers() {
+    let (bundle, container) = running(Bundle::new().namespace("cgroup", None).hostname("web"));
+    assert_inside(&bundle, &container);
+    assert_eq!(probe(&bundle, &[])["hostname"], "web");
+}
+
+fn each_kind_shared() {
+    for (kind, _) in KINDS {
+        let (bundle, container) = running(neutral().without_namespace(kind));
+        assert_inside(&bundle, &container);
+        container.end();
+    }
+    let none = KINDS.iter().fold(neutral(), |bundle, (kind, _)| {
+        bundle.without_namespace(kind)
+    });
+    let (bundle, container) = running(none);
+    assert_inside(&bundle, &container);
+}
+
+fn holder() -> Holder {
+    Holder::new(&[
+        "--pid",
+        "--fork",
+        "--net",
+        "--ipc",
+        "--uts",
+        "--cgroup",
+        "--mount-proc",
+    ])
+}
+
+fn each_kind_joined_by_path() {
+    let holder = holder();
+    for (kind, link) in KINDS {
+        let bundle = neutral().namespace(kind, Some(&holder.path(link)));
+        let (bundle, container) = running(bundle);
+        assert_inside(&bundle, &container);
+        assert_eq!(probe(&bundle, &[]).namespace(link), holder.namespace(link));
+        container.end();
+    }
+}
+
+fn all_kinds_joined_by_path() {
+    let holder = holder();
+    let all = KINDS.iter().fold(neutral(), |bundle, (kind, link)| {
+        bundle.namespace(kind, Some(&holder.path(link)))
+    });
+    let (bundle, container) = running(all);
+    assert_inside(&bundle, &container);
+}
+
+fn in_the_v2_view_too() {
+    let runtime = crate::harness::Runtime::new().view(View::V2);
+    let bundle = Bundle::with_runtime(&runtime).namespace("cgroup", None);
+    let (bundle, container) = running(bundle);
+    assert_inside(&bundle, &container);
+}
+
+fn a_member_of_a_pod() {
+    let (pod, first) = running(Bundle::new().hostname("pod"));
+    let path = |link: &str| format!("/proc/{}/ns/{link}", first.pid());
+    let member = KINDS[..4].iter().fold(
+        Bundle::with_runtime(pod.runtime()).remove("/hostname"),
+        |bundle, (kind, link)| bundle.namespace(kind, Some(&path(link))),
+    );
+    let (member, container) = running(member);
+    assert_inside(&member, &container);
+    assert_eq!(probe(&member, &[])["hostname"], "pod");
+    assert_ne!(
+        probe(&member, &[]).namespace("mnt"),
+        probe(&pod, &[]).namespace("mnt")
+    );
+}
+
+fn mappings(entries: &[(u32, u32, u32)]) -> Value {
+    let entry = |(inside, outside, size): &(u32, u32, u32)| json!({ "containerID": inside, "hostID": outside, "size": size });
+    entries.iter().map(entry).collect()
+}
+
+fn mapped(entries: &[(u32, u32, u32)]) -> Bundle {
+    Bundle::new()
+        .namespace("user", None)
+        .set("/linux/uidMappings", mappings(entries))
+        .set("/linux/gidMappings", mappings(entries))
+}
+
+fn a_user_namespace_of_its_own() {
+    let (bundle, container) = running(mapped(&[(0, 100_000, 65_536)]));
+    assert_inside(&bundle, &container);
+    let seen = probe(&bundle, &["-u", "1000:1001"]);
+    assert_eq!((&seen["uid"], &seen["gid"]), (&json!(1000), &json!(1001)));
+    let kept = bundle.runtime().home().join("exec.pid");
+    let flags = ["-d", "--pid-file", kept.to_str().unwrap()];
+    exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_ok();
+    let pid = std::fs::read_to_string(kept).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(
+        status.contains("Uid:\t100000\t100000\t100000\t100000\n"),
+        "{status}"
+    );
+    let zero: Vec<u64> = probe(&bundle, &["--cap", "CAP_SYS_ADMIN"])["uids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
+    assert_eq!(zero, [0; 4]);
+    let granted = probe(&bundle, &["--cap", "CAP_SYS_ADMIN"]).capabilities("effective");
+    assert!(granted.contains(&"CAP_SYS_ADMIN".to_owned()), "{granted:?}");
+}
+
+fn a_user_namespace_with_maps_that_leave_root_out() {
+    only_rt("runc becomes root, which is not there");
+    let (bundle, container) = running(
+        mapped(&[(1000, 101_000, 10)])
+            .without_mount("/dev/pts")
+            .user(1000, 1000),
+    );
+    assert_inside(&bundle, &container);
+    assert_eq!(probe(&bundle, &["-u", "1001:1002"])["uid"], 1001);
+}
+
+fn a_user_namespace_joined_with_all_others() {
+    differs(Kind::Runc, "Debian's old one enters the others first");
+    let flags = [
+        "--user",
+        "--pid",
+        "--fork",
+        "--net",
+        "--ipc",
+        "--uts",
+        "--mount-proc",
+    ];
+    let maps = "0 100000 65536\n";
+    let holder = Holder::with_maps(&flags, maps, maps);
+    let all = [
+        ("user", "user"),
+        ("pid", "pid"),
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+    ];
+    let bundle = all
+        .iter()
+        .fold(Bundle::new().remove("/hostname"), |bundle, (kind, link)| {
+            bundle.namespace(kind, Some(&holder.path(link)))
+        });
+    let (bundle, container) = running(bundle);
+    assert_inside(&bundle, &container);
+}
+
+fn a_user_namespace_of_its_own_beside_joined_ones() {
+    differs(
+        Kind::Runc,
+        "Debian's old one enters the user namespace first, and may not the others",
+    );
+    let holder = holder();
+    let bundle = mapped(&[(0, 100_000, 65_536)])
+        .remove("/hostname")
+        .without_mount("/sys")
+        .without_mount("/sys/fs/cgroup")
+        .namespace("network", Some(&holder.path("net")))
+        .namespace("uts", Some(&holder.path("uts")));
+    let (bundle, container) = running(bundle);
+    assert_inside(&bundle, &container);
+}
+
+fn an_id_that_is_not_mapped_is_refused() {
+    let (bundle, _container) = running(mapped(&[(0, 100_000, 10)]));
+    let before = Traces::of(&bundle);
+    for user in ["10", "0:10", "70000"] {
+        exec(&bundle, &["-u", user], &["/bin/true"]).assert_code(255);
+    }
+    exec(&bundle, &["-g", "4711"], &["/bin/true"]).assert_code(255);
+    before.assert_unchanged(&bundle);
+}
+
+fn a_time_namespace_with_offsets() {
+    only_rt("the old runc knows no time namespaces");
+    let offsets = json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 2_000_000}});
+    let bundle = Bundle::new()
+        .namespace("time", None)
+        .set("/linux/timeOffsets", offsets);
+    let (bundle, container) = running(bundle);
+    assert_inside(&bundle, &container);
+    let outside = std::process::Command::new(bundle.rootfs().join("probe"))
+        .arg("report")
+        .output()
+        .unwrap();
+    let outside = crate::harness::Report::parse(&String::from_utf8_lossy(&outside.stdout));
+    let ahead = probe(&bundle, &[])["clocks"]["boottime"].as_f64().unwrap()
+        - outside["clocks"]["boottime"].as_f64().unwrap();
+    assert!((ahead / 1e9 - 1e6).abs() < 10.0, "{ahead}");
+}
+
+fn a_cgroup_namespace_hides_what_is_above() {
+    for view in [View::Machine, View::V2] {
+        let runtime = crate::harness::Runtime::new().view(view);
+        let bundle = Bundle::with_runtime(&runtime).namespace("cgroup", None);
+        let (bundle, _container) = running(bundle);
+        let lines = probe(&bundle, &[])["cgroups"].clone();
+        let lines: Vec<&str> = lines
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let own = |line: &&str| match view {
+            // The one tree of the view: others are where the caller is.
+            View::V2 => line.starts_with("0::"),
+            View::Machine => !line.starts_with("0::") && !line.contains("name="),
+        };
+        let outside: Vec<&&str> = lines
+            .iter()
+            .filter(|line| own(line) && !line.ends_with(":/"))
+            .collect();
+        assert_eq!(outside, [&""; 0], "{lines:?}");
+    }
+}
+
+fn without_mounts() -> Bundle {
+    Bundle::new()
+        .without_namespace("mount")
+        .set("/mounts", json!([]))
+        .remove("/linux/maskedPaths")
+        .remove("/linux/readonlyPaths")
+        .writable()
+}
+
+fn without_a_mount_namespace_the_root_is_the_containers() {
+    only_rt("runc refuses such a container");
+    let (bundle, container) = running(without_mounts());
+    let said = sh(
+        &bundle,
+        &[],
+        "pwd; ls /; test -e /work || echo apart; cd ../../..; ls -d /probe",
+    );
+    assert!(
+        said.starts_with("/\n") && said.ends_with("apart\n/probe\n"),
+        "{said}"
+    );
+    assert_eq!(sh(&bundle, &["--cwd", "/etc"], "pwd"), "/etc\n");
+    container.end();
+}
+
+fn without_a_pivot_the_root_is_the_containers() {
+    let bundle = super::waiting(Bundle::new());
+    bundle
+        .call("run", &["--detach", "--no-pivot"])
+        .run()
+        .assert_ok();
+    assert_inside(&bundle, &bundle.container());
+    let said = sh(
+        &bundle,
+        &[],
+        "cd ../../..; ls -d probe; test -e /work || echo apart",
+    );
+    assert_eq!(said, "probe\napart\n");
+}
+
+fn a_root_of_a_layer() {
+    only_rt("the annotation is ours");
+    let bundle = Bundle::new()
+        .set("/annotations", json!({"rt.rootfs.overlay": "ephemeral"}))
+        .writable();
+    let (bundle, container) = running(bundle);
+    assert_inside(&bundle, &container);
+    sh(&bundle, &[], "echo written >/x");
+    assert_eq!(sh(&bundle, &[], "cat /x"), "written\n");
+    assert!(!bundle.rootfs().join("x").exists());
+}
+
+fn what_is_masked_and_read_only_stays() {
+    let (bundle, _container) = running(Bundle::new());
+    let said = sh(
+        &bundle,
+        &["-u", "0"],
+        "echo x >/x || echo ro; cat /proc/kcore | busybox wc -c; echo 1 >/proc/sys/kernel/sysrq || echo ro",
+    );
+    assert_eq!(said, "ro\n0\nro\n");
+    let first =
+        std::fs::read_to_string(format!("/proc/{}/mountinfo", bundle.container().pid())).unwrap();
+    assert_eq!(
+        sh(&bundle, &[], "cat /proc/self/mountinfo"),
+        sh(&bundle, &[], "cat /proc/1/mountinfo")
+    );
+    assert_eq!(
+        first.lines().count(),
+        sh(&bundle, &[], "cat /proc/self/mountinfo").lines().count()
+    );
+}
+
+fn keyring(seen: &crate::harness::Report) -> String {
+    seen["keyring"].as_str().unwrap_or_default().to_owned()
+}
+
+fn the_keyring_is_the_containers() {
+    let bundle = Bundle::new().args(&["/probe", "report", "enter"]);
+    let (_reader, stdin) = (std::io::pipe().unwrap(), ());
+    let call = bundle
+        .call("run", &["--detach"])
+        .with(|command| command.stdin(_reader.0));
+    let () = stdin;
+    let output = call.output().to_owned();
+    call.run().assert_ok();
+    crate::harness::wait_until("the report", || {
+        std::fs::read_to_string(output.with_extension("out"))
+            .is_ok_and(|said| said.ends_with("}\n"))
+    });
+    let said = std::fs::read_to_string(output.with_extension("out")).unwrap();
+    let first = keyring(&crate::harness::Report::parse(&said));
+    let seen = keyring(&probe(&bundle, &[]));
+    assert!(first.ends_with(&format!("_ses.{}", bundle.id())), "{first}");
+    assert_eq!(seen.rsplit(';').next(), first.rsplit(';').next());
+}
+
+fn the_keyring_of_the_caller_stays() {
+    let bundle = super::waiting(Bundle::new());
+    bundle
+        .call("run", &["--detach", "--no-new-keyring"])
+        .run()
+        .assert_ok();
+    let seen = keyring(&probe(&bundle, &[]));
+    differs(Kind::Runc, "Debian's old one joins a keyring all the same");
+    assert!(!seen.ends_with(bundle.id()), "{seen}");
+}
+
+fn interfaces_and_devices_are_the_containers() {
+    let (bundle, _container) = running(Bundle::new());
+    let seen = probe(&bundle, &[]);
+    assert_eq!(
+        seen["interfaces"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        ["lo"]
+    );
+    assert_eq!(seen["devices"]["null"]["type"], "c");
+    let outcome = exec(
+        &bundle,
+        &[],
+        &["/probe", "mknod", "/dev/shm/x", "c", "1", "1"],
+    );
+    assert_eq!(outcome.assert_ok().stdout, "EPERM\n");
 }

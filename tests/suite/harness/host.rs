@@ -27,10 +27,15 @@ pub(crate) fn prepare() {
     }
 }
 
-/// The lines of the host's mount table, without those of other suites that run at the same time.
+/// The lines of the host's mount table, without those of other suites and of engines that run
+/// at the same time.
 pub(crate) fn mountinfo() -> Vec<String> {
     let own = format!("/rt-suite-{}-", std::process::id());
-    let foreign = |line: &str| line.contains("/rt-suite-") && !line.contains(&own);
+    let below = format!("{}/", std::env::temp_dir().display());
+    let foreign = |line: &str| {
+        let place = line.split(' ').nth(4).unwrap_or_default();
+        (line.contains("/rt-suite-") || place.starts_with(&below)) && !line.contains(&own)
+    };
     let table = fs::read_to_string("/proc/self/mountinfo");
     let table = table.unwrap_or_else(|e| panic!("read mountinfo: {e}"));
     table

@@ -120,7 +120,9 @@ fn is_foreign(cgroup: &Path) -> bool {
         let of_a_suite = name
             .strip_prefix("suite-")
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        name.starts_with("rt-test-") || (of_a_suite && !name.starts_with(&own))
+        let of_engines = ["rt-test-", "rt-engines-", "libpod"];
+        of_engines.iter().any(|start| name.starts_with(start))
+            || (of_a_suite && !name.starts_with(&own))
     };
     if cgroup.iter().any(of_other_tests) {
         return true;

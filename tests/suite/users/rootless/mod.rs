@@ -2,6 +2,7 @@
 //! of somebody's user namespace.
 
 mod callers;
+mod exec;
 mod ids;
 mod life;
 mod limits;
@@ -17,6 +18,7 @@ pub(super) fn tests() -> Vec<Trial> {
         view::tests(),
         life::tests(),
         limits::tests(),
+        exec::tests(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,165 @@
+//! `exec` by a user: the one who made the container, and others.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::callers::{ALL, Caller, OTHER, Who};
+use crate::exec::{LINKS, call, exec, probe, running};
+use crate::harness::{Kind, Traces, differs, namespace_of, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        who_made_it_joins_it,
+        users_inside_are_those_that_are_lent,
+        a_status_and_a_pid_file,
+        a_container_that_shares_the_pid_namespace,
+        a_second_user_cannot_join,
+        root_does_not_join_for_a_user,
+        failures_are_told,
+    ]
+}
+
+fn who_made_it_joins_it() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let (bundle, container) = running(caller.bundle());
+        let pid = container.pid().to_string();
+        let seen = probe(&bundle, &[]);
+        for link in LINKS {
+            assert_eq!(
+                seen.namespace(link),
+                namespace_of(&pid, link),
+                "{who:?} {link}"
+            );
+        }
+        assert_eq!(
+            (&seen["uid"], &seen["gid"]),
+            (&json!(0), &json!(0)),
+            "{who:?}"
+        );
+        assert_eq!(seen["cgroups"], first_cgroups(&pid), "{who:?}");
+        let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        container.end();
+    }
+}
+
+fn first_cgroups(pid: &str) -> serde_json::Value {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    text.lines().collect()
+}
+
+fn users_inside_are_those_that_are_lent() {
+    for who in [Who::Lent, Who::Manager] {
+        let caller = Caller::new(who);
+        let (bundle, container) = running(caller.bundle());
+        let outcome = exec(&bundle, &["-u", "0:0"], &["/bin/id", "-u"]);
+        assert_eq!(outcome.assert_ok().stdout, "0\n", "{who:?}");
+        let outcome = exec(&bundle, &["-u", "4294967294"], &["/bin/true"]);
+        outcome.assert_code(255);
+        container.end();
+    }
+}
+
+fn a_status_and_a_pid_file() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let (bundle, container) = running(caller.bundle());
+        let before = Traces::of(&bundle);
+        exec(&bundle, &[], &["/probe", "exit", "7"]).assert_code(7);
+        exec(&bundle, &[], &["/bin/sh", "-c", "kill -KILL $$"]).assert_code(137);
+        before.assert_unchanged(&bundle);
+        let file = bundle.runtime().home().join("exec.pid");
+        let flags = ["-d", "--pid-file", file.to_str().unwrap()];
+        exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_ok();
+        let pid = fs::read_to_string(file).unwrap();
+        if caller.is_root_inside() {
+            // As this user's /proc numbers it.
+            assert!(pid.parse::<i32>().unwrap() > 1);
+        }
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        assert_eq!(line, b"/bin/sleep\x001001\0", "{who:?}");
+        container.end();
+    }
+}
+
+fn a_container_that_shares_the_pid_namespace() {
+    differs(Kind::Runc, "it asks for a /proc of its own");
+    for who in [Who::Plain, Who::Manager] {
+        let caller = Caller::new(who);
+        let proc = [("/proc", "/proc", &["rbind", "ro"])];
+        let bundle = proc.iter().fold(
+            caller
+                .bundle()
+                .without_namespace("pid")
+                .without_mount("/proc"),
+            |bundle, (from, to, options)| bundle.bind(from.as_ref(), to, *options),
+        );
+        let bundle = bundle
+            .remove("/linux/maskedPaths")
+            .remove("/linux/readonlyPaths");
+        let (bundle, container) = running(bundle);
+        exec(&bundle, &[], &["/probe", "exit", "7"]).assert_code(7);
+        container.end();
+    }
+}
+
+fn a_second_user_cannot_join() {
+    only_rt("the text is our own");
+    let caller = Caller::new(Who::Plain);
+    let (bundle, _container) = running(caller.bundle());
+    let root = bundle.runtime().root();
+    let program = bundle.runtime().program();
+    let other = OTHER.to_string();
+    let words = vec![
+        "setpriv",
+        "--reuid",
+        &other,
+        "--regid",
+        &other,
+        "--clear-groups",
+        "--",
+        program.to_str().unwrap(),
+        "--root",
+        root.to_str().unwrap(),
+        "exec",
+        bundle.id(),
+        "/bin/true",
+    ];
+    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    outcome.one_line();
+}
+
+fn root_does_not_join_for_a_user() {
+    only_rt("runc believes what a user has written");
+    let caller = Caller::new(Who::Plain);
+    let (bundle, _container) = running(caller.bundle());
+    let root = bundle.runtime().root();
+    let program = bundle.runtime().program();
+    let words = vec![
+        program.to_str().unwrap(),
+        "--root",
+        root.to_str().unwrap(),
+        "exec",
+        bundle.id(),
+        "/bin/true",
+    ];
+    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    outcome.assert_refused("belongs to user 4001").one_line();
+}
+
+fn failures_are_told() {
+    for who in ALL {
+        let caller = Caller::new(who);
+        let (bundle, container) = running(caller.bundle());
+        let before = Traces::of(&bundle);
+        let outcome = call(&bundle, &[], &["nosuch"]).run().assert_code(255);
+        outcome.assert_refused("executable file not found in $PATH");
+        // `spec --rootless` maps root alone.
+        exec(&bundle, &["-u", "4711"], &["/bin/true"]).assert_code(255);
+        before.assert_unchanged(&bundle);
+        container.end();
+    }
+}
