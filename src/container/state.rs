@@ -183,12 +183,26 @@ pub(super) fn start_time(proc: &Proc, pid: i32) -> Result<Option<u64>> {
 /// executed a program: the kernel takes the flag back before it closes what is
 /// close-on-exec (`begin_new_exec`).
 pub(super) fn has_executed(proc: &Proc, pid: i32) -> Result<bool> {
-    /// `PF_FORKNOEXEC`: "forked but didn't exec" (proc_pid_stat(5), "flags").
+    /// `PF_FORKNOEXEC`: "forked but didn't exec".
     const ONLY_FORKED: u32 = 0x40;
+    Ok(flags(proc, pid)? & ONLY_FORKED == 0)
+}
+
+/// Whether the process `pid` is on its way out: the first one of a pid namespace
+/// stays on it until all others have been reaped.
+pub(super) fn is_ending(proc: &Proc, pid: i32) -> Result<bool> {
+    /// `PF_EXITING`.
+    const ENDING: u32 = 0x4;
+    Ok(flags(proc, pid)? & ENDING != 0)
+}
+
+/// What include/linux/sched.h calls the "per-process flags" (proc_pid_stat(5)).
+fn flags(proc: &Proc, pid: i32) -> Result<u32> {
     let subject = || format!("/proc/{pid}/stat");
     let text = proc.read(&format!("{pid}/stat")).with_context(subject)?;
-    let stat = Stat::from_read(text.as_bytes()).with_context(subject)?;
-    Ok(stat.flags & ONLY_FORKED == 0)
+    Ok(Stat::from_read(text.as_bytes())
+        .with_context(subject)?
+        .flags)
 }
 
 /// What distinguishes this boot of the machine from every other.

@@ -272,6 +272,7 @@ impl Drop for Bundle {
     /// Ends the container and removes what a runtime that failed has left of its cgroups.
     fn drop(&mut self) {
         if self.runtime.root().join(&self.id).exists() {
+            host::end_joined(&self.id);
             drop(self.runtime.call(&["delete", "--force", &self.id]).finish());
         }
         host::remove_cgroup(&self.id);

@@ -87,6 +87,7 @@ impl Container {
     /// Kills the process and deletes what is left; all must succeed.
     #[track_caller]
     pub(crate) fn end(self) {
+        host::end_joined(&self.id);
         self.delete_force().assert_ok();
     }
 }

@@ -82,6 +82,26 @@ pub(crate) fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 
+/// Ends the processes that have joined the container with a pid namespace and come to us as
+/// orphans: its first process waits until each has been reaped.
+pub(crate) fn end_joined(id: &str) {
+    let own = std::process::id();
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    let children = children.unwrap_or_default();
+    for pid in children.split_whitespace() {
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let status = read("status");
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let numbers: Vec<&str> = numbers.unwrap_or_default().split_whitespace().collect();
+        let is_guest = numbers.len() > 1 && numbers.last() != Some(&"1");
+        if let (true, true, Ok(pid)) = (is_guest, read("cgroup").contains(id), pid.parse()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            let _ = waitpid(Pid::from_raw(pid), None);
+        }
+    }
+}
+
 #[track_caller]
 pub(crate) fn signal(pid: i32, signal: Signal) {
     assert!(pid > 1, "no pid to signal: {pid}");

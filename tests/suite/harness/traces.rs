@@ -120,11 +120,13 @@ fn is_foreign(cgroup: &Path) -> bool {
         let of_a_suite = name
             .strip_prefix("suite-")
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let of_engines = ["rt-test-", "rt-engines-", "libpod"];
+        let of_engines = ["rt-", "libpod", "docker", "buildah", "containerd"];
         of_engines.iter().any(|start| name.starts_with(start))
             || (of_a_suite && !name.starts_with(&own))
     };
-    if cgroup.iter().any(of_other_tests) {
+    // The trees of version 1 themselves neither come nor go.
+    let is_tree = !host::on_v2() && cgroup.parent() == Some(Path::new("/sys/fs/cgroup"));
+    if is_tree || cgroup.iter().any(of_other_tests) {
         return true;
     }
     let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
