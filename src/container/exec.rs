@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
@@ -125,15 +125,19 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let socket = joining.console_socket.as_deref();
     let (console, relay) = Console::open(terminal, joining.detach, socket)?.split();
     let pidfd = PidfdSocket::connect(joining.pidfd_socket.as_deref())?;
+    let blame = |error| blame(error, &state);
+    let doors = existing(&state).doors(&joining.below).map_err(blame)?;
     let mut visit = Visit {
         state: &state,
         plan: &plan,
         proc,
-        doors: existing(&state).doors(&joining.below)?,
+        doors,
     };
-    let (child, end) = visit.begin(init, console, relay.is_some() || pidfd.is_some())?;
+    let begun = visit.begin(init, console, relay.is_some() || pidfd.is_some());
+    let (child, end) = begun.map_err(blame)?;
     let relay = visit
         .see_running(&end, (relay, pidfd), (&child, joining.pid_file.as_deref()))
+        .map_err(blame)
         .inspect_err(|_| {
             if let Err(left) = child.end() {
                 log::warn(&format!("left behind: {}", log::sentence(&left)));
@@ -144,6 +148,18 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         (true, _) => Ok(0),
         (false, Some(mut relay)) => relay.wait(child.pid, child.pidfd.as_fd(), None),
         (false, None) => foreground::wait(child.pid, child.pidfd.as_fd(), None),
+    }
+}
+
+/// Whatever fails once the container is on its way out fails for that: the
+/// kernel says ENOMEM of new processes, and its cgroups go.
+fn blame(error: Error, state: &State) -> Error {
+    let ending = Proc::open()
+        .map_err(Error::new)
+        .and_then(|proc| state::is_ending(&proc, state.init_process_pid));
+    match ending {
+        Ok(false) => error,
+        Ok(true) | Err(_) => anyhow!("container not running"),
     }
 }
 

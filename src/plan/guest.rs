@@ -1,7 +1,7 @@
 //! A process that joins a container, decided: what it shares with the first one,
 //! as that one's plan has left it, and what it is itself.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, sentence};
@@ -89,9 +89,6 @@ impl GuestPlan {
     /// The sentence for a failure of the process, without verb and container.
     pub(crate) fn explain(&self, failure: Failure, doors: &Doors) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
-        if (step, cause) == (Step::JoinContainer, Cause::Errno(nix::errno::Errno::ESRCH)) {
-            return anyhow!("container not running");
-        }
         let words = self
             .process
             .describe(step, item)

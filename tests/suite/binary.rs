@@ -12,6 +12,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         it_is_static_stripped_and_small,
         the_template_takes_few_system_calls_on_v2,
         the_template_takes_few_system_calls_on_v1,
+        joining_takes_few_system_calls_on_v2,
+        joining_takes_few_system_calls_on_v1,
         the_example_runs_and_leaves_no_trace,
     ]
 }
@@ -84,6 +86,22 @@ fn it_is_static_stripped_and_small() {
 
 /// All system calls of `run` with `true`, its container's included.
 fn system_calls(view: View) -> usize {
+    counted(view, |bundle, strace| {
+        bundle.call_through(strace, "run", &[]).run().assert_ok();
+    })
+}
+
+/// All system calls of `exec` with `true`, the joined process's included.
+fn calls_to_join(view: View) -> usize {
+    counted(view, |bundle, strace| {
+        let (bundle, words) = (crate::exec::running(bundle).0, ["/bin/true"]);
+        crate::exec::through(&bundle, strace, &[], &words)
+            .run()
+            .assert_ok();
+    })
+}
+
+fn counted(view: View, perform: impl FnOnce(Bundle, &[&str])) -> usize {
     only_rt("a budget of our own");
     if !Path::new("/usr/bin/strace").exists() {
         skip("no strace here");
@@ -94,7 +112,9 @@ fn system_calls(view: View) -> usize {
     let bundle = Bundle::with_runtime(&Runtime::new().view(view)).args(&["/bin/true"]);
     let summary = bundle.runtime().home().join("summary");
     let strace = ["strace", "-f", "-c", "-o", summary.to_str().unwrap()];
-    bundle.call_through(&strace, "run", &[]).run().assert_ok();
+    // The summary lies in it, and the bundle goes.
+    let _runtime = bundle.runtime().clone();
+    perform(bundle, &strace);
     let text = fs::read_to_string(summary).unwrap();
     let total = text.lines().last().unwrap_or_default();
     let words: Vec<&str> = total.split_whitespace().collect();
@@ -113,6 +133,19 @@ fn the_template_takes_few_system_calls_on_v1() {
     }
     let count = system_calls(View::Machine);
     assert!(count <= 480, "{count} system calls");
+}
+
+fn joining_takes_few_system_calls_on_v2() {
+    let count = calls_to_join(View::V2);
+    assert!(count <= 215, "{count} system calls");
+}
+
+fn joining_takes_few_system_calls_on_v1() {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        skip("this machine has no cgroup v1");
+    }
+    let count = calls_to_join(View::Machine);
+    assert!(count <= 275, "{count} system calls");
 }
 
 fn the_example_runs_and_leaves_no_trace() {
