@@ -206,8 +206,8 @@ fn words(cause: &(dyn std::error::Error + 'static)) -> String {
 
 /// `permission denied (EACCES)`.
 ///
-/// "No such file or directory" is left to the executable alone: engines take
-/// these words for exit status 127, whatever it was that did not exist.
+/// "No such file or directory" is left to the executable, and to where it is to
+/// run: engines take these words for exit status 127, whatever did not exist.
 pub(crate) fn errno_text(errno: Errno) -> String {
     let words = match errno {
         Errno::ENOENT => "not found",

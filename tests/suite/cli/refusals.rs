@@ -103,6 +103,12 @@ fn flags_of_later_versions_are_refused_by_name() {
             "rt: --systemd-cgroup: not applied by this version\n"
         );
     }
+    for flag in ["--l3-cache-schema=x", "--mem-bw-schema=x"] {
+        let outcome = bundle.runtime().call(&["update", flag, "x"]).run();
+        let name = flag.split('=').next().unwrap();
+        let line = format!("rt update: {name}: not applied by this version\n");
+        assert_eq!(outcome.assert_code(1).stderr, line);
+    }
     before.assert_unchanged(&bundle);
 }
 
