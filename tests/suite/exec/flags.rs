@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{call, exec, probe, running, sh};
+use super::{exec, probe, running, sh};
 use crate::harness::{Bundle, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -30,7 +30,6 @@ pub(super) fn tests() -> Vec<Trial> {
         flags_are_read_as_go_reads_them,
         what_follows_the_id_is_payload,
         two_dashes_before_the_id_end_the_flags,
-        flags_of_a_later_version_are_refused_by_name,
         apparmor_is_refused_where_there_is_none,
         a_label_is_refused,
     ]
@@ -338,19 +337,6 @@ fn two_dashes_before_the_id_end_the_flags() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["-u", "7", "--"], &["/bin/id", "-u"]);
     assert_eq!(outcome.assert_ok().stdout, "7\n");
-}
-
-fn flags_of_a_later_version_are_refused_by_name() {
-    only_rt("runc has them");
-    let (bundle, _container) = running(Bundle::new());
-    for flag in ["--preserve-fds", "--pidfd-socket"] {
-        let outcome = call(&bundle, &[flag, "1"], &["/bin/true"]).run();
-        let outcome = outcome.assert_code(1);
-        assert_eq!(
-            outcome.one_line(),
-            format!("rt exec: {flag}: not applied by this version")
-        );
-    }
 }
 
 fn apparmor_is_refused_where_there_is_none() {
