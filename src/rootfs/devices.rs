@@ -270,7 +270,13 @@ impl Node {
             number("minor", device.minor())?,
         );
         let mode = device.file_mode().unwrap_or(0o666);
-        ensure!(mode <= 0o7777, "fileMode: {mode} is no mode");
+        // Podman writes the whole st_mode of the machine's file: the type comes along (stat(2)).
+        let (type_of_file, mode) = (mode & !0o7777, mode & 0o7777);
+        ensure!(
+            type_of_file == 0 || type_of_file == kind.bits(),
+            "fileMode: {} is no mode of this type",
+            type_of_file | mode
+        );
         Ok(Node {
             index,
             path,

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, trials};
+use crate::harness::{Bundle, Kind, Traces, differs, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -11,6 +11,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         default_links_are_there,
         without_a_terminal_there_is_no_console,
         devices_of_the_config_are_made,
+        a_mode_may_name_the_type_too,
+        a_mode_of_another_type_is_refused,
         a_device_of_the_config_replaces_a_default_one,
         without_a_dev_mount_devices_are_made_in_the_rootfs,
     ]
@@ -97,6 +99,25 @@ fn devices_of_the_config_are_made() {
         said.contains("\"type\":\"fifo\"") && said.contains("\"mode\":\"0600\""),
         "{said}"
     );
+}
+
+/// Podman writes the whole st_mode of the machine's device.
+fn a_mode_may_name_the_type_too() {
+    let mut device = fuse();
+    device["fileMode"] = json!(0o020640);
+    let bundle = Bundle::new().set("/linux/devices", json!([device]));
+    assert_eq!(bundle.probe()["devices"]["fuse"]["mode"], "0640");
+}
+
+fn a_mode_of_another_type_is_refused() {
+    differs(Kind::Runc, "makes a device of neither type");
+    differs(Kind::Crun, "makes a device of neither type");
+    let mut device = fuse();
+    device["fileMode"] = json!(0o060640);
+    Bundle::new()
+        .set("/linux/devices", json!([device]))
+        .run()
+        .assert_refused("linux.devices[0]");
 }
 
 /// config-linux.md: the same device may be in the config and among the default ones.
