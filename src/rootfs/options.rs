@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
@@ -199,10 +199,11 @@ pub(crate) fn words() -> Vec<String> {
 /// Reads the options of one mount.
 ///
 /// # Errors
-/// An empty option, or a NUL byte.
+/// A NUL byte.
 pub(super) fn parse(options: &[String]) -> Result<Options> {
     let mut parsed = Options::default();
-    for option in options {
+    // Buildah writes an empty one where a volume has none.
+    for option in options.iter().filter(|option| !option.is_empty()) {
         match (word(option), recursive(option)) {
             (Some(word), _) => parsed.take(word),
             (None, Some(word)) => parsed.recursive.take(word),
@@ -267,7 +268,6 @@ impl From<Attributes> for MountAttr {
 
 impl Parameter {
     fn parse(option: &str) -> Result<Parameter> {
-        ensure!(!option.is_empty(), "an empty option");
         let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
         Ok(match option.split_once('=') {
             Some((key, value)) => Parameter::Value(text(key)?, text(value)?),

@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         every_option_of_a_tmpfs_is_applied,
         opposite_options_take_each_other_back,
         data_of_a_file_system_reaches_it,
+        an_empty_option_is_none,
         propagation_options_are_applied,
         propagation_of_the_rootfs_is_applied,
         a_shared_rootfs_is_shared,
@@ -147,6 +148,22 @@ fn data_of_a_file_system_reaches_it() {
 /// the host would show that.
 fn on_a_private_host(bundle: &Bundle) -> Report {
     bundle.probe_call(&["unshare", "-m"], &[]).assert_report()
+}
+
+/// Buildah writes one for a volume without options.
+fn an_empty_option_is_none() {
+    let source = Directory::new();
+    let bind = json!({
+        "destination": "/data", "type": "bind", "source": source.path(), "options": ["", "rbind", "ro"],
+    });
+    let tmpfs =
+        json!({ "destination": "/mem", "type": "tmpfs", "source": "tmpfs", "options": [""] });
+    let seen = Bundle::new()
+        .set("/mounts/-", bind)
+        .set("/mounts/-", tmpfs)
+        .probe();
+    seen.mount("/data").assert_options(&["ro"]);
+    assert_eq!(seen.mount("/mem").kind(), "tmpfs");
 }
 
 fn propagation_options_are_applied() {
