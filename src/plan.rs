@@ -67,6 +67,7 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| anyhow!("process: required"))?;
+        let annotations = annotations::parse(spec.annotations().as_ref())?;
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
         let process = Process::plan(
@@ -75,6 +76,7 @@ impl Plan {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
                 passed: settings.passed,
+                keeps_groups: annotations.keeps_groups,
                 variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
                 caller: &match own_user {
                     // Who enters a user namespace has every right in there.
@@ -103,7 +105,7 @@ impl Plan {
             Place::New => Entry::Pivot,
             Place::Shared | Place::Joined { .. } => Entry::Chroot,
         };
-        let layer = match annotations::parse(spec.annotations().as_ref())?.ephemeral_root {
+        let layer = match annotations.ephemeral_root {
             true => Layer::Ephemeral,
             false => Layer::Direct,
         };

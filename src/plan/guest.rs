@@ -17,6 +17,7 @@ pub(crate) struct Shared {
     /// The root is not that of the mount namespace.
     pub(crate) chroot: bool,
     new_keyring: bool,
+    keeps_groups: bool,
     filter: Option<Seccomp>,
 }
 
@@ -44,6 +45,7 @@ impl Plan {
             membership: self.namespaces.membership(),
             chroot: *self.namespaces.place(Kind::Mount) != Place::New,
             new_keyring: self.process.has_keyring(),
+            keeps_groups: self.process.keeps_groups(),
             filter: self.process.filter().cloned(),
         }
     }
@@ -61,6 +63,7 @@ impl GuestPlan {
             membership,
             chroot,
             new_keyring,
+            keeps_groups,
             filter,
         } = shared;
         let process = Process::plan(
@@ -76,6 +79,7 @@ impl GuestPlan {
                 filter: filter.map_or(Filter::None, Filter::Compiled),
                 role: Role::Guest,
                 passed: settings.passed,
+                keeps_groups,
                 variable: None,
             },
         )?;

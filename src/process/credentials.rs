@@ -18,45 +18,59 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub(super) struct Credentials {
     pub(super) uid: Uid,
     pub(super) gid: Gid,
-    groups: Vec<Gid>,
+    groups: Groups,
     umask: Mode,
 }
 
+/// The additional ones.
+#[derive(Debug)]
+enum Groups {
+    These(Vec<Gid>),
+    /// Whatever the caller has (annotation `run.oci.keep_original_groups`).
+    Callers,
+}
+
 impl Credentials {
-    pub(super) fn plan(user: &oci_spec::runtime::User) -> Result<Credentials> {
+    pub(super) fn plan(user: &oci_spec::runtime::User, keeps_groups: bool) -> Result<Credentials> {
         let umask = user.umask().unwrap_or(DEFAULT_UMASK);
         ensure!(
             umask <= 0o777,
             "process.user.umask: {umask} is more than 511 (octal 777)"
         );
         let groups = user.additional_gids().as_deref().unwrap_or_default();
+        let groups = groups
+            .iter()
+            .enumerate()
+            .map(|(i, &group)| {
+                id(group, || format!("process.user.additionalGids[{i}]")).map(Gid::from_raw)
+            })
+            .collect::<Result<_>>()?;
         Ok(Credentials {
             uid: Uid::from_raw(id(user.uid(), || "process.user.uid".to_owned())?),
             gid: Gid::from_raw(id(user.gid(), || "process.user.gid".to_owned())?),
-            groups: groups
-                .iter()
-                .enumerate()
-                .map(|(i, &group)| {
-                    id(group, || format!("process.user.additionalGids[{i}]")).map(Gid::from_raw)
-                })
-                .collect::<Result<_>>()?,
+            groups: match keeps_groups {
+                true => Groups::Callers,
+                false => Groups::These(groups),
+            },
             umask: Mode::from_bits_truncate(umask),
         })
     }
 
     /// Becomes the user; the permitted capabilities stay, to choose from.
     ///
-    /// Groups are always set, if to none: the caller's may open what the user
-    /// must not (CVE-2021-20199 and its kind). Before the ids, which are the
-    /// right to set them.
+    /// Groups are always set, if to none, unless the configuration wants the
+    /// caller's: they may open what the user must not (CVE-2021-20199 and its
+    /// kind). Before the ids, which are the right to set them.
     pub(super) fn assume(&self, proc: &Proc, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Groups);
-        match setgroups(&self.groups) {
-            // In a user namespace made without privileges nobody can give up a
-            // group, and none was asked for (user_namespaces(7)).
-            Err(Errno::EPERM)
-                if self.groups.is_empty() && proc.read("self/setgroups")?.trim() == "deny" => {}
-            done => done?,
+        if let Groups::These(groups) = &self.groups {
+            match setgroups(groups) {
+                // In a user namespace made without privileges nobody can give up
+                // a group, and none was asked for (user_namespaces(7)).
+                Err(Errno::EPERM)
+                    if groups.is_empty() && proc.read("self/setgroups")?.trim() == "deny" => {}
+                done => done?,
+            }
         }
         at.enter(Step::Gid);
         setresgid(self.gid, self.gid, self.gid)?;
@@ -75,10 +89,18 @@ impl Credentials {
 
     /// Every group, with its place in config.json.
     pub(super) fn gids(&self) -> Vec<(String, u32)> {
-        let more = self.groups.iter().enumerate();
+        let groups = match &self.groups {
+            Groups::These(groups) => groups.as_slice(),
+            Groups::Callers => &[],
+        };
+        let more = groups.iter().enumerate();
         let more = more.map(|(i, gid)| (format!("process.user.additionalGids[{i}]"), gid.as_raw()));
         let own = ("process.user.gid".to_owned(), self.gid.as_raw());
         [own].into_iter().chain(more).collect()
+    }
+
+    pub(super) fn keeps_groups(&self) -> bool {
+        matches!(self.groups, Groups::Callers)
     }
 
     /// Sets the umask, which cannot fail.
@@ -100,12 +122,12 @@ mod tests {
     use super::*;
 
     fn refused(user: User) -> String {
-        Credentials::plan(&user).unwrap_err().to_string()
+        Credentials::plan(&user, false).unwrap_err().to_string()
     }
 
     #[test]
     fn the_umask_has_a_default_and_a_limit() {
-        let planned = Credentials::plan(&User::default()).unwrap();
+        let planned = Credentials::plan(&User::default(), false).unwrap();
         assert_eq!(planned.umask.bits(), 0o022);
         let error = refused(UserBuilder::default().umask(0o1000u32).build().unwrap());
         assert!(error.starts_with("process.user.umask: 512"), "{error}");

@@ -66,6 +66,8 @@ pub(crate) struct Options<'a> {
     pub(crate) role: Role,
     /// Descriptors beside standard input, output and error.
     pub(crate) passed: Passed,
+    /// Its additional groups are the caller's.
+    pub(crate) keeps_groups: bool,
     /// What the runtime adds to `process.env`: `NAME=value`.
     pub(crate) variable: Option<&'a str>,
 }
@@ -135,7 +137,7 @@ impl Process {
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
             affinity: affinity.filter(|_| options.role == Role::Guest),
             working_directory: WorkingDirectory::plan(cwd, options.role)?,
-            credentials: Credentials::plan(process.user())?,
+            credentials: Credentials::plan(process.user(), options.keeps_groups)?,
             app_armor: process
                 .apparmor_profile()
                 .as_ref()
@@ -196,6 +198,11 @@ impl Process {
     /// `process.user.uid`.
     pub(crate) fn uid(&self) -> u32 {
         self.credentials.uid.as_raw()
+    }
+
+    /// Whether its additional groups are the caller's.
+    pub(crate) fn keeps_groups(&self) -> bool {
+        self.credentials.keeps_groups()
     }
 
     /// Its groups, each with its place in config.json.
@@ -382,6 +389,7 @@ mod tests {
             filter: Filter::None,
             role: Role::Init,
             passed: Passed::default(),
+            keeps_groups: false,
             variable: None,
         };
         Process::plan(&process, &options)

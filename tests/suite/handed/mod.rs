@@ -1,6 +1,7 @@
 //! What a caller hands to a container beside standard input, output and error.
 
 mod descriptors;
+mod groups;
 mod leaks;
 mod notify;
 mod orphans;
@@ -18,6 +19,7 @@ use crate::harness::{Call, Report};
 pub(crate) fn tests() -> Vec<Trial> {
     [
         descriptors::tests(),
+        groups::tests(),
         leaks::tests(),
         notify::tests(),
         pidfd::tests(),

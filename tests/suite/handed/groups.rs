@@ -1,0 +1,182 @@
+//! `run.oci.keep_original_groups`, which Podman writes for `--group-add keep-groups`: the additional groups of
+//! the caller stay, so that a container may open what they may.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Kind, Report, Runtime, Traces, differs, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        the_callers_groups_stay_where_the_annotation_says_so,
+        no_other_value_keeps_them,
+        they_open_what_they_may,
+        a_user_keeps_an_extra_group_in_a_user_namespace,
+        an_unmapped_group_stays_in_a_user_namespace_of_root_s,
+        exec_keeps_them_too,
+        the_groups_of_the_config_count_for_nothing_then,
+    ]
+}
+
+const KEY: &str = "run.oci.keep_original_groups";
+const NOT_RUNC: &str = "it is crun's; runc knows no way to keep them";
+
+/// A caller with two groups beside its own.
+const CALLER: [&str; 3] = ["setpriv", "--groups", "10,27"];
+
+fn keeping() -> Bundle {
+    Bundle::new().set("/annotations", json!({ KEY: "1" }))
+}
+
+fn groups(seen: &Report) -> Vec<u64> {
+    let groups = seen["groups"].as_array().unwrap();
+    groups.iter().map(|group| group.as_u64().unwrap()).collect()
+}
+
+fn the_callers_groups_stay_where_the_annotation_says_so() {
+    differs(Kind::Runc, NOT_RUNC);
+    for (uid, gid) in [(0, 0), (1000, 1000)] {
+        let bundle = keeping().user(uid, gid);
+        let seen = bundle.probe_call(&CALLER, &[]).assert_report();
+        assert_eq!(groups(&seen), [10, 27]);
+        assert_eq!((&seen["uid"], &seen["gid"]), (&json!(uid), &json!(gid)));
+    }
+}
+
+fn no_other_value_keeps_them() {
+    let bundle = Bundle::new().set("/annotations", json!({ KEY: "0" }));
+    let seen = bundle.probe_call(&CALLER, &[]).assert_report();
+    assert_eq!(groups(&seen), [0u64; 0]);
+    only_rt("others take every value for yes, or for nothing");
+    for value in ["", "true", "yes", " 1"] {
+        let bundle = Bundle::new()
+            .set("/annotations", json!({ KEY: value }))
+            .args(&["/bin/true"]);
+        let before = Traces::of(&bundle);
+        let refused = bundle.run().assert_code(1);
+        let line = format!("annotations: {KEY}: {value:?} is neither \"1\" nor \"0\"");
+        assert!(refused.one_line().ends_with(&line), "{refused}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// What Podman's users want it for: a device or a directory of a group.
+fn they_open_what_they_may() {
+    differs(Kind::Runc, NOT_RUNC);
+    for (keep, status) in [("1", 0), ("0", 1)] {
+        let bundle = Bundle::new()
+            .user(1000, 1000)
+            .set("/annotations", json!({ KEY: keep }));
+        let shared = bundle.runtime().home().join("shared");
+        fs::write(&shared, "for group 27").unwrap();
+        chown(&shared, Some(0), Some(27)).unwrap();
+        fs::set_permissions(&shared, Permissions::from_mode(0o040)).unwrap();
+        let bundle = bundle
+            .file("shared", "")
+            .bind(&shared, "/shared", &["bind"])
+            .args(&["/bin/cat", "/shared"]);
+        let outcome = bundle.call_through(&CALLER, "run", &[]).run();
+        assert_eq!(outcome.code(), status, "{outcome}");
+    }
+}
+
+/// Podman without root: the extra group has no number in there, and opens what it may all the same.
+fn a_user_keeps_an_extra_group_in_a_user_namespace() {
+    differs(Kind::Runc, NOT_RUNC);
+    let caller = [
+        "setpriv",
+        "--reuid=4001",
+        "--regid=4001",
+        "--groups=4444",
+        "--inh-caps=-all",
+        "--",
+        "env",
+        "-i",
+        "PATH=/usr/bin:/bin",
+        "HOME=~",
+        "XDG_RUNTIME_DIR=~",
+    ];
+    let runtime = Runtime::new().of_caller(4001, &caller);
+    let bundle = Bundle::with_runtime(&runtime)
+        .namespace("user", None)
+        .set(
+            "/linux/uidMappings",
+            json!([{"containerID": 0, "hostID": 4001, "size": 1}]),
+        )
+        .set(
+            "/linux/gidMappings",
+            json!([{"containerID": 0, "hostID": 4001, "size": 1}]),
+        )
+        .remove("/linux/resources")
+        .set("/annotations", json!({ KEY: "1" }));
+    chown(bundle.path(), Some(4001), Some(4001)).unwrap();
+    let bundle = with_file_of(4444, bundle);
+    let outcome = bundle.run().assert_ok();
+    assert_eq!(outcome.stdout, "for the group\n0 65534\n");
+}
+
+/// Root may drop groups in a user namespace, and one that is not mapped too.
+fn an_unmapped_group_stays_in_a_user_namespace_of_root_s() {
+    differs(Kind::Runc, NOT_RUNC);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    for (keep, said) in [("1", "for the group\n0 65534\n"), ("0", "0\n")] {
+        let bundle = Bundle::new()
+            .namespace("user", None)
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map.clone())
+            .set("/annotations", json!({ KEY: keep }));
+        let bundle = with_file_of(4444, bundle);
+        let caller = ["setpriv", "--groups", "4444"];
+        let outcome = bundle.call_through(&caller, "run", &[]).run().assert_ok();
+        assert_eq!(outcome.stdout, said);
+    }
+}
+
+/// A bundle that says what is in a file that only this group may read, and which groups it has.
+fn with_file_of(group: u32, bundle: Bundle) -> Bundle {
+    let shared = bundle.runtime().home().join("shared");
+    fs::write(&shared, "for the group\n").unwrap();
+    chown(&shared, Some(0), Some(group)).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o040)).unwrap();
+    bundle
+        .set(
+            "/mounts",
+            json!([
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+            ]),
+        )
+        .remove("/linux/maskedPaths")
+        .remove("/linux/readonlyPaths")
+        .file("shared", "")
+        .bind(&shared, "/shared", &["rbind"])
+        .sh("cat /shared; id -G")
+}
+
+fn exec_keeps_them_too() {
+    differs(Kind::Runc, NOT_RUNC);
+    let bundle = keeping().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let words = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &words);
+    assert_eq!(groups(&call.assert_report()), [10, 27]);
+    container.end();
+
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let container = bundle.run_detached();
+    let words = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &words);
+    assert_eq!(groups(&call.assert_report()), [0u64; 0]);
+    container.end();
+}
+
+/// crun(1): it skips the system call that sets them. Podman writes those of the image's user beside it.
+fn the_groups_of_the_config_count_for_nothing_then() {
+    differs(Kind::Runc, NOT_RUNC);
+    let bundle = keeping().set("/process/user/additionalGids", json!([7, 8]));
+    let seen = bundle.probe_call(&CALLER, &[]).assert_report();
+    assert_eq!(groups(&seen), [10, 27]);
+}
