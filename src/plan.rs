@@ -100,11 +100,7 @@ impl Plan {
             let owner = namespaces.outside(process.uid());
             owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
         }
-        let entry = match namespaces.place(Kind::Mount) {
-            Place::New if settings.no_pivot => Entry::Move,
-            Place::New => Entry::Pivot,
-            Place::Shared | Place::Joined { .. } => Entry::Chroot,
-        };
+        let entry = entry(&namespaces, settings);
         let layer = match annotations.ephemeral_root {
             true => Layer::Ephemeral,
             false => Layer::Direct,
@@ -243,6 +239,14 @@ fn writes_cgroups(bundle: &Bundle) -> bool {
         let options = mount.options().iter().flatten();
         !options.into_iter().any(|option| option == "ro")
     })
+}
+
+fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
+    match namespaces.place(Kind::Mount) {
+        Place::New if settings.no_pivot => Entry::Move,
+        Place::New => Entry::Pivot,
+        Place::Shared | Place::Joined { .. } => Entry::Chroot,
+    }
 }
 
 /// Who is to write the ids of a user namespace.

@@ -48,10 +48,10 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
             .with_context(|| format!("flag provided but not defined: -{}", name.display()))?;
         if argument.get_action().takes_values() {
             let value = value.map(OsStr::to_owned).or_else(|| words.next());
-            let value = value.filter(|value| !value.is_empty());
             let value =
                 value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
-            given.set(argument, Some(value));
+            // To those who ask, an empty one is none.
+            given.set(argument, (!value.is_empty()).then_some(value));
         } else {
             let on = value.map_or(Some(true), as_bool).with_context(|| {
                 let value = value.unwrap_or_default().display();
@@ -319,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_value_is_none() {
+        let asked = asked("-b x --bundle= id");
+        let matches = asked.matches(&command()).unwrap();
+        assert_eq!(matches.get_one::<String>("bundle"), None);
+        assert_eq!(asked.words, ["id"]);
+    }
+
+    #[test]
     fn the_last_value_counts() {
         let asked = asked("-b x --bundle=y id");
         assert_eq!(
@@ -352,7 +360,6 @@ mod tests {
             "flag provided but not defined: -bogus"
         );
         assert_eq!(refused("-bundle"), "flag needs an argument: -bundle");
-        assert_eq!(refused("--bundle= id"), "flag needs an argument: -bundle");
     }
 
     #[test]
