@@ -1,8 +1,10 @@
 //! One command to an engine: bounded in time, with everything it said.
 
 use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,15 +25,27 @@ impl Said {
     /// Standard output without the white space around it, of a command that must succeed.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!(self.status, 0, "{self:#?}");
+        assert!(self.status == 0, "{self}");
         self.stdout.trim().to_owned()
     }
 
     /// Both outputs, of a command that must end with `status`.
     #[track_caller]
     pub(crate) fn fails(self, status: i32) -> String {
-        assert_eq!(self.status, status, "{self:#?}");
+        assert!(self.status == status, "not {status}: {self}");
         format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+impl Display for Said {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Said {
+            line,
+            status,
+            stdout,
+            stderr,
+        } = self;
+        write!(f, "{line}\nended with {status}\n{stdout}{stderr}")
     }
 }
 
@@ -43,6 +57,14 @@ pub(crate) fn run(command: &mut Command) -> Said {
 
 /// The same with something on standard input.
 pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
+    run_for(command, input, PATIENCE)
+}
+
+/// The same for what may take longer, or not as long.
+///
+/// # Panics
+/// After `patience`, with what was said until then.
+pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -> Said {
     let line = shown(command);
     let (mut stdin, mut stdout, mut stderr) = (anonymous(), anonymous(), anonymous());
     stdin.write_all(input).unwrap();
@@ -53,7 +75,7 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("start {line}: {error}"));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let ended = loop {
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -62,7 +84,7 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
             let _ = child.kill();
             let _ = child.wait();
             panic!(
-                "{line}: no end after {PATIENCE:?}\n{}{}",
+                "{line}: no end after {patience:?}\n{}{}",
                 text(&mut stdout),
                 text(&mut stderr)
             );
@@ -95,18 +117,12 @@ pub(crate) fn wait_until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bo
     }
 }
 
+/// Without a name: several of these programs may run at a time.
 fn anonymous() -> File {
-    let path =
-        std::env::temp_dir().join(format!("rt-engines-said-{:?}", std::thread::current().id()));
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&path)
-        .unwrap();
-    let _ = std::fs::remove_file(&path);
-    file
+    let mut options = File::options();
+    options.read(true).write(true);
+    options.custom_flags(nix::libc::O_TMPFILE);
+    options.open(std::env::temp_dir()).unwrap()
 }
 
 fn text(file: &mut File) -> String {

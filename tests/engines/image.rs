@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::call;
+use crate::{call, ground};
 
 /// What the image of busybox answers to.
 pub(crate) const APPLETS: &[&str] = &[
@@ -55,4 +57,85 @@ pub(crate) fn busybox_archive(directory: &Path) -> PathBuf {
         call::run(&mut tar).ok();
     }
     archive
+}
+
+/// What is in the image of Debian besides its smallest system. It is part of the
+/// archive's name, so that another list makes another archive.
+const PACKAGES: &str = "nginx";
+
+/// What a package brings and no container reads.
+const BALLAST: &[&str] = &[
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/locale",
+    "usr/share/man",
+];
+
+/// An archive of this machine's Debian, with nginx, from the mirror of its apt. It takes a
+/// minute, so it is made once and kept below target/engines.
+///
+/// # Errors
+/// Where there is no mirror: with the reason.
+pub(crate) fn debian_archive() -> Result<PathBuf, String> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    MADE.get_or_init(make_debian).clone()
+}
+
+fn make_debian() -> Result<PathBuf, String> {
+    if let Some(reason) = ground::lacks(&["debootstrap", "apt-get", "tar"]) {
+        return Err(reason);
+    }
+    let (mirror, release) = mirror()?;
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/engines");
+    let archive = kept.join(format!("debian-{release}-{PACKAGES}.tar"));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let tree = kept.join(format!("debian.{}", std::process::id()));
+    fs::create_dir_all(&kept).unwrap();
+    let made = bootstrap(&tree, &mirror, &release).and_then(|()| pack(&tree, &archive));
+    let _ = fs::remove_dir_all(&tree);
+    made.map(|()| archive)
+}
+
+/// Where the machine's own packages come from, and of which release they are.
+fn mirror() -> Result<(String, String), String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format"]);
+    targets.args(["$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)"]);
+    targets.arg("Identifier: Packages");
+    let targets = call::run(&mut targets).ok();
+    let mut repositories = targets.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("Debian main ")?.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    });
+    // The others are `bookworm-updates`, `bookworm-security`.
+    let release = repositories.find(|(release, _)| !release.contains('-'));
+    let (release, mirror) = release.ok_or("apt knows no mirror of Debian")?;
+    Ok((mirror, release))
+}
+
+fn bootstrap(tree: &Path, mirror: &str, release: &str) -> Result<(), String> {
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}")]);
+    debootstrap.arg(release).arg(tree).arg(mirror);
+    let said = call::run_for(&mut debootstrap, b"", Duration::from_secs(600));
+    if said.status != 0 {
+        let last = said.stdout.lines().chain(said.stderr.lines()).last();
+        let last = last.unwrap_or_default();
+        return Err(format!("no Debian from {mirror}: {last}"));
+    }
+    for ballast in BALLAST {
+        let _ = fs::remove_dir_all(tree.join(ballast));
+    }
+    Ok(())
+}
+
+fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
+    let unfinished = tree.with_extension("tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(tree).arg("-cf").arg(&unfinished);
+    call::run(tar.args(["--numeric-owner", "--exclude=./dev/*", "."])).ok();
+    fs::rename(&unfinished, archive).map_err(|e| format!("{}: {e}", archive.display()))
 }
