@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
 fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Failed> {
     let [ours, theirs] = Runtime::BOTH.map(|runtime| {
         let driven = catch_unwind(AssertUnwindSafe(|| (feature.drive)(runtime)));
-        driven.map_err(|panic| said(&panic))
+        driven.map_err(|panic| said(&*panic))
     });
     let engine = feature.name.split("::").next().unwrap_or_default();
     let mut counts = counts.lock().unwrap();
@@ -91,5 +91,5 @@ pub(crate) fn is_wanted(arguments: &Arguments, engine: &str, names: &[&str]) -> 
         };
         !arguments.skip.iter().any(fits) && arguments.filter.as_ref().is_none_or(fits)
     };
-    !arguments.list && names.iter().any(|name| fits(name))
+    !arguments.list && names.iter().any(fits)
 }
