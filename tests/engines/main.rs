@@ -13,13 +13,14 @@
     reason = "a test fails by panicking, and asks the environment"
 )]
 
-mod buildah;
 mod call;
+mod conmon;
+mod containerd;
+mod cri;
 mod feature;
 mod ground;
 mod image;
-mod podman;
-mod user;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let mut features: Vec<Feature> = Vec::new();
-    features.extend(podman::features(&arguments));
-    features.extend(buildah::features(&arguments));
+    features.extend(containerd::features(&arguments));
+    features.extend(conmon::features(&arguments));
     feature::run(&arguments, features)
 }

@@ -1,0 +1,266 @@
+//! CRI-O's calls: it is not in Debian, but conmon is, which starts its containers, and the
+//! rest are calls of the runtime.
+
+mod calls;
+mod start;
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use libtest_mimic::Arguments;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+};
+use serde_json::{Value, json};
+
+use crate::call::{self, Said};
+use crate::feature::{self, Feature};
+use crate::ground::{self, Directory, Runtime};
+use crate::image;
+
+/// A feature's name and what drives it.
+type Driven = (&'static str, fn(&Ground));
+
+/// Does nothing for long, and ends with its last command if it must.
+const IDLE: &str = "sleep 1000; true";
+
+pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
+    let lacking = feature::lacking().or_else(|| ground::lacks(&["conmon", "runc"]));
+    let all = [start::FEATURES, calls::FEATURES].concat();
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    let wanted = lacking.is_none() && feature::is_wanted(arguments, "conmon", &names);
+    let grounds = wanted.then(|| Arc::new(Runtime::BOTH.map(Ground::new)));
+    let feature = |&(name, drive): &Driven| {
+        let grounds = grounds.clone();
+        Feature {
+            name: format!("conmon::{name}"),
+            drive: Box::new(move |runtime| {
+                let grounds = grounds.as_ref().expect("a ground for what is wanted");
+                drive(
+                    grounds
+                        .iter()
+                        .find(|ground| ground.runtime == runtime)
+                        .unwrap(),
+                );
+            }),
+            lacking: lacking.clone(),
+        }
+    };
+    all.iter().map(feature).collect()
+}
+
+/// A root file system and a place for everything.
+struct Ground {
+    runtime: Runtime,
+    directory: Directory,
+}
+
+impl Ground {
+    fn new(runtime: Runtime) -> Ground {
+        let directory = Directory::new(&format!("cm-{}", runtime.name()));
+        image::busybox(&directory.join("rootfs"));
+        for name in ["root", "exits", "attach"] {
+            fs::create_dir_all(directory.join(name)).unwrap();
+        }
+        Ground { runtime, directory }
+    }
+
+    /// `RT --root R …`, as CRI-O calls it.
+    fn runtime(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.runtime.path());
+        command
+            .arg("--root")
+            .arg(self.directory.join("root"))
+            .args(words);
+        command
+    }
+
+    fn call(&self, words: &[&str]) -> Said {
+        call::run(&mut self.runtime(words))
+    }
+
+    /// A bundle whose process runs a shell script.
+    fn bundle(&self, id: &str, script: &str, terminal: bool) -> PathBuf {
+        let bundle = self.directory.join(id);
+        fs::create_dir_all(&bundle).unwrap();
+        call::run(
+            Command::new(self.runtime.path())
+                .arg("spec")
+                .current_dir(&bundle),
+        )
+        .ok();
+        let file = bundle.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        config["process"]["terminal"] = terminal.into();
+        config["root"] = json!({ "path": self.directory.join("rootfs"), "readonly": true });
+        config["linux"]["cgroupsPath"] = format!("/{}/{id}", self.parent()).into();
+        let tmp = json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" });
+        config["mounts"].as_array_mut().unwrap().push(tmp);
+        fs::write(&file, config.to_string()).unwrap();
+        bundle
+    }
+
+    fn parent(&self) -> String {
+        format!("rt-conmon-{}-{}", std::process::id(), self.runtime.name())
+    }
+
+    /// conmon, which says on descriptor 3 what became of it, and begins when 4 has something.
+    fn conmon(&self, bundle: &Path, id: &str, said: &str, more: &[&str]) -> Command {
+        let start = bundle.join("start");
+        fs::write(&start, [0]).unwrap();
+        let script = r#"exec conmon "$@" 3>"$SAID" 4<"$START""#;
+        let mut conmon = Command::new("sh");
+        conmon.args(["-c", script, "conmon"]);
+        conmon.env("SAID", bundle.join(said)).env("START", start);
+        conmon.env("_OCI_SYNCPIPE", "3").env("_OCI_STARTPIPE", "4");
+        conmon
+            .arg("-b")
+            .arg(bundle)
+            .args(["-c", id, "-n", id, "-u", id]);
+        conmon.arg("--exit-dir").arg(self.directory.join("exits"));
+        conmon
+            .arg("-l")
+            .arg(bundle.join(format!("{said}.log")))
+            .args(["--log-level", "info"]);
+        conmon
+            .arg("-P")
+            .arg(bundle.join(format!("{said}.conmon-pid")));
+        conmon.arg("-p").arg(bundle.join(format!("{said}.pid")));
+        conmon.arg("--persist-dir").arg(bundle);
+        conmon.arg("-r").arg(self.runtime.path());
+        let root = format!("--root={}", self.directory.join("root").display());
+        conmon.args(["--runtime-arg", &root]);
+        conmon
+            .arg("--socket-dir-path")
+            .arg(self.directory.join("attach"));
+        conmon.args(more);
+        conmon
+    }
+
+    /// A container by `conmon`, created and started.
+    fn start(&self, id: &str, script: &str, more: &[&str]) -> Container<'_> {
+        let container = self.create(id, script, more);
+        assert!(
+            container.pid() > 0,
+            "{:?}",
+            said(&container.bundle.join("said"))
+        );
+        self.call(&["start", id]).ok();
+        container
+    }
+
+    fn create(&self, id: &str, script: &str, more: &[&str]) -> Container<'_> {
+        let bundle = self.bundle(id, script, more.contains(&"-t"));
+        call::run(&mut self.conmon(&bundle, id, "said", more)).ok();
+        let id = id.to_owned();
+        Container {
+            ground: self,
+            id,
+            bundle,
+        }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for hierarchy in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = fs::remove_dir(hierarchy.path().join(self.parent()));
+        }
+    }
+}
+
+/// The line of JSON that conmon has written.
+fn said(file: &Path) -> Value {
+    let mut line = String::new();
+    call::wait_until("conmon says something", 20, || {
+        line = fs::read_to_string(file).unwrap_or_default();
+        line.ends_with('\n')
+    });
+    serde_json::from_str(line.lines().next_back().unwrap()).unwrap()
+}
+
+struct Container<'a> {
+    ground: &'a Ground,
+    id: String,
+    bundle: PathBuf,
+}
+
+impl Container<'_> {
+    /// What conmon said that the process is, and the runtime has written.
+    fn pid(&self) -> i64 {
+        let pid = said(&self.bundle.join("said"))["data"].as_i64();
+        pid.or_else(|| said(&self.bundle.join("said"))["pid"].as_i64())
+            .unwrap()
+    }
+
+    fn status(&self) -> String {
+        let state = self.ground.call(&["state", &self.id]).ok();
+        let state: Value = serde_json::from_str(&state).unwrap();
+        state["status"].as_str().unwrap().to_owned()
+    }
+
+    /// What conmon has left of its end.
+    fn ends(&self) -> i32 {
+        let file = self.ground.directory.join("exits").join(&self.id);
+        call::wait_until("an exit file", 20, || file.exists());
+        fs::read_to_string(file).unwrap().parse().unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.bundle.join("said.log")).unwrap_or_default()
+    }
+
+    /// A file with a process for exec.
+    fn process(&self, name: &str, args: &[&str], terminal: bool) -> String {
+        let file = self.bundle.join(name);
+        let process = json!({
+            "args": args,
+            "cwd": "/",
+            "env": ["PATH=/bin"],
+            "terminal": terminal,
+            "user": { "uid": 0, "gid": 0 },
+        });
+        fs::write(&file, process.to_string()).unwrap();
+        file.display().to_string()
+    }
+
+    /// The socket of conmon for those who attach.
+    fn attach(&self, id: &str) -> OwnedFd {
+        let place = self.ground.directory.join("attach").join(id).join("attach");
+        let kind = SockType::SeqPacket;
+        let end = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        call::wait_until("conmon listens", 10, || {
+            UnixAddr::new(&place).is_ok_and(|place| connect(end.as_raw_fd(), &place).is_ok())
+        });
+        end
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        self.ground.call(&["delete", "--force", &self.id]);
+    }
+}
+
+/// Reads what is sent to one who is attached, until it contains a text.
+fn expect(end: &OwnedFd, text: &str) {
+    let mut heard = String::new();
+    while !heard.contains(text) {
+        let mut packet = [0; 8193];
+        let count = recv(end.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
+        assert!(count > 0, "{text:?} never came: {heard:?}");
+        heard += &String::from_utf8_lossy(&packet[1..count]);
+    }
+}
+
+fn say(end: &OwnedFd, text: &str) {
+    send(end.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL).unwrap();
+}

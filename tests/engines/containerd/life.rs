@@ -1,0 +1,138 @@
+//! What happens to containers when something dies.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Containerd, Driven};
+use crate::call;
+
+pub(super) const FEATURES: &[Driven] = &[
+    ("daemon_restarted", daemon_restarted),
+    ("daemon_killed", daemon_killed),
+    ("shim_killed", shim_killed),
+    ("first_process_killed", first_process_killed),
+    ("out_of_memory", out_of_memory),
+];
+
+/// Whether the process is there and no zombie.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// What runs goes on, and can be served again.
+fn daemon_restarted(shared: &Containerd) {
+    let mut daemon = Containerd::start(shared.runtime, &format!("{}-again", shared.runtime.name()));
+    let pid = {
+        let task = daemon.task(
+            "survivor",
+            &[],
+            &[
+                "sh",
+                "-c",
+                "trap 'exit 8' TERM; touch /tmp/ready; while :; do sleep 0.1; done",
+            ],
+        );
+        call::wait_until("it listens", 10, || {
+            task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
+        });
+        let pid = task.pid();
+        std::mem::forget(task);
+        pid
+    };
+    daemon.stop(false);
+    assert!(lives(pid));
+    daemon.restart();
+    let task = super::Task::of(&daemon, "survivor");
+    assert_eq!(task.listed(), Some((pid, "RUNNING".to_owned())));
+    assert_eq!(task.exec("b", &[], &["cat", "/proc/1/comm"]).ok(), "sh");
+    daemon.ctr(&["task", "pause", "survivor"]).ok();
+    daemon.ctr(&["task", "resume", "survivor"]).ok();
+    daemon.ctr(&["task", "kill", "-s", "TERM", "survivor"]).ok();
+    task.becomes("STOPPED");
+    task.deleted(8);
+    assert!(!lives(pid));
+}
+
+/// One container goes on, another ends while nobody listens.
+fn daemon_killed(shared: &Containerd) {
+    let mut daemon =
+        Containerd::start(shared.runtime, &format!("{}-killed", shared.runtime.name()));
+    let pids = ["stays", "ends"].map(|id| {
+        let task = daemon.task(id, &[], &["sleep", "1000"]);
+        let pid = task.pid();
+        std::mem::forget(task);
+        pid
+    });
+    daemon.stop(true);
+    kill(Pid::from_raw(pids[1].cast_signed()), Signal::SIGKILL).unwrap();
+    call::wait_until("one has ended", 10, || !lives(pids[1]));
+    assert!(lives(pids[0]));
+    daemon.restart();
+    let [stays, ends] = ["stays", "ends"].map(|id| super::Task::of(&daemon, id));
+    assert_eq!(stays.status(), "RUNNING");
+    ends.becomes("STOPPED");
+    ends.deleted(137);
+    assert_eq!(stays.exec("a", &[], &["echo", "here"]).ok(), "here");
+}
+
+/// Its container goes, with its cgroups and its state.
+fn shim_killed(daemon: &Containerd) {
+    let task = daemon.task("shim_killed", &[], &["sh", "-c", "sleep 1000 & wait"]);
+    let pid = task.pid();
+    let shims = daemon.shims("shim_killed");
+    assert_eq!(shims.len(), 1);
+    kill(shims[0], Signal::SIGKILL).unwrap();
+    call::wait_until("the container has gone", 20, || !lives(pid));
+    call::wait_until("the task has gone", 20, || {
+        daemon.ctr(&["task", "delete", "--force", "shim_killed"]);
+        task.listed().is_none()
+    });
+    for hierarchy in ["memory", "pids", "."] {
+        let left = format!(
+            "/sys/fs/cgroup/{hierarchy}/{}/shim_killed",
+            daemon.namespace()
+        );
+        assert!(!Path::new(&left).exists(), "{left}");
+    }
+    let mut list = Command::new(daemon.runtime.path());
+    list.args([
+        "--root",
+        &format!("/run/containerd/runc/{}", daemon.namespace()),
+        "list",
+        "-q",
+    ]);
+    let left = call::run(&mut list).ok();
+    assert!(!left.lines().any(|id| id == "shim_killed"), "{left}");
+    daemon.ctr(&["container", "delete", "shim_killed"]).ok();
+    let again = daemon.task("shim_killed", &[], &["sleep", "1000"]);
+    assert_eq!(again.status(), "RUNNING");
+}
+
+fn first_process_killed(daemon: &Containerd) {
+    let task = daemon.task(
+        "first_process_killed",
+        &[],
+        &["sh", "-c", "sleep 1000 & wait"],
+    );
+    kill(Pid::from_raw(task.pid().cast_signed()), Signal::SIGKILL).unwrap();
+    task.becomes("STOPPED");
+    task.deleted(137);
+}
+
+fn out_of_memory(daemon: &Containerd) {
+    let script = "head -c 100000000 /dev/zero | tail -c 99999999 | wc -c";
+    let flags = ["--memory-limit", "16777216"];
+    let said = daemon.run("out_of_memory", &flags, &["sh", "-c", script]);
+    assert!(!said.stdout.contains("99999999"), "{said:?}");
+    let said = daemon.run(
+        "out_of_memory",
+        &flags,
+        &["tail", "-c", "99999999", "/dev/zero"],
+    );
+    said.fails(137);
+}

@@ -1,0 +1,131 @@
+"""The kubelet's side of the CRI, for tests: JSON in a line, JSON in a line back.
+
+    client.py LISTEN ENGINE API
+
+LISTEN is the Unix socket to serve on, ENGINE that of containerd, API the
+compiled description of the interface (`protoc --descriptor_set_out`). A
+connection brings one request a line:
+
+    {"call": "RuntimeService/Version", "request": {}}
+    {"stream": URL, "steps": [{"send": "id\\n"}, {"expect": "uid"}, {"resize": [80, 25]}, {"leave": true}]}
+
+and gets `{"answer": ...}` or `{"error": "CODE: text"}`. A stream's answer is
+what came on each channel of the protocol v4.channel.k8s.io: 1 is standard
+output, 2 standard error, 3 how it ended.
+"""
+
+import json
+import socketserver
+import sys
+
+import grpc
+import websocket
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+listen, engine, api = sys.argv[1:]
+
+files = descriptor_pb2.FileDescriptorSet()
+with open(api, "rb") as compiled:
+    files.ParseFromString(compiled.read())
+pool = descriptor_pool.DescriptorPool()
+for file in files.file:
+    pool.Add(file)
+messages = message_factory.MessageFactory(pool)
+channel = grpc.insecure_channel("unix://" + engine)
+
+# No call of a test takes as long.
+SECONDS = 40
+
+
+def call(name, request):
+    service, method = name.split("/")
+    described = pool.FindServiceByName("runtime.v1." + service).FindMethodByName(method)
+    asked = messages.GetPrototype(described.input_type)
+    answered = messages.GetPrototype(described.output_type)
+    send = channel.unary_unary(
+        f"/runtime.v1.{service}/{method}",
+        request_serializer=asked.SerializeToString,
+        response_deserializer=answered.FromString,
+    )
+    answer = send(json_format.ParseDict(request, asked()), timeout=SECONDS)
+    told = json_format.MessageToDict(
+        answer, including_default_value_fields=True, preserving_proto_field_name=True
+    )
+    # What a process has written is text here, not base64.
+    for field in answer.DESCRIPTOR.fields:
+        if field.type == field.TYPE_BYTES:
+            told[field.name] = getattr(answer, field.name).decode("utf-8", "replace")
+    return told
+
+
+class Stream:
+    """An Exec, Attach or PortForward; `heard` is by channel what has come."""
+
+    def __init__(self, url, first):
+        url = url.replace("http://", "ws://")
+        self.socket = websocket.create_connection(
+            url, subprotocols=["v4.channel.k8s.io"], timeout=SECONDS
+        )
+        self.heard = {}
+        self.first = first
+
+    def listen(self):
+        """False when the other side has closed."""
+        try:
+            data = self.socket.recv()
+        except websocket.WebSocketConnectionClosedException:
+            return False
+        if not data:
+            return False
+        data = data.encode("latin-1") if isinstance(data, str) else data
+        number, data = str(data[0]), data[1:]
+        # A forwarded port begins each channel with its number.
+        skip = self.first if number not in self.heard else 0
+        self.heard[number] = self.heard.get(number, "") + data[skip:].decode("utf-8", "replace")
+        return True
+
+    def step(self, send=None, expect=None, resize=None, leave=None):
+        if send is not None:
+            self.socket.send_binary(b"\0" + send.encode())
+        if resize is not None:
+            size = {"Width": resize[0], "Height": resize[1]}
+            self.socket.send_binary(b"\4" + json.dumps(size).encode())
+        while expect is not None and expect not in "".join(self.heard.values()):
+            if not self.listen():
+                raise EOFError(f"{expect!r} never came: {self.heard}")
+        if leave:
+            self.socket.close()
+
+
+def stream(url, steps, first):
+    connection = Stream(url, first)
+    for step in steps:
+        connection.step(**step)
+    if not steps or not steps[-1].get("leave"):
+        while connection.listen():
+            pass
+    return connection.heard
+
+
+class Connection(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(json.dumps(self.answer(json.loads(line))).encode() + b"\n")
+
+    def answer(self, asked):
+        try:
+            if "call" in asked:
+                return {"answer": call(asked["call"], asked["request"])}
+            return {"answer": stream(asked["stream"], asked["steps"], asked.get("first", 0))}
+        except grpc.RpcError as error:
+            return {"error": f"{error.code().name}: {error.details()}"}
+        except Exception as error:  # The test says what it makes of it.
+            return {"error": f"{type(error).__name__}: {error}"}
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+Server(listen, Connection).serve_forever()

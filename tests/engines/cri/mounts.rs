@@ -1,0 +1,137 @@
+//! Volumes.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Container, Pod};
+use crate::call;
+use crate::containerd::{Containerd, Driven};
+
+pub(super) const FEATURES: &[Driven] = &[
+    ("mount", mount),
+    ("mount_file", mount_file),
+    ("mount_read_only", mount_read_only),
+    ("mount_made", mount_made),
+    ("mount_private", mount_private),
+    ("mount_to_container", mount_to_container),
+    ("mount_both_ways", mount_both_ways),
+    ("mount_shared_between", mount_shared_between),
+];
+
+fn volume(source: &Path, mut more: Value) -> Value {
+    more["host_path"] = source.display().to_string().into();
+    more["container_path"] = "/data".into();
+    json!({ "mounts": [more] })
+}
+
+fn mount(daemon: &Containerd) {
+    let source = daemon.scratch("mount_source");
+    fs::write(source.join("given"), "content").unwrap();
+    let pod = Pod::new(daemon, "mount");
+    let container = pod.idle(volume(&source, json!({})));
+    assert_eq!(
+        container.sh("cat /data/given; echo -n back > /data/returned"),
+        "content"
+    );
+    assert_eq!(fs::read_to_string(source.join("returned")).unwrap(), "back");
+}
+
+fn mount_file(daemon: &Containerd) {
+    let source = daemon.scratch("mount_file_source").join("file");
+    fs::write(&source, "content").unwrap();
+    let pod = Pod::new(daemon, "mount_file");
+    assert_eq!(
+        pod.idle(volume(&source, json!({})))
+            .sh("cat /data; stat -c %F /data"),
+        "contentregular file"
+    );
+}
+
+fn mount_read_only(daemon: &Containerd) {
+    let source = daemon.scratch("mount_read_only_source");
+    let pod = Pod::new(daemon, "mount_read_only");
+    let container = pod.idle(volume(&source, json!({ "readonly": true })));
+    assert!(container.sh_fails("touch /data/file").contains("Read-only"));
+}
+
+/// A source that is not there is made, as a directory.
+fn mount_made(daemon: &Containerd) {
+    let source = daemon.scratch("mount_made_source").join("not/there");
+    let pod = Pod::new(daemon, "mount_made");
+    pod.idle(volume(&source, json!({}))).sh("touch /data/file");
+    assert!(source.join("file").exists());
+}
+
+/// In the daemon's mount namespace, which is what the machine is to its pods.
+fn mount_on_machine(container: &Container, place: &Path) {
+    let shim = parent(container.pid());
+    let mut nsenter = std::process::Command::new("nsenter");
+    nsenter.args(["--target", &shim, "--mount", "mount", "-t", "tmpfs", "none"]);
+    call::run(nsenter.arg(place)).ok();
+}
+
+fn parent(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
+    line.trim().to_owned()
+}
+
+fn is_mounted(container: &Container) -> bool {
+    container
+        .sh("cat /proc/mounts")
+        .contains(" /data/later tmpfs")
+}
+
+fn propagated(daemon: &Containerd, name: &str, propagation: &str) -> bool {
+    let source = daemon.scratch(&format!("{name}_source"));
+    let place = source.join("later");
+    fs::create_dir_all(&place).unwrap();
+    let pod = Pod::new(daemon, name);
+    let container = pod.idle(volume(&source, json!({ "propagation": propagation })));
+    assert!(!is_mounted(&container));
+    mount_on_machine(&container, &place);
+    is_mounted(&container)
+}
+
+fn mount_private(daemon: &Containerd) {
+    assert!(!propagated(daemon, "mount_private", "PROPAGATION_PRIVATE"));
+}
+
+fn mount_to_container(daemon: &Containerd) {
+    assert!(propagated(
+        daemon,
+        "mount_to_container",
+        "PROPAGATION_HOST_TO_CONTAINER"
+    ));
+}
+
+/// What the container mounts is seen outside, and so by its neighbours.
+fn mount_both_ways(daemon: &Containerd) {
+    let source = daemon.scratch("mount_both_ways_source");
+    fs::create_dir_all(source.join("later")).unwrap();
+    let privileged = json!({ "security_context": { "privileged": true } });
+    let pod = Pod::with(daemon, "mount_both_ways", json!({ "linux": privileged }));
+    let mut more = volume(
+        &source,
+        json!({ "propagation": "PROPAGATION_BIDIRECTIONAL" }),
+    );
+    more["linux"] = privileged;
+    let first = pod.run("first", more);
+    let propagation = json!({ "propagation": "PROPAGATION_HOST_TO_CONTAINER" });
+    let second = pod.run("second", volume(&source, propagation));
+    first.sh("mount -t tmpfs none /data/later && echo there > /data/later/file");
+    assert_eq!(second.sh("cat /data/later/file"), "there");
+}
+
+fn mount_shared_between(daemon: &Containerd) {
+    let source = daemon.scratch("mount_shared_between_source");
+    let pod = Pod::new(daemon, "mount_shared_between");
+    let [one, two] = ["one", "two"].map(|name| pod.run(name, volume(&source, json!({}))));
+    one.sh("echo word > /data/file");
+    assert_eq!(two.sh("cat /data/file"), "word");
+}

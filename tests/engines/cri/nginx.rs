@@ -1,0 +1,81 @@
+//! A real program: nginx of Debian, as a deployment has it.
+
+use std::process::Command;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use super::Pod;
+use crate::containerd::{Containerd, Driven, limit};
+use crate::{call, image};
+
+pub(super) const FEATURES: &[Driven] = &[("nginx", nginx)];
+
+const NGINX: &str = "docker.io/rt/nginx:1";
+
+/// What happens is logged where containers log.
+const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
+
+/// The image is large: one daemon takes it at a time, and only once.
+static IMPORT: Mutex<()> = Mutex::new(());
+
+fn page(address: &str, path: &str) -> call::Said {
+    let url = format!("http://{address}/{path}");
+    call::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
+}
+
+fn nginx(daemon: &Containerd) {
+    let archive = image::debian_archive().unwrap_or_else(|reason| panic!("{reason}"));
+    {
+        let _one = IMPORT.lock().unwrap();
+        let config = json!({ "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["nginx", "-g", "daemon off;"] });
+        daemon.import("k8s.io", NGINX, &archive, &config);
+    }
+    let pod = Pod::new(daemon, "nginx");
+    let config = |attempt: u32| -> Value {
+        json!({
+            "metadata": { "name": "nginx", "attempt": attempt },
+            "command": ["sh", "-c", LOGGED],
+            "image": { "image": NGINX },
+            "linux": {
+                "resources": { "memory_limit_in_bytes": 134_217_728, "cpu_quota": 100_000, "cpu_period": 100_000 },
+                "security_context": {
+                    "seccomp": { "profile_type": "RuntimeDefault" },
+                    "no_new_privs": true,
+                    "capabilities": {
+                        "drop_capabilities": ["ALL"],
+                        "add_capabilities": ["NET_BIND_SERVICE", "SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE"],
+                    },
+                },
+            },
+        })
+    };
+    let container = pod.run("nginx", config(0));
+    let address = pod.address();
+    let serves = || page(&address, "").stdout.contains("Welcome to nginx!");
+    call::wait_until("nginx serves", 30, serves);
+    call::wait_until("requests are logged", 20, || {
+        page(&address, "asked-for");
+        container.log().contains("GET /asked-for HTTP/1.1\" 404")
+    });
+
+    let after = json!({ "memory_limit_in_bytes": 67_108_864 });
+    container.call("UpdateContainerResources", json!({ "linux": after }));
+    assert_eq!(
+        limit(
+            container.pid(),
+            "memory",
+            "memory.limit_in_bytes",
+            "memory.max"
+        ),
+        "67108864"
+    );
+    assert!(serves());
+
+    container.call("StopContainer", json!({ "timeout": 10 }));
+    assert_eq!(container.ends(), 0, "nginx ends on SIGTERM by itself");
+    assert!(!serves());
+    container.call("RemoveContainer", json!({}));
+    let _again = pod.run("nginx", config(1));
+    call::wait_until("the next one serves", 30, serves);
+}
