@@ -178,7 +178,7 @@ fn a_program_that_cannot_be_executed() {
     let bundle = Bundle::new()
         .file("etc/plain", "#!/bin/sh\n")
         .executable("secret/x", "#!/bin/sh\n");
-    let closed = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let closed = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
     fs::set_permissions(bundle.rootfs().join("secret"), closed).unwrap();
     let (bundle, _container) = running(bundle);
     let outcome = exec(&bundle, &[], &["/etc/plain"]).assert_code(255);
