@@ -38,6 +38,18 @@ const STATE: (&str, &str) = (
 );
 const OTHERS_STATUS: (&str, &str) = ("128+*n*", "Its process was ended by signal *n*.");
 
+/// What a service manager gives to whoever makes a container.
+const LISTEN: (&str, &str) = (
+    "*LISTEN_FDS*, *LISTEN_PID*",
+    "Sockets of socket activation (*sd_listen_fds*(3)). If they are for this process, the
+     container's gets them, and the numbers of *--preserve-fds* follow theirs.",
+);
+const NOTIFY: (&str, &str) = (
+    "*NOTIFY_SOCKET*",
+    "Where the service manager listens (*sd_notify*(3)). The container gets a socket of its own;
+     when it says there that it is ready, the manager is told so, with its process id.",
+);
+
 /// The words of the page with this title.
 pub(crate) fn words(title: &str) -> Option<Words> {
     let all = [
@@ -156,6 +168,7 @@ end goes to *--console-socket*.",
         ("1", "The container could not be made, or not be started."),
     ],
     files: &[CONFIG, STATE],
+    environment: &[LISTEN, NOTIFY],
     examples: &[
         ("The bundle in the working directory:", "rt run web"),
         (
@@ -168,7 +181,6 @@ end goes to *--console-socket*.",
         ),
     ],
     others: &["rt-create", "rt-start", "rt-delete", "rt-spec"],
-    ..NONE
 };
 
 const CREATE: Words = Words {
@@ -179,6 +191,7 @@ mounts, devices. Its process waits, right before the program is executed, for *r
 A container that could not be made leaves nothing behind. One whose *rt create* was killed half
 way is *stopped*; *rt delete* clears it away.",
     files: &[CONFIG, STATE],
+    environment: &[LISTEN, NOTIFY],
     examples: &[(
         "A life in steps:",
         "rt create -b bundles/web web
@@ -225,6 +238,7 @@ const START: Words = Words {
     description: "
 *rt start* lets the process of a container that *rt create* has made execute its program, and
 calls the hooks that belong there. It works once.",
+    environment: &[NOTIFY],
     examples: &[("", "rt start web")],
     others: &["rt-create", "rt-run"],
     ..NONE
@@ -249,8 +263,9 @@ const KILL: Words = Words {
 go with and without *SIG*, in capitals or not; numbers up to 64, and *RTMIN+*n, go as well.
 
 *SIGKILL* reaches all processes of the container, also where they share their pid namespace
-with others, if the container has a cgroup of its own. A paused container dies of it.",
-    examples: &[("", "rt kill web\nrt kill web HUP\nrt kill web 9")],
+with others, if the container has a cgroup of its own. A paused container dies of it. Other
+signals reach all of them with *--all*.",
+    examples: &[("", "rt kill web\nrt kill web HUP\nrt kill --all web 9")],
     others: &["rt-delete", "signal(7)"],
     ..NONE
 };
