@@ -63,10 +63,9 @@ impl Plan {
     /// The first thing that cannot be applied, by its place in config.json.
     pub(crate) fn new(bundle: &Bundle, settings: &Settings, host: &Host) -> Result<Plan> {
         let spec = &bundle.spec;
-        let process = spec
-            .process()
-            .as_ref()
-            .ok_or_else(|| anyhow!("process: required"))?;
+        let linux = spec.linux().as_ref();
+        let process = spec.process().as_ref();
+        let process = process.ok_or_else(|| anyhow!("process: required"))?;
         let annotations = annotations::parse(spec.annotations().as_ref())?;
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
@@ -84,9 +83,7 @@ impl Plan {
                     false => settings.caller.clone(),
                 },
                 apparmor: settings.apparmor,
-                filter: spec
-                    .linux()
-                    .as_ref()
+                filter: linux
                     .and_then(|linux| linux.seccomp().as_ref())
                     .map_or(Filter::None, Filter::Profile),
                 role: Role::Init,
@@ -94,8 +91,7 @@ impl Plan {
         )?;
         refuse_unmapped(&process, &namespaces)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
-        let mut cgroups =
-            Cgroups::plan(settings.id, spec.linux().as_ref(), settings.cgroups, host)?;
+        let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
             let owner = namespaces.outside(process.uid());
             owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
