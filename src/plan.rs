@@ -208,7 +208,8 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::OtherFile => "another file is there already",
             Refusal::OutsideRoot => "lies outside of the container's root",
             Refusal::NotInPath => "executable file not found in $PATH",
-            Refusal::IsDirectory => "is a directory",
+            // In the words of execve(2), by which Docker knows status 126.
+            Refusal::IsDirectory => "is a directory: permission denied (EACCES)",
             Refusal::MachineRoot => {
                 "is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
             }

@@ -70,7 +70,8 @@ fn executable_is_not_executable() {
 
 fn executable_is_a_directory() {
     let bundle = Bundle::new().args(&["/etc"]);
-    assert_error(&bundle, "process.args[0]: exec: \"/etc\": is a directory");
+    let wanted = "process.args[0]: exec: \"/etc\": is a directory: permission denied (EACCES)";
+    assert_error(&bundle, wanted);
 }
 
 fn unknown_file_system_type() {
