@@ -125,6 +125,16 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits for one that has been asked to end in another way, for some seconds.
+    pub(crate) fn wait(mut self) {
+        for _ in 0..200 {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
     /// At once, and without a chance to clean up.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

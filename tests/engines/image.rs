@@ -15,7 +15,7 @@ pub(crate) const APPLETS: &[&str] = &[
     "touch", "rm", "mkdir", "grep", "head", "tail", "wc", "stat", "nc", "wget", "httpd", "ip",
     "ping", "kill", "trap", "tty", "stty", "printf", "test", "dd", "df", "readlink", "seq", "cut",
     "tr", "nproc", "umask", "chmod", "chown", "ln", "cp", "mv", "find", "date", "top", "yes",
-    "md5sum", "mknod", "unshare", "free", "sync", "sed", "awk",
+    "md5sum", "mknod", "unshare", "free", "sync", "sed", "awk", "sort", "timeout",
 ];
 
 /// A directory with busybox (Debian's, static), its links, and a user `user`
@@ -39,12 +39,27 @@ pub(crate) fn busybox(directory: &Path) {
     for applet in APPLETS {
         symlink("busybox", directory.join("bin").join(applet)).unwrap();
     }
+    getent(directory);
     let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n";
     fs::write(directory.join("etc/passwd"), passwd).unwrap();
     let group = "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n";
     fs::write(directory.join("etc/group"), group).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
     fs::set_permissions(directory.join("tmp"), mode).unwrap();
+}
+
+/// getent(1) with its libraries: busybox cannot ask for names that have several addresses, linked as it is.
+fn getent(directory: &Path) {
+    let getent = "/usr/bin/getent";
+    let libraries = call::run(Command::new("ldd").arg(getent)).ok();
+    let libraries = libraries
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for file in libraries.chain([getent]) {
+        let copy = directory.join(&file[1..]);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(file, copy).unwrap();
+    }
 }
 
 /// The same as an archive, for `docker import` and its kin.

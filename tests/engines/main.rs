@@ -13,14 +13,22 @@
     reason = "a test fails by panicking, and asks the environment"
 )]
 
+mod buildah;
 mod call;
+mod compose;
 mod conmon;
 mod containerd;
 mod cri;
+mod docker;
+mod dockerd;
 mod feature;
 mod ground;
 mod image;
+mod machine;
+mod podman;
+mod swarm;
 mod terminal;
+mod user;
 
 use std::process::ExitCode;
 
@@ -33,7 +41,13 @@ fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let mut features: Vec<Feature> = Vec::new();
+    let docker = docker::Docker::start(&arguments);
+    features.extend(docker.features());
+    let swarm = swarm::Swarm::start(&arguments);
+    features.extend(swarm.features());
     features.extend(containerd::features(&arguments));
     features.extend(conmon::features(&arguments));
+    features.extend(podman::features(&arguments));
+    features.extend(buildah::features(&arguments));
     feature::run(&arguments, features)
 }

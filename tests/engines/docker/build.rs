@@ -1,0 +1,73 @@
+//! `docker build`, by the older builder and by BuildKit.
+
+use std::fs;
+
+use super::{Drive, drives};
+use crate::call::{self, Said};
+use crate::dockerd::{BUSYBOX, Dockerd};
+
+pub(super) fn all() -> Vec<Drive> {
+    drives![build, build_fails, buildkit, buildkit_fails]
+}
+
+const STAGES: &str = "\
+FROM busybox AS first
+ARG WORD=none
+COPY source/file /in/
+WORKDIR /out
+RUN echo \"$WORD $(cat /in/file) $(id -u)\" > made && chown user made && ln -s made link
+USER user
+RUN id -un > /tmp/who
+
+FROM busybox
+ENV KEPT=yes
+COPY --from=first /out /out
+COPY --from=first /tmp/who /who
+USER 1000
+CMD [\"sh\", \"-c\", \"cat /out/link /who; echo $KEPT; stat -c %U /out/made\"]
+";
+
+/// Builds what `text` says, as an image `name`.
+fn build_of(docker: &Dockerd, name: &str, text: &str, buildkit: &str) -> Said {
+    let directory = docker.path(name);
+    fs::create_dir_all(directory.join("source")).unwrap();
+    fs::write(directory.join("source/file"), "copied").unwrap();
+    fs::write(directory.join("Dockerfile"), text).unwrap();
+    let mut client = docker.client();
+    client.env("DOCKER_BUILDKIT", buildkit);
+    client.args(["build", "-t", name, "--build-arg", "WORD=argument"]);
+    call::run(client.arg(directory))
+}
+
+fn builds(docker: &Dockerd, name: &str, buildkit: &str) {
+    build_of(docker, name, STAGES, buildkit).ok();
+    let said = docker.docker(&["run", "--rm", name]).ok();
+    assert_eq!(said, "argument copied 0\nuser\nyes\nuser");
+    docker.docker(&["rmi", name]).ok();
+}
+
+fn fails(docker: &Dockerd, name: &str, buildkit: &str) {
+    let text = format!("FROM {BUSYBOX}\nRUN echo to the log; exit 23\n");
+    let said = build_of(docker, name, &text, buildkit);
+    assert_ne!(said.status, 0);
+    let text = said.stdout + &said.stderr;
+    assert!(text.contains("to the log"), "{text}");
+    assert!(text.contains("23"), "{text}");
+    assert_eq!(docker.docker(&["inspect", name]).status, 1);
+}
+
+fn build(docker: &Dockerd) {
+    builds(docker, "build", "0");
+}
+
+fn build_fails(docker: &Dockerd) {
+    fails(docker, "build_fails", "0");
+}
+
+fn buildkit(docker: &Dockerd) {
+    builds(docker, "buildkit", "1");
+}
+
+fn buildkit_fails(docker: &Dockerd) {
+    fails(docker, "buildkit_fails", "1");
+}

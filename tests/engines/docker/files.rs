@@ -1,0 +1,236 @@
+//! Files: volumes and their propagation, tmpfs, copies, a read-only root.
+
+use std::fs;
+
+use super::{Drive, drives};
+use crate::call;
+use crate::dockerd::{BUSYBOX, Dockerd};
+
+pub(super) fn all() -> Vec<Drive> {
+    drives![
+        volume,
+        volume_read_only,
+        anonymous_volume,
+        named_volume,
+        volume_of_a_file,
+        volumes_from,
+        mount_bind,
+        mount_tmpfs,
+        mount_volume,
+        tmpfs,
+        read_only,
+        propagation_private,
+        propagation_slave,
+        propagation_shared,
+        copy_in_and_out,
+        copy_of_a_running_one,
+        no_such_source,
+    ]
+}
+
+/// A directory of the machine with a file in it.
+fn directory(docker: &Dockerd, name: &str) -> String {
+    let path = docker.path(name);
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("file"), "from outside\n").unwrap();
+    path.display().to_string()
+}
+
+fn volume(docker: &Dockerd) {
+    let path = directory(docker, "volume");
+    let said = docker.sh(
+        &format!("-v {path}:/mnt/deep/in"),
+        "cat /mnt/deep/in/file; echo inside > /mnt/deep/in/made",
+    );
+    assert_eq!(said, "from outside");
+    assert_eq!(
+        fs::read_to_string(format!("{path}/made")).unwrap(),
+        "inside\n"
+    );
+}
+
+fn volume_read_only(docker: &Dockerd) {
+    let path = directory(docker, "volume_read_only");
+    let said = docker.run(
+        &format!("-v {path}:/mnt:ro"),
+        &["sh", "-c", "cat /mnt/file; : > /mnt/made"],
+    );
+    assert_eq!(said.stdout, "from outside\n");
+    assert!(
+        said.status != 0 && said.stderr.contains("ead-only"),
+        "{said:?}"
+    );
+}
+
+/// What the image has there is copied into it.
+fn anonymous_volume(docker: &Dockerd) {
+    assert_eq!(
+        docker.sh("-v /home", "ls /home; grep -c ' /home ' /proc/mounts"),
+        "user\n1"
+    );
+}
+
+fn named_volume(docker: &Dockerd) {
+    docker.docker(&["volume", "create", "named"]).ok();
+    docker.sh("-v named:/mnt", "echo kept > /mnt/file");
+    assert_eq!(
+        docker.sh("-v named:/elsewhere", "cat /elsewhere/file"),
+        "kept"
+    );
+    docker.docker(&["volume", "rm", "named"]).ok();
+}
+
+fn volume_of_a_file(docker: &Dockerd) {
+    let path = directory(docker, "volume_of_a_file");
+    let said = docker.sh(
+        &format!("-v {path}/file:/etc/passwd:ro -v {path}/file:/etc/new"),
+        "cat /etc/passwd /etc/new",
+    );
+    assert_eq!(said, "from outside\nfrom outside");
+}
+
+fn volumes_from(docker: &Dockerd) {
+    let container = docker.sleeper("volumes_from", "-v /shared");
+    container.sh("echo theirs > /shared/file");
+    assert_eq!(
+        docker.sh("--volumes-from volumes_from", "cat /shared/file"),
+        "theirs"
+    );
+}
+
+fn mount_bind(docker: &Dockerd) {
+    let path = directory(docker, "mount_bind");
+    let options = format!("--mount type=bind,source={path},target=/mnt,readonly");
+    let said = docker.run(&options, &["sh", "-c", "cat /mnt/file; : > /mnt/made"]);
+    assert!(
+        said.status != 0 && said.stdout == "from outside\n",
+        "{said:?}"
+    );
+}
+
+fn mount_tmpfs(docker: &Dockerd) {
+    let options = "--mount type=tmpfs,target=/mnt,tmpfs-size=1048576,tmpfs-mode=1750";
+    let said = docker.sh(
+        options,
+        "stat -c %a /mnt; df -k /mnt | tail -1 | awk '{print $2}'",
+    );
+    assert_eq!(said, "1750\n1024");
+}
+
+fn mount_volume(docker: &Dockerd) {
+    let options = "--mount type=volume,target=/home";
+    assert_eq!(docker.sh(options, "ls /home"), "user");
+}
+
+fn tmpfs(docker: &Dockerd) {
+    let said = docker.sh(
+        "--tmpfs /mnt:size=2m,mode=0711,uid=1000,noexec",
+        "stat -c '%a %u' /mnt; df -k /mnt | tail -1 | awk '{print $2}'; grep ' /mnt ' /proc/mounts",
+    );
+    assert!(said.starts_with("711 1000\n2048\n"), "{said}");
+    assert!(
+        said.contains("noexec") && said.contains("nosuid") && said.contains("nodev"),
+        "{said}"
+    );
+}
+
+fn read_only(docker: &Dockerd) {
+    let script = "for f in /tmp/a /run/a /etc/hosts /dev/shm/a; do touch $f && echo $f; done";
+    let said = docker.run("--read-only --tmpfs /run", &["sh", "-c", script]);
+    // With it Docker's own files are read-only too.
+    assert_eq!(said.stdout, "/run/a\n/dev/shm/a\n", "{said:?}");
+    assert!(
+        said.stderr.contains("/tmp/a: Read-only file system"),
+        "{said:?}"
+    );
+}
+
+/// What is mounted on the machine below a volume after the container has begun.
+fn sees_a_mount(docker: &Dockerd, name: &str) -> String {
+    let path = directory(docker, name);
+    fs::create_dir_all(format!("{path}/sub")).unwrap();
+    docker.machine.sh(&format!(
+        "mount --bind {path} {path}; mount --make-shared {path}"
+    ));
+    let container = docker.sleeper(name, &format!("-v {path}:/mnt:{name}"));
+    docker.machine.sh(&format!(
+        "mount -t tmpfs late {path}/sub; echo late > {path}/sub/file"
+    ));
+    let said = container.sh("cat /mnt/sub/file 2>/dev/null || echo nothing");
+    drop(container);
+    docker
+        .machine
+        .sh(&format!("umount -l {path}/sub; umount -l {path}"));
+    said
+}
+
+fn propagation_private(docker: &Dockerd) {
+    assert_eq!(sees_a_mount(docker, "rprivate"), "nothing");
+}
+
+fn propagation_slave(docker: &Dockerd) {
+    assert_eq!(sees_a_mount(docker, "rslave"), "late");
+}
+
+/// In both directions.
+fn propagation_shared(docker: &Dockerd) {
+    assert_eq!(sees_a_mount(docker, "rshared"), "late");
+    let path = directory(docker, "both");
+    fs::create_dir_all(format!("{path}/sub")).unwrap();
+    docker.machine.sh(&format!(
+        "mount --bind {path} {path}; mount --make-shared {path}"
+    ));
+    let options =
+        format!("--cap-add SYS_ADMIN --security-opt apparmor=unconfined -v {path}:/mnt:rshared");
+    let container = docker.sleeper("both", &options);
+    container.sh("mount -t tmpfs inside /mnt/sub && echo inside > /mnt/sub/file");
+    assert_eq!(docker.machine.sh(&format!("cat {path}/sub/file")), "inside");
+    drop(container);
+    docker
+        .machine
+        .sh(&format!("umount -l {path}/sub; umount -l {path}"));
+}
+
+fn copy_in_and_out(docker: &Dockerd) {
+    let path = directory(docker, "copy_in_and_out");
+    let container = docker.container("copy");
+    docker
+        .docker(&["create", "--name", "copy", BUSYBOX, "cat", "/etc/copied"])
+        .ok();
+    docker
+        .docker(&["cp", &format!("{path}/file"), "copy:/etc/copied"])
+        .ok();
+    assert_eq!(container.call("start -a", &[]).ok(), "from outside");
+    docker
+        .docker(&["cp", "copy:/etc/copied", &format!("{path}/back")])
+        .ok();
+    assert_eq!(
+        fs::read_to_string(format!("{path}/back")).unwrap(),
+        "from outside\n"
+    );
+}
+
+fn copy_of_a_running_one(docker: &Dockerd) {
+    let path = directory(docker, "copy_of_a_running_one");
+    let container = docker.sleeper("copy_running", "-v /kept");
+    docker
+        .docker(&["cp", &format!("{path}/file"), "copy_running:/kept/"])
+        .ok();
+    assert_eq!(
+        container.sh("cat /kept/file; echo changed > /etc/changed"),
+        "from outside"
+    );
+    let mut client = docker.client();
+    let archive = call::run(client.args(["cp", "copy_running:/etc/changed", "-"]));
+    assert!(archive.stdout.contains("changed\n"), "{archive:?}");
+}
+
+fn no_such_source(docker: &Dockerd) {
+    let said = docker
+        .run(
+            "--mount type=bind,source=/no/such/source,target=/mnt",
+            &["true"],
+        )
+        .fails(125);
+    assert!(said.contains("/no/such/source"), "{said}");
+}

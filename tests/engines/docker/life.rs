@@ -1,0 +1,297 @@
+//! A container's life: stopped, killed, paused, started again, watched.
+
+use super::{Drive, drives};
+use crate::call::{self, wait_until};
+use crate::dockerd::{BUSYBOX, Dockerd};
+
+pub(super) fn all() -> Vec<Drive> {
+    drives![
+        create_and_start,
+        stop,
+        stop_after_its_grace,
+        stop_signal,
+        kill,
+        restart,
+        pause,
+        remove,
+        rename,
+        restart_on_failure,
+        healthcheck,
+        top,
+        stats,
+        wait_and_inspect,
+        many_at_once,
+        removed_by_itself,
+        nothing_is_left,
+    ]
+}
+
+/// Says which of these signals it got.
+const TRAPS: &str = "for s in TERM USR1 HUP INT; do trap \"echo $s; [ $s = USR1 ] || exit 3\" $s; done; \
+    echo ready; while :; do sleep 0.05; done";
+
+fn create_and_start(docker: &Dockerd) {
+    let container = docker.container("create_and_start");
+    docker
+        .docker(&[
+            "create",
+            "--name",
+            "create_and_start",
+            BUSYBOX,
+            "echo",
+            "hello",
+        ])
+        .ok();
+    assert_eq!(container.inspect("{{.State.Status}}"), "created");
+    assert_eq!(container.call("start -a", &[]).ok(), "hello");
+    assert_eq!(container.call("start -a", &[]).ok(), "hello");
+    assert_eq!(
+        container.inspect("{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 0"
+    );
+}
+
+fn stop(docker: &Dockerd) {
+    let container = docker.keep("stop", "", &["sh", "-c", TRAPS]);
+    container.waits_for_logs("ready");
+    container.call("stop", &[]).ok();
+    assert_eq!(container.logs(), "ready\nTERM");
+    assert_eq!(
+        container.inspect("{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 3"
+    );
+}
+
+fn stop_after_its_grace(docker: &Dockerd) {
+    let container = docker.sleeper("stop_after_its_grace", "");
+    let began = std::time::Instant::now();
+    container.call("stop -t 1", &[]).ok();
+    assert!(began.elapsed().as_millis() > 900, "{:?}", began.elapsed());
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "137");
+}
+
+fn stop_signal(docker: &Dockerd) {
+    let container = docker.keep("stop_signal", "--stop-signal HUP", &["sh", "-c", TRAPS]);
+    container.waits_for_logs("ready");
+    container.call("stop", &[]).ok();
+    assert_eq!(container.logs(), "ready\nHUP");
+}
+
+fn kill(docker: &Dockerd) {
+    let container = docker.keep("kill", "", &["sh", "-c", TRAPS]);
+    container.waits_for_logs("ready");
+    container.call("kill -s USR1", &[]).ok();
+    container.waits_for_logs("USR1");
+    assert_eq!(container.inspect("{{.State.Running}}"), "true");
+    container.call("kill -s 2", &[]).ok();
+    assert_eq!(container.wait(), "3");
+    assert_eq!(container.logs(), "ready\nUSR1\nINT");
+    let said = container.call("kill", &[]).fails(1);
+    assert!(said.contains("is not running"), "{said}");
+}
+
+fn restart(docker: &Dockerd) {
+    let script = "echo began; touch /tmp/$(ls /tmp | wc -l); exec sleep 1000";
+    let container = docker.keep("restart", "", &["sh", "-c", script]);
+    container.waits_for_logs("began");
+    let pid = container.inspect("{{.State.Pid}}");
+    container.call("restart -t 0", &[]).ok();
+    container.waits_for_logs("began\nbegan");
+    assert_ne!(container.inspect("{{.State.Pid}}"), pid);
+    wait_until("both left a file", 10, || container.sh("ls /tmp") == "0\n1");
+}
+
+fn pause(docker: &Dockerd) {
+    let script = "while :; do echo x >> /tmp/ticks; sleep 0.02; done";
+    let container = docker.keep("pause", "-v /tmp", &["sh", "-c", script]);
+    wait_until("it ticks", 20, || {
+        container.call("exec", &["cat", "/tmp/ticks"]).status == 0
+    });
+    let volume = container.inspect("{{(index .Mounts 0).Source}}");
+    let ticks = || docker.machine.sh(&format!("wc -l < {volume}/ticks"));
+    container.call("pause", &[]).ok();
+    assert_eq!(container.inspect("{{.State.Status}}"), "paused");
+    let then = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(ticks(), then, "it goes on");
+    container.call("unpause", &[]).ok();
+    assert_eq!(container.inspect("{{.State.Status}}"), "running");
+    wait_until("it goes on", 20, || ticks() != then);
+    let said = container.call("unpause", &[]).fails(1);
+    assert!(said.contains("is not paused"), "{said}");
+}
+
+fn remove(docker: &Dockerd) {
+    let container = docker.sleeper("remove", "");
+    let said = container.call("rm", &[]).fails(1);
+    assert!(said.contains("running container"), "{said}");
+    let pid = container.inspect("{{.State.Pid}}");
+    container.call("rm -f", &[]).ok();
+    container.call("inspect", &[]).fails(1);
+    let alive = docker.machine.sh(&format!(
+        "test ! -e /proc/{pid} && echo gone || cat /proc/{pid}/status"
+    ));
+    assert_eq!(alive, "gone");
+    // Paused ones go as well.
+    let container = docker.sleeper("remove", "");
+    container.call("pause", &[]).ok();
+    container.call("rm -f", &[]).ok();
+    container.call("inspect", &[]).fails(1);
+}
+
+fn rename(docker: &Dockerd) {
+    let container = docker.sleeper("rename", "");
+    container.call("rename", &["renamed"]).ok();
+    let renamed = docker.container("renamed");
+    assert_eq!(renamed.sh("echo here"), "here");
+}
+
+fn restart_on_failure(docker: &Dockerd) {
+    let script = "echo life; exit 4";
+    let container = docker.keep(
+        "on_failure",
+        "--restart on-failure:2",
+        &["sh", "-c", script],
+    );
+    wait_until("it was tried three times", 30, || {
+        container.inspect("{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 4"
+    });
+    assert_eq!(container.logs(), "life\nlife\nlife");
+}
+
+fn healthcheck(docker: &Dockerd) {
+    let container = docker.container("healthcheck");
+    docker
+        .docker(&[
+            "run",
+            "-d",
+            "--name",
+            "healthcheck",
+            "--health-interval",
+            "200ms",
+            "--health-retries",
+            "1",
+            "--health-cmd",
+            "test -e /tmp/well || exit 8",
+            BUSYBOX,
+            "sleep",
+            "1000",
+        ])
+        .ok();
+    let health = |wanted: &str| {
+        wait_until(wanted, 30, || {
+            container.inspect("{{.State.Health.Status}}") == wanted
+        });
+    };
+    health("unhealthy");
+    let log = container.inspect("{{(index .State.Health.Log 0).ExitCode}}");
+    assert_eq!(log, "8");
+    container.sh("touch /tmp/well");
+    health("healthy");
+}
+
+fn top(docker: &Dockerd) {
+    let container = docker.keep("top", "", &["sh", "-c", "sleep 1001 & exec sleep 1002"]);
+    wait_until("both run", 10, || {
+        container.call("top", &[]).ok().contains("sleep 1002")
+    });
+    let said = container.call("top", &["-o", "pid,args"]).ok();
+    let mut lines: Vec<_> = said.lines().skip(1).collect();
+    lines.sort_by_key(|line| line.split_whitespace().last());
+    let commands: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            line.split_whitespace()
+                .skip(1)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(commands, ["sleep 1001", "sleep 1002"]);
+    assert_eq!(
+        lines[1].split_whitespace().next(),
+        Some(container.inspect("{{.State.Pid}}").as_str())
+    );
+}
+
+fn stats(docker: &Dockerd) {
+    let script =
+        "dd if=/dev/zero of=/dev/shm/used bs=1M count=8 2>/dev/null; sleep 1001 & sleep 1002";
+    let container = docker.keep("stats", "-m 64m --pids-limit 17", &["sh", "-c", script]);
+    wait_until("its processes run", 20, || {
+        let said = container
+            .call(
+                "stats --no-stream",
+                &["--format", "{{.PIDs}} {{.MemUsage}}"],
+            )
+            .ok();
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let used = words[1]
+            .strip_suffix("MiB")
+            .and_then(|number| number.parse::<f64>().ok());
+        words[0] == "2"
+            && words[3] == "64MiB"
+            && used.is_some_and(|used| (8.0..64.0).contains(&used))
+    });
+}
+
+fn wait_and_inspect(docker: &Dockerd) {
+    let container = docker.keep("wait", "", &["sh", "-c", "sleep 3; exit 17"]);
+    let pid = container.inspect("{{.State.Pid}}");
+    assert!(pid.parse::<u32>().unwrap() > 1);
+    assert_eq!(container.wait(), "17");
+    let state = container.inspect("{{.State.ExitCode}} {{.State.Pid}} {{.State.Error}}");
+    assert_eq!(state, "17 0");
+    let runtime = container.inspect("{{.HostConfig.Runtime}}");
+    assert_eq!(runtime, docker.runtime.name());
+}
+
+/// Twenty at once: each is itself, and says its own status.
+fn many_at_once(docker: &Dockerd) {
+    std::thread::scope(|scope| {
+        let one = |number: i32| {
+            scope.spawn(move || {
+                let script = format!("hostname; exit {number}");
+                docker.run(&format!("--hostname host{number}"), &["sh", "-c", &script])
+            })
+        };
+        let all: Vec<_> = (1..=20).map(one).collect();
+        for (number, said) in (1..=20).zip(all) {
+            let said = said.join().unwrap();
+            assert_eq!(said.stdout, format!("host{number}\n"), "{said:?}");
+            said.fails(number);
+        }
+    });
+}
+
+fn removed_by_itself(docker: &Dockerd) {
+    let mut client = docker.client();
+    call::run(client.args([
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "removed_by_itself",
+        BUSYBOX,
+        "true",
+    ]))
+    .ok();
+    wait_until("it is gone", 20, || {
+        docker.docker(&["inspect", "removed_by_itself"]).status == 1
+    });
+}
+
+/// Neither a cgroup nor a state directory of a container that is gone.
+fn nothing_is_left(docker: &Dockerd) {
+    let container = docker.sleeper("nothing_is_left", "");
+    let id = container.inspect("{{.Id}}");
+    let traces = || {
+        let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
+        docker
+            .machine
+            .sh(&format!("find {places} -name '*{id}*' 2>/dev/null || true"))
+    };
+    assert_ne!(traces(), "");
+    drop(container);
+    wait_until("no trace of it", 10, || traces().is_empty());
+}

@@ -1,0 +1,152 @@
+//! What goes in and comes out: logs, terminals, standard input.
+
+use super::{Drive, drives};
+use crate::call;
+use crate::dockerd::{BUSYBOX, Dockerd};
+
+pub(super) fn all() -> Vec<Drive> {
+    drives![
+        attach,
+        detached,
+        logs,
+        tty,
+        tty_size,
+        stdin,
+        much_output,
+        diff_commit_export,
+        events
+    ]
+}
+
+fn attach(docker: &Dockerd) {
+    let script = "echo ready; read line; echo got $line; sleep 1; exit 7";
+    let container = docker.keep("attach", "-i", &["sh", "-c", script]);
+    container.waits_for_logs("ready");
+    let mut client = docker.client();
+    let said = call::run_with(client.args(["attach", "attach"]), b"a line\n");
+    assert_eq!(said.stdout, "got a line\n", "{said:?}");
+    said.fails(7);
+}
+
+fn detached(docker: &Dockerd) {
+    let container = docker.sleeper("detached", "");
+    assert_eq!(container.inspect("{{.State.Running}}"), "true");
+    let id = container.inspect("{{.Id}}");
+    assert!(
+        docker
+            .docker(&["ps", "-q", "--no-trunc"])
+            .ok()
+            .contains(&id)
+    );
+}
+
+fn logs(docker: &Dockerd) {
+    let script = "echo one; echo two >&2; sleep 0.2; echo three";
+    let container = docker.keep("logs", "", &["sh", "-c", script]);
+    container.wait();
+    let said = container.call("logs", &[]);
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("one\nthree\n", "two\n")
+    );
+    assert_eq!(container.call("logs --tail 1", &[]).ok(), "three");
+}
+
+fn tty(docker: &Dockerd) {
+    let said = docker.sh(
+        "-t",
+        "tty; ls -l /dev/console | cut -c1; echo $TERM; test -t 2 && echo all",
+    );
+    assert_eq!(said, "/dev/pts/0\r\nc\r\nxterm\r\nall");
+    assert_eq!(docker.run("", &["tty"]).fails(1), "not a tty\n");
+}
+
+/// A real terminal, with a size.
+fn tty_size(docker: &Dockerd) {
+    let said = docker.on_terminal(
+        &format!("run -it --rm {BUSYBOX}"),
+        "for i in $(seq 100); do [ \"$(stty size)\" = \"33 99\" ] && break; sleep 0.05; done; stty size; exit 9",
+    );
+    assert!(said.fails(9).trim().ends_with("33 99"));
+}
+
+fn stdin(docker: &Dockerd) {
+    let mut client = docker.client();
+    client.args(["run", "--rm", "-i", BUSYBOX, "wc", "-c"]);
+    assert_eq!(call::run_with(&mut client, &[b'x'; 300_000]).ok(), "300000");
+    assert_eq!(docker.sh("", "wc -c"), "0");
+}
+
+fn much_output(docker: &Dockerd) {
+    let said = docker.sh("--log-driver none", "yes 0123456789abcde | head -c 4000000");
+    assert_eq!(said.len(), 3_999_999);
+}
+
+fn diff_commit_export(docker: &Dockerd) {
+    let script = "echo text > /etc/made; rm /etc/group; echo done; exec sleep 1000";
+    let container = docker.keep("diff", "", &["sh", "-c", script]);
+    container.waits_for_logs("done");
+    let diff = container.call("diff", &[]).ok();
+    let mut diff: Vec<&str> = diff.lines().collect();
+    diff.sort_unstable();
+    assert_eq!(diff, ["A /etc/made", "C /etc", "D /etc/group"]);
+    container.call("commit", &["committed"]).ok();
+    let mut client = docker.client();
+    client.args([
+        "run",
+        "--rm",
+        "committed",
+        "sh",
+        "-c",
+        "cat /etc/made; ls /etc",
+    ]);
+    let said = call::run(&mut client).ok();
+    assert!(
+        said.starts_with("text\n") && !said.contains("group"),
+        "{said}"
+    );
+    let archive = docker.path("exported.tar");
+    container
+        .call(&format!("export -o {}", archive.display()), &[])
+        .ok();
+    let mut tar = std::process::Command::new("tar");
+    assert_eq!(
+        call::run(tar.arg("-xOf").arg(&archive).arg("etc/made")).ok(),
+        "text"
+    );
+    docker.docker(&["rmi", "-f", "committed"]).ok();
+}
+
+fn events(docker: &Dockerd) {
+    let since = docker.machine.sh("date +%s");
+    let container = docker.keep("events", "", &["sh", "-c", "sleep 3; exit 6"]);
+    container.call("exec", &["true"]);
+    container.wait();
+    drop(container);
+    let until = docker.machine.sh("sleep 1; date +%s");
+    let said = docker.docker(&[
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "container=events",
+        "--format",
+        "{{.Action}} {{.Actor.Attributes.exitCode}}",
+    ]);
+    let said = said.ok();
+    let mut at = 0;
+    for wanted in [
+        "create",
+        "start",
+        "exec_create: true",
+        "exec_start: true",
+        "exec_die 0",
+        "die 6",
+        "destroy",
+    ] {
+        let found = said[at..].find(wanted);
+        at += found.unwrap_or_else(|| panic!("no {wanted} in order: {said}"));
+    }
+}
