@@ -94,7 +94,7 @@ impl Drop for Project<'_> {
 fn up_and_down(docker: &Dockerd) {
     let project = Project::up(docker, "up");
     let said = project.call(&["ps"]).ok();
-    assert_eq!(said.matches(" Up ").count(), 3, "{said}");
+    assert_eq!(said.matches("Up").count(), 3, "{said}");
     assert!(said.contains("(healthy)"), "{said}");
     project.call(&["down", "-v", "-t", "1"]).ok();
     let left = docker.docker(&[

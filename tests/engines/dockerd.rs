@@ -220,11 +220,10 @@ impl Drop for Dockerd {
             self.docker(&[&["rm", "-f", "-v"], all.as_slice()].concat());
         }
         self.end();
-        let controllers = fs::read_dir("/sys/fs/cgroup").unwrap();
-        let controllers = controllers.map(|entry| entry.unwrap().path());
-        for top in controllers.chain(["/sys/fs/cgroup".into()]) {
-            let _ = fs::remove_dir(top.join(&self.cgroup[1..]));
-        }
+        // A runtime may have left some below it, and the daemon leaves the parent itself.
+        let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
+        let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
+        call::run(Command::new("sh").args(["-c", &clear]));
     }
 }
 

@@ -125,8 +125,6 @@ fn device_read_only(docker: &Dockerd) {
 }
 
 fn device_rule(docker: &Dockerd) {
-    let said = docker.run("--device-cgroup-rule", &[]);
-    assert_ne!(said.status, 0);
     let script = "mknod /tmp/fuse c 10 229 && : 3<>/tmp/fuse && echo opened";
     let mut client = docker.client();
     client.args([
