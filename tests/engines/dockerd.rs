@@ -12,7 +12,7 @@ use crate::image;
 use crate::machine::Machine;
 
 /// Debian's. Another client may be first in PATH.
-const CLIENT: &str = "/usr/bin/docker";
+pub(crate) const CLIENT: &str = "/usr/bin/docker";
 
 /// The image of busybox.
 pub(crate) const BUSYBOX: &str = "busybox";

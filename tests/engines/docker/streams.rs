@@ -1,8 +1,10 @@
 //! What goes in and comes out: logs, terminals, standard input.
 
+use std::process::Command;
+
 use super::{Drive, drives};
 use crate::call;
-use crate::dockerd::{BUSYBOX, Dockerd};
+use crate::dockerd::{BUSYBOX, CLIENT, Dockerd};
 
 pub(super) fn all() -> Vec<Drive> {
     drives![
@@ -19,11 +21,16 @@ pub(super) fn all() -> Vec<Drive> {
 }
 
 fn attach(docker: &Dockerd) {
-    let script = "echo ready; read line; echo got $line; sleep 1; exit 7";
+    let script = "echo ready; read line; echo got $line; exit 7";
     let container = docker.keep("attach", "-i", &["sh", "-c", script]);
     container.waits_for_logs("ready");
-    let mut client = docker.client();
-    let said = call::run_with(client.args(["attach", "attach"]), b"a line\n");
+    // The client stops to listen when it has nothing more to say.
+    let mut shell = Command::new("sh");
+    shell
+        .env("DOCKER", CLIENT)
+        .env("DOCKER_HOST", docker.host());
+    shell.args(["-c", "(echo a line; sleep 5) | $DOCKER attach attach"]);
+    let said = call::run(&mut shell);
     assert_eq!(said.stdout, "got a line\n", "{said:?}");
     said.fails(7);
 }
@@ -109,7 +116,7 @@ fn diff_commit_export(docker: &Dockerd) {
     container
         .call(&format!("export -o {}", archive.display()), &[])
         .ok();
-    let mut tar = std::process::Command::new("tar");
+    let mut tar = Command::new("tar");
     assert_eq!(
         call::run(tar.arg("-xOf").arg(&archive).arg("etc/made")).ok(),
         "text"
