@@ -107,5 +107,5 @@ fn exit_command(ground: &Ground) {
 fn timeout(ground: &Ground) {
     let container = ground.start("timeout", IDLE, &["-T", "1"]);
     assert_eq!(container.ends(), -1, "what conmon says of its own doing");
-    assert_eq!(container.status(), "stopped");
+    call::wait_until("it is killed", 10, || container.status() == "stopped");
 }
