@@ -17,6 +17,7 @@ use nix::sys::socket::{
 use serde_json::{Value, json};
 
 use crate::call::{self, Said};
+use crate::containerd::remove_cgroup;
 use crate::feature::{self, Feature};
 use crate::ground::{self, Directory, Runtime};
 use crate::image;
@@ -167,13 +168,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        for hierarchy in fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let _ = fs::remove_dir(hierarchy.path().join(self.parent()));
-        }
+        remove_cgroup(&self.parent());
     }
 }
 

@@ -60,13 +60,6 @@ fn cgroup(daemon: &Containerd) {
         .lines()
         .find(|line| line.contains(":memory:") || line.starts_with("0::"));
     assert!(memory.unwrap().ends_with(&path), "{own}");
-    drop(task);
-    for hierarchy in ["memory", "pids", ""] {
-        for place in [path.as_str(), path.strip_suffix("/place").unwrap()] {
-            let directory = format!("/sys/fs/cgroup/{hierarchy}{place}");
-            let _ = fs::remove_dir(directory);
-        }
-    }
 }
 
 fn device(daemon: &Containerd) {

@@ -228,7 +228,7 @@ fn label(daemon: &Containerd) {
 fn annotation(daemon: &Containerd) {
     let flags = ["--annotation", "org.example.kind=test"];
     let _task = daemon.task("annotation", &flags, &["sleep", "1000"]);
-    let root = format!("/run/containerd/runc/{}", daemon.namespace());
+    let root = daemon.runtime_root().display().to_string();
     let mut state = Command::new(daemon.runtime.path());
     let state = call::run(state.args(["--root", &root, "state", "annotation"])).ok();
     assert!(state.contains(r#""org.example.kind": "test""#), "{state}");

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Pod, client};
-use crate::call;
 use crate::containerd::{Containerd, Driven};
+use crate::{call, image};
 
 pub(super) const FEATURES: &[Driven] = &[
     ("container", container),
@@ -18,6 +18,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("container_env", env),
     ("container_working_dir", working_dir),
     ("container_stop", stop),
+    ("container_stop_signal", stop_signal),
     ("container_stop_timeout", stop_timeout),
     ("container_remove", remove),
     ("container_remove_running", remove_running),
@@ -132,6 +133,21 @@ fn stop(daemon: &Containerd) {
     assert_eq!(container.ends(), 3);
     assert!(container.log().contains("asked"));
     container.call("StopContainer", json!({ "timeout": 20 }));
+}
+
+/// The one that the image asks for.
+fn stop_signal(daemon: &Containerd) {
+    const IMAGE: &str = "docker.io/rt/signal:1";
+    let layer = image::busybox_archive(&daemon.scratch("stop_signal_layer"));
+    let config = json!({ "Env": ["PATH=/bin"], "StopSignal": "SIGUSR2" });
+    daemon.import("k8s.io", IMAGE, &layer, &config);
+    let pod = Pod::new(daemon, "container_stop_signal");
+    let mut more = sh("trap 'exit 17' USR2; echo ready; while :; do sleep 0.1; done");
+    more["image"] = json!({ "image": IMAGE });
+    let container = pod.run("one", more);
+    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    container.call("StopContainer", json!({ "timeout": 20 }));
+    assert_eq!(container.ends(), 17);
 }
 
 fn stop_timeout(daemon: &Containerd) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Container, Pod};
 use crate::containerd::{Containerd, Driven};
+use crate::image;
 
 pub(super) const FEATURES: &[Driven] = &[
     ("seccomp_default", seccomp_default),
@@ -23,6 +24,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("run_as_group", run_as_group),
     ("run_as_username", run_as_username),
     ("run_as_nobody_known", run_as_nobody_known),
+    ("image_user", image_user),
     ("supplemental_groups", supplemental_groups),
     ("no_new_privs", no_new_privs),
     ("privileged", privileged),
@@ -202,6 +204,17 @@ fn run_as_nobody_known(daemon: &Containerd) {
     assert!(created.err().unwrap().contains("no users found"));
 }
 
+/// Of the image, where the pod says nothing.
+fn image_user(daemon: &Containerd) {
+    const IMAGE: &str = "docker.io/rt/user:1";
+    let layer = image::busybox_archive(&daemon.scratch("image_user_layer"));
+    let config = json!({ "Env": ["PATH=/bin"], "User": "user", "Cmd": ["sleep", "1000"] });
+    daemon.import("k8s.io", IMAGE, &layer, &config);
+    let pod = Pod::new(daemon, "image_user");
+    let container = pod.idle(json!({ "image": { "image": IMAGE } }));
+    assert_eq!(container.sh("id -u; id -g"), "1000\n1000");
+}
+
 fn supplemental_groups(daemon: &Containerd) {
     let context = json!({ "run_as_user": { "value": 1000 }, "supplemental_groups": [3000, 4000] });
     with(daemon, "supplemental_groups", &context, |container| {
@@ -268,7 +281,6 @@ fn devices_refused(daemon: &Containerd) {
     with(daemon, "devices_refused", &json!({}), |container| {
         let said = container.sh_fails("mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse");
         assert!(said.contains("not permitted"), "{said}");
-        container
-            .sh("echo > /dev/null && head -c 1 /dev/urandom > /dev/full || true; test -c /dev/tty");
+        container.sh("echo > /dev/null && head -c 1 /dev/urandom && head -c 1 /dev/zero");
     });
 }
