@@ -9,7 +9,7 @@ use libtest_mimic::Arguments;
 use crate::call::{self, Said};
 use crate::feature::{self, Feature};
 use crate::ground::{self, Runtime};
-use crate::podman::{IMAGE, Mode, Podman};
+use crate::podman::{IMAGE, Mode, Podman, terminal};
 
 const PROGRAMS: &[&str] = &[
     "podman",
@@ -96,6 +96,14 @@ impl Store {
         self.call(words).ok()
     }
 
+    /// An ordinary user's containers get slirp4netns in place of a bridge.
+    fn isolation(&self) -> &'static str {
+        match self.0.mode {
+            Mode::Root => "oci",
+            Mode::Rootless => "rootless",
+        }
+    }
+
     /// A working container of the feature.
     fn from(&self, name: &str) -> Working<'_> {
         self.ok(&["from", "--pull-never", "--name", name, IMAGE]);
@@ -115,7 +123,7 @@ impl Store {
             self.0.runtime_path(),
             "--pull-never",
             "--isolation",
-            "oci",
+            self.isolation(),
         ];
         let tag = format!("localhost/{name}");
         self.call(
@@ -153,7 +161,7 @@ impl Working<'_> {
             "--runtime",
             self.store.0.runtime_path(),
             "--isolation",
-            "oci",
+            self.store.isolation(),
         ];
         [&fixed[..], options, &["--", &self.name, "sh", "-c", script]].concat()
     }
@@ -176,11 +184,9 @@ impl Drop for Working<'_> {
 
 fn run(s: &Store) {
     let c = s.from("run");
-    let said = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm");
-    assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
-        ("out\nsh\n", "err\n")
-    );
+    let said = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm; true");
+    assert_eq!(said.stdout, "out\nsh\n");
+    assert!(said.stderr.contains("err\n"), "{said:?}");
     assert_eq!(said.status, 0);
 }
 
@@ -200,7 +206,7 @@ fn run_not_found(s: &Store) {
         "--runtime",
         runtime,
         "--isolation",
-        "oci",
+        s.isolation(),
         &c.name,
         "absent",
     ]);
@@ -286,23 +292,24 @@ fn run_stdin(s: &Store) {
 
 fn run_tty(s: &Store) {
     let c = s.from("run_tty");
-    let words = c.words(&["--tty"], "tty; stty size; read x; echo \"<$x>\"; exit 3");
-    let said = s.0.typed(s.command(&words), "typed\n");
-    assert!(
-        said.stdout.contains("/dev/pts/0") && said.stdout.contains("<typed>"),
-        "{said:?}"
-    );
-    assert!(said.stdout.contains("33 77"), "{said:?}");
-    assert_eq!(said.status, 3);
+    let script = "tty; stty size; read x; echo \"<$x>\"; exit 3";
+    let mut terminal = terminal(s.command(&c.words(&["--tty"], script)));
+    terminal.expect("33 77");
+    terminal.say("typed\n");
+    terminal.expect("<typed>");
+    let (status, said) = terminal.end();
+    assert!(said.contains("/dev/pts/0"), "{said}");
+    assert_eq!(status, Some(3));
 }
 
 fn run_hostname(s: &Store) {
     let c = s.from("run_hostname");
     let said = c.says(
         &["--hostname", "named", "--network", "none"],
-        "hostname; ls /sys/class/net",
+        "hostname; ip -o link | cut -d : -f 2 | grep -v tunl",
     );
-    assert_eq!(said, "named\nlo");
+    assert!(said.starts_with("named\n lo"), "{said}");
+    assert!(!said.contains("eth0"), "{said}");
     let machine = fs::read_link("/proc/self/ns/net").unwrap();
     let said = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
     assert_eq!(said, machine.to_str().unwrap());
@@ -312,6 +319,10 @@ fn run_namespaces(s: &Store) {
     let c = s.from("run_namespaces");
     let link = |kind: &str| format!("readlink /proc/self/ns/{kind}");
     for (option, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
+        // For a user's the machine's message queues are bound, as far as it shows them.
+        if kind == "ipc" && s.0.mode == Mode::Rootless && !fs::exists("/dev/mqueue").unwrap() {
+            continue;
+        }
         let machine = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         let machine = machine.to_str().unwrap();
         assert_eq!(c.says(&[option, "host"], &link(kind)), machine, "{kind}");
@@ -349,10 +360,7 @@ fn run_interrupted(s: &Store) {
 
 fn commit(s: &Store) {
     let c = s.from("commit");
-    c.says(
-        &[],
-        "echo kept >/file; adduser 2>/dev/null; chmod 4711 /file; chown user /file",
-    );
+    c.says(&[], "echo kept >/file; chown user /file; chmod 4711 /file");
     s.ok(&["config", "--cmd", "cat /file", &c.name]);
     s.ok(&["commit", "-q", &c.name, "localhost/committed"]);
     assert_eq!(s.file("committed", "/file"), "kept");

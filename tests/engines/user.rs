@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 use crate::call;
 
@@ -86,4 +87,40 @@ impl Drop for User {
 /// A group that the user is in besides its own.
 fn second_group(user: &str) -> String {
     format!("{user}x")
+}
+
+/// Ids that Podman hands out to containers by itself (`--userns=auto` of root).
+pub(crate) struct Ranges;
+
+const RANGES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+const CONTAINERS: &str = "containers:2000000:1048576\n";
+/// How many stores count on them.
+static IN_USE: Mutex<u32> = Mutex::new(0);
+
+impl Ranges {
+    /// A range that the machine has already is left as it is, in the end as well.
+    pub(crate) fn new() -> Ranges {
+        let mut users = IN_USE.lock().unwrap();
+        for path in RANGES {
+            let ranges = fs::read_to_string(path).unwrap_or_default();
+            if *users == 0 && !ranges.contains("containers:") {
+                fs::write(path, ranges + CONTAINERS).unwrap();
+            }
+        }
+        *users += 1;
+        Ranges
+    }
+}
+
+impl Drop for Ranges {
+    fn drop(&mut self) {
+        let mut users = IN_USE.lock().unwrap();
+        *users -= 1;
+        for path in RANGES {
+            let ranges = fs::read_to_string(path).unwrap();
+            if *users == 0 {
+                fs::write(path, ranges.replace(CONTAINERS, "")).unwrap();
+            }
+        }
+    }
 }

@@ -29,14 +29,9 @@ pub(super) const LINES: &[Line] = &[
 fn exec(p: &Podman) {
     let c = p.start("exec", &["--hostname", "there"], "sleep 1000");
     let said = c.exec(&[], "hostname; tr '\\0' ' ' </proc/1/cmdline; echo err >&2");
-    assert_eq!(
-        said.stdout,
-        "there\nsh -c sleep 1000 ".replace("sh -c ", "")
-    );
+    assert_eq!(said.stdout, "there\nsleep 1000 ");
     assert_eq!((said.stderr.as_str(), said.status), ("err\n", 0));
     for namespace in ["mnt", "pid", "net", "ipc", "uts", "cgroup", "user"] {
-        let place = format!("readlink /proc/self/ns/{namespace} /proc/1/ns/{namespace} | wc -l");
-        assert_eq!(c.says(&[], &place), "2", "{namespace}");
         let same = format!(
             "test $(readlink /proc/self/ns/{namespace}) = $(readlink /proc/1/ns/{namespace})"
         );
@@ -104,21 +99,14 @@ fn exec_stdin(p: &Podman) {
 
 fn exec_tty(p: &Podman) {
     let c = p.start("exec_tty", &[], "sleep 1000");
-    let words = [
-        "exec",
-        "-it",
-        &c.name,
-        "sh",
-        "-c",
-        "tty; stty size; read x; echo \"<$x>\"; exit 4",
-    ];
-    let said = p.on_terminal(&words, "typed\n");
-    assert!(
-        said.stdout.contains("/dev/pts/0") && said.stdout.contains("33 77"),
-        "{said:?}"
-    );
-    assert!(said.stdout.contains("<typed>"), "{said:?}");
-    assert_eq!(said.status, 4);
+    let script = "tty; stty size; read x; echo \"<$x>\"; exit 4";
+    let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", script]);
+    terminal.expect("33 77");
+    terminal.say("typed\n");
+    terminal.expect("<typed>");
+    let (status, said) = terminal.end();
+    assert!(said.starts_with("/dev/pts/0"), "{said}");
+    assert_eq!(status, Some(4));
 }
 
 fn exec_detach(p: &Podman) {
@@ -175,7 +163,7 @@ fn exec_confined(p: &Podman) {
 }
 
 fn exec_in_the_cgroup(p: &Podman) {
-    let c = p.start("exec_in_the_cgroup", &["--pids-limit", "5"], "sleep 1000");
+    let c = p.start("exec_in_the_cgroup", &["--pids-limit", "16"], "sleep 1000");
     let id = c.inspect("{{.Id}}");
     p.ok(&["exec", "-d", &c.name, "sleep", "5432"]);
     let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
@@ -184,10 +172,7 @@ fn exec_in_the_cgroup(p: &Podman) {
     let pid = pid.split_whitespace().next().unwrap();
     assert!(of(pid).contains(&id), "{}", of(pid));
     assert_eq!(of(pid), of(&c.pid().to_string()));
-    let said = c.exec(
-        &[],
-        "sleep 1 & sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait",
-    );
+    let said = c.exec(&[], "for i in $(seq 20); do sleep 1 & done; wait");
     assert!(said.stderr.contains("can't fork"), "{said:?}");
 }
 
@@ -203,7 +188,7 @@ fn exec_preserve_fds(p: &Podman) {
     ];
     let said = super::talk::through_a_shell(p, "exec 3<<a; \"$@\"\nkept\na\n", &words);
     assert_eq!(said, "kept");
-    assert_eq!(c.says(&[], "ls /proc/$$/fd"), "0\n1\n2");
+    assert_eq!(c.says(&[], "ls /proc/$$/fd; true"), "0\n1\n2");
 }
 
 fn exec_where_nothing_runs(p: &Podman) {

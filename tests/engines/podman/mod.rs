@@ -23,7 +23,7 @@ use libtest_mimic::Arguments;
 use crate::feature::{self, Feature};
 use crate::ground::{self, Runtime};
 
-pub(crate) use store::{Container, IMAGE, Mode, Podman};
+pub(crate) use store::{Container, IMAGE, Mode, Podman, terminal};
 
 /// What Podman calls besides the runtime; netavark and rootlessport have a directory of their own.
 const PROGRAMS: &[&str] = &[
@@ -34,7 +34,6 @@ const PROGRAMS: &[&str] = &[
     "slirp4netns",
     "newuidmap",
     "setpriv",
-    "script",
 ];
 
 /// Who it is that a feature is for.

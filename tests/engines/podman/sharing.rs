@@ -48,7 +48,7 @@ fn pid_container(p: &Podman) {
     // What is left in there goes with the namespace, and not before.
     let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
     p.ok(&["rm", "-f", "-t0", &other.name]);
-    assert_eq!(c.says(&[], "ps | grep -c 'sleep 1000' || true"), "1");
+    assert_eq!(c.says(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
 }
 
 fn ipc_host(p: &Podman) {
@@ -119,8 +119,8 @@ fn cgroupns_container(p: &Podman) {
 
 fn systemd_always(p: &Podman) {
     let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
-        mkdir /sys/fs/cgroup/systemd/below 2>/dev/null || mkdir /sys/fs/cgroup/below; echo $?; echo $container; \
-        ls -d /run/.containerenv /sys/fs/cgroup/systemd/release_agent";
+        mkdir /sys/fs/cgroup/systemd/below 2>/dev/null; echo $?; echo $container; \
+        ls -d /run/.containerenv";
     let said = p.says(&["--systemd", "always"], script);
     assert!(
         said.starts_with("/run\n/run/lock\n/tmp\n0\npodman\n/run/.containerenv"),

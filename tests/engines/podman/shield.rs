@@ -52,7 +52,7 @@ fn capability_added(p: &Podman) {
         NET_ADMIN
     );
     p.says(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
-    p.run(&[], "ip link set lo mtu 1500").fails(1);
+    assert_ne!(p.run(&[], "ip link set lo mtu 1500").status, 0);
     // For a user other than root it is ambient.
     let options = ["--cap-add", "NET_ADMIN", "--user", "user"];
     assert_eq!(effective(p, &options), NET_ADMIN);
@@ -72,16 +72,12 @@ fn all_dropped(p: &Podman) {
     assert_eq!(said.matches("\t0000000000000000").count(), 5, "{said}");
 }
 
+/// The profile denies it whatever the capabilities are.
 fn seccomp_default(p: &Podman) {
-    let said = p.says(
-        &[],
-        "grep Seccomp: /proc/self/status; unshare -U true 2>&1 || true",
-    );
+    let script = "grep Seccomp: /proc/self/status; busybox swapoff /etc/passwd 2>&1 || true";
+    let said = p.says(&["--cap-add", "SYS_ADMIN"], script);
     assert!(said.starts_with("Seccomp:\t2"), "{said}");
-    assert!(
-        said.contains("not permitted") || said.contains("not implemented"),
-        "{said}"
-    );
+    assert!(said.ends_with("Operation not permitted"), "{said}");
 }
 
 fn seccomp_custom(p: &Podman) {
@@ -147,15 +143,12 @@ fn read_only_without_tmpfs(p: &Podman) {
 }
 
 fn masked_paths(p: &Podman) {
-    let script = "cat /proc/kcore | wc -c; ls /proc/acpi /sys/firmware | grep -v : | wc -w; \
-        touch /proc/sys/kernel/domainname 2>&1; echo h >/proc/sysrq-trigger 2>&1";
+    let script = "cat /proc/timer_list | wc -c; ls /proc/acpi /sys/firmware | grep -v : | wc -w; \
+        for at in /proc/sys /proc/bus /proc/irq /proc/sysrq-trigger; do \
+            grep \" $at \" /proc/mounts | cut -d ' ' -f 4 | cut -d , -f 1; done; \
+        echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused";
     let said = p.run(&[], script);
-    assert!(said.stdout.starts_with("0\n0\n"), "{said:?}");
-    assert_eq!(
-        format!("{said:?}").matches("Read-only file system").count(),
-        2,
-        "{said:?}"
-    );
+    assert_eq!(said.stdout, "0\n0\nro\nro\nro\nro\nrefused\n", "{said:?}");
 }
 
 fn masked_by_option(p: &Podman) {
@@ -180,15 +173,14 @@ fn device(p: &Podman) {
 }
 
 fn device_denied(p: &Podman) {
-    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 1:11 m"];
-    let script = "mknod /kmsg c 1 11 && cat /kmsg";
-    let said = p.run(&options, script).fails(1);
+    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 m"];
+    let said = p.run(&options, "mknod /fuse c 10 229 && : </fuse").fails(1);
     assert!(said.contains("Operation not permitted"), "{said}");
 }
 
 fn device_rule(p: &Podman) {
-    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 1:11 rwm"];
-    p.says(&options, "mknod /kmsg c 1 11 && : </kmsg");
+    let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 rwm"];
+    p.says(&options, "mknod /fuse c 10 229 && : </fuse");
 }
 
 fn sysctls(p: &Podman) {

@@ -8,7 +8,8 @@ use std::process::Command;
 use crate::call::{self, Said};
 use crate::ground::{Directory, Runtime, find};
 use crate::image;
-use crate::user::User;
+use crate::terminal::Terminal;
+use crate::user::{Ranges, User};
 
 pub(crate) const IMAGE: &str = "localhost/busybox";
 
@@ -34,6 +35,7 @@ pub(crate) struct Podman {
     pub(crate) runtime: Runtime,
     program: PathBuf,
     user: Option<User>,
+    _ranges: Option<Ranges>,
     directory: Directory,
 }
 
@@ -46,7 +48,9 @@ impl Podman {
         };
         let directory = Directory::new(&name);
         let user = (mode == Mode::Rootless).then(|| User::new(&name));
-        for name in ["home", "xdg", "tmp", "root", "run", "bin", "files"] {
+        for name in [
+            "home", "xdg", "tmp", "root", "run", "bin", "files", "networks",
+        ] {
             let path = directory.join(name);
             fs::create_dir(&path).unwrap();
             let mode = if name == "xdg" { 0o700 } else { 0o755 };
@@ -68,6 +72,7 @@ impl Podman {
             runtime,
             program,
             user,
+            _ranges: (mode == Mode::Root).then(Ranges::new),
             directory,
         };
         let archive = image::busybox_archive(podman.path());
@@ -156,26 +161,9 @@ impl Podman {
         Container { podman: self, name }
     }
 
-    /// The same on a terminal of 77 columns and 33 rows, with what is typed.
-    pub(crate) fn on_terminal(&self, words: &[&str], typed: &str) -> Said {
-        self.typed(self.command(words), typed)
-    }
-
-    pub(crate) fn typed(&self, inner: Command, typed: &str) -> Said {
-        let all = [inner.get_program()].into_iter().chain(inner.get_args());
-        let quoted = all.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")));
-        let line = quoted.collect::<Vec<_>>().join(" ");
-        let mut script = Command::new("script");
-        script.args([
-            "-qefc",
-            &format!("stty cols 77 rows 33; exec {line}"),
-            "/dev/null",
-        ]);
-        for (name, value) in inner.get_envs() {
-            script.env(name, value.unwrap());
-        }
-        script.current_dir(self.directory.join("home"));
-        call::run_with(&mut script, typed.as_bytes())
+    /// The same on a terminal of 77 columns and 33 rows.
+    pub(crate) fn on_terminal(&self, words: &[&str]) -> Terminal {
+        terminal(self.command(words))
     }
 
     /// A new directory for one feature, that the store's user owns.
@@ -224,6 +212,20 @@ impl Drop for Podman {
             drop(user);
         }
     }
+}
+
+/// A command on a terminal of 77 columns and 33 rows, which it has before the command starts.
+pub(crate) fn terminal(inner: Command) -> Terminal {
+    let mut sized = Command::new("sh");
+    let wait = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.02; done; exec \"$@\"";
+    sized.args(["-c", wait, "sh"]);
+    sized.arg(inner.get_program()).args(inner.get_args());
+    let variables = inner.get_envs();
+    sized.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    sized.env("TERM", "xterm");
+    let mut terminal = Terminal::start(&sized);
+    terminal.resize(77, 33);
+    terminal
 }
 
 /// A container that goes when it is dropped.
@@ -280,7 +282,7 @@ fn configuration(directory: &Path) -> String {
     let networks = directory.join("networks");
     format!(
         r#"[containers]
-default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 netns = "none"
 [engine]
 cgroup_manager = "cgroupfs"
