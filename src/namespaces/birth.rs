@@ -6,7 +6,10 @@
 //! it. So where a container has a user namespace, new or joined, and joins
 //! anything by path, a forerunner goes first: it enters what is joined, makes
 //! the user namespace if it is to be new, clones init as its own sibling
-//! (`CLONE_PARENT`), and ends. Init is the runtime's child either way.
+//! (`CLONE_PARENT`), and ends. Init is the runtime's child either way. One also
+//! goes where the runtime could enter a pid namespace for init's birth and not
+//! come back to its own: root of somebody else's user namespace, in a pid
+//! namespace of the machine.
 //!
 //! ```text
 //!   runtime                            forerunner                     init
@@ -82,6 +85,12 @@ impl Namespaces {
     }
 
     pub(super) fn needs_forerunner(&self, joined: &Joined) -> bool {
+        let no_way_back = joined.get(Kind::Pid).is_some() && joined.own_pid.is_none();
+        no_way_back || self.brings_rights(joined)
+    }
+
+    /// Whether what is joined is entered by way of a user namespace.
+    pub(super) fn brings_rights(&self, joined: &Joined) -> bool {
         *self.place(Kind::User) != Place::Shared && !joined.open.is_empty()
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Joined {
     /// Each with its place in `linux.namespaces`.
     pub(super) open: Vec<(Kind, usize, OwnedFd)>,
     /// The runtime's own pid namespace, for the way back, when it lends itself
-    /// for a birth in another.
+    /// for a birth in another. None where it has no way back.
     pub(super) own_pid: Option<OwnedFd>,
 }
 
@@ -52,10 +52,8 @@ impl Namespaces {
             self.refuse_settings_of_the_machine_by_path(kind, &fd)?;
             joined.open.push((kind, *index, fd));
         }
-        if joined.get(Kind::Pid).is_some() && !self.needs_forerunner(&joined) {
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let own = open("/proc/self/ns/pid", flags, Mode::empty());
-            joined.own_pid = Some(own.context("/proc/self/ns/pid")?);
+        if joined.get(Kind::Pid).is_some() && !self.brings_rights(&joined) {
+            joined.own_pid = way_back().context("/proc/self/ns/pid")?;
         }
         Ok(joined)
     }
@@ -122,6 +120,18 @@ pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
         setns(fd, kind.flag())?;
     }
     Ok(())
+}
+
+/// The runtime's own pid namespace, if it may enter it: who is root only of a
+/// user namespace may not always (setns(2)).
+fn way_back() -> nix::Result<Option<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let own = open("/proc/self/ns/pid", flags, Mode::empty())?;
+    match setns(&own, CloneFlags::CLONE_NEWPID) {
+        Ok(()) => Ok(Some(own)),
+        Err(Errno::EPERM) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Whether `fd` is the namespace that this process is in.

@@ -21,6 +21,7 @@ pub(super) fn tests() -> Vec<Trial> {
         root_inside_maps_what_it_has,
         root_inside_needs_no_user_namespace,
         a_manager_runs_pods_by_path,
+        a_manager_joins_a_pid_namespace_of_its_own_user_namespace,
         ids_of_others_are_refused,
         a_range_that_is_not_lent_is_refused,
         a_missing_program_is_said,
@@ -182,6 +183,33 @@ fn a_manager_runs_pods_by_path() {
         let before = Traces::of(&second);
         let seen = second.probe();
         for link in ["user", "ipc", "uts", "pid"] {
+            let theirs = crate::harness::namespace_of(&pid.to_string(), link);
+            assert_eq!(seen.namespace(link), theirs, "{who:?}: {link}");
+        }
+        before.assert_unchanged(&second);
+    }
+}
+
+/// Podman's containers share the user namespace that Podman has made. From the pid namespace of one
+/// of them nobody there comes back to the machine's, where hooks and what is left behind belong.
+fn a_manager_joins_a_pid_namespace_of_its_own_user_namespace() {
+    for who in [Who::Inside, Who::Manager] {
+        let caller = Caller::new(who);
+        let bundle = || {
+            let bundle = caller.bundle().without_namespace("user");
+            bundle
+                .remove("/linux/uidMappings")
+                .remove("/linux/gidMappings")
+        };
+        let first = bundle().args(&["/probe", "sleep"]);
+        let pid = first.run_detached().pid();
+        let by_path = |kind| format!("/proc/{pid}/ns/{kind}");
+        let second = bundle()
+            .namespace("uts", Some(&by_path("uts")))
+            .namespace("pid", Some(&by_path("pid")));
+        let before = Traces::of(&second);
+        let seen = second.probe();
+        for link in ["uts", "pid"] {
             let theirs = crate::harness::namespace_of(&pid.to_string(), link);
             assert_eq!(seen.namespace(link), theirs, "{who:?}: {link}");
         }
