@@ -23,7 +23,7 @@ use crate::ground::{self, Runtime};
 use crate::{cri, image};
 
 /// The image of the tests.
-pub(crate) const BUSYBOX: &str = "docker.io/rt/busybox:1";
+pub(crate) const BUSYBOX: &str = "localhost/rt/busybox:1";
 
 /// A feature's name and what drives it.
 pub(crate) type Driven = (&'static str, fn(&Containerd));
@@ -123,6 +123,14 @@ impl<'a> Task<'a> {
     /// `ctr task exec` with flags.
     pub(crate) fn exec(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> Said {
         call::run(&mut self.exec_command(exec_id, flags, args))
+    }
+
+    /// What a script says in it. It lingers: ctr loses now and then what a process writes
+    /// that ends before ctr has begun to read, with any runtime.
+    #[track_caller]
+    pub(crate) fn says(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
+        let script = format!("{script}\nsleep 0.3");
+        self.exec(exec_id, flags, &["sh", "-c", &script]).ok()
     }
 
     pub(crate) fn exec_command(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> Command {

@@ -11,7 +11,7 @@ use crate::call;
 const IMAGE: &str = "application/vnd.oci.image";
 
 /// Makes an archive of one image with one layer below `directory`. Both `name`
-/// (`docker.io/rt/busybox:1`) and `config` are as an image's own are.
+/// (`localhost/rt/busybox:1`) and `config` are as an image's own are.
 pub(crate) fn make(directory: &Path, name: &str, layer: &Path, config: &Value) -> PathBuf {
     let tree = directory.join("archive");
     let blobs = tree.join("blobs/sha256");

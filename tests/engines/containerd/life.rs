@@ -48,7 +48,7 @@ fn daemon_restarted(shared: &Containerd) {
     daemon.restart();
     let task = super::Task::of(&daemon, "survivor");
     assert_eq!(task.listed(), Some((pid, "RUNNING".to_owned())));
-    assert_eq!(task.exec("b", &[], &["cat", "/proc/1/comm"]).ok(), "sh");
+    assert_eq!(task.says("b", &[], "cat /proc/1/comm"), "sh");
     daemon.ctr(&["task", "pause", "survivor"]).ok();
     daemon.ctr(&["task", "resume", "survivor"]).ok();
     daemon.ctr(&["task", "kill", "-s", "TERM", "survivor"]).ok();
@@ -76,7 +76,7 @@ fn daemon_killed(shared: &Containerd) {
     assert_eq!(stays.status(), "RUNNING");
     ends.becomes("STOPPED");
     ends.deleted(137);
-    assert_eq!(stays.exec("a", &[], &["echo", "here"]).ok(), "here");
+    assert_eq!(stays.says("a", &[], "echo here"), "here");
 }
 
 /// Its container goes, with its cgroups and its state.

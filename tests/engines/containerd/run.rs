@@ -286,9 +286,7 @@ fn user_namespace(daemon: &Containerd) {
     let status = fs::read_to_string(format!("/proc/{}/status", task.pid())).unwrap();
     assert!(status.contains("Uid:\t100000\t"), "{status}");
     assert!(status.contains("Gid:\t200000\t"), "{status}");
-    let owner = task
-        .exec("own", &[], &["stat", "-c", "%u:%g", "/etc/passwd"])
-        .ok();
+    let owner = task.says("own", &[], "stat -c %u:%g /etc/passwd");
     assert_eq!(owner, "0:0");
 }
 

@@ -137,7 +137,7 @@ fn stop(daemon: &Containerd) {
 
 /// The one that the image asks for.
 fn stop_signal(daemon: &Containerd) {
-    const IMAGE: &str = "docker.io/rt/signal:1";
+    const IMAGE: &str = "localhost/rt/signal:1";
     let layer = image::busybox_archive(&daemon.scratch("stop_signal_layer"));
     let config = json!({ "Env": ["PATH=/bin"], "StopSignal": "SIGUSR2" });
     daemon.import("k8s.io", IMAGE, &layer, &config);

@@ -11,7 +11,7 @@ use crate::{call, image};
 
 pub(super) const FEATURES: &[Driven] = &[("nginx", nginx)];
 
-const NGINX: &str = "docker.io/rt/nginx:1";
+const NGINX: &str = "localhost/rt/nginx:1";
 
 /// What happens is logged where containers log.
 const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";

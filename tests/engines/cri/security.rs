@@ -206,7 +206,7 @@ fn run_as_nobody_known(daemon: &Containerd) {
 
 /// Of the image, where the pod says nothing.
 fn image_user(daemon: &Containerd) {
-    const IMAGE: &str = "docker.io/rt/user:1";
+    const IMAGE: &str = "localhost/rt/user:1";
     let layer = image::busybox_archive(&daemon.scratch("image_user_layer"));
     let config = json!({ "Env": ["PATH=/bin"], "User": "user", "Cmd": ["sleep", "1000"] });
     daemon.import("k8s.io", IMAGE, &layer, &config);
