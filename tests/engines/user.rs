@@ -13,6 +13,7 @@ use crate::call;
 pub(crate) struct User {
     name: String,
     pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 impl User {
@@ -25,9 +26,12 @@ impl User {
         useradd.args(["-U", "-M", "-d", "/nonexistent", "-s", "/bin/sh"]);
         useradd.args(["-G", &group]);
         call::run(useradd.arg(&name)).ok();
-        let uid = call::run(Command::new("id").args(["-u", &name])).ok();
-        let uid = uid.parse().unwrap();
-        User { name, uid }
+        let number = |of: &str| {
+            let said = call::run(Command::new("id").args([of, &name])).ok();
+            said.parse().unwrap()
+        };
+        let (uid, gid) = (number("-u"), number("-g"));
+        User { name, uid, gid }
     }
 
     /// A program in the user's name, with nothing in its environment but PATH.
@@ -49,7 +53,7 @@ impl User {
     }
 
     pub(crate) fn owns(&self, path: &Path) {
-        chown(path, Some(self.uid), Some(self.uid)).unwrap();
+        chown(path, Some(self.uid), Some(self.gid)).unwrap();
     }
 
     /// The number of the group that the user is in besides its own.

@@ -13,7 +13,7 @@ pub(super) const LINES: &[Line] = &[
     ("volume_options", Both, volume_options),
     ("volume_propagation", Root, volume_propagation),
     ("volume_overlay", Both, volume_overlay),
-    ("volume_chowned", Both, volume_chowned),
+    ("volume_chowned", Root, volume_chowned),
     ("volume_relabelled", Both, volume_relabelled),
     ("volume_idmapped", Root, volume_idmapped),
     ("volumes_from", Both, volumes_from),
@@ -114,6 +114,7 @@ fn volume_propagation(p: &Podman) {
 fn volume_overlay(p: &Podman) {
     let files = p.files("volume_overlay");
     fs::write(files.join("in"), "seen").unwrap();
+    p.owns(&files.join("in"));
     let option = format!("{}:/data:O", files.display());
     let said = p.says(
         &["-v", &option],
@@ -345,15 +346,12 @@ fn export(p: &Podman) {
 fn rootfs(p: &Podman) {
     let files = p.files("rootfs");
     crate::image::busybox(&files.join("root"));
-    for entry in [
-        files.join("root"),
-        files.join("root/etc"),
-        files.join("root/run"),
-        files.join("root/dev"),
-    ] {
-        p.owns(&entry);
-    }
     let root = files.join("root");
+    if let Some(user) = p.user() {
+        let owner = format!("{}:{}", user.uid, user.gid);
+        let mut chown = std::process::Command::new("chown");
+        crate::call::run(chown.args(["-R", &owner]).arg(&root)).ok();
+    }
     let overlay = format!("{}:O", root.display());
     let command = [
         "sh",

@@ -164,11 +164,11 @@ fn userns_auto(p: &Podman) {
 }
 
 fn userns_keep_id(p: &Podman) {
-    let uid = p.user().unwrap().uid;
+    let (uid, gid) = (p.user().unwrap().uid, p.user().unwrap().gid);
     let files = p.files("keep_id");
     let volume = format!("{}:/data", files.display());
     let said = p.says(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
-    let wanted = format!("{uid}\n{uid}\n{uid}\n");
+    let wanted = format!("{uid}\n{gid}\n{uid}\n");
     assert!(said.starts_with(&wanted), "{said}");
     use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(files.join("mine")).unwrap().uid(), uid);
@@ -210,8 +210,11 @@ fn passwd_entry(p: &Podman) {
         &["--userns", "keep-id"],
         "tail -n 1 /etc/passwd; echo $HOME",
     );
-    let uid = p.user().unwrap().uid;
-    assert!(said.contains(&format!(":{uid}:{uid}:")), "{said}");
+    let user = p.user().unwrap();
+    assert!(
+        said.contains(&format!(":{}:{}:", user.uid, user.gid)),
+        "{said}"
+    );
 }
 
 fn unshare(p: &Podman) {

@@ -28,7 +28,7 @@ fn play(p: &Podman) {
     let yaml = r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: played}
+metadata: {name: played, annotations: {io.podman.annotations.init.container.type: always}}
 spec:
   hostname: of-the-pod
   initContainers:

@@ -114,7 +114,7 @@ fn detach(p: &Podman) {
     assert!(
         fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .unwrap()
-            .contains("sleep\0\u{31}000")
+            .contains("sleep\x001000")
     );
     assert_eq!(
         p.ok(&["ps", "-q", "--no-trunc", "--filter", "name=detach"]),

@@ -72,8 +72,8 @@ fn tty_typed(p: &Podman) {
     terminal.say("echo $((40+2))\n");
     terminal.expect("\n42\r");
     terminal.resize(50, 20);
-    terminal.say("sleep 0.5; stty size\n");
-    terminal.expect("20 50");
+    terminal.say("until [ \"$(stty size)\" = '20 50' ]; do sleep 0.1; done; echo $((6*7))1\n");
+    terminal.expect("421");
     terminal.say("exit 5\n");
     assert_eq!(terminal.end().0, Some(5));
 }
@@ -106,7 +106,7 @@ fn logs(p: &Podman) {
     let c = p.start(
         "logs",
         &[],
-        "echo err >&2; for i in 1 2 3; do echo out $i; done",
+        "echo err >&2; sleep 0.5; for i in 1 2 3; do echo out $i; done",
     );
     p.ok(&["wait", &c.name]);
     let said = p.call(&["logs", &c.name]);

@@ -1,0 +1,54 @@
+//! A program of the real world: nginx, of Debian's packages, as it is.
+
+use super::Who::Root;
+use super::{Line, Podman};
+use crate::call::wait_until;
+use crate::image;
+
+pub(super) const LINES: &[Line] = &[("nginx", Root, nginx)];
+
+const DEBIAN: &str = "localhost/debian";
+
+/// Served, restarted, updated, told to read its configuration again, and stopped as it wishes.
+fn nginx(p: &Podman) {
+    let archive = image::debian_archive().unwrap();
+    let command = "CMD [\"nginx\", \"-g\", \"daemon off;\"]";
+    p.ok(&[
+        "import",
+        "-q",
+        "-c",
+        command,
+        archive.to_str().unwrap(),
+        DEBIAN,
+    ]);
+    let port = p.port(9);
+    let option = format!("127.0.0.1:{port}:80");
+    let network = ["--network", "bridge", "-p", &option, "--memory", "128m"];
+    let run = [
+        &["run", "-d", "--name", "nginx"],
+        &network[..],
+        &["--stop-signal", "QUIT", DEBIAN],
+    ];
+    p.ok(&run.concat());
+    let c = p.named("nginx");
+    let serves = || super::network::page(port).contains("Welcome to nginx!");
+    assert!(serves());
+    let users = c.says(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");
+    assert!(
+        users.contains("root") && users.contains("www-data"),
+        "{users}"
+    );
+    p.ok(&["update", "--memory", "256m", "--cpus", "0.5", "nginx"]);
+    assert!(serves());
+    c.says(
+        &[],
+        "echo changed >/var/www/html/index.html; nginx -s reload",
+    );
+    wait_until("the new page", 20, || {
+        super::network::page(port).contains("changed")
+    });
+    p.ok(&["restart", "-t", "20", "nginx"]);
+    assert!(super::network::page(port).contains("changed"));
+    p.ok(&["stop", "-t", "20", "nginx"]);
+    assert_eq!(c.inspect("{{.State.ExitCode}}"), "0");
+}
