@@ -125,8 +125,7 @@ impl<'a> Task<'a> {
         call::run(&mut self.exec_command(exec_id, flags, args))
     }
 
-    /// What a script says in it. It lingers: ctr loses now and then what a process writes
-    /// that ends before ctr has begun to read, with any runtime.
+    /// What a script says in it. It lingers, as all whom ctr is to hear.
     #[track_caller]
     pub(crate) fn says(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
         let script = format!("{script}\nsleep 0.3");

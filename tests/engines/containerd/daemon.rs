@@ -215,10 +215,13 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         run
     }
 
-    /// Runs a container to its end, and removes it.
+    /// Runs a container to its end, and removes it. It lingers: ctr loses now and then what
+    /// a process writes that ends before ctr has begun to read, with any runtime.
     pub(crate) fn run(&self, id: &str, flags: &[&str], args: &[&str]) -> Said {
+        const LINGER: &str = r#""$@"; status=$?; sleep 0.3; exit $status"#;
         let flags = [&["--rm"], flags].concat();
-        call::run(&mut self.run_command(id, &flags, args))
+        let args = [&["sh", "-c", LINGER, "sh"], args].concat();
+        call::run(&mut self.run_command(id, &flags, &args))
     }
 
     /// Standard output of a shell script in a container, which must succeed.

@@ -89,8 +89,9 @@ fn tty(daemon: &Containerd) {
 }
 
 fn tty_resize(daemon: &Containerd) {
-    let script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.1; done";
-    let run = daemon.run_command("tty_resize", &["--rm", "--tty"], &["sh", "-c", script]);
+    let script = "echo ready; until stty size | grep '33 77'; do sleep 0.1; done";
+    let flags = ["--rm", "--tty"];
+    let run = daemon.run_command("tty_resize", &flags, &["sh", "-c", script]);
     let mut terminal = Terminal::start(&run);
     terminal.expect("ready");
     terminal.resize(77, 33);
@@ -327,7 +328,8 @@ fn runc_root(daemon: &Containerd) {
 
 /// The error names the program, and nothing is left.
 fn no_program(daemon: &Containerd) {
-    let said = daemon.run("no_program", &[], &["/no/such/program"]);
+    let args = ["/no/such/program"];
+    let said = call::run(&mut daemon.run_command("no_program", &["--rm"], &args));
     let said = said.fails(1);
     assert!(said.contains("/no/such/program"), "{said}");
     assert!(said.contains("no such file or directory"), "{said}");
