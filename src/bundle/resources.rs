@@ -41,7 +41,7 @@ impl Resources {
     ///
     /// # Errors
     /// A value that is none, or something that this version does not apply,
-    /// with its place: `linux.resources.blockIO: not applied by this version`.
+    /// with its place: `linux.resources.blockIO.weight: not applied by this version`.
     pub(crate) fn new(mut members: Map<String, Value>) -> Result<Resources> {
         // Managers send what the container has; no update changes it.
         members.remove("devices");

@@ -28,7 +28,9 @@ const UNAPPLIED: &[(&str, Use)] = &[
     ("process.ioPriority", Asks),
     ("linux.netDevices", Members),
     ("linux.resources.unified", Members),
-    ("linux.resources.blockIO", Asks),
+    ("linux.resources.blockIO.weight", Asks),
+    ("linux.resources.blockIO.leafWeight", Asks),
+    ("linux.resources.blockIO.weightDevice", Asks),
     ("linux.resources.hugepageLimits", Members),
     ("linux.resources.network", Asks),
     ("linux.resources.rdma", Members),
@@ -127,7 +129,7 @@ mod tests {
             ),
             (json!({"rdma": {"mlx5_1": {"hcaHandles": 0}}}), "rdma"),
             (json!({"unified": {"memory.high": ""}}), "unified"),
-            (json!({"blockIO": {"weight": 10}}), "blockIO"),
+            (json!({"blockIO": {"weight": 10}}), "blockIO.weight"),
         ];
         for (resources, name) in cases {
             let config = json!({"linux": {"resources": resources}});

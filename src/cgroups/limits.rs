@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::rates::{self, Rate};
 use super::settings::Care;
 
 /// How much of something.
@@ -46,6 +47,8 @@ pub(super) struct Limits {
     pub(super) mems: Option<String>,
     /// Number of tasks.
     pub(super) pids: Option<Amount>,
+    /// Of block devices.
+    pub(super) rates: Vec<Rate>,
     /// Memory that is in use already must fit, when a limit changes.
     pub(super) check_before_update: bool,
     /// Fields that no kernel of today has anything for.
@@ -73,6 +76,11 @@ impl Limits {
         if let Some(cpu) = resources.cpu() {
             limits.plan_cpu(cpu)?;
         }
+        limits.rates = resources
+            .block_io()
+            .as_ref()
+            .map(rates::plan)
+            .unwrap_or_default();
         // Unlike elsewhere 0 is a limit: no task may be added.
         limits.pids = resources
             .pids()

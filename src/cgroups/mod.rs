@@ -13,6 +13,7 @@ mod freezer;
 mod limits;
 mod place;
 mod program;
+mod rates;
 mod settings;
 mod update;
 mod v1;

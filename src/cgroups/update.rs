@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::directory::Directory;
 use super::limits::{Amount, Limits};
+use super::rates::line_of_device;
 use super::settings::{Setting, write_all};
 use super::{Existing, v1, v2};
 use crate::bundle::Resources;
@@ -23,7 +24,7 @@ struct Part<'a> {
 /// What a file said before.
 struct Earlier<'a> {
     directory: &'a Directory,
-    file: &'static str,
+    setting: &'a Setting,
     value: String,
 }
 
@@ -114,18 +115,18 @@ impl Part<'_> {
     /// What its files say now. One that is not there has nothing to restore.
     fn read(&self) -> Result<Vec<Earlier<'_>>> {
         let mut all = Vec::new();
-        for Setting { place, file, .. } in self.settings {
-            match current(&self.directory, file) {
+        for setting in self.settings {
+            match current(&self.directory, setting) {
                 Ok(value) => all.push(Earlier {
                     directory: &self.directory,
-                    file,
+                    setting,
                     value,
                 }),
                 Err(Errno::ENOENT) => {}
                 Err(errno) => {
                     return Err(errno)
-                        .with_context(|| format!("read {file}"))
-                        .context(*place);
+                        .with_context(|| format!("read {}", setting.file))
+                        .context(setting.place);
                 }
             }
         }
@@ -133,9 +134,12 @@ impl Part<'_> {
     }
 }
 
-/// A file's value in the form in which it is written.
-fn current(directory: &Directory, file: &str) -> nix::Result<String> {
-    let text = directory.line(file)?;
+/// What the file of a setting says, in the form in which it is written.
+fn current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
+    let text = directory.line(setting.file)?;
+    if let Some(line) = line_of_device(setting.file, &text, &setting.value) {
+        return Ok(line);
+    }
     let disabled = text
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill_disable "));
@@ -146,11 +150,13 @@ fn current(directory: &Directory, file: &str) -> nix::Result<String> {
 /// another, as memory for memory and swap together: so there are two rounds.
 fn restore(earlier: &[Earlier]) {
     let put_back = |one: &&Earlier| {
-        let now = current(one.directory, one.file)?;
+        let now = current(one.directory, one.setting)?;
         match now == one.value {
             true => Ok(()),
             // The end of the line makes an empty list one that is written.
-            false => one.directory.write(one.file, &format!("{}\n", one.value)),
+            false => one
+                .directory
+                .write(one.setting.file, &format!("{}\n", one.value)),
         }
     };
     let left: Vec<&Earlier> = earlier
@@ -163,7 +169,7 @@ fn restore(earlier: &[Earlier]) {
             let why = log::errno_text(errno);
             log::warn(&format!(
                 "not put back: write \"{}\" to {}: {why}",
-                one.value, one.file
+                one.value, one.setting.file
             ));
         }
     }

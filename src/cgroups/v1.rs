@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::directory::{Directory, Origin};
 use super::limits::{Amount, Idle, Limits};
+use super::rates;
 use super::settings::{Care, Setting, burst_setting};
 
 /// The files to write, and what to: within a controller in this order.
@@ -35,6 +36,7 @@ pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
             value,
         ));
     }
+    all.extend(rates::v1(&limits.rates));
     Ok(all)
 }
 

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::directory::{Directory, Origin, make_one, retry_races};
 use super::limits::{Amount, Idle, Limits};
+use super::rates;
 use super::settings::{Care, Setting, burst_setting};
 
 /// The files to write, and what to: within a controller in this order.
@@ -57,6 +58,7 @@ pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
             amount(pids),
         ));
     }
+    all.extend(rates::v2(&limits.rates));
     Ok(all)
 }
 

@@ -603,7 +603,7 @@ fn what_this_version_does_not_apply_is_refused_by_name() {
     let running = Running::new();
     let id = running.bundle.id();
     for (resources, place) in [
-        (json!({ "blockIO": { "weight": 500 } }), "blockIO"),
+        (json!({ "blockIO": { "weight": 500 } }), "blockIO.weight"),
         (json!({ "unified": { "memory.high": "1G" } }), "unified"),
         (
             json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] }),

@@ -52,10 +52,6 @@ type Line = (&'static str, Who, fn(&Podman));
 /// What `rt` refuses by name until a later version, so that no line of these passes.
 const LATER: &[(&str, &str)] = &[
     (
-        "device_rates",
-        "rt does not apply linux.resources.blockIO yet",
-    ),
-    (
         "volume_idmapped",
         "rt does not map the ids of a mount yet; runc 1.1.5 does not either",
     ),

@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         cpusets_are_applied,
         pids_limit_is_applied,
         pids_limit_stops_forks,
+        rates_of_a_disk,
         values_that_ask_for_nothing_change_nothing,
         limits_that_the_kernel_refuses_are_refused,
         the_process_is_in_its_cgroup_in_the_v2_view,
@@ -317,6 +318,37 @@ fn values_that_ask_for_nothing_change_nothing() {
     assert_files(
         resources,
         &[("cpu", [("cpu.shares", "1024"), ("cpu.weight", "100")])],
+    );
+}
+
+/// On the machine's first disk, whatever it is.
+fn rates_of_a_disk() {
+    let disks = fs::read_dir("/sys/block").unwrap();
+    let disks = disks.map(|disk| fs::read_to_string(disk.unwrap().path().join("dev")));
+    let Some(disk) = disks.filter_map(Result::ok).next() else {
+        skip("this machine has no disk")
+    };
+    let disk = disk.trim();
+    let (major, minor) = disk.split_once(':').unwrap();
+    let (major, minor): (i64, i64) = (major.parse().unwrap(), minor.parse().unwrap());
+    let rate = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let unified = format!("{disk} rbps=1048576 wbps=max riops=max wiops=100");
+    let (bytes, operations) = (format!("{disk} 1048576"), format!("{disk} 100"));
+    assert_files(
+        json!({ "blockIO": {
+            "throttleReadBpsDevice": rate(1 << 20),
+            "throttleWriteIOPSDevice": rate(100),
+        }}),
+        &[
+            (["blkio", "io"][usize::from(on_v2())], [
+                ("blkio.throttle.read_bps_device", bytes.as_str()),
+                ("io.max", unified.as_str()),
+            ]),
+            (["blkio", "io"][usize::from(on_v2())], [
+                ("blkio.throttle.write_iops_device", operations.as_str()),
+                ("io.max", unified.as_str()),
+            ]),
+        ],
     );
 }
 

@@ -150,7 +150,7 @@ fn field_not_applied_yet() {
         (
             "/linux/resources/blockIO",
             json!({"weight": 100}),
-            "linux.resources.blockIO",
+            "linux.resources.blockIO.weight",
         ),
         (
             "/mounts/0/options",
