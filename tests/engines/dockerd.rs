@@ -219,7 +219,7 @@ impl Drop for Dockerd {
         if !all.is_empty() {
             self.docker(&[&["rm", "-f", "-v"], all.as_slice()].concat());
         }
-        self.end();
+        self.machine.end();
         // A runtime may have left some below it, and the daemon leaves the parent itself.
         let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
         let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");

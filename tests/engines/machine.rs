@@ -65,11 +65,16 @@ impl Machine {
     pub(crate) fn init(&self) -> &str {
         &self.init
     }
+
+    /// All that runs on it ends at once.
+    pub(crate) fn end(&mut self) {
+        // unshare(1) does not let itself be asked.
+        self.holder.kill();
+    }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // unshare(1) does not let itself be asked.
-        self.holder.kill();
+        self.end();
     }
 }
