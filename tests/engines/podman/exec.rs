@@ -99,7 +99,8 @@ fn exec_stdin(p: &Podman) {
 
 fn exec_tty(p: &Podman) {
     let c = p.start("exec_tty", &[], "sleep 1000");
-    let script = "tty; stty size; read x; echo \"<$x>\"; exit 4";
+    let script =
+        "tty; until stty size 2>/dev/null; do sleep 0.1; done; read x; echo \"<$x>\"; exit 4";
     let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", script]);
     terminal.expect("33 77");
     terminal.say("typed\n");
