@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -41,13 +40,13 @@ fn running(bundle: &Bundle) -> Container {
     let container = bundle.run_detached();
     container.wait_for("ready");
     // The shell says so before its children have become what they are.
-    let sleeps = |pid: &i32| {
+    let is_shell = |pid: &i32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim_end() == "sleep")
+        name.is_ok_and(|name| name.trim_end() == "sh")
     };
-    while !children(container.pid()).iter().all(sleeps) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("the shell's children are no shells", || {
+        !children(container.pid()).iter().any(is_shell)
+    });
     container
 }
 

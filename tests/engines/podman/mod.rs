@@ -50,12 +50,10 @@ enum Who {
 type Line = (&'static str, Who, fn(&Podman));
 
 /// What `rt` refuses by name until a later version, so that no line of these passes.
-const LATER: &[(&str, &str)] = &[
-    (
-        "volume_idmapped",
-        "rt does not map the ids of a mount yet; runc 1.1.5 does not either",
-    ),
-];
+const LATER: &[(&str, &str)] = &[(
+    "volume_idmapped",
+    "rt does not map the ids of a mount yet; runc 1.1.5 does not either",
+)];
 
 /// Why one feature cannot be had, where the others can.
 fn lacking_for(name: &str) -> Option<String> {

@@ -340,14 +340,20 @@ fn rates_of_a_disk() {
             "throttleWriteIOPSDevice": rate(100),
         }}),
         &[
-            (["blkio", "io"][usize::from(on_v2())], [
-                ("blkio.throttle.read_bps_device", bytes.as_str()),
-                ("io.max", unified.as_str()),
-            ]),
-            (["blkio", "io"][usize::from(on_v2())], [
-                ("blkio.throttle.write_iops_device", operations.as_str()),
-                ("io.max", unified.as_str()),
-            ]),
+            (
+                ["blkio", "io"][usize::from(on_v2())],
+                [
+                    ("blkio.throttle.read_bps_device", bytes.as_str()),
+                    ("io.max", unified.as_str()),
+                ],
+            ),
+            (
+                ["blkio", "io"][usize::from(on_v2())],
+                [
+                    ("blkio.throttle.write_iops_device", operations.as_str()),
+                    ("io.max", unified.as_str()),
+                ],
+            ),
         ],
     );
 }
