@@ -125,6 +125,7 @@ impl Store {
             &[
                 &fixed[..],
                 &["-t", &tag],
+                without_network(options),
                 options,
                 &[files.to_str().unwrap()],
             ]
@@ -144,6 +145,15 @@ impl Store {
     }
 }
 
+/// Most need no network, and netavark makes it by iptables(8), where several at a
+/// time get into each other's way.
+fn without_network<'a>(options: &[&str]) -> &'a [&'static str] {
+    match options.contains(&"--network") {
+        true => &[],
+        false => &["--network", "none"],
+    }
+}
+
 struct Working<'a> {
     store: &'a Store,
     name: String,
@@ -158,7 +168,9 @@ impl Working<'_> {
             "--isolation",
             self.store.isolation(),
         ];
-        [&fixed[..], options, &["--", &self.name, "sh", "-c", script]].concat()
+        let network = without_network(options);
+        let command = ["--", &self.name, "sh", "-c", script];
+        [&fixed[..], network, options, &command].concat()
     }
 
     fn run(&self, options: &[&str], script: &str) -> Said {
@@ -202,6 +214,8 @@ fn run_not_found(s: &Store) {
         runtime,
         "--isolation",
         s.isolation(),
+        "--network",
+        "none",
         &c.name,
         "absent",
     ]);
