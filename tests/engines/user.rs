@@ -108,12 +108,19 @@ impl Ranges {
         for path in RANGES {
             let ranges = fs::read_to_string(path).unwrap_or_default();
             if *users == 0 && !ranges.contains("containers:") {
-                fs::write(path, ranges + CONTAINERS).unwrap();
+                replace(path, &(ranges + CONTAINERS));
             }
         }
         *users += 1;
         Ranges
     }
+}
+
+/// At once: others read the file meanwhile.
+fn replace(path: &str, text: &str) {
+    let draft = format!("{path}.rt");
+    fs::write(&draft, text).unwrap();
+    fs::rename(&draft, path).unwrap();
 }
 
 impl Drop for Ranges {
@@ -123,7 +130,7 @@ impl Drop for Ranges {
         for path in RANGES {
             let ranges = fs::read_to_string(path).unwrap();
             if *users == 0 {
-                fs::write(path, ranges.replace(CONTAINERS, "")).unwrap();
+                replace(path, &ranges.replace(CONTAINERS, ""));
             }
         }
     }

@@ -64,7 +64,10 @@ fn bud_secret(s: &Store) {
 
 fn bud_limits(s: &Store) {
     let text = "FROM IMAGE\nRUN df -k /dev/shm | tail -n 1 >/shm; ulimit -n >/files; cat /etc/hosts >/hosts\n";
+    // Without a network there is no /etc/hosts.
     let options = [
+        "--network",
+        "host",
         "--shm-size",
         "4m",
         "--ulimit",
