@@ -144,8 +144,8 @@
 //! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | without it |
 //!
 //! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),
-//! fsopen(2) and its kin (5.2), pidfds (5.3), mount numbers of statx(2) (5.8),
-//! close_range(2) (5.9).
+//! fsopen(2) and its kin (5.2), pidfds (5.3), setns(2) on one (5.8), mount numbers of
+//! statx(2) (5.8), close_range(2) (5.9).
 
 mod annotations;
 mod bundle;

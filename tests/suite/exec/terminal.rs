@@ -50,6 +50,7 @@ fn in_the_foreground_it_has_a_terminal_of_the_containers() {
 }
 
 fn the_size_is_the_callers_from_the_start() {
+    only_rt("runc tells the size when the process may run already");
     let (bundle, _container) = running(Bundle::new());
     let said = joined(&bundle, &[], "busybox stty size").assert_end(0);
     assert!(said.starts_with("24 80\n"), "{said:?}");

@@ -202,8 +202,10 @@ impl Outcome {
             code.is_some_and(|code| code != 0),
             "refused expected\n{self}"
         );
+        // logrus writes quotes in its quotes.
+        let said = self.stderr.replace("\\\"", "\"");
         assert!(
-            self.stderr.contains(text),
+            self.stderr.contains(text) || said.contains(text),
             "no {text:?} in the error\n{self}"
         );
         self
