@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::callers::{ALL, Caller, OTHER, Who};
 use crate::exec::{LINKS, call, exec, probe, running};
-use crate::harness::{Kind, Traces, differs, namespace_of, only_rt, signal, trials, wait_gone};
+use crate::harness::{
+    Kind, Traces, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
+};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -76,8 +78,12 @@ fn a_status_and_a_pid_file() {
         let flags = ["-d", "--pid-file", file.to_str().unwrap()];
         exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_ok();
         let pid = fs::read_to_string(file).unwrap();
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        assert_eq!(line, b"/bin/sleep\x001001\0", "{who:?}");
+        let line = || fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        if Kind::under_test() == Kind::Runc {
+            // Its file is there before the program is.
+            wait_until("the program is executed", || !line().is_empty());
+        }
+        assert_eq!(line(), b"/bin/sleep\x001001\0", "{who:?}");
         let pid = pid.parse().unwrap();
         signal(pid, Signal::SIGKILL);
         wait_gone(pid);
