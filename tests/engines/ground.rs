@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Who makes the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 pub(crate) fn lacks(programs: &[&str]) -> Option<String> {
     let missing = programs.iter().find(|program| find(program).is_none())?;
     Some(format!("{missing} is not installed"))
+}
+
+/// Until it is dropped, nobody else changes the machine's network who asks for this first.
+pub(crate) fn alone_in_the_network() -> MutexGuard<'static, ()> {
+    static NETWORK: Mutex<()> = Mutex::new(());
+    // Who failed with it has left nothing that others could not bear.
+    NETWORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A directory for one engine with one runtime, empty and gone after the run.

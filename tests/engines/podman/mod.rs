@@ -55,6 +55,20 @@ const LATER: &[(&str, &str)] = &[(
     "rt does not map the ids of a mount yet; runc 1.1.5 does not either",
 )];
 
+/// What makes networks on the machine itself: netavark does so by iptables(8), where two at a
+/// time get into each other's way, whatever the runtime is.
+const NETWORKED: &[&str] = &[
+    "network_bridge",
+    "network_of_ones_own",
+    "network_connect",
+    "network_names",
+    "network_by_path",
+    "publish",
+    "publish_restarted",
+    "pod_publish",
+    "nginx",
+];
+
 /// Why one feature cannot be had, where the others can.
 fn lacking_for(name: &str) -> Option<String> {
     let later = LATER.iter().find(|(later, _)| *later == name);
@@ -106,6 +120,7 @@ fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
         Feature {
             name: format!("{}::{name}", mode.name()),
             drive: Box::new(move |runtime| {
+                let _alone = NETWORKED.contains(&name).then(ground::alone_in_the_network);
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
                 drive(stores.find(|store| store.runtime == runtime).unwrap());
             }),
