@@ -86,7 +86,7 @@
 //! # Processes that join
 //!
 //! What the processes of a container have in common (`plan/guest.rs`), the compiled
-//! filter included, is written to exec.json when it is made; the bundle is not
+//! filter included, is kept in state.json when it is made; the bundle is not
 //! looked at again. A guest is born in the container's pid namespace and, on cgroup
 //! v2, in its cgroup; into those of version 1 it moves itself. Then one setns(2) on
 //! a pidfd of the first process enters all other namespaces, and from there on it

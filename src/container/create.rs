@@ -2,13 +2,14 @@
 //! its process, step by step, and all of it undone when a step fails.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::prctl;
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
+use serde_json::value::RawValue;
 
 use super::init::{self, Init, Start};
 use super::listeners::Listeners;
@@ -238,9 +239,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let descriptors = raise_descriptors(&plan, request.passed)?;
 
     let container = traces.container.insert(Container::new(root, &request.id)?);
-    let mut state = draft(request, &plan, &proc)?;
+    let mut state = draft(request, &plan, &host, &proc)?;
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
-    remember(container.as_fd(), request, &plan)?;
     notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
     let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
@@ -287,6 +287,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     made.see_built(child, cgroups, &proc, &mut traces.state)?;
 
     made.state.complete(child, &made.plan, &proc)?;
+    made.state.guests = Some(remember(request, &made.plan)?);
     traces.state = Some(made.state.clone());
     traces.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
@@ -340,9 +341,9 @@ fn decide(root: &Path, request: &Request, host: &Host, proc: &Proc) -> Result<Pl
     Plan::new(&request.bundle, &settings, host)
 }
 
-fn remember(directory: BorrowedFd, request: &Request, plan: &Plan) -> Result<()> {
+fn remember(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
     let process = serde_json::to_value(request.bundle.spec.process()).context("process")?;
-    exec::remember(directory, process, plan)
+    exec::remember(process, plan)
 }
 
 fn has_profile(bundle: &Bundle) -> bool {
@@ -387,7 +388,7 @@ impl State {
 }
 
 /// The state before there is a process.
-fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
+fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) -> Result<State> {
     let cgroup_paths = plan.cgroups.paths();
     let annotations = request
         .bundle
@@ -403,7 +404,7 @@ fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
         boot_id: state::boot_id(proc)?,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         bundle: request.bundle.directory.clone(),
-        owner: geteuid().as_raw(),
+        owner: host.caller.uid,
         annotations: annotations.into_iter().collect(),
         config: Config {
             rootfs: plan.rootfs.path().to_owned(),
@@ -414,6 +415,7 @@ fn draft(request: &Request, plan: &Plan, proc: &Proc) -> Result<State> {
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
         start_words: plan.start_words(),
         hooks: plan.hooks.later.clone(),
+        guests: None,
     })
 }
 

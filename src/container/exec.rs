@@ -4,18 +4,16 @@
 //! The bundle is not looked at again: what the container's processes have in
 //! common was remembered when it was made.
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
-use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::create::OUT_OF_TURN;
 use super::guest::{self, Guest};
@@ -36,9 +34,6 @@ use crate::process::{self, Passed};
 use crate::step::{Cause, Failure, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
-
-/// Beside state.json: nobody but `rt exec` has to read it.
-pub(super) const FILE: &str = "exec.json";
 
 const STILLBORN: &str = "process: ended before it was executed";
 
@@ -75,20 +70,16 @@ struct Remembered {
     shared: Shared,
 }
 
-/// Remembers, in the container's directory, what `rt exec` will need.
-pub(super) fn remember(directory: BorrowedFd, process: Value, plan: &Plan) -> Result<()> {
+/// What `rt exec` will need, as state.json has it.
+pub(super) fn remember(process: Value, plan: &Plan) -> Result<Box<RawValue>> {
     let shared = plan.shared();
-    let text = serde_json::to_vec(&Remembered { process, shared }).context(FILE)?;
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)).context(FILE)?;
-    File::from(file).write_all(&text).context(FILE)
+    to_raw_value(&Remembered { process, shared }).context("state.json")
 }
 
-fn recall(directory: BorrowedFd) -> Result<Remembered> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let file = openat(directory, FILE, flags, Mode::empty()).context(FILE)?;
-    let text = sys::read_to_string(file.as_fd()).context(FILE)?;
-    serde_json::from_str(&text).context(FILE)
+fn recall(state: &State) -> Result<Remembered> {
+    let guests = state.guests.as_ref();
+    let text = guests.context("state.json: nothing is remembered for processes that join")?;
+    serde_json::from_str(text.get()).context("state.json")
 }
 
 /// Runs a process in the container `id`; unless detached, waits for it and
@@ -114,7 +105,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         Status::Creating => bail!("cannot exec in a container in the creating state"),
     }
     let init = init.context("container not running")?;
-    let Remembered { process, shared } = recall(container.as_fd())?;
+    let Remembered { process, shared } = recall(&state)?;
     let (wanted, passed) = (joining.process, joining.passed);
     let plan = decide(&state, (wanted, process), shared, passed, &proc)?;
     if !joining.detach {

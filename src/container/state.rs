@@ -16,6 +16,7 @@ use nix::unistd::UnlinkatFlags;
 use procfs::FromRead;
 use procfs::process::Stat;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::notify;
 use crate::process::LaterHooks;
@@ -54,6 +55,8 @@ pub(super) struct State {
     /// Where init may yet fail when it is started, with place and deed.
     pub(super) start_words: Vec<(Step, u16, (String, String))>,
     pub(super) hooks: LaterHooks,
+    /// What `rt exec` needs, once there is a process: nobody else reads it.
+    pub(super) guests: Option<Box<RawValue>>,
 }
 
 /// The part of runc's `config` that others read.
@@ -212,9 +215,8 @@ pub(super) fn boot_id(proc: &Proc) -> Result<String> {
 }
 
 /// What a container's directory may hold, in the order in which it can be removed.
-pub(super) const ENTRIES: [(&str, UnlinkatFlags); 6] = [
+pub(super) const ENTRIES: [(&str, UnlinkatFlags); 5] = [
     (FILE, UnlinkatFlags::NoRemoveDir),
-    (super::exec::FILE, UnlinkatFlags::NoRemoveDir),
     (DRAFT, UnlinkatFlags::NoRemoveDir),
     (super::SOCKET, UnlinkatFlags::NoRemoveDir),
     (notify::PATH, UnlinkatFlags::NoRemoveDir),
