@@ -274,7 +274,10 @@ fn signals_of_the_caller_are_reset() {
         .with(|command| unsafe { command.pre_exec(set) })
         .assert_report();
     assert_eq!(seen["signals"]["blocked"], json!([]));
-    assert_eq!(seen["signals"]["ignored"], json!([]));
+    // The C library's own two are ignored in whatever posix_spawn(3) starts.
+    let ignored = seen["signals"]["ignored"].as_array().unwrap().iter();
+    let mut ignored = ignored.filter(|number| !["32", "33"].contains(&&*number.to_string()));
+    assert_eq!(ignored.next(), None);
     // And a child that has ended is seen, though the caller has blocked SIGCHLD.
     let joined = call(&bundle, &[], &["/bin/true"]);
     // SAFETY: as above.
