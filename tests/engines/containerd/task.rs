@@ -232,7 +232,7 @@ fn delete(daemon: &Containerd) {
     task.becomes("STOPPED");
     task.deleted(5);
     assert_eq!(task.listed(), None);
-    assert!(daemon.shims("delete").is_empty());
+    call::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
     for hierarchy in ["memory", "pids", "."] {
         let left = format!("/sys/fs/cgroup/{hierarchy}/{}/delete", daemon.namespace());
         assert!(!std::path::Path::new(&left).exists(), "{left}");
