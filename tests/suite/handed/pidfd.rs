@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, only_rt, trials, wait_gone};
+use crate::harness::{Bundle, Traces, only_rt, trials, wait_gone, wait_until};
 use crate::terminal::{message, wait_readable};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -112,6 +112,11 @@ fn run_sends_it_too() {
     let home = bundle.runtime().home().to_owned();
     let running = call.with(|command| command.current_dir(home)).start();
     let pidfd = receiver.receive("standard");
+    // It comes before the program is executed.
+    wait_until("the program runs", || {
+        let line = fs::read(format!("/proc/{}/cmdline", pidfd.pid()));
+        line.is_ok_and(|line| line.starts_with(b"/probe"))
+    });
     pidfd.signal(Signal::SIGKILL);
     running.wait().assert_code(137);
 }
