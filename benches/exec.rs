@@ -39,12 +39,8 @@ fn main() -> ExitCode {
         .filter_map(|(runtime, bundle)| Container::run(runtime, &directory.0, bundle))
         .collect();
     let count = containers.len();
-    for round in 0..rounds {
-        for i in 0..count {
-            // Each variant comes after each other one.
-            let i = (if round % 2 == 0 { i } else { count - 1 - i } + round / 2) % count;
-            containers[i].exec();
-        }
+    for i in ground::turns(rounds, count) {
+        containers[i].exec();
     }
     println!("{rounds} interleaved rounds of exec, in ms");
     println!("                  median  fastest");

@@ -38,15 +38,10 @@ fn main() -> ExitCode {
         .filter_map(|(name, program)| Runtime::tried(name, program, &directory.0, &bundles))
         .collect();
     let variants = 2 * runtimes.len();
-    for round in 0..rounds {
-        for i in 0..variants {
-            // What a container leaves for the kernel to clear away, the next one
-            // pays: each variant comes after each other one.
-            let i = (if round % 2 == 0 { i } else { variants - 1 - i } + round / 2) % variants;
-            let (runtime, with) = (&mut runtimes[i / 2], i % 2);
-            let took = runtime.run(&bundles[with]).expect("it ran before");
-            runtime.took[with].push(took);
-        }
+    for i in ground::turns(rounds, variants) {
+        let (runtime, with) = (&mut runtimes[i / 2], i % 2);
+        let took = runtime.run(&bundles[with]).expect("it ran before");
+        runtime.took[with].push(took);
     }
     println!("{rounds} interleaved runs without and with Docker's profile, in ms");
     println!("       medians           difference        fastest           difference");

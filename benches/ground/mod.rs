@@ -47,6 +47,21 @@ pub(crate) fn in_own_view() -> ExitCode {
     ExitCode::from(status.code().map_or(1, |code| code as u8))
 }
 
+/// The numbers of `count` variants in the order in which to run them, for so many
+/// rounds. What a container leaves for the kernel to clear away, the next one pays:
+/// each variant comes after each other one.
+pub(crate) fn turns(rounds: usize, count: usize) -> impl Iterator<Item = usize> {
+    let turn = move |round: usize, i: usize| {
+        let i = if round.is_multiple_of(2) {
+            i
+        } else {
+            count - 1 - i
+        };
+        (i + round / 2) % count
+    };
+    (0..rounds).flat_map(move |round| (0..count).map(move |i| turn(round, i)))
+}
+
 /// A bundle that runs `args` of busybox, from the template; `with` has the profile.
 pub(crate) fn bundle(directory: &Path, name: &str, args: &[&str]) -> PathBuf {
     let bundle = directory.join(name);

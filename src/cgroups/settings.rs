@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::directory::{Directory, put};
+use super::limits::{Amount, Idle, Limits};
 
 /// One value for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,42 @@ impl Setting {
             Err(Errno::ENOENT) if self.care == Care::UnlessAbsent => Ok(()),
             done => done,
         }
+    }
+}
+
+/// The files of a cpuset, in both versions.
+pub(super) const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
+/// What both versions say alike: processors, memory nodes, processes.
+pub(super) fn alike(limits: &Limits) -> impl Iterator<Item = Setting> {
+    let cpuset = |place, file, value: &Option<String>| {
+        value
+            .clone()
+            .map(|value| Setting::new(place, "cpuset", file, value))
+    };
+    let pids = limits.pids.map(|pids| {
+        let value = match pids {
+            Amount::Unlimited => "max".to_owned(),
+            Amount::Of(number) => number.to_string(),
+        };
+        Setting::new("linux.resources.pids.limit", "pids", "pids.max", value)
+    });
+    let settings = [
+        cpuset("linux.resources.cpu.cpus", CPUSET[0], &limits.cpus),
+        cpuset("linux.resources.cpu.mems", CPUSET[1], &limits.mems),
+        pids,
+    ];
+    settings.into_iter().flatten()
+}
+
+/// What comes before the cgroup's share of the processors, and what after: an
+/// idle cgroup takes none, so it gets its share before it becomes one.
+pub(super) fn idle(limits: &Limits) -> (Option<Setting>, Option<Setting>) {
+    let setting = |value| Setting::new("linux.resources.cpu.idle", "cpu", "cpu.idle", value);
+    match limits.idle {
+        Some(Idle::No) => (Some(setting("0").care(Care::UnlessAbsent)), None),
+        Some(Idle::Yes) => (None, Some(setting("1"))),
+        None => (None, None),
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::directory::{Directory, Origin};
-use super::limits::{Amount, Idle, Limits};
+use super::limits::{Amount, Limits};
 use super::rates;
-use super::settings::{Care, Setting, burst_setting};
+use super::settings::{CPUSET, Care, Setting, alike, burst_setting, idle};
 
 /// The files to write, and what to: within a controller in this order.
 ///
@@ -16,26 +16,7 @@ use super::settings::{Care, Setting, burst_setting};
 pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
     let mut all = memory(limits);
     all.extend(cpu(limits)?);
-    if let Some(cpus) = &limits.cpus {
-        let place = "linux.resources.cpu.cpus";
-        all.push(Setting::new(place, "cpuset", CPUSET[0], cpus.clone()));
-    }
-    if let Some(mems) = &limits.mems {
-        let place = "linux.resources.cpu.mems";
-        all.push(Setting::new(place, "cpuset", CPUSET[1], mems.clone()));
-    }
-    if let Some(pids) = limits.pids {
-        let value = match pids {
-            Amount::Unlimited => "max".to_owned(),
-            Amount::Of(number) => number.to_string(),
-        };
-        all.push(Setting::new(
-            "linux.resources.pids.limit",
-            "pids",
-            "pids.max",
-            value,
-        ));
-    }
+    all.extend(alike(limits));
     all.extend(rates::v1(&limits.rates));
     Ok(all)
 }
@@ -95,18 +76,7 @@ fn memory(limits: &Limits) -> Vec<Setting> {
 fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     let new = |place, file, value: String| Setting::new(place, "cpu", file, value);
     let mut all = Vec::new();
-    let idle = limits.idle.map(|idle| {
-        let setting = |value: &str| new("linux.resources.cpu.idle", "cpu.idle", value.to_owned());
-        match idle {
-            Idle::No => setting("0").care(Care::UnlessAbsent),
-            Idle::Yes => setting("1"),
-        }
-    });
-    // An idle cgroup takes no shares: they are set before it becomes one.
-    let (before, after) = match limits.idle {
-        Some(Idle::No) => (idle, None),
-        Some(Idle::Yes) | None => (None, idle),
-    };
+    let (before, after) = idle(limits);
     all.extend(before);
     if let Some(shares) = limits.shares {
         // The kernel would take the nearest of these without a word.
@@ -149,8 +119,6 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     }
     Ok(all)
 }
-
-const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
 /// Hands CPUs and memory nodes down to a cpuset and to those above it, where
 /// they have none: a new one starts empty, and an empty one takes no process

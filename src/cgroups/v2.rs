@@ -8,9 +8,9 @@ use anyhow::{Error, Result, bail, ensure};
 use nix::errno::Errno;
 
 use super::directory::{Directory, Origin, make_one, retry_races};
-use super::limits::{Amount, Idle, Limits};
+use super::limits::{Amount, Limits};
 use super::rates;
-use super::settings::{Care, Setting, burst_setting};
+use super::settings::{Care, Setting, alike, burst_setting, idle};
 
 /// The files to write, and what to: within a controller in this order.
 ///
@@ -42,22 +42,7 @@ pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
     }
     let mut all = memory(limits);
     all.extend(cpu(limits));
-    if let Some(cpus) = &limits.cpus {
-        let place = "linux.resources.cpu.cpus";
-        all.push(Setting::new(place, "cpuset", "cpuset.cpus", cpus.clone()));
-    }
-    if let Some(mems) = &limits.mems {
-        let place = "linux.resources.cpu.mems";
-        all.push(Setting::new(place, "cpuset", "cpuset.mems", mems.clone()));
-    }
-    if let Some(pids) = limits.pids {
-        all.push(Setting::new(
-            "linux.resources.pids.limit",
-            "pids",
-            "pids.max",
-            amount(pids),
-        ));
-    }
+    all.extend(alike(limits));
     all.extend(rates::v2(&limits.rates));
     Ok(all)
 }
@@ -109,18 +94,7 @@ fn memory(limits: &Limits) -> Vec<Setting> {
 fn cpu(limits: &Limits) -> Vec<Setting> {
     let new = |place, file, value| Setting::new(place, "cpu", file, value);
     let mut all = Vec::new();
-    let idle = limits.idle.map(|idle| {
-        let setting = |value: &str| new("linux.resources.cpu.idle", "cpu.idle", value.to_owned());
-        match idle {
-            Idle::No => setting("0").care(Care::UnlessAbsent),
-            Idle::Yes => setting("1"),
-        }
-    });
-    // An idle cgroup takes no weight: it is set before it becomes one.
-    let (before, after) = match limits.idle {
-        Some(Idle::No) => (idle, None),
-        Some(Idle::Yes) | None => (None, idle),
-    };
+    let (before, after) = idle(limits);
     all.extend(before);
     if let Some(shares) = limits.shares {
         all.push(new(

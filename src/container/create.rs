@@ -16,7 +16,7 @@ use super::listeners::Listeners;
 use super::notify::Notify;
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
-use super::state::{self, Config, State, Status};
+use super::state::{self, Config, Shown, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{self, Relay};
 use super::traces::{Child, Traces};
@@ -371,8 +371,9 @@ impl State {
     fn complete(&mut self, child: &Child, plan: &Plan, proc: &Proc) -> Result<()> {
         let pid = child.pid.as_raw();
         self.init_process_pid = pid;
-        self.init_process_start =
-            state::start_time(proc, pid)?.context("init: ended before it was started")?;
+        let shown = Shown::of(proc, pid)?.filter(|shown| !shown.has_ended());
+        let shown = shown.context("init: ended before it was started")?;
+        self.init_process_start = shown.start();
         self.namespace_paths = Kind::all()
             .into_iter()
             .map(|kind| {

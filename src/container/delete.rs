@@ -22,9 +22,17 @@ const PATIENCE: u16 = 10_000;
 /// # Errors
 /// When it runs, or cannot be removed.
 pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
-    let Some(container) = Container::open(root, id)? else {
-        return if force { Ok(()) } else { Err(missing()) };
+    let nothing = || if force { Ok(()) } else { Err(missing()) };
+    let Some(container) = Container::unlocked(root, id)? else {
+        return nothing();
     };
+    if force && container.is_busy() {
+        // With a process that may never be done: a hook of its start may hang.
+        end_early(&container)?;
+    }
+    if !container.lock()? {
+        return nothing();
+    }
     let Some(state) = container.state()? else {
         // Whoever made it was killed before there was anything to remember.
         return container.remove();
@@ -39,6 +47,15 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
         Status::Stopped | Status::Creating => {}
     }
     destroy(&container, &state)
+}
+
+/// Ends the process of a container that somebody else holds.
+fn end_early(container: &Container) -> Result<()> {
+    let Some(state) = container.state()? else {
+        return Ok(());
+    };
+    let proc = Proc::open().context("/proc")?;
+    end(&state, container.status(&state, &proc)?, &proc)
 }
 
 /// Deletes a container whose process has ended, unless somebody else has.

@@ -19,7 +19,7 @@ use super::create::OUT_OF_TURN;
 use super::guest::{self, Guest};
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
-use super::state::{self, State, Status};
+use super::state::{Shown, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{Caller, Console, Relay};
 use super::traces::Child;
@@ -145,12 +145,12 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
 /// Whatever fails once the container is on its way out fails for that: the
 /// kernel says ENOMEM of new processes, and its cgroups go.
 fn blame(error: Error, state: &State) -> Error {
-    let ending = Proc::open()
+    let init = Proc::open()
         .map_err(Error::new)
-        .and_then(|proc| state::is_ending(&proc, state.init_process_pid));
-    match ending {
-        Ok(false) => error,
-        Ok(true) | Err(_) => anyhow!("container not running"),
+        .and_then(|proc| Shown::of(&proc, state.init_process_pid));
+    match init {
+        Ok(Some(init)) if !init.is_ending() => error,
+        Ok(_) | Err(_) => anyhow!("container not running"),
     }
 }
 
@@ -285,10 +285,10 @@ impl Visit<'_> {
         }
         match end.receive().context("process")? {
             // It may have been killed instead, by its own filter.
-            FromInit::Gone => ensure!(
-                state::has_executed(&self.proc, child.pid.as_raw())?,
-                STILLBORN
-            ),
+            FromInit::Gone => {
+                let shown = Shown::of(&self.proc, child.pid.as_raw())?;
+                ensure!(shown.is_some_and(|shown| shown.has_executed()), STILLBORN);
+            }
             FromInit::Failed(failure) => return explain(failure),
             FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
         }

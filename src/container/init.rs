@@ -6,11 +6,11 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, Uid, geteuid};
 
 use super::sync::InitEnd;
+use super::waiting::Waiting;
 use crate::namespaces::Joined;
 use crate::plan::Plan;
 use crate::process::WiredHooks;
@@ -41,6 +41,15 @@ pub(super) enum Start {
     AtOnce,
     /// When `rt start`, run by the same user, connects to start.sock.
     OnRequest { socket: OwnedFd },
+}
+
+impl Start {
+    fn prepare(self) -> Result<Option<Waiting>, Cause> {
+        Ok(match self {
+            Start::AtOnce => None,
+            Start::OnRequest { socket } => Some(Waiting::new(socket)?),
+        })
+    }
 }
 
 /// Becomes the container's process, or reports why not and ends.
@@ -110,37 +119,36 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     let prepared = plan.process.prepare(&proc, at)?; // Privileges are gone; the executable is found.
     drop(proc);
-    if let Some(soft) = descriptors {
-        let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
-        let (_, hard) = sys::prlimit(this, nofile, None)?;
-        sys::prlimit(this, nofile, Some((soft, hard)))?;
-    }
+    descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
+    let waiting = start.prepare()?;
     end.ready()?;
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
-    wait_for_start(start, owner, listener)?;
+    wait_for_start(waiting, owner, listener)?;
 
     plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
     Err(plan.process.exec(&prepared, at))
 }
 
-/// Waits for `rt start`, run by `owner`; a failure from then on is told to it.
-fn wait_for_start(start: Start, owner: Uid, listener: &mut Option<InitEnd>) -> Result<(), Cause> {
-    let Start::OnRequest { socket } = start else {
+fn lower_limit(soft: u64) -> nix::Result<()> {
+    let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
+    let (_, hard) = sys::prlimit(this, nofile, None)?;
+    sys::prlimit(this, nofile, Some((soft, hard))).map(drop)
+}
+
+/// Waits for `rt start`, if need be; a failure from then on is told to it.
+fn wait_for_start(
+    waiting: Option<Waiting>,
+    owner: Uid,
+    listener: &mut Option<InitEnd>,
+) -> Result<(), Cause> {
+    let Some(waiting) = waiting else {
         return Ok(());
     };
     // The runtime that made this container is done: it is not to wait for a second answer.
     *listener = None;
-    loop {
-        let peer = sys::accept(socket.as_fd())?;
-        let uid = Uid::from_raw(getsockopt(&peer, PeerCredentials)?.uid());
-        let end = InitEnd::accepted(peer);
-        // Somebody else, or one that went away before it said Go: wait for the next.
-        if uid == owner && end.wait_for_go().is_ok() {
-            end.ready()?; // Taken: from here on, the end of this connection means "running".
-            *listener = Some(end);
-            return Ok(());
-        }
-    }
+    // From here on, the end of this connection means "running".
+    *listener = Some(waiting.for_start(owner)?);
+    Ok(())
 }

@@ -22,6 +22,7 @@ mod sync;
 mod terminal;
 mod traces;
 mod update;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -139,6 +140,11 @@ impl Container {
         Ok(fstat(&self.directory).with_context(subject)?.st_nlink > 0)
     }
 
+    /// Whether somebody else holds the lock; if not, this process does now.
+    fn is_busy(&self) -> bool {
+        self.directory.try_lock().is_err()
+    }
+
     /// Lets others at it, for as long as its process runs.
     fn unlock(&self) -> Result<()> {
         self.directory.unlock().with_context(|| self.id.clone())
@@ -184,20 +190,19 @@ impl Container {
     fn status(&self, state: &State, proc: &Proc) -> Result<Status> {
         if state.init_process_pid == 0 {
             // Whoever makes it holds the lock; without it, nobody does any more.
-            let abandoned = self.directory.try_lock().is_ok();
-            return Ok(if abandoned {
-                Status::Stopped
-            } else {
+            return Ok(if self.is_busy() {
                 Status::Creating
+            } else {
+                Status::Stopped
             });
         }
-        if !state.alive(proc)? {
+        let Some(init) = state.init(proc)? else {
             return Ok(Status::Stopped);
-        }
+        };
         // One that is created can be paused too.
         Ok(if existing(state).frozen() {
             Status::Paused
-        } else if self.waits_for_start() {
+        } else if !init.has_executed() && self.waits_for_start() {
             Status::Created
         } else {
             Status::Running

@@ -160,52 +160,63 @@ impl State {
 
     /// Whether init still is the process that was started.
     pub(super) fn alive(&self, proc: &Proc) -> Result<bool> {
+        Ok(self.init(proc)?.is_some())
+    }
+
+    /// What the kernel shows of init, if it still is the process that was started.
+    pub(super) fn init(&self, proc: &Proc) -> Result<Option<Shown>> {
         if self.init_process_pid <= 0 || self.boot_id != boot_id(proc)? {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(start_time(proc, self.init_process_pid)? == Some(self.init_process_start))
+        let shown = Shown::of(proc, self.init_process_pid)?;
+        let same = |shown: &Shown| !shown.has_ended() && shown.start() == self.init_process_start;
+        Ok(shown.filter(same))
     }
 }
 
-/// When the process `pid` started, in clock ticks after boot; `None` when there
-/// is none, or one that has ended and waits for its parent.
-pub(super) fn start_time(proc: &Proc, pid: i32) -> Result<Option<u64>> {
-    let path = format!("{pid}/stat");
-    let subject = || format!("/proc/{path}");
-    let text = match proc.read(&path) {
-        Ok(text) => text,
-        // ESRCH: it ended while the file was open.
-        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
-        Err(errno) => return Err(errno).with_context(subject),
-    };
-    let stat = Stat::from_read(text.as_bytes()).with_context(subject)?;
-    Ok((!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime))
-}
+/// What the kernel shows of a process (proc_pid_stat(5)).
+pub(super) struct Shown(Stat);
 
-/// Whether the process `pid`, a child of this one that may have ended, has ever
-/// executed a program: the kernel takes the flag back before it closes what is
-/// close-on-exec (`begin_new_exec`).
-pub(super) fn has_executed(proc: &Proc, pid: i32) -> Result<bool> {
-    /// `PF_FORKNOEXEC`: "forked but didn't exec".
-    const ONLY_FORKED: u32 = 0x40;
-    Ok(flags(proc, pid)? & ONLY_FORKED == 0)
-}
+impl Shown {
+    /// `None` when there is no process `pid`.
+    pub(super) fn of(proc: &Proc, pid: i32) -> Result<Option<Shown>> {
+        let path = format!("{pid}/stat");
+        let subject = || format!("/proc/{path}");
+        let text = match proc.read(&path) {
+            Ok(text) => text,
+            // ESRCH: it ended while the file was open.
+            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+            Err(errno) => return Err(errno).with_context(subject),
+        };
+        let stat = Stat::from_read(text.as_bytes()).with_context(subject)?;
+        Ok(Some(Shown(stat)))
+    }
 
-/// Whether the process `pid` is on its way out: the first one of a pid namespace
-/// stays on it until all others have been reaped.
-pub(super) fn is_ending(proc: &Proc, pid: i32) -> Result<bool> {
-    /// `PF_EXITING`.
-    const ENDING: u32 = 0x4;
-    Ok(flags(proc, pid)? & ENDING != 0)
-}
+    /// When it started, in clock ticks after boot.
+    pub(super) fn start(&self) -> u64 {
+        self.0.starttime
+    }
 
-/// What include/linux/sched.h calls the "per-process flags" (proc_pid_stat(5)).
-fn flags(proc: &Proc, pid: i32) -> Result<u32> {
-    let subject = || format!("/proc/{pid}/stat");
-    let text = proc.read(&format!("{pid}/stat")).with_context(subject)?;
-    Ok(Stat::from_read(text.as_bytes())
-        .with_context(subject)?
-        .flags)
+    /// Whether it waits for its parent alone.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.0.state, 'Z' | 'X')
+    }
+
+    /// Whether it has ever executed a program: the kernel takes the flag back
+    /// before it closes what is close-on-exec (`begin_new_exec`).
+    pub(super) fn has_executed(&self) -> bool {
+        /// `PF_FORKNOEXEC`: "forked but didn't exec".
+        const ONLY_FORKED: u32 = 0x40;
+        self.0.flags & ONLY_FORKED == 0
+    }
+
+    /// Whether it is on its way out: the first one of a pid namespace stays on
+    /// it until all others have been reaped.
+    pub(super) fn is_ending(&self) -> bool {
+        /// `PF_EXITING`.
+        const ENDING: u32 = 0x4;
+        self.0.flags & ENDING != 0
+    }
 }
 
 /// What distinguishes this boot of the machine from every other.

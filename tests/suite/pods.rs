@@ -1,6 +1,7 @@
 //! Containers that share namespaces: with the machine, and with each other as the members of a pod.
 
 use std::fs;
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -65,6 +66,16 @@ impl Pod {
 
     fn path(&self, link: &str) -> String {
         format!("/proc/{}/ns/{link}", self.pid)
+    }
+
+    /// A file on which its namespace is mounted, which keeps it. Who is done with it unmounts it.
+    fn keep(&self, link: &str) -> PathBuf {
+        use nix::mount::{MsFlags, mount};
+        let file = self.bundle.runtime().home().join(format!("{link}-ns"));
+        fs::write(&file, "").unwrap();
+        let (source, none) = (self.path(link), None::<&str>);
+        mount(Some(source.as_str()), &file, none, MsFlags::MS_BIND, none).unwrap();
+        file
     }
 
     /// A container with all four of its namespaces.
@@ -164,24 +175,14 @@ fn members_share_memory_and_names() {
 
 /// As CNI keeps network namespaces: a file on which one is mounted.
 fn a_member_may_join_by_a_file_that_keeps_the_namespace() {
-    use nix::mount::{MsFlags, mount, umount};
     let pod = Pod::new();
-    let file = pod.bundle.runtime().home().join("netns");
-    fs::write(&file, "").unwrap();
-    mount(
-        Some(pod.path("net").as_str()),
-        &file,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .unwrap();
+    let file = pod.keep("net");
     let expected = namespace_of(&pod.pid.to_string(), "net");
     pod.container.kill("KILL").assert_ok();
     wait_gone(pod.pid);
     let member = Bundle::new().namespace("network", Some(file.to_str().unwrap()));
     let seen = member.probe();
-    umount(&file).unwrap();
+    nix::mount::umount(&file).unwrap();
     assert_eq!(seen.namespace("net"), expected);
 }
 
@@ -284,18 +285,8 @@ fn the_end_of_the_pods_init_leaves_members_in_pid_namespaces_of_their_own() {
 
 /// A pid namespace without its init takes nobody in (fork says ENOMEM).
 fn a_pod_that_has_ended_cannot_be_joined() {
-    use nix::mount::{MsFlags, mount, umount};
     let pod = Pod::new();
-    let file = pod.bundle.runtime().home().join("pidns");
-    fs::write(&file, "").unwrap();
-    mount(
-        Some(pod.path("pid").as_str()),
-        &file,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .unwrap();
+    let file = pod.keep("pid");
     let by_link = pod.member().args(&["/bin/true"]);
     pod.container.kill("KILL").assert_ok();
     wait_gone(pod.pid);
@@ -313,7 +304,7 @@ fn a_pod_that_has_ended_cannot_be_joined() {
         .args(&["/bin/true"]);
     let before = Traces::of(&by_file);
     let outcome = by_file.run();
-    umount(&file).unwrap();
+    nix::mount::umount(&file).unwrap();
     let outcome = outcome.assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = outcome.one_line();

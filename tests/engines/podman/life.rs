@@ -19,6 +19,7 @@ pub(super) const LINES: &[Line] = &[
     ("stop", Both, stop),
     ("stop_at_last_kills", Both, stop_at_last_kills),
     ("stop_signal_of_its_own", Both, stop_signal),
+    ("stop_of_what_was_not_started", Both, stop_not_started),
     ("kill_with_a_signal", Both, kill_with_a_signal),
     ("restart", Both, restart),
     ("restart_policy", Both, restart_policy),
@@ -157,6 +158,17 @@ fn stop_signal(p: &Podman) {
     c.wait_for("ready");
     p.ok(&["stop", "-t", "20", &c.name]);
     assert_eq!(c.inspect("{{.State.ExitCode}}"), "9");
+}
+
+/// By its signal, not after the grace period by SIGKILL.
+fn stop_not_started(p: &Podman) {
+    let name = "stop_of_what_was_not_started";
+    p.ok(&["create", "--name", name, IMAGE, "sleep", "1000"]);
+    let c = p.named(name);
+    p.ok(&["init", name]);
+    p.ok(&["stop", "-t", "30", name]);
+    assert_eq!(c.inspect("{{.State.Status}}"), "exited");
+    assert_ne!(c.inspect("{{.State.ExitCode}}"), "137");
 }
 
 fn kill_with_a_signal(p: &Podman) {

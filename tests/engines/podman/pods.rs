@@ -45,9 +45,18 @@ impl<'a> Pod<'a> {
             .start(name, &[&["--pod", self.name], options].concat(), script)
     }
 
-    fn state(&self) -> String {
+    fn inspect(&self, format: &str) -> String {
         self.podman
-            .ok(&["pod", "inspect", "--format", "{{.State}}", self.name])
+            .ok(&["pod", "inspect", "--format", format, self.name])
+    }
+
+    /// The process that holds its namespaces.
+    fn infra(&self) -> u32 {
+        let id = self.inspect("{{.InfraContainerID}}");
+        let pid = self
+            .podman
+            .ok(&["inspect", "--format", "{{.State.Pid}}", &id]);
+        pid.parse().unwrap()
     }
 }
 
@@ -75,15 +84,7 @@ fn shares(p: &Podman) {
         assert_ne!(of(a.pid(), kind), of(b.pid(), kind), "{kind}");
     }
     assert_eq!(b.says(&[], "hostname"), "common");
-    let infra = p.ok(&[
-        "pod",
-        "inspect",
-        "--format",
-        "{{.InfraContainerID}}",
-        pod.name,
-    ]);
-    let infra = p.ok(&["inspect", "--format", "{{.State.Pid}}", &infra]);
-    assert_eq!(of(a.pid(), "net"), of(infra.parse().unwrap(), "net"));
+    assert_eq!(of(a.pid(), "net"), of(pod.infra(), "net"));
 }
 
 fn shares_pid(p: &Podman) {
@@ -104,7 +105,7 @@ fn shares_pid(p: &Podman) {
 fn life(p: &Podman) {
     let pod = Pod::new(p, "life", &[]);
     let c = pod.start("life_c", &[], "echo again; sleep 1000");
-    assert_eq!(pod.state(), "Running");
+    assert_eq!(pod.inspect("{{.State}}"), "Running");
     p.ok(&["pod", "stop", "-t", "0", pod.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "exited");
     p.ok(&["pod", "start", pod.name]);
@@ -219,15 +220,7 @@ fn user_namespace(p: &Podman) {
     let c = pod.start("pod_user_c", &[], "sleep 1000");
     assert_eq!(c.says(&[], "id -u; touch /x; stat -c %u /x"), "0\n0");
     assert_ne!(of(c.pid(), "user"), of(std::process::id(), "user"));
-    let infra = p.ok(&[
-        "pod",
-        "inspect",
-        "--format",
-        "{{.InfraContainerID}}",
-        pod.name,
-    ]);
-    let infra = p.ok(&["inspect", "--format", "{{.State.Pid}}", &infra]);
-    assert_eq!(of(c.pid(), "user"), of(infra.parse().unwrap(), "user"));
+    assert_eq!(of(c.pid(), "user"), of(pod.infra(), "user"));
 }
 
 fn publish(p: &Podman) {

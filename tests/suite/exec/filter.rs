@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{described, exec, probe, running};
 use crate::harness::{Bundle, Kind, Traces, differs, trials};
+use crate::seccomp::{UNPRIVILEGED, assert_rights, unprivileged};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -17,13 +18,6 @@ pub(super) fn tests() -> Vec<Trial> {
         a_filter_need_allow_no_more_than_the_program_makes,
         without_a_filter_there_is_none,
     ]
-}
-
-const DOCKER: &str = include_str!("../configs/docker-plain.json");
-
-fn docker() -> Value {
-    let config: Value = serde_json::from_str(DOCKER).unwrap();
-    config["linux"]["seccomp"].clone()
 }
 
 /// Everything but these, which fail with ENOANO.
@@ -66,27 +60,9 @@ fn the_filter_is_that_of_the_time_it_was_made() {
 }
 
 fn a_filter_takes_no_rights_from_the_process() {
-    for (uid, none) in [(0, true), (0, false), (1000, true), (1000, false)] {
-        let bundle = Bundle::new()
-            .user(uid, uid)
-            .set("/process/noNewPrivileges", json!(none))
-            .set("/process/capabilities", json!({"bounding": ["CAP_KILL"]}))
-            .set("/linux/seccomp", docker());
-        let (bundle, _container) = running(bundle);
-        let seen = probe(&bundle, &[]);
-        assert_eq!(seen["seccomp"], 2);
-        assert_eq!(seen["no_new_privs"], u8::from(none));
-        let expected: &[&str] = if uid == 0 && !none {
-            &["CAP_KILL"]
-        } else {
-            &[]
-        };
-        for set in ["permitted", "effective"] {
-            assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");
-        }
-        assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
-        assert_eq!(seen.capabilities("inheritable"), [""; 0]);
-        assert_eq!(seen.capabilities("ambient"), [""; 0]);
+    for (uid, none) in UNPRIVILEGED {
+        let (bundle, _container) = running(unprivileged(uid, none));
+        assert_rights(&probe(&bundle, &[]), uid, none);
     }
 }
 

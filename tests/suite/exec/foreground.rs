@@ -1,14 +1,11 @@
 //! In the foreground: its exit status is the runtime's, its standard streams are the caller's.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use super::{call, exec, running};
 use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wait_gone};
@@ -199,31 +196,10 @@ fn nothing_is_left_when_it_ends() {
     }
 }
 
-/// The caller leaks twenty descriptors without close-on-exec.
-#[allow(
-    unsafe_code,
-    reason = "descriptors lose close-on-exec between fork and exec"
-)]
 fn only_stdio_is_open() {
-    let directory = File::open("/").unwrap();
-    let number = directory.as_raw_fd();
-    let leak = move || {
-        for target in 10..30 {
-            // SAFETY: duplicates a descriptor in the child that is about to exec.
-            if unsafe { libc::dup2(number, target) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
     let (bundle, _container) = running(Bundle::new());
-    let joined = call(&bundle, &[], &["/probe", "report"]);
-    // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
-    let seen = joined
-        .with(|command| unsafe { command.pre_exec(leak) })
-        .assert_report();
-    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-    assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
+    let joined = call(&bundle, &[], &["/probe", "report"]).leaking();
+    joined.assert_report().assert_only_stdio();
 }
 
 fn streams_can_be_opened_again_by_the_user() {
@@ -252,39 +228,17 @@ fn the_end_of_the_container_ends_it() {
 }
 
 /// As Rust and Python programs ignore SIGPIPE.
-#[allow(
-    unsafe_code,
-    reason = "the caller's signals are set between fork and exec"
-)]
 fn signals_of_the_caller_are_reset() {
-    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, sigprocmask};
     only_rt("Go hands on the mask it started with");
-    let set = || {
-        for one in [Signal::SIGPIPE, Signal::SIGCHLD] {
-            // SAFETY: ignoring a signal installs no code.
-            unsafe { nix::sys::signal::signal(one, SigHandler::SigIgn)? };
-        }
-        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGCHLD]);
-        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
-    };
+    let ignored = [Signal::SIGPIPE, Signal::SIGCHLD];
+    let blocked = [Signal::SIGTERM, Signal::SIGCHLD];
     let (bundle, _container) = running(Bundle::new());
     let joined = call(&bundle, &[], &["/probe", "report"]);
-    // SAFETY: `set` makes only async-signal-safe calls and does not allocate.
-    let seen = joined
-        .with(|command| unsafe { command.pre_exec(set) })
-        .assert_report();
-    assert_eq!(seen["signals"]["blocked"], json!([]));
-    // The C library's own two are ignored in whatever posix_spawn(3) starts.
-    let ignored = seen["signals"]["ignored"].as_array().unwrap().iter();
-    let mut ignored = ignored.filter(|number| !["32", "33"].contains(&&*number.to_string()));
-    assert_eq!(ignored.next(), None);
+    let seen = joined.with_signals(&ignored, &blocked).assert_report();
+    seen.assert_signals_untouched();
     // And a child that has ended is seen, though the caller has blocked SIGCHLD.
     let joined = call(&bundle, &[], &["/bin/true"]);
-    // SAFETY: as above.
-    joined
-        .with(|command| unsafe { command.pre_exec(set) })
-        .run()
-        .assert_ok();
+    joined.with_signals(&ignored, &blocked).run().assert_ok();
 }
 
 fn groups_and_mask_of_the_caller_are_dropped() {

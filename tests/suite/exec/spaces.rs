@@ -106,20 +106,8 @@ fn each_kind_shared() {
     assert_inside(&bundle, &container);
 }
 
-fn holder() -> Holder {
-    Holder::new(&[
-        "--pid",
-        "--fork",
-        "--net",
-        "--ipc",
-        "--uts",
-        "--cgroup",
-        "--mount-proc",
-    ])
-}
-
 fn each_kind_joined_by_path() {
-    let holder = holder();
+    let holder = Holder::of_each_kind();
     for (kind, link) in KINDS {
         let bundle = neutral().namespace(kind, Some(&holder.path(link)));
         let (bundle, container) = running(bundle);
@@ -130,7 +118,7 @@ fn each_kind_joined_by_path() {
 }
 
 fn all_kinds_joined_by_path() {
-    let holder = holder();
+    let holder = Holder::of_each_kind();
     let all = KINDS.iter().fold(neutral(), |bundle, (kind, link)| {
         bundle.namespace(kind, Some(&holder.path(link)))
     });
@@ -243,7 +231,7 @@ fn a_user_namespace_of_its_own_beside_joined_ones() {
         Kind::Runc,
         "Debian's old one enters the user namespace first, and may not the others",
     );
-    let holder = holder();
+    let holder = Holder::of_each_kind();
     let bundle = mapped(&[(0, 100_000, 65_536)])
         .remove("/hostname")
         .without_mount("/sys")

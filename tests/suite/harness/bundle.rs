@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Call, Config, Container, Directory, Outcome, Report, Runtime, host};
+use super::{Call, Config, Container, Directory, Kind, Outcome, Report, Runtime, Traces, host};
 
 static BUNDLES: AtomicU32 = AtomicU32::new(0);
 
@@ -217,6 +217,21 @@ impl Bundle {
     /// `run` in the foreground.
     pub(crate) fn run(&self) -> Outcome {
         self.call("run", &[]).run()
+    }
+
+    /// `run` fails and leaves nothing behind. Ours says why in one line with all
+    /// of `texts`; others have other words.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, texts: &[&str]) {
+        let before = Traces::of(self);
+        let outcome = self.run().assert_refused("");
+        if Kind::under_test() == Kind::Rt {
+            let line = outcome.one_line();
+            for text in texts {
+                assert!(line.contains(text), "no {text:?} in: {line}");
+            }
+        }
+        before.assert_unchanged(self);
     }
 
     /// Runs the probe in place of the config's args and returns what it saw.

@@ -211,6 +211,19 @@ impl Holder {
         Self::start(&words)
     }
 
+    /// One of each kind that a container can join without a user namespace.
+    pub(crate) fn of_each_kind() -> Self {
+        Self::new(&[
+            "--pid",
+            "--fork",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--cgroup",
+            "--mount-proc",
+        ])
+    }
+
     /// The same through other programs: `setpriv .. unshare ..`.
     pub(crate) fn start(words: &[&str]) -> Self {
         let mut command = Command::new(words[0]);

@@ -7,11 +7,13 @@
 
 mod bundle;
 mod call;
+mod caller;
 mod config;
 mod container;
 mod differences;
 mod directory;
 mod host;
+mod killed;
 mod registry;
 mod report;
 mod runtime;
@@ -27,6 +29,7 @@ pub(crate) use host::{
     owner_of_namespace, prepare, remove_cgroup, signal, wait_gone, wait_until,
     withheld_capabilities,
 };
+pub(crate) use killed::killed_everywhere;
 pub(crate) use registry::{differs, note_failures, only_rt, skip, trial, trials};
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View};

@@ -9,7 +9,7 @@ use super::{
     CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, START_CONTAINER, add, note, noted,
     notes, script,
 };
-use crate::harness::{Bundle, Container, Kind, differs, only_rt, trials};
+use crate::harness::{Bundle, Container, Kind, Traces, differs, only_rt, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -20,6 +20,7 @@ pub(super) fn tests() -> Vec<Trial> {
         a_hook_may_ask_the_runtime,
         a_poststart_hook_may_end_the_container,
         hooks_work_with_every_way_into_the_root,
+        delete_force_waits_for_no_hook_of_the_start,
         a_runtime_that_was_killed_leaves_poststop_hooks_to_delete,
     ]
 }
@@ -228,4 +229,25 @@ fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
     assert_eq!(noted(&bundle), [""; 0]);
     bundle.container().delete().assert_ok();
     assert_eq!(noted(&bundle), [POSTSTOP]);
+}
+
+fn delete_force_waits_for_no_hook_of_the_start() {
+    for shared in [false, true] {
+        let hook = script("touch /hangs; exec sleep 1000");
+        let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
+        let bundle = add(bundle, START_CONTAINER, hook);
+        let bundle = match shared {
+            true => bundle.without_namespace("pid"),
+            false => bundle,
+        };
+        let before = Traces::of(&bundle);
+        let container = bundle.create();
+        let start = bundle.runtime().call(&["start", bundle.id()]).start();
+        let hangs = bundle.rootfs().join("hangs");
+        wait_until("the hook to be called", || hangs.exists());
+        container.delete_force().assert_ok();
+        drop(start.wait());
+        fs::remove_file(&hangs).unwrap();
+        before.assert_unchanged(&bundle);
+    }
 }

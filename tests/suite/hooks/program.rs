@@ -1,19 +1,17 @@
 //! What a hook is: path, arguments, environment, standard input, and nothing of the caller.
 
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 
 use libtest_mimic::Trial;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
     CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add, noted,
     notes, places, probing, script, seen,
 };
-use crate::harness::{Bundle, Kind, Report, differs, only_rt, trials};
+use crate::harness::{Bundle, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -188,63 +186,25 @@ fn a_hook_may_say_much() {
     }
 }
 
-/// The caller leaks twenty descriptors without close-on-exec.
-#[allow(
-    unsafe_code,
-    reason = "descriptors lose close-on-exec between fork and exec"
-)]
 fn nothing_but_the_three_descriptors_is_open() {
     only_rt("runc's createContainer hooks find its sockets open, crun's what the caller leaks");
-    let directory = fs::File::open("/").unwrap();
-    let number = directory.as_raw_fd();
-    let leak = move || {
-        for target in 10..30 {
-            // SAFETY: duplicates a descriptor in the child that is about to exec.
-            if unsafe { libc::dup2(number, target) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
     for kind in ALL {
         let bundle = probing(kind).sh("exit 0");
-        let call = bundle.call("run", &[]);
-        // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
-        call.with(|command| unsafe { command.pre_exec(leak) })
-            .run()
-            .assert_ok();
-        let seen = seen(&bundle, kind).report;
-        let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-        assert_eq!(open, ["0", "1", "2"], "{kind}: {}", seen["fds"]);
+        bundle.call("run", &[]).leaking().run().assert_ok();
+        seen(&bundle, kind).report.assert_only_stdio();
     }
 }
 
-/// The caller ignores SIGPIPE and blocks some; in the foreground the runtime itself blocks all.
-#[allow(
-    unsafe_code,
-    reason = "the caller's signals are set between fork and exec"
-)]
+/// In the foreground the runtime itself blocks all.
 fn signals_are_as_they_should_be() {
     only_rt("Go hands on the mask it started with");
-    let change = || {
-        for signal in [Signal::SIGPIPE, Signal::SIGUSR1] {
-            // SAFETY: ignoring a signal installs no code.
-            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
-        }
-        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD]);
-        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
-    };
+    let ignored = [Signal::SIGPIPE, Signal::SIGUSR1];
+    let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
     for kind in ALL {
         let bundle = probing(kind).sh("exit 0");
         let call = bundle.call("run", &[]);
-        // SAFETY: `change` makes only async-signal-safe calls and does not allocate.
-        call.with(|command| unsafe { command.pre_exec(change) })
-            .run()
-            .assert_ok();
-        let seen: Report = seen(&bundle, kind).report;
-        for set in ["blocked", "ignored", "caught"] {
-            assert_eq!(seen["signals"][set], json!([]), "{kind}: {set}");
-        }
+        call.with_signals(&ignored, &blocked).run().assert_ok();
+        seen(&bundle, kind).report.assert_signals_untouched();
     }
 }
 

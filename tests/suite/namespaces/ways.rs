@@ -78,20 +78,8 @@ fn check(seen: &Report, holder: &Holder, link: &str, way: Way) {
     }
 }
 
-fn holder() -> Holder {
-    Holder::new(&[
-        "--pid",
-        "--fork",
-        "--net",
-        "--ipc",
-        "--uts",
-        "--cgroup",
-        "--mount-proc",
-    ])
-}
-
 fn all_in_one_way(way: Way) {
-    let holder = holder();
+    let holder = Holder::of_each_kind();
     let bundle = KINDS
         .into_iter()
         .fold(neutral(), |bundle, kind| with(bundle, &holder, kind, way));
@@ -119,7 +107,7 @@ fn joined_namespaces_are_those_of_the_path() {
 
 /// Forty-five pairs; with three at once nothing new can go wrong that did not with two.
 fn every_combination_of_two_kinds_works() {
-    let holder = holder();
+    let holder = Holder::of_each_kind();
     let ways = [Way::New, Way::Joined, Way::Shared];
     for (index, one) in KINDS.into_iter().enumerate() {
         for other in KINDS.into_iter().skip(index + 1) {

@@ -5,9 +5,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 use libtest_mimic::Trial;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use serde_json::{Value, json};
-use std::os::unix::process::CommandExt;
+use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::identity::groups;
 use crate::harness::{Bundle, Report, only_rt, skip, trials};
@@ -100,82 +99,25 @@ fn cpu_affinity_of_the_caller_is_dropped() {
 }
 
 /// As Rust and Python programs ignore SIGPIPE.
-#[allow(
-    unsafe_code,
-    reason = "the caller's signals are set between fork and exec"
-)]
 fn signals_that_the_caller_ignores_are_not_ignored() {
-    let ignore = || {
-        for signal in [Signal::SIGPIPE, Signal::SIGUSR1] {
-            // SAFETY: ignoring a signal installs no code.
-            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
-        }
-        Ok(())
-    };
     let bundle = Bundle::new();
     let call = bundle.probe_call(&[], &[]);
-    // SAFETY: `ignore` makes only async-signal-safe calls and does not allocate.
-    let seen = call
-        .with(|command| unsafe { command.pre_exec(ignore) })
-        .assert_report();
-    for set in ["ignored", "caught"] {
-        // 32 and 33 are the C library's own: no program can set them through it.
-        let signals = seen["signals"][set]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_u64);
-        let signals: Vec<u64> = signals
-            .filter(|number| ![32, 33].contains(number))
-            .collect();
-        assert_eq!(signals, [0u64; 0], "{set}");
-    }
+    let call = call.with_signals(&[Signal::SIGPIPE, Signal::SIGUSR1], &[]);
+    call.assert_report().assert_signals_untouched();
 }
 
-#[allow(
-    unsafe_code,
-    reason = "the caller's signals are set between fork and exec"
-)]
 fn signals_that_the_caller_blocks_are_not_blocked() {
     only_rt("Go hands on the mask it started with");
-    let block = || {
-        let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD]);
-        Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?)
-    };
+    let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
     let bundle = Bundle::new();
-    let call = bundle.probe_call(&[], &[]);
-    // SAFETY: `block` makes only async-signal-safe calls and does not allocate.
-    let seen = call
-        .with(|command| unsafe { command.pre_exec(block) })
-        .assert_report();
-    assert_eq!(seen["signals"]["blocked"], json!([]));
+    let call = bundle.probe_call(&[], &[]).with_signals(&[], &blocked);
+    call.assert_report().assert_signals_untouched();
 }
 
-/// The caller leaks twenty descriptors without close-on-exec.
-#[allow(
-    unsafe_code,
-    reason = "descriptors lose close-on-exec between fork and exec"
-)]
 fn only_stdio_is_open() {
-    let directory = fs::File::open("/").unwrap();
-    let number = directory.as_raw_fd();
-    let leak = move || {
-        for target in 10..30 {
-            // SAFETY: duplicates a descriptor in the child that is about to exec.
-            if unsafe { libc::dup2(number, target) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
     let bundle = Bundle::new();
-    let call = bundle.probe_call(&[], &[]);
-    // SAFETY: `leak` makes only async-signal-safe calls and does not allocate.
-    let seen = call
-        .with(|command| unsafe { command.pre_exec(leak) })
-        .assert_report();
-    let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-    assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
+    let call = bundle.probe_call(&[], &[]).leaking();
+    call.assert_report().assert_only_stdio();
 }
 
 fn it_leads_a_session_of_its_own() {

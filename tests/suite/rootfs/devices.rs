@@ -18,7 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const DEFAULT: [(&str, u32, u32); 6] = [
+pub(crate) const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -29,7 +29,7 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 
 fn default_devices_are_there() {
     let seen = Bundle::new().probe();
-    for (name, major, minor) in DEFAULT {
+    for (name, major, minor) in DEFAULT_DEVICES {
         let device = &seen["devices"][name];
         assert_eq!(device["type"], "c", "{name}: {device}");
         assert_eq!(
@@ -143,7 +143,7 @@ fn without_a_dev_mount_devices_are_made_in_the_rootfs() {
         .fold(Bundle::new(), |bundle, place| bundle.without_mount(place));
     for _ in 0..2 {
         let seen = bundle.probe();
-        for (name, major, minor) in DEFAULT {
+        for (name, major, minor) in DEFAULT_DEVICES {
             let device = &seen["devices"][name];
             assert_eq!(
                 (&device["major"], &device["minor"]),

@@ -9,6 +9,8 @@ mod options;
 mod overlay;
 mod places;
 
+pub(crate) use devices::DEFAULT_DEVICES;
+
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {

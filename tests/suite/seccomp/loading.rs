@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{allowing_but, profile_of};
+use super::{DOCKER, UNPRIVILEGED, allowing_but, assert_rights, profile_of, unprivileged};
 use crate::harness::{Bundle, Traces, only_rt, skip, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -22,30 +22,9 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-const DOCKER: &str = include_str!("../configs/docker-plain.json");
-
 fn a_filter_needs_no_privileges_of_the_process() {
-    for (uid, none) in [(0, true), (0, false), (1000, true), (1000, false)] {
-        let bundle = Bundle::new()
-            .user(uid, uid)
-            .set("/process/noNewPrivileges", json!(none))
-            .set("/process/capabilities", json!({"bounding": ["CAP_KILL"]}))
-            .set("/linux/seccomp", profile_of(DOCKER));
-        let seen = bundle.probe();
-        assert_eq!(seen["seccomp"], 2);
-        assert_eq!(seen["no_new_privs"], u8::from(none));
-        // What execve gives to root is what the bounding set leaves.
-        let expected: &[&str] = if uid == 0 && !none {
-            &["CAP_KILL"]
-        } else {
-            &[]
-        };
-        for set in ["permitted", "effective"] {
-            assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");
-        }
-        assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
-        assert_eq!(seen.capabilities("inheritable"), [""; 0]);
-        assert_eq!(seen.capabilities("ambient"), [""; 0]);
+    for (uid, none) in UNPRIVILEGED {
+        assert_rights(&unprivileged(uid, none).probe(), uid, none);
     }
 }
 

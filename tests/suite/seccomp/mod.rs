@@ -8,7 +8,7 @@ mod verdicts;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Config, skip};
+use crate::harness::{Bundle, Config, Report, skip};
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
@@ -24,6 +24,39 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 /// The exit status of a process that SIGSYS ended.
 const KILLED: i32 = 128 + libc::SIGSYS;
+
+const DOCKER: &str = include_str!("../configs/docker-plain.json");
+
+/// User and `noNewPrivileges` of processes that may not install a filter by themselves.
+pub(crate) const UNPRIVILEGED: [(u32, bool); 4] =
+    [(0, true), (0, false), (1000, true), (1000, false)];
+
+/// Docker's filter for such a process.
+pub(crate) fn unprivileged(uid: u32, none: bool) -> Bundle {
+    Bundle::new()
+        .user(uid, uid)
+        .set("/process/noNewPrivileges", json!(none))
+        .set("/process/capabilities", json!({"bounding": ["CAP_KILL"]}))
+        .set("/linux/seccomp", profile_of(DOCKER))
+}
+
+/// It has the filter, and no other rights than without.
+#[track_caller]
+pub(crate) fn assert_rights(seen: &Report, uid: u32, none: bool) {
+    assert_eq!(seen["seccomp"], 2);
+    assert_eq!(seen["no_new_privs"], u8::from(none));
+    // What execve gives to root is what the bounding set leaves.
+    let expected: &[&str] = match uid == 0 && !none {
+        true => &["CAP_KILL"],
+        false => &[],
+    };
+    for set in ["permitted", "effective"] {
+        assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");
+    }
+    assert_eq!(seen.capabilities("bounding"), ["CAP_KILL"]);
+    assert_eq!(seen.capabilities("inheritable"), [""; 0]);
+    assert_eq!(seen.capabilities("ambient"), [""; 0]);
+}
 
 /// The profile that a manager wrote.
 fn profile_of(config: &str) -> Value {

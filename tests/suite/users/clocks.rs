@@ -6,7 +6,7 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::mapped;
+use super::{mapped, refused};
 use crate::harness::{Bundle, Holder, Report, Traces, namespace_of, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -158,18 +158,6 @@ fn a_joined_time_namespace() {
 fn without_a_time_namespace_the_clocks_are_the_machines() {
     let seen = check(&Bundle::new(), 0, 0);
     assert_eq!(seen.namespace("time"), namespace_of("self", "time"));
-}
-
-#[track_caller]
-fn refused(bundle: Bundle, texts: &[&str]) {
-    let bundle = bundle.args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
-    let outcome = bundle.run().assert_refused("");
-    let line = outcome.one_line();
-    for text in texts {
-        assert!(line.contains(text), "no {text:?} in: {line}");
-    }
-    before.assert_unchanged(&bundle);
 }
 
 fn ahead() -> Value {

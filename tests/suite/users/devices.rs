@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{mapped, owned};
 use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
+use crate::rootfs::DEFAULT_DEVICES;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -26,18 +27,9 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-const DEFAULT: [(&str, u32, u32); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
-
 #[track_caller]
 fn assert_default_devices(seen: &Report) {
-    for (name, major, minor) in DEFAULT {
+    for (name, major, minor) in DEFAULT_DEVICES {
         let device = &seen["devices"][name];
         assert_eq!(device["type"], "c", "{name}: {device}");
         let number = (&device["major"], &device["minor"]);
@@ -146,18 +138,7 @@ fn a_fifo_of_the_config_is_made() {
 
 #[track_caller]
 fn refused(device: &Value, texts: &[&str]) {
-    let bundle = mapped()
-        .set("/linux/devices", json!([device]))
-        .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
-    let outcome = bundle.run().assert_refused("");
-    if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        for text in texts {
-            assert!(line.contains(text), "no {text:?} in: {line}");
-        }
-    }
-    before.assert_unchanged(&bundle);
+    super::refused(mapped().set("/linux/devices", json!([device])), texts);
 }
 
 fn a_device_that_the_machine_does_not_have_is_refused() {

@@ -60,6 +60,12 @@ fn mapped() -> Bundle {
     map(Bundle::new(), &[(0, FIRST, COUNT)])
 }
 
+/// Refused by name, without a trace.
+#[track_caller]
+fn refused(bundle: Bundle, texts: &[&str]) {
+    bundle.args(&["/bin/true"]).assert_refused(texts);
+}
+
 /// Gives the root file system to the root of `mapped` containers.
 fn owned(bundle: Bundle) -> Bundle {
     give(&bundle.rootfs(), FIRST);

@@ -3,8 +3,8 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{COUNT, FIRST, map, mapped, mappings};
-use crate::harness::{Bundle, Holder, Kind, Traces, differs, only_rt, trials};
+use super::{COUNT, FIRST, map, mapped, mappings, refused};
+use crate::harness::{Bundle, Holder, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -31,21 +31,6 @@ pub(super) fn tests() -> Vec<Trial> {
         a_file_system_that_only_root_of_the_machine_mounts,
         a_mount_point_that_only_root_of_the_machine_could_make,
     ]
-}
-
-/// Refused by name, without a trace. Debian's have other words.
-#[track_caller]
-fn refused(bundle: Bundle, texts: &[&str]) {
-    let bundle = bundle.args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
-    let outcome = bundle.run().assert_refused("");
-    if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        for text in texts {
-            assert!(line.contains(text), "no {text:?} in: {line}");
-        }
-    }
-    before.assert_unchanged(&bundle);
 }
 
 fn a_user_that_is_not_mapped() {

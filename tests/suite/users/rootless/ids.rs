@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::callers::{COUNT, Caller, LENT, OTHER, USER, Who};
 use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
-use crate::users::{mappings, numbers};
+use crate::users::{mappings, numbers, refused};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -215,20 +215,6 @@ fn a_manager_joins_a_pid_namespace_of_its_own_user_namespace() {
         }
         before.assert_unchanged(&second);
     }
-}
-
-#[track_caller]
-fn refused(bundle: Bundle, texts: &[&str]) {
-    let bundle = bundle.args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
-    let outcome = bundle.run().assert_refused("");
-    if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        for text in texts {
-            assert!(line.contains(text), "no {text:?} in: {line}");
-        }
-    }
-    before.assert_unchanged(&bundle);
 }
 
 /// newuidmap(1) lets everybody map its own id, and nobody another's.

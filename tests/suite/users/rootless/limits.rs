@@ -94,19 +94,6 @@ fn a_cgroup_can_be_asked_for() {
     }
 }
 
-#[track_caller]
-fn refused(bundle: &Bundle, texts: &[&str]) {
-    let before = Traces::of(bundle);
-    let outcome = bundle.run().assert_refused("");
-    if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        for text in texts {
-            assert!(line.contains(text), "no {text:?} in: {line}");
-        }
-    }
-    before.assert_unchanged(bundle);
-}
-
 const LIMITS: [(&str, &str, u64); 3] = [
     ("memory", "limit", 64 << 20),
     ("pids", "limit", 100),
@@ -127,7 +114,7 @@ fn a_limit_without_permission_says_what_to_enable() {
         for limit in LIMITS {
             let bundle = with_limit(caller.bundle(), limit);
             let place = format!("linux.resources.{}.{}", limit.0, limit.1);
-            refused(&bundle, &[&place, "Delegate=yes"]);
+            bundle.assert_refused(&[&place, "Delegate=yes"]);
         }
     }
 }
@@ -138,10 +125,7 @@ fn a_limit_without_permission_in_the_v2_view() {
     let caller = Caller::in_v2_view(Who::Plain);
     for limit in LIMITS {
         let bundle = with_limit(caller.bundle(), limit);
-        refused(
-            &bundle,
-            &[&format!("linux.resources.{}.{}", limit.0, limit.1)],
-        );
+        bundle.assert_refused(&[&format!("linux.resources.{}.{}", limit.0, limit.1)]);
     }
 }
 
@@ -283,7 +267,7 @@ fn a_limit_outside_of_its_own_trees_is_refused() {
         .set("/linux/cgroupsPath", json!(delegated.path()))
         .set("/linux/resources", resources)
         .args(&["/bin/true"]);
-    refused(&bundle, &["linux.resources.cpu.shares"]);
+    bundle.assert_refused(&["linux.resources.cpu.shares"]);
 }
 
 /// The caller sits in a part of it: only within what is its own it may move processes.

@@ -1,16 +1,17 @@
 //! The life of a container: create, start, run, kill, delete, and what `state` says meanwhile.
 
+mod kill;
+
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Container, Kind, Outcome, Runtime, Traces, View, alive, differs, on_v2, signal, trials,
-    wait_gone, wait_until,
+    Bundle, Runtime, Traces, alive, on_v2, signal, trials, wait_gone, wait_until,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
-    trials![
+    let mut all = trials![
         run_exits_as_the_process_did,
         run_exits_137_when_kill_9_ends_the_process,
         run_exits_137_after_kill_by_the_runtime,
@@ -26,16 +27,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         state_file_has_the_keys_that_others_read,
         start_works_once,
         start_of_a_stopped_container_is_refused,
-        kill_takes_names_and_numbers,
-        kill_without_a_signal_sends_term,
-        kill_with_an_unknown_signal_is_refused,
-        kill_of_a_created_container_works,
-        kill_of_a_stopped_container_is_refused,
-        kill_ends_all_that_share_a_pid_namespace,
-        kill_all_reaches_every_process,
-        kill_all_reaches_those_that_outlived_the_first,
-        kill_all_of_a_stopped_container_is_content,
-        kill_all_of_what_does_not_exist_is_refused,
         delete_of_a_running_container_is_refused,
         delete_of_a_created_container_works,
         delete_force_ends_a_running_container,
@@ -43,7 +34,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         an_id_is_taken_once,
         an_id_is_free_again_after_delete,
         invalid_ids_are_refused,
-    ]
+    ];
+    all.extend(kill::tests());
+    all
 }
 
 fn sleeper() -> Bundle {
@@ -240,161 +233,6 @@ fn start_of_a_stopped_container_is_refused() {
     container
         .start()
         .assert_refused("cannot start a container that has stopped");
-}
-
-fn kill_takes_names_and_numbers() {
-    let spellings = [
-        ("TERM", 15),
-        ("SIGUSR1", 10),
-        ("12", 12),
-        ("int", 2),
-        ("37", 37),
-    ];
-    for (spelling, number) in spellings {
-        let bundle = waiter();
-        let container = bundle.run_detached();
-        container.wait_for("ready\n");
-        container.kill(spelling).assert_ok();
-        let said = container.wait_for(&format!("\n{number}\n"));
-        assert_eq!(said, format!("ready\n{number}\n"), "after kill {spelling}");
-    }
-}
-
-fn kill_without_a_signal_sends_term() {
-    let bundle = waiter();
-    let container = bundle.run_detached();
-    container.wait_for("ready\n");
-    container.call("kill", &[]).assert_ok();
-    container.wait_for("\n15\n");
-}
-
-fn kill_with_an_unknown_signal_is_refused() {
-    let bundle = sleeper();
-    let container = bundle.run_detached();
-    for spelling in ["NOSUCH", "SIG", "9x", "-1", "0x9", "65"] {
-        container.kill(spelling).assert_refused("");
-    }
-    assert_eq!(container.status(), "running");
-}
-
-fn kill_of_a_created_container_works() {
-    let bundle = sleeper();
-    let container = bundle.create();
-    container.kill("KILL").assert_ok();
-    container.wait_stopped();
-    container.delete().assert_ok();
-}
-
-fn kill_of_a_stopped_container_is_refused() {
-    let bundle = sleeper();
-    let container = bundle.run_detached();
-    signal(container.pid(), Signal::SIGKILL);
-    container.wait_stopped();
-    container
-        .kill("TERM")
-        .assert_refused("container not running");
-}
-
-/// A script that says the machine's number of another process before it goes on to do `last`.
-fn with_another(view: View, last: &str) -> Bundle {
-    let bundle = Bundle::with_runtime(&Runtime::new().view(view)).without_namespace("pid");
-    let bundle = match Kind::under_test() {
-        Kind::Crun => bundle.remove("/linux/resources"),
-        Kind::Rt | Kind::Runc => bundle,
-    };
-    bundle.sh(&format!("sleep 1000 & echo $!; {last}"))
-}
-
-fn kill_all(bundle: &Bundle, flag: &str, signal: &str) -> Outcome {
-    let words = ["kill", flag, bundle.id(), signal];
-    bundle.runtime().call(&words).run()
-}
-
-fn other_of(container: &Container) -> i32 {
-    container.wait_for("\n").trim().parse().unwrap()
-}
-
-fn kill_ends_all_that_share_a_pid_namespace() {
-    differs(
-        Kind::Runc,
-        "as old as Debian's it ends them when the container is deleted",
-    );
-    differs(Kind::Crun, "it ends them when the container is deleted");
-    for view in [View::Machine, View::V2] {
-        let bundle = with_another(view, "sleep 1000");
-        let before = Traces::of(&bundle);
-        let container = bundle.run_detached();
-        let other = other_of(&container);
-        container.kill("KILL").assert_ok();
-        wait_gone(other);
-        container.wait_stopped();
-        container.delete().assert_ok();
-        before.assert_unchanged(&bundle);
-    }
-}
-
-/// As containerd's shim and Podman call it, where the container shares the pid namespace.
-fn kill_all_reaches_every_process() {
-    let script = "trap 'echo one' USR1; \
-                  (trap 'echo two' USR1; echo ready; while :; do sleep 0.02; done) & \
-                  while :; do sleep 0.02; done";
-    for (view, shared) in [
-        (View::Machine, false),
-        (View::Machine, true),
-        (View::V2, false),
-    ] {
-        let bundle = Bundle::with_runtime(&Runtime::new().view(view)).sh(script);
-        let bundle = match (Kind::under_test(), view) {
-            (Kind::Crun, View::V2) => bundle.remove("/linux/resources"),
-            _ => bundle,
-        };
-        let bundle = match shared {
-            true => bundle.without_namespace("pid"),
-            false => bundle,
-        };
-        let container = bundle.run_detached();
-        container.wait_for("ready\n");
-        kill_all(&bundle, "--all", "USR1").assert_ok();
-        container.wait_for("one\n");
-        container.wait_for("two\n");
-        let pid = container.pid();
-        kill_all(&bundle, "-a", "9").assert_ok();
-        wait_gone(pid);
-        container.wait_stopped();
-    }
-}
-
-fn kill_all_reaches_those_that_outlived_the_first() {
-    for view in [View::Machine, View::V2] {
-        let bundle = with_another(view, "exit 0");
-        let before = Traces::of(&bundle);
-        let container = bundle.run_detached();
-        let other = other_of(&container);
-        container.wait_stopped();
-        assert!(alive(other), "it is not alone in its pid namespace");
-        if Kind::under_test() != Kind::Crun {
-            container.kill("9").assert_refused("container not running");
-        }
-        kill_all(&bundle, "--all", "9").assert_ok();
-        wait_gone(other);
-        container.delete().assert_ok();
-        before.assert_unchanged(&bundle);
-    }
-}
-
-fn kill_all_of_a_stopped_container_is_content() {
-    let bundle = sleeper();
-    let container = bundle.run_detached();
-    signal(container.pid(), Signal::SIGKILL);
-    container.wait_stopped();
-    kill_all(&bundle, "--all", "9").assert_ok();
-    kill_all(&bundle, "--all", "TERM").assert_ok();
-}
-
-fn kill_all_of_what_does_not_exist_is_refused() {
-    let nobody = Runtime::new().call(&["kill", "--all", "nobody", "9"]).run();
-    differs(Kind::Crun, "its text is `No such file or directory`");
-    nobody.assert_refused("does not exist");
 }
 
 fn delete_of_a_running_container_is_refused() {

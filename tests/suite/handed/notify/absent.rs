@@ -1,0 +1,185 @@
+//! Nobody says that it is ready, or nobody hears it.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::{Manager, ZOMBIES, bundle, is_running, speaking};
+use crate::harness::{Kind, Traces, differs, only_rt, trials, wait_until};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_container_that_ends_first_is_not_waited_for,
+        the_container_can_be_used_while_start_waits,
+        start_without_a_manager_waits_for_nobody,
+        start_with_a_manager_of_a_container_made_without,
+        a_manager_that_is_not_there_is_refused_before_anything_is_made,
+        a_manager_that_goes_away_is_a_warning,
+        a_manager_that_confirms_nothing_is_waited_for_30_s,
+        without_a_mount_namespace_it_is_refused,
+        a_failing_create_leaves_nothing_behind,
+    ]
+}
+
+fn a_container_that_ends_first_is_not_waited_for() {
+    differs(Kind::Runc, ZOMBIES);
+    let bundle = bundle().args(&["/bin/true"]);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let run = bundle.call("run", &["--detach"]);
+    manager.tell(run).run().assert_ok();
+    bundle.container().delete().assert_ok();
+    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    manager.tell(start).run().assert_ok();
+    bundle.container().delete().assert_ok();
+    manager.tell(bundle.call("run", &[])).run().assert_ok();
+    manager.assert_silent();
+    before.assert_unchanged(&bundle);
+}
+
+fn the_container_can_be_used_while_start_waits() {
+    differs(Kind::Runc, ZOMBIES);
+    let bundle = bundle().args(&["/probe", "sleep"]);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    let running = manager.tell(start).start();
+    let container = bundle.container();
+    wait_until("the container to run", || container.status() == "running");
+    container.delete_force().assert_ok();
+    running.wait().assert_ok();
+    manager.assert_silent();
+    before.assert_unchanged(&bundle);
+}
+
+fn start_without_a_manager_waits_for_nobody() {
+    let bundle = speaking(&["READY=1", "sleep"]);
+    let manager = Manager::new(&bundle);
+    let call = manager.tell(bundle.call("create", &[]));
+    let said = call.output().with_extension("out");
+    call.run().assert_ok();
+    let container = bundle.container();
+    container.start().assert_ok();
+    let said = || std::fs::read_to_string(&said).unwrap();
+    wait_until("the service to speak", || {
+        said().contains("READY=1: NotFound")
+    });
+    manager.assert_silent();
+    container.end();
+}
+
+fn start_with_a_manager_of_a_container_made_without() {
+    only_rt("runc fails to make its socket, after the start");
+    let bundle = speaking(&["READY=1", "sleep"]);
+    let manager = Manager::new(&bundle);
+    let container = bundle.create();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    manager.tell(start).run().assert_ok();
+    manager.assert_silent();
+    container.end();
+}
+
+fn a_manager_that_is_not_there_is_refused_before_anything_is_made() {
+    only_rt("runc finds out when the container runs, or not at all");
+    let bundle = speaking(&["READY=1", "sleep"]);
+    let before = Traces::of(&bundle);
+    for (address, why) in [
+        ("/no/such", "not found (ENOENT)"),
+        ("@rt-suite-nobody", "connection refused (ECONNREFUSED)"),
+        (
+            "relative",
+            "neither an absolute path nor the name of an abstract socket",
+        ),
+        (
+            "vsock:2:1",
+            "neither an absolute path nor the name of an abstract socket",
+        ),
+    ] {
+        let call = bundle.call("run", &["--detach"]);
+        let call = call.with(|command| command.env("NOTIFY_SOCKET", address));
+        let refused = call.run().assert_code(1);
+        let line = format!("rt run: {}: NOTIFY_SOCKET {address}: {why}", bundle.id());
+        assert_eq!(refused.one_line(), line);
+        before.assert_unchanged(&bundle);
+    }
+    // The container waits for another `start`.
+    let manager = Manager::new(&bundle);
+    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    let start = || bundle.runtime().call(&["start", bundle.id()]);
+    let call = start().with(|command| command.env("NOTIFY_SOCKET", "/no/such"));
+    call.run().assert_refused("NOTIFY_SOCKET /no/such: ");
+    assert_eq!(bundle.container().status(), "created");
+    let running = manager.tell(start()).start();
+    drop(manager.receive_ready(bundle.container().pid()));
+    running.wait().assert_ok();
+    bundle.container().end();
+    before.assert_unchanged(&bundle);
+}
+
+fn a_manager_that_goes_away_is_a_warning() {
+    only_rt("runc says nothing");
+    let bundle = speaking(&["enter", "READY=1", "sleep"]);
+    let manager = Manager::new(&bundle);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let call = manager.tell(bundle.call("run", &["--detach"]));
+    let running = call.with(|command| command.stdin(reader)).start();
+    bundle.container_pid_once_it_runs();
+    drop(manager);
+    drop(writer);
+    let outcome = running.wait().assert_ok();
+    let line = outcome.one_line();
+    assert!(
+        line.contains("NOTIFY_SOCKET: READY is not handed on: connection refused"),
+        "{line}"
+    );
+    bundle.container().end();
+}
+
+/// It takes that long.
+fn a_manager_that_confirms_nothing_is_waited_for_30_s() {
+    only_rt("Debian's runc sends no barrier");
+    let bundle = speaking(&["READY=1"]);
+    let manager = Manager::new(&bundle);
+    let running = manager.tell(bundle.call("run", &[])).start();
+    let barrier = manager.receive_ready(running.pid());
+    std::thread::sleep(Duration::from_secs(29));
+    assert!(is_running(running.pid()), "it has not waited");
+    let outcome = running.wait().assert_ok();
+    let line = outcome.one_line();
+    let expected = "NOTIFY_SOCKET: nobody has confirmed READY in 30 s";
+    assert!(line.contains(expected), "{line}");
+    drop(barrier);
+}
+
+fn without_a_mount_namespace_it_is_refused() {
+    only_rt("runc mounts nothing then, and says nothing");
+    let bundle = speaking(&["READY=1", "sleep"])
+        .without_namespace("mount")
+        .remove("/mounts")
+        .remove("/linux/maskedPaths")
+        .remove("/linux/readonlyPaths")
+        .writable();
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let refused = manager.tell(bundle.call("run", &["--detach"])).run();
+    refused.assert_refused("NOTIFY_SOCKET: needs a new mount namespace");
+    before.assert_unchanged(&bundle);
+}
+
+fn a_failing_create_leaves_nothing_behind() {
+    let no_program = bundle().args(&["/no/such/program"]);
+    let no_mount_point = bundle().symlink("run", "/etc/passwd");
+    for bundle in [no_program, no_mount_point] {
+        let before = Traces::of(&bundle);
+        let manager = Manager::new(&bundle);
+        for (verb, flags) in [("create", &[] as &[&str]), ("run", &["--detach"])] {
+            manager
+                .tell(bundle.call(verb, flags))
+                .run()
+                .assert_refused("");
+            before.assert_unchanged(&bundle);
+        }
+    }
+}

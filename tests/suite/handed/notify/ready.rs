@@ -1,0 +1,286 @@
+//! A container that says that it is ready, and what the manager hears of it.
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{Manager, ZOMBIES, bundle, is_running, pause, speaking};
+use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wait_until};
+use crate::terminal::{LED, Session};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        run_detached_waits_until_the_container_is_ready,
+        start_waits_until_the_container_is_ready,
+        run_in_the_foreground_stays_the_service,
+        run_in_a_terminal_stays_the_service,
+        signals_are_forwarded_before_the_container_is_ready,
+        an_abstract_socket_is_a_service_manager_too,
+        what_the_container_sees_is_a_socket_of_its_own,
+        the_caller_s_umask_has_no_part_in_it,
+        a_user_namespace_can_say_that_it_is_ready,
+        only_ready_goes_further,
+        messages_after_ready_do_not_block_in_the_foreground,
+        ready_is_told_of_a_container_that_ends_right_after,
+    ]
+}
+
+/// sd_notify_barrier(3): `run` is there until the manager has read all, who may look at who wrote it.
+fn run_detached_waits_until_the_container_is_ready() {
+    let bundle = speaking(&["enter", "STATUS=starting", "READY=1", "sleep"]);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let call = manager.tell(bundle.call("run", &["--detach"]));
+    let running = call.with(|command| command.stdin(reader)).start();
+    wait_until("the container to run", || {
+        bundle
+            .runtime()
+            .root()
+            .join(bundle.id())
+            .join("state.json")
+            .exists()
+            && bundle.container().status() == "running"
+    });
+    pause();
+    assert!(is_running(running.pid()), "it has not waited");
+    manager.assert_silent();
+    std::io::Write::write_all(&mut &writer, b"\n").unwrap();
+    let barrier = manager.receive_ready(bundle.container().pid());
+    if barrier.is_some() {
+        pause();
+        assert!(
+            is_running(running.pid()),
+            "it has not waited for the barrier"
+        );
+    }
+    drop(barrier);
+    running.wait().assert_ok();
+    manager.assert_silent();
+    bundle.container().end();
+    before.assert_unchanged(&bundle);
+}
+
+fn start_waits_until_the_container_is_ready() {
+    let bundle = speaking(&["READY=1", "barrier", "sleep"]);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let output = manager.tell(bundle.call("create", &[]));
+    let said = output.output().with_extension("out");
+    output.run().assert_ok();
+    let container = bundle.container();
+    assert_eq!(container.status(), "created");
+    manager.assert_silent();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    let running = manager.tell(start).start();
+    let barrier = manager.receive_ready(container.pid());
+    if barrier.is_some() {
+        pause();
+        assert!(
+            is_running(running.pid()),
+            "it has not waited for the barrier"
+        );
+    }
+    drop(barrier);
+    running.wait().assert_ok();
+    // The service's own barrier is closed by whoever got it, at the latest with the socket.
+    let said = || std::fs::read_to_string(&said).unwrap();
+    wait_until("the barrier", || said().contains("barrier: ok"));
+    container.end();
+    before.assert_unchanged(&bundle);
+}
+
+/// The container's process is a child of `run`, which the manager has started: that is the service.
+fn run_in_the_foreground_stays_the_service() {
+    let bundle = speaking(&["READY=1", "enter"]);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let call = manager.tell(bundle.call("run", &[]));
+    let running = call.with(|command| command.stdin(reader)).start();
+    drop(manager.receive_ready(running.pid()));
+    drop(writer);
+    let outcome = running.wait().assert_ok();
+    assert_eq!(outcome.stdout, "READY=1: ok\nenter: ok\n");
+    manager.assert_silent();
+    before.assert_unchanged(&bundle);
+}
+
+/// The same with a relay between two terminals.
+fn run_in_a_terminal_stays_the_service() {
+    let script = "trap 'echo resized' WINCH; \
+                  /probe notify STATUS=up READY=1 WATCHDOG=1; read -r line; echo got $line; read -r end";
+    let bundle = bundle()
+        .set("/process/terminal", json!(true))
+        .set("/process/args", json!(["/bin/sh", "-c", script]));
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    let call = manager.tell(bundle.call_through(&LED, "run", &[]));
+    let mut session = Session::of(call, None);
+    assert_eq!(manager.receive().text, "READY=1\n");
+    let main = manager.receive().text;
+    let main = main.strip_prefix("MAINPID=").unwrap().trim_end();
+    let program = std::fs::read_link(format!("/proc/{main}/exe")).unwrap();
+    assert_eq!(program, bundle.runtime().program());
+    if Kind::under_test() == Kind::Rt {
+        assert_eq!(manager.receive().text, "BARRIER=1");
+    }
+    session.terminal.expect("WATCHDOG=1: ok\n");
+    session.terminal.type_keys("on\r");
+    session.terminal.expect("got on\n");
+    session.terminal.type_keys("\r");
+    session.assert_end(0);
+    manager.assert_silent();
+    before.assert_unchanged(&bundle);
+}
+
+fn signals_are_forwarded_before_the_container_is_ready() {
+    only_rt("runc's foreground waits for READY before it looks at signals");
+    let bundle = Bundle::new().args(&["/probe", "wait-signal"]);
+    let manager = Manager::new(&bundle);
+    let running = manager.tell(bundle.call("run", &[])).start();
+    running.wait_for("ready");
+    signal(running.pid(), Signal::SIGTERM);
+    let outcome = running.wait().assert_ok();
+    assert_eq!(outcome.stdout, "ready\n15\n");
+    manager.assert_silent();
+}
+
+fn an_abstract_socket_is_a_service_manager_too() {
+    let bundle = speaking(&["READY=1", "sleep"]);
+    let manager = Manager::abstract_one(&bundle);
+    let running = manager.tell(bundle.call("run", &["--detach"])).start();
+    drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
+    running.wait().assert_ok();
+    bundle.container().end();
+}
+
+/// Who cannot reach the manager's socket can claim nothing there.
+fn what_the_container_sees_is_a_socket_of_its_own() {
+    differs(Kind::Runc, ZOMBIES);
+    let bundle = Bundle::new()
+        .user(1000, 1000)
+        .set("/process/env", json!(["NOTIFY_SOCKET=/config"]));
+    let manager = Manager::new(&bundle);
+    let seen = manager.tell(bundle.probe_call(&[], &["--detach"])).start();
+    let place = bundle.runtime().root().join(bundle.id()).join("notify");
+    seen.wait().assert_ok();
+    assert!(place.join("notify.sock").exists());
+    let said = bundle.container();
+    said.wait_stopped();
+    said.end();
+    assert!(!place.exists());
+
+    let bundle = Bundle::new().args(&[
+        "/bin/sh",
+        "-c",
+        "echo $NOTIFY_SOCKET; stat -c '%A %u' /run/notify \
+        /run/notify/notify.sock; touch /run/notify/x || echo read-only; cat /proc/self/mountinfo",
+    ]);
+    let bundle = bundle.set(
+        "/process/env",
+        json!(["NOTIFY_SOCKET=/config", "PATH=/bin"]),
+    );
+    let outcome = manager.tell(bundle.call("run", &[])).run().assert_ok();
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let expected = [
+        "/run/notify/notify.sock",
+        "drwxr-xr-x 0",
+        "srwxrwxrwx 0",
+        "read-only",
+    ];
+    assert_eq!(lines[..4], expected, "{outcome}");
+    let mount = lines
+        .iter()
+        .find(|line| line.contains(" /run/notify "))
+        .unwrap();
+    for option in ["ro", "nosuid", "nodev", "noexec"] {
+        let options = mount.split(' ').nth(5).unwrap();
+        assert!(
+            options.split(',').any(|one| one == option),
+            "{option}: {mount}"
+        );
+    }
+    assert!(!outcome.stdout.contains("manager.sock"), "{outcome}");
+}
+
+fn the_caller_s_umask_has_no_part_in_it() {
+    let bundle = speaking(&["READY=1", "sleep"]).user(1000, 1000);
+    let manager = Manager::new(&bundle);
+    let masked = ["sh", "-c", "umask 0077; exec \"$@\"", "sh"];
+    differs(
+        Kind::Runc,
+        "its directory has the mode that the umask leaves",
+    );
+    let call = bundle.call_through(&masked, "run", &["--detach"]);
+    let running = manager.tell(call).start();
+    drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
+    running.wait().assert_ok();
+    bundle.container().end();
+}
+
+fn a_user_namespace_can_say_that_it_is_ready() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = speaking(&["READY=1", "sleep"])
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map);
+    let before = Traces::of(&bundle);
+    let manager = Manager::new(&bundle);
+    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    let start = bundle.runtime().call(&["start", bundle.id()]);
+    let running = manager.tell(start).start();
+    drop(manager.receive_ready(bundle.container().pid()));
+    running.wait().assert_ok();
+    bundle.container().end();
+    before.assert_unchanged(&bundle);
+}
+
+fn only_ready_goes_further() {
+    differs(
+        Kind::Runc,
+        "it hands on the first line of a message that begins with READY",
+    );
+    let messages = [
+        "STATUS=READY=1",
+        "MAINPID=1~WATCHDOG=1",
+        "STATUS=up~READY=1~MAINPID=77",
+        "sleep",
+    ];
+    let bundle = speaking(&messages);
+    let manager = Manager::new(&bundle);
+    let running = manager.tell(bundle.call("run", &["--detach"])).start();
+    drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
+    running.wait().assert_ok();
+    manager.assert_silent();
+    bundle.container().end();
+}
+
+/// The queue of a socket holds about ten (net.unix.max_dgram_qlen).
+fn messages_after_ready_do_not_block_in_the_foreground() {
+    let mut messages = vec!["READY=1"];
+    messages.extend(["WATCHDOG=1"; 100]);
+    messages.extend(["READY=1", "barrier"]);
+    only_rt("runc stops reading when it has heard READY twice");
+    let bundle = speaking(&messages);
+    let manager = Manager::new(&bundle);
+    let running = manager.tell(bundle.call("run", &[])).start();
+    drop(manager.receive_ready(running.pid()));
+    let outcome = running.wait().assert_ok();
+    assert_eq!(outcome.stdout.lines().count(), 103);
+    assert!(outcome.stdout.ends_with("barrier: ok\n"), "{outcome}");
+    manager.assert_silent();
+}
+
+fn ready_is_told_of_a_container_that_ends_right_after() {
+    only_rt("runc looks first at whether the process is there");
+    for flags in [&["--detach"] as &[&str], &[]] {
+        let bundle = speaking(&["READY=1"]);
+        let manager = Manager::new(&bundle);
+        let running = manager.tell(bundle.call("run", flags)).start();
+        assert_eq!(manager.receive().text, "READY=1\n");
+        assert!(manager.receive().text.starts_with("MAINPID="));
+        drop(manager.receive());
+        running.wait().assert_ok();
+    }
+}

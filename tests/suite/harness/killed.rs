@@ -1,0 +1,50 @@
+//! A command killed at its system calls, one place after the other.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Call, Runtime, only_rt, skip};
+
+/// Runs what `call` makes once, to see its system calls, and then again for
+/// `places` of them, spread evenly over the whole, killed there. `check` sees
+/// what is left each time, with the place in words.
+#[track_caller]
+pub(crate) fn killed_everywhere(
+    runtime: &Runtime,
+    places: usize,
+    call: impl Fn(&[&str]) -> Call,
+    check: impl Fn(&str),
+) {
+    only_rt("Go spreads its system calls over threads: no two runs have the same order");
+    if !Path::new("/usr/bin/strace").exists() {
+        skip("no strace here");
+    }
+    let trace = runtime.home().join("trace");
+    let traced = ["strace", "-o", trace.to_str().unwrap()];
+    call(&traced).run().assert_ok();
+    check("not killed");
+    let calls = calls(&trace);
+    assert!(calls.len() > places, "the trace is too short: {calls:?}");
+    for (name, count) in calls.iter().skip(1).step_by((calls.len() / places).max(1)) {
+        let kill = format!("inject={name}:signal=KILL:when={count}");
+        drop(call(&["strace", "-o", "/dev/null", "-e", &kill]).run());
+        check(&format!("killed at {name} number {count}"));
+    }
+}
+
+/// The system calls of the runtime's own process in order, each with its count so far.
+fn calls(trace: &Path) -> Vec<(String, usize)> {
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    let mut calls: Vec<(String, usize)> = Vec::new();
+    for line in text.lines() {
+        let Some((name, _)) = line.split_once('(') else {
+            continue;
+        };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            continue;
+        }
+        let count = 1 + calls.iter().filter(|(seen, _)| seen == name).count();
+        calls.push((name.to_owned(), count));
+    }
+    calls
+}
