@@ -19,7 +19,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::{Cgroups, Wish};
 use crate::host::{CgroupLayout, Host};
 use crate::log;
-use crate::namespaces::{Kind, Mapper, Namespaces, Place};
+use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
@@ -50,6 +50,7 @@ pub(crate) struct Settings<'a> {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) idmappings: Idmappings,
     pub(crate) cgroups: Cgroups,
     pub(crate) rootfs: Rootfs,
     pub(crate) process: Process,
@@ -90,6 +91,8 @@ impl Plan {
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;
+        let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
+        idmappings.refuse_without_rights(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
@@ -111,6 +114,7 @@ impl Plan {
         let rootfs = Rootfs::plan(spec, &bundle.directory, (entry, turn, layer), &facts)?;
         Ok(Plan {
             namespaces,
+            idmappings,
             cgroups,
             rootfs,
             process,

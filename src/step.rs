@@ -34,10 +34,12 @@ pub(crate) enum Step {
     JoinContainer,
     /// A new time namespace with `linux.timeOffsets`.
     TimeNamespace,
-    /// Opens `root.path`. This and the next four are the runtime's, before the clone, if it may.
+    /// Opens `root.path`. This and the next five are the runtime's, before the clone, if it may.
     OpenRoot,
     /// Opens what a mount takes from the machine. Item: `mounts[item]`.
     OpenSource,
+    /// Maps the ids of what was opened. Item: `mounts[item]`.
+    MapIds,
     /// Opens a default device of the machine, to bind. Item: its place in the table of defaults.
     OpenDefaultDevice,
     /// Opens a device of the machine, to bind. Item: `linux.devices[item]`.
@@ -174,6 +176,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::TimeNamespace,
     Step::OpenRoot,
     Step::OpenSource,
+    Step::MapIds,
     Step::OpenDefaultDevice,
     Step::OpenDevice,
     Step::OpenNull,

@@ -25,7 +25,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::{Wired, Wish};
 use crate::host::{self, Host};
 use crate::log;
-use crate::namespaces::{Kind, Place, Stillborn};
+use crate::namespaces::{Joined, Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
 use crate::process::{Caller, Moment, Passed, WiredHooks};
 use crate::rootfs::Sources;
@@ -243,7 +243,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
     notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
-    let sources = open_sources(&plan, &host)?; // After the cgroups: a mount may show them.
+    let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
     let start = way.prepare(container)?;
     let (end, init_end) = sync::pair().context("socketpair")?;
@@ -316,12 +316,13 @@ fn stillborn(plan: &Plan, why: Stillborn) -> anyhow::Error {
 }
 
 /// Nothing where the caller may not: init is to do it then.
-fn open_sources(plan: &Plan, host: &Host) -> Result<Option<Sources>> {
+fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Result<Option<Sources>> {
     if !host.kernel.may_mount {
         return Ok(None);
     }
+    let ids = plan.idmappings.wire(joined, proc)?;
     let at = Progress::new();
-    let opened = plan.rootfs.open_sources(&at);
+    let opened = plan.rootfs.open_sources(&ids, &at);
     let opened = opened.map_err(|cause| plan.explain(at.failed(cause)))?;
     Ok(Some(opened))
 }

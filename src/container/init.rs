@@ -3,6 +3,7 @@
 //! Init performs a plan and decides nothing. When a step fails, its position
 //! goes to the runtime, which knows the words.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -89,7 +90,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     let mut sources = match sources {
         Some(sources) => sources,
-        None => plan.rootfs.open_sources(at)?,
+        None => plan.rootfs.open_sources(&BTreeMap::new(), at)?, // Without rights to map ids.
     };
     let ground = plan.rootfs.enter(at)?;
     let owner = geteuid(); // As this user namespace numbers the caller.

@@ -29,7 +29,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::join::join_all;
-use super::{Joined, Kind, Namespaces, Place};
+use super::{Joined, Kind, Maps, Namespaces, Place};
 use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -107,16 +107,7 @@ impl Namespaces {
             }
             return cloned;
         }
-        // Init takes it back before it has anything to hide.
-        let bare = self.new_maps().is_some_and(|maps| maps.needs_dumpable());
-        if bare {
-            prctl::set_dumpable(true)?;
-        }
-        let cloned = sys::clone3(flags, cgroup);
-        if bare && !matches!(cloned, Ok(Cloned::Init)) {
-            prctl::set_dumpable(false)?;
-        }
-        cloned
+        clone_mapped(self.new_maps(), flags, cgroup)
     }
 
     /// The forerunner's part.
@@ -143,6 +134,24 @@ impl Namespaces {
         let flags = self.clone_flags() - CloneFlags::CLONE_NEWUSER;
         Ok(sys::clone3(flags | CloneFlags::CLONE_PARENT, cgroup)?)
     }
+}
+
+/// clone3(2) of a process whose ids are to be mapped: it takes back what that needs
+/// before it has anything to hide.
+pub(super) fn clone_mapped(
+    maps: Option<&Maps>,
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd>,
+) -> nix::Result<Cloned> {
+    let bare = maps.is_some_and(Maps::needs_dumpable);
+    if bare {
+        prctl::set_dumpable(true)?;
+    }
+    let cloned = sys::clone3(flags, cgroup);
+    if bare && !matches!(cloned, Ok(Cloned::Init)) {
+        prctl::set_dumpable(false)?;
+    }
+    cloned
 }
 
 /// Sends a process ahead that does `go_ahead` and, with it, clones its own

@@ -9,6 +9,7 @@
 //! namespace too.
 
 mod birth;
+mod idmappings;
 mod join;
 mod kind;
 mod membership;
@@ -27,6 +28,7 @@ use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use oci_spec::runtime::Spec;
 
 pub(crate) use birth::Stillborn;
+pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
 pub(crate) use membership::{Born, Membership};
@@ -92,6 +94,7 @@ impl Namespaces {
         let namespaces = Namespaces {
             places,
             maps: Maps::plan(
+                "linux.",
                 linux.and_then(|linux| linux.uid_mappings().as_ref()),
                 linux.and_then(|linux| linux.gid_mappings().as_ref()),
                 mapper,

@@ -1,4 +1,4 @@
-//! User namespaces: `linux.uidMappings` and `linux.gidMappings`
+//! User namespaces: `uidMappings` and `gidMappings`, of `linux` and of a mount
 //! (user_namespaces(7)).
 
 use std::fmt::Write;
@@ -40,15 +40,17 @@ pub(crate) struct Mapper {
 }
 
 /// The ids of a new user namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Maps {
+    /// What stands before the names of the two lists: `linux.`, `mounts[3].`.
+    owner: String,
     uids: Map,
     gids: Map,
     mapper: Mapper,
 }
 
 /// One of the two.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map(Vec<Range>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,25 +63,32 @@ struct Range {
 }
 
 impl Maps {
-    /// Decides from the two lists, which stand or fall together.
+    /// Decides from the two lists of `owner`, which stand or fall together.
     ///
     /// # Errors
     /// By place: a list that is missing, too long, or contradicts itself.
     pub(super) fn plan(
+        owner: &str,
         uids: Option<&Vec<LinuxIdMapping>>,
         gids: Option<&Vec<LinuxIdMapping>>,
         mapper: Mapper,
     ) -> Result<Option<Maps>> {
-        let uids = Map::plan("linux.uidMappings", uids)?;
-        let gids = Map::plan("linux.gidMappings", gids)?;
+        let uids = Map::plan(&format!("{owner}uidMappings"), uids)?;
+        let gids = Map::plan(&format!("{owner}gidMappings"), gids)?;
+        let owner = owner.to_owned();
         match (uids, gids) {
             (None, None) => Ok(None),
-            (Some(uids), Some(gids)) => Ok(Some(Maps { uids, gids, mapper })),
+            (Some(uids), Some(gids)) => Ok(Some(Maps {
+                owner,
+                uids,
+                gids,
+                mapper,
+            })),
             (Some(_), None) => Err(anyhow!(
-                "linux.gidMappings: required with linux.uidMappings"
+                "{owner}gidMappings: required with {owner}uidMappings"
             )),
             (None, Some(_)) => Err(anyhow!(
-                "linux.uidMappings: required with linux.gidMappings"
+                "{owner}uidMappings: required with {owner}gidMappings"
             )),
         }
     }
@@ -115,9 +124,19 @@ impl Maps {
     pub(super) fn write(&self, pid: Pid, proc: &Proc) -> Result<()> {
         let Mapper { uid, gid, .. } = self.mapper;
         self.write_one(&self.uids, uid, pid, proc, "uid")
-            .context("linux.uidMappings")?;
+            .with_context(|| self.place("uidMappings"))?;
         self.write_one(&self.gids, gid, pid, proc, "gid")
-            .context("linux.gidMappings")
+            .with_context(|| self.place("gidMappings"))
+    }
+
+    /// Where one of the two lists stands in config.json.
+    pub(super) fn place(&self, list: &str) -> String {
+        format!("{}{list}", self.owner)
+    }
+
+    /// Whether both say the same, wherever they stand.
+    pub(super) fn same(&self, other: &Maps) -> bool {
+        self.are(&other.uids, &other.gids)
     }
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {

@@ -20,8 +20,9 @@ use nix::unistd::symlinkat;
 
 use super::attributes::{Setter, propagate};
 use super::filesystem::new_file_system;
-use super::mount::{Stage, open_tree};
+use super::mount::Stage;
 use super::options::{Attributes, Parameter, Propagation, Recursion};
+use super::sources::open_tree;
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
 

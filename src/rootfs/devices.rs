@@ -16,8 +16,9 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::attributes::{Setter, propagate};
 use super::inside::{Links, Root, clean, file_in};
-use super::mount::{Stage, open_tree};
+use super::mount::Stage;
 use super::options::{Propagation, Recursion};
+use super::sources::open_tree;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
 

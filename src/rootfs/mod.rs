@@ -218,7 +218,8 @@ impl Rootfs {
 
     /// About how many descriptors [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
-        (self.mounts.len() + self.devices.len()) as u64
+        let mapped = self.mounts.iter().filter(|mount| mount.idmap.is_some());
+        (self.mounts.len() + mapped.count() + self.devices.len()) as u64
     }
 
     /// The propagation that copies of the machine's mounts start with: they

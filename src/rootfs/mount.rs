@@ -6,7 +6,6 @@
 //! the namespaces that it shows. Each gets its final attributes before anybody
 //! can see it.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -22,9 +21,10 @@ use super::copyup::{self, take_over};
 use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Propagation, Recursion};
+use super::sources::{Source, open_tree};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, OpenTree, Spent};
+use crate::sys::{self, MountAttr, Spent};
 
 /// What may be mounted below /proc: single files that show a container its
 /// limits (lxcfs) or a clock, and nothing that security rests on.
@@ -50,6 +50,8 @@ pub(super) struct Mount {
     attributes: Attributes,
     recursive: Attributes,
     propagation: Vec<(Propagation, Recursion)>,
+    /// Some where ids are mapped.
+    pub(super) idmap: Option<Recursion>,
     /// Read-only only after everything below it is in place.
     pub(super) readonly_late: bool,
 }
@@ -78,11 +80,17 @@ impl Mount {
             target != Path::new("/"),
             "destination: the root itself cannot be mounted over"
         );
+        let maps = mount.uid_mappings().iter().flatten().count();
+        let idmap = options.idmap.or((maps > 0).then_some(Recursion::One));
         let kind_name = mount.typ().as_deref().unwrap_or("none");
         if !facts.mount_setattr {
             ensure!(
                 options.recursive.is_empty(),
                 "options: the recursive ones need mount_setattr(2) (Linux 5.12)"
+            );
+            ensure!(
+                idmap.is_none(),
+                "options: idmap: needs mount_setattr(2) (Linux 5.12)"
             );
         }
         let tmpfs = kind_name == "tmpfs" && options.bind.is_none();
@@ -90,12 +98,17 @@ impl Mount {
         let (attributes, recursive) = (options.attributes, options.recursive);
         let propagation = options.propagation.clone();
         let kind = Kind::plan(mount, kind_name, bundle, options, facts)?;
+        ensure!(
+            idmap.is_none() || matches!(kind, Kind::Bind { .. }),
+            "options: idmap: the ids of a bind mount can be mapped, and of no other"
+        );
         let mount = Mount {
             target,
             kind,
             attributes,
             recursive,
             propagation,
+            idmap,
             readonly_late,
         };
         mount.refuse_over_proc()?;
@@ -114,6 +127,7 @@ impl Mount {
             attributes: Attributes { set, clear: 0 },
             recursive: Attributes::default(),
             propagation: Vec::new(),
+            idmap: None,
             readonly_late: false,
         }
     }
@@ -171,6 +185,20 @@ impl Mount {
             self.finish(setter, tree.as_fd(), base, None)?;
         }
         Ok(Source::Tree(tree))
+    }
+
+    /// Maps the ids of what was opened as the user namespace `ids` has them.
+    pub(super) fn map_ids(&self, source: &Source, ids: Option<&OwnedFd>) -> nix::Result<()> {
+        let Some(recursion) = self.idmap else {
+            return Ok(());
+        };
+        match (source, ids) {
+            (Source::Tree(tree), Some(ids)) => {
+                let attributes = MountAttr::mapping_ids(ids.as_fd());
+                sys::mount_setattr(tree.as_fd(), recursion.into(), &attributes)
+            }
+            _ => Err(Errno::EBADF),
+        }
     }
 
     /// Init: finds or makes the mount point, builds the mount, attaches it.
@@ -349,32 +377,6 @@ impl Mount {
                 format!("mount {} on {target}", name.to_string_lossy())
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
-        }
-    }
-}
-
-/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
-/// that holds a NUL byte.
-pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-    sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
-}
-
-/// What was opened for a mount.
-pub(super) enum Source {
-    None,
-    /// A detached copy.
-    Tree(OwnedFd),
-    /// The container's own directory in each hierarchy of version 1.
-    Hierarchies(Vec<Option<OwnedFd>>),
-}
-
-impl Source {
-    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
-        match self {
-            Source::None => Vec::new(),
-            Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(own) => own.into_iter().flatten().collect(),
         }
     }
 }

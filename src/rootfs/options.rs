@@ -26,6 +26,8 @@ pub(super) struct Options {
     pub(super) propagation: Vec<(Propagation, Recursion)>,
     /// Flags of the superblock, by the names that fsconfig(2) takes.
     pub(super) superblock: Vec<&'static str>,
+    /// Some when ids of the mount, or of the tree, are to be mapped.
+    pub(super) idmap: Option<Recursion>,
     /// A tmpfs begins with a copy of what it covers.
     pub(super) copy_up: bool,
     /// Everything else is the file system's own: `size=64k`, `newinstance`.
@@ -116,6 +118,7 @@ enum Word {
     Bind(Recursion),
     Propagation(Propagation, Recursion),
     Superblock(&'static str),
+    Idmap(Recursion),
     CopyUp,
     /// Asks for what holds anyway: a new superblock has none of the flags that
     /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
@@ -126,7 +129,7 @@ use Recursion::{One, Tree};
 
 /// The options of mount(8) that the specification lists; each recursive twin
 /// (`rro`) means the same of a whole tree.
-const WORDS: [(&str, Word); 40] = [
+const WORDS: [(&str, Word); 42] = [
     ("defaults", Word::Default),
     ("ro", Word::Set(MOUNT_ATTR_RDONLY)),
     ("rw", Word::Clear(MOUNT_ATTR_RDONLY)),
@@ -172,6 +175,8 @@ const WORDS: [(&str, Word); 40] = [
     ("silent", Word::Default),
     ("loud", Word::Default),
     ("noiversion", Word::Default),
+    ("idmap", Word::Idmap(One)),
+    ("ridmap", Word::Idmap(Tree)),
     ("tmpcopyup", Word::CopyUp),
 ];
 
@@ -220,6 +225,7 @@ impl Options {
             Word::Bind(recursion) => self.bind = Some(recursion),
             Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
             Word::Superblock(flag) => self.superblock.push(flag),
+            Word::Idmap(recursion) => self.idmap = Some(recursion),
             Word::CopyUp => self.copy_up = true,
             Word::Default => {}
         }

@@ -6,17 +6,21 @@
 //! leaves it to init, which may, in a user namespace: the first thing that
 //! init does there, while it still is the caller.
 
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 
 use super::attributes::{Setter, propagate};
-use super::mount::Source;
+
 use super::options::{Propagation, Recursion};
 use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, Spent};
+use crate::sys::{self, OpenTree, Spent};
 
 /// What was opened: consumed as it is attached.
 pub(crate) struct Sources {
@@ -24,6 +28,32 @@ pub(crate) struct Sources {
     pub(super) mounts: Vec<Source>,
     pub(super) devices: Vec<OwnedFd>,
     pub(super) null: Option<OwnedFd>,
+}
+
+/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
+/// that holds a NUL byte.
+pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+    sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
+}
+
+/// What was opened for a mount.
+pub(super) enum Source {
+    None,
+    /// A detached copy.
+    Tree(OwnedFd),
+    /// The container's own directory in each hierarchy of version 1.
+    Hierarchies(Vec<Option<OwnedFd>>),
+}
+
+impl Source {
+    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
+        match self {
+            Source::None => Vec::new(),
+            Source::Tree(tree) => vec![tree],
+            Source::Hierarchies(own) => own.into_iter().flatten().collect(),
+        }
+    }
 }
 
 impl Drop for Sources {
@@ -42,11 +72,16 @@ impl Drop for Sources {
 }
 
 impl Rootfs {
-    /// Opens what belongs to the machine.
+    /// Opens what belongs to the machine. `ids` are the user namespaces that have
+    /// the id maps of mounts, by index.
     ///
     /// # Errors
     /// A missing root or source, or the machine's own root laid open.
-    pub(crate) fn open_sources(&self, at: &Progress) -> Result<Sources, Cause> {
+    pub(crate) fn open_sources(
+        &self,
+        ids: &BTreeMap<usize, OwnedFd>,
+        at: &Progress,
+    ) -> Result<Sources, Cause> {
         at.enter(Step::OpenRoot);
         let root = open(
             &self.path,
@@ -66,7 +101,10 @@ impl Rootfs {
         };
         let mounts = self.mounts.iter().enumerate().map(|(item, mount)| {
             at.at(Step::OpenSource, item);
-            mount.open(self.setter, self.base())
+            let source = mount.open(self.setter, self.base())?;
+            at.at(Step::MapIds, item);
+            mount.map_ids(&source, ids.get(&item))?;
+            Ok(source)
         });
         let mounts = mounts.collect::<Result<_, Cause>>()?;
         let devices = self.devices.open(self.setter, at)?;
@@ -81,7 +119,7 @@ impl Rootfs {
 
     /// The root and all that is mounted below it, detached.
     fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
-        let tree = sys::open_tree(root.as_fd(), c"", sys::OpenTree::Recursive)?;
+        let tree = sys::open_tree(root.as_fd(), c"", OpenTree::Recursive)?;
         if self.setter == Setter::Detached {
             self.isolate_root(tree.as_fd(), None)?;
         }

@@ -21,6 +21,10 @@ impl Rootfs {
                 let source = self.mounts.get(index)?.describe_source();
                 Some((self.mount_place(index), source))
             }
+            Step::MapIds => {
+                let target = self.mounts.get(index)?.target.display();
+                Some((self.mount_place(index), format!("map the ids of {target}")))
+            }
             Step::OpenNull => Some(("linux.maskedPaths".into(), "/dev/null".into())),
             Step::Propagation => root("cut the mount namespace off from the machine's".into()),
             Step::Overlay => Some((
@@ -76,6 +80,12 @@ impl Rootfs {
             }
             (Step::OpenSource, Errno::EINVAL, Some(Kind::Bind { .. })) if self.user_namespace => {
                 Some("with mounts below that are locked in a user namespace, only rbind binds it")
+            }
+            (Step::MapIds, Errno::EINVAL, _) => {
+                Some("does this kernel map the ids of that file system?")
+            }
+            (Step::MapIds, Errno::EPERM, _) => {
+                Some("a file system can be mapped by root of the user namespace that mounted it")
             }
             (Step::OpenDevice | Step::OpenDefaultDevice, ..) => {
                 Some("a user namespace gets the machine's devices, bound, for it can make none")

@@ -23,6 +23,17 @@ pub(crate) struct MountAttr {
     pub(crate) userns_fd: u64,
 }
 
+impl MountAttr {
+    /// Ids as a user namespace has them, which must outlive the call.
+    pub(crate) fn mapping_ids(namespace: BorrowedFd) -> MountAttr {
+        MountAttr {
+            set: libc::MOUNT_ATTR_IDMAP,
+            userns_fd: u64::from(namespace.as_raw_fd().cast_unsigned()),
+            ..MountAttr::default()
+        }
+    }
+}
+
 /// One call of fsconfig(2).
 pub(crate) enum FsConfig<'a> {
     Flag(&'a CStr),

@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         without_mount_setattr_a_container_is_the_same,
         without_mount_setattr_binds_are_the_same,
         without_mount_setattr_recursive_options_are_refused,
+        without_mount_setattr_no_ids_are_mapped,
         without_mount_setattr_no_pivot_works,
         without_close_range_for_flags_no_descriptor_leaks,
         without_cgroup_kill_all_processes_die,
@@ -89,6 +90,20 @@ fn without_mount_setattr_recursive_options_are_refused() {
     let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
     refused.assert_refused("mounts[7]: options: the recursive ones need mount_setattr(2)");
+    before.assert_unchanged(&bundle);
+}
+
+fn without_mount_setattr_no_ids_are_mapped() {
+    let directory = Directory::new();
+    let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+    let bundle = probing()
+        .bind(directory.path(), "/one", &["rbind", "idmap"])
+        .set("/mounts/7/uidMappings", map.clone())
+        .set("/mounts/7/gidMappings", map);
+    let before = Traces::of(&bundle);
+    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let refused = bundle.call_through(&strace, "run", &[]).run();
+    refused.assert_refused("mounts[7]: options: idmap: needs mount_setattr(2)");
     before.assert_unchanged(&bundle);
 }
 

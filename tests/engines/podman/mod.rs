@@ -49,12 +49,6 @@ enum Who {
 /// A feature as the files here list it: its name, for whom it is, and what drives it.
 type Line = (&'static str, Who, fn(&Podman));
 
-/// What `rt` refuses by name until a later version, so that no line of these passes.
-const LATER: &[(&str, &str)] = &[(
-    "volume_idmapped",
-    "rt does not map the ids of a mount yet; runc 1.1.5 does not either",
-)];
-
 /// What makes networks on the machine itself: netavark does so by iptables(8), where two at a
 /// time get into each other's way, whatever the runtime is.
 const NETWORKED: &[&str] = &[
@@ -71,10 +65,9 @@ const NETWORKED: &[&str] = &[
 
 /// Why one feature cannot be had, where the others can.
 fn lacking_for(name: &str) -> Option<String> {
-    let later = LATER.iter().find(|(later, _)| *later == name);
     match name {
         "nginx" => image::debian_archive().err(),
-        _ => later.map(|(_, why)| (*why).to_owned()),
+        _ => None,
     }
 }
 

@@ -154,8 +154,8 @@ fn field_not_applied_yet() {
         ),
         (
             "/mounts/0/options",
-            json!(["idmap"]),
-            "mounts[0].options: idmap",
+            json!(["remount"]),
+            "mounts[0].options: remount",
         ),
     ];
     for (pointer, value, place) in fields {

@@ -188,6 +188,22 @@ fn copy_up() {
     assert_eq!(said, "below");
 }
 
+/// Root's file is another's, and with `ridmap` also what is mounted below.
+fn ids(option: &str) {
+    let source = nested(MsFlags::empty());
+    let map = json!([{"containerID": 0, "hostID": 3000, "size": 1}]);
+    let mount = json!({"destination": "/mnt", "source": source.path(), "options": ["rbind", option],
+                       "uidMappings": map, "gidMappings": map});
+    let bundle = Bundle::new().folder("mnt").mount(mount);
+    let said = bundle.sh("stat -c %u /mnt /mnt/below").run();
+    let below = if option == "ridmap" { 3000 } else { 0 };
+    // Before Linux 6.3 there is no such tmpfs, and the error says so.
+    match said.code() {
+        0 => assert_eq!(said.stdout, format!("3000\n{below}\n"), "{option}"),
+        _ => drop(said.assert_refused("does this kernel map the ids of that file system?")),
+    }
+}
+
 fn each_option_has_its_effect() {
     // Of runc alone: what `rt` refuses, and what Debian's version does otherwise.
     let foreign = ["acl", "noacl", "iversion", "remount"];
@@ -207,6 +223,7 @@ fn each_option_has_its_effect() {
             (_, "bind") => bind(option),
             (_, "private" | "slave" | "shared" | "unbindable") => propagation(option),
             ("tmpcopyup", _) => copy_up(),
+            ("idmap" | "ridmap", _) => ids(option),
             (_, single) if effect(single).is_some() => recursive(option, single),
             _ => panic!("{option}: named, and nobody knows what for"),
         }

@@ -3,6 +3,7 @@
 mod binds;
 mod copyup;
 mod devices;
+mod idmaps;
 mod machine;
 mod masks;
 mod options;
@@ -18,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         binds::tests(),
         copyup::tests(),
         devices::tests(),
+        idmaps::tests(),
         machine::tests(),
         masks::tests(),
         options::tests(),

@@ -18,6 +18,7 @@ pub(super) fn tests() -> Vec<Trial> {
         a_volume_of_ones_own_is_written,
         flags_that_the_machine_has_set_stay,
         a_volume_that_is_closed_to_the_user_is_refused,
+        ids_of_a_mount_are_not_the_users_to_map,
         a_root_that_is_closed_to_the_user_is_refused,
         a_layer_takes_what_is_written,
         devices_of_the_config_are_the_machines,
@@ -118,6 +119,23 @@ fn a_volume_that_is_closed_to_the_user_is_refused() {
             assert!(outcome.one_line().contains("mounts["), "{outcome}");
         }
         before.assert_unchanged(&bundle);
+    }
+}
+
+/// Of a file system that is the machine's; the kernel would say the same to root of a user namespace.
+fn ids_of_a_mount_are_not_the_users_to_map() {
+    only_rt("came with runc 1.2");
+    for who in ALL {
+        let caller = Caller::new(who);
+        let volume = Directory::new();
+        let mount =
+            json!({"destination": "/mnt", "source": volume.path(), "options": ["bind", "idmap"]});
+        let bundle = caller.bundle().folder("mnt").mount(mount);
+        let why = match who {
+            Who::Plain | Who::Lent => "ids are mapped by those alone who may mount",
+            Who::Inside | Who::Manager => "mounts[",
+        };
+        bundle.args(&["/bin/true"]).assert_refused(&[why]);
     }
 }
 
