@@ -20,7 +20,7 @@ mod runtime;
 mod traces;
 
 pub(crate) use bundle::{Bundle, fill_rootfs};
-pub(crate) use call::{Call, Outcome};
+pub(crate) use call::{Call, Outcome, Running};
 pub(crate) use config::Config;
 pub(crate) use container::Container;
 pub(crate) use directory::Directory;

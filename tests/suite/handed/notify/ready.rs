@@ -1,11 +1,13 @@
 //! A container that says that it is ready, and what the manager hears of it.
 
+use std::os::fd::OwnedFd;
+
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Manager, ZOMBIES, bundle, is_running, pause, speaking};
-use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wait_until};
+use crate::harness::{Bundle, Kind, Running, Traces, differs, only_rt, signal, trials, wait_until};
 use crate::terminal::{LED, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -23,6 +25,20 @@ pub(super) fn tests() -> Vec<Trial> {
         messages_after_ready_do_not_block_in_the_foreground,
         ready_is_told_of_a_container_that_ends_right_after,
     ]
+}
+
+/// It ends well, and not before the barrier is closed, if there is one.
+#[track_caller]
+fn assert_waits_for(barrier: Option<OwnedFd>, running: Running) {
+    if barrier.is_some() {
+        pause();
+        assert!(
+            is_running(running.pid()),
+            "it has not waited for the barrier"
+        );
+    }
+    drop(barrier);
+    running.wait().assert_ok();
 }
 
 /// sd_notify_barrier(3): `run` is there until the manager has read all, who may look at who wrote it.
@@ -47,15 +63,7 @@ fn run_detached_waits_until_the_container_is_ready() {
     manager.assert_silent();
     std::io::Write::write_all(&mut &writer, b"\n").unwrap();
     let barrier = manager.receive_ready(bundle.container().pid());
-    if barrier.is_some() {
-        pause();
-        assert!(
-            is_running(running.pid()),
-            "it has not waited for the barrier"
-        );
-    }
-    drop(barrier);
-    running.wait().assert_ok();
+    assert_waits_for(barrier, running);
     manager.assert_silent();
     bundle.container().end();
     before.assert_unchanged(&bundle);
@@ -74,15 +82,7 @@ fn start_waits_until_the_container_is_ready() {
     let start = bundle.runtime().call(&["start", bundle.id()]);
     let running = manager.tell(start).start();
     let barrier = manager.receive_ready(container.pid());
-    if barrier.is_some() {
-        pause();
-        assert!(
-            is_running(running.pid()),
-            "it has not waited for the barrier"
-        );
-    }
-    drop(barrier);
-    running.wait().assert_ok();
+    assert_waits_for(barrier, running);
     // The service's own barrier is closed by whoever got it, at the latest with the socket.
     let said = || std::fs::read_to_string(&said).unwrap();
     wait_until("the barrier", || said().contains("barrier: ok"));
