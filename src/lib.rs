@@ -136,7 +136,7 @@
 //!
 //! | call | since | before, or where it is refused |
 //! |---|---|---|
-//! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching; recursive options (`rro`) are refused. Asked once, by `Kernel::probe` |
+//! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching; recursive options (`rro`) and idmapped mounts are refused. Asked once, by `Kernel::probe` |
 //! | close_range(2) with `CLOSE_RANGE_CLOEXEC` | 5.11 | fcntl(2) on each descriptor |
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |

@@ -84,7 +84,8 @@ Flags may be written with one dash or two, with *=* or as two words, and after t
 id as well as before it, except that *exec* and *ps* hand on whatever follows the id. A flag
 without a value can be given one: *--keep=false*.
 
-An error is one line. It names the command, the container, the place in *config.json* and the
+An error is one line on standard error; where it is the command line that is wrong, its help
+follows on standard output. The line names the command, the container, the place in *config.json* and the
 reason, and nothing of a container that could not be made is left behind.
 
 *--rootless* says what becomes of a container whose cgroups the caller may not make. With
@@ -142,9 +143,13 @@ rt run web",
         ),
         (
             "Docker with *rt* in the place of runc:",
-            "dockerd --add-runtime=rt=/usr/bin/rt --default-runtime=rt",
+            "dockerd --add-runtime=rt=/usr/bin/rt --default-runtime=rt \\
+    --exec-opt native.cgroupdriver=cgroupfs",
         ),
-        ("Podman:", "podman --runtime /usr/bin/rt run --rm IMAGE"),
+        (
+            "Podman:",
+            "podman --runtime /usr/bin/rt --cgroup-manager cgroupfs run --rm IMAGE",
+        ),
     ],
     others: &["user_namespaces(7)", "cgroups(7)", "capabilities(7)"],
 };
@@ -193,10 +198,10 @@ way is *stopped*; *rt delete* clears it away.",
     files: &[CONFIG, STATE],
     environment: &[LISTEN, NOTIFY],
     examples: &[(
-        "A life in steps:",
+        "A life in steps, without a terminal:",
         "rt create -b bundles/web web
 rt start web
-rt kill web TERM
+rt kill web KILL
 rt delete web",
     )],
     others: &["rt-start", "rt-run", "rt-delete"],
@@ -219,9 +224,9 @@ only if the program was really executed.",
         OTHERS_STATUS,
         (
             "255",
-            "The process could not be run. One line on standard error says why.",
+            "The process could not be run, or there is none. One line on standard error says why.",
         ),
-        ("1", "The command line is wrong."),
+        ("1", "There is no such flag."),
     ],
     examples: &[
         ("A shell:", "rt exec --tty web /bin/sh"),
@@ -246,9 +251,9 @@ calls the hooks that belong there. It works once.",
 
 const SHOW: Words = Words {
     description: "
-*rt state* writes the state of a container as JSON: *id*, *pid* (0 when it has stopped),
-*status*, *bundle*, *rootfs*, when it was *created*, and the *annotations* of its
-configuration.
+*rt state* writes the state of a container as JSON: *ociVersion*, *id*, *pid* (0 when it has
+stopped), *status*, *bundle*, *rootfs*, when it was *created*, the *annotations* of its
+configuration, and *owner*.
 
 The status is *creating*, *created* (made and not yet started), *running*, *paused* or
 *stopped*.",
@@ -362,7 +367,8 @@ const FEATURES: Words = Words {
     description: "
 *rt features* writes what a configuration may ask of this version as JSON, in the form of the
 OCI runtime specification: mount options, namespaces, capabilities, seccomp's actions and
-architectures, and so on. What it does not name is refused.",
+architectures, and so on. Of these, what it does not name is refused, but for capabilities, which
+are left out with a warning, and for mount options of a file system's own.",
     examples: &[(
         "Whether a mount can be read-only with all that is below it:",
         "rt features | jq '.mountOptions | index(\"rro\") != null'",

@@ -408,10 +408,11 @@ impl Kind {
             "options: tmpcopyup: only a tmpfs begins with a copy"
         );
         if bind {
-            ensure!(
-                options.data.is_empty(),
-                "options: bind mounts cannot have any filesystem-specific options applied"
-            );
+            if let Some(option) = options.data.first() {
+                bail!(
+                    "options: {option}: bind mounts cannot have any filesystem-specific options applied"
+                );
+            }
             for flag in &options.superblock {
                 log::warn_later(format!(
                     "mounts: {}: {flag} is of the file system, not of a bind mount: left out",

@@ -272,6 +272,17 @@ impl From<Attributes> for MountAttr {
     }
 }
 
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Parameter::Flag(key) => f.write_str(&key.to_string_lossy()),
+            Parameter::Value(key, value) => {
+                write!(f, "{}={}", key.to_string_lossy(), value.to_string_lossy())
+            }
+        }
+    }
+}
+
 impl Parameter {
     fn parse(option: &str) -> Result<Parameter> {
         let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));

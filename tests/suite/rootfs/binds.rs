@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_missing_destination_of_a_file_is_created,
         a_bind_needs_no_type,
         what_only_a_file_system_can_be_is_a_warning,
+        an_option_that_no_bind_mount_has_is_named,
         a_missing_source_is_refused,
         later_mounts_cover_earlier_ones,
     ]
@@ -221,6 +222,16 @@ fn a_bind_needs_no_type() {
             .stdout,
         "from outside"
     );
+}
+
+fn an_option_that_no_bind_mount_has_is_named() {
+    only_rt("runc refuses it from 1.2 on; the kernel ignores it");
+    let source = source();
+    for option in ["RO", "mode=700"] {
+        let bundle = Bundle::new().bind(source.path(), "/tmp", &["rbind", option]);
+        let why = "bind mounts cannot have any filesystem-specific options applied";
+        bundle.assert_refused(&[&format!("mounts[7]: options: {option}: {why}")]);
+    }
 }
 
 fn a_missing_source_is_refused() {
