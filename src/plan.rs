@@ -20,7 +20,7 @@ use crate::cgroups::{Cgroups, Wish};
 use crate::host::{CgroupLayout, Host};
 use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
-use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role};
+use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role, Streams};
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
 
@@ -36,6 +36,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) id: &'a str,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
+    pub(crate) streams: Streams,
     pub(crate) passed: Passed,
     pub(crate) cgroups: Wish,
     /// A directory of the machine with a socket on which the container's process
@@ -75,6 +76,7 @@ impl Plan {
             &process::Options {
                 id: settings.id,
                 new_keyring: settings.new_keyring,
+                streams: settings.streams,
                 passed: settings.passed,
                 keeps_groups: annotations.keeps_groups,
                 variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
@@ -223,6 +225,7 @@ fn why(step: Step, cause: Cause) -> String {
             }
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
             Refusal::Abandoned => "the runtime is gone",
+            Refusal::ContainerEnded => "the container was ended meanwhile",
         }
         .into(),
     }

@@ -306,9 +306,11 @@ pub(crate) enum Refusal {
     OtherMaps,
     /// The runtime is gone.
     Abandoned,
+    /// A hook of a container whose process has ended.
+    ContainerEnded,
 }
 
-const REFUSALS: [Refusal; 11] = [
+const REFUSALS: [Refusal; 12] = [
     Refusal::NotOrdinaryDirectory,
     Refusal::InsideProc,
     Refusal::OtherFile,
@@ -320,6 +322,7 @@ const REFUSALS: [Refusal; 11] = [
     Refusal::NoIds,
     Refusal::OtherMaps,
     Refusal::Abandoned,
+    Refusal::ContainerEnded,
 ];
 
 impl From<Errno> for Cause {

@@ -62,9 +62,28 @@ impl Proc {
         readlinkat(self.file(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "")
     }
 
-    /// The whole text of the file at `path`, relative to /proc.
+    /// The whole text of the file at `path`, relative to /proc. Names in it, of
+    /// programs and cgroups, may be any bytes: what is not UTF-8 is replaced.
     pub(crate) fn read(&self, path: &str) -> nix::Result<String> {
-        sys::read_to_string(self.file(path, OFlag::O_RDONLY)?.as_fd())
+        text_of(self.file(path, OFlag::O_RDONLY)?)
+    }
+
+    /// The same of a file below /proc/sys, which service managers and other
+    /// containers mount anew, read-only: it may lie on that mount if this is procfs.
+    pub(crate) fn read_sysctl(&self, path: &str) -> nix::Result<String> {
+        let path = format!("sys/{path}");
+        match self.read(&path) {
+            Err(Errno::EXDEV) => {}
+            done => return done,
+        }
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let file = openat2(&self.directory, path.as_str(), how).map(File::from)?;
+        if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Errno::ENOTSUP);
+        }
+        text_of(file)
     }
 
     /// Writes `value` to the file at `path`, relative to /proc, in one write.
@@ -85,4 +104,9 @@ impl AsFd for Proc {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+fn text_of(file: File) -> nix::Result<String> {
+    let bytes = sys::read_to_end(file.as_fd())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

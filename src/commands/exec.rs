@@ -1,6 +1,5 @@
 //! `rt exec`: runs another process in a container that runs.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use anyhow::{Context, Error, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserved};
+use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserved, target};
 use crate::bundle::{self, Changes};
 use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
@@ -75,17 +74,16 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
 }
 
 fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
-    let here = env::current_dir().context("working directory")?;
-    let path = |name| matches.get_one::<PathBuf>(name);
+    let path = |name| target::absolute(matches.get_one::<PathBuf>(name));
     Ok(Joining {
-        process: match path("process") {
-            Some(file) => Wanted::Described(described(&here.join(file))?),
+        process: match path("process")? {
+            Some(file) => Wanted::Described(described(&file)?),
             None => Wanted::Like(changes(matches)?),
         },
         below: Below::parse(&texts(matches, "cgroup"))?,
-        pid_file: path("pid-file").map(|file| here.join(file)),
-        console_socket: path("console-socket").map(|socket| here.join(socket)),
-        pidfd_socket: path("pidfd-socket").map(|socket| here.join(socket)),
+        pid_file: path("pid-file")?,
+        console_socket: path("console-socket")?,
+        pidfd_socket: path("pidfd-socket")?,
         detach: matches.get_flag("detach"),
         ignore_paused: matches.get_flag("ignore-paused"),
         passed: globals.passed,

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Arg, ArgMatches, value_parser};
 
 use crate::container::valid_id;
@@ -31,6 +31,7 @@ pub(super) fn of(matches: &ArgMatches) -> Result<&str> {
 /// # Errors
 /// When the id is none that a container can have.
 pub(super) fn checked(given: &OsStr) -> Result<&str> {
+    ensure!(!given.is_empty(), "container id cannot be empty");
     let valid = given.to_str().filter(|id| valid_id(id));
     valid.ok_or_else(|| anyhow!("{}: invalid container ID format", given.display()))
 }

@@ -1,8 +1,7 @@
 //! What `create` and `run` have in common: a new container from a bundle.
 
-use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -46,19 +45,18 @@ fn argument() -> Arg {
 /// # Errors
 /// When there is no such bundle, or it asks for something that cannot be.
 pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request> {
-    let here = env::current_dir().context("working directory")?;
-    let path = |name| matches.get_one::<PathBuf>(name).map(PathBuf::as_path);
+    let path = |name| target::absolute(matches.get_one::<PathBuf>(name));
     let argument = matches
         .get_one::<OsString>("id")
         .map(OsString::as_os_str)
         .unwrap_or_default();
-    let Target { bundle, id } = target::find(argument, path("bundle"), &here)?;
+    let Target { bundle, id } = target::find(argument, path("bundle")?.as_deref(), target::here)?;
     log::debug(&format!("{id}: bundle {}", bundle.display()));
     Ok(Request {
         bundle: bundle::open(&bundle).with_context(|| id.clone())?,
-        pid_file: path("pid-file").map(|file: &Path| here.join(file)),
-        console_socket: path("console-socket").map(|socket: &Path| here.join(socket)),
-        pidfd_socket: path("pidfd-socket").map(|socket: &Path| here.join(socket)),
+        pid_file: path("pid-file")?,
+        console_socket: path("console-socket")?,
+        pidfd_socket: path("pidfd-socket")?,
         no_pivot: matches.get_flag("no-pivot"),
         new_keyring: !matches.get_flag("no-new-keyring"),
         passed: globals.passed,

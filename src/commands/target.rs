@@ -5,9 +5,10 @@
 //! can be no id, and a word without one is a bundle only where runc's meaning
 //! would be an error.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -21,9 +22,35 @@ pub(super) struct Target {
     pub(super) id: String,
 }
 
+/// The path that an option gives, as it is meant: from where the caller stands.
+///
+/// # Errors
+/// When that is a directory that is gone, and the path needs it.
+pub(super) fn absolute(path: Option<&PathBuf>) -> Result<Option<PathBuf>> {
+    path.map(|path| match path.is_absolute() {
+        true => Ok(path.clone()),
+        false => Ok(here()?.join(path)),
+    })
+    .transpose()
+}
+
+/// Where the caller stands.
+///
+/// # Errors
+/// When that directory is gone.
+pub(super) fn here() -> Result<PathBuf> {
+    env::current_dir().context("working directory")
+}
+
+/// Asks `here`, where the caller stands, only if it has to; `bundle` is absolute.
+///
 /// # Errors
 /// When there is no such bundle, or no valid id can be had.
-pub(super) fn find(argument: &OsStr, bundle: Option<&Path>, here: &Path) -> Result<Target> {
+pub(super) fn find(
+    argument: &OsStr,
+    bundle: Option<&Path>,
+    here: impl FnOnce() -> Result<PathBuf>,
+) -> Result<Target> {
     if is_path(argument) {
         if bundle.is_some() {
             bail!(
@@ -31,18 +58,22 @@ pub(super) fn find(argument: &OsStr, bundle: Option<&Path>, here: &Path) -> Resu
                 argument.display()
             );
         }
-        return named_by_directory(&here.join(argument));
+        return match Path::new(argument).is_absolute() {
+            true => named_by_directory(Path::new(argument)),
+            false => named_by_directory(&here()?.join(argument)),
+        };
     }
     let id = || id::checked(argument).map(str::to_owned);
     if let Some(bundle) = bundle {
         return Ok(Target {
-            bundle: here.join(bundle),
+            bundle: clean(bundle),
             id: id()?,
         });
     }
+    let here = here()?;
     if here.join("config.json").exists() {
         return Ok(Target {
-            bundle: here.to_owned(),
+            bundle: here,
             id: id()?,
         });
     }
@@ -60,6 +91,18 @@ pub(super) fn find(argument: &OsStr, bundle: Option<&Path>, here: &Path) -> Resu
 
 fn is_path(argument: &OsStr) -> bool {
     argument.as_bytes().contains(&b'/') || argument == "." || argument == ".."
+}
+
+/// The path that others are told: without `..`, which may lead elsewhere once a
+/// link on the way has changed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "says where the bundle is; whether it is there is found out later"
+)]
+fn clean(bundle: &Path) -> PathBuf {
+    let climbs = bundle.components().any(|part| part == Component::ParentDir);
+    let resolved = climbs.then(|| bundle.canonicalize().ok()).flatten();
+    resolved.unwrap_or_else(|| bundle.to_owned())
 }
 
 /// The container is called like the directory, once links and dots are resolved.
@@ -115,7 +158,9 @@ mod tests {
             bundle: Option<&str>,
             here: &str,
         ) -> Result<(PathBuf, String)> {
-            let found = find(argument.as_ref(), bundle.map(Path::new), &self.0.join(here))?;
+            let here = self.0.join(here);
+            let bundle = bundle.map(|bundle| here.join(bundle));
+            let found = find(argument.as_ref(), bundle.as_deref(), || Ok(here))?;
             let below = found.bundle.strip_prefix(&self.0).unwrap_or(&found.bundle);
             Ok((below.to_owned(), found.id))
         }
@@ -144,12 +189,7 @@ mod tests {
     fn a_word_is_an_id_where_runc_says_so() {
         let place = Place::new("word");
         place.assert("web", None, "with", ("with", "web"));
-        place.assert(
-            "web",
-            Some("../with"),
-            "without",
-            ("without/../with", "web"),
-        );
+        place.assert("web", Some("../with"), "without", ("with", "web"));
         // A directory of that name does not count beside config.json or --bundle.
         fs::create_dir(place.0.join("with/web")).unwrap();
         place.assert("web", None, "with", ("with", "web"));

@@ -16,18 +16,18 @@ use super::listeners::Listeners;
 use super::notify::Notify;
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
-use super::state::{self, Config, Shown, State, Status};
+use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal::{self, Relay};
 use super::traces::{Child, Traces};
-use super::{Container, SOCKET, delete, exec, foreground, hooks, notify};
+use super::{Container, SOCKET, delete, exec, foreground, hooks, notify, start};
 use crate::bundle::Bundle;
 use crate::cgroups::{Wired, Wish};
 use crate::host::{self, Host};
 use crate::log;
 use crate::namespaces::{Joined, Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
-use crate::process::{Caller, Moment, Passed, WiredHooks};
+use crate::process::{Caller, Moment, Passed, Streams, WiredHooks};
 use crate::rootfs::Sources;
 use crate::step::{Failure, Progress};
 use crate::sys::{self, Cloned};
@@ -162,12 +162,18 @@ impl Made {
     /// Lets init build the container, and waits until it has. `called` takes the
     /// state as soon as hooks are called.
     fn see_built(
-        &self,
+        &mut self,
+        container: &Container,
         child: &Child,
         cgroups: &Wired,
         proc: &Proc,
         called: &mut Option<State>,
     ) -> Result<()> {
+        self.state.know_init(child, &self.plan, proc)?;
+        if self.plan.hooks.before_pivot() {
+            // They may take their time: who deletes it meanwhile finds whom to end.
+            self.state.save(container.as_fd())?;
+        }
         hooks::tell(&self.hooks, &self.state, child.pid, proc)?;
         let mut heard = self.go()?;
         if heard == FromInit::Mounted {
@@ -176,7 +182,8 @@ impl Made {
                 (Moment::Prestart, &self.plan.hooks.prestart),
                 (Moment::CreateRuntime, &self.plan.hooks.create_runtime),
             ] {
-                hooks::call(moment, hooks, &self.state, Status::Creating, child.pid)?;
+                let (state, pidfd) = (&self.state, Some(child.pidfd.as_fd()));
+                hooks::call(moment, hooks, state, Status::Creating, (child.pid, pidfd))?;
             }
             heard = self.go()?;
         }
@@ -200,7 +207,11 @@ impl Made {
     }
 
     fn start(self) -> Result<Started> {
-        match self.go()? {
+        let heard = self.go()?;
+        if heard == FromInit::Gone {
+            start::refuse_unless_executed(&self.state)?;
+        }
+        match heard {
             FromInit::Gone => Ok(Started {
                 state: self.state,
                 relay: self.relay,
@@ -230,7 +241,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
     let host = Host::probe(&proc)?;
-    let plan = decide(root, request, &host, &proc)?;
+    let plan = decide(root, request, way, &host, &proc)?;
 
     // Nothing is made yet: what only looks comes first.
     let joined = plan.namespaces.wire()?;
@@ -284,9 +295,9 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         relay: None,
         notify: None,
     };
-    made.see_built(child, cgroups, &proc, &mut traces.state)?;
+    made.see_built(container, child, cgroups, &proc, &mut traces.state)?;
 
-    made.state.complete(child, &made.plan, &proc)?;
+    made.state.creating = false;
     made.state.guests = Some(remember(request, &made.plan)?);
     traces.state = Some(made.state.clone());
     traces.pid_file = announce(request, listeners.pidfd, child)?;
@@ -327,12 +338,16 @@ fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Resul
     Ok(Some(opened))
 }
 
-fn decide(root: &Path, request: &Request, host: &Host, proc: &Proc) -> Result<Plan> {
+fn decide(root: &Path, request: &Request, way: Way, host: &Host, proc: &Proc) -> Result<Plan> {
     let notify = request.notify_socket.as_ref();
     let settings = Settings {
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
+        streams: match way {
+            Way::Create | Way::RunDetached => Streams::Left,
+            Way::RunForeground => Streams::Lent,
+        },
         passed: request.passed,
         cgroups: request.cgroups,
         notify: notify.map(|_| notify::directory(root, &request.id)),
@@ -363,32 +378,6 @@ impl Way {
     }
 }
 
-impl State {
-    fn know_cgroups(&mut self, cgroups: &Wired) {
-        self.cgroup_paths = cgroups.paths().clone();
-        self.cgroups_created = cgroups.created().to_vec();
-    }
-
-    fn complete(&mut self, child: &Child, plan: &Plan, proc: &Proc) -> Result<()> {
-        let pid = child.pid.as_raw();
-        self.init_process_pid = pid;
-        let shown = Shown::of(proc, pid)?.filter(|shown| !shown.has_ended());
-        let shown = shown.context("init: ended before it was started")?;
-        self.init_process_start = shown.start();
-        self.namespace_paths = Kind::all()
-            .into_iter()
-            .map(|kind| {
-                let path = match plan.namespaces.place(kind) {
-                    Place::Joined { path, .. } => path.clone(),
-                    Place::New | Place::Shared => format!("/proc/{pid}/ns/{}", kind.file()).into(),
-                };
-                (kind.state_key().to_owned(), path)
-            })
-            .collect();
-        Ok(())
-    }
-}
-
 /// The state before there is a process.
 fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) -> Result<State> {
     let cgroup_paths = plan.cgroups.paths();
@@ -402,6 +391,7 @@ fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) -> Result<Sta
         oci_version: request.bundle.spec.version().clone(),
         id: request.id.clone(),
         init_process_pid: 0,
+        creating: true,
         init_process_start: 0,
         boot_id: state::boot_id(proc)?,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),

@@ -26,9 +26,9 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let Some(container) = Container::unlocked(root, id)? else {
         return nothing();
     };
-    if force && container.is_busy() {
+    if container.is_busy() {
         // With a process that may never be done: a hook of its start may hang.
-        end_early(&container)?;
+        see_to(&container, force)?;
     }
     if !container.lock()? {
         return nothing();
@@ -41,21 +41,34 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let status = container.status(&state, &proc)?;
     match status {
         Status::Running | Status::Paused if !force => {
-            bail!("cannot delete container {id} that is not stopped: {status}")
+            bail!(not_stopped(id, status))
         }
         Status::Running | Status::Paused | Status::Created => end(&state, status, &proc)?,
+        // Left of a `create` that was killed.
+        Status::Stopped if state.creating => end(&state, status, &proc)?,
         Status::Stopped | Status::Creating => {}
     }
     destroy(&container, &state)
 }
 
-/// Ends the process of a container that somebody else holds.
-fn end_early(container: &Container) -> Result<()> {
+/// Ends the process of a container that somebody else holds, if it may.
+fn see_to(container: &Container, force: bool) -> Result<()> {
     let Some(state) = container.state()? else {
         return Ok(());
     };
     let proc = Proc::open().context("/proc")?;
-    end(&state, container.status(&state, &proc)?, &proc)
+    match container.status(&state, &proc)? {
+        status @ (Status::Running | Status::Paused) if !force => {
+            bail!(not_stopped(&container.id, status))
+        }
+        // A `create` that waits for a hook undoes what it has made then.
+        status if force => end(&state, status, &proc),
+        _ => Ok(()),
+    }
+}
+
+fn not_stopped(id: &str, status: Status) -> String {
+    format!("cannot delete container {id} that is not stopped: {status}")
 }
 
 /// Deletes a container whose process has ended, unless somebody else has.

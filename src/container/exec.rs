@@ -30,7 +30,7 @@ use crate::host;
 use crate::log;
 use crate::namespaces::{Born, Stillborn};
 use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
-use crate::process::{self, Passed};
+use crate::process::{self, Passed, Streams};
 use crate::step::{Cause, Failure, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -107,7 +107,11 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let init = init.context("container not running")?;
     let Remembered { process, shared } = recall(&state)?;
     let (wanted, passed) = (joining.process, joining.passed);
-    let plan = decide(&state, (wanted, process), shared, passed, &proc)?;
+    let streams = match joining.detach {
+        true => Streams::Left,
+        false => Streams::Lent,
+    };
+    let plan = decide(&state, (wanted, process), shared, (passed, streams), &proc)?;
     if !joining.detach {
         // Before there is a child whose signals could be missed.
         sys::block_all().context("block signals")?;
@@ -158,7 +162,7 @@ fn decide(
     state: &State,
     (wanted, own): (Wanted, Value),
     mut shared: Shared,
-    passed: Passed,
+    (passed, streams): (Passed, Streams),
     proc: &Proc,
 ) -> Result<GuestPlan> {
     let described = match wanted {
@@ -177,6 +181,7 @@ fn decide(
         id: &state.id,
         caller: process::Caller::read(proc)?,
         apparmor: described.apparmor_profile().is_some() && host::enforces_apparmor(),
+        streams,
         passed,
     };
     GuestPlan::new(&described, shared, &settings)

@@ -1,6 +1,8 @@
 //! What the runtime does about hooks: calls those that run in its own
 //! namespaces, and tells init's what they are to read.
 
+use std::os::fd::BorrowedFd;
+
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -12,7 +14,8 @@ use crate::process::{Failed, Hook, Moment, WiredHooks};
 use crate::step::Step;
 use crate::trusted_proc::Proc;
 
-/// Calls the hooks of one moment in their order, up to the first that fails.
+/// Calls the hooks of one moment in their order, up to the first that fails. `init`
+/// is the container's process, with a descriptor if its end is theirs.
 ///
 /// # Errors
 /// `hooks.prestart[0]: error running prestart hook #0: ...`
@@ -21,14 +24,14 @@ pub(super) fn call(
     hooks: &[Hook],
     state: &State,
     status: Status,
-    pid: Pid,
+    (pid, pidfd): (Pid, Option<BorrowedFd>),
 ) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let told = state.told(status, Some(pid.as_raw()))?;
     for (item, hook) in hooks.iter().enumerate() {
-        hook.run(&told, &state.bundle)
+        hook.run(&told, &state.bundle, pidfd)
             .map_err(|failed| sentence(moment, item, hook, &failed))?;
     }
     Ok(())
@@ -43,7 +46,7 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
     }
     let told = state.told(Status::Stopped, None)?;
     for (item, hook) in state.hooks.poststop.iter().enumerate() {
-        if let Err(failed) = hook.run(&told, &state.bundle) {
+        if let Err(failed) = hook.run(&told, &state.bundle, None) {
             log::warn(&log::sentence(&sentence(
                 Moment::Poststop,
                 item,

@@ -88,13 +88,12 @@ pub(super) fn end_first(state: &State, status: Status, init: BorrowedFd) -> Resu
 }
 
 /// The cgroups in which processes may be left when the first one has ended: in
-/// a pid namespace of their own there are none.
+/// a pid namespace of their own there are none, and none without a first one.
 pub(super) fn survivors(state: &State) -> Existing {
-    match state.init_process_pid {
-        // Its maker was killed: whoever is in a cgroup that was there before is not ours.
-        0 => existing(&state.clone().only_created()),
-        _ if state.own_pid_namespace => Existing::new(BTreeMap::new(), Vec::new()),
-        _ => existing(state),
+    // Its maker was killed before it had one: whoever is in a cgroup of that name is another's.
+    match state.init_process_pid == 0 || state.own_pid_namespace {
+        true => Existing::new(BTreeMap::new(), Vec::new()),
+        false => existing(state),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) use state::Status;
 pub(crate) use update::update;
 
 use crate::cgroups::Existing;
+use crate::log;
 use crate::trusted_proc::Proc;
 use state::State;
 
@@ -188,15 +189,16 @@ impl Container {
     }
 
     fn status(&self, state: &State, proc: &Proc) -> Result<Status> {
-        if state.init_process_pid == 0 {
-            // Whoever makes it holds the lock; without it, nobody does any more.
+        if state.creating {
+            // Without the lock nobody makes it any more.
             return Ok(if self.is_busy() {
                 Status::Creating
             } else {
                 Status::Stopped
             });
         }
-        let Some(init) = state.init(proc)? else {
+        // One on its way out only waits for the others of its pid namespace to go.
+        let Some(init) = state.init(proc)?.filter(|init| !init.is_ending()) else {
             return Ok(Status::Stopped);
         };
         // One that is created can be paused too.
@@ -271,7 +273,11 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
     for id in ids {
         // One that is removed meanwhile, or is no container, is not listed.
         if let Ok(Some(container)) = Container::unlocked(root, &id) {
-            reports.extend(report(&container, &proc).with_context(|| id.clone())?);
+            match report(&container, &proc).with_context(|| id.clone()) {
+                Ok(report) => reports.extend(report),
+                // The others are there all the same.
+                Err(error) => log::warn(&log::sentence(&error)),
+            }
         }
     }
     Ok(reports)

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::notify::{Manager, Notify};
-use super::state::{State, Status};
+use super::state::{Shown, State, Status};
 use super::sync::{FromInit, RuntimeEnd};
 use super::{Container, SOCKET, delete, hooks, kill, missing};
 use crate::log;
@@ -51,7 +51,11 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(SOCKET),
     }
-    let (error, hook) = match end.receive().context("init")? {
+    let heard = end.receive().context("init")?;
+    if heard == FromInit::Gone {
+        refuse_unless_executed(&state)?;
+    }
+    let (error, hook) = match heard {
         FromInit::Gone => match call_poststart(&container, &state) {
             Ok(()) => {
                 if let (Some(notify), Some(Some(process))) = (notify, process) {
@@ -75,6 +79,25 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
     Err(error)
 }
 
+/// Whether init, which says nothing any more, runs its program. Only startContainer
+/// hooks give anybody the time to end it before; one that is gone cannot be asked.
+///
+/// # Errors
+/// When it has ended without.
+pub(super) fn refuse_unless_executed(state: &State) -> Result<()> {
+    let hooks = |(step, ..): &(Step, u16, _)| *step == Step::StartHook;
+    if !state.start_words.iter().any(hooks) {
+        return Ok(());
+    }
+    let proc = Proc::open().context("/proc")?;
+    let init = Shown::of(&proc, state.init_process_pid)?;
+    ensure!(
+        init.is_none_or(|init| init.has_executed()),
+        "init: ended before it was executed"
+    );
+    Ok(())
+}
+
 /// They may use the container, so others are let at it.
 fn call_poststart(container: &Container, state: &State) -> Result<()> {
     let hooks = &state.hooks.poststart;
@@ -83,5 +106,11 @@ fn call_poststart(container: &Container, state: &State) -> Result<()> {
     }
     container.unlock()?;
     let pid = Pid::from_raw(state.init_process_pid);
-    hooks::call(Moment::Poststart, hooks, state, Status::Running, pid)
+    hooks::call(
+        Moment::Poststart,
+        hooks,
+        state,
+        Status::Running,
+        (pid, None),
+    )
 }

@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::notify;
+use super::traces::Child;
+use crate::cgroups::Wired;
+use crate::namespaces::{Kind, Place};
+use crate::plan::Plan;
 use crate::process::LaterHooks;
 use crate::step::{Failure, Step};
 use crate::sys;
@@ -32,8 +36,10 @@ const DRAFT: &str = ".state.json";
 pub(super) struct State {
     pub(super) oci_version: String,
     pub(super) id: String,
-    /// In the pid namespace of the runtime; 0 while the container is being made.
+    /// In the pid namespace of the runtime; 0 until there is one.
     pub(super) init_process_pid: i32,
+    /// The container is being made: whoever does so holds the lock.
+    pub(super) creating: bool,
     /// Clock ticks after boot (proc_pid_stat(5), field 22): with `boot_id`, what
     /// tells the process from a later one of the same number.
     pub(super) init_process_start: u64,
@@ -151,13 +157,6 @@ impl State {
         )
     }
 
-    /// The same, of cgroups that were made for it alone.
-    pub(super) fn only_created(mut self) -> State {
-        let created = &self.cgroups_created;
-        self.cgroup_paths.retain(|_, path| created.contains(path));
-        self
-    }
-
     /// Whether init still is the process that was started.
     pub(super) fn alive(&self, proc: &Proc) -> Result<bool> {
         Ok(self.init(proc)?.is_some())
@@ -171,6 +170,34 @@ impl State {
         let shown = Shown::of(proc, self.init_process_pid)?;
         let same = |shown: &Shown| !shown.has_ended() && shown.start() == self.init_process_start;
         Ok(shown.filter(same))
+    }
+}
+
+impl State {
+    /// Those that were made, and no more.
+    pub(super) fn know_cgroups(&mut self, cgroups: &Wired) {
+        self.cgroup_paths = cgroups.paths().clone();
+        self.cgroups_created = cgroups.created().to_vec();
+    }
+
+    /// Who is to become its process.
+    pub(super) fn know_init(&mut self, child: &Child, plan: &Plan, proc: &Proc) -> Result<()> {
+        let pid = child.pid.as_raw();
+        self.init_process_pid = pid;
+        let shown = Shown::of(proc, pid)?.filter(|shown| !shown.has_ended());
+        let shown = shown.context("init: ended before it was started")?;
+        self.init_process_start = shown.start();
+        self.namespace_paths = Kind::all()
+            .into_iter()
+            .map(|kind| {
+                let path = match plan.namespaces.place(kind) {
+                    Place::Joined { path, .. } => path.clone(),
+                    Place::New | Place::Shared => format!("/proc/{pid}/ns/{}", kind.file()).into(),
+                };
+                (kind.state_key().to_owned(), path)
+            })
+            .collect();
+        Ok(())
     }
 }
 
@@ -197,9 +224,14 @@ impl Shown {
         self.0.starttime
     }
 
-    /// Whether it waits for its parent alone.
+    /// Whether it waits for its parent alone. A process whose first thread has
+    /// ended before the others looks the same but for their number.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.0.state, 'Z' | 'X')
+        self.0.state == 'X' || self.0.state == 'Z' && !self.has_other_threads()
+    }
+
+    fn has_other_threads(&self) -> bool {
+        self.0.num_threads > 1
     }
 
     /// Whether it has ever executed a program: the kernel takes the flag back
@@ -215,13 +247,15 @@ impl Shown {
     pub(super) fn is_ending(&self) -> bool {
         /// `PF_EXITING`.
         const ENDING: u32 = 0x4;
-        self.0.flags & ENDING != 0
+        self.0.flags & ENDING != 0 && !self.has_other_threads()
     }
 }
 
 /// What distinguishes this boot of the machine from every other.
 pub(super) fn boot_id(proc: &Proc) -> Result<String> {
-    let text = proc.read("sys/kernel/random/boot_id").context("boot_id")?;
+    let text = proc
+        .read_sysctl("kernel/random/boot_id")
+        .context("boot_id")?;
     Ok(text.trim_end().to_owned())
 }
 

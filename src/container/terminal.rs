@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getpid, isatty, read, write};
 
 use super::foreground;
 use super::notify::Notify;
+use crate::log;
 use crate::sys;
 
 /// The caller's terminal, as it was: so it is again when this is dropped.
@@ -122,6 +123,8 @@ pub(super) struct Relay {
     pending: Vec<u8>,
     input_ended: bool,
     output_ended: bool,
+    /// Nobody reads what the caller writes: the container goes on all the same.
+    unheard: bool,
 }
 
 impl Relay {
@@ -145,6 +148,7 @@ impl Relay {
             pending: Vec::new(),
             input_ended: false,
             output_ended: false,
+            unheard: false,
         };
         relay.resize()?;
         Ok(relay)
@@ -196,7 +200,8 @@ impl Relay {
                         return Ok(status);
                     }
                 }
-                Some(libc::SIGWINCH) => self.resize()?,
+                // One that has hung up has no size.
+                Some(libc::SIGWINCH) => self.resize().unwrap_or_default(),
                 Some(signal) => foreground::forward(signal, pidfd)?,
                 None => {}
             }
@@ -281,12 +286,30 @@ impl Relay {
             Err(Errno::EINTR | Errno::EAGAIN) => return Ok(()),
             done => done.context("process.terminal")?,
         };
-        let mut rest = &bytes[..length];
-        while !rest.is_empty() {
-            match write(std::io::stdout(), rest) {
-                Ok(length) => rest = &rest[length..],
+        self.say(&bytes[..length])
+    }
+
+    fn say(&mut self, mut bytes: &[u8]) -> Result<()> {
+        let output = std::io::stdout();
+        while !bytes.is_empty() && !self.unheard {
+            match write(&output, bytes) {
+                Ok(length) => bytes = &bytes[length..],
+                // Whoever shares the terminal has made it so.
+                Err(Errno::EAGAIN) => {
+                    let mut room = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+                    match poll(&mut room, PollTimeout::NONE) {
+                        Ok(_) | Err(Errno::EINTR) => {}
+                        Err(errno) => return Err(errno).context("poll"),
+                    }
+                }
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("standard output"),
+                // The terminal has hung up, or the reader of a pipe has gone.
+                Err(Errno::EIO | Errno::EPIPE) => self.unheard = true,
+                Err(errno) => {
+                    let why = log::errno_text(errno);
+                    log::warn(&format!("standard output: {why}: the rest is lost"));
+                    self.unheard = true;
+                }
             }
         }
         Ok(())

@@ -75,7 +75,13 @@ impl Traces {
         }
         container.unlock()?;
         let hooks = &state.hooks.poststart;
-        let called = hooks::call(Moment::Poststart, hooks, state, Status::Running, child.pid);
+        let called = hooks::call(
+            Moment::Poststart,
+            hooks,
+            state,
+            Status::Running,
+            (child.pid, None),
+        );
         if called.is_err() && !container.lock()? {
             // Whoever deleted it meanwhile has done the rest.
             (self.container, self.cgroups, self.state) = (None, None, None);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Plan, sentence};
 use crate::cgroups::Doors;
 use crate::namespaces::{Kind, Membership, Place};
-use crate::process::{self, Caller, Filter, Passed, Process, Role, Seccomp};
+use crate::process::{self, Caller, Filter, Passed, Process, Role, Seccomp, Streams};
 use crate::step::{Cause, Failure, Step};
 
 /// What all processes of a container have in common.
@@ -27,6 +27,7 @@ pub(crate) struct GuestSettings<'a> {
     pub(crate) caller: Caller,
     /// Whether this machine enforces profiles of AppArmor.
     pub(crate) apparmor: bool,
+    pub(crate) streams: Streams,
     pub(crate) passed: Passed,
 }
 
@@ -78,6 +79,7 @@ impl GuestPlan {
                 apparmor: settings.apparmor,
                 filter: filter.map_or(Filter::None, Filter::Compiled),
                 role: Role::Guest,
+                streams: settings.streams,
                 passed: settings.passed,
                 keeps_groups,
                 variable: None,

@@ -90,6 +90,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
         id: "web",
         no_pivot: false,
         new_keyring: true,
+        streams: crate::process::Streams::Left,
         passed: match config.starts_with("full") {
             true => Passed {
                 activated: 1,

@@ -36,6 +36,7 @@ pub(crate) use capabilities::names as capabilities;
 pub(crate) use descriptors::Passed;
 pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
 pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
+pub(crate) use stdio::Streams;
 
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
@@ -64,6 +65,7 @@ pub(crate) struct Options<'a> {
     /// `linux.seccomp`: it is about the process.
     pub(crate) filter: Filter<'a>,
     pub(crate) role: Role,
+    pub(crate) streams: Streams,
     /// Descriptors beside standard input, output and error.
     pub(crate) passed: Passed,
     /// Its additional groups are the caller's.
@@ -106,6 +108,7 @@ pub(crate) struct Process {
     command: Command,
     limits: Limits,
     seccomp: Option<Seccomp>,
+    streams: Streams,
     passed: Passed,
 }
 
@@ -158,6 +161,11 @@ impl Process {
                 Filter::None => None,
                 Filter::Profile(profile) => Some(Seccomp::plan(profile)?),
                 Filter::Compiled(filter) => Some(filter.clone()),
+            },
+            streams: match process.terminal() {
+                // A terminal of the container's own is no business of the caller's.
+                Some(true) => Streams::Left,
+                Some(false) | None => options.streams,
             },
             passed: options.passed,
             // Last: it may warn, and a plan that is refused is worth one line only.
@@ -252,7 +260,7 @@ impl Process {
             Err(Cause::Errno(Errno::EACCES | Errno::EPERM)) => false,
             done => done.map(|()| true)?,
         };
-        stdio::hand_over(self.credentials.uid, at)?;
+        stdio::hand_over(self.streams, self.credentials.uid, at)?;
         at.enter(Step::BoundingSet);
         self.capabilities.bound()?;
         self.credentials.assume(proc, at)?;
@@ -388,6 +396,7 @@ mod tests {
             apparmor: true,
             filter: Filter::None,
             role: Role::Init,
+            streams: Streams::Left,
             passed: Passed::default(),
             keeps_groups: false,
             variable: None,

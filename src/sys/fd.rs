@@ -60,13 +60,18 @@ fn close_together(spent: &mut Vec<OwnedFd>) {
     }
 }
 
-/// All that is left to read of `fd`, in as few calls as files of /proc need.
+/// [`read_to_end`], as text. `EILSEQ` when it is not UTF-8.
 pub(crate) fn read_to_string(fd: BorrowedFd) -> nix::Result<String> {
+    String::from_utf8(read_to_end(fd)?).map_err(|_| Errno::EILSEQ)
+}
+
+/// All that is left to read of `fd`, in as few calls as files of /proc need.
+pub(crate) fn read_to_end(fd: BorrowedFd) -> nix::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         match nix::unistd::read(fd, &mut chunk) {
-            Ok(0) => return String::from_utf8(bytes).map_err(|_| Errno::EILSEQ),
+            Ok(0) => return Ok(bytes),
             Ok(length) => bytes.extend_from_slice(&chunk[..length]),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),

@@ -72,6 +72,13 @@ pub(crate) fn sleep() -> i32 {
     0
 }
 
+/// Goes on in a second thread when the first has ended.
+pub(crate) fn lose_first_thread() -> i32 {
+    std::thread::spawn(sleep);
+    crate::say("lost");
+    kernel::end_this_thread()
+}
+
 /// As a hook: writes to a file what it sees, and what it reads on standard input.
 pub(crate) fn hook(file: &str) -> i32 {
     let seen = report::report();

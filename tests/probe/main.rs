@@ -34,6 +34,7 @@ extern "C" fn main() -> i32 {
         ["hook", file] => acts::hook(file),
         [] => acts::hook_without_words(),
         ["sleep"] => acts::sleep(),
+        ["lose-first-thread"] => acts::lose_first_thread(),
         ["notify", messages @ ..] => notify::notify(messages),
         ["wait-signal"] => acts::wait_signal(),
         ["spawn-sleep"] => acts::spawn_sleep(),

@@ -3,13 +3,14 @@
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::harness::{Bundle, Kind, Runtime, only_rt, trials};
+use crate::harness::{Bundle, Kind, Runtime, differs, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         table_has_a_line_for_each_container,
         quiet_prints_ids_alone,
         json_has_the_states,
+        one_that_cannot_be_read_hides_no_others,
         an_empty_root_lists_nothing,
         a_missing_root_is_an_error,
         an_unknown_format_is_refused,
@@ -87,6 +88,19 @@ fn json_has_the_states() {
     } else {
         assert_eq!(items[0], expected);
     }
+}
+
+fn one_that_cannot_be_read_hides_no_others() {
+    differs(Kind::Crun, "it lists none");
+    let runtime = Runtime::new();
+    let bundle = sleeper(&runtime, "whole");
+    let _container = bundle.create();
+    std::fs::create_dir(runtime.root().join("broken")).unwrap();
+    std::fs::write(runtime.root().join("broken/state.json"), "{").unwrap();
+    let said = runtime.call(&["list", "-q"]).run().assert_ok();
+    assert_eq!(said.stdout, "whole\n");
+    assert!(said.stderr.contains("broken"), "{said}");
+    std::fs::remove_dir_all(runtime.root().join("broken")).unwrap();
 }
 
 fn an_empty_root_lists_nothing() {

@@ -17,7 +17,7 @@ use nix::unistd::{
 
 use super::Hook;
 use super::wired::{Output, input, tell};
-use crate::step::Cause;
+use crate::step::{Cause, Refusal};
 use crate::sys::{self, Ended, Forked};
 
 /// As much as the largest signal's number (signal(7)).
@@ -39,6 +39,8 @@ pub(super) struct Scene<'a> {
     pub(super) directory: Directory<'a>,
     /// Without, its parent's.
     pub(super) umask: Option<Mode>,
+    /// The container's process, whose end is the hook's. Without, nobody's is.
+    pub(super) container: Option<BorrowedFd<'a>>,
 }
 
 /// Where a hook begins.
@@ -53,8 +55,14 @@ pub(super) enum Directory<'a> {
 impl Hook {
     /// Runs a hook in the namespaces of this process, the runtime, and waits
     /// for its end. `state` is what it reads, `bundle` where it begins, as long
-    /// as that is there: a manager may remove it before the container.
-    pub(crate) fn run(&self, state: &[u8], bundle: &Path) -> Result<(), Failed> {
+    /// as that is there: a manager may remove it before the container. When the
+    /// process of `container` ends, a hook has nothing left to wait for.
+    pub(crate) fn run(
+        &self,
+        state: &[u8],
+        bundle: &Path,
+        container: Option<BorrowedFd>,
+    ) -> Result<(), Failed> {
         let failed = |errno: Errno| Failed {
             cause: errno.into(),
             said: String::new(),
@@ -67,12 +75,14 @@ impl Hook {
         } else {
             "/".as_ref()
         };
-        let ran = self.run_in(&Scene {
+        let scene = Scene {
             input: input.as_fd(),
             output: Some(&output),
             directory: Directory::Path(directory),
             umask: None,
-        });
+            container,
+        };
+        let ran = self.run_in(&scene);
         ran.map_err(|cause| Failed {
             cause,
             said: output.said(),
@@ -94,7 +104,7 @@ impl Hook {
             }
         };
         drop(say_why);
-        let ended = self.wait(pid, pidfd.as_fd());
+        let ended = self.wait(pid, pidfd.as_fd(), scene.container);
         // The other end is closed by now, by execve(2) or by the end.
         let mut errno = [0; size_of::<i32>()];
         match read(why, &mut errno) {
@@ -106,10 +116,15 @@ impl Hook {
     }
 
     /// Waits for the end of a hook; ends it, and what it has started, when its
-    /// time is over.
-    fn wait(&self, pid: Pid, pidfd: BorrowedFd) -> Result<(), Cause> {
-        let in_time = wait_until(pidfd, self.timeout);
-        if in_time != Ok(true) {
+    /// time is over or its container has ended.
+    fn wait(
+        &self,
+        pid: Pid,
+        pidfd: BorrowedFd,
+        container: Option<BorrowedFd>,
+    ) -> Result<(), Cause> {
+        let waited = wait_until(pidfd, container, self.timeout);
+        if waited != Ok(Waited::Ended) {
             // The group is there as soon as the hook runs.
             for sent in [
                 killpg(pid, Signal::SIGKILL),
@@ -126,13 +141,14 @@ impl Hook {
                 done => break done?,
             }
         };
-        match (in_time?, self.timeout, ended) {
-            (false, Some(seconds), _) => Err(Cause::TimedOut(seconds)),
-            (_, _, Some((_, Ended::Exited(0)))) => Ok(()),
-            (_, _, Some((_, Ended::Exited(code)))) => Err(Cause::Exit(code.into())),
-            (_, _, Some((_, Ended::Signaled(signal)))) => Err(Cause::Signal(signal)),
+        match (waited?, ended) {
+            (Waited::TimeOver(seconds), _) => Err(Cause::TimedOut(seconds)),
+            (Waited::ContainerEnded, _) => Err(Refusal::ContainerEnded.into()),
+            (_, Some((_, Ended::Exited(0)))) => Ok(()),
+            (_, Some((_, Ended::Exited(code)))) => Err(Cause::Exit(code.into())),
+            (_, Some((_, Ended::Signaled(signal)))) => Err(Cause::Signal(signal)),
             // It was waited for.
-            (_, _, None) => Err(Errno::ECHILD.into()),
+            (_, None) => Err(Errno::ECHILD.into()),
         }
     }
 }
@@ -166,8 +182,21 @@ impl Scene<'_> {
     }
 }
 
-/// Whether the process ended within so many seconds.
-fn wait_until(pidfd: BorrowedFd, seconds: Option<u32>) -> nix::Result<bool> {
+/// What came first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Ended,
+    ContainerEnded,
+    /// So many seconds have passed.
+    TimeOver(u32),
+}
+
+/// Waits for the end of the hook, of its container, or of its time.
+fn wait_until(
+    hook: BorrowedFd,
+    container: Option<BorrowedFd>,
+    seconds: Option<u32>,
+) -> nix::Result<Waited> {
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -176,11 +205,14 @@ fn wait_until(pidfd: BorrowedFd, seconds: Option<u32>) -> nix::Result<bool> {
             // Rounded up: what is left of the last millisecond is waited for.
             Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
         };
-        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => return Err(errno),
+        let both = [Some(hook), container].into_iter().flatten();
+        let mut both: Vec<PollFd> = both.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match (poll(&mut both, patience), left, seconds) {
+            (Ok(0), Some(Duration::ZERO), Some(seconds)) => return Ok(Waited::TimeOver(seconds)),
+            (Ok(0) | Err(Errno::EINTR), ..) => {}
+            (Ok(_), ..) if both[0].any() == Some(false) => return Ok(Waited::ContainerEnded),
+            (Ok(_), ..) => return Ok(Waited::Ended),
+            (Err(errno), ..) => return Err(errno),
         }
     }
 }

@@ -73,6 +73,7 @@ impl Hooks {
                 output: Some(output),
                 directory: Directory::Open(root),
                 umask: Some(umask),
+                container: None,
             })?;
         }
         Ok(())
@@ -88,6 +89,7 @@ impl Hooks {
                 output: None,
                 directory: Directory::Parents,
                 umask: None,
+                container: None,
             })?;
         }
         Ok(())

@@ -245,6 +245,11 @@ fn delete_force_waits_for_no_hook_of_the_start() {
         let start = bundle.runtime().call(&["start", bundle.id()]).start();
         let hangs = bundle.rootfs().join("hangs");
         wait_until("the hook to be called", || hangs.exists());
+        if Kind::under_test() == Kind::Rt {
+            // To runc it is created yet.
+            wait_until("the start", || container.status() == "running");
+            container.delete().assert_refused("that is not stopped");
+        }
         container.delete_force().assert_ok();
         drop(start.wait());
         fs::remove_file(&hangs).unwrap();

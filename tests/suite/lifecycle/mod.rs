@@ -1,6 +1,7 @@
 //! The life of a container: create, start, run, kill, delete, and what `state` says meanwhile.
 
 mod kill;
+mod odd;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -36,6 +37,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         invalid_ids_are_refused,
     ];
     all.extend(kill::tests());
+    all.extend(odd::tests());
     all
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         the_session_keyring_is_its_own,
         no_new_keyring_keeps_the_callers,
         stdio_is_owned_by_the_user,
+        in_the_foreground_files_stay_the_callers,
         cpu_affinity_of_the_caller_is_dropped,
         signals_that_the_caller_ignores_are_not_ignored,
         signals_that_the_caller_blocks_are_not_blocked,
@@ -83,6 +84,20 @@ fn stdio_is_owned_by_the_user() {
         std::io::read_to_string(reader).unwrap(),
         "through the pipe\n"
     );
+}
+
+/// Its terminal even more so: they would be the user's for good.
+fn in_the_foreground_files_stay_the_callers() {
+    let bundle = Bundle::new().user(1000, 1000).args(&["/bin/true"]);
+    let call = bundle.call("run", &[]);
+    let said = call.output().with_extension("out");
+    call.run().assert_ok();
+    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
+    let (bundle, _container) = crate::exec::running(Bundle::new());
+    let call = crate::exec::call(&bundle, &["--user", "1000"], &["/bin/true"]);
+    let said = call.output().with_extension("err");
+    call.run().assert_ok();
+    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
 }
 
 fn cpu_affinity_of_the_caller_is_dropped() {

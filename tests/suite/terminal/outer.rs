@@ -1,9 +1,11 @@
 //! In the foreground: the container's terminal behind the caller's.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use libtest_mimic::Trial;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use super::session::Session;
@@ -22,6 +24,8 @@ pub(super) fn tests() -> Vec<Trial> {
         lines_end_as_a_terminal_needs_it,
         much_output_arrives_whole,
         stdout_may_be_a_file,
+        stdout_may_take_its_time,
+        stdout_may_lose_its_reader,
         the_size_outside_is_the_size_inside,
         the_size_is_right_from_the_start,
         a_new_size_outside_is_told_inside,
@@ -166,6 +170,40 @@ fn stdout_may_be_a_file() {
     let said = fs::read_to_string(&path).unwrap();
     assert!(said.contains("got word\n"), "{said:?}");
     assert!(said.ends_with("terminal\n"), "{said:?}");
+}
+
+/// Somebody else has made the description non-blocking, as of a terminal that they share.
+fn stdout_may_take_its_time() {
+    let bundle = with_terminal().sh("busybox seq 1 40000; read -r line");
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    fcntl(&writer, flags).unwrap();
+    let file = File::from(OwnedFd::from(writer));
+    let mut session = Session::start_with_stdout(&bundle, Some(file));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut said = Vec::new();
+    while !said.ends_with(b"40000\n") {
+        let mut bytes = [0; 4096];
+        let length = std::io::Read::read(&mut reader, &mut bytes).unwrap();
+        assert!(length > 0, "it ended too early");
+        said.extend_from_slice(&bytes[..length]);
+    }
+    let expected: String = (1..=40000).map(|n| format!("{n}\n")).collect();
+    assert!(said == expected.as_bytes(), "{} bytes", said.len());
+    session.terminal.type_keys("\r");
+    session.assert_end(0);
+}
+
+/// The container goes on, and goes at its end.
+fn stdout_may_lose_its_reader() {
+    only_rt("runc waits for ever, for nobody reads the container's terminal any more");
+    let bundle = with_terminal().sh("busybox seq 1 40000; exit 7");
+    let before = Traces::of(&bundle);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let file = File::from(OwnedFd::from(writer));
+    Session::start_with_stdout(&bundle, Some(file)).assert_end(7);
+    before.assert_unchanged(&bundle);
 }
 
 /// Waits inside until the size is this one.
