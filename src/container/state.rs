@@ -8,11 +8,11 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
-use nix::unistd::UnlinkatFlags;
+use nix::unistd::{Pid, UnlinkatFlags};
 use procfs::FromRead;
 use procfs::process::Stat;
 use serde::{Deserialize, Serialize};
@@ -168,8 +168,19 @@ impl State {
             return Ok(None);
         }
         let shown = Shown::of(proc, self.init_process_pid)?;
+        ensure!(
+            shown.is_some() || !self.is_hidden(),
+            "/proc/{}: is hidden from this user (hidepid, proc(5))",
+            self.init_process_pid
+        );
         let same = |shown: &Shown| !shown.has_ended() && shown.start() == self.init_process_start;
         Ok(shown.filter(same))
+    }
+
+    /// Whether init is there and this user's, though /proc does not show it.
+    fn is_hidden(&self) -> bool {
+        let pidfd = sys::pidfd_open(Pid::from_raw(self.init_process_pid));
+        pidfd.is_ok_and(|pidfd| sys::pidfd_send_signal(pidfd.as_fd(), 0).is_ok())
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,38 +19,54 @@ use super::notify::Notify;
 use crate::log;
 use crate::sys;
 
+/// The end of a file, as it is typed (termios(3), `VEOF`).
+const END: u8 = 4;
+
 /// The caller's terminal, as it was: so it is again when this is dropped.
 pub(super) struct Caller {
-    before: Termios,
+    terminal: OwnedFd,
+    /// Its settings, if it is standard input: only then is it to be typed on.
+    before: Option<Termios>,
 }
 
 impl Caller {
+    /// Finds it among the standard streams: one or two may be something else.
+    ///
     /// # Errors
-    /// When standard input is no terminal.
+    /// When there is none.
     pub(super) fn new() -> Result<Caller> {
-        let input = std::io::stdin();
-        ensure!(
-            isatty(&input).unwrap_or(false),
-            "process.terminal: standard input is not a terminal"
-        );
-        let before = tcgetattr(&input).context("process.terminal: standard input")?;
-        Ok(Caller { before })
+        let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let mut streams = [input.as_fd(), output.as_fd(), error.as_fd()].into_iter();
+        let terminal = streams.find(|stream| isatty(stream).unwrap_or(false));
+        let terminal = terminal.context(
+            "process.terminal: standard input is not a terminal, and neither are output and error",
+        )?;
+        let typed = isatty(&input).unwrap_or(false).then(|| tcgetattr(&input));
+        Ok(Caller {
+            terminal: terminal.try_clone_to_owned().context("dup")?,
+            before: typed.transpose().context("process.terminal")?,
+        })
     }
 
     /// Bytes go through as typed. Output keeps being processed, as in runc: the
     /// container's terminal leaves the carriage returns to this one.
     fn make_raw(&self) -> nix::Result<()> {
-        let mut raw = self.before.clone();
+        let Some(before) = &self.before else {
+            return Ok(());
+        };
+        let mut raw = before.clone();
         cfmakeraw(&mut raw);
         raw.output_flags.insert(OutputFlags::OPOST);
-        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)
+        tcsetattr(&self.terminal, SetArg::TCSANOW, &raw)
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        // The terminal may be gone by now; there is nothing to put right then.
-        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.before).unwrap_or_default();
+        if let Some(before) = &self.before {
+            // The terminal may be gone by now; there is nothing to put right then.
+            tcsetattr(&self.terminal, SetArg::TCSANOW, before).unwrap_or_default();
+        }
     }
 }
 
@@ -117,7 +133,7 @@ impl Console {
 /// What the caller's terminal and the container's say to each other.
 pub(super) struct Relay {
     /// Put right when the relay ends, however it does.
-    _caller: Caller,
+    caller: Caller,
     master: OwnedFd,
     /// Typed, and not taken by the container yet.
     pending: Vec<u8>,
@@ -143,7 +159,7 @@ impl Relay {
             .make_raw()
             .context("process.terminal: standard input")?;
         let relay = Relay {
-            _caller: caller,
+            caller,
             master,
             pending: Vec::new(),
             input_ended: false,
@@ -155,8 +171,7 @@ impl Relay {
     }
 
     fn resize(&self) -> Result<()> {
-        let input = std::io::stdin();
-        let size = sys::terminal_size(input.as_fd());
+        let size = sys::terminal_size(self.caller.terminal.as_fd());
         size.and_then(|size| sys::set_terminal_size(self.master.as_fd(), size))
             .context("process.terminal: size")
     }
@@ -256,7 +271,12 @@ impl Relay {
         if self.pending.is_empty() {
             let mut bytes = [0; 4096];
             match read(std::io::stdin(), &mut bytes) {
-                Ok(0) | Err(Errno::EIO) => self.input_ended = true,
+                Ok(0) | Err(Errno::EIO) => {
+                    self.input_ended = true;
+                    // A file or a pipe ends inside as it does here.
+                    let end = self.caller.before.is_none().then_some(END);
+                    self.pending.extend(end);
+                }
                 Ok(length) => self.pending.extend_from_slice(&bytes[..length]),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno).context("standard input"),

@@ -5,9 +5,9 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{exec, process_file, running, through};
+use super::{call, exec, process_file, running, through};
 use crate::harness::{Bundle, Traces, only_rt, trials};
-use crate::terminal::{LED, Listener, Session};
+use crate::terminal::{LED, Listener, Master, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -25,6 +25,7 @@ pub(super) fn tests() -> Vec<Trial> {
         detached_with_a_pid_file,
         flags_that_do_not_fit_are_refused,
         nobody_who_listens_is_refused,
+        the_terminal_outside_may_be_that_of_the_output,
         without_a_terminal_outside_it_is_refused,
         a_devpts_that_is_none_is_refused,
     ]
@@ -208,6 +209,25 @@ fn nobody_who_listens_is_refused() {
     let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
     outcome.assert_refused("/nonexistent/socket").one_line();
     before.assert_unchanged(&bundle);
+}
+
+/// What is typed comes from a pipe, and ends with it.
+fn the_terminal_outside_may_be_that_of_the_output() {
+    only_rt("runc does not tell the end of the input");
+    let (bundle, _container) = running(Bundle::new());
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (mut terminal, slave) = Master::open();
+    terminal.set_size(40, 120);
+    let before = terminal.settings();
+    let joined = call(&bundle, &["-t"], &["/bin/sh"]);
+    let error = slave.try_clone().unwrap();
+    let joined = joined.with(|command| command.stdin(reader).stdout(slave).stderr(error));
+    let joined = joined.start();
+    std::io::Write::write_all(&mut writer, b"test -t 0 && busybox stty size\n").unwrap();
+    terminal.expect("40 120");
+    assert_eq!(terminal.settings(), before, "nothing is typed there");
+    drop(writer);
+    joined.wait().assert_ok();
 }
 
 fn without_a_terminal_outside_it_is_refused() {

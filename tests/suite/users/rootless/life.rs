@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, OTHER, USER, Who};
-use crate::harness::{Call, Kind, Traces, alive, only_rt, signal, trials, wait_gone};
+use crate::harness::{Call, Kind, Traces, View, alive, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -16,6 +16,7 @@ pub(super) fn tests() -> Vec<Trial> {
         list_names_the_owner,
         signals_are_forwarded,
         delete_force_ends_it,
+        where_processes_are_hidden_it_runs,
         a_failing_run_leaves_nothing,
         a_second_user_cannot_touch_it,
         what_root_made_a_user_cannot_touch,
@@ -96,6 +97,27 @@ fn delete_force_ends_it() {
             before.assert_unchanged(&bundle);
         }
     }
+}
+
+/// One that waits for its start is not to be looked at, and so it is hidden from its user, too.
+fn where_processes_are_hidden_it_runs() {
+    const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
+    let hiding = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
+    let caller = Caller::through(View::Machine, Who::Lent, &hiding);
+    let bundle = caller.bundle().sh("exit 7");
+    bundle.run().assert_code(7);
+    only_rt("it lets others look at one that waits");
+    let bundle = caller.bundle().args(&["/probe", "sleep"]);
+    bundle.call("create", &[]).run().assert_ok();
+    let container = bundle.container();
+    let why = "is hidden from this user (hidepid, proc(5))";
+    container.delete().assert_refused(why).one_line();
+    let state = caller.runtime.root().join(bundle.id()).join("state.json");
+    let state: Value = serde_json::from_str(&fs::read_to_string(state).unwrap()).unwrap();
+    let pid = state["init_process_pid"].as_i64().unwrap() as i32;
+    signal(pid, Signal::SIGKILL);
+    wait_gone(pid);
+    container.delete().assert_ok();
 }
 
 fn a_failing_run_leaves_nothing() {
