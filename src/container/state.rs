@@ -39,6 +39,7 @@ pub(super) struct State {
     /// In the pid namespace of the runtime; 0 until there is one.
     pub(super) init_process_pid: i32,
     /// The container is being made: whoever does so holds the lock.
+    #[serde(default)]
     pub(super) creating: bool,
     /// Clock ticks after boot (proc_pid_stat(5), field 22): with `boot_id`, what
     /// tells the process from a later one of the same number.

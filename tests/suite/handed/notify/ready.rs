@@ -108,8 +108,8 @@ fn run_in_the_foreground_stays_the_service() {
 
 /// The same with a relay between two terminals.
 fn run_in_a_terminal_stays_the_service() {
-    let script = "trap 'echo resized' WINCH; \
-                  /probe notify STATUS=up READY=1 WATCHDOG=1; read -r line; echo got $line; read -r end";
+    let script =
+        "/probe notify STATUS=up READY=1 WATCHDOG=1; read -r line; echo got $line; read -r end";
     let bundle = bundle()
         .set("/process/terminal", json!(true))
         .set("/process/args", json!(["/bin/sh", "-c", script]));
