@@ -34,7 +34,7 @@ const RUNS: [(&str, &str); 12] = [
     // That nothing else is different: an older kernel, another version of cgroups.
     ("rt", "lifecycle::run_"),
     ("rt", "lifecycle::delete_"),
-    ("rt", "lifecycle::kill_"),
+    ("rt", "lifecycle::kill::"),
     // What no other machine shows of runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),
@@ -53,6 +53,10 @@ fn main() -> ExitCode {
     let mut tests = Vec::new();
     for (runtime, filter) in RUNS {
         let names = list(&suite, filter);
+        if names.is_empty() {
+            eprintln!("vm: the suite has no {filter} any more");
+            return ExitCode::FAILURE;
+        }
         let of_run = names.iter().map(|name| format!("{runtime}::{name}"));
         let of_run: Vec<String> = of_run.collect();
         let is_wanted = |test: &&String| is_wanted(&arguments, test);
