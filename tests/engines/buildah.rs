@@ -11,7 +11,7 @@ use libtest_mimic::Arguments;
 use crate::call::{self, Said};
 use crate::feature::{self, Feature};
 use crate::ground::{self, Runtime};
-use crate::podman::{IMAGE, Mode, Podman, terminal};
+use crate::podman::{IMAGE, Mode, Podman, SIZED, terminal};
 
 const PROGRAMS: &[&str] = &[
     "podman",
@@ -301,9 +301,9 @@ fn run_stdin(s: &Store) {
 
 fn run_tty(s: &Store) {
     let c = s.from("run_tty");
-    let script = "tty; stty size; read x; echo \"<$x>\"; exit 3";
-    let mut terminal = terminal(s.command(&c.words(&["--tty"], script)));
-    terminal.expect("33 77");
+    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 3");
+    let mut terminal = terminal(s.command(&c.words(&["--tty"], &script)));
+    terminal.expect("sized");
     terminal.say("typed\n");
     terminal.expect("<typed>");
     let (status, said) = terminal.end();

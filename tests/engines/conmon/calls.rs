@@ -64,7 +64,7 @@ fn exec_error(ground: &Ground) {
 
 fn exec_terminal(ground: &Ground) {
     let container = ground.start("exec_terminal", IDLE, &[]);
-    let script = "sleep 0.5; tty; read line; echo got $line; exit 13";
+    let script = "read go; tty; read line; echo got $line; exit 13";
     let file = container.process("process", &["sh", "-c", script], true);
     let more = [
         "-e",
@@ -78,6 +78,7 @@ fn exec_terminal(ground: &Ground) {
     let bundle = &container.bundle;
     call::run(&mut ground.conmon(bundle, "exec_terminal", "exec", &more)).ok();
     let end = container.attach("exec-terminal-one");
+    say(&end, "go\n");
     expect(&end, "/dev/pts/0");
     say(&end, "a word\n");
     expect(&end, "got a word");

@@ -75,15 +75,16 @@ fn stdin(ground: &Ground) {
 fn terminal(ground: &Ground) {
     let script =
         "trap 'stty size' WINCH; tty; while ! read line; do :; done; echo got $line; exit 6";
-    let container = ground.start("terminal", &format!("sleep 0.5; {script}"), &["-t", "-i"]);
+    let container = ground.start("terminal", &format!("read go; {script}"), &["-t", "-i"]);
     let end = container.attach("terminal");
+    say(&end, "go\n");
     expect(&end, "/dev/pts/0");
     let mut control = File::options()
         .write(true)
         .open(container.bundle.join("ctl"))
         .unwrap();
     std::io::Write::write_all(&mut control, b"1 37 91\n").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    expect(&end, "37 91");
     say(&end, "a word\n");
     expect(&end, "got a word");
     assert_eq!(container.ends(), 6);

@@ -80,8 +80,7 @@ fn exec_tty(daemon: &Containerd) {
     terminal.expect("/dev/pts/0");
     terminal.expect("24 80");
     terminal.resize(101, 43);
-    terminal.say("sleep 0.3; stty size; exit 12\n");
-    terminal.expect("43 101");
+    terminal.say("until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; exit 12\n");
     assert_eq!(terminal.end().0, Some(12));
 }
 

@@ -223,10 +223,9 @@ fn tty(daemon: &Containerd) {
     let attach = json!({ "stdin": true, "stdout": true, "tty": true });
     let steps = json!([
         { "resize": [91, 37] },
-        { "send": "tty; stty size\n" },
+        { "send": "tty\n" },
         { "expect": "/dev/pts/0" },
-        { "expect": "37 91" },
-        { "send": "exit 6\n" },
+        { "send": "until [ \"$(stty size)\" = '37 91' ]; do sleep 0.1; done; exit 6\n" },
     ]);
     container.stream("Attach", attach, &steps);
     assert_eq!(container.ends(), 6);

@@ -173,9 +173,7 @@ fn exec_tty(daemon: &Containerd) {
         { "send": "tty\n" },
         { "expect": "/dev/pts/0" },
         { "resize": [101, 43] },
-        { "send": "sleep 0.3; stty size\n" },
-        { "expect": "43 101" },
-        { "send": "exit 12\n" },
+        { "send": "until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; exit 12\n" },
     ]);
     assert_eq!(status(&container.stream("Exec", request, &steps)), "12");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::Who::{Both, Root};
-use super::{Line, Podman};
+use super::{Line, Podman, SIZED};
 use crate::call::wait_until;
 
 pub(super) const LINES: &[Line] = &[
@@ -99,10 +99,9 @@ fn exec_stdin(p: &Podman) {
 
 fn exec_tty(p: &Podman) {
     let c = p.start("exec_tty", &[], "sleep 1000");
-    let script =
-        "tty; until stty size 2>/dev/null; do sleep 0.1; done; read x; echo \"<$x>\"; exit 4";
-    let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", script]);
-    terminal.expect("33 77");
+    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 4");
+    let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", &script]);
+    terminal.expect("sized");
     terminal.say("typed\n");
     terminal.expect("<typed>");
     let (status, said) = terminal.end();

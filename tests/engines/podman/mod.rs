@@ -25,7 +25,7 @@ use crate::feature::{self, Feature};
 use crate::ground::{self, Runtime};
 use crate::image;
 
-pub(crate) use store::{Container, IMAGE, Mode, Podman, terminal};
+pub(crate) use store::{Container, IMAGE, Mode, Podman, SIZED, terminal};
 
 /// What Podman calls besides the runtime; netavark and rootlessport have a directory of their own.
 const PROGRAMS: &[&str] = &[

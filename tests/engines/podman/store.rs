@@ -230,11 +230,14 @@ impl Drop for Podman {
     }
 }
 
+/// Waits, in a shell, for the size that [`terminal`] gives: an engine may set it after the start.
+pub(crate) const SIZED: &str = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.02; done";
+
 /// A command on a terminal of 77 columns and 33 rows, which it has before the command starts.
 pub(crate) fn terminal(inner: Command) -> Terminal {
     let mut sized = Command::new("sh");
-    let wait = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.02; done; exec \"$@\"";
-    sized.args(["-c", wait, "sh"]);
+    let script = format!("{SIZED}; exec \"$@\"");
+    sized.args(["-c", &script, "sh"]);
     sized.arg(inner.get_program()).args(inner.get_args());
     let variables = inner.get_envs();
     sized.envs(variables.filter_map(|(name, value)| Some((name, value?))));

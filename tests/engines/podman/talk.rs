@@ -1,7 +1,7 @@
 //! What goes in and comes out: standard streams, terminals, logs, and what is asked from outside.
 
 use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
+use super::{IMAGE, Line, Podman, SIZED};
 use crate::call::wait_until;
 
 pub(super) const LINES: &[Line] = &[
@@ -56,9 +56,9 @@ fn stdin_large(p: &Podman) {
 
 fn tty(p: &Podman) {
     let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; \
-        until stty size 2>/dev/null; do sleep 0.1; done; \
-        ls -l /dev/console; echo \"<$TERM>\"";
-    let mut terminal = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", script]);
+        stty size; ls -l /dev/console; echo \"<$TERM>\"";
+    let script = format!("{SIZED}; {script}");
+    let mut terminal = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", &script]);
     terminal.expect(">");
     let (status, said) = terminal.end();
     let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
