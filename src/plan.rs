@@ -127,10 +127,14 @@ impl Plan {
     /// The sentence for a failure of init, without verb and container.
     pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
-        let words = self.describe(step, item);
+        let words = match cause {
+            Cause::Parameter(place, _) => self.rootfs.describe_parameter(item, place),
+            _ => None,
+        };
+        let words = words.or_else(|| self.describe(step, item));
         let words = words.unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let hint = match cause {
-            Cause::Errno(errno) => self
+            Cause::Errno(errno) | Cause::Parameter(_, errno) => self
                 .process
                 .hint(step, item, errno)
                 .or_else(|| self.rootfs.hint(step, item, errno))
@@ -200,7 +204,7 @@ fn why(step: Step, cause: Cause) -> String {
             "exec format error (ENOEXEC; a program of another machine, or a script without #!?)"
                 .into()
         }
-        Cause::Errno(errno) => log::errno_text(errno),
+        Cause::Errno(errno) | Cause::Parameter(_, errno) => log::errno_text(errno),
         Cause::Exit(status) => format!("exit status {status}"),
         Cause::Signal(number) => match Signal::try_from(number) {
             Ok(signal) => format!("ended by {signal}"),

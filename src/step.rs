@@ -270,6 +270,8 @@ impl Progress {
 pub(crate) enum Cause {
     /// The kernel refused.
     Errno(Errno),
+    /// The kernel refused one parameter of a file system, by its place among them.
+    Parameter(u16, Errno),
     /// `rt` refused.
     Refused(Refusal),
     /// A program ended with this status, which is not 0.
@@ -357,6 +359,8 @@ impl Failure {
             Cause::Exit(status) => (2, status),
             Cause::Signal(number) => (3, number),
             Cause::TimedOut(seconds) => (4, seconds.cast_signed()),
+            // No error number is above 4095 (MAX_ERRNO).
+            Cause::Parameter(place, errno) => (5, i32::from(place) << 12 | errno as i32),
         };
         let [a, b, c, d] = number.to_le_bytes();
         [self.step as u8, low, high, kind, a, b, c, d]
@@ -372,6 +376,10 @@ impl Failure {
             2 => Cause::Exit(number),
             3 => Cause::Signal(number),
             4 => Cause::TimedOut(number.cast_unsigned()),
+            5 => Cause::Parameter(
+                u16::try_from(number >> 12).ok()?,
+                Errno::from_raw(number & 0xfff),
+            ),
             _ => return None,
         };
         Some(Failure {
@@ -405,6 +413,7 @@ mod tests {
                 Cause::Exit(255),
                 Cause::Signal(9),
                 Cause::TimedOut(u32::MAX),
+                Cause::Parameter(u16::MAX, Errno::EINVAL),
             ] {
                 let failure = Failure {
                     step,

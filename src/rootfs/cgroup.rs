@@ -249,7 +249,7 @@ impl Hierarchy {
         top: &OwnedFd,
         attributes: Attributes,
         own: Option<OwnedFd>,
-    ) -> nix::Result<()> {
+    ) -> Result<(), Cause> {
         let name = self.name.as_c_str();
         mkdirat(top, name, Mode::from_bits_truncate(0o755))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -273,7 +273,7 @@ impl Hierarchy {
         for link in &self.links {
             match symlinkat(name, top, link.as_c_str()) {
                 Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(errno.into()),
             }
         }
         Ok(())

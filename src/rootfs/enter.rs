@@ -103,7 +103,7 @@ impl Rootfs {
         lower: &Option<OwnedFd>,
         machine: &OwnedFd,
         at: &Progress,
-    ) -> nix::Result<OwnedFd> {
+    ) -> Result<OwnedFd, Cause> {
         at.enter(Step::Overlay);
         let lower = lower.as_ref().ok_or(Errno::EBADF)?.as_fd();
         overlay::build(

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::copyup::Taken;
 use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
+use crate::step::Cause;
 use crate::sys::{self, FsConfig, Spent};
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
@@ -97,7 +98,7 @@ impl FileSystem {
     }
 
     /// A detached mount of it.
-    pub(super) fn make(&self, spent: &Spent, attributes: u64) -> nix::Result<OwnedFd> {
+    pub(super) fn make(&self, spent: &Spent, attributes: u64) -> Result<OwnedFd, Cause> {
         let (name, source) = (&self.name, &self.source);
         if self.origin == Origin::Container {
             return new_file_system(
@@ -116,6 +117,19 @@ impl FileSystem {
             .map(|one| layers::shortened(one, &mut open));
         let data = data.collect::<nix::Result<Vec<_>>>()?;
         new_file_system(spent, name, source, &self.superblock, &data, attributes)
+    }
+
+    /// The parameter that [`Cause::Parameter`] has the place of, in the words of the configuration.
+    pub(super) fn parameter(&self, place: u16) -> Option<String> {
+        let place = usize::from(place);
+        let text = |text: &CString| text.to_string_lossy().into_owned();
+        if let Some(flag) = self.superblock.get(place) {
+            return Some(text(flag));
+        }
+        Some(match self.data.get(place - self.superblock.len())? {
+            Parameter::Flag(flag) => text(flag),
+            Parameter::Value(key, value) => format!("{}={}", text(key), text(value)),
+        })
     }
 }
 
@@ -142,25 +156,24 @@ pub(super) fn new_file_system(
     superblock: &[CString],
     data: &[Parameter],
     attributes: u64,
-) -> nix::Result<OwnedFd> {
+) -> Result<OwnedFd, Cause> {
     let opened = sys::fsopen(name)?;
     let context = opened.as_fd();
     if !source.is_empty() {
         sys::fsconfig(context, FsConfig::String(c"source", source))?;
     }
-    for flag in superblock {
-        sys::fsconfig(context, FsConfig::Flag(flag))?;
-    }
-    for parameter in data {
-        match parameter {
-            Parameter::Flag(flag) => sys::fsconfig(context, FsConfig::Flag(flag))?,
-            Parameter::Value(key, value) => sys::fsconfig(context, FsConfig::String(key, value))?,
-        }
+    let superblock = superblock.iter().map(|flag| FsConfig::Flag(flag));
+    let data = data.iter().map(|parameter| match parameter {
+        Parameter::Flag(flag) => FsConfig::Flag(flag),
+        Parameter::Value(key, value) => FsConfig::String(key, value),
+    });
+    for (place, parameter) in (0..).zip(superblock.chain(data)) {
+        sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(place, errno))?;
     }
     sys::fsconfig(context, FsConfig::Create)?;
-    let mount = sys::fsmount(context, attributes);
+    let mount = sys::fsmount(context, attributes)?;
     spent.add(opened);
-    mount
+    Ok(mount)
 }
 
 /// What a user namespace must have beside it for a file system that shows more

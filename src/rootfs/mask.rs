@@ -133,7 +133,7 @@ impl Masks {
             if is_directory(&target)? {
                 directory.put_on(stage, target.as_fd(), || empty_directory(stage.spent))?;
             } else {
-                file.put_on(stage, target.as_fd(), || Err(Errno::EBADF))?;
+                file.put_on(stage, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
             stage.spent.add(target);
         }
@@ -167,8 +167,8 @@ impl Cover {
         &mut self,
         stage: &Stage,
         target: BorrowedFd,
-        make: impl FnOnce() -> nix::Result<OwnedFd>,
-    ) -> nix::Result<()> {
+        make: impl FnOnce() -> Result<OwnedFd, Cause>,
+    ) -> Result<(), Cause> {
         let mount = match self.mount.take() {
             Some(mount) => mount,
             None => make()?,
@@ -196,7 +196,7 @@ impl Cover {
     }
 }
 
-fn empty_directory(spent: &Spent) -> nix::Result<OwnedFd> {
+fn empty_directory(spent: &Spent) -> Result<OwnedFd, Cause> {
     new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], libc::MOUNT_ATTR_RDONLY)
 }
 

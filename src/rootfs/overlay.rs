@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid, fchdir, fchownat};
 
 use super::filesystem::new_file_system;
 use super::options::Parameter;
+use crate::step::Cause;
 use crate::sys::{self, Spent};
 
 /// A detached overlay of `lower`, whose changes live in memory. The tmpfs is
@@ -30,7 +31,7 @@ pub(super) fn build(
     machine: BorrowedFd,
     user_namespace: bool,
     spent: &Spent,
-) -> nix::Result<OwnedFd> {
+) -> Result<OwnedFd, Cause> {
     let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
     let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
     sys::move_mount(memory.as_fd(), machine)?;

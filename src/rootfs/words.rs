@@ -54,6 +54,20 @@ impl Rootfs {
         }
     }
 
+    /// The same for one parameter of a file system of `mounts`, which the kernel does not take.
+    pub(crate) fn describe_parameter(&self, item: u16, place: u16) -> Option<(String, String)> {
+        let mount = self.mounts.get(usize::from(item))?;
+        let Kind::FileSystem(filesystem) = &mount.kind else {
+            return None;
+        };
+        let parameter = filesystem.parameter(place)?;
+        let what = format!("{} with {parameter:?}", mount.describe());
+        Some((
+            format!("{}.options", self.mount_place(usize::from(item))),
+            what,
+        ))
+    }
+
     fn mount_place(&self, index: usize) -> String {
         match index < self.configured {
             true => format!("mounts[{index}]"),
