@@ -27,7 +27,9 @@ use words::{Words, words};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);
-    let directory = directory.ok_or("which directory?")?;
+    // A flag is not meant as one: `--help`, of which this has none.
+    let directory = directory.filter(|directory| !directory.to_string_lossy().starts_with('-'));
+    let directory = directory.ok_or("usage: pages DIRECTORY")?;
     let program = visible(&rt::command_line());
     write_pages(&program, &directory.join("man"))?;
     write_completions(&program, &directory.join("completions"))?;
