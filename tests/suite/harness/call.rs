@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Report, host};
 
 /// No command of a container runtime takes this long, not even under strace.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A command about to run. Its output goes to files: a container that outlives
 /// the command keeps them open, and a pipe would never end.

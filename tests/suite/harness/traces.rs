@@ -50,7 +50,7 @@ impl Traces {
 
     /// What has come and gone, a line each. The kernel gets a moment to end processes.
     pub(crate) fn changes_since(&self, bundle: &Bundle) -> String {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let changes = self.changes(&Self::of(bundle));
             if changes.is_empty() || Instant::now() > deadline {

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Nothing that a container writes takes this long to arrive.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// How many control characters the kernel has in its `termios`; the C library's has room for more.
 const CONTROL_CHARACTERS: usize = 19;
