@@ -20,7 +20,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         an_unknown_propagation_is_refused,
         an_unknown_file_system_is_refused,
         an_unknown_option_reaches_the_file_system_and_is_refused,
-        an_unknown_option_of_an_overlay_is_refused,
         a_destination_without_a_slash_is_below_the_root,
         cgroups_are_mounted_readonly,
     ]
@@ -251,28 +250,6 @@ fn an_unknown_option_reaches_the_file_system_and_is_refused() {
             &format!("].options: mount tmpfs on /mnt with {named:?}: invalid argument (EINVAL)"),
         ]);
     }
-}
-
-/// Before the clone, and as clearly: an overlay's layers are the machine's.
-fn an_unknown_option_of_an_overlay_is_refused() {
-    let bundle = Bundle::new().folder("mnt").mount(json!({
-        "destination": "/mnt", "type": "overlay", "source": "overlay",
-        "options": ["lowerdir=/usr:/etc", "redirect_dir=sometimes"],
-    }));
-    // Before 6.5 an overlay looks at its options only when all are there (fs/overlayfs/params.c).
-    let named = match kernel() >= (6, 5) {
-        true => "].options: mount overlay on /mnt with \"redirect_dir=sometimes\"",
-        false => "]: mount overlay on /mnt",
-    };
-    bundle.assert_refused(&[&format!("{named}: invalid argument (EINVAL)")]);
-}
-
-/// Version and patch level.
-fn kernel() -> (u32, u32) {
-    let name = nix::sys::utsname::uname().unwrap();
-    let release = name.release().to_str().unwrap();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// config.md: relative destinations are deprecated; they start at the root.
