@@ -62,6 +62,22 @@ impl Terminal {
         call::run(&mut stty).ok();
     }
 
+    /// Makes the window larger or smaller until the screen has shown something: a client looks at
+    /// the size once before it listens for changes, and may miss the first.
+    #[track_caller]
+    pub(crate) fn resize_until(&mut self, columns: u16, rows: u16, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.heard.contains(text) {
+            self.resize(columns - 1, rows);
+            self.resize(columns, rows);
+            let pause = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < pause && !self.heard.contains(text) {
+                let more = Instant::now() < deadline && self.listen();
+                assert!(more, "{text:?} never came: {:?}", self.heard);
+            }
+        }
+    }
+
     /// Waits until the screen has shown something.
     #[track_caller]
     pub(crate) fn expect(&mut self, text: &str) {

@@ -76,11 +76,13 @@ fn exec_user(daemon: &Containerd) {
 fn exec_tty(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_tty");
     let mut terminal = Terminal::start(&task.exec_command("a", &["--tty"], &["sh"]));
-    terminal.say("tty; stty size\n");
+    terminal.say("tty; until stty size | grep '24 80'; do sleep 0.1; done\n");
     terminal.expect("/dev/pts/0");
-    terminal.expect("24 80");
-    terminal.resize(101, 43);
-    terminal.say("until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; exit 12\n");
+    terminal.expect("\n24 80");
+    terminal.say(
+        "until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; echo $((6*7))1; exit 12\n",
+    );
+    terminal.resize_until(101, 43, "421");
     assert_eq!(terminal.end().0, Some(12));
 }
 

@@ -94,8 +94,7 @@ fn tty_resize(daemon: &Containerd) {
     let run = daemon.run_command("tty_resize", &flags, &["sh", "-c", script]);
     let mut terminal = Terminal::start(&run);
     terminal.expect("ready");
-    terminal.resize(77, 33);
-    terminal.expect("33 77");
+    terminal.resize_until(77, 33, "33 77");
     assert_eq!(terminal.end().0, Some(0));
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::Who::{Both, Root, User};
-use super::{Line, Podman};
+use super::{IMAGE, Line, Podman};
 use crate::call::wait_until;
 
 pub(super) const LINES: &[Line] = &[
@@ -56,15 +56,38 @@ struct Network<'a>(&'a Podman, &'a str);
 
 impl<'a> Network<'a> {
     fn new(podman: &'a Podman, name: &'a str, number: u8) -> Network<'a> {
-        podman.ok(&[
-            "network",
-            "create",
-            "--subnet",
-            &podman.subnet(number),
-            name,
-        ]);
+        podman.named.call_once(|| keep_names(podman));
+        create(podman, name, number);
         Network(podman, name)
     }
+}
+
+fn create(p: &Podman, name: &str, number: u8) {
+    p.ok(&["network", "create", "--subnet", &p.subnet(number), name]);
+}
+
+/// The name server comes with the first container of such networks and goes with the last. Of two
+/// that come at once, or when one comes as another goes, netavark 1.4 leaves one without it. One
+/// container stays until the store goes.
+fn keep_names(p: &Podman) {
+    create(p, "kept", 9);
+    p.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "kept",
+        "--network",
+        "kept",
+        IMAGE,
+        "sleep",
+        "100000",
+    ]);
+    let asked = || {
+        p.call(&["exec", "kept", "busybox", "nslookup", "kept"])
+            .status
+            == 0
+    };
+    wait_until("the name server", 20, asked);
 }
 
 impl Drop for Network<'_> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use crate::call::{self, Said};
 use crate::ground::{Directory, Runtime, find};
@@ -36,6 +37,8 @@ pub(crate) struct Podman {
     program: PathBuf,
     user: Option<User>,
     _ranges: Option<Ranges>,
+    /// Whether the name server of its networks has been started.
+    pub(super) named: Once,
     directory: Directory,
 }
 
@@ -73,6 +76,7 @@ impl Podman {
             program,
             user,
             _ranges: (mode == Mode::Root).then(Ranges::new),
+            named: Once::new(),
             directory,
         };
         let archive = image::busybox_archive(podman.path());
@@ -231,7 +235,8 @@ impl Drop for Podman {
 }
 
 /// Waits, in a shell, for the size that [`terminal`] gives: an engine may set it after the start.
-pub(crate) const SIZED: &str = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.02; done";
+pub(crate) const SIZED: &str =
+    "until [ \"$(stty size 2>/dev/null)\" = '33 77' ]; do sleep 0.02; done";
 
 /// A command on a terminal of 77 columns and 33 rows, which it has before the command starts.
 pub(crate) fn terminal(inner: Command) -> Terminal {

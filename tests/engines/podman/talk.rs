@@ -72,10 +72,8 @@ fn tty_typed(p: &Podman) {
     terminal.expect("# ");
     terminal.say("echo $((40+2))\n");
     terminal.expect("\n42\r");
-    // One of the two: the kernel tells of each, and Podman may look in between.
-    terminal.resize(50, 33);
     terminal.say("until [ \"$(stty size)\" = '33 50' ]; do sleep 0.1; done; echo $((6*7))1\n");
-    terminal.expect("421");
+    terminal.resize_until(50, 33, "421");
     terminal.say("exit 5\n");
     assert_eq!(terminal.end().0, Some(5));
 }
