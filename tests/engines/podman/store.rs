@@ -173,6 +173,7 @@ impl Podman {
     /// A new directory for one feature, that the store's user owns.
     pub(crate) fn files(&self, feature: &str) -> PathBuf {
         let path = self.directory.join("files").join(feature);
+        let _ = fs::remove_dir_all(&path); // Of the feature's first time.
         fs::create_dir(&path).unwrap();
         self.owns(&path);
         path
