@@ -128,7 +128,7 @@ impl Plan {
     pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
         let words = match cause {
-            Cause::Parameter(place, _) => self.rootfs.describe_parameter(item, place),
+            Cause::Parameter(place, _) => self.rootfs.describe_parameter(step, item, place),
             _ => None,
         };
         let words = words.or_else(|| self.describe(step, item));

@@ -67,6 +67,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
 fn users() -> String {
     let mut text = Vec::new();
     if let Ok(file) = File::open("/etc/passwd") {
+        // Owners that cannot be read have numbers for names, as those of a host without the file.
         let _ = file.take(LARGEST_PASSWD).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).into_owned()

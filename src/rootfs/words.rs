@@ -55,17 +55,23 @@ impl Rootfs {
     }
 
     /// The same for one parameter of a file system of `mounts`, which the kernel does not take.
-    pub(crate) fn describe_parameter(&self, item: u16, place: u16) -> Option<(String, String)> {
-        let mount = self.mounts.get(usize::from(item))?;
-        let Kind::FileSystem(filesystem) = &mount.kind else {
-            return None;
-        };
-        let parameter = filesystem.parameter(place)?;
-        let what = format!("{} with {parameter:?}", mount.describe());
-        Some((
-            format!("{}.options", self.mount_place(usize::from(item))),
-            what,
-        ))
+    /// Other steps make file systems of `rt`'s own, with parameters that nobody has written.
+    pub(crate) fn describe_parameter(
+        &self,
+        step: Step,
+        item: u16,
+        place: u16,
+    ) -> Option<(String, String)> {
+        let index = usize::from(item);
+        let mount = self.mounts.get(index)?;
+        match (step, &mount.kind) {
+            (Step::Mount | Step::OpenSource, Kind::FileSystem(filesystem)) => {
+                let parameter = filesystem.parameter(place)?;
+                let what = format!("{} with {parameter:?}", mount.describe());
+                Some((format!("{}.options", self.mount_place(index)), what))
+            }
+            _ => None,
+        }
     }
 
     fn mount_place(&self, index: usize) -> String {
