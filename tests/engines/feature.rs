@@ -42,13 +42,13 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
 }
 
 /// An engine has races of its own, which strike one runtime or the other. So what only `rt` fails is
-/// driven once more with both, and said; what it fails twice is its own failure.
+/// driven with it once more, and said; what it fails twice is its own failure.
 fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Failed> {
-    let (mut ours, mut theirs) = drive(feature);
+    let [mut ours, theirs] = Runtime::BOTH.map(|runtime| drive(feature, runtime));
     let mut again = false;
     if let (Err(why), Ok(())) = (&ours, &theirs) {
         eprintln!("{}: rt fails the first time: {why}", feature.name);
-        (ours, theirs) = drive(feature);
+        ours = drive(feature, Runtime::Rt);
         again = ours.is_ok();
     }
     let engine = feature.name.split("::").next().unwrap_or_default();
@@ -73,13 +73,10 @@ fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Fail
     }
 }
 
-/// With `rt`, and with runc.
-fn drive(feature: &Feature) -> (Result<(), String>, Result<(), String>) {
-    let [ours, theirs] = Runtime::BOTH.map(|runtime| {
-        let driven = catch_unwind(AssertUnwindSafe(|| (feature.drive)(runtime)));
-        driven.map_err(|panic| said(&*panic))
-    });
-    (ours, theirs)
+/// Why it fails, if it does.
+fn drive(feature: &Feature, runtime: Runtime) -> Result<(), String> {
+    let driven = catch_unwind(AssertUnwindSafe(|| (feature.drive)(runtime)));
+    driven.map_err(|panic| said(&*panic))
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
