@@ -8,12 +8,20 @@ use std::time::{Duration, Instant};
 
 use super::{Bundle, host};
 
+/// A process stays the same through execve(2), which changes its command line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Process {
+    pid: i32,
+    /// In clock ticks since boot, proc_pid_stat(5).
+    started: u64,
+}
+
 /// The host's mounts, cgroups and processes, the runtime's `--root` and the bundle's files.
-#[derive(PartialEq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Traces {
     mounts: Vec<String>,
     cgroups: BTreeSet<PathBuf>,
-    processes: BTreeMap<i32, String>,
+    processes: BTreeMap<Process, String>,
     states: BTreeSet<String>,
     rootfs: BTreeSet<String>,
 }
@@ -72,18 +80,13 @@ impl Traces {
                 .collect()
         };
         compare("cgroup", &cgroups(self), &cgroups(now), &mut changes);
-        let processes = |traces: &Self| {
-            traces
-                .processes
-                .iter()
-                .map(|(p, c)| format!("{p} {c}"))
-                .collect()
-        };
-        // What is gone was others' to end: the kernel keeps cgroups that are in use.
-        let gone =
-            |change: &String| change.starts_with("  - process") || change.starts_with("  - cgroup");
-        compare("process", &processes(self), &processes(now), &mut changes);
-        changes.retain(|change| !gone(change));
+        // What is gone was others' to end, processes as well: the kernel keeps cgroups that are in use.
+        changes.retain(|change| !change.starts_with("  - cgroup"));
+        for (process, line) in &now.processes {
+            if !self.processes.contains_key(process) {
+                changes.push(format!("  + process {} {line}", process.pid));
+            }
+        }
         compare("state", &self.states, &now.states, &mut changes);
         compare("rootfs", &self.rootfs, &now.rootfs, &mut changes);
         changes
@@ -138,7 +141,7 @@ fn is_foreign(cgroup: &Path) -> bool {
 }
 
 /// Every descendant of this process, and every process that runs from the bundle.
-fn processes(bundle: &Path) -> BTreeMap<i32, String> {
+fn processes(bundle: &Path) -> BTreeMap<Process, String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let mut found = BTreeMap::new();
@@ -150,7 +153,9 @@ fn processes(bundle: &Path) -> BTreeMap<i32, String> {
         if inside || descends(pid) {
             if host::alive(pid) {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                found.insert(pid, String::from_utf8_lossy(&line).replace('\0', " "));
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                let started = stat(pid, 22).unwrap_or_default();
+                found.insert(Process { pid, started }, line);
             } else {
                 host::reap(pid);
             }
@@ -163,17 +168,20 @@ fn descends(pid: i32) -> bool {
     let own = std::process::id().cast_signed();
     let mut at = pid;
     while at > 1 {
-        let stat = fs::read_to_string(format!("/proc/{at}/stat")).unwrap_or_default();
-        let parent = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
-        match parent {
+        match stat(at, 4) {
             Some(parent) if parent == own => return true,
             Some(parent) => at = parent,
             None => return false,
         }
     }
     false
+}
+
+/// A number of `/proc/PID/stat`, by its place in proc_pid_stat(5) after the name.
+fn stat<T: std::str::FromStr>(pid: i32, place: usize) -> Option<T> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(place - 3)?.parse().ok()
 }
 
 /// Every name below a directory with its type and mode, links with their targets.

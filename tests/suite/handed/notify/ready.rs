@@ -70,7 +70,13 @@ fn run_detached_waits_until_the_container_is_ready() {
 }
 
 fn start_waits_until_the_container_is_ready() {
-    let bundle = speaking(&["READY=1", "barrier", "sleep"]);
+    // runc has gone by then, or not: whether the barrier reaches it is chance.
+    let with_barrier = Kind::under_test() == Kind::Rt;
+    let bundle = if with_barrier {
+        speaking(&["READY=1", "barrier", "sleep"])
+    } else {
+        speaking(&["READY=1", "sleep"])
+    };
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
     let output = manager.tell(bundle.call("create", &[]));
@@ -84,8 +90,10 @@ fn start_waits_until_the_container_is_ready() {
     let barrier = manager.receive_ready(container.pid());
     assert_waits_for(barrier, running);
     // The service's own barrier is closed by whoever got it, at the latest with the socket.
-    let said = || std::fs::read_to_string(&said).unwrap();
-    wait_until("the barrier", || said().contains("barrier: ok"));
+    if with_barrier {
+        let said = || std::fs::read_to_string(&said).unwrap();
+        wait_until("the barrier", || said().contains("barrier: ok"));
+    }
     container.end();
     before.assert_unchanged(&bundle);
 }
