@@ -64,7 +64,7 @@ impl Listener {
 #[track_caller]
 pub(crate) fn wait_readable(socket: &impl AsFd) {
     let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    let count = poll(&mut ready, PollTimeout::from(10_000u16)).expect("poll");
+    let count = poll(&mut ready, PollTimeout::from(30_000u16)).expect("poll");
     assert_eq!(count, 1, "nothing came on the console socket");
 }
 

@@ -144,7 +144,7 @@ fn a_manager_that_confirms_nothing_is_waited_for_30_s() {
     let manager = Manager::new(&bundle);
     let running = manager.tell(bundle.call("run", &[])).start();
     let barrier = manager.receive_ready(running.pid());
-    std::thread::sleep(Duration::from_secs(29));
+    std::thread::sleep(Duration::from_secs(25));
     assert!(is_running(running.pid()), "it has not waited");
     let outcome = running.wait().assert_ok();
     let line = outcome.one_line();

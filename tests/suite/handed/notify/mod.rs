@@ -64,7 +64,7 @@ impl Manager {
     #[track_caller]
     #[allow(unsafe_code, reason = "received descriptors are numbers")]
     fn receive(&self) -> Message {
-        assert!(self.has_message(10_000), "nothing came from the runtime");
+        assert!(self.has_message(30_000), "nothing came from the runtime");
         let mut bytes = [0; 4096];
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let mut space = nix::cmsg_space!([RawFd; 8]);
