@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libtest_mimic::Trial;
 
-use crate::harness::{Bundle, Runtime, Traces, View, only_rt, skip, trials};
+use crate::harness::{Bundle, Runtime, Traces, View, needs_strace, only_rt, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -103,9 +103,7 @@ fn calls_to_join(view: View) -> usize {
 
 fn counted(view: View, perform: impl FnOnce(Bundle, &[&str])) -> usize {
     only_rt("a budget of our own");
-    if !Path::new("/usr/bin/strace").exists() {
-        skip("no strace here");
-    }
+    needs_strace();
     if cfg!(debug_assertions) {
         skip("a debug build asks more of the kernel than the one that ships");
     }

@@ -4,12 +4,12 @@
 //! Linux 5.10 has neither mount_setattr(2) (5.12), nor `CLOSE_RANGE_CLOEXEC` (5.11), nor
 //! cgroup.kill (5.14).
 
-use std::path::Path;
-
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Report, Runtime, Traces, View, only_rt, skip, trials};
+use crate::harness::{
+    Bundle, Directory, Report, Runtime, Traces, View, needs_strace, only_rt, trials,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -26,9 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 /// `strace` words that make system calls fail as the old kernel would.
 fn refusing<'a>(trace: &'a str, inject: &'a str) -> Vec<&'a str> {
     only_rt("what another runtime calls is its own affair");
-    if !Path::new("/usr/bin/strace").exists() {
-        skip("no strace here");
-    }
+    needs_strace();
     vec!["strace", "-f", "-o", trace, "-e", inject]
 }
 

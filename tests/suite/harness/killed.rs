@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Call, Runtime, only_rt, skip};
+use super::{Call, Runtime, needs_strace, only_rt};
 
 /// Runs what `call` makes once, to see its system calls, and then again for
 /// `places` of them, spread evenly over the whole, killed there. `check` sees
@@ -16,9 +16,7 @@ pub(crate) fn killed_everywhere(
     check: impl Fn(&str),
 ) {
     only_rt("Go spreads its system calls over threads: no two runs have the same order");
-    if !Path::new("/usr/bin/strace").exists() {
-        skip("no strace here");
-    }
+    needs_strace();
     let trace = runtime.home().join("trace");
     let traced = ["strace", "-o", trace.to_str().unwrap()];
     call(&traced).run().assert_ok();

@@ -30,7 +30,7 @@ pub(crate) use host::{
     withheld_capabilities,
 };
 pub(crate) use killed::killed_everywhere;
-pub(crate) use registry::{differs, note_failures, only_rt, skip, trial, trials};
+pub(crate) use registry::{differs, needs_strace, note_failures, only_rt, skip, trial, trials};
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View};
 pub(crate) use traces::{Traces, tree};

@@ -1,6 +1,7 @@
 //! How a test gets its name, and how it says at run time that it does not apply here.
 
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::Mutex;
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -39,6 +40,13 @@ pub(crate) fn only_rt(reason: &str) {
 pub(crate) fn differs(kind: Kind, how: &str) {
     if Kind::under_test() == kind {
         skip(&format!("{kind:?} differs: {how}"));
+    }
+}
+
+/// Ends the test as skipped where there is nothing that watches system calls, or makes them fail.
+pub(crate) fn needs_strace() {
+    if !Path::new("/usr/bin/strace").exists() {
+        skip("no strace here");
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     noted, notes, probing, read, script, seen,
 };
 use crate::harness::{
-    Bundle, Holder, Kind, cgroup_of, cgroup_top, differs, namespace_of, only_rt, trials, wait_gone,
+    Bundle, Holder, Kind, cgroup_of, cgroup_top, differs, namespace_of, needs_strace, only_rt,
+    trials, wait_gone,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -334,6 +335,7 @@ fn poststop_hooks_run_after_the_container_is_gone() {
 /// One message more is exchanged only where hooks wait for it.
 fn without_hooks_before_the_pivot_nobody_waits_for_them() {
     only_rt("it counts our own messages");
+    needs_strace();
     let messages = |bundle: &Bundle| {
         let file = bundle.path().join("trace");
         let trace = ["strace", "-f", "-e", "trace=sendto,clone,clone3", "-o"];

@@ -1,7 +1,6 @@
 //! Programs, machines and callers that are not as usual.
 
 use std::fs;
-use std::path::Path;
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -9,7 +8,7 @@ use serde_json::json;
 use super::sleeper;
 use crate::exec::{exec, running, through};
 use crate::harness::{
-    Bundle, Kind, Outcome, Runtime, Traces, differs, only_rt, skip, trials, wait_until,
+    Bundle, Kind, Outcome, Runtime, Traces, differs, needs_strace, only_rt, trials, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -128,9 +127,7 @@ fn an_empty_id_is_named() {
 /// Whoever was to make the cgroup was killed before, and another has made it since.
 fn others_in_a_cgroup_of_the_same_name_are_left_alone() {
     only_rt("the system call at which it is killed is ours");
-    if !Path::new("/usr/bin/strace").exists() {
-        skip("no strace here");
-    }
+    needs_strace();
     let runtime = Runtime::new();
     let first = Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
     let path = json!(format!("/of-both-{}", first.id()));

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{COUNT, FIRST, mapped, mappings};
-use crate::harness::{Bundle, Holder, only_rt, trials};
+use crate::harness::{Bundle, Holder, needs_strace, only_rt, trials};
 use crate::security::sweep;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -48,6 +48,7 @@ fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
 /// container's. The watcher has all capabilities in the user namespace that is joined.
 fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
     only_rt("an old runc executes itself, and crun has no such care");
+    needs_strace();
     let all = [
         "CAP_SYS_PTRACE",
         "CAP_SYS_ADMIN",
