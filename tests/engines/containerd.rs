@@ -196,6 +196,24 @@ fn sleeper<'a>(daemon: &'a Containerd, id: &str) -> Task<'a> {
     daemon.task(id, &[], &["sleep", "1000"])
 }
 
+/// CPU shares as a container sees them: those asked for, with version 2 the weight for them, by the
+/// line of runc 1.1 or by the curve that runc 1.3.2, crun 1.23 and `rt` have.
+#[track_caller]
+pub(crate) fn assert_shares(seen: &str, shares: u64) {
+    let weights = match shares {
+        256 => [10, 35],
+        333 => [13, 42],
+        512 => [20, 59],
+        2048 => [79, 174],
+        other => panic!("no weights for {other}"),
+    };
+    let expected = [shares, weights[0], weights[1]].map(|value| value.to_string());
+    assert!(
+        expected.iter().any(|one| one == seen),
+        "{seen} for {shares}"
+    );
+}
+
 /// A file of the cgroup of a process, by its names in versions 1 and 2.
 #[track_caller]
 pub(crate) fn limit(pid: u32, controller: &str, one: &str, two: &str) -> String {
