@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
@@ -63,8 +63,26 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
 /// The same for what may take longer, or not as long.
 ///
 /// # Panics
-/// After `patience`, with what was said until then.
+/// After `patience`, with what was said until then. Not while another panic is on its way: a second one
+/// would end all tests.
 pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -> Said {
+    let panicking = std::thread::panicking();
+    match attempt(command, input, patience) {
+        Err(said) if !panicking => panic!("{said}"),
+        Ok(said) | Err(said) => said,
+    }
+}
+
+/// Runs what clears up after an engine. Nobody could take a panic then, so one that has no end is only said.
+pub(crate) fn run_last(command: &mut Command) -> Said {
+    attempt(command, b"", PATIENCE).unwrap_or_else(|said| {
+        eprintln!("{said}");
+        said
+    })
+}
+
+/// `Err` is what had no end after `patience`.
+fn attempt(command: &mut Command, input: &[u8], patience: Duration) -> Result<Said, Said> {
     let line = shown(command);
     let (mut stdin, mut stdout, mut stderr) = (anonymous(), anonymous(), anonymous());
     stdin.write_all(input).unwrap();
@@ -76,29 +94,59 @@ pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -
         .spawn()
         .unwrap_or_else(|error| panic!("start {line}: {error}"));
     let deadline = Instant::now() + patience;
+    let mut waited_for = None;
     let ended = loop {
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
         }
         if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!(
-                "{line}: no end after {patience:?}\n{}{}",
-                text(&mut stdout),
-                text(&mut stderr)
-            );
+            waited_for = Some(end_with_all(child.id()));
+            break child.wait().unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     use std::os::unix::process::ExitStatusExt;
     let status = ended.code().or(ended.signal().map(|signal| 128 + signal));
-    Said {
+    let said = Said {
         line,
         status: status.unwrap_or(-1),
         stdout: text(&mut stdout),
         stderr: text(&mut stderr),
+    };
+    match waited_for {
+        None => Ok(said),
+        Some(processes) => Err(Said {
+            line: format!("{}: no end after {patience:?}\n{processes}", said.line),
+            ..said
+        }),
     }
+}
+
+/// Ends a process with all that it has started: what stayed could hold a lock that the next command waits for.
+/// Says what they were waiting for in the kernel.
+fn end_with_all(first: u32) -> String {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let mut all = vec![first.to_string()];
+    let mut next = 0;
+    while let Some(pid) = all.get(next) {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let children = threads.map(|thread| read(format!("{}/children", thread.path().display())));
+        let children: Vec<String> = children.collect();
+        let children = children.iter().flat_map(|list| list.split_whitespace());
+        all.extend(children.map(str::to_owned));
+        next += 1;
+    }
+    let mut said = String::new();
+    for pid in &all {
+        let (words, place) = (
+            read(format!("/proc/{pid}/cmdline")),
+            read(format!("/proc/{pid}/wchan")),
+        );
+        said += &format!("{pid} in {place}: {}\n", words.replace('\0', " "));
+    }
+    let _ = Command::new("kill").arg("-KILL").args(&all).status();
+    said
 }
 
 /// Asks again until the answer is yes.

@@ -85,7 +85,7 @@ pub(crate) fn write_network(directory: &Path, network: u8) {
 
 pub(crate) fn remove_network(network: u8) {
     let mut ip = Command::new("ip");
-    call::run(ip.args(["link", "delete", &bridge(network)]));
+    call::run_last(ip.args(["link", "delete", &bridge(network)]));
 }
 
 /// The kubelet's side: `cri/client.py`, which speaks gRPC.

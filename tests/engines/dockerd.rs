@@ -214,16 +214,16 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        let all = self.docker(&["ps", "-aq"]).stdout;
+        let all = call::run_last(self.client().args(["ps", "-aq"])).stdout;
         let all: Vec<&str> = all.split_whitespace().collect();
         if !all.is_empty() {
-            self.docker(&[&["rm", "-f", "-v"], all.as_slice()].concat());
+            call::run_last(self.client().args(["rm", "-f", "-v"]).args(all));
         }
         self.machine.end();
         // A runtime may have left some below it, and the daemon leaves the parent itself.
         let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
         let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
-        call::run(Command::new("sh").args(["-c", &clear]));
+        call::run_last(Command::new("sh").args(["-c", &clear]));
     }
 }
 

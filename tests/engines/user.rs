@@ -83,8 +83,8 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         self.end();
-        call::run(Command::new("userdel").arg(&self.name));
-        call::run(Command::new("groupdel").arg(second_group(&self.name)));
+        call::run_last(Command::new("userdel").arg(&self.name));
+        call::run_last(Command::new("groupdel").arg(second_group(&self.name)));
     }
 }
 

@@ -261,9 +261,9 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         // What features that have failed may have left.
         for namespace in [self.namespace(), "k8s.io"] {
-            let left = call::run(self.command(namespace).args(["task", "ls", "-q"]));
+            let left = call::run_last(self.command(namespace).args(["task", "ls", "-q"]));
             for id in left.stdout.lines() {
-                call::run(self.command(namespace).args(["task", "delete", "-f", id]));
+                call::run_last(self.command(namespace).args(["task", "delete", "-f", id]));
             }
         }
         for shim in self.shims("") {

@@ -211,13 +211,13 @@ impl Podman {
     /// What the runtime keeps and the engines forgot: Podman that of a conmon killed, Buildah that of a
     /// run interrupted.
     fn end_forgotten(&self) {
-        let listed = call::run(Command::new(&self.program).args(["list", "--format", "json"]));
+        let listed = call::run_last(Command::new(&self.program).args(["list", "--format", "json"]));
         let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
         for container in listed.as_array().into_iter().flatten() {
             let [id, bundle] =
                 ["id", "bundle"].map(|key| container[key].as_str().unwrap_or_default());
             if Path::new(bundle).starts_with(self.path()) {
-                call::run(Command::new(&self.program).args(["delete", "--force", id]));
+                call::run_last(Command::new(&self.program).args(["delete", "--force", id]));
             }
         }
     }
@@ -226,7 +226,7 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         for words in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
-            let _ = call::run(&mut self.command(words));
+            call::run_last(&mut self.command(words));
         }
         match self.user.take() {
             Some(user) => user.end(),
