@@ -4,7 +4,7 @@ use std::fs;
 
 use libtest_mimic::Trial;
 
-use crate::harness::{Bundle, trials, wait_gone, wait_until};
+use crate::harness::{Bundle, stat, trials, wait_gone, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -28,9 +28,7 @@ fn parent_of_an_orphan(flags: &[&str]) -> (i32, i32) {
         .parse()
         .unwrap();
     let parent = || {
-        let stat = fs::read_to_string(format!("/proc/{orphan}/stat")).unwrap();
-        let (_, rest) = stat.rsplit_once(") ").unwrap();
-        let parent: i32 = rest.split(' ').nth(1).unwrap().parse().unwrap();
+        let parent: i32 = stat(orphan, 4).unwrap();
         let name = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
         (name.trim() != "sh").then_some(parent)
     };

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -64,11 +65,15 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Whether the process exists and is no zombie.
 pub(crate) fn alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
+    let state: Option<char> = stat(pid, 3);
     state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// A field of `/proc/PID/stat` by its number in proc_pid_stat(5), from 3 on: those after the name.
+pub(crate) fn stat<T: FromStr>(pid: i32, field: usize) -> Option<T> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(field - 3)?.parse().ok()
 }
 
 /// Waits until a process has ended, and reaps it if it is ours.

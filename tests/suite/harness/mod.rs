@@ -26,7 +26,7 @@ pub(crate) use container::Container;
 pub(crate) use directory::Directory;
 pub(crate) use host::{
     Holder, alive, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay, on_v2,
-    owner_of_namespace, prepare, remove_cgroup, signal, wait_gone, wait_until,
+    owner_of_namespace, prepare, remove_cgroup, signal, stat, wait_gone, wait_until,
     withheld_capabilities,
 };
 pub(crate) use killed::killed_everywhere;

@@ -72,21 +72,12 @@ impl Traces {
         let mut changes = Vec::new();
         let mounts = |traces: &Self| traces.mounts.iter().cloned().collect();
         compare("mount", &mounts(self), &mounts(now), &mut changes);
-        let cgroups = |traces: &Self| {
-            traces
-                .cgroups
-                .iter()
-                .map(|c| c.display().to_string())
-                .collect()
-        };
-        compare("cgroup", &cgroups(self), &cgroups(now), &mut changes);
-        // What is gone was others' to end, processes as well: the kernel keeps cgroups that are in use.
-        changes.retain(|change| !change.starts_with("  - cgroup"));
-        for (process, line) in &now.processes {
-            if !self.processes.contains_key(process) {
-                changes.push(format!("  + process {} {line}", process.pid));
-            }
-        }
+        // Cgroups and processes that are gone were others' to end.
+        let cgroups = now.cgroups.difference(&self.cgroups);
+        changes.extend(cgroups.map(|cgroup| format!("  + cgroup {}", cgroup.display())));
+        let known = |process: &Process| self.processes.contains_key(process);
+        let new = now.processes.iter().filter(|(process, _)| !known(process));
+        changes.extend(new.map(|(process, line)| format!("  + process {} {line}", process.pid)));
         compare("state", &self.states, &now.states, &mut changes);
         compare("rootfs", &self.rootfs, &now.rootfs, &mut changes);
         changes
@@ -154,7 +145,7 @@ fn processes(bundle: &Path) -> BTreeMap<Process, String> {
             if host::alive(pid) {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let line = String::from_utf8_lossy(&line).replace('\0', " ");
-                let started = stat(pid, 22).unwrap_or_default();
+                let started = host::stat(pid, 22).unwrap_or_default();
                 found.insert(Process { pid, started }, line);
             } else {
                 host::reap(pid);
@@ -168,20 +159,13 @@ fn descends(pid: i32) -> bool {
     let own = std::process::id().cast_signed();
     let mut at = pid;
     while at > 1 {
-        match stat(at, 4) {
+        match host::stat(at, 4) {
             Some(parent) if parent == own => return true,
             Some(parent) => at = parent,
             None => return false,
         }
     }
     false
-}
-
-/// A number of `/proc/PID/stat`, by its place in proc_pid_stat(5) after the name.
-fn stat<T: std::str::FromStr>(pid: i32, place: usize) -> Option<T> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(place - 3)?.parse().ok()
 }
 
 /// Every name below a directory with its type and mode, links with their targets.
