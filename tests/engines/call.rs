@@ -67,18 +67,20 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Said {
 /// would end all tests.
 pub(crate) fn run_for(command: &mut Command, input: &[u8], patience: Duration) -> Said {
     let panicking = std::thread::panicking();
-    match attempt(command, input, patience) {
-        Err(said) if !panicking => panic!("{said}"),
-        Ok(said) | Err(said) => said,
-    }
+    attempt(command, input, patience).unwrap_or_else(|said| match panicking {
+        true => shown_only(said),
+        false => panic!("{said}"),
+    })
 }
 
 /// Runs what clears up after an engine. Nobody could take a panic then, so one that has no end is only said.
 pub(crate) fn run_last(command: &mut Command) -> Said {
-    attempt(command, b"", PATIENCE).unwrap_or_else(|said| {
-        eprintln!("{said}");
-        said
-    })
+    attempt(command, b"", PATIENCE).unwrap_or_else(shown_only)
+}
+
+fn shown_only(said: Said) -> Said {
+    eprintln!("{said}");
+    said
 }
 
 /// `Err` is what had no end after `patience`.
@@ -137,14 +139,13 @@ fn end_with_all(first: u32) -> String {
         all.extend(children.map(str::to_owned));
         next += 1;
     }
-    let mut said = String::new();
-    for pid in &all {
-        let (words, place) = (
-            read(format!("/proc/{pid}/cmdline")),
-            read(format!("/proc/{pid}/wchan")),
-        );
-        said += &format!("{pid} in {place}: {}\n", words.replace('\0', " "));
-    }
+    let state = |pid: &String| {
+        let place = read(format!("/proc/{pid}/wchan"));
+        let words = read(format!("/proc/{pid}/cmdline")).replace('\0', " ");
+        format!("{pid} in {place}: {words}\n")
+    };
+    let said = all.iter().map(state).collect();
+    // One that has ended meanwhile is no error.
     let _ = Command::new("kill").arg("-KILL").args(&all).status();
     said
 }
