@@ -17,7 +17,7 @@ use nix::sys::socket::{
 use serde_json::{Value, json};
 
 use crate::call::{self, Said};
-use crate::containerd::remove_cgroup;
+use crate::cgroup;
 use crate::feature::{self, Feature};
 use crate::ground::{self, Directory, Runtime};
 use crate::image;
@@ -168,7 +168,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        remove_cgroup(&self.parent());
+        cgroup::remove(&self.parent());
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod buildah;
 mod call;
+mod cgroup;
 mod compose;
 mod conmon;
 mod containerd;

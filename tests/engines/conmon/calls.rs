@@ -121,7 +121,7 @@ fn update(ground: &Ground) {
     let mut update = ground.runtime(&["update", "--resources", "-", "update"]);
     call::run_with(&mut update, resources.to_string().as_bytes()).ok();
     let pid = container.pid().try_into().unwrap();
-    let seen = crate::containerd::limit(pid, "memory", "memory.limit_in_bytes", "memory.max");
+    let seen = crate::cgroup::limit(pid, "memory", "memory.limit_in_bytes", "memory.max");
     assert_eq!(seen, "33554432");
 }
 

@@ -10,10 +10,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::{BUSYBOX, Task, archive, remove_cgroup};
+use super::{BUSYBOX, Task, archive};
 use crate::call::{self, Said};
 use crate::ground::{Daemon, Directory, Runtime};
-use crate::{cri, image};
+use crate::{cgroup, cri, image};
 
 /// How many daemons have been started.
 static NETWORKS: AtomicU8 = AtomicU8::new(0);
@@ -271,7 +271,7 @@ impl Drop for Containerd {
         }
         cri::remove_network(self.network);
         for parent in [self.namespace(), &cri::cgroup(self.namespace())] {
-            remove_cgroup(parent);
+            cgroup::remove(parent);
         }
         let _ = fs::remove_dir(self.runtime_root());
     }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use super::{Containerd, Driven, assert_shares, limit};
+use super::{Containerd, Driven};
+use crate::cgroup::{assert_shares, limit};
 
 pub(super) const FEATURES: &[Driven] = &[
     ("run_memory_limit", memory_limit),

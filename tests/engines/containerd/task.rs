@@ -2,8 +2,9 @@
 
 use std::process::Stdio;
 
-use super::{Containerd, Driven, Task, limit, sleeper};
+use super::{Containerd, Driven, Task, sleeper};
 use crate::call;
+use crate::cgroup::limit;
 use crate::terminal::Terminal;
 
 pub(super) const FEATURES: &[Driven] = &[

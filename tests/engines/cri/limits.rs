@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::containerd::{Containerd, Driven, assert_shares, limit};
+use crate::cgroup::{assert_shares, limit};
+use crate::containerd::{Containerd, Driven};
 
 pub(super) const FEATURES: &[Driven] = &[
     ("memory", memory),

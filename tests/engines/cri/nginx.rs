@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use super::Pod;
-use crate::containerd::{Containerd, Driven, limit};
+use crate::cgroup::limit;
+use crate::containerd::{Containerd, Driven};
 use crate::{call, image};
 
 pub(super) const FEATURES: &[Driven] = &[("nginx", nginx)];

@@ -2,7 +2,7 @@
 
 use super::{Drive, drives};
 use crate::call::wait_until;
-use crate::containerd::assert_shares;
+use crate::cgroup::{assert_shares, show};
 use crate::dockerd::Dockerd;
 
 pub(super) fn all() -> Vec<Drive> {
@@ -28,13 +28,8 @@ pub(super) fn all() -> Vec<Drive> {
     ]
 }
 
-/// Reads a file of the container's own cgroup, by its name in version 1 and 2.
-fn reads(controller: &str, v1: &str, v2: &str) -> String {
-    format!("cat /sys/fs/cgroup/{controller}/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}")
-}
-
 fn memory_limit() -> String {
-    reads("memory", "memory.limit_in_bytes", "memory.max")
+    show("memory", "memory.limit_in_bytes", "memory.max")
 }
 
 /// Quota and period, as version 2 writes them.
@@ -49,7 +44,7 @@ fn memory(docker: &Dockerd) {
 }
 
 fn memory_reservation(docker: &Dockerd) {
-    let script = reads("memory", "memory.soft_limit_in_bytes", "memory.low");
+    let script = show("memory", "memory.soft_limit_in_bytes", "memory.low");
     assert_eq!(
         docker.sh("-m 64m --memory-reservation 32m", &script),
         "33554432"
@@ -59,7 +54,7 @@ fn memory_reservation(docker: &Dockerd) {
 fn memory_swap(docker: &Dockerd) {
     let said = docker.sh(
         "-m 64m --memory-swap 96m",
-        &reads("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
+        &show("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
     );
     assert!(["100663296", "33554432"].contains(&said.as_str()), "{said}");
 }
@@ -74,10 +69,7 @@ fn cpus(docker: &Dockerd) {
 
 fn cpu_shares(docker: &Dockerd) {
     // 512 of version 1 is 20 of version 2, in the runtime specification's conversion.
-    let said = docker.sh(
-        "--cpu-shares 512",
-        &reads("cpu", "cpu.shares", "cpu.weight"),
-    );
+    let said = docker.sh("--cpu-shares 512", &show("cpu", "cpu.shares", "cpu.weight"));
     assert_shares(&said, 512);
 }
 
@@ -91,7 +83,7 @@ fn cpuset(docker: &Dockerd) {
 
 fn pids_limit(docker: &Dockerd) {
     assert_eq!(
-        docker.sh("--pids-limit 8", &reads("pids", "pids.max", "pids.max")),
+        docker.sh("--pids-limit 8", &show("pids", "pids.max", "pids.max")),
         "8"
     );
     let said = docker.run(
@@ -151,7 +143,7 @@ fn update_cpus(docker: &Dockerd) {
     container.call("update --cpus 0.25", &[]).ok();
     assert_eq!(container.sh(&cpu_max()), "25000 100000");
     container.call("update --cpu-shares 2048", &[]).ok();
-    let said = container.sh(&reads("cpu", "cpu.shares", "cpu.weight"));
+    let said = container.sh(&show("cpu", "cpu.shares", "cpu.weight"));
     assert_shares(&said, 2048);
     assert_eq!(container.sh(&cpu_max()), "25000 100000");
 }
@@ -167,7 +159,7 @@ fn update_cpuset(docker: &Dockerd) {
 }
 
 fn update_pids_limit(docker: &Dockerd) {
-    let pids = reads("pids", "pids.max", "pids.max");
+    let pids = show("pids", "pids.max", "pids.max");
     let container = docker.sleeper("update_pids_limit", "--pids-limit 20");
     assert_eq!(container.sh(&pids), "20");
     container.call("update --pids-limit 12", &[]).ok();

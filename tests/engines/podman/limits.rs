@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Who::{Both, Root};
 use super::{IMAGE, Line, Podman};
-use crate::containerd::assert_shares;
+use crate::cgroup::{assert_shares, show};
 
 pub(super) const LINES: &[Line] = &[
     ("memory", Root, memory),
@@ -33,13 +33,8 @@ pub(super) const LINES: &[Line] = &[
     ),
 ];
 
-/// A file of the container's cgroup, as version 1 or 2 calls it.
-fn value(v1: &str, v2: &str) -> String {
-    format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}")
-}
-
 fn memory(p: &Podman) {
-    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    let script = show("memory", "memory.limit_in_bytes", "memory.max");
     assert_eq!(p.says(&["--memory", "64m"], &script), "67108864");
 }
 
@@ -50,7 +45,7 @@ fn memory_exceeded(p: &Podman) {
 }
 
 fn memory_reservation(p: &Podman) {
-    let script = value("memory/memory.soft_limit_in_bytes", "memory.low");
+    let script = show("memory", "memory.soft_limit_in_bytes", "memory.low");
     assert_eq!(
         p.says(&["--memory-reservation", "32m"], &script),
         "33554432"
@@ -68,7 +63,7 @@ fn cpus(p: &Podman) {
 fn cpu_shares(p: &Podman) {
     let said = p.says(
         &["--cpu-shares", "512"],
-        &value("cpu/cpu.shares", "cpu.weight"),
+        &show("cpu", "cpu.shares", "cpu.weight"),
     );
     assert_shares(&said, 512);
 }
@@ -88,7 +83,10 @@ fn pids(p: &Podman) {
     );
     assert!(said.stderr.contains("can't fork"), "{said:?}");
     assert_eq!(
-        p.says(&["--pids-limit", "33"], &value("pids/pids.max", "pids.max")),
+        p.says(
+            &["--pids-limit", "33"],
+            &show("pids", "pids.max", "pids.max")
+        ),
         "33"
     );
 }
@@ -102,7 +100,7 @@ fn device_rates(p: &Podman) {
     });
     let disk = disk.expect("the machine's root is on a disk");
     let rate = format!("{disk}:1mb");
-    let script = value("blkio/blkio.throttle.read_bps_device", "io.max");
+    let script = show("blkio", "blkio.throttle.read_bps_device", "io.max");
     let said = p.says(&["--device-read-bps", &rate], &script);
     assert!(said.contains("1048576"), "{said}");
 }
@@ -110,7 +108,7 @@ fn device_rates(p: &Podman) {
 fn update_memory(p: &Podman) {
     let c = p.start("update_memory", &["--memory", "64m"], "sleep 1000");
     p.ok(&["update", "--memory", "96m", &c.name]);
-    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    let script = show("memory", "memory.limit_in_bytes", "memory.max");
     assert_eq!(c.says(&[], &script), "100663296");
 }
 
@@ -138,7 +136,7 @@ fn update_again(p: &Podman) {
         "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us 2>/dev/null || cut -d ' ' -f 1 cpu.max";
     assert_eq!(c.says(&[], quota), "25000");
     p.ok(&["restart", "-t", "0", &c.name]);
-    let script = value("memory/memory.limit_in_bytes", "memory.max");
+    let script = show("memory", "memory.limit_in_bytes", "memory.max");
     let said = c.says(&[], &script);
     assert!(["67108864", "83886080"].contains(&said.as_str()), "{said}");
 }
