@@ -232,6 +232,7 @@ fn program_and_lines_say_what_the_rules_mean() {
         let json: Vec<String> = rules.iter().map(Written::json).collect();
         let policy = policy(&format!("[{}]", json.join(",")));
         let program = assemble(&policy);
+        // Version 1 has no words for some.
         let exceptions = policy.exceptions().ok();
         for _ in 0..20 {
             let kind = [Kind::Block, Kind::Char][dice.roll(2) as usize];

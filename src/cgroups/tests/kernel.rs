@@ -254,6 +254,7 @@ fn containers_with_a_common_parent_do_not_disturb_each_other() {
             .values()
             .flat_map(|path| path.ancestors().skip(1).take(2))
         {
+            // Most have gone with the last to use them.
             let _ = fs::remove_dir(path);
         }
     }
