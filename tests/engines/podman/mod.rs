@@ -17,7 +17,7 @@ mod store;
 mod talk;
 mod whole;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use libtest_mimic::Arguments;
 
@@ -62,6 +62,10 @@ const NETWORKED: &[&str] = &[
     "pod_publish",
     "nginx",
 ];
+
+/// These make images and remove them. When one does while another maps the ids of an image for its
+/// container, Podman 4.3 waits for itself, whoever the runtime is: nothing else runs in the stores then.
+const ALONE: [&str; 3] = ["commit", "export_and_import", "build"];
 
 /// Why one feature cannot be had, where the others can.
 fn lacking_for(name: &str) -> Option<String> {
@@ -108,12 +112,16 @@ fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
     let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
     let is_wanted = lacking.is_none() && feature::is_wanted(arguments, mode.name(), &names);
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(|r| Podman::new(mode, r, ""))));
+    let images = Arc::new(RwLock::new(()));
     let feature = |&&(name, _, drive): &&Line| {
-        let stores = stores.clone();
+        let (stores, images) = (stores.clone(), images.clone());
         Feature {
             name: format!("{}::{name}", mode.name()),
             drive: Box::new(move |runtime| {
                 let _alone = NETWORKED.contains(&name).then(ground::alone_in_the_network);
+                let is_alone = ALONE.contains(&name);
+                let _changing = is_alone.then(|| images.write());
+                let _using = (!is_alone).then(|| images.read());
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
                 drive(stores.find(|store| store.runtime == runtime).unwrap());
             }),
