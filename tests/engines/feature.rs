@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -41,13 +41,20 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// An engine has races of its own, which strike one runtime or the other. So what only `rt` fails is
-/// driven with it once more, and said; what it fails twice is its own failure.
+/// Written by who needs the machine for itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// An engine has races of its own, which strike one runtime or the other, on a busy machine more often. So
+/// what only `rt` fails is driven with it once more, alone, and said; what it fails twice is its own failure.
 fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Failed> {
-    let [mut ours, theirs] = Runtime::BOTH.map(|runtime| drive(feature, runtime));
+    let [mut ours, theirs] = {
+        let _shared = MACHINE.read().unwrap();
+        Runtime::BOTH.map(|runtime| drive(feature, runtime))
+    };
     let mut again = false;
     if let (Err(why), Ok(())) = (&ours, &theirs) {
         eprintln!("{}: rt fails the first time: {why}", feature.name);
+        let _alone = MACHINE.write().unwrap();
         ours = drive(feature, Runtime::Rt);
         again = ours.is_ok();
     }

@@ -2,8 +2,9 @@
 //!
 //! `RT_TESTS=all cargo test --test engines` starts the daemons of Debian's packages in directories of their
 //! own, once with `rt` and once with runc, and gives each feature a line. A feature fails where runc passes and
-//! `rt` does not, twice: the engines have races of their own. The first failure is printed and counted. Where
-//! both fail it is reported as skipped, with what runc's engine said. The counts of both close the run.
+//! `rt` does not, twice, the second time alone: the engines have races of their own. The first failure is
+//! printed and counted. Where both fail it is reported as skipped, with what runc's engine said. The counts of
+//! both close the run.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

@@ -6,6 +6,10 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::call;
 
@@ -64,26 +68,35 @@ impl User {
         line.unwrap().split(':').next().unwrap().parse().unwrap()
     }
 
-    /// Ends what runs in the user's name.
-    pub(crate) fn end(&self) {
+    /// Asks what runs in the user's name to end.
+    fn kill_all(&self) {
         for process in fs::read_dir("/proc").unwrap().flatten() {
-            let owner = process.metadata().map(|about| about.uid());
-            let pid = process.file_name().to_string_lossy().parse::<i32>();
-            if let (Ok(owner), Ok(pid)) = (owner, pid)
-                && owner == self.uid
-            {
-                let _ = Command::new("kill")
-                    .args(["-KILL", &pid.to_string()])
-                    .status();
+            let is_own = process.metadata().is_ok_and(|p| p.uid() == self.uid);
+            let pid = process.file_name().to_string_lossy().parse();
+            if let (true, Ok(pid)) = (is_own, pid) {
+                // One that has ended meanwhile is no error.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
     }
 }
 
 impl Drop for User {
+    /// userdel(8) refuses one who has processes still, also those that are about to end.
     fn drop(&mut self) {
-        self.end();
-        call::run_last(Command::new("userdel").arg(&self.name));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            self.kill_all();
+            let said = call::run_last(Command::new("userdel").arg(&self.name));
+            if said.status == 0 {
+                break;
+            }
+            if Instant::now() > deadline {
+                eprintln!("{said}");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         call::run_last(Command::new("groupdel").arg(second_group(&self.name)));
     }
 }

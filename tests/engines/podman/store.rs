@@ -229,7 +229,7 @@ impl Drop for Podman {
             call::run_last(&mut self.command(words));
         }
         match self.user.take() {
-            Some(user) => user.end(),
+            Some(user) => drop(user),
             None => self.end_forgotten(),
         }
     }
