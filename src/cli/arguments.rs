@@ -4,8 +4,10 @@
 //! clap refuses. One pass over the words, led by what the command defines, puts
 //! them into a form that clap takes; no flag is named here.
 
+use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -50,7 +52,12 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
             let value = value.map(OsStr::to_owned).or_else(|| words.next());
             let value =
                 value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
-            // To those who ask, an empty one is none.
+            ensure!(
+                !value.is_empty() || is_text(argument),
+                "invalid value \"\" for flag -{}: parse error",
+                name.display()
+            );
+            // To those who ask, an empty text is none.
             given.set(argument, (!value.is_empty()).then_some(value));
         } else {
             let on = value.map_or(Some(true), as_bool).with_context(|| {
@@ -169,6 +176,18 @@ fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
     arguments.find(|argument| {
         argument.get_long() == Some(name) || (letter.is_some() && argument.get_short() == letter)
     })
+}
+
+/// Whether the value may be any text, where an empty one counts as none. What runc reads as text is text
+/// here, even if a number is to come of it.
+fn is_text(argument: &Arg) -> bool {
+    let value = argument.get_value_parser().type_id();
+    let texts = [
+        TypeId::of::<String>(),
+        TypeId::of::<OsString>(),
+        TypeId::of::<PathBuf>(),
+    ];
+    texts.iter().any(|text| value == *text)
 }
 
 /// The argument that takes everything after the one before it, whatever it looks like.

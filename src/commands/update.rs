@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
 use super::{Globals, id, option, path_option, refused_option};
@@ -17,7 +17,10 @@ use crate::container;
 enum Kind {
     /// Bytes, as `512m`; -1 is no limit.
     Bytes,
+    /// A number, or nothing.
     Number,
+    /// A number, and nothing else.
+    Integer,
     /// CPUs or memory nodes.
     List,
 }
@@ -119,13 +122,13 @@ const FLAGS: [Flag; 16] = [
     ),
     new(
         "pids-limit",
-        Kind::Number,
+        Kind::Integer,
         ("pids", "limit"),
         "Number of tasks; -1 is unlimited",
     ),
     new(
         "blkio-weight",
-        Kind::Number,
+        Kind::Integer,
         ("blockIO", "weight"),
         "Weight of its block I/O; only 0, for none, in this version",
     ),
@@ -145,12 +148,13 @@ const FLAGS: [Flag; 16] = [
 
 pub(super) fn define(command: Command) -> Command {
     let flags = FLAGS.iter().map(|flag| {
-        let kind = match flag.kind {
-            Kind::Bytes => "BYTES",
-            Kind::Number => "NUMBER",
-            Kind::List => "LIST",
+        let argument = match flag.kind {
+            Kind::Bytes => option(flag.name, "BYTES"),
+            Kind::Number => option(flag.name, "NUMBER"),
+            Kind::Integer => option(flag.name, "NUMBER").value_parser(value_parser!(i64)),
+            Kind::List => option(flag.name, "LIST"),
         };
-        option(flag.name, kind).help(flag.help)
+        argument.help(flag.help)
     });
     command
         .about("Changes the limits of a container")
@@ -174,8 +178,8 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
 
 fn asked(matches: &ArgMatches) -> Result<Resources> {
     let mut given = FLAGS.iter().filter_map(|flag| {
-        let value = matches.get_one::<String>(flag.name)?;
-        Some((flag, value.as_str()))
+        let value = flag.value(matches)?;
+        Some((flag, value))
     });
     if let Some(file) = matches.get_one::<std::path::PathBuf>("resources") {
         if let Some((flag, _)) = given.next() {
@@ -184,8 +188,7 @@ fn asked(matches: &ArgMatches) -> Result<Resources> {
         return read(file);
     }
     let mut resources = Map::new();
-    for (flag, text) in given {
-        let value = flag.kind.parse(text);
+    for (flag, value) in given {
         let value = value.with_context(|| format!("--{}", flag.name))?;
         ensure!(
             flag.name != "blkio-weight" || value == 0,
@@ -208,17 +211,23 @@ fn read(file: &Path) -> Result<Resources> {
     Resources::read(opened, &name)
 }
 
-impl Kind {
-    fn parse(self, text: &str) -> Result<Value> {
-        Ok(match self {
-            Kind::Bytes => json!(bytes(text)?),
-            Kind::Number => match text.parse::<i64>() {
-                Ok(number) => json!(number),
-                Err(_) => bail!("{text:?} is no number"),
-            },
-            Kind::List => json!(text),
+impl Flag {
+    /// What was given, if anything.
+    fn value(&self, matches: &ArgMatches) -> Option<Result<Value>> {
+        let text = || matches.get_one::<String>(self.name);
+        Some(match self.kind {
+            Kind::Bytes => bytes(text()?).map(Value::from),
+            Kind::Number => number(text()?).map(Value::from),
+            Kind::Integer => Ok(Value::from(*matches.get_one::<i64>(self.name)?)),
+            Kind::List => Ok(Value::from(text()?.as_str())),
         })
     }
+}
+
+fn number(text: &str) -> Result<i64> {
+    text.parse()
+        .ok()
+        .with_context(|| format!("{text:?} is no number"))
 }
 
 /// A number of bytes as Docker's command line has it: `512m`, `1.5 GiB`; or -1.

@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         devices_are_not_changed,
         what_is_refused_changes_nothing,
         values_that_are_none_are_refused_by_name,
+        an_empty_value_is_none_but_where_only_a_number_is_taken,
         what_is_no_json_is_refused_by_place,
         what_this_version_does_not_apply_is_refused_by_name,
         resources_and_flags_do_not_mix,
@@ -543,11 +544,6 @@ fn values_that_are_none_are_refused_by_name() {
         ("--cpu-period", "abc", "--cpu-period: \"abc\" is no number"),
         ("--cpu-share", "-1", "linux.resources.cpu.shares: "),
         (
-            "--pids-limit",
-            "many",
-            "--pids-limit: \"many\" is no number",
-        ),
-        (
             "--cpuset-cpus",
             "a",
             "linux.resources.cpu.cpus: \"a\" is no list",
@@ -564,6 +560,28 @@ fn values_that_are_none_are_refused_by_name() {
             assert!(outcome.one_line().starts_with(&start), "{outcome}");
         }
     }
+    assert_eq!(running.all(), before);
+}
+
+/// An empty text asks for nothing, as if the flag were not there. Where runc takes nothing but a number,
+/// one has to be there: a script's variable may be unset.
+fn an_empty_value_is_none_but_where_only_a_number_is_taken() {
+    let running = Running::new();
+    let before = running.all();
+    for flag in [
+        "--memory=",
+        "--cpu-quota=",
+        "--cpu-period=",
+        "--cpuset-cpus=",
+    ] {
+        running.update(&[flag]).assert_code(0);
+    }
+    for flag in ["pids-limit", "blkio-weight"] {
+        let outcome = running.update(&[&format!("--{flag}=")]);
+        outcome.assert_refused(&format!("invalid value \"\" for flag -{flag}: parse error"));
+    }
+    let many = running.update(&["--pids-limit=many"]);
+    many.assert_refused("pids-limit");
     assert_eq!(running.all(), before);
 }
 

@@ -250,7 +250,7 @@ fn a_missing_socket_of_activation_is_refused() {
 fn a_count_that_is_none_is_refused() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
-    for value in ["x", "1.5", "0x", "99999999999999999999"] {
+    for value in ["", "x", "1.5", "0x", "99999999999999999999"] {
         let flag = format!("--preserve-fds={value}");
         bundle
             .call("run", &[&flag])
