@@ -103,7 +103,8 @@ impl Dockerd {
 
     /// Asks the daemon to end, and waits for it.
     fn end(&self) {
-        if let Some(daemon) = self.daemon.lock().unwrap().take() {
+        let daemon = self.daemon.lock().unwrap().take();
+        if let Some(daemon) = daemon {
             let pid = fs::read_to_string(self.directory.join("pid")).unwrap_or_default();
             call::run(self.machine.command("kill").args(["-TERM", &pid]));
             daemon.wait();

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
+use crate::call;
 use crate::cgroup::{assert_shares, limit};
 use crate::containerd::{Containerd, Driven};
 
@@ -63,7 +64,9 @@ fn memory_exceeded(daemon: &Containerd) {
     more["command"] = json!(["tail", "-c", "99999999", "/dev/zero"]);
     let container = pod.run("one", more);
     assert_eq!(container.ends(), 137);
-    assert_eq!(container.status()["reason"], "OOMKilled");
+    // The two events that tell it come by different ways.
+    let reason = || container.status()["reason"].as_str().map(str::to_owned);
+    call::wait_until("a reason", 10, || reason().as_deref() == Some("OOMKilled"));
 }
 
 fn cpu_quota(daemon: &Containerd) {

@@ -1,7 +1,6 @@
 //! A real program: nginx of Debian, as a deployment has it.
 
 use std::process::Command;
-use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
@@ -17,9 +16,6 @@ const NGINX: &str = "localhost/rt/nginx:1";
 /// What happens is logged where containers log.
 const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
 
-/// The image is large: one daemon takes it at a time, and only once.
-static IMPORT: Mutex<()> = Mutex::new(());
-
 fn page(address: &str, path: &str) -> call::Said {
     let url = format!("http://{address}/{path}");
     call::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
@@ -27,11 +23,8 @@ fn page(address: &str, path: &str) -> call::Said {
 
 fn nginx(daemon: &Containerd) {
     let archive = image::debian_archive().unwrap_or_else(|reason| panic!("{reason}"));
-    {
-        let _one = IMPORT.lock().unwrap();
-        let config = json!({ "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["nginx", "-g", "daemon off;"] });
-        daemon.import("k8s.io", NGINX, &archive, &config);
-    }
+    let image = json!({ "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["nginx", "-g", "daemon off;"] });
+    daemon.import("k8s.io", NGINX, &archive, &image);
     let pod = Pod::new(daemon, "nginx");
     let config = |attempt: u32| -> Value {
         json!({

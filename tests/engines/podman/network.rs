@@ -52,13 +52,17 @@ fn bridge(p: &Podman) {
 }
 
 /// A network of one feature, gone with it.
-struct Network<'a>(&'a Podman, &'a str);
+struct Network<'a> {
+    podman: &'a Podman,
+    name: String,
+}
 
 impl<'a> Network<'a> {
-    fn new(podman: &'a Podman, name: &'a str, number: u8) -> Network<'a> {
-        podman.named.call_once(|| keep_names(podman));
-        create(podman, name, number);
-        Network(podman, name)
+    fn new(podman: &'a Podman, name: &str, number: u8) -> Network<'a> {
+        podman.named.get_or_init(|| keep_names(podman));
+        let name = podman.network(name);
+        create(podman, &name, number);
+        Network { podman, name }
     }
 }
 
@@ -70,18 +74,12 @@ fn create(p: &Podman, name: &str, number: u8) {
 /// that come at once, or when one comes as another goes, netavark 1.4 leaves one without it. One
 /// container stays until the store goes.
 fn keep_names(p: &Podman) {
-    create(p, "kept", 9);
-    p.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "kept",
-        "--network",
-        "kept",
-        IMAGE,
-        "sleep",
-        "100000",
-    ]);
+    let network = p.network("kept");
+    // What an attempt in vain has left.
+    p.call(&["network", "rm", "-f", "-t0", &network]);
+    create(p, &network, 9);
+    let run = ["run", "-d", "--name", "kept", "--network", &network, IMAGE];
+    p.ok(&[&run[..], &["sleep", "100000"]].concat());
     let asked = || {
         p.call(&["exec", "kept", "busybox", "nslookup", "kept"])
             .status
@@ -92,7 +90,8 @@ fn keep_names(p: &Podman) {
 
 impl Drop for Network<'_> {
     fn drop(&mut self) {
-        self.0.call(&["network", "rm", "-f", "-t0", self.1]);
+        self.podman
+            .call(&["network", "rm", "-f", "-t0", &self.name]);
     }
 }
 
@@ -101,11 +100,16 @@ fn own(p: &Podman) {
     let start = p.subnet(1).replace(".0/24", ".");
     let address = format!("{start}77");
     let said = p.says(
-        &["--network", network.1, "--ip", &address],
+        &["--network", &network.name, "--ip", &address],
         "ip -4 -o address show eth0",
     );
     assert!(said.contains(&format!("{address}/24")), "{said}");
-    let options = ["--network", network.1, "--mac-address", "92:d0:c6:0a:29:33"];
+    let options = [
+        "--network",
+        &network.name,
+        "--mac-address",
+        "92:d0:c6:0a:29:33",
+    ];
     assert!(
         p.says(&options, "cat /sys/class/net/eth0/address")
             .contains("92:d0:c6:0a:29:33")
@@ -117,22 +121,22 @@ fn connect(p: &Podman) {
         Network::new(p, "connect1", 2),
         Network::new(p, "connect2", 3),
     );
-    let c = p.start("connect", &["--network", first.1], "sleep 1000");
+    let c = p.start("connect", &["--network", &first.name], "sleep 1000");
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
-    p.ok(&["network", "connect", second.1, &c.name]);
+    p.ok(&["network", "connect", &second.name, &c.name]);
     let start = p.subnet(3).replace(".0/24", ".");
     assert!(c.says(&[], "ip -4 -o address show eth1").contains(&start));
-    p.ok(&["network", "disconnect", second.1, &c.name]);
+    p.ok(&["network", "disconnect", &second.name, &c.name]);
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
     drop(c);
 }
 
 fn names(p: &Podman) {
     let network = Network::new(p, "names", 4);
-    let c = p.start("named_host", &["--network", network.1], "sleep 1000");
+    let c = p.start("named_host", &["--network", &network.name], "sleep 1000");
     let script =
         "for i in 1 2 3 4 5; do ping -c 1 -W 5 named_host && exit 0; sleep 0.5; done; exit 1";
-    p.says(&["--network", network.1], script);
+    p.says(&["--network", &network.name], script);
     drop(c);
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::OnceLock;
 
 use crate::call::{self, Said};
 use crate::ground::{Directory, Runtime, find};
@@ -38,7 +38,7 @@ pub(crate) struct Podman {
     user: Option<User>,
     _ranges: Option<Ranges>,
     /// Whether the name server of its networks has been started.
-    pub(super) named: Once,
+    pub(super) named: OnceLock<()>,
     directory: Directory,
 }
 
@@ -76,7 +76,7 @@ impl Podman {
             program,
             user,
             _ranges: (mode == Mode::Root).then(Ranges::new),
-            named: Once::new(),
+            named: OnceLock::new(),
             directory,
         };
         let archive = image::busybox_archive(podman.path());
@@ -198,6 +198,13 @@ impl Podman {
     pub(crate) fn subnet(&self, number: u8) -> String {
         let mode = u8::from(self.mode == Mode::Rootless) * 2;
         format!("10.{}.{number}.0/24", 210 + mode + self.runtime as u8)
+    }
+
+    /// The name of a network that no other store has: root's name servers and addresses are kept by it, in one
+    /// place for all stores.
+    pub(crate) fn network(&self, name: &str) -> String {
+        let store = self.path().file_name().unwrap_or_default();
+        format!("{name}-{}", store.display())
     }
 
     /// A port of this machine that no other store takes.
