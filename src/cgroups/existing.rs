@@ -93,7 +93,7 @@ impl Existing {
         }
         self.freeze(true)?;
         let killed = self.kill_until_none_is_new(signal);
-        let thawed = self.freeze(false);
+        let thawed = self.freeze(false).and_then(|()| self.let_die());
         killed.and(thawed)
     }
 

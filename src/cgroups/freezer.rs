@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::Existing;
-use super::directory::{Directory, is_gone};
+use super::directory::{Directory, Visit, is_gone, walk};
 use super::existing::wait_for_event;
 
 /// How long processes may take to stand still. One in the middle of a call
@@ -122,6 +122,26 @@ impl Existing {
                 format!("write \"{value}\" to {}/{file}", freezer.path().display())
             }),
         }
+    }
+
+    /// Lets those die who were killed: version 1 keeps everybody alive who is frozen, also by an
+    /// order to a cgroup below, which a container within this one has.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(crate) fn let_die(&self) -> Result<()> {
+        let Some(freezer @ Freezer::V1(path)) = self.freezer() else {
+            return Ok(());
+        };
+        let (file, value) = freezer.order(false);
+        let thawed = walk(path, |visit| match visit {
+            Visit::Enter(cgroup) => match cgroup.write(file, value) {
+                Err(errno) if is_gone(errno) => Ok(()),
+                done => done,
+            },
+            Visit::Leave { .. } => Ok(()),
+        });
+        thawed.with_context(|| format!("write \"{value}\" to {file} in {}", path.display()))
     }
 
     fn freezer(&self) -> Option<Freezer<'_>> {

@@ -43,9 +43,9 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
         Status::Running | Status::Paused if !force => {
             bail!(not_stopped(id, status))
         }
-        Status::Running | Status::Paused | Status::Created => end(&state, status, &proc)?,
+        Status::Running | Status::Paused | Status::Created => end(&state, &proc)?,
         // Left of a `create` that was killed.
-        Status::Stopped if state.creating => end(&state, status, &proc)?,
+        Status::Stopped if state.creating => end(&state, &proc)?,
         Status::Stopped | Status::Creating => {}
     }
     destroy(&container, &state)
@@ -62,7 +62,7 @@ fn see_to(container: &Container, force: bool) -> Result<()> {
             bail!(not_stopped(&container.id, status))
         }
         // A `create` that waits for a hook undoes what it has made then.
-        status if force => end(&state, status, &proc),
+        _ if force => end(&state, &proc),
         _ => Ok(()),
     }
 }
@@ -84,16 +84,16 @@ pub(super) fn after_failure(container: &Container, state: &State, proc: &Proc) -
     if !container.lock()? {
         return Ok(());
     }
-    end(state, container.status(state, proc)?, proc)?;
+    end(state, proc)?;
     destroy(container, state)
 }
 
 /// Kills the container's process and waits until it has ended.
-fn end(state: &State, status: Status, proc: &Proc) -> Result<()> {
+fn end(state: &State, proc: &Proc) -> Result<()> {
     let Some(pidfd) = kill::init(state, proc)? else {
         return Ok(());
     };
-    kill::end_first(state, status, pidfd.as_fd())?;
+    kill::end_first(state, pidfd.as_fd())?;
     wait(pidfd.as_fd())
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()>
         bail!("container not running")
     };
     if signal == libc::SIGKILL {
-        return end(&state, status, pidfd.as_fd());
+        return end(&state, pidfd.as_fd());
     }
     match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
         Err(Errno::ESRCH) => bail!("container not running"),
@@ -62,7 +62,7 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()>
 
 /// SIGKILL for every process. In a pid namespace of their own the kernel ends
 /// them with the first one.
-fn end(state: &State, status: Status, init: BorrowedFd) -> Result<()> {
+fn end(state: &State, init: BorrowedFd) -> Result<()> {
     if !state.own_pid_namespace {
         if state.cgroup_paths.is_empty() {
             log::warn(
@@ -71,20 +71,16 @@ fn end(state: &State, status: Status, init: BorrowedFd) -> Result<()> {
         }
         existing(state).kill(libc::SIGKILL)?;
     }
-    end_first(state, status, init)
+    end_first(state, init)
 }
 
 /// SIGKILL for the first process, which may have ended.
-pub(super) fn end_first(state: &State, status: Status, init: BorrowedFd) -> Result<()> {
+pub(super) fn end_first(state: &State, init: BorrowedFd) -> Result<()> {
     match sys::pidfd_send_signal(init, libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).context("kill"),
     }
-    if status == Status::Paused {
-        // Who is frozen by version 1 does not even die.
-        existing(state).freeze(false)?;
-    }
-    Ok(())
+    existing(state).let_die()
 }
 
 /// The cgroups in which processes may be left when the first one has ended: in

@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         signals_wait_until_it_is_resumed,
         kill_reaches_a_paused_container,
         delete_refuses_a_paused_container_unless_forced,
+        what_is_frozen_within_a_container_dies_with_it,
         a_frozen_parent_is_no_pause,
     ]
 }
@@ -233,6 +234,43 @@ fn delete_refuses_a_paused_container_unless_forced() {
         container.delete_force().assert_ok();
         wait_until("the process to end", || !alive(pid));
         assert_no_traces(&before, &bundle, scene);
+    }
+}
+
+/// As a paused container within a container; version 1 lets nobody die who is frozen.
+fn what_is_frozen_within_a_container_dies_with_it() {
+    if on_v2() {
+        skip("version 2 lets the frozen die");
+    }
+    differs(Kind::Runc, "delete --force gives up after 10 s");
+    differs(Kind::Crun, "it leaves them, and their cgroup");
+    let ends: [fn(&Container); 2] = [
+        |container| drop(container.delete_force().assert_ok()),
+        |container| {
+            container.kill("KILL").assert_ok();
+            container.wait_stopped();
+            container.delete().assert_ok();
+        },
+    ];
+    for (shared, end) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let bundle = busy(View::Machine, shared);
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        assert_writes(&container);
+        let top = cgroup_of(container.pid(), "freezer");
+        let below = top.join("inner/innermost");
+        fs::create_dir_all(&below).unwrap();
+        let processes = fs::read_to_string(top.join("cgroup.procs")).unwrap();
+        let child = processes
+            .lines()
+            .find(|pid| *pid != container.pid().to_string());
+        fs::write(below.join("cgroup.procs"), child.unwrap()).unwrap();
+        fs::write(top.join("inner/freezer.state"), "FROZEN").unwrap();
+        wait_until("it to freeze", || {
+            fs::read_to_string(below.join("freezer.state")).unwrap() == "FROZEN\n"
+        });
+        ends[end](&container);
+        before.assert_unchanged(&bundle);
     }
 }
 
