@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// What an engine may take for one command on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Leaves an orphan, in a shell, and goes on when somebody has collected it.
+pub(crate) const ORPHAN: &str =
+    "orphan=$(sleep 0.01 >/dev/null & echo $!); while test -d /proc/$orphan; do sleep 0.05; done";
+
 /// What became of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
