@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// other, the one frozen already and the other not to be frozen before.
 const ROUND: Duration = Duration::from_millis(50);
 
+/// Whether a cgroup of version 1 is frozen by an order of its own.
+const OWN_ORDER: &str = "freezer.self_freezing";
+
 /// How version 1 and version 2 spell it.
 #[derive(Clone, Copy)]
 enum Freezer<'a> {
@@ -64,7 +67,7 @@ impl Existing {
     /// cgroup above it may have been frozen for reasons of others.
     pub(crate) fn frozen(&self) -> bool {
         let (path, file) = match self.freezer() {
-            Some(Freezer::V1(path)) => (path, "freezer.self_freezing"),
+            Some(Freezer::V1(path)) => (path, OWN_ORDER),
             Some(Freezer::V2(path)) => (path, "cgroup.freeze"),
             None => return false,
         };
@@ -134,8 +137,13 @@ impl Existing {
             return Ok(());
         };
         let (file, value) = freezer.order(false);
+        let thaw = |cgroup: &Directory| match cgroup.line(OWN_ORDER)?.as_str() {
+            "1" => cgroup.write(file, value),
+            // One that the container made need not be the caller's to write.
+            _ => Ok(()),
+        };
         let thawed = walk(path, |visit| match visit {
-            Visit::Enter(cgroup) => match cgroup.write(file, value) {
+            Visit::Enter(cgroup) => match thaw(cgroup) {
                 Err(errno) if is_gone(errno) => Ok(()),
                 done => done,
             },
