@@ -55,24 +55,10 @@ fn every_spelling_of_a_flag_is_the_same() {
         "id -bundle x",
     ] {
         let asked = asked(line);
-        assert_eq!(
-            asked
-                .matches(&command())
-                .unwrap()
-                .get_one::<String>("bundle")
-                .unwrap(),
-            "x",
-            "{line}"
-        );
-        assert_eq!(
-            asked
-                .matches(&command())
-                .unwrap()
-                .get_one::<String>("id")
-                .unwrap(),
-            "id",
-            "{line}"
-        );
+        let matches = asked.matches(&command()).unwrap();
+        let value = |name| matches.get_one::<String>(name).unwrap();
+        assert_eq!(value("bundle"), "x", "{line}");
+        assert_eq!(value("id"), "id", "{line}");
         assert_eq!(asked.words, ["id"], "{line}");
     }
 }
@@ -109,15 +95,8 @@ fn an_empty_value_is_none() {
 
 #[test]
 fn the_last_value_counts() {
-    let asked = asked("-b x --bundle=y id");
-    assert_eq!(
-        asked
-            .matches(&command())
-            .unwrap()
-            .get_one::<String>("bundle")
-            .unwrap(),
-        "y"
-    );
+    let matches = asked("-b x --bundle=y id").matches(&command()).unwrap();
+    assert_eq!(matches.get_one::<String>("bundle").unwrap(), "y");
 }
 
 #[test]
