@@ -68,7 +68,6 @@ fn cpus(docker: &Dockerd) {
 }
 
 fn cpu_shares(docker: &Dockerd) {
-    // 512 of version 1 is 20 of version 2, in the runtime specification's conversion.
     let said = docker.sh("--cpu-shares 512", &show("cpu", "cpu.shares", "cpu.weight"));
     assert_shares(&said, 512);
 }
