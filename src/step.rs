@@ -129,12 +129,12 @@ pub(crate) enum Step {
     Home,
     /// `process.args[0]`, looked up in the container.
     Executable,
-    /// Every descriptor from 3 on is closed by execve(2).
-    Descriptors,
     /// Ready: waits to be told to start.
     Start,
     /// `hooks.startContainer[item]`.
     StartHook,
+    /// Closes every descriptor of the runtime's, before a path in the image is resolved.
+    Descriptors,
     /// `process.rlimits[item]`: last, as a tiny limit would stop the rest.
     Limit,
     /// What the caller hands on outlives execve(2): after the hooks, which get none of it.
@@ -221,9 +221,9 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::NoNewPrivileges,
     Step::Home,
     Step::Executable,
-    Step::Descriptors,
     Step::Start,
     Step::StartHook,
+    Step::Descriptors,
     Step::Limit,
     Step::PassedDescriptors,
     Step::Seccomp,

@@ -89,5 +89,5 @@ fn perform(
     if waits {
         end.wait_for_go()?;
     }
-    Err(plan.process.exec(&prepared, at))
+    Err(plan.process.exec(&prepared, end.as_fd(), at))
 }

@@ -16,7 +16,7 @@ use crate::namespaces::Joined;
 use crate::plan::Plan;
 use crate::process::WiredHooks;
 use crate::rootfs::{Pty, Sources};
-use crate::step::{Cause, Progress, Step};
+use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -126,10 +126,10 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let waiting = start.prepare()?;
     end.ready()?;
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
-    wait_for_start(waiting, owner, listener)?;
+    let end = wait_for_start(waiting, owner, listener)?;
 
     plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
-    Err(plan.process.exec(&prepared, at))
+    Err(plan.process.exec(&prepared, end.as_fd(), at))
 }
 
 fn lower_limit(soft: u64) -> nix::Result<()> {
@@ -143,13 +143,12 @@ fn wait_for_start(
     waiting: Option<Waiting>,
     owner: Uid,
     listener: &mut Option<InitEnd>,
-) -> Result<(), Cause> {
-    let Some(waiting) = waiting else {
-        return Ok(());
-    };
-    // The runtime that made this container is done: it is not to wait for a second answer.
-    *listener = None;
-    // From here on, the end of this connection means "running".
-    *listener = Some(waiting.for_start(owner)?);
-    Ok(())
+) -> Result<&InitEnd, Cause> {
+    if let Some(waiting) = waiting {
+        // The runtime that made this container is done: it is not to wait for a second answer.
+        *listener = None;
+        // From here on, the end of this connection means "running".
+        *listener = Some(waiting.for_start(owner)?);
+    }
+    listener.as_ref().ok_or(Refusal::Abandoned.into())
 }

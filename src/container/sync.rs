@@ -20,7 +20,7 @@
 //! No descriptors travel and no text: init has both since the clone. An end of
 //! file where a message is due means that the other one is gone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::unistd::write;
@@ -122,6 +122,12 @@ impl InitEnd {
             // The process's own filter may be in force, and allow no sockets.
             let _written = write(&self.0, &message);
         }
+    }
+}
+
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

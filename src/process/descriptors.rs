@@ -1,19 +1,22 @@
-//! Nothing but 0, 1, 2 and what the caller hands on by count survives execve(2)
+//! Nothing but 0, 1, 2 and what the caller hands on by count is open at execve(2)
 //! (CVE-2024-21626).
+//!
+//! Close-on-exec is not enough: the kernel resolves the interpreter of a script
+//! or of an ELF file before it closes anything, and a path such as
+//! `/proc/self/fd/4/..` leads it through whatever is open then. So the rest is
+//! closed before (`Passed::close_others`), but for the socket that reports a
+//! failed execve(2), which no path leads through.
 //!
 //! What is handed on keeps its number, and the caller had it open before this
 //! program began: it is held there, close-on-exec, from the program's first
 //! moment (`Passed::hold`), so that nothing is opened in its place and no hook
 //! inherits it, to the last (`Passed::give`).
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-
 use crate::step::{Progress, Step};
 use crate::sys;
-use crate::trusted_proc::Proc;
 
 /// The first descriptor that is not one of the three.
 const FIRST: u32 = 3;
@@ -71,6 +74,13 @@ impl Passed {
         self.numbers().try_for_each(sys::clear_cloexec)
     }
 
+    /// Init, right before execve(2): closes all but 0 to 2, what was handed on,
+    /// and `report`.
+    pub(super) fn close_others(self, report: BorrowedFd, at: &Progress) -> nix::Result<()> {
+        at.enter(Step::Descriptors);
+        close_from(FIRST.saturating_add(self.count()), report)
+    }
+
     /// Runtime, as soon as init has its copies: whoever waits for the other end
     /// of a pipe to close is not to wait for this program.
     pub(super) fn let_go(self) -> Result<()> {
@@ -78,39 +88,21 @@ impl Passed {
     }
 }
 
-/// Marks every descriptor from 3 on close-on-exec.
-pub(super) fn close_on_exec(proc: &Proc) -> nix::Result<()> {
-    match sys::close_range_cloexec(FIRST) {
-        // Linux 5.10 knows the call but not the flag; a sandbox may know neither.
-        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => mark_each(proc),
-        done => done,
-    }
+/// A hook, right before execve(2): closes all but 0 to 2 and `report`.
+pub(super) fn close_all_but(report: BorrowedFd) -> nix::Result<()> {
+    close_from(FIRST, report)
 }
 
-fn mark_each(proc: &Proc) -> nix::Result<()> {
-    let slots = slots(&proc.read("self/status")?).ok_or(Errno::EINVAL)?;
-    for fd in FIRST as i32..slots {
-        match sys::set_cloexec(fd) {
-            Ok(()) | Err(Errno::EBADF) => {}
-            Err(errno) => return Err(errno),
-        }
+fn close_from(first: u32, report: BorrowedFd) -> nix::Result<()> {
+    let report = report.as_raw_fd().cast_unsigned();
+    if first < report {
+        sys::close_for_good(first, report - 1)?;
     }
-    Ok(())
-}
-
-/// The size of the table of descriptors, above which none is open: `FDSize` in
-/// /proc/PID/status (proc(5)).
-fn slots(status: &str) -> Option<i32> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("FDSize:"))?;
-    line.trim().parse().ok()
+    sys::close_for_good(first.max(report + 1), u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     #[test]
@@ -139,22 +131,5 @@ mod tests {
         assert_eq!(passed(0, 3).variables(), [""; 0]);
         assert_eq!(passed(2, 3).numbers().collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
         assert_eq!(passed(0, 0).numbers().count(), 0);
-    }
-
-    #[test]
-    fn the_table_s_size_is_read() {
-        assert_eq!(slots("Name:\tx\nFDSize:\t256\nGroups:\t0 \n"), Some(256));
-        assert_eq!(slots("Name:\tx\n"), None);
-    }
-
-    #[test]
-    fn without_close_range_each_is_marked() {
-        let proc = Proc::open().unwrap();
-        let (open, _other) = nix::unistd::pipe().unwrap();
-        let flags = || nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_GETFD).unwrap();
-        assert_eq!(flags(), 0);
-        assert!(open.as_raw_fd() >= FIRST as i32);
-        mark_each(&proc).unwrap();
-        assert_eq!(flags(), libc::FD_CLOEXEC);
     }
 }

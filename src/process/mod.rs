@@ -287,8 +287,6 @@ impl Process {
         };
         at.enter(Step::Executable);
         let executable = self.command.find()?.to_owned();
-        at.enter(Step::Descriptors);
-        descriptors::close_on_exec(proc)?;
         // Last, as nothing of the above may depend on it.
         self.credentials.set_umask();
         Ok(Prepared { executable, home })
@@ -347,13 +345,15 @@ impl Process {
         self.passed.let_go()
     }
 
-    /// Sets the limits and becomes the container's process. Returns only with
-    /// why it did not.
-    pub(crate) fn exec(&self, prepared: &Prepared, at: &Progress) -> Cause {
+    /// Closes what the process is not to have, sets the limits and becomes the
+    /// container's process. Returns only with why it did not, for `report`, the
+    /// one descriptor of the runtime's that is still open.
+    pub(crate) fn exec(&self, prepared: &Prepared, report: BorrowedFd, at: &Progress) -> Cause {
         let args = self.command.args.iter().map(CString::as_c_str).collect();
         let env = self.command.env.iter().chain(&prepared.home);
         let env = env.map(CString::as_c_str).collect();
-        let ready = self.limits.apply(at);
+        let ready = self.passed.close_others(report, at);
+        let ready = ready.and_then(|()| self.limits.apply(at));
         let ready = ready.and_then(|()| self.passed.give(at));
         if let Err(errno) = ready.and_then(|()| self.install_filter(at)) {
             return errno.into();

@@ -71,7 +71,7 @@ impl Process {
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.words()),
-            Step::Descriptors => ("process", "close descriptors on exec".to_owned()),
+            Step::Descriptors => ("process", "close what it is not to have".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.words()),
             _ => return None,

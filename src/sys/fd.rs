@@ -15,8 +15,6 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 
 use super::check;
 
-const CLOSE_RANGE_CLOEXEC: u32 = 4;
-
 /// Descriptors that are done with, closed together: those with neighbouring
 /// numbers by one call (close_range(2), Linux 5.9). Never holds many.
 #[derive(Default)]
@@ -90,11 +88,14 @@ pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux
-/// 5.11). `EINVAL` on 5.10, which can only close.
-pub(crate) fn close_range_cloexec(first: u32) -> nix::Result<()> {
-    // SAFETY: the call takes three numbers; a flag on a descriptor closes none.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })?;
+/// Closes every descriptor from `first` to `last` (close_range(2), Linux 5.9),
+/// whoever holds it. Only for a process that opens nothing any more: it executes
+/// a program next, or ends by [`super::exit`].
+pub(crate) fn close_for_good(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: values of this program may own what is closed. None of them reads or
+    // writes again, and a number that one closes a second time is not in use, for
+    // nothing is opened any more.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use nix::unistd::{
 };
 
 use super::Hook;
+use super::super::descriptors::close_all_but;
 use super::wired::{Output, input, tell};
 use crate::step::{Cause, Refusal};
 use crate::sys::{self, Ended, Forked};
@@ -97,7 +98,10 @@ impl Hook {
         let (pid, pidfd) = match sys::fork()? {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
-                let Err(errno) = scene.enter().and_then(|()| execve(&path, &args, &env));
+                let entered = scene.enter();
+                // The container's hooks are files of the image, too.
+                let ready = entered.and_then(|()| close_all_but(say_why.as_fd()));
+                let Err(errno) = ready.and_then(|()| execve(&path, &args, &env));
                 // If that fails too, the parent sees a hook that ended with 127.
                 let _ = write(say_why, &(errno as i32).to_ne_bytes());
                 sys::exit(127)
