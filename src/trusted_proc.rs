@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat}
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::sys;
+use crate::sys::{self, FsConfig};
 
 /// A descriptor of /proc that is known to be procfs.
 pub(crate) struct Proc {
@@ -33,6 +33,20 @@ impl Proc {
         if fstatfs(&directory)?.filesystem_type() != PROC_SUPER_MAGIC {
             return Err(Errno::ENOTSUP);
         }
+        Ok(Proc { directory })
+    }
+
+    /// A procfs of this process's pid namespace, mounted nowhere: `..` of its root
+    /// is that root, and it holds nothing but processes (`subset`, Linux 5.8).
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN over that namespace.
+    pub(crate) fn detached() -> nix::Result<Proc> {
+        let context = sys::fsopen(c"proc")?;
+        sys::fsconfig(context.as_fd(), FsConfig::String(c"subset", c"pid"))?;
+        sys::fsconfig(context.as_fd(), FsConfig::Create)?;
+        let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let directory = sys::fsmount(context.as_fd(), attributes)?;
         Ok(Proc { directory })
     }
 

@@ -70,6 +70,11 @@ impl Directory {
         &self.path
     }
 
+    /// Is the same directory by another descriptor from now on.
+    pub(super) fn replace(&mut self, fd: OwnedFd) {
+        self.fd = fd;
+    }
+
     pub(super) fn into_fd(self) -> OwnedFd {
         self.fd
     }

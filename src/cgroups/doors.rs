@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use super::Existing;
 use super::directory::{Directory, put};
 use crate::step::{Cause, Progress, Step};
-use crate::sys::Spent;
+use crate::sys::{self, MountAttr, OpenTree, Spent};
 
 /// Below the container's cgroup, where a process is to be: `--cgroup`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -113,6 +113,26 @@ impl Doors {
         self.birthplace.as_ref().map(AsFd::as_fd)
     }
 
+    /// For a process that the container can look into: its directory is a read-only
+    /// mount that begins there, so that `..` leads nowhere.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN.
+    pub(crate) fn detach(&mut self) -> Result<()> {
+        let Some(directory) = &mut self.birthplace else {
+            return Ok(());
+        };
+        let subject = || directory.path().display().to_string();
+        let mount = detached(directory.as_fd()).with_context(subject)?;
+        directory.replace(mount);
+        Ok(())
+    }
+
+    /// What [`Doors::enter`] needs.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.tasks.iter().map(|(file, _)| file.as_fd())
+    }
+
     /// Version 2: the container has moved its processes further down, and none
     /// may be beside its cgroups with controllers: where its first process is.
     /// `own` is that, as /proc/PID/cgroup names it, from the root of a namespace.
@@ -155,6 +175,21 @@ fn below<'a>(path: &Path, own: &'a Path) -> Option<&'a Path> {
     let mut above = own.ancestors().skip(1);
     let common = above.find(|above| path.ends_with(above.strip_prefix("/").unwrap_or(above)))?;
     own.strip_prefix(common).ok()
+}
+
+/// A copy of the directory's mount that begins with it.
+fn detached(directory: BorrowedFd) -> nix::Result<OwnedFd> {
+    let mount = sys::open_tree(directory, c"", OpenTree::Mount)?;
+    let read_only = MountAttr {
+        set: libc::MOUNT_ATTR_RDONLY,
+        ..MountAttr::default()
+    };
+    match sys::mount_setattr(mount.as_fd(), OpenTree::Mount, &read_only) {
+        // Before Linux 5.12: the limits in it are the container's own.
+        Err(Errno::ENOSYS) => {}
+        done => done?,
+    }
+    Ok(mount)
 }
 
 /// The path is our own; what is below it may be anybody's.

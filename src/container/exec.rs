@@ -4,6 +4,7 @@
 //! The bundle is not looked at again: what the container's processes have in
 //! common was remembered when it was made.
 
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::create::OUT_OF_TURN;
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, Outside};
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::state::{Shown, State, Status};
@@ -28,7 +29,7 @@ use crate::bundle::{self, Changes};
 use crate::cgroups::{Below, Doors};
 use crate::host;
 use crate::log;
-use crate::namespaces::{Born, Stillborn};
+use crate::namespaces::{Birth, Born, Stillborn};
 use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
 use crate::process::{self, Passed, Streams};
 use crate::step::{Cause, Failure, Step};
@@ -93,7 +94,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
-    let proc = Proc::open().context("/proc")?;
+    let proc = open_proc()?;
     let init = kill::find(&state)?; // The process whose status follows, for it comes first.
     match container.status(&state, &proc)? {
         Status::Created | Status::Running => {}
@@ -122,13 +123,16 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let pidfd = PidfdSocket::connect(joining.pidfd_socket.as_deref())?;
     let blame = |error| blame(error, &state);
     let doors = existing(&state).doors(&joining.below).map_err(blame)?;
+    drop(container);
     let mut visit = Visit {
         state: &state,
         plan: &plan,
-        proc,
+        // The machine's /proc comes along where nobody in the container can look for it.
+        proc: (!plan.membership.exposes()).then_some(proc),
         doors,
     };
-    let begun = visit.begin(init, console, relay.is_some() || pidfd.is_some());
+    let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
+    let begun = visit.begin(init, console, waits);
     let (child, end) = begun.map_err(blame)?;
     let relay = visit
         .see_running(&end, (relay, pidfd), (&child, joining.pid_file.as_deref()))
@@ -187,11 +191,15 @@ fn decide(
     GuestPlan::new(&described, shared, &settings)
 }
 
+fn open_proc() -> Result<Proc> {
+    Proc::open().context("/proc")
+}
+
 /// A process on its way into a container.
 struct Visit<'a> {
     state: &'a State,
     plan: &'a GuestPlan,
-    proc: Proc,
+    proc: Option<Proc>,
     doors: Doors,
 }
 
@@ -206,19 +214,29 @@ impl Visit<'_> {
         let root = self.root(init.as_fd())?;
         let (end, guest_end) = sync::pair().context("socketpair")?;
         self.plan.process.begin()?;
-        match self.bear(init.as_fd())? {
+        let console_end = console.as_ref().map(AsFd::as_fd);
+        let kept = [Some(guest_end.as_fd()), console_end];
+        match self.bear(init.as_fd(), root.as_ref().map(AsFd::as_fd), &kept)? {
             Born::Runtime(Cloned::Runtime { pid, pidfd }) => Ok((Child { pid, pidfd }, end)),
             Born::Runtime(Cloned::Init) => bail!(OUT_OF_TURN),
             Born::Guest { inside } => {
-                drop(end);
+                let outside = match inside {
+                    // All of it is closed already.
+                    true => {
+                        mem::forget((end, init, root));
+                        None
+                    }
+                    false => {
+                        drop(end);
+                        Some(Outside { init, root })
+                    }
+                };
                 guest::run(Guest {
                     plan: self.plan,
                     end: guest_end,
                     doors: &self.doors,
-                    init,
-                    inside,
-                    root,
-                    proc: &self.proc,
+                    outside,
+                    proc: self.proc.take(),
                     console,
                     waits,
                 })
@@ -232,8 +250,9 @@ impl Visit<'_> {
         if !self.plan.chroot {
             return Ok(None);
         }
+        let proc = open_proc()?;
         let link = format!("{}/root", self.state.init_process_pid);
-        let root = self.proc.link(&link, OFlag::O_PATH | OFlag::O_DIRECTORY);
+        let root = proc.link(&link, OFlag::O_PATH | OFlag::O_DIRECTORY);
         match sys::pidfd_send_signal(init, 0) {
             Err(Errno::ESRCH) => bail!("container not running"),
             there => there.and(root).map(Some).context(format!("/proc/{link}")),
@@ -241,27 +260,51 @@ impl Visit<'_> {
     }
 
     /// Where the container has moved its processes further down, next to its first one.
-    fn bear(&mut self, init: BorrowedFd) -> Result<Born> {
-        let plan = self.plan;
-        let born = match plan.membership.bear(init, self.doors.birthplace()) {
+    fn bear(
+        &mut self,
+        init: BorrowedFd,
+        root: Option<BorrowedFd>,
+        kept: &[Option<BorrowedFd>],
+    ) -> Result<Born> {
+        let born = match self.bear_at_door(init, root, kept)? {
             Err(Stillborn::At(Failure {
                 step: Step::Clone,
                 cause: Cause::Errno(Errno::EBUSY),
                 ..
             })) => {
                 let pid = self.state.init_process_pid;
-                let lines = self.proc.read(&format!("{pid}/cgroup"));
+                let lines = open_proc()?.read(&format!("{pid}/cgroup"));
                 let lines = lines.with_context(|| format!("/proc/{pid}/cgroup"))?;
                 let own = lines.lines().find_map(|line| line.strip_prefix("0::"));
                 self.doors.follow(Path::new(own.unwrap_or_default()))?;
-                plan.membership.bear(init, self.doors.birthplace())
+                self.bear_at_door(init, root, kept)?
             }
             born => born,
         };
         born.map_err(|why| match why {
-            Stillborn::At(failure) => plan.explain(failure, &self.doors),
+            Stillborn::At(failure) => self.plan.explain(failure, &self.doors),
             Stillborn::Outside(error) => error,
         })
+    }
+
+    fn bear_at_door(
+        &mut self,
+        init: BorrowedFd,
+        root: Option<BorrowedFd>,
+        kept: &[Option<BorrowedFd>],
+    ) -> Result<Result<Born, Stillborn>> {
+        if self.plan.membership.exposes() {
+            self.doors.detach()?;
+        }
+        let proc = self.proc.as_ref().map(AsFd::as_fd);
+        let kept = kept.iter().copied().chain([proc]).flatten();
+        Ok(self.plan.membership.bear(&Birth {
+            init,
+            root,
+            cgroup: self.doors.birthplace(),
+            passed: self.plan.process.passed(),
+            kept: kept.chain(self.doors.descriptors()).collect(),
+        }))
     }
 
     /// Waits until the process runs, which then has its terminal and its pid file.
@@ -273,6 +316,10 @@ impl Visit<'_> {
     ) -> Result<Option<Relay>> {
         self.plan.process.let_go()?;
         let explain = |failure| Err(self.plan.explain(failure, &self.doors));
+        let proc = open_proc()?;
+        if let Err(failure) = self.plan.process.wire_oom_score(child.pid, &proc) {
+            return explain(failure);
+        }
         match end.receive().context("process")? {
             FromInit::Ready => {}
             FromInit::Failed(failure) => return explain(failure),
@@ -281,7 +328,7 @@ impl Visit<'_> {
         }
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         let relay = relay.transpose()?;
-        let waits = relay.is_some() || pidfd.is_some();
+        let waits = relay.is_some() || pidfd.is_some() || self.plan.process.has_oom_score();
         if let Some(socket) = pidfd {
             socket.send(Sent::Setns, child.pidfd.as_fd())?;
         }
@@ -291,7 +338,7 @@ impl Visit<'_> {
         match end.receive().context("process")? {
             // It may have been killed instead, by its own filter.
             FromInit::Gone => {
-                let shown = Shown::of(&self.proc, child.pid.as_raw())?;
+                let shown = Shown::of(&proc, child.pid.as_raw())?;
                 ensure!(shown.is_some_and(|shown| shown.has_executed()), STILLBORN);
             }
             FromInit::Failed(failure) => return explain(failure),

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chroot, fchdir};
 
 use super::sync::InitEnd;
 use crate::cgroups::Doors;
@@ -20,17 +19,22 @@ pub(super) struct Guest<'a> {
     pub(super) plan: &'a GuestPlan,
     pub(super) end: InitEnd,
     pub(super) doors: &'a Doors,
-    /// A pidfd of the container's first process.
-    pub(super) init: OwnedFd,
-    /// It was born in all of the container's namespaces.
-    pub(super) inside: bool,
-    /// The root of the container's first process, where its mount namespace has another.
-    pub(super) root: Option<OwnedFd>,
-    pub(super) proc: &'a Proc,
+    /// What it was not born in; `None` when that is nothing.
+    pub(super) outside: Option<Outside>,
+    /// The machine's, where nobody in the container can look into this process.
+    pub(super) proc: Option<Proc>,
     /// Who gets the other end of the terminal, if there is to be one.
     pub(super) console: Option<OwnedFd>,
     /// The runtime has something to do before the process runs.
     pub(super) waits: bool,
+}
+
+/// What a process is to enter that was not born inside.
+pub(super) struct Outside {
+    /// A pidfd of the container's first process.
+    pub(super) init: OwnedFd,
+    /// The root of that process, where its mount namespace has another.
+    pub(super) root: Option<OwnedFd>,
 }
 
 /// Becomes the process, or reports why not and ends.
@@ -54,9 +58,7 @@ fn perform(
         plan,
         end,
         doors,
-        init,
-        inside,
-        root,
+        outside,
         proc,
         console,
         waits,
@@ -64,18 +66,14 @@ fn perform(
     let end = listener.insert(end);
     umask(Mode::empty()); // The process gets its own at the end.
 
-    plan.process.detach(proc, at)?; // Signals and session are its own.
+    plan.process.detach(at)?; // Signals and session are its own.
     doors.enter(at)?;
     plan.process.raise_limits(at)?; // While it has the runtime's rights.
-    if !inside {
-        plan.membership.join(init.as_fd(), at)?;
+    if let Some(Outside { init, root }) = outside {
+        let root = root.as_ref().map(AsFd::as_fd);
+        plan.membership.join(init.as_fd(), root, at)?;
     }
-    drop(init);
-    if let Some(root) = root {
-        fchdir(&root)?;
-        chroot(".")?;
-    }
-    plan.membership.become_root(proc, at)?; // Until here it was the caller.
+    plan.membership.become_root(proc.as_ref(), at)?; // Until here it was the caller.
     plan.process.join_keyring(at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = rootfs::open_terminal(at)?;
@@ -83,7 +81,13 @@ fn perform(
             .take_terminal(master, &terminal, console.as_fd(), at)?;
     }
 
-    let prepared = plan.process.prepare(proc, at)?; // Privileges are gone; the executable is found.
+    at.enter(Step::AppArmor);
+    let proc = match proc {
+        None if plan.process.has_label() => Some(Proc::detached()?),
+        proc => proc,
+    };
+    let prepared = plan.process.prepare(proc.as_ref(), at)?; // Privileges are gone; the executable is found.
+    drop(proc);
     at.enter(Step::Start);
     end.ready()?;
     if waits {

@@ -83,7 +83,8 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     // Modes below are exact; the process gets its own umask at the end.
     let callers = umask(Mode::empty());
 
-    plan.process.detach(&proc, at)?; // Signals and session are its own.
+    plan.process.detach(at)?; // Signals and session are its own.
+    plan.process.set_oom_score(&proc, at)?;
     plan.namespaces.join(&joined, at)?;
     plan.namespaces.set_clocks(&proc, at)?;
     drop(joined);
@@ -118,7 +119,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;
     drop((root, sources));
 
-    let prepared = plan.process.prepare(&proc, at)?; // Privileges are gone; the executable is found.
+    let prepared = plan.process.prepare(Some(&proc), at)?; // Privileges are gone; the executable is found.
     drop(proc);
     descriptors.map_or(Ok(()), lower_limit)?;
 
@@ -129,6 +130,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let end = wait_for_start(waiting, owner, listener)?;
 
     plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
+    drop(hooks);
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }
 

@@ -2,15 +2,19 @@
 //!
 //! A pidfd of the container's first process names all of them: one setns(2)
 //! (Linux 5.8) enters whatever a process can enter itself. Its pid namespace it
-//! has to be born in. Whoever rules the machine enters that one for its next
-//! child; who does not must be in the user namespace first, and sends a
-//! forerunner (`birth.rs`) that enters everything.
+//! has to be born in. From then on the container's processes see it, and those
+//! with CAP_SYS_PTRACE may look into it (ptrace(2)), unless the container has a
+//! user namespace of its own, where that right says nothing about a process that
+//! is not dumpable and began outside (`__ptrace_may_access`). So without one a
+//! forerunner (`birth.rs`), which nobody inside sees, enters everything and lets
+//! go of whatever is the machine's, and the process is born of that.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
+use nix::unistd::{chroot, fchdir};
 use serde::{Deserialize, Serialize};
 
 use super::birth::send_forerunner;
@@ -28,10 +32,24 @@ pub(crate) struct Membership {
     joined: Vec<Kind>,
 }
 
+/// What a process is born with that joins a container.
+pub(crate) struct Birth<'a> {
+    /// A pidfd of the container's first process.
+    pub(crate) init: BorrowedFd<'a>,
+    /// The root of that process, where its mount namespace has another.
+    pub(crate) root: Option<BorrowedFd<'a>>,
+    /// A cgroup of version 2.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// How many descriptors from 3 on the caller hands on.
+    pub(crate) passed: u32,
+    /// The other descriptors that it needs.
+    pub(crate) kept: Vec<BorrowedFd<'a>>,
+}
+
 /// A process that was made to join a container.
 pub(crate) enum Born {
     Runtime(Cloned),
-    /// In the pid namespace; whether in all the others too.
+    /// In the pid namespace; whether in all the others and in the root, too.
     Guest {
         inside: bool,
     },
@@ -75,47 +93,51 @@ impl Membership {
         flags.fold(CloneFlags::empty(), |all, one| all | one)
     }
 
-    /// Makes the process that joins, in the pid namespace of the container whose
-    /// first process `init` names, and in the cgroup `cgroup` if one is given.
+    /// Whether the container's processes can see into one that joins before it is
+    /// executed, if they have the right.
+    pub(crate) fn exposes(&self) -> bool {
+        self.has(Kind::Pid) && !self.has(Kind::User)
+    }
+
+    /// Makes the process that joins, in the container's pid namespace.
     ///
     /// # Errors
-    /// Nobody is left behind.
-    pub(crate) fn bear(
-        &self,
-        init: BorrowedFd,
-        cgroup: Option<BorrowedFd>,
-    ) -> Result<Born, Stillborn> {
+    /// No process is left.
+    pub(crate) fn bear(&self, birth: &Birth) -> Result<Born, Stillborn> {
         let at = Progress::new();
         at.enter(Step::JoinContainer);
         let stillborn = |errno: Errno| Stillborn::At(at.failed(errno.into()));
+        if self.exposes() {
+            return self.send_forerunner(birth);
+        }
         if self.has(Kind::Pid) {
-            match setns(init, CloneFlags::CLONE_NEWPID) {
-                Err(Errno::EPERM) if self.has(Kind::User) => {
-                    return self.send_forerunner(init, cgroup);
-                }
+            match setns(birth.init, CloneFlags::CLONE_NEWPID) {
+                // Only who is in the user namespace may.
+                Err(Errno::EPERM) => return self.send_forerunner(birth),
                 done => done.map_err(stillborn)?,
             }
         }
         at.enter(Step::Clone);
-        let cloned = sys::clone3(CloneFlags::empty(), cgroup).map_err(stillborn)?;
+        let cloned = sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(stillborn)?;
         Ok(match cloned {
             Cloned::Init => Born::Guest { inside: false },
             Cloned::Runtime { .. } => Born::Runtime(cloned),
         })
     }
 
-    fn send_forerunner(
-        &self,
-        init: BorrowedFd,
-        cgroup: Option<BorrowedFd>,
-    ) -> Result<Born, Stillborn> {
+    fn send_forerunner(&self, birth: &Birth) -> Result<Born, Stillborn> {
         let nothing_to_map = |_| Err(Errno::EPROTO.into());
-        let cloned = send_forerunner(nothing_to_map, |_, at| {
+        let cloned = send_forerunner(nothing_to_map, |runtime, at| {
             at.enter(Step::JoinContainer);
-            setns(init, self.flags())?;
+            setns(birth.init, self.flags())?;
             prctl::set_dumpable(false)?;
+            enter_root(birth.root)?;
+            at.enter(Step::Descriptors);
+            let own = [Some(runtime.as_fd()), birth.cgroup];
+            let kept = birth.kept.iter().copied();
+            sys::keep_only(birth.passed, kept.chain(own.into_iter().flatten()))?;
             at.enter(Step::Clone);
-            Ok(sys::clone3(CloneFlags::CLONE_PARENT, cgroup)?)
+            Ok(sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)?)
         })?;
         Ok(match cloned {
             Cloned::Init => Born::Guest { inside: true },
@@ -124,25 +146,38 @@ impl Membership {
     }
 
     /// The process that joins: enters what it was not born in.
-    pub(crate) fn join(&self, init: BorrowedFd, at: &Progress) -> Result<(), Cause> {
+    pub(crate) fn join(
+        &self,
+        init: BorrowedFd,
+        root: Option<BorrowedFd>,
+        at: &Progress,
+    ) -> Result<(), Cause> {
         at.enter(Step::JoinContainer);
         let flags = self.flags() - CloneFlags::CLONE_NEWPID;
-        if flags.is_empty() {
-            return Ok(());
+        if !flags.is_empty() {
+            setns(init, flags)?;
+            // With other rights comes what fs.suid_dumpable says.
+            prctl::set_dumpable(false)?;
         }
-        setns(init, flags)?;
-        // With other rights comes what fs.suid_dumpable says.
-        Ok(prctl::set_dumpable(false)?)
+        Ok(enter_root(root)?)
     }
 
     /// The process that joins: from here on it is root of the container's user
     /// namespace, if that has one. Until here it was the caller.
-    pub(crate) fn become_root(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+    pub(crate) fn become_root(&self, proc: Option<&Proc>, at: &Progress) -> Result<(), Cause> {
         if !self.has(Kind::User) {
             return Ok(());
         }
         at.enter(Step::NamespaceRoot);
-        let (uids, gids) = user::own_maps(proc)?;
+        let (uids, gids) = user::own_maps(proc.ok_or(Errno::EPROTO)?)?;
         become_root(uids.first().zip(gids.first()), at)
     }
+}
+
+fn enter_root(root: Option<BorrowedFd>) -> nix::Result<()> {
+    let Some(root) = root else {
+        return Ok(());
+    };
+    fchdir(root)?;
+    chroot(".")
 }

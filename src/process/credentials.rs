@@ -61,14 +61,13 @@ impl Credentials {
     /// Groups are always set, if to none, unless the configuration wants the
     /// caller's: they may open what the user must not (CVE-2021-20199 and its
     /// kind). Before the ids, which are the right to set them.
-    pub(super) fn assume(&self, proc: &Proc, at: &Progress) -> nix::Result<()> {
+    pub(super) fn assume(&self, proc: Option<&Proc>, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Groups);
         if let Groups::These(groups) = &self.groups {
             match setgroups(groups) {
                 // In a user namespace made without privileges nobody can give up
                 // a group, and none was asked for (user_namespaces(7)).
-                Err(Errno::EPERM)
-                    if groups.is_empty() && proc.read("self/setgroups")?.trim() == "deny" => {}
+                Err(Errno::EPERM) if groups.is_empty() && are_denied(proc)? => {}
                 done => done?,
             }
         }
@@ -106,6 +105,14 @@ impl Credentials {
     /// Sets the umask, which cannot fail.
     pub(super) fn set_umask(&self) {
         umask(self.umask);
+    }
+}
+
+/// Whether this user namespace lets nobody set groups.
+fn are_denied(proc: Option<&Proc>) -> nix::Result<bool> {
+    match proc {
+        Some(proc) => Ok(proc.read("self/setgroups")?.trim() == "deny"),
+        None => Ok(false),
     }
 }
 

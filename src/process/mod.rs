@@ -38,7 +38,7 @@ pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
 pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
 pub(crate) use stdio::Streams;
 
-use crate::step::{Cause, Progress, Step};
+use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -177,9 +177,8 @@ impl Process {
     }
 
     /// Leaves the caller's signal settings and session. First of all: what is
-    /// done later must not reach the caller's terminal. The score, while /proc
-    /// still is the caller's to write.
-    pub(crate) fn detach(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+    /// done later must not reach the caller's terminal.
+    pub(crate) fn detach(&self, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::Signals);
         for signal in &self.ignored_signals {
             sys::default_signal(*signal)?;
@@ -187,11 +186,43 @@ impl Process {
         sys::unblock_all()?;
         at.enter(Step::Session);
         setsid()?;
+        Ok(())
+    }
+
+    /// Init: `process.oomScoreAdj`, while /proc still is the caller's to write.
+    pub(crate) fn set_oom_score(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::OomScore);
         if let Some(score) = &self.oom_score {
             score.apply(proc)?;
         }
         Ok(())
+    }
+
+    /// Runtime: the same for a process that joins, which has no /proc of the machine.
+    ///
+    /// # Errors
+    /// A position in the plan.
+    pub(crate) fn wire_oom_score(&self, pid: Pid, proc: &Proc) -> Result<(), Failure> {
+        let Some(score) = &self.oom_score else {
+            return Ok(());
+        };
+        let at = Progress::new();
+        at.enter(Step::OomScore);
+        score.wire(pid, proc).map_err(|errno| at.failed(errno.into()))
+    }
+
+    /// How many descriptors beside 0 to 2 the caller hands on.
+    pub(crate) fn passed(&self) -> u32 {
+        self.passed.count()
+    }
+
+    pub(crate) fn has_oom_score(&self) -> bool {
+        self.oom_score.is_some()
+    }
+
+    /// Whether [`Process::prepare`] writes to /proc.
+    pub(crate) fn has_label(&self) -> bool {
+        self.app_armor.is_some()
     }
 
     /// Leaves the caller's session keyring, as the user that its keys are to be of.
@@ -244,8 +275,9 @@ impl Process {
 
     /// Everything in order up to a process that could execve, with the root in
     /// place. Privileges go step by step; each step is the last that needs what
-    /// the next one gives away.
-    pub(crate) fn prepare(&self, proc: &Proc, at: &Progress) -> Result<Prepared, Cause> {
+    /// the next one gives away. `proc` may be absent where there is no label to
+    /// write and no user namespace.
+    pub(crate) fn prepare(&self, proc: Option<&Proc>, at: &Progress) -> Result<Prepared, Cause> {
         at.enter(Step::Affinity);
         match &self.affinity {
             Some(affinity) => affinity.apply()?,
@@ -267,7 +299,7 @@ impl Process {
         self.capabilities.apply(self.reserved(), at)?;
         at.enter(Step::AppArmor);
         if let Some(profile) = &self.app_armor {
-            profile.apply(proc)?;
+            profile.apply(proc.ok_or(Errno::EPROTO)?)?;
         }
         at.enter(Step::NoNewPrivileges);
         if self.no_new_privileges {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::{Context, ensure};
 use nix::errno::Errno;
+use nix::unistd::Pid;
 use oci_spec::runtime::ExecCPUAffinity;
 
 use crate::sys::{self, CpuMask};
@@ -32,10 +33,20 @@ impl OomScore {
         format!("set {}", self.text)
     }
 
+    /// Init, for itself.
+    ///
     /// # Errors
     /// `EACCES` for a score below the caller's without CAP_SYS_RESOURCE.
     pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
         proc.write("self/oom_score_adj", self.text.as_bytes())
+    }
+
+    /// Runtime, for a process that joins.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn wire(&self, pid: Pid, proc: &Proc) -> nix::Result<()> {
+        proc.write(&format!("{pid}/oom_score_adj"), self.text.as_bytes())
     }
 }
 

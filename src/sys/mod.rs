@@ -26,7 +26,7 @@ pub(crate) use bpf::{
 pub(crate) use clone::{Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal};
 pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
-    Spent, accept, anonymous_file, close_for_good, connect, listen_at, loopback_up,
+    Spent, accept, anonymous_file, close_for_good, connect, keep_only, listen_at, loopback_up,
     namespace_type, read_to_end, read_to_string, receive_at, recv, send, setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
