@@ -159,6 +159,7 @@ mod namespaces;
 mod plan;
 mod process;
 mod rootfs;
+mod seal;
 mod step;
 mod sys;
 mod trusted_proc;

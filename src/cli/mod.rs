@@ -19,6 +19,7 @@ use crate::bundle;
 use crate::commands::{self, Globals, PRESERVED, Verb, flag, print};
 use crate::log;
 use crate::process::Passed;
+use crate::seal::seal;
 use crate::sys;
 
 use arguments::Asked;
@@ -36,11 +37,21 @@ const PROBED: (&str, &str) = ("restore", "lsm-mount-context");
 /// runc's exit status for a verb that it does not know.
 const NO_SUCH_VERB: u8 = 3;
 
+/// Verbs that make a process which a container can see before it is another program.
+const SEALED: [&str; 3] = ["create", "exec", "run"];
+
 /// Performs the command line of this process, and returns its exit status.
 pub(crate) fn run() -> u8 {
-    let mut words = env::args_os();
-    let called = words.next().unwrap_or_default();
-    perform(&called, words.collect()).unwrap_or_else(|failure| {
+    let mut words: Vec<OsString> = env::args_os().collect();
+    // Whatever the words mean: a value that looks like a verb costs time and nothing else.
+    if words.iter().skip(1).any(|word| SEALED.iter().any(|verb| word == verb))
+        && let Err(error) = seal(words.iter().map(OsString::as_os_str))
+    {
+        log::error(&error, "rt");
+        return 1;
+    }
+    let called = words.drain(..words.len().min(1)).next().unwrap_or_default();
+    perform(&called, words).unwrap_or_else(|failure| {
         if let Some(help) = failure.help {
             // What went wrong is on stderr; nothing is gained by failing twice.
             let _ = print(&format!("Incorrect Usage.\n\n{help}"));

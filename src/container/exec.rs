@@ -4,7 +4,6 @@
 //! The bundle is not looked at again: what the container's processes have in
 //! common was remembered when it was made.
 
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,16 +11,17 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::create::OUT_OF_TURN;
-use super::guest::{self, Guest, Outside};
+use super::guest::{self, Guest};
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::state::{Shown, State, Status};
-use super::sync::{self, FromInit, RuntimeEnd};
+use super::sync::{self, FromInit, InitEnd, RuntimeEnd};
 use super::terminal::{Caller, Console, Relay};
 use super::traces::Child;
 use super::{Container, existing, foreground, kill, missing};
@@ -29,11 +29,11 @@ use crate::bundle::{self, Changes};
 use crate::cgroups::{Below, Doors};
 use crate::host;
 use crate::log;
-use crate::namespaces::{Birth, Born, Stillborn};
+use crate::namespaces::Birth;
 use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
 use crate::process::{self, Passed, Streams};
 use crate::step::{Cause, Failure, Step};
-use crate::sys::{self, Cloned};
+use crate::sys;
 use crate::trusted_proc::Proc;
 
 const STILLBORN: &str = "process: ended before it was executed";
@@ -203,6 +203,15 @@ struct Visit<'a> {
     doors: Doors,
 }
 
+/// What the process is born with, beside what it finds in the plan.
+struct Belongings<'a> {
+    end: &'a InitEnd,
+    init: BorrowedFd<'a>,
+    root: Option<BorrowedFd<'a>>,
+    console: Option<BorrowedFd<'a>>,
+    waits: bool,
+}
+
 impl Visit<'_> {
     /// Makes the process, which goes its way.
     fn begin(
@@ -214,34 +223,15 @@ impl Visit<'_> {
         let root = self.root(init.as_fd())?;
         let (end, guest_end) = sync::pair().context("socketpair")?;
         self.plan.process.begin()?;
-        let console_end = console.as_ref().map(AsFd::as_fd);
-        let kept = [Some(guest_end.as_fd()), console_end];
-        match self.bear(init.as_fd(), root.as_ref().map(AsFd::as_fd), &kept)? {
-            Born::Runtime(Cloned::Runtime { pid, pidfd }) => Ok((Child { pid, pidfd }, end)),
-            Born::Runtime(Cloned::Init) => bail!(OUT_OF_TURN),
-            Born::Guest { inside } => {
-                let outside = match inside {
-                    // All of it is closed already.
-                    true => {
-                        mem::forget((end, init, root));
-                        None
-                    }
-                    false => {
-                        drop(end);
-                        Some(Outside { init, root })
-                    }
-                };
-                guest::run(Guest {
-                    plan: self.plan,
-                    end: guest_end,
-                    doors: &self.doors,
-                    outside,
-                    proc: self.proc.take(),
-                    console,
-                    waits,
-                })
-            }
-        }
+        let belongings = Belongings {
+            end: &guest_end,
+            init: init.as_fd(),
+            root: root.as_ref().map(AsFd::as_fd),
+            console: console.as_ref().map(AsFd::as_fd),
+            waits,
+        };
+        let (pid, pidfd) = self.bear(&belongings)?;
+        Ok((Child { pid, pidfd }, end))
     }
 
     /// The root of the container's first process, where it is not that of a mount
@@ -260,51 +250,53 @@ impl Visit<'_> {
     }
 
     /// Where the container has moved its processes further down, next to its first one.
-    fn bear(
-        &mut self,
-        init: BorrowedFd,
-        root: Option<BorrowedFd>,
-        kept: &[Option<BorrowedFd>],
-    ) -> Result<Born> {
-        let born = match self.bear_at_door(init, root, kept)? {
-            Err(Stillborn::At(Failure {
+    fn bear(&mut self, belongings: &Belongings) -> Result<(Pid, OwnedFd)> {
+        let born = match self.bear_at_door(belongings)? {
+            Err(Failure {
                 step: Step::Clone,
                 cause: Cause::Errno(Errno::EBUSY),
                 ..
-            })) => {
+            }) => {
                 let pid = self.state.init_process_pid;
                 let lines = open_proc()?.read(&format!("{pid}/cgroup"));
                 let lines = lines.with_context(|| format!("/proc/{pid}/cgroup"))?;
                 let own = lines.lines().find_map(|line| line.strip_prefix("0::"));
                 self.doors.follow(Path::new(own.unwrap_or_default()))?;
-                self.bear_at_door(init, root, kept)?
+                self.bear_at_door(belongings)?
             }
             born => born,
         };
-        born.map_err(|why| match why {
-            Stillborn::At(failure) => self.plan.explain(failure, &self.doors),
-            Stillborn::Outside(error) => error,
-        })
+        born.map_err(|failure| self.plan.explain(failure, &self.doors))
     }
 
-    fn bear_at_door(
-        &mut self,
-        init: BorrowedFd,
-        root: Option<BorrowedFd>,
-        kept: &[Option<BorrowedFd>],
-    ) -> Result<Result<Born, Stillborn>> {
-        if self.plan.membership.exposes() {
+    fn bear_at_door(&mut self, with: &Belongings) -> Result<Result<(Pid, OwnedFd), Failure>> {
+        let membership = &self.plan.membership;
+        if membership.exposes() {
             self.doors.detach()?;
         }
-        let proc = self.proc.as_ref().map(AsFd::as_fd);
-        let kept = kept.iter().copied().chain([proc]).flatten();
-        Ok(self.plan.membership.bear(&Birth {
-            init,
-            root,
+        let proc = self.proc.as_ref();
+        let kept = [with.end.as_fd(), with.init].into_iter().chain(with.console);
+        let kept = kept.chain(proc.map(AsFd::as_fd));
+        let birth = Birth {
+            init: with.init,
+            root: with.root,
             cgroup: self.doors.birthplace(),
             passed: self.plan.process.passed(),
             kept: kept.chain(self.doors.descriptors()).collect(),
-        }))
+        };
+        let born = membership.bear(&birth, &mut |inside| {
+            guest::run(&Guest {
+                plan: self.plan,
+                end: with.end,
+                doors: &self.doors,
+                first: (with.init, with.root),
+                inside,
+                proc,
+                console: with.console,
+                waits: with.waits,
+            })
+        });
+        Ok(born)
     }
 
     /// Waits until the process runs, which then has its terminal and its pid file.

@@ -159,7 +159,7 @@ pub(super) fn clone_mapped(
 ///
 /// # Errors
 /// Nobody is left behind.
-pub(super) fn send_forerunner(
+fn send_forerunner(
     map: impl FnOnce(Pid) -> anyhow::Result<()>,
     go_ahead: impl FnOnce(&OwnedFd, &Progress) -> Result<Cloned, Cause>,
 ) -> Result<Cloned, Stillborn> {

@@ -6,20 +6,20 @@
 //! with CAP_SYS_PTRACE may look into it (ptrace(2)), unless the container has a
 //! user namespace of its own, where that right says nothing about a process that
 //! is not dumpable and began outside (`__ptrace_may_access`). So without one a
-//! forerunner (`birth.rs`), which nobody inside sees, enters everything and lets
+//! forerunner, which nobody inside sees, enters everything and lets
 //! go of whatever is the machine's, and the process is born of that.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::unistd::{chroot, fchdir};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, chroot, fchdir};
 use serde::{Deserialize, Serialize};
 
-use super::birth::send_forerunner;
-use super::{Kind, Namespaces, Place, Stillborn, become_root, user};
-use crate::step::{Cause, Progress, Step};
+use super::{Kind, Namespaces, Place, become_root, user};
+use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
@@ -44,15 +44,6 @@ pub(crate) struct Birth<'a> {
     pub(crate) passed: u32,
     /// The other descriptors that it needs.
     pub(crate) kept: Vec<BorrowedFd<'a>>,
-}
-
-/// A process that was made to join a container.
-pub(crate) enum Born {
-    Runtime(Cloned),
-    /// In the pid namespace; whether in all the others and in the root, too.
-    Guest {
-        inside: bool,
-    },
 }
 
 impl Namespaces {
@@ -99,67 +90,105 @@ impl Membership {
         self.has(Kind::Pid) && !self.has(Kind::User)
     }
 
-    /// Makes the process that joins, in the container's pid namespace.
+    /// Makes the process that joins, in the container's pid namespace. It becomes
+    /// `guest`, which does not return, and learns whether it was born in all other
+    /// namespaces and the root, too.
     ///
     /// # Errors
     /// No process is left.
-    pub(crate) fn bear(&self, birth: &Birth) -> Result<Born, Stillborn> {
+    pub(crate) fn bear(
+        &self,
+        birth: &Birth,
+        guest: &mut dyn FnMut(bool),
+    ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
         at.enter(Step::JoinContainer);
-        let stillborn = |errno: Errno| Stillborn::At(at.failed(errno.into()));
+        let failed = |errno: Errno| at.failed(errno.into());
         if self.exposes() {
-            return self.send_forerunner(birth);
+            return self.send_forerunner(birth, guest);
         }
         if self.has(Kind::Pid) {
             match setns(birth.init, CloneFlags::CLONE_NEWPID) {
                 // Only who is in the user namespace may.
-                Err(Errno::EPERM) => return self.send_forerunner(birth),
-                done => done.map_err(stillborn)?,
+                Err(Errno::EPERM) => return self.send_forerunner(birth, guest),
+                done => done.map_err(failed)?,
             }
         }
         at.enter(Step::Clone);
-        let cloned = sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(stillborn)?;
-        Ok(match cloned {
-            Cloned::Init => Born::Guest { inside: false },
-            Cloned::Runtime { .. } => Born::Runtime(cloned),
-        })
+        match sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(failed)? {
+            Cloned::Init => {
+                let kept = birth.kept.iter().copied().chain(birth.root);
+                // Without a word: the runtime sees the end of the socket.
+                if sys::keep_only(birth.passed, kept).is_err() {
+                    sys::exit(1);
+                }
+                guest(false);
+                sys::exit(1)
+            }
+            Cloned::Runtime { pid, pidfd } => Ok((pid, pidfd)),
+        }
     }
 
-    fn send_forerunner(&self, birth: &Birth) -> Result<Born, Stillborn> {
-        let nothing_to_map = |_| Err(Errno::EPROTO.into());
-        let cloned = send_forerunner(nothing_to_map, |runtime, at| {
-            at.enter(Step::JoinContainer);
-            setns(birth.init, self.flags())?;
-            prctl::set_dumpable(false)?;
-            enter_root(birth.root)?;
-            at.enter(Step::Descriptors);
-            let own = [Some(runtime.as_fd()), birth.cgroup];
-            let kept = birth.kept.iter().copied();
-            sys::keep_only(birth.passed, kept.chain(own.into_iter().flatten()))?;
-            at.enter(Step::Clone);
-            Ok(sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)?)
-        })?;
-        Ok(match cloned {
-            Cloned::Init => Born::Guest { inside: true },
-            Cloned::Runtime { .. } => Born::Runtime(cloned),
-        })
+    /// The forerunner stands in this process's memory, so that it costs little, but
+    /// has descriptors of its own, of which the process is born with a copy.
+    fn send_forerunner(
+        &self,
+        birth: &Birth,
+        guest: &mut dyn FnMut(bool),
+    ) -> Result<(Pid, OwnedFd), Failure> {
+        let at = Progress::new();
+        let failed = |errno: Errno| at.failed(errno.into());
+        // What it says if it is killed.
+        let mut born = Err(Errno::ECANCELED);
+        let forerunner = sys::run_ahead(&mut || {
+            born = self.go_ahead(birth, &at).map(|cloned| match cloned {
+                Cloned::Init => {
+                    guest(true);
+                    sys::exit(1)
+                }
+                Cloned::Runtime { pid, .. } => pid,
+            });
+        });
+        waitpid(forerunner.map_err(failed)?, Some(WaitPidFlag::__WALL)).map_err(failed)?;
+        let pid = born.map_err(failed)?;
+        Ok((pid, sys::pidfd_open(pid).map_err(failed)?))
     }
 
-    /// The process that joins: enters what it was not born in.
+    fn go_ahead(&self, birth: &Birth, at: &Progress) -> nix::Result<Cloned> {
+        at.enter(Step::JoinContainer);
+        // Nobody who shares memory enters a time namespace (time_namespaces(7)).
+        setns(birth.init, self.flags() - Kind::Time.flag())?;
+        prctl::set_dumpable(false)?;
+        enter_root(birth.root)?;
+        at.enter(Step::Descriptors);
+        let kept = birth.kept.iter().copied().chain(birth.cgroup);
+        sys::keep_only(birth.passed, kept)?;
+        at.enter(Step::Clone);
+        sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)
+    }
+
+    /// The process that joins: enters what it was not born in, which is all but the
+    /// pid namespace or, born `inside`, no more than the time namespace.
     pub(crate) fn join(
         &self,
-        init: BorrowedFd,
-        root: Option<BorrowedFd>,
+        (init, root): (BorrowedFd, Option<BorrowedFd>),
+        inside: bool,
         at: &Progress,
     ) -> Result<(), Cause> {
         at.enter(Step::JoinContainer);
-        let flags = self.flags() - CloneFlags::CLONE_NEWPID;
+        let flags = match inside {
+            true => self.flags() & Kind::Time.flag(),
+            false => self.flags() - CloneFlags::CLONE_NEWPID,
+        };
         if !flags.is_empty() {
             setns(init, flags)?;
             // With other rights comes what fs.suid_dumpable says.
             prctl::set_dumpable(false)?;
         }
-        Ok(enter_root(root)?)
+        if !inside {
+            enter_root(root)?;
+        }
+        Ok(())
     }
 
     /// The process that joins: from here on it is root of the container's user

@@ -31,7 +31,7 @@ pub(crate) use birth::Stillborn;
 pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
-pub(crate) use membership::{Birth, Born, Membership};
+pub(crate) use membership::{Birth, Membership};
 pub(crate) use user::{Mapper, Maps};
 
 use crate::step::{Cause, Progress, Refusal, Step};

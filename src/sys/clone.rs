@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
@@ -103,6 +104,53 @@ pub(crate) fn fork() -> nix::Result<Forked> {
         // SAFETY: the kernel stored a new descriptor there, which is ours alone.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
     })
+}
+
+/// Bytes of the stack that [`run_ahead`] gives, beside a page that ends it.
+const STACK: usize = 1 << 20;
+const PAGE: usize = 4096;
+
+/// Runs `act` in a child that shares this process's memory, but neither descriptors
+/// nor working directory, and goes on when the child has ended or executed a program
+/// (clone(2), `CLONE_VM` and `CLONE_VFORK`). Returns the child, to be waited for.
+///
+/// A child that `act` clones itself has a copy of this memory as it is then, and
+/// never returns from `act`.
+pub(crate) fn run_ahead(act: &mut dyn FnMut()) -> nix::Result<Pid> {
+    extern "C" fn enter(act: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the pointer is to the reference that `run_ahead` holds while this runs.
+        let act = unsafe { &mut *act.cast::<&mut dyn FnMut()>() };
+        act();
+        0
+    }
+    let mut act = act;
+    let size = PAGE + STACK;
+    // SAFETY: a new mapping, which nobody else knows.
+    let stack = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0)
+    };
+    if stack == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    let (flags, act) = (
+        libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+        (&raw mut act).cast(),
+    );
+    // SAFETY: the lowest page of the mapping becomes a guard, and its end is the
+    // stack of the child, which nobody else uses. The child shares this memory, but
+    // this process stands still until it has ended, so that nothing is used by two
+    // at a time; `rt` has one thread. `act` outlives the call.
+    let done = unsafe {
+        check(libc::mprotect(stack, PAGE, libc::PROT_NONE).into())
+            .and_then(|_| check(libc::clone(enter, stack.byte_add(size), flags, act).into()))
+    };
+    // SAFETY: the child has ended, and nobody else knows the mapping.
+    let unmapped = check(unsafe { libc::munmap(stack, size) }.into());
+    let child = done?;
+    unmapped?;
+    Ok(Pid::from_raw(child as i32))
 }
 
 /// A descriptor for the process `pid` (pidfd_open(2), Linux 5.3).

@@ -88,6 +88,17 @@ pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {
     }
 }
 
+/// The same for a program that is to be executed and sealed.
+pub(crate) fn anonymous_program(name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let executable = MFdFlags::from_bits_retain(libc::MFD_EXEC);
+    match memfd_create(name, flags | executable) {
+        // Before Linux 6.3.
+        Err(Errno::EINVAL) => memfd_create(name, flags),
+        done => done,
+    }
+}
+
 /// Closes every descriptor from `first` to `last` (close_range(2), Linux 5.9),
 /// whoever holds it. Only for a process that opens nothing any more: it executes
 /// a program next, or ends by [`super::exit`].

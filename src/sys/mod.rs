@@ -23,10 +23,12 @@ pub(crate) use bpf::{
     BpfInstruction, bpf_attach_device_program, bpf_detach_device_program, bpf_load_device_program,
     bpf_own_device_programs,
 };
-pub(crate) use clone::{Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal};
+pub(crate) use clone::{
+    Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal, run_ahead,
+};
 pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
-    Spent, accept, anonymous_file, close_for_good, connect, keep_only, listen_at, loopback_up,
+    Spent, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only, listen_at, loopback_up,
     namespace_type, read_to_end, read_to_string, receive_at, recv, send, setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
@@ -43,7 +45,7 @@ pub(crate) use signal::{
     Ended, block_all, default_signal, prlimit, unblock_all, wait, wait_signal,
 };
 pub(crate) use task::{
-    CpuMask, capbset_drop, capset, clear_cloexec, execve, getcwd, sched_setaffinity, set_cloexec,
+    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd, sched_setaffinity, set_cloexec,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -34,6 +34,30 @@ pub(crate) fn execve(path: &CStr, args: &Pointers, env: &Pointers) -> Errno {
     // pointers are to strings that end in NUL and live as long as the lists.
     unsafe { libc::execve(path.as_ptr(), args, env) };
     Errno::last()
+}
+
+/// Becomes the program in `file` with the environment of this one (execveat(2),
+/// `AT_EMPTY_PATH`); returns only with why it did not.
+pub(crate) fn execute_again(file: BorrowedFd, args: &Pointers) -> Errno {
+    // SAFETY: the path is the empty string, which ends in NUL and is static; `args`
+    // is a list as for `execve`; `environ` is the C library's own list, and this
+    // program, which has one thread, changes nothing in it.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            args.pointers.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}
+
+unsafe extern "C" {
+    /// environ(7).
+    static environ: *const *const c_char;
 }
 
 /// As many CPUs as kernels are built for at most (`CONFIG_NR_CPUS`); what exceeds

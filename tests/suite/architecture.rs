@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 /// Lowest first. Modules on one line are peers and never name each other.
 const LAYERS: &[&[&str]] = &[
     &["log", "step", "sys"],
-    &["trusted_proc"],
+    &["seal", "trusted_proc"],
     &["annotations", "bundle", "host"],
     &["cgroups", "namespaces", "process", "rootfs"],
     &["plan"],
