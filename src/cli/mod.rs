@@ -94,8 +94,9 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
     // A caller that ignores it hands that on: the kernel would reap our children.
     let heard = sys::default_signal(libc::SIGCHLD).context("SIGCHLD");
     heard.map_err(|error| Failure::new("rt", error))?;
-    let program = program();
-    let asked = arguments::read(&program, words);
+    // To define what every verb takes is more work than many a verb.
+    let own = with_globals([Command::new("command")].into_iter());
+    let asked = arguments::read(&own, words);
     let call = asked
         .as_ref()
         .ok()
@@ -103,9 +104,9 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
     let passed = settle_descriptors(call.as_ref())?;
     let asked = match asked {
         Ok(asked) => asked,
-        Err(error) => return Err(Failure::new("rt", error).with_help(program)),
+        Err(error) => return Err(Failure::new("rt", error).with_help(program())),
     };
-    let matches = asked.matches(&program);
+    let matches = asked.matches(&own);
     let matches = matches.map_err(|error| Failure::new("rt", error))?;
     let globals = globals::read(&matches).map_err(|error| Failure::new("rt", error))?;
     if let Some(flag) = asked.refused {
@@ -115,10 +116,10 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
         return said(&version(called));
     }
     match asked.words.as_slice() {
-        _ if asked.help => said(&help(program)),
-        [] => said(&help(program)),
+        _ if asked.help => said(&help(program())),
+        [] => said(&help(program())),
         [name, rest @ ..] if name == "help" || name == "h" => match rest {
-            [] => said(&help(program)),
+            [] => said(&help(program())),
             [name, ..] => said(&help(define(find(name)?))),
         },
         [name, rest @ ..] => match call {
@@ -239,14 +240,17 @@ fn not_applied(what: &str) -> Error {
 
 /// `rt` itself, with its verbs so that its help names them.
 pub(crate) fn program() -> Command {
-    let about = "Runs containers as the OCI runtime specification describes them";
-    let program = Command::new("rt")
-        .about(about)
+    with_globals(commands::VERBS.iter().map(define))
+        .about("Runs containers as the OCI runtime specification describes them")
         .override_usage("rt [global options] <command> [options] [arguments]")
+}
+
+fn with_globals(verbs: impl Iterator<Item = Command>) -> Command {
+    let program = Command::new("rt")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .args_override_self(true)
-        .subcommands(commands::VERBS.iter().map(define));
+        .subcommands(verbs);
     globals::define(program)
 }
 
