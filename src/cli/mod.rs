@@ -44,7 +44,10 @@ const SEALED: [&str; 3] = ["create", "exec", "run"];
 pub(crate) fn run() -> u8 {
     let mut words: Vec<OsString> = env::args_os().collect();
     // Whatever the words mean: a value that looks like a verb costs time and nothing else.
-    if words.iter().skip(1).any(|word| SEALED.iter().any(|verb| word == verb))
+    if words
+        .iter()
+        .skip(1)
+        .any(|word| SEALED.iter().any(|verb| word == verb))
         && let Err(error) = seal(words.iter().map(OsString::as_os_str))
     {
         log::error(&error, "rt");

@@ -275,7 +275,9 @@ impl Visit<'_> {
             self.doors.detach()?;
         }
         let proc = self.proc.as_ref();
-        let kept = [with.end.as_fd(), with.init].into_iter().chain(with.console);
+        let kept = [with.end.as_fd(), with.init]
+            .into_iter()
+            .chain(with.console);
         let kept = kept.chain(proc.map(AsFd::as_fd));
         let birth = Birth {
             init: with.init,

@@ -63,8 +63,7 @@ fn perform(guest: &Guest, at: &Progress) -> Result<Infallible, Cause> {
     plan.process.join_keyring(at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = rootfs::open_terminal(at)?;
-        plan.process
-            .take_terminal(master, &terminal, console, at)?;
+        plan.process.take_terminal(master, &terminal, console, at)?;
     }
 
     at.enter(Step::AppArmor);

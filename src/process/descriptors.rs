@@ -14,9 +14,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use anyhow::{Context, Result};
 use crate::step::{Progress, Step};
 use crate::sys;
+use anyhow::{Context, Result};
 
 /// The first descriptor that is not one of the three.
 const FIRST: u32 = 3;

@@ -208,7 +208,9 @@ impl Process {
         };
         let at = Progress::new();
         at.enter(Step::OomScore);
-        score.wire(pid, proc).map_err(|errno| at.failed(errno.into()))
+        score
+            .wire(pid, proc)
+            .map_err(|errno| at.failed(errno.into()))
     }
 
     /// How many descriptors beside 0 to 2 the caller hands on.

@@ -28,8 +28,9 @@ pub(crate) use clone::{
 };
 pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
-    Spent, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only, listen_at, loopback_up,
-    namespace_type, read_to_end, read_to_string, receive_at, recv, send, setdomainname, socketpair,
+    Spent, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only,
+    listen_at, loopback_up, namespace_type, read_to_end, read_to_string, receive_at, recv, send,
+    setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{
@@ -45,7 +46,8 @@ pub(crate) use signal::{
     Ended, block_all, default_signal, prlimit, unblock_all, wait, wait_signal,
 };
 pub(crate) use task::{
-    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd, sched_setaffinity, set_cloexec,
+    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
+    sched_setaffinity, set_cloexec,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 

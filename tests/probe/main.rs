@@ -9,6 +9,7 @@ mod hook;
 mod kernel;
 mod notify;
 mod proc;
+mod pry;
 mod report;
 
 use std::io::Write;
@@ -39,6 +40,7 @@ extern "C" fn main() -> i32 {
         ["wait-signal"] => acts::wait_signal(),
         ["spawn-sleep"] => acts::spawn_sleep(),
         ["watch"] => acts::watch(),
+        ["pry", path] => pry::pry(path),
         ["stat", path] => say(&report::node(path.as_ref()).to_string()),
         ["read", path] => say_result(acts::read(path)),
         ["readlink", path] => say_result(acts::readlink(path)),

@@ -15,8 +15,8 @@ use nix::unistd::{
     Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchdir, pipe2, read, setpgid, write,
 };
 
-use super::Hook;
 use super::super::descriptors::close_all_but;
+use super::Hook;
 use super::wired::{Output, input, tell};
 use crate::step::{Cause, Refusal};
 use crate::sys::{self, Ended, Forked};

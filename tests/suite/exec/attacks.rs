@@ -17,6 +17,8 @@ pub(super) fn tests() -> Vec<Trial> {
         cve_2016_9962_nor_with_a_terminal_or_another_user,
         cve_2016_9962_nor_in_a_user_namespace,
         cve_2019_5736_the_runtime_is_not_the_program,
+        cve_2019_5736_nobody_inside_opens_the_program_to_write,
+        who_may_trace_reaches_no_file_of_the_machine,
         cve_2024_21626_no_working_directory_outside,
         cve_2024_21626_no_program_outside,
         a_link_in_place_of_a_directory_stays_inside,
@@ -96,6 +98,63 @@ fn cve_2019_5736_the_runtime_is_not_the_program() {
         fs::read(&program).unwrap() == before,
         "the runtime has changed"
     );
+}
+
+/// A container without a user namespace whose first process may look into whatever it sees.
+fn prying(bundle: Bundle, secret: &std::path::Path) -> Bundle {
+    bundle
+        .capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"])
+        .executable("bin/self", "#!/proc/self/exe\n")
+        .args(&["/probe", "pry", secret.to_str().unwrap()])
+}
+
+#[track_caller]
+fn assert_nothing_reached(said: &str) {
+    let reached = |line: &&str| line.starts_with("reached") || *line == "changed";
+    assert_eq!(said.lines().filter(reached).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// Neither that of a process on its way in, nor one that a script of the image executes.
+fn cve_2019_5736_nobody_inside_opens_the_program_to_write() {
+    only_rt("runc 1.1 seals a copy in memory, which this reads as its program");
+    let runtime = Runtime::new();
+    let before = fs::read(runtime.program()).unwrap();
+    let bundle = prying(Bundle::with_runtime(&runtime), "/nothing".as_ref());
+    let container = bundle.run_detached();
+    container.wait_for("ready");
+    for _ in 0..40 {
+        exec(&bundle, &[], &["/bin/self"]);
+        exec(&bundle, &[], &["/bin/true"]).assert_ok();
+    }
+    let other = Bundle::with_runtime(&runtime).executable("bin/self", "#!/proc/self/exe\n");
+    let pid = format!("/proc/{}/ns/pid", container.pid());
+    let other = other.namespace("pid", Some(&pid)).args(&["/bin/self"]);
+    for _ in 0..10 {
+        other.run();
+    }
+    assert!(container.stdout().contains("met"), "it has seen no runtime");
+    assert_nothing_reached(&container.stdout());
+    assert!(
+        fs::read(runtime.program()).unwrap() == before,
+        "the runtime has changed"
+    );
+}
+
+fn who_may_trace_reaches_no_file_of_the_machine() {
+    for view in [View::Machine, View::V2] {
+        let secret = crate::harness::Directory::new();
+        fs::write(secret.join("secret"), "secret").unwrap();
+        let runtime = Runtime::new().view(view);
+        let bundle = prying(Bundle::with_runtime(&runtime), &secret.join("secret"));
+        let container = bundle.run_detached();
+        container.wait_for("ready");
+        for flags in [&[] as &[&str], &["--user", "1000"], &["--no-new-privs"]] {
+            for _ in 0..30 {
+                exec(&bundle, flags, &["/bin/true"]).assert_ok();
+            }
+        }
+        assert_nothing_reached(&container.stdout());
+    }
 }
 
 fn cve_2024_21626_no_working_directory_outside() {

@@ -35,7 +35,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     unsafe_code,
     reason = "descriptors get their numbers between fork and exec"
 )]
-fn with_descriptors(call: Call, files: &[(RawFd, &File)]) -> Call {
+pub(crate) fn with_descriptors(call: Call, files: &[(RawFd, &File)]) -> Call {
     // Out of the way of every number that a test gives.
     let parked: Vec<(RawFd, File)> = files
         .iter()

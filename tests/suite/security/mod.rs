@@ -11,13 +11,16 @@
 //! | `cve_2024_45310_…` | mount points created through a link swapped in |
 //! | `cve_2025_23266_…` | a hook with the environment and directory of the container, in `hooks` |
 //! | `cve_2025_31133_…` | the image's /dev/null is no null device |
+//! | `…_at_execve_…`, `…_s_interpreter_…` | an interpreter behind a descriptor that is still open at execve(2) |
 //! | `links_…` | links in the image where the runtime creates or mounts |
 //! | `sysctls_…` | names that leave the namespaces or /proc/sys |
 //! | `passwd_…` | a user database that blocks, never ends, or is no file |
 //! | `killed_…` | the runtime dies at any of its system calls |
 
+mod descriptors;
 mod escapes;
 mod images;
+mod interpreters;
 mod kills;
 mod races;
 
@@ -27,8 +30,10 @@ use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
+        descriptors::tests(),
         escapes::tests(),
         images::tests(),
+        interpreters::tests(),
         kills::tests(),
         races::tests(),
     ]

@@ -1,0 +1,148 @@
+//! Programs of the image whose interpreter lies behind a descriptor of the runtime's: the kernel
+//! resolves it before it closes anything (the class of CVE-2024-21626).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Bundle, Directory, Runtime, View, trials};
+use crate::hooks::{START_CONTAINER, add};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_script_s_interpreter_is_none_of_the_machine,
+        a_script_s_interpreter_is_none_of_the_machine_in_the_v2_view,
+        an_elf_file_s_interpreter_is_none_of_the_machine,
+        a_hook_s_interpreter_is_none_of_the_machine,
+    ]
+}
+
+/// More than the runtime has open at execve(2).
+const NUMBERS: std::ops::Range<u32> = 3..28;
+
+/// A program of the machine that says so when it runs.
+struct Canary(Directory);
+
+impl Canary {
+    fn new(bundle: &Bundle) -> Self {
+        let directory = Directory::new();
+        fs::copy(bundle.rootfs().join("probe"), directory.join("canary")).unwrap();
+        Self(directory)
+    }
+
+    /// Its path from a directory of the machine that is open under that number.
+    fn behind(&self, number: u32) -> String {
+        let path = self.0.join("canary");
+        format!(
+            "/proc/self/fd/{number}/../../../../../../../..{}",
+            path.display()
+        )
+    }
+}
+
+/// Its first words are the probe's answer to words that it does not know.
+#[track_caller]
+fn assert_silent(said: &str, way: &str) {
+    assert!(
+        !said.contains("unknown words"),
+        "{way}: a program of the machine has run: {said}"
+    );
+}
+
+fn attack(bundle: &Bundle, content: impl Fn(&str) -> Vec<u8>) {
+    let canary = Canary::new(bundle);
+    let file = bundle.rootfs().join("bin/trap");
+    let container = bundle.run_detached();
+    let other = Bundle::with_runtime(bundle.runtime()).args(&["/bin/trap", "word"]);
+    for number in NUMBERS {
+        let text = content(&canary.behind(number));
+        for place in [file.clone(), other.rootfs().join("bin/trap")] {
+            fs::write(&place, &text).unwrap();
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let joined = bundle
+            .runtime()
+            .call(&["exec", container.id(), "/bin/trap", "word"]);
+        assert_silent(&joined.run().stdout, &format!("exec, descriptor {number}"));
+        assert_silent(&other.run().stdout, &format!("run, descriptor {number}"));
+    }
+}
+
+fn script(interpreter: &str) -> Vec<u8> {
+    format!("#!{interpreter}\n").into_bytes()
+}
+
+fn a_script_s_interpreter_is_none_of_the_machine() {
+    attack(&Bundle::new().args(&["/probe", "sleep"]), script);
+}
+
+fn a_script_s_interpreter_is_none_of_the_machine_in_the_v2_view() {
+    let runtime = Runtime::new().view(View::V2);
+    attack(
+        &Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]),
+        script,
+    );
+}
+
+fn an_elf_file_s_interpreter_is_none_of_the_machine() {
+    attack(&Bundle::new().args(&["/probe", "sleep"]), elf);
+}
+
+/// The image's hooks are files of the image, too.
+fn a_hook_s_interpreter_is_none_of_the_machine() {
+    let canary = Canary::new(&Bundle::new());
+    for number in NUMBERS {
+        let bundle = Bundle::new().args(&["/bin/true"]);
+        let bundle = bundle.executable("bin/trap", &format!("#!{}\n", canary.behind(number)));
+        let bundle = add(
+            bundle,
+            START_CONTAINER,
+            serde_json::json!({ "path": "/bin/trap" }),
+        );
+        let outcome = bundle.run();
+        assert_silent(&outcome.stdout, &format!("descriptor {number}"));
+        assert_silent(&outcome.stderr, &format!("descriptor {number}"));
+    }
+}
+
+/// A 64-bit program of nothing but its own header, which names its interpreter (elf(5)).
+fn elf(interpreter: &str) -> Vec<u8> {
+    const HEADER: u64 = 64;
+    const ENTRY: u64 = 56;
+    const ADDRESS: u64 = 0x40_0000;
+    let name = [interpreter.as_bytes(), b"\0"].concat();
+    let (place, length) = (HEADER + 2 * ENTRY, name.len() as u64);
+    let machine: u16 = if cfg!(target_arch = "aarch64") {
+        183
+    } else {
+        62
+    };
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend(2_u16.to_le_bytes()); // An executable at a fixed address.
+    file.extend(machine.to_le_bytes());
+    file.extend(1_u32.to_le_bytes());
+    for number in [ADDRESS, HEADER, 0] {
+        file.extend(number.to_le_bytes()); // Where it begins; its segments; no sections.
+    }
+    file.extend(0_u32.to_le_bytes());
+    for number in [HEADER as u16, ENTRY as u16, 2, 0, 0, 0] {
+        file.extend(number.to_le_bytes());
+    }
+    for (kind, offset, size) in [(3_u32, place, length), (1, 0, place + length)] {
+        file.extend(kind.to_le_bytes()); // The interpreter, then what is loaded.
+        file.extend(5_u32.to_le_bytes());
+        for number in [
+            offset,
+            ADDRESS + offset,
+            ADDRESS + offset,
+            size,
+            size,
+            0x1000,
+        ] {
+            file.extend(number.to_le_bytes());
+        }
+    }
+    file.extend(name);
+    file
+}
