@@ -70,6 +70,7 @@ pub(super) fn define(command: Command) -> Command {
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
     let joining = joining(globals, matches).with_context(|| id.to_owned())?;
+    globals.kept.close();
     container::exec(&globals.root, id, joining).with_context(|| id.to_owned())
 }
 
