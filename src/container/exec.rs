@@ -204,7 +204,8 @@ impl Visit<'_> {
         waits: bool,
     ) -> Result<(Child, RuntimeEnd)> {
         let root = self.root(init.as_fd())?;
-        let (end, guest_end) = sync::pair().context("socketpair")?;
+        let words = || self.plan.words(&self.doors);
+        let (end, guest_end) = sync::pair(words).context("socketpair")?;
         self.plan.process.begin()?;
         match self.bear(init.as_fd())? {
             Born::Runtime(Cloned::Runtime { pid, pidfd }) => Ok((Child { pid, pidfd }, end)),

@@ -36,6 +36,7 @@ pub(super) struct Guest<'a> {
 /// Becomes the process, or reports why not and ends.
 pub(super) fn run(guest: Guest) -> ! {
     let at = Progress::new();
+    guest.end.follow(&at);
     let mut listener = None;
     let Err(cause) = perform(guest, &mut listener, &at);
     if let Some(end) = listener {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::birth::send_forerunner;
 use super::{Kind, Namespaces, Place, Stillborn, become_root, user};
+use crate::log;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -97,6 +98,7 @@ impl Membership {
             }
         }
         at.enter(Step::Clone);
+        log::debug("Clone: container: make a process in it");
         let cloned = sys::clone3(CloneFlags::empty(), cgroup).map_err(stillborn)?;
         Ok(match cloned {
             Cloned::Init => Born::Guest { inside: false },
