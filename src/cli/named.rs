@@ -35,17 +35,27 @@ pub(super) fn settle(command: &Command, asked: &mut Asked) -> Vec<RawFd> {
 /// The descriptor that a path leads through, and what follows behind it. Standard
 /// input, output and error are never closed.
 fn through(path: &Path) -> Option<(RawFd, &Path)> {
-    let own = format!("/proc/{}/fd", std::process::id());
-    let directories = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", &own];
-    let path = directories
-        .iter()
-        .find_map(|directory| path.strip_prefix(directory).ok())?;
+    let path = match path.strip_prefix("/proc") {
+        Ok(path) => {
+            let (process, path) = first(path)?;
+            let own = || process.parse() == Ok(std::process::id());
+            let is_own = ["self", "thread-self"].contains(&process) || own();
+            is_own.then(|| path.strip_prefix("fd").ok())??
+        }
+        Err(_) => path.strip_prefix("/dev/fd").ok()?,
+    };
+    let (number, below) = first(path)?;
+    let fd = number.parse().ok().filter(|fd| *fd > 2)?;
+    Some((fd, below))
+}
+
+/// The first name of a path, and what follows.
+fn first(path: &Path) -> Option<(&str, &Path)> {
     let mut parts = path.components();
-    let Component::Normal(number) = parts.next()? else {
+    let Component::Normal(name) = parts.next()? else {
         return None;
     };
-    let fd = number.to_str()?.parse().ok().filter(|fd| *fd > 2)?;
-    Some((fd, parts.as_path()))
+    Some((name.to_str()?, parts.as_path()))
 }
 
 /// The name of what a descriptor is open for, unless it has none, or another file
