@@ -88,10 +88,27 @@ pub(crate) fn tell() {
     }
 }
 
+/// Whether `--debug` asks for more.
+pub(crate) fn debugs() -> bool {
+    log().debug
+}
+
 /// Says what only `--debug` asks for.
 pub(crate) fn debug(text: &str) {
-    if log().debug {
-        notice("debug", text);
+    if debugs() {
+        debug_at(SystemTime::now(), text);
+    }
+}
+
+/// The same about what happened at `time`. Steps follow each other within a
+/// second, so the time is finer than elsewhere, and said on stderr too.
+pub(crate) fn debug_at(time: SystemTime, text: &str) {
+    let log = log();
+    let time = humantime::format_rfc3339_micros(time).to_string();
+    let line = record_of("debug", &one_line(text), log.format, &time);
+    match &log.file {
+        Some(file) => write(file, &line),
+        None => write(&io::stderr(), &line),
     }
 }
 
@@ -135,6 +152,10 @@ fn write(mut to: impl Write, line: &str) {
 /// A line as logrus writes it, which is what containerd, conmon and cri-o read.
 fn record(level: &str, text: &str, format: Format) -> String {
     let time = humantime::format_rfc3339_seconds(SystemTime::now());
+    record_of(level, text, format, &time.to_string())
+}
+
+fn record_of(level: &str, text: &str, format: Format, time: &str) -> String {
     match format {
         Format::Text => format!("time=\"{time}\" level={level} msg={}", go_quoted(text)),
         Format::Json => {

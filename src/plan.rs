@@ -155,21 +155,35 @@ impl Plan {
     /// Every position at which init can yet fail when it is told to start, in
     /// words: whoever tells it has no plan.
     pub(crate) fn start_words(&self) -> Vec<(Step, u16, (String, String))> {
-        let mut all = Vec::new();
-        for step in Step::after_start() {
-            let mut last = None;
-            for item in 0..u16::MAX {
-                let words = self.describe(step, item);
-                // Without a list, a step has the same words for every item.
-                if words.is_none() || words == last {
-                    break;
-                }
-                all.extend(words.clone().map(|words| (step, item, words)));
-                last = words;
-            }
-        }
-        all
+        words(Step::after_start(), |step, item| self.describe(step, item))
     }
+
+    /// Every position of init, in words.
+    pub(crate) fn all_words(&self) -> Vec<(Step, u16, (String, String))> {
+        let all = Step::all().iter().copied();
+        words(all, |step, item| self.describe(step, item))
+    }
+}
+
+/// What `describe` says of every position in these steps.
+fn words(
+    steps: impl Iterator<Item = Step>,
+    describe: impl Fn(Step, u16) -> Option<(String, String)>,
+) -> Vec<(Step, u16, (String, String))> {
+    let mut all = Vec::new();
+    for step in steps {
+        let mut last = None;
+        for item in 0..u16::MAX {
+            let words = describe(step, item);
+            // Without a list, a step has the same words for every item.
+            if words.is_none() || words == last {
+                break;
+            }
+            all.extend(words.clone().map(|words| (step, item, words)));
+            last = words;
+        }
+    }
+    all
 }
 
 /// One line out of a place and a deed, and why it failed.

@@ -6,10 +6,12 @@
 //! which holds the same plan and writes the sentence. [`Step`] is the table of
 //! contents of everything that happens between clone3(2) and execve(2).
 
-use std::cell::Cell;
+mod progress;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use progress::{Position, Progress};
 
 /// What init does, in this order. `item` counts within a step, where a step
 /// handles a list: mounts, devices, paths.
@@ -148,7 +150,6 @@ pub(crate) enum Step {
 impl Step {
     const LAST: Step = Step::Exec;
 
-    #[cfg(test)]
     pub(crate) fn all() -> &'static [Step] {
         &ALL
     }
@@ -229,41 +230,6 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::Seccomp,
     Step::Exec,
 ];
-
-/// Where init is. Shared by reference; only ever moved forward.
-pub(crate) struct Progress {
-    step: Cell<Step>,
-    item: Cell<u16>,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Progress {
-        Progress {
-            step: Cell::new(Step::Wait),
-            item: Cell::new(0),
-        }
-    }
-
-    /// Begins a step.
-    pub(crate) fn enter(&self, step: Step) {
-        self.at(step, 0);
-    }
-
-    /// Begins the part of a step that concerns the `item`th of its list.
-    pub(crate) fn at(&self, step: Step, item: usize) {
-        self.step.set(step);
-        self.item.set(u16::try_from(item).unwrap_or(u16::MAX));
-    }
-
-    /// The position, with what ended it.
-    pub(crate) fn failed(&self, cause: Cause) -> Failure {
-        Failure {
-            step: self.step.get(),
-            item: self.item.get(),
-            cause,
-        }
-    }
-}
 
 /// Why a step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

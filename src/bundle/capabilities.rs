@@ -3,6 +3,7 @@
 //! "Any value which cannot be mapped to a relevant kernel interface … MUST be
 //! logged as a warning … Runtimes SHOULD NOT fail" (config.md, capabilities).
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use oci_spec::runtime::Capability;
@@ -19,6 +20,7 @@ const SETS: [&str; 5] = [
 /// Removes every unknown name and returns each once, in the order of the sets.
 pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
+    let mut seen = HashSet::new();
     for set in SETS {
         let names = config.pointer_mut(&format!("/process/capabilities/{set}"));
         let Some(Value::Array(names)) = names else {
@@ -26,7 +28,7 @@ pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
         };
         names.retain(|name| match name {
             Value::String(name) if !is_known(name) => {
-                if !unknown.contains(name) {
+                if seen.insert(name.clone()) {
                     unknown.push(name.clone());
                 }
                 false
@@ -36,6 +38,29 @@ pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
         });
     }
     unknown
+}
+
+/// Some of the names say what is wrong; the rest is counted.
+const NAMED: usize = 8;
+
+/// One line about all of them; `None` where there is none.
+pub(super) fn warning(unknown: &[String]) -> Option<String> {
+    let named: Vec<String> = unknown
+        .iter()
+        .take(NAMED)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let names = named.join(", ");
+    Some(match (unknown.len(), unknown.len() - named.len()) {
+        (0, _) => return None,
+        (1, _) => format!("process.capabilities: unknown capability {names} is ignored"),
+        (_, 0) => format!("process.capabilities: unknown capabilities {names} are ignored"),
+        (_, more) => {
+            format!(
+                "process.capabilities: unknown capabilities {names} and {more} more are ignored"
+            )
+        }
+    })
 }
 
 /// As capabilities(7) spells it. oci-spec would also take `sys_admin`, which to
@@ -59,6 +84,26 @@ mod tests {
         assert_eq!(drop_unknown(&mut config), ["CAP_NONE_SUCH", "KILL"]);
         let kept = json!({"bounding": ["CAP_KILL"], "effective": [7]});
         assert_eq!(config["process"]["capabilities"], kept);
+    }
+
+    #[test]
+    fn however_many_are_unknown_it_is_one_line() {
+        let said = |count| {
+            let names: Vec<String> = (0..count).map(|i| format!("CAP_{i}")).collect();
+            let line = warning(&names)?;
+            Some(line.replace("process.capabilities: unknown ", ""))
+        };
+        assert_eq!(said(0), None);
+        assert_eq!(said(1).unwrap(), "capability \"CAP_0\" is ignored");
+        assert_eq!(
+            said(2).unwrap(),
+            "capabilities \"CAP_0\", \"CAP_1\" are ignored"
+        );
+        assert!(
+            said(40_000)
+                .unwrap()
+                .ends_with(" and 39992 more are ignored")
+        );
     }
 
     #[test]

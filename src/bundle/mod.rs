@@ -7,6 +7,7 @@
 
 mod capabilities;
 mod changes;
+mod json;
 mod places;
 mod resources;
 mod unapplied;
@@ -97,10 +98,7 @@ fn content(file: File) -> Result<Vec<u8>> {
 }
 
 /// All of a file, which may be a pipe, but no endless one.
-///
-/// # Errors
-/// When it is larger than any configuration, or cannot be read.
-pub(crate) fn bounded(file: File) -> Result<Vec<u8>> {
+fn bounded(file: File) -> Result<Vec<u8>> {
     let length = file.metadata()?.len();
     let mut content = Vec::with_capacity(usize::try_from(length.min(LARGEST_CONFIG))? + 1);
     file.take(LARGEST_CONFIG + 1).read_to_end(&mut content)?;
@@ -114,8 +112,16 @@ pub(crate) fn bounded(file: File) -> Result<Vec<u8>> {
 
 /// The text of config.json as fields that this version applies.
 fn parse(text: &[u8]) -> Result<Spec> {
-    let config = serde_json::from_slice(text).map_err(|error| syntax("config.json", &error))?;
-    checked(config)
+    checked(json::read(text, "config.json")?)
+}
+
+/// Any JSON, however it is to be understood. Errors begin with `name`.
+///
+/// # Errors
+/// At what is no JSON, or larger than any configuration.
+pub(crate) fn value(file: File, name: &str) -> Result<Value> {
+    let text = bounded(file).with_context(|| name.to_owned())?;
+    json::read(&text, name)
 }
 
 /// A `process` without the rest of a configuration, by the same rules.
@@ -140,10 +146,9 @@ fn checked(mut config: Value) -> Result<Spec> {
     values::check_platform(&config)?;
     values::fill_in(&mut config);
     values::check_required(&config)?;
-    for name in capabilities::drop_unknown(&mut config) {
-        log::warn_later(format!(
-            "process.capabilities: unknown capability {name:?} is ignored"
-        ));
+    let unknown = capabilities::drop_unknown(&mut config);
+    if let Some(warning) = capabilities::warning(&unknown) {
+        log::warn_later(warning);
     }
     values::check_values(&config)?;
     let unapplied = unapplied::first(&config);
@@ -154,15 +159,6 @@ fn checked(mut config: Value) -> Result<Spec> {
     // Allowed, for a container that is never started; runc makes none either.
     ensure!(spec.process().is_some(), "process: required");
     Ok(spec)
-}
-
-/// `config.json: line 3 column 7: expected value`
-fn syntax(file: &str, error: &serde_json::Error) -> anyhow::Error {
-    let (line, column) = (error.line(), error.column());
-    let text = error.to_string();
-    let at = format!(" at line {line} column {column}");
-    let text = text.strip_suffix(&at).unwrap_or(&text);
-    anyhow!("{file}: line {line} column {column}: {text}")
 }
 
 fn typed(config: Value) -> Result<Spec> {

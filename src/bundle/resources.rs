@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
-use super::{LARGEST_CONFIG, VERSIONS, checked, syntax};
+use super::{LARGEST_CONFIG, VERSIONS, checked};
 
 /// Resources of which this version applies every field that asks for something.
 #[derive(Debug)]
@@ -28,8 +28,7 @@ impl Resources {
             "{name}: larger than {} MiB",
             LARGEST_CONFIG >> 20
         );
-        let value = serde_json::from_slice(&text).map_err(|error| syntax(name, &error))?;
-        match value {
+        match super::json::read(&text, name)? {
             Value::Object(members) => Resources::new(members),
             // What a pointer to nothing is written as.
             Value::Null => Resources::new(Map::new()),

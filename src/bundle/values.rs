@@ -3,6 +3,8 @@
 //! oci-spec's types are laxer in places (a missing number is 0) and stricter
 //! in others (an empty string is no enum); both are settled here.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -168,16 +170,15 @@ pub(super) fn check_values(config: &Value) -> Result<()> {
 }
 
 fn check_namespaces(config: &Value) -> Result<()> {
-    let mut seen: Vec<&Value> = Vec::new();
+    let mut seen: HashSet<&Value> = HashSet::new();
     for (place, namespace) in places::at(config, "linux.namespaces[]") {
         let Some(kind) = namespace.get("type") else {
             continue;
         };
         ensure!(
-            !seen.contains(&kind),
+            seen.insert(kind),
             "{place}: duplicate namespace type {kind}"
         );
-        seen.push(kind);
     }
     Ok(())
 }

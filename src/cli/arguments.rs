@@ -7,7 +7,7 @@
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -138,6 +138,30 @@ impl Asked {
             let (flag, value) = word.to_str()?.split_once('=')?;
             (flag.strip_prefix("--") == Some(name)).then_some(value)
         })
+    }
+
+    /// Lets `replace` look at each flag with a path, by its long name, and change it.
+    pub(super) fn replace_paths(
+        &mut self,
+        command: &Command,
+        mut replace: impl FnMut(&str, &Path) -> Option<PathBuf>,
+    ) {
+        let flags = self.line.iter_mut().take_while(|word| *word != "--");
+        for word in flags {
+            let Some((name, Some(value))) = as_flag(word) else {
+                continue;
+            };
+            let is_path =
+                |argument: &Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+            if find(command, name).is_some_and(is_path)
+                && let Some(name) = name.to_str()
+                && let Some(path) = replace(name, Path::new(value))
+            {
+                let mut replaced = OsString::from(format!("--{name}="));
+                replaced.push(path);
+                *word = replaced;
+            }
+        }
     }
 
     /// The values, once it is settled that they are to be used.

@@ -10,7 +10,7 @@ use clap::{ArgMatches, Command};
 use super::arguments::as_bool;
 use super::not_applied;
 use crate::cgroups::Wish;
-use crate::commands::{Globals, flag, option, path_option, refused_flag};
+use crate::commands::{Globals, Kept, flag, option, path_option, refused_flag};
 use crate::host::Caller;
 use crate::log;
 use crate::process::Passed;
@@ -50,7 +50,9 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         },
         root_given: given.is_some(),
         cgroups: wish(matches)?,
-        passed: Passed::default(), // Until the verb is performed.
+        // Until the verb is performed.
+        passed: Passed::default(),
+        kept: Kept::default(),
         notify_socket: super::handed::notify_socket(),
     })
 }

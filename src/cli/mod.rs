@@ -7,16 +7,18 @@
 mod arguments;
 mod globals;
 mod handed;
+mod named;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::Command;
 
 use crate::bundle;
-use crate::commands::{self, Globals, PRESERVED, Verb, flag, print};
+use crate::commands::{self, Globals, Kept, PRESERVED, Verb, flag, print};
 use crate::log;
 use crate::process::Passed;
 use crate::seal::seal;
@@ -99,12 +101,16 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
     heard.map_err(|error| Failure::new("rt", error))?;
     // To define what every verb takes is more work than many a verb.
     let own = with_globals([Command::new("command")].into_iter());
-    let asked = arguments::read(&own, words);
-    let call = asked
+    let mut asked = arguments::read(&own, words);
+    let mut call = asked
         .as_ref()
         .ok()
         .and_then(|asked| Call::read(&asked.words));
-    let passed = settle_descriptors(call.as_ref())?;
+    let for_log = asked.as_mut().map(|asked| named::settle(&own, asked));
+    let for_log = for_log.unwrap_or_default();
+    let for_verb = call.as_mut().map(Call::settle_names).unwrap_or_default();
+    let needed = [for_log, for_verb.clone()].concat();
+    let (passed, mut kept) = settle_descriptors(call.as_ref(), needed)?;
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return Err(Failure::new("rt", error).with_help(program())),
@@ -112,6 +118,7 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
     let matches = asked.matches(&own);
     let matches = matches.map_err(|error| Failure::new("rt", error))?;
     let globals = globals::read(&matches).map_err(|error| Failure::new("rt", error))?;
+    kept.retain(|fd| for_verb.contains(&fd.as_raw_fd())); // The log is open.
     if let Some(flag) = asked.refused {
         return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
     }
@@ -126,7 +133,10 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
             [name, ..] => said(&help(define(find(name)?))),
         },
         [name, rest @ ..] => match call {
-            Some(call) => call.perform(globals, passed),
+            Some(call) => {
+                let kept = Kept::new(kept);
+                call.perform(Globals { kept, ..globals }, passed)
+            }
             None if probes(name, rest) => {
                 let error = anyhow!("flag needs an argument: -{}", PROBED.1);
                 Err(Failure::new(&format!("rt {}", PROBED.0), error))
@@ -137,13 +147,17 @@ fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
 }
 
 /// Before this program opens anything of its own: what the caller does not hand
-/// on is closed, and what it does hand on is held in its place.
-fn settle_descriptors(call: Option<&Call>) -> Result<Result<Passed>, Failure> {
+/// on is closed, but for what is `needed` to read a file, and what it does hand on
+/// is held in its place.
+fn settle_descriptors(
+    call: Option<&Call>,
+    needed: Vec<RawFd>,
+) -> Result<(Result<Passed>, Vec<OwnedFd>), Failure> {
     let passed = call.map_or(Ok(Passed::default()), Call::passed);
     let count = passed.as_ref().map_or(0, |passed| passed.count());
-    let tidied = sys::tidy_descriptors(count).context("/dev/null");
-    tidied.map_err(|error| Failure::new("rt", error))?;
-    Ok(passed.and_then(|passed| passed.hold().map(|()| passed)))
+    let kept = sys::tidy_descriptors(count, needed).context("/dev/null");
+    let kept = kept.map_err(|error| Failure::new("rt", error))?;
+    Ok((passed.and_then(Passed::hold), kept))
 }
 
 /// A verb with its words.
@@ -167,6 +181,14 @@ impl Call {
         })
     }
 
+    /// The descriptors of the caller that files are to be read from.
+    fn settle_names(&mut self) -> Vec<RawFd> {
+        match &mut self.asked {
+            Ok(asked) => named::settle(&self.command, asked),
+            Err(_) => Vec::new(), // Nothing will be read.
+        }
+    }
+
     /// What the caller hands on to the container's process. Words that are wrong
     /// hand on nothing: [`Call::perform`] says so.
     fn passed(&self) -> Result<Passed> {
@@ -178,6 +200,7 @@ impl Call {
                 false => 0,
             },
             preserved: given.unwrap_or(0),
+            ..Passed::default()
         })
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
@@ -70,6 +70,7 @@ pub(super) fn define(command: Command) -> Command {
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
     let joining = joining(globals, matches).with_context(|| id.to_owned())?;
+    globals.kept.close();
     container::exec(&globals.root, id, joining).with_context(|| id.to_owned())
 }
 
@@ -91,11 +92,9 @@ fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
 }
 
 fn described(file: &Path) -> Result<Value> {
-    let subject = || format!("--process {}", file.display());
-    let text = File::open(file)
-        .map_err(Error::new)
-        .and_then(bundle::bounded);
-    serde_json::from_slice(&text.with_context(subject)?).with_context(subject)
+    let name = format!("--process {}", file.display());
+    let opened = File::open(file).with_context(|| name.clone())?;
+    bundle::value(opened, &name)
 }
 
 fn changes(matches: &ArgMatches) -> Result<Changes> {
@@ -124,24 +123,11 @@ fn changes(matches: &ArgMatches) -> Result<Changes> {
         uid,
         gid,
         additional_gids: gids.collect::<Result<_>>()?,
-        capabilities: capabilities(matches)?,
+        capabilities: texts(matches, "cap"),
         apparmor: text("apparmor"),
         selinux_label: text("process-label"),
         no_new_privileges: matches.get_flag("no-new-privs"),
     })
-}
-
-/// By hand a wrong name is an error, other than in a configuration, which may be
-/// of a later version of the specification.
-fn capabilities(matches: &ArgMatches) -> Result<Vec<String>> {
-    let names = texts(matches, "cap");
-    for name in &names {
-        ensure!(
-            name.parse::<caps::Capability>().is_ok(),
-            "--cap: {name:?} is no capability such as CAP_NET_RAW"
-        );
-    }
-    Ok(names)
 }
 
 /// `UID[:GID]`; the container's own group stays where none is given.

@@ -20,8 +20,10 @@ mod state;
 mod target;
 mod update;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -50,9 +52,29 @@ pub(crate) struct Globals {
     pub(crate) root_given: bool,
     /// What the caller hands on to the container's process, seen to be there.
     pub(crate) passed: Passed,
+    /// What the caller has open, and this command reads from.
+    pub(crate) kept: Kept,
     pub(crate) cgroups: Wish,
     /// Where a service manager waits to hear that the container is ready.
     pub(crate) notify_socket: Option<OsString>,
+}
+
+/// Flags whose file is opened before anything else happens, and need not have a name.
+pub(crate) const READ_AT_ONCE: [&str; 3] = ["log", "process", "resources"];
+
+/// Descriptors of the caller that files of [`READ_AT_ONCE`] are named through.
+#[derive(Default)]
+pub(crate) struct Kept(Cell<Vec<OwnedFd>>);
+
+impl Kept {
+    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> Kept {
+        Kept(Cell::new(descriptors))
+    }
+
+    /// Before there is any other process: none is to have them.
+    fn close(&self) {
+        drop(self.0.take());
+    }
 }
 
 /// A verb of the command line.

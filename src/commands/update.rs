@@ -172,6 +172,7 @@ pub(super) fn define(command: Command) -> Command {
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::of(matches)?;
     let asked = asked(matches).with_context(|| id.to_owned())?;
+    globals.kept.close();
     container::update(&globals.root, id, &asked).with_context(|| id.to_owned())?;
     Ok(0)
 }

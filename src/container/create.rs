@@ -257,7 +257,7 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
     let start = way.prepare(container)?;
-    let (end, init_end) = sync::pair().context("socketpair")?;
+    let (end, init_end) = sync::pair(|| plan.all_words()).context("socketpair")?;
 
     let cloned = plan.namespaces.clone(&joined, cgroups.birthplace(), &proc);
     let child = match cloned.map_err(|why| stillborn(&plan, why))? {
@@ -333,6 +333,7 @@ fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Resul
     }
     let ids = plan.idmappings.wire(joined, proc)?;
     let at = Progress::new();
+    sync::follow(&at, || plan.all_words());
     let opened = plan.rootfs.open_sources(&ids, &at);
     let opened = opened.map_err(|cause| plan.explain(at.failed(cause)))?;
     Ok(Some(opened))

@@ -4,7 +4,7 @@
 //! The bundle is not looked at again: what the container's processes have in
 //! common was remembered when it was made.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
@@ -221,7 +221,8 @@ impl Visit<'_> {
         waits: bool,
     ) -> Result<(Child, RuntimeEnd)> {
         let root = self.root(init.as_fd())?;
-        let (end, guest_end) = sync::pair().context("socketpair")?;
+        let words = || self.plan.words(&self.doors);
+        let (end, guest_end) = sync::pair(words).context("socketpair")?;
         self.plan.process.begin()?;
         let belongings = Belongings {
             end: &guest_end,
@@ -279,12 +280,14 @@ impl Visit<'_> {
             .into_iter()
             .chain(with.console);
         let kept = kept.chain(proc.map(AsFd::as_fd));
+        let kept = kept
+            .chain(self.doors.descriptors())
+            .map(|fd| fd.as_raw_fd());
         let birth = Birth {
             init: with.init,
             root: with.root,
             cgroup: self.doors.birthplace(),
-            passed: self.plan.process.passed(),
-            kept: kept.chain(self.doors.descriptors()).collect(),
+            kept: self.plan.process.passed().chain(kept).collect(),
         };
         let born = membership.bear(&birth, &mut |inside| {
             guest::run(&Guest {

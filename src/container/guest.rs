@@ -36,6 +36,7 @@ pub(super) struct Guest<'a> {
 /// Becomes the process, or reports why not and ends.
 pub(super) fn run(guest: &Guest) -> ! {
     let at = Progress::new();
+    guest.end.follow(&at);
     let Err(cause) = perform(guest, &at);
     guest.end.failed(at.failed(cause));
     sys::exit(1)

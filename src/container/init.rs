@@ -56,6 +56,7 @@ impl Start {
 /// Becomes the container's process, or reports why not and ends.
 pub(super) fn run(init: Init) -> ! {
     let at = Progress::new();
+    init.end.follow(&at);
     let mut listener = None;
     let Err(cause) = perform(init, &mut listener, &at);
     if let Some(end) = listener {
@@ -127,7 +128,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let waiting = start.prepare()?;
     end.ready()?;
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
-    let end = wait_for_start(waiting, owner, listener)?;
+    let end = wait_for_start(waiting, owner, listener, at)?;
 
     plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
     drop(hooks);
@@ -141,16 +142,18 @@ fn lower_limit(soft: u64) -> nix::Result<()> {
 }
 
 /// Waits for `rt start`, if need be; a failure from then on is told to it.
-fn wait_for_start(
+fn wait_for_start<'a>(
     waiting: Option<Waiting>,
     owner: Uid,
-    listener: &mut Option<InitEnd>,
-) -> Result<&InitEnd, Cause> {
+    listener: &'a mut Option<InitEnd>,
+    at: &Progress,
+) -> Result<&'a InitEnd, Cause> {
     if let Some(waiting) = waiting {
         // The runtime that made this container is done: it is not to wait for a second answer.
         *listener = None;
+        at.tell(None);
         // From here on, the end of this connection means "running".
-        *listener = Some(waiting.for_start(owner)?);
+        listener.insert(waiting.for_start(owner)?).follow(at);
     }
     listener.as_ref().ok_or(Refusal::Abandoned.into())
 }

@@ -41,7 +41,8 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         .as_ref()
         .map(|_| kill::init(&state, &proc))
         .transpose()?;
-    let end = RuntimeEnd::connected(sys::connect(container.as_fd(), SOCKET).context(SOCKET)?);
+    let mut end = RuntimeEnd::connected(sys::connect(container.as_fd(), SOCKET).context(SOCKET)?);
+    end.explain(|| state.start_words.clone());
     end.go().context("init")?;
     if !matches!(end.receive().context("init")?, FromInit::Ready) {
         bail!("init: ended before it was started");

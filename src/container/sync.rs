@@ -18,14 +18,19 @@
 //! ```
 //!
 //! No descriptors travel and no text: init has both since the clone. An end of
-//! file where a message is due means that the other one is gone.
+//! file where a message is due means that the other one is gone. For `--debug`
+//! init also says each position, with the time, between all of these.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::unistd::write;
 
-use crate::step::{Cause, Failure, Refusal};
+use crate::log;
+use crate::step::{Cause, Failure, Position, Progress, Refusal, Step};
 use crate::sys;
 
 /// The first bytes of [`FromInit::Ready`] and [`FromInit::Mounted`]; no step has
@@ -33,6 +38,10 @@ use crate::sys;
 const READY: u8 = 0xff;
 const MOUNTED: u8 = 0xfe;
 const GO: [u8; 1] = [1];
+/// [`GO`], and tell each position.
+const GO_AND_TELL: [u8; 1] = [2];
+/// A position, and when it was reached, in nanoseconds since 1970.
+const TOLD: usize = Position::LENGTH + 8;
 
 /// What init says.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,34 +56,66 @@ pub(crate) enum FromInit {
 }
 
 /// The end that the runtime holds.
-pub(crate) struct RuntimeEnd(OwnedFd);
+pub(crate) struct RuntimeEnd {
+    socket: OwnedFd,
+    words: Words,
+}
+
+/// What positions are about: a place, and what is done there.
+pub(crate) type Words = Vec<(Step, u16, (String, String))>;
 
 /// The end that init holds.
-pub(crate) struct InitEnd(OwnedFd);
+pub(crate) struct InitEnd {
+    socket: Arc<OwnedFd>,
+    /// The runtime wants to hear each position.
+    tells: Cell<bool>,
+}
 
-/// A pair of ends, one for each side of the clone.
-pub(crate) fn pair() -> nix::Result<(RuntimeEnd, InitEnd)> {
+/// A pair of ends, one for each side of the clone; `words` as for [`RuntimeEnd::explain`].
+pub(crate) fn pair(words: impl FnOnce() -> Words) -> nix::Result<(RuntimeEnd, InitEnd)> {
     let (runtime, init) = sys::socketpair()?;
-    Ok((RuntimeEnd(runtime), InitEnd(init)))
+    let mut runtime = RuntimeEnd::connected(runtime);
+    runtime.explain(words);
+    let init = InitEnd {
+        socket: Arc::new(init),
+        tells: Cell::new(log::debugs()),
+    };
+    Ok((runtime, init))
 }
 
 impl RuntimeEnd {
     /// The end of a connection to start.sock.
     pub(crate) fn connected(socket: OwnedFd) -> RuntimeEnd {
-        RuntimeEnd(socket)
+        RuntimeEnd {
+            socket,
+            words: Words::new(),
+        }
+    }
+
+    /// For `--debug`, which says where init is: in these words.
+    pub(crate) fn explain(&mut self, words: impl FnOnce() -> Words) {
+        if log::debugs() {
+            self.words = words();
+        }
     }
 
     /// # Errors
     /// `EPIPE` when init is gone.
     pub(crate) fn go(&self) -> nix::Result<()> {
-        sys::send(self.0.as_fd(), &GO)
+        let go = if log::debugs() { GO_AND_TELL } else { GO };
+        sys::send(self.socket.as_fd(), &go)
     }
 
     /// # Errors
     /// `EPROTO` for bytes that no init sends.
     pub(crate) fn receive(&self) -> nix::Result<FromInit> {
-        let mut bytes = [0; Failure::LENGTH + 1];
-        let length = sys::recv(self.0.as_fd(), &mut bytes)?;
+        let mut bytes = [0; TOLD + 1];
+        let length = loop {
+            match sys::recv(self.socket.as_fd(), &mut bytes)? {
+                TOLD => self.say(&bytes)?,
+                length => break length,
+            }
+        };
         match bytes[..length] {
             [] => Ok(FromInit::Gone),
             [READY] => Ok(FromInit::Ready),
@@ -85,32 +126,54 @@ impl RuntimeEnd {
             _ => Err(Errno::EPROTO),
         }
     }
+
+    fn say(&self, bytes: &[u8; TOLD + 1]) -> nix::Result<()> {
+        let [step, low, high, a, b, c, d, e, f, g, h, _] = *bytes;
+        let position = Position::decode([step, low, high]).ok_or(Errno::EPROTO)?;
+        let time = Duration::from_nanos(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        log::debug_at(SystemTime::UNIX_EPOCH + time, &text(&self.words, position));
+        Ok(())
+    }
 }
 
 impl InitEnd {
     /// The end of a connection that start.sock accepted.
     pub(crate) fn accepted(socket: OwnedFd) -> InitEnd {
-        InitEnd(socket)
+        InitEnd {
+            socket: Arc::new(socket),
+            tells: Cell::new(false),
+        }
+    }
+
+    /// Has the runtime told of each position from the next one on, if it wants that.
+    pub(crate) fn follow(&self, at: &Progress) {
+        if self.tells.get() {
+            let socket = self.socket.clone();
+            at.tell(Some(Box::new(move |position| tell(&socket, position))));
+        }
     }
 
     /// # Errors
     /// [`Refusal::Abandoned`] when the runtime is gone.
     pub(crate) fn wait_for_go(&self) -> Result<(), Cause> {
         let mut bytes = [0; GO.len() + 1];
-        match sys::recv(self.0.as_fd(), &mut bytes)? {
+        match sys::recv(self.socket.as_fd(), &mut bytes)? {
             0 => Err(Refusal::Abandoned.into()),
-            1 if bytes[..1] == GO => Ok(()),
+            1 if [GO, GO_AND_TELL].contains(&[bytes[0]]) => {
+                self.tells.set([bytes[0]] == GO_AND_TELL);
+                Ok(())
+            }
             _ => Err(Errno::EPROTO.into()),
         }
     }
 
     pub(crate) fn ready(&self) -> Result<(), Cause> {
-        sys::send(self.0.as_fd(), &[READY])?;
+        sys::send(self.socket.as_fd(), &[READY])?;
         Ok(())
     }
 
     pub(crate) fn mounted(&self) -> Result<(), Cause> {
-        sys::send(self.0.as_fd(), &[MOUNTED])?;
+        sys::send(self.socket.as_fd(), &[MOUNTED])?;
         Ok(())
     }
 
@@ -118,27 +181,59 @@ impl InitEnd {
     /// fails: the runtime then sees the end of the socket.
     pub(crate) fn failed(&self, failure: Failure) {
         let message = failure.encode();
-        if sys::send(self.0.as_fd(), &message).is_err() {
+        if sys::send(self.socket.as_fd(), &message).is_err() {
             // The process's own filter may be in force, and allow no sockets.
-            let _written = write(&self.0, &message);
+            let _written = write(self.socket.as_fd(), &message);
         }
     }
 }
 
 impl AsFd for InitEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
+}
+
+/// For `--debug`, which says where the runtime is, in a step of its own: in these words.
+pub(crate) fn follow(at: &Progress, words: impl FnOnce() -> Words) {
+    if log::debugs() {
+        let words = words();
+        at.tell(Some(Box::new(move |position| {
+            log::debug(&text(&words, position))
+        })));
+    }
+}
+
+fn text(words: &Words, at: Position) -> String {
+    let Position { step, item } = at;
+    let known = words
+        .iter()
+        .find(|known| (known.0, known.1) == (step, item));
+    match known {
+        Some((_, _, (place, what))) => format!("{step:?}: {place}: {what}"),
+        None if item == 0 => format!("{step:?}"),
+        None => format!("{step:?} {item}"),
+    }
+}
+
+/// Without memory or anything else that the process's limits could refuse. A
+/// runtime that is gone need not hear it.
+fn tell(socket: &OwnedFd, position: Position) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos() as u64);
+    let mut message = [0; TOLD];
+    message[..Position::LENGTH].copy_from_slice(&position.encode());
+    message[Position::LENGTH..].copy_from_slice(&now.to_le_bytes());
+    sys::send(socket.as_fd(), &message).unwrap_or_default();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::Step;
 
     #[test]
     fn the_picture_above_holds() {
-        let (runtime, init) = pair().unwrap();
+        let (runtime, init) = pair(Words::new).unwrap();
         let inside = std::thread::spawn(move || {
             init.wait_for_go().unwrap();
             init.mounted().unwrap();
@@ -170,8 +265,22 @@ mod tests {
     }
 
     #[test]
+    fn positions_come_between_all_else() {
+        let (runtime, init) = pair(Words::new).unwrap();
+        let at = Progress::new();
+        init.tells.set(true);
+        init.follow(&at);
+        at.enter(Step::Signals);
+        init.ready().unwrap();
+        at.at(Step::Mount, 3);
+        drop((init, at));
+        assert_eq!(runtime.receive(), Ok(FromInit::Ready));
+        assert_eq!(runtime.receive(), Ok(FromInit::Gone));
+    }
+
+    #[test]
     fn a_lost_runtime_is_noticed() {
-        let (runtime, init) = pair().unwrap();
+        let (runtime, init) = pair(Words::new).unwrap();
         drop(runtime);
         assert_eq!(init.wait_for_go(), Err(Refusal::Abandoned.into()));
         assert!(init.ready().is_err());
@@ -179,10 +288,10 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        let (runtime, init) = pair().unwrap();
-        sys::send(init.0.as_fd(), &[7, 7]).unwrap();
+        let (runtime, init) = pair(Words::new).unwrap();
+        sys::send(init.socket.as_fd(), &[7, 7]).unwrap();
         assert_eq!(runtime.receive(), Err(Errno::EPROTO));
-        sys::send(runtime.0.as_fd(), &[9]).unwrap();
+        sys::send(runtime.socket.as_fd(), &[9]).unwrap();
         assert_eq!(init.wait_for_go(), Err(Errno::EPROTO.into()));
     }
 }

@@ -30,6 +30,7 @@ use nix::unistd::Pid;
 
 use super::join::join_all;
 use super::{Joined, Kind, Maps, Namespaces, Place};
+use crate::log;
 use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -68,6 +69,7 @@ impl Namespaces {
         }
         let at = Progress::new();
         at.enter(Step::Clone);
+        log::debug("Clone: linux.namespaces: make init");
         let cloned = self.clone_directly(joined, cgroup);
         cloned.map_err(|errno| Stillborn::At(at.failed(errno.into())))
     }

@@ -9,7 +9,7 @@
 //! forerunner, which nobody inside sees, enters everything and lets
 //! go of whatever is the machine's, and the process is born of that.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -19,6 +19,7 @@ use nix::unistd::{Pid, chroot, fchdir};
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Namespaces, Place, become_root, user};
+use crate::log;
 use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -40,10 +41,15 @@ pub(crate) struct Birth<'a> {
     pub(crate) root: Option<BorrowedFd<'a>>,
     /// A cgroup of version 2.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    /// How many descriptors from 3 on the caller hands on.
-    pub(crate) passed: u32,
-    /// The other descriptors that it needs.
-    pub(crate) kept: Vec<BorrowedFd<'a>>,
+    /// The other descriptors from 3 on that it needs.
+    pub(crate) kept: Vec<RawFd>,
+}
+
+impl Birth<'_> {
+    fn kept_and(&self, other: Option<BorrowedFd>) -> Vec<RawFd> {
+        let other = other.map(|fd| fd.as_raw_fd());
+        self.kept.iter().copied().chain(other).collect()
+    }
 }
 
 impl Namespaces {
@@ -115,11 +121,11 @@ impl Membership {
             }
         }
         at.enter(Step::Clone);
+        log::debug("Clone: container: make a process in it");
         match sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(failed)? {
             Cloned::Init => {
-                let kept = birth.kept.iter().copied().chain(birth.root);
                 // Without a word: the runtime sees the end of the socket.
-                if sys::keep_only(birth.passed, kept).is_err() {
+                if sys::keep_only(birth.kept_and(birth.root)).is_err() {
                     sys::exit(1);
                 }
                 guest(false);
@@ -161,8 +167,7 @@ impl Membership {
         prctl::set_dumpable(false)?;
         enter_root(birth.root)?;
         at.enter(Step::Descriptors);
-        let kept = birth.kept.iter().copied().chain(birth.cgroup);
-        sys::keep_only(birth.passed, kept)?;
+        sys::keep_only(birth.kept_and(birth.cgroup))?;
         at.enter(Step::Clone);
         sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)
     }

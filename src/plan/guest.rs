@@ -92,6 +92,14 @@ impl GuestPlan {
         })
     }
 
+    /// Every position of the process, in words.
+    pub(crate) fn words(&self, doors: &Doors) -> Vec<(Step, u16, (String, String))> {
+        super::words(Step::all().iter().copied(), |step, item| {
+            let listed = self.process.describe(step, item);
+            listed.or_else(|| doors.describe(step, item))
+        })
+    }
+
     /// The sentence for a failure of the process, without verb and container.
     pub(crate) fn explain(&self, failure: Failure, doors: &Doors) -> anyhow::Error {
         let Failure { step, item, cause } = failure;

@@ -95,6 +95,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
             true => Passed {
                 activated: 1,
                 preserved: 2,
+                holes: &[],
             },
             false => Passed::default(),
         },

@@ -144,8 +144,8 @@ fn choose(
     let effective = sift("effective", listed.effective(), &[here, within]);
     let bound = (&bounding, "in the bounding set");
     let inheritable = sift("inheritable", listed.inheritable(), &[here, bound]);
-    let handed_on = (&inheritable, "inheritable");
-    let ambient = sift("ambient", listed.ambient(), &[here, within, handed_on]);
+    let needed = [&permitted, &inheritable];
+    let ambient = raise(listed.ambient(), grantable, needed, warnings);
     Capabilities {
         bounding,
         inheritable,
@@ -158,19 +158,13 @@ fn choose(
 /// A set that holds all that may be chosen, and what the others are not.
 type Limit<'a> = (&'a CapsHashSet, &'a str);
 
+type Listed = Option<HashSet<oci_spec::runtime::Capability>>;
+
 /// Those of a set that every limit holds, with one warning for all that a limit lacks.
-fn sift(
-    set: &str,
-    listed: &Option<HashSet<oci_spec::runtime::Capability>>,
-    limits: &[Limit],
-    warnings: &mut Vec<String>,
-) -> CapsHashSet {
-    let names = listed.iter().flatten().map(|one| format!("CAP_{one}"));
-    let mut names: Vec<String> = names.collect();
-    names.sort_unstable();
+fn sift(set: &str, listed: &Listed, limits: &[Limit], warnings: &mut Vec<String>) -> CapsHashSet {
+    let mut names = sorted(listed);
     for (limit, not) in limits {
-        let known = |name: &String| name.parse().is_ok_and(|one| limit.contains(&one));
-        let (within, left): (_, Vec<String>) = names.into_iter().partition(known);
+        let (within, left) = part(names, limit);
         names = within;
         if !left.is_empty() {
             let (left, verb) = (left.join(", "), if left.len() == 1 { "is" } else { "are" });
@@ -180,6 +174,42 @@ fn sift(
         }
     }
     names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The ambient ones that can be raised. Buildah asks for a dozen that cannot,
+/// each time: of the others one is named, in the words of runc.
+fn raise(
+    listed: &Listed,
+    grantable: &CapsHashSet,
+    [permitted, inheritable]: [&CapsHashSet; 2],
+    warnings: &mut Vec<String>,
+) -> CapsHashSet {
+    let mut limit = grantable.clone();
+    limit.retain(|one| permitted.contains(one) && inheritable.contains(one));
+    let (within, left) = part(sorted(listed), &limit);
+    if let [first, others @ ..] = left.as_slice() {
+        let others = match others.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        warnings.push(format!(
+            "can't raise ambient capability {first}{others}: operation not permitted"
+        ));
+    }
+    within.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn sorted(listed: &Listed) -> Vec<String> {
+    let names = listed.iter().flatten().map(|one| format!("CAP_{one}"));
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+/// Those that `limit` holds, and the others.
+fn part(names: Vec<String>, limit: &CapsHashSet) -> (Vec<String>, Vec<String>) {
+    let held = |name: &String| name.parse().is_ok_and(|one| limit.contains(&one));
+    names.into_iter().partition(held)
 }
 
 #[cfg(test)]
@@ -239,8 +269,7 @@ mod tests {
                 "process.capabilities.bounding: CAP_BPF, CAP_CHOWN are not grantable here: left out",
                 "process.capabilities.effective: CAP_SYS_TIME is not permitted: left out",
                 "process.capabilities.inheritable: CAP_SYS_TIME is not in the bounding set: left out",
-                "process.capabilities.ambient: CAP_CHOWN is not grantable here: left out",
-                "process.capabilities.ambient: CAP_KILL is not inheritable: left out",
+                "can't raise ambient capability CAP_CHOWN and 1 more: operation not permitted",
             ]
         );
     }

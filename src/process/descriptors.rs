@@ -14,49 +14,67 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+
 use crate::step::{Progress, Step};
 use crate::sys;
-use anyhow::{Context, Result};
 
 /// The first descriptor that is not one of the three.
 const FIRST: u32 = 3;
 
 /// What the caller hands on beside standard input, output and error: so many
-/// descriptors from 3 on.
+/// descriptors from 3 on, as far as it has them open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// Sockets of socket activation (sd_listen_fds(3)), which come first.
     pub(crate) activated: u32,
     /// `--preserve-fds`.
     pub(crate) preserved: u32,
+    /// Those among them that are not open, and that stay closed in the container.
+    /// What this program opens itself may take such a number.
+    pub(crate) holes: &'static [RawFd],
 }
 
 impl Passed {
+    /// So many descriptors a process may have at most, unless somebody has raised that
+    /// (`fs.nr_open`).
+    const MOST: u32 = 1 << 20;
+
     pub(crate) fn count(self) -> u32 {
         self.activated.saturating_add(self.preserved)
     }
 
-    fn numbers(self) -> impl Iterator<Item = RawFd> {
-        (FIRST..FIRST.saturating_add(self.count())).map_while(|fd| RawFd::try_from(fd).ok())
+    pub(super) fn numbers(self) -> impl Iterator<Item = RawFd> {
+        let numbers = FIRST..FIRST.saturating_add(self.count());
+        let numbers = numbers.map_while(|fd| RawFd::try_from(fd).ok());
+        numbers.filter(move |fd| self.holes.binary_search(fd).is_err())
     }
 
-    /// Before this program opens anything: sees that each is there, and keeps it
+    /// Before this program opens anything: sees which are there, and keeps them
     /// from whatever this program executes itself.
     ///
     /// # Errors
-    /// In runc's words for one that is not: `unable to stat preserved-fd 1 (of 2)`.
-    pub(crate) fn hold(self) -> Result<()> {
+    /// For a socket of socket activation that is not there, and for a number of
+    /// descriptors that no process has.
+    pub(crate) fn hold(self) -> Result<Passed> {
+        ensure!(
+            self.count() <= Self::MOST,
+            "--preserve-fds: {} is more than a process can have open",
+            self.preserved
+        );
+        let mut holes = Vec::new();
         for (i, fd) in (0..).zip(self.numbers()) {
-            sys::set_cloexec(fd).with_context(|| match i < self.activated {
-                true => format!("LISTEN_FDS: descriptor {fd}, {i} of {}", self.activated),
-                false => format!(
-                    "unable to stat preserved-fd {} (of {})",
-                    i - self.activated,
-                    self.preserved
-                ),
-            })?;
+            match sys::set_cloexec(fd) {
+                Err(Errno::EBADF) if i >= self.activated => holes.push(fd),
+                held => held.with_context(|| match i < self.activated {
+                    true => format!("LISTEN_FDS: descriptor {fd}, {i} of {}", self.activated),
+                    false => format!("--preserve-fds: descriptor {fd}"),
+                })?,
+            }
         }
-        Ok(())
+        let holes = holes.leak(); // It is found out once, and known as long as the program runs.
+        Ok(Passed { holes, ..self })
     }
 
     /// What a program learns by sd_listen_fds(3): it is the first process of its
@@ -78,13 +96,22 @@ impl Passed {
     /// and `report`.
     pub(super) fn close_others(self, report: BorrowedFd, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Descriptors);
+        for hole in self
+            .holes
+            .iter()
+            .filter(|hole| **hole != report.as_raw_fd())
+        {
+            let hole = hole.cast_unsigned();
+            sys::close_for_good(hole, hole)?;
+        }
         close_from(FIRST.saturating_add(self.count()), report)
     }
 
     /// Runtime, as soon as init has its copies: whoever waits for the other end
     /// of a pipe to close is not to wait for this program.
     pub(super) fn let_go(self) -> Result<()> {
-        sys::let_go(self.count()).context("close what was handed on")
+        let numbers: Vec<RawFd> = self.numbers().collect();
+        sys::let_go(&numbers).context("close what was handed on")
     }
 }
 
@@ -106,30 +133,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_is_missing_is_named_by_its_place() {
-        // No test program has so many open.
-        let said = |activated, preserved| {
-            let passed = Passed {
-                activated,
-                preserved,
-            };
-            // Those that are open are marked so already.
-            format!("{:#}", passed.hold().unwrap_err())
+    fn what_is_missing_is_known() {
+        let passed = |activated, preserved| Passed {
+            activated,
+            preserved,
+            holes: &[],
         };
-        assert!(said(0, 100_000).starts_with("unable to stat preserved-fd "));
-        assert!(said(0, u32::MAX).ends_with("(of 4294967295): EBADF: Bad file number"));
+        // No test program has so many open, and those that are open are marked so already.
+        let held = passed(0, 100_000).hold().unwrap();
+        assert_eq!(held.holes.last(), Some(&100_002));
+        assert_eq!(held.numbers().count(), 100_000 - held.holes.len());
+        let said = |activated, preserved| {
+            format!("{:#}", passed(activated, preserved).hold().unwrap_err())
+        };
         assert!(said(100_000, 1).starts_with("LISTEN_FDS: descriptor "));
+        assert_eq!(
+            said(0, u32::MAX),
+            "--preserve-fds: 4294967295 is more than a process can have open"
+        );
     }
 
     #[test]
     fn only_activation_is_told_to_the_program() {
-        let passed = |activated, preserved| Passed {
+        let passed = |activated, preserved, holes| Passed {
             activated,
             preserved,
+            holes,
         };
-        assert_eq!(passed(2, 1).variables(), ["LISTEN_FDS=2", "LISTEN_PID=1"]);
-        assert_eq!(passed(0, 3).variables(), [""; 0]);
-        assert_eq!(passed(2, 3).numbers().collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
-        assert_eq!(passed(0, 0).numbers().count(), 0);
+        let variables = passed(2, 1, &[]).variables();
+        assert_eq!(variables, ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+        assert_eq!(passed(0, 3, &[]).variables(), [""; 0]);
+        let numbers = |passed: Passed| passed.numbers().collect::<Vec<_>>();
+        assert_eq!(numbers(passed(2, 3, &[])), [3, 4, 5, 6, 7]);
+        assert_eq!(numbers(passed(0, 4, &[3, 5])), [4, 6]);
+        assert_eq!(numbers(passed(0, 0, &[])), [0; 0]);
     }
 }

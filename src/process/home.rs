@@ -3,55 +3,71 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Uid;
 
-/// As much of the file as is ever read, in bytes.
-const LONGEST: usize = 1 << 20;
+/// As much of the file as is ever read, in bytes: far more than any directory of
+/// users has, and still read in a moment.
+const LONGEST_FILE: u64 = 256 << 20;
+
+/// As much of a line as is ever kept, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// The variable for `uid`: `HOME=/` unless the file names another directory.
 ///
 /// Only the directory is taken from the file, never an id (CVE-2016-3697).
 pub(super) fn variable(uid: Uid) -> CString {
-    read()
-        .and_then(|text| CString::new([b"HOME=", directory(&text, uid.as_raw())?].concat()).ok())
+    open()
+        .and_then(|file| directory(BufReader::with_capacity(1 << 16, file), uid.as_raw()))
+        .and_then(|directory| CString::new([b"HOME=", directory.as_slice()].concat()).ok())
         .unwrap_or_else(|| c"HOME=/".to_owned())
 }
 
-/// The file's text, `None` when there is no such ordinary file to read.
+/// `None` when there is no such ordinary file to read.
 /// O_NONBLOCK: a FIFO would wait for its writer.
-fn read() -> Option<Vec<u8>> {
+fn open() -> Option<impl Read> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let file = File::from(openat2(AT_FDCWD, c"/etc/passwd", how).ok()?);
     let stat = fstat(&file).ok()?;
-    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-        return None;
-    }
-    // One byte more than it says, for the read that finds the end.
-    let length = usize::try_from(stat.st_size).ok()?.min(LONGEST);
-    let mut text = Vec::with_capacity(length + 1);
-    file.take(LONGEST as u64).read_to_end(&mut text).ok()?;
-    Some(text)
+    let ordinary = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    ordinary.then(|| file.take(LONGEST_FILE))
 }
 
-/// The home directory in the first line for `uid`, when it is an absolute path
-/// (passwd(5): `name:password:UID:GID:comment:directory:shell`).
-fn directory(text: &[u8], uid: u32) -> Option<&[u8]> {
-    // A line cut off where reading stopped lacks the shell, or part of it only.
-    text.split(|&byte| byte == b'\n')
-        .find_map(|line| {
-            let mut fields = line.split(|&byte| byte == b':');
-            let (_name, _password) = (fields.next()?, fields.next()?);
-            let (number, _gid, _comment) = (fields.next()?, fields.next()?, fields.next()?);
-            let (directory, _shell) = (fields.next()?, fields.next()?);
-            (fields.next().is_none() && decimal(number) == Some(uid)).then_some(directory)
-        })
-        .filter(|directory| directory.starts_with(b"/"))
+/// The home directory in the first line for `uid`, when it is an absolute path.
+fn directory(mut text: impl BufRead, uid: u32) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut start = text.by_ref().take(LONGEST_LINE);
+        if start.read_until(b'\n', &mut line).ok()? == 0 {
+            return None;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() as u64 == LONGEST_LINE {
+            text.skip_until(b'\n').ok()?;
+            continue;
+        }
+        if let Some(directory) = of_line(&line, uid) {
+            return directory.starts_with(b"/").then(|| directory.to_vec());
+        }
+    }
+}
+
+/// The home directory in a line, if it is about `uid` (passwd(5):
+/// `name:password:UID:GID:comment:directory:shell`). As in the C library a line
+/// may end after the directory, and what follows does not matter.
+fn of_line(line: &[u8], uid: u32) -> Option<&[u8]> {
+    let mut fields = line.split(|&byte| byte == b':');
+    let (_name, _password) = (fields.next()?, fields.next()?);
+    let (number, _gid, _comment) = (fields.next()?, fields.next()?, fields.next()?);
+    let directory = fields.next()?;
+    (decimal(number) == Some(uid)).then_some(directory)
 }
 
 /// Digits only: no sign, no space, nothing above 32 bits.
@@ -66,15 +82,19 @@ fn decimal(field: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn of(text: &[u8], uid: u32) -> Option<&str> {
-        directory(text, uid).map(|bytes| std::str::from_utf8(bytes).unwrap())
+    fn of(text: &[u8], uid: u32) -> Option<String> {
+        directory(text, uid).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    fn some(directory: &str) -> Option<String> {
+        Some(directory.to_owned())
     }
 
     #[test]
     fn the_first_line_of_the_user_counts() {
         let text = b"root:x:0:0:root:/root:/bin/sh\nu:x:1000:1000::/home/u:\nv:x:1000:1::/v:\n";
-        assert_eq!(of(text, 0), Some("/root"));
-        assert_eq!(of(text, 1000), Some("/home/u"));
+        assert_eq!(of(text, 0), some("/root"));
+        assert_eq!(of(text, 1000), some("/home/u"));
         assert_eq!(of(text, 1), None);
     }
 
@@ -89,14 +109,13 @@ mod tests {
             let text = format!("u:x:{number}:5::/home/u:/bin/sh\n");
             assert_eq!(of(text.as_bytes(), 5), None, "{number:?}");
         }
-        assert_eq!(of(b"u:x:005:5::/home/u:/bin/sh\n", 5), Some("/home/u"));
+        assert_eq!(of(b"u:x:005:5::/home/u:/bin/sh\n", 5), some("/home/u"));
     }
 
     #[test]
     fn malformed_lines_are_skipped() {
-        let text = b"\n:::::::::\nu:x:7\nu:x:7:7::/short\nu:x:7:7::/long:/bin/sh:more\n\xff\xfe\n\
-                     #u:x\nok:x:7:7::/ok:/bin/sh";
-        assert_eq!(of(text, 7), Some("/ok"));
+        let text = b"\n:::::::::\nu:x:7\nu:x:7:7:none\n\xff\xfe\n#u:x\nok:x:7:7::/ok:/bin/sh";
+        assert_eq!(of(text, 7), some("/ok"));
         assert_eq!(of(b"", 0), None);
     }
 
@@ -104,5 +123,19 @@ mod tests {
     fn a_home_that_is_no_absolute_path_is_none() {
         assert_eq!(of(b"u:x:7:7:::/bin/sh\n", 7), None);
         assert_eq!(of(b"u:x:7:7::home:/bin/sh\n", 7), None);
+    }
+
+    #[test]
+    fn the_shell_and_what_follows_need_not_be_there() {
+        assert_eq!(of(b"u:x:7:7::/six", 7), some("/six"));
+        assert_eq!(of(b"u:x:7:7::/six\nv:x:8:8::/v:/bin/sh\n", 7), some("/six"));
+        assert_eq!(of(b"u:x:7:7::/more:/bin/sh:more\n", 7), some("/more"));
+    }
+
+    #[test]
+    fn an_endless_line_is_skipped() {
+        let mut text = vec![b'x'; 3 << 20];
+        text.extend_from_slice(b":x:7:7::/no:/bin/sh\nu:x:7:7::/yes:/bin/sh\n");
+        assert_eq!(of(&text, 7), some("/yes"));
     }
 }

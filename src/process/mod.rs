@@ -22,7 +22,7 @@ mod words;
 mod workdir;
 
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::Context;
 use caps::Capability;
@@ -213,9 +213,9 @@ impl Process {
             .map_err(|errno| at.failed(errno.into()))
     }
 
-    /// How many descriptors beside 0 to 2 the caller hands on.
-    pub(crate) fn passed(&self) -> u32 {
-        self.passed.count()
+    /// The descriptors beside 0 to 2 that the caller hands on.
+    pub(crate) fn passed(&self) -> impl Iterator<Item = RawFd> {
+        self.passed.numbers()
     }
 
     pub(crate) fn has_oom_score(&self) -> bool {
@@ -407,6 +407,7 @@ impl Process {
             // computes both sets anew, from the other three and the file.
             self.capabilities.use_reserved(right)?;
         }
+        at.tell(None); // The filter may forbid to tell.
         filter.install()
     }
 

@@ -6,12 +6,12 @@
 //! be undone before execve(2). What it does of use is done here: descriptors 0
 //! to 2 exist, so that nothing opened later is taken for one of them.
 
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::check;
+use super::{check, set_cloexec};
 
 /// Defines `main` as the C library calls it (crt1.o), once, in the file of the
 /// program: whatever else uses the library has a `main` of its own.
@@ -32,10 +32,11 @@ macro_rules! entry {
 /// Opens /dev/null where 0, 1 or 2 is closed, and closes whatever else the
 /// caller has left open, but for the first `passed` of them: a directory of the
 /// machine among them would be a way out of the container (CVE-2024-21626).
+/// Returns those of the `kept` that are open beyond, close-on-exec.
 ///
 /// # Errors
 /// When there is no /dev/null.
-pub(crate) fn tidy_descriptors(passed: u32) -> nix::Result<()> {
+pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result<Vec<OwnedFd>> {
     let ask = |fd| libc::pollfd {
         fd,
         events: 0,
@@ -52,16 +53,31 @@ pub(crate) fn tidy_descriptors(passed: u32) -> nix::Result<()> {
         let _: RawFd = open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
     }
     // Before the program owns any descriptor from 3 on.
-    close_range(3_u32.saturating_add(passed), u32::MAX)
+    let mut first = 3_u32.saturating_add(passed);
+    kept.retain(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first) && set_cloexec(*fd).is_ok());
+    kept.sort_unstable();
+    kept.dedup();
+    for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
+        if first < fd {
+            close_range(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX)?;
+    // SAFETY: they are open, and no value of this program owns one of them yet.
+    Ok(kept
+        .into_iter()
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect())
 }
 
 /// Closes what the caller has handed on, when only the container's process is
-/// to have it: descriptors 3 to 3 + `passed`.
-pub(crate) fn let_go(passed: u32) -> nix::Result<()> {
-    match passed {
-        0 => Ok(()),
-        some => close_range(3, 2_u32.saturating_add(some)),
+/// to have it: these descriptors.
+pub(crate) fn let_go(passed: &[RawFd]) -> nix::Result<()> {
+    for run in passed.chunk_by(|fd, next| fd + 1 == *next) {
+        close_range(run[0].cast_unsigned(), run[run.len() - 1].cast_unsigned())?;
     }
+    Ok(())
 }
 
 fn close_range(first: u32, last: u32) -> nix::Result<()> {

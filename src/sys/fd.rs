@@ -110,17 +110,13 @@ pub(crate) fn close_for_good(first: u32, last: u32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor from 3 on but the next `passed` and `kept`
-/// (close_range(2), Linux 5.9). Only for a cloned child that uses nothing else of
-/// what it was born with: it never returns to the frames whose values own the others.
-pub(crate) fn keep_only<'a>(
-    passed: u32,
-    kept: impl Iterator<Item = BorrowedFd<'a>>,
-) -> nix::Result<()> {
-    let mut kept: Vec<u32> = kept.map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+/// Closes every descriptor from 3 on but `kept` (close_range(2), Linux 5.9). Only for
+/// a cloned child that uses nothing else of what it was born with: it never returns
+/// to the frames whose values own the others.
+pub(crate) fn keep_only(mut kept: Vec<RawFd>) -> nix::Result<()> {
     kept.sort_unstable();
-    let mut first = 3_u32.saturating_add(passed);
-    for fd in kept.into_iter().chain([u32::MAX]) {
+    let mut first = 3;
+    for fd in kept.into_iter().map(RawFd::cast_unsigned).chain([u32::MAX]) {
         if first < fd {
             // SAFETY: the caller uses no value again that owns one of these.
             check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;

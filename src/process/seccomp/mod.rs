@@ -4,13 +4,17 @@
 //! would not add up: of their answers the kernel takes the strictest, so none
 //! could allow what another one is silent about. A profile is read into numbers
 //! ([`profile`]), spread over the numbers of each architecture's calls ([`rules`],
-//! [`architectures`]), and these are searched by halves ([`program`]): about ten
-//! instructions for a call, whatever it is.
+//! [`architectures`]), and these are searched by halves ([`program`], [`search`]):
+//! about ten instructions for a call, whatever it is. Where arguments count, their
+//! values are searched in the same way ([`arguments`]).
 
 mod architectures;
+mod arguments;
+mod code;
 mod profile;
 mod program;
 mod rules;
+mod search;
 #[cfg(test)]
 mod tests;
 

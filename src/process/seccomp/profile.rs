@@ -58,7 +58,7 @@ pub(super) const OPERATORS: [LinuxSeccompOperator; 7] = [
 ];
 
 /// A condition on one argument of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Condition {
     /// Which argument: 0 to 5.
     pub(super) index: u32,
@@ -66,7 +66,7 @@ pub(super) struct Condition {
 }
 
 /// Comparisons without sign, on the left the argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Test {
     Equal(u64),
     NotEqual(u64),

@@ -1,11 +1,18 @@
 //! What a profile says of each number of an architecture's calls.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use anyhow::{Result, ensure};
 use nix::libc;
 
 use super::architectures::{Architecture, Door};
 use super::profile::{Answer, Condition, Profile, Test};
 use super::{LONGEST, too_long};
+
+/// So many rules for the calls of an architecture are looked at. Rules that say the
+/// same share instructions, but no real profile has as many as this.
+const MOST: usize = 16 * LONGEST;
 
 /// From an architecture that the profile does not list, as libseccomp has it.
 pub(super) const FOREIGN: Answer = libc::SECCOMP_RET_KILL_THREAD;
@@ -15,7 +22,7 @@ pub(super) const FOREIGN: Answer = libc::SECCOMP_RET_KILL_THREAD;
 const NEWER: Answer = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 /// What becomes of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Verdict {
     Answer(Answer),
     /// The answer of the first rule whose conditions all hold, else the default.
@@ -26,7 +33,7 @@ pub(super) enum Verdict {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
     pub(super) answer: Answer,
@@ -54,7 +61,7 @@ pub(super) fn ranges(profile: &Profile, architecture: &Architecture) -> Result<V
             ranges.push(next, default());
         }
         ranges.push(number, verdict(claims, architecture.wide)?);
-        ensure!(ranges.rules <= LONGEST, too_long());
+        ensure!(ranges.rules <= MOST, too_long());
         next = number + 1;
     }
     match newest {
@@ -126,11 +133,11 @@ struct Claim<'a> {
     entry: usize,
     answer: Answer,
     /// One list is enough; none is needed if there is none.
-    alternatives: Vec<Vec<Condition>>,
+    alternatives: Cow<'a, [Vec<Condition>]>,
 }
 
 /// In the order of the profile, then what it means for calls through doors.
-fn claims<'a>(profile: &Profile<'a>, architecture: &Architecture) -> Vec<Claim<'a>> {
+fn claims<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec<Claim<'a>> {
     let mut claims = Vec::new();
     let mut behind = Vec::new();
     for (entry, listed) in profile.entries.iter().enumerate() {
@@ -144,7 +151,7 @@ fn claims<'a>(profile: &Profile<'a>, architecture: &Architecture) -> Vec<Claim<'
             name,
             entry,
             answer: listed.answer,
-            alternatives: listed.alternatives.clone(),
+            alternatives: Cow::Borrowed(listed.alternatives.as_slice()),
         };
         for name in listed.names {
             if let Some(number) = architecture.number(name) {
@@ -186,7 +193,7 @@ fn through<'a>(door: &Door, claim: Claim<'a>) -> Claim<'a> {
     };
     Claim {
         number: door.number,
-        alternatives: vec![vec![Condition { index: 0, test }]],
+        alternatives: Cow::Owned(vec![vec![Condition { index: 0, test }]]),
         ..claim
     }
 }
@@ -204,23 +211,23 @@ fn verdict(claims: &[Claim], wide: bool) -> Result<Verdict> {
         return Ok(Verdict::Answer(whole.answer));
     }
     let mut rules: Vec<Rule> = Vec::new();
+    let mut answers: HashMap<&[Condition], Answer> = HashMap::new();
     for claim in claims {
-        for conditions in &claim.alternatives {
-            let equal = rules.iter().find(|rule| rule.conditions == *conditions);
-            match equal {
+        for conditions in claim.alternatives.iter() {
+            match answers.insert(conditions, claim.answer) {
                 None => rules.push(Rule {
                     conditions: conditions.clone(),
                     answer: claim.answer,
                 }),
                 Some(earlier) => ensure!(
-                    earlier.answer == claim.answer,
+                    earlier == claim.answer,
                     "linux.seccomp.syscalls[{}]: an earlier entry has another action for {:?} with the same args",
                     claim.entry,
                     claim.name
                 ),
             }
         }
-        ensure!(rules.len() <= LONGEST, too_long());
+        ensure!(rules.len() <= MOST, too_long());
     }
     Ok(Verdict::Depends { rules, wide })
 }

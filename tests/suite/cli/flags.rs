@@ -3,9 +3,10 @@
 use std::fs;
 
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
 
 use super::{call, call_in};
-use crate::harness::{Bundle, Directory, Kind, Runtime, differs, trials};
+use crate::harness::{Bundle, Directory, Kind, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -17,6 +18,8 @@ pub(super) fn tests() -> Vec<Trial> {
         flags_may_follow_the_id,
         a_relative_root_is_taken_from_here,
         debug_says_more,
+        debug_tells_each_step_with_its_time,
+        without_debug_nothing_is_told,
     ]
 }
 
@@ -141,6 +144,112 @@ fn a_relative_root_is_taken_from_here() {
     fs::create_dir(home.join("here")).unwrap();
     let runtime = Runtime::new().global("--root").global("here");
     call_in(&runtime, home.path(), &["list"]).assert_ok();
+}
+
+/// The steps that a log of `--debug` has, each time no earlier than the one before.
+#[track_caller]
+fn steps(log: &str) -> Vec<String> {
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    assert!(lines.iter().all(|line| line["level"] == "debug"), "{log}");
+    let times = lines.iter().map(|line| line["time"].as_str().unwrap());
+    let times: Vec<&str> = times.collect();
+    let format = "2026-01-01T00:00:00.000000Z";
+    assert!(
+        times.iter().all(|time| time.len() == format.len()) && times.is_sorted(),
+        "{log}"
+    );
+    let texts = lines
+        .iter()
+        .map(|line| line["msg"].as_str().unwrap().to_owned());
+    texts.collect()
+}
+
+#[track_caller]
+fn assert_in_order(said: &[String], expected: &[&str]) {
+    let mut said = said.iter();
+    for text in expected {
+        assert!(said.any(|one| one.starts_with(text)), "{text} in its place");
+    }
+}
+
+fn debug_tells_each_step_with_its_time() {
+    only_rt("runc tells other things");
+    let runtime = Runtime::new().global("--debug");
+    let log = runtime.home().join("debug.json");
+    let runtime = runtime.global("--log-format=json").global("--log");
+    let runtime = runtime.global(log.to_str().unwrap());
+    let said = || {
+        let text = fs::read_to_string(&log).unwrap();
+        fs::remove_file(&log).unwrap();
+        steps(&text)
+    };
+    let (built, begun) = (
+        [
+            "OpenRoot",
+            "Clone",
+            "Mount: mounts[0]: mount ",
+            "Uid: process.user.uid: ",
+            "Start",
+        ],
+        ["Limit", "Seccomp", "Exec: process.args[0]: "],
+    );
+    Bundle::with_runtime(&runtime)
+        .sh("exit 0")
+        .run()
+        .assert_ok();
+    assert_in_order(&said(), &[&built as &[&str], &begun].concat());
+
+    let bundle = Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
+    let container = bundle.create();
+    let texts = said();
+    assert_in_order(&texts, &built);
+    assert!(!texts.iter().any(|text| text.starts_with("Exec:")));
+    runtime.call(&["start", bundle.id()]).run().assert_ok();
+    assert_in_order(&said(), &begun);
+
+    runtime
+        .call(&["exec", bundle.id(), "/bin/true"])
+        .run()
+        .assert_ok();
+    let expected = [
+        "Clone",
+        "Uid",
+        "Executable: process.args[0]: ",
+        "Exec: process.args[0]: ",
+    ];
+    assert_in_order(&said(), &expected);
+    container.end();
+}
+
+/// A filter that kills whoever says more than the program does, and limits that leave no
+/// room for words.
+fn without_debug_nothing_is_told() {
+    only_rt("runc needs more than that");
+    let limit = json!({"type": "RLIMIT_AS", "soft": 0, "hard": 0});
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["sendto", "sendmsg", "write"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]});
+    for debug in [false, true] {
+        let runtime = Runtime::new();
+        let runtime = if debug {
+            runtime.global("--debug")
+        } else {
+            runtime
+        };
+        let bundle = Bundle::with_runtime(&runtime).args(&["/bin/true"]);
+        let outcome = bundle
+            .set("/linux/seccomp", filter.clone())
+            .run()
+            .assert_ok();
+        assert_eq!(outcome.stderr.is_empty(), !debug, "{outcome}");
+        // The kernel cannot load it: it dies, as the process that it has become.
+        let bundle = Bundle::with_runtime(&runtime).args(&["/bin/true"]);
+        let outcome = bundle.set("/process/rlimits", json!([limit])).run();
+        assert!(!outcome.stderr.contains("out of memory"), "{outcome}");
+    }
 }
 
 fn debug_says_more() {

@@ -17,10 +17,12 @@ pub(super) fn tests() -> Vec<Trial> {
         config_is_a_directory,
         config_is_not_json,
         config_is_empty,
+        an_unknown_property_may_hold_anything,
         wrong_type,
         unknown_capability_warns_and_goes_on,
         unknown_rlimit,
         duplicate_namespace,
+        forty_thousand_namespaces,
         field_not_applied_yet,
         several_fields_not_applied_yet,
         other_platform,
@@ -92,6 +94,29 @@ fn config_is_empty() {
     );
 }
 
+/// config.md, "Extensibility".
+fn an_unknown_property_may_hold_anything() {
+    let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    let mut values = vec![
+        deep(200),
+        r#"{"x": [1e400, -1e400]}"#.to_owned(),
+        r#"{"\ud800": "\udc00"}"#.to_owned(),
+    ];
+    if Kind::under_test() == Kind::Rt {
+        values.push(deep(1_000_000)); // Go's limit is 10,000.
+    }
+    for value in values {
+        let bundle = Bundle::new().sh("exit 3");
+        bundle.write();
+        let path = bundle.path().join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, after) = text.trim_end().rsplit_once('}').unwrap();
+        fs::write(&path, format!("{before}, \"unknown\": {value} }}{after}")).unwrap();
+        let outcome = bundle.call_as_written(&[], "run", &[]).run();
+        assert_eq!(outcome.assert_code(3).stderr, "");
+    }
+}
+
 fn wrong_type() {
     differs(Kind::Crun, "takes the text for a number");
     let bundle = Bundle::new().set("/linux/resources/memory/limit", json!("1M"));
@@ -132,6 +157,20 @@ fn duplicate_namespace() {
         &bundle,
         "linux.namespaces[5]: duplicate namespace type \"pid\"",
     );
+}
+
+/// In a time that grows with their number, and not with its square.
+fn forty_thousand_namespaces() {
+    only_rt("others name another");
+    let kinds = (0..40_000).map(|n| json!({ "type": format!("kind-{n}") }));
+    let kinds: Vec<_> = kinds.chain([json!({ "type": "kind-39999" })]).collect();
+    let bundle = Bundle::new().set("/linux/namespaces", json!(kinds));
+    let before = std::time::Instant::now();
+    assert_error(
+        &bundle,
+        "linux.namespaces[40000]: duplicate namespace type \"kind-39999\"",
+    );
+    assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
 }
 
 fn field_not_applied_yet() {

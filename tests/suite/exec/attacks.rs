@@ -244,6 +244,10 @@ fn a_passwd_that_never_ends_does_not_matter() {
     symlink("/dev/zero", &passwd).unwrap();
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo $HOME"]);
     assert_eq!(outcome.assert_ok().stdout, "/\n");
+    fs::remove_file(&passwd).unwrap();
+    fs::File::create(&passwd).unwrap().set_len(1 << 42).unwrap();
+    let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo $HOME"]);
+    assert_eq!(outcome.assert_ok().stdout, "/\n");
 }
 
 fn a_state_of_somebody_else_is_not_believed() {

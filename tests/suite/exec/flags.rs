@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{exec, probe, running, sh};
-use crate::harness::{Bundle, Kind, differs, only_rt, trials};
+use crate::harness::{Bundle, Kind, Report, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -23,7 +23,7 @@ pub(super) fn tests() -> Vec<Trial> {
         capabilities_are_added_and_never_inherited,
         capabilities_become_ambient_where_others_are_inherited,
         capabilities_of_a_user_stay_within_bounds,
-        a_capability_that_does_not_exist_is_refused,
+        an_unknown_capability_is_a_warning,
         no_new_privileges,
         the_names_of_a_flag_are_one_flag,
         the_mask_is_the_first_processs,
@@ -255,12 +255,15 @@ fn capabilities_of_a_user_stay_within_bounds() {
     }
 }
 
-fn a_capability_that_does_not_exist_is_refused() {
-    only_rt("runc ignores it with a warning");
-    let (bundle, _container) = running(Bundle::new());
+fn an_unknown_capability_is_a_warning() {
+    differs(Kind::Crun, "it says nothing");
+    let (bundle, _container) = running(Bundle::new().capabilities(&["CAP_KILL"]));
     for name in ["CAP_FOO", "NET_RAW", "cap_net_raw"] {
-        let outcome = exec(&bundle, &["--cap", name], &["/bin/true"]);
-        outcome.assert_code(255).assert_refused("--cap").one_line();
+        let flags = ["--cap", name, "--cap", "CAP_CHOWN"];
+        let outcome = exec(&bundle, &flags, &["/probe", "report"]).assert_ok();
+        assert!(outcome.one_line().contains(name), "{outcome}");
+        let seen = Report::parse(&outcome.stdout);
+        assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN", "CAP_KILL"]);
     }
 }
 

@@ -203,7 +203,8 @@ impl Bundle {
         self.call_as_written(before, verb, flags)
     }
 
-    fn call_as_written(&self, before: &[&str], verb: &str, flags: &[&str]) -> Call {
+    /// With config.json as it is.
+    pub(crate) fn call_as_written(&self, before: &[&str], verb: &str, flags: &[&str]) -> Call {
         let mut args = vec![verb];
         args.extend(flags);
         args.extend([

@@ -18,6 +18,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         cwd_that_only_root_may_enter_works,
         environment_is_exactly_that_of_the_config,
         home_comes_from_passwd_unless_set,
+        home_is_found_in_a_long_passwd,
+        home_is_found_without_a_shell,
         an_environment_of_one_mebibyte_arrives,
         the_program_is_found_in_path,
         arguments_arrive_as_written,
@@ -116,6 +118,21 @@ fn home_comes_from_passwd_unless_set() {
     assert_eq!(set.env("HOME").as_deref(), Some("/elsewhere"));
     let unknown = Bundle::new().user(4321, 0).probe();
     assert_eq!(unknown.env("HOME").as_deref(), Some("/"));
+}
+
+fn home_is_found_in_a_long_passwd() {
+    let others = (0..40_000).map(|n| format!("u{n}:x:{}:100::/h/{n}:/bin/sh\n", n + 10_000));
+    let passwd = others.collect::<String>() + "me:x:1000:1000::/home/me:/bin/sh\n";
+    assert!(passwd.len() > 1 << 20);
+    let seen = Bundle::new().file("etc/passwd", &passwd).user(1000, 1000);
+    assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
+}
+
+/// A line may end with the directory, as in getpwuid(3).
+fn home_is_found_without_a_shell() {
+    let passwd = "root:x:0:0:root:/root\nme:x:1000:1000::/home/me\n";
+    let seen = Bundle::new().file("etc/passwd", passwd).user(1000, 1000);
+    assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
 }
 
 /// One string may have 128 KiB, all of them a quarter of the stack limit.

@@ -13,7 +13,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         capabilities_are_those_of_the_config,
         without_capabilities_there_are_none,
         ambient_capabilities_reach_a_plain_user,
+        ambient_capabilities_that_cannot_be_are_one_line,
         an_unknown_capability_is_a_warning,
+        however_many_capabilities_are_unknown_it_is_one_quick_line,
         rlimits_are_those_of_the_config,
         a_wrong_rlimit_is_refused,
         a_duplicate_rlimit_is_refused,
@@ -80,6 +82,34 @@ fn ambient_capabilities_reach_a_plain_user() {
     let seen = bundle.probe();
     assert_eq!(seen.capabilities("ambient"), ["CAP_NET_BIND_SERVICE"]);
     assert_eq!(seen.capabilities("effective"), ["CAP_NET_BIND_SERVICE"]);
+}
+
+/// As Buildah asks for them: ambient, but not inheritable.
+fn ambient_capabilities_that_cannot_be_are_one_line() {
+    only_rt("runc says nothing before 1.2, and one line for each since; crun says nothing");
+    let names = ["CAP_CHOWN", "CAP_FOWNER", "CAP_KILL"];
+    let bundle = Bundle::new().capabilities(&names);
+    let bundle = bundle.set("/process/capabilities/ambient", json!(names));
+    let outcome = bundle.args(&["/bin/true"]).run().assert_ok();
+    assert_eq!(
+        outcome.one_line(),
+        "rt: warning: can't raise ambient capability CAP_CHOWN and 2 more: operation not permitted"
+    );
+}
+
+fn however_many_capabilities_are_unknown_it_is_one_quick_line() {
+    only_rt("runc names all of them");
+    let names: Vec<String> = (0..40_000).map(|n| format!("CAP_{n}")).collect();
+    let sets = json!({"bounding": names, "effective": names, "permitted": names});
+    let bundle = Bundle::new().set("/process/capabilities", sets);
+    bundle.write();
+    let before = std::time::Instant::now();
+    let outcome = bundle.args(&["/bin/true"]).run().assert_ok();
+    assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
+    assert!(
+        outcome.one_line().ends_with(" more are ignored"),
+        "{outcome}"
+    );
 }
 
 fn an_unknown_capability_is_a_warning() {

@@ -17,6 +17,7 @@ pub(super) fn tests() -> Vec<Trial> {
         the_first_entry_about_all_of_a_call_counts,
         entries_with_conditions_count_in_order,
         two_conditions_on_one_argument_are_two_entries,
+        four_hundred_conditions_on_one_argument_fit,
         an_entry_with_the_default_action_says_nothing,
         unknown_names_are_skipped,
     ]
@@ -151,6 +152,25 @@ fn two_conditions_on_one_argument_are_two_entries() {
     let profile = allowing_but(json!([with_errno(7, args)]));
     let bundle = calling(&["111/1", "111/2", "111/3", "111/3/5"]).set("/linux/seccomp", profile);
     assert_eq!(said(&bundle), ["E2BIG", "E2BIG", "ok", "E2BIG"]);
+}
+
+/// For three architectures.
+fn four_hundred_conditions_on_one_argument_fit() {
+    let entries: Vec<Value> = (0..401)
+        .map(|i| with_errno(7, json!([equal(0, 3 * i)])))
+        .collect();
+    let bundle = calling(&[
+        "111/0",
+        "111/1",
+        "111/3",
+        "111/1200",
+        "111/1201",
+        "111/4294967299",
+    ]);
+    assert_eq!(
+        said(&bundle.set("/linux/seccomp", allowing_but(json!(entries)))),
+        ["E2BIG", "ok", "E2BIG", "E2BIG", "ok", "ok"]
+    );
 }
 
 fn an_entry_with_the_default_action_says_nothing() {

@@ -26,6 +26,19 @@ const OPERATORS: [&str; 7] = [
     "SCMP_CMP_GT",
     "SCMP_CMP_MASKED_EQ",
 ];
+/// Those of real profiles more often.
+const CROWDED: [&str; 10] = [
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_MASKED_EQ",
+];
 const NAMES: [&str; 12] = [
     "read",
     "write",
@@ -75,6 +88,32 @@ impl Random {
         json!({
             "defaultAction": default, "defaultErrnoRet": errno,
             "architectures": listed, "syscalls": syscalls,
+        })
+    }
+
+    /// Many entries for few calls and few of their arguments.
+    pub(super) fn crowded(&mut self) -> Value {
+        let syscalls: Vec<_> = (0..30).map(|_| self.crowding()).collect();
+        json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ARCHITECTURES,
+            "syscalls": syscalls,
+        })
+    }
+
+    fn crowding(&mut self) -> Value {
+        let (count, shift) = (self.of(&[1, 1, 2, 3]), self.of(&[0, 0, 32]));
+        let mut sum = 0;
+        let args = (0..count).map(|index| {
+            let op = self.of(&CROWDED);
+            let [value, two] = [0; 2].map(|_| self.below(9) << shift | self.below(3));
+            sum += value + (value & two) * u64::from(op == "SCMP_CMP_MASKED_EQ");
+            json!({"index": index, "op": op, "value": value, "valueTwo": two})
+        });
+        let args: Vec<_> = args.collect();
+        // Equal conditions have equal actions: others contradict.
+        json!({
+            "names": self.of(&[["socket", "ioctl"], ["clone", "read"]]),
+            "action": "SCMP_ACT_ERRNO", "errnoRet": 1 + sum % 2, "args": args,
         })
     }
 

@@ -1,0 +1,109 @@
+//! The position of a process among the steps, and who is told of it.
+
+use std::cell::{Cell, RefCell};
+
+use super::{Cause, Failure, Step};
+
+/// Where init is. Shared by reference; only ever moved forward.
+pub(crate) struct Progress {
+    step: Cell<Step>,
+    item: Cell<u16>,
+    teller: RefCell<Option<Teller>>,
+}
+
+/// Who is told of each position (`--debug`).
+pub(crate) type Teller = Box<dyn Fn(Position)>;
+
+/// A step, and the item of its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) step: Step,
+    pub(crate) item: u16,
+}
+
+impl Position {
+    /// Length of an encoded position, in bytes.
+    pub(crate) const LENGTH: usize = 3;
+
+    pub(crate) fn encode(self) -> [u8; Self::LENGTH] {
+        let [low, high] = self.item.to_le_bytes();
+        [self.step as u8, low, high]
+    }
+
+    /// `None` for bytes that no init sends.
+    pub(crate) fn decode([step, low, high]: [u8; Self::LENGTH]) -> Option<Position> {
+        Some(Position {
+            step: Step::decode(step)?,
+            item: u16::from_le_bytes([low, high]),
+        })
+    }
+}
+
+impl Progress {
+    pub(crate) fn new() -> Progress {
+        Progress {
+            step: Cell::new(Step::Wait),
+            item: Cell::new(0),
+            teller: RefCell::new(None),
+        }
+    }
+
+    /// Has each position from the next one on told, or none any more.
+    pub(crate) fn tell(&self, teller: Option<Teller>) {
+        *self.teller.borrow_mut() = teller;
+    }
+
+    /// Begins a step.
+    pub(crate) fn enter(&self, step: Step) {
+        self.at(step, 0);
+    }
+
+    /// Begins the part of a step that concerns the `item`th of its list.
+    pub(crate) fn at(&self, step: Step, item: usize) {
+        let item = u16::try_from(item).unwrap_or(u16::MAX);
+        self.step.set(step);
+        self.item.set(item);
+        if let Some(tell) = self.teller.borrow().as_ref() {
+            tell(Position { step, item });
+        }
+    }
+
+    /// The position, with what ended it.
+    pub(crate) fn failed(&self, cause: Cause) -> Failure {
+        Failure {
+            step: self.step.get(),
+            item: self.item.get(),
+            cause,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_survives_the_wire() {
+        for &step in Step::all() {
+            let position = Position { step, item: 511 };
+            assert_eq!(Position::decode(position.encode()), Some(position));
+        }
+        assert_eq!(Position::decode([255, 0, 0]), None);
+    }
+
+    #[test]
+    fn positions_are_told_until_nobody_is_to_hear() {
+        let told = std::rc::Rc::new(RefCell::new(Vec::new()));
+        let at = Progress::new();
+        at.enter(Step::Signals);
+        let all = told.clone();
+        at.tell(Some(Box::new(move |position| {
+            all.borrow_mut().push(position)
+        })));
+        at.at(Step::Mount, 7);
+        at.tell(None);
+        at.enter(Step::Exec);
+        let (step, item) = (Step::Mount, 7);
+        assert_eq!(*told.borrow(), [Position { step, item }]);
+    }
+}
