@@ -38,7 +38,8 @@ pub(super) fn run(guest: Guest) -> ! {
     let at = Progress::new();
     let mut listener = None;
     let Err(cause) = perform(guest, &mut listener, &at);
-    if let Some(end) = listener {
+    // Kept open: the process's own filter may be in force, and allow no close(2).
+    if let Some(end) = &listener {
         end.failed(at.failed(cause));
     }
     sys::exit(1)

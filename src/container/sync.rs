@@ -17,10 +17,13 @@
 //!   why not   ◀────────────────────────── Failed
 //! ```
 //!
+//! When execve(2) itself has failed, init has said why as the container's process,
+//! on its own standard error, and ends as that: to the runtime it has run.
+//!
 //! No descriptors travel and no text: init has both since the clone. An end of
 //! file where a message is due means that the other one is gone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::unistd::write;
@@ -84,6 +87,12 @@ impl RuntimeEnd {
                 .ok_or(Errno::EPROTO),
             _ => Err(Errno::EPROTO),
         }
+    }
+}
+
+impl AsFd for RuntimeEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

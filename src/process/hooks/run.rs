@@ -17,7 +17,8 @@ use nix::unistd::{
 
 use super::Hook;
 use super::wired::{Output, input, tell};
-use crate::step::{Cause, Refusal};
+use crate::process::{Prepared, Process};
+use crate::step::{Cause, Progress, Refusal};
 use crate::sys::{self, Ended, Forked};
 
 /// As much as the largest signal's number (signal(7)).
@@ -41,6 +42,9 @@ pub(super) struct Scene<'a> {
     pub(super) umask: Option<Mode>,
     /// The container's process, whose end is the hook's. Without, nobody's is.
     pub(super) container: Option<BorrowedFd<'a>>,
+    /// The process whose limits, filter and, without one of its own, environment
+    /// the hook has.
+    pub(super) like: Option<(&'a Process, &'a Prepared)>,
 }
 
 /// Where a hook begins.
@@ -81,6 +85,7 @@ impl Hook {
             directory: Directory::Path(directory),
             umask: None,
             container,
+            like: None,
         };
         let ran = self.run_in(&scene);
         ran.map_err(|cause| Failed {
@@ -92,7 +97,7 @@ impl Hook {
     /// Runs a hook as a child of this process and waits for its end.
     pub(super) fn run_in(&self, scene: &Scene) -> Result<(), Cause> {
         let path = word(&self.path)?;
-        let (args, env) = (words(&self.args)?, words(&self.env)?);
+        let (args, env) = (words(&self.args)?, self.environment(scene)?);
         let (why, say_why) = pipe2(OFlag::O_CLOEXEC)?;
         let (pid, pidfd) = match sys::fork()? {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
@@ -112,6 +117,16 @@ impl Hook {
                 Err(Errno::from_raw(i32::from_ne_bytes(errno)).into())
             }
             Ok(_) | Err(_) => ended,
+        }
+    }
+
+    fn environment(&self, scene: &Scene) -> nix::Result<Vec<CString>> {
+        match (&self.env, scene.like) {
+            (Some(own), _) => words(own),
+            (None, Some((process, prepared))) => {
+                Ok(process.environment(prepared).cloned().collect())
+            }
+            (None, None) => Ok(Vec::new()),
         }
     }
 
@@ -178,7 +193,11 @@ impl Scene<'_> {
                 Err(errno) => return Err(errno),
             }
         }
-        sys::unblock_all()
+        sys::unblock_all()?;
+        match self.like {
+            Some((process, _)) => process.restrict(&Progress::new()),
+            None => Ok(()),
+        }
     }
 }
 
