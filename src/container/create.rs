@@ -77,7 +77,7 @@ pub(crate) enum Attachment {
 /// By place in config.json; nothing is left behind.
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut traces = Traces::default();
-    make(root, request, Way::Create, &mut traces, &mut None)
+    make(root, request, Way::Create, (&mut traces, &mut None))
         .and_then(|made| made.end.go().context("init"))
         .inspect_err(|_| traces.undo())
 }
@@ -96,7 +96,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         prctl::set_child_subreaper(true).context("become a child subreaper")?;
     }
     let mut traces = Traces::default();
-    let started = make(root, request, way, &mut traces, &mut foreground)
+    let started = make(root, request, way, (&mut traces, &mut foreground))
         .and_then(|made| made.start(&mut foreground))
         .and_then(|started| {
             if started.executed {
@@ -125,7 +125,8 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     if !keep {
         delete::after_run(&container, &state)?;
     }
-    foreground.finish()?; // Whoever reads may take their time: nothing is left to be held by it.
+    drop(container); // Whoever reads may take their time: nobody else waits for them.
+    foreground.finish()?;
     Ok(status)
 }
 
@@ -159,13 +160,22 @@ struct Made {
 }
 
 impl Made {
+    fn new(end: RuntimeEnd, plan: Plan, hooks: WiredHooks, state: State) -> Made {
+        Made {
+            end,
+            plan,
+            hooks,
+            state,
+            notify: None,
+        }
+    }
+
     /// Lets init build the container, and waits until it has. `called` takes the
     /// state as soon as hooks are called.
     fn see_built(
         &mut self,
         container: &Container,
-        (child, cgroups): (&Child, &Wired),
-        proc: &Proc,
+        (child, cgroups, proc): (&Child, &Wired, &Proc),
         called: &mut Option<State>,
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
@@ -199,8 +209,7 @@ impl Made {
     fn attend(
         &mut self,
         foreground: &mut Option<Foreground>,
-        relay: Option<(terminal::Caller, OwnedFd)>,
-        notify: Option<Notify>,
+        (relay, notify): (Option<(terminal::Caller, OwnedFd)>, Option<Notify>),
     ) -> Result<()> {
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         match foreground {
@@ -245,8 +254,7 @@ fn make(
     root: &Path,
     request: &Request,
     way: Way,
-    traces: &mut Traces,
-    foreground: &mut Option<Foreground>,
+    (traces, foreground): (&mut Traces, &mut Option<Foreground>),
 ) -> Result<Made> {
     // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
@@ -275,8 +283,8 @@ fn make(
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's ends are not init's to hold.
-            drop((std::mem::take(traces), end, foreground.take()));
-            drop((listeners.pidfd, listeners.manager));
+            drop((std::mem::take(traces), foreground.take()));
+            drop((end, listeners.pidfd, listeners.manager));
             init::run(Init {
                 plan: &plan,
                 end: init_end,
@@ -292,21 +300,14 @@ fn make(
     };
     plan.process.let_go()?; // Init has its own copies.
     drop((sources, start, console, init_end));
-
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.admit(child.pid)?;
     state.know_cgroups(cgroups); // Those that a user was not kept out of.
     plan.process.wire(child.pid)?;
-    let mut made = Made {
-        end,
-        plan,
-        hooks,
-        state,
-        notify: None,
-    };
-    let whole = (&*child, &*cgroups);
-    made.see_built(container, whole, &proc, &mut traces.state, foreground)?;
+    let mut made = Made::new(end, plan, hooks, state);
+    let held = (&*child, &*cgroups, &proc);
+    made.see_built(container, held, &mut traces.state, foreground)?;
 
     made.state.creating = false;
     made.state.guests = Some(remember(request, &made.plan)?);
@@ -314,7 +315,7 @@ fn make(
     traces.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
     let notify = Notify::listen(container.as_fd(), listeners.manager)?;
-    made.attend(foreground, relay, notify)?;
+    made.attend(foreground, (relay, notify))?;
     log::tell();
     Ok(made)
 }

@@ -149,12 +149,9 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         return foreground::end_with(error, foreground);
     }
     log::tell();
-    let Some(mut foreground) = foreground else {
-        return Ok(0);
-    };
-    let status = foreground.wait(child.pid, child.pidfd.as_fd())?;
-    foreground.finish()?;
-    Ok(status)
+    foreground.map_or(Ok(0), |foreground| {
+        foreground.stay(child.pid, child.pidfd.as_fd())
+    })
 }
 
 /// Whatever fails once the container is on its way out fails for that: the

@@ -148,6 +148,16 @@ impl Foreground {
         }
     }
 
+    /// Waits for the process and for whoever reads what it has said.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub(super) fn stay(mut self, process: Pid, pidfd: BorrowedFd) -> Result<u8> {
+        let status = self.wait(process, pidfd)?;
+        self.finish()?;
+        Ok(status)
+    }
+
     /// Kills the child `pid` and reaps it. One that is held still may not end before
     /// it is let go: another signal that ends processes ends the wait for it.
     ///

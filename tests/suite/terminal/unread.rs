@@ -77,10 +77,17 @@ impl Unread {
 
 fn a_client_of_run_that_does_not_read_holds_nobody_up() {
     only_rt("runc waits for its reader, whatever signals say");
-    let bundle = with_terminal().args(&SAYS_MUCH);
-    let before = Traces::of(&bundle);
-    let unread = Unread::start(bundle.call("run", &[]));
-    unread.assert_holds_nobody_up(&bundle, &before);
+    for is_killed_before in [false, true] {
+        let bundle = with_terminal().args(&SAYS_MUCH);
+        let before = Traces::of(&bundle);
+        let unread = Unread::start(bundle.call("run", &[]));
+        if is_killed_before {
+            let pid = bundle.container().pid();
+            bundle.container().kill("KILL").assert_ok();
+            wait_gone(pid);
+        }
+        unread.assert_holds_nobody_up(&bundle, &before);
+    }
 }
 
 fn a_client_of_exec_that_does_not_read_holds_nobody_up() {
