@@ -80,7 +80,7 @@ fn exit_1_not_executed(p: &Podman) {
     for (name, _, words) in image::REFUSED {
         let program = format!("/programs/{name}");
         let says = format!("exec {program}: {words}");
-        for round in 0..20 {
+        for round in 0..6 {
             let file = programs.join(format!("{name}-{round}"));
             let cid = ["--cidfile", file.to_str().unwrap()];
             let run = [
