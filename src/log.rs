@@ -231,16 +231,22 @@ fn words(cause: &(dyn std::error::Error + 'static)) -> String {
 /// run: engines take these words for exit status 127, whatever did not exist.
 pub(crate) fn errno_text(errno: Errno) -> String {
     let words = match errno {
-        Errno::ENOENT => "not found",
-        errno => errno.desc(),
+        Errno::ENOENT => "not found".to_owned(),
+        errno => errno_words(errno),
     };
-    let mut rest = words.chars();
+    format!("{words} ({errno:?})")
+}
+
+/// The same without the name, and always in the words of the C library: what a
+/// process says of itself.
+pub(crate) fn errno_words(errno: Errno) -> String {
+    let mut rest = errno.desc().chars();
     let first = rest.next().map(|c| match rest.clone().next() {
         Some(second) if second.is_lowercase() => c.to_ascii_lowercase(),
         _ => c,
     });
     let first = first.map(String::from).unwrap_or_default();
-    format!("{first}{} ({errno:?})", rest.as_str())
+    format!("{first}{}", rest.as_str())
 }
 
 #[cfg(test)]

@@ -11,16 +11,18 @@ use nix::sys::prctl;
 use nix::unistd::Pid;
 use serde_json::value::RawValue;
 
+use super::foreground::{self, Foreground};
 use super::init::{self, Init, Start};
 use super::listeners::Listeners;
 use super::notify::Notify;
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
+use super::relay::Relay;
 use super::state::{self, Config, State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
-use super::terminal::{self, Relay};
+use super::terminal;
 use super::traces::{Child, Traces};
-use super::{Container, SOCKET, delete, exec, foreground, hooks, notify, start};
+use super::{Container, SOCKET, delete, exec, hooks, notify, start};
 use crate::bundle::Bundle;
 use crate::cgroups::{Wired, Wish};
 use crate::host::{self, Host};
@@ -29,7 +31,7 @@ use crate::namespaces::{Joined, Kind, Place, Stillborn};
 use crate::plan::{Plan, Settings};
 use crate::process::{Caller, Moment, Passed, Streams, WiredHooks};
 use crate::rootfs::Sources;
-use crate::step::{Failure, Progress};
+use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
@@ -75,44 +77,43 @@ pub(crate) enum Attachment {
 /// By place in config.json; nothing is left behind.
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut traces = Traces::default();
-    make(root, request, Way::Create, &mut traces)
+    make(root, request, Way::Create, (&mut traces, &mut None))
         .and_then(|made| made.end.go().context("init"))
         .inspect_err(|_| traces.undo())
 }
 
 /// Makes a container and starts it; in the foreground, waits for it and returns
-/// its exit status, 128+n when signal n ended it.
+/// its exit status, 128+n when signal n ended it, or this command before.
 ///
 /// # Errors
 /// By place in config.json; nothing is left behind.
 pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Result<u8> {
-    let way = match attachment {
-        Attachment::Detached => Way::RunDetached,
-        Attachment::Foreground { .. } => Way::RunForeground,
+    let (way, mut foreground) = match attachment {
+        Attachment::Detached => (Way::RunDetached, None),
+        Attachment::Foreground { .. } => (Way::RunForeground, Some(Foreground::new()?)),
     };
-    if let Attachment::Foreground { reaps, .. } = attachment {
-        // Before there is a child whose signals could be missed.
-        sys::block_all().context("block signals")?;
-        if *reaps {
-            prctl::set_child_subreaper(true).context("become a child subreaper")?;
-        }
+    if let Attachment::Foreground { reaps: true, .. } = attachment {
+        prctl::set_child_subreaper(true).context("become a child subreaper")?;
     }
     let mut traces = Traces::default();
-    let Started {
-        state,
-        relay,
-        notify,
-    } = make(root, request, way, &mut traces)
-        .and_then(Made::start)
+    let started = make(root, request, way, (&mut traces, &mut foreground))
+        .and_then(|made| made.start(&mut foreground))
         .and_then(|started| {
-            traces.call_poststart(&started.state)?;
+            if started.executed {
+                traces.call_poststart(&started.state)?;
+            }
             Ok(started)
         })
-        .inspect_err(|_| traces.undo())?;
+        .inspect_err(|_| traces.undo());
+    let Started { state, notify, .. } = match started {
+        Ok(started) => started,
+        Err(error) => return foreground::end_with(error, foreground),
+    };
     let (Some(child), Some(container)) = (traces.child, traces.container) else {
         bail!("nothing was started");
     };
-    let Attachment::Foreground { keep, .. } = attachment else {
+    let (Attachment::Foreground { keep, .. }, Some(mut foreground)) = (attachment, foreground)
+    else {
         if let Some(notify) = notify {
             container.unlock()?;
             notify.forward(child.pid, child.pidfd.as_fd());
@@ -120,21 +121,22 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         return Ok(0);
     };
     container.unlock()?;
-    let status = match relay {
-        Some(mut relay) => relay.wait(child.pid, child.pidfd.as_fd(), notify)?,
-        None => foreground::wait(child.pid, child.pidfd.as_fd(), notify)?,
-    };
+    let status = foreground.wait(child.pid, child.pidfd.as_fd())?;
     if !keep {
         delete::after_run(&container, &state)?;
     }
+    drop(container); // Whoever reads may take their time: nobody else waits for them.
+    foreground.finish()?;
     Ok(status)
 }
 
-/// A container whose process runs.
+/// A container that has been started.
 struct Started {
     state: State,
-    relay: Option<Relay>,
+    /// For whoever is not in the foreground.
     notify: Option<Notify>,
+    /// Its process runs its program. Else execve(2) was refused, and it has said so.
+    executed: bool,
 }
 
 /// What becomes of the container, and of this process, once it is made.
@@ -154,20 +156,28 @@ struct Made {
     plan: Plan,
     hooks: WiredHooks,
     state: State,
-    relay: Option<Relay>,
     notify: Option<Notify>,
 }
 
 impl Made {
+    fn new(end: RuntimeEnd, plan: Plan, hooks: WiredHooks, state: State) -> Made {
+        Made {
+            end,
+            plan,
+            hooks,
+            state,
+            notify: None,
+        }
+    }
+
     /// Lets init build the container, and waits until it has. `called` takes the
     /// state as soon as hooks are called.
     fn see_built(
         &mut self,
         container: &Container,
-        child: &Child,
-        cgroups: &Wired,
-        proc: &Proc,
+        (child, cgroups, proc): (&Child, &Wired, &Proc),
         called: &mut Option<State>,
+        foreground: &mut Option<Foreground>,
     ) -> Result<()> {
         self.state.know_init(child, &self.plan, proc)?;
         if self.plan.hooks.before_pivot() {
@@ -175,7 +185,7 @@ impl Made {
             self.state.save(container.as_fd())?;
         }
         hooks::tell(&self.hooks, &self.state, child.pid, proc)?;
-        let mut heard = self.go()?;
+        let mut heard = self.go(foreground)?;
         if heard == FromInit::Mounted {
             *called = Some(self.state.clone());
             for (moment, hooks) in [
@@ -185,7 +195,7 @@ impl Made {
                 let (state, pidfd) = (&self.state, Some(child.pidfd.as_fd()));
                 hooks::call(moment, hooks, state, Status::Creating, (child.pid, pidfd))?;
             }
-            heard = self.go()?;
+            heard = self.go(foreground)?;
         }
         match heard {
             FromInit::Ready => Ok(()),
@@ -198,34 +208,38 @@ impl Made {
     /// Takes what this command does for a container beside making it.
     fn attend(
         &mut self,
-        relay: Option<(terminal::Caller, OwnedFd)>,
-        notify: Option<Notify>,
+        foreground: &mut Option<Foreground>,
+        (relay, notify): (Option<(terminal::Caller, OwnedFd)>, Option<Notify>),
     ) -> Result<()> {
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
-        (self.relay, self.notify) = (relay.transpose()?, notify);
+        match foreground {
+            Some(foreground) => foreground.attend(relay.transpose()?, notify),
+            None => self.notify = notify,
+        }
         Ok(())
     }
 
-    fn start(self) -> Result<Started> {
-        let heard = self.go()?;
-        if heard == FromInit::Gone {
-            start::refuse_unless_executed(&self.state)?;
-        }
-        match heard {
-            FromInit::Gone => Ok(Started {
-                state: self.state,
-                relay: self.relay,
-                notify: self.notify,
-            }),
-            FromInit::Failed(failure) => Err(self.explain(failure)),
+    fn start(self, foreground: &mut Option<Foreground>) -> Result<Started> {
+        let executed = match self.go(foreground)? {
+            FromInit::Gone => {
+                start::refuse_unless_executed(&self.state)?;
+                true
+            }
+            FromInit::Failed(failure) if failure.step == Step::Exec => false,
+            FromInit::Failed(failure) => return Err(self.explain(failure)),
             FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
-        }
+        };
+        Ok(Started {
+            state: self.state,
+            notify: self.notify,
+            executed,
+        })
     }
 
     /// Lets init go on, and hears how far it came.
-    fn go(&self) -> Result<FromInit> {
+    fn go(&self, foreground: &mut Option<Foreground>) -> Result<FromInit> {
         self.end.go().context("init")?;
-        self.end.receive().context("init")
+        foreground::hear(&self.end, foreground).context("init")
     }
 
     /// The sentence for a failure of init, with what its hook has said.
@@ -236,7 +250,12 @@ impl Made {
 }
 
 /// The page.
-fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result<Made> {
+fn make(
+    root: &Path,
+    request: &Request,
+    way: Way,
+    (traces, foreground): (&mut Traces, &mut Option<Foreground>),
+) -> Result<Made> {
     // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
@@ -264,8 +283,8 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
         Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's ends are not init's to hold.
-            drop((std::mem::take(traces), end));
-            drop((listeners.pidfd, listeners.manager));
+            drop((std::mem::take(traces), foreground.take()));
+            drop((end, listeners.pidfd, listeners.manager));
             init::run(Init {
                 plan: &plan,
                 end: init_end,
@@ -281,28 +300,22 @@ fn make(root: &Path, request: &Request, way: Way, traces: &mut Traces) -> Result
     };
     plan.process.let_go()?; // Init has its own copies.
     drop((sources, start, console, init_end));
-
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.admit(child.pid)?;
     state.know_cgroups(cgroups); // Those that a user was not kept out of.
     plan.process.wire(child.pid)?;
-    let mut made = Made {
-        end,
-        plan,
-        hooks,
-        state,
-        relay: None,
-        notify: None,
-    };
-    made.see_built(container, child, cgroups, &proc, &mut traces.state)?;
+    let mut made = Made::new(end, plan, hooks, state);
+    let held = (&*child, &*cgroups, &proc);
+    made.see_built(container, held, &mut traces.state, foreground)?;
 
     made.state.creating = false;
     made.state.guests = Some(remember(request, &made.plan)?);
     traces.state = Some(made.state.clone());
     traces.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
-    made.attend(relay, Notify::listen(container.as_fd(), listeners.manager)?)?;
+    let notify = Notify::listen(container.as_fd(), listeners.manager)?;
+    made.attend(foreground, (relay, notify))?;
     log::tell();
     Ok(made)
 }

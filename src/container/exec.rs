@@ -17,14 +17,16 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::create::OUT_OF_TURN;
+use super::foreground::{self, Foreground};
 use super::guest::{self, Guest};
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
+use super::relay::Relay;
 use super::state::{Shown, State, Status};
 use super::sync::{self, FromInit, InitEnd, RuntimeEnd};
-use super::terminal::{Caller, Console, Relay};
+use super::terminal::{Caller, Console};
 use super::traces::Child;
-use super::{Container, existing, foreground, kill, missing};
+use super::{Container, existing, kill, missing};
 use crate::bundle::{self, Changes};
 use crate::cgroups::{Below, Doors};
 use crate::host;
@@ -84,7 +86,7 @@ fn recall(state: &State) -> Result<Remembered> {
 }
 
 /// Runs a process in the container `id`; unless detached, waits for it and
-/// returns its exit status, 128+n when signal n ended it.
+/// returns its exit status, 128+n when signal n ended it, or this command before.
 ///
 /// # Errors
 /// By place in the process's description; nothing is left behind.
@@ -113,10 +115,10 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
         false => Streams::Lent,
     };
     let plan = decide(&state, (wanted, process), shared, (passed, streams), &proc)?;
-    if !joining.detach {
-        // Before there is a child whose signals could be missed.
-        sys::block_all().context("block signals")?;
-    }
+    let mut foreground = match joining.detach {
+        true => None,
+        false => Some(Foreground::new()?),
+    };
     let terminal = plan.process.has_terminal();
     let socket = joining.console_socket.as_deref();
     let (console, relay) = Console::open(terminal, joining.detach, socket)?.split();
@@ -134,20 +136,26 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
     let begun = visit.begin(init, console, waits);
     let (child, end) = begun.map_err(blame)?;
-    let relay = visit
-        .see_running(&end, (relay, pidfd), (&child, joining.pid_file.as_deref()))
+    let pid_file = joining.pid_file.as_deref();
+    let seen = visit
+        .see_running(&end, (relay, pidfd), (&child, pid_file), &mut foreground)
         .map_err(blame)
         .inspect_err(|_| {
-            if let Err(left) = child.end() {
+            let ended = match &mut foreground {
+                Some(foreground) => foreground.end(child.pid, child.pidfd.as_fd()),
+                None => child.end(),
+            };
+            if let Err(left) = ended {
                 log::warn(&format!("left behind: {}", log::sentence(&left)));
             }
-        })?;
-    log::tell();
-    match (joining.detach, relay) {
-        (true, _) => Ok(0),
-        (false, Some(mut relay)) => relay.wait(child.pid, child.pidfd.as_fd(), None),
-        (false, None) => foreground::wait(child.pid, child.pidfd.as_fd(), None),
+        });
+    if let Err(error) = seen {
+        return foreground::end_with(error, foreground);
     }
+    log::tell();
+    foreground.map_or(Ok(0), |foreground| {
+        foreground.stay(child.pid, child.pidfd.as_fd())
+    })
 }
 
 /// Whatever fails once the container is on its way out fails for that: the
@@ -304,20 +312,22 @@ impl Visit<'_> {
         Ok(born)
     }
 
-    /// Waits until the process runs, which then has its terminal and its pid file.
+    /// Waits until the process runs, which then has its terminal and its pid file;
+    /// or has been refused by execve(2), and has said so.
     fn see_running(
         &self,
         end: &RuntimeEnd,
         (relay, pidfd): (Option<(Caller, OwnedFd)>, Option<PidfdSocket>),
         (child, pid_file): (&Child, Option<&Path>),
-    ) -> Result<Option<Relay>> {
+        foreground: &mut Option<Foreground>,
+    ) -> Result<()> {
         self.plan.process.let_go()?;
         let explain = |failure| Err(self.plan.explain(failure, &self.doors));
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.wire_oom_score(child.pid, &proc) {
             return explain(failure);
         }
-        match end.receive().context("process")? {
+        match foreground::hear(end, foreground).context("process")? {
             FromInit::Ready => {}
             FromInit::Failed(failure) => return explain(failure),
             FromInit::Gone => bail!(STILLBORN),
@@ -326,22 +336,26 @@ impl Visit<'_> {
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         let relay = relay.transpose()?;
         let waits = relay.is_some() || pidfd.is_some() || self.plan.process.has_oom_score();
+        if let Some(foreground) = foreground {
+            foreground.attend(relay, None);
+        }
         if let Some(socket) = pidfd {
             socket.send(Sent::Setns, child.pidfd.as_fd())?;
         }
         if waits {
             end.go().context("process")?;
         }
-        match end.receive().context("process")? {
+        match foreground::hear(end, foreground).context("process")? {
             // It may have been killed instead, by its own filter.
             FromInit::Gone => {
                 let shown = Shown::of(&proc, child.pid.as_raw())?;
                 ensure!(shown.is_some_and(|shown| shown.has_executed()), STILLBORN);
             }
+            FromInit::Failed(failure) if failure.step == Step::Exec => {}
             FromInit::Failed(failure) => return explain(failure),
             FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
         }
         write_pid_file(pid_file, child.pid)?;
-        Ok(relay)
+        Ok(())
     }
 }

@@ -1,84 +1,243 @@
-//! `rt run` in the foreground: hands every signal on, reaps whatever becomes
-//! its child, and ends as the container's process ends.
+//! A command that stays until the container's process ends: it hears every signal
+//! at any time, reaps whatever becomes its child, relays between terminals if it
+//! is to, and ends as the process ends.
+//!
+//! One poll(2) is all that it ever waits in.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Pid, getpid};
 
 use super::notify::Notify;
+use super::relay::Relay;
+use super::sync::{FromInit, RuntimeEnd};
+use super::waiting::HARMLESS;
+use crate::log;
 use crate::sys::{self, Ended};
 
 /// Signals that concern `rt` alone: its children, its terminal's size, and what
 /// network sockets raise.
 const NOT_FORWARDED: [i32; 3] = [libc::SIGCHLD, libc::SIGWINCH, libc::SIGURG];
 
-/// Waits for the process `init` and returns its exit status, 128+n when signal
-/// n ended it. All signals are blocked since before the clone.
-///
-/// # Errors
-/// When the kernel refuses to wait.
-pub(super) fn wait(init: Pid, pidfd: BorrowedFd, notify: Option<Notify>) -> Result<u8> {
-    if let Some(notify) = notify {
-        return wait_and_listen(init, pidfd, notify);
-    }
-    loop {
-        let signal = match sys::wait_signal() {
-            Err(Errno::EINTR) => continue,
-            done => done.context("wait for signals")?,
-        };
-        if signal == libc::SIGCHLD {
-            if let Some(status) = reap(init)? {
-                return Ok(status);
-            }
-        } else {
-            forward(signal, pidfd)?;
+/// All that is heard.
+pub(super) struct Foreground {
+    signals: SignalFd,
+    /// What came while there was no process yet to have it.
+    early: Vec<i32>,
+    /// A child has ended, and is not reaped.
+    bereft: bool,
+    relay: Option<Relay>,
+    notify: Option<Notify>,
+}
+
+/// A signal that ends processes came before there was one to hand it to.
+#[derive(Debug)]
+pub(super) struct Interrupted(i32);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match Signal::try_from(self.0) {
+            Ok(signal) => write!(f, "ended by {signal}"),
+            Err(_) => write!(f, "ended by signal {}", self.0),
         }
     }
 }
 
-/// The same for a process that may say that it is ready. To a service manager
-/// the service is this process: the container's is not its child.
-fn wait_and_listen(init: Pid, pidfd: BorrowedFd, mut notify: Notify) -> Result<u8> {
-    let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC);
-    let signals = signals.context("signalfd")?;
-    loop {
-        let mut waiting = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            notify.waiting(),
-        ];
-        match poll(&mut waiting, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            done => done.context("poll")?,
-        };
-        let [signalled, heard] = waiting.map(|one| one.any().unwrap_or(true));
-        if heard {
-            notify.take(getpid());
-        }
-        if !signalled {
-            continue;
-        }
-        let signal = signals.read_signal().context("signalfd")?;
-        match signal.map(|signal| signal.ssi_signo.cast_signed()) {
-            Some(libc::SIGCHLD) => {
-                if let Some(status) = reap(init)? {
-                    notify.end(getpid());
-                    return Ok(status);
-                }
+impl std::error::Error for Interrupted {}
+
+/// What init says next, heard in the foreground or not.
+pub(super) fn hear(end: &RuntimeEnd, foreground: &mut Option<Foreground>) -> Result<FromInit> {
+    match foreground {
+        Some(foreground) => foreground.receive(end),
+        None => Ok(end.receive()?),
+    }
+}
+
+/// Ends a command that has failed: with the status that a shell has for one that
+/// was interrupted, else with the error. What was said until then is passed on.
+pub(super) fn end_with(error: Error, foreground: Option<Foreground>) -> Result<u8> {
+    if let Some(Err(lost)) = foreground.map(Foreground::finish) {
+        log::warn(&log::sentence(&lost));
+    }
+    match error.downcast_ref() {
+        Some(Interrupted(signal)) => Ok(128 + *signal as u8),
+        None => Err(error),
+    }
+}
+
+/// What one wait has found.
+struct Found {
+    signal: Option<i32>,
+    answered: bool,
+}
+
+impl Foreground {
+    /// Before there is a child whose signals could be missed: from here on they
+    /// are kept for this.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn new() -> Result<Foreground> {
+        sys::block_all().context("block signals")?;
+        let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC);
+        Ok(Foreground {
+            signals: signals.context("signalfd")?,
+            early: Vec::new(),
+            bereft: false,
+            relay: None,
+            notify: None,
+        })
+    }
+
+    /// What this does for the process beside waiting.
+    pub(super) fn attend(&mut self, relay: Option<Relay>, notify: Option<Notify>) {
+        (self.relay, self.notify) = (relay, notify);
+    }
+
+    /// What init says next.
+    ///
+    /// # Errors
+    /// [`Interrupted`] by a signal that ends processes; the others wait for the
+    /// process.
+    pub(super) fn receive(&mut self, end: &RuntimeEnd) -> Result<FromInit> {
+        loop {
+            let found = self.hear(Some(end))?;
+            // First: once the process runs, signals are its own.
+            if found.answered {
+                return Ok(end.receive()?);
             }
-            Some(signal) => forward(signal, pidfd)?,
-            None => {}
+            match found.signal {
+                Some(libc::SIGCHLD) => self.bereft = true,
+                Some(signal) if HARMLESS.contains(&signal) => self.early.push(signal),
+                Some(signal) => return Err(Interrupted(signal).into()),
+                None => {}
+            }
         }
+    }
+
+    /// Waits for the process `init` and returns its exit status, 128+n when signal
+    /// n ended it. What it has said may not be taken yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub(super) fn wait(&mut self, init: Pid, pidfd: BorrowedFd) -> Result<u8> {
+        for signal in std::mem::take(&mut self.early) {
+            forward(signal, pidfd)?;
+        }
+        loop {
+            if std::mem::take(&mut self.bereft)
+                && let Some(status) = reap(init)?
+            {
+                if let Some(notify) = self.notify.take() {
+                    notify.end(getpid());
+                }
+                return Ok(status);
+            }
+            match self.hear(None)?.signal {
+                Some(libc::SIGCHLD) => self.bereft = true,
+                Some(signal) => forward(signal, pidfd)?,
+                None => {}
+            }
+        }
+    }
+
+    /// Waits for the process and for whoever reads what it has said.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub(super) fn stay(mut self, process: Pid, pidfd: BorrowedFd) -> Result<u8> {
+        let status = self.wait(process, pidfd)?;
+        self.finish()?;
+        Ok(status)
+    }
+
+    /// Kills the child `pid` and reaps it. One that is held still may not end before
+    /// it is let go: another signal that ends processes ends the wait for it.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub(super) fn end(&mut self, pid: Pid, pidfd: BorrowedFd) -> Result<()> {
+        forward(libc::SIGKILL, pidfd)?;
+        while reap(pid)?.is_none() {
+            match self.hear(None)?.signal {
+                Some(signal) if !HARMLESS.contains(&signal) => break,
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// When the process has ended: waits until all is taken that it has said, or
+    /// until a signal ends this.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub(super) fn finish(mut self) -> Result<()> {
+        if let Some(relay) = &mut self.relay {
+            relay.end()?;
+        }
+        while self.relay.as_ref().is_some_and(Relay::has_more_to_say) {
+            match self.hear(None)?.signal {
+                Some(signal) if !HARMLESS.contains(&signal) => break,
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a signal, for an answer at `end`, or for something to relay, which
+    /// is done.
+    fn hear(&mut self, end: Option<&RuntimeEnd>) -> Result<Found> {
+        let (signals, end) = (Some(self.signals.as_fd()), end.map(AsFd::as_fd));
+        let own = [signals, end].map(|fd| fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let notify = self.notify.as_ref().map(Notify::waiting);
+        let relayed = self.relay.as_ref().map(Relay::waiting).unwrap_or_default();
+        let all = own.into_iter().chain([notify]).chain(relayed);
+        let (places, mut waiting): (Vec<usize>, Vec<PollFd>) = all
+            .enumerate()
+            .filter_map(|(place, fd)| Some((place, fd?)))
+            .unzip();
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        let mut found = [PollFlags::empty(); 6];
+        for (place, fd) in places.into_iter().zip(&waiting) {
+            found[place] = fd.revents().unwrap_or(PollFlags::empty());
+        }
+        let [signalled, answered, notified, relayed @ ..] = found;
+        if let Some(notify) = self.notify.as_mut().filter(|_| !notified.is_empty()) {
+            notify.take_waiting(getpid());
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.pass(relayed)?;
+        }
+        let signal = match signalled.is_empty() {
+            true => None,
+            // It waits for its turn.
+            false if !answered.is_empty() => None,
+            false => self.signals.read_signal().context("signalfd")?,
+        };
+        let signal = signal.map(|signal| signal.ssi_signo.cast_signed());
+        if let (Some(libc::SIGWINCH), Some(relay)) = (signal, &self.relay) {
+            relay.resize_if_there();
+        }
+        Ok(Found {
+            signal,
+            answered: !answered.is_empty(),
+        })
     }
 }
 
 /// Hands a signal to the process, unless it is of a kind that concerns `rt` alone.
-pub(super) fn forward(signal: i32, pidfd: BorrowedFd) -> Result<()> {
+fn forward(signal: i32, pidfd: BorrowedFd) -> Result<()> {
     if NOT_FORWARDED.contains(&signal) {
         return Ok(());
     }
@@ -89,7 +248,7 @@ pub(super) fn forward(signal: i32, pidfd: BorrowedFd) -> Result<()> {
 }
 
 /// Reaps children that have ended, up to `init`, whose status it is.
-pub(super) fn reap(init: Pid) -> Result<Option<u8>> {
+fn reap(init: Pid) -> Result<Option<u8>> {
     loop {
         match sys::wait(None, WaitPidFlag::WNOHANG) {
             Ok(Some((pid, ended))) if pid == init => {

@@ -59,7 +59,8 @@ pub(super) fn run(init: Init) -> ! {
     init.end.follow(&at);
     let mut listener = None;
     let Err(cause) = perform(init, &mut listener, &at);
-    if let Some(end) = listener {
+    // Kept open: the process's own filter may be in force, and allow no close(2).
+    if let Some(end) = &listener {
         end.failed(at.failed(cause));
     }
     sys::exit(1)
@@ -130,7 +131,8 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
     let end = wait_for_start(waiting, owner, listener, at)?;
 
-    plan.hooks.start_container(&hooks, at)?; // As the process, and where it will be.
+    let process = (&plan.process, &prepared);
+    plan.hooks.start_container(&hooks, process, at)?; // As the process, and where it will be.
     drop(hooks);
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }

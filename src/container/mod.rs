@@ -16,6 +16,7 @@ mod pause;
 mod pid_file;
 mod pidfd;
 mod processes;
+mod relay;
 mod start;
 mod state;
 mod sync;

@@ -19,11 +19,13 @@ use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Starts the container `id` (runtime.md, "Start").
+/// Starts the container `id` (runtime.md, "Start"). A process that execve(2) itself
+/// refuses has started: it has said why, and ends with 1, as with runc.
 ///
 /// # Errors
-/// When it is not created, or its process cannot be executed, or a hook fails;
-/// the container is deleted then.
+/// When it is not created, or a hook fails, or what is left to do before execve(2);
+/// the container is deleted then, and its process is gone before this returns:
+/// engines take an error for the end of both.
 pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
     let container = Container::open(root, id)?.ok_or_else(missing)?;
     let state = container.state()?.ok_or_else(missing)?;
@@ -47,37 +49,39 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
     if !matches!(end.receive().context("init")?, FromInit::Ready) {
         bail!("init: ended before it was started");
     }
+    if let Err(error) = see_started(&container, &state, &end) {
+        if let Err(left) = delete::after_failure(&container, &state, &proc) {
+            log::warn(&format!("left behind: {}", log::sentence(&left)));
+        }
+        return Err(error);
+    }
+    if let (Some(notify), Some(Some(process))) = (notify, process) {
+        container.unlock()?;
+        notify.forward(Pid::from_raw(state.init_process_pid), process.as_fd());
+    }
+    Ok(())
+}
+
+/// Waits until init has become the container's process, and calls the hooks that
+/// come then.
+fn see_started(container: &Container, state: &State, end: &RuntimeEnd) -> Result<()> {
     // Whatever comes of it, the container waits no longer.
     match unlinkat(container.as_fd(), SOCKET, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(SOCKET),
     }
-    let heard = end.receive().context("init")?;
-    if heard == FromInit::Gone {
-        refuse_unless_executed(&state)?;
-    }
-    let (error, hook) = match heard {
-        FromInit::Gone => match call_poststart(&container, &state) {
-            Ok(()) => {
-                if let (Some(notify), Some(Some(process))) = (notify, process) {
-                    container.unlock()?;
-                    notify.forward(Pid::from_raw(state.init_process_pid), process.as_fd());
-                }
-                return Ok(());
-            }
-            Err(error) => (error, true),
-        },
+    match end.receive().context("init")? {
+        FromInit::Gone => {
+            refuse_unless_executed(state)?;
+            call_poststart(container, state)
+        }
+        FromInit::Failed(failure) if failure.step == Step::Exec => Ok(()),
         FromInit::Failed(failure) => {
             let words = state.words(failure);
-            let error = plan::sentence(&words, failure.step, failure.cause, None);
-            (error, failure.step == Step::StartHook)
+            Err(plan::sentence(&words, failure.step, failure.cause, None))
         }
         FromInit::Ready | FromInit::Mounted => bail!("init answers out of turn"),
-    };
-    if hook && let Err(left) = delete::after_failure(&container, &state, &proc) {
-        log::warn(&format!("left behind: {}", log::sentence(&left)));
     }
-    Err(error)
 }
 
 /// Whether init, which says nothing any more, runs its program. Only startContainer

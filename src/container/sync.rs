@@ -17,6 +17,9 @@
 //!   why not   ◀────────────────────────── Failed
 //! ```
 //!
+//! When execve(2) itself has failed, init has said why as the container's process,
+//! on its own standard error, and ends as that: to the runtime it has run.
+//!
 //! No descriptors travel and no text: init has both since the clone. An end of
 //! file where a message is due means that the other one is gone. For `--debug`
 //! init also says each position, with the time, between all of these.
@@ -133,6 +136,12 @@ impl RuntimeEnd {
         let time = Duration::from_nanos(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
         log::debug_at(SystemTime::UNIX_EPOCH + time, &text(&self.words, position));
         Ok(())
+    }
+}
+
+impl AsFd for RuntimeEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::step::Cause;
 use crate::sys;
 
 /// Signals that end no process by default (signal(7)).
-const HARMLESS: [i32; 8] = [
+pub(super) const HARMLESS: [i32; 8] = [
     libc::SIGCHLD,
     libc::SIGCONT,
     libc::SIGSTOP,

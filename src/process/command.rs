@@ -122,7 +122,7 @@ impl File {
 ///
 /// Magic links are refused: /proc/self/exe and what lies below /proc/self/fd are
 /// the runtime's, not the container's (CVE-2019-5736, CVE-2024-21626).
-fn executable(path: &CStr) -> Result<(), Cause> {
+pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);

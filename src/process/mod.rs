@@ -13,6 +13,7 @@ mod home;
 mod hooks;
 mod keyring;
 mod labels;
+mod obstacle;
 mod rlimits;
 mod scheduling;
 mod seccomp;
@@ -47,6 +48,7 @@ use command::{Command, Home};
 use credentials::Credentials;
 use keyring::Keyring;
 use labels::AppArmor;
+use obstacle::Obstacle;
 use rlimits::Limits;
 use scheduling::{Affinity, OomScore};
 use terminal::Terminal;
@@ -115,6 +117,8 @@ pub(crate) struct Process {
 /// What [`Process::prepare`] found inside the container.
 pub(crate) struct Prepared {
     executable: CString,
+    /// What execve(2) will miss of it.
+    obstacle: Option<Obstacle>,
     /// `HOME=...`, unless the configuration has it.
     home: Option<CString>,
 }
@@ -321,9 +325,14 @@ impl Process {
         };
         at.enter(Step::Executable);
         let executable = self.command.find()?.to_owned();
+        let obstacle = Obstacle::of(&executable);
         // Last, as nothing of the above may depend on it.
         self.credentials.set_umask();
-        Ok(Prepared { executable, home })
+        Ok(Prepared {
+            executable,
+            obstacle,
+            home,
+        })
     }
 
     /// Makes `process.cwd` if it is missing. For a root that is about to become
@@ -381,11 +390,11 @@ impl Process {
 
     /// Closes what the process is not to have, sets the limits and becomes the
     /// container's process. Returns only with why it did not, for `report`, the
-    /// one descriptor of the runtime's that is still open.
+    /// one descriptor of the runtime's that is still open; of execve(2) itself, it
+    /// has then said so, as the process.
     pub(crate) fn exec(&self, prepared: &Prepared, report: BorrowedFd, at: &Progress) -> Cause {
         let args = self.command.args.iter().map(CString::as_c_str).collect();
-        let env = self.command.env.iter().chain(&prepared.home);
-        let env = env.map(CString::as_c_str).collect();
+        let env = self.environment(prepared).map(CString::as_c_str).collect();
         let ready = self.passed.close_others(report, at);
         let ready = ready.and_then(|()| self.limits.apply(at));
         let ready = ready.and_then(|()| self.passed.give(at));
@@ -394,7 +403,20 @@ impl Process {
         }
         // The one system call that a filter has to allow.
         at.enter(Step::Exec);
-        sys::execve(&prepared.executable, &args, &env).into()
+        let errno = sys::execve(&prepared.executable, &args, &env);
+        obstacle::say(&prepared.executable, errno, prepared.obstacle.as_ref());
+        errno.into()
+    }
+
+    /// `process.env`, and HOME.
+    fn environment<'a>(&'a self, prepared: &'a Prepared) -> impl Iterator<Item = &'a CString> {
+        self.command.env.iter().chain(&prepared.home)
+    }
+
+    /// A child of init: the limits and the filter of the process, for a hook.
+    fn restrict(&self, at: &Progress) -> nix::Result<()> {
+        self.limits.apply(at)?;
+        self.install_filter(at)
     }
 
     fn install_filter(&self, at: &Progress) -> nix::Result<()> {

@@ -42,9 +42,7 @@ pub(crate) use pty::{
     set_controlling_terminal, set_terminal_size, terminal_size,
 };
 pub(crate) use seccomp::seccomp_set_filter;
-pub(crate) use signal::{
-    Ended, block_all, default_signal, prlimit, unblock_all, wait, wait_signal,
-};
+pub(crate) use signal::{Ended, block_all, default_signal, prlimit, unblock_all, wait};
 pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
     sched_setaffinity, set_cloexec,

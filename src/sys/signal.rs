@@ -17,7 +17,7 @@ fn full_set() -> libc::sigset_t {
     }
 }
 
-/// Blocks every signal, so that [`wait_signal`] receives them one by one.
+/// Blocks every signal: they are kept for who reads them.
 pub(crate) fn block_all() -> nix::Result<()> {
     // SAFETY: the set is whole; the old mask is not asked for.
     let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &full_set(), std::ptr::null_mut()) };
@@ -43,13 +43,6 @@ pub(crate) fn unblock_all() -> nix::Result<()> {
         )
     })?;
     Ok(())
-}
-
-/// Waits for the next blocked signal and returns its number (sigwaitinfo(2)).
-pub(crate) fn wait_signal() -> nix::Result<i32> {
-    // SAFETY: the set is whole, and no siginfo is asked for.
-    let number = unsafe { libc::sigwaitinfo(&full_set(), std::ptr::null_mut()) };
-    check(number.into()).map(|number| number as i32)
 }
 
 /// Gives a signal its default action (rt_sigaction(2)): any signal, also the two

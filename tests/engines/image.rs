@@ -62,7 +62,25 @@ fn getent(directory: &Path) {
     }
 }
 
-/// The same as an archive, for `docker import` and its kin.
+/// Programs that execve(2) refuses though they may be executed: what they are called, what is in
+/// them, and why.
+pub(crate) const REFUSED: [(&str, &str, &str); 2] = [
+    ("orphan", "#!/no/such\n", "no such file or directory"),
+    ("garbage", "\u{1}\u{2}garbage", "exec format error"),
+];
+
+/// Writes them into a directory.
+pub(crate) fn refused_programs(directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    for (name, content, _) in REFUSED {
+        let file = directory.join(name);
+        fs::write(&file, content).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(file, mode).unwrap();
+    }
+}
+
+/// The image of busybox as an archive, for `docker import` and its kin.
 pub(crate) fn busybox_archive(directory: &Path) -> PathBuf {
     let (tree, archive) = (directory.join("busybox"), directory.join("busybox.tar"));
     if !archive.exists() {

@@ -74,8 +74,9 @@ pub(crate) struct Hook {
     path: String,
     /// Never empty.
     args: Vec<String>,
-    /// All of its environment.
-    env: Vec<String>,
+    /// All of its environment. Without one, a startContainer hook has that of the
+    /// process, any other none.
+    env: Option<Vec<String>>,
     /// In seconds; more than 136 years are as good as none.
     timeout: Option<u32>,
 }
@@ -172,7 +173,11 @@ impl Hook {
                 args
             },
             path,
-            env: texts("env", hook.env().as_deref().unwrap_or_default())?,
+            env: hook
+                .env()
+                .as_deref()
+                .map(|env| texts("env", env))
+                .transpose()?,
             timeout: timeout.transpose()?,
         })
     }

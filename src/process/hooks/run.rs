@@ -18,7 +18,8 @@ use nix::unistd::{
 use super::super::descriptors::close_all_but;
 use super::Hook;
 use super::wired::{Output, input, tell};
-use crate::step::{Cause, Refusal};
+use crate::process::{Prepared, Process};
+use crate::step::{Cause, Progress, Refusal};
 use crate::sys::{self, Ended, Forked};
 
 /// As much as the largest signal's number (signal(7)).
@@ -42,6 +43,9 @@ pub(super) struct Scene<'a> {
     pub(super) umask: Option<Mode>,
     /// The container's process, whose end is the hook's. Without, nobody's is.
     pub(super) container: Option<BorrowedFd<'a>>,
+    /// The process whose limits, filter and, without one of its own, environment
+    /// the hook has.
+    pub(super) like: Option<(&'a Process, &'a Prepared)>,
 }
 
 /// Where a hook begins.
@@ -82,6 +86,7 @@ impl Hook {
             directory: Directory::Path(directory),
             umask: None,
             container,
+            like: None,
         };
         let ran = self.run_in(&scene);
         ran.map_err(|cause| Failed {
@@ -93,14 +98,12 @@ impl Hook {
     /// Runs a hook as a child of this process and waits for its end.
     pub(super) fn run_in(&self, scene: &Scene) -> Result<(), Cause> {
         let path = word(&self.path)?;
-        let (args, env) = (words(&self.args)?, words(&self.env)?);
+        let (args, env) = (words(&self.args)?, self.environment(scene)?);
         let (why, say_why) = pipe2(OFlag::O_CLOEXEC)?;
         let (pid, pidfd) = match sys::fork()? {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
-                let entered = scene.enter();
-                // The container's hooks are files of the image, too.
-                let ready = entered.and_then(|()| close_all_but(say_why.as_fd()));
+                let ready = scene.enter(say_why.as_fd());
                 let Err(errno) = ready.and_then(|()| execve(&path, &args, &env));
                 // If that fails too, the parent sees a hook that ended with 127.
                 let _ = write(say_why, &(errno as i32).to_ne_bytes());
@@ -116,6 +119,16 @@ impl Hook {
                 Err(Errno::from_raw(i32::from_ne_bytes(errno)).into())
             }
             Ok(_) | Err(_) => ended,
+        }
+    }
+
+    fn environment(&self, scene: &Scene) -> nix::Result<Vec<CString>> {
+        match (&self.env, scene.like) {
+            (Some(own), _) => words(own),
+            (None, Some((process, prepared))) => {
+                Ok(process.environment(prepared).cloned().collect())
+            }
+            (None, None) => Ok(Vec::new()),
         }
     }
 
@@ -158,8 +171,9 @@ impl Hook {
 }
 
 impl Scene<'_> {
-    /// Makes this process, a copy of its parent, one that knows nothing of it.
-    fn enter(&self) -> nix::Result<()> {
+    /// Makes this process, a copy of its parent, one that knows nothing of it, but
+    /// for `report`.
+    fn enter(&self, report: BorrowedFd) -> nix::Result<()> {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         match self.directory {
             Directory::Path(path) => chdir(path)?,
@@ -182,7 +196,12 @@ impl Scene<'_> {
                 Err(errno) => return Err(errno),
             }
         }
-        sys::unblock_all()
+        sys::unblock_all()?;
+        close_all_but(report)?; // The container's hooks are files of the image, too.
+        match self.like {
+            Some((process, _)) => process.restrict(&Progress::new()),
+            None => Ok(()),
+        }
     }
 }
 

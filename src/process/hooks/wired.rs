@@ -12,6 +12,7 @@ use nix::sys::uio::{pread, pwrite};
 
 use super::Hooks;
 use super::run::{Directory, Scene};
+use crate::process::{Prepared, Process};
 use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys;
 
@@ -74,13 +75,19 @@ impl Hooks {
                 directory: Directory::Open(root),
                 umask: Some(umask),
                 container: None,
+                like: None,
             })?;
         }
         Ok(())
     }
 
-    /// Init, as the process that it is about to become.
-    pub(crate) fn start_container(&self, wired: &WiredHooks, at: &Progress) -> Result<(), Cause> {
+    /// Init, as the process that it is about to become, with all that this has.
+    pub(crate) fn start_container(
+        &self,
+        wired: &WiredHooks,
+        process: (&Process, &Prepared),
+        at: &Progress,
+    ) -> Result<(), Cause> {
         let hooks = self.start_container.iter().zip(&wired.start_container);
         for (item, (hook, input)) in hooks.enumerate() {
             at.at(Step::StartHook, item);
@@ -90,6 +97,7 @@ impl Hooks {
                 directory: Directory::Parents,
                 umask: None,
                 container: None,
+                like: Some(process),
             })?;
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! A container's life: stopped, killed, paused, started again, watched.
 
+use std::fs;
+
 use super::{Drive, drives};
 use crate::call::{self, wait_until};
 use crate::dockerd::{BUSYBOX, Dockerd};
+use crate::image;
 
 pub(super) fn all() -> Vec<Drive> {
     drives![
@@ -23,6 +26,7 @@ pub(super) fn all() -> Vec<Drive> {
         many_at_once,
         removed_by_itself,
         nothing_is_left,
+        nothing_is_left_of_what_is_not_executed,
     ]
 }
 
@@ -285,13 +289,45 @@ fn removed_by_itself(docker: &Dockerd) {
 fn nothing_is_left(docker: &Dockerd) {
     let container = docker.sleeper("nothing_is_left", "");
     let id = container.inspect("{{.Id}}");
-    let traces = || {
-        let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
-        docker
-            .machine
-            .sh(&format!("find {places} -name '*{id}*' 2>/dev/null || true"))
-    };
-    assert_ne!(traces(), "");
+    assert_ne!(traces(docker, &id), "");
     drop(container);
-    wait_until("no trace of it", 10, || traces().is_empty());
+    wait_until("no trace of it", 10, || traces(docker, &id).is_empty());
+}
+
+/// Its cgroups and state directories.
+fn traces(docker: &Dockerd, id: &str) -> String {
+    let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
+    let find = format!("find {places} -name '*{id}*' 2>/dev/null || true");
+    docker.machine.sh(&find)
+}
+
+/// The program is there, and execve(2) refuses it: the process says so and ends, and neither its
+/// shim nor a cgroup, a state directory or the container stays.
+fn nothing_is_left_of_what_is_not_executed(docker: &Dockerd) {
+    let programs = docker.path("programs");
+    image::refused_programs(&programs);
+    let volume = format!("-v {}:/programs:ro", programs.display());
+    let running = docker.sleeper("not_executed", &volume);
+    let mut ids = Vec::new();
+    for (name, _, words) in image::REFUSED {
+        let program = format!("/programs/{name}");
+        let says = format!("exec {program}: {words}");
+        for round in 0..6 {
+            let file = docker.path(&format!("{name}-{round}"));
+            let options = format!("{volume} --cidfile {}", file.display());
+            let said = docker.run(&options, &[&program]).fails(1);
+            assert!(said.starts_with(&says), "{said}");
+            ids.push(fs::read_to_string(&file).unwrap());
+            fs::remove_file(file).unwrap();
+        }
+        let said = running.call("exec", &[&program]).fails(1);
+        assert!(said.starts_with(&says), "{said}");
+    }
+    for id in ids {
+        assert_eq!(docker.docker(&["inspect", &id]).status, 1, "{id}");
+        wait_until("no trace of it", 10, || {
+            let shims = format!("pgrep -f '[c]ontainerd-shim.*{id}' || true");
+            traces(docker, &id).is_empty() && docker.machine.sh(&shims).is_empty()
+        });
+    }
 }

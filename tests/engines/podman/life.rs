@@ -5,6 +5,7 @@ use std::fs;
 use super::Who::{Both, Root};
 use super::{IMAGE, Line, Podman};
 use crate::call::{self, wait_until};
+use crate::image;
 
 pub(super) const LINES: &[Line] = &[
     ("run", Both, run),
@@ -12,6 +13,7 @@ pub(super) const LINES: &[Line] = &[
     ("exit_125_of_podman", Both, exit_125),
     ("exit_126_not_executable", Both, exit_126),
     ("exit_127_not_found", Both, exit_127),
+    ("exit_1_not_executed", Both, exit_1_not_executed),
     ("exit_128_and_signal", Both, exit_signal),
     ("create_and_start", Both, create_and_start),
     ("start_attached", Both, start_attached),
@@ -66,6 +68,39 @@ fn exit_127(p: &Podman) {
         "{said}"
     );
     p.call(&["run", "--rm", IMAGE, "/absent"]).fails(127);
+}
+
+/// The program is there, and execve(2) refuses it: the process says so and ends, and neither the
+/// container nor its cgroup or its monitor stays.
+fn exit_1_not_executed(p: &Podman) {
+    let programs = p.files("not_executed");
+    image::refused_programs(&programs);
+    let volume = format!("{}:/programs:ro", programs.display());
+    let running = p.start("not_executed", &["-v", &volume], "sleep 1000");
+    for (name, _, words) in image::REFUSED {
+        let program = format!("/programs/{name}");
+        let says = format!("exec {program}: {words}");
+        for round in 0..6 {
+            let file = programs.join(format!("{name}-{round}"));
+            let cid = ["--cidfile", file.to_str().unwrap()];
+            let run = [
+                &["run", "--rm", "-v", &volume],
+                &cid[..],
+                &[IMAGE, &program],
+            ];
+            let said = p.call(&run.concat()).fails(1);
+            assert!(said.contains(&says), "{said}");
+            let id = fs::read_to_string(&file).unwrap_or_default();
+            assert_eq!(p.call(&["container", "exists", &id]).status, 1, "{id}");
+            let monitor = format!("conmon.*{id}");
+            wait_until("its monitor gone", 10, || {
+                call::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
+            });
+            assert_no_cgroup(&id);
+        }
+        let said = p.call(&["exec", &running.name, &program]).fails(1);
+        assert!(said.contains(&says), "{said}");
+    }
 }
 
 fn exit_signal(p: &Podman) {
@@ -248,6 +283,11 @@ fn rm_force(p: &Podman) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&id), "{mounts}");
     p.call(&["container", "exists", &c.name]).fails(1);
+    assert_no_cgroup(&id);
+}
+
+#[track_caller]
+fn assert_no_cgroup(id: &str) {
     for controller in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
         let left = controller
             .path()

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{call, exec, running, sh, waiting};
 use crate::harness::{
     Bundle, Container, Kind, Runtime, Traces, View, alive, cgroup_of, differs, only_rt, signal,
-    trials, wait_until,
+    trials, wait_gone, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -193,22 +193,27 @@ fn a_program_that_cannot_be_executed() {
     outcome.assert_refused("is a directory").one_line();
 }
 
+/// It has joined, says why on its own standard error, and ends with 1.
 fn a_program_of_another_kind() {
     let bundle = Bundle::new()
         .executable("bin/garbage", "\u{1}\u{2}garbage")
         .executable("bin/orphan", "#!/no/such\n");
     let (bundle, _container) = running(bundle);
-    differs(
-        Kind::Runc,
-        "Debian's old one ends with 1 where execve(2) itself fails",
-    );
     let before = Traces::of(&bundle);
-    let outcome = exec(&bundle, &[], &["/bin/garbage"]).assert_code(255);
-    outcome.assert_refused("exec format error").one_line();
-    let outcome = exec(&bundle, &[], &["/bin/orphan"]).assert_code(255);
-    outcome
-        .assert_refused("no such file or directory")
-        .one_line();
+    let pid_file = bundle.runtime().home().join("pid");
+    let detached = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
+    for (program, words) in [
+        ("/bin/garbage", "exec format error"),
+        ("/bin/orphan", "no such file or directory"),
+    ] {
+        let said = exec(&bundle, &[], &[program]).assert_code(1).stderr;
+        let line = format!("exec {program}: {words}");
+        assert!(said.starts_with(&line), "{said:?}");
+        exec(&bundle, &detached, &[program]).assert_ok();
+        let pid = fs::read_to_string(&pid_file).unwrap();
+        wait_gone(pid.parse().unwrap());
+        fs::remove_file(&pid_file).unwrap();
+    }
     before.assert_unchanged(&bundle);
 }
 

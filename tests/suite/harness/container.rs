@@ -70,6 +70,12 @@ impl Container {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The same of its stderr.
+    pub(crate) fn stderr(&self) -> String {
+        let bytes = std::fs::read(self.made_by.with_extension("err")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) -> String {
         host::wait_until(&format!("{text:?} from the container"), || {

@@ -55,6 +55,34 @@ const CRUN: &[(&str, &str)] = &[
         "what they write goes nowhere",
     ),
     (
+        "hooks::inside::start_container_hooks_have_the_filter_of_the_process",
+        "startContainer hooks are told nothing",
+    ),
+    (
+        "hooks::inside::start_container_hooks_have_the_limits_of_the_process",
+        "startContainer hooks are told nothing",
+    ),
+    (
+        "hooks::inside::what_a_failing_hook_says_on_a_terminal_is_shown",
+        "what they write goes nowhere",
+    ),
+    (
+        "lifecycle::unexecuted::run_ends_as_the_process_that_execve_refuses",
+        "it says so in its own words",
+    ),
+    (
+        "lifecycle::unexecuted::start_leaves_a_process_that_execve_refuses_to_itself",
+        "it says so in its own words",
+    ),
+    (
+        "seccomp::loading::an_executable_that_fails_is_told_through_the_filter",
+        "it says so in its own words",
+    ),
+    (
+        "terminal::unread::with_all_streams_redirected_the_terminal_is_dev_tty",
+        "it takes no /dev/tty",
+    ),
+    (
         "hooks::when::poststart_hooks_run_after_the_program_and_before_start_returns",
         "they run in a mount namespace of its own",
     ),

@@ -1,6 +1,7 @@
 //! Hooks: when each kind is called, as what, with what, and what its failure means.
 
 mod failures;
+mod inside;
 mod life;
 mod program;
 mod when;
@@ -18,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         when::tests(),
         program::tests(),
         failures::tests(),
+        inside::tests(),
         life::tests(),
     ]
     .into_iter()

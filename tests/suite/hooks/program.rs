@@ -19,6 +19,7 @@ pub(super) fn tests() -> Vec<Trial> {
         without_arguments_the_path_is_the_only_one,
         the_environment_is_exact,
         without_an_environment_there_is_none,
+        without_an_environment_a_start_container_hook_has_the_processs,
         cve_2025_23266_no_hook_gets_what_an_image_chose,
         the_program_may_be_that_of_a_running_process,
         a_hook_need_not_read_the_state,
@@ -97,7 +98,7 @@ fn without_an_environment_there_is_none() {
         "config.md: env has \"the same semantics as IEEE Std 1003.1-2008's environ\", of which \
          none is an empty one; it hands on its caller's, and from createContainer on the container's",
     );
-    for kind in ALL {
+    for kind in ALL.into_iter().filter(|kind| *kind != START_CONTAINER) {
         let bundle = probing(kind).remove(&format!("/hooks/{kind}/0/env"));
         live(&bundle);
         assert_eq!(
@@ -106,6 +107,28 @@ fn without_an_environment_there_is_none() {
             "{kind}"
         );
     }
+}
+
+/// It runs as the process, in the container: what an image chose is its own affair there.
+fn without_an_environment_a_start_container_hook_has_the_processs() {
+    let own = |env: Option<serde_json::Value>| {
+        let bundle = probing(START_CONTAINER).set("/process/env/-", json!("CHOSEN=1"));
+        let place = format!("/hooks/{START_CONTAINER}/0/env");
+        let bundle = match env {
+            Some(env) => bundle.set(&place, env),
+            None => bundle.remove(&place),
+        };
+        live(&bundle);
+        let mut seen = strings(&seen(&bundle, START_CONTAINER).report["env"]);
+        seen.sort();
+        (bundle, seen)
+    };
+    let (bundle, seen) = own(None);
+    let mut expected = strings(bundle.config().get("/process/env"));
+    expected.push("HOME=/root".to_owned());
+    expected.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(own(Some(json!([]))).1, [""; 0]);
 }
 
 /// A container's environment chose a library, relative to the working directory, which was the

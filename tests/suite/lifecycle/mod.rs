@@ -2,6 +2,7 @@
 
 mod kill;
 mod odd;
+mod unexecuted;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -38,6 +39,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ];
     all.extend(kill::tests());
     all.extend(odd::tests());
+    all.extend(unexecuted::tests());
     all
 }
 

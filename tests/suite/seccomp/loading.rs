@@ -7,7 +7,8 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{DOCKER, UNPRIVILEGED, allowing_but, assert_rights, profile_of, unprivileged};
-use crate::harness::{Bundle, Traces, only_rt, skip, trials};
+use crate::harness::{Bundle, Kind, Traces, only_rt, skip, trials};
+use crate::hooks::{POSTSTART, add};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -127,18 +128,30 @@ fn a_limit_does_not_depend_on_the_profile() {
     assert_eq!(bundle.probe()["rlimits"]["RLIMIT_CORE"], json!([5, 6]));
 }
 
+/// To the runtime too, which has no poststart hooks to call then.
 fn an_executable_that_fails_is_told_through_the_filter() {
-    only_rt("the others find out before they install the filter, or not at all");
     let silent = json!([{"names": ["sendto", "sendmsg", "sendmmsg"], "action": "SCMP_ACT_ERRNO"}]);
     let bundle = Bundle::new()
         .executable("bin/broken", "\u{7f}ELF but not really\n")
         .args(&["/bin/broken"])
         .set("/process/noNewPrivileges", json!(true))
         .set("/linux/seccomp", allowing_but(silent));
-    let text = "exec: \"/bin/broken\": exec format error";
-    bundle.run().assert_refused(text);
+    let text = "exec /bin/broken: exec format error";
+    let outcome = bundle.run().assert_code(1);
+    assert!(outcome.stderr.starts_with(text), "{outcome}");
+    let hook = json!({"path": "/bin/false", "args": ["false"]});
+    let bundle = match bundle.runtime().kind() {
+        Kind::Rt => add(bundle, POSTSTART, hook),
+        Kind::Runc | Kind::Crun => bundle,
+    };
     let container = bundle.create();
-    container.start().assert_refused(text);
+    container.start().assert_ok();
+    container.wait_stopped();
+    assert!(
+        container.stderr().starts_with(text),
+        "{}",
+        container.stderr()
+    );
     container.delete_force().assert_ok();
 }
 

@@ -4,6 +4,7 @@ mod outer;
 mod pty;
 mod session;
 mod socket;
+mod unread;
 
 pub(crate) use pty::Master;
 pub(crate) use session::{LED, Session};
@@ -25,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ];
     all.extend(outer::tests());
     all.extend(socket::tests());
+    all.extend(unread::tests());
     all
 }
 
