@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::copyup::Taken;
+use super::copyup::{self, Taken};
 use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
 use crate::step::Cause;
@@ -97,18 +97,20 @@ impl FileSystem {
         })
     }
 
-    /// A detached mount of it.
-    pub(super) fn make(&self, spent: &Spent, attributes: u64) -> Result<OwnedFd, Cause> {
+    /// A detached mount of it, to cover the directory `below`.
+    pub(super) fn make(
+        &self,
+        spent: &Spent,
+        attributes: u64,
+        below: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
         let (name, source) = (&self.name, &self.source);
         if self.origin == Origin::Container {
-            return new_file_system(
-                spent,
-                name,
-                source,
-                &self.superblock,
-                &self.data,
-                attributes,
-            );
+            let mut data = self.data.clone();
+            if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
+                data.push(copyup::mode_of(below)?);
+            }
+            return new_file_system(spent, name, source, &self.superblock, &data, attributes);
         }
         let mut open = Vec::new();
         let data = self

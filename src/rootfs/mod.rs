@@ -20,6 +20,7 @@ mod mask;
 mod mount;
 mod options;
 mod overlay;
+mod parked;
 mod pivot;
 mod sources;
 mod words;
@@ -243,8 +244,9 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let (mut late, spent) = (Vec::new(), Spent::default());
         let stage = self.stage(entered, &spent, proc, at);
-        for (item, (mount, source)) in self.mounts.iter().zip(sources.mounts.drain(..)).enumerate()
-        {
+        let opened = std::mem::take(&mut sources.mounts);
+        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
+            let source = self.in_turn(item, source, &mut sources.parked, &stage)?;
             late.extend(mount.apply(item, &stage, source)?);
         }
         entered.late = late;

@@ -17,10 +17,10 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
 use super::cgroup::{CgroupMount, Facts};
-use super::copyup::{self, take_over};
+use super::copyup::{self, Taken};
 use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
-use super::options::{self, Attributes, Options, Propagation, Recursion};
+use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
 use super::sources::{Source, open_tree};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
@@ -170,12 +170,26 @@ impl Mount {
                 Origin::Container => return Ok(Source::None),
                 Origin::Machine => {
                     let spent = Spent::default();
-                    let mount = filesystem.make(&spent, self.new_attributes().set)?;
+                    let mount = filesystem.make(&spent, self.new_attributes().set, None)?;
                     return Ok(Source::Tree(mount));
                 }
             },
         };
-        let tree = open_tree(source, recursion.into())?;
+        self.copied(open_tree(source, recursion.into())?, setter, base)
+    }
+
+    /// Init: the same for a source that lies in the root.
+    pub(super) fn open_inside(&self, source: &Path, stage: &Stage) -> Result<Source, Cause> {
+        let Kind::Bind { recursion, .. } = &self.kind else {
+            return Err(Errno::EBADF.into());
+        };
+        let found = stage.root.open(source, OFlag::O_PATH, Links::Follow)?;
+        let tree = sys::open_tree(found.as_fd(), c"", (*recursion).into())?;
+        stage.spent.add(found);
+        self.copied(tree, stage.setter, stage.base)
+    }
+
+    fn copied(&self, tree: OwnedFd, setter: Setter, base: Propagation) -> Result<Source, Cause> {
         if self.target == Path::new("/proc")
             && fstatfs(&tree)?.filesystem_type() != PROC_SUPER_MAGIC
         {
@@ -212,7 +226,7 @@ impl Mount {
         stage.at.at(Step::MountPoint, item);
         let directory = match &source {
             Source::Tree(tree) => is_directory(tree)?,
-            Source::None | Source::Hierarchies(_) => true,
+            Source::None | Source::Hierarchies(_) | Source::Parked | Source::InTurn(_) => true,
         };
         let below = match &self.kind {
             Kind::FileSystem(filesystem) if !filesystem.taken.is_empty() => {
@@ -224,7 +238,7 @@ impl Mount {
         stage.at.at(Step::Mount, item);
         let mount = match (&self.kind, source) {
             (Kind::Bind { .. }, Source::Tree(tree)) => {
-                sys::move_mount(tree.as_fd(), target.as_fd())?;
+                attach(tree.as_fd(), target.as_fd(), directory)?;
                 if stage.setter == Setter::Attached {
                     self.finish(stage.setter, tree.as_fd(), stage.base, Some(stage.proc))?;
                 }
@@ -233,11 +247,11 @@ impl Mount {
             (Kind::FileSystem(filesystem), source) => {
                 let mount = match source {
                     Source::Tree(made) => made,
-                    _ => filesystem.make(stage.spent, self.new_attributes().set)?,
+                    _ => filesystem.make(stage.spent, self.new_attributes().set, below.as_ref())?,
                 };
-                if let Some(below) = below {
+                if let Some(below) = below.filter(|_| filesystem.taken.contains(&Taken::Content)) {
                     stage.at.at(Step::CopyUp, item);
-                    take_over(&filesystem.taken, below, mount.as_fd())?;
+                    copyup::copy(below, mount.as_fd())?;
                     stage.at.at(Step::Mount, item);
                 }
                 self.attach_new(stage, mount.as_fd(), target.as_fd())?;
@@ -342,7 +356,7 @@ impl Mount {
         if stage.setter == Setter::Detached {
             self.finish_new(stage, mount)?;
         }
-        sys::move_mount(mount, target)?;
+        attach(mount, target, true)?;
         if stage.setter == Setter::Attached {
             self.finish_new(stage, mount)?;
         }
@@ -381,6 +395,16 @@ impl Mount {
     }
 }
 
+/// Attaches `mount`, which is a directory or is none. That `target` is the reverse
+/// the kernel calls `EINVAL`, as it does many things; engines know the name that
+/// mount(2) has for it.
+pub(super) fn attach(mount: BorrowedFd, target: BorrowedFd, directory: bool) -> nix::Result<()> {
+    match sys::move_mount(mount, target) {
+        Err(Errno::EINVAL) if is_directory(target)? != directory => Err(Errno::ENOTDIR),
+        done => done,
+    }
+}
+
 /// What every mount of a container shares while init works.
 pub(super) struct Stage<'a> {
     pub(super) root: &'a Root,
@@ -408,7 +432,8 @@ impl Kind {
             "options: tmpcopyup: only a tmpfs begins with a copy"
         );
         if bind {
-            if let Some(option) = options.data.first() {
+            let of_a_mount = |option: &&Parameter| !option.is_of_a_volume();
+            if let Some(option) = options.data.iter().find(of_a_mount) {
                 bail!(
                     "options: {option}: bind mounts cannot have any filesystem-specific options applied"
                 );

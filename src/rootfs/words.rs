@@ -101,6 +101,9 @@ impl Rootfs {
             (Step::OpenSource, Errno::EINVAL, Some(Kind::Bind { .. })) if self.user_namespace => {
                 Some("with mounts below that are locked in a user namespace, only rbind binds it")
             }
+            (Step::OpenSource, Errno::EMFILE | Errno::ETOOMANYREFS | Errno::EAGAIN, _) => {
+                Some("more mounts than the hard limit of open files (RLIMIT_NOFILE) has room for")
+            }
             (Step::MapIds, Errno::EINVAL, _) => {
                 Some("does this kernel map the ids of that file system?")
             }
@@ -111,6 +114,9 @@ impl Rootfs {
                 Some("a user namespace gets the machine's devices, bound, for it can make none")
             }
             (Step::CopyUp, Errno::ENOSPC, _) => Some("is its size too small for the copy?"),
+            (Step::Mount, Errno::ENOTDIR, _) => {
+                Some("a directory can be mounted on a directory, a file on a file")
+            }
             (Step::MountPoint, Errno::EROFS, _) => {
                 Some("the mount point is missing and the root file system is read-only")
             }
