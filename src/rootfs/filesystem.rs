@@ -1,16 +1,22 @@
 //! A new file system: its superblock made and mounted, attached nowhere yet.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::fchdir;
 
+use super::attributes::mount_flags;
 use super::copyup::{self, Taken};
 use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
 use crate::step::Cause;
-use crate::sys::{self, FsConfig, Spent};
+use crate::sys::{self, FsConfig, OpenTree, Spent};
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
@@ -27,6 +33,9 @@ const SOURCELESS: [&str; 8] = [
     "sysfs",
     "tmpfs",
 ];
+
+/// mount(2) reads so much of its options, with the NUL.
+const PAGE: usize = 4096;
 
 /// What a file system is made of, and so from where its source and its options
 /// are read.
@@ -77,15 +86,12 @@ impl FileSystem {
         };
         if overlay {
             layers::check(&options.data)?;
-        } else {
-            check_lengths(&options.data)?;
         }
         let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
         let source = match source.len() <= LONGEST {
-            true => source,
             // To an overlay it is a mere name.
             false if overlay => name.as_bytes(),
-            false => bail!("source: longer than {LONGEST} bytes, the most that fsconfig(2) takes"),
+            _ => source,
         };
         Ok(FileSystem {
             name: CString::new(name).context("type")?,
@@ -112,13 +118,77 @@ impl FileSystem {
             }
             return new_file_system(spent, name, source, &self.superblock, &data, attributes);
         }
-        let mut open = Vec::new();
-        let data = self
-            .data
-            .iter()
-            .map(|one| layers::shortened(one, &mut open));
-        let data = data.collect::<nix::Result<Vec<_>>>()?;
-        new_file_system(spent, name, source, &self.superblock, &data, attributes)
+        let (mut open, mut data, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, parameter) in (0..).zip(&self.data) {
+            let parts = layers::shortened(parameter, &mut open)?;
+            places.extend(parts.iter().map(|_| place));
+            data.extend(parts);
+        }
+        let flags = self.superblock.len() as u16;
+        new_file_system(spent, name, source, &self.superblock, &data, attributes).map_err(|cause| {
+            match cause {
+                Cause::Parameter(part, errno) if part >= flags => {
+                    let place = places.get(usize::from(part - flags));
+                    Cause::Parameter(flags + place.copied().unwrap_or_default(), errno)
+                }
+                other => other,
+            }
+        })
+    }
+
+    /// Whether fsconfig(2) of this kernel takes what it is made of.
+    pub(super) fn fits(&self) -> nix::Result<bool> {
+        if self.source.to_bytes().len() > LONGEST {
+            return Ok(false);
+        }
+        let overlay = self.name.as_c_str() == c"overlay";
+        for parameter in &self.data {
+            let fits = match parameter {
+                _ if overlay => layers::fits(parameter)?,
+                Parameter::Value(_, value) => value.to_bytes().len() <= LONGEST,
+                Parameter::Flag(_) => true,
+            };
+            if !fits {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same as [`FileSystem::make`] by mount(2), whose options have a page
+    /// together, on a place that nobody sees: below a tmpfs on top of `ground`.
+    pub(super) fn make_by_mount(
+        &self,
+        (ground, proc): (BorrowedFd, BorrowedFd),
+        spent: &Spent,
+        attributes: u64,
+        below: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
+        let mut data = self.data.clone();
+        if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
+            data.push(copyup::mode_of(below)?);
+        }
+        let words: Vec<String> = data.iter().map(Parameter::in_a_list).collect();
+        let words = words.join(",");
+        if words.len() >= PAGE {
+            return Err(Errno::E2BIG.into());
+        }
+        let mut flags = mount_flags(attributes);
+        for flag in &self.superblock {
+            flags |= superblock_flag(flag).ok_or(Errno::EINVAL)?;
+        }
+        let (name, source) = (self.name.as_c_str(), self.source.as_c_str());
+        staged(ground, spent, |place| {
+            fchdir(proc)?;
+            let place = format!("self/fd/{}", place.as_raw_fd());
+            mount(
+                Some(source),
+                place.as_str(),
+                Some(name),
+                flags,
+                Some(words.as_str()),
+            )
+        })
     }
 
     /// The parameter that [`Cause::Parameter`] has the place of, in the words of the configuration.
@@ -135,19 +205,41 @@ impl FileSystem {
     }
 }
 
-/// # Errors
-/// A value that is longer than the kernel takes.
-fn check_lengths(data: &[Parameter]) -> Result<()> {
-    for parameter in data {
-        if let Parameter::Value(key, value) = parameter {
-            ensure!(
-                value.to_bytes().len() <= LONGEST,
-                "options: {}: longer than {LONGEST} bytes, the most that fsconfig(2) takes",
-                key.to_string_lossy()
-            );
-        }
-    }
-    Ok(())
+/// The flags of mount(2) for what fsconfig(2) has names for.
+fn superblock_flag(name: &CStr) -> Option<MsFlags> {
+    Some(match name.to_bytes() {
+        b"ro" => MsFlags::MS_RDONLY,
+        b"sync" => MsFlags::MS_SYNCHRONOUS,
+        b"dirsync" => MsFlags::MS_DIRSYNC,
+        b"lazytime" => MsFlags::MS_LAZYTIME,
+        b"mand" => MsFlags::MS_MANDLOCK,
+        _ => return None,
+    })
+}
+
+/// Lets `attach` put a mount on a place that it alone has, and takes it off as a
+/// detached one.
+fn staged(
+    ground: BorrowedFd,
+    spent: &Spent,
+    attach: impl FnOnce(BorrowedFd) -> nix::Result<()>,
+) -> Result<OwnedFd, Cause> {
+    const PLACE: &str = "place";
+    let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
+    let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
+    sys::move_mount(memory.as_fd(), ground)?;
+    mkdirat(&memory, PLACE, Mode::S_IRWXU)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = openat(&memory, PLACE, flags, Mode::empty())?;
+    attach(place.as_fd())?;
+    let mounted = openat(&memory, PLACE, flags, Mode::empty())?;
+    let mount = sys::open_tree(mounted.as_fd(), c"", OpenTree::Mount)?;
+    fchdir(&memory)?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    [memory, place, mounted]
+        .into_iter()
+        .for_each(|fd| spent.add(fd));
+    Ok(mount)
 }
 
 /// A detached mount of a new superblock.

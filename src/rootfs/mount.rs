@@ -168,6 +168,7 @@ impl Mount {
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
+                Origin::Machine if !filesystem.fits()? => return Ok(Source::ByMount),
                 Origin::Machine => {
                     let spent = Spent::default();
                     let mount = filesystem.make(&spent, self.new_attributes().set, None)?;
@@ -226,7 +227,7 @@ impl Mount {
         stage.at.at(Step::MountPoint, item);
         let directory = match &source {
             Source::Tree(tree) => is_directory(tree)?,
-            Source::None | Source::Hierarchies(_) | Source::Parked | Source::InTurn(_) => true,
+            _ => true,
         };
         let below = match &self.kind {
             Kind::FileSystem(filesystem) if !filesystem.taken.is_empty() => {
@@ -247,7 +248,7 @@ impl Mount {
             (Kind::FileSystem(filesystem), source) => {
                 let mount = match source {
                     Source::Tree(made) => made,
-                    _ => filesystem.make(stage.spent, self.new_attributes().set, below.as_ref())?,
+                    _ => self.make(filesystem, stage, below.as_ref())?,
                 };
                 if let Some(below) = below.filter(|_| filesystem.taken.contains(&Taken::Content)) {
                     stage.at.at(Step::CopyUp, item);
@@ -268,6 +269,36 @@ impl Mount {
         }
         stage.spent.add(mount);
         Ok(None)
+    }
+
+    /// A file system of the container's own namespaces.
+    fn make(
+        &self,
+        filesystem: &FileSystem,
+        stage: &Stage,
+        below: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
+        let attributes = self.new_attributes().set;
+        if filesystem.fits()? {
+            return filesystem.make(stage.spent, attributes, below);
+        }
+        let ground = (stage.root.as_fd(), stage.proc);
+        filesystem.make_by_mount(ground, stage.spent, attributes, below)
+    }
+
+    /// Init: [`Source::ByMount`], while the machine is in sight, on top of whose
+    /// root it works.
+    pub(super) fn open_by_mount(
+        &self,
+        machine: BorrowedFd,
+        proc: BorrowedFd,
+    ) -> Result<Source, Cause> {
+        let Kind::FileSystem(filesystem) = &self.kind else {
+            return Err(Errno::EBADF.into());
+        };
+        let (spent, attributes) = (Spent::default(), self.new_attributes().set);
+        let mount = filesystem.make_by_mount((machine, proc), &spent, attributes, None)?;
+        Ok(Source::Tree(mount))
     }
 
     fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {

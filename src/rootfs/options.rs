@@ -332,6 +332,19 @@ impl Parameter {
         }
     }
 
+    /// As mount(2) takes it, with commas between.
+    pub(super) fn in_a_list(&self) -> String {
+        match self {
+            Parameter::Value(key, value) if value.to_bytes().contains(&b',') => {
+                let label = key.to_str().is_ok_and(|key| LABELS.contains(&key));
+                let quote = if label { "\"" } else { "" };
+                let (key, value) = (key.to_string_lossy(), value.to_string_lossy());
+                format!("{key}={quote}{value}{quote}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     fn parse(option: &str) -> Result<Parameter> {
         let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
         Ok(match option.split_once('=') {

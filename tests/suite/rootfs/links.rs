@@ -109,9 +109,10 @@ fn dangling_links_do_not_leave_the_root() {
 
 fn a_file_where_a_directory_must_be_is_refused() {
     let volume = volume();
-    let bundle = Bundle::new()
-        .symlink("way", "/etc/passwd/below")
-        .bind(volume.path(), "/way", &["bind"]);
+    let bundle =
+        Bundle::new()
+            .symlink("way", "/etc/passwd/below")
+            .bind(volume.path(), "/way", &["bind"]);
     let bundle = bundle.args(&["/bin/true"]);
     bundle.assert_refused(&["mounts[7]", "/way", "not a directory (ENOTDIR"]);
 }
