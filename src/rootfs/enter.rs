@@ -74,7 +74,6 @@ impl Rootfs {
             // Entered by chroot(2) alone.
             (None, place) => (None, place.ok_or(Errno::EBADF)?),
             (Some(machine), place) => {
-                self.open_by_mount(sources, (machine.as_fd(), proc.as_fd()), at)?;
                 let root = match sources.root.take() {
                     Some(root) => root,
                     None => self.overlay(&place, &machine, at)?,

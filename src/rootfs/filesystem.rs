@@ -1,22 +1,20 @@
 //! A new file system: its superblock made and mounted, attached nowhere yet.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::fchdir;
+use nix::mount::MsFlags;
 
 use super::attributes::mount_flags;
 use super::copyup::{self, Taken};
 use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
+use super::staged::Told;
 use crate::step::Cause;
-use crate::sys::{self, FsConfig, OpenTree, Spent};
+use crate::sys::{self, FsConfig, Spent};
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
@@ -156,38 +154,31 @@ impl FileSystem {
     }
 
     /// The same as [`FileSystem::make`] by mount(2), whose options have a page
-    /// together, on a place that nobody sees: below a tmpfs on top of `ground`.
+    /// together: `by` is who calls it.
     pub(super) fn make_by_mount(
         &self,
-        (ground, proc): (BorrowedFd, BorrowedFd),
-        spent: &Spent,
         attributes: u64,
         below: Option<&OwnedFd>,
+        by: impl FnOnce(&Told) -> Result<OwnedFd, Cause>,
     ) -> Result<OwnedFd, Cause> {
         let mut data = self.data.clone();
         if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
             data.push(copyup::mode_of(below)?);
         }
-        let words: Vec<String> = data.iter().map(Parameter::in_a_list).collect();
-        let words = words.join(",");
-        if words.len() >= PAGE {
+        let options: Vec<String> = data.iter().map(Parameter::in_a_list).collect();
+        let options = options.join(",");
+        if options.len() >= PAGE {
             return Err(Errno::E2BIG.into());
         }
         let mut flags = mount_flags(attributes);
         for flag in &self.superblock {
             flags |= superblock_flag(flag).ok_or(Errno::EINVAL)?;
         }
-        let (name, source) = (self.name.as_c_str(), self.source.as_c_str());
-        staged(ground, spent, |place| {
-            fchdir(proc)?;
-            let place = format!("self/fd/{}", place.as_raw_fd());
-            mount(
-                Some(source),
-                place.as_str(),
-                Some(name),
-                flags,
-                Some(words.as_str()),
-            )
+        by(&Told {
+            name: &self.name,
+            source: &self.source,
+            flags,
+            options: &options,
         })
     }
 
@@ -215,31 +206,6 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
         b"mand" => MsFlags::MS_MANDLOCK,
         _ => return None,
     })
-}
-
-/// Lets `attach` put a mount on a place that it alone has, and takes it off as a
-/// detached one.
-fn staged(
-    ground: BorrowedFd,
-    spent: &Spent,
-    attach: impl FnOnce(BorrowedFd) -> nix::Result<()>,
-) -> Result<OwnedFd, Cause> {
-    const PLACE: &str = "place";
-    let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
-    let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
-    sys::move_mount(memory.as_fd(), ground)?;
-    mkdirat(&memory, PLACE, Mode::S_IRWXU)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = openat(&memory, PLACE, flags, Mode::empty())?;
-    attach(place.as_fd())?;
-    let mounted = openat(&memory, PLACE, flags, Mode::empty())?;
-    let mount = sys::open_tree(mounted.as_fd(), c"", OpenTree::Mount)?;
-    fchdir(&memory)?;
-    umount2(".", MntFlags::MNT_DETACH)?;
-    [memory, place, mounted]
-        .into_iter()
-        .for_each(|fd| spent.add(fd));
-    Ok(mount)
 }
 
 /// A detached mount of a new superblock.

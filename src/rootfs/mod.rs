@@ -23,6 +23,7 @@ mod overlay;
 mod parked;
 mod pivot;
 mod sources;
+mod staged;
 mod words;
 
 use std::os::fd::AsFd;

@@ -22,6 +22,7 @@ use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
 use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
 use super::sources::{Source, open_tree};
+use super::staged::{self, Told};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, MountAttr, Spent};
@@ -168,7 +169,12 @@ impl Mount {
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
-                Origin::Machine if !filesystem.fits()? => return Ok(Source::ByMount),
+                Origin::Machine if !filesystem.fits()? => {
+                    let by = |told: &Told| staged::apart(setter, told);
+                    let attributes = self.new_attributes().set;
+                    let mount = filesystem.make_by_mount(attributes, None, by)?;
+                    return Ok(Source::Tree(mount));
+                }
                 Origin::Machine => {
                     let spent = Spent::default();
                     let mount = filesystem.make(&spent, self.new_attributes().set, None)?;
@@ -282,23 +288,8 @@ impl Mount {
         if filesystem.fits()? {
             return filesystem.make(stage.spent, attributes, below);
         }
-        let ground = (stage.root.as_fd(), stage.proc);
-        filesystem.make_by_mount(ground, stage.spent, attributes, below)
-    }
-
-    /// Init: [`Source::ByMount`], while the machine is in sight, on top of whose
-    /// root it works.
-    pub(super) fn open_by_mount(
-        &self,
-        machine: BorrowedFd,
-        proc: BorrowedFd,
-    ) -> Result<Source, Cause> {
-        let Kind::FileSystem(filesystem) = &self.kind else {
-            return Err(Errno::EBADF.into());
-        };
-        let (spent, attributes) = (Spent::default(), self.new_attributes().set);
-        let mount = filesystem.make_by_mount((machine, proc), &spent, attributes, None)?;
-        Ok(Source::Tree(mount))
+        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.spent);
+        filesystem.make_by_mount(attributes, below, by)
     }
 
     fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {

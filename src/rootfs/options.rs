@@ -231,16 +231,25 @@ pub(super) fn parse(options: &[String]) -> Result<Options> {
 }
 
 /// One entry may hold several options, as mount(8) takes them. A comma between
-/// quotes (labels of SELinux) or behind a backslash (layers of an overlay) is part
-/// of a value.
-fn split(entry: &str) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    entry.split(move |character| {
-        let separates = character == ',' && !quoted && !escaped;
+/// quotes (labels of SELinux), behind a backslash (layers of an overlay) or before
+/// a digit (nodes of `mpol=`) is part of a value.
+fn split(entry: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped, mut start) = (false, false, 0);
+    let mut options = Vec::new();
+    for (at, character) in entry.char_indices() {
+        let digit = entry[at..]
+            .chars()
+            .nth(1)
+            .is_some_and(|next| next.is_ascii_digit());
+        if character == ',' && !quoted && !escaped && !digit {
+            options.push(&entry[start..at]);
+            start = at + 1;
+        }
         quoted ^= character == '"';
         escaped = character == '\\' && !escaped;
-        separates
-    })
+    }
+    options.push(&entry[start..]);
+    options
 }
 
 impl Options {
@@ -408,10 +417,16 @@ mod tests {
 
     #[test]
     fn an_entry_is_split_at_commas_of_its_own() {
-        let options = parsed(&[r#"ro,size=64k,context="a:s0:c1,c2",lowerdir=/a\,b:/c"#]);
+        let options =
+            parsed(&[r#"ro,size=64k,context="a:s0:c1,c2",lowerdir=/a\,b:/c,mpol=bind:0,1"#]);
         assert!(options.attributes.readonly());
         let values = options.data.iter().map(ToString::to_string);
-        let expected = ["size=64k", "context=a:s0:c1,c2", r"lowerdir=/a\,b:/c"];
+        let expected = [
+            "size=64k",
+            "context=a:s0:c1,c2",
+            r"lowerdir=/a\,b:/c",
+            "mpol=bind:0,1",
+        ];
         assert_eq!(values.collect::<Vec<_>>(), expected);
     }
 

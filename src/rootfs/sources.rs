@@ -57,9 +57,6 @@ pub(super) enum Source {
     Tree(OwnedFd),
     /// A detached copy, the next one of those that wait in [`Sources::parked`].
     Parked,
-    /// What fsconfig(2) does not take: made by init, whose mounts nobody shares,
-    /// before it leaves the machine.
-    ByMount,
     /// Lies in the root: to be opened when its turn comes, with the user namespace
     /// that has the ids to map.
     InTurn(Option<Rc<OwnedFd>>),
@@ -70,7 +67,7 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
         match self {
-            Source::None | Source::Parked | Source::ByMount | Source::InTurn(_) => Vec::new(),
+            Source::None | Source::Parked | Source::InTurn(_) => Vec::new(),
             Source::Tree(tree) => vec![tree],
             Source::Hierarchies(own) => own.into_iter().flatten().collect(),
         }
@@ -178,23 +175,6 @@ impl Rootfs {
         }
         let (soft, _) = sys::prlimit(Pid::from_raw(0), libc::RLIMIT_NOFILE, None)?;
         Ok(needed <= soft / 2)
-    }
-
-    /// Init, while the machine is in sight: what the runtime could not make there.
-    pub(super) fn open_by_mount(
-        &self,
-        sources: &mut Sources,
-        (machine, proc): (BorrowedFd, BorrowedFd),
-        at: &Progress,
-    ) -> Result<(), Cause> {
-        let all = self.mounts.iter().zip(&mut sources.mounts).enumerate();
-        for (item, (mount, source)) in all {
-            if matches!(source, Source::ByMount) {
-                at.at(Step::OpenSource, item);
-                *source = mount.open_by_mount(machine, proc)?;
-            }
-        }
-        Ok(())
     }
 
     /// Where the source of `mounts[item]` lies in the container's own root, if it

@@ -104,6 +104,9 @@ impl Rootfs {
             (Step::OpenSource, Errno::EMFILE | Errno::ETOOMANYREFS | Errno::EAGAIN, _) => {
                 Some("more mounts than the hard limit of open files (RLIMIT_NOFILE) has room for")
             }
+            (Step::Mount | Step::OpenSource, Errno::E2BIG, Some(Kind::FileSystem(_))) => {
+                Some("longer than 4095 bytes together, the most that mount(2) takes")
+            }
             (Step::MapIds, Errno::EINVAL, _) => {
                 Some("does this kernel map the ids of that file system?")
             }

@@ -13,6 +13,7 @@ use crate::hooks::{CREATE_CONTAINER, add};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         a_bind_shows_what_an_earlier_mount_put_on_its_source,
+        a_bind_in_a_user_namespace_shows_it_too,
         a_recursive_bind_brings_earlier_mounts_below_its_source,
         a_source_in_the_root_is_found_through_links_of_the_root,
         a_source_in_the_root_does_not_leave_it,
@@ -36,18 +37,12 @@ fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
     differs(Kind::Crun, "it opens sources first");
     let volume = Directory::new();
     let script = "cat /shown/file; /probe write /shown/file x";
-    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
     let hooked = twice(Bundle::new(), &volume);
     let hooked = add(hooked, CREATE_CONTAINER, json!({ "path": "/bin/true" }));
-    let mapped = twice(Bundle::new(), &volume)
-        .namespace("user", None)
-        .set("/linux/uidMappings", maps.clone())
-        .set("/linux/gidMappings", maps);
     for (bundle, flags) in [
         (twice(Bundle::new(), &volume), &[][..]),
         (twice(Bundle::new(), &volume), &["--no-pivot"]),
         (hooked, &[]),
-        (mapped, &[]),
     ] {
         let bundle = bundle.sh(script);
         let before = Traces::of(&bundle);
@@ -55,6 +50,20 @@ fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
         assert_eq!(said, "from the volumeEROFS\n", "{flags:?}");
         before.assert_unchanged(&bundle);
     }
+}
+
+fn a_bind_in_a_user_namespace_shows_it_too() {
+    only_rt("others open the sources of a user namespace first");
+    let volume = Directory::new();
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    let bundle = twice(Bundle::new(), &volume)
+        .namespace("user", None)
+        .set("/linux/uidMappings", maps.clone())
+        .set("/linux/gidMappings", maps)
+        .sh("cat /shown/file; /probe write /shown/file x");
+    let before = Traces::of(&bundle);
+    assert_eq!(bundle.run().stdout, "from the volumeEROFS\n");
+    before.assert_unchanged(&bundle);
 }
 
 fn a_recursive_bind_brings_earlier_mounts_below_its_source() {
