@@ -287,6 +287,33 @@ mod tests {
         std::fs::remove_dir_all(base).unwrap();
     }
 
+    /// Somebody with the same root swaps a directory for a link that leads out of it.
+    #[test]
+    fn nothing_is_made_outside_while_links_come_and_go() {
+        let (base, root) = root(&[("link", "../outside")]);
+        let inside = base.join("root");
+        std::fs::create_dir(inside.join("way")).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+                let (way, link) = (inside.join("way"), inside.join("link"));
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let flags = RenameFlags::RENAME_EXCHANGE;
+                    renameat2(AT_FDCWD, &way, AT_FDCWD, &link, flags).unwrap();
+                }
+            });
+            for n in 0..200 {
+                let path = PathBuf::from(format!("/way/{n}/below"));
+                drop(root.directory(&path, Links::Follow));
+                drop(root.file(&path.with_file_name("file"), Links::Follow));
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(std::fs::read_dir(base.join("outside")).unwrap().count(), 0);
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
     #[test]
     fn a_link_is_refused_where_none_may_be() {
         let (base, root) = root(&[("proc", "/elsewhere")]);
