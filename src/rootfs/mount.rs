@@ -9,21 +9,21 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::{CgroupMount, Facts};
+use super::cgroup::Facts;
 use super::copyup::{self, Taken};
 use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
-use super::options::{self, Attributes, Options, Parameter, Propagation, Recursion};
+use super::kind::Kind;
+use super::options::{self, Attributes, Propagation, Recursion};
 use super::sources::{Source, open_tree};
 use super::staged::{self, Told};
-use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, MountAttr, Spent};
 
@@ -55,16 +55,6 @@ pub(super) struct Mount {
     pub(super) idmap: Option<Recursion>,
     /// Read-only only after everything below it is in place.
     pub(super) readonly_late: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Kind {
-    Bind {
-        source: PathBuf,
-        recursion: Recursion,
-    },
-    FileSystem(FileSystem),
-    Cgroup(CgroupMount),
 }
 
 impl Mount {
@@ -437,53 +427,4 @@ pub(super) struct Stage<'a> {
     /// The propagation that copies of the machine's mounts start with.
     pub(super) base: Propagation,
     pub(super) spent: &'a Spent,
-}
-
-impl Kind {
-    fn plan(
-        mount: &oci_spec::runtime::Mount,
-        name: &str,
-        bundle: &Path,
-        options: Options,
-        facts: &Facts,
-    ) -> anyhow::Result<Kind> {
-        let source = mount.source().as_deref();
-        let bind = name == "bind" || options.bind.is_some();
-        ensure!(
-            !options.copy_up || name == "tmpfs" && !bind,
-            "options: tmpcopyup: only a tmpfs begins with a copy"
-        );
-        if bind {
-            let of_a_mount = |option: &&Parameter| !option.is_of_a_volume();
-            if let Some(option) = options.data.iter().find(of_a_mount) {
-                bail!(
-                    "options: {option}: bind mounts cannot have any filesystem-specific options applied"
-                );
-            }
-            for flag in &options.superblock {
-                log::warn_later(format!(
-                    "mounts: {}: {flag} is of the file system, not of a bind mount: left out",
-                    mount.destination().display()
-                ));
-            }
-            let source = source.filter(|path| !path.as_os_str().is_empty());
-            let source = source.context("source: a bind mount needs one")?;
-            return Ok(Kind::Bind {
-                source: bundle.join(source),
-                recursion: options.bind.unwrap_or(Recursion::One),
-            });
-        }
-        if name == "cgroup" || name == "cgroup2" {
-            ensure!(
-                options.data.is_empty(),
-                "options: a cgroup mount takes none of its own"
-            );
-            return Ok(Kind::Cgroup(CgroupMount::plan(facts)));
-        }
-        if name.is_empty() || name == "none" {
-            bail!("type: neither a file system nor, by its options, a bind mount");
-        }
-        let filesystem = FileSystem::plan(name, source, options)?;
-        Ok(Kind::FileSystem(filesystem))
-    }
 }

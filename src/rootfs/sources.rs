@@ -23,7 +23,8 @@ use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
 use super::inside::clean;
-use super::mount::{Kind, Mount, Stage};
+use super::kind::Kind;
+use super::mount::{Mount, Stage};
 use super::options::{Propagation, Recursion};
 use super::parked::Parked;
 use super::{Entry, Layer, Rootfs};

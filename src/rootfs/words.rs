@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::filesystem::FileSystem;
 use super::filesystem::needs_of;
-use super::mount::Kind;
+use super::kind::Kind;
 use super::{Entry, Rootfs};
 use crate::step::Step;
 
