@@ -35,7 +35,9 @@
 //! machine was opened before, so no descriptor has to be sent, and the two
 //! processes exchange nothing but single bytes and failures. (A terminal is of
 //! the container's own devpts, which only init can open: its other end goes to
-//! whoever is to serve it, on a socket of its own.)
+//! whoever is to serve it, on a socket of its own. More mounts than there may be
+//! descriptors wait in a socket that init is born with.) A bind mount whose source
+//! lies in the container's root shows earlier mounts, so init opens it in its turn.
 //!
 //! *A failure is a position.* Init keeps a [`step::Progress`], returns plain
 //! errors, and in the end reports step, item and cause in eight bytes. The
@@ -141,6 +143,7 @@
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
 //! | `userxattr` of overlay | 5.11 | `rt.rootfs.overlay` in a user namespace is refused by the kernel |
+//! | `lowerdir+` of overlay | 6.7 | a list of layers that is too long for fsconfig(2) goes to mount(2), called by a child in a mount namespace of its own |
 //! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | without it |
 //!
 //! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),

@@ -258,8 +258,8 @@ fn writes_cgroups(bundle: &Bundle) -> bool {
             && mount.source().as_deref() == Some(Path::new("cgroup"))
     });
     cgroups.any(|mount| {
-        let options = mount.options().iter().flatten();
-        !options.into_iter().any(|option| option == "ro")
+        let mut options = (mount.options().iter().flatten()).flat_map(|entry| entry.split(','));
+        !options.any(|option| option == "ro")
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
@@ -89,24 +90,31 @@ impl Idmappings {
     ///
     /// # Errors
     /// What the kernel refuses, by the place of the map.
-    pub(crate) fn wire(&self, joined: &Joined, proc: &Proc) -> Result<BTreeMap<usize, OwnedFd>> {
+    pub(crate) fn wire(
+        &self,
+        joined: &Joined,
+        proc: &Proc,
+    ) -> Result<BTreeMap<usize, Rc<OwnedFd>>> {
         let made = self.maps.iter().map(|maps| namespace_of(maps, proc));
-        let made = made.collect::<Result<Vec<OwnedFd>>>()?;
+        let made = made
+            .map(|made| made.map(Rc::new))
+            .collect::<Result<Vec<_>>>()?;
+        let joined = joined.get(Kind::User).map(OwnedFd::try_clone).transpose();
+        let joined = joined.context("dup")?.map(Rc::new);
         let namespace = |wanted: &Wanted| match wanted {
-            Wanted::Joined => joined.get(Kind::User),
-            Wanted::Made(index) => made.get(*index),
+            Wanted::Joined => joined.clone(),
+            Wanted::Made(index) => made.get(*index).cloned(),
         };
         let mounts = self.mounts.iter();
-        let mounts = mounts.filter_map(|(item, wanted)| Some((*item, namespace(wanted)?)));
-        mounts
-            .map(|(item, fd)| Ok((item, fd.try_clone().context("dup")?)))
-            .collect()
+        Ok(mounts
+            .filter_map(|(item, wanted)| Some((*item, namespace(wanted)?)))
+            .collect())
     }
 }
 
 /// The word for it, if there is one.
 fn option(mount: &Mount) -> Option<&str> {
-    let mut options = mount.options().iter().flatten().map(String::as_str);
+    let mut options = (mount.options().iter().flatten()).flat_map(|entry| entry.split(','));
     options.find(|option| matches!(*option, "idmap" | "ridmap"))
 }
 

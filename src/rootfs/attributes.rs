@@ -122,6 +122,21 @@ fn remount(target: BorrowedFd, attributes: Attributes, proc: BorrowedFd) -> nix:
     change(target, flags, proc)
 }
 
+/// The flags of mount(2) for a new mount with these `MOUNT_ATTR_*`.
+pub(super) fn mount_flags(set: u64) -> MsFlags {
+    let known = FLAGS
+        .iter()
+        .filter(|(_, attribute, _)| set & attribute != 0);
+    let mut flags = known.fold(MsFlags::empty(), |flags, (.., flag)| flags | *flag);
+    if set & libc::MOUNT_ATTR_STRICTATIME != 0 {
+        flags |= MsFlags::MS_STRICTATIME;
+    }
+    if set & libc::MOUNT_ATTR_NOSYMFOLLOW != 0 {
+        flags |= MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW);
+    }
+    flags
+}
+
 /// mount(2) on what a descriptor names, through the machine's /proc: paths of
 /// the container are not asked.
 fn change(target: BorrowedFd, flags: MsFlags, proc: BorrowedFd) -> nix::Result<()> {

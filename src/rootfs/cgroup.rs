@@ -20,7 +20,7 @@ use nix::unistd::symlinkat;
 
 use super::attributes::{Setter, propagate};
 use super::filesystem::new_file_system;
-use super::mount::Stage;
+use super::mount::{Stage, attach};
 use super::options::{Attributes, Parameter, Propagation, Recursion};
 use super::sources::open_tree;
 use crate::step::Cause;
@@ -170,7 +170,7 @@ impl CgroupMount {
             CgroupMount::V2 => {
                 let mount =
                     new_file_system(stage.spent, c"cgroup2", c"cgroup", &[], &[], attributes.set)?;
-                sys::move_mount(mount.as_fd(), target.as_fd())?;
+                attach(mount.as_fd(), target.as_fd(), true)?;
                 return Ok(mount);
             }
             CgroupMount::V2Bound { directory, .. } => {
@@ -196,7 +196,7 @@ impl CgroupMount {
             &mode,
             attributes.writable().set,
         )?;
-        sys::move_mount(top.as_fd(), target.as_fd())?;
+        attach(top.as_fd(), target.as_fd(), true)?;
         for hierarchy in hierarchies {
             match own.next() {
                 Some(None) => {}
@@ -294,10 +294,10 @@ fn attach_bound(
                 ..attributes.into()
             };
             sys::mount_setattr(own, OpenTree::Mount, &all)?;
-            sys::move_mount(own, place)
+            attach(own, place, true)
         }
         Setter::Attached => {
-            sys::move_mount(own, place)?;
+            attach(own, place, true)?;
             let proc = Some(stage.proc);
             propagate(
                 stage.setter,

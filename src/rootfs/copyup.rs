@@ -24,6 +24,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid, linkat, symlinkat};
 
 use super::inside::{Links, Root};
+use super::options::Parameter;
 use crate::sys;
 
 /// What a new tmpfs has of the directory below it.
@@ -53,19 +54,18 @@ pub(super) fn below(root: &Root, target: &Path) -> nix::Result<Option<OwnedFd>> 
     }
 }
 
-/// Gives the detached tmpfs `mount` what it is to have of `below`.
-pub(super) fn take_over(taken: &[Taken], below: OwnedFd, mount: BorrowedFd) -> nix::Result<()> {
-    let seen = fstat(&below)?;
+/// The parameter that gives a new tmpfs the permissions of `below`.
+pub(super) fn mode_of(below: &OwnedFd) -> nix::Result<Parameter> {
+    let mode = format!("{:04o}", fstat(below)?.st_mode & 0o7777);
+    let mode = CString::new(mode).map_err(|_| Errno::EINVAL)?;
+    Ok(Parameter::Value(c"mode".into(), mode))
+}
+
+/// Copies what is in `below` to the detached tmpfs `mount`.
+pub(super) fn copy(below: OwnedFd, mount: BorrowedFd) -> nix::Result<()> {
     // The mount's own descriptor only names it.
     let open = || openat(mount, c".", DIRECTORY, Mode::empty());
-    let top = open()?;
-    if taken.contains(&Taken::Content) {
-        Copy::into(open()?).content(Dir::from_fd(below)?, open()?)?;
-    }
-    if taken.contains(&Taken::Mode) {
-        fchmod(&top, mode(&seen))?;
-    }
-    Ok(())
+    Copy::into(open()?).content(Dir::from_fd(below)?, open()?)
 }
 
 /// A copy on its way.

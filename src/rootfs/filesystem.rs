@@ -4,11 +4,15 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
 
-use super::copyup::Taken;
+use super::attributes::mount_flags;
+use super::copyup::{self, Taken};
 use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
+use super::staged::Told;
 use crate::step::Cause;
 use crate::sys::{self, FsConfig, Spent};
 
@@ -27,6 +31,9 @@ const SOURCELESS: [&str; 8] = [
     "sysfs",
     "tmpfs",
 ];
+
+/// mount(2) reads so much of its options, with the NUL.
+const PAGE: usize = 4096;
 
 /// What a file system is made of, and so from where its source and its options
 /// are read.
@@ -77,15 +84,12 @@ impl FileSystem {
         };
         if overlay {
             layers::check(&options.data)?;
-        } else {
-            check_lengths(&options.data)?;
         }
         let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
         let source = match source.len() <= LONGEST {
-            true => source,
             // To an overlay it is a mere name.
             false if overlay => name.as_bytes(),
-            false => bail!("source: longer than {LONGEST} bytes, the most that fsconfig(2) takes"),
+            _ => source,
         };
         Ok(FileSystem {
             name: CString::new(name).context("type")?,
@@ -97,26 +101,85 @@ impl FileSystem {
         })
     }
 
-    /// A detached mount of it.
-    pub(super) fn make(&self, spent: &Spent, attributes: u64) -> Result<OwnedFd, Cause> {
+    /// A detached mount of it, to cover the directory `below`.
+    pub(super) fn make(
+        &self,
+        spent: &Spent,
+        attributes: u64,
+        below: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
         let (name, source) = (&self.name, &self.source);
         if self.origin == Origin::Container {
-            return new_file_system(
-                spent,
-                name,
-                source,
-                &self.superblock,
-                &self.data,
-                attributes,
-            );
+            let mut data = self.data.clone();
+            if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
+                data.push(copyup::mode_of(below)?);
+            }
+            return new_file_system(spent, name, source, &self.superblock, &data, attributes);
         }
-        let mut open = Vec::new();
-        let data = self
-            .data
-            .iter()
-            .map(|one| layers::shortened(one, &mut open));
-        let data = data.collect::<nix::Result<Vec<_>>>()?;
-        new_file_system(spent, name, source, &self.superblock, &data, attributes)
+        let (mut open, mut data, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, parameter) in (0..).zip(&self.data) {
+            let parts = layers::shortened(parameter, &mut open)?;
+            places.extend(parts.iter().map(|_| place));
+            data.extend(parts);
+        }
+        let flags = self.superblock.len() as u16;
+        new_file_system(spent, name, source, &self.superblock, &data, attributes).map_err(|cause| {
+            match cause {
+                Cause::Parameter(part, errno) if part >= flags => {
+                    let place = places.get(usize::from(part - flags));
+                    Cause::Parameter(flags + place.copied().unwrap_or_default(), errno)
+                }
+                other => other,
+            }
+        })
+    }
+
+    /// Whether fsconfig(2) of this kernel takes what it is made of.
+    pub(super) fn fits(&self) -> nix::Result<bool> {
+        if self.source.to_bytes().len() > LONGEST {
+            return Ok(false);
+        }
+        let overlay = self.name.as_c_str() == c"overlay";
+        for parameter in &self.data {
+            let fits = match parameter {
+                _ if overlay => layers::fits(parameter)?,
+                Parameter::Value(_, value) => value.to_bytes().len() <= LONGEST,
+                Parameter::Flag(_) => true,
+            };
+            if !fits {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same as [`FileSystem::make`] by mount(2), whose options have a page
+    /// together: `by` is who calls it.
+    pub(super) fn make_by_mount(
+        &self,
+        attributes: u64,
+        below: Option<&OwnedFd>,
+        by: impl FnOnce(&Told) -> Result<OwnedFd, Cause>,
+    ) -> Result<OwnedFd, Cause> {
+        let mut data = self.data.clone();
+        if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
+            data.push(copyup::mode_of(below)?);
+        }
+        let options: Vec<String> = data.iter().map(Parameter::in_a_list).collect();
+        let options = options.join(",");
+        if options.len() >= PAGE {
+            return Err(Errno::E2BIG.into());
+        }
+        let mut flags = mount_flags(attributes);
+        for flag in &self.superblock {
+            flags |= superblock_flag(flag).ok_or(Errno::EINVAL)?;
+        }
+        by(&Told {
+            name: &self.name,
+            source: &self.source,
+            flags,
+            options: &options,
+        })
     }
 
     /// The parameter that [`Cause::Parameter`] has the place of, in the words of the configuration.
@@ -133,19 +196,16 @@ impl FileSystem {
     }
 }
 
-/// # Errors
-/// A value that is longer than the kernel takes.
-fn check_lengths(data: &[Parameter]) -> Result<()> {
-    for parameter in data {
-        if let Parameter::Value(key, value) = parameter {
-            ensure!(
-                value.to_bytes().len() <= LONGEST,
-                "options: {}: longer than {LONGEST} bytes, the most that fsconfig(2) takes",
-                key.to_string_lossy()
-            );
-        }
-    }
-    Ok(())
+/// The flags of mount(2) for what fsconfig(2) has names for.
+fn superblock_flag(name: &CStr) -> Option<MsFlags> {
+    Some(match name.to_bytes() {
+        b"ro" => MsFlags::MS_RDONLY,
+        b"sync" => MsFlags::MS_SYNCHRONOUS,
+        b"dirsync" => MsFlags::MS_DIRSYNC,
+        b"lazytime" => MsFlags::MS_LAZYTIME,
+        b"mand" => MsFlags::MS_MANDLOCK,
+        _ => return None,
+    })
 }
 
 /// A detached mount of a new superblock.

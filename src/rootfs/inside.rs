@@ -5,15 +5,19 @@
 //! its parts meanwhile (CVE-2021-30465, CVE-2024-45310). No other module makes a
 //! path out of a root and a name.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
 /// Rounds after which a path that is renamed under our feet is given up on.
 const RACES: usize = 128;
+
+/// As many links as the kernel follows in one path (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// The root of a container's file system, as a descriptor.
 pub(crate) struct Root {
@@ -63,37 +67,64 @@ impl Root {
     }
 
     /// The directory `path`, made with its parents where it is missing (mode
-    /// 0755, the umask being 0), as an `O_PATH` descriptor.
+    /// 0755, the umask being 0), as an `O_PATH` descriptor. A link whose target is
+    /// missing stays, and its target is made.
     pub(crate) fn directory(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        match self.open(path, flags, links) {
-            Err(Errno::ENOENT) => {}
-            done => return done,
+        match self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, links) {
+            Err(Errno::ENOENT) => self.make(path, links, Made::Directory),
+            done => done,
         }
-        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
-        let parent = self.directory(parent, links)?;
-        match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
-            // Made by somebody else meanwhile, or a dangling link: the open tells.
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        openat(
-            &parent,
-            name,
-            flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
     }
 
     /// The file `path`, made empty with its parents where it is missing, as an
-    /// `O_PATH` descriptor.
+    /// `O_PATH` descriptor. Links are as for [`Root::directory`].
     pub(crate) fn file(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
         match self.open(path, OFlag::O_PATH, links) {
-            Err(Errno::ENOENT) => {}
-            done => return done,
+            Err(Errno::ENOENT) => self.make(path, links, Made::File),
+            done => done,
         }
-        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
-        file_in(&self.directory(parent, links)?, name)
+    }
+
+    /// Walks `path` and makes what is missing on the way. Each step opens one name
+    /// below a directory that is held open, and follows no link: links are read and
+    /// their text walked, from the root if it is absolute. `..` goes back to the
+    /// directory that the walk came from, and from the root nowhere.
+    fn make(&self, path: &Path, links: Links, last: Made) -> nix::Result<OwnedFd> {
+        let mut ahead = names(path);
+        let mut way: Vec<OwnedFd> = Vec::new();
+        let mut followed = 0;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                way.pop();
+                continue;
+            }
+            let here = way.last().unwrap_or(&self.root);
+            let made = match ahead.is_empty() {
+                true => last,
+                false => Made::Directory,
+            };
+            let found = found_or_made(here, Path::new(&name), made)?;
+            match kind(&found)? {
+                libc::S_IFLNK if links == Links::Refuse || followed == MOST_LINKS => {
+                    return Err(Errno::ELOOP);
+                }
+                libc::S_IFLNK => {
+                    followed += 1;
+                    let target = PathBuf::from(readlinkat(&found, "")?);
+                    if target.is_absolute() {
+                        way.clear();
+                    }
+                    ahead.extend(names(&target));
+                }
+                libc::S_IFDIR => way.push(found),
+                _ if ahead.is_empty() && last == Made::File => return Ok(found),
+                _ => return Err(Errno::ENOTDIR),
+            }
+        }
+        match way.pop() {
+            Some(directory) => Ok(directory),
+            None => self.root.try_clone().map_err(|_| Errno::EMFILE),
+        }
     }
 
     /// The directory that holds `path`, made where it is missing, and the last
@@ -108,6 +139,40 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// What is made where a walk finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Directory,
+    File,
+}
+
+/// What is called `name` in `directory`, a link itself too, or a new one.
+fn found_or_made(directory: &OwnedFd, name: &Path, made: Made) -> nix::Result<OwnedFd> {
+    let there = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(directory, name, there, Mode::empty()) {
+        Err(Errno::ENOENT) => {}
+        done => return done,
+    }
+    if made == Made::File {
+        return file_in(directory, name);
+    }
+    match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
+        // Made by somebody else meanwhile: the open tells what.
+        Ok(()) | Err(Errno::EEXIST) => openat(directory, name, there, Mode::empty()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The names that `path` is made of, the first one last; `..` is one of them.
+fn names(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    names.rev().collect()
 }
 
 /// What is called `name` in `directory`, a link itself too, or a new empty file,
@@ -130,7 +195,12 @@ fn split(path: &Path) -> Option<(&Path, &Path)> {
 
 /// Whether a descriptor names a directory.
 pub(crate) fn is_directory(fd: impl AsFd) -> nix::Result<bool> {
-    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    Ok(kind(fd)? == libc::S_IFDIR)
+}
+
+/// The type of file that a descriptor names (inode(7), `S_IFMT`).
+fn kind(fd: impl AsFd) -> nix::Result<libc::mode_t> {
+    Ok(fstat(fd)?.st_mode & libc::S_IFMT)
 }
 
 /// `path` as an absolute path inside a root: without `.`, `..` and doubled
@@ -190,11 +260,57 @@ mod tests {
         root.directory(Path::new("/made/x"), Links::Follow).unwrap();
         root.directory(Path::new("/abs/y"), Links::Follow).unwrap();
         assert!(base.join("root/made/y").is_dir());
-        // "../outside" from inside is "/outside", which is not there: a dangling link.
-        assert!(root.directory(Path::new("/up/z"), Links::Follow).is_err());
+        // "../outside" from inside is "/outside", which is not there: it is made.
+        root.directory(Path::new("/up/z"), Links::Follow).unwrap();
+        assert!(base.join("root/outside/z").is_dir());
         assert!(!base.join("outside/z").exists());
         assert!(root.file(Path::new("/made/f"), Links::Follow).is_ok());
         assert!(base.join("root/made/f").is_file());
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn what_a_dangling_link_names_is_made_and_the_link_stays() {
+        let (base, root) = root(&[
+            ("one", "two"),
+            ("two", "/made/../made/three"),
+            ("loop", "pool"),
+            ("pool", "/loop"),
+        ]);
+        root.file(Path::new("/one"), Links::Follow).unwrap();
+        assert!(base.join("root/made/three").is_file());
+        assert!(base.join("root/one").is_symlink() && base.join("root/two").is_symlink());
+        let below = root.directory(Path::new("/one/x"), Links::Follow);
+        assert_eq!(below.err(), Some(Errno::ENOTDIR));
+        let endless = root.directory(Path::new("/loop/x"), Links::Follow);
+        assert_eq!(endless.err(), Some(Errno::ELOOP));
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    /// Somebody with the same root swaps a directory for a link that leads out of it.
+    #[test]
+    fn nothing_is_made_outside_while_links_come_and_go() {
+        let (base, root) = root(&[("link", "../outside")]);
+        let inside = base.join("root");
+        std::fs::create_dir(inside.join("way")).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+                let (way, link) = (inside.join("way"), inside.join("link"));
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let flags = RenameFlags::RENAME_EXCHANGE;
+                    renameat2(AT_FDCWD, &way, AT_FDCWD, &link, flags).unwrap();
+                }
+            });
+            for n in 0..200 {
+                let path = PathBuf::from(format!("/way/{n}/below"));
+                drop(root.directory(&path, Links::Follow));
+                drop(root.file(&path.with_file_name("file"), Links::Follow));
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(std::fs::read_dir(base.join("outside")).unwrap().count(), 0);
         std::fs::remove_dir_all(base).unwrap();
     }
 

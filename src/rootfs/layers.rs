@@ -1,8 +1,9 @@
 //! The layers of an overlay that a configuration mounts, where their paths are
-//! longer than fsconfig(2) takes: by descriptors then, through /proc.
+//! longer than fsconfig(2) takes: one by one then, where the kernel has that, and
+//! by descriptors, through /proc, what is too long even so.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Result, ensure};
@@ -11,15 +12,22 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::options::Parameter;
+use crate::sys::{self, FsConfig};
 
 /// The longest value of a parameter, in bytes (fsconfig(2) has 256 with the NUL;
-/// mount(2) had a page for all of them).
+/// mount(2) has a page for all of them).
 pub(super) const LONGEST: usize = 255;
 
 /// The parameters that name directories of the machine.
 const PATHS: [&[u8]; 3] = [b"lowerdir", b"upperdir", b"workdir"];
 
-fn is_path(key: &CString) -> bool {
+/// Adds a layer below the others (Linux 6.7).
+const ONE_BY_ONE: &CStr = c"lowerdir+";
+
+/// Adds a data-only layer (overlayfs.rst, Linux 6.7).
+const DATA_ONE_BY_ONE: &CStr = c"datadir+";
+
+fn is_path(key: &CStr) -> bool {
     PATHS.contains(&key.to_bytes())
 }
 
@@ -47,41 +55,86 @@ pub(super) fn check(data: &[Parameter]) -> Result<()> {
     Ok(())
 }
 
+/// Whether this kernel takes `parameter` by fsconfig(2), in a form that
+/// [`shortened`] gives it.
+pub(super) fn fits(parameter: &Parameter) -> nix::Result<bool> {
+    match parameter {
+        Parameter::Value(key, value) if value.to_bytes().len() > LONGEST => {
+            match key.as_c_str() == c"lowerdir" {
+                true => takes_one_by_one(),
+                false => Ok(is_path(key)),
+            }
+        }
+        _ => Ok(true),
+    }
+}
+
+/// Before Linux 6.5 an overlay's context takes any parameter and looks at none
+/// until the end; from 6.7 on it knows this one, which has a value.
+fn takes_one_by_one() -> nix::Result<bool> {
+    let asked = |what| sys::fsconfig(sys::fsopen(c"overlay")?.as_fd(), what);
+    if asked(FsConfig::Flag(ONE_BY_ONE)).is_ok() {
+        return Ok(false);
+    }
+    match asked(FsConfig::String(ONE_BY_ONE, c"/")) {
+        Err(Errno::EINVAL) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
 /// The parameter in a form that the kernel takes. `open` keeps what it names
 /// until the file system is made.
 ///
 /// # Errors
-/// A directory that is missing; `E2BIG` for too many layers.
-pub(super) fn shortened(parameter: &Parameter, open: &mut Vec<OwnedFd>) -> nix::Result<Parameter> {
+/// A directory that is missing.
+pub(super) fn shortened(
+    parameter: &Parameter,
+    open: &mut Vec<OwnedFd>,
+) -> nix::Result<Vec<Parameter>> {
     let (key, value) = match parameter {
         Parameter::Value(key, value) if value.to_bytes().len() > LONGEST && is_path(key) => {
             (key, value)
         }
-        short => return Ok(short.clone()),
+        short => return Ok(vec![short.clone()]),
     };
-    let mut names = Vec::new();
-    for layer in split(key, value.to_bytes()) {
-        // Two colons in a row are of the kernel's language (data-only layers).
+    let mut all = Vec::new();
+    let mut key = match key.as_c_str() == c"lowerdir" {
+        true => ONE_BY_ONE,
+        false => key,
+    };
+    for layer in split_all(value.to_bytes(), key == ONE_BY_ONE) {
+        // Two colons in a row: what follows has data only.
         if layer.is_empty() {
-            names.push(String::new());
+            key = DATA_ONE_BY_ONE;
             continue;
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = self::open(OsStr::from_bytes(&layer), flags, Mode::empty())?;
-        names.push(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-        open.push(directory);
+        all.push(Parameter::Value(key.into(), named(layer, open)?));
     }
-    let value = CString::new(names.join(":")).map_err(|_| Errno::EINVAL)?;
-    if value.to_bytes().len() > LONGEST {
-        return Err(Errno::E2BIG);
-    }
-    Ok(Parameter::Value(key.clone(), value))
+    Ok(all)
+}
+
+fn named(layer: Vec<u8>, open: &mut Vec<OwnedFd>) -> nix::Result<CString> {
+    let name = match layer.len() > LONGEST {
+        false => layer,
+        true => {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let directory = self::open(OsStr::from_bytes(&layer), flags, Mode::empty())?;
+            let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            open.push(directory);
+            name.into_bytes()
+        }
+    };
+    CString::new(name).map_err(|_| Errno::EINVAL)
 }
 
 /// The paths of a value; a backslash takes its meaning from the next character.
 /// Of lower layers there may be several, with colons between.
 fn split(key: &CStr, list: &[u8]) -> Vec<Vec<u8>> {
-    let separates = |byte: u8| byte == b':' && key == c"lowerdir";
+    split_all(list, key == c"lowerdir")
+}
+
+fn split_all(list: &[u8], several: bool) -> Vec<Vec<u8>> {
+    let separates = |byte: u8| byte == b':' && several;
     let (mut paths, mut bytes) = (vec![Vec::new()], list.iter());
     while let Some(byte) = bytes.next() {
         match (byte, paths.last_mut()) {
@@ -128,26 +181,26 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_too_long_goes_by_descriptors() {
+    fn what_is_too_long_goes_layer_by_layer() {
         let mut open = Vec::new();
         let short = value("lowerdir", "/usr:/etc");
-        assert_eq!(shortened(&short, &mut open).unwrap(), short);
-        let long = format!("/usr:/{}tmp", "./".repeat(150));
-        let Parameter::Value(_, short) = shortened(&value("lowerdir", &long), &mut open).unwrap()
-        else {
-            panic!("it has a value");
+        assert_eq!(shortened(&short, &mut open).unwrap(), [short]);
+        let deep = format!("/{}tmp", "./".repeat(150));
+        let list = format!(r"/usr:{deep}:/a\:b::/data");
+        let all = shortened(&value("lowerdir", &list), &mut open).unwrap();
+        let [directory] = &open[..] else {
+            panic!("one is too long: {open:?}");
         };
-        let [one, two] = &open[..] else {
-            panic!("two layers: {open:?}");
-        };
-        let expected = format!(
-            "/proc/self/fd/{}:/proc/self/fd/{}",
-            one.as_raw_fd(),
-            two.as_raw_fd()
-        );
-        assert_eq!(short.to_str().unwrap(), expected);
-        let many = vec!["/usr"; 100].join(":");
-        let error = shortened(&value("lowerdir", &many), &mut open);
-        assert_eq!(error, Err(Errno::E2BIG));
+        let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let expected = [
+            value("lowerdir+", "/usr"),
+            value("lowerdir+", &name),
+            value("lowerdir+", "/a:b"),
+            value("datadir+", "/data"),
+        ];
+        assert_eq!(all, expected);
+        let all = shortened(&value("upperdir", &deep), &mut open).unwrap();
+        let name = format!("/proc/self/fd/{}", open[1].as_raw_fd());
+        assert_eq!(all, [value("upperdir", &name)]);
     }
 }

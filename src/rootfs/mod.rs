@@ -15,13 +15,16 @@ mod devices;
 mod enter;
 mod filesystem;
 mod inside;
+mod kind;
 mod layers;
 mod mask;
 mod mount;
 mod options;
 mod overlay;
+mod parked;
 mod pivot;
 mod sources;
+mod staged;
 mod words;
 
 use std::os::fd::AsFd;
@@ -38,8 +41,9 @@ pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
 pub(crate) use console::{Pty, open_terminal};
 use devices::{Devices, Origin};
 pub(crate) use enter::Entered;
+use kind::Kind;
 use mask::Masks;
-use mount::{Kind, Mount, Stage};
+use mount::{Mount, Stage};
 pub(crate) use options::words as mount_options;
 use options::{Attributes, Propagation, Recursion};
 pub(crate) use sources::Sources;
@@ -243,8 +247,9 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let (mut late, spent) = (Vec::new(), Spent::default());
         let stage = self.stage(entered, &spent, proc, at);
-        for (item, (mount, source)) in self.mounts.iter().zip(sources.mounts.drain(..)).enumerate()
-        {
+        let opened = std::mem::take(&mut sources.mounts);
+        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
+            let source = self.in_turn(item, source, &mut sources.parked, &stage)?;
             late.extend(mount.apply(item, &stage, source)?);
         }
         entered.late = late;

@@ -9,20 +9,21 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::{CgroupMount, Facts};
-use super::copyup::{self, take_over};
+use super::cgroup::Facts;
+use super::copyup::{self, Taken};
 use super::filesystem::{FileSystem, Origin};
 use super::inside::{Links, Root, clean, is_directory};
-use super::options::{self, Attributes, Options, Propagation, Recursion};
+use super::kind::Kind;
+use super::options::{self, Attributes, Propagation, Recursion};
 use super::sources::{Source, open_tree};
-use crate::log;
+use super::staged::{self, Told};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, MountAttr, Spent};
 
@@ -54,16 +55,6 @@ pub(super) struct Mount {
     pub(super) idmap: Option<Recursion>,
     /// Read-only only after everything below it is in place.
     pub(super) readonly_late: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Kind {
-    Bind {
-        source: PathBuf,
-        recursion: Recursion,
-    },
-    FileSystem(FileSystem),
-    Cgroup(CgroupMount),
 }
 
 impl Mount {
@@ -168,14 +159,34 @@ impl Mount {
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
+                Origin::Machine if !filesystem.fits()? => {
+                    let by = |told: &Told| staged::apart(setter, told);
+                    let attributes = self.new_attributes().set;
+                    let mount = filesystem.make_by_mount(attributes, None, by)?;
+                    return Ok(Source::Tree(mount));
+                }
                 Origin::Machine => {
                     let spent = Spent::default();
-                    let mount = filesystem.make(&spent, self.new_attributes().set)?;
+                    let mount = filesystem.make(&spent, self.new_attributes().set, None)?;
                     return Ok(Source::Tree(mount));
                 }
             },
         };
-        let tree = open_tree(source, recursion.into())?;
+        self.copied(open_tree(source, recursion.into())?, setter, base)
+    }
+
+    /// Init: the same for a source that lies in the root.
+    pub(super) fn open_inside(&self, source: &Path, stage: &Stage) -> Result<Source, Cause> {
+        let Kind::Bind { recursion, .. } = &self.kind else {
+            return Err(Errno::EBADF.into());
+        };
+        let found = stage.root.open(source, OFlag::O_PATH, Links::Follow)?;
+        let tree = sys::open_tree(found.as_fd(), c"", (*recursion).into())?;
+        stage.spent.add(found);
+        self.copied(tree, stage.setter, stage.base)
+    }
+
+    fn copied(&self, tree: OwnedFd, setter: Setter, base: Propagation) -> Result<Source, Cause> {
         if self.target == Path::new("/proc")
             && fstatfs(&tree)?.filesystem_type() != PROC_SUPER_MAGIC
         {
@@ -212,7 +223,7 @@ impl Mount {
         stage.at.at(Step::MountPoint, item);
         let directory = match &source {
             Source::Tree(tree) => is_directory(tree)?,
-            Source::None | Source::Hierarchies(_) => true,
+            _ => true,
         };
         let below = match &self.kind {
             Kind::FileSystem(filesystem) if !filesystem.taken.is_empty() => {
@@ -224,7 +235,7 @@ impl Mount {
         stage.at.at(Step::Mount, item);
         let mount = match (&self.kind, source) {
             (Kind::Bind { .. }, Source::Tree(tree)) => {
-                sys::move_mount(tree.as_fd(), target.as_fd())?;
+                attach(tree.as_fd(), target.as_fd(), directory)?;
                 if stage.setter == Setter::Attached {
                     self.finish(stage.setter, tree.as_fd(), stage.base, Some(stage.proc))?;
                 }
@@ -233,11 +244,11 @@ impl Mount {
             (Kind::FileSystem(filesystem), source) => {
                 let mount = match source {
                     Source::Tree(made) => made,
-                    _ => filesystem.make(stage.spent, self.new_attributes().set)?,
+                    _ => self.make(filesystem, stage, below.as_ref())?,
                 };
-                if let Some(below) = below {
+                if let Some(below) = below.filter(|_| filesystem.taken.contains(&Taken::Content)) {
                     stage.at.at(Step::CopyUp, item);
-                    take_over(&filesystem.taken, below, mount.as_fd())?;
+                    copyup::copy(below, mount.as_fd())?;
                     stage.at.at(Step::Mount, item);
                 }
                 self.attach_new(stage, mount.as_fd(), target.as_fd())?;
@@ -254,6 +265,21 @@ impl Mount {
         }
         stage.spent.add(mount);
         Ok(None)
+    }
+
+    /// A file system of the container's own namespaces.
+    fn make(
+        &self,
+        filesystem: &FileSystem,
+        stage: &Stage,
+        below: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Cause> {
+        let attributes = self.new_attributes().set;
+        if filesystem.fits()? {
+            return filesystem.make(stage.spent, attributes, below);
+        }
+        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.spent);
+        filesystem.make_by_mount(attributes, below, by)
     }
 
     fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
@@ -342,7 +368,7 @@ impl Mount {
         if stage.setter == Setter::Detached {
             self.finish_new(stage, mount)?;
         }
-        sys::move_mount(mount, target)?;
+        attach(mount, target, true)?;
         if stage.setter == Setter::Attached {
             self.finish_new(stage, mount)?;
         }
@@ -381,6 +407,16 @@ impl Mount {
     }
 }
 
+/// Attaches `mount`, which is a directory or is none. That `target` is the reverse
+/// the kernel calls `EINVAL`, as it does many things; engines know the name that
+/// mount(2) has for it.
+pub(super) fn attach(mount: BorrowedFd, target: BorrowedFd, directory: bool) -> nix::Result<()> {
+    match sys::move_mount(mount, target) {
+        Err(Errno::EINVAL) if is_directory(target)? != directory => Err(Errno::ENOTDIR),
+        done => done,
+    }
+}
+
 /// What every mount of a container shares while init works.
 pub(super) struct Stage<'a> {
     pub(super) root: &'a Root,
@@ -391,52 +427,4 @@ pub(super) struct Stage<'a> {
     /// The propagation that copies of the machine's mounts start with.
     pub(super) base: Propagation,
     pub(super) spent: &'a Spent,
-}
-
-impl Kind {
-    fn plan(
-        mount: &oci_spec::runtime::Mount,
-        name: &str,
-        bundle: &Path,
-        options: Options,
-        facts: &Facts,
-    ) -> anyhow::Result<Kind> {
-        let source = mount.source().as_deref();
-        let bind = name == "bind" || options.bind.is_some();
-        ensure!(
-            !options.copy_up || name == "tmpfs" && !bind,
-            "options: tmpcopyup: only a tmpfs begins with a copy"
-        );
-        if bind {
-            if let Some(option) = options.data.first() {
-                bail!(
-                    "options: {option}: bind mounts cannot have any filesystem-specific options applied"
-                );
-            }
-            for flag in &options.superblock {
-                log::warn_later(format!(
-                    "mounts: {}: {flag} is of the file system, not of a bind mount: left out",
-                    mount.destination().display()
-                ));
-            }
-            let source = source.filter(|path| !path.as_os_str().is_empty());
-            let source = source.context("source: a bind mount needs one")?;
-            return Ok(Kind::Bind {
-                source: bundle.join(source),
-                recursion: options.bind.unwrap_or(Recursion::One),
-            });
-        }
-        if name == "cgroup" || name == "cgroup2" {
-            ensure!(
-                options.data.is_empty(),
-                "options: a cgroup mount takes none of its own"
-            );
-            return Ok(Kind::Cgroup(CgroupMount::plan(facts)));
-        }
-        if name.is_empty() || name == "none" {
-            bail!("type: neither a file system nor, by its options, a bind mount");
-        }
-        let filesystem = FileSystem::plan(name, source, options)?;
-        Ok(Kind::FileSystem(filesystem))
-    }
 }

@@ -115,6 +115,9 @@ enum Word {
     Clear(u64),
     /// Access times are one field of three bits, not a flag.
     Atime(u64),
+    /// Takes back the word for one kind of access times, if it was given: what is
+    /// left is what the source has.
+    NoAtime(u64),
     Bind(Recursion),
     Propagation(Propagation, Recursion),
     Superblock(&'static str),
@@ -144,11 +147,11 @@ const WORDS: [(&str, Word); 42] = [
     ("nosymfollow", Word::Set(MOUNT_ATTR_NOSYMFOLLOW)),
     ("symfollow", Word::Clear(MOUNT_ATTR_NOSYMFOLLOW)),
     ("noatime", Word::Atime(MOUNT_ATTR_NOATIME)),
-    ("atime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("atime", Word::NoAtime(MOUNT_ATTR_NOATIME)),
     ("relatime", Word::Atime(MOUNT_ATTR_RELATIME)),
-    ("norelatime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("norelatime", Word::NoAtime(MOUNT_ATTR_RELATIME)),
     ("strictatime", Word::Atime(MOUNT_ATTR_STRICTATIME)),
-    ("nostrictatime", Word::Atime(MOUNT_ATTR_RELATIME)),
+    ("nostrictatime", Word::NoAtime(MOUNT_ATTR_STRICTATIME)),
     ("bind", Word::Bind(One)),
     ("rbind", Word::Bind(Tree)),
     ("private", Word::Propagation(Propagation::Private, One)),
@@ -180,6 +183,9 @@ const WORDS: [(&str, Word); 42] = [
     ("tmpcopyup", Word::CopyUp),
 ];
 
+/// The options that hold a label of SELinux (mount(8)).
+const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
 fn word(option: &str) -> Option<Word> {
     WORDS
         .iter()
@@ -190,7 +196,12 @@ fn word(option: &str) -> Option<Word> {
 /// What the recursive twin of a word means: `rro`, `rnosuid`.
 fn recursive(option: &str) -> Option<Word> {
     let word = option.strip_prefix('r').and_then(word);
-    word.filter(|word| matches!(word, Word::Set(_) | Word::Clear(_) | Word::Atime(_)))
+    match word? {
+        // A tree is of many sources: the kernel's default holds for all of them.
+        Word::NoAtime(_) => Some(Word::Atime(MOUNT_ATTR_RELATIME)),
+        word @ (Word::Set(_) | Word::Clear(_) | Word::Atime(_)) => Some(word),
+        _ => None,
+    }
 }
 
 /// Every option that means something to `rt` itself, for `rt features`.
@@ -208,7 +219,8 @@ pub(crate) fn words() -> Vec<String> {
 pub(super) fn parse(options: &[String]) -> Result<Options> {
     let mut parsed = Options::default();
     // Buildah writes an empty one where a volume has none.
-    for option in options.iter().filter(|option| !option.is_empty()) {
+    let options = options.iter().flat_map(|option| split(option));
+    for option in options.filter(|option| !option.is_empty()) {
         match (word(option), recursive(option)) {
             (Some(word), _) => parsed.take(word),
             (None, Some(word)) => parsed.recursive.take(word),
@@ -218,10 +230,36 @@ pub(super) fn parse(options: &[String]) -> Result<Options> {
     Ok(parsed)
 }
 
+/// One entry may hold several options, as mount(8) takes them. A comma between
+/// quotes (labels of SELinux), behind a backslash (layers of an overlay) or before
+/// a digit (nodes of `mpol=`) is part of a value.
+fn split(entry: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped, mut start) = (false, false, 0);
+    let mut options = Vec::new();
+    for (at, character) in entry.char_indices() {
+        let digit = entry[at..]
+            .chars()
+            .nth(1)
+            .is_some_and(|next| next.is_ascii_digit());
+        if character == ',' && !quoted && !escaped && !digit {
+            options.push(&entry[start..at]);
+            start = at + 1;
+        }
+        quoted ^= character == '"';
+        escaped = character == '\\' && !escaped;
+    }
+    options.push(&entry[start..]);
+    options
+}
+
 impl Options {
     fn take(&mut self, word: Word) {
         match word {
-            Word::Set(_) | Word::Clear(_) | Word::Atime(_) => self.attributes.take(word),
+            Word::Set(_) | Word::Clear(_) | Word::Atime(_) | Word::NoAtime(_) => {
+                self.attributes.take(word);
+            }
+            // In any order: `bind` takes nothing from `rbind`.
+            Word::Bind(_) if self.bind == Some(Tree) => {}
             Word::Bind(recursion) => self.bind = Some(recursion),
             Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
             Word::Superblock(flag) => self.superblock.push(flag),
@@ -238,7 +276,17 @@ impl Attributes {
         let (set, clear) = match word {
             Word::Set(flag) => (flag, 0),
             Word::Clear(flag) => (0, flag),
-            Word::Atime(kind) => (kind, MOUNT_ATTR__ATIME),
+            Word::Atime(kind) => {
+                self.set &= !MOUNT_ATTR__ATIME;
+                (kind, MOUNT_ATTR__ATIME)
+            }
+            Word::NoAtime(kind) => {
+                if self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == kind {
+                    self.set &= !MOUNT_ATTR__ATIME;
+                    self.clear &= !MOUNT_ATTR__ATIME;
+                }
+                return;
+            }
             _ => return,
         };
         self.set = self.set & !(set | clear) | set;
@@ -284,9 +332,35 @@ impl fmt::Display for Parameter {
 }
 
 impl Parameter {
+    /// What Podman before 5.7 passes on, though it is about a volume and not about
+    /// its mount.
+    pub(super) fn is_of_a_volume(&self) -> bool {
+        match self {
+            Parameter::Flag(flag) => matches!(flag.to_bytes(), b"copy" | b"nocopy"),
+            Parameter::Value(key, _) => key.to_bytes() == b"volume-opt",
+        }
+    }
+
+    /// As mount(2) takes it, with commas between.
+    pub(super) fn in_a_list(&self) -> String {
+        match self {
+            Parameter::Value(key, value) if value.to_bytes().contains(&b',') => {
+                let label = key.to_str().is_ok_and(|key| LABELS.contains(&key));
+                let quote = if label { "\"" } else { "" };
+                let (key, value) = (key.to_string_lossy(), value.to_string_lossy());
+                format!("{key}={quote}{value}{quote}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     fn parse(option: &str) -> Result<Parameter> {
         let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
         Ok(match option.split_once('=') {
+            // The quotes that protect the commas of a label are not part of it.
+            Some((key, value)) if LABELS.contains(&key) => {
+                Parameter::Value(text(key)?, text(&value.replace('"', ""))?)
+            }
             Some((key, value)) => Parameter::Value(text(key)?, text(value)?),
             None => Parameter::Flag(text(option)?),
         })
@@ -302,40 +376,4 @@ pub(super) fn propagation(value: &str) -> Option<(Propagation, Recursion)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(options: &[&str]) -> Options {
-        parse(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>()).unwrap()
-    }
-
-    #[test]
-    fn the_last_word_wins() {
-        assert!(!parsed(&["ro", "rw"]).attributes.readonly());
-        assert!(parsed(&["rw", "ro"]).attributes.readonly());
-        let atime = parsed(&["noatime", "strictatime"]).attributes;
-        assert_eq!(atime.set, MOUNT_ATTR_STRICTATIME);
-        assert_eq!(atime.clear, MOUNT_ATTR__ATIME);
-    }
-
-    #[test]
-    fn a_recursive_twin_concerns_the_tree() {
-        let options = parsed(&["rbind", "rro", "rnosuid"]);
-        assert_eq!(options.bind, Some(Tree));
-        assert!(options.attributes.is_empty());
-        assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID);
-    }
-
-    #[test]
-    fn other_words_are_the_file_systems_own() {
-        let options = parsed(&["nosuid", "newinstance", "mode=0620", "rbox"]);
-        assert_eq!(
-            options.data,
-            [
-                Parameter::Flag(c"newinstance".into()),
-                Parameter::Value(c"mode".into(), c"0620".into()),
-                Parameter::Flag(c"rbox".into()),
-            ]
-        );
-    }
-}
+mod tests;

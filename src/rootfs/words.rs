@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::filesystem::FileSystem;
 use super::filesystem::needs_of;
-use super::mount::Kind;
+use super::kind::Kind;
 use super::{Entry, Rootfs};
 use crate::step::Step;
 
@@ -101,6 +101,12 @@ impl Rootfs {
             (Step::OpenSource, Errno::EINVAL, Some(Kind::Bind { .. })) if self.user_namespace => {
                 Some("with mounts below that are locked in a user namespace, only rbind binds it")
             }
+            (Step::OpenSource, Errno::EMFILE | Errno::ETOOMANYREFS | Errno::EAGAIN, _) => {
+                Some("more mounts than the hard limit of open files (RLIMIT_NOFILE) has room for")
+            }
+            (Step::Mount | Step::OpenSource, Errno::E2BIG, Some(Kind::FileSystem(_))) => {
+                Some("longer than 4095 bytes together, the most that mount(2) takes")
+            }
             (Step::MapIds, Errno::EINVAL, _) => {
                 Some("does this kernel map the ids of that file system?")
             }
@@ -111,6 +117,9 @@ impl Rootfs {
                 Some("a user namespace gets the machine's devices, bound, for it can make none")
             }
             (Step::CopyUp, Errno::ENOSPC, _) => Some("is its size too small for the copy?"),
+            (Step::Mount, Errno::ENOTDIR, _) => {
+                Some("a directory can be mounted on a directory, a file on a file")
+            }
             (Step::MountPoint, Errno::EROFS, _) => {
                 Some("the mount point is missing and the root file system is read-only")
             }

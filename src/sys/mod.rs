@@ -38,8 +38,8 @@ pub(crate) use mount::{
     mount_setattr, move_mount, open_tree,
 };
 pub(crate) use pty::{
-    Size, pty_number, pty_peer, pty_unlock, receive_descriptor, send_descriptor,
-    set_controlling_terminal, set_terminal_size, terminal_size,
+    MOST_PASSED, Size, pty_number, pty_peer, pty_unlock, receive_descriptor, receive_descriptors,
+    send_descriptor, send_descriptors, set_controlling_terminal, set_terminal_size, terminal_size,
 };
 pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{Ended, block_all, default_signal, prlimit, unblock_all, wait};

@@ -121,3 +121,50 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd) -> nix::Result<OwnedFd> {
     }
     Err(Errno::EBADMSG)
 }
+
+/// As many descriptors as one message of [`send_descriptors`] carries; the kernel
+/// takes 253 (unix(7), `SCM_MAX_FD`).
+pub(crate) const MOST_PASSED: usize = 128;
+
+/// Sends copies of some descriptors, without waiting for room.
+pub(crate) fn send_descriptors(socket: BorrowedFd, fds: &[OwnedFd]) -> nix::Result<()> {
+    let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    sendmsg::<UnixAddr>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(b"m")],
+        &[ControlMessage::ScmRights(&numbers)],
+        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        None,
+    )?;
+    Ok(())
+}
+
+/// Receives what [`send_descriptors`] sent, close-on-exec; nothing when the peer
+/// has closed. `EMFILE` when not all of them fit.
+pub(crate) fn receive_descriptors(socket: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
+    let mut text = [0; 1];
+    let mut iov = [IoSliceMut::new(&mut text)];
+    let mut space = nix::cmsg_space!([RawFd; MOST_PASSED]);
+    let received = recvmsg::<UnixAddr>(
+        socket.as_raw_fd(),
+        &mut iov,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    let cut = received.flags.contains(MsgFlags::MSG_CTRUNC);
+    let mut all = Vec::new();
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: the kernel has just installed these descriptors for this process;
+            // nobody else knows them.
+            all.extend(
+                fds.into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
+        }
+    }
+    match cut {
+        true => Err(Errno::EMFILE),
+        false => Ok(all),
+    }
+}

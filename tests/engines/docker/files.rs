@@ -25,6 +25,7 @@ pub(super) fn all() -> Vec<Drive> {
         copy_in_and_out,
         copy_of_a_running_one,
         no_such_source,
+        directory_on_a_file_and_the_reverse,
     ]
 }
 
@@ -233,4 +234,19 @@ fn no_such_source(docker: &Dockerd) {
         )
         .fails(125);
     assert!(said.contains("/no/such/source"), "{said}");
+}
+
+/// Docker's own words of help, which it has for a message with these in it.
+fn directory_on_a_file_and_the_reverse(docker: &Dockerd) {
+    let path = directory(docker, "directory_on_a_file");
+    for (source, target) in [
+        (path.clone(), "/etc/passwd"),
+        (format!("{path}/file"), "/bin"),
+    ] {
+        let volume = format!("-v {source}:{target}");
+        let said = docker.run(&volume, &["true"]).fails(127);
+        let help = "Are you trying to mount a directory onto a file (or vice-versa)?";
+        assert!(said.contains("not a directory"), "{said}");
+        assert!(said.contains(help), "{said}");
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_map_of_its_own_in_a_user_namespace,
         several_mounts_with_maps,
         other_options_hold_too,
+        what_an_earlier_mount_put_on_the_source_is_mapped,
         users_and_groups_by_several_ranges,
         a_process_that_joins_sees_the_same,
         maps_that_are_none_are_refused,
@@ -206,6 +207,17 @@ fn other_options_hold_too() {
         );
     }
     assert!(!seen.mount("/mnt/below").has("ro"));
+}
+
+fn what_an_earlier_mount_put_on_the_source_is_mapped() {
+    let (volume, bundle) = (volume(), Bundle::new());
+    let data = bundle.rootfs().join("data");
+    let mut mount = json!({"destination": "/mnt", "source": data, "options": ["rbind,idmap"]});
+    mount["uidMappings"] = map(3000);
+    mount["gidMappings"] = map(3000);
+    let bundle = bundle.folder("data").folder("mnt");
+    let bundle = bundle.bind(volume.path(), "/data", &["rbind"]).mount(mount);
+    assert_owners(bundle, ["3000:3000", "3007:3008", NOBODY, "0:0"]);
 }
 
 fn users_and_groups_by_several_ranges() {

@@ -16,6 +16,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         an_overlay_may_have_lower_layers_alone,
         an_overlay_in_a_user_namespace_works,
         long_paths_of_layers_work,
+        an_overlay_may_have_many_long_layers,
+        a_missing_one_of_many_layers_is_named,
+        options_of_any_length_reach_a_file_system,
+        options_longer_than_a_page_are_refused,
+        options_of_any_length_reach_a_device_of_the_machine,
         a_missing_layer_is_refused,
         an_unknown_option_of_an_overlay_is_refused,
         a_relative_layer_is_refused,
@@ -138,14 +143,6 @@ fn long_paths_of_layers_work() {
     assert_eq!(bundle.run().assert_ok().stdout, "lowerfile\nnew\n");
     before.assert_unchanged(&bundle);
     assert_eq!(fs::read_to_string(deep.join("upper/new")).unwrap(), "new\n");
-    differs(Kind::Runc, "whatever mount(2) says");
-    differs(Kind::Crun, "whatever mount(2) says");
-    let options = json!([format!("size={}", "9".repeat(300))]);
-    let mount = json!({ "destination": "/mnt", "type": "tmpfs", "options": options });
-    let bundle = Bundle::new().folder("mnt").mount(mount);
-    bundle
-        .run()
-        .assert_refused("options: size: longer than 255 bytes");
 }
 
 fn a_missing_layer_is_refused() {
@@ -184,6 +181,88 @@ fn refused_option(option: &str) -> String {
     }
 }
 
+/// Layers with the files `0` to `39`; the file `top` is of the first.
+fn many(layers: &Layers) -> Vec<String> {
+    let layer = |n: usize| {
+        let path = layers.path(&format!("a/rather/long/path/of/a/snapshot/{n}"));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(n.to_string()), "").unwrap();
+        fs::write(path.join("top"), n.to_string()).unwrap();
+        path.display().to_string()
+    };
+    (0..40).map(layer).collect()
+}
+
+fn an_overlay_may_have_many_long_layers() {
+    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+    let layers = Layers::new();
+    let list = format!("lowerdir={}", many(&layers).join(":"));
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    let bundle = || Bundle::new().folder("mnt").mount(overlay(json!([list])));
+    let mapped = bundle()
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map);
+    for bundle in [bundle(), mapped] {
+        let bundle = bundle.sh("ls /mnt | busybox wc -l; cat /mnt/top");
+        let before = Traces::of(&bundle);
+        assert_eq!(bundle.run().assert_ok().stdout, "41\n0");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_missing_one_of_many_layers_is_named() {
+    let layers = Layers::new();
+    let list = format!("lowerdir={}:/nowhere", many(&layers).join(":"));
+    let bundle = Bundle::new().folder("mnt").mount(overlay(json!([list])));
+    let bundle = bundle.args(&["/bin/true"]);
+    bundle.assert_refused(&["mounts[7]", "/mnt", ":/nowhere", "not found"]);
+}
+
+/// fsconfig(2) takes 255 bytes of each, mount(2) a page of all.
+fn options_of_any_length_reach_a_file_system() {
+    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+    let zeros = "0".repeat(300);
+    let tmpfs = |source: &str| {
+        json!({ "destination": "/mnt", "type": "tmpfs", "source": source,
+            "options": ["nosuid", "noexec", format!("size={zeros}200000"), "mode=750", "rprivate"] })
+    };
+    for (source, flags) in [("short", &[][..]), (&"long".repeat(70), &["--no-pivot"])] {
+        let bundle = Bundle::new().folder("mnt").mount(tmpfs(source));
+        let before = Traces::of(&bundle);
+        let seen = bundle.probe_with(flags).mount("/mnt");
+        seen.assert_options(&["nosuid", "noexec", "size=64k", "mode=750"]);
+        assert_eq!(seen.source(), source);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// mount(2) would take the first page and leave the rest out.
+fn options_longer_than_a_page_are_refused() {
+    only_rt("others mount with what the kernel has cut off");
+    let bundle = Bundle::new()
+        .folder("mnt")
+        .mount(json!({ "destination": "/mnt", "type": "tmpfs",
+        "source": "tmpfs", "options": [format!("size={}1", "0".repeat(4100))] }));
+    bundle
+        .args(&["/bin/true"])
+        .assert_refused(&["mounts[7]", "/mnt", "longer than 4095 bytes"]);
+}
+
+fn options_of_any_length_reach_a_device_of_the_machine() {
+    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+    let home = Directory::new();
+    let device = ext4(&home.join("image"));
+    let mount = json!({ "destination": "/mnt", "type": "ext4", "source": device.0,
+        "options": [format!("stripe={}", "0".repeat(300)), "ro", "nodev"] });
+    let bundle = Bundle::new().folder("mnt").mount(mount);
+    let before = Traces::of(&bundle);
+    let seen = bundle.probe().mount("/mnt");
+    assert_eq!(seen.source(), device.0);
+    seen.assert_options(&["ro", "nodev"]);
+    before.assert_unchanged(&bundle);
+}
+
 fn a_relative_layer_is_refused() {
     only_rt("others start wherever they happen to be");
     let layers = Layers::new();
@@ -218,15 +297,19 @@ impl Drop for Loop {
     }
 }
 
-fn a_device_of_the_machine_is_mounted() {
-    let home = Directory::new();
-    let image = home.join("image");
-    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
-    let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status();
+/// A device with a new file system, in an image of its own.
+fn ext4(image: &Path) -> Loop {
+    fs::File::create(image).unwrap().set_len(4 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").arg("-q").arg(image).status();
     if !made.is_ok_and(|status| status.success()) {
         skip("no mkfs.ext4 here");
     }
-    let device = Loop::new(&image);
+    Loop::new(image)
+}
+
+fn a_device_of_the_machine_is_mounted() {
+    let home = Directory::new();
+    let device = ext4(&home.join("image"));
     let mount = |options: Value| json!({ "destination": "/mnt", "type": "ext4", "source": device.0, "options": options });
     let bundle = Bundle::new()
         .folder("mnt")

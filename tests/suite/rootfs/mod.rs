@@ -4,9 +4,11 @@ mod binds;
 mod copyup;
 mod devices;
 mod idmaps;
+mod links;
 mod machine;
 mod masks;
 mod options;
+mod order;
 mod overlay;
 mod places;
 
@@ -20,9 +22,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         copyup::tests(),
         devices::tests(),
         idmaps::tests(),
+        links::tests(),
         machine::tests(),
         masks::tests(),
         options::tests(),
+        order::tests(),
         overlay::tests(),
         places::tests(),
     ]

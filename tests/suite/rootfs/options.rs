@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Report, Traces, on_v2, only_rt, trials};
+use crate::harness::{Bundle, Directory, Kind, Report, Traces, differs, on_v2, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -13,6 +13,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         opposite_options_take_each_other_back,
         data_of_a_file_system_reaches_it,
         an_empty_option_is_none,
+        options_may_be_joined_by_commas,
+        a_tmpfs_shows_the_mode_of_what_it_covers,
+        access_times_that_are_taken_back_stay_the_sources,
+        rbind_stays_recursive_in_any_order,
+        options_of_a_volume_are_left_out,
         propagation_options_are_applied,
         propagation_of_the_rootfs_is_applied,
         a_shared_rootfs_is_shared,
@@ -164,6 +169,90 @@ fn an_empty_option_is_none() {
         .probe();
     seen.mount("/data").assert_options(&["ro"]);
     assert_eq!(seen.mount("/mem").kind(), "tmpfs");
+}
+
+/// The string of `mount -o`, in one entry.
+fn options_may_be_joined_by_commas() {
+    differs(Kind::Runc, "it leaves words like nosuid to the file system");
+    differs(Kind::Crun, "it leaves words like nosuid to the file system");
+    let volume = Directory::new();
+    let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid,size=64k,mode=750", "nodev"] });
+    let bundle = Bundle::new().folder("shown").mount(tmpfs).bind(
+        volume.path(),
+        "/shown",
+        &["rbind,ro,noexec"],
+    );
+    let seen = bundle.probe();
+    let options = ["nosuid", "nodev", "size=64k", "mode=750"];
+    seen.mount("/mnt").assert_options(&options);
+    seen.mount("/shown").assert_options(&["ro", "noexec"]);
+}
+
+fn a_tmpfs_shows_the_mode_of_what_it_covers() {
+    differs(Kind::Crun, "its tmpfs are of mode 1777");
+    differs(Kind::Runc, "1.1 changes the mode when it has mounted");
+    let bundle = Bundle::new().folder("mnt").folder("set");
+    let mode = |name: &str, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(bundle.rootfs().join(name), mode).unwrap();
+    };
+    mode("mnt", 0o1750);
+    mode("set", 0o711);
+    let tmpfs = |place: &str, options: Value| json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": options });
+    let bundle = bundle
+        .mount(tmpfs("/mnt", json!(["size=64k"])))
+        .mount(tmpfs("/set", json!(["mode=700"])));
+    let seen = bundle.probe();
+    seen.mount("/mnt")
+        .assert_options(&["mode=1750", "size=64k"]);
+    seen.mount("/set").assert_options(&["mode=700"]);
+    let said = bundle.sh("stat -c %a /mnt /set").run().assert_ok();
+    assert_eq!(said.stdout, "1750\n700\n");
+}
+
+fn access_times_that_are_taken_back_stay_the_sources() {
+    differs(Kind::Crun, "it sets what it does not know of");
+    let volume = Directory::new();
+    let (flags, none) = (nix::mount::MsFlags::MS_NOATIME, None::<&str>);
+    nix::mount::mount(Some("tmpfs"), volume.path(), Some("tmpfs"), flags, none).unwrap();
+    for options in [
+        &["bind", "norelatime"][..],
+        &["bind", "atime"],
+        &["bind", "nostrictatime"],
+        &["bind", "strictatime", "nostrictatime"],
+    ] {
+        let bundle = Bundle::new()
+            .folder("mnt")
+            .bind(volume.path(), "/mnt", options);
+        bundle.probe().mount("/mnt").assert_options(&["noatime"]);
+    }
+    nix::mount::umount(volume.path()).unwrap();
+}
+
+fn rbind_stays_recursive_in_any_order() {
+    let volume = Directory::new();
+    let below = volume.join("below");
+    std::fs::create_dir(&below).unwrap();
+    let (flags, none) = (nix::mount::MsFlags::empty(), None::<&str>);
+    nix::mount::mount(Some("tmpfs"), &below, Some("tmpfs"), flags, none).unwrap();
+    for options in [&["rbind", "ro", "bind"][..], &["bind", "rbind"]] {
+        let bundle = Bundle::new()
+            .folder("mnt")
+            .bind(volume.path(), "/mnt", options);
+        assert!(bundle.probe().has_mount("/mnt/below"), "{options:?}");
+    }
+    nix::mount::umount(&below).unwrap();
+}
+
+/// Podman before 5.7 passes them on.
+fn options_of_a_volume_are_left_out() {
+    let volume = Directory::new();
+    for option in ["nocopy", "copy", "defaults", "volume-opt=type=none"] {
+        let bundle = Bundle::new()
+            .folder("mnt")
+            .bind(volume.path(), "/mnt", &["rbind", option]);
+        assert!(bundle.probe().has_mount("/mnt"), "{option}");
+    }
 }
 
 fn propagation_options_are_applied() {

@@ -6,6 +6,7 @@ mod exec;
 mod ids;
 mod life;
 mod limits;
+mod mounts;
 mod spec;
 mod view;
 
@@ -18,6 +19,7 @@ pub(super) fn tests() -> Vec<Trial> {
         view::tests(),
         life::tests(),
         limits::tests(),
+        mounts::tests(),
         exec::tests(),
     ]
     .into_iter()

@@ -1,0 +1,139 @@
+//! Mount points at and below symbolic links of the image, whose targets it may lack.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, tree, trials};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        a_mount_point_below_a_dangling_link_is_made_at_its_target,
+        a_mount_on_a_dangling_link_makes_its_target_and_keeps_the_link,
+        a_chain_of_dangling_links_is_followed,
+        links_that_loop_are_refused,
+        dangling_links_do_not_leave_the_root,
+        a_file_where_a_directory_must_be_is_refused,
+        a_directory_on_a_file_and_the_reverse_are_called_so,
+    ]
+}
+
+/// A directory with a file to bind.
+fn volume() -> Directory {
+    let volume = Directory::new();
+    fs::write(volume.join("file"), "payload\n").unwrap();
+    volume
+}
+
+fn a_mount_point_below_a_dangling_link_is_made_at_its_target() {
+    let volume = volume();
+    for (target, place) in [("/srv/made", "/srv/made"), ("made/deep", "/made/deep")] {
+        let bundle = Bundle::new()
+            .symlink("way", target)
+            .bind(&volume.join("file"), "/way/below/file", &["bind"])
+            .bind(volume.path(), "/way/directory", &["rbind"]);
+        let script =
+            format!("cat {place}/below/file /way/below/file {place}/directory/file; readlink /way");
+        let said = bundle.sh(&script).run().assert_ok().stdout;
+        assert_eq!(said, format!("payload\npayload\npayload\n{target}\n"));
+    }
+}
+
+fn a_mount_on_a_dangling_link_makes_its_target_and_keeps_the_link() {
+    differs(Kind::Crun, "it covers the link of a file");
+    let volume = volume();
+    let bundle = Bundle::new()
+        .symlink("etc/localtime", "../usr/share/zone/City")
+        .symlink("way", "srv/made")
+        .bind(&volume.join("file"), "/etc/localtime", &["bind", "ro"])
+        .bind(volume.path(), "/way", &["rbind", "ro"])
+        .mount(json!({ "destination": "/tmp/scratch", "type": "tmpfs", "source": "tmpfs" }))
+        .symlink("tmp/scratch", "../srv/scratch");
+    let script = "cat /etc/localtime /usr/share/zone/City /way/file /srv/made/file; \
+                  readlink /etc/localtime; readlink /way; readlink /tmp/scratch; \
+                  echo x > /srv/scratch/new && echo made";
+    let said = bundle.sh(script).run().assert_ok().stdout;
+    let expected = format!(
+        "{}../usr/share/zone/City\nsrv/made\n../srv/scratch\nmade\n",
+        "payload\n".repeat(4)
+    );
+    assert_eq!(said, expected);
+}
+
+fn a_chain_of_dangling_links_is_followed() {
+    let volume = volume();
+    let bundle = Bundle::new()
+        .symlink("one", "/two")
+        .symlink("two", "srv/../srv/three")
+        .symlink("srv/three", "/../../end/file")
+        .bind(&volume.join("file"), "/one", &["bind"])
+        .sh("cat /one /end/file");
+    let said = bundle.run().assert_ok().stdout;
+    assert_eq!(said, "payload\npayload\n");
+    assert!(bundle.rootfs().join("srv/three").is_symlink());
+}
+
+fn links_that_loop_are_refused() {
+    let volume = volume();
+    for place in ["/loop", "/loop/below"] {
+        let bundle = Bundle::new()
+            .symlink("loop", "pool")
+            .symlink("pool", "/loop")
+            .bind(volume.path(), place, &["bind"])
+            .args(&["/bin/true"]);
+        bundle.assert_refused(&["mounts[7]", place, "ELOOP"]);
+    }
+}
+
+/// A link means what it will mean to the container, however far it climbs.
+fn dangling_links_do_not_leave_the_root() {
+    let (volume, outside) = (volume(), Directory::new());
+    let untouched = tree(outside.path());
+    let deep = outside.path().to_str().unwrap().to_owned();
+    let climbing = format!("../../../../../../../../../..{deep}");
+    for target in [&deep, &climbing] {
+        let bundle = Bundle::new()
+            .symlink("way", &format!("{target}/new"))
+            .symlink("file", &format!("{target}/other"))
+            .bind(volume.path(), "/way/below", &["bind"])
+            .bind(&volume.join("file"), "/file", &["bind"])
+            .sh("cat /way/below/file /file");
+        let said = bundle.run();
+        assert_eq!(tree(outside.path()), untouched, "{target}");
+        assert_eq!(said.assert_ok().stdout, "payload\npayload\n");
+        assert!(bundle.rootfs().join(&deep[1..]).join("new/below").is_dir());
+    }
+}
+
+fn a_file_where_a_directory_must_be_is_refused() {
+    let volume = volume();
+    let bundle =
+        Bundle::new()
+            .symlink("way", "/etc/passwd/below")
+            .bind(volume.path(), "/way", &["bind"]);
+    let bundle = bundle.args(&["/bin/true"]);
+    bundle.assert_refused(&["mounts[7]", "/way", "not a directory (ENOTDIR"]);
+}
+
+/// Engines look for these words, and tell their users what to look at.
+fn a_directory_on_a_file_and_the_reverse_are_called_so() {
+    only_rt("the place in config.json is in our words alone");
+    let volume = volume();
+    let tmpfs = json!({ "destination": "/etc/passwd", "type": "tmpfs", "source": "tmpfs" });
+    for bundle in [
+        Bundle::new().bind(volume.path(), "/etc/passwd", &["rbind"]),
+        Bundle::new().bind(&volume.join("file"), "/tmp", &["rbind"]),
+        Bundle::new().mount(tmpfs),
+    ] {
+        let before = Traces::of(&bundle);
+        let bundle = bundle.args(&["/bin/true"]);
+        bundle.assert_refused(&["mounts[7]", ": not a directory (ENOTDIR"]);
+        before.assert_unchanged(&bundle);
+    }
+    let link = Directory::new();
+    symlink("nowhere", link.join("link")).unwrap();
+    let bundle = Bundle::new().bind(&link.join("link"), "/tmp", &["bind"]);
+    bundle.assert_refused(&["mounts[7]", "bind source", "not found"]);
+}

@@ -1,0 +1,151 @@
+//! "In the listed order" (config.md): a bind mount shows what earlier mounts of the
+//! container have put on its source; and many binds under a small hard limit.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, trials};
+use crate::hooks::{CREATE_CONTAINER, add};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![
+        a_bind_shows_what_an_earlier_mount_put_on_its_source,
+        a_bind_in_a_user_namespace_shows_it_too,
+        a_recursive_bind_brings_earlier_mounts_below_its_source,
+        a_source_in_the_root_is_found_through_links_of_the_root,
+        a_source_in_the_root_does_not_leave_it,
+        a_missing_source_in_the_root_is_refused_by_its_place,
+        a_layer_over_the_root_does_not_hide_a_source,
+        eleven_hundred_binds_fit_under_a_hard_limit_of_1024,
+    ]
+}
+
+/// A directory with a file is bound on /data, and /data of the root on /shown.
+fn twice(bundle: Bundle, volume: &Directory) -> Bundle {
+    fs::write(volume.join("file"), "from the volume").unwrap();
+    let data = bundle.rootfs().join("data");
+    let bundle = bundle.folder("data").folder("shown");
+    bundle
+        .bind(volume.path(), "/data", &["rbind"])
+        .bind(&data, "/shown", &["bind", "ro"])
+}
+
+fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
+    differs(Kind::Crun, "it opens sources first");
+    let volume = Directory::new();
+    let script = "cat /shown/file; /probe write /shown/file x";
+    let hooked = twice(Bundle::new(), &volume);
+    let hooked = add(hooked, CREATE_CONTAINER, json!({ "path": "/bin/true" }));
+    for (bundle, flags) in [
+        (twice(Bundle::new(), &volume), &[][..]),
+        (twice(Bundle::new(), &volume), &["--no-pivot"]),
+        (hooked, &[]),
+    ] {
+        let bundle = bundle.sh(script);
+        let before = Traces::of(&bundle);
+        let said = bundle.call("run", flags).run().stdout;
+        assert_eq!(said, "from the volumeEROFS\n", "{flags:?}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_bind_in_a_user_namespace_shows_it_too() {
+    only_rt("others open the sources of a user namespace first");
+    let volume = Directory::new();
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    let bundle = twice(Bundle::new(), &volume)
+        .namespace("user", None)
+        .set("/linux/uidMappings", maps.clone())
+        .set("/linux/gidMappings", maps)
+        .sh("cat /shown/file; /probe write /shown/file x");
+    let before = Traces::of(&bundle);
+    assert_eq!(bundle.run().stdout, "from the volumeEROFS\n");
+    before.assert_unchanged(&bundle);
+}
+
+fn a_recursive_bind_brings_earlier_mounts_below_its_source() {
+    differs(Kind::Crun, "it opens sources first");
+    let (volume, bundle) = (Directory::new(), Bundle::new());
+    fs::write(volume.join("file"), "below").unwrap();
+    let srv = bundle.rootfs().join("srv");
+    let bundle = bundle.folder("srv/data").folder("one").folder("tree");
+    let bundle = bundle
+        .bind(volume.path(), "/srv/data", &["bind"])
+        .bind(&srv, "/tree", &["rbind"])
+        .bind(&srv, "/one", &["bind"]);
+    let said = bundle.sh("cat /tree/data/file; ls /one/data").run();
+    assert_eq!(said.assert_ok().stdout, "below");
+}
+
+/// The root's links mean in the root what they will mean to the container.
+fn a_source_in_the_root_is_found_through_links_of_the_root() {
+    only_rt("others follow them on the machine");
+    let (volume, bundle) = (Directory::new(), Bundle::new());
+    fs::write(volume.join("file"), "behind a link").unwrap();
+    let source = bundle.rootfs().join("var/data");
+    let bundle = bundle
+        .folder("srv/data")
+        .folder("shown")
+        .symlink("var", "/srv")
+        .bind(volume.path(), "/srv/data", &["bind"])
+        .bind(&source, "/shown", &["bind"]);
+    let said = bundle.sh("cat /shown/file").run().assert_ok();
+    assert_eq!(said.stdout, "behind a link");
+}
+
+fn a_source_in_the_root_does_not_leave_it() {
+    only_rt("others follow links of the root on the machine");
+    let (outside, bundle) = (Directory::new(), Bundle::new());
+    fs::write(outside.join("secret"), "").unwrap();
+    let source = bundle.rootfs().join("way");
+    symlink(outside.path(), &source).unwrap();
+    let bundle = bundle.folder("shown").bind(&source, "/shown", &["rbind"]);
+    let bundle = bundle.args(&["/bin/ls", "/shown"]);
+    bundle.assert_refused(&["mounts[7]", "bind source", "/way", "not found"]);
+}
+
+fn a_missing_source_in_the_root_is_refused_by_its_place() {
+    let bundle = Bundle::new();
+    let source = bundle.rootfs().join("nowhere");
+    let bundle = bundle.folder("shown").bind(&source, "/shown", &["bind"]);
+    bundle.assert_refused(&["mounts[7]", "bind source", "/nowhere", "not found"]);
+}
+
+/// What the machine has mounted in the root is not in the layer, but it is a source.
+fn a_layer_over_the_root_does_not_hide_a_source() {
+    only_rt("the annotation is ours");
+    let bundle = Bundle::new().folder("shown").folder("data");
+    let data = bundle.rootfs().join("data");
+    let none = None::<&str>;
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), flags, none).unwrap();
+    fs::write(data.join("file"), "the machine's").unwrap();
+    let bundle = bundle
+        .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
+        .bind(&data, "/shown", &["bind"])
+        .sh("cat /shown/file");
+    let said = bundle.run();
+    nix::mount::umount(&data).unwrap();
+    assert_eq!(said.assert_ok().stdout, "the machine's");
+}
+
+fn eleven_hundred_binds_fit_under_a_hard_limit_of_1024() {
+    differs(Kind::Crun, "it opens sources first");
+    let limited = ["sh", "-c", "ulimit -n 1024; exec \"$@\"", "sh"];
+    let volume = Directory::new();
+    let run = json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" });
+    let bundle = (0..1100).fold(Bundle::new().mount(run), |bundle, n| {
+        fs::write(volume.join(&n.to_string()), n.to_string()).unwrap();
+        let source = volume.join(&n.to_string());
+        bundle.bind(&source, &format!("/run/m{n}"), &["bind", "ro"])
+    });
+    let script = "cd /run; for n in 0 1 127 128 500 1099; do cat m$n; echo; done";
+    let bundle = bundle.sh(script);
+    let before = Traces::of(&bundle);
+    let said = bundle.call_through(&limited, "run", &[]).run().assert_ok();
+    assert_eq!(said.stdout, "0\n1\n127\n128\n500\n1099\n");
+    before.assert_unchanged(&bundle);
+}

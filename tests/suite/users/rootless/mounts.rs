@@ -1,0 +1,72 @@
+//! Mounts that a user's runtime leaves to init to open.
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::callers::{ALL, Caller};
+use crate::harness::{Directory, Traces, only_rt, trials};
+
+pub(super) fn tests() -> Vec<Trial> {
+    trials![
+        a_bind_shows_what_an_earlier_mount_put_on_its_source,
+        more_binds_than_the_table_of_descriptors_holds,
+        options_of_any_length_reach_a_file_system,
+    ]
+}
+
+fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
+    only_rt("others open the sources of a user namespace first");
+    let volume = Directory::new();
+    fs::write(volume.join("file"), "from the volume").unwrap();
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = caller.bundle();
+        let data = bundle.rootfs().join("data");
+        let bundle = bundle
+            .folder("data")
+            .folder("shown")
+            .bind(volume.path(), "/data", &["rbind"])
+            .bind(&data, "/shown", &["bind", "ro"])
+            .sh("cat /shown/file");
+        let before = Traces::of(&bundle);
+        let said = bundle.run().assert_ok();
+        assert_eq!(said.stdout, "from the volume", "{who:?}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn more_binds_than_the_table_of_descriptors_holds() {
+    only_rt("others open the sources of a user namespace first");
+    let limited = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
+    let volume = Directory::new();
+    let run = json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" });
+    for who in ALL {
+        let caller = Caller::new(who);
+        let bundle = (0..600).fold(caller.bundle().mount(run.clone()), |bundle, n| {
+            let source = volume.join(&n.to_string());
+            fs::write(&source, n.to_string()).unwrap();
+            bundle.bind(&source, &format!("/run/m{n}"), &["bind", "ro"])
+        });
+        let bundle = bundle.remove("/process/rlimits");
+        let bundle = bundle.sh("cd /run; for n in 0 127 128 599; do cat m$n; echo; done");
+        let before = Traces::of(&bundle);
+        let said = bundle.call_through(&limited, "run", &[]).run().assert_ok();
+        assert_eq!(said.stdout, "0\n127\n128\n599\n", "{who:?}");
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn options_of_any_length_reach_a_file_system() {
+    only_rt("the callers are ours");
+    let size = format!("size={}200000", "0".repeat(300));
+    for who in ALL {
+        let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", size] });
+        let caller = Caller::new(who);
+        let bundle = caller.bundle().folder("mnt").mount(tmpfs);
+        let seen = bundle.probe().mount("/mnt");
+        seen.assert_options(&["nosuid", "size=64k"]);
+    }
+}
