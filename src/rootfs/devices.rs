@@ -2,7 +2,8 @@
 //!
 //! Nodes and links are made in a descriptor of their directory, never through
 //! its path (CVE-2026-41579). In a user namespace nobody can make a node
-//! (mknod(2)): there the machine's own are bound.
+//! (mknod(2)): there the machine's own are bound, read-only, for the user
+//! namespace may map their owner.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,10 +15,9 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::attributes::{Setter, propagate};
+use super::attributes::Setter;
 use super::inside::{Links, Root, clean, file_in};
 use super::mount::Stage;
-use super::options::{Propagation, Recursion};
 use super::sources::open_tree;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
@@ -222,13 +222,7 @@ fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<Ow
         return Err(Refusal::OtherFile.into());
     }
     if setter == Setter::Detached {
-        propagate(
-            setter,
-            tree.as_fd(),
-            Propagation::Private,
-            Recursion::One,
-            None,
-        )?;
+        setter.shield(tree.as_fd(), None)?;
     }
     Ok(tree)
 }
@@ -243,6 +237,9 @@ fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
     }
     stage.spent.add(directory);
     sys::move_mount(node.as_fd(), place.as_fd())?;
+    if stage.setter == Setter::Attached {
+        stage.setter.shield(node.as_fd(), Some(stage.proc))?;
+    }
     stage.spent.add(place);
     stage.spent.add(node);
     Ok(())

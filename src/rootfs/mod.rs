@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Spec;
 
-use crate::step::{Cause, Progress, Step};
+use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
@@ -306,6 +306,18 @@ impl Rootfs {
                 recursion,
                 Some(stage.proc),
             )?;
+        }
+        self.confirm(entered, at)
+    }
+
+    /// What protects /proc and /sys lies on the mounts that were made there: they
+    /// are what the container finds by these names.
+    fn confirm(&self, entered: &Entered, at: &Progress) -> Result<(), Cause> {
+        for (item, mount) in self.mounts.iter().enumerate() {
+            at.at(Step::MountInPlace, item);
+            if !entered.root.is_in_place(&mount.target)? {
+                return Err(Refusal::Replaced.into());
+            }
         }
         Ok(())
     }
