@@ -11,6 +11,8 @@
 //! | `cve_2024_45310_…` | mount points created through a link swapped in |
 //! | `cve_2025_23266_…` | a hook with the environment and directory of the container, in `hooks` |
 //! | `cve_2025_31133_…` | the image's /dev/null is no null device |
+//! | `…_cannot_be_changed`, `…_not_the_machines_null` | mode, owner and times of a file of the machine changed by the container's root |
+//! | `proc_…` | /proc swapped for a link between its mount and its masks |
 //! | `links_…` | links in the image where the runtime creates or mounts |
 //! | `sysctls_…` | names that leave the namespaces or /proc/sys |
 //! | `passwd_…` | a user database that blocks, never ends, or is no file |
@@ -18,8 +20,10 @@
 
 mod escapes;
 mod images;
+mod inodes;
 mod kills;
 mod races;
+mod streams;
 
 pub(crate) use kills::sweep;
 
@@ -29,8 +33,10 @@ pub(crate) fn tests() -> Vec<Trial> {
     [
         escapes::tests(),
         images::tests(),
+        inodes::tests(),
         kills::tests(),
         races::tests(),
+        streams::tests(),
     ]
     .into_iter()
     .flatten()
