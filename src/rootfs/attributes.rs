@@ -15,7 +15,7 @@ use crate::sys::{self, MountAttr, OpenTree};
 /// What a node of the machine is shown with. Its inode is everybody's: on a
 /// read-only mount nobody can change its mode, owner, times or attributes. The
 /// device behind it can be written all the same (mount_setattr(2)).
-const NODE: Attributes = Attributes {
+pub(super) const NODE: Attributes = Attributes {
     set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
     clear: 0,
 };

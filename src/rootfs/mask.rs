@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
 
-use super::attributes::Setter;
+use super::attributes::{NODE, Setter};
 use super::filesystem::new_file_system;
 use super::inside::{Links, clean, is_directory};
 use super::mount::Stage;
@@ -213,7 +213,7 @@ impl Cover {
 }
 
 fn empty_directory(spent: &Spent) -> Result<OwnedFd, Cause> {
-    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], libc::MOUNT_ATTR_RDONLY)
+    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], NODE.set)
 }
 
 fn existing(stage: &Stage, path: &Path) -> nix::Result<Option<OwnedFd>> {
