@@ -1,9 +1,10 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`: parts of /proc and /sys that a
 //! container must not read, or not write.
 //!
-//! What covers them is the machine's /dev/null, opened before the root is and
-//! checked (CVE-2025-31133), and one empty tmpfs: no file of an image has a part
-//! in it. Both are mounted read-only: the inode of the null device is everybody's.
+//! What covers them is a null device and an empty tmpfs: no file of an image has a
+//! part in it (CVE-2025-31133). It is the one that was made in the container's
+//! /dev, as a descriptor, or else the machine's, opened before the root is and
+//! checked; mounted read-only, for its inode is everybody's.
 //!
 //! Paths below /proc and /sys are resolved below the mounts that were made there
 //! (`Root::keep`). So a path that is missing is one that the file system lacks,
@@ -67,11 +68,13 @@ impl Masks {
         self.masked.is_empty() && self.readonly.is_empty()
     }
 
+    /// Whether anything is to be covered.
+    pub(super) fn cover_any(&self) -> bool {
+        !self.masked.is_empty()
+    }
+
     /// The machine's null device, detached, to cover files with.
-    pub(super) fn open(&self, setter: Setter) -> Result<Option<OwnedFd>, Cause> {
-        if self.masked.is_empty() {
-            return Ok(None);
-        }
+    pub(super) fn open(setter: Setter) -> Result<OwnedFd, Cause> {
         let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)?;
         let node = fstat(&null)?;
         if node.st_mode & libc::S_IFMT != libc::S_IFCHR || node.st_rdev != makedev(1, 3) {
@@ -80,7 +83,7 @@ impl Masks {
         if setter == Setter::Detached {
             setter.shield(null.as_fd(), None)?;
         }
-        Ok(Some(null))
+        Ok(null)
     }
 
     /// Init: binds each path on itself, read-only. A missing one is fine.

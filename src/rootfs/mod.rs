@@ -261,8 +261,16 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let spent = Spent::default();
         let stage = self.stage(entered, &spent, proc, at);
-        self.devices
-            .apply(&stage, std::mem::take(&mut sources.devices))
+        let bound = std::mem::take(&mut sources.devices);
+        let dev = self.devices.apply(&stage, bound)?;
+        if let Some(dev) = dev
+            && self.masks.cover_any()
+            && self.devices.makes_null()
+        {
+            sources.null = Some(devices::copy_of_null(&stage, &dev)?);
+            spent.add(dev);
+        }
+        Ok(())
     }
 
     /// Init, last of all that concerns files: what must not be written or seen.

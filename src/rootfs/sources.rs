@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, fstat, stat};
 
 use super::attributes::{Setter, propagate};
 
+use super::mask::Masks;
 use super::options::{Propagation, Recursion};
 use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
@@ -27,6 +28,7 @@ pub(crate) struct Sources {
     pub(super) root: Option<OwnedFd>,
     pub(super) mounts: Vec<Source>,
     pub(super) devices: Vec<OwnedFd>,
+    /// What covers masked files, from the time on at which there is one.
     pub(super) null: Option<OwnedFd>,
 }
 
@@ -109,11 +111,13 @@ impl Rootfs {
         let mounts = mounts.collect::<Result<_, Cause>>()?;
         let devices = self.devices.open(self.setter, at)?;
         at.enter(Step::OpenNull);
+        let machines = self.masks.cover_any() && !self.devices.makes_null();
+        let null = machines.then(|| Masks::open(self.setter)).transpose()?;
         Ok(Sources {
             root: tree,
             mounts,
             devices,
-            null: self.masks.open(self.setter)?,
+            null,
         })
     }
 

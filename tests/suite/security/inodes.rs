@@ -22,6 +22,7 @@ use crate::users::map;
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         a_masked_file_is_not_the_machines_null,
+        a_masked_file_is_the_containers_null,
         no_file_of_the_machine_can_be_changed,
         bound_devices_cannot_be_changed_by_whoever_their_owner_is_mapped_to,
         bound_devices_cannot_be_changed_where_their_owner_is_nobody,
@@ -153,6 +154,14 @@ fn a_masked_file_is_not_the_machines_null() {
     let bundle = powerful(Bundle::new()).sh(script);
     assert_eq!(bundle.run().assert_ok().stdout, "");
     machine.assert_unchanged();
+}
+
+/// Whoever may mount can make it writable again: it is nobody else's even then.
+fn a_masked_file_is_the_containers_null() {
+    let script = "stat -c %d:%i /dev/null /etc/secret /proc/keys";
+    let said = powerful(Bundle::new()).sh(script).run().assert_ok().stdout;
+    let files: BTreeSet<&str> = said.lines().collect();
+    assert_eq!(files.len(), 1, "{said}");
 }
 
 fn no_file_of_the_machine_can_be_changed() {

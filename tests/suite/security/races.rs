@@ -175,14 +175,14 @@ fn assert_masked_or_refused(bundle: &Bundle, rounds: usize) {
 fn proc_swapped_for_a_link_is_masked_or_an_error() {
     only_rt("Debian's is another race");
     let (bundle, _swapper) = with_swapped_proc(Bundle::new());
-    assert_masked_or_refused(&bundle, 80);
+    assert_masked_or_refused(&bundle, 50);
 }
 
 fn proc_swapped_for_a_link_while_hooks_run_is_masked_or_an_error() {
     only_rt("Debian's is another race");
     let hooks = json!({ "createRuntime": [{ "path": "/bin/true" }] });
     let (bundle, _swapper) = with_swapped_proc(Bundle::new().set("/hooks", hooks));
-    assert_masked_or_refused(&bundle, 40);
+    assert_masked_or_refused(&bundle, 25);
 }
 
 /// Renamed with what is mounted on it, by somebody who has all the time of a hook.
