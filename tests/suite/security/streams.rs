@@ -2,7 +2,7 @@
 //! are the container's own, for the machine's would be its root's to change.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use libtest_mimic::Trial;
@@ -40,7 +40,7 @@ const LOOK: &str = "(stat -L -c %d:%i /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 
 /// A bundle that can write to a directory of the test.
 fn looking(bundle: Bundle) -> (Bundle, Directory) {
     let out = Directory::new();
-    let all = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let all = fs::Permissions::from_mode(0o777);
     fs::set_permissions(out.path(), all).unwrap();
     let bundle = bundle
         .folder("out")
