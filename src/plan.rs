@@ -244,6 +244,10 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
             Refusal::Abandoned => "the runtime is gone",
             Refusal::ContainerEnded => "the container was ended meanwhile",
+            Refusal::MachinesNull => {
+                "is the machine's null device, and the container has none that can be opened"
+            }
+            Refusal::Replaced => "something else is there, put by somebody who shares the root",
         }
         .into(),
     }

@@ -107,6 +107,8 @@ pub(crate) enum Step {
     ReadonlyRoot,
     /// `linux.rootfsPropagation`.
     RootPropagation,
+    /// The mounts at /proc and /sys are those that were made. Item: `mounts[item]`.
+    MountInPlace,
     /// CPUs that the caller was confined to are not the container's limit.
     Affinity,
     /// `process.cwd`: made if missing, entered, and checked to lie inside.
@@ -210,6 +212,7 @@ const ALL: [Step; Step::LAST as usize + 1] = [
     Step::MaskedPath,
     Step::ReadonlyRoot,
     Step::RootPropagation,
+    Step::MountInPlace,
     Step::Affinity,
     Step::WorkingDirectory,
     Step::StandardIo,
@@ -276,9 +279,13 @@ pub(crate) enum Refusal {
     Abandoned,
     /// A hook of a container whose process has ended.
     ContainerEnded,
+    /// Somebody has put something else in the place of a mount.
+    Replaced,
+    /// The machine's null device would be the container's to change.
+    MachinesNull,
 }
 
-const REFUSALS: [Refusal; 12] = [
+const REFUSALS: [Refusal; 14] = [
     Refusal::NotOrdinaryDirectory,
     Refusal::InsideProc,
     Refusal::OtherFile,
@@ -291,6 +298,8 @@ const REFUSALS: [Refusal; 12] = [
     Refusal::OtherMaps,
     Refusal::Abandoned,
     Refusal::ContainerEnded,
+    Refusal::Replaced,
+    Refusal::MachinesNull,
 ];
 
 impl From<Errno> for Cause {

@@ -10,7 +10,15 @@ use nix::sys::statvfs::FsFlags;
 use nix::unistd::fchdir;
 
 use super::options::{Attributes, Propagation, Recursion};
-use crate::sys::{self, MountAttr};
+use crate::sys::{self, MountAttr, OpenTree};
+
+/// What a node of the machine is shown with. Its inode is everybody's: on a
+/// read-only mount nobody can change its mode, owner, times or attributes. The
+/// device behind it can be written all the same (mount_setattr(2)).
+pub(super) const NODE: Attributes = Attributes {
+    set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+    clear: 0,
+};
 
 /// When this kernel lets a mount be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +78,25 @@ impl Setter {
             }
             (Setter::Attached, Some(proc)) => remount(target, attributes, proc),
             (Setter::Attached, None) => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// Makes the copy of a node of the machine private, and its inode one that
+    /// the container cannot change ([`NODE`]).
+    pub(super) fn shield(self, node: BorrowedFd, proc: Option<BorrowedFd>) -> nix::Result<()> {
+        let (private, one) = (Propagation::Private, Recursion::One);
+        match self {
+            Setter::Detached => {
+                let all = MountAttr {
+                    propagation: private.flag(),
+                    ..NODE.into()
+                };
+                sys::mount_setattr(node, OpenTree::Mount, &all)
+            }
+            Setter::Attached => {
+                propagate(self, node, private, one, proc)?;
+                self.set(node, NODE, one, proc)
+            }
         }
     }
 }

@@ -2,22 +2,22 @@
 //!
 //! Nodes and links are made in a descriptor of their directory, never through
 //! its path (CVE-2026-41579). In a user namespace nobody can make a node
-//! (mknod(2)): there the machine's own are bound.
+//! (mknod(2)): there the machine's own are bound, read-only, for the user
+//! namespace may map their owner.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::attributes::{Setter, propagate};
+use super::attributes::Setter;
 use super::inside::{Links, Root, clean, file_in};
 use super::mount::Stage;
-use super::options::{Propagation, Recursion};
 use super::sources::open_tree;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
@@ -32,6 +32,9 @@ const DEFAULTS: [(&str, u64, u64); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+
+/// Where the null device is in [`DEFAULTS`].
+const NULL: usize = 0;
 
 /// Links (runtime-linux.md, "Dev symbolic links"), and `core` as other runtimes
 /// have it.
@@ -110,6 +113,11 @@ impl Devices {
         self.default_nodes.len() + self.nodes.len()
     }
 
+    /// Whether the container gets a null device of its own making.
+    pub(super) fn makes_null(&self) -> bool {
+        self.defaults && self.origin == Origin::Made && self.default_nodes.contains(&NULL)
+    }
+
     /// The machine's nodes, detached, in the order in which [`Devices::apply`]
     /// takes them; none where nodes are made.
     pub(super) fn open(&self, setter: Setter, at: &Progress) -> Result<Vec<OwnedFd>, Cause> {
@@ -135,10 +143,15 @@ impl Devices {
         self.origin == Origin::Bound && node.kind != SFlag::S_IFIFO
     }
 
-    /// Init: nodes, then links. The umask is 0.
-    pub(super) fn apply(&self, stage: &Stage, bound: Vec<OwnedFd>) -> Result<(), Cause> {
+    /// Init: nodes, then links. The umask is 0. Returns the directory in which the
+    /// default ones are.
+    pub(super) fn apply(
+        &self,
+        stage: &Stage,
+        bound: Vec<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, Cause> {
         if !self.defaults {
-            return Ok(());
+            return Ok(None);
         }
         let (root, at) = (stage.root, stage.at);
         let mut bound = bound.into_iter();
@@ -177,7 +190,8 @@ impl Devices {
             }
         }
         at.at(Step::DeviceLink, LINKS.len());
-        relink(&dev, "ptmx", "pts/ptmx")
+        relink(&dev, "ptmx", "pts/ptmx")?;
+        Ok(Some(dev))
     }
 
     pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
@@ -217,20 +231,36 @@ impl Devices {
 /// A node of the machine, detached, if it is the device that is meant.
 fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<OwnedFd, Cause> {
     let tree = open_tree(path, OpenTree::Mount)?;
-    let node = fstat(&tree)?;
-    if node.st_mode & libc::S_IFMT != kind.bits() || node.st_rdev != device {
-        return Err(Refusal::OtherFile.into());
-    }
+    check(&tree, kind, device)?;
     if setter == Setter::Detached {
-        propagate(
-            setter,
-            tree.as_fd(),
-            Propagation::Private,
-            Recursion::One,
-            None,
-        )?;
+        setter.shield(tree.as_fd(), None)?;
     }
     Ok(tree)
+}
+
+/// Init: a detached copy of the null device that it has just made in `dev`, to cover
+/// files with: whatever the container does to it, nobody else sees.
+pub(super) fn copy_of_null(stage: &Stage, dev: &OwnedFd) -> Result<OwnedFd, Cause> {
+    let (name, major, minor) = DEFAULTS[NULL];
+    stage.at.at(Step::DefaultDevice, NULL);
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let node = openat(dev, name, flags, Mode::empty())?;
+    check(&node, SFlag::S_IFCHR, makedev(major, minor))?;
+    let copy = sys::open_tree(node.as_fd(), c"", OpenTree::Mount)?;
+    if stage.setter == Setter::Detached {
+        stage.setter.shield(copy.as_fd(), None)?;
+    }
+    stage.spent.add(node);
+    Ok(copy)
+}
+
+/// Whether a file is the device that is meant.
+fn check(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
+    let found = fstat(file)?;
+    if found.st_mode & libc::S_IFMT != kind.bits() || found.st_rdev != device {
+        return Err(Refusal::OtherFile.into());
+    }
+    Ok(())
 }
 
 /// Binds a node on a file that is made for it, or that was, or on another node.
@@ -243,6 +273,9 @@ fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
     }
     stage.spent.add(directory);
     sys::move_mount(node.as_fd(), place.as_fd())?;
+    if stage.setter == Setter::Attached {
+        stage.setter.shield(node.as_fd(), Some(stage.proc))?;
+    }
     stage.spent.add(place);
     stage.spent.add(node);
     Ok(())

@@ -4,8 +4,13 @@
 //! links, absolute ones too, as the container will, however an attacker swaps
 //! its parts meanwhile (CVE-2021-30465, CVE-2024-45310). No other module makes a
 //! path out of a root and a name.
+//!
+//! Somebody who shares the root's directory can rename /proc, the mount on it
+//! included, and put a link in its place. So what lies below the mounts that were
+//! made at /proc and /sys is found below their descriptors ([`Root::keep`]).
 
-use std::ffi::OsString;
+use std::cell::RefCell;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -13,15 +18,21 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
+use crate::sys;
+
 /// Rounds after which a path that is renamed under our feet is given up on.
 const RACES: usize = 128;
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
+/// The mounts that show the kernel itself, and that masks are for.
+const KEPT: [&str; 2] = ["/proc", "/sys"];
 
 /// The root of a container's file system, as a descriptor.
 pub(crate) struct Root {
     root: OwnedFd,
+    /// What was mounted last at each place of [`KEPT`].
+    kept: RefCell<Vec<(PathBuf, OwnedFd)>>,
 }
 
 /// Whether a symbolic link on the way is followed, inside the root.
@@ -34,36 +45,62 @@ pub(crate) enum Links {
 
 impl Root {
     pub(crate) fn new(root: OwnedFd) -> Root {
-        Root { root }
+        let kept = RefCell::default();
+        Root { root, kept }
+    }
+
+    /// Takes the mount that was made at `path`, if what lies below that path is to
+    /// be found in it from now on, whatever the path leads to; gives back any other.
+    pub(crate) fn keep(&self, path: &Path, mount: OwnedFd) -> Option<OwnedFd> {
+        if !KEPT.iter().any(|kept| path == Path::new(kept)) {
+            return Some(mount);
+        }
+        self.forget(path);
+        self.kept.borrow_mut().push((path.to_owned(), mount));
+        None
+    }
+
+    /// What lies below `path` is again what its name leads to.
+    pub(crate) fn forget(&self, path: &Path) {
+        self.kept.borrow_mut().retain(|(kept, _)| kept != path);
+    }
+
+    /// Whether `path`, if [`Root::keep`] has taken its mount, leads to that mount,
+    /// and by no link.
+    pub(crate) fn is_in_place(&self, path: &Path) -> nix::Result<bool> {
+        let kept = self.kept.borrow();
+        let Some((_, mount)) = kept.iter().find(|(kept, _)| kept == path) else {
+            return Ok(true);
+        };
+        // A single name below the root: nothing that could be swapped is on the way.
+        let name = path.strip_prefix("/").unwrap_or(path).as_os_str();
+        let name = CString::new(name.as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+        match sys::mount_id(self.root.as_fd(), &name) {
+            Ok(found) => Ok(found == sys::mount_id(mount.as_fd(), c"")?),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Opens what `path` names inside the root.
     pub(crate) fn open(&self, path: &Path, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
-        self.open_from(&self.root, path, flags, links)
+        let kept = self.kept.borrow();
+        for (place, mount) in kept.iter() {
+            let rest = match path.strip_prefix(place) {
+                Ok(rest) if rest.as_os_str().is_empty() => Path::new("."),
+                Ok(rest) => rest,
+                Err(_) => continue,
+            };
+            // A link that leads out is an error: its end is not what is meant.
+            let scope = ResolveFlag::RESOLVE_BENEATH;
+            return open_from(mount.as_fd(), rest, flags, links, scope);
+        }
+        self.open_by_name(path, flags, links)
     }
 
-    fn open_from(
-        &self,
-        start: impl AsFd,
-        path: &Path,
-        flags: OFlag,
-        links: Links,
-    ) -> nix::Result<OwnedFd> {
-        let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        if links == Links::Refuse {
-            resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
-        }
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(resolve);
-        let mut rounds = 0;
-        loop {
-            match openat2(start.as_fd(), path, how) {
-                // The kernel saw a rename on the way and could not tell whether it led out.
-                Err(Errno::EAGAIN) if rounds < RACES => rounds += 1,
-                done => return done,
-            }
-        }
+    fn open_by_name(&self, path: &Path, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
+        let scope = ResolveFlag::RESOLVE_IN_ROOT;
+        open_from(self.root.as_fd(), path, flags, links, scope)
     }
 
     /// The directory `path`, made with its parents where it is missing (mode
@@ -173,6 +210,30 @@ fn names(path: &Path) -> Vec<OsString> {
         Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
     });
     names.rev().collect()
+}
+
+fn open_from(
+    start: BorrowedFd,
+    path: &Path,
+    flags: OFlag,
+    links: Links,
+    scope: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    let mut resolve = scope | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    if links == Links::Refuse {
+        resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
+    }
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(resolve);
+    let mut rounds = 0;
+    loop {
+        match openat2(start, path, how) {
+            // The kernel saw a rename on the way and could not tell whether it led out.
+            Err(Errno::EAGAIN) if rounds < RACES => rounds += 1,
+            done => return done,
+        }
+    }
 }
 
 /// What is called `name` in `directory`, a link itself too, or a new empty file,

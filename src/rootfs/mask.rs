@@ -1,10 +1,17 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`: parts of /proc and /sys that a
 //! container must not read, or not write.
 //!
-//! What covers them is the machine's /dev/null, opened before the root is and
-//! checked (CVE-2025-31133), and one empty read-only tmpfs: no file of an image
-//! has a part in it.
+//! What covers them is a null device and an empty tmpfs: no file of an image has a
+//! part in it (CVE-2025-31133). It is the one that was made in the container's
+//! /dev, as a descriptor, or else the machine's, opened before the root is and
+//! checked; mounted read-only, for its inode is everybody's.
+//!
+//! Paths below /proc and /sys are resolved below the mounts that were made there
+//! (`Root::keep`). So a path that is missing is one that the file system lacks,
+//! and not one that somebody has hidden by renaming /proc.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,11 +20,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
 
-use super::attributes::{Setter, propagate};
+use super::attributes::{NODE, Setter};
 use super::filesystem::new_file_system;
 use super::inside::{Links, clean, is_directory};
 use super::mount::Stage;
-use super::options::{Attributes, Propagation, Recursion};
+use super::options::{Attributes, Recursion};
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, OpenTree, Spent};
 
@@ -29,8 +36,21 @@ const READONLY: Attributes = Attributes {
 /// The paths to cover, inside the root.
 #[derive(Debug)]
 pub(super) struct Masks {
-    masked: Vec<PathBuf>,
-    readonly: Vec<PathBuf>,
+    masked: Vec<Place>,
+    readonly: Vec<Place>,
+}
+
+struct Place {
+    /// Its place in the configuration's list.
+    index: usize,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Place {
+    /// As the configuration has it, for a plan is read by people.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 impl Masks {
@@ -38,26 +58,9 @@ impl Masks {
         masked: Option<&Vec<String>>,
         readonly: Option<&Vec<String>>,
     ) -> anyhow::Result<Masks> {
-        let paths = |field: &str, list: Option<&Vec<String>>| -> anyhow::Result<Vec<PathBuf>> {
-            list.into_iter()
-                .flatten()
-                .enumerate()
-                .map(|(index, path)| {
-                    ensure!(
-                        path.starts_with('/'),
-                        "linux.{field}[{index}]: {path} is not absolute"
-                    );
-                    ensure!(
-                        !path.contains('\0'),
-                        "linux.{field}[{index}]: holds a NUL byte"
-                    );
-                    Ok(clean(Path::new(path)))
-                })
-                .collect()
-        };
         Ok(Masks {
-            masked: paths("maskedPaths", masked)?,
-            readonly: paths("readonlyPaths", readonly)?,
+            masked: places("maskedPaths", masked)?,
+            readonly: places("readonlyPaths", readonly)?,
         })
     }
 
@@ -65,32 +68,28 @@ impl Masks {
         self.masked.is_empty() && self.readonly.is_empty()
     }
 
+    /// Whether anything is to be covered.
+    pub(super) fn cover_any(&self) -> bool {
+        !self.masked.is_empty()
+    }
+
     /// The machine's null device, detached, to cover files with.
-    pub(super) fn open(&self, setter: Setter) -> Result<Option<OwnedFd>, Cause> {
-        if self.masked.is_empty() {
-            return Ok(None);
-        }
+    pub(super) fn open(setter: Setter) -> Result<OwnedFd, Cause> {
         let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)?;
         let node = fstat(&null)?;
         if node.st_mode & libc::S_IFMT != libc::S_IFCHR || node.st_rdev != makedev(1, 3) {
             return Err(Refusal::OtherFile.into());
         }
         if setter == Setter::Detached {
-            propagate(
-                setter,
-                null.as_fd(),
-                Propagation::Private,
-                Recursion::One,
-                None,
-            )?;
+            setter.shield(null.as_fd(), None)?;
         }
-        Ok(Some(null))
+        Ok(null)
     }
 
     /// Init: binds each path on itself, read-only. A missing one is fine.
     pub(super) fn make_readonly(&self, stage: &Stage) -> Result<(), Cause> {
-        for (item, path) in self.readonly.iter().enumerate() {
-            stage.at.at(Step::ReadonlyPath, item);
+        for Place { index, path } in &self.readonly {
+            stage.at.at(Step::ReadonlyPath, *index);
             let Some(target) = existing(stage, path)? else {
                 continue;
             };
@@ -109,7 +108,8 @@ impl Masks {
                         .set(tree.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
                 }
             }
-            stage.spent.add(tree);
+            let tree = stage.root.keep(path, tree);
+            tree.into_iter().for_each(|tree| stage.spent.add(tree));
             stage.spent.add(target);
         }
         Ok(())
@@ -125,8 +125,8 @@ impl Masks {
             mount: None,
             attached: false,
         };
-        for (item, path) in self.masked.iter().enumerate() {
-            stage.at.at(Step::MaskedPath, item);
+        for Place { index, path } in &self.masked {
+            stage.at.at(Step::MaskedPath, *index);
             let Some(target) = existing(stage, path)? else {
                 continue;
             };
@@ -135,24 +135,50 @@ impl Masks {
             } else {
                 file.put_on(stage, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
+            stage.root.forget(path); // A mount that is masked as a whole.
             stage.spent.add(target);
         }
         Ok(())
     }
 
     pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
+        let path = |list: &[Place]| {
+            let place = list.iter().find(|place| place.index == item)?;
+            Some(place.path.display().to_string())
+        };
         match step {
             Step::ReadonlyPath => Some((
                 format!("linux.readonlyPaths[{item}]"),
-                format!("make {} read-only", self.readonly.get(item)?.display()),
+                format!("make {} read-only", path(&self.readonly)?),
             )),
             Step::MaskedPath => Some((
                 format!("linux.maskedPaths[{item}]"),
-                format!("mask {}", self.masked.get(item)?.display()),
+                format!("mask {}", path(&self.masked)?),
             )),
             _ => None,
         }
     }
+}
+
+/// The paths of a list, each once.
+fn places(field: &str, list: Option<&Vec<String>>) -> anyhow::Result<Vec<Place>> {
+    let mut seen = HashSet::new();
+    let mut places = Vec::new();
+    for (index, path) in list.into_iter().flatten().enumerate() {
+        ensure!(
+            path.starts_with('/'),
+            "linux.{field}[{index}]: {path} is not absolute"
+        );
+        ensure!(
+            !path.contains('\0'),
+            "linux.{field}[{index}]: holds a NUL byte"
+        );
+        let path = clean(Path::new(path));
+        if seen.insert(path.clone()) {
+            places.push(Place { index, path });
+        }
+    }
+    Ok(places)
 }
 
 /// One mount that covers many places: attached at the first, copied from there
@@ -180,14 +206,7 @@ impl Cover {
         } else {
             sys::move_mount(mount.as_fd(), target)?;
             if stage.setter == Setter::Attached {
-                let one = Recursion::One;
-                propagate(
-                    stage.setter,
-                    mount.as_fd(),
-                    Propagation::Private,
-                    one,
-                    Some(stage.proc),
-                )?;
+                stage.setter.shield(mount.as_fd(), Some(stage.proc))?;
             }
             self.attached = true;
         }
@@ -197,7 +216,7 @@ impl Cover {
 }
 
 fn empty_directory(spent: &Spent) -> Result<OwnedFd, Cause> {
-    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], libc::MOUNT_ATTR_RDONLY)
+    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], NODE.set)
 }
 
 fn existing(stage: &Stage, path: &Path) -> nix::Result<Option<OwnedFd>> {

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Spec;
 
-use crate::step::{Cause, Progress, Step};
+use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::Spent;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
@@ -266,8 +266,16 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let spent = Spent::default();
         let stage = self.stage(entered, &spent, proc, at);
-        self.devices
-            .apply(&stage, std::mem::take(&mut sources.devices))
+        let bound = std::mem::take(&mut sources.devices);
+        let dev = self.devices.apply(&stage, bound)?;
+        if let Some(dev) = dev
+            && self.masks.cover_any()
+            && self.devices.makes_null()
+        {
+            sources.null = Some(devices::copy_of_null(&stage, &dev)?);
+            spent.add(dev);
+        }
+        Ok(())
     }
 
     /// Init, last of all that concerns files: what must not be written or seen.
@@ -311,6 +319,18 @@ impl Rootfs {
                 recursion,
                 Some(stage.proc),
             )?;
+        }
+        self.confirm(entered, at)
+    }
+
+    /// What protects /proc and /sys lies on the mounts that were made there: they
+    /// are what the container finds by these names.
+    fn confirm(&self, entered: &Entered, at: &Progress) -> Result<(), Cause> {
+        for (item, mount) in self.mounts.iter().enumerate() {
+            at.at(Step::MountInPlace, item);
+            if !entered.root.is_in_place(&mount.target)? {
+                return Err(Refusal::Replaced.into());
+            }
         }
         Ok(())
     }

@@ -261,9 +261,11 @@ impl Mount {
         };
         stage.spent.add(target);
         if self.readonly_late {
+            stage.root.forget(&self.target); // A tmpfs covers what was there.
             return Ok(Some(mount));
         }
-        stage.spent.add(mount);
+        let mount = stage.root.keep(&self.target, mount);
+        mount.into_iter().for_each(|mount| stage.spent.add(mount));
         Ok(None)
     }
 

@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 use super::attributes::{Setter, propagate};
 use super::inside::clean;
 use super::kind::Kind;
+use super::mask::Masks;
 use super::mount::{Mount, Stage};
 use super::options::{Propagation, Recursion};
 use super::parked::Parked;
@@ -41,6 +42,7 @@ pub(crate) struct Sources {
     /// The trees of [`Source::Parked`].
     pub(super) parked: Option<Parked>,
     pub(super) devices: Vec<OwnedFd>,
+    /// What covers masked files, from the time on at which there is one.
     pub(super) null: Option<OwnedFd>,
 }
 
@@ -121,12 +123,14 @@ impl Rootfs {
         let (mounts, parked) = self.open_mounts(ids, at)?;
         let devices = self.devices.open(self.setter, at)?;
         at.enter(Step::OpenNull);
+        let machines = self.masks.cover_any() && !self.devices.makes_null();
+        let null = machines.then(|| Masks::open(self.setter)).transpose()?;
         Ok(Sources {
             root: tree,
             mounts,
             parked,
             devices,
-            null: self.masks.open(self.setter)?,
+            null,
         })
     }
 

@@ -43,6 +43,10 @@ impl Rootfs {
                 let what = format!("take over what {target} holds");
                 Some((self.mount_place(index), what))
             }
+            Step::MountInPlace => {
+                let target = self.mounts.get(index)?.target.display();
+                Some((self.mount_place(index), format!("find {target} again")))
+            }
             Step::Terminal => Some(("process.terminal".into(), "open /dev/pts/ptmx".into())),
             Step::Console => Some(("process.terminal".into(), "bind on /dev/console".into())),
             Step::RootPropagation => Some(("linux.rootfsPropagation".into(), "set it".into())),

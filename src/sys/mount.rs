@@ -145,12 +145,12 @@ pub(crate) fn move_mount(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
     Ok(())
 }
 
-/// The number of the topmost mount at `path` below `directory`, or of the mount
-/// of `directory` when `path` is empty (statx(2), `STATX_MNT_ID`, Linux 5.8).
+/// The number of the topmost mount at `path` below `directory`, a link at its end
+/// not followed, or of the mount of `directory` when `path` is empty (statx(2), `STATX_MNT_ID`, Linux 5.8).
 pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
     // SAFETY: zeros are a valid `statx`: it holds numbers only.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
-    let flags = (AT_EMPTY_PATH as libc::c_int) | libc::AT_NO_AUTOMOUNT;
+    let flags = (AT_EMPTY_PATH as libc::c_int) | libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: `path` is NUL-terminated, `found` is ours to write, and both outlive the call.
     let done = unsafe {
         libc::statx(

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod acts;
+mod deface;
 mod hook;
 mod kernel;
 mod notify;
@@ -35,6 +36,7 @@ extern "C" fn main() -> i32 {
         ["hook", file] => acts::hook(file),
         [] => acts::hook_without_words(),
         ["sleep"] => acts::sleep(),
+        ["deface", places @ ..] => deface::deface(places),
         ["lose-first-thread"] => acts::lose_first_thread(),
         ["notify", messages @ ..] => notify::notify(messages),
         ["wait-signal"] => acts::wait_signal(),

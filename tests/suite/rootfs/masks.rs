@@ -1,9 +1,11 @@
 //! Readonly root, masked and readonly paths.
 
+use std::path::Path;
+
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, trials};
+use crate::harness::{Bundle, Traces, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -17,6 +19,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_readonly_path_keeps_the_mounts_options,
         a_readonly_path_that_is_missing_is_no_error,
         template_masks_and_readonly_paths_are_applied,
+        a_path_that_is_listed_twice_is_masked_once,
+        paths_below_mounts_that_were_bound_are_masked,
+        proc_and_sys_may_be_readonly_or_masked_as_a_whole,
     ]
 }
 
@@ -122,4 +127,66 @@ fn template_masks_and_readonly_paths_are_applied() {
             );
         }
     }
+}
+
+fn a_path_that_is_listed_twice_is_masked_once() {
+    only_rt("Debian's mask it twice");
+    let twice = |paths: [&str; 2]| json!([paths[0], paths[1], paths[0], paths[1]]);
+    let seen = Bundle::new()
+        .file("etc/secret", "secret")
+        .file("srv/inner", "secret")
+        .set("/linux/maskedPaths", twice(["/etc/secret", "/srv"]))
+        .set("/linux/readonlyPaths", twice(["/etc", "/proc/sys"]))
+        .probe();
+    for place in ["/etc/secret", "/srv", "/etc", "/proc/sys"] {
+        assert_eq!(seen.mounts_at(place).len(), 1, "{place}");
+    }
+}
+
+/// As engines do it where the pid namespace is the machine's, or the network's.
+fn paths_below_mounts_that_were_bound_are_masked() {
+    let bundle = Bundle::new()
+        .without_namespace("pid")
+        .without_mount("/proc")
+        .without_mount("/sys")
+        .without_mount("/sys/fs/cgroup")
+        .bind(Path::new("/proc"), "/proc", &["rbind"])
+        .bind(Path::new("/sys"), "/sys", &["rbind", "ro"])
+        .set(
+            "/linux/maskedPaths",
+            json!([
+                "/proc/keys",
+                "/sys/fs/cgroup",
+                "/proc/self/no-such",
+                "/sys/no/such"
+            ]),
+        )
+        .set(
+            "/linux/readonlyPaths",
+            json!(["/proc/cmdline", "/proc/sys"]),
+        );
+    let seen = bundle.probe();
+    assert!(seen.mount("/proc/cmdline").has("ro"));
+    assert!(seen.mount("/proc/sys").has("ro"));
+    assert_eq!(seen.mount("/sys/fs/cgroup").kind(), "tmpfs");
+    let said = bundle.args(&["/probe", "stat", "/proc/keys"]).run();
+    let said = said.assert_ok().stdout;
+    assert!(said.contains("\"major\":1,\"minor\":3"), "{said}");
+}
+
+fn proc_and_sys_may_be_readonly_or_masked_as_a_whole() {
+    only_rt("Debian's take what lies below a masked file for an error");
+    let bundle = Bundle::new()
+        .set(
+            "/linux/readonlyPaths",
+            json!(["/proc", "/proc/cmdline", "/sys"]),
+        )
+        .set(
+            "/linux/maskedPaths",
+            json!(["/proc/keys", "/proc/keys/below", "/sys", "/sys/fs"]),
+        )
+        .sh("/probe stat /proc/keys; ls -A /sys; /probe device /proc/sys/kernel/hostname w");
+    let said = bundle.run().assert_ok().stdout;
+    assert!(said.contains("\"major\":1,\"minor\":3"), "{said}");
+    assert_eq!(said.lines().nth(1), Some("EROFS"), "{said}");
 }

@@ -12,6 +12,8 @@
 //! | `cve_2025_23266_…` | a hook with the environment and directory of the container, in `hooks` |
 //! | `cve_2025_31133_…` | the image's /dev/null is no null device |
 //! | `…_at_execve_…`, `…_s_interpreter_…` | an interpreter behind a descriptor that is still open at execve(2) |
+//! | `…_cannot_be_changed`, `…_not_the_machines_null` | mode, owner and times of a file of the machine changed by the container's root |
+//! | `proc_…` | /proc swapped for a link between its mount and its masks |
 //! | `links_…` | links in the image where the runtime creates or mounts |
 //! | `sysctls_…` | names that leave the namespaces or /proc/sys |
 //! | `passwd_…` | a user database that blocks, never ends, or is no file |
@@ -20,9 +22,11 @@
 mod descriptors;
 mod escapes;
 mod images;
+mod inodes;
 mod interpreters;
 mod kills;
 mod races;
+mod streams;
 
 pub(crate) use kills::sweep;
 
@@ -33,9 +37,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         descriptors::tests(),
         escapes::tests(),
         images::tests(),
+        inodes::tests(),
         interpreters::tests(),
         kills::tests(),
         races::tests(),
+        streams::tests(),
     ]
     .into_iter()
     .flatten()

@@ -18,6 +18,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         cve_2021_30465_a_mount_lands_inside_or_nowhere,
         cve_2024_45310_no_mount_point_is_made_outside,
         dev_swapped_for_a_link_leaves_the_host_alone,
+        proc_swapped_for_a_link_is_masked_or_an_error,
+        proc_swapped_for_a_link_while_hooks_run_is_masked_or_an_error,
+        proc_replaced_by_a_link_for_good_is_an_error,
+        sys_replaced_by_a_link_for_good_is_an_error,
     ]
 }
 
@@ -137,4 +141,80 @@ fn dev_swapped_for_a_link_leaves_the_host_alone() {
     let swapper = Swapper::new(rootfs.join("dev"), rootfs.join("dev.link"));
     race(&bundle, &host, swapper);
     assert_eq!(before.mounts(), mountinfo());
+}
+
+/// A root whose /proc is exchanged for a link, and a program that looks whether the procfs, whatever
+/// it is called then, is protected: a file that must not be written, and one that must not be read.
+fn with_swapped_proc(bundle: Bundle) -> (Bundle, Swapper) {
+    let look = "for place in /proc /proc.link; do /probe device $place/sys/kernel/core_pattern w; \
+                /probe stat $place/keys; done";
+    let bundle = bundle.folder("elsewhere").sh(look);
+    let rootfs = bundle.rootfs();
+    symlink("/elsewhere", rootfs.join("proc.link")).unwrap();
+    let swapper = Swapper::new(rootfs.join("proc"), rootfs.join("proc.link"));
+    (bundle, swapper)
+}
+
+#[track_caller]
+fn assert_masked_or_refused(bundle: &Bundle, rounds: usize) {
+    let mut started = 0;
+    for round in 0..rounds {
+        let outcome = bundle.run();
+        started += usize::from(outcome.code() == 0);
+        let said = &outcome.stdout;
+        let writable = said.lines().any(|line| line == "ok");
+        let readable = said.contains("\"type\":\"file\"");
+        assert!(!writable && !readable, "round {round}\n{outcome}");
+        if outcome.code() != 0 {
+            outcome.one_line();
+        }
+    }
+    assert!(started > 0, "no container has started: it proves nothing");
+}
+
+fn proc_swapped_for_a_link_is_masked_or_an_error() {
+    only_rt("Debian's is another race");
+    let (bundle, _swapper) = with_swapped_proc(Bundle::new());
+    assert_masked_or_refused(&bundle, 50);
+}
+
+fn proc_swapped_for_a_link_while_hooks_run_is_masked_or_an_error() {
+    only_rt("Debian's is another race");
+    let hooks = json!({ "createRuntime": [{ "path": "/bin/true" }] });
+    let (bundle, _swapper) = with_swapped_proc(Bundle::new().set("/hooks", hooks));
+    assert_masked_or_refused(&bundle, 25);
+}
+
+/// Renamed with what is mounted on it, by somebody who has all the time of a hook.
+#[track_caller]
+fn assert_replaced_is_refused(name: &str, link: &str) {
+    let bundle = Bundle::new().folder("elsewhere");
+    let rootfs = bundle.rootfs();
+    let (place, moved) = (rootfs.join(name), rootfs.join("moved"));
+    let script = format!(
+        "mv {} {} && ln -s {link} {}",
+        place.display(),
+        moved.display(),
+        place.display()
+    );
+    let hook = json!({
+        "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"],
+    });
+    let bundle = bundle
+        .set("/hooks", json!({ "createRuntime": [hook] }))
+        .args(&["/bin/true"]);
+    let outcome = bundle.run().assert_refused("mounts[");
+    let line = outcome.one_line();
+    assert!(line.contains(&format!("find /{name} again")), "{line}");
+}
+
+fn proc_replaced_by_a_link_for_good_is_an_error() {
+    only_rt("Debian's masks what the link leads to");
+    assert_replaced_is_refused("proc", "/elsewhere");
+    assert_replaced_is_refused("proc", "/moved");
+}
+
+fn sys_replaced_by_a_link_for_good_is_an_error() {
+    only_rt("Debian's masks what the link leads to");
+    assert_replaced_is_refused("sys", "/elsewhere");
 }

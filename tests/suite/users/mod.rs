@@ -48,7 +48,7 @@ fn mappings(entries: &[(u32, u32, u32)]) -> Value {
 }
 
 /// The same mappings for users and groups, in a new user namespace.
-fn map(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
+pub(crate) fn map(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
     bundle
         .namespace("user", None)
         .set("/linux/uidMappings", mappings(entries))
