@@ -90,9 +90,11 @@
 //! What the processes of a container have in common (`plan/guest.rs`), the compiled
 //! filter included, is kept in state.json when it is made; the bundle is not
 //! looked at again. A guest is born in the container's pid namespace and, on cgroup
-//! v2, in its cgroup; into those of version 1 it moves itself. Then one setns(2) on
-//! a pidfd of the first process enters all other namespaces, and from there on it
-//! does what init does: user, capabilities, limits, executable, filter. It says
+//! v2, in its cgroup; into those of version 1 it moves itself. One setns(2) on
+//! a pidfd of the first process enters the namespaces. Without a user namespace of
+//! the container's own a forerunner does that before, which nobody inside sees, and
+//! closes what is the machine's: the guest is born inside with nothing worth
+//! stealing. From there on it does what init does: user, capabilities, limits, executable, filter. It says
 //! *Ready* before execve(2) and ends its socket with it, so whoever called knows
 //! whether it runs; only then there is a pid file.
 //!
@@ -111,7 +113,7 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ trusted_proc ▸ { log · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { log · step · sys }
 //! ```
 //!
 //! A module names only what stands right of it; the four in braces never name
@@ -130,7 +132,7 @@
 //! | [`rootfs`] | root, mounts, devices, masks |
 //! | [`process`] | what PID 1 becomes; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | what is read: `rt.*`, config.json, this machine |
-//! | [`trusted_proc`], [`log`], [`step`], [`sys`] | the ground |
+//! | [`seal`], [`trusted_proc`], [`log`], [`step`], [`sys`] | the ground |
 //!
 //! # Kernels
 //!
@@ -139,7 +141,6 @@
 //! | call | since | before, or where it is refused |
 //! |---|---|---|
 //! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching; recursive options (`rro`) and idmapped mounts are refused. Asked once, by `Kernel::probe` |
-//! | close_range(2) with `CLOSE_RANGE_CLOEXEC` | 5.11 | fcntl(2) on each descriptor |
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
 //! | `userxattr` of overlay | 5.11 | `rt.rootfs.overlay` in a user namespace is refused by the kernel |
