@@ -5,6 +5,8 @@
 //! several kinds (`O_RDWR`) passes when each of them does. Both versions of
 //! cgroups get this list's verdicts, the one as lines, the other as a program.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Not};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -81,7 +83,7 @@ impl BitAndAssign for Access {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Block,
     Char,
@@ -94,7 +96,7 @@ pub(super) enum Verdict {
 }
 
 /// A set of devices: all of a kind whose numbers are those given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Devices {
     pub(super) kind: Kind,
     /// `None` is any.
@@ -109,7 +111,27 @@ impl Devices {
 
     /// Whether every device of `other` is in this set.
     pub(super) fn covers(self, other: Devices) -> bool {
-        self.intersect(other) == Some(other)
+        let holds = |own: Option<u32>, other| own.is_none() || own == other;
+        self.kind == other.kind && holds(self.major, other.major) && holds(self.minor, other.minor)
+    }
+
+    /// The sets that cover this one, without itself.
+    fn wider(self) -> Vec<Devices> {
+        let major = Devices {
+            minor: None,
+            ..self
+        };
+        let minor = Devices {
+            major: None,
+            ..self
+        };
+        let any = Devices::new(self.kind, None, None);
+        let mut all = vec![any];
+        if self.major.is_some() && self.minor.is_some() {
+            all.extend([major, minor]);
+        }
+        all.retain(|wider| *wider != self);
+        all
     }
 
     /// The devices in both sets.
@@ -236,12 +258,16 @@ impl Policy {
     /// Adds a rule after the others. What it overrules goes, and so does the
     /// rule itself when it only repeats what holds without it.
     fn add(&mut self, rule: Rule) {
+        let mut emptied = false;
         for earlier in &mut self.rules {
             if rule.devices.covers(earlier.devices) {
                 earlier.access &= !rule.access;
+                emptied |= earlier.access.is_none();
             }
         }
-        self.rules.retain(|rule| !rule.access.is_none());
+        if emptied {
+            self.rules.retain(|rule| !rule.access.is_none());
+        }
         let decides = rule.verdict != self.default
             || self.rules.iter().any(|earlier| {
                 earlier.verdict != self.default
@@ -289,30 +315,90 @@ impl Policy {
                 minor.map_or(-1, i64::from)
             );
         }
-        let mut sets: Vec<Devices> = Vec::new();
-        for rule in &self.rules {
-            // All intersections with those before: then sets are closed under it.
-            let more: Vec<Devices> = sets
-                .iter()
-                .filter_map(|set| set.intersect(rule.devices))
-                .collect();
-            for set in std::iter::once(rule.devices).chain(more) {
-                if !sets.contains(&set) {
-                    sets.push(set);
+        Ok(Exceptions::of(&self.rules).needed()?)
+    }
+}
+
+/// What is excepted of each set of devices. Two sets have devices in common that
+/// are no third set here only where one is a major number and the other a minor.
+#[derive(Default)]
+struct Exceptions {
+    sets: HashMap<Devices, Access>,
+    /// In the order of the rules.
+    order: Vec<Devices>,
+}
+
+/// As many crossings of major with minor numbers as there may be beside the
+/// rules: the kernel goes through all of them whenever a device is opened.
+const MOST_CROSSINGS: usize = 4096;
+
+impl Exceptions {
+    fn of(rules: &[Rule]) -> Exceptions {
+        let mut all = Exceptions::default();
+        for rule in rules {
+            let earlier = all.sets.insert(rule.devices, rule.access);
+            match earlier {
+                Some(earlier) => {
+                    all.sets.insert(rule.devices, earlier | rule.access);
+                }
+                None => all.order.push(rule.devices),
+            }
+        }
+        all
+    }
+
+    /// All access excepted of a set, by itself and by those that cover it.
+    fn access(&self, set: Devices) -> Access {
+        let covering = set.wider().into_iter().chain([set]);
+        let held = covering.filter_map(|wider| self.sets.get(&wider));
+        held.fold(Access(0), |all, own| all | *own)
+    }
+
+    /// The sets without which some device would have less than is excepted.
+    fn needed(mut self) -> Result<Vec<(Devices, Access)>> {
+        self.cross()?;
+        let all = self.order.iter().map(|set| (*set, self.access(*set)));
+        let needed = |(set, access): &(Devices, Access)| {
+            let wider = set.wider().into_iter();
+            let mut wider = wider.filter(|wider| self.sets.contains_key(wider));
+            !wider.any(|wider| self.access(wider) == *access)
+        };
+        Ok(all.filter(needed).collect())
+    }
+
+    /// Adds the devices of a major and a minor number that together except more
+    /// than each.
+    fn cross(&mut self) -> Result<()> {
+        let (mut majors, mut minors) = (Vec::new(), BTreeMap::<_, Vec<Devices>>::new());
+        for set in &self.order {
+            let access = self.access(*set);
+            match (set.major, set.minor) {
+                (Some(_), None) => majors.push((*set, access)),
+                (None, Some(_)) => minors.entry(access.0).or_default().push(*set),
+                _ => {}
+            }
+        }
+        let mut crossings = 0;
+        for (major, access) in majors {
+            for (other, sets) in &minors {
+                let both = access | Access(*other);
+                if both == access || both.0 == *other {
+                    continue;
+                }
+                for set in sets.iter().filter_map(|minor| minor.intersect(major)) {
+                    crossings += 1;
+                    ensure!(
+                        crossings <= MOST_CROSSINGS,
+                        "{PLACE}: its rules for major numbers and those for minor numbers meet in more than {MOST_CROSSINGS} devices, each of which cgroup v1 needs a rule for"
+                    );
+                    if let Entry::Vacant(vacant) = self.sets.entry(set) {
+                        vacant.insert(Access(0));
+                        self.order.push(set);
+                    }
                 }
             }
         }
-        let access = |set: Devices| {
-            let covering = self.rules.iter().filter(|rule| rule.devices.covers(set));
-            covering.fold(Access(0), |all, rule| all | rule.access)
-        };
-        let exceptions: Vec<_> = sets.iter().map(|set| (*set, access(*set))).collect();
-        let needed = |(set, access): &(Devices, Access)| {
-            !exceptions
-                .iter()
-                .any(|(wider, same)| wider != set && wider.covers(*set) && same == access)
-        };
-        Ok(exceptions.iter().copied().filter(needed).collect())
+        Ok(())
     }
 }
 

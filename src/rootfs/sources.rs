@@ -16,6 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 
 use super::attributes::{Setter, propagate};
+use super::cgroup::Bound;
 
 use super::options::{Propagation, Recursion};
 use super::{Entry, Layer, Rootfs};
@@ -42,8 +43,8 @@ pub(super) enum Source {
     None,
     /// A detached copy.
     Tree(OwnedFd),
-    /// The container's own directory in each hierarchy of version 1.
-    Hierarchies(Vec<Option<OwnedFd>>),
+    /// A directory of each hierarchy.
+    Hierarchies(Vec<Option<Bound>>),
 }
 
 impl Source {
@@ -51,7 +52,7 @@ impl Source {
         match self {
             Source::None => Vec::new(),
             Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(own) => own.into_iter().flatten().collect(),
+            Source::Hierarchies(bound) => bound.into_iter().flatten().map(Bound::into_fd).collect(),
         }
     }
 }
