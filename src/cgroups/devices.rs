@@ -5,13 +5,15 @@
 //! several kinds (`O_RDWR`) passes when each of them does. Both versions of
 //! cgroups get this list's verdicts, the one as lines, the other as a program.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+mod exceptions;
+
+use std::collections::HashMap;
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Not};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 
+use self::exceptions::Exceptions;
 use super::settings::Setting;
 
 /// The field that rules come from, for the kernel's refusals.
@@ -109,29 +111,19 @@ impl Devices {
         Devices { kind, major, minor }
     }
 
-    /// Whether every device of `other` is in this set.
-    pub(super) fn covers(self, other: Devices) -> bool {
-        let holds = |own: Option<u32>, other| own.is_none() || own == other;
-        self.kind == other.kind && holds(self.major, other.major) && holds(self.minor, other.minor)
-    }
-
-    /// The sets that cover this one, without itself.
-    fn wider(self) -> Vec<Devices> {
-        let major = Devices {
-            minor: None,
-            ..self
+    /// The sets of any device, one with a number, or this very one, that cover it.
+    fn covering(self) -> impl Iterator<Item = Devices> {
+        let Devices { kind, major, minor } = self;
+        let all = [(None, None), (major, None), (None, minor), (major, minor)];
+        let last = move |number: usize| match number {
+            0 => true,
+            1 => major.is_some(),
+            2 => minor.is_some(),
+            _ => major.is_some() && minor.is_some(),
         };
-        let minor = Devices {
-            major: None,
-            ..self
-        };
-        let any = Devices::new(self.kind, None, None);
-        let mut all = vec![any];
-        if self.major.is_some() && self.minor.is_some() {
-            all.extend([major, minor]);
-        }
-        all.retain(|wider| *wider != self);
-        all
+        let all = all.into_iter().enumerate();
+        let distinct = all.filter(move |(number, _)| last(*number));
+        distinct.map(move |(_, (major, minor))| Devices::new(kind, major, minor))
     }
 
     /// The devices in both sets.
@@ -189,10 +181,7 @@ impl Policy {
     /// # Errors
     /// A rule that is none, by its place in the list.
     pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Policy> {
-        let mut policy = Policy {
-            default: Verdict::Deny,
-            rules: Vec::new(),
-        };
+        let mut draft = Draft::new(Verdict::Deny);
         let listed = resources.and_then(|resources| resources.devices().as_ref());
         for (item, rule) in listed.into_iter().flatten().enumerate() {
             let field = |name: &str| format!("{PLACE}[{item}].{name}");
@@ -218,65 +207,16 @@ impl Policy {
             } else {
                 Verdict::Deny
             };
-            policy.add_each(kinds, verdict, (major, minor), access);
+            draft.add_each(kinds, verdict, (major, minor), access);
         }
         for (devices, access) in ALWAYS {
-            policy.add(Rule {
+            draft.add(Rule {
                 verdict: Verdict::Allow,
                 devices,
                 access,
             });
         }
-        Ok(policy)
-    }
-
-    /// Adds a rule for each of `kinds`. One for all access to all devices is a
-    /// new start.
-    fn add_each(
-        &mut self,
-        kinds: &[Kind],
-        verdict: Verdict,
-        (major, minor): (Option<u32>, Option<u32>),
-        access: Access,
-    ) {
-        if kinds.len() == 2 && (major, minor, access) == (None, None, Access::ALL) {
-            *self = Policy {
-                default: verdict,
-                rules: Vec::new(),
-            };
-            return;
-        }
-        for kind in kinds {
-            self.add(Rule {
-                verdict,
-                devices: Devices::new(*kind, major, minor),
-                access,
-            });
-        }
-    }
-
-    /// Adds a rule after the others. What it overrules goes, and so does the
-    /// rule itself when it only repeats what holds without it.
-    fn add(&mut self, rule: Rule) {
-        let mut emptied = false;
-        for earlier in &mut self.rules {
-            if rule.devices.covers(earlier.devices) {
-                earlier.access &= !rule.access;
-                emptied |= earlier.access.is_none();
-            }
-        }
-        if emptied {
-            self.rules.retain(|rule| !rule.access.is_none());
-        }
-        let decides = rule.verdict != self.default
-            || self.rules.iter().any(|earlier| {
-                earlier.verdict != self.default
-                    && earlier.devices.intersect(rule.devices).is_some()
-                    && !(earlier.access & rule.access).is_none()
-            });
-        if decides {
-            self.rules.push(rule);
-        }
+        Ok(draft.finish())
     }
 
     /// The lines for `devices.allow` and `devices.deny` of version 1
@@ -319,89 +259,6 @@ impl Policy {
     }
 }
 
-/// What is excepted of each set of devices. Two sets have devices in common that
-/// are no third set here only where one is a major number and the other a minor.
-#[derive(Default)]
-struct Exceptions {
-    sets: HashMap<Devices, Access>,
-    /// In the order of the rules.
-    order: Vec<Devices>,
-}
-
-/// As many crossings of major with minor numbers as there may be beside the
-/// rules: the kernel goes through all of them whenever a device is opened.
-const MOST_CROSSINGS: usize = 4096;
-
-impl Exceptions {
-    fn of(rules: &[Rule]) -> Exceptions {
-        let mut all = Exceptions::default();
-        for rule in rules {
-            let earlier = all.sets.insert(rule.devices, rule.access);
-            match earlier {
-                Some(earlier) => {
-                    all.sets.insert(rule.devices, earlier | rule.access);
-                }
-                None => all.order.push(rule.devices),
-            }
-        }
-        all
-    }
-
-    /// All access excepted of a set, by itself and by those that cover it.
-    fn access(&self, set: Devices) -> Access {
-        let covering = set.wider().into_iter().chain([set]);
-        let held = covering.filter_map(|wider| self.sets.get(&wider));
-        held.fold(Access(0), |all, own| all | *own)
-    }
-
-    /// The sets without which some device would have less than is excepted.
-    fn needed(mut self) -> Result<Vec<(Devices, Access)>> {
-        self.cross()?;
-        let all = self.order.iter().map(|set| (*set, self.access(*set)));
-        let needed = |(set, access): &(Devices, Access)| {
-            let wider = set.wider().into_iter();
-            let mut wider = wider.filter(|wider| self.sets.contains_key(wider));
-            !wider.any(|wider| self.access(wider) == *access)
-        };
-        Ok(all.filter(needed).collect())
-    }
-
-    /// Adds the devices of a major and a minor number that together except more
-    /// than each.
-    fn cross(&mut self) -> Result<()> {
-        let (mut majors, mut minors) = (Vec::new(), BTreeMap::<_, Vec<Devices>>::new());
-        for set in &self.order {
-            let access = self.access(*set);
-            match (set.major, set.minor) {
-                (Some(_), None) => majors.push((*set, access)),
-                (None, Some(_)) => minors.entry(access.0).or_default().push(*set),
-                _ => {}
-            }
-        }
-        let mut crossings = 0;
-        for (major, access) in majors {
-            for (other, sets) in &minors {
-                let both = access | Access(*other);
-                if both == access || both.0 == *other {
-                    continue;
-                }
-                for set in sets.iter().filter_map(|minor| minor.intersect(major)) {
-                    crossings += 1;
-                    ensure!(
-                        crossings <= MOST_CROSSINGS,
-                        "{PLACE}: its rules for major numbers and those for minor numbers meet in more than {MOST_CROSSINGS} devices, each of which cgroup v1 needs a rule for"
-                    );
-                    if let Entry::Vacant(vacant) = self.sets.entry(set) {
-                        vacant.insert(Access(0));
-                        self.order.push(set);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A device number; absent and -1 are any.
 fn number(number: Option<i64>) -> Result<Option<u32>> {
     match number {
@@ -411,6 +268,81 @@ fn number(number: Option<i64>) -> Result<Option<u32>> {
             Ok(number) if number != u32::MAX => Ok(Some(number)),
             _ => bail!("{given} is neither a device number nor -1 (any)"),
         },
+    }
+}
+
+/// A list of rules that grows.
+struct Draft {
+    policy: Policy,
+    /// The rules that hold a kind of access to devices of a set, by their numbers.
+    holders: HashMap<(Devices, u8), Vec<usize>>,
+}
+
+impl Draft {
+    fn new(default: Verdict) -> Draft {
+        let rules = Vec::new();
+        Draft {
+            policy: Policy { default, rules },
+            holders: HashMap::new(),
+        }
+    }
+
+    /// Adds a rule for each of `kinds`. One for all access to all devices is a
+    /// new start.
+    fn add_each(
+        &mut self,
+        kinds: &[Kind],
+        verdict: Verdict,
+        (major, minor): (Option<u32>, Option<u32>),
+        access: Access,
+    ) {
+        if kinds.len() == 2 && (major, minor, access) == (None, None, Access::ALL) {
+            *self = Draft::new(verdict);
+            return;
+        }
+        for kind in kinds {
+            self.add(Rule {
+                verdict,
+                devices: Devices::new(*kind, major, minor),
+                access,
+            });
+        }
+    }
+
+    /// Adds a rule after the others. What it overrules goes, and so does the
+    /// rule itself when it only repeats what holds without it.
+    fn add(&mut self, rule: Rule) {
+        let Policy { default, rules } = &mut self.policy;
+        let kinds = LETTERS.map(|(_, kind)| kind).into_iter();
+        let kinds = kinds.filter(|kind| !(*kind & rule.access).is_none());
+        for kind in kinds.clone() {
+            let overruled = self.holders.remove(&(rule.devices, kind.0));
+            for number in overruled.into_iter().flatten() {
+                rules[number].access &= !kind;
+            }
+        }
+        let decides = rule.verdict != *default
+            || rules.iter().any(|earlier| {
+                earlier.verdict != *default
+                    && !(earlier.access & rule.access).is_none()
+                    && earlier.devices.intersect(rule.devices).is_some()
+            });
+        if decides {
+            for (set, kind) in rule
+                .devices
+                .covering()
+                .flat_map(|set| kinds.clone().map(move |kind| (set, kind)))
+            {
+                let holders = self.holders.entry((set, kind.0)).or_default();
+                holders.push(rules.len());
+            }
+            rules.push(rule);
+        }
+    }
+
+    fn finish(mut self) -> Policy {
+        self.policy.rules.retain(|rule| !rule.access.is_none());
+        self.policy
     }
 }
 

@@ -218,8 +218,10 @@ fn legacy(
     let asked = Devices::new(kind, Some(major), Some(minor));
     let mut exceptions = exceptions.iter();
     match default {
-        Verdict::Deny => exceptions.any(|(set, held)| set.covers(asked) && access & !held.0 == 0),
-        Verdict::Allow => !exceptions.any(|(set, held)| set.covers(asked) && access & held.0 != 0),
+        Verdict::Deny => exceptions
+            .any(|(set, held)| set.intersect(asked) == Some(asked) && access & !held.0 == 0),
+        Verdict::Allow => !exceptions
+            .any(|(set, held)| set.intersect(asked) == Some(asked) && access & held.0 != 0),
     }
 }
 

@@ -181,7 +181,8 @@ fn below_a_threaded_cgroup_in_the_v2_view() {
     container.wait_for("\n");
     let pid = container.pid();
     assert!(cgroup_of(pid, "").ends_with(&path[1..]));
-    let listed = container.call("ps", &["--format=json"]).assert_ok().stdout;
+    let words = ["ps", "--format=json", bundle.id()];
+    let listed = bundle.runtime().call(&words).run().assert_ok().stdout;
     let listed: Vec<i32> = serde_json::from_str(&listed).unwrap();
     assert!(listed.len() == 2 && listed.contains(&pid), "{listed:?}");
     let words = ["exec", bundle.id(), "cat", "/proc/self/cgroup"];
