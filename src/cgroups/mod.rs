@@ -9,6 +9,7 @@ mod devices;
 mod directory;
 mod doors;
 mod existing;
+mod fit;
 mod freezer;
 mod limits;
 mod place;

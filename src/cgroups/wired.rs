@@ -1,31 +1,25 @@
 //! Making a container's cgroups, and taking its first process in.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nix::unistd::{Pid, Uid, fchownat};
+use nix::unistd::{Pid, Uid};
 
 use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
 use super::existing::{check_unused_v1, check_unused_v2};
+use super::fit::{fit_among_threads, hand_over};
 use super::settings::{Setting, write_all};
 use super::update::ignored;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::host::UNIFIED;
 use crate::log;
 use crate::sys::{self, BpfInstruction, Spent};
-
-/// What of a cgroup its owner may write (cgroups(7), "Cgroups v2 delegation").
-const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
-/// The same where the kernel does not say.
-const ALWAYS_DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 /// The directories made and open, until the container's first process is in them.
 pub(crate) struct Wired {
@@ -270,24 +264,6 @@ impl Unified {
     }
 }
 
-/// The directory, and the files that the kernel says may go with it.
-fn hand_over(leaf: &Directory, owner: Uid) -> Result<()> {
-    let give = |name: &str, flags| fchownat(leaf.as_fd(), name, Some(owner), None, flags);
-    give("", AtFlags::AT_EMPTY_PATH)?;
-    let listed = match fs::read_to_string(DELEGATE) {
-        Err(error) if error.kind() == ErrorKind::NotFound => ALWAYS_DELEGATED.to_owned(),
-        text => text.context(DELEGATE)?,
-    };
-    for name in listed.lines() {
-        match give(name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // Of a controller that is off here.
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).context(name.to_owned()),
-        }
-    }
-    Ok(())
-}
-
 impl Directory {
     fn admit(&self, pid: &str, spent: &Spent) -> Result<()> {
         let moved = self.file("cgroup.procs", OFlag::O_WRONLY).and_then(|file| {
@@ -304,31 +280,6 @@ impl Directory {
 
 fn making(path: &Path) -> String {
     format!("linux.cgroupsPath: make cgroup {}", path.display())
-}
-
-/// Below a threaded cgroup there are threaded ones only, and one that is made
-/// takes no process until it is told so (cgroup-v2.rst, "Threads"). What must be
-/// whole, as a limit on memory, its parent has refused to hand down.
-fn fit_among_threads(leaf: &Directory, created: &[PathBuf]) -> Result<()> {
-    let path = leaf.path().display();
-    let kind = leaf.line("cgroup.type");
-    if kind.with_context(|| format!("read {path}/cgroup.type"))? != "domain invalid" {
-        return Ok(());
-    }
-    // The upper first: one below an invalid one stays invalid.
-    let above = created.iter().filter(|made| *made != leaf.path());
-    for made in above {
-        Directory::open(made)
-            .and_then(|made| made.write("cgroup.type", "threaded"))
-            .with_context(|| making_threaded(made))?;
-    }
-    leaf.write("cgroup.type", "threaded")
-        .with_context(|| making_threaded(leaf.path()))
-}
-
-fn making_threaded(path: &Path) -> String {
-    let path = path.display();
-    format!("linux.cgroupsPath: write \"threaded\" to {path}/cgroup.type")
 }
 
 fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
