@@ -10,7 +10,7 @@ use nix::sys::stat::stat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 use procfs::FromRead;
-use procfs::process::MountInfos;
+use procfs::process::{MountInfo, MountInfos};
 
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -58,6 +58,9 @@ pub(crate) struct Kernel {
     pub(crate) may_mount: bool,
 }
 
+/// What version 2 is called among the controllers of version 1, as in state.json.
+pub(crate) const UNIFIED: &str = "";
+
 /// How the machine arranges its cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CgroupLayout {
@@ -68,9 +71,13 @@ pub(crate) enum CgroupLayout {
         /// The caller's own place in it, as /proc/self/cgroup says.
         own: PathBuf,
     },
-    /// A tree for each set of controllers ("hybrid" when a version 2 tree
-    /// without controllers stands beside them, which is left alone).
-    V1 { hierarchies: Vec<Hierarchy> },
+    /// A tree for each set of controllers.
+    V1 {
+        hierarchies: Vec<Hierarchy>,
+        /// "Hybrid": the tree of version 2 beside them, under [`UNIFIED`], in
+        /// which nobody is limited, but services are found.
+        unified: Option<Hierarchy>,
+    },
 }
 
 /// One tree of version 1.
@@ -160,32 +167,46 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
             .context("/proc/self/mountinfo")?,
     )
     .context("/proc/self/mountinfo")?;
-    let hierarchies: Vec<Hierarchy> = own
-        .into_iter()
-        .filter(|(controllers, _)| !controllers.is_empty())
-        .filter_map(|(controllers, own)| {
-            let mount = mounts.iter().find(|mount| {
-                mount.fs_type == "cgroup"
-                    && controllers
-                        .iter()
-                        .all(|name| has_option(&mount.super_options, name))
-            })?;
-            // Inside a container the mount may show a part of the tree only.
-            let below = own
-                .strip_prefix(&mount.root)
-                .map(|path| PathBuf::from("/").join(path));
-            Some(Hierarchy {
-                mount: mount.mount_point.clone(),
-                own: below.unwrap_or(own),
-                controllers,
-            })
-        })
-        .collect();
+    let (mut hierarchies, mut unified) = (Vec::new(), None);
+    for (mut controllers, own) in own {
+        let is_tree = |mount: &&MountInfo| match controllers.is_empty() {
+            true => mount.fs_type == "cgroup2" && mount.mount_point.starts_with(CGROUP_ROOT),
+            false => {
+                let has = |name: &String| has_option(&mount.super_options, name);
+                mount.fs_type == "cgroup" && controllers.iter().all(has)
+            }
+        };
+        let Some(mount) = mounts.iter().find(is_tree) else {
+            continue;
+        };
+        // Inside a container the mount may show a part of the tree only.
+        let below = own
+            .strip_prefix(&mount.root)
+            .map(|path| PathBuf::from("/").join(path));
+        let own = below.unwrap_or(own);
+        let mount = mount.mount_point.clone();
+        let is_unified = controllers.is_empty();
+        if is_unified {
+            controllers.push(UNIFIED.to_owned());
+        }
+        let hierarchy = Hierarchy {
+            controllers,
+            mount,
+            own,
+        };
+        match is_unified {
+            true => unified = Some(hierarchy),
+            false => hierarchies.push(hierarchy),
+        }
+    }
     anyhow::ensure!(
         !hierarchies.is_empty(),
         "no cgroup file system is mounted below {CGROUP_ROOT}"
     );
-    Ok(CgroupLayout::V1 { hierarchies })
+    Ok(CgroupLayout::V1 {
+        hierarchies,
+        unified,
+    })
 }
 
 /// Whether a mount's options hold `name`, which may itself be `key=value`.

@@ -7,7 +7,8 @@
 
 mod guest;
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
@@ -17,7 +18,7 @@ use nix::sys::signal::Signal;
 use crate::annotations;
 use crate::bundle::Bundle;
 use crate::cgroups::{Cgroups, Wish};
-use crate::host::{CgroupLayout, Host};
+use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role, Streams};
@@ -137,11 +138,12 @@ impl Plan {
             Cause::Errno(errno) | Cause::Parameter(_, errno) => self
                 .process
                 .hint(step, item, errno)
+                .map(Cow::Borrowed)
                 .or_else(|| self.rootfs.hint(step, item, errno))
-                .or_else(|| self.namespaces.hint(step, errno)),
+                .or_else(|| self.namespaces.hint(step, errno).map(Cow::Borrowed)),
             Cause::Refused(_) | Cause::Exit(_) | Cause::Signal(_) | Cause::TimedOut(_) => None,
         };
-        sentence(&words, step, cause, hint)
+        sentence(&words, step, cause, hint.as_deref())
     }
 
     fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
@@ -311,34 +313,42 @@ fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
 /// What the file system must know of namespaces and cgroups.
 fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
     let paths = cgroups.paths();
-    let hierarchies = match &host.cgroups {
-        CgroupLayout::V2 { .. } => Vec::new(),
-        CgroupLayout::V1 { hierarchies } => hierarchies
-            .iter()
-            .filter_map(|hierarchy| {
+    let place = |mount: &Path, own: &Path| {
+        // Above the root of a cgroup namespace nothing is in sight.
+        let inside = (own.components()).filter(|part| matches!(part, Component::Normal(_)));
+        mount.join(inside.collect::<PathBuf>())
+    };
+    let unified = |mount: &Path, own: &Path| UnifiedFacts {
+        directory: paths.get(UNIFIED).cloned(),
+        callers: place(mount, own),
+    };
+    let (hierarchies, unified) = match &host.cgroups {
+        CgroupLayout::V2 { mount, own } => (Vec::new(), Some(unified(mount, own))),
+        CgroupLayout::V1 {
+            hierarchies,
+            unified: beside,
+        } => {
+            let hierarchies = hierarchies.iter().filter_map(|hierarchy| {
                 Some(HierarchyFacts {
                     controllers: hierarchy.controllers.clone(),
                     name: hierarchy.mount.file_name()?.to_str()?.to_owned(),
                     directory: paths.get(hierarchy.controllers.first()?).cloned(),
+                    callers: place(&hierarchy.mount, &hierarchy.own),
                 })
-            })
-            .collect(),
+            });
+            let beside = beside.as_ref().map(|tree| unified(&tree.mount, &tree.own));
+            (hierarchies.collect(), beside)
+        }
     };
     Facts {
         mount_setattr: host.kernel.mount_setattr,
         user_namespace: *namespaces.place(Kind::User) != Place::Shared
             || !host.caller.initial_user_namespace,
-        cgroup_namespace: *namespaces.place(Kind::Cgroup) != Place::Shared,
+        cgroup_namespace: *namespaces.place(Kind::Cgroup) == Place::New,
+        certain_cgroups: cgroups.are_certain(),
         hierarchies,
         notify: None,
-        unified: match &host.cgroups {
-            CgroupLayout::V1 { .. } => None,
-            CgroupLayout::V2 { mount, own } => Some(UnifiedFacts {
-                mount: mount.clone(),
-                directory: paths.get("").cloned(),
-                callers: mount.join(own.strip_prefix("/").unwrap_or(own)),
-            }),
-        },
+        unified,
     }
 }
 

@@ -10,7 +10,10 @@ use super::{LARGEST_CONFIG, VERSIONS, checked};
 
 /// Resources of which this version applies every field that asks for something.
 #[derive(Debug)]
-pub(crate) struct Resources(LinuxResources);
+pub(crate) struct Resources {
+    spec: LinuxResources,
+    of_flags: bool,
+}
 
 impl Resources {
     /// Reads JSON until its end. Errors begin with `name`.
@@ -52,11 +55,31 @@ impl Resources {
         }))?;
         let linux = spec.linux().as_ref();
         let resources = linux.and_then(|linux| linux.resources().clone());
-        Ok(Resources(resources.unwrap_or_default()))
+        Ok(Resources {
+            spec: resources.unwrap_or_default(),
+            of_flags: false,
+        })
+    }
+
+    /// What somebody has asked for one by one.
+    ///
+    /// # Errors
+    /// Those of [`Resources::new`].
+    pub(crate) fn of_flags(members: Map<String, Value>) -> Result<Resources> {
+        let of_flags = true;
+        Ok(Resources {
+            of_flags,
+            ..Resources::new(members)?
+        })
+    }
+
+    /// Whether each value is meant: managers fill a list of resources up with zeros.
+    pub(crate) fn is_of_flags(&self) -> bool {
+        self.of_flags
     }
 
     /// In the types of the specification.
     pub(crate) fn as_spec(&self) -> &LinuxResources {
-        &self.0
+        &self.spec
     }
 }

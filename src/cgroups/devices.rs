@@ -5,11 +5,15 @@
 //! several kinds (`O_RDWR`) passes when each of them does. Both versions of
 //! cgroups get this list's verdicts, the one as lines, the other as a program.
 
+mod exceptions;
+
+use std::collections::HashMap;
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Not};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 
+use self::exceptions::Exceptions;
 use super::settings::Setting;
 
 /// The field that rules come from, for the kernel's refusals.
@@ -81,7 +85,7 @@ impl BitAndAssign for Access {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Block,
     Char,
@@ -94,7 +98,7 @@ pub(super) enum Verdict {
 }
 
 /// A set of devices: all of a kind whose numbers are those given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Devices {
     pub(super) kind: Kind,
     /// `None` is any.
@@ -107,9 +111,19 @@ impl Devices {
         Devices { kind, major, minor }
     }
 
-    /// Whether every device of `other` is in this set.
-    pub(super) fn covers(self, other: Devices) -> bool {
-        self.intersect(other) == Some(other)
+    /// The sets of any device, one with a number, or this very one, that cover it.
+    fn covering(self) -> impl Iterator<Item = Devices> {
+        let Devices { kind, major, minor } = self;
+        let all = [(None, None), (major, None), (None, minor), (major, minor)];
+        let last = move |number: usize| match number {
+            0 => true,
+            1 => major.is_some(),
+            2 => minor.is_some(),
+            _ => major.is_some() && minor.is_some(),
+        };
+        let all = all.into_iter().enumerate();
+        let distinct = all.filter(move |(number, _)| last(*number));
+        distinct.map(move |(_, (major, minor))| Devices::new(kind, major, minor))
     }
 
     /// The devices in both sets.
@@ -167,10 +181,7 @@ impl Policy {
     /// # Errors
     /// A rule that is none, by its place in the list.
     pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Policy> {
-        let mut policy = Policy {
-            default: Verdict::Deny,
-            rules: Vec::new(),
-        };
+        let mut draft = Draft::new(Verdict::Deny);
         let listed = resources.and_then(|resources| resources.devices().as_ref());
         for (item, rule) in listed.into_iter().flatten().enumerate() {
             let field = |name: &str| format!("{PLACE}[{item}].{name}");
@@ -196,61 +207,16 @@ impl Policy {
             } else {
                 Verdict::Deny
             };
-            policy.add_each(kinds, verdict, (major, minor), access);
+            draft.add_each(kinds, verdict, (major, minor), access);
         }
         for (devices, access) in ALWAYS {
-            policy.add(Rule {
+            draft.add(Rule {
                 verdict: Verdict::Allow,
                 devices,
                 access,
             });
         }
-        Ok(policy)
-    }
-
-    /// Adds a rule for each of `kinds`. One for all access to all devices is a
-    /// new start.
-    fn add_each(
-        &mut self,
-        kinds: &[Kind],
-        verdict: Verdict,
-        (major, minor): (Option<u32>, Option<u32>),
-        access: Access,
-    ) {
-        if kinds.len() == 2 && (major, minor, access) == (None, None, Access::ALL) {
-            *self = Policy {
-                default: verdict,
-                rules: Vec::new(),
-            };
-            return;
-        }
-        for kind in kinds {
-            self.add(Rule {
-                verdict,
-                devices: Devices::new(*kind, major, minor),
-                access,
-            });
-        }
-    }
-
-    /// Adds a rule after the others. What it overrules goes, and so does the
-    /// rule itself when it only repeats what holds without it.
-    fn add(&mut self, rule: Rule) {
-        for earlier in &mut self.rules {
-            if rule.devices.covers(earlier.devices) {
-                earlier.access &= !rule.access;
-            }
-        }
-        self.rules.retain(|rule| !rule.access.is_none());
-        let decides = rule.verdict != self.default
-            || self.rules.iter().any(|earlier| {
-                earlier.verdict != self.default
-                    && earlier.devices.intersect(rule.devices).is_some()
-                    && !(earlier.access & rule.access).is_none()
-            });
-        if decides {
-            self.rules.push(rule);
-        }
+        Ok(draft.finish())
     }
 
     /// The lines for `devices.allow` and `devices.deny` of version 1
@@ -289,30 +255,7 @@ impl Policy {
                 minor.map_or(-1, i64::from)
             );
         }
-        let mut sets: Vec<Devices> = Vec::new();
-        for rule in &self.rules {
-            // All intersections with those before: then sets are closed under it.
-            let more: Vec<Devices> = sets
-                .iter()
-                .filter_map(|set| set.intersect(rule.devices))
-                .collect();
-            for set in std::iter::once(rule.devices).chain(more) {
-                if !sets.contains(&set) {
-                    sets.push(set);
-                }
-            }
-        }
-        let access = |set: Devices| {
-            let covering = self.rules.iter().filter(|rule| rule.devices.covers(set));
-            covering.fold(Access(0), |all, rule| all | rule.access)
-        };
-        let exceptions: Vec<_> = sets.iter().map(|set| (*set, access(*set))).collect();
-        let needed = |(set, access): &(Devices, Access)| {
-            !exceptions
-                .iter()
-                .any(|(wider, same)| wider != set && wider.covers(*set) && same == access)
-        };
-        Ok(exceptions.iter().copied().filter(needed).collect())
+        Exceptions::of(&self.rules).needed()
     }
 }
 
@@ -325,6 +268,81 @@ fn number(number: Option<i64>) -> Result<Option<u32>> {
             Ok(number) if number != u32::MAX => Ok(Some(number)),
             _ => bail!("{given} is neither a device number nor -1 (any)"),
         },
+    }
+}
+
+/// A list of rules that grows.
+struct Draft {
+    policy: Policy,
+    /// The rules that hold a kind of access to devices of a set, by their numbers.
+    holders: HashMap<(Devices, u8), Vec<usize>>,
+}
+
+impl Draft {
+    fn new(default: Verdict) -> Draft {
+        let rules = Vec::new();
+        Draft {
+            policy: Policy { default, rules },
+            holders: HashMap::new(),
+        }
+    }
+
+    /// Adds a rule for each of `kinds`. One for all access to all devices is a
+    /// new start.
+    fn add_each(
+        &mut self,
+        kinds: &[Kind],
+        verdict: Verdict,
+        (major, minor): (Option<u32>, Option<u32>),
+        access: Access,
+    ) {
+        if kinds.len() == 2 && (major, minor, access) == (None, None, Access::ALL) {
+            *self = Draft::new(verdict);
+            return;
+        }
+        for kind in kinds {
+            self.add(Rule {
+                verdict,
+                devices: Devices::new(*kind, major, minor),
+                access,
+            });
+        }
+    }
+
+    /// Adds a rule after the others. What it overrules goes, and so does the
+    /// rule itself when it only repeats what holds without it.
+    fn add(&mut self, rule: Rule) {
+        let Policy { default, rules } = &mut self.policy;
+        let kinds = LETTERS.map(|(_, kind)| kind).into_iter();
+        let kinds = kinds.filter(|kind| !(*kind & rule.access).is_none());
+        for kind in kinds.clone() {
+            let overruled = self.holders.remove(&(rule.devices, kind.0));
+            for number in overruled.into_iter().flatten() {
+                rules[number].access &= !kind;
+            }
+        }
+        let decides = rule.verdict != *default
+            || rules.iter().any(|earlier| {
+                earlier.verdict != *default
+                    && !(earlier.access & rule.access).is_none()
+                    && earlier.devices.intersect(rule.devices).is_some()
+            });
+        if decides {
+            for (set, kind) in rule
+                .devices
+                .covering()
+                .flat_map(|set| kinds.clone().map(move |kind| (set, kind)))
+            {
+                let holders = self.holders.entry((set, kind.0)).or_default();
+                holders.push(rules.len());
+            }
+            rules.push(rule);
+        }
+    }
+
+    fn finish(mut self) -> Policy {
+        self.policy.rules.retain(|rule| !rule.access.is_none());
+        self.policy
     }
 }
 

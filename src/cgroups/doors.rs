@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 
 use super::Existing;
 use super::directory::{Directory, put};
+use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, MountAttr, OpenTree, Spent};
 
@@ -85,10 +86,15 @@ impl Existing {
         );
         let mut doors = Doors::default();
         let mut seen = BTreeSet::new();
+        // Who makes cgroups below those of version 1 need not do so in version 2.
+        let beside = self.unified().is_none();
         for (controller, path) in self.paths() {
             let relative = below.of(controller);
-            if controller.is_empty() {
-                doors.birthplace = Some(enter(path, &relative)?);
+            if controller == UNIFIED {
+                doors.birthplace = Some(match beside && !relative.as_os_str().is_empty() {
+                    true => enter(path, &relative).or_else(|_| enter(path, Path::new("")))?,
+                    false => enter(path, &relative)?,
+                });
             } else if seen.insert((path, relative.clone())) {
                 let file = tasks(path, &relative)?;
                 doors.tasks.push((file, path.join(relative)));

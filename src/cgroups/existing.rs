@@ -16,6 +16,7 @@ use nix::sys::uio::pread;
 use nix::unistd::Pid;
 
 use super::directory::{Directory, Visit, is_gone, walk};
+use crate::host::UNIFIED;
 use crate::sys;
 
 /// How long a process that was killed may take to leave its cgroup.
@@ -47,9 +48,12 @@ impl Existing {
         &self.created
     }
 
-    /// The directory of version 2.
+    /// The directory of version 2, unless it stands beside those of version 1.
     pub(super) fn unified(&self) -> Option<&Path> {
-        self.paths.get("").map(PathBuf::as_path)
+        match self.paths.len() {
+            1 => self.paths.get(UNIFIED).map(PathBuf::as_path),
+            _ => None,
+        }
     }
 
     /// The processes in it and below it, as this process numbers them,
@@ -85,6 +89,8 @@ impl Existing {
             match Directory::open(path).and_then(|cgroup| cgroup.write("cgroup.kill", "1")) {
                 // Before Linux 5.14, or gone: both show below.
                 Err(errno) if is_gone(errno) => {}
+                // A threaded one.
+                Err(Errno::EOPNOTSUPP) => {}
                 done => {
                     return done
                         .with_context(|| format!("write \"1\" to {}/cgroup.kill", path.display()));
@@ -216,14 +222,18 @@ fn rmdir(path: &Path) -> nix::Result<()> {
 /// The numbers in cgroup.procs of `top` and of all below.
 fn pids_below(top: &Path) -> nix::Result<BTreeSet<i32>> {
     let mut pids = BTreeSet::new();
+    // Whether `top`, which comes first, is threaded, and all below it then.
+    let mut threaded = None;
     walk(top, |visit| {
         let Visit::Enter(directory) = visit else {
             return Ok(());
         };
-        match directory.text("cgroup.procs") {
+        let listed = directory.text("cgroup.procs");
+        let threads = *threaded.get_or_insert(listed == Err(Errno::EOPNOTSUPP));
+        match listed {
             Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-            // A threaded cgroup: its processes are listed above it, and in the
-            // end here, for a container's own is never one (wired.rs).
+            Err(Errno::EOPNOTSUPP) if threads => pids.extend(leaders(directory)?),
+            // Its processes are listed above it, and in the end at `top`.
             Err(Errno::EOPNOTSUPP) => {}
             Err(errno) if is_gone(errno) => {}
             Err(errno) => return Err(errno),
@@ -231,6 +241,18 @@ fn pids_below(top: &Path) -> nix::Result<BTreeSet<i32>> {
         Ok(())
     })?;
     Ok(pids)
+}
+
+/// The processes whose first thread is in a threaded cgroup, which lists threads
+/// only: of those, the kernel opens no others as a process.
+fn leaders(directory: &Directory) -> nix::Result<Vec<i32>> {
+    let text = match directory.text("cgroup.threads") {
+        Err(errno) if is_gone(errno) => String::new(),
+        text => text?,
+    };
+    let threads = text.lines().filter_map(|line| line.parse::<i32>().ok());
+    let first = |thread: &i32| *thread == 0 || sys::pidfd_open(Pid::from_raw(*thread)).is_ok();
+    Ok(threads.filter(first).collect())
 }
 
 /// Waits until cgroup.events of the cgroup at `path` has the line `event`, or

@@ -5,6 +5,7 @@ use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::rates::{self, Rate};
 use super::settings::Care;
+use crate::bundle::Resources;
 
 /// How much of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +90,17 @@ impl Limits {
         Ok(limits)
     }
 
-    /// For a container that has limits already. No task at all is no limit here:
-    /// it is what managers write who ask for nothing. No burst at all is one:
-    /// there is no other value to take it back by.
+    /// For a container that has limits already. No task at all is no limit in a
+    /// list of resources: it is what managers write who ask for nothing. No burst
+    /// at all is one: there is no other value to take it back by.
     ///
     /// # Errors
     /// As [`Limits::plan`].
-    pub(super) fn plan_update(resources: &LinuxResources) -> Result<Limits> {
+    pub(super) fn plan_update(asked: &Resources) -> Result<Limits> {
+        let resources = asked.as_spec();
         let mut limits = Limits::plan(Some(resources))?;
-        limits.pids = limits.pids.filter(|pids| *pids != Amount::Of(0));
+        let meant = |pids: &Amount| asked.is_of_flags() || *pids != Amount::Of(0);
+        limits.pids = limits.pids.filter(meant);
         let burst = resources.cpu().as_ref().and_then(LinuxCpu::burst);
         limits.burst = limits.burst.or(burst);
         let memory = resources.memory().as_ref();

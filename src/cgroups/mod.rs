@@ -9,6 +9,7 @@ mod devices;
 mod directory;
 mod doors;
 mod existing;
+mod fit;
 mod freezer;
 mod limits;
 mod place;
@@ -30,7 +31,7 @@ use self::devices::{Policy, Verdict};
 use self::limits::{Amount, Limits};
 use self::place::Place;
 use self::settings::Setting;
-use crate::host::{CgroupLayout, Hierarchy, Host};
+use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
 use crate::sys::BpfInstruction;
 
 pub(crate) use self::doors::{Below, Doors};
@@ -42,6 +43,8 @@ pub(crate) use self::wired::Wired;
 pub(crate) struct Cgroups {
     tree: Tree,
     need: Need,
+    /// The configuration names a place, which is not to be passed over.
+    named: bool,
     /// Fields that are set, and that no kernel of today has anything for.
     ignored: Vec<&'static str>,
 }
@@ -75,13 +78,13 @@ enum Need {
 enum Tree {
     /// None is wanted.
     None,
-    /// One cgroup in each tree of version 1.
+    /// One cgroup in each tree of version 1, and in that of version 2 beside them.
     V1(Vec<Branch>),
     /// The one of version 2.
     V2(Unified),
 }
 
-/// A container's cgroup in one tree of version 1.
+/// A container's cgroup in one tree among several.
 #[derive(Debug)]
 struct Branch {
     controllers: Vec<String>,
@@ -90,6 +93,7 @@ struct Branch {
     /// The cgroup, relative to `mount`.
     path: PathBuf,
     settings: Vec<Setting>,
+    entry: Entry,
 }
 
 /// A container's cgroup of version 2.
@@ -146,8 +150,13 @@ impl Cgroups {
                 refuse_limits(&limits, layout)?;
                 Tree::None
             }
-            CgroupLayout::V1 { hierarchies } => {
-                Tree::V1(branches(hierarchies, &place, &limits, policy.as_ref())?)
+            CgroupLayout::V1 {
+                hierarchies,
+                unified,
+            } => {
+                let mut all = branches(hierarchies, &place, &limits, policy.as_ref())?;
+                all.extend(unified.as_ref().map(|tree| beside(tree, &place, need)));
+                Tree::V1(all)
             }
             CgroupLayout::V2 { mount, own } => Tree::V2(Unified {
                 mount: mount.clone(),
@@ -168,6 +177,7 @@ impl Cgroups {
         Ok(Cgroups {
             tree,
             need,
+            named: path.is_some_and(|path| !path.as_os_str().is_empty()),
             ignored: limits.ignored,
         })
     }
@@ -181,12 +191,17 @@ impl Cgroups {
         }
     }
 
+    /// Whether it will have the cgroups that it is to have, or none at all.
+    pub(crate) fn are_certain(&self) -> bool {
+        self.need == Need::Strict
+    }
+
     /// Controller to absolute directory, as state.json has it: `""` for version
     /// 2, else one key for each controller, `name=systemd` included.
     pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
         match &self.tree {
             Tree::None => BTreeMap::new(),
-            Tree::V2(unified) => [(String::new(), unified.mount.join(&unified.path))].into(),
+            Tree::V2(unified) => [(UNIFIED.to_owned(), unified.mount.join(&unified.path))].into(),
             Tree::V1(branches) => branches
                 .iter()
                 .flat_map(|branch| {
@@ -272,8 +287,30 @@ fn branches(
             .filter(|setting| has(hierarchy, setting.controller))
             .cloned()
             .collect(),
+        entry: Entry::Move,
     };
     Ok(hierarchies.iter().map(branch).collect())
+}
+
+/// The cgroup of version 2 beside those of version 1.
+fn beside(tree: &Hierarchy, place: &Place, need: Need) -> Branch {
+    Branch {
+        controllers: tree.controllers.clone(),
+        mount: tree.mount.clone(),
+        path: place.below(&tree.own),
+        settings: Vec::new(),
+        entry: match need {
+            Need::Strict => Entry::Birth,
+            Need::WhereAllowed => Entry::Move,
+        },
+    }
+}
+
+impl Branch {
+    /// Version 2 beside version 1.
+    fn is_unified(&self) -> bool {
+        self.controllers.iter().any(|name| name == UNIFIED)
+    }
 }
 
 #[cfg(test)]

@@ -53,10 +53,22 @@ impl Setting {
         Setting { care, ..self }
     }
 
-    fn refused(&self, errno: Errno) -> Error {
+    fn refused(&self, errno: Errno, directory: &Directory) -> Error {
+        let used = match errno {
+            Errno::EBUSY => self.used(directory).unwrap_or_default(),
+            _ => String::new(),
+        };
         Error::new(errno)
-            .context(format!("write \"{}\" to {}", self.value, self.file))
+            .context(format!("write \"{}\" to {}{used}", self.value, self.file))
             .context(self.place)
+    }
+
+    /// What is in use already of what version 1 has a limit for.
+    fn used(&self, directory: &Directory) -> Option<String> {
+        let counted = self.file.strip_suffix(".limit_in_bytes")?;
+        let read = |what: &str| directory.line(&format!("{counted}.{what}")).ok();
+        let (now, most) = (read("usage_in_bytes")?, read("max_usage_in_bytes")?);
+        Some(format!(" (in use: {now} bytes, at most so far: {most})"))
     }
 
     fn write(&self, directory: &Directory) -> nix::Result<()> {
@@ -136,14 +148,15 @@ pub(super) fn write_all(settings: &[Setting], directory: &Directory) -> Result<(
         match (setting.write(directory), next) {
             (Err(Errno::EINVAL), Some(next)) => {
                 // Whatever is wrong with this one is said about this one.
-                next.write(directory).map_err(|errno| next.refused(errno))?;
+                next.write(directory)
+                    .map_err(|errno| next.refused(errno, directory))?;
                 setting
                     .write(directory)
-                    .map_err(|errno| setting.refused(errno))?;
+                    .map_err(|errno| setting.refused(errno, directory))?;
                 rest = &rest[2..];
             }
             (done, _) => {
-                done.map_err(|errno| setting.refused(errno))?;
+                done.map_err(|errno| setting.refused(errno, directory))?;
                 rest = &rest[1..];
             }
         }
@@ -161,7 +174,7 @@ fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
         .with_context(|| format!("open {}", first.file))
         .context(first.place)?;
     for setting in settings {
-        put(&file, &setting.value).map_err(|errno| setting.refused(errno))?;
+        put(&file, &setting.value).map_err(|errno| setting.refused(errno, directory))?;
     }
     Ok(())
 }

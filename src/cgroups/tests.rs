@@ -37,7 +37,10 @@ fn v1(trees: &[&str]) -> Host {
             own: "/user".into(),
         })
         .collect();
-    host(CgroupLayout::V1 { hierarchies })
+    host(CgroupLayout::V1 {
+        hierarchies,
+        unified: None,
+    })
 }
 
 fn v2(mount: &str, own: &str) -> Host {

@@ -36,7 +36,7 @@ impl Existing {
     /// kernel refuses, each with its place in the configuration. All is as
     /// before then.
     pub(crate) fn update(&self, asked: &Resources) -> Result<()> {
-        let mut limits = Limits::plan_update(asked.as_spec())?;
+        let mut limits = Limits::plan_update(asked)?;
         let settings = match self.unified() {
             None => {
                 // What there is already, the kernel compares.

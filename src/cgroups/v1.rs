@@ -111,7 +111,12 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     }
     if let Some(period) = limits.rt_period {
         let place = "linux.resources.cpu.realtimePeriod";
-        all.push(new(place, "cpu.rt_period_us", period.to_string()));
+        let period = new(place, "cpu.rt_period_us", period.to_string());
+        // A runtime from before may be longer than the new period.
+        all.push(period.care(match limits.rt_runtime {
+            Some(_) => Care::AfterNext,
+            None => Care::Strict,
+        }));
     }
     if let Some(runtime) = limits.rt_runtime {
         let place = "linux.resources.cpu.realtimeRuntime";
@@ -255,6 +260,14 @@ mod tests {
             &[("cpu.idle", "0"), ("cpu.shares", "2")],
         );
         is(r#"{"pids": {"limit": -1}}"#, &[("pids.max", "max")]);
+    }
+
+    #[test]
+    fn a_period_may_wait_for_what_must_fit_in() {
+        let both = r#"{"cpu": {"realtimeRuntime": 7, "realtimePeriod": 9}}"#;
+        let limits = Limits::plan(Some(&resources(both))).unwrap();
+        let cares = settings(&limits).unwrap().into_iter().map(|one| one.care);
+        assert_eq!(cares.collect::<Vec<_>>(), [Care::AfterNext, Care::Strict]);
     }
 
     #[test]

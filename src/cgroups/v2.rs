@@ -214,6 +214,8 @@ fn unfit_to_share(directory: &Directory) -> nix::Result<Option<Errno>> {
         Err(Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(*errno),
         Ok("domain") => {}
+        // It hands down controllers for threads alone, and stays what it is.
+        Ok("threaded" | "domain threaded") => return Ok(None),
         Ok(_) => return Ok(Some(Errno::EOPNOTSUPP)),
     }
     let processes = directory.line("cgroup.procs")?;

@@ -1,41 +1,37 @@
 //! Making a container's cgroups, and taking its first process in.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nix::unistd::{Pid, Uid, fchownat};
+use nix::unistd::{Pid, Uid};
 
 use super::devices;
 use super::directory::{Directory, Origin, make_all, put};
 use super::existing::{check_unused_v1, check_unused_v2};
+use super::fit::{fit_among_threads, hand_over};
 use super::settings::{Setting, write_all};
 use super::update::ignored;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
+use crate::host::UNIFIED;
 use crate::log;
 use crate::sys::{self, BpfInstruction, Spent};
-
-/// What of a cgroup its owner may write (cgroups(7), "Cgroups v2 delegation").
-const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
-/// The same where the kernel does not say.
-const ALWAYS_DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 /// The directories made and open, until the container's first process is in them.
 pub(crate) struct Wired {
     need: Need,
+    named: bool,
     open: Open,
     existing: Existing,
 }
 
 enum Open {
     V1(Vec<Leaf>),
-    V2(Leaf, Entry),
+    V2(Leaf),
     /// The caller's own do.
     None,
 }
@@ -45,6 +41,7 @@ struct Leaf {
     controllers: Vec<String>,
     directory: Directory,
     duty: Duty,
+    entry: Entry,
 }
 
 /// What a cgroup is for.
@@ -70,7 +67,7 @@ impl Cgroups {
         let mut created = Vec::new();
         let open = match &self.tree {
             Tree::None => Ok(Open::None),
-            Tree::V1(branches) => wire_all(branches, self.need, &mut created).map(Open::V1),
+            Tree::V1(branches) => self.wire_all(branches, &mut created).map(Open::V1),
             Tree::V2(unified) => unified.wire(&mut created),
         };
         created.reverse();
@@ -79,6 +76,7 @@ impl Cgroups {
             Ok(open) => {
                 let mut wired = Wired {
                     need: self.need,
+                    named: self.named,
                     open,
                     existing,
                 };
@@ -90,11 +88,14 @@ impl Cgroups {
                     log::warn(&log::sentence(&left));
                 }
                 match &self.tree {
-                    Tree::V2(unified) => self.need.judge(error, unified.duty())?,
-                    Tree::None | Tree::V1(_) => return Err(error),
+                    Tree::V2(unified) if !self.named => {
+                        self.need.judge(error, unified.duty())?;
+                    }
+                    Tree::V2(_) | Tree::None | Tree::V1(_) => return Err(error),
                 }
                 Ok(Wired {
                     need: self.need,
+                    named: self.named,
                     open: Open::None,
                     existing: Existing::new(BTreeMap::new(), Vec::new()),
                 })
@@ -104,11 +105,11 @@ impl Cgroups {
 }
 
 impl Need {
-    /// Whether an error can be lived with: there are none but a user's rights
-    /// in the way, and no limit that somebody has asked for. Rules for devices
-    /// are in every configuration: root, who alone has to keep any, has said
-    /// that it can be without.
-    fn judge(self, error: Error, duty: Duty) -> Result<()> {
+    /// Gives back an error that can be lived with: there are none but a user's
+    /// rights in the way, and no limit that somebody has asked for. Rules for
+    /// devices are in every configuration: root, who alone has to keep any, has
+    /// said that it can be without.
+    fn judge(self, error: Error, duty: Duty) -> Result<Error> {
         let refused = matches!(
             error.downcast_ref::<Errno>(),
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
@@ -122,7 +123,7 @@ impl Need {
                         log::sentence(&error)
                     ));
                 }
-                Ok(())
+                Ok(error)
             }
             (Need::WhereAllowed, true, Some(place)) => Err(error.context(format!(
                 "{place}: a user needs a cgroup that is handed over, as by \
@@ -133,25 +134,37 @@ impl Need {
     }
 }
 
-/// The roots are opened first and the leaves then, so that either can be closed
-/// together.
-fn wire_all(branches: &[Branch], need: Need, created: &mut Vec<PathBuf>) -> Result<Vec<Leaf>> {
-    let open = |branch: &Branch| {
-        Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
-    };
-    let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let leaves =
-        branches
-            .iter()
-            .zip(&roots)
-            .filter_map(|(branch, root)| match branch.wire(root, created) {
-                Ok(leaf) => Some(Ok(leaf)),
-                Err(error) => need.judge(error, branch.duty()).err().map(Err),
-            });
-    let leaves = leaves.collect();
-    let spent = Spent::default();
-    roots.into_iter().for_each(|root| spent.add(root.into_fd()));
-    leaves
+impl Cgroups {
+    /// The roots are opened first and the leaves then, so that either can be
+    /// closed together.
+    fn wire_all(&self, branches: &[Branch], created: &mut Vec<PathBuf>) -> Result<Vec<Leaf>> {
+        let open = |branch: &Branch| {
+            Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
+        };
+        let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let (mut leaves, mut refused) = (Vec::new(), None);
+        for (branch, root) in branches.iter().zip(&roots) {
+            match branch.wire(root, created) {
+                Ok(leaf) => leaves.push(leaf),
+                Err(error) => {
+                    let error = branch.need(self.need).judge(error, branch.duty())?;
+                    refused = refused.or(Some(error));
+                }
+            }
+        }
+        let spent = Spent::default();
+        roots.into_iter().for_each(|root| spent.add(root.into_fd()));
+        refuse_if_nowhere(self.named && leaves.is_empty(), refused)?;
+        Ok(leaves)
+    }
+}
+
+/// The place that the configuration names would be passed over in silence.
+fn refuse_if_nowhere(nowhere: bool, refused: Option<Error>) -> Result<()> {
+    match refused {
+        Some(error) if nowhere => Err(error),
+        Some(_) | None => Ok(()),
+    }
 }
 
 impl Branch {
@@ -164,11 +177,22 @@ impl Branch {
         }
     }
 
+    /// Beside version 1 nothing is limited in version 2: where it must not be
+    /// changed, as with runc, the container does without.
+    fn need(&self, need: Need) -> Need {
+        match self.is_unified() {
+            true => Need::WhereAllowed,
+            false => need,
+        }
+    }
+
     fn wire(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<Leaf> {
         let made = make_all(root, &self.path, created);
         let (leaf, origin) = made.with_context(|| making(&self.mount.join(&self.path)))?;
-        if origin == Origin::Found {
-            check_unused_v1(&leaf)?;
+        match origin {
+            Origin::Found if self.is_unified() => check_unused_v2(&leaf)?,
+            Origin::Found => check_unused_v1(&leaf)?,
+            Origin::Made => {}
         }
         if self.controllers.iter().any(|name| name == "cpuset") {
             v1::inherit_cpuset(root, &self.path, (&leaf, origin), &self.settings)
@@ -179,6 +203,7 @@ impl Branch {
             controllers: self.controllers.clone(),
             directory: leaf,
             duty: self.duty(),
+            entry: self.entry,
         })
     }
 }
@@ -199,7 +224,7 @@ impl Unified {
         }
         // What is made right below the root is of the ordinary type.
         if origin == Origin::Found || self.path.components().count() > 1 {
-            check_type(&leaf)?;
+            fit_among_threads(&leaf, created)?;
         }
         for setting in &self.settings {
             controllers.check(setting)?;
@@ -213,11 +238,12 @@ impl Unified {
             })?;
         }
         let leaf = Leaf {
-            controllers: vec![String::new()],
+            controllers: vec![UNIFIED.to_owned()],
             directory: leaf,
             duty: self.duty(),
+            entry: self.entry,
         };
-        Ok(Open::V2(leaf, self.entry))
+        Ok(Open::V2(leaf))
     }
 
     /// Attaches the program. In a cgroup that was there before, that of an
@@ -238,24 +264,6 @@ impl Unified {
     }
 }
 
-/// The directory, and the files that the kernel says may go with it.
-fn hand_over(leaf: &Directory, owner: Uid) -> Result<()> {
-    let give = |name: &str, flags| fchownat(leaf.as_fd(), name, Some(owner), None, flags);
-    give("", AtFlags::AT_EMPTY_PATH)?;
-    let listed = match fs::read_to_string(DELEGATE) {
-        Err(error) if error.kind() == ErrorKind::NotFound => ALWAYS_DELEGATED.to_owned(),
-        text => text.context(DELEGATE)?,
-    };
-    for name in listed.lines() {
-        match give(name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // Of a controller that is off here.
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).context(name.to_owned()),
-        }
-    }
-    Ok(())
-}
-
 impl Directory {
     fn admit(&self, pid: &str, spent: &Spent) -> Result<()> {
         let moved = self.file("cgroup.procs", OFlag::O_WRONLY).and_then(|file| {
@@ -272,18 +280,6 @@ impl Directory {
 
 fn making(path: &Path) -> String {
     format!("linux.cgroupsPath: make cgroup {}", path.display())
-}
-
-/// Refuses a cgroup that takes threads only (cgroup-v2.rst, "Threads").
-fn check_type(leaf: &Directory) -> Result<()> {
-    let path = leaf.path().display();
-    let kind = leaf
-        .line("cgroup.type")
-        .with_context(|| format!("read {path}/cgroup.type"))?;
-    if !matches!(kind.as_str(), "domain" | "domain threaded") {
-        bail!("linux.cgroupsPath: {path} is of the type \"{kind}\", which takes no whole process");
-    }
-    Ok(())
 }
 
 fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
@@ -316,10 +312,13 @@ impl Wired {
     /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
     /// `None` when the process must be admitted instead.
     pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        match &self.open {
-            Open::V2(leaf, Entry::Birth) => Some(leaf.directory.as_fd()),
-            Open::V2(_, Entry::Move) | Open::V1(_) | Open::None => None,
-        }
+        let leaf = match &self.open {
+            Open::V2(leaf) => Some(leaf),
+            Open::V1(all) => all.iter().find(|leaf| leaf.entry == Entry::Birth),
+            Open::None => None,
+        };
+        let born = leaf.filter(|leaf| leaf.entry == Entry::Birth);
+        born.map(|leaf| leaf.directory.as_fd())
     }
 
     /// Moves the process `pid` into every directory that it was not born in.
@@ -329,20 +328,25 @@ impl Wired {
     pub(crate) fn admit(&mut self, pid: Pid) -> Result<()> {
         let need = self.need;
         let (pid, spent) = (pid.to_string(), Spent::default());
-        let mut closed = false;
-        let mut admitted = |leaf: &Leaf| match leaf.directory.admit(&pid, &spent) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                closed = true;
-                need.judge(error, leaf.duty).map(|()| false)
+        let mut refused = None;
+        let mut admitted = |leaf: &Leaf| {
+            if leaf.entry == Entry::Birth {
+                return Ok(true);
             }
+            let moved = leaf.directory.admit(&pid, &spent);
+            moved.map(|()| true).or_else(|error| {
+                refused = Some(need.judge(error, leaf.duty)?);
+                anyhow::Ok(false)
+            })
         };
-        match &mut self.open {
-            Open::V2(_, Entry::Birth) | Open::None => return Ok(()),
-            Open::V2(leaf, Entry::Move) => {
-                if !admitted(leaf)? {
+        let nowhere = match &mut self.open {
+            Open::None => return Ok(()),
+            Open::V2(leaf) => {
+                let nowhere = !admitted(leaf)?;
+                if nowhere {
                     self.open = Open::None;
                 }
+                nowhere
             }
             Open::V1(all) => {
                 let mut kept = Vec::with_capacity(all.len());
@@ -352,19 +356,20 @@ impl Wired {
                     }
                 }
                 *all = kept;
+                all.is_empty()
             }
-        }
-        if closed {
+        };
+        if refused.is_some() {
             self.forget_paths();
         }
-        Ok(())
+        refuse_if_nowhere(self.named && nowhere, refused)
     }
 
     /// The container's cgroups are those alone that it is in.
     fn forget_paths(&mut self) {
         let own: Vec<&Leaf> = match &self.open {
             Open::V1(all) => all.iter().collect(),
-            Open::V2(leaf, _) => vec![leaf],
+            Open::V2(leaf) => vec![leaf],
             Open::None => Vec::new(),
         };
         self.existing.retain(|name| {
@@ -400,7 +405,7 @@ impl Wired {
                 let leaf = all.iter().find(memory)?;
                 leaf.directory.line("memory.oom_control")
             }
-            Open::V2(leaf, _) => leaf.directory.line("memory.events"),
+            Open::V2(leaf) => leaf.directory.line("memory.events"),
             Open::None => return None,
         };
         text.ok()?

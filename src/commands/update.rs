@@ -200,7 +200,7 @@ fn asked(matches: &ArgMatches) -> Result<Resources> {
         let group = resources.entry(group).or_insert_with(|| json!({}));
         group[field] = value;
     }
-    Resources::new(resources)
+    Resources::of_flags(resources)
 }
 
 fn read(file: &Path) -> Result<Resources> {

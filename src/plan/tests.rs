@@ -56,6 +56,11 @@ fn hybrid() -> Host {
                     own: "/caller".into(),
                 })
                 .collect(),
+            unified: Some(Hierarchy {
+                controllers: vec![String::new()],
+                mount: "/sys/fs/cgroup/unified".into(),
+                own: "/caller".into(),
+            }),
         },
         ..modern()
     }

@@ -1,13 +1,14 @@
 //! A mount of type `cgroup`: what the container sees of its own cgroups.
 //!
 //! Version 2 is one file system. Version 1 is a tmpfs with one directory for
-//! each hierarchy: in a cgroup namespace a mount of the hierarchy itself, which
-//! then begins at the container; without one the container's own directory,
-//! bound, so that no container sees the machine's tree. Version 2 without a
-//! cgroup namespace is bound as well: a new mount of it would set the options of
-//! the machine's (`nsdelegate`) anew, and a user namespace may make none. A
-//! container without cgroups of its own is in the caller's, of which it may
-//! change nothing: of version 2 it sees them read-only, of version 1 none.
+//! each hierarchy. In a cgroup namespace of its own the container gets a mount of
+//! the hierarchy itself, which then begins at the container; else its own
+//! directory, bound: whoever could write above it would leave it, and its limits
+//! with it. (A namespace that it joins begins wherever somebody was. A new mount
+//! of version 2 outside of any would also set the options of the machine's,
+//! `nsdelegate`, anew, and a user namespace may make none.) A container without
+//! cgroups of its own is in the caller's, of which it may change nothing: it sees
+//! them read-only. Version 2 beside version 1 is seen by those who name it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,18 +36,19 @@ pub(crate) struct Facts {
     pub(crate) user_namespace: bool,
     /// The container sees its own cgroup as the root.
     pub(crate) cgroup_namespace: bool,
+    /// The cgroups that the container is to have will be there.
+    pub(crate) certain_cgroups: bool,
     /// The machine's hierarchies of version 1; none on version 2.
     pub(crate) hierarchies: Vec<HierarchyFacts>,
     /// A directory of the runtime's that the container is to see, and where.
     pub(crate) notify: Option<(PathBuf, &'static str)>,
-    /// The machine's tree of version 2.
+    /// The machine's tree of version 2, which may stand beside those of version 1.
     pub(crate) unified: Option<UnifiedFacts>,
 }
 
 /// The tree of version 2, as a container may get to see it.
 #[derive(Debug)]
 pub(crate) struct UnifiedFacts {
-    pub(crate) mount: PathBuf,
     /// The container's own directory, if it is to have one.
     pub(crate) directory: Option<PathBuf>,
     /// The caller's, where the container stays if it may have none of its own.
@@ -62,6 +64,8 @@ pub(crate) struct HierarchyFacts {
     pub(crate) name: String,
     /// The container's own directory in it, if it is to have one.
     pub(crate) directory: Option<PathBuf>,
+    /// The caller's, where the container stays if it may have none of its own.
+    pub(crate) callers: PathBuf,
 }
 
 const READONLY: Attributes = Attributes {
@@ -73,14 +77,27 @@ const READONLY: Attributes = Attributes {
 #[derive(Debug)]
 pub(super) enum CgroupMount {
     V2,
-    V2Bound {
-        directory: Option<PathBuf>,
-        callers: PathBuf,
-    },
+    V2Bound(Directories),
     V1 {
         namespaced: bool,
         hierarchies: Vec<Hierarchy>,
     },
+}
+
+/// What of a hierarchy can be bound.
+#[derive(Debug)]
+pub(super) struct Directories {
+    /// The container's own.
+    own: Option<PathBuf>,
+    /// The caller's, which is shown read-only where there is no own.
+    callers: PathBuf,
+}
+
+/// A directory that was opened, detached.
+pub(super) struct Bound {
+    tree: OwnedFd,
+    /// It is not the container's: nothing in there is to be changed.
+    callers: bool,
 }
 
 #[derive(Debug)]
@@ -91,29 +108,26 @@ pub(super) struct Hierarchy {
     /// Controllers that are found under their own name by a link, when several
     /// share a hierarchy.
     links: Vec<CString>,
-    directory: Option<PathBuf>,
+    directories: Directories,
 }
 
 impl CgroupMount {
-    pub(super) fn plan(facts: &Facts) -> CgroupMount {
-        if facts.hierarchies.is_empty() {
-            return match &facts.unified {
-                Some(tree) if !facts.cgroup_namespace || tree.directory.is_none() => {
-                    CgroupMount::V2Bound {
-                        // Of root's containers, which share the view, all of it.
-                        directory: match facts.user_namespace || facts.cgroup_namespace {
-                            true => tree.directory.clone(),
-                            false => Some(tree.mount.clone()),
-                        },
-                        callers: tree.callers.clone(),
-                    }
-                }
-                _ => CgroupMount::V2,
+    /// `name` is `cgroup` or `cgroup2`.
+    pub(super) fn plan(name: &str, facts: &Facts) -> CgroupMount {
+        let unified = facts.unified.as_ref();
+        let unified = unified.filter(|_| facts.hierarchies.is_empty() || name == "cgroup2");
+        if let Some(UnifiedFacts { directory, callers }) = unified {
+            return match facts.cgroup_namespace && directory.is_some() {
+                true => CgroupMount::V2,
+                false => CgroupMount::V2Bound(Directories {
+                    own: directory.clone(),
+                    callers: callers.clone(),
+                }),
             };
         }
+        let mut own = facts.hierarchies.iter().map(|one| one.directory.is_some());
         CgroupMount::V1 {
-            namespaced: facts.cgroup_namespace
-                && facts.hierarchies.iter().any(|one| one.directory.is_some()),
+            namespaced: facts.cgroup_namespace && facts.certain_cgroups && own.all(|own| own),
             hierarchies: facts
                 .hierarchies
                 .iter()
@@ -122,36 +136,18 @@ impl CgroupMount {
         }
     }
 
-    /// The container's own directories, detached; `None` for a hierarchy in
-    /// which it has none.
-    pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<OwnedFd>>> {
-        let own = |directory: &Option<PathBuf>| match directory {
-            None => Ok(None),
-            Some(directory) => match open_tree(directory, OpenTree::Mount) {
-                Err(Errno::ENOENT) => Ok(None),
-                opened => opened.map(Some),
-            },
-        };
+    /// What is to be bound, in the order of the hierarchies.
+    pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<Bound>>> {
         match self {
             CgroupMount::V2
             | CgroupMount::V1 {
                 namespaced: true, ..
             } => Ok(Vec::new()),
             CgroupMount::V1 { hierarchies, .. } => {
-                let directories = hierarchies.iter().map(|hierarchy| &hierarchy.directory);
-                directories.map(own).collect()
+                let all = hierarchies.iter();
+                all.map(|one| one.directories.open(setter)).collect()
             }
-            CgroupMount::V2Bound { directory, callers } => {
-                if let Some(tree) = own(directory)? {
-                    return Ok(vec![Some(tree)]);
-                }
-                // It is not the container's: nothing in there is to be changed.
-                let tree = open_tree(callers, OpenTree::Mount)?;
-                if setter == Setter::Detached {
-                    setter.set(tree.as_fd(), READONLY, Recursion::One, None)?;
-                }
-                Ok(vec![Some(tree)])
-            }
+            CgroupMount::V2Bound(directories) => Ok(vec![directories.open(setter)?]),
         }
     }
 
@@ -162,9 +158,9 @@ impl CgroupMount {
         stage: &Stage,
         target: &OwnedFd,
         attributes: Attributes,
-        own: Vec<Option<OwnedFd>>,
+        bound: Vec<Option<Bound>>,
     ) -> Result<OwnedFd, Cause> {
-        let mut own = own.into_iter();
+        let mut bound = bound.into_iter();
         let hierarchies = match self {
             CgroupMount::V1 { hierarchies, .. } => hierarchies,
             CgroupMount::V2 => {
@@ -173,18 +169,9 @@ impl CgroupMount {
                 attach(mount.as_fd(), target.as_fd(), true)?;
                 return Ok(mount);
             }
-            CgroupMount::V2Bound { directory, .. } => {
-                let mount = own.next().flatten().ok_or(Errno::EBADF)?;
-                let callers = match directory {
-                    Some(_) => 0,
-                    None => READONLY.set,
-                };
-                let kept = Attributes {
-                    set: attributes.set | callers,
-                    clear: attributes.clear & !libc::MOUNT_ATTR_RDONLY,
-                };
-                attach_bound(stage, mount.as_fd(), target.as_fd(), kept)?;
-                return Ok(mount);
+            CgroupMount::V2Bound(_) => {
+                let bound = bound.next().flatten().ok_or(Errno::ENOENT)?;
+                return Ok(bound.attach(stage, target.as_fd(), attributes)?);
             }
         };
         let mode = [Parameter::Value(c"mode".into(), c"755".into())];
@@ -198,9 +185,9 @@ impl CgroupMount {
         )?;
         attach(top.as_fd(), target.as_fd(), true)?;
         for hierarchy in hierarchies {
-            match own.next() {
+            match bound.next() {
                 Some(None) => {}
-                own => hierarchy.apply(stage, &top, attributes, own.flatten())?,
+                bound => hierarchy.apply(stage, &top, attributes, bound.flatten())?,
             }
         }
         if attributes.readonly() {
@@ -209,6 +196,29 @@ impl CgroupMount {
                 .set(top.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
         }
         Ok(top)
+    }
+}
+
+impl Directories {
+    /// `None` where neither is in sight.
+    fn open(&self, setter: Setter) -> nix::Result<Option<Bound>> {
+        let open = |directory: &PathBuf| match open_tree(directory, OpenTree::Mount) {
+            Err(Errno::ENOENT) => Ok(None),
+            opened => opened.map(Some),
+        };
+        let own = self.own.as_ref().map(open).transpose()?.flatten();
+        if let Some(tree) = own {
+            let callers = false;
+            return Ok(Some(Bound { tree, callers }));
+        }
+        let Some(tree) = open(&self.callers)? else {
+            return Ok(None);
+        };
+        if setter == Setter::Detached {
+            setter.set(tree.as_fd(), READONLY, Recursion::One, None)?;
+        }
+        let callers = true;
+        Ok(Some(Bound { tree, callers }))
     }
 }
 
@@ -239,7 +249,10 @@ impl Hierarchy {
             links: links
                 .map(|controller| CString::new(controller.as_str()).ok())
                 .collect::<Option<_>>()?,
-            directory: facts.directory.clone(),
+            directories: Directories {
+                own: facts.directory.clone(),
+                callers: facts.callers.clone(),
+            },
         })
     }
 
@@ -248,15 +261,16 @@ impl Hierarchy {
         stage: &Stage,
         top: &OwnedFd,
         attributes: Attributes,
-        own: Option<OwnedFd>,
+        bound: Option<Bound>,
     ) -> Result<(), Cause> {
         let name = self.name.as_c_str();
         mkdirat(top, name, Mode::from_bits_truncate(0o755))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let place = nix::fcntl::openat(top, name, flags, Mode::empty())?;
-        if let Some(bound) = own {
-            attach_bound(stage, bound.as_fd(), place.as_fd(), attributes)?;
-            stage.spent.add(bound);
+        if let Some(bound) = bound {
+            stage
+                .spent
+                .add(bound.attach(stage, place.as_fd(), attributes)?);
         } else {
             let mount = new_file_system(
                 stage.spent,
@@ -280,33 +294,44 @@ impl Hierarchy {
     }
 }
 
-/// Attaches the copy of a cgroup's directory, private and with its attributes.
-fn attach_bound(
-    stage: &Stage,
-    own: BorrowedFd,
-    place: BorrowedFd,
-    attributes: Attributes,
-) -> nix::Result<()> {
-    match stage.setter {
-        Setter::Detached => {
-            let all = MountAttr {
-                propagation: Propagation::Private.flag(),
-                ..attributes.into()
-            };
-            sys::mount_setattr(own, OpenTree::Mount, &all)?;
-            attach(own, place, true)
+impl Bound {
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.tree
+    }
+
+    /// Attaches it, private and with its attributes.
+    fn attach(
+        self,
+        stage: &Stage,
+        place: BorrowedFd,
+        attributes: Attributes,
+    ) -> nix::Result<OwnedFd> {
+        let tree = self.tree.as_fd();
+        let readonly = match self.callers {
+            true => READONLY.set,
+            false => 0,
+        };
+        let attributes = Attributes {
+            set: attributes.set | readonly,
+            clear: attributes.clear & !READONLY.set,
+        };
+        match stage.setter {
+            Setter::Detached => {
+                let all = MountAttr {
+                    propagation: Propagation::Private.flag(),
+                    ..attributes.into()
+                };
+                sys::mount_setattr(tree, OpenTree::Mount, &all)?;
+                attach(tree, place, true)?;
+            }
+            Setter::Attached => {
+                attach(tree, place, true)?;
+                let proc = Some(stage.proc);
+                let (private, one) = (Propagation::Private, Recursion::One);
+                propagate(stage.setter, tree, private, one, proc)?;
+                stage.setter.set(tree, attributes, Recursion::One, proc)?;
+            }
         }
-        Setter::Attached => {
-            attach(own, place, true)?;
-            let proc = Some(stage.proc);
-            propagate(
-                stage.setter,
-                own,
-                Propagation::Private,
-                Recursion::One,
-                proc,
-            )?;
-            stage.setter.set(own, attributes, Recursion::One, proc)
-        }
+        Ok(self.tree)
     }
 }

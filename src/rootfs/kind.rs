@@ -58,7 +58,7 @@ impl Kind {
                 options.data.is_empty(),
                 "options: a cgroup mount takes none of its own"
             );
-            return Ok(Kind::Cgroup(CgroupMount::plan(facts)));
+            return Ok(Kind::Cgroup(CgroupMount::plan(name, facts)));
         }
         if name.is_empty() || name == "none" {
             bail!("type: neither a file system nor, by its options, a bind mount");

@@ -22,6 +22,7 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
+use super::cgroup::Bound;
 use super::inside::clean;
 use super::kind::Kind;
 use super::mask::Masks;
@@ -63,8 +64,8 @@ pub(super) enum Source {
     /// Lies in the root: to be opened when its turn comes, with the user namespace
     /// that has the ids to map.
     InTurn(Option<Rc<OwnedFd>>),
-    /// The container's own directory in each hierarchy of version 1.
-    Hierarchies(Vec<Option<OwnedFd>>),
+    /// A directory of each hierarchy.
+    Hierarchies(Vec<Option<Bound>>),
 }
 
 impl Source {
@@ -72,7 +73,7 @@ impl Source {
         match self {
             Source::None | Source::Parked | Source::InTurn(_) => Vec::new(),
             Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(own) => own.into_iter().flatten().collect(),
+            Source::Hierarchies(bound) => bound.into_iter().flatten().map(Bound::into_fd).collect(),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! A failure in words: what a step was about to do to the file system, and where
 //! config.json asked for it.
 
+use std::borrow::Cow;
+
 use nix::errno::Errno;
 
 use super::filesystem::FileSystem;
 use super::filesystem::needs_of;
 use super::kind::Kind;
+use super::mount::Mount;
 use super::{Entry, Rootfs};
 use crate::step::Step;
 
@@ -86,9 +89,12 @@ impl Rootfs {
     }
 
     /// What nearly always helps, for a failure of this plan.
-    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
+    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<Cow<'static, str>> {
+        if (step, errno) == (Step::MountPoint, Errno::EROFS) {
+            return Some(self.readonly_above(item));
+        }
         let mount = self.mounts.get(usize::from(item));
-        match (step, errno, mount.map(|mount| &mount.kind)) {
+        let hint = match (step, errno, mount.map(|mount| &mount.kind)) {
             (Step::Mount | Step::OpenSource, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
                 Some("is the file system built into this kernel?")
             }
@@ -124,9 +130,6 @@ impl Rootfs {
             (Step::Mount, Errno::ENOTDIR, _) => {
                 Some("a directory can be mounted on a directory, a file on a file")
             }
-            (Step::MountPoint, Errno::EROFS, _) => {
-                Some("the mount point is missing and the root file system is read-only")
-            }
             (Step::Overlay, Errno::EINVAL, _) => {
                 Some("is the root already an overlay on an overlay? the kernel stacks two")
             }
@@ -134,6 +137,26 @@ impl Rootfs {
                 Some("is the machine's root an initramfs? --no-pivot may help")
             }
             _ => None,
+        };
+        hint.map(Cow::Borrowed)
+    }
+
+    /// What nobody can make a mount point in: the mount that is there already
+    /// where it would be, or the root.
+    fn readonly_above(&self, item: u16) -> Cow<'static, str> {
+        let item = usize::from(item);
+        let earlier = self.mounts.get(..item).unwrap_or_default();
+        let target = self.mounts.get(item).map(|mount| &mount.target);
+        let holds = |mount: &&Mount| target.is_some_and(|own| own.starts_with(&mount.target));
+        let last = (0..)
+            .zip(earlier.iter().filter(holds))
+            .max_by_key(|(number, mount)| (mount.target.components().count(), *number));
+        match last {
+            Some((_, mount)) => Cow::Owned(format!(
+                "the mount point is missing and the mount on {} is read-only",
+                mount.target.display()
+            )),
+            None => "the mount point is missing and the root file system is read-only".into(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         flags_change_the_limits_that_they_name,
         json_changes_the_limits_that_it_names,
         what_asks_for_nothing_changes_nothing,
+        no_task_at_all_is_a_limit_where_it_is_asked_for,
+        memory_below_what_is_in_use_names_the_use,
         what_the_container_has_can_be_sent_again,
         quota_and_period_keep_each_other,
         a_burst_follows_the_quota,
@@ -270,11 +272,44 @@ fn what_asks_for_nothing_changes_nothing() {
     running.update(&zeros).assert_ok();
     assert_eq!(running.all(), before);
     differs(Kind::Crun, "for it no task at all is a limit");
-    running.update(&["--pids-limit", "0"]).assert_ok();
     running
         .update_json(&json!({ "pids": { "limit": 0 } }))
         .assert_ok();
     assert_eq!(running.all(), before);
+}
+
+/// As in a configuration: only a list of resources holds zeros that nobody means.
+fn no_task_at_all_is_a_limit_where_it_is_asked_for() {
+    differs(
+        Kind::Runc,
+        "for it 0 asks for nothing, also in a configuration",
+    );
+    let running = Running::with(&[("pids", json!({ "limit": 50 }))]);
+    running.update(&["--pids-limit", "0"]).assert_ok();
+    running.assert(&[("pids", [("pids.max", "0"); 2])]);
+    let created = Bundle::new().args(&["/probe", "sleep"]);
+    let created = created.set("/linux/resources/pids", json!({ "limit": 0 }));
+    let container = created.create();
+    let path = cgroup_of(container.pid(), "pids").join("pids.max");
+    assert_eq!(fs::read_to_string(path).unwrap(), "0\n");
+}
+
+fn memory_below_what_is_in_use_names_the_use() {
+    if on_v2() {
+        skip("cgroup v2 takes it");
+    }
+    differs(Kind::Crun, "it says only that the resource is busy");
+    let running = Running::new();
+    let before = running.all();
+    for flags in [
+        &["--memory=4096"][..],
+        &["--memory=4096", "--memory-swap=4096"],
+    ] {
+        let refused = running.update(flags).assert_refused("4096");
+        let most = running.file("memory", "memory.max_usage_in_bytes");
+        refused.assert_refused(&most);
+        assert_eq!(running.all(), before);
+    }
 }
 
 /// The CRI of containerd sends all of `linux.resources`, with what has changed in it.

@@ -2,11 +2,12 @@
 
 mod devices;
 mod limits;
+mod seen;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [limits::tests(), devices::tests()]
+    [limits::tests(), devices::tests(), seen::tests()]
         .into_iter()
         .flatten()
         .collect()

@@ -17,6 +17,7 @@ pub(super) fn tests() -> Vec<Trial> {
         unknown_file_system_type,
         missing_bind_source,
         bind_over_proc,
+        mount_point_missing_on_a_readonly_mount,
         bad_sysctl,
         sysctl_of_the_host,
         bad_id,
@@ -86,6 +87,23 @@ fn missing_bind_source() {
     assert_error(
         &bundle,
         "mounts[7]: bind source /nonexistent: not found (ENOENT)",
+    );
+}
+
+/// The root itself can be written.
+fn mount_point_missing_on_a_readonly_mount() {
+    let tmpfs = json!({ "destination": "/mnt/below", "type": "tmpfs", "source": "tmpfs" });
+    let source = crate::harness::Directory::new();
+    let bundle = Bundle::new().writable().folder("mnt");
+    let bundle = bundle
+        .bind(source.path(), "/mnt", &["bind", "ro"])
+        .mount(tmpfs);
+    let item = bundle.config().items("/mounts").len() - 1;
+    assert_error(
+        &bundle,
+        &format!(
+            "mounts[{item}]: mount point /mnt/below: read-only file system (EROFS; the mount point is missing and the mount on /mnt is read-only)"
+        ),
     );
 }
 

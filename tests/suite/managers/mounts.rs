@@ -96,9 +96,6 @@ impl<'a> Wanted<'a> {
         };
         let ours = self.scene.bundle.runtime().kind() == Kind::Rt;
         let strangers = ours && self.scene.is_rootless();
-        if strangers && !on_v2() {
-            return self.confirm_no_hierarchy();
-        }
         for place in places {
             let mount = self.seen.mount(&place);
             assert_eq!(mount.kind(), kind, "{place}");
@@ -108,15 +105,6 @@ impl<'a> Wanted<'a> {
             // A cgroup that is not the container's own is not the container's to change.
             assert_eq!(readonly, strangers || self.asks("ro"), "ro on {place}");
         }
-    }
-
-    /// The container has no cgroup of its own: ours shows it none, runc the caller's.
-    fn confirm_no_hierarchy(&self) {
-        let top = self.seen.mount(self.place);
-        assert_eq!((top.kind(), top.root()), ("tmpfs", "/"));
-        let below = format!("{}/", self.place);
-        let mounts = self.seen.mounts();
-        assert!(!mounts.iter().any(|mount| mount.place().starts_with(&below)));
     }
 
     fn confirm_option(&self, option: &str, mount: &Mount) {

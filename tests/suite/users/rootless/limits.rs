@@ -18,6 +18,7 @@ pub(super) fn tests() -> Vec<Trial> {
         without_limits_it_runs_in_the_callers_cgroups,
         without_a_cgroup_it_cannot_be_paused_or_limited,
         a_cgroup_can_be_asked_for,
+        a_place_that_cannot_be_had_is_refused,
         a_limit_without_permission_says_what_to_enable,
         a_limit_without_permission_in_the_v2_view,
         device_rules_alone_need_no_permission,
@@ -71,6 +72,26 @@ fn without_a_cgroup_it_cannot_be_paused_or_limited() {
         let all = ["kill", "--all", bundle.id(), "KILL"];
         caller.runtime.call(&all).run().assert_ok();
         container.wait_stopped();
+    }
+}
+
+fn a_place_that_cannot_be_had_is_refused() {
+    differs(Kind::Crun, "it does without");
+    for view in [View::Machine, View::V2] {
+        for who in ALL {
+            let caller = Caller::through(view, who, &[]);
+            let bundle = caller
+                .bundle()
+                .set("/linux/cgroupsPath", json!("/nobodys/box"));
+            let bundle = bundle.args(&["/bin/true"]);
+            let before = Traces::of(&bundle);
+            let outcome = bundle.run().assert_refused("nobodys");
+            if Kind::under_test() == Kind::Rt {
+                let line = outcome.one_line();
+                assert!(line.contains(": linux.cgroupsPath: make cgroup "), "{line}");
+            }
+            before.assert_unchanged(&bundle);
+        }
     }
 }
 

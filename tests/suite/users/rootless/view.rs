@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
 use super::callers::{ALL, Caller, USER, Who};
-use crate::harness::{Directory, Kind, Traces, differs, only_rt, trials};
+use crate::harness::{Directory, Kind, Traces, differs, on_v2, only_rt, skip, trials};
 use crate::users::give;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -24,7 +24,44 @@ pub(super) fn tests() -> Vec<Trial> {
         devices_of_the_config_are_the_machines,
         a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed,
         user_namespaces_used_up_say_so,
+        the_callers_hierarchies_are_seen_readonly,
     ]
+}
+
+/// Without cgroups of its own, on version 1.
+fn the_callers_hierarchies_are_seen_readonly() {
+    if on_v2() {
+        skip("cgroup v1 is not here");
+    }
+    differs(Kind::Crun, "it binds all of /sys/fs/cgroup");
+    for who in ALL {
+        for namespaced in [false, true] {
+            let caller = Caller::new(who);
+            let mount = json!({
+                "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+            });
+            let bundle = caller.bundle().without_mount("/sys/fs/cgroup").mount(mount);
+            let bundle = match namespaced {
+                true => bundle.without_namespace("cgroup").namespace("cgroup", None),
+                false => bundle.without_namespace("cgroup"),
+            };
+            let before = Traces::of(&bundle);
+            let seen = bundle.probe();
+            for controller in ["memory", "pids", "devices", "cpu"] {
+                // The last: /sys is the machine's, with its cgroups below.
+                let mount = seen
+                    .mounts_at(&format!("/sys/fs/cgroup/{controller}"))
+                    .pop();
+                let mount = mount.unwrap_or_else(|| panic!("{who:?}: no {controller}"));
+                assert_eq!(mount.kind(), "cgroup", "{who:?}");
+                mount.assert_options(&["ro", "nosuid", "noexec", "nodev"]);
+            }
+            let bundle = bundle.sh("cat /sys/fs/cgroup/pids/cgroup.procs >/dev/null && echo read");
+            assert_eq!(bundle.run().assert_ok().stdout, "read\n", "{who:?}");
+            before.assert_unchanged(&bundle);
+        }
+    }
 }
 
 fn a_root_of_ones_own_is_written() {
