@@ -18,11 +18,16 @@
 //! ```
 //!
 //! No descriptors travel and no text: init has both since the clone. An end of
-//! file where a message is due means that the other one is gone.
+//! file where a message is due means that the other one is gone. Until it is
+//! ready, init is killed when the runtime ends, for it may hang in a call that
+//! lets it read nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::unistd::write;
 
 use crate::step::{Cause, Failure, Refusal};
@@ -102,6 +107,32 @@ impl InitEnd {
             1 if bytes[..1] == GO => Ok(()),
             _ => Err(Errno::EPROTO.into()),
         }
+    }
+
+    /// From here on this process is killed when the runtime ends, until it changes
+    /// its ids or is [`InitEnd::built`]: whatever it hangs in, it does not
+    /// hang there for ever. Its parent is the runtime, also if a forerunner has
+    /// cloned it.
+    ///
+    /// # Errors
+    /// [`Refusal::Abandoned`] when the runtime is gone.
+    pub(crate) fn end_with_runtime(&self) -> Result<(), Cause> {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // One that ended before sends no signal. The number of a parent outside of
+        // this pid namespace says nothing, but it has closed its end (poll(2)).
+        let mut end = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        poll(&mut end, PollTimeout::ZERO)?;
+        match end[0].any() {
+            Some(false) => Ok(()),
+            Some(true) | None => Err(Refusal::Abandoned.into()),
+        }
+    }
+
+    /// Ready, and in need of the runtime no longer. One that is gone is noticed
+    /// all the same.
+    pub(crate) fn built(&self) -> Result<(), Cause> {
+        prctl::set_pdeathsig(None)?;
+        self.ready()
     }
 
     pub(crate) fn ready(&self) -> Result<(), Cause> {
