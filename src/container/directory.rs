@@ -34,6 +34,10 @@ const UNMADE: char = '~';
 /// The same for one that is being emptied.
 const UNUSED: char = '=';
 
+/// For whoever has no right to the directory of others.
+const WHERE: &str =
+    "(a user's containers are kept in XDG_RUNTIME_DIR, if that is set, or where --root says)";
+
 /// The directory of one container, below the runtime's root.
 pub(super) struct Container {
     pub(super) root: PathBuf,
@@ -199,7 +203,7 @@ pub(super) fn check_root(root: &Path) -> Result<()> {
     );
     ensure!(
         owner == geteuid().as_raw() || owner == 0,
-        "{}: belongs to user {owner}, not to the one who runs this: containers cannot be kept there",
+        "{}: belongs to user {owner}, not to the one who runs this: containers cannot be kept there {WHERE}",
         root.display()
     );
     Ok(())
@@ -251,12 +255,7 @@ fn make(root: &Path, path: &Path) -> Result<()> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(error).with_context(|| {
-                format!(
-                    "{} (a user's containers are kept in XDG_RUNTIME_DIR, if that is set, or where --root says)",
-                    root.display()
-                )
-            })
+            Err(error).with_context(|| format!("{} {WHERE}", root.display()))
         }
         done => done.with_context(|| path.display().to_string()),
     }
