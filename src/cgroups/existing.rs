@@ -66,6 +66,25 @@ impl Existing {
         Ok(listed.filter(|pid| *pid > 0).map(Pid::from_raw).collect())
     }
 
+    /// Whether processes are in it, and not only below it.
+    ///
+    /// # Errors
+    /// When the kernel does not list them.
+    pub(crate) fn has_own(&self) -> Result<bool> {
+        for path in self.paths.values() {
+            let listed = Directory::open(path).and_then(|cgroup| cgroup.text("cgroup.procs"));
+            match listed {
+                Err(errno) if is_gone(errno) => {}
+                listed => {
+                    if !listed.with_context(|| list_of(path))?.is_empty() {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// All pids, and 0 for a process of another pid namespace. Of every tree:
     /// a runtime that was killed half way has moved its child into some only.
     fn listed(&self) -> Result<BTreeSet<i32>> {
@@ -74,6 +93,11 @@ impl Existing {
             pids.extend(pids_below(path).with_context(|| list_of(path))?);
         }
         Ok(pids)
+    }
+
+    /// Whether one of its directories is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.paths.values().any(|path| path.is_dir())
     }
 
     /// Signals every process. None escapes SIGKILL by forking, and a frozen

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 use serde_json::value::RawValue;
@@ -78,7 +79,7 @@ pub(crate) enum Attachment {
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut traces = Traces::default();
     make(root, request, Way::Create, (&mut traces, &mut None))
-        .and_then(|made| made.end.go().context("init"))
+        .and_then(|made| made.end.go().map_err(unstarted))
         .inspect_err(|_| traces.undo())
 }
 
@@ -180,12 +181,10 @@ impl Made {
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
         self.state.know_init(child, &self.plan, proc)?;
-        if self.plan.hooks.before_pivot() {
-            // They may take their time: who deletes it meanwhile finds whom to end.
-            self.state.save(container.as_fd())?;
-        }
+        // Init and hooks may take their time: who deletes it meanwhile finds whom to end.
+        self.state.save(container.as_fd())?;
         hooks::tell(&self.hooks, &self.state, child.pid, proc)?;
-        let mut heard = self.go(foreground)?;
+        let mut heard = self.go_on(foreground)?;
         if heard == FromInit::Mounted {
             *called = Some(self.state.clone());
             for (moment, hooks) in [
@@ -195,7 +194,7 @@ impl Made {
                 let (state, pidfd) = (&self.state, Some(child.pidfd.as_fd()));
                 hooks::call(moment, hooks, state, Status::Creating, (child.pid, pidfd))?;
             }
-            heard = self.go(foreground)?;
+            heard = self.go_on(foreground)?;
         }
         match heard {
             FromInit::Ready => Ok(()),
@@ -220,7 +219,8 @@ impl Made {
     }
 
     fn start(self, foreground: &mut Option<Foreground>) -> Result<Started> {
-        let executed = match self.go(foreground)? {
+        self.end.go().map_err(unstarted)?;
+        let executed = match foreground::hear(&self.end, foreground).context("init")? {
             FromInit::Gone => {
                 start::refuse_unless_executed(&self.state)?;
                 true
@@ -237,9 +237,12 @@ impl Made {
     }
 
     /// Lets init go on, and hears how far it came.
-    fn go(&self, foreground: &mut Option<Foreground>) -> Result<FromInit> {
-        self.end.go().context("init")?;
-        foreground::hear(&self.end, foreground).context("init")
+    fn go_on(&self, foreground: &mut Option<Foreground>) -> Result<FromInit> {
+        match self.end.go() {
+            // It has ended, and may have said why.
+            Ok(()) | Err(Errno::EPIPE) => foreground::hear(&self.end, foreground).context("init"),
+            Err(errno) => Err(errno).context("init"),
+        }
     }
 
     /// The sentence for a failure of init, with what its hook has said.
@@ -268,9 +271,10 @@ fn make(
     let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
 
-    let container = traces.container.insert(Container::new(root, &request.id)?);
-    let mut state = draft(request, &plan, &host, &proc)?;
-    state.save(container.as_fd())?; // Names the cgroups before they exist: a delete finds them.
+    // The state names the cgroups before they exist: a delete finds them.
+    let first = || draft(request, &plan, &host, &proc);
+    let (container, mut state) = Container::new(root, &request.id, first)?;
+    let container = traces.container.insert(container);
     notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
     let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
@@ -318,6 +322,14 @@ fn make(
     made.attend(foreground, (relay, notify))?;
     log::tell();
     Ok(made)
+}
+
+/// Why init, which was ready, does not go on.
+fn unstarted(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::EPIPE => anyhow!("init: ended before it was started"),
+        other => Error::new(other).context("init"),
+    }
 }
 
 /// The pidfd goes out before the pid file is there, as in runc. Returns the file.

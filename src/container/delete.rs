@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::state::{State, Status};
-use super::{Container, existing, hooks, kill, missing};
+use super::{Container, damaged, directory, existing, hooks, kill, missing};
 use crate::trusted_proc::Proc;
 
 /// How long a killed process may take to end, in milliseconds: the kernel may
@@ -22,6 +22,14 @@ const PATIENCE: u16 = 10_000;
 /// # Errors
 /// When it runs, or cannot be removed.
 pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    delete_named(root, id, force)?;
+    match force {
+        true => directory::sweep(root, id),
+        false => Ok(()),
+    }
+}
+
+fn delete_named(root: &Path, id: &str, force: bool) -> Result<()> {
     let nothing = || if force { Ok(()) } else { Err(missing()) };
     let Some(container) = Container::unlocked(root, id)? else {
         return nothing();
@@ -33,11 +41,14 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     if !container.lock()? {
         return nothing();
     }
-    let Some(state) = container.state()? else {
-        // Whoever made it was killed before there was anything to remember.
-        return container.remove();
-    };
     let proc = Proc::open().context("/proc")?;
+    let state = match container.state() {
+        Ok(Some(state)) => state,
+        Ok(None) if force => return damaged::free(&container, &anyhow!("no state.json"), &proc),
+        Ok(None) => return container.remove(),
+        Err(error) if force => return damaged::free(&container, &error, &proc),
+        Err(error) => return Err(error),
+    };
     let status = container.status(&state, &proc)?;
     match status {
         Status::Running | Status::Paused if !force => {
@@ -53,8 +64,12 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
 
 /// Ends the process of a container that somebody else holds, if it may.
 fn see_to(container: &Container, force: bool) -> Result<()> {
-    let Some(state) = container.state()? else {
-        return Ok(());
+    let state = match container.state() {
+        Ok(Some(state)) => state,
+        // It shows again when nobody holds it any more.
+        Ok(None) => return Ok(()),
+        Err(_) if force => return Ok(()),
+        Err(error) => return Err(error),
     };
     let proc = Proc::open().context("/proc")?;
     match container.status(&state, &proc)? {
@@ -89,7 +104,7 @@ pub(super) fn after_failure(container: &Container, state: &State, proc: &Proc) -
 }
 
 /// Kills the container's process and waits until it has ended.
-fn end(state: &State, proc: &Proc) -> Result<()> {
+pub(super) fn end(state: &State, proc: &Proc) -> Result<()> {
     let Some(pidfd) = kill::init(state, proc)? else {
         return Ok(());
     };

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, Uid, geteuid};
 
 use super::sync::InitEnd;
 use super::waiting::Waiting;
-use crate::namespaces::Joined;
+use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
 use crate::process::WiredHooks;
 use crate::rootfs::{Pty, Sources};
@@ -81,6 +81,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     } = init;
     let end = listener.insert(end);
 
+    end.end_with_runtime()?;
     end.wait_for_go()?; // From here on it is in its cgroups.
     // Modes below are exact; the process gets its own umask at the end.
     let callers = umask(Mode::empty());
@@ -98,6 +99,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     let ground = plan.rootfs.enter(at)?;
     let owner = geteuid(); // As this user namespace numbers the caller.
     plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
+    end_with_runtime_again(plan, end)?;
     let mut root = plan.rootfs.attach(ground, &mut sources, &proc, at)?;
     plan.process.join_keyring(at)?;
     plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
@@ -121,13 +123,14 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;
     drop((root, sources));
 
-    let prepared = plan.process.prepare(Some(&proc), at)?; // Privileges are gone; the executable is found.
+    let assumed = || end.end_with_runtime();
+    let prepared = plan.process.prepare_with(assumed, Some(&proc), at)?; // Privileges are gone; the executable is found.
     drop(proc);
     descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
     let waiting = start.prepare()?;
-    end.ready()?;
+    end.built()?;
     end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
     let end = wait_for_start(waiting, owner, listener, at)?;
 
@@ -135,6 +138,14 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.hooks.start_container(&hooks, process, at)?; // As the process, and where it will be.
     drop(hooks);
     Err(plan.process.exec(&prepared, end.as_fd(), at))
+}
+
+/// The kernel forgets it with the ids, which change where there are a container's own.
+fn end_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
+    match plan.namespaces.place(Kind::User) {
+        Place::Shared => Ok(()),
+        Place::New | Place::Joined { .. } => end.end_with_runtime(),
+    }
 }
 
 fn lower_limit(soft: u64) -> nix::Result<()> {

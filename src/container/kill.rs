@@ -29,7 +29,8 @@ pub(crate) enum Whom {
 /// them to the first one.
 ///
 /// # Errors
-/// When it is neither created nor running; for all processes, when it is being
+/// When it is neither created nor running, and no others can be left of it that
+/// SIGKILL is for; for all processes, when it is being
 /// made or there is no cgroup that knows them.
 pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()> {
     let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
@@ -39,6 +40,12 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()>
     match (status, whom) {
         (Status::Created | Status::Running | Status::Paused, _) => {}
         (Status::Stopped, Whom::All) => return survivors(&state).kill(signal),
+        // SIGKILL is for all of them, as long as there is a cgroup that knows them.
+        (Status::Stopped, Whom::First)
+            if signal == libc::SIGKILL && survivors(&state).is_there() =>
+        {
+            return survivors(&state).kill(signal);
+        }
         (Status::Stopped, Whom::First) | (Status::Creating, _) => bail!("container not running"),
     }
     if whom == Whom::All && signal != libc::SIGKILL {

@@ -16,9 +16,11 @@ use nix::unistd::{Pid, UnlinkatFlags};
 use procfs::FromRead;
 use procfs::process::Stat;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::notify;
+use super::salvage;
 use super::traces::Child;
 use crate::cgroups::Wired;
 use crate::namespaces::{Kind, Place};
@@ -111,13 +113,65 @@ impl fmt::Display for Status {
 impl State {
     /// `None` when the directory holds no state: nothing was made yet.
     pub(super) fn load(directory: BorrowedFd) -> Result<Option<State>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let text = match openat(directory, FILE, flags, Mode::empty()) {
-            Ok(file) => sys::read_to_string(file.as_fd()).context(FILE)?,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(errno).context(FILE),
-        };
-        serde_json::from_str(&text).context(FILE).map(Some)
+        let state = text(directory)?.map(|text| serde_json::from_slice(&text));
+        state.transpose().context(FILE)
+    }
+
+    /// What can be read of a damaged state, if it is that of the container `id`;
+    /// the rest is that of a container without anything.
+    pub(super) fn salvage(directory: BorrowedFd, id: &str) -> State {
+        let text = text(directory).ok().flatten().unwrap_or_default();
+        let found = salvage::fields(&text);
+        let mut state = State::of_nothing(id);
+        if found.get("id").and_then(Value::as_str) != Some(id) {
+            return state;
+        }
+        for (name, value) in found {
+            // What is no value of this field says nothing.
+            let Ok(mut fields) = serde_json::to_value(&state) else {
+                continue;
+            };
+            fields[name] = value;
+            state = serde_json::from_value(fields).unwrap_or(state);
+        }
+        state
+    }
+
+    /// A container that has left nothing on the machine.
+    fn of_nothing(id: &str) -> State {
+        State {
+            oci_version: String::new(),
+            id: id.to_owned(),
+            init_process_pid: 0,
+            creating: false,
+            init_process_start: 0,
+            boot_id: String::new(),
+            created: String::new(),
+            bundle: PathBuf::new(),
+            owner: 0,
+            annotations: BTreeMap::new(),
+            config: Config {
+                rootfs: PathBuf::new(),
+            },
+            cgroup_paths: BTreeMap::new(),
+            cgroups_created: Vec::new(),
+            namespace_paths: BTreeMap::new(),
+            own_pid_namespace: false,
+            start_words: Vec::new(),
+            hooks: LaterHooks::default(),
+            guests: None,
+        }
+    }
+
+    /// # Errors
+    /// When the file is of a container other than `id`, whose directory holds it.
+    pub(super) fn check_id(&self, id: &str) -> Result<()> {
+        ensure!(
+            self.id == id,
+            "{FILE}: is of another container: {:?}",
+            self.id
+        );
+        Ok(())
     }
 
     /// Replaces the file at once: a reader sees the old one or the new one.
@@ -210,6 +264,17 @@ impl State {
             })
             .collect();
         Ok(())
+    }
+}
+
+/// The file as it is, if there is one.
+fn text(directory: BorrowedFd) -> Result<Option<Vec<u8>>> {
+    // A pipe in its place is not waited for.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    match openat(directory, FILE, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(sys::read_to_end(file.as_fd()).context(FILE)?)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno).context(FILE),
     }
 }
 

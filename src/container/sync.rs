@@ -21,8 +21,10 @@
 //! on its own standard error, and ends as that: to the runtime it has run.
 //!
 //! No descriptors travel and no text: init has both since the clone. An end of
-//! file where a message is due means that the other one is gone. For `--debug`
-//! init also says each position, with the time, between all of these.
+//! file where a message is due means that the other one is gone. Until it is
+//! ready, init is killed when the runtime ends, for it may hang in a call that
+//! lets it read nothing. For `--debug` init also says each position, with the time,
+//! between all of these.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +32,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::unistd::write;
 
 use crate::log;
@@ -174,6 +179,32 @@ impl InitEnd {
             }
             _ => Err(Errno::EPROTO.into()),
         }
+    }
+
+    /// From here on this process is killed when the runtime ends, until it changes
+    /// its ids or is [`InitEnd::built`]: whatever it hangs in, it does not
+    /// hang there for ever. Its parent is the runtime, also if a forerunner has
+    /// cloned it.
+    ///
+    /// # Errors
+    /// [`Refusal::Abandoned`] when the runtime is gone.
+    pub(crate) fn end_with_runtime(&self) -> Result<(), Cause> {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // One that ended before sends no signal. The number of a parent outside of
+        // this pid namespace says nothing, but it has closed its end (poll(2)).
+        let mut end = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        poll(&mut end, PollTimeout::ZERO)?;
+        match end[0].any() {
+            Some(false) => Ok(()),
+            Some(true) | None => Err(Refusal::Abandoned.into()),
+        }
+    }
+
+    /// Ready, and in need of the runtime no longer. One that is gone is noticed
+    /// all the same.
+    pub(crate) fn built(&self) -> Result<(), Cause> {
+        prctl::set_pdeathsig(None)?;
+        self.ready()
     }
 
     pub(crate) fn ready(&self) -> Result<(), Cause> {

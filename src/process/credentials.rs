@@ -79,11 +79,16 @@ impl Credentials {
             set_keepcaps(true)?;
         }
         setresuid(self.uid, self.uid, self.uid)?;
-        if !self.uid.is_root() || self.gid.as_raw() != 0 {
+        if !self.are_roots() {
             // With another id comes what fs.suid_dumpable says.
             set_dumpable(false)?;
         }
         Ok(())
+    }
+
+    /// Whether its ids are those that init has before.
+    pub(super) fn are_roots(&self) -> bool {
+        self.uid.is_root() && self.gid.as_raw() == 0
     }
 
     /// Every group, with its place in config.json.

@@ -284,6 +284,17 @@ impl Process {
     /// the next one gives away. `proc` may be absent where there is no label to
     /// write and no user namespace.
     pub(crate) fn prepare(&self, proc: Option<&Proc>, at: &Progress) -> Result<Prepared, Cause> {
+        self.prepare_with(|| Ok(()), proc, at)
+    }
+
+    /// The same with something to be done once more by the user that it becomes,
+    /// if that is another: `assumed`.
+    pub(crate) fn prepare_with(
+        &self,
+        assumed: impl FnOnce() -> Result<(), Cause>,
+        proc: Option<&Proc>,
+        at: &Progress,
+    ) -> Result<Prepared, Cause> {
         at.enter(Step::Affinity);
         match &self.affinity {
             Some(affinity) => affinity.apply()?,
@@ -302,6 +313,9 @@ impl Process {
         at.enter(Step::BoundingSet);
         self.capabilities.bound()?;
         self.credentials.assume(proc, at)?;
+        if !self.credentials.are_roots() {
+            assumed()?;
+        }
         self.capabilities.apply(self.reserved(), at)?;
         at.enter(Step::AppArmor);
         if let Some(profile) = &self.app_armor {

@@ -21,6 +21,7 @@ pub(super) fn tests() -> Vec<Trial> {
         kill_ends_all_that_share_a_pid_namespace,
         kill_all_reaches_every_process,
         kill_all_reaches_those_that_outlived_the_first,
+        kill_9_ends_those_that_outlived_the_first,
         kill_all_of_a_stopped_container_is_content,
         kill_all_of_what_does_not_exist_is_refused,
     ]
@@ -197,9 +198,34 @@ fn kill_all_reaches_those_that_outlived_the_first() {
         container.wait_stopped();
         assert!(alive(other), "it is not alone in its pid namespace");
         if Kind::under_test() != Kind::Crun {
-            container.kill("9").assert_refused("container not running");
+            container
+                .kill("TERM")
+                .assert_refused("container not running");
         }
         kill_all(&bundle, "--all", "9").assert_ok();
+        wait_gone(other);
+        container.delete().assert_ok();
+        before.assert_unchanged(&bundle);
+    }
+}
+
+/// They share a pid namespace, so that nobody else ends them.
+fn kill_9_ends_those_that_outlived_the_first() {
+    differs(Kind::Runc, "as old as Debian's it says that nothing runs");
+    differs(Kind::Crun, "it ends them when the container is deleted");
+    for view in [View::Machine, View::V2] {
+        let bundle = with_another(view, "exit 0");
+        let before = Traces::of(&bundle);
+        let container = bundle.run_detached();
+        let other = other_of(&container);
+        container.wait_stopped();
+        assert!(alive(other), "it is not alone in its pid namespace");
+        for refused in ["TERM", "0"] {
+            container
+                .kill(refused)
+                .assert_refused("container not running");
+        }
+        container.kill("KILL").assert_ok();
         wait_gone(other);
         container.delete().assert_ok();
         before.assert_unchanged(&bundle);

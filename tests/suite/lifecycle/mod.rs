@@ -1,5 +1,8 @@
 //! The life of a container: create, start, run, kill, delete, and what `state` says meanwhile.
 
+mod damaged;
+mod hung;
+mod ids;
 mod kill;
 mod odd;
 mod unexecuted;
@@ -37,6 +40,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         an_id_is_free_again_after_delete,
         invalid_ids_are_refused,
     ];
+    all.extend(damaged::tests());
+    all.extend(hung::tests());
+    all.extend(ids::tests());
     all.extend(kill::tests());
     all.extend(odd::tests());
     all.extend(unexecuted::tests());
