@@ -1,16 +1,13 @@
 //! The runtime's page: from a bundle to a container that is ready to execute
 //! its process, step by step, and all of it undone when a step fails.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::Pid;
-use serde_json::value::RawValue;
 
 use super::foreground::{self, Foreground};
 use super::init::{self, Init, Start};
@@ -19,18 +16,18 @@ use super::notify::Notify;
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::relay::Relay;
-use super::state::{self, Config, State, Status};
+use super::request::{Request, decide, draft, remember};
+use super::state::{State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal;
 use super::traces::{Child, Traces};
-use super::{Container, SOCKET, delete, exec, hooks, notify, start};
-use crate::bundle::Bundle;
-use crate::cgroups::{Wired, Wish};
-use crate::host::{self, Host};
+use super::{Container, SOCKET, delete, hooks, notify, start};
+use crate::cgroups::Wired;
+use crate::host::Host;
 use crate::log;
-use crate::namespaces::{Joined, Kind, Place, Stillborn};
-use crate::plan::{Plan, Settings};
-use crate::process::{Caller, Moment, Passed, Streams, WiredHooks};
+use crate::namespaces::{Joined, Stillborn};
+use crate::plan::Plan;
+use crate::process::{Moment, Passed, WiredHooks};
 use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
@@ -41,24 +38,6 @@ const SPARE_DESCRIPTORS: u64 = 64;
 
 /// What no init does.
 pub(super) const OUT_OF_TURN: &str = "init answers out of turn";
-
-/// What is to be made.
-pub(crate) struct Request {
-    pub(crate) id: String,
-    pub(crate) bundle: Bundle,
-    /// Absolute.
-    pub(crate) pid_file: Option<PathBuf>,
-    /// Absolute. Where the terminal goes when nobody stays to serve it.
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Absolute. Who gets a pidfd of the container's process.
-    pub(crate) pidfd_socket: Option<PathBuf>,
-    pub(crate) no_pivot: bool,
-    pub(crate) new_keyring: bool,
-    pub(crate) passed: Passed,
-    pub(crate) cgroups: Wish,
-    /// Where a service manager waits to hear that the container is ready.
-    pub(crate) notify_socket: Option<OsString>,
-}
 
 /// How `rt run` goes on once the process runs.
 pub(crate) enum Attachment {
@@ -364,35 +343,6 @@ fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Resul
     Ok(Some(opened))
 }
 
-fn decide(root: &Path, request: &Request, way: Way, host: &Host, proc: &Proc) -> Result<Plan> {
-    let notify = request.notify_socket.as_ref();
-    let settings = Settings {
-        id: &request.id,
-        no_pivot: request.no_pivot,
-        new_keyring: request.new_keyring,
-        streams: match way {
-            Way::Create | Way::RunDetached => Streams::Left,
-            Way::RunForeground => Streams::Lent,
-        },
-        passed: request.passed,
-        cgroups: request.cgroups,
-        notify: notify.map(|_| notify::directory(root, &request.id)),
-        caller: Caller::read(proc)?,
-        apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
-    };
-    Plan::new(&request.bundle, &settings, host)
-}
-
-fn remember(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
-    let process = serde_json::to_value(request.bundle.spec.process()).context("process")?;
-    exec::remember(process, plan)
-}
-
-fn has_profile(bundle: &Bundle) -> bool {
-    let process = bundle.spec.process().as_ref();
-    process.is_some_and(|process| process.apparmor_profile().is_some())
-}
-
 impl Way {
     fn prepare(self, container: &Container) -> Result<Start> {
         Ok(match self {
@@ -402,39 +352,6 @@ impl Way {
             },
         })
     }
-}
-
-/// The state before there is a process.
-fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) -> Result<State> {
-    let cgroup_paths = plan.cgroups.paths();
-    let annotations = request
-        .bundle
-        .spec
-        .annotations()
-        .clone()
-        .unwrap_or_default();
-    Ok(State {
-        oci_version: request.bundle.spec.version().clone(),
-        id: request.id.clone(),
-        init_process_pid: 0,
-        creating: true,
-        init_process_start: 0,
-        boot_id: state::boot_id(proc)?,
-        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-        bundle: request.bundle.directory.clone(),
-        owner: host.caller.uid,
-        annotations: annotations.into_iter().collect(),
-        config: Config {
-            rootfs: plan.rootfs.path().to_owned(),
-        },
-        cgroups_created: plan.cgroups.missing(),
-        cgroup_paths,
-        namespace_paths: Default::default(),
-        own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
-        start_words: plan.start_words(),
-        hooks: plan.hooks.later.clone(),
-        guests: None,
-    })
 }
 
 /// Makes room below the soft limit for all that is to be opened; returns the one

@@ -98,15 +98,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let state = container.state()?.ok_or_else(missing)?;
     let proc = open_proc()?;
     let init = kill::find(&state)?; // The process whose status follows, for it comes first.
-    match container.status(&state, &proc)? {
-        Status::Created | Status::Running => {}
-        Status::Paused if joining.ignore_paused => {}
-        Status::Paused => {
-            bail!("cannot exec in a paused container (use --ignore-paused to override)")
-        }
-        Status::Stopped => bail!("cannot exec in a stopped container"),
-        Status::Creating => bail!("cannot exec in a container in the creating state"),
-    }
+    refuse_unless_open(container.status(&state, &proc)?, joining.ignore_paused)?;
     let init = init.context("container not running")?;
     let Remembered { process, shared } = recall(&state)?;
     let (wanted, passed) = (joining.process, joining.passed);
@@ -156,6 +148,18 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     foreground.map_or(Ok(0), |foreground| {
         foreground.stay(child.pid, child.pidfd.as_fd())
     })
+}
+
+fn refuse_unless_open(status: Status, ignore_paused: bool) -> Result<()> {
+    match status {
+        Status::Created | Status::Running => Ok(()),
+        Status::Paused if ignore_paused => Ok(()),
+        Status::Paused => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
+        Status::Stopped => bail!("cannot exec in a stopped container"),
+        Status::Creating => bail!("cannot exec in a container in the creating state"),
+    }
 }
 
 /// Whatever fails once the container is on its way out fails for that: the

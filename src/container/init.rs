@@ -15,7 +15,7 @@ use super::waiting::Waiting;
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
 use crate::process::WiredHooks;
-use crate::rootfs::{Pty, Sources};
+use crate::rootfs::{Entered, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -92,10 +92,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.namespaces.set_clocks(&proc, at)?;
     drop(joined);
 
-    let mut sources = match sources {
-        Some(sources) => sources,
-        None => plan.rootfs.open_sources(&BTreeMap::new(), at)?, // Without rights to map ids.
-    };
+    let mut sources = opened(plan, sources, at)?;
     let ground = plan.rootfs.enter(at)?;
     let owner = geteuid(); // As this user namespace numbers the caller.
     plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
@@ -113,9 +110,7 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
             .create_container(&hooks, root.as_fd(), callers, at)?;
     }
     if let Some(console) = console {
-        let Pty { master, terminal } = plan.rootfs.open_terminal(&root, at)?;
-        plan.process
-            .take_terminal(master, &terminal, console.as_fd(), at)?;
+        take_terminal(plan, &root, &console, at)?;
     }
     plan.rootfs.leave_last(&mut root, &proc, at)?; // At the latest here the machine is out of reach.
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only for good.
@@ -146,6 +141,25 @@ fn end_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
         Place::Shared => Ok(()),
         Place::New | Place::Joined { .. } => end.end_with_runtime(),
     }
+}
+
+/// Init opens itself what the runtime had no rights to, without those to map ids.
+fn opened(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Result<Sources, Cause> {
+    match sources {
+        Some(sources) => Ok(sources),
+        None => plan.rootfs.open_sources(&BTreeMap::new(), at),
+    }
+}
+
+fn take_terminal(
+    plan: &Plan,
+    root: &Entered,
+    console: &OwnedFd,
+    at: &Progress,
+) -> Result<(), Cause> {
+    let Pty { master, terminal } = plan.rootfs.open_terminal(root, at)?;
+    let console = console.as_fd();
+    plan.process.take_terminal(master, &terminal, console, at)
 }
 
 fn lower_limit(soft: u64) -> nix::Result<()> {

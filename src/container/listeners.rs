@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Result;
 
-use super::create::{Request, Way};
+use super::create::Way;
 use super::notify::Manager;
 use super::pidfd::PidfdSocket;
+use super::request::Request;
 use super::terminal::{Caller, Console};
 use crate::plan::Plan;
 

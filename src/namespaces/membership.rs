@@ -144,6 +144,7 @@ impl Membership {
     ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
         let failed = |errno: Errno| at.failed(errno.into());
+        log::debug("Clone: container: make a process in it");
         // What it says if it is killed.
         let mut born = Err(Errno::ECANCELED);
         let forerunner = sys::run_ahead(&mut || {

@@ -9,6 +9,7 @@ mod capabilities;
 mod command;
 mod credentials;
 mod descriptors;
+mod execute;
 mod home;
 mod hooks;
 mod keyring;
@@ -26,7 +27,6 @@ use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::Context;
-use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Pid, setsid};
@@ -400,57 +400,6 @@ impl Process {
     /// What close_range(2) says.
     pub(crate) fn let_go(&self) -> anyhow::Result<()> {
         self.passed.let_go()
-    }
-
-    /// Closes what the process is not to have, sets the limits and becomes the
-    /// container's process. Returns only with why it did not, for `report`, the
-    /// one descriptor of the runtime's that is still open; of execve(2) itself, it
-    /// has then said so, as the process.
-    pub(crate) fn exec(&self, prepared: &Prepared, report: BorrowedFd, at: &Progress) -> Cause {
-        let args = self.command.args.iter().map(CString::as_c_str).collect();
-        let env = self.environment(prepared).map(CString::as_c_str).collect();
-        let ready = self.passed.close_others(report, at);
-        let ready = ready.and_then(|()| self.limits.apply(at));
-        let ready = ready.and_then(|()| self.passed.give(at));
-        if let Err(errno) = ready.and_then(|()| self.install_filter(at)) {
-            return errno.into();
-        }
-        // The one system call that a filter has to allow.
-        at.enter(Step::Exec);
-        let errno = sys::execve(&prepared.executable, &args, &env);
-        obstacle::say(&prepared.executable, errno, prepared.obstacle.as_ref());
-        errno.into()
-    }
-
-    /// `process.env`, and HOME.
-    fn environment<'a>(&'a self, prepared: &'a Prepared) -> impl Iterator<Item = &'a CString> {
-        self.command.env.iter().chain(&prepared.home)
-    }
-
-    /// A child of init: the limits and the filter of the process, for a hook.
-    fn restrict(&self, at: &Progress) -> nix::Result<()> {
-        self.limits.apply(at)?;
-        self.install_filter(at)
-    }
-
-    fn install_filter(&self, at: &Progress) -> nix::Result<()> {
-        at.enter(Step::Seccomp);
-        let Some(filter) = &self.seccomp else {
-            return Ok(());
-        };
-        if let Some(right) = self.reserved() {
-            // For good, as far as this program goes, but no further: execve(2)
-            // computes both sets anew, from the other three and the file.
-            self.capabilities.use_reserved(right)?;
-        }
-        at.tell(None); // The filter may forbid to tell.
-        filter.install()
-    }
-
-    /// The capability that the process must not have and needs for its filter.
-    fn reserved(&self) -> Option<Capability> {
-        let lacks = !self.no_new_privileges && !self.capabilities.has(Seccomp::RIGHT);
-        (self.seccomp.is_some() && lacks).then_some(Seccomp::RIGHT)
     }
 }
 
