@@ -1,8 +1,7 @@
 //! Kernels older than this one: the calls that they lack are refused by strace, and the container
 //! must come out the same.
 //!
-//! Linux 5.10 has neither mount_setattr(2) (5.12), nor `CLOSE_RANGE_CLOEXEC` (5.11), nor
-//! cgroup.kill (5.14).
+//! Linux 5.10 has neither mount_setattr(2) (5.12) nor cgroup.kill (5.14).
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -18,7 +17,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         without_mount_setattr_recursive_options_are_refused,
         without_mount_setattr_no_ids_are_mapped,
         without_mount_setattr_no_pivot_works,
-        without_close_range_for_flags_no_descriptor_leaks,
         without_cgroup_kill_all_processes_die,
     ]
 }
@@ -107,15 +105,6 @@ fn without_mount_setattr_no_ids_are_mapped() {
 
 fn without_mount_setattr_no_pivot_works() {
     same_mounts(&probing(), &["--no-pivot"]);
-}
-
-fn without_close_range_for_flags_no_descriptor_leaks() {
-    let bundle = probing();
-    // The first call closes what the caller left, and 5.10 can do that.
-    let strace = refusing("/dev/null", "inject=close_range:error=EINVAL:when=2+");
-    let report = bundle.call_through(&strace, "run", &[]).assert_report();
-    let open = report["fds"].as_object().expect("fds");
-    assert_eq!(open.keys().collect::<Vec<_>>(), ["0", "1", "2"]);
 }
 
 fn without_cgroup_kill_all_processes_die() {
