@@ -25,6 +25,7 @@ mod images;
 mod inodes;
 mod interpreters;
 mod kills;
+mod program;
 mod races;
 mod streams;
 
@@ -40,6 +41,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         inodes::tests(),
         interpreters::tests(),
         kills::tests(),
+        program::tests(),
         races::tests(),
         streams::tests(),
     ]
