@@ -19,9 +19,9 @@ pub(super) fn tests() -> Vec<Trial> {
 /// What keeps somebody from writing to a program.
 #[derive(Debug, PartialEq, Eq)]
 enum Kept {
-    ByMount,
-    BySeals,
-    ByNothing,
+    Mount,
+    Seals,
+    Nothing,
 }
 
 fn kept(pid: i32) -> Kept {
@@ -31,13 +31,13 @@ fn kept(pid: i32) -> Kept {
         .flags()
         .contains(FsFlags::ST_RDONLY)
     {
-        return Kept::ByMount;
+        return Kept::Mount;
     }
     match fcntl(&program, FcntlArg::F_GET_SEALS) {
         Ok(seals) if SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_WRITE) => {
-            Kept::BySeals
+            Kept::Seals
         }
-        Ok(_) | Err(Errno::EINVAL) => Kept::ByNothing,
+        Ok(_) | Err(Errno::EINVAL) => Kept::Nothing,
         Err(errno) => panic!("seals: {errno}"),
     }
 }
@@ -61,7 +61,7 @@ fn check(before: &[&str], process: impl Fn(&Running) -> i32, expected: Kept) {
 }
 
 fn the_program_lies_on_a_mount_that_is_read_only() {
-    check(&[], Running::pid, Kept::ByMount);
+    check(&[], Running::pid, Kept::Mount);
 }
 
 fn the_program_is_a_sealed_copy_where_no_mount_can_be_changed() {
@@ -76,6 +76,6 @@ fn the_program_is_a_sealed_copy_where_no_mount_can_be_changed() {
     check(
         &["strace", "-o", "/dev/null", "-e", inject],
         child,
-        Kept::BySeals,
+        Kept::Seals,
     );
 }

@@ -114,7 +114,14 @@ fn what_was_not_read_is_read_after_the_end() {
     before.assert_unchanged(&bundle);
 }
 
-/// The child of `parent`, which is stopped now.
+/// Whether a process of the container sees `pid`.
+fn is_inside(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
+}
+
+/// The child of `parent` in the container, which is stopped now.
 fn stopped_child(parent: i32) -> i32 {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let mut child = None;
@@ -123,7 +130,8 @@ fn stopped_child(parent: i32) -> i32 {
     while child.is_none() {
         assert!(begun.elapsed() < SOON, "the client has no child");
         let listed = fs::read_to_string(&children).unwrap_or_default();
-        child = listed.split_whitespace().next().map(str::to_owned);
+        let mut listed = listed.split_whitespace();
+        child = listed.find(|child| is_inside(child)).map(str::to_owned);
     }
     let child = child.unwrap().parse().unwrap();
     signal(child, Signal::SIGSTOP);

@@ -90,10 +90,8 @@ fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
         "inject=prctl:retval=0",
     ];
     drop(busybox.call_through(&naive, "run", &[]).run());
-    let program = busybox.runtime().program();
     let said = container.stdout();
-    let seen = said
-        .lines()
-        .any(|line| line.ends_with(program.to_str().unwrap()));
-    assert!(seen, "no {} in {said}", program.display());
+    // Its file is the root of a mount of its own.
+    let seen = said.lines().any(|line| line == "/");
+    assert!(seen, "{said}");
 }
