@@ -168,6 +168,9 @@ mod step;
 mod sys;
 mod trusted_proc;
 
+#[doc(hidden)]
+pub use sys::execute_read_only;
+
 /// Runs the command line of this process and returns its exit status.
 pub fn run() -> u8 {
     cli::run()

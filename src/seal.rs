@@ -5,12 +5,8 @@
 //! Whoever can see such a process opens the file by that link, whatever lies
 //! between the two in the file system; what is left to refuse is writing. So who
 //! makes such a process executes itself once more, first thing, from a read-only
-//! copy of the file's mount that is attached nowhere, or, where no mount can be
-//! copied, from a sealed copy in memory.
-//!
-//! The copy of the mount is gone from every mount namespace as soon as its
-//! descriptor is closed, which execve(2) does: nobody can change its attributes
-//! again.
+//! copy of the file's mount that is attached nowhere (`sys/start.rs`). Here that is
+//! verified; where no mount could be copied, a sealed copy in memory takes its place.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -28,7 +24,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::geteuid;
 
-use crate::sys::{self, MountAttr, OpenTree, Pointers};
+use crate::sys::{self, Pointers};
 
 const PROGRAM: &str = "/proc/self/exe";
 
@@ -42,10 +38,11 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
     .union(SealFlag::F_SEAL_WRITE);
 
 /// Returns when nobody can write to this program's file by way of this process;
-/// before that, executes it once more with the arguments `words`.
+/// before that, where its mount is not read-only, executes a copy in memory with the
+/// arguments `words`.
 ///
 /// # Errors
-/// When neither its mount nor the file can be copied.
+/// When the file cannot be copied, or the copy not executed.
 pub(crate) fn seal<'a>(words: impl Iterator<Item = &'a OsStr> + Clone) -> Result<()> {
     if is_out_of_reach().context(PROGRAM)? {
         return Ok(());
@@ -55,14 +52,7 @@ pub(crate) fn seal<'a>(words: impl Iterator<Item = &'a OsStr> + Clone) -> Result
     if is_sealed(&program).context(PROGRAM)? {
         return name_process(words).context("name of the process");
     }
-    let copy = match read_only_mount(&program) {
-        // Without the right to mount, in a sandbox, or before Linux 5.12; or the
-        // file's own mount is out of sight.
-        Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL) => {
-            sealed_copy(program).with_context(|| format!("copy {PROGRAM}"))?
-        }
-        copied => copied.with_context(|| format!("copy the mount of {PROGRAM}"))?,
-    };
+    let copy = sealed_copy(program).with_context(|| format!("copy {PROGRAM}"))?;
     let words = words.map(|word| CString::new(word.as_bytes()));
     let words: Vec<CString> = words.collect::<Result<_, _>>().context("arguments")?;
     let words: Pointers = words.iter().map(CString::as_c_str).collect();
@@ -89,16 +79,6 @@ fn is_sealed(program: &OwnedFd) -> nix::Result<bool> {
         Err(Errno::EINVAL) => Ok(false),
         Err(errno) => Err(errno),
     }
-}
-
-fn read_only_mount(program: &OwnedFd) -> nix::Result<OwnedFd> {
-    let mount = sys::open_tree(program.as_fd(), c"", OpenTree::Mount)?;
-    let read_only = MountAttr {
-        set: libc::MOUNT_ATTR_RDONLY,
-        ..MountAttr::default()
-    };
-    sys::mount_setattr(mount.as_fd(), OpenTree::Mount, &read_only)?;
-    Ok(mount)
 }
 
 fn sealed_copy(program: OwnedFd) -> Result<OwnedFd> {

@@ -32,6 +32,15 @@ pub(crate) fn rounds(default: usize) -> usize {
     numbers.next().unwrap_or(default)
 }
 
+/// The further runtimes that the command line names, as NAME=PROGRAM.
+#[allow(dead_code, reason = "not every benchmark compares with those")]
+pub(crate) fn programs() -> impl Iterator<Item = (String, String)> {
+    std::env::args().skip(1).filter_map(|word| {
+        let (name, program) = word.split_once('=')?;
+        Some((name.to_owned(), program.to_owned()))
+    })
+}
+
 /// Starts itself in a mount namespace of its own, where version 2 of the cgroups
 /// has no controllers if version 1 has them: crun runs with either, not with both.
 pub(crate) fn in_own_view() -> ExitCode {
@@ -48,18 +57,20 @@ pub(crate) fn in_own_view() -> ExitCode {
 }
 
 /// The numbers of `count` variants in the order in which to run them, for so many
-/// rounds. What a container leaves for the kernel to clear away, the next one pays:
-/// each variant comes after each other one.
+/// rounds. What a container leaves for the kernel to clear away, the next one pays, so
+/// each round has an order of its own, and each variant comes after each other one
+/// about as often.
 pub(crate) fn turns(rounds: usize, count: usize) -> impl Iterator<Item = usize> {
-    let turn = move |round: usize, i: usize| {
-        let i = if round.is_multiple_of(2) {
-            i
-        } else {
-            count - 1 - i
-        };
-        (i + round / 2) % count
-    };
-    (0..rounds).flat_map(move |round| (0..count).map(move |i| turn(round, i)))
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut seed = 1_u64;
+    (0..rounds).flat_map(move |_| {
+        for i in (1..count).rev() {
+            // Numerical Recipes' generator: the same orders at every call.
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            order.swap(i, (seed >> 16) as usize % (i + 1));
+        }
+        order.clone()
+    })
 }
 
 /// A bundle that runs `args` of busybox, from the template; `with` has the profile.
@@ -94,12 +105,12 @@ pub(crate) fn bundle(directory: &Path, name: &str, args: &[&str]) -> PathBuf {
     bundle
 }
 
-/// A new directory, gone at the end.
+/// A new directory on a tmpfs, gone at the end.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
     pub(crate) fn new() -> Directory {
-        let path = std::env::temp_dir().join(format!("rt-bench-{}", std::process::id()));
+        let path = PathBuf::from(format!("/dev/shm/rt-bench-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Directory(path)
     }

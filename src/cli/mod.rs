@@ -39,9 +39,6 @@ const PROBED: (&str, &str) = ("restore", "lsm-mount-context");
 /// runc's exit status for a verb that it does not know.
 const NO_SUCH_VERB: u8 = 3;
 
-/// Verbs that make a process which a container can see before it is another program.
-const SEALED: [&str; 3] = ["create", "exec", "run"];
-
 /// Performs the command line of this process, and returns its exit status.
 pub(crate) fn run() -> u8 {
     let mut words: Vec<OsString> = env::args_os().collect();
@@ -49,7 +46,7 @@ pub(crate) fn run() -> u8 {
     if words
         .iter()
         .skip(1)
-        .any(|word| SEALED.iter().any(|verb| word == verb))
+        .any(|word| sys::SEALED.iter().any(|verb| word == verb))
         && let Err(error) = seal(words.iter().map(OsString::as_os_str))
     {
         log::error(&error, "rt");

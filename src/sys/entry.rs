@@ -13,17 +13,49 @@ use nix::sys::stat::Mode;
 
 use super::{check, set_cloexec};
 
-/// Defines `main` as the C library calls it (crt1.o), once, in the file of the
-/// program: whatever else uses the library has a `main` of its own.
+/// Defines what crt1.o calls, once, in the file of the program: the start of the C
+/// library, which `build.rs` has the linker wrap, and `main`. Whatever else uses the
+/// library has a `main` of its own.
 #[macro_export]
 macro_rules! entry {
     () => {
+        type Words = *const *const ::core::ffi::c_char;
+        type Function = *const ::core::ffi::c_void;
+
+        unsafe extern "C" {
+            fn __real___libc_start_main(
+                main: Function,
+                count: ::core::ffi::c_int,
+                words: Words,
+                init: Function,
+                fini: Function,
+                rtld_fini: Function,
+                stack_end: Function,
+            ) -> ::core::ffi::c_int;
+        }
+
+        // SAFETY: the linker makes this name for this purpose (ld(1), --wrap).
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn __wrap___libc_start_main(
+            main: Function,
+            count: ::core::ffi::c_int,
+            words: Words,
+            init: Function,
+            fini: Function,
+            rtld_fini: Function,
+            stack_end: Function,
+        ) -> ::core::ffi::c_int {
+            // SAFETY: crt1.o passes what the kernel has laid on the stack, and to the
+            // function of the C library it goes as it came.
+            unsafe {
+                $crate::execute_read_only(count, words);
+                __real___libc_start_main(main, count, words, init, fini, rtld_fini, stack_end)
+            }
+        }
+
         // SAFETY: no other `main` is linked: the file that this stands in has none (`no_main`).
         #[unsafe(no_mangle)]
-        extern "C" fn main(
-            _count: ::core::ffi::c_int,
-            _words: *const *const ::core::ffi::c_char,
-        ) -> ::core::ffi::c_int {
+        extern "C" fn main(_count: ::core::ffi::c_int, _words: Words) -> ::core::ffi::c_int {
             ::core::ffi::c_int::from($crate::run())
         }
     };

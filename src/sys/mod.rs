@@ -16,6 +16,7 @@ mod mount;
 mod pty;
 mod seccomp;
 mod signal;
+mod start;
 mod task;
 mod xattr;
 
@@ -43,6 +44,8 @@ pub(crate) use pty::{
 };
 pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{Ended, block_all, default_signal, prlimit, unblock_all, wait};
+pub(crate) use start::SEALED;
+pub use start::execute_read_only;
 pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
     sched_setaffinity, set_cloexec,
