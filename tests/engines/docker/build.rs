@@ -2,12 +2,19 @@
 
 use std::fs;
 
+use super::kernel::{WHICH, machines_null};
 use super::{Drive, drives};
 use crate::call::{self, Said};
 use crate::dockerd::{BUSYBOX, Dockerd};
 
 pub(super) fn all() -> Vec<Drive> {
-    drives![build, build_fails, buildkit, buildkit_fails]
+    drives![
+        build,
+        build_fails,
+        build_masks_with_another_null,
+        buildkit,
+        buildkit_fails,
+    ]
 }
 
 const STAGES: &str = "\
@@ -62,6 +69,16 @@ fn build(docker: &Dockerd) {
 
 fn build_fails(docker: &Dockerd) {
     fails(docker, "build_fails", "0");
+}
+
+fn build_masks_with_another_null(docker: &Dockerd) {
+    let text = format!("FROM {BUSYBOX}\nRUN stat -L -c 'null: {WHICH}' /proc/keys\n");
+    let said = build_of(docker, "build_masks_with_another_null", &text, "0").ok();
+    assert!(said.contains("\nnull: "), "{said}");
+    assert!(
+        !said.contains(&format!("null: {}", machines_null())),
+        "{said}"
+    );
 }
 
 fn buildkit(docker: &Dockerd) {

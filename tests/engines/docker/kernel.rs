@@ -1,6 +1,7 @@
 //! What the kernel is told about it: capabilities, seccomp, devices, sysctls.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use super::{Drive, drives};
 use crate::dockerd::Dockerd;
@@ -21,6 +22,8 @@ pub(super) fn all() -> Vec<Drive> {
         device_denied,
         sysctls,
         masked_paths,
+        masked_files_are_not_the_machines,
+        null_streams_are_not_the_machines,
     ]
 }
 
@@ -180,4 +183,44 @@ fn masked_paths(docker: &Dockerd) {
         said.status != 0 && said.stderr.contains("ead-only"),
         "{said:?}"
     );
+}
+
+/// Says which file a null device is: with `stat -L -c`.
+pub(super) const WHICH: &str = "%d %i %t:%T";
+
+/// The machine's own null device, as [`WHICH`] says it: root in a container could change
+/// its mode for all.
+pub(super) fn machines_null() -> String {
+    let null = fs::metadata("/dev/null").unwrap();
+    format!("{} {} 1:3", null.dev(), null.ino())
+}
+
+fn assert_is_another(said: &str) {
+    assert!(said.ends_with(" 1:3"), "{said}");
+    assert_ne!(said, machines_null());
+}
+
+fn masked_files_are_not_the_machines(docker: &Dockerd) {
+    for options in [
+        "",
+        "--read-only --cap-drop ALL --security-opt no-new-privileges",
+    ] {
+        let said = docker.sh(options, &format!("stat -L -c '{WHICH}' /proc/keys"));
+        assert_is_another(&said);
+    }
+}
+
+fn null_streams_are_not_the_machines(docker: &Dockerd) {
+    let script = format!("stat -L -c '{WHICH}' /proc/self/fd/0; exec sleep 1000");
+    let container = docker.keep(
+        "null_streams_are_not_the_machines",
+        "",
+        &["sh", "-c", &script],
+    );
+    container.waits_for_logs("1:3");
+    assert_is_another(container.logs().trim());
+    let script = format!("stat -L -c '{WHICH}' /proc/self/fd/0 > /said; mv /said /joined");
+    container.call("exec -d", &["sh", "-c", &script]).ok();
+    let said = container.sh("until [ -e /joined ]; do sleep 0.05; done; cat /joined");
+    assert_is_another(&said);
 }
