@@ -80,7 +80,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         .and_then(|made| made.start(&mut foreground))
         .and_then(|started| {
             if started.executed {
-                traces.call_poststart(&started.state)?;
+                traces.call_poststart(&started.state, &mut foreground)?;
             }
             Ok(started)
         })
@@ -170,8 +170,11 @@ impl Made {
                 (Moment::Prestart, &self.plan.hooks.prestart),
                 (Moment::CreateRuntime, &self.plan.hooks.create_runtime),
             ] {
-                let (state, pidfd) = (&self.state, Some(child.pidfd.as_fd()));
-                hooks::call(moment, hooks, state, Status::Creating, (child.pid, pidfd))?;
+                let status = (&self.state, Status::Creating);
+                let init = (child.pid, Some(child.pidfd.as_fd()));
+                foreground::call_hooks(foreground, None, |wait| {
+                    hooks::call(moment, hooks, status, init, wait)
+                })?;
             }
             heard = self.go_on(foreground)?;
         }

@@ -20,6 +20,7 @@ use super::relay::Relay;
 use super::sync::{FromInit, RuntimeEnd};
 use super::waiting::HARMLESS;
 use crate::log;
+use crate::process::{Wait, wait_alone};
 use crate::sys::{self, Ended};
 
 /// Signals that concern `rt` alone: its children, its terminal's size, and what
@@ -60,6 +61,34 @@ pub(super) fn hear(end: &RuntimeEnd, foreground: &mut Option<Foreground>) -> Res
     }
 }
 
+/// Calls hooks, which are waited for here as all else is, in the foreground or not. A
+/// signal that ends processes calls them off, or goes to the `process` that runs.
+pub(super) fn call_hooks(
+    foreground: &mut Option<Foreground>,
+    process: Option<BorrowedFd>,
+    call: impl FnOnce(&mut Wait) -> Result<()>,
+) -> Result<()> {
+    let Some(foreground) = foreground else {
+        return call(&mut wait_alone);
+    };
+    let mut interrupted = None;
+    let called = call(&mut |fds, patience| {
+        let found = foreground.hear(fds, patience);
+        let heard = found.and_then(|found| {
+            foreground.heed(found.signal, process)?;
+            Ok(found.ready)
+        });
+        heard.map_err(|error| {
+            interrupted = Some(error);
+            Errno::ECANCELED
+        })
+    });
+    match interrupted {
+        Some(error) => Err(error),
+        None => called,
+    }
+}
+
 /// Ends a command that has failed: with the status that a shell has for one that
 /// was interrupted, else with the error. What was said until then is passed on.
 pub(super) fn end_with(error: Error, foreground: Option<Foreground>) -> Result<u8> {
@@ -75,7 +104,8 @@ pub(super) fn end_with(error: Error, foreground: Option<Foreground>) -> Result<u
 /// What one wait has found.
 struct Found {
     signal: Option<i32>,
-    answered: bool,
+    /// The first of the other descriptors that can be read.
+    ready: Option<usize>,
 }
 
 impl Foreground {
@@ -108,18 +138,25 @@ impl Foreground {
     /// process.
     pub(super) fn receive(&mut self, end: &RuntimeEnd) -> Result<FromInit> {
         loop {
-            let found = self.hear(Some(end))?;
+            let found = self.hear(&[end.as_fd()], PollTimeout::NONE)?;
             // First: once the process runs, signals are its own.
-            if found.answered {
+            if found.ready.is_some() {
                 return Ok(end.receive()?);
             }
-            match found.signal {
-                Some(libc::SIGCHLD) => self.bereft = true,
-                Some(signal) if HARMLESS.contains(&signal) => self.early.push(signal),
-                Some(signal) => return Err(Interrupted(signal).into()),
-                None => {}
-            }
+            self.heed(found.signal, None)?;
         }
+    }
+
+    /// What a signal does before this waits for the process.
+    fn heed(&mut self, signal: Option<i32>, process: Option<BorrowedFd>) -> Result<()> {
+        match (signal, process) {
+            (Some(libc::SIGCHLD), _) => self.bereft = true,
+            (Some(signal), Some(process)) => forward(signal, process)?,
+            (Some(signal), None) if HARMLESS.contains(&signal) => self.early.push(signal),
+            (Some(signal), None) => return Err(Interrupted(signal).into()),
+            (None, _) => {}
+        }
+        Ok(())
     }
 
     /// Waits for the process `init` and returns its exit status, 128+n when signal
@@ -140,7 +177,7 @@ impl Foreground {
                 }
                 return Ok(status);
             }
-            match self.hear(None)?.signal {
+            match self.hear(&[], PollTimeout::NONE)?.signal {
                 Some(libc::SIGCHLD) => self.bereft = true,
                 Some(signal) => forward(signal, pidfd)?,
                 None => {}
@@ -166,7 +203,7 @@ impl Foreground {
     pub(super) fn end(&mut self, pid: Pid, pidfd: BorrowedFd) -> Result<()> {
         forward(libc::SIGKILL, pidfd)?;
         while reap(pid)?.is_none() {
-            match self.hear(None)?.signal {
+            match self.hear(&[], PollTimeout::NONE)?.signal {
                 Some(signal) if !HARMLESS.contains(&signal) => break,
                 Some(_) | None => {}
             }
@@ -184,7 +221,7 @@ impl Foreground {
             relay.end()?;
         }
         while self.relay.as_ref().is_some_and(Relay::has_more_to_say) {
-            match self.hear(None)?.signal {
+            match self.hear(&[], PollTimeout::NONE)?.signal {
                 Some(signal) if !HARMLESS.contains(&signal) => break,
                 Some(_) | None => {}
             }
@@ -192,47 +229,47 @@ impl Foreground {
         Ok(())
     }
 
-    /// Waits for a signal, for an answer at `end`, or for something to relay, which
-    /// is done.
-    fn hear(&mut self, end: Option<&RuntimeEnd>) -> Result<Found> {
-        let (signals, end) = (Some(self.signals.as_fd()), end.map(AsFd::as_fd));
-        let own = [signals, end].map(|fd| fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    /// Waits for a signal, for one of the `others`, or for something to relay, which
+    /// is done; no longer than `patience`.
+    fn hear(&mut self, others: &[BorrowedFd], patience: PollTimeout) -> Result<Found> {
         let notify = self.notify.as_ref().map(Notify::waiting);
         let relayed = self.relay.as_ref().map(Relay::waiting).unwrap_or_default();
-        let all = own.into_iter().chain([notify]).chain(relayed);
-        let (places, mut waiting): (Vec<usize>, Vec<PollFd>) = all
+        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let own = [Some(signals), notify].into_iter().chain(relayed);
+        let (places, mut waiting): (Vec<usize>, Vec<PollFd>) = own
             .enumerate()
             .filter_map(|(place, fd)| Some((place, fd?)))
             .unzip();
-        match poll(&mut waiting, PollTimeout::NONE) {
+        let others = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+        waiting.extend(others);
+        match poll(&mut waiting, patience) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
-        let mut found = [PollFlags::empty(); 6];
-        for (place, fd) in places.into_iter().zip(&waiting) {
-            found[place] = fd.revents().unwrap_or(PollFlags::empty());
+        let mut found = waiting
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let mut own = [PollFlags::empty(); 5];
+        for place in places {
+            own[place] = found.next().unwrap_or(PollFlags::empty());
         }
-        let [signalled, answered, notified, relayed @ ..] = found;
+        let ready = found.position(|found| !found.is_empty());
+        let [signalled, notified, relayed @ ..] = own;
         if let Some(notify) = self.notify.as_mut().filter(|_| !notified.is_empty()) {
             notify.take_waiting(getpid());
         }
         if let Some(relay) = &mut self.relay {
             relay.pass(relayed)?;
         }
-        let signal = match signalled.is_empty() {
-            true => None,
-            // It waits for its turn.
-            false if !answered.is_empty() => None,
+        let signal = match signalled.is_empty() || ready.is_some() {
+            true => None, // It waits for its turn.
             false => self.signals.read_signal().context("signalfd")?,
         };
         let signal = signal.map(|signal| signal.ssi_signo.cast_signed());
         if let (Some(libc::SIGWINCH), Some(relay)) = (signal, &self.relay) {
             relay.resize_if_there();
         }
-        Ok(Found {
-            signal,
-            answered: !answered.is_empty(),
-        })
+        Ok(Found { signal, ready })
     }
 }
 

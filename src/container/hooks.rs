@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use super::state::{State, Status};
 use crate::log;
 use crate::plan;
-use crate::process::{Failed, Hook, Moment, WiredHooks};
+use crate::process::{Failed, Hook, Moment, Wait, WiredHooks, wait_alone};
 use crate::step::Step;
 use crate::trusted_proc::Proc;
 
@@ -22,16 +22,16 @@ use crate::trusted_proc::Proc;
 pub(super) fn call(
     moment: Moment,
     hooks: &[Hook],
-    state: &State,
-    status: Status,
+    (state, status): (&State, Status),
     (pid, pidfd): (Pid, Option<BorrowedFd>),
+    wait: &mut Wait,
 ) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let told = state.told(status, Some(pid.as_raw()))?;
     for (item, hook) in hooks.iter().enumerate() {
-        hook.run(&told, &state.bundle, pidfd)
+        hook.run(&told, &state.bundle, pidfd, wait)
             .map_err(|failed| sentence(moment, item, hook, &failed))?;
     }
     Ok(())
@@ -46,7 +46,7 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
     }
     let told = state.told(Status::Stopped, None)?;
     for (item, hook) in state.hooks.poststop.iter().enumerate() {
-        if let Err(failed) = hook.run(&told, &state.bundle, None) {
+        if let Err(failed) = hook.run(&told, &state.bundle, None, &mut wait_alone) {
             log::warn(&log::sentence(&sentence(
                 Moment::Poststop,
                 item,

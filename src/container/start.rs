@@ -14,7 +14,7 @@ use super::sync::{FromInit, RuntimeEnd};
 use super::{Container, SOCKET, delete, hooks, kill, missing};
 use crate::log;
 use crate::plan;
-use crate::process::Moment;
+use crate::process::{Moment, wait_alone};
 use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -114,8 +114,8 @@ fn call_poststart(container: &Container, state: &State) -> Result<()> {
     hooks::call(
         Moment::Poststart,
         hooks,
-        state,
-        Status::Running,
+        (state, Status::Running),
         (pid, None),
+        &mut wait_alone,
     )
 }

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
+use super::foreground::{self, Foreground};
 use super::state::{State, Status};
 use super::{Container, delete, hooks};
 use crate::cgroups::Wired;
@@ -66,7 +67,11 @@ impl Traces {
     ///
     /// # Errors
     /// When one fails, and the container, unless it is gone, is to go.
-    pub(super) fn call_poststart(&mut self, state: &State) -> Result<()> {
+    pub(super) fn call_poststart(
+        &mut self,
+        state: &State,
+        foreground: &mut Option<Foreground>,
+    ) -> Result<()> {
         let (Some(container), Some(child)) = (&self.container, &self.child) else {
             return Ok(());
         };
@@ -75,13 +80,10 @@ impl Traces {
         }
         container.unlock()?;
         let hooks = &state.hooks.poststart;
-        let called = hooks::call(
-            Moment::Poststart,
-            hooks,
-            state,
-            Status::Running,
-            (child.pid, None),
-        );
+        let status = (state, Status::Running);
+        let called = foreground::call_hooks(foreground, Some(child.pidfd.as_fd()), |wait| {
+            hooks::call(Moment::Poststart, hooks, status, (child.pid, None), wait)
+        });
         if called.is_err() && !container.lock()? {
             // Whoever deleted it meanwhile has done the rest.
             (self.container, self.cgroups, self.state) = (None, None, None);

@@ -35,7 +35,7 @@ use oci_spec::runtime::LinuxSeccomp;
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
 pub(crate) use descriptors::Passed;
-pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, WiredHooks};
+pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, Wait, WiredHooks, wait_alone};
 pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
 pub(crate) use stdio::Streams;
 

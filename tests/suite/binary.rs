@@ -122,7 +122,7 @@ fn counted(view: View, perform: impl FnOnce(Bundle, &[&str])) -> usize {
 
 fn the_template_takes_few_system_calls_on_v2() {
     let count = system_calls(View::V2);
-    assert!(count <= 430, "{count} system calls");
+    assert!(count <= 420, "{count} system calls");
 }
 
 fn the_template_takes_few_system_calls_on_v1() {
@@ -130,12 +130,12 @@ fn the_template_takes_few_system_calls_on_v1() {
         skip("this machine has no cgroup v1");
     }
     let count = system_calls(View::Machine);
-    assert!(count <= 570, "{count} system calls");
+    assert!(count <= 560, "{count} system calls");
 }
 
 fn joining_takes_few_system_calls_on_v2() {
     let count = calls_to_join(View::V2);
-    assert!(count <= 230, "{count} system calls");
+    assert!(count <= 215, "{count} system calls");
 }
 
 fn joining_takes_few_system_calls_on_v1() {
@@ -143,7 +143,7 @@ fn joining_takes_few_system_calls_on_v1() {
         skip("this machine has no cgroup v1");
     }
     let count = calls_to_join(View::Machine);
-    assert!(count <= 290, "{count} system calls");
+    assert!(count <= 235, "{count} system calls");
 }
 
 fn the_example_runs_and_leaves_no_trace() {

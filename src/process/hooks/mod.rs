@@ -15,7 +15,7 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use run::Failed;
+pub(crate) use run::{Failed, Wait, wait_alone};
 pub(crate) use wired::WiredHooks;
 
 use crate::step::Step;

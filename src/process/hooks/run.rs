@@ -25,6 +25,10 @@ use crate::sys::{self, Ended, Forked};
 /// As much as the largest signal's number (signal(7)).
 const SIGNALS: i32 = 64;
 
+/// Waits until one of the descriptors can be read, and returns its index; `None` when
+/// the time is over, or for no reason. `ECANCELED` calls the hook off.
+pub(crate) type Wait<'a> = dyn FnMut(&[BorrowedFd], PollTimeout) -> nix::Result<Option<usize>> + 'a;
+
 /// How a hook failed, and what it said.
 pub(crate) struct Failed {
     pub(crate) cause: Cause,
@@ -67,6 +71,7 @@ impl Hook {
         state: &[u8],
         bundle: &Path,
         container: Option<BorrowedFd>,
+        wait: &mut Wait,
     ) -> Result<(), Failed> {
         let failed = |errno: Errno| Failed {
             cause: errno.into(),
@@ -88,7 +93,7 @@ impl Hook {
             container,
             like: None,
         };
-        let ran = self.run_in(&scene);
+        let ran = self.run_in(&scene, wait);
         ran.map_err(|cause| Failed {
             cause,
             said: output.said(),
@@ -96,7 +101,7 @@ impl Hook {
     }
 
     /// Runs a hook as a child of this process and waits for its end.
-    pub(super) fn run_in(&self, scene: &Scene) -> Result<(), Cause> {
+    pub(super) fn run_in(&self, scene: &Scene, wait: &mut Wait) -> Result<(), Cause> {
         let path = word(&self.path)?;
         let (args, env) = (words(&self.args)?, self.environment(scene)?);
         let (why, say_why) = pipe2(OFlag::O_CLOEXEC)?;
@@ -111,7 +116,8 @@ impl Hook {
             }
         };
         drop(say_why);
-        let ended = self.wait(pid, pidfd.as_fd(), scene.container);
+        let both = [Some(pidfd.as_fd()), scene.container];
+        let ended = self.wait(pid, both, wait);
         // The other end is closed by now, by execve(2) or by the end.
         let mut errno = [0; size_of::<i32>()];
         match read(why, &mut errno) {
@@ -133,19 +139,20 @@ impl Hook {
     }
 
     /// Waits for the end of a hook; ends it, and what it has started, when its
-    /// time is over or its container has ended.
+    /// time is over, its container has ended, or it is called off.
     fn wait(
         &self,
         pid: Pid,
-        pidfd: BorrowedFd,
-        container: Option<BorrowedFd>,
+        [hook, container]: [Option<BorrowedFd>; 2],
+        wait: &mut Wait,
     ) -> Result<(), Cause> {
-        let waited = wait_until(pidfd, container, self.timeout);
+        let both: Vec<BorrowedFd> = [hook, container].into_iter().flatten().collect();
+        let waited = wait_until(&both, self.timeout, wait);
         if waited != Ok(Waited::Ended) {
             // The group is there as soon as the hook runs.
             for sent in [
                 killpg(pid, Signal::SIGKILL),
-                sys::pidfd_send_signal(pidfd, libc::SIGKILL),
+                sys::pidfd_send_signal(both[0], libc::SIGKILL),
             ] {
                 if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
                     sent?;
@@ -214,12 +221,8 @@ enum Waited {
     TimeOver(u32),
 }
 
-/// Waits for the end of the hook, of its container, or of its time.
-fn wait_until(
-    hook: BorrowedFd,
-    container: Option<BorrowedFd>,
-    seconds: Option<u32>,
-) -> nix::Result<Waited> {
+/// Waits for the end of the hook, which comes first, of its container, or of its time.
+fn wait_until(both: &[BorrowedFd], seconds: Option<u32>, wait: &mut Wait) -> nix::Result<Waited> {
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -228,15 +231,23 @@ fn wait_until(
             // Rounded up: what is left of the last millisecond is waited for.
             Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
         };
-        let both = [Some(hook), container].into_iter().flatten();
-        let mut both: Vec<PollFd> = both.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match (poll(&mut both, patience), left, seconds) {
-            (Ok(0), Some(Duration::ZERO), Some(seconds)) => return Ok(Waited::TimeOver(seconds)),
-            (Ok(0) | Err(Errno::EINTR), ..) => {}
-            (Ok(_), ..) if both[0].any() == Some(false) => return Ok(Waited::ContainerEnded),
-            (Ok(_), ..) => return Ok(Waited::Ended),
-            (Err(errno), ..) => return Err(errno),
+        match (wait(both, patience)?, left, seconds) {
+            (Some(0), ..) => return Ok(Waited::Ended),
+            (Some(_), ..) => return Ok(Waited::ContainerEnded),
+            (None, Some(Duration::ZERO), Some(seconds)) => return Ok(Waited::TimeOver(seconds)),
+            (None, ..) => {}
         }
+    }
+}
+
+/// Waits for nothing else ([`Wait`]).
+pub(crate) fn wait_alone(fds: &[BorrowedFd], patience: PollTimeout) -> nix::Result<Option<usize>> {
+    let fds = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+    let mut fds: Vec<PollFd> = fds.collect();
+    match poll(&mut fds, patience) {
+        Ok(_) => Ok(fds.iter().position(|fd| fd.any() != Some(false))),
+        Err(Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

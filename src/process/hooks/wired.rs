@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::{pread, pwrite};
 
 use super::Hooks;
-use super::run::{Directory, Scene};
+use super::run::{Directory, Scene, wait_alone};
 use crate::process::{Prepared, Process};
 use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys;
@@ -69,14 +69,15 @@ impl Hooks {
         let hooks = self.create_container.iter().zip(&wired.create_container);
         for (item, (hook, (input, output))) in hooks.enumerate() {
             at.at(Step::ContainerHook, item);
-            hook.run_in(&Scene {
+            let scene = Scene {
                 input: input.as_fd(),
                 output: Some(output),
                 directory: Directory::Open(root),
                 umask: Some(umask),
                 container: None,
                 like: None,
-            })?;
+            };
+            hook.run_in(&scene, &mut wait_alone)?;
         }
         Ok(())
     }
@@ -91,14 +92,15 @@ impl Hooks {
         let hooks = self.start_container.iter().zip(&wired.start_container);
         for (item, (hook, input)) in hooks.enumerate() {
             at.at(Step::StartHook, item);
-            hook.run_in(&Scene {
+            let scene = Scene {
                 input: input.as_fd(),
                 output: None,
                 directory: Directory::Parents,
                 umask: None,
                 container: None,
                 like: Some(process),
-            })?;
+            };
+            hook.run_in(&scene, &mut wait_alone)?;
         }
         Ok(())
     }

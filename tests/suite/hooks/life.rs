@@ -1,15 +1,19 @@
 //! Hooks over a container's life: what was planned is called, once, whoever ends it.
 
 use std::fs;
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
-use serde_json::json;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::{
-    CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, START_CONTAINER, add, note, noted,
-    notes, script,
+    CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add, note,
+    noted, notes, script,
 };
-use crate::harness::{Bundle, Container, Kind, Traces, differs, only_rt, trials, wait_until};
+use crate::harness::{
+    Bundle, Container, Kind, Traces, differs, only_rt, signal, trials, wait_until,
+};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -21,6 +25,8 @@ pub(super) fn tests() -> Vec<Trial> {
         a_poststart_hook_may_end_the_container,
         hooks_work_with_every_way_into_the_root,
         delete_force_waits_for_no_hook_of_the_start,
+        a_signal_ends_a_hook_that_hangs_and_its_command,
+        a_signal_reaches_the_process_while_a_poststart_hook_hangs,
         a_runtime_that_was_killed_leaves_poststop_hooks_to_delete,
     ]
 }
@@ -255,4 +261,45 @@ fn delete_force_waits_for_no_hook_of_the_start() {
         fs::remove_file(&hangs).unwrap();
         before.assert_unchanged(&bundle);
     }
+}
+
+/// A hook that says that it runs, and ends when there is a file `end`.
+fn lasting(bundle: &Bundle) -> (Value, PathBuf) {
+    let end = bundle.path().join("end");
+    let text = format!(
+        "echo runs >> {}; until [ -e {} ]; do sleep 0.02; done",
+        notes(bundle).display(),
+        end.display()
+    );
+    (script(&text), end)
+}
+
+fn a_signal_ends_a_hook_that_hangs_and_its_command() {
+    only_rt("runc does not hear signals before the process runs");
+    for kind in [PRESTART, CREATE_RUNTIME] {
+        let bundle = Bundle::new().args(&["/probe", "sleep"]);
+        let (hook, _) = lasting(&bundle);
+        let bundle = add(bundle, kind, hook);
+        let before = Traces::of(&bundle);
+        let run = bundle.call("run", &[]).start();
+        wait_until("the hook to run", || !noted(&bundle).is_empty());
+        signal(run.pid(), Signal::SIGTERM);
+        run.wait().assert_code(143);
+        before.assert_unchanged(&bundle);
+    }
+}
+
+fn a_signal_reaches_the_process_while_a_poststart_hook_hangs() {
+    only_rt("runc calls poststart hooks before its process runs");
+    let text = "trap 'echo heard; exit 7' TERM; echo up; while :; do busybox sleep 0.02; done";
+    let bundle = Bundle::new().sh(text);
+    let (hook, end) = lasting(&bundle);
+    let bundle = add(bundle, POSTSTART, hook);
+    let run = bundle.call("run", &[]).start();
+    run.wait_for("up");
+    wait_until("the hook to run", || !noted(&bundle).is_empty());
+    signal(run.pid(), Signal::SIGTERM);
+    run.wait_for("heard");
+    fs::write(end, "").unwrap();
+    run.wait().assert_code(7);
 }
