@@ -41,7 +41,7 @@ const NO_SUCH_VERB: u8 = 3;
 
 /// Performs the command line of this process, and returns its exit status.
 pub(crate) fn run() -> u8 {
-    let mut words: Vec<OsString> = env::args_os().collect();
+    let words: Vec<OsString> = env::args_os().collect();
     // Whatever the words mean: a value that looks like a verb costs time and nothing else.
     if words
         .iter()
@@ -52,8 +52,9 @@ pub(crate) fn run() -> u8 {
         log::error(&error, "rt");
         return 1;
     }
-    let called = words.drain(..words.len().min(1)).next().unwrap_or_default();
-    perform(&called, words).unwrap_or_else(|failure| {
+    let mut words = words.into_iter();
+    let called = words.next().unwrap_or_default();
+    perform(&called, words.collect()).unwrap_or_else(|failure| {
         if let Some(help) = failure.help {
             // What went wrong is on stderr; nothing is gained by failing twice.
             let _ = print(&format!("Incorrect Usage.\n\n{help}"));

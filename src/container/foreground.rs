@@ -71,7 +71,7 @@ pub(super) fn call_hooks(
     let Some(foreground) = foreground else {
         return call(&mut wait_alone);
     };
-    let mut interrupted = None;
+    let mut failed = None;
     let called = call(&mut |fds, patience| {
         let found = foreground.hear(fds, patience);
         let heard = found.and_then(|found| {
@@ -79,11 +79,11 @@ pub(super) fn call_hooks(
             Ok(found.ready)
         });
         heard.map_err(|error| {
-            interrupted = Some(error);
+            failed = Some(error);
             Errno::ECANCELED
         })
     });
-    match interrupted {
+    match failed {
         Some(error) => Err(error),
         None => called,
     }

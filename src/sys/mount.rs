@@ -146,7 +146,8 @@ pub(crate) fn move_mount(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
 }
 
 /// The number of the topmost mount at `path` below `directory`, a link at its end
-/// not followed, or of the mount of `directory` when `path` is empty (statx(2), `STATX_MNT_ID`, Linux 5.8).
+/// not followed, or of the mount of `directory` when `path` is empty (statx(2),
+/// `STATX_MNT_ID`, Linux 5.8).
 pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
     // SAFETY: zeros are a valid `statx`: it holds numbers only.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };

@@ -1,10 +1,9 @@
 //! What the program does before the C library has started.
 //!
 //! Who makes a process that a container can see executes itself once more, from
-//! where nobody can write to its file (`seal.rs`). Done here that costs a third of
-//! what it costs later: at its start the C library asks the processor about its
-//! caches, some sixty times (cpuid), and in a virtual machine each question takes
-//! microseconds.
+//! where nobody can write to its file (`seal.rs`). Done here that costs a fifth of
+//! what it costs later: at its start the C library asks the processor about itself
+//! some forty times (cpuid), and in a virtual machine each answer takes microseconds.
 //!
 //! Nothing of the C library works yet: neither errno, which is the thread's, nor
 //! memcpy(3) and its like, of which none is chosen yet. So there are system calls by

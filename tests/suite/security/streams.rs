@@ -155,25 +155,21 @@ fn assert_private(said: &str) {
     assert_ne!(file, machines_null());
 }
 
+#[track_caller]
+fn assert_runs_with_a_private_one(bundle: &Bundle) {
+    let ran = through_null(bundle.call("run", &[])).run();
+    assert_private(&ran.assert_ok().stdout);
+}
+
 fn without_a_null_device_inside_the_streams_are_private() {
     only_rt("Debian's leave them on the machine's");
     let machine = Machine::now();
     let dev = Directory::new();
     let bundle = with_dev(Bundle::new(), dev.path()).sh(READ);
-    assert_private(
-        &through_null(bundle.call("run", &[]))
-            .run()
-            .assert_ok()
-            .stdout,
-    );
+    assert_runs_with_a_private_one(&bundle);
     // A file, and a node of another device.
     fs::write(dev.join("null"), "text").unwrap();
-    assert_private(
-        &through_null(bundle.call("run", &[]))
-            .run()
-            .assert_ok()
-            .stdout,
-    );
+    assert_runs_with_a_private_one(&bundle);
     let (bundle, _container) = exec::running(bundle);
     let script = format!("touch -d '2001-01-01 00:00:00' /proc/self/fd/0; {READ}");
     let words = ["/bin/sh", "-c", &script];
@@ -188,12 +184,7 @@ fn a_link_in_place_of_the_null_device_leads_to_no_stream() {
     let dev = Directory::new();
     std::os::unix::fs::symlink("/proc/self/fd/0", dev.join("null")).unwrap();
     let bundle = with_dev(Bundle::new(), dev.path()).sh(READ);
-    assert_private(
-        &through_null(bundle.call("run", &[]))
-            .run()
-            .assert_ok()
-            .stdout,
-    );
+    assert_runs_with_a_private_one(&bundle);
 }
 
 /// Nobody can make one there, and the machine's would obey the container's root.
