@@ -39,7 +39,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Root of the machine, whom files and devices obey.
-    pub(crate) fn rules_the_machine(&self) -> bool {
+    pub(crate) fn is_host_root(&self) -> bool {
         self.uid == 0 && self.initial_user_namespace
     }
 }

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! `rt exec` is the same with a process that joins: `container/exec.rs` makes it,
-//! `container/guest.rs` is what it does.
+//! `container/exec_process.rs` is what it does.
 //!
 //! Five decisions make it small.
 //!
@@ -45,7 +45,7 @@
 //!
 //! *Order is on two pages.* Each feature is one directory that knows nothing of
 //! the others; `container/create.rs` and `container/init.rs`, for one that joins
-//! `container/exec.rs` and `container/guest.rs`, say what comes after what, and
+//! `container/exec.rs` and `container/exec_process.rs`, say what comes after what, and
 //! nothing else does. There is no registry and no trait: every
 //! step is called once, by name, in sight.
 //!
@@ -76,7 +76,7 @@
 //!   or by newuidmap(1). Until it has opened what belongs to the machine, it
 //!   keeps the caller's id; then it becomes root of its namespace.
 //! - A container that has a user namespace and joins anything by path needs a
-//!   third process for a moment: the forerunner (`namespaces/birth.rs`), which
+//!   third process for a moment: the intermediate process (`namespaces/clone.rs`), which
 //!   enters what is joined and clones init as its own sibling.
 //! - Who may not copy the machine's mounts (a user without privileges) leaves the
 //!   opening of bind sources to init, which may, in its own mount namespace.
@@ -87,12 +87,12 @@
 //!
 //! # Processes that join
 //!
-//! What the processes of a container have in common (`plan/guest.rs`), the compiled
+//! What the processes of a container have in common (`plan/exec.rs`), the compiled
 //! filter included, is kept in state.json when it is made; the bundle is not
 //! looked at again. A guest is born in the container's pid namespace and, on cgroup
 //! v2, in its cgroup; into those of version 1 it moves itself. One setns(2) on
 //! a pidfd of the first process enters the namespaces. Without a user namespace of
-//! the container's own a forerunner does that before, which nobody inside sees, and
+//! the container's own an intermediate process does that before, which nobody inside sees, and
 //! closes what is the machine's: the guest is born inside with nothing worth
 //! stealing. From there on it does what init does: user, capabilities, limits, executable, filter. It says
 //! *Ready* before execve(2) and ends its socket with it, so whoever called knows

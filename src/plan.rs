@@ -5,7 +5,7 @@
 //! know of another is a plain fact handed over here. Both sides of the clone
 //! hold the same plan, so a position in it says everything about a failure.
 
-mod guest;
+mod exec;
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use crate::annotations;
 use crate::bundle::Bundle;
-use crate::cgroups::{Cgroups, Wish};
+use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
@@ -25,7 +25,7 @@ use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role, Streams
 use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
 use crate::step::{Cause, Failure, Refusal, Step};
 
-pub(crate) use guest::{GuestPlan, GuestSettings, Shared};
+pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
 
 /// Where a container finds the socket of `Settings::notify`, as with runc.
 const NOTIFY_DIRECTORY: &str = "/run/notify";
@@ -39,7 +39,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) new_keyring: bool,
     pub(crate) streams: Streams,
     pub(crate) passed: Passed,
-    pub(crate) cgroups: Wish,
+    pub(crate) cgroups: CgroupMode,
     /// A directory of the machine with a socket on which the container's process
     /// may say that it is ready.
     pub(crate) notify: Option<PathBuf>,
@@ -156,19 +156,19 @@ impl Plan {
 
     /// Every position at which init can yet fail when it is told to start, in
     /// words: whoever tells it has no plan.
-    pub(crate) fn start_words(&self) -> Vec<(Step, u16, (String, String))> {
-        words(Step::after_start(), |step, item| self.describe(step, item))
+    pub(crate) fn start_step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
+        describe_all(Step::after_start(), |step, item| self.describe(step, item))
     }
 
     /// Every position of init, in words.
-    pub(crate) fn all_words(&self) -> Vec<(Step, u16, (String, String))> {
+    pub(crate) fn step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
         let all = Step::all().iter().copied();
-        words(all, |step, item| self.describe(step, item))
+        describe_all(all, |step, item| self.describe(step, item))
     }
 }
 
 /// What `describe` says of every position in these steps.
-fn words(
+fn describe_all(
     steps: impl Iterator<Item = Step>,
     describe: impl Fn(Step, u16) -> Option<(String, String)>,
 ) -> Vec<(Step, u16, (String, String))> {

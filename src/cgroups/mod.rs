@@ -7,10 +7,10 @@
 
 mod devices;
 mod directory;
-mod doors;
 mod existing;
 mod fit;
 mod freezer;
+mod join;
 mod limits;
 mod place;
 mod program;
@@ -34,8 +34,8 @@ use self::settings::Setting;
 use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
 use crate::sys::BpfInstruction;
 
-pub(crate) use self::doors::{Below, Doors};
 pub(crate) use self::existing::Existing;
+pub(crate) use self::join::{Below, CgroupJoin};
 pub(crate) use self::wired::Wired;
 
 /// Where a container's processes are accounted and limited: decided, nothing touched yet.
@@ -52,16 +52,16 @@ pub(crate) struct Cgroups {
 /// What the command line says about a container's cgroups (`--rootless`,
 /// `--cgroup-manager`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum CgroupMode {
     /// The rights of the caller decide whether it can do without.
     #[default]
-    ByRights,
+    ByPrivileges,
     /// It has cgroups of its own, whoever the caller is.
-    Always,
+    Required,
     /// It has those that the caller may make, and does without the others.
-    WhereAllowed,
+    IfAllowed,
     /// It has none and stays in the caller's.
-    Never,
+    Disabled,
 }
 
 /// Whether a container can do without cgroups of its own.
@@ -130,13 +130,14 @@ impl Cgroups {
     pub(crate) fn plan(
         id: &str,
         linux: Option<&Linux>,
-        wish: Wish,
+        wish: CgroupMode,
         host: &Host,
     ) -> Result<Cgroups> {
-        let rules = host.caller.rules_the_machine();
+        let rules = host.caller.is_host_root();
         let need = match (wish, rules) {
-            (Wish::Always, _) | (Wish::ByRights, true) => Need::Strict,
-            (Wish::WhereAllowed | Wish::Never, _) | (Wish::ByRights, false) => Need::WhereAllowed,
+            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Need::Strict,
+            (CgroupMode::IfAllowed | CgroupMode::Disabled, _)
+            | (CgroupMode::ByPrivileges, false) => Need::WhereAllowed,
         };
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
         let place = Place::plan(id, path, rules)?;
@@ -146,7 +147,7 @@ impl Cgroups {
         // Nobody but root of the machine makes devices, or keeps rules for them.
         let policy = Some(Policy::plan(resources)?).filter(|_| rules);
         let tree = match &host.cgroups {
-            layout if wish == Wish::Never => {
+            layout if wish == CgroupMode::Disabled => {
                 refuse_limits(&limits, layout)?;
                 Tree::None
             }

@@ -51,10 +51,10 @@ fn v2(mount: &str, own: &str) -> Host {
 }
 
 fn plan(path: &str, resources: &str, host: &Host) -> Result<Cgroups> {
-    plan_wish(path, resources, Wish::ByRights, host)
+    plan_wish(path, resources, CgroupMode::ByPrivileges, host)
 }
 
-fn plan_wish(path: &str, resources: &str, wish: Wish, host: &Host) -> Result<Cgroups> {
+fn plan_wish(path: &str, resources: &str, wish: CgroupMode, host: &Host) -> Result<Cgroups> {
     let linux = format!(r#"{{"cgroupsPath": "{path}", "resources": {resources}}}"#);
     let linux = serde_json::from_str(&linux).unwrap();
     Cgroups::plan("web", Some(&linux), wish, host)
@@ -63,7 +63,7 @@ fn plan_wish(path: &str, resources: &str, wish: Wish, host: &Host) -> Result<Cgr
 #[test]
 fn paths_have_a_key_for_each_controller() {
     let v1 = v1(&["cpu,cpuacct", "devices", "name=systemd"]);
-    let paths = Cgroups::plan("web", None, Wish::ByRights, &v1)
+    let paths = Cgroups::plan("web", None, CgroupMode::ByPrivileges, &v1)
         .unwrap()
         .paths();
     let expected = [
@@ -116,16 +116,16 @@ fn a_wish_wins_over_the_rights_of_the_caller() {
     user.caller.uid = 1000;
     let need = |wish, host| plan_wish("", "{}", wish, host).unwrap().need;
     for (host, by_rights) in [(&root, Need::Strict), (&user, Need::WhereAllowed)] {
-        assert_eq!(need(Wish::ByRights, host), by_rights);
-        assert_eq!(need(Wish::Always, host), Need::Strict);
-        assert_eq!(need(Wish::WhereAllowed, host), Need::WhereAllowed);
+        assert_eq!(need(CgroupMode::ByPrivileges, host), by_rights);
+        assert_eq!(need(CgroupMode::Required, host), Need::Strict);
+        assert_eq!(need(CgroupMode::IfAllowed, host), Need::WhereAllowed);
     }
 }
 
 #[test]
 fn without_cgroups_there_are_no_limits() {
     for host in [v1(&["memory", "devices"]), v2("/cg", "/me")] {
-        let plan = |resources| plan_wish("/a", resources, Wish::Never, &host);
+        let plan = |resources| plan_wish("/a", resources, CgroupMode::Disabled, &host);
         for resources in [
             "{}",
             r#"{"devices": [{"allow": false, "access": "rwm"}], "pids": {"limit": -1}}"#,

@@ -19,7 +19,7 @@ use super::update::ignored;
 use super::{Branch, Cgroups, Entry, Existing, Need, Tree, Unified, v1, v2};
 use crate::host::UNIFIED;
 use crate::log;
-use crate::sys::{self, BpfInstruction, Spent};
+use crate::sys::{self, BpfInstruction, CloseBatch};
 
 /// The directories made and open, until the container's first process is in them.
 pub(crate) struct Wired {
@@ -152,8 +152,10 @@ impl Cgroups {
                 }
             }
         }
-        let spent = Spent::default();
-        roots.into_iter().for_each(|root| spent.add(root.into_fd()));
+        let close_batch = CloseBatch::default();
+        roots
+            .into_iter()
+            .for_each(|root| close_batch.add(root.into_fd()));
         refuse_if_nowhere(self.named && leaves.is_empty(), refused)?;
         Ok(leaves)
     }
@@ -265,10 +267,10 @@ impl Unified {
 }
 
 impl Directory {
-    fn admit(&self, pid: &str, spent: &Spent) -> Result<()> {
+    fn admit(&self, pid: &str, close_batch: &CloseBatch) -> Result<()> {
         let moved = self.file("cgroup.procs", OFlag::O_WRONLY).and_then(|file| {
             put(&file, pid)?;
-            spent.add(file);
+            close_batch.add(file);
             Ok(())
         });
         moved.with_context(|| {
@@ -300,10 +302,10 @@ fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
 impl Drop for Wired {
     /// Many descriptors with neighbouring numbers: closed by few calls.
     fn drop(&mut self) {
-        let spent = Spent::default();
+        let close_batch = CloseBatch::default();
         if let Open::V1(all) = &mut self.open {
             all.drain(..)
-                .for_each(|leaf| spent.add(leaf.directory.into_fd()));
+                .for_each(|leaf| close_batch.add(leaf.directory.into_fd()));
         }
     }
 }
@@ -311,7 +313,7 @@ impl Drop for Wired {
 impl Wired {
     /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
     /// `None` when the process must be admitted instead.
-    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         let leaf = match &self.open {
             Open::V2(leaf) => Some(leaf),
             Open::V1(all) => all.iter().find(|leaf| leaf.entry == Entry::Birth),
@@ -327,13 +329,13 @@ impl Wired {
     /// Those of writing to cgroup.procs.
     pub(crate) fn admit(&mut self, pid: Pid) -> Result<()> {
         let need = self.need;
-        let (pid, spent) = (pid.to_string(), Spent::default());
+        let (pid, close_batch) = (pid.to_string(), CloseBatch::default());
         let mut refused = None;
         let mut admitted = |leaf: &Leaf| {
             if leaf.entry == Entry::Birth {
                 return Ok(true);
             }
-            let moved = leaf.directory.admit(&pid, &spent);
+            let moved = leaf.directory.admit(&pid, &close_batch);
             moved.map(|()| true).or_else(|error| {
                 refused = Some(need.judge(error, leaf.duty)?);
                 anyhow::Ok(false)

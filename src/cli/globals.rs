@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 
 use super::arguments::as_bool;
 use super::not_applied;
-use crate::cgroups::Wish;
+use crate::cgroups::CgroupMode;
 use crate::commands::{Globals, Kept, flag, option, path_option, refused_flag};
 use crate::host::Caller;
 use crate::log;
@@ -58,21 +58,21 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
 }
 
 /// `--cgroup-manager` is crun's; Podman asks it for no cgroup at all.
-fn wish(matches: &ArgMatches) -> Result<Wish> {
+fn wish(matches: &ArgMatches) -> Result<CgroupMode> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
     let by_rootless = match text("rootless") {
-        None => Wish::ByRights,
-        Some(word) if word.eq_ignore_ascii_case("auto") => Wish::ByRights,
+        None => CgroupMode::ByPrivileges,
+        Some(word) if word.eq_ignore_ascii_case("auto") => CgroupMode::ByPrivileges,
         // In the words of runc, which are Go's.
         Some(word) => match as_bool(OsStr::new(word)) {
-            Some(true) => Wish::WhereAllowed,
-            Some(false) => Wish::Always,
+            Some(true) => CgroupMode::IfAllowed,
+            Some(false) => CgroupMode::Required,
             None => bail!("--rootless: parsing {word:?}: invalid syntax (true, false or auto)"),
         },
     };
     match text("cgroup-manager") {
         None | Some("cgroupfs") => Ok(by_rootless),
-        Some("disabled") => Ok(Wish::Never),
+        Some("disabled") => Ok(CgroupMode::Disabled),
         Some("systemd") => Err(not_applied("--cgroup-manager systemd")),
         Some(other) => bail!("--cgroup-manager: unknown value {other:?}: cgroupfs or disabled"),
     }

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::cgroups::Wish;
+use crate::cgroups::CgroupMode;
 use crate::process::Passed;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -54,7 +54,7 @@ pub(crate) struct Globals {
     pub(crate) passed: Passed,
     /// What the caller has open, and this command reads from.
     pub(crate) kept: Kept,
-    pub(crate) cgroups: Wish,
+    pub(crate) cgroups: CgroupMode,
     /// Where a service manager waits to hear that the container is ready.
     pub(crate) notify_socket: Option<OsString>,
 }

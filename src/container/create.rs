@@ -17,15 +17,15 @@ use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::relay::Relay;
 use super::request::{Request, decide, draft, remember};
+use super::rollback::{Child, Rollback};
 use super::state::{State, Status};
 use super::sync::{self, FromInit, RuntimeEnd};
 use super::terminal;
-use super::traces::{Child, Traces};
 use super::{Container, SOCKET, delete, hooks, notify, start};
 use crate::cgroups::Wired;
 use crate::host::Host;
 use crate::log;
-use crate::namespaces::{Joined, Stillborn};
+use crate::namespaces::{CloneError, Joined};
 use crate::plan::Plan;
 use crate::process::{Moment, Passed, WiredHooks};
 use crate::rootfs::Sources;
@@ -56,10 +56,10 @@ pub(crate) enum Attachment {
 /// # Errors
 /// By place in config.json; nothing is left behind.
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
-    let mut traces = Traces::default();
-    make(root, request, Way::Create, (&mut traces, &mut None))
+    let mut rollback = Rollback::default();
+    make(root, request, Way::Create, (&mut rollback, &mut None))
         .and_then(|made| made.end.go().map_err(unstarted))
-        .inspect_err(|_| traces.undo())
+        .inspect_err(|_| rollback.undo())
 }
 
 /// Makes a container and starts it; in the foreground, waits for it and returns
@@ -75,21 +75,21 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     if let Attachment::Foreground { reaps: true, .. } = attachment {
         prctl::set_child_subreaper(true).context("become a child subreaper")?;
     }
-    let mut traces = Traces::default();
-    let started = make(root, request, way, (&mut traces, &mut foreground))
+    let mut rollback = Rollback::default();
+    let started = make(root, request, way, (&mut rollback, &mut foreground))
         .and_then(|made| made.start(&mut foreground))
         .and_then(|started| {
             if started.executed {
-                traces.call_poststart(&started.state, &mut foreground)?;
+                rollback.call_poststart(&started.state, &mut foreground)?;
             }
             Ok(started)
         })
-        .inspect_err(|_| traces.undo());
+        .inspect_err(|_| rollback.undo());
     let Started { state, notify, .. } = match started {
         Ok(started) => started,
         Err(error) => return foreground::end_with(error, foreground),
     };
-    let (Some(child), Some(container)) = (traces.child, traces.container) else {
+    let (Some(child), Some(container)) = (rollback.child, rollback.container) else {
         bail!("nothing was started");
     };
     let (Attachment::Foreground { keep, .. }, Some(mut foreground)) = (attachment, foreground)
@@ -181,7 +181,7 @@ impl Made {
         match heard {
             FromInit::Ready => Ok(()),
             FromInit::Failed(failure) => Err(self.explain(failure)),
-            FromInit::Gone => Err(child.obituary(cgroups)),
+            FromInit::Gone => Err(child.how_it_ended(cgroups)),
             FromInit::Mounted => bail!(OUT_OF_TURN),
         }
     }
@@ -239,7 +239,7 @@ fn make(
     root: &Path,
     request: &Request,
     way: Way,
-    (traces, foreground): (&mut Traces, &mut Option<Foreground>),
+    (rollback, foreground): (&mut Rollback, &mut Option<Foreground>),
 ) -> Result<Made> {
     // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
@@ -256,20 +256,20 @@ fn make(
     // The state names the cgroups before they exist: a delete finds them.
     let first = || draft(request, &plan, &host, &proc);
     let (container, mut state) = Container::new(root, &request.id, first)?;
-    let container = traces.container.insert(container);
+    let container = rollback.container.insert(container);
     notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
-    let cgroups = traces.cgroups.insert(plan.cgroups.wire()?);
+    let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
     let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
     let hooks = plan.hooks.wire()?;
     let start = way.prepare(container)?;
-    let (end, init_end) = sync::pair(|| plan.all_words()).context("socketpair")?;
+    let (end, init_end) = sync::pair(|| plan.step_descriptions()).context("socketpair")?;
 
-    let cloned = plan.namespaces.clone(&joined, cgroups.birthplace(), &proc);
-    let child = match cloned.map_err(|why| stillborn(&plan, why))? {
-        Cloned::Runtime { pid, pidfd } => traces.child.insert(Child { pid, pidfd }),
+    let cloned = plan.namespaces.clone(&joined, cgroups.clone_into(), &proc);
+    let child = match cloned.map_err(|why| clone_error(&plan, why))? {
+        Cloned::Runtime { pid, pidfd } => rollback.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
             // The lock, the cgroups and the runtime's ends are not init's to hold.
-            drop((std::mem::take(traces), foreground.take()));
+            drop((std::mem::take(rollback), foreground.take()));
             drop((end, listeners.pidfd, listeners.manager));
             init::run(Init {
                 plan: &plan,
@@ -293,12 +293,12 @@ fn make(
     plan.process.wire(child.pid)?;
     let mut made = Made::new(end, plan, hooks, state);
     let held = (&*child, &*cgroups, &proc);
-    made.see_built(container, held, &mut traces.state, foreground)?;
+    made.see_built(container, held, &mut rollback.state, foreground)?;
 
     made.state.creating = false;
-    made.state.guests = Some(remember(request, &made.plan)?);
-    traces.state = Some(made.state.clone());
-    traces.pid_file = announce(request, listeners.pidfd, child)?;
+    made.state.exec = Some(remember(request, &made.plan)?);
+    rollback.state = Some(made.state.clone());
+    rollback.pid_file = announce(request, listeners.pidfd, child)?;
     made.state.save(container.as_fd())?;
     let notify = Notify::listen(container.as_fd(), listeners.manager)?;
     made.attend(foreground, (relay, notify))?;
@@ -326,10 +326,10 @@ fn announce(
     write_pid_file(request.pid_file.as_deref(), child.pid)
 }
 
-fn stillborn(plan: &Plan, why: Stillborn) -> anyhow::Error {
+fn clone_error(plan: &Plan, why: CloneError) -> anyhow::Error {
     match why {
-        Stillborn::At(failure) => plan.explain(failure),
-        Stillborn::Outside(error) => error,
+        CloneError::At(failure) => plan.explain(failure),
+        CloneError::Outside(error) => error,
     }
 }
 
@@ -340,7 +340,7 @@ fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Resul
     }
     let ids = plan.idmappings.wire(joined, proc)?;
     let at = Progress::new();
-    sync::follow(&at, || plan.all_words());
+    sync::follow(&at, || plan.step_descriptions());
     let opened = plan.rootfs.open_sources(&ids, &at);
     let opened = opened.map_err(|cause| plan.explain(at.failed(cause)))?;
     Ok(Some(opened))

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use super::directory::Container;
 use super::state::State;
 use super::{delete, ids};
-use crate::cgroups::{Cgroups, Existing, Wish};
+use crate::cgroups::{CgroupMode, Cgroups, Existing};
 use crate::host::Host;
 use crate::log;
 use crate::trusted_proc::Proc;
@@ -55,7 +55,7 @@ pub(super) fn free(container: &Container, why: &Error, proc: &Proc) -> Result<()
 /// When they cannot be shown to be its own, and why.
 fn by_name(container: &Container, proc: &Proc) -> Result<Existing> {
     let host = Host::probe(proc)?;
-    let mut paths = Cgroups::plan(&container.id, None, Wish::ByRights, &host)?.paths();
+    let mut paths = Cgroups::plan(&container.id, None, CgroupMode::ByPrivileges, &host)?.paths();
     paths.retain(|_, path| path.is_dir());
     let leaves: BTreeSet<PathBuf> = paths.values().cloned().collect();
     for path in &leaves {

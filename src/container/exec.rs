@@ -17,28 +17,28 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::create::OUT_OF_TURN;
+use super::exec_process::{self, ExecProcess};
 use super::foreground::{self, Foreground};
-use super::guest::{self, Guest};
 use super::pid_file::write_pid_file;
 use super::pidfd::{PidfdSocket, Sent};
 use super::relay::Relay;
+use super::rollback::Child;
 use super::state::{Shown, State, Status};
 use super::sync::{self, FromInit, InitEnd, RuntimeEnd};
 use super::terminal::{Caller, Console};
-use super::traces::Child;
 use super::{Container, existing, kill, missing};
 use crate::bundle::{self, Changes};
-use crate::cgroups::{Below, Doors};
+use crate::cgroups::{Below, CgroupJoin};
 use crate::host;
 use crate::log;
 use crate::namespaces::Birth;
-use crate::plan::{GuestPlan, GuestSettings, Plan, Shared};
+use crate::plan::{ExecPlan, ExecSettings, Plan, Shared};
 use crate::process::{self, Passed, Streams};
 use crate::step::{Cause, Failure, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-const STILLBORN: &str = "process: ended before it was executed";
+const ENDED_BEFORE_EXEC: &str = "process: ended before it was executed";
 
 /// What is to join which container.
 pub(crate) struct Joining {
@@ -80,8 +80,8 @@ pub(super) fn remember(process: Value, plan: &Plan) -> Result<Box<RawValue>> {
 }
 
 fn recall(state: &State) -> Result<Remembered> {
-    let guests = state.guests.as_ref();
-    let text = guests.context("state.json: nothing is remembered for processes that join")?;
+    let exec = state.exec.as_ref();
+    let text = exec.context("state.json: nothing is remembered for processes that join")?;
     serde_json::from_str(text.get()).context("state.json")
 }
 
@@ -116,14 +116,14 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let (console, relay) = Console::open(terminal, joining.detach, socket)?.split();
     let pidfd = PidfdSocket::connect(joining.pidfd_socket.as_deref())?;
     let blame = |error| blame(error, &state);
-    let doors = existing(&state).doors(&joining.below).map_err(blame)?;
+    let cgroup_join = existing(&state).join(&joining.below).map_err(blame)?;
     drop(container);
     let mut visit = Visit {
         state: &state,
         plan: &plan,
         // The machine's /proc comes along where nobody in the container can look for it.
         proc: (!plan.membership.exposes()).then_some(proc),
-        doors,
+        cgroup_join,
     };
     let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
     let begun = visit.begin(init, console, waits);
@@ -180,7 +180,7 @@ fn decide(
     mut shared: Shared,
     (passed, streams): (Passed, Streams),
     proc: &Proc,
-) -> Result<GuestPlan> {
+) -> Result<ExecPlan> {
     let described = match wanted {
         Wanted::Described(process) => process,
         Wanted::Like(changes) => changes.apply(own),
@@ -193,14 +193,14 @@ fn decide(
         Err(Errno::ENOENT | Errno::ESRCH) => bail!("container not running"),
         seen => seen.context("namespaces")?,
     };
-    let settings = GuestSettings {
+    let settings = ExecSettings {
         id: &state.id,
         caller: process::Caller::read(proc)?,
         apparmor: described.apparmor_profile().is_some() && host::enforces_apparmor(),
         streams,
         passed,
     };
-    GuestPlan::new(&described, shared, &settings)
+    ExecPlan::new(&described, shared, &settings)
 }
 
 fn open_proc() -> Result<Proc> {
@@ -210,9 +210,9 @@ fn open_proc() -> Result<Proc> {
 /// A process on its way into a container.
 struct Visit<'a> {
     state: &'a State,
-    plan: &'a GuestPlan,
+    plan: &'a ExecPlan,
     proc: Option<Proc>,
-    doors: Doors,
+    cgroup_join: CgroupJoin,
 }
 
 /// What the process is born with, beside what it finds in the plan.
@@ -233,11 +233,11 @@ impl Visit<'_> {
         waits: bool,
     ) -> Result<(Child, RuntimeEnd)> {
         let root = self.root(init.as_fd())?;
-        let words = || self.plan.words(&self.doors);
-        let (end, guest_end) = sync::pair(words).context("socketpair")?;
+        let words = || self.plan.step_descriptions(&self.cgroup_join);
+        let (end, exec_end) = sync::pair(words).context("socketpair")?;
         self.plan.process.begin()?;
         let belongings = Belongings {
-            end: &guest_end,
+            end: &exec_end,
             init: init.as_fd(),
             root: root.as_ref().map(AsFd::as_fd),
             console: console.as_ref().map(AsFd::as_fd),
@@ -274,18 +274,19 @@ impl Visit<'_> {
                 let lines = open_proc()?.read(&format!("{pid}/cgroup"));
                 let lines = lines.with_context(|| format!("/proc/{pid}/cgroup"))?;
                 let own = lines.lines().find_map(|line| line.strip_prefix("0::"));
-                self.doors.follow(Path::new(own.unwrap_or_default()))?;
+                self.cgroup_join
+                    .follow(Path::new(own.unwrap_or_default()))?;
                 self.bear_at_door(belongings)?
             }
             born => born,
         };
-        born.map_err(|failure| self.plan.explain(failure, &self.doors))
+        born.map_err(|failure| self.plan.explain(failure, &self.cgroup_join))
     }
 
     fn bear_at_door(&mut self, with: &Belongings) -> Result<Result<(Pid, OwnedFd), Failure>> {
         let membership = &self.plan.membership;
         if membership.exposes() {
-            self.doors.detach()?;
+            self.cgroup_join.detach()?;
         }
         let proc = self.proc.as_ref();
         let kept = [with.end.as_fd(), with.init]
@@ -293,19 +294,19 @@ impl Visit<'_> {
             .chain(with.console);
         let kept = kept.chain(proc.map(AsFd::as_fd));
         let kept = kept
-            .chain(self.doors.descriptors())
+            .chain(self.cgroup_join.descriptors())
             .map(|fd| fd.as_raw_fd());
         let birth = Birth {
             init: with.init,
             root: with.root,
-            cgroup: self.doors.birthplace(),
+            cgroup: self.cgroup_join.clone_into(),
             kept: self.plan.process.passed().chain(kept).collect(),
         };
         let born = membership.bear(&birth, &mut |inside| {
-            guest::run(&Guest {
+            exec_process::run(&ExecProcess {
                 plan: self.plan,
                 end: with.end,
-                doors: &self.doors,
+                cgroup_join: &self.cgroup_join,
                 first: (with.init, with.root),
                 inside,
                 proc,
@@ -326,7 +327,7 @@ impl Visit<'_> {
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
         self.plan.process.let_go()?;
-        let explain = |failure| Err(self.plan.explain(failure, &self.doors));
+        let explain = |failure| Err(self.plan.explain(failure, &self.cgroup_join));
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.wire_oom_score(child.pid, &proc) {
             return explain(failure);
@@ -334,7 +335,7 @@ impl Visit<'_> {
         match foreground::hear(end, foreground).context("process")? {
             FromInit::Ready => {}
             FromInit::Failed(failure) => return explain(failure),
-            FromInit::Gone => bail!(STILLBORN),
+            FromInit::Gone => bail!(ENDED_BEFORE_EXEC),
             FromInit::Mounted => bail!(OUT_OF_TURN),
         }
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
@@ -353,7 +354,10 @@ impl Visit<'_> {
             // It may have been killed instead, by its own filter.
             FromInit::Gone => {
                 let shown = Shown::of(&proc, child.pid.as_raw())?;
-                ensure!(shown.is_some_and(|shown| shown.has_executed()), STILLBORN);
+                ensure!(
+                    shown.is_some_and(|shown| shown.has_executed()),
+                    ENDED_BEFORE_EXEC
+                );
             }
             FromInit::Failed(failure) if failure.step == Step::Exec => {}
             FromInit::Failed(failure) => return explain(failure),

@@ -59,7 +59,7 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
 }
 
 fn sentence(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
-    let words = hook.words(moment, item);
+    let words = hook.describe(moment, item);
     let error = plan::sentence(&words, Step::RuntimeHooks, failed.cause, None);
     anyhow!("{error}{}", failed.said)
 }

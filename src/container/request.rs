@@ -11,7 +11,7 @@ use super::create::Way;
 use super::state::{self, Config, State};
 use super::{exec, notify};
 use crate::bundle::Bundle;
-use crate::cgroups::Wish;
+use crate::cgroups::CgroupMode;
 use crate::host::{self, Host};
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
@@ -31,7 +31,7 @@ pub(crate) struct Request {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
-    pub(crate) cgroups: Wish,
+    pub(crate) cgroups: CgroupMode,
     /// Where a service manager waits to hear that the container is ready.
     pub(crate) notify_socket: Option<OsString>,
 }
@@ -98,8 +98,8 @@ pub(super) fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) ->
         cgroup_paths,
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
-        start_words: plan.start_words(),
+        start_step_descriptions: plan.start_step_descriptions(),
         hooks: plan.hooks.later.clone(),
-        guests: None,
+        exec: None,
     })
 }

@@ -44,7 +44,7 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         .map(|_| kill::init(&state, &proc))
         .transpose()?;
     let mut end = RuntimeEnd::connected(sys::connect(container.as_fd(), SOCKET).context(SOCKET)?);
-    end.explain(|| state.start_words.clone());
+    end.explain(|| state.start_step_descriptions.clone());
     end.go().context("init")?;
     if !matches!(end.receive().context("init")?, FromInit::Ready) {
         bail!("init: ended before it was started");
@@ -77,7 +77,7 @@ fn see_started(container: &Container, state: &State, end: &RuntimeEnd) -> Result
         }
         FromInit::Failed(failure) if failure.step == Step::Exec => Ok(()),
         FromInit::Failed(failure) => {
-            let words = state.words(failure);
+            let words = state.describe(failure);
             Err(plan::sentence(&words, failure.step, failure.cause, None))
         }
         FromInit::Ready | FromInit::Mounted => bail!("init answers out of turn"),
@@ -91,7 +91,7 @@ fn see_started(container: &Container, state: &State, end: &RuntimeEnd) -> Result
 /// When it has ended without.
 pub(super) fn refuse_unless_executed(state: &State) -> Result<()> {
     let hooks = |(step, ..): &(Step, u16, _)| *step == Step::StartHook;
-    if !state.start_words.iter().any(hooks) {
+    if !state.start_step_descriptions.iter().any(hooks) {
         return Ok(());
     }
     let proc = Proc::open().context("/proc")?;

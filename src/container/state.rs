@@ -20,8 +20,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::notify;
+use super::rollback::Child;
 use super::salvage;
-use super::traces::Child;
 use crate::cgroups::Wired;
 use crate::namespaces::{Kind, Place};
 use crate::plan::Plan;
@@ -62,10 +62,11 @@ pub(super) struct State {
     /// The processes die with init, because it is PID 1 of their namespace.
     pub(super) own_pid_namespace: bool,
     /// Where init may yet fail when it is started, with place and deed.
-    pub(super) start_words: Vec<(Step, u16, (String, String))>,
+    pub(super) start_step_descriptions: Vec<(Step, u16, (String, String))>,
     pub(super) hooks: LaterHooks,
     /// What `rt exec` needs, once there is a process: nobody else reads it.
-    pub(super) guests: Option<Box<RawValue>>,
+    #[serde(alias = "guests")]
+    pub(super) exec: Option<Box<RawValue>>,
 }
 
 /// The part of runc's `config` that others read.
@@ -157,9 +158,9 @@ impl State {
             cgroups_created: Vec::new(),
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
-            start_words: Vec::new(),
+            start_step_descriptions: Vec::new(),
             hooks: LaterHooks::default(),
-            guests: None,
+            exec: None,
         }
     }
 
@@ -202,9 +203,9 @@ impl State {
     }
 
     /// The words for a failure of init after it was told to start.
-    pub(super) fn words(&self, failure: Failure) -> (String, String) {
+    pub(super) fn describe(&self, failure: Failure) -> (String, String) {
         let Failure { step, item, .. } = failure;
-        let known = self.start_words.iter();
+        let known = self.start_step_descriptions.iter();
         let mut found = known.filter(|(s, i, _)| (*s, *i) == (step, item));
         found.next().map_or_else(
             || ("init".to_owned(), format!("{step:?}")),

@@ -66,11 +66,11 @@ pub(crate) enum FromInit {
 /// The end that the runtime holds.
 pub(crate) struct RuntimeEnd {
     socket: OwnedFd,
-    words: Words,
+    words: StepDescriptions,
 }
 
 /// What positions are about: a place, and what is done there.
-pub(crate) type Words = Vec<(Step, u16, (String, String))>;
+pub(crate) type StepDescriptions = Vec<(Step, u16, (String, String))>;
 
 /// The end that init holds.
 pub(crate) struct InitEnd {
@@ -80,7 +80,7 @@ pub(crate) struct InitEnd {
 }
 
 /// A pair of ends, one for each side of the clone; `words` as for [`RuntimeEnd::explain`].
-pub(crate) fn pair(words: impl FnOnce() -> Words) -> nix::Result<(RuntimeEnd, InitEnd)> {
+pub(crate) fn pair(words: impl FnOnce() -> StepDescriptions) -> nix::Result<(RuntimeEnd, InitEnd)> {
     let (runtime, init) = sys::socketpair()?;
     let mut runtime = RuntimeEnd::connected(runtime);
     runtime.explain(words);
@@ -96,12 +96,12 @@ impl RuntimeEnd {
     pub(crate) fn connected(socket: OwnedFd) -> RuntimeEnd {
         RuntimeEnd {
             socket,
-            words: Words::new(),
+            words: StepDescriptions::new(),
         }
     }
 
     /// For `--debug`, which says where init is: in these words.
-    pub(crate) fn explain(&mut self, words: impl FnOnce() -> Words) {
+    pub(crate) fn explain(&mut self, words: impl FnOnce() -> StepDescriptions) {
         if log::debugs() {
             self.words = words();
         }
@@ -235,7 +235,7 @@ impl AsFd for InitEnd {
 }
 
 /// For `--debug`, which says where the runtime is, in a step of its own: in these words.
-pub(crate) fn follow(at: &Progress, words: impl FnOnce() -> Words) {
+pub(crate) fn follow(at: &Progress, words: impl FnOnce() -> StepDescriptions) {
     if log::debugs() {
         let words = words();
         at.tell(Some(Box::new(move |position| {
@@ -244,7 +244,7 @@ pub(crate) fn follow(at: &Progress, words: impl FnOnce() -> Words) {
     }
 }
 
-fn text(words: &Words, at: Position) -> String {
+fn text(words: &StepDescriptions, at: Position) -> String {
     let Position { step, item } = at;
     let known = words
         .iter()
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_picture_above_holds() {
-        let (runtime, init) = pair(Words::new).unwrap();
+        let (runtime, init) = pair(StepDescriptions::new).unwrap();
         let inside = std::thread::spawn(move || {
             init.wait_for_go().unwrap();
             init.mounted().unwrap();
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn positions_come_between_all_else() {
-        let (runtime, init) = pair(Words::new).unwrap();
+        let (runtime, init) = pair(StepDescriptions::new).unwrap();
         let at = Progress::new();
         init.tells.set(true);
         init.follow(&at);
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_lost_runtime_is_noticed() {
-        let (runtime, init) = pair(Words::new).unwrap();
+        let (runtime, init) = pair(StepDescriptions::new).unwrap();
         drop(runtime);
         assert_eq!(init.wait_for_go(), Err(Refusal::Abandoned.into()));
         assert!(init.ready().is_err());
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        let (runtime, init) = pair(Words::new).unwrap();
+        let (runtime, init) = pair(StepDescriptions::new).unwrap();
         sys::send(init.socket.as_fd(), &[7, 7]).unwrap();
         assert_eq!(runtime.receive(), Err(Errno::EPROTO));
         sys::send(runtime.socket.as_fd(), &[9]).unwrap();

@@ -11,7 +11,7 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use oci_spec::runtime::{Mount, Spec};
 
-use super::birth::clone_mapped;
+use super::clone::clone_mapped;
 use super::{Joined, Kind, Mapper, Maps, Namespaces, Place};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;

@@ -81,7 +81,7 @@ impl Namespaces {
 
     /// Init, first: enters what is joined by path, unless it was born in there.
     pub(crate) fn join(&self, joined: &Joined, at: &Progress) -> Result<(), Cause> {
-        if self.needs_forerunner(joined) {
+        if self.needs_intermediate(joined) {
             return Ok(());
         }
         let born = |kind| kind == Kind::Pid;

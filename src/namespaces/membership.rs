@@ -97,7 +97,7 @@ impl Membership {
     }
 
     /// Makes the process that joins, in the container's pid namespace. It becomes
-    /// `guest`, which does not return, and learns whether it was born in all other
+    /// `run`, which does not return, and learns whether it was born in all other
     /// namespaces and the root, too.
     ///
     /// # Errors
@@ -105,18 +105,18 @@ impl Membership {
     pub(crate) fn bear(
         &self,
         birth: &Birth,
-        guest: &mut dyn FnMut(bool),
+        run: &mut dyn FnMut(bool),
     ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
         at.enter(Step::JoinContainer);
         let failed = |errno: Errno| at.failed(errno.into());
         if self.exposes() {
-            return self.send_forerunner(birth, guest);
+            return self.clone_by_intermediate(birth, run);
         }
         if self.has(Kind::Pid) {
             match setns(birth.init, CloneFlags::CLONE_NEWPID) {
                 // Only who is in the user namespace may.
-                Err(Errno::EPERM) => return self.send_forerunner(birth, guest),
+                Err(Errno::EPERM) => return self.clone_by_intermediate(birth, run),
                 done => done.map_err(failed)?,
             }
         }
@@ -128,7 +128,7 @@ impl Membership {
                 if sys::keep_only(birth.kept_and(birth.root)).is_err() {
                     sys::exit(1);
                 }
-                guest(false);
+                run(false);
                 sys::exit(1)
             }
             Cloned::Runtime { pid, pidfd } => Ok((pid, pidfd)),
@@ -137,10 +137,10 @@ impl Membership {
 
     /// The forerunner stands in this process's memory, so that it costs little, but
     /// has descriptors of its own, of which the process is born with a copy.
-    fn send_forerunner(
+    fn clone_by_intermediate(
         &self,
         birth: &Birth,
-        guest: &mut dyn FnMut(bool),
+        run: &mut dyn FnMut(bool),
     ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
         let failed = |errno: Errno| at.failed(errno.into());
@@ -150,7 +150,7 @@ impl Membership {
         let forerunner = sys::run_ahead(&mut || {
             born = self.go_ahead(birth, &at).map(|cloned| match cloned {
                 Cloned::Init => {
-                    guest(true);
+                    run(true);
                     sys::exit(1)
                 }
                 Cloned::Runtime { pid, .. } => pid,

@@ -8,7 +8,7 @@
 //! clone, every other one by init just after it, unless there is a user
 //! namespace too.
 
-mod birth;
+mod clone;
 mod idmappings;
 mod join;
 mod kind;
@@ -27,7 +27,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use oci_spec::runtime::Spec;
 
-pub(crate) use birth::Stillborn;
+pub(crate) use clone::CloneError;
 pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;

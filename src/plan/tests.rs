@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::{Plan, Settings};
 use crate::bundle;
-use crate::cgroups::Wish;
+use crate::cgroups::CgroupMode;
 use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 use crate::process::{Caller, Passed};
 use crate::step::{Failure, Step};
@@ -104,7 +104,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
             },
             false => Passed::default(),
         },
-        cgroups: Wish::ByRights,
+        cgroups: CgroupMode::ByPrivileges,
         notify: config
             .starts_with("full")
             .then(|| "/run/rt/web/notify".into()),

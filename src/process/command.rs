@@ -66,7 +66,7 @@ impl Command {
     }
 
     /// The beginning of runc's message, by which its callers know it.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("exec: {}", self.quoted)
     }
 

@@ -26,7 +26,7 @@ impl Keyring {
         Ok(Keyring { name })
     }
 
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("join session keyring {}", self.name.to_string_lossy())
     }
 

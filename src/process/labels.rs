@@ -35,7 +35,7 @@ impl AppArmor {
     }
 
     /// By the file in backticks, podman knows that a label was refused.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("write {:?} to `/proc/{ATTRIBUTE}`", self.command())
     }
 
@@ -78,7 +78,7 @@ mod tests {
         let planned = AppArmor::plan("a//b (c)", true).unwrap();
         assert_eq!(planned.command(), "exec a//b (c)");
         assert_eq!(
-            planned.words(),
+            planned.describe(),
             "write \"exec a//b (c)\" to `/proc/self/attr/apparmor/exec`"
         );
         assert!(AppArmor::plan("a\nb", true).is_err());

@@ -8,6 +8,7 @@ mod caller;
 mod capabilities;
 mod command;
 mod credentials;
+mod describe;
 mod descriptors;
 mod execute;
 mod home;
@@ -20,7 +21,6 @@ mod scheduling;
 mod seccomp;
 mod stdio;
 mod terminal;
-mod words;
 mod workdir;
 
 use std::ffi::CString;
@@ -90,7 +90,7 @@ pub(crate) enum Role {
     /// Its first.
     Init,
     /// One that joins it later.
-    Guest,
+    ExecProcess,
 }
 
 /// `process`, decided.
@@ -142,7 +142,7 @@ impl Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
-            affinity: affinity.filter(|_| options.role == Role::Guest),
+            affinity: affinity.filter(|_| options.role == Role::ExecProcess),
             working_directory: WorkingDirectory::plan(cwd, options.role)?,
             credentials: Credentials::plan(process.user(), options.keeps_groups)?,
             app_armor: process

@@ -29,7 +29,7 @@ impl OomScore {
         })
     }
 
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("set {}", self.text)
     }
 

@@ -41,7 +41,7 @@ impl WorkingDirectory {
         Ok(WorkingDirectory { path, names })
     }
 
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("enter {:?}", self.path)
     }
 
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(planned.names, [c"a", c"b", c"..", c"c"].map(CStr::to_owned));
         let planned = |cwd, role| WorkingDirectory::plan(cwd, role).unwrap();
         assert!(planned("/", Role::Init).names.is_empty());
-        assert!(planned("/a", Role::Guest).names.is_empty());
+        assert!(planned("/a", Role::ExecProcess).names.is_empty());
     }
 
     #[test]

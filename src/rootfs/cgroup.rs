@@ -164,8 +164,14 @@ impl CgroupMount {
         let hierarchies = match self {
             CgroupMount::V1 { hierarchies, .. } => hierarchies,
             CgroupMount::V2 => {
-                let mount =
-                    new_file_system(stage.spent, c"cgroup2", c"cgroup", &[], &[], attributes.set)?;
+                let mount = new_file_system(
+                    stage.close_batch,
+                    c"cgroup2",
+                    c"cgroup",
+                    &[],
+                    &[],
+                    attributes.set,
+                )?;
                 attach(mount.as_fd(), target.as_fd(), true)?;
                 return Ok(mount);
             }
@@ -176,7 +182,7 @@ impl CgroupMount {
         };
         let mode = [Parameter::Value(c"mode".into(), c"755".into())];
         let top = new_file_system(
-            stage.spent,
+            stage.close_batch,
             c"tmpfs",
             c"cgroup",
             &[],
@@ -269,11 +275,11 @@ impl Hierarchy {
         let place = nix::fcntl::openat(top, name, flags, Mode::empty())?;
         if let Some(bound) = bound {
             stage
-                .spent
+                .close_batch
                 .add(bound.attach(stage, place.as_fd(), attributes)?);
         } else {
             let mount = new_file_system(
-                stage.spent,
+                stage.close_batch,
                 c"cgroup",
                 name,
                 &[],
@@ -281,9 +287,9 @@ impl Hierarchy {
                 attributes.set,
             )?;
             sys::move_mount(mount.as_fd(), place.as_fd())?;
-            stage.spent.add(mount);
+            stage.close_batch.add(mount);
         }
-        stage.spent.add(place);
+        stage.close_batch.add(place);
         for link in &self.links {
             match symlinkat(name, top, link.as_c_str()) {
                 Ok(()) | Err(Errno::EEXIST) => {}

@@ -250,7 +250,7 @@ pub(super) fn copy_of_null(stage: &Stage, dev: &OwnedFd) -> Result<OwnedFd, Caus
     if stage.setter == Setter::Detached {
         stage.setter.shield(copy.as_fd(), None)?;
     }
-    stage.spent.add(node);
+    stage.close_batch.add(node);
     Ok(copy)
 }
 
@@ -271,13 +271,13 @@ fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
     if there == libc::S_IFDIR || there == libc::S_IFLNK {
         return Err(Refusal::OtherFile.into());
     }
-    stage.spent.add(directory);
+    stage.close_batch.add(directory);
     sys::move_mount(node.as_fd(), place.as_fd())?;
     if stage.setter == Setter::Attached {
         stage.setter.shield(node.as_fd(), Some(stage.proc))?;
     }
-    stage.spent.add(place);
-    stage.spent.add(node);
+    stage.close_batch.add(place);
+    stage.close_batch.add(node);
     Ok(())
 }
 

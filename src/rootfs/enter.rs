@@ -9,7 +9,7 @@ use super::inside::Root;
 use super::sources::Sources;
 use super::{Entry, Layer, Rootfs, Turn, overlay, pivot};
 use crate::step::{Cause, Progress, Step};
-use crate::sys::Spent;
+use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 
 /// What the root is put on.
@@ -110,7 +110,7 @@ impl Rootfs {
             lower,
             machine.as_fd(),
             self.user_namespace,
-            &Spent::default(),
+            &CloseBatch::default(),
         )
     }
 

@@ -14,7 +14,7 @@ use super::layers::{self, LONGEST};
 use super::options::{Options, Parameter};
 use super::staged::Told;
 use crate::step::Cause;
-use crate::sys::{self, FsConfig, Spent};
+use crate::sys::{self, CloseBatch, FsConfig};
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
@@ -104,7 +104,7 @@ impl FileSystem {
     /// A detached mount of it, to cover the directory `below`.
     pub(super) fn make(
         &self,
-        spent: &Spent,
+        close_batch: &CloseBatch,
         attributes: u64,
         below: Option<&OwnedFd>,
     ) -> Result<OwnedFd, Cause> {
@@ -114,7 +114,14 @@ impl FileSystem {
             if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
                 data.push(copyup::mode_of(below)?);
             }
-            return new_file_system(spent, name, source, &self.superblock, &data, attributes);
+            return new_file_system(
+                close_batch,
+                name,
+                source,
+                &self.superblock,
+                &data,
+                attributes,
+            );
         }
         let (mut open, mut data, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (place, parameter) in (0..).zip(&self.data) {
@@ -123,14 +130,20 @@ impl FileSystem {
             data.extend(parts);
         }
         let flags = self.superblock.len() as u16;
-        new_file_system(spent, name, source, &self.superblock, &data, attributes).map_err(|cause| {
-            match cause {
-                Cause::Parameter(part, errno) if part >= flags => {
-                    let place = places.get(usize::from(part - flags));
-                    Cause::Parameter(flags + place.copied().unwrap_or_default(), errno)
-                }
-                other => other,
+        new_file_system(
+            close_batch,
+            name,
+            source,
+            &self.superblock,
+            &data,
+            attributes,
+        )
+        .map_err(|cause| match cause {
+            Cause::Parameter(part, errno) if part >= flags => {
+                let place = places.get(usize::from(part - flags));
+                Cause::Parameter(flags + place.copied().unwrap_or_default(), errno)
             }
+            other => other,
         })
     }
 
@@ -210,7 +223,7 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
 
 /// A detached mount of a new superblock.
 pub(super) fn new_file_system(
-    spent: &Spent,
+    close_batch: &CloseBatch,
     name: &CStr,
     source: &CStr,
     superblock: &[CString],
@@ -232,7 +245,7 @@ pub(super) fn new_file_system(
     }
     sys::fsconfig(context, FsConfig::Create)?;
     let mount = sys::fsmount(context, attributes)?;
-    spent.add(opened);
+    close_batch.add(opened);
     Ok(mount)
 }
 

@@ -26,7 +26,7 @@ use super::inside::{Links, clean, is_directory};
 use super::mount::Stage;
 use super::options::{Attributes, Recursion};
 use crate::step::{Cause, Refusal, Step};
-use crate::sys::{self, OpenTree, Spent};
+use crate::sys::{self, CloseBatch, OpenTree};
 
 const READONLY: Attributes = Attributes {
     set: libc::MOUNT_ATTR_RDONLY,
@@ -109,8 +109,9 @@ impl Masks {
                 }
             }
             let tree = stage.root.keep(path, tree);
-            tree.into_iter().for_each(|tree| stage.spent.add(tree));
-            stage.spent.add(target);
+            tree.into_iter()
+                .for_each(|tree| stage.close_batch.add(tree));
+            stage.close_batch.add(target);
         }
         Ok(())
     }
@@ -131,12 +132,12 @@ impl Masks {
                 continue;
             };
             if is_directory(&target)? {
-                directory.put_on(stage, target.as_fd(), || empty_directory(stage.spent))?;
+                directory.put_on(stage, target.as_fd(), || empty_directory(stage.close_batch))?;
             } else {
                 file.put_on(stage, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
             stage.root.forget(path); // A mount that is masked as a whole.
-            stage.spent.add(target);
+            stage.close_batch.add(target);
         }
         Ok(())
     }
@@ -202,7 +203,7 @@ impl Cover {
         if self.attached {
             let copy = sys::open_tree(mount.as_fd(), c"", OpenTree::Mount)?;
             sys::move_mount(copy.as_fd(), target)?;
-            stage.spent.add(copy);
+            stage.close_batch.add(copy);
         } else {
             sys::move_mount(mount.as_fd(), target)?;
             if stage.setter == Setter::Attached {
@@ -215,8 +216,8 @@ impl Cover {
     }
 }
 
-fn empty_directory(spent: &Spent) -> Result<OwnedFd, Cause> {
-    new_file_system(spent, c"tmpfs", c"tmpfs", &[], &[], NODE.set)
+fn empty_directory(close_batch: &CloseBatch) -> Result<OwnedFd, Cause> {
+    new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &[], NODE.set)
 }
 
 fn existing(stage: &Stage, path: &Path) -> nix::Result<Option<OwnedFd>> {

@@ -11,6 +11,7 @@ mod attributes;
 mod cgroup;
 mod console;
 mod copyup;
+mod describe;
 mod devices;
 mod enter;
 mod filesystem;
@@ -25,7 +26,6 @@ mod parked;
 mod pivot;
 mod sources;
 mod staged;
-mod words;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Spec;
 
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::Spent;
+use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
 pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
@@ -44,7 +44,7 @@ pub(crate) use enter::Entered;
 use kind::Kind;
 use mask::Masks;
 use mount::{Mount, Stage};
-pub(crate) use options::words as mount_options;
+pub(crate) use options::names as mount_options;
 use options::{Attributes, Propagation, Recursion};
 pub(crate) use sources::Sources;
 
@@ -245,8 +245,8 @@ impl Rootfs {
         proc: &Proc,
         at: &Progress,
     ) -> Result<(), Cause> {
-        let (mut late, spent) = (Vec::new(), Spent::default());
-        let stage = self.stage(entered, &spent, proc, at);
+        let (mut late, close_batch) = (Vec::new(), CloseBatch::default());
+        let stage = self.stage(entered, &close_batch, proc, at);
         let opened = std::mem::take(&mut sources.mounts);
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
             let source = self.in_turn(item, source, &mut sources.parked, &stage)?;
@@ -264,8 +264,8 @@ impl Rootfs {
         proc: &Proc,
         at: &Progress,
     ) -> Result<(), Cause> {
-        let spent = Spent::default();
-        let stage = self.stage(entered, &spent, proc, at);
+        let close_batch = CloseBatch::default();
+        let stage = self.stage(entered, &close_batch, proc, at);
         let bound = std::mem::take(&mut sources.devices);
         let dev = self.devices.apply(&stage, bound)?;
         if let Some(dev) = dev
@@ -273,7 +273,7 @@ impl Rootfs {
             && self.devices.makes_null()
         {
             sources.null = Some(devices::copy_of_null(&stage, &dev)?);
-            spent.add(dev);
+            close_batch.add(dev);
         }
         Ok(())
     }
@@ -286,8 +286,8 @@ impl Rootfs {
         proc: &Proc,
         at: &Progress,
     ) -> Result<(), Cause> {
-        let spent = Spent::default();
-        let stage = self.stage(entered, &spent, proc, at);
+        let close_batch = CloseBatch::default();
+        let stage = self.stage(entered, &close_batch, proc, at);
         self.masks.make_readonly(&stage)?;
         self.masks.cover(&stage, sources.null.take())?;
         at.enter(Step::ReadonlyRoot);
@@ -338,7 +338,7 @@ impl Rootfs {
     fn stage<'a>(
         &self,
         entered: &'a Entered,
-        spent: &'a Spent,
+        close_batch: &'a CloseBatch,
         proc: &'a Proc,
         at: &'a Progress,
     ) -> Stage<'a> {
@@ -348,7 +348,7 @@ impl Rootfs {
             setter: self.setter,
             proc: proc.as_fd(),
             base: self.base(),
-            spent,
+            close_batch,
         }
     }
 }

@@ -25,7 +25,7 @@ use super::options::{self, Attributes, Propagation, Recursion};
 use super::sources::{Source, open_tree};
 use super::staged::{self, Told};
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, MountAttr, Spent};
+use crate::sys::{self, CloseBatch, MountAttr};
 
 /// What may be mounted below /proc: single files that show a container its
 /// limits (lxcfs) or a clock, and nothing that security rests on.
@@ -166,8 +166,8 @@ impl Mount {
                     return Ok(Source::Tree(mount));
                 }
                 Origin::Machine => {
-                    let spent = Spent::default();
-                    let mount = filesystem.make(&spent, self.new_attributes().set, None)?;
+                    let close_batch = CloseBatch::default();
+                    let mount = filesystem.make(&close_batch, self.new_attributes().set, None)?;
                     return Ok(Source::Tree(mount));
                 }
             },
@@ -182,7 +182,7 @@ impl Mount {
         };
         let found = stage.root.open(source, OFlag::O_PATH, Links::Follow)?;
         let tree = sys::open_tree(found.as_fd(), c"", (*recursion).into())?;
-        stage.spent.add(found);
+        stage.close_batch.add(found);
         self.copied(tree, stage.setter, stage.base)
     }
 
@@ -259,13 +259,15 @@ impl Mount {
             }
             (Kind::Bind { .. } | Kind::Cgroup(_), _) => return Err(Errno::EBADF.into()),
         };
-        stage.spent.add(target);
+        stage.close_batch.add(target);
         if self.readonly_late {
             stage.root.forget(&self.target); // A tmpfs covers what was there.
             return Ok(Some(mount));
         }
         let mount = stage.root.keep(&self.target, mount);
-        mount.into_iter().for_each(|mount| stage.spent.add(mount));
+        mount
+            .into_iter()
+            .for_each(|mount| stage.close_batch.add(mount));
         Ok(None)
     }
 
@@ -278,9 +280,9 @@ impl Mount {
     ) -> Result<OwnedFd, Cause> {
         let attributes = self.new_attributes().set;
         if filesystem.fits()? {
-            return filesystem.make(stage.spent, attributes, below);
+            return filesystem.make(stage.close_batch, attributes, below);
         }
-        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.spent);
+        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.close_batch);
         filesystem.make_by_mount(attributes, below, by)
     }
 
@@ -428,5 +430,5 @@ pub(super) struct Stage<'a> {
     pub(super) proc: BorrowedFd<'a>,
     /// The propagation that copies of the machine's mounts start with.
     pub(super) base: Propagation,
-    pub(super) spent: &'a Spent,
+    pub(super) close_batch: &'a CloseBatch,
 }

@@ -205,7 +205,7 @@ fn recursive(option: &str) -> Option<Word> {
 }
 
 /// Every option that means something to `rt` itself, for `rt features`.
-pub(crate) fn words() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let twins = WORDS.iter().map(|(name, _)| format!("r{name}"));
     let twins = twins.filter(|twin| recursive(twin).is_some());
     let words = WORDS.iter().map(|(name, _)| (*name).to_owned());

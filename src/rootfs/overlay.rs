@@ -18,7 +18,7 @@ use nix::unistd::{Gid, Uid, fchdir, fchownat};
 use super::filesystem::new_file_system;
 use super::options::Parameter;
 use crate::step::Cause;
-use crate::sys::{self, Spent};
+use crate::sys::{self, CloseBatch};
 
 /// A detached overlay of `lower`, whose changes live in memory. The tmpfs is
 /// attached on top of `machine`, the old root, for the moment that the kernel
@@ -30,10 +30,10 @@ pub(super) fn build(
     lower: BorrowedFd,
     machine: BorrowedFd,
     user_namespace: bool,
-    spent: &Spent,
+    close_batch: &CloseBatch,
 ) -> Result<OwnedFd, Cause> {
     let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
-    let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
+    let memory = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
     sys::move_mount(memory.as_fd(), machine)?;
     // The merged root has the attributes of the upper one: they are the lower one's.
     let root = fstat(lower)?;
@@ -59,11 +59,11 @@ pub(super) fn build(
     if user_namespace {
         layers.push(Parameter::Flag(c"userxattr".into()));
     }
-    let overlay = new_file_system(spent, c"overlay", c"overlay", &[], &layers, 0)?;
+    let overlay = new_file_system(close_batch, c"overlay", c"overlay", &[], &layers, 0)?;
     // The overlay holds the layer; left where it is, it would cover the old root from being unmounted.
     fchdir(&memory)?;
     umount2(".", MntFlags::MNT_DETACH)?;
-    spent.add(memory);
+    close_batch.add(memory);
     Ok(overlay)
 }
 

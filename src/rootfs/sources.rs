@@ -31,7 +31,7 @@ use super::options::{Propagation, Recursion};
 use super::parked::Parked;
 use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, OpenTree, Spent};
+use crate::sys::{self, CloseBatch, OpenTree};
 
 /// So few descriptors that no limit need be asked for.
 const FEW: u64 = 128;
@@ -81,7 +81,7 @@ impl Source {
 impl Drop for Sources {
     /// As many descriptors as mounts: closed by few calls.
     fn drop(&mut self) {
-        let spent = Spent::default();
+        let close_batch = CloseBatch::default();
         let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
         self.root
             .take()
@@ -89,7 +89,7 @@ impl Drop for Sources {
             .chain(mounts)
             .chain(self.devices.drain(..))
             .chain(self.null.take())
-            .for_each(|fd| spent.add(fd));
+            .for_each(|fd| close_batch.add(fd));
     }
 }
 

@@ -17,7 +17,7 @@ use super::filesystem::new_file_system;
 use super::options::Parameter;
 use super::pivot;
 use crate::step::Cause;
-use crate::sys::{self, Cloned, OpenTree, Spent};
+use crate::sys::{self, Cloned, CloseBatch, OpenTree};
 
 /// What mount(2) is told.
 pub(super) struct Told<'a> {
@@ -28,10 +28,14 @@ pub(super) struct Told<'a> {
 }
 
 /// A detached mount, made below a tmpfs that lies on top of `ground` meanwhile.
-pub(super) fn on_top_of(ground: BorrowedFd, told: &Told, spent: &Spent) -> Result<OwnedFd, Cause> {
+pub(super) fn on_top_of(
+    ground: BorrowedFd,
+    told: &Told,
+    close_batch: &CloseBatch,
+) -> Result<OwnedFd, Cause> {
     const PLACE: &str = "place";
     let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
-    let memory = new_file_system(spent, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
+    let memory = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
     sys::move_mount(memory.as_fd(), ground)?;
     mkdirat(&memory, PLACE, Mode::S_IRWXU)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -44,7 +48,7 @@ pub(super) fn on_top_of(ground: BorrowedFd, told: &Told, spent: &Spent) -> Resul
     fchdir(&memory)?;
     umount2(".", MntFlags::MNT_DETACH)?;
     for done in [memory, place, mounted] {
-        spent.add(done);
+        close_batch.add(done);
     }
     Ok(copy)
 }
@@ -58,7 +62,7 @@ pub(super) fn apart(setter: Setter, told: &Told) -> Result<OwnedFd, Cause> {
         Cloned::Init => {
             let made = pivot::isolate(setter)
                 .map_err(Cause::from)
-                .and_then(|ground| on_top_of(ground.as_fd(), told, &Spent::default()))
+                .and_then(|ground| on_top_of(ground.as_fd(), told, &CloseBatch::default()))
                 .and_then(|mount| Ok(sys::send_descriptor(theirs.as_fd(), b"m", mount.as_fd())?));
             sys::exit(match made {
                 Ok(()) => 0,

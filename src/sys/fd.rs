@@ -18,30 +18,30 @@ use super::check;
 /// Descriptors that are done with, closed together: those with neighbouring
 /// numbers by one call (close_range(2), Linux 5.9). Never holds many.
 #[derive(Default)]
-pub(crate) struct Spent(RefCell<Vec<OwnedFd>>);
+pub(crate) struct CloseBatch(RefCell<Vec<OwnedFd>>);
 
-impl Spent {
+impl CloseBatch {
     const MOST: usize = 64;
 
     pub(crate) fn add(&self, fd: OwnedFd) {
-        let mut spent = self.0.borrow_mut();
-        spent.push(fd);
-        if spent.len() >= Self::MOST {
-            close_together(&mut spent);
+        let mut close_batch = self.0.borrow_mut();
+        close_batch.push(fd);
+        if close_batch.len() >= Self::MOST {
+            close_together(&mut close_batch);
         }
     }
 }
 
-impl Drop for Spent {
+impl Drop for CloseBatch {
     fn drop(&mut self) {
         close_together(self.0.get_mut());
     }
 }
 
-fn close_together(spent: &mut Vec<OwnedFd>) {
-    spent.sort_by_key(AsRawFd::as_raw_fd);
+fn close_together(close_batch: &mut Vec<OwnedFd>) {
+    close_batch.sort_by_key(AsRawFd::as_raw_fd);
     let follows = |a: &OwnedFd, b: &OwnedFd| a.as_raw_fd() + 1 == b.as_raw_fd();
-    let mut rest = std::mem::take(spent);
+    let mut rest = std::mem::take(close_batch);
     while let Some(run) = rest.chunk_by(follows).next().map(<[_]>::len) {
         let others = rest.split_off(run);
         let numbers: Vec<RawFd> = rest.into_iter().map(IntoRawFd::into_raw_fd).collect();

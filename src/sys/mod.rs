@@ -29,7 +29,7 @@ pub(crate) use clone::{
 };
 pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
-    Spent, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only,
+    CloseBatch, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only,
     listen_at, loopback_up, namespace_type, read_to_end, read_to_string, receive_at, recv, send,
     setdomainname, socketpair,
 };

@@ -64,7 +64,7 @@ fn pid(child: &Child) -> Pid {
 /// Brings `child` into the cgroups, wherever it was born, and lets it go on.
 fn enter(wired: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
     wired.admit(pid(child)).unwrap();
-    if wired.birthplace().is_some() {
+    if wired.clone_into().is_some() {
         fs::write(
             cgroups.paths()[""].join("cgroup.procs"),
             child.id().to_string(),
@@ -167,7 +167,7 @@ fn a_process_is_born_in_its_cgroup() {
     for host in machines().iter().filter(|host| !is_v1(host)) {
         let cgroups = plan(&path("birth"), "{}", host).unwrap();
         let wired = cgroups.wire().unwrap();
-        let child = match sys::clone3(CloneFlags::empty(), wired.birthplace()).unwrap() {
+        let child = match sys::clone3(CloneFlags::empty(), wired.clone_into()).unwrap() {
             Cloned::Runtime { pid, .. } => pid,
             Cloned::Init => loop {
                 pause();
@@ -266,7 +266,7 @@ fn descriptors_are_close_on_exec() {
     for host in machines().iter().filter(|host| !is_v1(host)) {
         let wired = plan(&path("cloexec"), "{}", host).unwrap().wire().unwrap();
         let flags =
-            nix::fcntl::fcntl(wired.birthplace().unwrap(), nix::fcntl::FcntlArg::F_GETFD).unwrap();
+            nix::fcntl::fcntl(wired.clone_into().unwrap(), nix::fcntl::FcntlArg::F_GETFD).unwrap();
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         wired.undo().unwrap();
     }

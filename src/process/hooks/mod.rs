@@ -140,7 +140,7 @@ impl Hooks {
             _ => return None,
         };
         let item = usize::from(item);
-        Some(hooks.get(item)?.words(moment, item))
+        Some(hooks.get(item)?.describe(moment, item))
     }
 }
 
@@ -184,7 +184,7 @@ impl Hook {
 
     /// Place and deed; `error running createRuntime hook #1` are the words of
     /// runc, which its callers know.
-    pub(crate) fn words(&self, moment: Moment, item: usize) -> (String, String) {
+    pub(crate) fn describe(&self, moment: Moment, item: usize) -> (String, String) {
         (
             format!("hooks.{moment}[{item}]"),
             format!("error running {moment} hook #{item}: {}", self.path),

@@ -18,7 +18,7 @@ pub(super) struct Architecture {
     pub(super) last: u32,
     /// Whether an argument has 64 bits that count.
     pub(super) wide: bool,
-    /// Whether socketcall(2) and ipc(2) are doors to other calls.
+    /// Whether socketcall(2) and ipc(2) are cgroup_join to other calls.
     pub(super) multiplexes: bool,
     numbers: fn(&str) -> Option<u32>,
 }

@@ -136,7 +136,7 @@ struct Claim<'a> {
     alternatives: Cow<'a, [Vec<Condition>]>,
 }
 
-/// In the order of the profile, then what it means for calls through doors.
+/// In the order of the profile, then what it means for calls through cgroup_join.
 fn claims<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec<Claim<'a>> {
     let mut claims = Vec::new();
     let mut behind = Vec::new();

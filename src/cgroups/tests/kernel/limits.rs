@@ -202,7 +202,7 @@ fn no_tasks_still_lets_the_first_in() {
         let Some((cgroups, mut wired)) = limited(&path("none"), limit, &host) else {
             continue;
         };
-        assert!(is_v1(&host) || wired.birthplace().is_none());
+        assert!(is_v1(&host) || wired.clone_into().is_none());
         let mut child = shell("echo in; (echo out)");
         enter(&mut wired, &cgroups, &mut child);
         let mut seen = String::new();

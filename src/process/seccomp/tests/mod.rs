@@ -84,14 +84,14 @@ fn calls(profile: &LinuxSeccomp, reading: &Reading, family: &Family) -> Vec<Call
     calls
 }
 
-/// Whether `doors` or not, everything but them.
-fn agrees(json: &Value, family: &Family, doors: bool) {
+/// Whether `cgroup_join` or not, everything but them.
+fn agrees(json: &Value, family: &Family, cgroup_join: bool) {
     let profile = linux_seccomp(json);
     let reading = Reading::new(&profile, family);
     let program = compiled(json, family);
     for call in calls(&profile, &reading, family) {
         let is_door = call.audit == X86 && [102, 117].contains(&call.number);
-        if doors || !is_door {
+        if cgroup_join || !is_door {
             let (says, does) = (reading.answer(&call), interpret(&program, &call));
             assert_eq!(does, says, "{call:x?}: {json}");
         }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::stat::{Mode, umask};
 
 use super::sync::InitEnd;
-use crate::cgroups::Doors;
-use crate::plan::GuestPlan;
+use crate::cgroups::CgroupJoin;
+use crate::plan::ExecPlan;
 use crate::rootfs::{self, Pty};
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
@@ -16,10 +16,10 @@ use crate::trusted_proc::Proc;
 
 /// Everything that the process was born with. It owns none of it: this memory is a
 /// copy of the runtime's, and all is closed together, right before execve(2).
-pub(super) struct Guest<'a> {
-    pub(super) plan: &'a GuestPlan,
+pub(super) struct ExecProcess<'a> {
+    pub(super) plan: &'a ExecPlan,
     pub(super) end: &'a InitEnd,
-    pub(super) doors: &'a Doors,
+    pub(super) cgroup_join: &'a CgroupJoin,
     /// A pidfd of the container's first process, and the root of that process where
     /// its mount namespace has another.
     pub(super) first: (BorrowedFd<'a>, Option<BorrowedFd<'a>>),
@@ -34,30 +34,30 @@ pub(super) struct Guest<'a> {
 }
 
 /// Becomes the process, or reports why not and ends.
-pub(super) fn run(guest: &Guest) -> ! {
+pub(super) fn run(process: &ExecProcess) -> ! {
     let at = Progress::new();
-    guest.end.follow(&at);
-    let Err(cause) = perform(guest, &at);
-    guest.end.failed(at.failed(cause));
+    process.end.follow(&at);
+    let Err(cause) = perform(process, &at);
+    process.end.failed(at.failed(cause));
     sys::exit(1)
 }
 
 /// The page.
-fn perform(guest: &Guest, at: &Progress) -> Result<Infallible, Cause> {
-    let Guest {
+fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
+    let ExecProcess {
         plan,
         end,
-        doors,
+        cgroup_join,
         first,
         inside,
         proc,
         console,
         waits,
-    } = *guest;
+    } = *process;
     umask(Mode::empty()); // The process gets its own at the end.
 
     plan.process.detach(at)?; // Signals and session are its own.
-    doors.enter(at)?;
+    cgroup_join.enter(at)?;
     plan.process.raise_limits(at)?; // While it has the runtime's rights.
     plan.membership.join(first, inside, at)?;
     plan.membership.become_root(proc, at)?; // Until here it was the caller.

@@ -45,13 +45,13 @@ impl Process {
             Step::ControllingTerminal => ("process.terminal", "take".to_owned()),
             Step::Signals => ("process", "reset signals".to_owned()),
             Step::Session => ("process", "new session".to_owned()),
-            Step::Keyring => ("process", self.keyring.as_ref()?.words()),
-            Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.words()),
+            Step::Keyring => ("process", self.keyring.as_ref()?.describe()),
+            Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.describe()),
             Step::Affinity => match &self.affinity {
                 Some(affinity) => ("process.execCPUAffinity.final", format!("{affinity:?}")),
                 None => ("process", "reset CPU affinity".to_owned()),
             },
-            Step::WorkingDirectory => ("process.cwd", self.working_directory.words()),
+            Step::WorkingDirectory => ("process.cwd", self.working_directory.describe()),
             Step::StandardIo => (
                 "process.user.uid",
                 format!("{} for user {uid}", stdio::NAMES.get(item)?),
@@ -67,13 +67,16 @@ impl Process {
                 let (place, what) = capabilities::ITEMS.get(item)?;
                 (place, (*what).to_owned())
             }
-            Step::AppArmor => ("process.apparmorProfile", self.app_armor.as_ref()?.words()),
+            Step::AppArmor => (
+                "process.apparmorProfile",
+                self.app_armor.as_ref()?.describe(),
+            ),
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
-            Step::Executable => ("process.args[0]", self.command.words()),
+            Step::Executable => ("process.args[0]", self.command.describe()),
             Step::Descriptors => ("process", "close what it is not to have".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
-            Step::Exec => ("process.args[0]", self.command.words()),
+            Step::Exec => ("process.args[0]", self.command.describe()),
             _ => return None,
         })
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, sentence};
-use crate::cgroups::Doors;
+use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place};
 use crate::process::{self, Caller, Filter, Passed, Process, Role, Seccomp, Streams};
 use crate::step::{Cause, Failure, Step};
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
 }
 
 /// What the command line and the machine add.
-pub(crate) struct GuestSettings<'a> {
+pub(crate) struct ExecSettings<'a> {
     pub(crate) id: &'a str,
     pub(crate) caller: Caller,
     /// Whether this machine enforces profiles of AppArmor.
@@ -32,7 +32,7 @@ pub(crate) struct GuestSettings<'a> {
 }
 
 /// Everything that a process does that joins a container.
-pub(crate) struct GuestPlan {
+pub(crate) struct ExecPlan {
     /// Those namespaces that the runtime is not in.
     pub(crate) membership: Membership,
     pub(crate) chroot: bool,
@@ -52,14 +52,14 @@ impl Plan {
     }
 }
 
-impl GuestPlan {
+impl ExecPlan {
     /// # Errors
     /// The first thing that cannot be applied, by its place in the process's description.
     pub(crate) fn new(
         process: &oci_spec::runtime::Process,
         shared: Shared,
-        settings: &GuestSettings,
-    ) -> Result<GuestPlan> {
+        settings: &ExecSettings,
+    ) -> Result<ExecPlan> {
         let Shared {
             membership,
             chroot,
@@ -78,14 +78,14 @@ impl GuestPlan {
                 },
                 apparmor: settings.apparmor,
                 filter: filter.map_or(Filter::None, Filter::Compiled),
-                role: Role::Guest,
+                role: Role::ExecProcess,
                 streams: settings.streams,
                 passed: settings.passed,
                 keeps_groups,
                 variable: None,
             },
         )?;
-        Ok(GuestPlan {
+        Ok(ExecPlan {
             membership,
             chroot,
             process,
@@ -93,20 +93,23 @@ impl GuestPlan {
     }
 
     /// Every position of the process, in words.
-    pub(crate) fn words(&self, doors: &Doors) -> Vec<(Step, u16, (String, String))> {
-        super::words(Step::all().iter().copied(), |step, item| {
+    pub(crate) fn step_descriptions(
+        &self,
+        cgroup_join: &CgroupJoin,
+    ) -> Vec<(Step, u16, (String, String))> {
+        super::describe_all(Step::all().iter().copied(), |step, item| {
             let listed = self.process.describe(step, item);
-            listed.or_else(|| doors.describe(step, item))
+            listed.or_else(|| cgroup_join.describe(step, item))
         })
     }
 
     /// The sentence for a failure of the process, without verb and container.
-    pub(crate) fn explain(&self, failure: Failure, doors: &Doors) -> anyhow::Error {
+    pub(crate) fn explain(&self, failure: Failure, cgroup_join: &CgroupJoin) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
         let words = self
             .process
             .describe(step, item)
-            .or_else(|| doors.describe(step, item))
+            .or_else(|| cgroup_join.describe(step, item))
             .unwrap_or_else(|| {
                 let what = match step {
                     Step::JoinContainer => "enter its namespaces",

@@ -39,7 +39,7 @@ const UNMAPPED: [u8; 1] = [1];
 const MAPPED: [u8; 1] = [2];
 
 /// Why there is no init.
-pub(crate) enum Stillborn {
+pub(crate) enum CloneError {
     /// A position in the plan.
     At(Failure),
     /// The runtime's own part failed.
@@ -57,13 +57,13 @@ impl Namespaces {
         joined: &Joined,
         cgroup: Option<BorrowedFd>,
         proc: &Proc,
-    ) -> Result<Cloned, Stillborn> {
-        if self.needs_forerunner(joined) {
+    ) -> Result<Cloned, CloneError> {
+        if self.needs_intermediate(joined) {
             let map = |pid| match self.new_maps() {
                 Some(maps) => maps.write(pid, proc),
                 None => Ok(()),
             };
-            return send_forerunner(map, |runtime, at| {
+            return clone_by_intermediate(map, |runtime, at| {
                 self.go_ahead(joined, cgroup, runtime, at)
             });
         }
@@ -71,7 +71,7 @@ impl Namespaces {
         at.enter(Step::Clone);
         log::debug("Clone: linux.namespaces: make init");
         let cloned = self.clone_directly(joined, cgroup);
-        cloned.map_err(|errno| Stillborn::At(at.failed(errno.into())))
+        cloned.map_err(|errno| CloneError::At(at.failed(errno.into())))
     }
 
     /// Runtime: the ids of init's new user namespace, unless a forerunner has
@@ -81,12 +81,12 @@ impl Namespaces {
     /// By place in config.json.
     pub(crate) fn map(&self, joined: &Joined, pid: Pid, proc: &Proc) -> anyhow::Result<()> {
         match self.new_maps() {
-            Some(maps) if !self.needs_forerunner(joined) => maps.write(pid, proc),
+            Some(maps) if !self.needs_intermediate(joined) => maps.write(pid, proc),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn needs_forerunner(&self, joined: &Joined) -> bool {
+    pub(super) fn needs_intermediate(&self, joined: &Joined) -> bool {
         let no_way_back = joined.get(Kind::Pid).is_some() && joined.own_pid.is_none();
         no_way_back || self.brings_rights(joined)
     }
@@ -161,10 +161,10 @@ pub(super) fn clone_mapped(
 ///
 /// # Errors
 /// Nobody is left behind.
-fn send_forerunner(
+fn clone_by_intermediate(
     map: impl FnOnce(Pid) -> anyhow::Result<()>,
     go_ahead: impl FnOnce(&OwnedFd, &Progress) -> Result<Cloned, Cause>,
-) -> Result<Cloned, Stillborn> {
+) -> Result<Cloned, CloneError> {
     let (ours, theirs) = sys::socketpair().map_err(outside)?;
     match sys::clone3(CloneFlags::empty(), None).map_err(outside)? {
         Cloned::Init => {
@@ -193,7 +193,7 @@ fn send_forerunner(
 fn attend(
     forerunner: &OwnedFd,
     map: impl FnOnce() -> anyhow::Result<()>,
-) -> Result<Pid, Stillborn> {
+) -> Result<Pid, CloneError> {
     let mut map = Some(map);
     let mut bytes = [0; Failure::LENGTH + 1];
     loop {
@@ -201,21 +201,21 @@ fn attend(
         match bytes[..length] {
             [word] if [word] == UNMAPPED => {
                 let map = map.take().ok_or_else(|| outside(Errno::EPROTO))?;
-                map().map_err(Stillborn::Outside)?;
+                map().map_err(CloneError::Outside)?;
                 sys::send(forerunner.as_fd(), &MAPPED).map_err(outside)?;
             }
             [a, b, c, d] => return Ok(Pid::from_raw(i32::from_le_bytes([a, b, c, d]))),
             [a, b, c, d, e, f, g, h] => {
                 let failure = Failure::decode([a, b, c, d, e, f, g, h]);
-                return Err(failure.map_or_else(|| outside(Errno::EPROTO), Stillborn::At));
+                return Err(failure.map_or_else(|| outside(Errno::EPROTO), CloneError::At));
             }
             _ => return Err(outside(Errno::EPROTO)),
         }
     }
 }
 
-fn outside(errno: Errno) -> Stillborn {
-    Stillborn::Outside(anyhow!(errno).context("forerunner"))
+fn outside(errno: Errno) -> CloneError {
+    CloneError::Outside(anyhow!(errno).context("forerunner"))
 }
 
 /// The forerunner's last word. A runtime that is gone needs none.

@@ -13,7 +13,7 @@ use super::Existing;
 use super::directory::{Directory, put};
 use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, MountAttr, OpenTree, Spent};
+use crate::sys::{self, CloseBatch, MountAttr, OpenTree};
 
 /// Below the container's cgroup, where a process is to be: `--cgroup`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub(crate) struct Below(BTreeMap<String, PathBuf>);
 
 /// The cgroups of a container, open for one process to come in.
 #[derive(Default)]
-pub(crate) struct Doors {
+pub(crate) struct CgroupJoin {
     /// Version 2: to be born in.
-    birthplace: Option<Directory>,
+    clone_into: Option<Directory>,
     /// Version 1: the file `tasks` in each tree, with the cgroup's path.
     tasks: Vec<(OwnedFd, PathBuf)>,
 }
@@ -75,7 +75,7 @@ impl Existing {
     ///
     /// # Errors
     /// When one is gone, or `below` names none of the container's.
-    pub(crate) fn doors(&self, below: &Below) -> Result<Doors> {
+    pub(crate) fn join(&self, below: &Below) -> Result<CgroupJoin> {
         let known = |name: &String| name.is_empty() || self.paths().contains_key(name);
         if let Some(name) = below.0.keys().find(|name| !known(name)) {
             bail!("--cgroup: unknown controller {name}: the container has no cgroup of it");
@@ -84,39 +84,39 @@ impl Existing {
             below.0.is_empty() || !self.paths().is_empty(),
             "--cgroup: the container has no cgroup of its own"
         );
-        let mut doors = Doors::default();
+        let mut cgroup_join = CgroupJoin::default();
         let mut seen = BTreeSet::new();
         // Who makes cgroups below those of version 1 need not do so in version 2.
         let beside = self.unified().is_none();
         for (controller, path) in self.paths() {
             let relative = below.of(controller);
             if controller == UNIFIED {
-                doors.birthplace = Some(match beside && !relative.as_os_str().is_empty() {
+                cgroup_join.clone_into = Some(match beside && !relative.as_os_str().is_empty() {
                     true => enter(path, &relative).or_else(|_| enter(path, Path::new("")))?,
                     false => enter(path, &relative)?,
                 });
             } else if seen.insert((path, relative.clone())) {
                 let file = tasks(path, &relative)?;
-                doors.tasks.push((file, path.join(relative)));
+                cgroup_join.tasks.push((file, path.join(relative)));
             }
         }
-        Ok(doors)
+        Ok(cgroup_join)
     }
 }
 
-impl Drop for Doors {
+impl Drop for CgroupJoin {
     /// Many descriptors with neighbouring numbers: closed by few calls.
     fn drop(&mut self) {
-        let spent = Spent::default();
+        let close_batch = CloseBatch::default();
         let tasks = self.tasks.drain(..);
-        tasks.for_each(|(file, _)| spent.add(file));
+        tasks.for_each(|(file, _)| close_batch.add(file));
     }
 }
 
-impl Doors {
+impl CgroupJoin {
     /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
-    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.birthplace.as_ref().map(AsFd::as_fd)
+    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.clone_into.as_ref().map(AsFd::as_fd)
     }
 
     /// For a process that the container can look into: its directory is a read-only
@@ -125,7 +125,7 @@ impl Doors {
     /// # Errors
     /// `EPERM` without CAP_SYS_ADMIN.
     pub(crate) fn detach(&mut self) -> Result<()> {
-        let Some(directory) = &mut self.birthplace else {
+        let Some(directory) = &mut self.clone_into else {
             return Ok(());
         };
         let subject = || directory.path().display().to_string();
@@ -134,7 +134,7 @@ impl Doors {
         Ok(())
     }
 
-    /// What [`Doors::enter`] needs.
+    /// What [`CgroupJoin::enter`] needs.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.tasks.iter().map(|(file, _)| file.as_fd())
     }
@@ -146,7 +146,7 @@ impl Doors {
     /// # Errors
     /// When it is not below the container's cgroup.
     pub(crate) fn follow(&mut self, own: &Path) -> Result<()> {
-        let Some(door) = &mut self.birthplace else {
+        let Some(door) = &mut self.clone_into else {
             return Ok(());
         };
         let relative = below(door.path(), own);
@@ -167,7 +167,7 @@ impl Doors {
         Ok(())
     }
 
-    /// The place and the deed, for a position in [`Doors::enter`].
+    /// The place and the deed, for a position in [`CgroupJoin::enter`].
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let (_, path) = self.tasks.get(usize::from(item))?;
         let place = "linux.cgroupsPath".to_owned();

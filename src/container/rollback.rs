@@ -20,7 +20,7 @@ use crate::sys::{self, Ended};
 
 /// In the order in which they come.
 #[derive(Default)]
-pub(super) struct Traces {
+pub(super) struct Rollback {
     pub(super) container: Option<Container>,
     pub(super) cgroups: Option<Wired>,
     pub(super) child: Option<Child>,
@@ -36,7 +36,7 @@ pub(super) struct Child {
     pub(super) pidfd: OwnedFd,
 }
 
-impl Traces {
+impl Rollback {
     /// Removes all of it, in the reverse order; what resists is named.
     pub(super) fn undo(&mut self) {
         let warn = |what: &str, result: Result<()>| {
@@ -106,7 +106,7 @@ impl Child {
     }
 
     /// Why init is gone without a word.
-    pub(super) fn obituary(&self, cgroups: &Wired) -> anyhow::Error {
+    pub(super) fn how_it_ended(&self, cgroups: &Wired) -> anyhow::Error {
         let ended = sys::wait(Some(self.pid), WaitPidFlag::empty());
         if cgroups.oom_kills().is_some_and(|kills| kills > 0) {
             return anyhow!(
