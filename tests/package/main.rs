@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and calls what it tests"
 )]
 
+mod clean;
 mod completions;
 mod debian;
 mod installed;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         completions::tests(),
         installed::tests(),
         debian::tests(),
+        clean::tests(),
     ];
     let trials = tests.into_iter().flatten().map(|(name, test)| {
         Trial::ignorable_test(name, move || {

@@ -2,7 +2,7 @@
 //!
 //! `cargo test --test suite` tests ours, `RT_UNDER_TEST=runc` (or `crun`) Debian's:
 //! a compatibility test that runc fails is a wrong test, or says why ours differs.
-//! The tests watch the whole machine for traces, so they run one after the other.
+//! Each test compares the host before and after, so tests that run at a time are in processes of their own.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -11,7 +11,6 @@
 )]
 
 mod apparmor;
-mod architecture;
 mod binary;
 mod cgroups;
 mod cli;
@@ -38,16 +37,34 @@ mod terminal;
 mod update;
 mod users;
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use libtest_mimic::Trial;
+
+/// More would wait for each other in the kernel, and for what a host has once.
+const WORKERS: usize = 4;
 
 fn main() -> ExitCode {
-    let mut arguments = libtest_mimic::Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
     harness::note_failures();
     harness::prepare();
-    let trials = [
+    let trials = trials();
+    if harness::is_worker() {
+        return harness::work();
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    let workers = *arguments
+        .test_threads
+        .get_or_insert(processors.min(WORKERS));
+    harness::run_in_workers(workers);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trials() -> Vec<Trial> {
+    [
         apparmor::tests(),
-        architecture::tests(),
         binary::tests(),
         cgroups::tests(),
         cli::tests(),
@@ -75,6 +92,5 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
-    .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    .collect()
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Report, host};
 
@@ -129,21 +129,15 @@ impl Running {
     }
 
     pub(crate) fn wait(mut self) -> Outcome {
-        let deadline = Instant::now() + LIMIT;
-        let status = loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(None) => panic!(
-                    "{}: still running after {LIMIT:?}; {}",
-                    self.shown,
-                    self.stderr()
-                ),
-                Err(error) => panic!("wait for {}: {error}", self.shown),
-            }
-        };
+        if !host::ends_within(self.pid(), LIMIT) {
+            panic!(
+                "{}: still running after {LIMIT:?}; {}",
+                self.shown,
+                self.stderr()
+            );
+        }
+        let status = self.child.wait();
+        let status = status.unwrap_or_else(|e| panic!("wait for {}: {e}", self.shown));
         self.finished = true;
         Outcome {
             status,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, geteuid};
@@ -79,8 +81,37 @@ pub(crate) fn stat<T: FromStr>(pid: i32, field: usize) -> Option<T> {
 /// Waits until a process has ended, and reaps it if it is ours.
 #[track_caller]
 pub(crate) fn wait_gone(pid: i32) {
-    wait_until(&format!("process {pid} to end"), || !alive(pid));
+    assert!(
+        ends_within(pid, Duration::from_secs(30)),
+        "waited in vain for process {pid} to end"
+    );
     reap(pid);
+}
+
+/// Waits until a process has ended: a pidfd says so (pidfd_open(2)).
+#[allow(unsafe_code, reason = "nix does not wrap pidfd_open")]
+pub(crate) fn ends_within(pid: i32, limit: Duration) -> bool {
+    // SAFETY: takes two numbers; the result is a new descriptor or -1.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let Ok(number) = i32::try_from(opened) else {
+        return false;
+    };
+    if number < 0 {
+        return !alive(pid);
+    }
+    // SAFETY: the kernel has just opened it for this process, and nothing else knows its number.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that the last round is not a busy one.
+        let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) if Instant::now() < deadline => {}
+            Err(Errno::EINTR) => {}
+            ended => return ended == Ok(1),
+        }
+    }
 }
 
 pub(crate) fn reap(pid: i32) {

@@ -18,6 +18,7 @@ mod registry;
 mod report;
 mod runtime;
 mod traces;
+mod worker;
 
 pub(crate) use bundle::{Bundle, fill_rootfs};
 pub(crate) use call::{Call, Outcome, Running};
@@ -30,7 +31,10 @@ pub(crate) use host::{
     withheld_capabilities,
 };
 pub(crate) use killed::killed_everywhere;
-pub(crate) use registry::{differs, needs_strace, note_failures, only_rt, skip, trial, trials};
+pub(crate) use registry::{
+    differs, needs_strace, note_failures, only_rt, run_in_workers, skip, trial, trials,
+};
 pub(crate) use report::{Mount, Report};
-pub(crate) use runtime::{Kind, Runtime, View};
+pub(crate) use runtime::{Kind, Runtime, View, is_release_build};
 pub(crate) use traces::{Traces, tree};
+pub(crate) use worker::{is_worker, work};

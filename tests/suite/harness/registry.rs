@@ -3,13 +3,22 @@
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use super::{Kind, differences, host};
+use super::{Kind, differences, host, worker};
 
 /// Where the last assertion failed.
 static WHERE: Mutex<String> = Mutex::new(String::new());
+
+/// Whether tests run in processes of their own, several at a time.
+static IN_WORKERS: AtomicBool = AtomicBool::new(false);
+
+/// Has `count` processes run the tests, or this one if it is 1.
+pub(crate) fn run_in_workers(count: usize) {
+    IN_WORKERS.store(count > 1, Ordering::Relaxed);
+}
 
 /// Notes where an assertion failed, for the summary at the end, and prints nothing meanwhile.
 pub(crate) fn note_failures() {
@@ -50,26 +59,44 @@ pub(crate) fn needs_strace() {
     }
 }
 
+/// How a test ended.
+pub(super) enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
 /// A test named after its module and what must hold.
 pub(crate) fn trial(module: &str, name: &str, test: fn()) -> Trial {
     let module = module.split_once("::").map_or(module, |(_, rest)| rest);
     let name = format!("{module}::{name}");
-    Trial::ignorable_test(name.clone(), move || perform(&name, test))
+    worker::register(&name, test);
+    Trial::ignorable_test(name.clone(), move || {
+        let outcome = match IN_WORKERS.load(Ordering::Relaxed) {
+            true => worker::run(&name),
+            false => perform(&name, test),
+        };
+        match outcome {
+            Outcome::Passed => Ok(Completion::Completed),
+            Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+            Outcome::Failed(message) => Err(Failed::from(message)),
+        }
+    })
 }
 
-fn perform(name: &str, test: fn()) -> Result<Completion, Failed> {
+/// Runs a test in this process.
+pub(super) fn perform(name: &str, test: fn()) -> Outcome {
     if !host::is_root() {
-        return Ok(Completion::ignored_with("only root can make containers"));
+        return Outcome::Skipped("only root can make containers".to_owned());
     }
     if let Some(how) = differences::of_crun(name).filter(|_| Kind::under_test() == Kind::Crun) {
-        return Ok(Completion::ignored_with(format!("crun differs: {how}")));
+        return Outcome::Skipped(format!("crun differs: {how}"));
     }
-    let result = catch_unwind(AssertUnwindSafe(test));
-    match result {
-        Ok(()) => Ok(Completion::Completed),
+    match catch_unwind(AssertUnwindSafe(test)) {
+        Ok(()) => Outcome::Passed,
         Err(payload) => match payload.downcast::<Skipped>() {
-            Ok(skipped) => Ok(Completion::ignored_with(skipped.0)),
-            Err(payload) => Err(Failed::from(words(payload.as_ref()))),
+            Ok(skipped) => Outcome::Skipped(skipped.0),
+            Err(payload) => Outcome::Failed(words(payload.as_ref())),
         },
     }
 }

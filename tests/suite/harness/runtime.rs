@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::host::on_v2;
@@ -12,7 +13,8 @@ use super::{Call, Directory};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
-/// `RT_UNDER_TEST` names Debian's `runc` or `crun`; unset means ours.
+/// `RT_UNDER_TEST` names Debian's `runc` or `crun`, or the absolute path of an `rt`; unset means the one
+/// that cargo has built with the tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Rt,
@@ -26,17 +28,32 @@ impl Kind {
             Err(_) | Ok("" | "rt") => Self::Rt,
             Ok("runc") => Self::Runc,
             Ok("crun") => Self::Crun,
-            Ok(other) => panic!("RT_UNDER_TEST={other}: neither unset nor runc nor crun"),
+            Ok(path) if path.starts_with('/') => Self::Rt,
+            Ok(other) => {
+                panic!("RT_UNDER_TEST={other}: neither runc nor crun nor an absolute path")
+            }
         }
     }
 
-    fn program(self) -> &'static str {
+    pub(crate) fn program(self) -> &'static str {
         match self {
-            Self::Rt => env!("CARGO_BIN_EXE_rt"),
+            Self::Rt => own_program().unwrap_or(env!("CARGO_BIN_EXE_rt")),
             Self::Runc => "/usr/sbin/runc",
             Self::Crun => "/usr/bin/crun",
         }
     }
+}
+
+/// The `rt` that `RT_UNDER_TEST` names by its path.
+fn own_program() -> Option<&'static str> {
+    static NAMED: OnceLock<Option<String>> = OnceLock::new();
+    let named = NAMED.get_or_init(|| env::var("RT_UNDER_TEST").ok());
+    named.as_deref().filter(|path| path.starts_with('/'))
+}
+
+/// Whether the `rt` under test is built as it ships.
+pub(crate) fn is_release_build() -> bool {
+    own_program().is_some() || !cfg!(debug_assertions)
 }
 
 /// Which cgroups the runtime finds at /sys/fs/cgroup.

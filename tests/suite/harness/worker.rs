@@ -1,0 +1,129 @@
+//! Runs tests in processes beside each other.
+//!
+//! A test compares the host before and after, by the processes that descend from its own process and by
+//! names that contain its process id. Threads of one process would see each other's containers, so each
+//! thread of libtest-mimic hands its tests to a process of its own.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Mutex;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use serde_json::{Value, json};
+
+use super::registry::{Outcome, perform};
+
+/// The argument that makes a process of the suite a worker.
+const WORKER: &str = "--worker";
+
+/// Every test by its name.
+static TESTS: Mutex<BTreeMap<String, fn()>> = Mutex::new(BTreeMap::new());
+
+thread_local! {
+    static OWN: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Makes a test known to the workers.
+pub(crate) fn register(name: &str, test: fn()) {
+    TESTS.lock().unwrap().insert(name.to_owned(), test);
+}
+
+pub(crate) fn is_worker() -> bool {
+    env::args().nth(1).as_deref() == Some(WORKER)
+}
+
+/// A process that runs one test after the other.
+struct Worker {
+    process: Child,
+    socket: BufReader<UnixStream>,
+}
+
+impl Worker {
+    fn start() -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let process = Command::new(env::current_exe()?)
+            .arg(WORKER)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn()?;
+        let socket = BufReader::new(ours);
+        Ok(Self { process, socket })
+    }
+
+    /// `None` when the worker has ended instead of an answer.
+    fn run(&mut self, name: &str) -> Option<Outcome> {
+        writeln!(self.socket.get_mut(), "{name}").ok()?;
+        let mut line = String::new();
+        self.socket.read_line(&mut line).ok()?;
+        let [kind, text]: [String; 2] = serde_json::from_str(&line).ok()?;
+        Some(match kind.as_str() {
+            "passed" => Outcome::Passed,
+            "skipped" => Outcome::Skipped(text),
+            _ => Outcome::Failed(text),
+        })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Runs a test in the worker of this thread. A worker that dies is replaced for the next test.
+pub(crate) fn run(name: &str) -> Outcome {
+    OWN.with_borrow_mut(|own| {
+        let worker = match own.take() {
+            Some(worker) => Ok(worker),
+            None => Worker::start(),
+        };
+        let mut worker = match worker {
+            Ok(worker) => worker,
+            Err(error) => return Outcome::Failed(format!("start a worker: {error}")),
+        };
+        let Some(outcome) = worker.run(name) else {
+            return Outcome::Failed("the test ended its process".to_owned());
+        };
+        *own = Some(worker);
+        outcome
+    })
+}
+
+/// What a worker does: it reads names from its standard input, a socket, and answers there. The
+/// programs that its tests start get neither.
+#[allow(unsafe_code, reason = "the descriptor comes from fcntl(2) as a number")]
+pub(crate) fn work() -> ExitCode {
+    let stdin = std::io::stdin();
+    let copied = fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(3)).expect("copy the socket");
+    let null = std::fs::File::open("/dev/null").expect("open /dev/null");
+    nix::unistd::dup2_stdin(&null).expect("replace standard input");
+    drop(null);
+    // SAFETY: fcntl has just made it for this process, and nothing else knows its number.
+    let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(copied.as_raw_fd()) });
+    let mut answers = socket.try_clone().expect("copy the socket");
+    for name in BufReader::new(socket).lines() {
+        let Ok(name) = name else {
+            break;
+        };
+        let test = TESTS.lock().unwrap().get(&name).copied();
+        let outcome = match test {
+            Some(test) => perform(&name, test),
+            None => Outcome::Failed(format!("no test is called {name}")),
+        };
+        let (kind, text) = match outcome {
+            Outcome::Passed => ("passed", String::new()),
+            Outcome::Skipped(reason) => ("skipped", reason),
+            Outcome::Failed(message) => ("failed", message),
+        };
+        let answer: Value = json!([kind, text]);
+        if writeln!(answers, "{answer}").is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
