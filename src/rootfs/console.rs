@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::statfs::{FsType, fstatfs};
 
-use super::inside::{Links, Root};
+use super::root::{Links, Root};
 use super::{Entered, Entry, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};

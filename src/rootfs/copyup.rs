@@ -23,8 +23,8 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid, linkat, symlinkat};
 
-use super::inside::{Links, Root};
 use super::options::Parameter;
+use super::root::{Links, Root};
 use crate::sys;
 
 /// What a new tmpfs has of the directory below it.

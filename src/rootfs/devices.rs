@@ -16,9 +16,9 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::attributes::Setter;
-use super::inside::{Links, Root, clean, file_in};
-use super::mount::Stage;
-use super::sources::open_tree;
+use super::context::Stage;
+use super::detached::open_tree;
+use super::root::{Links, Root, clean, file_in};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
 

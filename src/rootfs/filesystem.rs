@@ -1,7 +1,7 @@
 //! A new file system: its superblock made and mounted, attached nowhere yet.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,11 +10,12 @@ use nix::mount::MsFlags;
 
 use super::attributes::mount_flags;
 use super::copyup::{self, Taken};
+use super::detached::new_file_system;
 use super::layers::{self, LONGEST};
+use super::old_mount_api::Told;
 use super::options::{Options, Parameter};
-use super::staged::Told;
 use crate::step::Cause;
-use crate::sys::{self, CloseBatch, FsConfig};
+use crate::sys::CloseBatch;
 
 /// Superblocks that other mounts share: a read-only one would be everybody's.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
@@ -219,34 +220,6 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
         b"mand" => MsFlags::MS_MANDLOCK,
         _ => return None,
     })
-}
-
-/// A detached mount of a new superblock.
-pub(super) fn new_file_system(
-    close_batch: &CloseBatch,
-    name: &CStr,
-    source: &CStr,
-    superblock: &[CString],
-    data: &[Parameter],
-    attributes: u64,
-) -> Result<OwnedFd, Cause> {
-    let opened = sys::fsopen(name)?;
-    let context = opened.as_fd();
-    if !source.is_empty() {
-        sys::fsconfig(context, FsConfig::String(c"source", source))?;
-    }
-    let superblock = superblock.iter().map(|flag| FsConfig::Flag(flag));
-    let data = data.iter().map(|parameter| match parameter {
-        Parameter::Flag(flag) => FsConfig::Flag(flag),
-        Parameter::Value(key, value) => FsConfig::String(key, value),
-    });
-    for (place, parameter) in (0..).zip(superblock.chain(data)) {
-        sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(place, errno))?;
-    }
-    sys::fsconfig(context, FsConfig::Create)?;
-    let mount = sys::fsmount(context, attributes)?;
-    close_batch.add(opened);
-    Ok(mount)
 }
 
 /// What a user namespace must have beside it for a file system that shows more

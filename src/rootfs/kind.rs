@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use super::cgroup::{CgroupMount, Facts};
+use super::cgroup::CgroupMount;
+use super::facts::Facts;
 use super::filesystem::FileSystem;
 use super::options::{Options, Parameter, Recursion};
 use crate::log;

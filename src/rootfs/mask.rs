@@ -21,10 +21,10 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
 
 use super::attributes::{NODE, Setter};
-use super::filesystem::new_file_system;
-use super::inside::{Links, clean, is_directory};
-use super::mount::Stage;
+use super::context::Stage;
+use super::detached::new_file_system;
 use super::options::{Attributes, Recursion};
+use super::root::{Links, clean, is_directory};
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
 

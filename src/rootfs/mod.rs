@@ -10,22 +10,26 @@
 mod attributes;
 mod cgroup;
 mod console;
+mod context;
 mod copyup;
 mod describe;
+mod detached;
 mod devices;
-mod enter;
+mod facts;
 mod filesystem;
-mod inside;
 mod kind;
 mod layers;
 mod mask;
 mod mount;
+mod old_mount_api;
 mod options;
 mod overlay;
-mod parked;
 mod pivot;
+mod queue;
+mod root;
+mod source;
 mod sources;
-mod staged;
+mod switch_root;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -37,16 +41,17 @@ use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 use attributes::{Setter, propagate};
-pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
 pub(crate) use console::{Pty, open_terminal};
+use context::Stage;
 use devices::{Devices, Origin};
-pub(crate) use enter::Entered;
+pub(crate) use facts::{Facts, HierarchyFacts, UnifiedFacts};
 use kind::Kind;
 use mask::Masks;
-use mount::{Mount, Stage};
+use mount::Mount;
 pub(crate) use options::names as mount_options;
 use options::{Attributes, Propagation, Recursion};
 pub(crate) use sources::Sources;
+pub(crate) use switch_root::Entered;
 
 /// How the process comes to see the root and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,15 +16,17 @@ use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::Facts;
+use super::context::Stage;
 use super::copyup::{self, Taken};
+use super::detached::{attach, open_tree};
+use super::facts::Facts;
 use super::filesystem::{FileSystem, Origin};
-use super::inside::{Links, Root, clean, is_directory};
 use super::kind::Kind;
+use super::old_mount_api::{self, Told};
 use super::options::{self, Attributes, Propagation, Recursion};
-use super::sources::{Source, open_tree};
-use super::staged::{self, Told};
-use crate::step::{Cause, Progress, Refusal, Step};
+use super::root::{Links, Root, clean, is_directory};
+use super::source::Source;
+use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, MountAttr};
 
 /// What may be mounted below /proc: single files that show a container its
@@ -160,7 +162,7 @@ impl Mount {
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
                 Origin::Machine if !filesystem.fits()? => {
-                    let by = |told: &Told| staged::apart(setter, told);
+                    let by = |told: &Told| old_mount_api::apart(setter, told);
                     let attributes = self.new_attributes().set;
                     let mount = filesystem.make_by_mount(attributes, None, by)?;
                     return Ok(Source::Tree(mount));
@@ -282,7 +284,8 @@ impl Mount {
         if filesystem.fits()? {
             return filesystem.make(stage.close_batch, attributes, below);
         }
-        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.close_batch);
+        let by =
+            |told: &Told| old_mount_api::on_top_of(stage.root.as_fd(), told, stage.close_batch);
         filesystem.make_by_mount(attributes, below, by)
     }
 
@@ -409,26 +412,4 @@ impl Mount {
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
         }
     }
-}
-
-/// Attaches `mount`, which is a directory or is none. That `target` is the reverse
-/// the kernel calls `EINVAL`, as it does many things; engines know the name that
-/// mount(2) has for it.
-pub(super) fn attach(mount: BorrowedFd, target: BorrowedFd, directory: bool) -> nix::Result<()> {
-    match sys::move_mount(mount, target) {
-        Err(Errno::EINVAL) if is_directory(target)? != directory => Err(Errno::ENOTDIR),
-        done => done,
-    }
-}
-
-/// What every mount of a container shares while init works.
-pub(super) struct Stage<'a> {
-    pub(super) root: &'a Root,
-    pub(super) at: &'a Progress,
-    pub(super) setter: Setter,
-    /// The machine's /proc.
-    pub(super) proc: BorrowedFd<'a>,
-    /// The propagation that copies of the machine's mounts start with.
-    pub(super) base: Propagation,
-    pub(super) close_batch: &'a CloseBatch,
 }

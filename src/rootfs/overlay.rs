@@ -15,7 +15,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchdir, fchownat};
 
-use super::filesystem::new_file_system;
+use super::detached::new_file_system;
 use super::options::Parameter;
 use crate::step::Cause;
 use crate::sys::{self, CloseBatch};

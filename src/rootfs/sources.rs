@@ -11,7 +11,6 @@
 //! init does there, while it still is the caller.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -22,13 +21,14 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::Bound;
-use super::inside::clean;
+use super::context::Stage;
 use super::kind::Kind;
 use super::mask::Masks;
-use super::mount::{Mount, Stage};
+use super::mount::Mount;
 use super::options::{Propagation, Recursion};
-use super::parked::Parked;
+use super::queue::Parked;
+use super::root::clean;
+use super::source::Source;
 use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
@@ -45,37 +45,6 @@ pub(crate) struct Sources {
     pub(super) devices: Vec<OwnedFd>,
     /// What covers masked files, from the time on at which there is one.
     pub(super) null: Option<OwnedFd>,
-}
-
-/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
-/// that holds a NUL byte.
-pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-    sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
-}
-
-/// What was opened for a mount.
-pub(super) enum Source {
-    None,
-    /// A detached copy.
-    Tree(OwnedFd),
-    /// A detached copy, the next one of those that wait in [`Sources::parked`].
-    Parked,
-    /// Lies in the root: to be opened when its turn comes, with the user namespace
-    /// that has the ids to map.
-    InTurn(Option<Rc<OwnedFd>>),
-    /// A directory of each hierarchy.
-    Hierarchies(Vec<Option<Bound>>),
-}
-
-impl Source {
-    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
-        match self {
-            Source::None | Source::Parked | Source::InTurn(_) => Vec::new(),
-            Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(bound) => bound.into_iter().flatten().map(Bound::into_fd).collect(),
-        }
-    }
 }
 
 impl Drop for Sources {

@@ -168,7 +168,7 @@ fn the_rule_finds_what_breaks_it() {
         source("cli/mod.rs", "use crate::commands::Verb; // crate::nothing"),
         source(
             "rootfs/mount.rs",
-            "use crate::rootfs::inside;\n#[cfg(test)]\nuse crate::plan;",
+            "use crate::rootfs::root;\n#[cfg(test)]\nuse crate::plan;",
         ),
         source("lib.rs", "use crate::cli;"),
     ];

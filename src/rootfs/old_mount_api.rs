@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::fchdir;
 
 use super::attributes::Setter;
-use super::filesystem::new_file_system;
+use super::detached::new_file_system;
 use super::options::Parameter;
 use super::pivot;
 use crate::step::Cause;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::attributes::Setter;
-use super::inside::Root;
+use super::root::Root;
 use super::sources::Sources;
 use super::{Entry, Layer, Rootfs, Turn, overlay, pivot};
 use crate::step::{Cause, Progress, Step};
