@@ -1,4 +1,4 @@
-//! What every step of building the root file system needs from init.
+//! What the steps that build the root file system share.
 
 use std::os::fd::BorrowedFd;
 
@@ -8,14 +8,14 @@ use super::root::Root;
 use crate::step::Progress;
 use crate::sys::CloseBatch;
 
-/// What every mount of a container shares while init works.
-pub(super) struct Stage<'a> {
+/// The root that init builds, and how it mounts there.
+pub(super) struct MountContext<'a> {
     pub(super) root: &'a Root,
-    pub(super) at: &'a Progress,
+    pub(super) progress: &'a Progress,
     pub(super) setter: Setter,
-    /// The machine's /proc.
+    /// The host's /proc.
     pub(super) proc: BorrowedFd<'a>,
-    /// The propagation that copies of the machine's mounts start with.
-    pub(super) base: Propagation,
+    /// The propagation type that bind mounts of host directories get by default.
+    pub(super) default_propagation: Propagation,
     pub(super) close_batch: &'a CloseBatch,
 }

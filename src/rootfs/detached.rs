@@ -1,4 +1,5 @@
-//! Detached mounts: cloned with open_tree(2) or made with fsopen(2), attached with move_mount(2).
+//! Detached mounts: cloned by open_tree(2) or made by fsmount(2), attached by
+//! move_mount(2).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,14 +12,20 @@ use super::root::is_directory;
 use crate::step::Cause;
 use crate::sys::{self, CloseBatch, FsConfig, OpenTree};
 
-/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
-/// that holds a NUL byte.
+/// Clones the mount at `path` on the host, detached.
+///
+/// # Errors
+/// `EINVAL` if the path holds a NUL byte; else those of open_tree(2).
 pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
     sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
 }
 
-/// A detached mount of a new superblock.
+/// Makes a new file system, mounted but detached.
+///
+/// # Errors
+/// [`Cause::Parameter`] with the position of the first parameter that the kernel refuses,
+/// counted over `superblock` and then `data`.
 pub(super) fn new_file_system(
     close_batch: &CloseBatch,
     name: &CStr,
@@ -46,12 +53,12 @@ pub(super) fn new_file_system(
     Ok(mount)
 }
 
-/// Attaches `mount`, which is a directory or is none. That `target` is the reverse
-/// the kernel calls `EINVAL`, as it does many things; engines know the name that
-/// mount(2) has for it.
+/// Attaches `mount`; `directory` says whether its root is one. Where `target` is of the
+/// other kind, move_mount(2) fails with `EINVAL`. This returns `ENOTDIR` as mount(2) does,
+/// because container engines look for it.
 pub(super) fn attach(mount: BorrowedFd, target: BorrowedFd, directory: bool) -> nix::Result<()> {
     match sys::move_mount(mount, target) {
         Err(Errno::EINVAL) if is_directory(target)? != directory => Err(Errno::ENOTDIR),
-        done => done,
+        result => result,
     }
 }

@@ -1,44 +1,44 @@
-//! What the plan of the root file system depends on besides `root`, `mounts` and `linux`.
+//! What the plan of the root file system depends on besides config.json.
 
 use std::path::PathBuf;
 
-/// What the rest of the plan knows and a mount depends on.
+/// Properties of the host, and parts of the plan that are decided earlier.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// mount_setattr(2) is there.
+    /// The kernel has mount_setattr(2).
     pub(crate) mount_setattr: bool,
-    /// The container is in another user namespace than the machine's first.
+    /// The container is in a user namespace other than the host's initial one.
     pub(crate) user_namespace: bool,
-    /// The container sees its own cgroup as the root.
+    /// The container has a new cgroup namespace.
     pub(crate) cgroup_namespace: bool,
-    /// The cgroups that the container is to have will be there.
+    /// A failure to create the container's cgroups is an error, so they will exist.
     pub(crate) certain_cgroups: bool,
-    /// The machine's hierarchies of version 1; none on version 2.
+    /// The cgroup v1 hierarchies of the host; empty on a host with v2 alone.
     pub(crate) hierarchies: Vec<HierarchyFacts>,
-    /// A directory of the runtime's that the container is to see, and where.
+    /// The directory of the notify socket, and its path in the container.
     pub(crate) notify: Option<(PathBuf, &'static str)>,
-    /// The machine's tree of version 2, which may stand beside those of version 1.
+    /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
     pub(crate) unified: Option<UnifiedFacts>,
 }
 
-/// The tree of version 2, as a container may get to see it.
+/// Directories in the cgroup v2 hierarchy.
 #[derive(Debug)]
 pub(crate) struct UnifiedFacts {
-    /// The container's own directory, if it is to have one.
+    /// The container's cgroup, if it has one.
     pub(crate) directory: Option<PathBuf>,
-    /// The caller's, where the container stays if it may have none of its own.
+    /// The caller's cgroup, where a container without its own stays.
     pub(crate) callers: PathBuf,
 }
 
-/// A hierarchy of version 1, as a container gets to see it.
+/// Directories in a cgroup v1 hierarchy.
 #[derive(Clone, Debug)]
 pub(crate) struct HierarchyFacts {
-    /// `["cpu", "cpuacct"]`, `["name=systemd"]`.
+    /// For example `["cpu", "cpuacct"]` or `["name=systemd"]`.
     pub(crate) controllers: Vec<String>,
-    /// The last component of where the machine mounts it.
+    /// The last component of its mount point on the host.
     pub(crate) name: String,
-    /// The container's own directory in it, if it is to have one.
+    /// The container's cgroup, if it has one.
     pub(crate) directory: Option<PathBuf>,
-    /// The caller's, where the container stays if it may have none of its own.
+    /// The caller's cgroup, where a container without its own stays.
     pub(crate) callers: PathBuf,
 }

@@ -1,5 +1,7 @@
-//! mount(2), for what fsconfig(2) is too small for: on a place that nobody else
-//! sees, from where the mount is taken as a detached one.
+//! mount(2), for options that are too long for fsconfig(2).
+//!
+//! mount(2) always attaches. So it mounts on a directory that no other process can see, and
+//! the mount is cloned from there.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,62 +21,63 @@ use super::pivot;
 use crate::step::Cause;
 use crate::sys::{self, Cloned, CloseBatch, OpenTree};
 
-/// What mount(2) is told.
-pub(super) struct Told<'a> {
-    pub(super) name: &'a CStr,
+/// The arguments of mount(2).
+pub(super) struct MountArgs<'a> {
+    pub(super) fs_type: &'a CStr,
     pub(super) source: &'a CStr,
     pub(super) flags: MsFlags,
-    pub(super) options: &'a str,
+    pub(super) data: &'a str,
 }
 
-/// A detached mount, made below a tmpfs that lies on top of `ground` meanwhile.
-pub(super) fn on_top_of(
-    ground: BorrowedFd,
-    told: &Told,
+/// Makes a detached mount. A tmpfs on top of `target` holds the mount point meanwhile.
+pub(super) fn mount_detached(
+    target: BorrowedFd,
+    args: &MountArgs,
     close_batch: &CloseBatch,
 ) -> Result<OwnedFd, Cause> {
-    const PLACE: &str = "place";
+    const MOUNT_POINT: &str = "mount_point";
     let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
-    let memory = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
-    sys::move_mount(memory.as_fd(), ground)?;
-    mkdirat(&memory, PLACE, Mode::S_IRWXU)?;
+    let tmpfs = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
+    sys::move_mount(tmpfs.as_fd(), target)?;
+    mkdirat(&tmpfs, MOUNT_POINT, Mode::S_IRWXU)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = openat(&memory, PLACE, flags, Mode::empty())?;
-    fchdir(&place)?;
-    let (source, name) = (Some(told.source), Some(told.name));
-    mount(source, ".", name, told.flags, Some(told.options))?;
-    let mounted = openat(&memory, PLACE, flags, Mode::empty())?;
-    let copy = sys::open_tree(mounted.as_fd(), c"", OpenTree::Mount)?;
-    fchdir(&memory)?;
+    let mount_point = openat(&tmpfs, MOUNT_POINT, flags, Mode::empty())?;
+    fchdir(&mount_point)?;
+    let (source, fs_type) = (Some(args.source), Some(args.fs_type));
+    mount(source, ".", fs_type, args.flags, Some(args.data))?;
+    let mounted = openat(&tmpfs, MOUNT_POINT, flags, Mode::empty())?;
+    let detached = sys::open_tree(mounted.as_fd(), c"", OpenTree::Mount)?;
+    fchdir(&tmpfs)?;
     umount2(".", MntFlags::MNT_DETACH)?;
-    for done in [memory, place, mounted] {
-        close_batch.add(done);
+    for descriptor in [tmpfs, mount_point, mounted] {
+        close_batch.add(descriptor);
     }
-    Ok(copy)
+    Ok(detached)
 }
 
-/// The same by a child in a mount namespace of its own, for what is made while this
-/// process still is in the machine's: with its rights, and in its cgroups.
-pub(super) fn apart(setter: Setter, told: &Told) -> Result<OwnedFd, Cause> {
-    let (ours, theirs) = sys::socketpair()?;
+/// The same in a child process with a mount namespace of its own, for mounts made while
+/// this process is still in the host's. The child has the same privileges and cgroups.
+pub(super) fn mount_detached_in_child(setter: Setter, args: &MountArgs) -> Result<OwnedFd, Cause> {
+    let (receiver, sender) = sys::socketpair()?;
     let pid = match sys::clone3(CloneFlags::CLONE_NEWNS, None)? {
         Cloned::Runtime { pid, .. } => pid,
         Cloned::Init => {
-            let made = pivot::isolate(setter)
+            let sent = pivot::make_mounts_private(setter)
                 .map_err(Cause::from)
-                .and_then(|ground| on_top_of(ground.as_fd(), told, &CloseBatch::default()))
-                .and_then(|mount| Ok(sys::send_descriptor(theirs.as_fd(), b"m", mount.as_fd())?));
-            sys::exit(match made {
+                .and_then(|target| mount_detached(target.as_fd(), args, &CloseBatch::default()))
+                .and_then(|mount| Ok(sys::send_descriptor(sender.as_fd(), b"m", mount.as_fd())?));
+            sys::exit(match sent {
                 Ok(()) => 0,
-                // Only the tmpfs has parameters, which every kernel takes.
+                // The only parameters here are those of the tmpfs, which every kernel
+                // accepts.
                 Err(Cause::Errno(errno) | Cause::Parameter(_, errno)) => errno as i32,
                 Err(_) => Errno::EIO as i32,
             })
         }
     };
-    drop(theirs);
+    drop(sender);
     match waitpid(pid, Some(WaitPidFlag::__WALL))? {
-        WaitStatus::Exited(_, 0) => Ok(sys::receive_descriptor(ours.as_fd())?),
+        WaitStatus::Exited(_, 0) => Ok(sys::receive_descriptor(receiver.as_fd())?),
         WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno).into()),
         _ => Err(Errno::EIO.into()),
     }

@@ -1,9 +1,9 @@
-//! More mounts than one process may have descriptors (RLIMIT_NOFILE): they wait in
-//! a socket, where they are in nobody's table, until their turn comes.
+//! A queue of detached mounts, for more mounts than RLIMIT_NOFILE permits descriptors. The
+//! mounts wait in a socket, where they count in no descriptor table.
 //!
-//! Both ends belong to whoever opened the mounts, and init is born with them: what
-//! was opened with the caller's rights, and in the machine's mount namespace, stays
-//! as it was opened.
+//! The process that opened the mounts holds both ends, and init inherits them. So mounts
+//! that were opened with the caller's privileges, in the host's mount namespace, need not
+//! be opened again.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,58 +12,58 @@ use nix::errno::Errno;
 
 use crate::sys::{self, MOST_PASSED};
 
-/// Detached mounts, taken out in the order in which they were put in.
-pub(super) struct Parked {
-    /// Gone when all are in.
-    entrance: Option<OwnedFd>,
-    exit: OwnedFd,
-    /// Those next to the end that is used.
-    near: VecDeque<OwnedFd>,
+/// Detached mounts, in the order in which they were added.
+pub(super) struct MountQueue {
+    /// `None` when all mounts are added.
+    sender: Option<OwnedFd>,
+    receiver: OwnedFd,
+    /// Mounts not yet sent, or received and not yet taken.
+    buffer: VecDeque<OwnedFd>,
 }
 
-impl Parked {
-    pub(super) fn new() -> nix::Result<Parked> {
-        let (entrance, exit) = sys::socketpair()?;
-        Ok(Parked {
-            entrance: Some(entrance),
-            exit,
-            near: VecDeque::new(),
+impl MountQueue {
+    pub(super) fn new() -> nix::Result<MountQueue> {
+        let (sender, receiver) = sys::socketpair()?;
+        Ok(MountQueue {
+            sender: Some(sender),
+            receiver,
+            buffer: VecDeque::new(),
         })
     }
 
     /// # Errors
-    /// `ETOOMANYREFS`, `EAGAIN`: more than a socket holds.
-    pub(super) fn add(&mut self, mount: OwnedFd) -> nix::Result<()> {
-        self.near.push_back(mount);
-        if self.near.len() == MOST_PASSED {
+    /// `ETOOMANYREFS` or `EAGAIN` if the socket is full.
+    pub(super) fn push(&mut self, mount: OwnedFd) -> nix::Result<()> {
+        self.buffer.push_back(mount);
+        if self.buffer.len() == MOST_PASSED {
             self.send()?;
         }
         Ok(())
     }
 
-    /// All are in.
-    pub(super) fn close(&mut self) -> nix::Result<()> {
-        if !self.near.is_empty() {
+    /// Sends the remaining mounts, and ends the queue.
+    pub(super) fn finish(&mut self) -> nix::Result<()> {
+        if !self.buffer.is_empty() {
             self.send()?;
         }
-        self.entrance = None;
+        self.sender = None;
         Ok(())
     }
 
     fn send(&mut self) -> nix::Result<()> {
-        let entrance = self.entrance.as_ref().ok_or(Errno::EPIPE)?;
-        sys::send_descriptors(entrance.as_fd(), self.near.make_contiguous())?;
-        self.near.clear();
+        let sender = self.sender.as_ref().ok_or(Errno::EPIPE)?;
+        sys::send_descriptors(sender.as_fd(), self.buffer.make_contiguous())?;
+        self.buffer.clear();
         Ok(())
     }
 
-    /// The next one; `EBADF` when there is none left.
-    pub(super) fn take(&mut self) -> nix::Result<OwnedFd> {
-        if self.near.is_empty() {
-            self.near
-                .extend(sys::receive_descriptors(self.exit.as_fd())?);
+    /// The next mount; `EBADF` if the queue is empty.
+    pub(super) fn pop(&mut self) -> nix::Result<OwnedFd> {
+        if self.buffer.is_empty() {
+            self.buffer
+                .extend(sys::receive_descriptors(self.receiver.as_fd())?);
         }
-        self.near.pop_front().ok_or(Errno::EBADF)
+        self.buffer.pop_front().ok_or(Errno::EBADF)
     }
 }
 
@@ -73,18 +73,18 @@ mod tests {
     use nix::sys::stat::fstat;
 
     #[test]
-    fn what_was_parked_comes_back_in_order() {
-        let mut parked = Parked::new().unwrap();
+    fn mounts_are_returned_in_the_order_in_which_they_were_added() {
+        let mut queue = MountQueue::new().unwrap();
         let mut inodes = Vec::new();
         for _ in 0..2 * MOST_PASSED + 7 {
-            let file = sys::anonymous_file(c"parked").unwrap();
+            let file = sys::anonymous_file(c"queued").unwrap();
             inodes.push(fstat(&file).unwrap().st_ino);
-            parked.add(file).unwrap();
+            queue.push(file).unwrap();
         }
-        parked.close().unwrap();
+        queue.finish().unwrap();
         for inode in inodes {
-            assert_eq!(fstat(parked.take().unwrap()).unwrap().st_ino, inode);
+            assert_eq!(fstat(queue.pop().unwrap()).unwrap().st_ino, inode);
         }
-        assert_eq!(parked.take().err(), Some(Errno::EBADF));
+        assert_eq!(queue.pop().err(), Some(Errno::EBADF));
     }
 }

@@ -3,28 +3,32 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::cgroup::Bound;
+use super::cgroup::CgroupBind;
 
-/// What was opened for a mount.
+/// The opened source of one mount.
 pub(super) enum Source {
     None,
-    /// A detached copy.
+    /// A detached mount.
     Tree(OwnedFd),
-    /// A detached copy, the next one of those that wait in [`Sources::parked`].
-    Parked,
-    /// Lies in the root: to be opened when its turn comes, with the user namespace
-    /// that has the ids to map.
-    InTurn(Option<Rc<OwnedFd>>),
-    /// A directory of each hierarchy.
-    Hierarchies(Vec<Option<Bound>>),
+    /// A detached mount, the next one in the queue of `Sources`.
+    Queued,
+    /// Lies in the container's root: init opens it when it reaches this mount. Holds the
+    /// user namespace whose ids to map.
+    InRoot(Option<Rc<OwnedFd>>),
+    /// One cgroup directory for each hierarchy.
+    Hierarchies(Vec<Option<CgroupBind>>),
 }
 
 impl Source {
     pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
         match self {
-            Source::None | Source::Parked | Source::InTurn(_) => Vec::new(),
+            Source::None | Source::Queued | Source::InRoot(_) => Vec::new(),
             Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(bound) => bound.into_iter().flatten().map(Bound::into_fd).collect(),
+            Source::Hierarchies(bound) => bound
+                .into_iter()
+                .flatten()
+                .map(CgroupBind::into_fd)
+                .collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The way in: how the root takes the place of the machine's, in its turn.
+//! Switches init from the host's root to the container's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,28 +12,28 @@ use crate::step::{Cause, Progress, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 
-/// What the root is put on.
-pub(crate) struct Ground {
-    /// The machine's root, in a mount namespace of the container's own.
-    machine: Option<OwnedFd>,
-    /// `root.path`, where it is needed yet.
-    place: Option<OwnedFd>,
+/// Where the new root is attached.
+pub(crate) struct AttachPoint {
+    /// The old root, in a mount namespace of the container's own.
+    old_root: Option<OwnedFd>,
+    /// `root.path`, opened only where it is needed later.
+    root_path: Option<OwnedFd>,
 }
 
-/// The root as init works in it, and what becomes read-only at the end.
+/// The new root while init builds it.
 pub(crate) struct Entered {
     pub(super) root: Root,
-    /// The machine's root, until it is left.
-    machine: Option<OwnedFd>,
-    pub(super) late: Vec<OwnedFd>,
+    /// The host's root, until init leaves it.
+    old_root: Option<OwnedFd>,
+    pub(super) readonly_last: Vec<OwnedFd>,
 }
 
 impl Entered {
-    fn new(root: OwnedFd, machine: Option<OwnedFd>) -> Entered {
+    fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> Entered {
         Entered {
             root: Root::new(root),
-            machine,
-            late: Vec::new(),
+            old_root,
+            readonly_last: Vec::new(),
         }
     }
 }
@@ -45,55 +45,64 @@ impl AsFd for Entered {
 }
 
 impl Rootfs {
-    /// Init, while it still is the caller, who may be the only one to find the
-    /// way: cuts the mount namespace off, and opens what the root is put on.
-    pub(crate) fn enter(&self, at: &Progress) -> Result<Ground, Cause> {
-        let machine = match self.entry {
+    /// Init: makes the mount namespace private and opens the directory for the new root. It
+    /// still has the caller's ids, because only the caller may be able to search the path.
+    pub(crate) fn enter(&self, progress: &Progress) -> Result<AttachPoint, Cause> {
+        let old_root = match self.entry {
             Entry::Chroot => None,
             Entry::Pivot | Entry::Move => {
-                at.enter(Step::Propagation);
-                Some(pivot::isolate(self.setter)?)
+                progress.enter(Step::Propagation);
+                Some(pivot::make_mounts_private(self.setter)?)
             }
         };
-        at.enter(Step::Root);
-        let needed = machine.is_none() || self.turn == Turn::Last || self.layer != Layer::Direct;
-        let place = needed.then(|| pivot::directory(&self.path)).transpose()?;
-        Ok(Ground { machine, place })
+        progress.enter(Step::Root);
+        let needs_root_path =
+            old_root.is_none() || self.turn == Turn::Last || self.layer != Layer::Direct;
+        let root_path = needs_root_path
+            .then(|| pivot::open_directory(&self.path))
+            .transpose()?;
+        Ok(AttachPoint {
+            old_root,
+            root_path,
+        })
     }
 
-    /// Init: puts the root where it belongs, and leaves the machine behind if
-    /// that is the first thing to do.
+    /// Init: attaches the new root. With [`Turn::First`] it also leaves the host's root.
     pub(crate) fn attach(
         &self,
-        ground: Ground,
+        attach_point: AttachPoint,
         sources: &mut Sources,
         proc: &Proc,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<Entered, Cause> {
-        let (machine, root) = match (ground.machine, ground.place) {
-            // Entered by chroot(2) alone.
-            (None, place) => (None, place.ok_or(Errno::EBADF)?),
-            (Some(machine), place) => {
+        let (old_root, root) = match (attach_point.old_root, attach_point.root_path) {
+            // Without a mount namespace of its own the root is entered by chroot(2).
+            (None, root_path) => (None, root_path.ok_or(Errno::EBADF)?),
+            (Some(old_root), root_path) => {
                 let root = match sources.root.take() {
                     Some(root) => root,
-                    None => self.overlay(&place, &machine, at)?,
+                    None => self.overlay(&root_path, &old_root, progress)?,
                 };
-                at.enter(Step::Root);
-                let place = match self.turn {
-                    // Nobody's path leads there, and no directory has to be lent for it.
+                progress.enter(Step::Root);
+                let root_path = match self.turn {
+                    // On the old root itself: no path has to lead there, and no directory has to be
+                    // its mount point.
                     Turn::First => None,
-                    Turn::Last => place,
+                    Turn::Last => root_path,
                 };
-                pivot::attach(root.as_fd(), place.as_ref().unwrap_or(&machine).as_fd())?;
+                pivot::attach_root(
+                    root.as_fd(),
+                    root_path.as_ref().unwrap_or(&old_root).as_fd(),
+                )?;
                 if self.setter == Setter::Attached && self.layer == Layer::Direct {
-                    self.isolate_root(root.as_fd(), Some(proc.as_fd()))?;
+                    self.set_initial_propagation(root.as_fd(), Some(proc.as_fd()))?;
                 }
-                (Some(machine), root)
+                (Some(old_root), root)
             }
         };
-        let mut entered = Entered::new(root, machine);
+        let mut entered = Entered::new(root, old_root);
         if self.turn == Turn::First {
-            self.leave(&mut entered, proc, at)?;
+            self.leave(&mut entered, proc, progress)?;
         }
         Ok(entered)
     }
@@ -101,46 +110,46 @@ impl Rootfs {
     fn overlay(
         &self,
         lower: &Option<OwnedFd>,
-        machine: &OwnedFd,
-        at: &Progress,
+        old_root: &OwnedFd,
+        progress: &Progress,
     ) -> Result<OwnedFd, Cause> {
-        at.enter(Step::Overlay);
+        progress.enter(Step::Overlay);
         let lower = lower.as_ref().ok_or(Errno::EBADF)?.as_fd();
-        overlay::build(
+        overlay::create(
             lower,
-            machine.as_fd(),
+            old_root.as_fd(),
             self.user_namespace,
             &CloseBatch::default(),
         )
     }
 
-    /// Init, with [`Turn::Last`], after everything that looks at the machine.
+    /// Init, with [`Turn::Last`]: leaves the host's root after the last step that needs it.
     pub(crate) fn leave_last(
         &self,
         entered: &mut Entered,
         proc: &Proc,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<(), Cause> {
         match self.turn {
             Turn::First => Ok(()),
-            Turn::Last => self.leave(entered, proc, at),
+            Turn::Last => self.leave(entered, proc, progress),
         }
     }
 
-    /// From here on, the root is the container's and the machine is out of reach.
-    fn leave(&self, entered: &mut Entered, proc: &Proc, at: &Progress) -> Result<(), Cause> {
-        at.enter(Step::Pivot);
+    /// Switches to the container's root; the host's is no longer reachable.
+    fn leave(&self, entered: &mut Entered, proc: &Proc, progress: &Progress) -> Result<(), Cause> {
+        progress.enter(Step::Pivot);
         let root = entered.root.as_fd();
-        match (self.entry, entered.machine.take()) {
-            (Entry::Pivot, _) => pivot::pivot(root)?,
-            (Entry::Move, Some(machine)) => {
-                pivot::cover(root, proc)?;
+        match (self.entry, entered.old_root.take()) {
+            (Entry::Pivot, _) => pivot::pivot_to(root)?,
+            (Entry::Move, Some(old_root)) => {
+                pivot::hide_host_proc_and_sys(root, proc)?;
                 if self.turn == Turn::Last {
-                    pivot::attach(root, machine.as_fd())?;
+                    pivot::attach_root(root, old_root.as_fd())?;
                 }
-                pivot::enter(root)?;
+                pivot::change_root(root)?;
             }
-            (Entry::Move | Entry::Chroot, _) => pivot::enter(root)?,
+            (Entry::Move | Entry::Chroot, _) => pivot::change_root(root)?,
         }
         Ok(())
     }

@@ -271,6 +271,6 @@ fn what_only_a_file_system_can_be_is_a_warning() {
         .args(&["/bin/true"]);
     assert_eq!(
         bundle.run().assert_ok().stderr,
-        "rt: warning: mounts: /mnt: sync is of the file system, not of a bind mount: left out\n"
+        "rt: warning: mounts: /mnt: sync is an option of a file system, not of a bind mount: left out\n"
     );
 }

@@ -257,7 +257,7 @@ fn a_full_tmpfs_is_an_error() {
     if bundle.runtime().kind() == Kind::Rt {
         let index = bundle.config().items("/mounts").len() - 1;
         let text = format!(
-            "rt run: {}: mounts[{index}]: take over what /mnt holds: no space left on device \
+            "rt run: {}: mounts[{index}]: copy the content of /mnt: no space left on device \
              (ENOSPC; is its size too small for the copy?)\n",
             bundle.id()
         );
@@ -289,7 +289,7 @@ fn a_tree_too_deep_is_an_error() {
     for (limit, error) in [("100", "EMFILE"), ("20000", "ENAMETOOLONG")] {
         let limit = format!("--nofile={limit}:20000");
         let call = bundle.call_through(&["prlimit", &limit], "run", &[]);
-        let outcome = call.run().assert_refused("take over what /mnt holds");
+        let outcome = call.run().assert_refused("copy the content of /mnt");
         assert!(outcome.stderr.contains(error), "{outcome}");
     }
     before.assert_unchanged(&bundle);

@@ -285,7 +285,10 @@ fn a_mount_that_is_no_bind_is_refused() {
             .folder("mnt")
             .mount(mount)
             .args(&["/bin/true"]);
-        bundle.assert_refused(&["mounts[7]", "idmap: the ids of a bind mount can be mapped"]);
+        bundle.assert_refused(&[
+            "mounts[7]",
+            "idmap: only the ids of a bind mount can be mapped",
+        ]);
     }
 }
 

@@ -205,7 +205,10 @@ fn assert_replaced_is_refused(name: &str, link: &str) {
         .args(&["/bin/true"]);
     let outcome = bundle.run().assert_refused("mounts[");
     let line = outcome.one_line();
-    assert!(line.contains(&format!("find /{name} again")), "{line}");
+    assert!(
+        line.contains(&format!("check the mount on /{name}")),
+        "{line}"
+    );
 }
 
 fn proc_replaced_by_a_link_for_good_is_an_error() {
