@@ -104,13 +104,13 @@ impl Rootfs {
             (Step::Mount | Step::OpenSource, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
                 Some("is the file system built into this kernel?")
             }
-            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem(FileSystem { name, .. })))
+            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem(FileSystem { fs_type, .. })))
                 if self.user_namespace =>
             {
-                user_namespace_requirement(name)
+                user_namespace_requirement(fs_type)
             }
-            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem(FileSystem { name, .. })))
-                if self.user_namespace && name.as_c_str() == c"devpts" =>
+            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem(FileSystem { fs_type, .. })))
+                if self.user_namespace && fs_type.as_c_str() == c"devpts" =>
             {
                 Some("is the group of gid= mapped in the user namespace?")
             }

@@ -28,13 +28,13 @@ pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
 /// counted over `superblock` and then `data`.
 pub(super) fn new_file_system(
     close_batch: &CloseBatch,
-    name: &CStr,
+    fs_type: &CStr,
     source: &CStr,
     superblock: &[CString],
     data: &[Parameter],
     attributes: u64,
 ) -> Result<OwnedFd, Cause> {
-    let opened = sys::fsopen(name)?;
+    let opened = sys::fsopen(fs_type)?;
     let context = opened.as_fd();
     if !source.is_empty() {
         sys::fsconfig(context, FsConfig::String(c"source", source))?;
@@ -44,8 +44,8 @@ pub(super) fn new_file_system(
         Parameter::Flag(flag) => FsConfig::Flag(flag),
         Parameter::Value(key, value) => FsConfig::String(key, value),
     });
-    for (place, parameter) in (0..).zip(superblock.chain(data)) {
-        sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(place, errno))?;
+    for (position, parameter) in (0..).zip(superblock.chain(data)) {
+        sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(position, errno))?;
     }
     sys::fsconfig(context, FsConfig::Create)?;
     let mount = sys::fsmount(context, attributes)?;

@@ -47,7 +47,7 @@ pub(super) enum Origin {
 /// The planned file system of one entry of `mounts`.
 #[derive(Debug)]
 pub(super) struct FileSystem {
-    pub(super) name: CString,
+    pub(super) fs_type: CString,
     source: CString,
     superblock: Vec<CString>,
     data: Vec<Parameter>,
@@ -56,11 +56,15 @@ pub(super) struct FileSystem {
 }
 
 impl FileSystem {
-    pub(super) fn plan(name: &str, source: Option<&Path>, options: Options) -> Result<FileSystem> {
-        let tmpfs = name == "tmpfs";
+    pub(super) fn plan(
+        fs_type: &str,
+        source: Option<&Path>,
+        options: Options,
+    ) -> Result<FileSystem> {
+        let tmpfs = fs_type == "tmpfs";
         let superblock = options.superblock.iter().copied().map(CString::new);
         let mut superblock: Vec<CString> = superblock.collect::<Result<_, _>>()?;
-        if options.attributes.readonly() && !tmpfs && !SHARED_SUPERBLOCKS.contains(&name) {
+        if options.attributes.readonly() && !tmpfs && !SHARED_SUPERBLOCKS.contains(&fs_type) {
             superblock.push(c"ro".into());
         }
         let has_mode = options.data.iter().any(
@@ -73,8 +77,8 @@ impl FileSystem {
         if tmpfs && !has_mode {
             copy_up.push(CopyUp::Mode);
         }
-        let overlay = name == "overlay";
-        let is_device = source.is_some_and(Path::is_absolute) && !SOURCELESS.contains(&name);
+        let overlay = fs_type == "overlay";
+        let is_device = source.is_some_and(Path::is_absolute) && !SOURCELESS.contains(&fs_type);
         let origin = if is_device || overlay {
             Origin::Host
         } else {
@@ -83,15 +87,17 @@ impl FileSystem {
         if overlay {
             layers::require_absolute_paths(&options.data)?;
         }
-        let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
+        let source = source.map_or(fs_type.as_bytes(), |path| {
+            path.as_os_str().as_encoded_bytes()
+        });
         // For an overlay the source is only a name.
         let source = if overlay && source.len() > MAX_VALUE {
-            name.as_bytes()
+            fs_type.as_bytes()
         } else {
             source
         };
         Ok(FileSystem {
-            name: CString::new(name).context("type")?,
+            fs_type: CString::new(fs_type).context("type")?,
             source: CString::new(source).context("source")?,
             superblock,
             data: options.data,
@@ -107,7 +113,7 @@ impl FileSystem {
         attributes: u64,
         covered: Option<&OwnedFd>,
     ) -> Result<OwnedFd, Cause> {
-        let (name, source) = (&self.name, &self.source);
+        let (fs_type, source) = (&self.fs_type, &self.source);
         if self.origin == Origin::Container {
             let mut data = self.data.clone();
             if let Some(covered) = covered.filter(|_| self.copy_up.contains(&CopyUp::Mode)) {
@@ -115,7 +121,7 @@ impl FileSystem {
             }
             return new_file_system(
                 close_batch,
-                name,
+                fs_type,
                 source,
                 &self.superblock,
                 &data,
@@ -131,7 +137,7 @@ impl FileSystem {
         let flags = self.superblock.len() as u16;
         new_file_system(
             close_batch,
-            name,
+            fs_type,
             source,
             &self.superblock,
             &data,
@@ -151,7 +157,7 @@ impl FileSystem {
         if self.source.to_bytes().len() > MAX_VALUE {
             return Ok(false);
         }
-        let overlay = self.name.as_c_str() == c"overlay";
+        let overlay = self.fs_type.as_c_str() == c"overlay";
         for parameter in &self.data {
             let fits = match parameter {
                 _ if overlay => layers::fits_fsconfig(parameter)?,
@@ -187,7 +193,7 @@ impl FileSystem {
             flags |= superblock_flag(flag).ok_or(Errno::EINVAL)?;
         }
         mount(&MountArgs {
-            fs_type: &self.name,
+            fs_type: &self.fs_type,
             source: &self.source,
             flags,
             data: &options,
@@ -222,8 +228,8 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
 
 /// The condition under which a user namespace may mount a file system of this type
 /// (user_namespaces(7); `mount_too_revealing` in fs/namespace.c).
-pub(super) fn user_namespace_requirement(name: &CStr) -> Option<&'static str> {
-    Some(match name.to_bytes() {
+pub(super) fn user_namespace_requirement(fs_type: &CStr) -> Option<&'static str> {
+    Some(match fs_type.to_bytes() {
         b"proc" => {
             "a user namespace can mount it with a pid namespace of its own, while all of /proc is visible"
         }

@@ -23,15 +23,15 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn plan(
         mount: &oci_spec::runtime::Mount,
-        name: &str,
+        mount_type: &str,
         bundle: &Path,
         options: Options,
         facts: &Facts,
     ) -> anyhow::Result<Kind> {
         let source = mount.source().as_deref();
-        let bind = name == "bind" || options.bind.is_some();
+        let bind = mount_type == "bind" || options.bind.is_some();
         ensure!(
-            !options.copy_up || name == "tmpfs" && !bind,
+            !options.copy_up || mount_type == "tmpfs" && !bind,
             "options: tmpcopyup: only a tmpfs can start with a copy"
         );
         if bind {
@@ -54,17 +54,17 @@ impl Kind {
                 recursion: options.bind.unwrap_or(Recursion::One),
             });
         }
-        if name == "cgroup" || name == "cgroup2" {
+        if mount_type == "cgroup" || mount_type == "cgroup2" {
             ensure!(
                 options.data.is_empty(),
                 "options: a cgroup mount has no options of its own"
             );
-            return Ok(Kind::Cgroup(CgroupMount::plan(name, facts)));
+            return Ok(Kind::Cgroup(CgroupMount::plan(mount_type, facts)));
         }
-        if name.is_empty() || name == "none" {
+        if mount_type.is_empty() || mount_type == "none" {
             bail!("type: required, unless the options make it a bind mount");
         }
-        let filesystem = FileSystem::plan(name, source, options)?;
+        let filesystem = FileSystem::plan(mount_type, source, options)?;
         Ok(Kind::FileSystem(filesystem))
     }
 }

@@ -24,6 +24,7 @@ mod old_mount_api;
 mod options;
 mod overlay;
 mod pivot;
+mod proc_mounts;
 mod queue;
 mod root;
 mod source;
@@ -251,14 +252,14 @@ impl Rootfs {
         proc: &Proc,
         progress: &Progress,
     ) -> Result<(), Cause> {
-        let (mut readonly_last, close_batch) = (Vec::new(), CloseBatch::default());
+        let (mut readonly_late, close_batch) = (Vec::new(), CloseBatch::default());
         let context = self.context(entered, &close_batch, proc, progress);
         let opened = std::mem::take(&mut sources.mounts);
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
             let source = self.resolve_source(item, source, &mut sources.queue, &context)?;
-            readonly_last.extend(mount.apply(item, &context, source)?);
+            readonly_late.extend(mount.apply(item, &context, source)?);
         }
-        entered.readonly_last = readonly_last;
+        entered.readonly_late = readonly_late;
         Ok(())
     }
 
@@ -298,7 +299,7 @@ impl Rootfs {
         self.masks.make_paths_readonly(&context)?;
         self.masks.mask_paths(&context, sources.null.take())?;
         progress.enter(Step::ReadonlyRoot);
-        for mount in &entered.readonly_last {
+        for mount in &entered.readonly_late {
             self.setter
                 .set(mount.as_fd(), READONLY, Recursion::One, Some(context.proc))?;
         }

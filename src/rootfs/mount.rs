@@ -23,25 +23,11 @@ use super::filesystem::{FileSystem, Origin};
 use super::kind::Kind;
 use super::old_mount_api::{self, MountArgs};
 use super::options::{self, Attributes, Propagation, Recursion};
+use super::proc_mounts;
 use super::root::{Links, Root, clean, is_directory};
 use super::source::Source;
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, MountAttr};
-
-/// The only mount points allowed below /proc: single files that show a container its limits
-/// (lxcfs) or a clock, and that no security setting depends on.
-const BELOW_PROC: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
 
 /// One planned mount.
 #[derive(Debug)]
@@ -74,7 +60,7 @@ impl Mount {
         );
         let maps = mount.uid_mappings().iter().flatten().count();
         let idmap = options.idmap.or((maps > 0).then_some(Recursion::One));
-        let kind_name = mount.typ().as_deref().unwrap_or("none");
+        let mount_type = mount.typ().as_deref().unwrap_or("none");
         if !facts.mount_setattr {
             ensure!(
                 options.recursive.is_empty(),
@@ -85,11 +71,11 @@ impl Mount {
                 "options: idmap: needs mount_setattr(2) (Linux 5.12)"
             );
         }
-        let tmpfs = kind_name == "tmpfs" && options.bind.is_none();
+        let tmpfs = mount_type == "tmpfs" && options.bind.is_none();
         let readonly_late = options.attributes.readonly() && (tmpfs || target == Path::new("/dev"));
         let (attributes, recursive) = (options.attributes, options.recursive);
         let propagation = options.propagation.clone();
-        let kind = Kind::plan(mount, kind_name, bundle, options, facts)?;
+        let kind = Kind::plan(mount, mount_type, bundle, options, facts)?;
         ensure!(
             idmap.is_none() || matches!(kind, Kind::Bind { .. }),
             "options: idmap: only the ids of a bind mount can be mapped"
@@ -103,7 +89,7 @@ impl Mount {
             idmap,
             readonly_late,
         };
-        mount.refuse_over_proc()?;
+        proc_mounts::refuse(&mount.target, &mount.kind)?;
         Ok(mount)
     }
 
@@ -122,33 +108,6 @@ impl Mount {
             idmap: None,
             readonly_late: false,
         }
-    }
-
-    /// Refuses mounts on /proc other than procfs, and mounts below it: they would let an
-    /// image choose the files that security settings are written to (CVE-2019-16884).
-    fn refuse_over_proc(&self) -> anyhow::Result<()> {
-        let target = self.target.display();
-        if self.target == Path::new("/proc") {
-            let proc = match &self.kind {
-                Kind::FileSystem(FileSystem { name, .. }) => name.as_c_str() == c"proc",
-                Kind::Bind { .. } => true,
-                Kind::Cgroup(_) => false,
-            };
-            ensure!(
-                proc,
-                "{:?} cannot be mounted because it is not of type proc",
-                target.to_string()
-            );
-        } else if self.target.starts_with("/proc") {
-            ensure!(
-                BELOW_PROC
-                    .iter()
-                    .any(|allowed| self.target == Path::new(allowed)),
-                "{:?} cannot be mounted because it is inside /proc",
-                target.to_string()
-            );
-        }
-        Ok(())
     }
 
     /// Opens the source of a bind mount, or makes a file system of host files, detached.
@@ -317,8 +276,8 @@ impl Mount {
         // Security settings are written below /proc and /sys, so a link may not redirect
         // them (CVE-2019-19921).
         let is_proc_or_sysfs = match &self.kind {
-            Kind::FileSystem(FileSystem { name, .. }) => {
-                name.as_c_str() == c"proc" || name.as_c_str() == c"sysfs"
+            Kind::FileSystem(FileSystem { fs_type, .. }) => {
+                fs_type.as_c_str() == c"proc" || fs_type.as_c_str() == c"sysfs"
             }
             Kind::Bind { .. } | Kind::Cgroup(_) => false,
         };
@@ -439,8 +398,8 @@ impl Mount {
         let target = self.target.display();
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind {} on {target}", source.display()),
-            Kind::FileSystem(FileSystem { name, .. }) => {
-                format!("mount {} on {target}", name.to_string_lossy())
+            Kind::FileSystem(FileSystem { fs_type, .. }) => {
+                format!("mount {} on {target}", fs_type.to_string_lossy())
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
         }

@@ -25,7 +25,8 @@ pub(crate) struct Entered {
     pub(super) root: Root,
     /// The host's root, until init leaves it.
     old_root: Option<OwnedFd>,
-    pub(super) readonly_last: Vec<OwnedFd>,
+    /// The mounts that become read-only at the end.
+    pub(super) readonly_late: Vec<OwnedFd>,
 }
 
 impl Entered {
@@ -33,7 +34,7 @@ impl Entered {
         Entered {
             root: Root::new(root),
             old_root,
-            readonly_last: Vec::new(),
+            readonly_late: Vec::new(),
         }
     }
 }

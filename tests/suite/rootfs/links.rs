@@ -31,11 +31,12 @@ fn a_mount_point_below_a_dangling_link_is_created_at_its_target() {
     let volume = volume();
     for (target, place) in [("/srv/made", "/srv/made"), ("made/deep", "/made/deep")] {
         let bundle = Bundle::new()
-            .symlink("way", target)
-            .bind(&volume.join("file"), "/way/below/file", &["bind"])
-            .bind(volume.path(), "/way/directory", &["rbind"]);
-        let script =
-            format!("cat {place}/below/file /way/below/file {place}/directory/file; readlink /way");
+            .symlink("link", target)
+            .bind(&volume.join("file"), "/link/below/file", &["bind"])
+            .bind(volume.path(), "/link/directory", &["rbind"]);
+        let script = format!(
+            "cat {place}/below/file /link/below/file {place}/directory/file; readlink /link"
+        );
         let output = bundle.sh(&script).run().assert_ok().stdout;
         assert_eq!(output, format!("payload\npayload\npayload\n{target}\n"));
     }
@@ -46,13 +47,13 @@ fn a_mount_on_a_dangling_link_creates_its_target_and_keeps_the_link() {
     let volume = volume();
     let bundle = Bundle::new()
         .symlink("etc/localtime", "../usr/share/zone/City")
-        .symlink("way", "srv/made")
+        .symlink("link", "srv/made")
         .bind(&volume.join("file"), "/etc/localtime", &["bind", "ro"])
-        .bind(volume.path(), "/way", &["rbind", "ro"])
+        .bind(volume.path(), "/link", &["rbind", "ro"])
         .mount(json!({ "destination": "/tmp/scratch", "type": "tmpfs", "source": "tmpfs" }))
         .symlink("tmp/scratch", "../srv/scratch");
-    let script = "cat /etc/localtime /usr/share/zone/City /way/file /srv/made/file; \
-                  readlink /etc/localtime; readlink /way; readlink /tmp/scratch; \
+    let script = "cat /etc/localtime /usr/share/zone/City /link/file /srv/made/file; \
+                  readlink /etc/localtime; readlink /link; readlink /tmp/scratch; \
                   echo x > /srv/scratch/new && echo made";
     let output = bundle.sh(script).run().assert_ok().stdout;
     let expected = format!(
@@ -95,11 +96,11 @@ fn dangling_links_do_not_leave_the_root() {
     let climbing = format!("../../../../../../../../../..{deep}");
     for target in [&deep, &climbing] {
         let bundle = Bundle::new()
-            .symlink("way", &format!("{target}/new"))
+            .symlink("link", &format!("{target}/new"))
             .symlink("file", &format!("{target}/other"))
-            .bind(volume.path(), "/way/below", &["bind"])
+            .bind(volume.path(), "/link/below", &["bind"])
             .bind(&volume.join("file"), "/file", &["bind"])
-            .sh("cat /way/below/file /file");
+            .sh("cat /link/below/file /file");
         let output = bundle.run();
         assert_eq!(tree(outside.path()), untouched, "{target}");
         assert_eq!(output.assert_ok().stdout, "payload\npayload\n");
@@ -111,10 +112,10 @@ fn a_file_where_a_directory_must_be_is_refused() {
     let volume = volume();
     let bundle =
         Bundle::new()
-            .symlink("way", "/etc/passwd/below")
-            .bind(volume.path(), "/way", &["bind"]);
+            .symlink("link", "/etc/passwd/below")
+            .bind(volume.path(), "/link", &["bind"]);
     let bundle = bundle.args(&["/bin/true"]);
-    bundle.assert_refused(&["mounts[7]", "/way", "not a directory (ENOTDIR"]);
+    bundle.assert_refused(&["mounts[7]", "/link", "not a directory (ENOTDIR"]);
 }
 
 /// Container engines look for this error and explain it to their users.

@@ -183,15 +183,15 @@ fn options_can_be_joined_by_commas() {
     );
     let volume = Directory::new();
     let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid,size=64k,mode=750", "nodev"] });
-    let bundle = Bundle::new().folder("shown").mount(tmpfs).bind(
+    let bundle = Bundle::new().folder("view").mount(tmpfs).bind(
         volume.path(),
-        "/shown",
+        "/view",
         &["rbind,ro,noexec"],
     );
     let seen = bundle.probe();
     let options = ["nosuid", "nodev", "size=64k", "mode=750"];
     seen.mount("/mnt").assert_options(&options);
-    seen.mount("/shown").assert_options(&["ro", "noexec"]);
+    seen.mount("/view").assert_options(&["ro", "noexec"]);
 }
 
 fn a_tmpfs_takes_the_mode_of_the_directory_it_covers() {

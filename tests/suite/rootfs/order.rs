@@ -23,20 +23,20 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Binds a directory with a file on /data, and then /data of the root on /shown.
+/// Binds a directory with a file on /data, and then /data of the root on /view.
 fn with_two_binds(bundle: Bundle, volume: &Directory) -> Bundle {
     fs::write(volume.join("file"), "from the volume").unwrap();
     let data = bundle.rootfs().join("data");
-    let bundle = bundle.folder("data").folder("shown");
+    let bundle = bundle.folder("data").folder("view");
     bundle
         .bind(volume.path(), "/data", &["rbind"])
-        .bind(&data, "/shown", &["bind", "ro"])
+        .bind(&data, "/view", &["bind", "ro"])
 }
 
 fn a_bind_shows_an_earlier_mount_on_its_source() {
     differs(Kind::Crun, "it opens sources first");
     let volume = Directory::new();
-    let script = "cat /shown/file; /probe write /shown/file x";
+    let script = "cat /view/file; /probe write /view/file x";
     let with_hook = with_two_binds(Bundle::new(), &volume);
     let with_hook = add(with_hook, CREATE_CONTAINER, json!({ "path": "/bin/true" }));
     for (bundle, flags) in [
@@ -60,7 +60,7 @@ fn a_bind_in_a_user_namespace_shows_an_earlier_mount_on_its_source() {
         .namespace("user", None)
         .set("/linux/uidMappings", maps.clone())
         .set("/linux/gidMappings", maps)
-        .sh("cat /shown/file; /probe write /shown/file x");
+        .sh("cat /view/file; /probe write /view/file x");
     let before = Traces::of(&bundle);
     assert_eq!(bundle.run().stdout, "from the volumeEROFS\n");
     before.assert_unchanged(&bundle);
@@ -88,11 +88,11 @@ fn a_source_in_the_root_is_resolved_through_links_of_the_root() {
     let source = bundle.rootfs().join("var/data");
     let bundle = bundle
         .folder("srv/data")
-        .folder("shown")
+        .folder("view")
         .symlink("var", "/srv")
         .bind(volume.path(), "/srv/data", &["bind"])
-        .bind(&source, "/shown", &["bind"]);
-    let output = bundle.sh("cat /shown/file").run().assert_ok();
+        .bind(&source, "/view", &["bind"]);
+    let output = bundle.sh("cat /view/file").run().assert_ok();
     assert_eq!(output.stdout, "behind a link");
 }
 
@@ -100,24 +100,24 @@ fn a_source_in_the_root_cannot_be_a_link_out_of_it() {
     only_rt("other runtimes resolve links of the root on the host");
     let (outside, bundle) = (Directory::new(), Bundle::new());
     fs::write(outside.join("secret"), "").unwrap();
-    let source = bundle.rootfs().join("way");
+    let source = bundle.rootfs().join("link");
     symlink(outside.path(), &source).unwrap();
-    let bundle = bundle.folder("shown").bind(&source, "/shown", &["rbind"]);
-    let bundle = bundle.args(&["/bin/ls", "/shown"]);
-    bundle.assert_refused(&["mounts[7]", "bind source", "/way", "not found"]);
+    let bundle = bundle.folder("view").bind(&source, "/view", &["rbind"]);
+    let bundle = bundle.args(&["/bin/ls", "/view"]);
+    bundle.assert_refused(&["mounts[7]", "bind source", "/link", "not found"]);
 }
 
 fn a_missing_source_in_the_root_is_named() {
     let bundle = Bundle::new();
     let source = bundle.rootfs().join("nowhere");
-    let bundle = bundle.folder("shown").bind(&source, "/shown", &["bind"]);
+    let bundle = bundle.folder("view").bind(&source, "/view", &["bind"]);
     bundle.assert_refused(&["mounts[7]", "bind source", "/nowhere", "not found"]);
 }
 
 /// A mount that the host has made in the root is not in the overlay, but it can be a source.
 fn an_overlay_on_the_root_does_not_hide_a_source() {
     only_rt("the annotation is rt's own");
-    let bundle = Bundle::new().folder("shown").folder("data");
+    let bundle = Bundle::new().folder("view").folder("data");
     let data = bundle.rootfs().join("data");
     let none = None::<&str>;
     let flags = nix::mount::MsFlags::empty();
@@ -125,8 +125,8 @@ fn an_overlay_on_the_root_does_not_hide_a_source() {
     fs::write(data.join("file"), "mounted by the host").unwrap();
     let bundle = bundle
         .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
-        .bind(&data, "/shown", &["bind"])
-        .sh("cat /shown/file");
+        .bind(&data, "/view", &["bind"])
+        .sh("cat /view/file");
     let output = bundle.run();
     nix::mount::umount(&data).unwrap();
     assert_eq!(output.assert_ok().stdout, "mounted by the host");

@@ -122,8 +122,8 @@ fn cve_2024_21626_no_working_directory_through_a_leaked_descriptor() {
     for number in 3..=24 {
         let direct = Bundle::new().set("/process/cwd", json!(format!("/proc/self/fd/{number}")));
         let by_link = Bundle::new()
-            .symlink("way", &format!("/proc/self/fd/{number}"))
-            .set("/process/cwd", json!("/way"));
+            .symlink("link", &format!("/proc/self/fd/{number}"))
+            .set("/process/cwd", json!("/link"));
         for bundle in [direct, by_link] {
             let bundle = bundle.sh(look);
             let outcome = leaking(bundle.call("run", &[]), &file).run();

@@ -178,9 +178,9 @@ fn links_above_mount_points_are_resolved_inside_the_root() {
         host.join("folder").display()
     );
     for target in [host.join("folder").to_str().unwrap(), &up] {
-        let tmpfs = json!({ "destination": "/way/a/b", "type": "tmpfs", "source": "tmpfs" });
+        let tmpfs = json!({ "destination": "/link/a/b", "type": "tmpfs", "source": "tmpfs" });
         let bundle = Bundle::new()
-            .symlink("way", target)
+            .symlink("link", target)
             .mount(tmpfs)
             .args(&["/bin/true"]);
         bundle.run();
@@ -193,8 +193,8 @@ fn links_as_working_directory_are_resolved_inside_the_root() {
     let target = format!("{}/new", host.join("folder").display());
     let bundle = Bundle::new()
         .writable()
-        .symlink("way", &target)
-        .set("/process/cwd", json!("/way"));
+        .symlink("link", &target)
+        .set("/process/cwd", json!("/link"));
     bundle.args(&["/bin/true"]).run();
     assert_untouched(&host);
 }

@@ -62,10 +62,10 @@ impl Drop for Swapper {
     }
 }
 
-/// A volume with a directory `way` and a link to the host's directory, to be exchanged.
+/// A volume with `directory` and with `link`, which leads to the host's directory.
 fn volume(host: &Path) -> Directory {
     let volume = Directory::new();
-    fs::create_dir_all(volume.join("way")).unwrap();
+    fs::create_dir_all(volume.join("directory")).unwrap();
     symlink(host, volume.join("link")).unwrap();
     volume
 }
@@ -97,19 +97,19 @@ fn host() -> Directory {
     host
 }
 
-/// A host directory is mounted at `/vol/way/b`, and half of the time `way` is a link to the host.
+/// A bind mount on `/vol/directory/b`, where `directory` is a link to the host half of the time.
 fn cve_2021_30465_a_mount_is_made_inside_or_fails() {
     only_rt("Debian's runc leaves empty mount points behind (CVE-2024-45310)");
     let host = host();
     let volume = volume(host.path());
     let secret = Directory::new();
-    fs::create_dir(volume.join("way/b")).unwrap();
+    fs::create_dir(volume.join("directory/b")).unwrap();
     let bundle = Bundle::new()
         .folder("vol")
         .bind(volume.path(), "/vol", &["rbind"])
-        .bind(secret.path(), "/vol/way/b", &["rbind"])
-        .sh("ls /vol/way /vol/link; true");
-    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+        .bind(secret.path(), "/vol/directory/b", &["rbind"])
+        .sh("ls /vol/directory /vol/link; true");
+    let swapper = Swapper::new(volume.join("directory"), volume.join("link"));
     race(&bundle, &host, swapper);
 }
 
@@ -124,9 +124,9 @@ fn cve_2024_45310_no_mount_point_is_created_outside() {
     let bundle = Bundle::new()
         .folder("vol")
         .bind(volume.path(), "/vol", &["rbind"])
-        .mount(tmpfs("/vol/way/y/z"))
+        .mount(tmpfs("/vol/directory/y/z"))
         .args(&["/bin/true"]);
-    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+    let swapper = Swapper::new(volume.join("directory"), volume.join("link"));
     race(&bundle, &host, swapper);
 }
 
