@@ -19,8 +19,8 @@ pub(super) const READONLY: Attributes = Attributes {
     clear: 0,
 };
 
-/// The attributes of a bind-mounted device node of the host. Its inode is shared with the
-/// host: a read-only mount keeps the container from changing its mode, owner, times or
+/// The attributes of masks, and of bind-mounted device nodes of the host. Such an inode is shared with the
+/// host: the read-only mount keeps the container from changing its mode, owner, times or
 /// attributes. The device itself can still be written (mount_setattr(2)).
 pub(super) const NODE_ATTRIBUTES: Attributes = Attributes {
     set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,

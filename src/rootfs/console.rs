@@ -49,8 +49,8 @@ pub(crate) fn open_terminal(progress: &Progress) -> Result<Pty, Cause> {
     open_pty(&Root::new(nix::fcntl::open("/", flags, Mode::empty())?))
 }
 
-/// Opens a pseudoterminal, only from a ptmx of the kernel's devpts: an image can put any
-/// other file at this path (CVE-2025-52565).
+/// Opens a pseudoterminal through /dev/pts/ptmx. Only a ptmx of devpts is accepted, because
+/// an image can put another file there (CVE-2025-52565).
 fn open_pty(root: &Root) -> Result<Pty, Cause> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
     let path = Path::new("/dev/pts/ptmx");

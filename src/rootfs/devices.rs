@@ -143,8 +143,8 @@ impl Devices {
         self.node_source == NodeSource::Bind && node.kind != SFlag::S_IFIFO
     }
 
-    /// Init: creates the nodes, then the links. The umask must be 0. Returns /dev if the
-    /// default devices are there.
+    /// Init: creates the nodes, then the links. The umask must be 0. Returns /dev, or `None`
+    /// if it creates nothing.
     pub(super) fn apply(
         &self,
         context: &MountContext,
@@ -230,10 +230,10 @@ impl Devices {
     }
 }
 
-/// Opens a node of the host as a detached mount, if it is the device that is meant.
+/// Opens a node of the host as a detached mount, if it is the expected device.
 fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<OwnedFd, Cause> {
     let tree = open_tree(path, OpenTree::Mount)?;
-    check(&tree, kind, device)?;
+    check_device(&tree, kind, device)?;
     if setter == Setter::Detached {
         setter.restrict_node(tree.as_fd(), None)?;
     }
@@ -247,7 +247,7 @@ pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result
     context.progress.at(Step::DefaultDevice, NULL);
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let node = openat(dev, name, flags, Mode::empty())?;
-    check(&node, SFlag::S_IFCHR, makedev(major, minor))?;
+    check_device(&node, SFlag::S_IFCHR, makedev(major, minor))?;
     let copy = sys::open_tree(node.as_fd(), c"", OpenTree::Mount)?;
     if context.setter == Setter::Detached {
         context.setter.restrict_node(copy.as_fd(), None)?;
@@ -256,8 +256,8 @@ pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result
     Ok(copy)
 }
 
-/// Refuses a file that is not the device that is meant.
-fn check(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
+/// Refuses any other file than the expected device.
+fn check_device(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
     let found = fstat(file)?;
     if found.st_mode & libc::S_IFMT != kind.bits() || found.st_rdev != device {
         return Err(Refusal::OtherFile.into());
@@ -309,11 +309,11 @@ impl Node {
         );
         let mode = device.file_mode().unwrap_or(0o666);
         // Podman passes the whole st_mode of the host's file, with the file type (stat(2)).
-        let (type_of_file, mode) = (mode & !0o7777, mode & 0o7777);
+        let (file_type, mode) = (mode & !0o7777, mode & 0o7777);
         ensure!(
-            type_of_file == 0 || type_of_file == kind.bits(),
+            file_type == 0 || file_type == kind.bits(),
             "fileMode: {} is not a mode of this type",
-            type_of_file | mode
+            file_type | mode
         );
         Ok(Node {
             index,

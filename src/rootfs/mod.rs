@@ -139,6 +139,7 @@ impl Rootfs {
             mount.target == Path::new("/dev") && matches!(mount.kind, Kind::Bind { .. })
         });
         let propagation = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
+        let propagation = propagation.filter(|value| !value.is_empty());
         let rootfs = Rootfs {
             path: bundle.join(root.path()),
             readonly: root.readonly().unwrap_or(false),
@@ -151,14 +152,7 @@ impl Rootfs {
                 Setter::Attached
             },
             user_namespace: facts.user_namespace,
-            propagation: propagation
-                .filter(|value| !value.is_empty())
-                .map(|value| {
-                    options::propagation(value).with_context(|| {
-                        format!("linux.rootfsPropagation: {value:?} is not a propagation type")
-                    })
-                })
-                .transpose()?,
+            propagation: propagation.map(root_propagation).transpose()?,
             devices: Devices::plan(
                 linux.and_then(|linux| linux.devices().as_ref()),
                 entry != Entry::Chroot && !binds_dev,
@@ -354,4 +348,9 @@ impl Rootfs {
             close_batch,
         }
     }
+}
+
+fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {
+    options::propagation(value)
+        .with_context(|| format!("linux.rootfsPropagation: {value:?} is not a propagation type"))
 }

@@ -125,9 +125,9 @@ enum Meaning {
     Superblock(&'static str),
     Idmap(Recursion),
     CopyUp,
-    /// Has no effect: a new superblock has none of the flags that it would clear, and
-    /// fsopen(2) logs nothing that `silent` could suppress.
-    Default,
+    /// A new superblock has none of the flags that such an option would clear, and fsopen(2)
+    /// logs nothing that `silent` could suppress.
+    NoEffect,
 }
 
 use Recursion::{One, Tree};
@@ -135,7 +135,7 @@ use Recursion::{One, Tree};
 /// The options of mount(8) that the specification lists. A recursive option (`rro`) means
 /// the same for the whole tree.
 const OPTIONS: [(&str, Meaning); 42] = [
-    ("defaults", Meaning::Default),
+    ("defaults", Meaning::NoEffect),
     ("ro", Meaning::Set(MOUNT_ATTR_RDONLY)),
     ("rw", Meaning::Clear(MOUNT_ATTR_RDONLY)),
     ("nosuid", Meaning::Set(MOUNT_ATTR_NOSUID)),
@@ -171,15 +171,15 @@ const OPTIONS: [(&str, Meaning); 42] = [
         Meaning::Propagation(Propagation::Unbindable, Tree),
     ),
     ("sync", Meaning::Superblock("sync")),
-    ("async", Meaning::Default),
+    ("async", Meaning::NoEffect),
     ("dirsync", Meaning::Superblock("dirsync")),
     ("lazytime", Meaning::Superblock("lazytime")),
-    ("nolazytime", Meaning::Default),
+    ("nolazytime", Meaning::NoEffect),
     ("mand", Meaning::Superblock("mand")),
-    ("nomand", Meaning::Default),
-    ("silent", Meaning::Default),
-    ("loud", Meaning::Default),
-    ("noiversion", Meaning::Default),
+    ("nomand", Meaning::NoEffect),
+    ("silent", Meaning::NoEffect),
+    ("loud", Meaning::NoEffect),
+    ("noiversion", Meaning::NoEffect),
     ("idmap", Meaning::Idmap(One)),
     ("ridmap", Meaning::Idmap(Tree)),
     ("tmpcopyup", Meaning::CopyUp),
@@ -267,7 +267,7 @@ impl Options {
             Meaning::Superblock(flag) => self.superblock.push(flag),
             Meaning::Idmap(recursion) => self.idmap = Some(recursion),
             Meaning::CopyUp => self.copy_up = true,
-            Meaning::Default => {}
+            Meaning::NoEffect => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use super::cgroup::CgroupBind;
 
 /// The opened source of one mount.
 pub(super) enum Source {
+    /// Nothing: init makes the file system.
     None,
     /// A detached mount.
     Tree(OwnedFd),
@@ -24,7 +25,7 @@ impl Source {
         match self {
             Source::None | Source::Queued | Source::InRoot(_) => Vec::new(),
             Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(bound) => bound
+            Source::Hierarchies(binds) => binds
                 .into_iter()
                 .flatten()
                 .map(CgroupBind::into_fd)
