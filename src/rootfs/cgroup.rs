@@ -48,16 +48,16 @@ pub(super) enum CgroupMount {
 #[derive(Debug)]
 pub(super) struct CgroupDirectories {
     /// The container's cgroup.
-    own: Option<PathBuf>,
+    container: Option<PathBuf>,
     /// The caller's cgroup. It is mounted read-only where the container has none.
-    callers: PathBuf,
+    caller: PathBuf,
 }
 
 /// A detached bind mount of a cgroup directory.
 pub(super) struct CgroupBind {
     tree: OwnedFd,
     /// The directory is the caller's cgroup, so the container may not write to it.
-    is_callers: bool,
+    belongs_to_caller: bool,
 }
 
 #[derive(Debug)]
@@ -80,17 +80,19 @@ impl CgroupMount {
                 CgroupMount::V2
             } else {
                 CgroupMount::V2Bind(CgroupDirectories {
-                    own: directory.clone(),
-                    callers: callers.clone(),
+                    container: directory.clone(),
+                    caller: callers.clone(),
                 })
             };
         }
-        let mut own = facts
+        let mut exist = facts
             .hierarchies
             .iter()
             .map(|facts| facts.directory.is_some());
         CgroupMount::V1 {
-            namespaced: facts.cgroup_namespace && facts.certain_cgroups && own.all(|exists| exists),
+            namespaced: facts.cgroup_namespace
+                && facts.certain_cgroups
+                && exist.all(|exists| exists),
             hierarchies: facts
                 .hierarchies
                 .iter()
@@ -175,14 +177,14 @@ impl CgroupDirectories {
             Err(Errno::ENOENT) => Ok(None),
             opened => opened.map(Some),
         };
-        let own = self.own.as_ref().map(open).transpose()?.flatten();
-        if let Some(tree) = own {
+        let container = self.container.as_ref().map(open).transpose()?.flatten();
+        if let Some(tree) = container {
             return Ok(Some(CgroupBind {
                 tree,
-                is_callers: false,
+                belongs_to_caller: false,
             }));
         }
-        let Some(tree) = open(&self.callers)? else {
+        let Some(tree) = open(&self.caller)? else {
             return Ok(None);
         };
         if setter == Setter::Detached {
@@ -190,7 +192,7 @@ impl CgroupDirectories {
         }
         Ok(Some(CgroupBind {
             tree,
-            is_callers: true,
+            belongs_to_caller: true,
         }))
     }
 }
@@ -223,8 +225,8 @@ impl V1Hierarchy {
                 .map(|controller| CString::new(controller.as_str()).ok())
                 .collect::<Option<_>>()?,
             directories: CgroupDirectories {
-                own: facts.directory.clone(),
-                callers: facts.callers.clone(),
+                container: facts.directory.clone(),
+                caller: facts.callers.clone(),
             },
         })
     }
@@ -280,7 +282,11 @@ impl CgroupBind {
         attributes: Attributes,
     ) -> nix::Result<OwnedFd> {
         let tree = self.tree.as_fd();
-        let readonly = if self.is_callers { READONLY.set } else { 0 };
+        let readonly = if self.belongs_to_caller {
+            READONLY.set
+        } else {
+            0
+        };
         let attributes = Attributes {
             set: attributes.set | readonly,
             clear: attributes.clear & !READONLY.set,

@@ -23,20 +23,22 @@ const BELOW_PROC: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// Checks a mount on `target`, an absolute and normalized path in the root.
+///
 /// # Errors
 /// A mount on /proc of any other type than procfs or a bind mount, or below /proc on a path
 /// that is not allowed there.
 pub(super) fn refuse(target: &Path, kind: &Kind) -> anyhow::Result<()> {
     let path = target.display();
     if target == Path::new("/proc") {
-        let proc = match kind {
+        let is_proc = match kind {
             Kind::FileSystem(FileSystem { fs_type, .. }) => fs_type.as_c_str() == c"proc",
             // The type of a bind mount's source is checked when it is opened.
             Kind::Bind { .. } => true,
             Kind::Cgroup(_) => false,
         };
         ensure!(
-            proc,
+            is_proc,
             "{:?} cannot be mounted because it is not of type proc",
             path.to_string()
         );

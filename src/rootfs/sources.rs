@@ -31,7 +31,7 @@ use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
 
-/// Below this number of descriptors RLIMIT_NOFILE is not checked.
+/// Any usual RLIMIT_NOFILE permits this many descriptors, so it is checked only for more.
 const FEW_DESCRIPTORS: u64 = 128;
 
 /// What was opened. Each item is taken when it is attached.
@@ -142,11 +142,9 @@ impl Rootfs {
         Ok((mounts, queue))
     }
 
-    /// Whether the descriptors for all sources leave room for those that the process holds
-    /// besides.
+    /// Whether the descriptors of all sources leave room for the other ones of the process.
     fn fits_descriptor_limit(&self) -> nix::Result<bool> {
         let needed = self.descriptors();
-        // Any usual limit is higher.
         if needed < FEW_DESCRIPTORS {
             return Ok(true);
         }
@@ -156,8 +154,8 @@ impl Rootfs {
 
     /// The path in the container's root at which the source of `mounts[item]` lies, if it
     /// does. Some sources in the root are opened on the host all the same, unless an
-    /// earlier mount must be visible in them: those that the new root hides (by an overlay,
-    /// or by mounts of the host), and those that cannot be ID-mapped later.
+    /// earlier mount must be visible in them: those below the host's own root, those that
+    /// an overlay may hide, and those that cannot be ID-mapped later.
     fn path_in_root(&self, item: usize) -> Option<PathBuf> {
         let mount = &self.mounts[item];
         let Kind::Bind { source, recursion } = &mount.kind else {
