@@ -151,8 +151,8 @@ fn a_missing_layer_is_refused() {
         .folder("mnt")
         .mount(overlay(layers.options(Path::new("/nowhere"))));
     let index = bundle.config().items("/mounts").len() - 1;
-    let named = refused_option("lowerdir=/nowhere/lower");
-    bundle.assert_refused(&[&format!("mounts[{index}]{named}: not found (ENOENT)")]);
+    let error = refused_option("lowerdir=/nowhere/lower");
+    bundle.assert_refused(&[&format!("mounts[{index}]{error}: not found (ENOENT)")]);
 }
 
 /// Options that the kernel checks before the clone are named in errors as well as later ones.
@@ -162,8 +162,8 @@ fn an_unknown_option_of_an_overlay_is_refused() {
     let option = "redirect_dir=sometimes";
     options.as_array_mut().unwrap().push(json!(option));
     let bundle = Bundle::new().folder("mnt").mount(overlay(options));
-    let named = refused_option(option);
-    bundle.assert_refused(&["mounts[", &format!("]{named}: invalid argument (EINVAL)")]);
+    let error = refused_option(option);
+    bundle.assert_refused(&["mounts[", &format!("]{error}: invalid argument (EINVAL)")]);
 }
 
 /// Since Linux 6.5 overlayfs checks each option as it is set (fs/overlayfs/params.c), before that
