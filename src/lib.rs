@@ -50,7 +50,7 @@
 //! step is called once, by name, in sight.
 //!
 //! *Everything is a descriptor.* Paths in a root are opened below it by one
-//! module (`rootfs/inside.rs`) and never joined; mounts are built detached, get
+//! module (`rootfs/root.rs`) and never joined; mounts are built detached, get
 //! their attributes, and are attached once; /proc is opened once and checked
 //! ([`trusted_proc`]).
 //!

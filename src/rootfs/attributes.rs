@@ -1,5 +1,7 @@
-//! Changing a mount: mount_setattr(2) while it is still detached, or, on a
-//! kernel before 5.12, mount(2) on its descriptor as soon as it is attached.
+//! Changes the attributes and the propagation type of mounts.
+//!
+//! On Linux 5.12 and later mount_setattr(2) changes a mount while it is still detached. On
+//! older kernels mount(2) changes it through its descriptor as soon as it is attached.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -12,24 +14,29 @@ use nix::unistd::fchdir;
 use super::options::{Attributes, Propagation, Recursion};
 use crate::sys::{self, MountAttr, OpenTree};
 
-/// What a node of the machine is shown with. Its inode is everybody's: on a
-/// read-only mount nobody can change its mode, owner, times or attributes. The
-/// device behind it can be written all the same (mount_setattr(2)).
-pub(super) const NODE: Attributes = Attributes {
+pub(super) const READONLY: Attributes = Attributes {
+    set: libc::MOUNT_ATTR_RDONLY,
+    clear: 0,
+};
+
+/// The attributes of masks, and of bind-mounted device nodes of the host. Such an inode is shared with the
+/// host: the read-only mount keeps the container from changing its mode, owner, times or
+/// attributes. The device itself can still be written (mount_setattr(2)).
+pub(super) const NODE_ATTRIBUTES: Attributes = Attributes {
     set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
     clear: 0,
 };
 
-/// When this kernel lets a mount be changed.
+/// When this kernel can change a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setter {
     /// Before it is attached (Linux 5.12).
     Detached,
-    /// Only afterwards.
+    /// Only after it is attached.
     Attached,
 }
 
-/// The flags of mount(2) for what fstatfs(2) says and mount_setattr(2) sets.
+/// The flags of fstatfs(2), of mount_setattr(2) and of mount(2) that mean the same.
 const FLAGS: [(FsFlags, u64, MsFlags); 6] = [
     (
         FsFlags::ST_RDONLY,
@@ -60,8 +67,8 @@ const FLAGS: [(FsFlags, u64, MsFlags); 6] = [
 ];
 
 impl Setter {
-    /// Sets and clears attributes of a mount or of its whole tree. `proc`, the
-    /// machine's /proc, is how mount(2) is told a descriptor.
+    /// Sets and clears attributes of one mount or of a whole tree. mount(2) takes no
+    /// descriptor, so it is given a path below `proc`, the host's /proc.
     pub(super) fn set(
         self,
         target: BorrowedFd,
@@ -81,27 +88,30 @@ impl Setter {
         }
     }
 
-    /// Makes the copy of a node of the machine private, and its inode one that
-    /// the container cannot change ([`NODE`]).
-    pub(super) fn shield(self, node: BorrowedFd, proc: Option<BorrowedFd>) -> nix::Result<()> {
+    /// Makes the bind mount of a host's device node private, and sets [`NODE_ATTRIBUTES`].
+    pub(super) fn restrict_node(
+        self,
+        node: BorrowedFd,
+        proc: Option<BorrowedFd>,
+    ) -> nix::Result<()> {
         let (private, one) = (Propagation::Private, Recursion::One);
         match self {
             Setter::Detached => {
                 let all = MountAttr {
                     propagation: private.flag(),
-                    ..NODE.into()
+                    ..NODE_ATTRIBUTES.into()
                 };
                 sys::mount_setattr(node, OpenTree::Mount, &all)
             }
             Setter::Attached => {
                 propagate(self, node, private, one, proc)?;
-                self.set(node, NODE, one, proc)
+                self.set(node, NODE_ATTRIBUTES, one, proc)
             }
         }
     }
 }
 
-/// Sets the propagation type of a mount or of its whole tree.
+/// Sets the propagation type of one mount or of a whole tree.
 pub(super) fn propagate(
     setter: Setter,
     target: BorrowedFd,
@@ -133,7 +143,7 @@ pub(super) fn propagate(
     }
 }
 
-/// mount(2) sets all flags of a mount at once, so what stays is read first.
+/// mount(2) replaces all flags of a mount at once, so the current ones are read first.
 fn remount(target: BorrowedFd, attributes: Attributes, proc: BorrowedFd) -> nix::Result<()> {
     let now = fstatfs(target)?.flags();
     let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
@@ -164,8 +174,8 @@ pub(super) fn mount_flags(set: u64) -> MsFlags {
     flags
 }
 
-/// mount(2) on what a descriptor names, through the machine's /proc: paths of
-/// the container are not asked.
+/// Calls mount(2) on the mount that a descriptor refers to. The path goes through the
+/// host's /proc, so it does not depend on the container's files.
 fn change(target: BorrowedFd, flags: MsFlags, proc: BorrowedFd) -> nix::Result<()> {
     fchdir(proc)?;
     let path = format!("self/fd/{}", target.as_raw_fd());

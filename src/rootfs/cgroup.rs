@@ -1,14 +1,20 @@
-//! A mount of type `cgroup`: what the container sees of its own cgroups.
+//! A mount of type `cgroup`: the container's view of its own cgroups.
 //!
-//! Version 2 is one file system. Version 1 is a tmpfs with one directory for
-//! each hierarchy. In a cgroup namespace of its own the container gets a mount of
-//! the hierarchy itself, which then begins at the container; else its own
-//! directory, bound: whoever could write above it would leave it, and its limits
-//! with it. (A namespace that it joins begins wherever somebody was. A new mount
-//! of version 2 outside of any would also set the options of the machine's,
-//! `nsdelegate`, anew, and a user namespace may make none.) A container without
-//! cgroups of its own is in the caller's, of which it may change nothing: it sees
-//! them read-only. Version 2 beside version 1 is seen by those who name it.
+//! With cgroup v2 it is one file system. With v1 it is a tmpfs with one directory for each
+//! hierarchy.
+//!
+//! In a new cgroup namespace the container gets a mount of the hierarchy itself, whose root
+//! is then the container's cgroup. In all other cases its own cgroup directory is
+//! bind-mounted, for three reasons:
+//!
+//! - A process that can write above that directory can move itself out of the container's
+//!   limits. A cgroup namespace that the container joins may have its root above.
+//! - A new v2 mount outside of a cgroup namespace would also reset the mount options of the
+//!   host's, such as `nsdelegate`.
+//! - A user namespace without a cgroup namespace may not make one.
+//!
+//! A container without cgroups of its own stays in the caller's, and sees them read-only.
+//! Where v2 is mounted beside v1, type `cgroup2` mounts v2.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,153 +25,112 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::attributes::{Setter, propagate};
-use super::filesystem::new_file_system;
-use super::mount::{Stage, attach};
+use super::attributes::{READONLY, Setter, propagate};
+use super::context::MountContext;
+use super::detached::{attach, new_file_system, open_tree};
+use super::facts::{Facts, HierarchyFacts, UnifiedFacts};
 use super::options::{Attributes, Parameter, Propagation, Recursion};
-use super::sources::open_tree;
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
 
-/// What the rest of the plan knows and a mount depends on.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    /// mount_setattr(2) is there.
-    pub(crate) mount_setattr: bool,
-    /// The container is in another user namespace than the machine's first.
-    pub(crate) user_namespace: bool,
-    /// The container sees its own cgroup as the root.
-    pub(crate) cgroup_namespace: bool,
-    /// The cgroups that the container is to have will be there.
-    pub(crate) certain_cgroups: bool,
-    /// The machine's hierarchies of version 1; none on version 2.
-    pub(crate) hierarchies: Vec<HierarchyFacts>,
-    /// A directory of the runtime's that the container is to see, and where.
-    pub(crate) notify: Option<(PathBuf, &'static str)>,
-    /// The machine's tree of version 2, which may stand beside those of version 1.
-    pub(crate) unified: Option<UnifiedFacts>,
-}
-
-/// The tree of version 2, as a container may get to see it.
-#[derive(Debug)]
-pub(crate) struct UnifiedFacts {
-    /// The container's own directory, if it is to have one.
-    pub(crate) directory: Option<PathBuf>,
-    /// The caller's, where the container stays if it may have none of its own.
-    pub(crate) callers: PathBuf,
-}
-
-/// A hierarchy of version 1, as a container gets to see it.
-#[derive(Clone, Debug)]
-pub(crate) struct HierarchyFacts {
-    /// `["cpu", "cpuacct"]`, `["name=systemd"]`.
-    pub(crate) controllers: Vec<String>,
-    /// The last component of where the machine mounts it.
-    pub(crate) name: String,
-    /// The container's own directory in it, if it is to have one.
-    pub(crate) directory: Option<PathBuf>,
-    /// The caller's, where the container stays if it may have none of its own.
-    pub(crate) callers: PathBuf,
-}
-
-const READONLY: Attributes = Attributes {
-    set: libc::MOUNT_ATTR_RDONLY,
-    clear: 0,
-};
-
-/// How the container's cgroups are shown to it.
+/// How the container's cgroups are mounted.
 #[derive(Debug)]
 pub(super) enum CgroupMount {
     V2,
-    V2Bound(Directories),
+    V2Bind(CgroupDirectories),
     V1 {
         namespaced: bool,
-        hierarchies: Vec<Hierarchy>,
+        hierarchies: Vec<V1Hierarchy>,
     },
 }
 
-/// What of a hierarchy can be bound.
+/// The directories of one hierarchy that can be bind-mounted.
 #[derive(Debug)]
-pub(super) struct Directories {
-    /// The container's own.
-    own: Option<PathBuf>,
-    /// The caller's, which is shown read-only where there is no own.
-    callers: PathBuf,
+pub(super) struct CgroupDirectories {
+    /// The container's cgroup.
+    container: Option<PathBuf>,
+    /// The caller's cgroup. It is mounted read-only where the container has none.
+    caller: PathBuf,
 }
 
-/// A directory that was opened, detached.
-pub(super) struct Bound {
+/// A detached bind mount of a cgroup directory.
+pub(super) struct CgroupBind {
     tree: OwnedFd,
-    /// It is not the container's: nothing in there is to be changed.
-    callers: bool,
+    /// The directory is the caller's cgroup, so the container may not write to it.
+    belongs_to_caller: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Hierarchy {
+pub(super) struct V1Hierarchy {
     name: CString,
-    /// Options of the file system: one for each controller.
+    /// Mount options: one for each controller.
     options: Vec<Parameter>,
-    /// Controllers that are found under their own name by a link, when several
-    /// share a hierarchy.
+    /// Controllers that share this hierarchy. Each gets a symbolic link of its own name.
     links: Vec<CString>,
-    directories: Directories,
+    directories: CgroupDirectories,
 }
 
 impl CgroupMount {
-    /// `name` is `cgroup` or `cgroup2`.
+    /// `name` is the mount's type: `cgroup` or `cgroup2`.
     pub(super) fn plan(name: &str, facts: &Facts) -> CgroupMount {
         let unified = facts.unified.as_ref();
         let unified = unified.filter(|_| facts.hierarchies.is_empty() || name == "cgroup2");
         if let Some(UnifiedFacts { directory, callers }) = unified {
-            return match facts.cgroup_namespace && directory.is_some() {
-                true => CgroupMount::V2,
-                false => CgroupMount::V2Bound(Directories {
-                    own: directory.clone(),
-                    callers: callers.clone(),
-                }),
+            return if facts.cgroup_namespace && directory.is_some() {
+                CgroupMount::V2
+            } else {
+                CgroupMount::V2Bind(CgroupDirectories {
+                    container: directory.clone(),
+                    caller: callers.clone(),
+                })
             };
         }
-        let mut own = facts.hierarchies.iter().map(|one| one.directory.is_some());
+        let mut exist = facts
+            .hierarchies
+            .iter()
+            .map(|facts| facts.directory.is_some());
         CgroupMount::V1 {
-            namespaced: facts.cgroup_namespace && facts.certain_cgroups && own.all(|own| own),
+            namespaced: facts.cgroup_namespace
+                && facts.certain_cgroups
+                && exist.all(|exists| exists),
             hierarchies: facts
                 .hierarchies
                 .iter()
-                .filter_map(Hierarchy::plan)
+                .filter_map(V1Hierarchy::plan)
                 .collect(),
         }
     }
 
-    /// What is to be bound, in the order of the hierarchies.
-    pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<Bound>>> {
+    /// Opens the directories to bind-mount, in the order of the hierarchies.
+    pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<CgroupBind>>> {
         match self {
             CgroupMount::V2
             | CgroupMount::V1 {
                 namespaced: true, ..
             } => Ok(Vec::new()),
-            CgroupMount::V1 { hierarchies, .. } => {
-                let all = hierarchies.iter();
-                all.map(|one| one.directories.open(setter)).collect()
-            }
-            CgroupMount::V2Bound(directories) => Ok(vec![directories.open(setter)?]),
+            CgroupMount::V1 { hierarchies, .. } => hierarchies
+                .iter()
+                .map(|hierarchy| hierarchy.directories.open(setter))
+                .collect(),
+            CgroupMount::V2Bind(directories) => Ok(vec![directories.open(setter)?]),
         }
     }
 
-    /// Init: attaches it on `target`. What it returns can become read-only
-    /// when everything is in place.
+    /// Init: mounts the cgroups on `target`. The caller may make the returned mount
+    /// read-only when every other mount is in place.
     pub(super) fn apply(
         &self,
-        stage: &Stage,
+        context: &MountContext,
         target: &OwnedFd,
         attributes: Attributes,
-        bound: Vec<Option<Bound>>,
+        binds: Vec<Option<CgroupBind>>,
     ) -> Result<OwnedFd, Cause> {
-        let mut bound = bound.into_iter();
+        let mut binds = binds.into_iter();
         let hierarchies = match self {
             CgroupMount::V1 { hierarchies, .. } => hierarchies,
             CgroupMount::V2 => {
                 let mount = new_file_system(
-                    stage.close_batch,
+                    context.close_batch,
                     c"cgroup2",
                     c"cgroup",
                     &[],
@@ -175,67 +140,71 @@ impl CgroupMount {
                 attach(mount.as_fd(), target.as_fd(), true)?;
                 return Ok(mount);
             }
-            CgroupMount::V2Bound(_) => {
-                let bound = bound.next().flatten().ok_or(Errno::ENOENT)?;
-                return Ok(bound.attach(stage, target.as_fd(), attributes)?);
+            CgroupMount::V2Bind(_) => {
+                let bind = binds.next().flatten().ok_or(Errno::ENOENT)?;
+                return Ok(bind.attach(context, target.as_fd(), attributes)?);
             }
         };
         let mode = [Parameter::Value(c"mode".into(), c"755".into())];
-        let top = new_file_system(
-            stage.close_batch,
+        let tmpfs = new_file_system(
+            context.close_batch,
             c"tmpfs",
             c"cgroup",
             &[],
             &mode,
             attributes.writable().set,
         )?;
-        attach(top.as_fd(), target.as_fd(), true)?;
+        attach(tmpfs.as_fd(), target.as_fd(), true)?;
         for hierarchy in hierarchies {
-            match bound.next() {
+            match binds.next() {
                 Some(None) => {}
-                bound => hierarchy.apply(stage, &top, attributes, bound.flatten())?,
+                bind => hierarchy.apply(context, &tmpfs, attributes, bind.flatten())?,
             }
         }
         if attributes.readonly() {
-            stage
+            context
                 .setter
-                .set(top.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
+                .set(tmpfs.as_fd(), READONLY, Recursion::One, Some(context.proc))?;
         }
-        Ok(top)
+        Ok(tmpfs)
     }
 }
 
-impl Directories {
-    /// `None` where neither is in sight.
-    fn open(&self, setter: Setter) -> nix::Result<Option<Bound>> {
+impl CgroupDirectories {
+    /// `None` where neither directory exists.
+    fn open(&self, setter: Setter) -> nix::Result<Option<CgroupBind>> {
         let open = |directory: &PathBuf| match open_tree(directory, OpenTree::Mount) {
             Err(Errno::ENOENT) => Ok(None),
             opened => opened.map(Some),
         };
-        let own = self.own.as_ref().map(open).transpose()?.flatten();
-        if let Some(tree) = own {
-            let callers = false;
-            return Ok(Some(Bound { tree, callers }));
+        let container = self.container.as_ref().map(open).transpose()?.flatten();
+        if let Some(tree) = container {
+            return Ok(Some(CgroupBind {
+                tree,
+                belongs_to_caller: false,
+            }));
         }
-        let Some(tree) = open(&self.callers)? else {
+        let Some(tree) = open(&self.caller)? else {
             return Ok(None);
         };
         if setter == Setter::Detached {
             setter.set(tree.as_fd(), READONLY, Recursion::One, None)?;
         }
-        let callers = true;
-        Ok(Some(Bound { tree, callers }))
+        Ok(Some(CgroupBind {
+            tree,
+            belongs_to_caller: true,
+        }))
     }
 }
 
-impl Hierarchy {
-    fn plan(facts: &HierarchyFacts) -> Option<Hierarchy> {
+impl V1Hierarchy {
+    fn plan(facts: &HierarchyFacts) -> Option<V1Hierarchy> {
         let options =
             facts
                 .controllers
                 .iter()
                 .flat_map(|controller| match controller.split_once('=') {
-                    // A hierarchy without controllers goes by its name alone.
+                    // A hierarchy without controllers is identified by its name alone.
                     Some((key, value)) => vec![
                         Some(Parameter::Flag(c"none".into())),
                         CString::new(key)
@@ -249,49 +218,49 @@ impl Hierarchy {
             .controllers
             .iter()
             .filter(|controller| **controller != facts.name && !controller.contains('='));
-        Some(Hierarchy {
+        Some(V1Hierarchy {
             name: CString::new(facts.name.as_str()).ok()?,
             options: options.collect::<Option<_>>()?,
             links: links
                 .map(|controller| CString::new(controller.as_str()).ok())
                 .collect::<Option<_>>()?,
-            directories: Directories {
-                own: facts.directory.clone(),
-                callers: facts.callers.clone(),
+            directories: CgroupDirectories {
+                container: facts.directory.clone(),
+                caller: facts.callers.clone(),
             },
         })
     }
 
     fn apply(
         &self,
-        stage: &Stage,
-        top: &OwnedFd,
+        context: &MountContext,
+        tmpfs: &OwnedFd,
         attributes: Attributes,
-        bound: Option<Bound>,
+        bind: Option<CgroupBind>,
     ) -> Result<(), Cause> {
         let name = self.name.as_c_str();
-        mkdirat(top, name, Mode::from_bits_truncate(0o755))?;
+        mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let place = nix::fcntl::openat(top, name, flags, Mode::empty())?;
-        if let Some(bound) = bound {
-            stage
+        let mount_point = nix::fcntl::openat(tmpfs, name, flags, Mode::empty())?;
+        if let Some(bind) = bind {
+            context
                 .close_batch
-                .add(bound.attach(stage, place.as_fd(), attributes)?);
+                .add(bind.attach(context, mount_point.as_fd(), attributes)?);
         } else {
             let mount = new_file_system(
-                stage.close_batch,
+                context.close_batch,
                 c"cgroup",
                 name,
                 &[],
                 &self.options,
                 attributes.set,
             )?;
-            sys::move_mount(mount.as_fd(), place.as_fd())?;
-            stage.close_batch.add(mount);
+            sys::move_mount(mount.as_fd(), mount_point.as_fd())?;
+            context.close_batch.add(mount);
         }
-        stage.close_batch.add(place);
+        context.close_batch.add(mount_point);
         for link in &self.links {
-            match symlinkat(name, top, link.as_c_str()) {
+            match symlinkat(name, tmpfs, link.as_c_str()) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -300,42 +269,43 @@ impl Hierarchy {
     }
 }
 
-impl Bound {
+impl CgroupBind {
     pub(super) fn into_fd(self) -> OwnedFd {
         self.tree
     }
 
-    /// Attaches it, private and with its attributes.
+    /// Attaches the mount, made private and given its attributes.
     fn attach(
         self,
-        stage: &Stage,
-        place: BorrowedFd,
+        context: &MountContext,
+        mount_point: BorrowedFd,
         attributes: Attributes,
     ) -> nix::Result<OwnedFd> {
         let tree = self.tree.as_fd();
-        let readonly = match self.callers {
-            true => READONLY.set,
-            false => 0,
+        let readonly = if self.belongs_to_caller {
+            READONLY.set
+        } else {
+            0
         };
         let attributes = Attributes {
             set: attributes.set | readonly,
             clear: attributes.clear & !READONLY.set,
         };
-        match stage.setter {
+        match context.setter {
             Setter::Detached => {
                 let all = MountAttr {
                     propagation: Propagation::Private.flag(),
                     ..attributes.into()
                 };
                 sys::mount_setattr(tree, OpenTree::Mount, &all)?;
-                attach(tree, place, true)?;
+                attach(tree, mount_point, true)?;
             }
             Setter::Attached => {
-                attach(tree, place, true)?;
-                let proc = Some(stage.proc);
+                attach(tree, mount_point, true)?;
+                let proc = Some(context.proc);
                 let (private, one) = (Propagation::Private, Recursion::One);
-                propagate(stage.setter, tree, private, one, proc)?;
-                stage.setter.set(tree, attributes, Recursion::One, proc)?;
+                propagate(context.setter, tree, private, one, proc)?;
+                context.setter.set(tree, attributes, Recursion::One, proc)?;
             }
         }
         Ok(self.tree)

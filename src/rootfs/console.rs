@@ -1,5 +1,4 @@
-//! The container's terminal as files: a pseudoterminal of its own devpts, and
-//! /dev/console.
+//! The container's terminal: a pseudoterminal of the container's devpts, and /dev/console.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -9,14 +8,14 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::statfs::{FsType, fstatfs};
 
-use super::inside::{Links, Root};
+use super::root::{Links, Root};
 use super::{Entered, Entry, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
 
-/// statfs(2).
+/// See statfs(2).
 const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);
-/// The inode of ptmx in every devpts (fs/devpts/inode.c).
+/// The inode number of ptmx in every devpts (fs/devpts/inode.c).
 const PTMX_INODE: u64 = 2;
 
 /// Both ends of a pseudoterminal.
@@ -26,33 +25,36 @@ pub(crate) struct Pty {
 }
 
 impl Rootfs {
-    /// Init: a new pseudoterminal, and the terminal as /dev/console where the
-    /// mounts are the container's.
-    pub(crate) fn open_terminal(&self, entered: &Entered, at: &Progress) -> Result<Pty, Cause> {
-        at.enter(Step::Terminal);
-        let pty = open_in(&entered.root)?;
+    /// Init: opens a new pseudoterminal. In a mount namespace of the container's own, the
+    /// terminal is also bind-mounted on /dev/console.
+    pub(crate) fn open_terminal(
+        &self,
+        entered: &Entered,
+        progress: &Progress,
+    ) -> Result<Pty, Cause> {
+        progress.enter(Step::Terminal);
+        let pty = open_pty(&entered.root)?;
         if self.entry != Entry::Chroot {
-            at.enter(Step::Console);
+            progress.enter(Step::Console);
             bind_console(&entered.root, &pty.terminal)?;
         }
         Ok(pty)
     }
 }
 
-/// A process that has joined the container: the same, and /dev/console stays
-/// the first one's.
-pub(crate) fn open_terminal(at: &Progress) -> Result<Pty, Cause> {
-    at.enter(Step::Terminal);
+/// An exec process: opens a new pseudoterminal. /dev/console stays the terminal of init.
+pub(crate) fn open_terminal(progress: &Progress) -> Result<Pty, Cause> {
+    progress.enter(Step::Terminal);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open_in(&Root::new(nix::fcntl::open("/", flags, Mode::empty())?))
+    open_pty(&Root::new(nix::fcntl::open("/", flags, Mode::empty())?))
 }
 
-/// What an image may have put at these places is refused: only the kernel's own
-/// ptmx gives terminals (CVE-2025-52565).
-fn open_in(root: &Root) -> Result<Pty, Cause> {
+/// Opens a pseudoterminal through /dev/pts/ptmx. Only a ptmx of devpts is accepted, because
+/// an image can put another file there (CVE-2025-52565).
+fn open_pty(root: &Root) -> Result<Pty, Cause> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
-    let place = Path::new("/dev/pts/ptmx");
-    let found = root.open(place, OFlag::O_PATH, Links::Refuse)?;
+    let path = Path::new("/dev/pts/ptmx");
+    let found = root.open(path, OFlag::O_PATH, Links::Refuse)?;
     let node = fstat(&found)?;
     if fstatfs(&found)?.filesystem_type() != DEVPTS_SUPER_MAGIC
         || node.st_mode & libc::S_IFMT != libc::S_IFCHR
@@ -61,8 +63,8 @@ fn open_in(root: &Root) -> Result<Pty, Cause> {
     {
         return Err(Refusal::OtherFile.into());
     }
-    let master = root.open(place, flags, Links::Refuse)?;
-    // Opening it again could have found another file.
+    let master = root.open(path, flags, Links::Refuse)?;
+    // The second open may have found another file.
     let opened = fstat(&master)?;
     if (opened.st_dev, opened.st_ino) != (node.st_dev, node.st_ino) {
         return Err(Refusal::OtherFile.into());
@@ -73,10 +75,10 @@ fn open_in(root: &Root) -> Result<Pty, Cause> {
 }
 
 fn bind_console(root: &Root, terminal: &OwnedFd) -> Result<(), Cause> {
-    let place = match root.file(Path::new("/dev/console"), Links::Refuse) {
+    let mount_point = match root.file(Path::new("/dev/console"), Links::Refuse) {
         Err(Errno::ELOOP) => return Err(Refusal::OtherFile.into()),
-        place => place?,
+        mount_point => mount_point?,
     };
     let mount = sys::open_tree(terminal.as_fd(), c"", OpenTree::Mount)?;
-    Ok(sys::move_mount(mount.as_fd(), place.as_fd())?)
+    Ok(sys::move_mount(mount.as_fd(), mount_point.as_fd())?)
 }

@@ -1,9 +1,8 @@
 //! /dev: the default devices and links of the specification, and `linux.devices`.
 //!
-//! Nodes and links are made in a descriptor of their directory, never through
-//! its path (CVE-2026-41579). In a user namespace nobody can make a node
-//! (mknod(2)): there the machine's own are bound, read-only, for the user
-//! namespace may map their owner.
+//! Nodes and links are created relative to a descriptor of their directory, never by path
+//! (CVE-2026-41579). In a user namespace mknod(2) is not permitted, so the host's nodes are
+//! bind-mounted there. These are read-only, because the user namespace may map their owner.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,15 +15,15 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::attributes::Setter;
-use super::inside::{Links, Root, clean, file_in};
-use super::mount::Stage;
-use super::sources::open_tree;
+use super::context::MountContext;
+use super::detached::open_tree;
+use super::root::{Links, Root, clean, open_or_create_file};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
 
-/// Default devices (config-linux.md, "Default Devices"): name, major, minor;
-/// character devices that everybody may read and write.
-const DEFAULTS: [(&str, u64, u64); 6] = [
+/// Default devices (config-linux.md, "Default Devices"): name, major, minor. All are
+/// character devices of mode 0666.
+const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -33,12 +32,12 @@ const DEFAULTS: [(&str, u64, u64); 6] = [
     ("tty", 5, 0),
 ];
 
-/// Where the null device is in [`DEFAULTS`].
+/// The index of the null device in [`DEFAULT_DEVICES`].
 const NULL: usize = 0;
 
-/// Links (runtime-linux.md, "Dev symbolic links"), and `core` as other runtimes
-/// have it.
-const LINKS: [(&str, &str); 5] = [
+/// The links of runtime-linux.md, "Dev symbolic links", and `core`, which other runtimes
+/// create too.
+const DEV_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -46,31 +45,32 @@ const LINKS: [(&str, &str); 5] = [
     ("core", "/proc/kcore"),
 ];
 
-/// What is made below /dev, and elsewhere by `linux.devices`.
+/// The devices to create below /dev, and where `linux.devices` has them.
 #[derive(Debug)]
 pub(super) struct Devices {
-    /// False when the configuration brings its own /dev by a bind mount.
+    /// False when config.json bind-mounts its own /dev, or the container has no mount
+    /// namespace of its own.
     defaults: bool,
-    origin: Origin,
-    /// Entries of [`DEFAULTS`] that `linux.devices` does not override.
+    node_source: NodeSource,
+    /// Indices in [`DEFAULT_DEVICES`] that `linux.devices` does not override.
     default_nodes: Vec<usize>,
     nodes: Vec<Node>,
 }
 
-/// Where nodes come from.
+/// How the container gets device nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// mknod(2).
-    Made,
-    /// The machine's, by a bind mount.
-    Bound,
+pub(super) enum NodeSource {
+    /// Created by mknod(2).
+    Mknod,
+    /// Bind-mounted from the host.
+    Bind,
 }
 
 #[derive(Debug)]
 struct Node {
-    /// Its place in `linux.devices`.
+    /// The index in `linux.devices`.
     index: usize,
-    /// Inside the root, absolute and clean.
+    /// Absolute and normalized, inside the root.
     path: PathBuf,
     kind: SFlag,
     mode: u32,
@@ -83,88 +83,88 @@ impl Devices {
     pub(super) fn plan(
         devices: Option<&Vec<LinuxDevice>>,
         defaults: bool,
-        origin: Origin,
+        node_source: NodeSource,
     ) -> anyhow::Result<Devices> {
         let mut nodes = Vec::new();
         for (index, device) in devices.into_iter().flatten().enumerate() {
             let node =
                 Node::plan(index, device).with_context(|| format!("linux.devices[{index}]"))?;
-            // A link to the container's own devpts, always.
+            // /dev/ptmx is always a link to the container's own devpts.
             if node.path != Path::new("/dev/ptmx") {
                 nodes.push(node);
             }
         }
-        let default_nodes = (0..DEFAULTS.len())
+        let default_nodes = (0..DEFAULT_DEVICES.len())
             .filter(|i| {
-                let path = Path::new("/dev").join(DEFAULTS[*i].0);
+                let path = Path::new("/dev").join(DEFAULT_DEVICES[*i].0);
                 nodes.iter().all(|node| node.path != path)
             })
             .collect();
         Ok(Devices {
             defaults,
-            origin,
+            node_source,
             default_nodes,
             nodes,
         })
     }
 
-    /// How many nodes there are to be.
+    /// The number of nodes to create.
     pub(super) fn len(&self) -> usize {
         self.default_nodes.len() + self.nodes.len()
     }
 
-    /// Whether the container gets a null device of its own making.
-    pub(super) fn makes_null(&self) -> bool {
-        self.defaults && self.origin == Origin::Made && self.default_nodes.contains(&NULL)
+    /// Whether `rt` creates /dev/null by mknod(2).
+    pub(super) fn creates_null(&self) -> bool {
+        self.defaults && self.node_source == NodeSource::Mknod && self.default_nodes.contains(&NULL)
     }
 
-    /// The machine's nodes, detached, in the order in which [`Devices::apply`]
-    /// takes them; none where nodes are made.
-    pub(super) fn open(&self, setter: Setter, at: &Progress) -> Result<Vec<OwnedFd>, Cause> {
-        if self.origin == Origin::Made || !self.defaults {
+    /// Opens the host's nodes as detached mounts, in the order in which [`Devices::apply`]
+    /// uses them. The list is empty where mknod(2) creates them.
+    pub(super) fn open(&self, setter: Setter, progress: &Progress) -> Result<Vec<OwnedFd>, Cause> {
+        if self.node_source == NodeSource::Mknod || !self.defaults {
             return Ok(Vec::new());
         }
         let defaults = self.default_nodes.iter().map(|item| {
-            at.at(Step::OpenDefaultDevice, *item);
-            let (name, major, minor) = DEFAULTS[*item];
+            progress.at(Step::OpenDefaultDevice, *item);
+            let (name, major, minor) = DEFAULT_DEVICES[*item];
             let path = Path::new("/dev").join(name);
             open_node(&path, SFlag::S_IFCHR, makedev(major, minor), setter)
         });
-        let nodes = self.nodes.iter().filter(|node| self.binds(node));
+        let nodes = self.nodes.iter().filter(|node| self.is_bind_mounted(node));
         let nodes = nodes.map(|node| {
-            at.at(Step::OpenDevice, node.index);
+            progress.at(Step::OpenDevice, node.index);
             open_node(&node.path, node.kind, node.device, setter)
         });
         defaults.chain(nodes).collect()
     }
 
-    /// Everybody may make a FIFO (mknod(2)).
-    fn binds(&self, node: &Node) -> bool {
-        self.origin == Origin::Bound && node.kind != SFlag::S_IFIFO
+    /// A FIFO needs no privilege (mknod(2)).
+    fn is_bind_mounted(&self, node: &Node) -> bool {
+        self.node_source == NodeSource::Bind && node.kind != SFlag::S_IFIFO
     }
 
-    /// Init: nodes, then links. The umask is 0. Returns the directory in which the
-    /// default ones are.
+    /// Init: creates the nodes, then the links. The umask must be 0. Returns /dev, or `None`
+    /// if it creates nothing.
     pub(super) fn apply(
         &self,
-        stage: &Stage,
-        bound: Vec<OwnedFd>,
+        context: &MountContext,
+        device_mounts: Vec<OwnedFd>,
     ) -> Result<Option<OwnedFd>, Cause> {
         if !self.defaults {
             return Ok(None);
         }
-        let (root, at) = (stage.root, stage.at);
-        let mut bound = bound.into_iter();
-        at.enter(Step::DeviceDirectory);
+        let (root, progress) = (context.root, context.progress);
+        let mut device_mounts = device_mounts.into_iter();
+        progress.enter(Step::DeviceDirectory);
         let dev = root.directory(Path::new("/dev"), Links::Follow)?;
         for item in &self.default_nodes {
-            at.at(Step::DefaultDevice, *item);
-            let (name, major, minor) = DEFAULTS[*item];
-            if let Some(node) = bound.next() {
-                bind(stage, &Path::new("/dev").join(name), node)?;
+            progress.at(Step::DefaultDevice, *item);
+            let (name, major, minor) = DEFAULT_DEVICES[*item];
+            if let Some(node) = device_mounts.next() {
+                bind_node(context, &Path::new("/dev").join(name), node)?;
                 continue;
             }
-            make(
+            create_node(
                 &dev,
                 Path::new(name),
                 SFlag::S_IFCHR,
@@ -173,24 +173,26 @@ impl Devices {
             )?;
         }
         for node in &self.nodes {
-            at.at(Step::Device, node.index);
-            match self.binds(node) {
-                true => bind(stage, &node.path, bound.next().ok_or(Errno::EBADF)?)?,
-                false => node.apply(root)?,
+            progress.at(Step::Device, node.index);
+            if self.is_bind_mounted(node) {
+                let mount = device_mounts.next().ok_or(Errno::EBADF)?;
+                bind_node(context, &node.path, mount)?;
+            } else {
+                node.apply(root)?;
             }
         }
-        for (item, (name, target)) in LINKS.into_iter().enumerate() {
-            at.at(Step::DeviceLink, item);
-            let there = || {
+        for (item, (name, target)) in DEV_LINKS.into_iter().enumerate() {
+            progress.at(Step::DeviceLink, item);
+            let target_exists = || {
                 root.open(Path::new(target), OFlag::O_PATH, Links::Follow)
                     .is_ok()
             };
-            if name != "core" || there() {
-                link(&dev, name, target)?;
+            if name != "core" || target_exists() {
+                create_link(&dev, name, target)?;
             }
         }
-        at.at(Step::DeviceLink, LINKS.len());
-        relink(&dev, "ptmx", "pts/ptmx")?;
+        progress.at(Step::DeviceLink, DEV_LINKS.len());
+        replace_link(&dev, "ptmx", "pts/ptmx")?;
         Ok(Some(dev))
     }
 
@@ -198,19 +200,19 @@ impl Devices {
         match step {
             Step::OpenDefaultDevice => Some((
                 "default devices".into(),
-                format!("/dev/{} of this machine", DEFAULTS.get(item)?.0),
+                format!("the host's /dev/{}", DEFAULT_DEVICES.get(item)?.0),
             )),
             Step::OpenDevice => {
                 let node = self.nodes.iter().find(|node| node.index == item)?;
                 Some((
                     format!("linux.devices[{item}]"),
-                    format!("{} of this machine", node.path.display()),
+                    format!("the host's {}", node.path.display()),
                 ))
             }
             Step::DeviceDirectory => Some(("root".into(), "make /dev".into())),
             Step::DefaultDevice => Some((
                 "default devices".into(),
-                format!("make /dev/{}", DEFAULTS.get(item)?.0),
+                format!("make /dev/{}", DEFAULT_DEVICES.get(item)?.0),
             )),
             Step::Device => {
                 let node = self.nodes.iter().find(|node| node.index == item)?;
@@ -220,7 +222,7 @@ impl Devices {
                 ))
             }
             Step::DeviceLink => {
-                let name = LINKS.get(item).map_or("ptmx", |link| link.0);
+                let name = DEV_LINKS.get(item).map_or("ptmx", |link| link.0);
                 Some(("default devices".into(), format!("link /dev/{name}")))
             }
             _ => None,
@@ -228,34 +230,34 @@ impl Devices {
     }
 }
 
-/// A node of the machine, detached, if it is the device that is meant.
+/// Opens a node of the host as a detached mount, if it is the expected device.
 fn open_node(path: &Path, kind: SFlag, device: u64, setter: Setter) -> Result<OwnedFd, Cause> {
     let tree = open_tree(path, OpenTree::Mount)?;
-    check(&tree, kind, device)?;
+    check_device(&tree, kind, device)?;
     if setter == Setter::Detached {
-        setter.shield(tree.as_fd(), None)?;
+        setter.restrict_node(tree.as_fd(), None)?;
     }
     Ok(tree)
 }
 
-/// Init: a detached copy of the null device that it has just made in `dev`, to cover
-/// files with: whatever the container does to it, nobody else sees.
-pub(super) fn copy_of_null(stage: &Stage, dev: &OwnedFd) -> Result<OwnedFd, Cause> {
-    let (name, major, minor) = DEFAULTS[NULL];
-    stage.at.at(Step::DefaultDevice, NULL);
+/// Init: clones the null device that was just created in `dev`, to mask files with. The
+/// host does not see what the container does to this inode.
+pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result<OwnedFd, Cause> {
+    let (name, major, minor) = DEFAULT_DEVICES[NULL];
+    context.progress.at(Step::DefaultDevice, NULL);
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let node = openat(dev, name, flags, Mode::empty())?;
-    check(&node, SFlag::S_IFCHR, makedev(major, minor))?;
+    check_device(&node, SFlag::S_IFCHR, makedev(major, minor))?;
     let copy = sys::open_tree(node.as_fd(), c"", OpenTree::Mount)?;
-    if stage.setter == Setter::Detached {
-        stage.setter.shield(copy.as_fd(), None)?;
+    if context.setter == Setter::Detached {
+        context.setter.restrict_node(copy.as_fd(), None)?;
     }
-    stage.close_batch.add(node);
+    context.close_batch.add(node);
     Ok(copy)
 }
 
-/// Whether a file is the device that is meant.
-fn check(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
+/// Refuses any other file than the expected device.
+fn check_device(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
     let found = fstat(file)?;
     if found.st_mode & libc::S_IFMT != kind.bits() || found.st_rdev != device {
         return Err(Refusal::OtherFile.into());
@@ -263,21 +265,23 @@ fn check(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Binds a node on a file that is made for it, or that was, or on another node.
-fn bind(stage: &Stage, path: &Path, node: OwnedFd) -> Result<(), Cause> {
-    let (directory, name) = stage.root.parent(path)?;
-    let place = file_in(&directory, name)?;
-    let there = fstat(&place)?.st_mode & libc::S_IFMT;
-    if there == libc::S_IFDIR || there == libc::S_IFLNK {
+/// Bind-mounts a node. The mount point is created, or is a file or node that exists.
+fn bind_node(context: &MountContext, path: &Path, node: OwnedFd) -> Result<(), Cause> {
+    let (directory, name) = context.root.parent(path)?;
+    let mount_point = open_or_create_file(&directory, name)?;
+    let existing = fstat(&mount_point)?.st_mode & libc::S_IFMT;
+    if existing == libc::S_IFDIR || existing == libc::S_IFLNK {
         return Err(Refusal::OtherFile.into());
     }
-    stage.close_batch.add(directory);
-    sys::move_mount(node.as_fd(), place.as_fd())?;
-    if stage.setter == Setter::Attached {
-        stage.setter.shield(node.as_fd(), Some(stage.proc))?;
+    context.close_batch.add(directory);
+    sys::move_mount(node.as_fd(), mount_point.as_fd())?;
+    if context.setter == Setter::Attached {
+        context
+            .setter
+            .restrict_node(node.as_fd(), Some(context.proc))?;
     }
-    stage.close_batch.add(place);
-    stage.close_batch.add(node);
+    context.close_batch.add(mount_point);
+    context.close_batch.add(node);
     Ok(())
 }
 
@@ -287,7 +291,7 @@ impl Node {
             LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
             LinuxDeviceType::B => SFlag::S_IFBLK,
             LinuxDeviceType::P => SFlag::S_IFIFO,
-            LinuxDeviceType::A => bail!("type: a node is c, b, u or p"),
+            LinuxDeviceType::A => bail!("type: must be c, b, u or p"),
         };
         ensure!(
             device.path().is_absolute(),
@@ -295,21 +299,21 @@ impl Node {
             device.path().display()
         );
         let path = clean(device.path());
-        ensure!(path != Path::new("/"), "path: the root is no device");
+        ensure!(path != Path::new("/"), "path: the root cannot be a device");
         let number = |name: &str, value: i64| {
-            u64::try_from(value).with_context(|| format!("{name}: {value} is no device number"))
+            u64::try_from(value).with_context(|| format!("{name}: {value} is not a device number"))
         };
         let (major, minor) = (
             number("major", device.major())?,
             number("minor", device.minor())?,
         );
         let mode = device.file_mode().unwrap_or(0o666);
-        // Podman writes the whole st_mode of the machine's file: the type comes along (stat(2)).
-        let (type_of_file, mode) = (mode & !0o7777, mode & 0o7777);
+        // Podman passes the whole st_mode of the host's file, with the file type (stat(2)).
+        let (file_type, mode) = (mode & !0o7777, mode & 0o7777);
         ensure!(
-            type_of_file == 0 || type_of_file == kind.bits(),
-            "fileMode: {} is no mode of this type",
-            type_of_file | mode
+            file_type == 0 || file_type == kind.bits(),
+            "fileMode: {} is not a mode of this type",
+            file_type | mode
         );
         Ok(Node {
             index,
@@ -328,7 +332,7 @@ impl Node {
 
     fn apply(&self, root: &Root) -> Result<(), Cause> {
         let (directory, name) = root.parent(&self.path)?;
-        make(&directory, name, self.kind, self.mode, self.device)?;
+        create_node(&directory, name, self.kind, self.mode, self.device)?;
         if (self.uid, self.gid) != (0, 0) {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
             fchownat(
@@ -343,48 +347,48 @@ impl Node {
     }
 }
 
-/// Makes a node; one that is there already must be the same (config-linux.md).
-fn make(
+/// Creates a node. One that exists must be the same device (config-linux.md).
+fn create_node(
     directory: &OwnedFd,
     name: &Path,
     kind: SFlag,
     mode: u32,
     device: u64,
 ) -> Result<(), Cause> {
-    let made = mknodat(
+    let result = mknodat(
         directory,
         name,
         kind,
         Mode::from_bits_truncate(mode),
         device,
     );
-    let Err(refused @ (Errno::EEXIST | Errno::EROFS)) = made else {
-        return Ok(made?);
+    let Err(error @ (Errno::EEXIST | Errno::EROFS)) = result else {
+        return Ok(result?);
     };
     match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(found) if found.st_mode & libc::S_IFMT == kind.bits() && found.st_rdev == device => {
             Ok(())
         }
         Ok(_) => Err(Refusal::OtherFile.into()),
-        Err(_) => Err(refused.into()),
+        Err(_) => Err(error.into()),
     }
 }
 
-fn link(directory: &OwnedFd, name: &str, target: &str) -> nix::Result<()> {
+fn create_link(directory: &OwnedFd, name: &str, target: &str) -> nix::Result<()> {
     match symlinkat(target, directory, name) {
-        // An image may bring its own; nothing of the runtime follows it.
+        // The image may have its own file there; `rt` does not follow it.
         Err(Errno::EEXIST) => Ok(()),
-        // A read-only /dev has it, or has none: the default devices are what matters.
+        // On a read-only /dev the default devices matter; a link that exists is enough.
         Err(Errno::EROFS) if fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() => {
             Ok(())
         }
-        done => done,
+        result => result,
     }
 }
 
-/// A link that replaces whatever has its name: the machine's ptmx would hand
-/// out terminals of another devpts.
-fn relink(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Cause> {
+/// Creates a link, replacing any other file: the host's ptmx would open terminals of
+/// another devpts.
+fn replace_link(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Cause> {
     match symlinkat(target, directory.as_fd(), name) {
         Ok(()) => return Ok(()),
         Err(Errno::EEXIST) => {}

@@ -1,7 +1,7 @@
-//! A new file system: its superblock made and mounted, attached nowhere yet.
+//! A new file system of one entry of `mounts`.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,18 +9,18 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 
 use super::attributes::mount_flags;
-use super::copyup::{self, Taken};
-use super::layers::{self, LONGEST};
+use super::copyup::{self, CopyUp};
+use super::detached::new_file_system;
+use super::layers::{self, MAX_VALUE};
+use super::old_mount_api::MountArgs;
 use super::options::{Options, Parameter};
-use super::staged::Told;
 use crate::step::Cause;
-use crate::sys::{self, CloseBatch, FsConfig};
+use crate::sys::CloseBatch;
 
-/// Superblocks that other mounts share: a read-only one would be everybody's.
+/// File systems whose superblock other mounts share: `ro` on it would affect them all.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
 
-/// File systems that belong to namespaces and have no source: whatever the
-/// configuration calls it.
+/// File systems without a backing file or device: `source` is only a name.
 const SOURCELESS: [&str; 8] = [
     "binfmt_misc",
     "bpf",
@@ -32,131 +32,136 @@ const SOURCELESS: [&str; 8] = [
     "tmpfs",
 ];
 
-/// mount(2) reads so much of its options, with the NUL.
+/// mount(2) reads this many bytes of options, with the final NUL.
 const PAGE: usize = 4096;
 
-/// What a file system is made of, and so from where its source and its options
-/// are read.
+/// Which side the file system's source and options refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The namespaces of whoever makes it: init, once the machine is out of reach.
+    /// Only to the container's namespaces: init makes it after it has left the host's root.
     Container,
-    /// Files or devices that the configuration names by paths of the machine:
-    /// made as early as bind mounts are copied.
-    Machine,
+    /// To files or devices of the host: it is made when bind mounts are opened.
+    Host,
 }
 
-/// The file system of one entry of `mounts`, decided.
+/// The planned file system of one entry of `mounts`.
 #[derive(Debug)]
 pub(super) struct FileSystem {
-    pub(super) name: CString,
+    pub(super) fs_type: CString,
     source: CString,
     superblock: Vec<CString>,
     data: Vec<Parameter>,
     pub(super) origin: Origin,
-    pub(super) taken: Vec<Taken>,
+    pub(super) copy_up: Vec<CopyUp>,
 }
 
 impl FileSystem {
-    pub(super) fn plan(name: &str, source: Option<&Path>, options: Options) -> Result<FileSystem> {
-        let tmpfs = name == "tmpfs";
+    pub(super) fn plan(
+        fs_type: &str,
+        source: Option<&Path>,
+        options: Options,
+    ) -> Result<FileSystem> {
+        let tmpfs = fs_type == "tmpfs";
         let superblock = options.superblock.iter().copied().map(CString::new);
         let mut superblock: Vec<CString> = superblock.collect::<Result<_, _>>()?;
-        if options.attributes.readonly() && !tmpfs && !SHARED_SUPERBLOCKS.contains(&name) {
+        if options.attributes.readonly() && !tmpfs && !SHARED_SUPERBLOCKS.contains(&fs_type) {
             superblock.push(c"ro".into());
         }
         let has_mode = options.data.iter().any(
             |parameter| matches!(parameter, Parameter::Value(key, _) if key.as_c_str() == c"mode"),
         );
-        let mut taken = Vec::new();
+        let mut copy_up = Vec::new();
         if options.copy_up {
-            taken.push(Taken::Content);
+            copy_up.push(CopyUp::Content);
         }
         if tmpfs && !has_mode {
-            taken.push(Taken::Mode);
+            copy_up.push(CopyUp::Mode);
         }
-        let overlay = name == "overlay";
-        let is_device = source.is_some_and(Path::is_absolute) && !SOURCELESS.contains(&name);
+        let overlay = fs_type == "overlay";
+        let is_device = source.is_some_and(Path::is_absolute) && !SOURCELESS.contains(&fs_type);
         let origin = if is_device || overlay {
-            Origin::Machine
+            Origin::Host
         } else {
             Origin::Container
         };
         if overlay {
-            layers::check(&options.data)?;
+            layers::require_absolute_paths(&options.data)?;
         }
-        let source = source.map_or(name.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
-        let source = match source.len() <= LONGEST {
-            // To an overlay it is a mere name.
-            false if overlay => name.as_bytes(),
-            _ => source,
+        let source = source.map_or(fs_type.as_bytes(), |path| {
+            path.as_os_str().as_encoded_bytes()
+        });
+        // For an overlay the source is only a name.
+        let source = if overlay && source.len() > MAX_VALUE {
+            fs_type.as_bytes()
+        } else {
+            source
         };
         Ok(FileSystem {
-            name: CString::new(name).context("type")?,
+            fs_type: CString::new(fs_type).context("type")?,
             source: CString::new(source).context("source")?,
             superblock,
             data: options.data,
             origin,
-            taken,
+            copy_up,
         })
     }
 
-    /// A detached mount of it, to cover the directory `below`.
-    pub(super) fn make(
+    /// Makes it as a detached mount, to be mounted over the directory `covered`.
+    pub(super) fn create(
         &self,
         close_batch: &CloseBatch,
         attributes: u64,
-        below: Option<&OwnedFd>,
+        covered: Option<&OwnedFd>,
     ) -> Result<OwnedFd, Cause> {
-        let (name, source) = (&self.name, &self.source);
+        let (fs_type, source) = (&self.fs_type, &self.source);
         if self.origin == Origin::Container {
             let mut data = self.data.clone();
-            if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
-                data.push(copyup::mode_of(below)?);
+            if let Some(covered) = covered.filter(|_| self.copy_up.contains(&CopyUp::Mode)) {
+                data.push(copyup::mode_of(covered)?);
             }
             return new_file_system(
                 close_batch,
-                name,
+                fs_type,
                 source,
                 &self.superblock,
                 &data,
                 attributes,
             );
         }
-        let (mut open, mut data, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, parameter) in (0..).zip(&self.data) {
-            let parts = layers::shortened(parameter, &mut open)?;
-            places.extend(parts.iter().map(|_| place));
+        let (mut open, mut data, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, parameter) in (0..).zip(&self.data) {
+            let parts = layers::for_fsconfig(parameter, &mut open)?;
+            positions.extend(parts.iter().map(|_| position));
             data.extend(parts);
         }
         let flags = self.superblock.len() as u16;
         new_file_system(
             close_batch,
-            name,
+            fs_type,
             source,
             &self.superblock,
             &data,
             attributes,
         )
         .map_err(|cause| match cause {
-            Cause::Parameter(part, errno) if part >= flags => {
-                let place = places.get(usize::from(part - flags));
-                Cause::Parameter(flags + place.copied().unwrap_or_default(), errno)
+            Cause::Parameter(index, errno) if index >= flags => {
+                let position = positions.get(usize::from(index - flags));
+                Cause::Parameter(flags + position.copied().unwrap_or_default(), errno)
             }
             other => other,
         })
     }
 
-    /// Whether fsconfig(2) of this kernel takes what it is made of.
-    pub(super) fn fits(&self) -> nix::Result<bool> {
-        if self.source.to_bytes().len() > LONGEST {
+    /// Whether fsconfig(2) of this kernel accepts its source and options.
+    pub(super) fn fits_fsconfig(&self) -> nix::Result<bool> {
+        if self.source.to_bytes().len() > MAX_VALUE {
             return Ok(false);
         }
-        let overlay = self.name.as_c_str() == c"overlay";
+        let overlay = self.fs_type.as_c_str() == c"overlay";
         for parameter in &self.data {
             let fits = match parameter {
-                _ if overlay => layers::fits(parameter)?,
-                Parameter::Value(_, value) => value.to_bytes().len() <= LONGEST,
+                _ if overlay => layers::fits_fsconfig(parameter)?,
+                Parameter::Value(_, value) => value.to_bytes().len() <= MAX_VALUE,
                 Parameter::Flag(_) => true,
             };
             if !fits {
@@ -166,19 +171,19 @@ impl FileSystem {
         Ok(true)
     }
 
-    /// The same as [`FileSystem::make`] by mount(2), whose options have a page
-    /// together: `by` is who calls it.
-    pub(super) fn make_by_mount(
+    /// The same as [`FileSystem::create`] with mount(2), which takes one page of options.
+    /// `mount` makes that call.
+    pub(super) fn create_with_mount(
         &self,
         attributes: u64,
-        below: Option<&OwnedFd>,
-        by: impl FnOnce(&Told) -> Result<OwnedFd, Cause>,
+        covered: Option<&OwnedFd>,
+        mount: impl FnOnce(&MountArgs) -> Result<OwnedFd, Cause>,
     ) -> Result<OwnedFd, Cause> {
         let mut data = self.data.clone();
-        if let Some(below) = below.filter(|_| self.taken.contains(&Taken::Mode)) {
-            data.push(copyup::mode_of(below)?);
+        if let Some(covered) = covered.filter(|_| self.copy_up.contains(&CopyUp::Mode)) {
+            data.push(copyup::mode_of(covered)?);
         }
-        let options: Vec<String> = data.iter().map(Parameter::in_a_list).collect();
+        let options: Vec<String> = data.iter().map(Parameter::to_mount_data).collect();
         let options = options.join(",");
         if options.len() >= PAGE {
             return Err(Errno::E2BIG.into());
@@ -187,29 +192,29 @@ impl FileSystem {
         for flag in &self.superblock {
             flags |= superblock_flag(flag).ok_or(Errno::EINVAL)?;
         }
-        by(&Told {
-            name: &self.name,
+        mount(&MountArgs {
+            fs_type: &self.fs_type,
             source: &self.source,
             flags,
-            options: &options,
+            data: &options,
         })
     }
 
-    /// The parameter that [`Cause::Parameter`] has the place of, in the words of the configuration.
-    pub(super) fn parameter(&self, place: u16) -> Option<String> {
-        let place = usize::from(place);
+    /// The option at the position that [`Cause::Parameter`] holds, as in config.json.
+    pub(super) fn parameter(&self, position: u16) -> Option<String> {
+        let position = usize::from(position);
         let text = |text: &CString| text.to_string_lossy().into_owned();
-        if let Some(flag) = self.superblock.get(place) {
+        if let Some(flag) = self.superblock.get(position) {
             return Some(text(flag));
         }
-        Some(match self.data.get(place - self.superblock.len())? {
+        Some(match self.data.get(position - self.superblock.len())? {
             Parameter::Flag(flag) => text(flag),
             Parameter::Value(key, value) => format!("{}={}", text(key), text(value)),
         })
     }
 }
 
-/// The flags of mount(2) for what fsconfig(2) has names for.
+/// The flag of mount(2) for an option of the superblock.
 fn superblock_flag(name: &CStr) -> Option<MsFlags> {
     Some(match name.to_bytes() {
         b"ro" => MsFlags::MS_RDONLY,
@@ -221,49 +226,23 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
     })
 }
 
-/// A detached mount of a new superblock.
-pub(super) fn new_file_system(
-    close_batch: &CloseBatch,
-    name: &CStr,
-    source: &CStr,
-    superblock: &[CString],
-    data: &[Parameter],
-    attributes: u64,
-) -> Result<OwnedFd, Cause> {
-    let opened = sys::fsopen(name)?;
-    let context = opened.as_fd();
-    if !source.is_empty() {
-        sys::fsconfig(context, FsConfig::String(c"source", source))?;
-    }
-    let superblock = superblock.iter().map(|flag| FsConfig::Flag(flag));
-    let data = data.iter().map(|parameter| match parameter {
-        Parameter::Flag(flag) => FsConfig::Flag(flag),
-        Parameter::Value(key, value) => FsConfig::String(key, value),
-    });
-    for (place, parameter) in (0..).zip(superblock.chain(data)) {
-        sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(place, errno))?;
-    }
-    sys::fsconfig(context, FsConfig::Create)?;
-    let mount = sys::fsmount(context, attributes)?;
-    close_batch.add(opened);
-    Ok(mount)
-}
-
-/// What a user namespace must have beside it for a file system that shows more
-/// than itself (user_namespaces(7); `mount_too_revealing` in fs/namespace.c).
-pub(super) fn needs_of(name: &CStr) -> Option<&'static str> {
-    Some(match name.to_bytes() {
+/// The condition under which a user namespace may mount a file system of this type
+/// (user_namespaces(7); `mount_too_revealing` in fs/namespace.c).
+pub(super) fn user_namespace_requirement(fs_type: &CStr) -> Option<&'static str> {
+    Some(match fs_type.to_bytes() {
         b"proc" => {
-            "a user namespace mounts it with a pid namespace of its own, and where /proc is seen whole"
+            "a user namespace can mount it with a pid namespace of its own, while all of /proc is visible"
         }
         b"sysfs" => {
-            "a user namespace mounts it with a network namespace of its own, and where /sys is seen whole; else bind /sys"
+            "a user namespace can mount it with a network namespace of its own, while all of /sys is visible; else bind /sys"
         }
-        b"mqueue" => "a user namespace mounts it with an ipc namespace of its own",
-        b"cgroup" | b"cgroup2" => "a user namespace mounts it with a cgroup namespace of its own",
+        b"mqueue" => "a user namespace can mount it with an ipc namespace of its own",
+        b"cgroup" | b"cgroup2" => {
+            "a user namespace can mount it with a cgroup namespace of its own"
+        }
         b"tmpfs" | b"ramfs" | b"devpts" | b"overlay" | b"fuse" | b"bpf" | b"binfmt_misc" => {
             return None;
         }
-        _ => "no user namespace may mount it",
+        _ => "a user namespace cannot mount it",
     })
 }

@@ -1,6 +1,7 @@
-//! The layers of an overlay that a configuration mounts, where their paths are
-//! longer than fsconfig(2) takes: one by one then, where the kernel has that, and
-//! by descriptors, through /proc, what is too long even so.
+//! Layers of an overlay in `mounts` whose paths are too long for one call of fsconfig(2).
+//!
+//! Where the kernel supports `lowerdir+`, each layer is passed by a call of its own. A
+//! single path that is still too long is opened and passed as /proc/self/fd/N.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,26 +15,26 @@ use nix::sys::stat::Mode;
 use super::options::Parameter;
 use crate::sys::{self, FsConfig};
 
-/// The longest value of a parameter, in bytes (fsconfig(2) has 256 with the NUL;
-/// mount(2) has a page for all of them).
-pub(super) const LONGEST: usize = 255;
+/// The longest value of a parameter, in bytes. fsconfig(2) takes 256 with the NUL; mount(2)
+/// takes one page for all options together.
+pub(super) const MAX_VALUE: usize = 255;
 
-/// The parameters that name directories of the machine.
-const PATHS: [&[u8]; 3] = [b"lowerdir", b"upperdir", b"workdir"];
+/// Options whose values are paths on the host.
+const PATH_PARAMETERS: [&[u8]; 3] = [b"lowerdir", b"upperdir", b"workdir"];
 
-/// Adds a layer below the others (Linux 6.7).
-const ONE_BY_ONE: &CStr = c"lowerdir+";
+/// Appends a lower layer (Linux 6.7).
+const LOWERDIR_APPEND: &CStr = c"lowerdir+";
 
-/// Adds a data-only layer (overlayfs.rst, Linux 6.7).
-const DATA_ONE_BY_ONE: &CStr = c"datadir+";
+/// Appends a data-only layer (overlayfs.rst, Linux 6.7).
+const DATADIR_APPEND: &CStr = c"datadir+";
 
 fn is_path(key: &CStr) -> bool {
-    PATHS.contains(&key.to_bytes())
+    PATH_PARAMETERS.contains(&key.to_bytes())
 }
 
-/// # Errors
-/// A layer that is no absolute path: there is no directory that it would start at.
-pub(super) fn check(data: &[Parameter]) -> Result<()> {
+/// Checks that all layers are absolute paths: no directory is defined that a relative one
+/// would start at.
+pub(super) fn require_absolute_paths(data: &[Parameter]) -> Result<()> {
     for parameter in data {
         let Parameter::Value(key, value) = parameter else {
             continue;
@@ -55,85 +56,88 @@ pub(super) fn check(data: &[Parameter]) -> Result<()> {
     Ok(())
 }
 
-/// Whether this kernel takes `parameter` by fsconfig(2), in a form that
-/// [`shortened`] gives it.
-pub(super) fn fits(parameter: &Parameter) -> nix::Result<bool> {
+/// Whether fsconfig(2) of this kernel accepts `parameter` after [`for_fsconfig`].
+pub(super) fn fits_fsconfig(parameter: &Parameter) -> nix::Result<bool> {
     match parameter {
-        Parameter::Value(key, value) if value.to_bytes().len() > LONGEST => {
-            match key.as_c_str() == c"lowerdir" {
-                true => takes_one_by_one(),
-                false => Ok(is_path(key)),
+        Parameter::Value(key, value) if value.to_bytes().len() > MAX_VALUE => {
+            if key.as_c_str() == c"lowerdir" {
+                supports_lowerdir_append()
+            } else {
+                Ok(is_path(key))
             }
         }
         _ => Ok(true),
     }
 }
 
-/// Before Linux 6.5 an overlay's context takes any parameter and looks at none
-/// until the end; from 6.7 on it knows this one, which has a value.
-fn takes_one_by_one() -> nix::Result<bool> {
-    let asked = |what| sys::fsconfig(sys::fsopen(c"overlay")?.as_fd(), what);
-    if asked(FsConfig::Flag(ONE_BY_ONE)).is_ok() {
+/// Before Linux 6.5 fsconfig(2) accepts any option for an overlay and checks none until the
+/// end. From 6.7 on it knows `lowerdir+`, which requires a value.
+fn supports_lowerdir_append() -> nix::Result<bool> {
+    let try_parameter = |parameter| sys::fsconfig(sys::fsopen(c"overlay")?.as_fd(), parameter);
+    if try_parameter(FsConfig::Flag(LOWERDIR_APPEND)).is_ok() {
         return Ok(false);
     }
-    match asked(FsConfig::String(ONE_BY_ONE, c"/")) {
+    match try_parameter(FsConfig::String(LOWERDIR_APPEND, c"/")) {
         Err(Errno::EINVAL) => Ok(false),
-        done => done.map(|()| true),
+        result => result.map(|()| true),
     }
 }
 
-/// The parameter in a form that the kernel takes. `open` keeps what it names
-/// until the file system is made.
+/// Splits a parameter that is too long into ones that fsconfig(2) accepts. The descriptors
+/// that it adds to `descriptors` must stay open until the file system is made.
 ///
 /// # Errors
-/// A directory that is missing.
-pub(super) fn shortened(
+/// Those of open(2), for a directory that is missing.
+pub(super) fn for_fsconfig(
     parameter: &Parameter,
-    open: &mut Vec<OwnedFd>,
+    descriptors: &mut Vec<OwnedFd>,
 ) -> nix::Result<Vec<Parameter>> {
     let (key, value) = match parameter {
-        Parameter::Value(key, value) if value.to_bytes().len() > LONGEST && is_path(key) => {
+        Parameter::Value(key, value) if value.to_bytes().len() > MAX_VALUE && is_path(key) => {
             (key, value)
         }
         short => return Ok(vec![short.clone()]),
     };
-    let mut all = Vec::new();
-    let mut key = match key.as_c_str() == c"lowerdir" {
-        true => ONE_BY_ONE,
-        false => key,
+    let mut parameters = Vec::new();
+    let mut key = if key.as_c_str() == c"lowerdir" {
+        LOWERDIR_APPEND
+    } else {
+        key
     };
-    for layer in split_all(value.to_bytes(), key == ONE_BY_ONE) {
-        // Two colons in a row: what follows has data only.
+    for layer in split_layers(value.to_bytes(), key == LOWERDIR_APPEND) {
+        // After an empty path (two colons in a row) the layers are data-only.
         if layer.is_empty() {
-            key = DATA_ONE_BY_ONE;
+            key = DATADIR_APPEND;
             continue;
         }
-        all.push(Parameter::Value(key.into(), named(layer, open)?));
+        parameters.push(Parameter::Value(
+            key.into(),
+            path_or_descriptor(layer, descriptors)?,
+        ));
     }
-    Ok(all)
+    Ok(parameters)
 }
 
-fn named(layer: Vec<u8>, open: &mut Vec<OwnedFd>) -> nix::Result<CString> {
-    let name = match layer.len() > LONGEST {
-        false => layer,
-        true => {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let directory = self::open(OsStr::from_bytes(&layer), flags, Mode::empty())?;
-            let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
-            open.push(directory);
-            name.into_bytes()
-        }
+fn path_or_descriptor(layer: Vec<u8>, descriptors: &mut Vec<OwnedFd>) -> nix::Result<CString> {
+    let name = if layer.len() > MAX_VALUE {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(OsStr::from_bytes(&layer), flags, Mode::empty())?;
+        let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        descriptors.push(directory);
+        name.into_bytes()
+    } else {
+        layer
     };
     CString::new(name).map_err(|_| Errno::EINVAL)
 }
 
-/// The paths of a value; a backslash takes its meaning from the next character.
-/// Of lower layers there may be several, with colons between.
+/// Splits a value into paths. A backslash escapes the next character. Only `lowerdir` has
+/// several paths, separated by colons.
 fn split(key: &CStr, list: &[u8]) -> Vec<Vec<u8>> {
-    split_all(list, key == c"lowerdir")
+    split_layers(list, key == c"lowerdir")
 }
 
-fn split_all(list: &[u8], several: bool) -> Vec<Vec<u8>> {
+fn split_layers(list: &[u8], several: bool) -> Vec<Vec<u8>> {
     let separates = |byte: u8| byte == b':' && several;
     let (mut paths, mut bytes) = (vec![Vec::new()], list.iter());
     while let Some(byte) = bytes.next() {
@@ -169,10 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_absolute() {
-        assert!(check(&[value("lowerdir", "/a:/b::/c"), value("index", "off")]).is_ok());
+    fn a_relative_layer_is_refused() {
+        assert!(
+            require_absolute_paths(&[value("lowerdir", "/a:/b::/c"), value("index", "off")])
+                .is_ok()
+        );
         for (key, path) in [("lowerdir", "/a:b"), ("upperdir", "u"), ("workdir", "./w")] {
-            let error = check(&[value(key, path)]).unwrap_err().to_string();
+            let error = require_absolute_paths(&[value(key, path)])
+                .unwrap_err()
+                .to_string();
             assert_eq!(
                 error,
                 format!("options: {key}={path}: not an absolute path")
@@ -181,15 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_goes_layer_by_layer() {
+    fn a_value_that_is_too_long_is_passed_layer_by_layer() {
         let mut open = Vec::new();
         let short = value("lowerdir", "/usr:/etc");
-        assert_eq!(shortened(&short, &mut open).unwrap(), [short]);
+        assert_eq!(for_fsconfig(&short, &mut open).unwrap(), [short]);
         let deep = format!("/{}tmp", "./".repeat(150));
         let list = format!(r"/usr:{deep}:/a\:b::/data");
-        let all = shortened(&value("lowerdir", &list), &mut open).unwrap();
+        let all = for_fsconfig(&value("lowerdir", &list), &mut open).unwrap();
         let [directory] = &open[..] else {
-            panic!("one is too long: {open:?}");
+            panic!("exactly one layer is too long: {open:?}");
         };
         let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let expected = [
@@ -199,7 +208,7 @@ mod tests {
             value("datadir+", "/data"),
         ];
         assert_eq!(all, expected);
-        let all = shortened(&value("upperdir", &deep), &mut open).unwrap();
+        let all = for_fsconfig(&value("upperdir", &deep), &mut open).unwrap();
         let name = format!("/proc/self/fd/{}", open[1].as_raw_fd());
         assert_eq!(all, [value("upperdir", &name)]);
     }

@@ -1,14 +1,15 @@
-//! `linux.maskedPaths` and `linux.readonlyPaths`: parts of /proc and /sys that a
+//! `linux.maskedPaths` and `linux.readonlyPaths`: files, mostly in /proc and /sys, that a
 //! container must not read, or not write.
 //!
-//! What covers them is a null device and an empty tmpfs: no file of an image has a
-//! part in it (CVE-2025-31133). It is the one that was made in the container's
-//! /dev, as a descriptor, or else the machine's, opened before the root is and
-//! checked; mounted read-only, for its inode is everybody's.
+//! Files are covered by a null device, directories by an empty tmpfs. Neither comes from
+//! the image (CVE-2025-31133). The null device is the one that `rt` has created in the
+//! container's /dev, held by descriptor. Where there is none it is the host's, checked and
+//! opened before the root. It is mounted read-only because its inode is shared with the
+//! host.
 //!
-//! Paths below /proc and /sys are resolved below the mounts that were made there
-//! (`Root::keep`). So a path that is missing is one that the file system lacks,
-//! and not one that somebody has hidden by renaming /proc.
+//! Paths below /proc and /sys are resolved below the mounts made there (`Root::pin`). So a
+//! path that is not found does not exist in that file system; it cannot be hidden by
+//! renaming /proc.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,34 +21,29 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{fstat, makedev};
 
-use super::attributes::{NODE, Setter};
-use super::filesystem::new_file_system;
-use super::inside::{Links, clean, is_directory};
-use super::mount::Stage;
-use super::options::{Attributes, Recursion};
+use super::attributes::{NODE_ATTRIBUTES, READONLY, Setter};
+use super::context::MountContext;
+use super::detached::new_file_system;
+use super::options::Recursion;
+use super::root::{Links, clean, is_directory};
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
 
-const READONLY: Attributes = Attributes {
-    set: libc::MOUNT_ATTR_RDONLY,
-    clear: 0,
-};
-
-/// The paths to cover, inside the root.
+/// The masked and read-only paths, inside the root.
 #[derive(Debug)]
 pub(super) struct Masks {
-    masked: Vec<Place>,
-    readonly: Vec<Place>,
+    masked: Vec<ListedPath>,
+    readonly: Vec<ListedPath>,
 }
 
-struct Place {
-    /// Its place in the configuration's list.
+struct ListedPath {
+    /// The index in the list of config.json.
     index: usize,
     path: PathBuf,
 }
 
-impl fmt::Debug for Place {
-    /// As the configuration has it, for a plan is read by people.
+impl fmt::Debug for ListedPath {
+    /// Prints only the path, to keep printed plans short.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.path.fmt(f)
     }
@@ -59,8 +55,8 @@ impl Masks {
         readonly: Option<&Vec<String>>,
     ) -> anyhow::Result<Masks> {
         Ok(Masks {
-            masked: places("maskedPaths", masked)?,
-            readonly: places("readonlyPaths", readonly)?,
+            masked: listed_paths("maskedPaths", masked)?,
+            readonly: listed_paths("readonlyPaths", readonly)?,
         })
     }
 
@@ -68,84 +64,93 @@ impl Masks {
         self.masked.is_empty() && self.readonly.is_empty()
     }
 
-    /// Whether anything is to be covered.
-    pub(super) fn cover_any(&self) -> bool {
+    /// Whether `linux.maskedPaths` lists anything.
+    pub(super) fn has_masked_paths(&self) -> bool {
         !self.masked.is_empty()
     }
 
-    /// The machine's null device, detached, to cover files with.
-    pub(super) fn open(setter: Setter) -> Result<OwnedFd, Cause> {
+    /// Opens the host's null device as a detached mount.
+    pub(super) fn open_host_null(setter: Setter) -> Result<OwnedFd, Cause> {
         let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)?;
         let node = fstat(&null)?;
         if node.st_mode & libc::S_IFMT != libc::S_IFCHR || node.st_rdev != makedev(1, 3) {
             return Err(Refusal::OtherFile.into());
         }
         if setter == Setter::Detached {
-            setter.shield(null.as_fd(), None)?;
+            setter.restrict_node(null.as_fd(), None)?;
         }
         Ok(null)
     }
 
-    /// Init: binds each path on itself, read-only. A missing one is fine.
-    pub(super) fn make_readonly(&self, stage: &Stage) -> Result<(), Cause> {
-        for Place { index, path } in &self.readonly {
-            stage.at.at(Step::ReadonlyPath, *index);
-            let Some(target) = existing(stage, path)? else {
+    /// Init: makes each path a read-only bind mount of itself. Missing paths are skipped.
+    pub(super) fn make_paths_readonly(&self, context: &MountContext) -> Result<(), Cause> {
+        for ListedPath { index, path } in &self.readonly {
+            context.progress.at(Step::ReadonlyPath, *index);
+            let Some(target) = open_if_exists(context, path)? else {
                 continue;
             };
             let tree = sys::open_tree(target.as_fd(), c"", OpenTree::Recursive)?;
-            match stage.setter {
+            match context.setter {
                 Setter::Detached => {
-                    stage
+                    context
                         .setter
                         .set(tree.as_fd(), READONLY, Recursion::One, None)?;
                     sys::move_mount(tree.as_fd(), target.as_fd())?;
                 }
                 Setter::Attached => {
                     sys::move_mount(tree.as_fd(), target.as_fd())?;
-                    stage
-                        .setter
-                        .set(tree.as_fd(), READONLY, Recursion::One, Some(stage.proc))?;
+                    context.setter.set(
+                        tree.as_fd(),
+                        READONLY,
+                        Recursion::One,
+                        Some(context.proc),
+                    )?;
                 }
             }
-            let tree = stage.root.keep(path, tree);
+            let tree = context.root.pin(path, tree);
             tree.into_iter()
-                .for_each(|tree| stage.close_batch.add(tree));
-            stage.close_batch.add(target);
+                .for_each(|tree| context.close_batch.add(tree));
+            context.close_batch.add(target);
         }
         Ok(())
     }
 
-    /// Init: covers each path. A missing one is fine.
-    pub(super) fn cover(&self, stage: &Stage, null: Option<OwnedFd>) -> Result<(), Cause> {
-        let mut file = Cover {
+    /// Init: covers each masked path. Missing paths are skipped.
+    pub(super) fn mask_paths(
+        &self,
+        context: &MountContext,
+        null: Option<OwnedFd>,
+    ) -> Result<(), Cause> {
+        let mut file = MaskMount {
             mount: null,
             attached: false,
         };
-        let mut directory = Cover {
+        let mut directory = MaskMount {
             mount: None,
             attached: false,
         };
-        for Place { index, path } in &self.masked {
-            stage.at.at(Step::MaskedPath, *index);
-            let Some(target) = existing(stage, path)? else {
+        for ListedPath { index, path } in &self.masked {
+            context.progress.at(Step::MaskedPath, *index);
+            let Some(target) = open_if_exists(context, path)? else {
                 continue;
             };
             if is_directory(&target)? {
-                directory.put_on(stage, target.as_fd(), || empty_directory(stage.close_batch))?;
+                directory.attach_to(context, target.as_fd(), || {
+                    empty_directory(context.close_batch)
+                })?;
             } else {
-                file.put_on(stage, target.as_fd(), || Err(Errno::EBADF.into()))?;
+                file.attach_to(context, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
-            stage.root.forget(path); // A mount that is masked as a whole.
-            stage.close_batch.add(target);
+            context.root.unpin(path); // The mask covers a mount that was pinned there.
+            context.close_batch.add(target);
         }
         Ok(())
     }
 
     pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
-        let path = |list: &[Place]| {
-            let place = list.iter().find(|place| place.index == item)?;
-            Some(place.path.display().to_string())
+        let path = |list: &[ListedPath]| {
+            let listed = list.iter().find(|listed| listed.index == item)?;
+            Some(listed.path.display().to_string())
         };
         match step {
             Step::ReadonlyPath => Some((
@@ -161,10 +166,10 @@ impl Masks {
     }
 }
 
-/// The paths of a list, each once.
-fn places(field: &str, list: Option<&Vec<String>>) -> anyhow::Result<Vec<Place>> {
+/// The paths of a list, without duplicates.
+fn listed_paths(field: &str, list: Option<&Vec<String>>) -> anyhow::Result<Vec<ListedPath>> {
     let mut seen = HashSet::new();
-    let mut places = Vec::new();
+    let mut paths = Vec::new();
     for (index, path) in list.into_iter().flatten().enumerate() {
         ensure!(
             path.starts_with('/'),
@@ -176,38 +181,40 @@ fn places(field: &str, list: Option<&Vec<String>>) -> anyhow::Result<Vec<Place>>
         );
         let path = clean(Path::new(path));
         if seen.insert(path.clone()) {
-            places.push(Place { index, path });
+            paths.push(ListedPath { index, path });
         }
     }
-    Ok(places)
+    Ok(paths)
 }
 
-/// One mount that covers many places: attached at the first, copied from there
-/// for the others, since a detached mount can be copied only from Linux 6.15 on.
-struct Cover {
+/// One mount that covers many paths. It is attached to the first path and cloned from there
+/// for the others: before Linux 6.15 a detached mount cannot be cloned.
+struct MaskMount {
     mount: Option<OwnedFd>,
     attached: bool,
 }
 
-impl Cover {
-    fn put_on(
+impl MaskMount {
+    fn attach_to(
         &mut self,
-        stage: &Stage,
+        context: &MountContext,
         target: BorrowedFd,
-        make: impl FnOnce() -> Result<OwnedFd, Cause>,
+        create: impl FnOnce() -> Result<OwnedFd, Cause>,
     ) -> Result<(), Cause> {
         let mount = match self.mount.take() {
             Some(mount) => mount,
-            None => make()?,
+            None => create()?,
         };
         if self.attached {
             let copy = sys::open_tree(mount.as_fd(), c"", OpenTree::Mount)?;
             sys::move_mount(copy.as_fd(), target)?;
-            stage.close_batch.add(copy);
+            context.close_batch.add(copy);
         } else {
             sys::move_mount(mount.as_fd(), target)?;
-            if stage.setter == Setter::Attached {
-                stage.setter.shield(mount.as_fd(), Some(stage.proc))?;
+            if context.setter == Setter::Attached {
+                context
+                    .setter
+                    .restrict_node(mount.as_fd(), Some(context.proc))?;
             }
             self.attached = true;
         }
@@ -217,11 +224,18 @@ impl Cover {
 }
 
 fn empty_directory(close_batch: &CloseBatch) -> Result<OwnedFd, Cause> {
-    new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &[], NODE.set)
+    new_file_system(
+        close_batch,
+        c"tmpfs",
+        c"tmpfs",
+        &[],
+        &[],
+        NODE_ATTRIBUTES.set,
+    )
 }
 
-fn existing(stage: &Stage, path: &Path) -> nix::Result<Option<OwnedFd>> {
-    match stage.root.open(path, OFlag::O_PATH, Links::Follow) {
+fn open_if_exists(context: &MountContext, path: &Path) -> nix::Result<Option<OwnedFd>> {
+    match context.root.open(path, OFlag::O_PATH, Links::Follow) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Err(errno),

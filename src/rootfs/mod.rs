@@ -1,31 +1,35 @@
-//! The container's file system: its root, what is mounted in it, its devices,
-//! and what of it must not be seen or written.
+//! The container's root file system: its mounts, its devices, and the paths that are masked
+//! or read-only.
 //!
-//! Everything that belongs to the machine is opened first: the root and the
-//! sources of mounts, as detached copies, and /dev/null. Then init makes
-//! the copy of the root the only file system there is, and builds the rest from
-//! inside: a mistaken path can only hit the container. [`Turn::Last`] is for
-//! the containers that need the machine in sight until all is built.
+//! Everything of the host is opened first: the root and the sources of mounts, as detached
+//! mounts, and /dev/null. Then init switches to the new root, and creates the rest from
+//! inside it: a wrong path can only affect the container. With [`Turn::Last`] it switches
+//! only after that, for containers that need the host's mounts until then.
 
 mod attributes;
 mod cgroup;
 mod console;
+mod context;
 mod copyup;
 mod describe;
+mod detached;
 mod devices;
-mod enter;
+mod facts;
 mod filesystem;
-mod inside;
 mod kind;
 mod layers;
 mod mask;
 mod mount;
+mod old_mount_api;
 mod options;
 mod overlay;
-mod parked;
 mod pivot;
+mod proc_mounts;
+mod queue;
+mod root;
+mod source;
 mod sources;
-mod staged;
+mod switch_root;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -36,50 +40,51 @@ use oci_spec::runtime::Spec;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
-use attributes::{Setter, propagate};
-pub(crate) use cgroup::{Facts, HierarchyFacts, UnifiedFacts};
+use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
-use devices::{Devices, Origin};
-pub(crate) use enter::Entered;
+use context::MountContext;
+use devices::{Devices, NodeSource};
+pub(crate) use facts::{Facts, HierarchyFacts, UnifiedFacts};
 use kind::Kind;
 use mask::Masks;
-use mount::{Mount, Stage};
+use mount::Mount;
 pub(crate) use options::names as mount_options;
-use options::{Attributes, Propagation, Recursion};
+use options::{Propagation, Recursion};
 pub(crate) use sources::Sources;
+pub(crate) use switch_root::Entered;
 
-/// How the process comes to see the root and nothing else.
+/// How init changes to the new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// pivot_root(2), in a mount namespace of its own.
+    /// pivot_root(2), in a mount namespace of the container's own.
     Pivot,
-    /// The root moved over the machine's, then chroot(2) (`--no-pivot`).
+    /// The new root is moved over the old one, then chroot(2) (`--no-pivot`).
     Move,
-    /// chroot(2) alone: the mount namespace is not the container's to change.
+    /// chroot(2) alone, because the mount namespace is not the container's own.
     Chroot,
 }
 
-/// When the machine's mounts are left behind.
+/// When init leaves the host's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Before anything is built in the root.
+    /// Before it mounts anything in the new root.
     First,
-    /// After it: hooks look at the finished root from the machine's side, and
-    /// in a user namespace the kernel lets only those mount /proc and /sys who
-    /// have one in sight (user_namespaces(7)).
+    /// After everything is mounted, for two cases. Some hooks must see the finished root
+    /// from the host's side. And in a user namespace the kernel permits a new mount of
+    /// /proc or /sys only while a full one is visible (user_namespaces(7)).
     Last,
 }
 
-/// Whether the root may be changed for good.
+/// Where the container's changes to the root go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// What the container writes stays in `root.path`.
+    /// To `root.path`.
     Direct,
-    /// What it writes goes with it (annotation `rt.rootfs.overlay`).
+    /// To a tmpfs that ends with the container (annotation `rt.rootfs.overlay`).
     Ephemeral,
 }
 
-/// The file system of one container, decided.
+/// The planned root file system of one container.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
     path: PathBuf,
@@ -91,19 +96,19 @@ pub(crate) struct Rootfs {
     user_namespace: bool,
     propagation: Option<(Propagation, Recursion)>,
     mounts: Vec<Mount>,
-    /// So many of them, the first, are the configuration's.
-    configured: usize,
+    /// The number of entries of `mounts` that come from config.json; they are the first.
+    configured_mounts: usize,
     devices: Devices,
     masks: Masks,
 }
 
 impl Rootfs {
-    /// Decides from `root`, `mounts` and the parts of `linux` that concern
-    /// files. `bundle` is where relative paths start.
+    /// Plans from `root`, `mounts` and the fields of `linux` that concern files. Relative
+    /// paths start at `bundle`.
     ///
     /// # Errors
-    /// Anything that cannot be applied, or that would change the machine's
-    /// mounts because the container has no mount namespace.
+    /// A setting that cannot be applied, or that would change the host's mounts because the
+    /// container has no mount namespace of its own.
     pub(crate) fn plan(
         spec: &Spec,
         bundle: &Path,
@@ -119,7 +124,7 @@ impl Rootfs {
             "mounts: more than {}",
             u16::MAX
         );
-        let configured = mounts.len();
+        let configured_mounts = mounts.len();
         let mut mounts: Vec<Mount> = mounts
             .iter()
             .enumerate()
@@ -127,11 +132,14 @@ impl Rootfs {
                 Mount::plan(mount, bundle, facts).with_context(|| format!("mounts[{i}]"))
             })
             .collect::<Result<_>>()?;
-        mounts.extend((facts.notify.iter()).map(|(source, target)| Mount::shown(source, target)));
-        let own_dev = mounts.iter().any(|mount| {
+        mounts.extend(
+            (facts.notify.iter()).map(|(source, target)| Mount::notify_directory(source, target)),
+        );
+        let binds_dev = mounts.iter().any(|mount| {
             mount.target == Path::new("/dev") && matches!(mount.kind, Kind::Bind { .. })
         });
         let propagation = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
+        let propagation = propagation.filter(|value| !value.is_empty());
         let rootfs = Rootfs {
             path: bundle.join(root.path()),
             readonly: root.readonly().unwrap_or(false),
@@ -144,21 +152,14 @@ impl Rootfs {
                 Setter::Attached
             },
             user_namespace: facts.user_namespace,
-            propagation: propagation
-                .filter(|value| !value.is_empty())
-                .map(|value| {
-                    options::propagation(value).with_context(|| {
-                        format!("linux.rootfsPropagation: {value:?} is no propagation type")
-                    })
-                })
-                .transpose()?,
+            propagation: propagation.map(root_propagation).transpose()?,
             devices: Devices::plan(
                 linux.and_then(|linux| linux.devices().as_ref()),
-                entry != Entry::Chroot && !own_dev,
+                entry != Entry::Chroot && !binds_dev,
                 if facts.user_namespace {
-                    Origin::Bound
+                    NodeSource::Bind
                 } else {
-                    Origin::Made
+                    NodeSource::Mknod
                 },
             )?,
             masks: Masks::plan(
@@ -166,13 +167,13 @@ impl Rootfs {
                 linux.and_then(|linux| linux.readonly_paths().as_ref()),
             )?,
             mounts,
-            configured,
+            configured_mounts,
         };
-        rootfs.refuse_what_needs_a_mount_namespace(spec)?;
+        rootfs.refuse_without_mount_namespace(spec)?;
         Ok(rootfs)
     }
 
-    fn refuse_what_needs_a_mount_namespace(&self, spec: &Spec) -> Result<()> {
+    fn refuse_without_mount_namespace(&self, spec: &Spec) -> Result<()> {
         if self.entry == Entry::Move {
             let private = self
                 .propagation
@@ -191,8 +192,8 @@ impl Rootfs {
             .and_then(|linux| linux.devices().as_ref());
         for (field, used) in [
             ("root.readonly", self.readonly),
-            ("mounts", self.configured > 0),
-            ("NOTIFY_SOCKET", self.mounts.len() > self.configured),
+            ("mounts", self.configured_mounts > 0),
+            ("NOTIFY_SOCKET", self.mounts.len() > self.configured_mounts),
             (
                 "annotations: rt.rootfs.overlay",
                 self.layer != Layer::Direct,
@@ -209,146 +210,147 @@ impl Rootfs {
         ] {
             ensure!(
                 !used,
-                "{field}: needs a new mount namespace in linux.namespaces; without one the machine's mounts would change"
+                "{field}: needs a new mount namespace in linux.namespaces; without one the host's mounts would change"
             );
         }
         Ok(())
     }
 
-    /// Where the root lies on the machine, absolute.
+    /// The absolute path of the root on the host.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// About how many descriptors [`Rootfs::open_sources`] opens.
+    /// The approximate number of descriptors that [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
         let mapped = self.mounts.iter().filter(|mount| mount.idmap.is_some());
         (self.mounts.len() + mapped.count() + self.devices.len()) as u64
     }
 
-    /// The propagation that copies of the machine's mounts start with: they
-    /// follow the machine unless `linux.rootfsPropagation` says otherwise.
-    fn base(&self) -> Propagation {
+    /// The propagation type that clones of host mounts get first: slave, unless
+    /// `linux.rootfsPropagation` sets another.
+    fn default_propagation(&self) -> Propagation {
         match self.propagation {
             None => Propagation::Slave,
-            // What cannot be bound could not be copied either.
+            // An unbindable mount cannot be cloned (mount_namespaces(7)).
             Some((Propagation::Unbindable, _)) => Propagation::Private,
             Some((kind, _)) => kind,
         }
     }
 
-    /// Init: everything of `mounts`, in the order of the list.
+    /// Init: performs `mounts`, in the order of the list.
     pub(crate) fn mount_all(
         &self,
         entered: &mut Entered,
         sources: &mut Sources,
         proc: &Proc,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<(), Cause> {
-        let (mut late, close_batch) = (Vec::new(), CloseBatch::default());
-        let stage = self.stage(entered, &close_batch, proc, at);
+        let (mut readonly_late, close_batch) = (Vec::new(), CloseBatch::default());
+        let context = self.context(entered, &close_batch, proc, progress);
         let opened = std::mem::take(&mut sources.mounts);
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
-            let source = self.in_turn(item, source, &mut sources.parked, &stage)?;
-            late.extend(mount.apply(item, &stage, source)?);
+            let source = self.resolve_source(item, source, &mut sources.queue, &context)?;
+            readonly_late.extend(mount.apply(item, &context, source)?);
         }
-        entered.late = late;
+        entered.readonly_late = readonly_late;
         Ok(())
     }
 
-    /// Init: default devices, `linux.devices`, links.
+    /// Init: creates the default devices, `linux.devices` and links.
     pub(crate) fn make_devices(
         &self,
         entered: &Entered,
         sources: &mut Sources,
         proc: &Proc,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<(), Cause> {
         let close_batch = CloseBatch::default();
-        let stage = self.stage(entered, &close_batch, proc, at);
-        let bound = std::mem::take(&mut sources.devices);
-        let dev = self.devices.apply(&stage, bound)?;
+        let context = self.context(entered, &close_batch, proc, progress);
+        let device_mounts = std::mem::take(&mut sources.devices);
+        let dev = self.devices.apply(&context, device_mounts)?;
         if let Some(dev) = dev
-            && self.masks.cover_any()
-            && self.devices.makes_null()
+            && self.masks.has_masked_paths()
+            && self.devices.creates_null()
         {
-            sources.null = Some(devices::copy_of_null(&stage, &dev)?);
+            sources.null = Some(devices::clone_null_device(&context, &dev)?);
             close_batch.add(dev);
         }
         Ok(())
     }
 
-    /// Init, last of all that concerns files: what must not be written or seen.
+    /// Init, after every other change to files: applies masked and read-only paths,
+    /// `root.readonly` and `linux.rootfsPropagation`.
     pub(crate) fn protect(
         &self,
         entered: &Entered,
         sources: &mut Sources,
         proc: &Proc,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<(), Cause> {
         let close_batch = CloseBatch::default();
-        let stage = self.stage(entered, &close_batch, proc, at);
-        self.masks.make_readonly(&stage)?;
-        self.masks.cover(&stage, sources.null.take())?;
-        at.enter(Step::ReadonlyRoot);
-        let readonly = Attributes {
-            set: libc::MOUNT_ATTR_RDONLY,
-            clear: 0,
-        };
-        for mount in &entered.late {
+        let context = self.context(entered, &close_batch, proc, progress);
+        self.masks.make_paths_readonly(&context)?;
+        self.masks.mask_paths(&context, sources.null.take())?;
+        progress.enter(Step::ReadonlyRoot);
+        for mount in &entered.readonly_late {
             self.setter
-                .set(mount.as_fd(), readonly, Recursion::One, Some(stage.proc))?;
+                .set(mount.as_fd(), READONLY, Recursion::One, Some(context.proc))?;
         }
         if self.readonly {
             self.setter.set(
                 entered.root.as_fd(),
-                readonly,
+                READONLY,
                 Recursion::One,
-                Some(stage.proc),
+                Some(context.proc),
             )?;
         }
-        // Last: what is unbindable cannot be masked any more.
+        // Last, because an unbindable mount cannot be cloned for a mask.
         if let Some((kind @ (Propagation::Shared | Propagation::Unbindable), recursion)) =
             self.propagation
         {
-            at.enter(Step::RootPropagation);
+            progress.enter(Step::RootPropagation);
             propagate(
                 self.setter,
                 entered.root.as_fd(),
                 kind,
                 recursion,
-                Some(stage.proc),
+                Some(context.proc),
             )?;
         }
-        self.confirm(entered, at)
+        self.check_pinned_mounts(entered, progress)
     }
 
-    /// What protects /proc and /sys lies on the mounts that were made there: they
-    /// are what the container finds by these names.
-    fn confirm(&self, entered: &Entered, at: &Progress) -> Result<(), Cause> {
+    /// Checks that /proc and /sys still lead to the mounts that the masks were applied to.
+    fn check_pinned_mounts(&self, entered: &Entered, progress: &Progress) -> Result<(), Cause> {
         for (item, mount) in self.mounts.iter().enumerate() {
-            at.at(Step::MountInPlace, item);
-            if !entered.root.is_in_place(&mount.target)? {
+            progress.at(Step::MountInPlace, item);
+            if !entered.root.is_pinned_in_place(&mount.target)? {
                 return Err(Refusal::Replaced.into());
             }
         }
         Ok(())
     }
 
-    fn stage<'a>(
+    fn context<'a>(
         &self,
         entered: &'a Entered,
         close_batch: &'a CloseBatch,
         proc: &'a Proc,
-        at: &'a Progress,
-    ) -> Stage<'a> {
-        Stage {
+        progress: &'a Progress,
+    ) -> MountContext<'a> {
+        MountContext {
             root: &entered.root,
-            at,
+            progress,
             setter: self.setter,
             proc: proc.as_fd(),
-            base: self.base(),
+            default_propagation: self.default_propagation(),
             close_batch,
         }
     }
+}
+
+fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {
+    options::propagation(value)
+        .with_context(|| format!("linux.rootfsPropagation: {value:?} is not a propagation type"))
 }

@@ -1,10 +1,9 @@
-//! One entry of `mounts`: planned from its words, built detached, attached once.
+//! One entry of `mounts`: planned, made as a detached mount, attached once.
 //!
-//! A bind mount's source is opened where its path means what the configuration
-//! meant; the detached copy travels as a descriptor. So does a new file system
-//! that is made of the machine's files or devices. Any other is made by init, in
-//! the namespaces that it shows. Each gets its final attributes before anybody
-//! can see it.
+//! The source of a bind mount is opened in the host's mount namespace, where its path has
+//! the meaning that config.json intends. A new file system that is made of host files or
+//! devices is made there too. Any other file system is made by init, in the container's
+//! namespaces. Each mount has its final attributes before it is attached and visible.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,49 +15,37 @@ use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::Facts;
-use super::copyup::{self, Taken};
+use super::context::MountContext;
+use super::copyup::{self, CopyUp};
+use super::detached::{attach, open_tree};
+use super::facts::Facts;
 use super::filesystem::{FileSystem, Origin};
-use super::inside::{Links, Root, clean, is_directory};
 use super::kind::Kind;
+use super::old_mount_api::{self, MountArgs};
 use super::options::{self, Attributes, Propagation, Recursion};
-use super::sources::{Source, open_tree};
-use super::staged::{self, Told};
-use crate::step::{Cause, Progress, Refusal, Step};
+use super::proc_mounts;
+use super::root::{Links, Root, clean, is_directory};
+use super::source::Source;
+use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, MountAttr};
 
-/// What may be mounted below /proc: single files that show a container its
-/// limits (lxcfs) or a clock, and nothing that security rests on.
-const BELOW_PROC: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
-
-/// One mount, decided.
+/// One planned mount.
 #[derive(Debug)]
 pub(super) struct Mount {
-    /// Inside the root, absolute and clean.
+    /// The mount point: absolute and normalized, inside the root.
     pub(super) target: PathBuf,
     pub(super) kind: Kind,
     attributes: Attributes,
     recursive: Attributes,
     propagation: Vec<(Propagation, Recursion)>,
-    /// Some where ids are mapped.
+    /// `Some` where the mount is ID-mapped.
     pub(super) idmap: Option<Recursion>,
-    /// Read-only only after everything below it is in place.
+    /// Becomes read-only only after all mounts below it are in place.
     pub(super) readonly_late: bool,
 }
 
 impl Mount {
-    /// Decides one entry of `mounts`. `bundle` is where relative sources start.
+    /// Plans one entry of `mounts`. Relative sources start at `bundle`.
     pub(super) fn plan(
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
@@ -73,25 +60,25 @@ impl Mount {
         );
         let maps = mount.uid_mappings().iter().flatten().count();
         let idmap = options.idmap.or((maps > 0).then_some(Recursion::One));
-        let kind_name = mount.typ().as_deref().unwrap_or("none");
+        let mount_type = mount.typ().as_deref().unwrap_or("none");
         if !facts.mount_setattr {
             ensure!(
                 options.recursive.is_empty(),
-                "options: the recursive ones need mount_setattr(2) (Linux 5.12)"
+                "options: recursive options need mount_setattr(2) (Linux 5.12)"
             );
             ensure!(
                 idmap.is_none(),
                 "options: idmap: needs mount_setattr(2) (Linux 5.12)"
             );
         }
-        let tmpfs = kind_name == "tmpfs" && options.bind.is_none();
+        let tmpfs = mount_type == "tmpfs" && options.bind.is_none();
         let readonly_late = options.attributes.readonly() && (tmpfs || target == Path::new("/dev"));
         let (attributes, recursive) = (options.attributes, options.recursive);
         let propagation = options.propagation.clone();
-        let kind = Kind::plan(mount, kind_name, bundle, options, facts)?;
+        let kind = Kind::plan(mount, mount_type, bundle, options, facts)?;
         ensure!(
             idmap.is_none() || matches!(kind, Kind::Bind { .. }),
-            "options: idmap: the ids of a bind mount can be mapped, and of no other"
+            "options: idmap: only the ids of a bind mount can be mapped"
         );
         let mount = Mount {
             target,
@@ -102,12 +89,12 @@ impl Mount {
             idmap,
             readonly_late,
         };
-        mount.refuse_over_proc()?;
+        proc_mounts::refuse(&mount.target, &mount.kind)?;
         Ok(mount)
     }
 
-    /// A directory of the runtime's, to be seen in the container and no more.
-    pub(super) fn shown(source: &Path, target: &str) -> Mount {
+    /// The read-only bind mount of the directory that holds the notify socket.
+    pub(super) fn notify_directory(source: &Path, target: &str) -> Mount {
         let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         Mount {
             target: PathBuf::from(target),
@@ -123,82 +110,72 @@ impl Mount {
         }
     }
 
-    /// A mount on /proc that is no procfs, or below it, would let an image
-    /// choose what security settings are written to (CVE-2019-16884).
-    fn refuse_over_proc(&self) -> anyhow::Result<()> {
-        let shown = self.target.display();
-        if self.target == Path::new("/proc") {
-            let proc = match &self.kind {
-                Kind::FileSystem(FileSystem { name, .. }) => name.as_c_str() == c"proc",
-                Kind::Bind { .. } => true,
-                Kind::Cgroup(_) => false,
-            };
-            ensure!(
-                proc,
-                "{:?} cannot be mounted because it is not of type proc",
-                shown.to_string()
-            );
-        } else if self.target.starts_with("/proc") {
-            ensure!(
-                BELOW_PROC
-                    .iter()
-                    .any(|allowed| self.target == Path::new(allowed)),
-                "{:?} cannot be mounted because it is inside /proc",
-                shown.to_string()
-            );
-        }
-        Ok(())
-    }
-
-    /// The detached copy of a bind mount's source, or a file system of the
-    /// machine's files, complete but for what an old kernel can only do once it
-    /// is attached.
-    pub(super) fn open(&self, setter: Setter, base: Propagation) -> Result<Source, Cause> {
+    /// Opens the source of a bind mount, or makes a file system of host files, detached.
+    /// Before Linux 5.12 its attributes are set only after it is attached.
+    pub(super) fn open(
+        &self,
+        setter: Setter,
+        default_propagation: Propagation,
+    ) -> Result<Source, Cause> {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
-                Origin::Machine if !filesystem.fits()? => {
-                    let by = |told: &Told| staged::apart(setter, told);
+                Origin::Host if !filesystem.fits_fsconfig()? => {
+                    let mount =
+                        |args: &MountArgs| old_mount_api::mount_detached_in_child(setter, args);
                     let attributes = self.new_attributes().set;
-                    let mount = filesystem.make_by_mount(attributes, None, by)?;
+                    let mount = filesystem.create_with_mount(attributes, None, mount)?;
                     return Ok(Source::Tree(mount));
                 }
-                Origin::Machine => {
+                Origin::Host => {
                     let close_batch = CloseBatch::default();
-                    let mount = filesystem.make(&close_batch, self.new_attributes().set, None)?;
+                    let mount = filesystem.create(&close_batch, self.new_attributes().set, None)?;
                     return Ok(Source::Tree(mount));
                 }
             },
         };
-        self.copied(open_tree(source, recursion.into())?, setter, base)
+        self.prepare_bind(
+            open_tree(source, recursion.into())?,
+            setter,
+            default_propagation,
+        )
     }
 
-    /// Init: the same for a source that lies in the root.
-    pub(super) fn open_inside(&self, source: &Path, stage: &Stage) -> Result<Source, Cause> {
+    /// Init: opens a source that lies in the container's root.
+    pub(super) fn open_in_root(
+        &self,
+        source: &Path,
+        context: &MountContext,
+    ) -> Result<Source, Cause> {
         let Kind::Bind { recursion, .. } = &self.kind else {
             return Err(Errno::EBADF.into());
         };
-        let found = stage.root.open(source, OFlag::O_PATH, Links::Follow)?;
+        let found = context.root.open(source, OFlag::O_PATH, Links::Follow)?;
         let tree = sys::open_tree(found.as_fd(), c"", (*recursion).into())?;
-        stage.close_batch.add(found);
-        self.copied(tree, stage.setter, stage.base)
+        context.close_batch.add(found);
+        self.prepare_bind(tree, context.setter, context.default_propagation)
     }
 
-    fn copied(&self, tree: OwnedFd, setter: Setter, base: Propagation) -> Result<Source, Cause> {
+    fn prepare_bind(
+        &self,
+        tree: OwnedFd,
+        setter: Setter,
+        default_propagation: Propagation,
+    ) -> Result<Source, Cause> {
         if self.target == Path::new("/proc")
             && fstatfs(&tree)?.filesystem_type() != PROC_SUPER_MAGIC
         {
             return Err(Refusal::NotProc.into());
         }
         if setter == Setter::Detached {
-            self.finish(setter, tree.as_fd(), base, None)?;
+            self.set_bind_attributes(setter, tree.as_fd(), default_propagation, None)?;
         }
         Ok(Source::Tree(tree))
     }
 
-    /// Maps the ids of what was opened as the user namespace `ids` has them.
+    /// Maps the ids of a source according to the user namespace `ids`.
     pub(super) fn map_ids(&self, source: &Source, ids: Option<&OwnedFd>) -> nix::Result<()> {
         let Some(recursion) = self.idmap else {
             return Ok(());
@@ -212,89 +189,99 @@ impl Mount {
         }
     }
 
-    /// Init: finds or makes the mount point, builds the mount, attaches it.
-    /// Returns it when it is to become read-only late.
+    /// Init: opens or creates the mount point, makes the mount and attaches it. Returns the
+    /// mount if it must be made read-only at the end.
     pub(super) fn apply(
         &self,
         item: usize,
-        stage: &Stage,
+        context: &MountContext,
         source: Source,
     ) -> Result<Option<OwnedFd>, Cause> {
-        stage.at.at(Step::MountPoint, item);
+        context.progress.at(Step::MountPoint, item);
         let directory = match &source {
             Source::Tree(tree) => is_directory(tree)?,
             _ => true,
         };
-        let below = match &self.kind {
-            Kind::FileSystem(filesystem) if !filesystem.taken.is_empty() => {
-                copyup::below(stage.root, &self.target)?
+        let covered = match &self.kind {
+            Kind::FileSystem(filesystem) if !filesystem.copy_up.is_empty() => {
+                copyup::open_covered(context.root, &self.target)?
             }
             Kind::FileSystem(_) | Kind::Bind { .. } | Kind::Cgroup(_) => None,
         };
-        let target = self.mount_point(stage.root, directory)?;
-        stage.at.at(Step::Mount, item);
+        let target = self.mount_point(context.root, directory)?;
+        context.progress.at(Step::Mount, item);
         let mount = match (&self.kind, source) {
             (Kind::Bind { .. }, Source::Tree(tree)) => {
                 attach(tree.as_fd(), target.as_fd(), directory)?;
-                if stage.setter == Setter::Attached {
-                    self.finish(stage.setter, tree.as_fd(), stage.base, Some(stage.proc))?;
+                if context.setter == Setter::Attached {
+                    self.set_bind_attributes(
+                        context.setter,
+                        tree.as_fd(),
+                        context.default_propagation,
+                        Some(context.proc),
+                    )?;
                 }
                 tree
             }
             (Kind::FileSystem(filesystem), source) => {
                 let mount = match source {
-                    Source::Tree(made) => made,
-                    _ => self.make(filesystem, stage, below.as_ref())?,
+                    Source::Tree(mount) => mount,
+                    _ => self.create(filesystem, context, covered.as_ref())?,
                 };
-                if let Some(below) = below.filter(|_| filesystem.taken.contains(&Taken::Content)) {
-                    stage.at.at(Step::CopyUp, item);
-                    copyup::copy(below, mount.as_fd())?;
-                    stage.at.at(Step::Mount, item);
+                if let Some(covered) =
+                    covered.filter(|_| filesystem.copy_up.contains(&CopyUp::Content))
+                {
+                    context.progress.at(Step::CopyUp, item);
+                    copyup::copy_content(covered, mount.as_fd())?;
+                    context.progress.at(Step::Mount, item);
                 }
-                self.attach_new(stage, mount.as_fd(), target.as_fd())?;
+                self.attach_new(context, mount.as_fd(), target.as_fd())?;
                 mount
             }
             (Kind::Cgroup(cgroup), Source::Hierarchies(own)) => {
-                cgroup.apply(stage, &target, self.new_attributes(), own)?
+                cgroup.apply(context, &target, self.new_attributes(), own)?
             }
             (Kind::Bind { .. } | Kind::Cgroup(_), _) => return Err(Errno::EBADF.into()),
         };
-        stage.close_batch.add(target);
+        context.close_batch.add(target);
         if self.readonly_late {
-            stage.root.forget(&self.target); // A tmpfs covers what was there.
+            context.root.unpin(&self.target); // The tmpfs covers a mount that was pinned there.
             return Ok(Some(mount));
         }
-        let mount = stage.root.keep(&self.target, mount);
+        let mount = context.root.pin(&self.target, mount);
         mount
             .into_iter()
-            .for_each(|mount| stage.close_batch.add(mount));
+            .for_each(|mount| context.close_batch.add(mount));
         Ok(None)
     }
 
-    /// A file system of the container's own namespaces.
-    fn make(
+    /// Makes a file system that belongs to the container's namespaces.
+    fn create(
         &self,
         filesystem: &FileSystem,
-        stage: &Stage,
-        below: Option<&OwnedFd>,
+        context: &MountContext,
+        covered: Option<&OwnedFd>,
     ) -> Result<OwnedFd, Cause> {
         let attributes = self.new_attributes().set;
-        if filesystem.fits()? {
-            return filesystem.make(stage.close_batch, attributes, below);
+        if filesystem.fits_fsconfig()? {
+            return filesystem.create(context.close_batch, attributes, covered);
         }
-        let by = |told: &Told| staged::on_top_of(stage.root.as_fd(), told, stage.close_batch);
-        filesystem.make_by_mount(attributes, below, by)
+        let mount = |args: &MountArgs| {
+            old_mount_api::mount_detached(context.root.as_fd(), args, context.close_batch)
+        };
+        filesystem.create_with_mount(attributes, covered, mount)
     }
 
     fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
-        // /proc and /sys decide where security settings go, so no link may move them (CVE-2019-19921).
-        let fixed = match &self.kind {
-            Kind::FileSystem(FileSystem { name, .. }) => {
-                name.as_c_str() == c"proc" || name.as_c_str() == c"sysfs"
+        // Security settings are written below /proc and /sys, so a link may not redirect
+        // them (CVE-2019-19921).
+        let is_proc_or_sysfs = match &self.kind {
+            Kind::FileSystem(FileSystem { fs_type, .. }) => {
+                fs_type.as_c_str() == c"proc" || fs_type.as_c_str() == c"sysfs"
             }
             Kind::Bind { .. } | Kind::Cgroup(_) => false,
         };
-        if fixed {
+        if is_proc_or_sysfs {
             return root
                 .directory(&self.target, Links::Refuse)
                 .map_err(|errno| match errno {
@@ -302,18 +289,21 @@ impl Mount {
                     other => Cause::from(other),
                 });
         }
-        let open = |links| match directory {
-            true => root.directory(&self.target, links),
-            false => root.file(&self.target, links),
+        let open = |links| {
+            if directory {
+                root.directory(&self.target, links)
+            } else {
+                root.file(&self.target, links)
+            }
         };
-        // Without a link on the way the target lies where the plan has checked it.
+        // If no link is on the way, the mount point lies where the plan has checked it.
         let target = match open(Links::Refuse) {
             Err(Errno::ELOOP) => open(Links::Follow)?,
-            // A file where a directory is to be mounted, or the reverse: the kernel says which.
+            // The source and the mount point differ in kind: move_mount(2) reports it.
             Err(Errno::ENOTDIR) if directory => {
                 root.open(&self.target, OFlag::O_PATH, Links::Follow)?
             }
-            done => return Ok(done?),
+            result => return Ok(result?),
         };
         if !self.target.starts_with("/proc")
             && fstatfs(&target)?.filesystem_type() == PROC_SUPER_MAGIC
@@ -323,7 +313,7 @@ impl Mount {
         Ok(target)
     }
 
-    /// The attributes that a new mount is born with.
+    /// The attributes of a mount when it is made.
     fn new_attributes(&self) -> Attributes {
         let attributes = self.early_attributes();
         Attributes {
@@ -340,26 +330,26 @@ impl Mount {
         }
     }
 
-    /// Attributes and propagation of a bind mount. Without a word about it, a
-    /// copy follows the machine's mounts as `linux.rootfsPropagation` says.
-    fn finish(
+    /// Sets attributes and propagation of a bind mount. Without a propagation option it
+    /// gets the default of `linux.rootfsPropagation`.
+    fn set_bind_attributes(
         &self,
         setter: Setter,
         tree: BorrowedFd,
-        base: Propagation,
+        default_propagation: Propagation,
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
-        let peers = self
+        let joins_peers = self
             .propagation
             .iter()
             .any(|(kind, _)| *kind == Propagation::Shared);
-        let settled = self
+        let sets_tree = self
             .propagation
             .iter()
             .any(|(kind, recursion)| *recursion == Recursion::Tree && *kind != Propagation::Shared);
-        let keeps_peers = peers && base == Propagation::Shared;
-        if !settled && !keeps_peers {
-            propagate(setter, tree, base, Recursion::Tree, proc)?;
+        let keeps_peers = joins_peers && default_propagation == Propagation::Shared;
+        if !sets_tree && !keeps_peers {
+            propagate(setter, tree, default_propagation, Recursion::Tree, proc)?;
         }
         for (kind, recursion) in &self.propagation {
             propagate(setter, tree, *kind, *recursion, proc)?;
@@ -368,28 +358,33 @@ impl Mount {
         setter.set(tree, self.recursive, Recursion::Tree, proc)
     }
 
-    fn attach_new(&self, stage: &Stage, mount: BorrowedFd, target: BorrowedFd) -> nix::Result<()> {
-        if stage.setter == Setter::Detached {
-            self.finish_new(stage, mount)?;
+    fn attach_new(
+        &self,
+        context: &MountContext,
+        mount: BorrowedFd,
+        target: BorrowedFd,
+    ) -> nix::Result<()> {
+        if context.setter == Setter::Detached {
+            self.set_new_propagation(context, mount)?;
         }
         attach(mount, target, true)?;
-        if stage.setter == Setter::Attached {
-            self.finish_new(stage, mount)?;
+        if context.setter == Setter::Attached {
+            self.set_new_propagation(context, mount)?;
         }
         Ok(())
     }
 
-    /// Propagation of a new mount, which is private unless somebody asks.
-    fn finish_new(&self, stage: &Stage, mount: BorrowedFd) -> nix::Result<()> {
+    /// Sets the propagation of a new mount, which is private by default.
+    fn set_new_propagation(&self, context: &MountContext, mount: BorrowedFd) -> nix::Result<()> {
         for (kind, recursion) in &self.propagation {
             if *kind != Propagation::Private {
-                propagate(stage.setter, mount, *kind, *recursion, Some(stage.proc))?;
+                propagate(context.setter, mount, *kind, *recursion, Some(context.proc))?;
             }
         }
         Ok(())
     }
 
-    /// What [`Mount::open`] opens.
+    /// Describes what [`Mount::open`] opens.
     pub(super) fn describe_source(&self) -> String {
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind source {}", source.display()),
@@ -398,37 +393,15 @@ impl Mount {
         }
     }
 
-    /// The deed, in the words of the configuration.
+    /// Describes the mount, as config.json has it.
     pub(super) fn describe(&self) -> String {
         let target = self.target.display();
         match &self.kind {
             Kind::Bind { source, .. } => format!("bind {} on {target}", source.display()),
-            Kind::FileSystem(FileSystem { name, .. }) => {
-                format!("mount {} on {target}", name.to_string_lossy())
+            Kind::FileSystem(FileSystem { fs_type, .. }) => {
+                format!("mount {} on {target}", fs_type.to_string_lossy())
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
         }
     }
-}
-
-/// Attaches `mount`, which is a directory or is none. That `target` is the reverse
-/// the kernel calls `EINVAL`, as it does many things; engines know the name that
-/// mount(2) has for it.
-pub(super) fn attach(mount: BorrowedFd, target: BorrowedFd, directory: bool) -> nix::Result<()> {
-    match sys::move_mount(mount, target) {
-        Err(Errno::EINVAL) if is_directory(target)? != directory => Err(Errno::ENOTDIR),
-        done => done,
-    }
-}
-
-/// What every mount of a container shares while init works.
-pub(super) struct Stage<'a> {
-    pub(super) root: &'a Root,
-    pub(super) at: &'a Progress,
-    pub(super) setter: Setter,
-    /// The machine's /proc.
-    pub(super) proc: BorrowedFd<'a>,
-    /// The propagation that copies of the machine's mounts start with.
-    pub(super) base: Propagation,
-    pub(super) close_batch: &'a CloseBatch,
 }

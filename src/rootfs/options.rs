@@ -1,5 +1,5 @@
-//! Mount options: the words of config.json, turned into attributes,
-//! propagation and data. One table.
+//! Mount options of config.json, parsed into attributes, propagation types and file system
+//! options by one table.
 
 use std::ffi::CString;
 use std::fmt;
@@ -13,28 +13,28 @@ use libc::{
 
 use crate::sys::{MountAttr, OpenTree};
 
-/// What the options of one mount ask for.
+/// The parsed options of one mount.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
-    /// Some when it is a bind mount.
+    /// `Some` for a bind mount.
     pub(super) bind: Option<Recursion>,
-    /// Of the mount itself.
+    /// Attributes of the mount itself.
     pub(super) attributes: Attributes,
-    /// Of the mount and every mount below it (`rro` and its kin).
+    /// Attributes of the mount and all mounts below it (`rro` and the like).
     pub(super) recursive: Attributes,
-    /// Propagation types, in the order given.
+    /// Propagation types, in the order of the list.
     pub(super) propagation: Vec<(Propagation, Recursion)>,
-    /// Flags of the superblock, by the names that fsconfig(2) takes.
+    /// Flags of the superblock, by their names in fsconfig(2).
     pub(super) superblock: Vec<&'static str>,
-    /// Some when ids of the mount, or of the tree, are to be mapped.
+    /// `Some` if the ids of the mount, or of the whole tree, are mapped.
     pub(super) idmap: Option<Recursion>,
-    /// A tmpfs begins with a copy of what it covers.
+    /// A new tmpfs starts as a copy of the directory that it covers.
     pub(super) copy_up: bool,
-    /// Everything else is the file system's own: `size=64k`, `newinstance`.
+    /// All other options are those of the file system: `size=64k`, `newinstance`.
     pub(super) data: Vec<Parameter>,
 }
 
-/// Whether something is said of one mount, or of the tree below it too.
+/// Whether an operation applies to one mount or to the whole tree below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recursion {
     One,
@@ -50,8 +50,8 @@ impl From<Recursion> for OpenTree {
     }
 }
 
-/// Whether mounts and unmounts pass between copies of a mount
-/// (mount_namespaces(7), "SHARED SUBTREES").
+/// Whether mounts and unmounts propagate between clones of a mount (mount_namespaces(7),
+/// "SHARED SUBTREES").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Propagation {
     Private,
@@ -61,7 +61,7 @@ pub(crate) enum Propagation {
 }
 
 impl Propagation {
-    /// The kernel's flag for it.
+    /// The `MS_*` flag of mount(2), which mount_setattr(2) uses too.
     pub(super) fn flag(self) -> libc::c_ulong {
         match self {
             Propagation::Private => libc::MS_PRIVATE,
@@ -80,13 +80,15 @@ pub(crate) struct Attributes {
 }
 
 impl fmt::Debug for Attributes {
-    /// As the words of the table, for a plan is read by people.
+    /// Prints the names of the options, to keep printed plans readable.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut list = f.debug_list();
-        for (name, word) in WORDS {
-            match word {
-                Word::Set(flag) if self.set & flag != 0 => list.entry(&format_args!("{name}")),
-                Word::Clear(flag) if self.clear & flag != 0 => list.entry(&format_args!("{name}")),
+        for (name, meaning) in OPTIONS {
+            match meaning {
+                Meaning::Set(flag) if self.set & flag != 0 => list.entry(&format_args!("{name}")),
+                Meaning::Clear(flag) if self.clear & flag != 0 => {
+                    list.entry(&format_args!("{name}"))
+                }
                 _ => continue,
             };
         }
@@ -101,138 +103,138 @@ impl fmt::Debug for Attributes {
     }
 }
 
-/// A file system's own option.
+/// An option of a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Parameter {
     Flag(CString),
     Value(CString, CString),
 }
 
-/// What one word means.
+/// The meaning of one option.
 #[derive(Clone, Copy)]
-enum Word {
+enum Meaning {
     Set(u64),
     Clear(u64),
     /// Access times are one field of three bits, not a flag.
     Atime(u64),
-    /// Takes back the word for one kind of access times, if it was given: what is
-    /// left is what the source has.
+    /// Cancels one kind of access times if it was set before, so that the mount keeps that
+    /// of its source.
     NoAtime(u64),
     Bind(Recursion),
     Propagation(Propagation, Recursion),
     Superblock(&'static str),
     Idmap(Recursion),
     CopyUp,
-    /// Asks for what holds anyway: a new superblock has none of the flags that
-    /// it would clear, and fsopen(2) logs nothing that `silent` could silence.
-    Default,
+    /// A new superblock has none of the flags that such an option would clear, and fsopen(2)
+    /// logs nothing that `silent` could suppress.
+    NoEffect,
 }
 
 use Recursion::{One, Tree};
 
-/// The options of mount(8) that the specification lists; each recursive twin
-/// (`rro`) means the same of a whole tree.
-const WORDS: [(&str, Word); 42] = [
-    ("defaults", Word::Default),
-    ("ro", Word::Set(MOUNT_ATTR_RDONLY)),
-    ("rw", Word::Clear(MOUNT_ATTR_RDONLY)),
-    ("nosuid", Word::Set(MOUNT_ATTR_NOSUID)),
-    ("suid", Word::Clear(MOUNT_ATTR_NOSUID)),
-    ("nodev", Word::Set(MOUNT_ATTR_NODEV)),
-    ("dev", Word::Clear(MOUNT_ATTR_NODEV)),
-    ("noexec", Word::Set(MOUNT_ATTR_NOEXEC)),
-    ("exec", Word::Clear(MOUNT_ATTR_NOEXEC)),
-    ("nodiratime", Word::Set(MOUNT_ATTR_NODIRATIME)),
-    ("diratime", Word::Clear(MOUNT_ATTR_NODIRATIME)),
-    ("nosymfollow", Word::Set(MOUNT_ATTR_NOSYMFOLLOW)),
-    ("symfollow", Word::Clear(MOUNT_ATTR_NOSYMFOLLOW)),
-    ("noatime", Word::Atime(MOUNT_ATTR_NOATIME)),
-    ("atime", Word::NoAtime(MOUNT_ATTR_NOATIME)),
-    ("relatime", Word::Atime(MOUNT_ATTR_RELATIME)),
-    ("norelatime", Word::NoAtime(MOUNT_ATTR_RELATIME)),
-    ("strictatime", Word::Atime(MOUNT_ATTR_STRICTATIME)),
-    ("nostrictatime", Word::NoAtime(MOUNT_ATTR_STRICTATIME)),
-    ("bind", Word::Bind(One)),
-    ("rbind", Word::Bind(Tree)),
-    ("private", Word::Propagation(Propagation::Private, One)),
-    ("rprivate", Word::Propagation(Propagation::Private, Tree)),
-    ("slave", Word::Propagation(Propagation::Slave, One)),
-    ("rslave", Word::Propagation(Propagation::Slave, Tree)),
-    ("shared", Word::Propagation(Propagation::Shared, One)),
-    ("rshared", Word::Propagation(Propagation::Shared, Tree)),
+/// The options of mount(8) that the specification lists. A recursive option (`rro`) means
+/// the same for the whole tree.
+const OPTIONS: [(&str, Meaning); 42] = [
+    ("defaults", Meaning::NoEffect),
+    ("ro", Meaning::Set(MOUNT_ATTR_RDONLY)),
+    ("rw", Meaning::Clear(MOUNT_ATTR_RDONLY)),
+    ("nosuid", Meaning::Set(MOUNT_ATTR_NOSUID)),
+    ("suid", Meaning::Clear(MOUNT_ATTR_NOSUID)),
+    ("nodev", Meaning::Set(MOUNT_ATTR_NODEV)),
+    ("dev", Meaning::Clear(MOUNT_ATTR_NODEV)),
+    ("noexec", Meaning::Set(MOUNT_ATTR_NOEXEC)),
+    ("exec", Meaning::Clear(MOUNT_ATTR_NOEXEC)),
+    ("nodiratime", Meaning::Set(MOUNT_ATTR_NODIRATIME)),
+    ("diratime", Meaning::Clear(MOUNT_ATTR_NODIRATIME)),
+    ("nosymfollow", Meaning::Set(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("symfollow", Meaning::Clear(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("noatime", Meaning::Atime(MOUNT_ATTR_NOATIME)),
+    ("atime", Meaning::NoAtime(MOUNT_ATTR_NOATIME)),
+    ("relatime", Meaning::Atime(MOUNT_ATTR_RELATIME)),
+    ("norelatime", Meaning::NoAtime(MOUNT_ATTR_RELATIME)),
+    ("strictatime", Meaning::Atime(MOUNT_ATTR_STRICTATIME)),
+    ("nostrictatime", Meaning::NoAtime(MOUNT_ATTR_STRICTATIME)),
+    ("bind", Meaning::Bind(One)),
+    ("rbind", Meaning::Bind(Tree)),
+    ("private", Meaning::Propagation(Propagation::Private, One)),
+    ("rprivate", Meaning::Propagation(Propagation::Private, Tree)),
+    ("slave", Meaning::Propagation(Propagation::Slave, One)),
+    ("rslave", Meaning::Propagation(Propagation::Slave, Tree)),
+    ("shared", Meaning::Propagation(Propagation::Shared, One)),
+    ("rshared", Meaning::Propagation(Propagation::Shared, Tree)),
     (
         "unbindable",
-        Word::Propagation(Propagation::Unbindable, One),
+        Meaning::Propagation(Propagation::Unbindable, One),
     ),
     (
         "runbindable",
-        Word::Propagation(Propagation::Unbindable, Tree),
+        Meaning::Propagation(Propagation::Unbindable, Tree),
     ),
-    ("sync", Word::Superblock("sync")),
-    ("async", Word::Default),
-    ("dirsync", Word::Superblock("dirsync")),
-    ("lazytime", Word::Superblock("lazytime")),
-    ("nolazytime", Word::Default),
-    ("mand", Word::Superblock("mand")),
-    ("nomand", Word::Default),
-    ("silent", Word::Default),
-    ("loud", Word::Default),
-    ("noiversion", Word::Default),
-    ("idmap", Word::Idmap(One)),
-    ("ridmap", Word::Idmap(Tree)),
-    ("tmpcopyup", Word::CopyUp),
+    ("sync", Meaning::Superblock("sync")),
+    ("async", Meaning::NoEffect),
+    ("dirsync", Meaning::Superblock("dirsync")),
+    ("lazytime", Meaning::Superblock("lazytime")),
+    ("nolazytime", Meaning::NoEffect),
+    ("mand", Meaning::Superblock("mand")),
+    ("nomand", Meaning::NoEffect),
+    ("silent", Meaning::NoEffect),
+    ("loud", Meaning::NoEffect),
+    ("noiversion", Meaning::NoEffect),
+    ("idmap", Meaning::Idmap(One)),
+    ("ridmap", Meaning::Idmap(Tree)),
+    ("tmpcopyup", Meaning::CopyUp),
 ];
 
-/// The options that hold a label of SELinux (mount(8)).
+/// Options whose value is an SELinux label (mount(8)).
 const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
-fn word(option: &str) -> Option<Word> {
-    WORDS
+fn lookup(option: &str) -> Option<Meaning> {
+    OPTIONS
         .iter()
         .find(|(name, _)| *name == option)
-        .map(|(_, word)| *word)
+        .map(|(_, meaning)| *meaning)
 }
 
-/// What the recursive twin of a word means: `rro`, `rnosuid`.
-fn recursive(option: &str) -> Option<Word> {
-    let word = option.strip_prefix('r').and_then(word);
-    match word? {
-        // A tree is of many sources: the kernel's default holds for all of them.
-        Word::NoAtime(_) => Some(Word::Atime(MOUNT_ATTR_RELATIME)),
-        word @ (Word::Set(_) | Word::Clear(_) | Word::Atime(_)) => Some(word),
+/// The meaning of a recursive option such as `rro` or `rnosuid`.
+fn recursive(option: &str) -> Option<Meaning> {
+    let meaning = option.strip_prefix('r').and_then(lookup);
+    match meaning? {
+        // The mounts of a tree have different sources, so the kernel's default is set.
+        Meaning::NoAtime(_) => Some(Meaning::Atime(MOUNT_ATTR_RELATIME)),
+        meaning @ (Meaning::Set(_) | Meaning::Clear(_) | Meaning::Atime(_)) => Some(meaning),
         _ => None,
     }
 }
 
-/// Every option that means something to `rt` itself, for `rt features`.
+/// All options that `rt` itself interprets, for `rt features`.
 pub(crate) fn names() -> Vec<String> {
-    let twins = WORDS.iter().map(|(name, _)| format!("r{name}"));
-    let twins = twins.filter(|twin| recursive(twin).is_some());
-    let words = WORDS.iter().map(|(name, _)| (*name).to_owned());
-    words.chain(twins).collect()
+    let recursive_names = OPTIONS.iter().map(|(name, _)| format!("r{name}"));
+    let recursive_names = recursive_names.filter(|name| recursive(name).is_some());
+    let options = OPTIONS.iter().map(|(name, _)| (*name).to_owned());
+    options.chain(recursive_names).collect()
 }
 
-/// Reads the options of one mount.
+/// Parses the options of one mount.
 ///
 /// # Errors
-/// A NUL byte.
+/// An option that holds a NUL byte.
 pub(super) fn parse(options: &[String]) -> Result<Options> {
     let mut parsed = Options::default();
-    // Buildah writes an empty one where a volume has none.
+    // Buildah passes an empty option for a volume without options.
     let options = options.iter().flat_map(|option| split(option));
     for option in options.filter(|option| !option.is_empty()) {
-        match (word(option), recursive(option)) {
-            (Some(word), _) => parsed.take(word),
-            (None, Some(word)) => parsed.recursive.take(word),
+        match (lookup(option), recursive(option)) {
+            (Some(meaning), _) => parsed.apply(meaning),
+            (None, Some(meaning)) => parsed.recursive.apply(meaning),
             (None, None) => parsed.data.push(Parameter::parse(option)?),
         }
     }
     Ok(parsed)
 }
 
-/// One entry may hold several options, as mount(8) takes them. A comma between
-/// quotes (labels of SELinux), behind a backslash (layers of an overlay) or before
-/// a digit (nodes of `mpol=`) is part of a value.
+/// Splits an entry that holds several options, as mount(8) does. A comma between quotes
+/// (SELinux labels), after a backslash (overlay layers) or before a digit (`mpol=` nodes)
+/// is part of a value.
 fn split(entry: &str) -> Vec<&str> {
     let (mut quoted, mut escaped, mut start) = (false, false, 0);
     let mut options = Vec::new();
@@ -253,34 +255,34 @@ fn split(entry: &str) -> Vec<&str> {
 }
 
 impl Options {
-    fn take(&mut self, word: Word) {
-        match word {
-            Word::Set(_) | Word::Clear(_) | Word::Atime(_) | Word::NoAtime(_) => {
-                self.attributes.take(word);
+    fn apply(&mut self, meaning: Meaning) {
+        match meaning {
+            Meaning::Set(_) | Meaning::Clear(_) | Meaning::Atime(_) | Meaning::NoAtime(_) => {
+                self.attributes.apply(meaning);
             }
-            // In any order: `bind` takes nothing from `rbind`.
-            Word::Bind(_) if self.bind == Some(Tree) => {}
-            Word::Bind(recursion) => self.bind = Some(recursion),
-            Word::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
-            Word::Superblock(flag) => self.superblock.push(flag),
-            Word::Idmap(recursion) => self.idmap = Some(recursion),
-            Word::CopyUp => self.copy_up = true,
-            Word::Default => {}
+            // `rbind` stays recursive even if `bind` follows.
+            Meaning::Bind(_) if self.bind == Some(Tree) => {}
+            Meaning::Bind(recursion) => self.bind = Some(recursion),
+            Meaning::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
+            Meaning::Superblock(flag) => self.superblock.push(flag),
+            Meaning::Idmap(recursion) => self.idmap = Some(recursion),
+            Meaning::CopyUp => self.copy_up = true,
+            Meaning::NoEffect => {}
         }
     }
 }
 
 impl Attributes {
-    /// The last word about a flag wins.
-    fn take(&mut self, word: Word) {
-        let (set, clear) = match word {
-            Word::Set(flag) => (flag, 0),
-            Word::Clear(flag) => (0, flag),
-            Word::Atime(kind) => {
+    /// The last option that concerns a flag wins.
+    fn apply(&mut self, meaning: Meaning) {
+        let (set, clear) = match meaning {
+            Meaning::Set(flag) => (flag, 0),
+            Meaning::Clear(flag) => (0, flag),
+            Meaning::Atime(kind) => {
                 self.set &= !MOUNT_ATTR__ATIME;
                 (kind, MOUNT_ATTR__ATIME)
             }
-            Word::NoAtime(kind) => {
+            Meaning::NoAtime(kind) => {
                 if self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == kind {
                     self.set &= !MOUNT_ATTR__ATIME;
                     self.clear &= !MOUNT_ATTR__ATIME;
@@ -301,7 +303,7 @@ impl Attributes {
         self.set & MOUNT_ATTR_RDONLY != 0
     }
 
-    /// The same, but writable.
+    /// The same attributes, but writable.
     pub(super) fn writable(self) -> Attributes {
         Attributes {
             set: self.set & !MOUNT_ATTR_RDONLY,
@@ -332,17 +334,16 @@ impl fmt::Display for Parameter {
 }
 
 impl Parameter {
-    /// What Podman before 5.7 passes on, though it is about a volume and not about
-    /// its mount.
-    pub(super) fn is_of_a_volume(&self) -> bool {
+    /// Podman before 5.7 passes these options of a volume on to its mount.
+    pub(super) fn is_volume_option(&self) -> bool {
         match self {
             Parameter::Flag(flag) => matches!(flag.to_bytes(), b"copy" | b"nocopy"),
             Parameter::Value(key, _) => key.to_bytes() == b"volume-opt",
         }
     }
 
-    /// As mount(2) takes it, with commas between.
-    pub(super) fn in_a_list(&self) -> String {
+    /// As in the comma-separated options of mount(2).
+    pub(super) fn to_mount_data(&self) -> String {
         match self {
             Parameter::Value(key, value) if value.to_bytes().contains(&b',') => {
                 let label = key.to_str().is_ok_and(|key| LABELS.contains(&key));
@@ -357,7 +358,7 @@ impl Parameter {
     fn parse(option: &str) -> Result<Parameter> {
         let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
         Ok(match option.split_once('=') {
-            // The quotes that protect the commas of a label are not part of it.
+            // The quotes only protect the commas of a label from being split.
             Some((key, value)) if LABELS.contains(&key) => {
                 Parameter::Value(text(key)?, text(&value.replace('"', ""))?)
             }
@@ -367,10 +368,10 @@ impl Parameter {
     }
 }
 
-/// The flag of `linux.rootfsPropagation`.
+/// Parses `linux.rootfsPropagation`.
 pub(super) fn propagation(value: &str) -> Option<(Propagation, Recursion)> {
-    match word(value) {
-        Some(Word::Propagation(kind, recursion)) => Some((kind, recursion)),
+    match lookup(value) {
+        Some(Meaning::Propagation(kind, recursion)) => Some((kind, recursion)),
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
-//! Leaving the machine's file systems: a private mount namespace, the new root
-//! on top of the old one, pivot_root(2), and the old one gone.
+//! Leaving the host's root: a private mount namespace, pivot_root(2) or chroot(2), and the
+//! old root unmounted.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,15 +22,15 @@ const DIRECTORY: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 
-/// Cuts this mount namespace off: nothing mounted or unmounted here reaches the
-/// machine. The whole tree, because unmounting the old root would otherwise
-/// unmount its shared parts everywhere.
-pub(super) fn isolate(setter: Setter) -> nix::Result<OwnedFd> {
-    let machine = open("/", DIRECTORY, Mode::empty())?;
+/// Makes all mounts of this namespace private, so no mount or unmount propagates to the
+/// host. All of them, because unmounting the old root would otherwise unmount its shared
+/// mounts on the host too. Returns the old root.
+pub(super) fn make_mounts_private(setter: Setter) -> nix::Result<OwnedFd> {
+    let old_root = open("/", DIRECTORY, Mode::empty())?;
     match setter {
         Setter::Detached => propagate(
             setter,
-            machine.as_fd(),
+            old_root.as_fd(),
             Propagation::Private,
             Recursion::Tree,
             None,
@@ -40,21 +40,22 @@ pub(super) fn isolate(setter: Setter) -> nix::Result<OwnedFd> {
             mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
         }
     }
-    Ok(machine)
+    Ok(old_root)
 }
 
-/// Attaches the new root on top of `place`, or moves it there.
-pub(super) fn attach(root: BorrowedFd, place: BorrowedFd) -> nix::Result<()> {
-    sys::move_mount(root, place)
+/// Attaches the new root on top of `target`, or moves it there.
+pub(super) fn attach_root(root: BorrowedFd, target: BorrowedFd) -> nix::Result<()> {
+    sys::move_mount(root, target)
 }
 
-/// Makes the mount `root` the root of the namespace and drops what was before.
-pub(super) fn pivot(root: BorrowedFd) -> nix::Result<()> {
+/// Makes the mount `root` the root of the mount namespace and unmounts the old root.
+pub(super) fn pivot_to(root: BorrowedFd) -> nix::Result<()> {
     fchdir(root)?;
-    // Both are ".": the old root ends up on top of the new one, and goes (pivot_root(2), NOTES).
+    // With "." twice the old root ends up on top of the new one, where it is unmounted
+    // (pivot_root(2), NOTES).
     pivot_root(".", ".")?;
-    // Once, unless something was mounted over the machine's root as well: ".."
-    // of the root is whatever lies on top of it.
+    // Once is enough unless another mount covered the old root: ".." of the root is the
+    // topmost mount on it.
     let own = sys::mount_id(root, c"")?;
     while sys::mount_id(root, c"..")? != own {
         umount2(".", MntFlags::MNT_DETACH)?;
@@ -62,16 +63,17 @@ pub(super) fn pivot(root: BorrowedFd) -> nix::Result<()> {
     chdir("/")
 }
 
-/// For a root that pivot_root(2) does not accept (an initramfs): the machine's
-/// mounts stay below, so the full /proc and /sys among them go first. Those
-/// that are mounted in `root` already are the container's.
-pub(super) fn cover(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
+/// For a root that pivot_root(2) does not accept (an initramfs). The host's mounts stay
+/// below, so its full /proc and /sys are unmounted or covered. Those mounted in `root` are
+/// the container's and stay.
+pub(super) fn hide_host_proc_and_sys(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
     let file = proc.file("self/mountinfo", OFlag::O_RDONLY)?;
     let mounts = MountInfos::from_read(file).map_err(|_| Errno::EIO)?;
     let root = i32::try_from(sys::mount_id(root, c"")?).map_err(|_| Errno::EOVERFLOW)?;
     let inside = |mount: &MountInfo| {
         let mut id = mount.mnt_id;
-        // Up the tree; the root of the namespace is its own parent, or nobody's that is listed.
+        // Walks up the mount tree. The parent of the namespace's root is itself, or is not
+        // listed.
         for _ in 0..mounts.0.len() {
             if id == root {
                 return true;
@@ -89,7 +91,7 @@ pub(super) fn cover(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
     {
         match umount2(&mounted.mount_point, MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            // Locked, or below one that is gone already.
+            // The mount is locked, or its parent was just unmounted.
             Err(_) => match mount(
                 Some("tmpfs"),
                 &mounted.mount_point,
@@ -105,14 +107,14 @@ pub(super) fn cover(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
     Ok(())
 }
 
-/// chroot(2) into a descriptor, and to its top.
-pub(super) fn enter(root: BorrowedFd) -> nix::Result<()> {
+/// Calls chroot(2) on a descriptor, and changes to the new root.
+pub(super) fn change_root(root: BorrowedFd) -> nix::Result<()> {
     fchdir(root)?;
     chroot(".")?;
     chdir("/")
 }
 
-/// The directory `path` as this mount namespace has it.
-pub(super) fn directory(path: &PathBuf) -> nix::Result<OwnedFd> {
+/// Opens the directory `path` in this mount namespace.
+pub(super) fn open_directory(path: &PathBuf) -> nix::Result<OwnedFd> {
     open(path, DIRECTORY, Mode::empty())
 }

@@ -1,17 +1,14 @@
-//! What belongs to the machine, as detached copies: the root and the sources of
-//! bind mounts, devices where nobody can make them, and the null device.
+//! Everything of the host that the container gets, as detached mounts: the root, the
+//! sources of mounts, device nodes for a user namespace, and the null device.
 //!
-//! A source that lies in the container's own root is not the machine's: it is
-//! opened in its turn, below the root's descriptor, so that it shows what was
-//! mounted before it (config.md, "in the listed order").
+//! A source that lies in the container's own root is opened later, when init reaches its
+//! mount. Then it shows what earlier mounts put there (config.md, "in the listed order").
 //!
-//! The runtime opens it before the clone, with the caller's rights and where
-//! paths mean what the configuration meant. A caller who may not copy mounts
-//! leaves it to init, which may, in a user namespace: the first thing that
-//! init does there, while it still is the caller.
+//! The runtime opens the sources before the clone, with the caller's privileges and in the
+//! host's mount namespace. A caller who may not clone mounts leaves it to init, which may
+//! in its user namespace. Init does it first, while it still has the caller's ids.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -22,64 +19,34 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
-use super::cgroup::Bound;
-use super::inside::clean;
+use super::context::MountContext;
 use super::kind::Kind;
 use super::mask::Masks;
-use super::mount::{Mount, Stage};
+use super::mount::Mount;
 use super::options::{Propagation, Recursion};
-use super::parked::Parked;
+use super::queue::MountQueue;
+use super::root::clean;
+use super::source::Source;
 use super::{Entry, Layer, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
 
-/// So few descriptors that no limit need be asked for.
-const FEW: u64 = 128;
+/// Any usual RLIMIT_NOFILE permits this many descriptors, so it is checked only for more.
+const FEW_DESCRIPTORS: u64 = 128;
 
-/// What was opened: consumed as it is attached.
+/// What was opened. Each item is taken when it is attached.
 pub(crate) struct Sources {
     pub(super) root: Option<OwnedFd>,
     pub(super) mounts: Vec<Source>,
-    /// The trees of [`Source::Parked`].
-    pub(super) parked: Option<Parked>,
+    /// The mounts of [`Source::Queued`].
+    pub(super) queue: Option<MountQueue>,
     pub(super) devices: Vec<OwnedFd>,
-    /// What covers masked files, from the time on at which there is one.
+    /// Covers masked files, once it is opened or created.
     pub(super) null: Option<OwnedFd>,
 }
 
-/// A detached copy of the mount at `path` on the machine; `EINVAL` for a path
-/// that holds a NUL byte.
-pub(super) fn open_tree(path: &Path, how: OpenTree) -> nix::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-    sys::open_tree(nix::fcntl::AT_FDCWD, &path, how)
-}
-
-/// What was opened for a mount.
-pub(super) enum Source {
-    None,
-    /// A detached copy.
-    Tree(OwnedFd),
-    /// A detached copy, the next one of those that wait in [`Sources::parked`].
-    Parked,
-    /// Lies in the root: to be opened when its turn comes, with the user namespace
-    /// that has the ids to map.
-    InTurn(Option<Rc<OwnedFd>>),
-    /// A directory of each hierarchy.
-    Hierarchies(Vec<Option<Bound>>),
-}
-
-impl Source {
-    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
-        match self {
-            Source::None | Source::Parked | Source::InTurn(_) => Vec::new(),
-            Source::Tree(tree) => vec![tree],
-            Source::Hierarchies(bound) => bound.into_iter().flatten().map(Bound::into_fd).collect(),
-        }
-    }
-}
-
 impl Drop for Sources {
-    /// As many descriptors as mounts: closed by few calls.
+    /// Closes all descriptors in a few calls, for there may be one for each mount.
     fn drop(&mut self) {
         let close_batch = CloseBatch::default();
         let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
@@ -94,24 +61,25 @@ impl Drop for Sources {
 }
 
 impl Rootfs {
-    /// Opens what belongs to the machine. `ids` are the user namespaces that have
-    /// the id maps of mounts, by index.
+    /// Opens everything of the host. `ids` are the user namespaces with the id mappings of
+    /// mounts, by index in `mounts`.
     ///
     /// # Errors
-    /// A missing root or source, or the machine's own root laid open.
+    /// A missing root or source, or the host's own root without `root.readonly` or an
+    /// overlay.
     pub(crate) fn open_sources(
         &self,
         ids: &BTreeMap<usize, Rc<OwnedFd>>,
-        at: &Progress,
+        progress: &Progress,
     ) -> Result<Sources, Cause> {
-        at.enter(Step::OpenRoot);
+        progress.enter(Step::OpenRoot);
         let root = open(
             &self.path,
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
-        let (given, machine) = (fstat(&root)?, stat("/")?);
-        if (given.st_dev, given.st_ino) == (machine.st_dev, machine.st_ino)
+        let (root_stat, host_stat) = (fstat(&root)?, stat("/")?);
+        if (root_stat.st_dev, root_stat.st_ino) == (host_stat.st_dev, host_stat.st_ino)
             && self.layer == Layer::Direct
             && !self.readonly
         {
@@ -121,15 +89,17 @@ impl Rootfs {
             (Entry::Pivot | Entry::Move, Layer::Direct) => Some(self.open_root(&root)?),
             (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
         };
-        let (mounts, parked) = self.open_mounts(ids, at)?;
-        let devices = self.devices.open(self.setter, at)?;
-        at.enter(Step::OpenNull);
-        let machines = self.masks.cover_any() && !self.devices.makes_null();
-        let null = machines.then(|| Masks::open(self.setter)).transpose()?;
+        let (mounts, queue) = self.open_mounts(ids, progress)?;
+        let devices = self.devices.open(self.setter, progress)?;
+        progress.enter(Step::OpenNull);
+        let needs_host_null = self.masks.has_masked_paths() && !self.devices.creates_null();
+        let null = needs_host_null
+            .then(|| Masks::open_host_null(self.setter))
+            .transpose()?;
         Ok(Sources {
             root: tree,
             mounts,
-            parked,
+            queue,
             devices,
             null,
         })
@@ -138,93 +108,95 @@ impl Rootfs {
     fn open_mounts(
         &self,
         ids: &BTreeMap<usize, Rc<OwnedFd>>,
-        at: &Progress,
-    ) -> Result<(Vec<Source>, Option<Parked>), Cause> {
-        at.enter(Step::OpenSource);
-        let mut parked = match self.fits_in_the_table()? {
-            true => None,
-            false => Some(Parked::new()?),
+        progress: &Progress,
+    ) -> Result<(Vec<Source>, Option<MountQueue>), Cause> {
+        progress.enter(Step::OpenSource);
+        let mut queue = if self.fits_descriptor_limit()? {
+            None
+        } else {
+            Some(MountQueue::new()?)
         };
         let mut mounts = Vec::with_capacity(self.mounts.len());
         for (item, mount) in self.mounts.iter().enumerate() {
-            at.at(Step::OpenSource, item);
+            progress.at(Step::OpenSource, item);
             let ids = ids.get(&item);
-            if self.inside(item).is_some() {
-                mounts.push(Source::InTurn(ids.cloned()));
+            if self.path_in_root(item).is_some() {
+                mounts.push(Source::InRoot(ids.cloned()));
                 continue;
             }
-            let source = mount.open(self.setter, self.base())?;
-            at.at(Step::MapIds, item);
+            let source = mount.open(self.setter, self.default_propagation())?;
+            progress.at(Step::MapIds, item);
             mount.map_ids(&source, ids.map(Rc::as_ref))?;
-            mounts.push(match (source, &mut parked) {
-                (Source::Tree(tree), Some(parked)) => {
-                    at.at(Step::OpenSource, item);
-                    parked.add(tree)?;
-                    Source::Parked
+            mounts.push(match (source, &mut queue) {
+                (Source::Tree(tree), Some(queue)) => {
+                    progress.at(Step::OpenSource, item);
+                    queue.push(tree)?;
+                    Source::Queued
                 }
                 (source, _) => source,
             });
         }
-        if let Some(parked) = &mut parked {
-            parked.close()?;
+        if let Some(queue) = &mut queue {
+            queue.finish()?;
         }
-        Ok((mounts, parked))
+        Ok((mounts, queue))
     }
 
-    /// Whether all that is opened leaves room in the table of descriptors for what
-    /// the process has beside it.
-    fn fits_in_the_table(&self) -> nix::Result<bool> {
+    /// Whether the descriptors of all sources leave room for the other ones of the process.
+    fn fits_descriptor_limit(&self) -> nix::Result<bool> {
         let needed = self.descriptors();
-        // Whatever the limit is, it is more than that.
-        if needed < FEW {
+        if needed < FEW_DESCRIPTORS {
             return Ok(true);
         }
         let (soft, _) = sys::prlimit(Pid::from_raw(0), libc::RLIMIT_NOFILE, None)?;
         Ok(needed <= soft / 2)
     }
 
-    /// Where the source of `mounts[item]` lies in the container's own root, if it
-    /// does. What the root hides (a layer over it, the machine's own mounts) or may
-    /// not be mapped once it is there is the machine's, unless an earlier mount is
-    /// to be seen in it.
-    fn inside(&self, item: usize) -> Option<PathBuf> {
+    /// The path in the container's root at which the source of `mounts[item]` lies, if it
+    /// does. Some sources in the root are opened on the host all the same, unless an
+    /// earlier mount must be visible in them: those below the host's own root, those that
+    /// an overlay may hide, and those that cannot be ID-mapped later.
+    fn path_in_root(&self, item: usize) -> Option<PathBuf> {
         let mount = &self.mounts[item];
         let Kind::Bind { source, recursion } = &mount.kind else {
             return None;
         };
-        let rest = source.strip_prefix(&self.path);
-        let rest = rest
+        let relative = source.strip_prefix(&self.path);
+        let relative = relative
             .or_else(|_| source.strip_prefix(clean(&self.path)))
             .ok()?;
-        if rest.components().any(|part| part == Component::ParentDir) {
+        if relative
+            .components()
+            .any(|part| part == Component::ParentDir)
+        {
             return None;
         }
-        let inside = clean(rest);
-        let hidden = self.layer != Layer::Direct
+        let path = clean(relative);
+        let opened_on_host = self.layer != Layer::Direct
             || clean(&self.path) == Path::new("/")
             || mount.idmap.is_some() && self.user_namespace;
-        let shows = |earlier: &Mount| {
-            inside.starts_with(&earlier.target)
-                || *recursion == Recursion::Tree && earlier.target.starts_with(&inside)
+        let visible_in_source = |earlier: &Mount| {
+            path.starts_with(&earlier.target)
+                || *recursion == Recursion::Tree && earlier.target.starts_with(&path)
         };
-        (!hidden || self.mounts[..item].iter().any(shows)).then_some(inside)
+        (!opened_on_host || self.mounts[..item].iter().any(visible_in_source)).then_some(path)
     }
 
-    /// Init: what was opened for `mounts[item]`, or is opened now.
-    pub(super) fn in_turn(
+    /// Init: the source of `mounts[item]`, which may be opened only now.
+    pub(super) fn resolve_source(
         &self,
         item: usize,
         source: Source,
-        parked: &mut Option<Parked>,
-        stage: &Stage,
+        queue: &mut Option<MountQueue>,
+        context: &MountContext,
     ) -> Result<Source, Cause> {
-        stage.at.at(Step::OpenSource, item);
-        match (source, self.mounts.get(item), parked) {
-            (Source::Parked, _, Some(parked)) => Ok(Source::Tree(parked.take()?)),
-            (Source::InTurn(ids), Some(mount), _) => {
-                let path = self.inside(item).ok_or(Errno::EBADF)?;
-                let source = mount.open_inside(&path, stage)?;
-                stage.at.at(Step::MapIds, item);
+        context.progress.at(Step::OpenSource, item);
+        match (source, self.mounts.get(item), queue) {
+            (Source::Queued, _, Some(queue)) => Ok(Source::Tree(queue.pop()?)),
+            (Source::InRoot(ids), Some(mount), _) => {
+                let path = self.path_in_root(item).ok_or(Errno::EBADF)?;
+                let source = mount.open_in_root(&path, context)?;
+                context.progress.at(Step::MapIds, item);
                 mount.map_ids(&source, ids.as_deref())?;
                 Ok(source)
             }
@@ -232,23 +204,23 @@ impl Rootfs {
         }
     }
 
-    /// The root and all that is mounted below it, detached.
+    /// Clones the root and all mounts below it, detached.
     fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
         let tree = sys::open_tree(root.as_fd(), c"", OpenTree::Recursive)?;
         if self.setter == Setter::Detached {
-            self.isolate_root(tree.as_fd(), None)?;
+            self.set_initial_propagation(tree.as_fd(), None)?;
         }
         Ok(tree)
     }
 
-    /// Nothing that is mounted in the root may reach the machine, even if the
-    /// root is to be shared in the end; what lies below keeps its peers then.
-    pub(super) fn isolate_root(
+    /// Mounts in the root must not propagate to the host, even if the root becomes shared
+    /// at the end. In that case the mounts below it stay in their peer groups.
+    pub(super) fn set_initial_propagation(
         &self,
         tree: BorrowedFd,
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
-        let (kind, recursion) = match self.base() {
+        let (kind, recursion) = match self.default_propagation() {
             kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Tree),
             Propagation::Shared | Propagation::Unbindable => (Propagation::Private, Recursion::One),
         };

@@ -85,7 +85,7 @@ fn without_mount_setattr_recursive_options_are_refused() {
     let before = Traces::of(&bundle);
     let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
-    refused.assert_refused("mounts[7]: options: the recursive ones need mount_setattr(2)");
+    refused.assert_refused("mounts[7]: options: recursive options need mount_setattr(2)");
     before.assert_unchanged(&bundle);
 }
 

@@ -1,4 +1,4 @@
-//! What the words of a mount come to.
+//! How mount options are parsed.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn parsed(options: &[&str]) -> Options {
 }
 
 #[test]
-fn the_last_word_wins() {
+fn the_last_option_wins() {
     assert!(!parsed(&["ro", "rw"]).attributes.readonly());
     assert!(parsed(&["rw", "ro"]).attributes.readonly());
     let atime = parsed(&["noatime", "strictatime"]).attributes;
@@ -16,14 +16,14 @@ fn the_last_word_wins() {
 }
 
 #[test]
-fn access_times_that_are_taken_back_are_the_sources() {
-    for words in [
+fn cancelled_access_time_options_keep_those_of_the_source() {
+    for options in [
         &["atime"][..],
         &["norelatime"],
         &["noatime", "atime"],
         &["strictatime", "nostrictatime"],
     ] {
-        assert!(parsed(words).attributes.is_empty(), "{words:?}");
+        assert!(parsed(options).attributes.is_empty(), "{options:?}");
     }
     let atime = parsed(&["noatime", "norelatime"]).attributes;
     assert_eq!(atime.set, MOUNT_ATTR_NOATIME);
@@ -39,7 +39,7 @@ fn rbind_stays_recursive_in_any_order() {
 }
 
 #[test]
-fn an_entry_is_split_at_commas_of_its_own() {
+fn an_entry_is_split_at_commas_outside_of_values() {
     let options = parsed(&[r#"ro,size=64k,context="a:s0:c1,c2",lowerdir=/a\,b:/c,mpol=bind:0,1"#]);
     assert!(options.attributes.readonly());
     let values = options.data.iter().map(ToString::to_string);
@@ -53,7 +53,7 @@ fn an_entry_is_split_at_commas_of_its_own() {
 }
 
 #[test]
-fn a_recursive_twin_concerns_the_tree() {
+fn a_recursive_option_applies_to_the_tree() {
     let options = parsed(&["rbind", "rro", "rnosuid"]);
     assert_eq!(options.bind, Some(Tree));
     assert!(options.attributes.is_empty());
@@ -61,7 +61,7 @@ fn a_recursive_twin_concerns_the_tree() {
 }
 
 #[test]
-fn other_words_are_the_file_systems_own() {
+fn unknown_options_are_passed_to_the_file_system() {
     let options = parsed(&["nosuid", "newinstance", "mode=0620", "rbox"]);
     assert_eq!(
         options.data,

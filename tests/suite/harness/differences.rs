@@ -258,7 +258,7 @@ const CRUN: &[(&str, &str)] = &[
         "it has that of the kernel, which is 1777",
     ),
     (
-        "rootfs::machine::a_device_of_the_machine_is_mounted",
+        "rootfs::host_sources::a_block_device_of_the_host_is_mounted",
         "the container's device rules are in force while it mounts",
     ),
     (
@@ -266,7 +266,7 @@ const CRUN: &[(&str, &str)] = &[
         "its remount takes the options away",
     ),
     (
-        "rootfs::options::opposite_options_take_each_other_back",
+        "rootfs::options::the_last_of_opposite_options_wins",
         "the first one counts",
     ),
     (
@@ -342,7 +342,7 @@ const CRUN: &[(&str, &str)] = &[
         "it takes them",
     ),
     (
-        "security::images::cve_2019_19921_proc_and_sys_are_no_links",
+        "security::images::cve_2019_19921_links_at_proc_and_sys_are_refused",
         "its text is another",
     ),
     (

@@ -1,4 +1,4 @@
-//! Bind mounts: of files and directories, with and without what is mounted below.
+//! Bind mounts of files and directories, with and without the mounts below them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,16 +15,16 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_readonly_bind_refuses_writes,
         a_readonly_bind_leaves_the_source_writable,
         a_bind_keeps_the_flags_of_its_source,
-        rbind_brings_what_is_mounted_below,
-        bind_leaves_out_what_is_mounted_below,
-        recursive_options_reach_what_is_mounted_below,
+        rbind_includes_mounts_below,
+        bind_excludes_mounts_below,
+        recursive_options_apply_to_mounts_below,
         a_relative_source_starts_at_the_bundle,
         a_source_that_is_a_link_is_followed,
         a_missing_destination_is_created,
-        a_missing_destination_of_a_file_is_created,
+        a_missing_destination_file_is_created,
         a_bind_needs_no_type,
-        what_only_a_file_system_can_be_is_a_warning,
-        an_option_that_no_bind_mount_has_is_named,
+        a_file_system_option_on_a_bind_mount_is_a_warning,
+        an_unknown_option_of_a_bind_mount_is_named,
         a_missing_source_is_refused,
         later_mounts_cover_earlier_ones,
     ]
@@ -69,11 +69,11 @@ fn a_readonly_bind_refuses_writes() {
         let bundle = Bundle::new()
             .folder("mnt")
             .bind(source.path(), "/mnt", &[option, "ro"]);
-        let said = bundle
+        let output = bundle
             .args(&["/probe", "write", "/mnt/file", "x"])
             .run()
             .stdout;
-        assert_eq!(said, "EROFS\n", "{option}");
+        assert_eq!(output, "EROFS\n", "{option}");
     }
 }
 
@@ -85,16 +85,16 @@ fn a_readonly_bind_leaves_the_source_writable() {
         "/other",
         &["bind"],
     );
-    let said = bundle
+    let output = bundle
         .sh("/probe write /mnt/file x; /probe write /other/file x")
         .run()
         .stdout;
-    assert_eq!(said, "EROFS\nok\n");
+    assert_eq!(output, "EROFS\nok\n");
 }
 
-/// Else `ro` on a bind of a nosuid, nodev file system would take these flags away.
+/// Otherwise `ro` on a bind mount of a nosuid, nodev file system would clear those flags.
 fn a_bind_keeps_the_flags_of_its_source() {
-    only_rt("runc's remount takes away what the config does not name");
+    only_rt("runc's remount clears flags that config.json does not name");
     let source = source();
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(
@@ -130,7 +130,7 @@ fn nested() -> Directory {
     source
 }
 
-fn rbind_brings_what_is_mounted_below() {
+fn rbind_includes_mounts_below() {
     let source = nested();
     let bundle = Bundle::new()
         .folder("mnt")
@@ -140,7 +140,7 @@ fn rbind_brings_what_is_mounted_below() {
     before.assert_unchanged(&bundle);
 }
 
-fn bind_leaves_out_what_is_mounted_below() {
+fn bind_excludes_mounts_below() {
     let source = nested();
     let seen = Bundle::new()
         .folder("mnt")
@@ -149,8 +149,8 @@ fn bind_leaves_out_what_is_mounted_below() {
     assert!(seen.has_mount("/mnt") && !seen.has_mount("/mnt/below"));
 }
 
-/// `ro` is for the mount itself, `rro` for all below it.
-fn recursive_options_reach_what_is_mounted_below() {
+/// `ro` applies to the mount itself, `rro` to all mounts below it too.
+fn recursive_options_apply_to_mounts_below() {
     let source = nested();
     let seen = |option: &str| {
         let bundle = Bundle::new()
@@ -201,7 +201,7 @@ fn a_missing_destination_is_created() {
     );
 }
 
-fn a_missing_destination_of_a_file_is_created() {
+fn a_missing_destination_file_is_created() {
     let source = source();
     let bundle = Bundle::new().bind(&source.join("file"), "/not/yet/file", &["bind"]);
     let bundle = bundle.args(&["/bin/cat", "/not/yet/file"]);
@@ -224,7 +224,7 @@ fn a_bind_needs_no_type() {
     );
 }
 
-fn an_option_that_no_bind_mount_has_is_named() {
+fn an_unknown_option_of_a_bind_mount_is_named() {
     only_rt("runc refuses it from 1.2 on; the kernel ignores it");
     let source = source();
     for option in ["RO", "mode=700"] {
@@ -243,7 +243,7 @@ fn a_missing_source_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// The order of the config is the order of the mounts: the second hides the first.
+/// Mounts are made in the order of config.json, so the second hides the first.
 fn later_mounts_cover_earlier_ones() {
     let (one, two) = (source(), Directory::new());
     fs::write(two.join("file"), "second").unwrap();
@@ -261,9 +261,9 @@ fn later_mounts_cover_earlier_ones() {
     );
 }
 
-/// mount(8) says nothing at all.
-fn what_only_a_file_system_can_be_is_a_warning() {
-    only_rt("others say nothing");
+/// mount(8) ignores such an option without a warning.
+fn a_file_system_option_on_a_bind_mount_is_a_warning() {
+    only_rt("other runtimes do not warn");
     let source = Directory::new();
     let bundle = Bundle::new()
         .folder("mnt")
@@ -271,6 +271,6 @@ fn what_only_a_file_system_can_be_is_a_warning() {
         .args(&["/bin/true"]);
     assert_eq!(
         bundle.run().assert_ok().stderr,
-        "rt: warning: mounts: /mnt: sync is of the file system, not of a bind mount: left out\n"
+        "rt: warning: mounts: /mnt: sync is an option of a file system, not of a bind mount: left out\n"
     );
 }

@@ -1,4 +1,5 @@
-//! What a tmpfs has of the directory that it covers: its mode, and with `tmpcopyup` its content.
+//! What a tmpfs takes from the directory that it covers: the mode, and with `tmpcopyup` the
+//! content.
 
 use std::fs::{self, FileTimes, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -18,20 +19,20 @@ pub(crate) fn tests() -> Vec<Trial> {
         content_is_copied,
         files_keep_modes_and_owners,
         directories_keep_modes_and_owners,
-        what_is_written_stays_in_the_copy,
+        writes_do_not_reach_the_covered_directory,
         links_are_copied_and_not_followed,
         devices_are_copied,
         fifos_and_sockets_are_copied,
-        times_and_names_of_files_are_kept,
+        times_and_hard_links_are_kept,
         extended_attributes_are_kept,
-        a_copy_may_be_readonly,
-        the_directory_is_found_inside_the_root,
+        a_copy_can_be_readonly,
+        the_covered_directory_is_resolved_inside_the_root,
         a_missing_directory_has_nothing_to_copy,
         an_earlier_mount_is_copied,
         a_full_tmpfs_is_an_error,
-        a_tree_too_deep_is_an_error,
-        in_a_user_namespace_owners_are_those_that_it_maps,
-        only_a_tmpfs_begins_with_a_copy,
+        a_directory_nested_too_deeply_is_an_error,
+        a_user_namespace_maps_the_owners_in_the_copy,
+        tmpcopyup_on_other_mounts_is_refused,
         a_tmpfs_has_the_mode_of_its_mount_point,
     ]
 }
@@ -40,22 +41,22 @@ fn tmpfs(options: &[&str]) -> Value {
     json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options })
 }
 
-/// A bundle with `tmpcopyup` on /mnt, and these options.
-fn copied(bundle: Bundle, options: &[&str]) -> Bundle {
+/// Adds a tmpfs with `tmpcopyup` and these options on /mnt.
+fn with_copyup(bundle: Bundle, options: &[&str]) -> Bundle {
     let mut all = vec!["tmpcopyup"];
     all.extend(options);
     bundle.mount(tmpfs(&all))
 }
 
 #[track_caller]
-fn said(bundle: Bundle, script: &str) -> String {
+fn output_of(bundle: Bundle, script: &str) -> String {
     bundle.sh(script).run().assert_ok().stdout
 }
 
-/// A bundle with modes and owners on what lies in /mnt.
-fn given(bundle: Bundle, given: &[(&str, u32, u32)]) -> Bundle {
+/// Sets modes and owners of files in /mnt.
+fn with_owners(bundle: Bundle, owners: &[(&str, u32, u32)]) -> Bundle {
     let top = bundle.rootfs().join("mnt");
-    for (name, mode, owner) in given {
+    for (name, mode, owner) in owners {
         chown(top.join(name), Some(*owner), Some(owner + 1)).unwrap();
         fs::set_permissions(top.join(name), Permissions::from_mode(*mode)).unwrap();
     }
@@ -73,42 +74,42 @@ fn content_is_copied() {
     let expected = "\
         .\n./a\n./a/.hidden\n./a/b\n./a/b/c\n./a/b/c/deep\n./empty\n./file\n\
         content\n100000\n1\n";
-    let bundle = copied(bundle, &[]).sh(script);
+    let bundle = with_copyup(bundle, &[]).sh(script);
     let before = Traces::of(&bundle);
     assert_eq!(bundle.run().assert_ok().stdout, expected);
     before.assert_unchanged(&bundle);
 }
 
 fn files_keep_modes_and_owners() {
-    differs(Kind::Crun, "leaves owners as they are made");
+    differs(Kind::Crun, "does not copy owners");
     let bundle = Bundle::new().file("mnt/file", "").file("mnt/a/other", "");
-    let bundle = given(bundle, &[("file", 0o4755, 1000), ("a/other", 0o640, 5)]);
+    let bundle = with_owners(bundle, &[("file", 0o4755, 1000), ("a/other", 0o640, 5)]);
     let script = "stat -c '%a %u %g' /mnt/file /mnt/a/other";
     assert_eq!(
-        said(copied(bundle, &[]), script),
+        output_of(with_copyup(bundle, &[]), script),
         "4755 1000 1001\n640 5 6\n"
     );
 }
 
 fn directories_keep_modes_and_owners() {
-    differs(Kind::Crun, "leaves owners as they are made");
+    differs(Kind::Crun, "does not copy owners");
     differs(
         Kind::Runc,
-        "Debian's version changes owners on the wrong side",
+        "Debian's version changes the owners in the source",
     );
     let bundle = Bundle::new().folder("mnt/a/b").folder("mnt/empty");
-    let given = given(
+    let bundle = with_owners(
         bundle,
         &[("a", 0o2750, 1000), ("a/b", 0o711, 0), ("empty", 0o1777, 5)],
     );
     let script = "cd /mnt; stat -c '%a %u %g' . a a/b empty";
     let expected = "755 0 0\n2750 1000 1001\n711 0 1\n1777 5 6\n";
-    let bundle = copied(given, &[]).capabilities(&["CAP_DAC_OVERRIDE"]);
-    assert_eq!(said(bundle, script), expected);
+    let bundle = with_copyup(bundle, &[]).capabilities(&["CAP_DAC_OVERRIDE"]);
+    assert_eq!(output_of(bundle, script), expected);
 }
 
-fn what_is_written_stays_in_the_copy() {
-    let bundle = copied(Bundle::new().file("mnt/file", "below"), &[]).writable();
+fn writes_do_not_reach_the_covered_directory() {
+    let bundle = with_copyup(Bundle::new().file("mnt/file", "below"), &[]).writable();
     let file = bundle.rootfs().join("mnt/file");
     let bundle = bundle.sh("echo inside > /mnt/file; cat /mnt/file");
     assert_eq!(bundle.run().assert_ok().stdout, "inside\n");
@@ -127,44 +128,50 @@ fn links_are_copied_and_not_followed() {
     lchown(top.join("dangling"), Some(7), Some(8)).unwrap();
     let script = "cd /mnt; for l in absolute a/up directory dangling; do readlink $l; done; \
         cat absolute; ls directory; stat -c '%u %g' dangling";
-    let said = said(copied(bundle, &[]), script);
+    let output = output_of(with_copyup(bundle, &[]), script);
     let outside = outside.path().display();
-    differs(Kind::Crun, "leaves owners as they are made");
+    differs(Kind::Crun, "does not copy owners");
     let expected =
         format!("{outside}/secret\n../../../../../../../../etc\n{outside}\nnowhere\n7 8\n");
-    assert_eq!(said, expected);
+    assert_eq!(output, expected);
 }
 
 fn devices_are_copied() {
     differs(
         Kind::Runc,
-        "Debian's version does not make them, and fails to change their owner",
+        "Debian's version does not create them, and fails to change their owner",
     );
     let bundle = Bundle::new().folder("mnt");
     let place = bundle.rootfs().join("mnt/null");
     let mode = Mode::from_bits_truncate(0o640);
     mknod(&place, SFlag::S_IFCHR, mode, makedev(1, 3)).unwrap();
     fs::set_permissions(&place, Permissions::from_mode(0o640)).unwrap();
-    let said = said(copied(bundle, &["dev"]), "stat -c '%F %t %T %a' /mnt/null");
-    assert_eq!(said, "character special file 1 3 640\n");
+    let output = output_of(
+        with_copyup(bundle, &["dev"]),
+        "stat -c '%F %t %T %a' /mnt/null",
+    );
+    assert_eq!(output, "character special file 1 3 640\n");
 }
 
 fn fifos_and_sockets_are_copied() {
     differs(
         Kind::Runc,
-        "does not make them, and fails to change their owner",
+        "does not create them, and fails to change their owner",
     );
     let bundle = Bundle::new().folder("mnt");
     for (name, kind) in [("fifo", SFlag::S_IFIFO), ("socket", SFlag::S_IFSOCK)] {
         let place = bundle.rootfs().join("mnt").join(name);
         mknod(&place, kind, Mode::from_bits_truncate(0o600), 0).unwrap();
     }
-    let said = said(copied(bundle, &[]), "cd /mnt; stat -c '%F %a' fifo socket");
-    assert_eq!(said, "fifo 600\nsocket 600\n");
+    let output = output_of(
+        with_copyup(bundle, &[]),
+        "cd /mnt; stat -c '%F %a' fifo socket",
+    );
+    assert_eq!(output, "fifo 600\nsocket 600\n");
 }
 
-fn times_and_names_of_files_are_kept() {
-    only_rt("others give copies the time of the copy, and each name a copy of its own");
+fn times_and_hard_links_are_kept() {
+    only_rt("other runtimes copy neither times nor hard links");
     let bundle = Bundle::new().file("mnt/a/one", "same").folder("mnt/b");
     let top = bundle.rootfs().join("mnt");
     fs::hard_link(top.join("a/one"), top.join("b/two")).unwrap();
@@ -182,11 +189,11 @@ fn times_and_names_of_files_are_kept() {
     }
     let script = "cd /mnt; stat -c '%Y %h' a/one b/two; stat -c %Y a; \
         test $(stat -c %i a/one) = $(stat -c %i b/two) && echo same";
-    let said = said(copied(bundle, &[]), script);
-    assert_eq!(said, "1000000000 2\n1000000000 2\n1000000000\nsame\n");
+    let output = output_of(with_copyup(bundle, &[]), script);
+    assert_eq!(output, "1000000000 2\n1000000000 2\n1000000000\nsame\n");
 }
 
-/// The capabilities of a file, which show in what the program may do.
+/// Copied file capabilities are visible in the capabilities of the process.
 fn extended_attributes_are_kept() {
     only_rt("runc copies none");
     let bundle = Bundle::new().folder("mnt");
@@ -197,9 +204,9 @@ fn extended_attributes_are_kept() {
         .arg(&program)
         .status();
     if !set.is_ok_and(|status| status.success()) {
-        skip("no setcap here, or no file capabilities on this file system");
+        skip("setcap is not installed, or this file system has no file capabilities");
     }
-    let seen = copied(bundle, &["exec", "suid"])
+    let seen = with_copyup(bundle, &["exec", "suid"])
         .capabilities(&["CAP_NET_RAW"])
         .set("/process/noNewPrivileges", json!(false))
         .user(1000, 1000)
@@ -210,14 +217,17 @@ fn extended_attributes_are_kept() {
     assert_eq!(seen["capabilities"]["effective"], json!(["CAP_NET_RAW"]));
 }
 
-fn a_copy_may_be_readonly() {
+fn a_copy_can_be_readonly() {
     let bundle = Bundle::new().file("mnt/file", "below");
     let script = "cat /mnt/file; /probe write /mnt/file x; /probe write /mnt/new x";
-    assert_eq!(said(copied(bundle, &["ro"]), script), "belowEROFS\nEROFS\n");
+    assert_eq!(
+        output_of(with_copyup(bundle, &["ro"]), script),
+        "belowEROFS\nEROFS\n"
+    );
 }
 
-/// Through a link, as the container sees it.
-fn the_directory_is_found_inside_the_root() {
+/// The path leads through a link that is resolved as the container would.
+fn the_covered_directory_is_resolved_inside_the_root() {
     let bundle = Bundle::new().file("run/file", "inside");
     let top = bundle.rootfs();
     fs::create_dir(top.join("var")).unwrap();
@@ -226,15 +236,15 @@ fn the_directory_is_found_inside_the_root() {
         "destination": "/var/run", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"],
     });
     assert_eq!(
-        said(bundle.mount(mount), "ls /run; cat /var/run/file"),
+        output_of(bundle.mount(mount), "ls /run; cat /var/run/file"),
         "file\ninside"
     );
 }
 
 fn a_missing_directory_has_nothing_to_copy() {
-    let bundle = copied(Bundle::new(), &[]);
-    let said = said(bundle, "ls -a /mnt; stat -c %a /mnt");
-    assert_eq!(said, ".\n..\n1777\n");
+    let bundle = with_copyup(Bundle::new(), &[]);
+    let output = output_of(bundle, "ls -a /mnt; stat -c %a /mnt");
+    assert_eq!(output, ".\n..\n1777\n");
 }
 
 fn an_earlier_mount_is_copied() {
@@ -243,21 +253,24 @@ fn an_earlier_mount_is_copied() {
     let bundle = Bundle::new()
         .file("mnt/file", "below")
         .bind(source.path(), "/mnt", &["bind"]);
-    assert_eq!(said(copied(bundle, &[]), "cat /mnt/file"), "bound");
+    assert_eq!(
+        output_of(with_copyup(bundle, &[]), "cat /mnt/file"),
+        "bound"
+    );
 }
 
 fn a_full_tmpfs_is_an_error() {
     let bundle = Bundle::new()
         .file("mnt/small", "fits")
         .file("mnt/large", &"x".repeat(1 << 20));
-    let bundle = copied(bundle, &["size=64k"]).args(&["/bin/true"]);
+    let bundle = with_copyup(bundle, &["size=64k"]).args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     let outcome = bundle.run().assert_refused("/mnt");
     before.assert_unchanged(&bundle);
     if bundle.runtime().kind() == Kind::Rt {
         let index = bundle.config().items("/mounts").len() - 1;
         let text = format!(
-            "rt run: {}: mounts[{index}]: take over what /mnt holds: no space left on device \
+            "rt run: {}: mounts[{index}]: copy the content of /mnt: no space left on device \
              (ENOSPC; is its size too small for the copy?)\n",
             bundle.id()
         );
@@ -265,12 +278,12 @@ fn a_full_tmpfs_is_an_error() {
     }
 }
 
-/// Directories in each other, deeper than any path can name.
-fn a_tree_too_deep_is_an_error() {
-    only_rt("how others fail");
-    let bundle = copied(Bundle::new().folder("mnt"), &[]).args(&["/bin/true"]);
+/// The directories are nested more deeply than any path can name.
+fn a_directory_nested_too_deeply_is_an_error() {
+    only_rt("other runtimes fail with other errors");
+    let bundle = with_copyup(Bundle::new().folder("mnt"), &[]).args(&["/bin/true"]);
     let top = bundle.rootfs().join("mnt");
-    // A file system of its own is gone at once.
+    // Unmounting it is faster than removing the directories.
     mount(
         Some("deep"),
         &top,
@@ -289,25 +302,25 @@ fn a_tree_too_deep_is_an_error() {
     for (limit, error) in [("100", "EMFILE"), ("20000", "ENAMETOOLONG")] {
         let limit = format!("--nofile={limit}:20000");
         let call = bundle.call_through(&["prlimit", &limit], "run", &[]);
-        let outcome = call.run().assert_refused("take over what /mnt holds");
+        let outcome = call.run().assert_refused("copy the content of /mnt");
         assert!(outcome.stderr.contains(error), "{outcome}");
     }
     before.assert_unchanged(&bundle);
 }
 
-fn in_a_user_namespace_owners_are_those_that_it_maps() {
-    differs(Kind::Crun, "leaves owners as they are made");
+fn a_user_namespace_maps_the_owners_in_the_copy() {
+    differs(Kind::Crun, "does not copy owners");
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
     let mapped = |bundle: Bundle| {
-        let bundle = copied(bundle, &[]).namespace("user", None);
+        let bundle = with_copyup(bundle, &[]).namespace("user", None);
         let bundle = bundle.set("/linux/uidMappings", map.clone());
         bundle.set("/linux/gidMappings", map.clone())
     };
     let bundle = mapped(Bundle::new().file("mnt/file", "").file("mnt/own", ""));
-    let bundle = given(bundle, &[("file", 0o4755, 900)]);
+    let bundle = with_owners(bundle, &[("file", 0o4755, 900)]);
     let script = "stat -c '%a %u %g' /mnt/file /mnt/own";
-    assert_eq!(said(bundle, script), "4755 900 901\n644 0 0\n");
-    let bundle = given(
+    assert_eq!(output_of(bundle, script), "4755 900 901\n644 0 0\n");
+    let bundle = with_owners(
         mapped(Bundle::new().file("mnt/file", "")),
         &[("file", 0o644, 5000)],
     );
@@ -317,8 +330,8 @@ fn in_a_user_namespace_owners_are_those_that_it_maps() {
     before.assert_unchanged(&bundle);
 }
 
-fn only_a_tmpfs_begins_with_a_copy() {
-    only_rt("others ignore the option elsewhere");
+fn tmpcopyup_on_other_mounts_is_refused() {
+    only_rt("other runtimes ignore the option on other mounts");
     let source = Directory::new();
     let mounts = [
         json!({ "destination": "/mnt", "type": "bind", "source": source.path(), "options": ["bind", "tmpcopyup"] }),
@@ -335,7 +348,7 @@ fn only_a_tmpfs_begins_with_a_copy() {
 }
 
 fn a_tmpfs_has_the_mode_of_its_mount_point() {
-    let mode = |bundle: Bundle| said(bundle, "stat -c %a /mnt");
+    let mode = |bundle: Bundle| output_of(bundle, "stat -c %a /mnt");
     let directory = |mode: u32| {
         let bundle = Bundle::new().folder("mnt");
         let place = bundle.rootfs().join("mnt");
@@ -344,15 +357,15 @@ fn a_tmpfs_has_the_mode_of_its_mount_point() {
         bundle
     };
     assert_eq!(mode(directory(0o2750).mount(tmpfs(&[]))), "2750\n");
-    assert_eq!(mode(copied(directory(0o711), &[])), "711\n");
+    assert_eq!(mode(with_copyup(directory(0o711), &[])), "711\n");
     assert_eq!(
         mode(Bundle::new().mount(tmpfs(&[]))),
         "1777\n",
-        "there was none"
+        "the mount point did not exist"
     );
     differs(
         Kind::Runc,
-        "Debian's version prefers the directory's to that of the options",
+        "Debian's version prefers the mode of the directory to that of the options",
     );
     assert_eq!(mode(directory(0o711).mount(tmpfs(&["mode=0700"]))), "700\n");
 }

@@ -1,4 +1,4 @@
-//! /dev: the default devices and links, and those of the config.
+//! /dev: the default devices and links, and those of config.json.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -7,14 +7,14 @@ use crate::harness::{Bundle, Kind, Traces, differs, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        default_devices_are_there,
-        default_links_are_there,
+        default_devices_exist,
+        default_links_exist,
         without_a_terminal_there_is_no_console,
-        devices_of_the_config_are_made,
-        a_mode_may_name_the_type_too,
-        a_mode_of_another_type_is_refused,
-        a_device_of_the_config_replaces_a_default_one,
-        without_a_dev_mount_devices_are_made_in_the_rootfs,
+        configured_devices_are_created,
+        a_file_mode_can_include_the_file_type,
+        a_file_mode_of_another_type_is_refused,
+        a_configured_device_replaces_a_default_one,
+        without_a_dev_mount_devices_are_created_in_the_rootfs,
     ]
 }
 
@@ -27,7 +27,7 @@ pub(crate) const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
     ("tty", 5, 0),
 ];
 
-fn default_devices_are_there() {
+fn default_devices_exist() {
     let seen = Bundle::new().probe();
     for (name, major, minor) in DEFAULT_DEVICES {
         let device = &seen["devices"][name];
@@ -46,7 +46,7 @@ fn default_devices_are_there() {
     }
 }
 
-fn default_links_are_there() {
+fn default_links_exist() {
     let seen = Bundle::new().probe();
     let links = [
         ("fd", "/proc/self/fd"),
@@ -71,7 +71,7 @@ fn fuse() -> serde_json::Value {
     })
 }
 
-fn devices_of_the_config_are_made() {
+fn configured_devices_are_created() {
     let fifo = json!({ "path": "/dev/sub/pipe", "type": "p", "fileMode": 0o600 });
     let block = json!({ "path": "/dev/disk", "type": "b", "major": 7, "minor": 200 });
     let bundle = Bundle::new().set("/linux/devices", json!([fuse(), fifo, block]));
@@ -90,28 +90,28 @@ fn devices_of_the_config_are_made() {
         (&disk["type"], &disk["major"], &disk["minor"]),
         (&json!("b"), &json!(7), &json!(200))
     );
-    let said = bundle
+    let output = bundle
         .args(&["/probe", "stat", "/dev/sub/pipe"])
         .run()
         .assert_ok()
         .stdout;
     assert!(
-        said.contains("\"type\":\"fifo\"") && said.contains("\"mode\":\"0600\""),
-        "{said}"
+        output.contains("\"type\":\"fifo\"") && output.contains("\"mode\":\"0600\""),
+        "{output}"
     );
 }
 
-/// Podman writes the whole st_mode of the machine's device.
-fn a_mode_may_name_the_type_too() {
+/// Podman passes the whole st_mode of the host's device.
+fn a_file_mode_can_include_the_file_type() {
     let mut device = fuse();
     device["fileMode"] = json!(0o020640);
     let bundle = Bundle::new().set("/linux/devices", json!([device]));
     assert_eq!(bundle.probe()["devices"]["fuse"]["mode"], "0640");
 }
 
-fn a_mode_of_another_type_is_refused() {
-    differs(Kind::Runc, "makes a device of neither type");
-    differs(Kind::Crun, "makes a device of neither type");
+fn a_file_mode_of_another_type_is_refused() {
+    differs(Kind::Runc, "creates a device of neither type");
+    differs(Kind::Crun, "creates a device of neither type");
     let mut device = fuse();
     device["fileMode"] = json!(0o060640);
     Bundle::new()
@@ -120,8 +120,8 @@ fn a_mode_of_another_type_is_refused() {
         .assert_refused("linux.devices[0]");
 }
 
-/// config-linux.md: the same device may be in the config and among the default ones.
-fn a_device_of_the_config_replaces_a_default_one() {
+/// config-linux.md allows a default device in `linux.devices` too.
+fn a_configured_device_replaces_a_default_one() {
     let device =
         json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o622 });
     let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" });
@@ -136,8 +136,8 @@ fn a_device_of_the_config_replaces_a_default_one() {
     );
 }
 
-/// Then they are made in the rootfs itself, and a second run finds them there.
-fn without_a_dev_mount_devices_are_made_in_the_rootfs() {
+/// The devices are created in the rootfs itself, where a second run finds them.
+fn without_a_dev_mount_devices_are_created_in_the_rootfs() {
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
         .fold(Bundle::new(), |bundle, place| bundle.without_mount(place));

@@ -1,4 +1,4 @@
-//! `idmap`, `ridmap`, `uidMappings` and `gidMappings` of a mount: whose files they are in the container.
+//! ID-mapped mounts: `idmap`, `ridmap`, `uidMappings` and `gidMappings`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -13,29 +13,29 @@ use crate::security::sweep;
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_map_of_its_own,
-        a_map_without_an_option_is_of_the_one_mount,
-        idmap_leaves_out_what_is_mounted_below,
-        ridmap_reaches_what_is_mounted_below,
-        the_map_of_the_containers_user_namespace,
-        the_map_of_a_joined_user_namespace,
-        a_map_of_its_own_in_a_user_namespace,
-        several_mounts_with_maps,
-        other_options_hold_too,
-        what_an_earlier_mount_put_on_the_source_is_mapped,
-        users_and_groups_by_several_ranges,
-        a_process_that_joins_sees_the_same,
-        maps_that_are_none_are_refused,
-        a_mount_that_is_no_bind_is_refused,
-        a_file_system_that_maps_no_ids_is_refused,
-        killed_anywhere_it_leaves_nothing,
+        a_mount_has_a_mapping_of_its_own,
+        a_mapping_without_idmap_applies_to_one_mount,
+        idmap_excludes_mounts_below,
+        ridmap_includes_mounts_below,
+        idmap_alone_uses_the_containers_user_namespace,
+        idmap_alone_uses_a_joined_user_namespace,
+        a_mapping_in_a_user_namespace_is_combined_with_its_own,
+        several_mounts_have_different_mappings,
+        other_options_apply_with_idmap,
+        an_earlier_mount_on_the_source_is_mapped,
+        mappings_can_have_several_ranges,
+        an_exec_process_sees_the_mapped_owners,
+        invalid_mappings_are_refused,
+        idmap_on_other_than_bind_mounts_is_refused,
+        a_file_system_without_idmap_support_is_refused,
+        a_killed_create_leaves_nothing,
     ]
 }
 
-/// A tmpfs, which maps ids wherever the tests run, with another one below it. In
-/// both is a file of root, one of 7:8, and one whose owner no map here has.
+/// A tmpfs, which supports ID-mapped mounts on any host, with another one below it. Each holds a
+/// file of root, one of 7:8, and one whose owner is in no mapping.
 fn volume() -> Directory {
-    only_rt("came with runc 1.2");
+    only_rt("new in runc 1.2");
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release
         .split(['.', '-'])
@@ -57,13 +57,13 @@ fn volume() -> Directory {
     volume
 }
 
-/// Ids from 0 on, as they are on the file system, become those from `outside` on.
+/// Maps ids from 0 on, in the file system, to ids from `outside` on.
 fn map(outside: u32) -> Value {
     json!([{"containerID": 0, "hostID": outside, "size": 1000}])
 }
 
-/// A bundle with the volume on /mnt, mapped by `maps`, if there are any.
-fn with(volume: &Path, options: &[&str], maps: Option<Value>) -> Bundle {
+/// A bundle with the volume on /mnt, mapped by `maps` if there are any.
+fn mapped_bind(volume: &Path, options: &[&str], maps: Option<Value>) -> Bundle {
     let mut mount =
         json!({"destination": "/mnt", "type": "bind", "source": volume, "options": options});
     if let Some(maps) = maps {
@@ -80,17 +80,17 @@ const OWNERS: &str =
 fn assert_owners(bundle: Bundle, owners: [&str; 4]) {
     let bundle = bundle.sh(OWNERS);
     let before = Traces::of(&bundle);
-    let said = bundle.run().assert_ok().stdout;
-    assert_eq!(said.lines().collect::<Vec<_>>(), owners);
+    let output = bundle.run().assert_ok().stdout;
+    assert_eq!(output.lines().collect::<Vec<_>>(), owners);
     before.assert_unchanged(&bundle);
 }
 
-/// Who has no id in a map.
-const NOBODY: &str = "65534:65534";
+/// The overflow ids, which stand for ids without a mapping.
+const OVERFLOW_IDS: &str = "65534:65534";
 
-fn a_map_of_its_own() {
+fn a_mount_has_a_mapping_of_its_own() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind", "idmap"], Some(map(3000)));
+    let bundle = mapped_bind(volume.path(), &["rbind", "idmap"], Some(map(3000)));
     let script = format!("{OWNERS}; touch /mnt/new; touch /mnt/below/new");
     let bundle = bundle.user(3005, 3006).sh(&script);
     fs::set_permissions(
@@ -98,37 +98,40 @@ fn a_map_of_its_own() {
         std::os::unix::fs::PermissionsExt::from_mode(0o777),
     )
     .unwrap();
-    let said = bundle.run();
+    let output = bundle.run();
     let owners = "3000:3000\n3007:3008\n65534:65534\n0:0\n";
-    assert_eq!(said.stdout, owners, "{said}");
+    assert_eq!(output.stdout, owners, "{output}");
     let new = fs::metadata(volume.join("new")).unwrap();
     assert_eq!(
         (new.uid(), new.gid()),
         (5, 6),
-        "what it writes is mapped back"
+        "the owner of a new file is not mapped back"
     );
-    // Its own id is none of the file system's.
-    let bundle = with(volume.path(), &["bind", "idmap"], Some(map(3000)));
-    let said = bundle.sh("touch /mnt/mine 2>&1").run();
-    assert!(said.stdout.contains("Value too large"), "{said}");
+    // The user's own id has no mapping in the file system.
+    let bundle = mapped_bind(volume.path(), &["bind", "idmap"], Some(map(3000)));
+    let output = bundle.sh("touch /mnt/mine 2>&1").run();
+    assert!(output.stdout.contains("Value too large"), "{output}");
 }
 
-fn a_map_without_an_option_is_of_the_one_mount() {
+fn a_mapping_without_idmap_applies_to_one_mount() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind"], Some(map(3000)));
-    assert_owners(bundle, ["3000:3000", "3007:3008", NOBODY, "0:0"]);
+    let bundle = mapped_bind(volume.path(), &["rbind"], Some(map(3000)));
+    assert_owners(bundle, ["3000:3000", "3007:3008", OVERFLOW_IDS, "0:0"]);
 }
 
-fn idmap_leaves_out_what_is_mounted_below() {
+fn idmap_excludes_mounts_below() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind", "idmap"], Some(map(3000)));
-    assert_owners(bundle, ["3000:3000", "3007:3008", NOBODY, "0:0"]);
+    let bundle = mapped_bind(volume.path(), &["rbind", "idmap"], Some(map(3000)));
+    assert_owners(bundle, ["3000:3000", "3007:3008", OVERFLOW_IDS, "0:0"]);
 }
 
-fn ridmap_reaches_what_is_mounted_below() {
+fn ridmap_includes_mounts_below() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind", "ridmap"], Some(map(3000)));
-    assert_owners(bundle, ["3000:3000", "3007:3008", NOBODY, "3000:3000"]);
+    let bundle = mapped_bind(volume.path(), &["rbind", "ridmap"], Some(map(3000)));
+    assert_owners(
+        bundle,
+        ["3000:3000", "3007:3008", OVERFLOW_IDS, "3000:3000"],
+    );
 }
 
 fn in_user_namespace(bundle: Bundle) -> Bundle {
@@ -138,35 +141,35 @@ fn in_user_namespace(bundle: Bundle) -> Bundle {
         .set("/linux/gidMappings", map(100_000))
 }
 
-/// A volume is root's inside as it is outside, and so is what root writes.
-fn the_map_of_the_containers_user_namespace() {
+/// Files of root in the volume belong to root in the container, and so do new ones.
+fn idmap_alone_uses_the_containers_user_namespace() {
     let volume = volume();
-    let bundle = in_user_namespace(with(volume.path(), &["rbind", "ridmap"], None));
-    assert_owners(bundle, ["0:0", "7:8", NOBODY, "0:0"]);
-    let bundle = in_user_namespace(with(volume.path(), &["rbind", "idmap"], None));
+    let bundle = in_user_namespace(mapped_bind(volume.path(), &["rbind", "ridmap"], None));
+    assert_owners(bundle, ["0:0", "7:8", OVERFLOW_IDS, "0:0"]);
+    let bundle = in_user_namespace(mapped_bind(volume.path(), &["rbind", "idmap"], None));
     bundle.sh("touch /mnt/new").run().assert_ok();
     assert_eq!(fs::metadata(volume.join("new")).unwrap().uid(), 0);
 }
 
-fn the_map_of_a_joined_user_namespace() {
+fn idmap_alone_uses_a_joined_user_namespace() {
     let volume = volume();
     let lines = "0 200000 1000";
     let holder = Holder::with_maps(&["--user"], lines, lines);
-    let bundle = with(volume.path(), &["rbind", "ridmap"], None);
+    let bundle = mapped_bind(volume.path(), &["rbind", "ridmap"], None);
     let bundle = bundle.namespace("user", Some(&holder.path("user")));
-    assert_owners(bundle, ["0:0", "7:8", NOBODY, "0:0"]);
+    assert_owners(bundle, ["0:0", "7:8", OVERFLOW_IDS, "0:0"]);
 }
 
-fn a_map_of_its_own_in_a_user_namespace() {
+fn a_mapping_in_a_user_namespace_is_combined_with_its_own() {
     let volume = volume();
-    // What is 7 there is 100012 outside, which is 12 inside.
-    let bundle = with(volume.path(), &["rbind", "idmap"], Some(map(100_005)));
+    // Id 7 is mapped to 100012, which is id 12 in the user namespace.
+    let bundle = mapped_bind(volume.path(), &["rbind", "idmap"], Some(map(100_005)));
     let bundle = in_user_namespace(bundle);
-    assert_owners(bundle, ["5:5", "12:13", NOBODY, NOBODY]);
+    assert_owners(bundle, ["5:5", "12:13", OVERFLOW_IDS, OVERFLOW_IDS]);
 }
 
-/// Two of them with the same maps.
-fn several_mounts_with_maps() {
+/// Two of the mounts have the same mapping.
+fn several_mounts_have_different_mappings() {
     let volume = volume();
     let mount = |place: &str, outside: u32| {
         json!({"destination": place, "source": volume.path(), "options": ["bind", "idmap"],
@@ -178,8 +181,8 @@ fn several_mounts_with_maps() {
         bundle.mount(plain).mount(mount(place, *outside))
     });
     let bundle = bundle.writable().sh("stat -c '%n %u' /*/root");
-    let said = bundle.run().assert_ok().stdout;
-    let mut seen: Vec<&str> = said.lines().collect();
+    let output = bundle.run().assert_ok().stdout;
+    let mut seen: Vec<&str> = output.lines().collect();
     seen.sort_unstable();
     let expected = [
         "/one-plain/root 0",
@@ -192,14 +195,14 @@ fn several_mounts_with_maps() {
     assert_eq!(seen, expected);
 }
 
-fn other_options_hold_too() {
+fn other_options_apply_with_idmap() {
     let volume = volume();
     let options = ["rbind", "ro", "nosuid", "ridmap", "rnoexec", "rslave"];
-    let seen = with(volume.path(), &options, Some(map(3000))).probe();
+    let seen = mapped_bind(volume.path(), &options, Some(map(3000))).probe();
     let mount = seen.mount("/mnt");
     for option in ["ro", "nosuid", "noexec", "idmapped"] {
         let has = mount.options().iter().any(|own| own == option);
-        // Linux 6.15 began to show it.
+        // mountinfo shows `idmapped` since Linux 6.15.
         assert!(
             has || option == "idmapped",
             "{option}: {:?}",
@@ -209,7 +212,7 @@ fn other_options_hold_too() {
     assert!(!seen.mount("/mnt/below").has("ro"));
 }
 
-fn what_an_earlier_mount_put_on_the_source_is_mapped() {
+fn an_earlier_mount_on_the_source_is_mapped() {
     let (volume, bundle) = (volume(), Bundle::new());
     let data = bundle.rootfs().join("data");
     let mut mount = json!({"destination": "/mnt", "source": data, "options": ["rbind,idmap"]});
@@ -217,33 +220,33 @@ fn what_an_earlier_mount_put_on_the_source_is_mapped() {
     mount["gidMappings"] = map(3000);
     let bundle = bundle.folder("data").folder("mnt");
     let bundle = bundle.bind(volume.path(), "/data", &["rbind"]).mount(mount);
-    assert_owners(bundle, ["3000:3000", "3007:3008", NOBODY, "0:0"]);
+    assert_owners(bundle, ["3000:3000", "3007:3008", OVERFLOW_IDS, "0:0"]);
 }
 
-fn users_and_groups_by_several_ranges() {
+fn mappings_can_have_several_ranges() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind", "idmap"], Some(Value::Null))
+    let bundle = mapped_bind(volume.path(), &["rbind", "idmap"], Some(Value::Null))
         .set(
             "/mounts/7/uidMappings",
             json!([{"containerID": 0, "hostID": 10, "size": 7}, {"containerID": 7, "hostID": 40, "size": 1}]),
         )
         .set("/mounts/7/gidMappings", json!([{"containerID": 8, "hostID": 8, "size": 1}]));
-    assert_owners(bundle, ["10:65534", "40:8", NOBODY, "0:0"]);
+    assert_owners(bundle, ["10:65534", "40:8", OVERFLOW_IDS, "0:0"]);
 }
 
-fn a_process_that_joins_sees_the_same() {
+fn an_exec_process_sees_the_mapped_owners() {
     let volume = volume();
-    let bundle = in_user_namespace(with(volume.path(), &["rbind", "ridmap"], None));
+    let bundle = in_user_namespace(mapped_bind(volume.path(), &["rbind", "ridmap"], None));
     let (bundle, _container) = crate::exec::running(bundle);
-    let said = crate::exec::sh(&bundle, &[], OWNERS);
-    assert_eq!(said, format!("0:0\n7:8\n{NOBODY}\n0:0\n"));
+    let output = crate::exec::sh(&bundle, &[], OWNERS);
+    assert_eq!(output, format!("0:0\n7:8\n{OVERFLOW_IDS}\n0:0\n"));
 }
 
-fn maps_that_are_none_are_refused() {
-    only_rt("came with runc 1.2");
+fn invalid_mappings_are_refused() {
+    only_rt("new in runc 1.2");
     let directory = Directory::new();
     let bind = |maps: Value| {
-        with(directory.path(), &["bind", "idmap"], None).set("/mounts/7/uidMappings", maps)
+        mapped_bind(directory.path(), &["bind", "idmap"], None).set("/mounts/7/uidMappings", maps)
     };
     let place = "mounts[7].uidMappings";
     let both = |maps: &Value| bind(maps.clone()).set("/mounts/7/gidMappings", maps.clone());
@@ -251,7 +254,7 @@ fn maps_that_are_none_are_refused() {
         |inside: u32, size: u32| json!({"containerID": inside, "hostID": inside, "size": size});
     for (bundle, text) in [
         (
-            with(directory.path(), &["bind", "idmap"], None),
+            mapped_bind(directory.path(), &["bind", "idmap"], None),
             "mounts[7].options: idmap: needs uidMappings and gidMappings, or a user namespace",
         ),
         (
@@ -275,8 +278,8 @@ fn maps_that_are_none_are_refused() {
     }
 }
 
-fn a_mount_that_is_no_bind_is_refused() {
-    only_rt("came with runc 1.2");
+fn idmap_on_other_than_bind_mounts_is_refused() {
+    only_rt("new in runc 1.2");
     for kind in ["tmpfs", "proc", "cgroup", "mqueue"] {
         let target = if kind == "proc" { "/proc" } else { "/mnt" };
         let mount = json!({"destination": target, "type": kind, "source": kind, "options": ["idmap"],
@@ -285,21 +288,25 @@ fn a_mount_that_is_no_bind_is_refused() {
             .folder("mnt")
             .mount(mount)
             .args(&["/bin/true"]);
-        bundle.assert_refused(&["mounts[7]", "idmap: the ids of a bind mount can be mapped"]);
+        bundle.assert_refused(&[
+            "mounts[7]",
+            "idmap: only the ids of a bind mount can be mapped",
+        ]);
     }
 }
 
-fn a_file_system_that_maps_no_ids_is_refused() {
-    only_rt("came with runc 1.2");
-    let bundle = with("/sys".as_ref(), &["bind", "idmap"], Some(map(1))).args(&["/bin/true"]);
+fn a_file_system_without_idmap_support_is_refused() {
+    only_rt("new in runc 1.2");
+    let bundle =
+        mapped_bind("/sys".as_ref(), &["bind", "idmap"], Some(map(1))).args(&["/bin/true"]);
     bundle.assert_refused(&[
         "mounts[7]: map the ids of /mnt: invalid argument (EINVAL",
         "does this kernel map the ids of that file system?",
     ]);
 }
 
-fn killed_anywhere_it_leaves_nothing() {
+fn a_killed_create_leaves_nothing() {
     let volume = volume();
-    let bundle = with(volume.path(), &["rbind", "ridmap"], Some(map(3000)));
+    let bundle = mapped_bind(volume.path(), &["rbind", "ridmap"], Some(map(3000)));
     sweep(bundle, "create", |_| ());
 }

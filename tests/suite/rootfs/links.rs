@@ -1,4 +1,4 @@
-//! Mount points at and below symbolic links of the image, whose targets it may lack.
+//! Mount points at and below symbolic links of the image, some of which are dangling.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,13 +10,13 @@ use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, tree, tr
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_mount_point_below_a_dangling_link_is_made_at_its_target,
-        a_mount_on_a_dangling_link_makes_its_target_and_keeps_the_link,
+        a_mount_point_below_a_dangling_link_is_created_at_its_target,
+        a_mount_on_a_dangling_link_creates_its_target_and_keeps_the_link,
         a_chain_of_dangling_links_is_followed,
         links_that_loop_are_refused,
         dangling_links_do_not_leave_the_root,
         a_file_where_a_directory_must_be_is_refused,
-        a_directory_on_a_file_and_the_reverse_are_called_so,
+        a_directory_on_a_file_or_the_reverse_is_enotdir,
     ]
 }
 
@@ -27,39 +27,40 @@ fn volume() -> Directory {
     volume
 }
 
-fn a_mount_point_below_a_dangling_link_is_made_at_its_target() {
+fn a_mount_point_below_a_dangling_link_is_created_at_its_target() {
     let volume = volume();
     for (target, place) in [("/srv/made", "/srv/made"), ("made/deep", "/made/deep")] {
         let bundle = Bundle::new()
-            .symlink("way", target)
-            .bind(&volume.join("file"), "/way/below/file", &["bind"])
-            .bind(volume.path(), "/way/directory", &["rbind"]);
-        let script =
-            format!("cat {place}/below/file /way/below/file {place}/directory/file; readlink /way");
-        let said = bundle.sh(&script).run().assert_ok().stdout;
-        assert_eq!(said, format!("payload\npayload\npayload\n{target}\n"));
+            .symlink("link", target)
+            .bind(&volume.join("file"), "/link/below/file", &["bind"])
+            .bind(volume.path(), "/link/directory", &["rbind"]);
+        let script = format!(
+            "cat {place}/below/file /link/below/file {place}/directory/file; readlink /link"
+        );
+        let output = bundle.sh(&script).run().assert_ok().stdout;
+        assert_eq!(output, format!("payload\npayload\npayload\n{target}\n"));
     }
 }
 
-fn a_mount_on_a_dangling_link_makes_its_target_and_keeps_the_link() {
-    differs(Kind::Crun, "it covers the link of a file");
+fn a_mount_on_a_dangling_link_creates_its_target_and_keeps_the_link() {
+    differs(Kind::Crun, "it mounts on the link itself");
     let volume = volume();
     let bundle = Bundle::new()
         .symlink("etc/localtime", "../usr/share/zone/City")
-        .symlink("way", "srv/made")
+        .symlink("link", "srv/made")
         .bind(&volume.join("file"), "/etc/localtime", &["bind", "ro"])
-        .bind(volume.path(), "/way", &["rbind", "ro"])
+        .bind(volume.path(), "/link", &["rbind", "ro"])
         .mount(json!({ "destination": "/tmp/scratch", "type": "tmpfs", "source": "tmpfs" }))
         .symlink("tmp/scratch", "../srv/scratch");
-    let script = "cat /etc/localtime /usr/share/zone/City /way/file /srv/made/file; \
-                  readlink /etc/localtime; readlink /way; readlink /tmp/scratch; \
+    let script = "cat /etc/localtime /usr/share/zone/City /link/file /srv/made/file; \
+                  readlink /etc/localtime; readlink /link; readlink /tmp/scratch; \
                   echo x > /srv/scratch/new && echo made";
-    let said = bundle.sh(script).run().assert_ok().stdout;
+    let output = bundle.sh(script).run().assert_ok().stdout;
     let expected = format!(
         "{}../usr/share/zone/City\nsrv/made\n../srv/scratch\nmade\n",
         "payload\n".repeat(4)
     );
-    assert_eq!(said, expected);
+    assert_eq!(output, expected);
 }
 
 fn a_chain_of_dangling_links_is_followed() {
@@ -70,8 +71,8 @@ fn a_chain_of_dangling_links_is_followed() {
         .symlink("srv/three", "/../../end/file")
         .bind(&volume.join("file"), "/one", &["bind"])
         .sh("cat /one /end/file");
-    let said = bundle.run().assert_ok().stdout;
-    assert_eq!(said, "payload\npayload\n");
+    let output = bundle.run().assert_ok().stdout;
+    assert_eq!(output, "payload\npayload\n");
     assert!(bundle.rootfs().join("srv/three").is_symlink());
 }
 
@@ -87,7 +88,7 @@ fn links_that_loop_are_refused() {
     }
 }
 
-/// A link means what it will mean to the container, however far it climbs.
+/// A link is resolved inside the root, however many `..` it contains.
 fn dangling_links_do_not_leave_the_root() {
     let (volume, outside) = (volume(), Directory::new());
     let untouched = tree(outside.path());
@@ -95,14 +96,14 @@ fn dangling_links_do_not_leave_the_root() {
     let climbing = format!("../../../../../../../../../..{deep}");
     for target in [&deep, &climbing] {
         let bundle = Bundle::new()
-            .symlink("way", &format!("{target}/new"))
+            .symlink("link", &format!("{target}/new"))
             .symlink("file", &format!("{target}/other"))
-            .bind(volume.path(), "/way/below", &["bind"])
+            .bind(volume.path(), "/link/below", &["bind"])
             .bind(&volume.join("file"), "/file", &["bind"])
-            .sh("cat /way/below/file /file");
-        let said = bundle.run();
+            .sh("cat /link/below/file /file");
+        let output = bundle.run();
         assert_eq!(tree(outside.path()), untouched, "{target}");
-        assert_eq!(said.assert_ok().stdout, "payload\npayload\n");
+        assert_eq!(output.assert_ok().stdout, "payload\npayload\n");
         assert!(bundle.rootfs().join(&deep[1..]).join("new/below").is_dir());
     }
 }
@@ -111,15 +112,15 @@ fn a_file_where_a_directory_must_be_is_refused() {
     let volume = volume();
     let bundle =
         Bundle::new()
-            .symlink("way", "/etc/passwd/below")
-            .bind(volume.path(), "/way", &["bind"]);
+            .symlink("link", "/etc/passwd/below")
+            .bind(volume.path(), "/link", &["bind"]);
     let bundle = bundle.args(&["/bin/true"]);
-    bundle.assert_refused(&["mounts[7]", "/way", "not a directory (ENOTDIR"]);
+    bundle.assert_refused(&["mounts[7]", "/link", "not a directory (ENOTDIR"]);
 }
 
-/// Engines look for these words, and tell their users what to look at.
-fn a_directory_on_a_file_and_the_reverse_are_called_so() {
-    only_rt("the place in config.json is in our words alone");
+/// Container engines look for this error and explain it to their users.
+fn a_directory_on_a_file_or_the_reverse_is_enotdir() {
+    only_rt("other runtimes do not name the field in config.json");
     let volume = volume();
     let tmpfs = json!({ "destination": "/etc/passwd", "type": "tmpfs", "source": "tmpfs" });
     for bundle in [

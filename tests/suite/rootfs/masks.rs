@@ -1,4 +1,4 @@
-//! Readonly root, masked and readonly paths.
+//! Read-only root, masked paths and read-only paths.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use crate::harness::{Bundle, Traces, only_rt, trials};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         readonly_root_refuses_writes,
-        a_root_that_is_not_readonly_takes_writes,
+        a_writable_root_accepts_writes,
         mounts_on_a_readonly_root_stay_writable,
         a_masked_file_reads_empty,
         a_masked_directory_is_empty_and_readonly,
-        a_masked_path_that_is_missing_is_no_error,
+        a_missing_masked_path_is_ignored,
         readonly_paths_refuse_writes,
         a_readonly_path_keeps_the_mounts_options,
-        a_readonly_path_that_is_missing_is_no_error,
+        a_missing_readonly_path_is_ignored,
         template_masks_and_readonly_paths_are_applied,
         a_path_that_is_listed_twice_is_masked_once,
-        paths_below_mounts_that_were_bound_are_masked,
-        proc_and_sys_may_be_readonly_or_masked_as_a_whole,
+        paths_below_bind_mounts_are_masked,
+        proc_and_sys_can_be_readonly_or_masked_entirely,
     ]
 }
 
@@ -32,7 +32,7 @@ fn readonly_root_refuses_writes() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_root_that_is_not_readonly_takes_writes() {
+fn a_writable_root_accepts_writes() {
     let bundle = Bundle::new()
         .writable()
         .args(&["/probe", "write", "/tmp/new", "text"]);
@@ -55,10 +55,10 @@ fn a_masked_file_reads_empty() {
         .args(&["/probe", "read", "/etc/secret"]);
     assert_eq!(bundle.run().assert_ok().stdout, "\n");
     let bundle = bundle.args(&["/probe", "stat", "/etc/secret"]);
-    let said = bundle.run().assert_ok().stdout;
+    let output = bundle.run().assert_ok().stdout;
     assert!(
-        said.contains("\"major\":1,\"minor\":3"),
-        "it is the null device: {said}"
+        output.contains("\"major\":1,\"minor\":3"),
+        "not the null device: {output}"
     );
 }
 
@@ -72,7 +72,7 @@ fn a_masked_directory_is_empty_and_readonly() {
     assert_eq!(bundle.run().assert_ok().stdout, "EROFS\n");
 }
 
-fn a_masked_path_that_is_missing_is_no_error() {
+fn a_missing_masked_path_is_ignored() {
     let bundle = Bundle::new().set("/linux/maskedPaths", json!(["/no/such", "/etc/nosuch"]));
     let before = Traces::of(&bundle);
     bundle.probe();
@@ -102,7 +102,7 @@ fn a_readonly_path_keeps_the_mounts_options() {
         .assert_options(&["ro", "nosuid", "nodev", "noexec"]);
 }
 
-fn a_readonly_path_that_is_missing_is_no_error() {
+fn a_missing_readonly_path_is_ignored() {
     let bundle = Bundle::new().set("/linux/readonlyPaths", json!(["/no/such"]));
     let before = Traces::of(&bundle);
     bundle.probe();
@@ -130,7 +130,7 @@ fn template_masks_and_readonly_paths_are_applied() {
 }
 
 fn a_path_that_is_listed_twice_is_masked_once() {
-    only_rt("Debian's mask it twice");
+    only_rt("Debian's runtimes mask it twice");
     let twice = |paths: [&str; 2]| json!([paths[0], paths[1], paths[0], paths[1]]);
     let seen = Bundle::new()
         .file("etc/secret", "secret")
@@ -143,8 +143,8 @@ fn a_path_that_is_listed_twice_is_masked_once() {
     }
 }
 
-/// As engines do it where the pid namespace is the machine's, or the network's.
-fn paths_below_mounts_that_were_bound_are_masked() {
+/// Container engines configure these binds with the host's pid or network namespace.
+fn paths_below_bind_mounts_are_masked() {
     let bundle = Bundle::new()
         .without_namespace("pid")
         .without_mount("/proc")
@@ -169,13 +169,13 @@ fn paths_below_mounts_that_were_bound_are_masked() {
     assert!(seen.mount("/proc/cmdline").has("ro"));
     assert!(seen.mount("/proc/sys").has("ro"));
     assert_eq!(seen.mount("/sys/fs/cgroup").kind(), "tmpfs");
-    let said = bundle.args(&["/probe", "stat", "/proc/keys"]).run();
-    let said = said.assert_ok().stdout;
-    assert!(said.contains("\"major\":1,\"minor\":3"), "{said}");
+    let output = bundle.args(&["/probe", "stat", "/proc/keys"]).run();
+    let output = output.assert_ok().stdout;
+    assert!(output.contains("\"major\":1,\"minor\":3"), "{output}");
 }
 
-fn proc_and_sys_may_be_readonly_or_masked_as_a_whole() {
-    only_rt("Debian's take what lies below a masked file for an error");
+fn proc_and_sys_can_be_readonly_or_masked_entirely() {
+    only_rt("Debian's runtimes fail on a path below a masked file");
     let bundle = Bundle::new()
         .set(
             "/linux/readonlyPaths",
@@ -186,7 +186,7 @@ fn proc_and_sys_may_be_readonly_or_masked_as_a_whole() {
             json!(["/proc/keys", "/proc/keys/below", "/sys", "/sys/fs"]),
         )
         .sh("/probe stat /proc/keys; ls -A /sys; /probe device /proc/sys/kernel/hostname w");
-    let said = bundle.run().assert_ok().stdout;
-    assert!(said.contains("\"major\":1,\"minor\":3"), "{said}");
-    assert_eq!(said.lines().nth(1), Some("EROFS"), "{said}");
+    let output = bundle.run().assert_ok().stdout;
+    assert!(output.contains("\"major\":1,\"minor\":3"), "{output}");
+    assert_eq!(output.lines().nth(1), Some("EROFS"), "{output}");
 }

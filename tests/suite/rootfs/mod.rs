@@ -1,11 +1,11 @@
-//! The root file system: what the container sees, and that nothing of it appears outside.
+//! The root file system: the container sees it as configured, and the host does not change.
 
 mod binds;
 mod copyup;
 mod devices;
+mod host_sources;
 mod idmaps;
 mod links;
-mod machine;
 mod masks;
 mod options;
 mod order;
@@ -21,9 +21,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         binds::tests(),
         copyup::tests(),
         devices::tests(),
+        host_sources::tests(),
         idmaps::tests(),
         links::tests(),
-        machine::tests(),
         masks::tests(),
         options::tests(),
         order::tests(),

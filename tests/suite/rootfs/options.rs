@@ -1,4 +1,4 @@
-//! Mounts of the template and their options, one by one, as seen from inside.
+//! Mounts of the template and their options, as the container sees them.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -7,17 +7,17 @@ use crate::harness::{Bundle, Directory, Kind, Report, Traces, differs, on_v2, on
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        mounts_of_the_template_are_as_written,
+        template_mounts_have_their_options,
         mounts_are_made_in_the_order_of_the_config,
         every_option_of_a_tmpfs_is_applied,
-        opposite_options_take_each_other_back,
-        data_of_a_file_system_reaches_it,
-        an_empty_option_is_none,
-        options_may_be_joined_by_commas,
-        a_tmpfs_shows_the_mode_of_what_it_covers,
-        access_times_that_are_taken_back_stay_the_sources,
+        the_last_of_opposite_options_wins,
+        file_system_options_are_passed_to_the_kernel,
+        an_empty_option_is_ignored,
+        options_can_be_joined_by_commas,
+        a_tmpfs_takes_the_mode_of_the_directory_it_covers,
+        cancelled_access_time_options_keep_those_of_the_source,
         rbind_stays_recursive_in_any_order,
-        options_of_a_volume_are_left_out,
+        volume_options_are_ignored,
         propagation_options_are_applied,
         propagation_of_the_rootfs_is_applied,
         a_shared_rootfs_is_shared,
@@ -30,7 +30,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-fn mounts_of_the_template_are_as_written() {
+fn template_mounts_have_their_options() {
     let seen = Bundle::new().probe();
     let check = |place: &str, kind: &str, options: &[&str]| {
         let mount = seen.mount(place);
@@ -60,28 +60,28 @@ fn mounts_of_the_template_are_as_written() {
     assert_eq!(seen["devices"]["shm"]["mode"], "1777");
 }
 
-/// A mount below an earlier one lands in it; an earlier one below a later one is covered by it.
+/// A mount below an earlier one is made in it; an earlier mount is covered by a later one above it.
 fn mounts_are_made_in_the_order_of_the_config() {
     let tmpfs = |place: &str| json!({ "destination": place, "type": "tmpfs", "source": place });
     let bundle = Bundle::new()
         .folder("mnt/low")
         .mount(tmpfs("/mnt"))
         .mount(tmpfs("/mnt/low"));
-    let said = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
-    assert_eq!(said, "low\n");
+    let output = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
+    assert_eq!(output, "low\n");
     let bundle = Bundle::new()
         .folder("mnt/low")
         .mount(tmpfs("/mnt/low"))
         .mount(tmpfs("/mnt"));
-    let said = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
-    assert_eq!(said, "", "what was mounted first is out of sight");
+    let output = bundle.args(&["/bin/ls", "/mnt"]).run().assert_ok().stdout;
+    assert_eq!(output, "", "the first mount is hidden");
 }
 
 fn tmpfs(options: &[&str]) -> Value {
     json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options })
 }
 
-fn mounted(options: &[&str]) -> Vec<String> {
+fn mounted_options(options: &[&str]) -> Vec<String> {
     let mount = Bundle::new()
         .folder("mnt")
         .mount(tmpfs(options))
@@ -92,7 +92,7 @@ fn mounted(options: &[&str]) -> Vec<String> {
     all
 }
 
-/// config.md, "Linux mount options": what is set, and what must not be.
+/// config.md, "Linux mount options": the options that must be present, and those that must not.
 fn every_option_of_a_tmpfs_is_applied() {
     let cases: [(&str, &[&str], &[&str]); 19] = [
         ("ro", &["ro"], &[]),
@@ -116,7 +116,7 @@ fn every_option_of_a_tmpfs_is_applied() {
         ("dirsync", &["dirsync"], &[]),
     ];
     for (option, present, absent) in cases {
-        let seen = mounted(&[option]);
+        let seen = mounted_options(&[option]);
         let has = |name: &str| seen.iter().any(|seen| seen == name);
         for name in present {
             assert!(has(name), "{option}: no {name} in {seen:?}");
@@ -127,36 +127,36 @@ fn every_option_of_a_tmpfs_is_applied() {
     }
 }
 
-/// The last one counts.
-fn opposite_options_take_each_other_back() {
-    let seen = mounted(&[
+/// The last option counts.
+fn the_last_of_opposite_options_wins() {
+    let seen = mounted_options(&[
         "ro", "nosuid", "noexec", "nodev", "rw", "suid", "exec", "dev",
     ]);
     for name in ["ro", "nosuid", "noexec", "nodev"] {
         assert!(!seen.contains(&name.to_owned()), "{name} in {seen:?}");
     }
-    let seen = mounted(&["rw", "exec", "ro", "noexec"]);
+    let seen = mounted_options(&["rw", "exec", "ro", "noexec"]);
     assert!(
         seen.contains(&"ro".into()) && seen.contains(&"noexec".into()),
         "{seen:?}"
     );
 }
 
-fn data_of_a_file_system_reaches_it() {
-    let seen = mounted(&["size=1m", "mode=0711", "uid=5", "gid=6", "nr_inodes=100"]);
+fn file_system_options_are_passed_to_the_kernel() {
+    let seen = mounted_options(&["size=1m", "mode=0711", "uid=5", "gid=6", "nr_inodes=100"]);
     for name in ["size=1024k", "mode=711", "uid=5", "gid=6", "nr_inodes=100"] {
         assert!(seen.contains(&name.to_owned()), "no {name} in {seen:?}");
     }
 }
 
-/// The probe where nothing of the host is shared, whatever the machine has: a copy that follows
-/// the host would show that.
-fn on_a_private_host(bundle: &Bundle) -> Report {
+/// Runs the probe in a mount namespace without shared mounts, where a slave mount would show the
+/// same as a private one.
+fn probe_without_shared_mounts(bundle: &Bundle) -> Report {
     bundle.probe_call(&["unshare", "-m"], &[]).assert_report()
 }
 
-/// Buildah writes one for a volume without options.
-fn an_empty_option_is_none() {
+/// Buildah passes an empty option for a volume without options.
+fn an_empty_option_is_ignored() {
     let source = Directory::new();
     let bind = json!({
         "destination": "/data", "type": "bind", "source": source.path(), "options": ["", "rbind", "ro"],
@@ -171,26 +171,32 @@ fn an_empty_option_is_none() {
     assert_eq!(seen.mount("/mem").kind(), "tmpfs");
 }
 
-/// The string of `mount -o`, in one entry.
-fn options_may_be_joined_by_commas() {
-    differs(Kind::Runc, "it leaves words like nosuid to the file system");
-    differs(Kind::Crun, "it leaves words like nosuid to the file system");
+/// One entry with the comma-separated options of `mount -o`.
+fn options_can_be_joined_by_commas() {
+    differs(
+        Kind::Runc,
+        "it passes options like nosuid to the file system",
+    );
+    differs(
+        Kind::Crun,
+        "it passes options like nosuid to the file system",
+    );
     let volume = Directory::new();
     let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid,size=64k,mode=750", "nodev"] });
-    let bundle = Bundle::new().folder("shown").mount(tmpfs).bind(
+    let bundle = Bundle::new().folder("view").mount(tmpfs).bind(
         volume.path(),
-        "/shown",
+        "/view",
         &["rbind,ro,noexec"],
     );
     let seen = bundle.probe();
     let options = ["nosuid", "nodev", "size=64k", "mode=750"];
     seen.mount("/mnt").assert_options(&options);
-    seen.mount("/shown").assert_options(&["ro", "noexec"]);
+    seen.mount("/view").assert_options(&["ro", "noexec"]);
 }
 
-fn a_tmpfs_shows_the_mode_of_what_it_covers() {
-    differs(Kind::Crun, "its tmpfs are of mode 1777");
-    differs(Kind::Runc, "1.1 changes the mode when it has mounted");
+fn a_tmpfs_takes_the_mode_of_the_directory_it_covers() {
+    differs(Kind::Crun, "its tmpfs have mode 1777");
+    differs(Kind::Runc, "1.1 changes the mode after mounting");
     let bundle = Bundle::new().folder("mnt").folder("set");
     let mode = |name: &str, mode| {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
@@ -206,12 +212,12 @@ fn a_tmpfs_shows_the_mode_of_what_it_covers() {
     seen.mount("/mnt")
         .assert_options(&["mode=1750", "size=64k"]);
     seen.mount("/set").assert_options(&["mode=700"]);
-    let said = bundle.sh("stat -c %a /mnt /set").run().assert_ok();
-    assert_eq!(said.stdout, "1750\n700\n");
+    let output = bundle.sh("stat -c %a /mnt /set").run().assert_ok();
+    assert_eq!(output.stdout, "1750\n700\n");
 }
 
-fn access_times_that_are_taken_back_stay_the_sources() {
-    differs(Kind::Crun, "it sets what it does not know of");
+fn cancelled_access_time_options_keep_those_of_the_source() {
+    differs(Kind::Crun, "it sets options that it does not know");
     let volume = Directory::new();
     let (flags, none) = (nix::mount::MsFlags::MS_NOATIME, None::<&str>);
     nix::mount::mount(Some("tmpfs"), volume.path(), Some("tmpfs"), flags, none).unwrap();
@@ -244,8 +250,8 @@ fn rbind_stays_recursive_in_any_order() {
     nix::mount::umount(&below).unwrap();
 }
 
-/// Podman before 5.7 passes them on.
-fn options_of_a_volume_are_left_out() {
+/// Podman before 5.7 passes these on.
+fn volume_options_are_ignored() {
     let volume = Directory::new();
     for option in ["nocopy", "copy", "defaults", "volume-opt=type=none"] {
         let bundle = Bundle::new()
@@ -270,7 +276,9 @@ fn propagation_options_are_applied() {
         let bundle = Bundle::new()
             .folder("mnt")
             .bind(source.path(), "/mnt", &["rbind", option]);
-        let seen = on_a_private_host(&bundle).mount("/mnt").propagation();
+        let seen = probe_without_shared_mounts(&bundle)
+            .mount("/mnt")
+            .propagation();
         let fits = if prefix {
             seen.starts_with(expected)
         } else {
@@ -284,7 +292,9 @@ fn propagation_of_the_rootfs_is_applied() {
     for value in ["private", "rprivate", "slave", "rslave"] {
         let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
         assert_eq!(
-            on_a_private_host(&bundle).mount("/").propagation(),
+            probe_without_shared_mounts(&bundle)
+                .mount("/")
+                .propagation(),
             "",
             "{value}"
         );
@@ -303,7 +313,7 @@ fn a_shared_rootfs_is_shared() {
 }
 
 fn an_unbindable_rootfs_is_unbindable() {
-    only_rt("Debian's runc makes it unbindable first and fails to bind it then");
+    only_rt("Debian's runc makes it unbindable before it binds it, which fails");
     for value in ["unbindable", "runbindable"] {
         let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
         assert_eq!(
@@ -349,7 +359,7 @@ fn a_destination_without_a_slash_is_below_the_root() {
     assert_eq!(seen.mount("/mnt").kind(), "tmpfs");
 }
 
-/// Each v1 hierarchy appears below /sys/fs/cgroup, showing only the container's own cgroup.
+/// Each v1 hierarchy is mounted below /sys/fs/cgroup and shows only the container's cgroup.
 fn cgroups_are_mounted_readonly() {
     if on_v2() {
         let seen = Bundle::new().probe();
@@ -367,9 +377,9 @@ fn cgroups_are_mounted_readonly() {
     }
     let bundle =
         bundle.sh("/probe write /sys/fs/cgroup/memory/cgroup.procs 0; ls /sys/fs/cgroup/memory");
-    let said = bundle.run().assert_ok().stdout;
+    let output = bundle.run().assert_ok().stdout;
     assert!(
-        said.starts_with("EROFS\n") && said.contains("memory.limit_in_bytes"),
-        "{said}"
+        output.starts_with("EROFS\n") && output.contains("memory.limit_in_bytes"),
+        "{output}"
     );
 }

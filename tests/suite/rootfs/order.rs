@@ -1,5 +1,5 @@
-//! "In the listed order" (config.md): a bind mount shows what earlier mounts of the
-//! container have put on its source; and many binds under a small hard limit.
+//! "In the listed order" (config.md): a bind mount shows earlier mounts on its source. Also many
+//! bind mounts under a low hard limit of descriptors.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,61 +12,61 @@ use crate::hooks::{CREATE_CONTAINER, add};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_bind_shows_what_an_earlier_mount_put_on_its_source,
-        a_bind_in_a_user_namespace_shows_it_too,
-        a_recursive_bind_brings_earlier_mounts_below_its_source,
-        a_source_in_the_root_is_found_through_links_of_the_root,
-        a_source_in_the_root_does_not_leave_it,
-        a_missing_source_in_the_root_is_refused_by_its_place,
-        a_layer_over_the_root_does_not_hide_a_source,
+        a_bind_shows_an_earlier_mount_on_its_source,
+        a_bind_in_a_user_namespace_shows_an_earlier_mount_on_its_source,
+        a_recursive_bind_includes_earlier_mounts_below_its_source,
+        a_source_in_the_root_is_resolved_through_links_of_the_root,
+        a_source_in_the_root_cannot_be_a_link_out_of_it,
+        a_missing_source_in_the_root_is_named,
+        an_overlay_on_the_root_does_not_hide_a_source,
         eleven_hundred_binds_fit_under_a_hard_limit_of_1024,
     ]
 }
 
-/// A directory with a file is bound on /data, and /data of the root on /shown.
-fn twice(bundle: Bundle, volume: &Directory) -> Bundle {
+/// Binds a directory with a file on /data, and then /data of the root on /view.
+fn with_two_binds(bundle: Bundle, volume: &Directory) -> Bundle {
     fs::write(volume.join("file"), "from the volume").unwrap();
     let data = bundle.rootfs().join("data");
-    let bundle = bundle.folder("data").folder("shown");
+    let bundle = bundle.folder("data").folder("view");
     bundle
         .bind(volume.path(), "/data", &["rbind"])
-        .bind(&data, "/shown", &["bind", "ro"])
+        .bind(&data, "/view", &["bind", "ro"])
 }
 
-fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
+fn a_bind_shows_an_earlier_mount_on_its_source() {
     differs(Kind::Crun, "it opens sources first");
     let volume = Directory::new();
-    let script = "cat /shown/file; /probe write /shown/file x";
-    let hooked = twice(Bundle::new(), &volume);
-    let hooked = add(hooked, CREATE_CONTAINER, json!({ "path": "/bin/true" }));
+    let script = "cat /view/file; /probe write /view/file x";
+    let with_hook = with_two_binds(Bundle::new(), &volume);
+    let with_hook = add(with_hook, CREATE_CONTAINER, json!({ "path": "/bin/true" }));
     for (bundle, flags) in [
-        (twice(Bundle::new(), &volume), &[][..]),
-        (twice(Bundle::new(), &volume), &["--no-pivot"]),
-        (hooked, &[]),
+        (with_two_binds(Bundle::new(), &volume), &[][..]),
+        (with_two_binds(Bundle::new(), &volume), &["--no-pivot"]),
+        (with_hook, &[]),
     ] {
         let bundle = bundle.sh(script);
         let before = Traces::of(&bundle);
-        let said = bundle.call("run", flags).run().stdout;
-        assert_eq!(said, "from the volumeEROFS\n", "{flags:?}");
+        let output = bundle.call("run", flags).run().stdout;
+        assert_eq!(output, "from the volumeEROFS\n", "{flags:?}");
         before.assert_unchanged(&bundle);
     }
 }
 
-fn a_bind_in_a_user_namespace_shows_it_too() {
-    only_rt("others open the sources of a user namespace first");
+fn a_bind_in_a_user_namespace_shows_an_earlier_mount_on_its_source() {
+    only_rt("other runtimes open the sources first in a user namespace");
     let volume = Directory::new();
     let maps = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
-    let bundle = twice(Bundle::new(), &volume)
+    let bundle = with_two_binds(Bundle::new(), &volume)
         .namespace("user", None)
         .set("/linux/uidMappings", maps.clone())
         .set("/linux/gidMappings", maps)
-        .sh("cat /shown/file; /probe write /shown/file x");
+        .sh("cat /view/file; /probe write /view/file x");
     let before = Traces::of(&bundle);
     assert_eq!(bundle.run().stdout, "from the volumeEROFS\n");
     before.assert_unchanged(&bundle);
 }
 
-fn a_recursive_bind_brings_earlier_mounts_below_its_source() {
+fn a_recursive_bind_includes_earlier_mounts_below_its_source() {
     differs(Kind::Crun, "it opens sources first");
     let (volume, bundle) = (Directory::new(), Bundle::new());
     fs::write(volume.join("file"), "below").unwrap();
@@ -76,60 +76,60 @@ fn a_recursive_bind_brings_earlier_mounts_below_its_source() {
         .bind(volume.path(), "/srv/data", &["bind"])
         .bind(&srv, "/tree", &["rbind"])
         .bind(&srv, "/one", &["bind"]);
-    let said = bundle.sh("cat /tree/data/file; ls /one/data").run();
-    assert_eq!(said.assert_ok().stdout, "below");
+    let output = bundle.sh("cat /tree/data/file; ls /one/data").run();
+    assert_eq!(output.assert_ok().stdout, "below");
 }
 
-/// The root's links mean in the root what they will mean to the container.
-fn a_source_in_the_root_is_found_through_links_of_the_root() {
-    only_rt("others follow them on the machine");
+/// Links in the root are resolved as the container would.
+fn a_source_in_the_root_is_resolved_through_links_of_the_root() {
+    only_rt("other runtimes resolve them on the host");
     let (volume, bundle) = (Directory::new(), Bundle::new());
     fs::write(volume.join("file"), "behind a link").unwrap();
     let source = bundle.rootfs().join("var/data");
     let bundle = bundle
         .folder("srv/data")
-        .folder("shown")
+        .folder("view")
         .symlink("var", "/srv")
         .bind(volume.path(), "/srv/data", &["bind"])
-        .bind(&source, "/shown", &["bind"]);
-    let said = bundle.sh("cat /shown/file").run().assert_ok();
-    assert_eq!(said.stdout, "behind a link");
+        .bind(&source, "/view", &["bind"]);
+    let output = bundle.sh("cat /view/file").run().assert_ok();
+    assert_eq!(output.stdout, "behind a link");
 }
 
-fn a_source_in_the_root_does_not_leave_it() {
-    only_rt("others follow links of the root on the machine");
+fn a_source_in_the_root_cannot_be_a_link_out_of_it() {
+    only_rt("other runtimes resolve links of the root on the host");
     let (outside, bundle) = (Directory::new(), Bundle::new());
     fs::write(outside.join("secret"), "").unwrap();
-    let source = bundle.rootfs().join("way");
+    let source = bundle.rootfs().join("link");
     symlink(outside.path(), &source).unwrap();
-    let bundle = bundle.folder("shown").bind(&source, "/shown", &["rbind"]);
-    let bundle = bundle.args(&["/bin/ls", "/shown"]);
-    bundle.assert_refused(&["mounts[7]", "bind source", "/way", "not found"]);
+    let bundle = bundle.folder("view").bind(&source, "/view", &["rbind"]);
+    let bundle = bundle.args(&["/bin/ls", "/view"]);
+    bundle.assert_refused(&["mounts[7]", "bind source", "/link", "not found"]);
 }
 
-fn a_missing_source_in_the_root_is_refused_by_its_place() {
+fn a_missing_source_in_the_root_is_named() {
     let bundle = Bundle::new();
     let source = bundle.rootfs().join("nowhere");
-    let bundle = bundle.folder("shown").bind(&source, "/shown", &["bind"]);
+    let bundle = bundle.folder("view").bind(&source, "/view", &["bind"]);
     bundle.assert_refused(&["mounts[7]", "bind source", "/nowhere", "not found"]);
 }
 
-/// What the machine has mounted in the root is not in the layer, but it is a source.
-fn a_layer_over_the_root_does_not_hide_a_source() {
-    only_rt("the annotation is ours");
-    let bundle = Bundle::new().folder("shown").folder("data");
+/// A mount that the host has made in the root is not in the overlay, but it can be a source.
+fn an_overlay_on_the_root_does_not_hide_a_source() {
+    only_rt("the annotation is rt's own");
+    let bundle = Bundle::new().folder("view").folder("data");
     let data = bundle.rootfs().join("data");
     let none = None::<&str>;
     let flags = nix::mount::MsFlags::empty();
     nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), flags, none).unwrap();
-    fs::write(data.join("file"), "the machine's").unwrap();
+    fs::write(data.join("file"), "mounted by the host").unwrap();
     let bundle = bundle
         .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
-        .bind(&data, "/shown", &["bind"])
-        .sh("cat /shown/file");
-    let said = bundle.run();
+        .bind(&data, "/view", &["bind"])
+        .sh("cat /view/file");
+    let output = bundle.run();
     nix::mount::umount(&data).unwrap();
-    assert_eq!(said.assert_ok().stdout, "the machine's");
+    assert_eq!(output.assert_ok().stdout, "mounted by the host");
 }
 
 fn eleven_hundred_binds_fit_under_a_hard_limit_of_1024() {
@@ -145,7 +145,7 @@ fn eleven_hundred_binds_fit_under_a_hard_limit_of_1024() {
     let script = "cd /run; for n in 0 1 127 128 500 1099; do cat m$n; echo; done";
     let bundle = bundle.sh(script);
     let before = Traces::of(&bundle);
-    let said = bundle.call_through(&limited, "run", &[]).run().assert_ok();
-    assert_eq!(said.stdout, "0\n1\n127\n128\n500\n1099\n");
+    let output = bundle.call_through(&limited, "run", &[]).run().assert_ok();
+    assert_eq!(output.stdout, "0\n1\n127\n128\n500\n1099\n");
     before.assert_unchanged(&bundle);
 }

@@ -1,4 +1,5 @@
-//! The annotation `rt.rootfs.overlay`: a container may write everywhere, and its bundle stays as it was.
+//! The annotation `rt.rootfs.overlay`: a container can write everywhere, and its bundle does not
+//! change.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,31 +11,31 @@ use crate::harness::{Bundle, Mount, Traces, on_overlay, only_rt, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        what_the_container_writes_goes_with_it,
-        the_layer_is_the_containers_alone,
+        writes_end_with_the_container,
+        only_the_overlay_is_mounted_on_the_root,
         the_root_keeps_its_mode_and_owner,
         a_readonly_root_stays_readonly,
-        devices_and_mount_points_are_made_in_the_layer,
-        no_pivot_works_with_a_layer,
-        the_machines_own_root_needs_a_layer_or_readonly,
+        devices_and_mount_points_are_created_in_the_overlay,
+        no_pivot_works_with_an_overlay,
+        the_hosts_root_requires_an_overlay_or_readonly,
         an_overlay_on_two_overlays_is_refused,
         a_missing_root_is_refused,
-        without_a_mount_namespace_it_is_refused,
-        a_bad_value_is_refused,
-        an_unknown_key_is_a_warning,
-        an_error_keeps_its_one_line_beside_a_warning,
+        an_overlay_without_a_mount_namespace_is_refused,
+        an_unknown_value_is_refused,
+        an_unknown_annotation_is_a_warning,
+        an_error_is_one_line_even_after_a_warning,
     ]
 }
 
 const POINTER: &str = "/annotations/rt.rootfs.overlay";
 
-fn layered() -> Bundle {
-    only_rt("the annotation is ours");
+fn with_overlay() -> Bundle {
+    only_rt("the annotation is rt's own");
     Bundle::new().writable().set(POINTER, json!("ephemeral"))
 }
 
-fn what_the_container_writes_goes_with_it() {
-    let bundle = layered().file("etc/old", "old").sh(
+fn writes_end_with_the_container() {
+    let bundle = with_overlay().file("etc/old", "old").sh(
         "echo new > /etc/old; cat /etc/old; touch /x; rm /etc/passwd; mkdir -p /srv/deep; ls /x",
     );
     let before = Traces::of(&bundle);
@@ -46,12 +47,12 @@ fn what_the_container_writes_goes_with_it() {
     assert_eq!(old, "old");
 }
 
-fn the_layer_is_the_containers_alone() {
-    let seen = layered().probe();
+fn only_the_overlay_is_mounted_on_the_root() {
+    let seen = with_overlay().probe();
     assert_eq!(
         seen.mounts_at("/").len(),
         1,
-        "the old root is gone: {}",
+        "the old root is still mounted: {}",
         seen["mounts"]
     );
     let mounts = seen.mounts();
@@ -61,7 +62,7 @@ fn the_layer_is_the_containers_alone() {
 }
 
 fn the_root_keeps_its_mode_and_owner() {
-    let bundle = layered().args(&["/bin/stat", "-c", "%a %u %g", "/"]);
+    let bundle = with_overlay().args(&["/bin/stat", "-c", "%a %u %g", "/"]);
     let rootfs = bundle.rootfs();
     fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o1751)).unwrap();
     std::os::unix::fs::chown(&rootfs, Some(3), Some(4)).unwrap();
@@ -70,36 +71,38 @@ fn the_root_keeps_its_mode_and_owner() {
 }
 
 fn a_readonly_root_stays_readonly() {
-    let bundle = layered()
+    let bundle = with_overlay()
         .set("/root/readonly", json!(true))
         .args(&["/probe", "write", "/tmp/new", "x"]);
     assert_eq!(bundle.run().stdout, "EROFS\n");
 }
 
-fn devices_and_mount_points_are_made_in_the_layer() {
-    let bundle = layered()
+fn devices_and_mount_points_are_created_in_the_overlay() {
+    let bundle = with_overlay()
         .without_mount("/dev")
         .mount(json!({"destination": "/made/here", "type": "tmpfs", "source": "tmpfs"}))
         .sh("ls -l /dev/null; ls -d /made/here");
     let before = Traces::of(&bundle);
-    let said = bundle.run().assert_ok().stdout;
+    let output = bundle.run().assert_ok().stdout;
     assert!(
-        said.contains("1,   3") && said.contains("/made/here"),
-        "{said}"
+        output.contains("1,   3") && output.contains("/made/here"),
+        "{output}"
     );
     before.assert_unchanged(&bundle);
 }
 
-fn no_pivot_works_with_a_layer() {
-    let bundle = layered().sh("touch /x; ls /x");
+fn no_pivot_works_with_an_overlay() {
+    let bundle = with_overlay().sh("touch /x; ls /x");
     let before = Traces::of(&bundle);
-    let said = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
-    assert_eq!(said, "/x\n");
+    let output = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
+    assert_eq!(output, "/x\n");
     before.assert_unchanged(&bundle);
 }
 
-fn the_machines_own_root_needs_a_layer_or_readonly() {
-    let bundle = layered().set("/root/path", json!("/")).args(&["/bin/true"]);
+fn the_hosts_root_requires_an_overlay_or_readonly() {
+    let bundle = with_overlay()
+        .set("/root/path", json!("/"))
+        .args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     bundle.run().assert_ok();
     let bare = bundle.remove(POINTER);
@@ -114,12 +117,12 @@ fn the_machines_own_root_needs_a_layer_or_readonly() {
 
 fn an_overlay_on_two_overlays_is_refused() {
     if on_overlay(&std::env::temp_dir()) {
-        skip("the machine's own file system is an overlay, and the kernel stacks two");
+        skip("the host's file system is an overlay, and the kernel stacks at most two");
     }
-    let bundle = layered().args(&["/bin/true"]);
+    let bundle = with_overlay().args(&["/bin/true"]);
     let rootfs = bundle.rootfs();
     let rootfs = rootfs.to_str().unwrap();
-    // In a mount namespace that goes with the command: an overlay of the root, and one of that.
+    // In a temporary mount namespace: an overlay of the root, and an overlay of that.
     let script = format!(
         "mount -t tmpfs none /mnt && mkdir /mnt/1 /mnt/2 /mnt/u /mnt/w /mnt/v /mnt/x && \
          mount -t overlay -o lowerdir={rootfs},upperdir=/mnt/u,workdir=/mnt/w none /mnt/1 && \
@@ -128,9 +131,9 @@ fn an_overlay_on_two_overlays_is_refused() {
     );
     let before = Traces::of(&bundle);
     let nested = |depth: &str| {
-        let words = ["unshare", "-m", "sh", "-c", &script, "sh"];
+        let arguments = ["unshare", "-m", "sh", "-c", &script, "sh"];
         bundle
-            .call_through(&words, "run", &[])
+            .call_through(&arguments, "run", &[])
             .with(|command| command.env("DEPTH", depth))
             .run()
     };
@@ -147,7 +150,7 @@ fn an_overlay_on_two_overlays_is_refused() {
 }
 
 fn a_missing_root_is_refused() {
-    let bundle = layered()
+    let bundle = with_overlay()
         .set("/root/path", json!("nowhere"))
         .args(&["/bin/true"]);
     let before = Traces::of(&bundle);
@@ -155,8 +158,8 @@ fn a_missing_root_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn without_a_mount_namespace_it_is_refused() {
-    let bundle = layered()
+fn an_overlay_without_a_mount_namespace_is_refused() {
+    let bundle = with_overlay()
         .without_namespace("mount")
         .remove("/mounts")
         .remove("/linux/maskedPaths")
@@ -169,8 +172,8 @@ fn without_a_mount_namespace_it_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_bad_value_is_refused() {
-    let bundle = layered()
+fn an_unknown_value_is_refused() {
+    let bundle = with_overlay()
         .set(POINTER, json!("persistent"))
         .args(&["/bin/true"]);
     let before = Traces::of(&bundle);
@@ -181,20 +184,20 @@ fn a_bad_value_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn an_unknown_key_is_a_warning() {
-    let bundle = layered()
+fn an_unknown_annotation_is_a_warning() {
+    let bundle = with_overlay()
         .remove(POINTER)
         .set("/annotations/rt.rootfs.overlai", json!("ephemeral"))
         .args(&["/bin/true"]);
-    let said = bundle.run().assert_ok();
+    let output = bundle.run().assert_ok();
     assert_eq!(
-        said.stderr,
+        output.stderr,
         "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored; nearest is rt.rootfs.overlay\n"
     );
 }
 
-fn an_error_keeps_its_one_line_beside_a_warning() {
-    let bundle = layered()
+fn an_error_is_one_line_even_after_a_warning() {
+    let bundle = with_overlay()
         .set("/annotations/rt.unknown", json!("x"))
         .args(&["/no/such/program"]);
     bundle

@@ -1,4 +1,4 @@
-//! Unusual places for a root file system, and unusual ways to enter it.
+//! Unusual places for a root file system, and unusual ways to switch to it.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         no_pivot_works,
         no_pivot_with_private_propagation_is_refused,
-        no_pivot_shows_nothing_of_the_host,
-        the_host_is_out_of_sight,
+        no_pivot_hides_the_files_of_the_host,
+        no_mount_of_the_host_is_visible,
         an_absolute_root_path_works,
         a_missing_root_is_refused,
         a_rootfs_on_overlay_works,
         a_rootfs_on_a_readonly_file_system_works,
         a_missing_mount_point_on_a_readonly_file_system_is_refused,
-        a_rootfs_with_dev_as_a_link_stays_inside,
+        dev_as_a_link_changes_nothing_on_the_host,
         three_hundred_mounts_fit_in_256_descriptors,
     ]
 }
@@ -37,7 +37,8 @@ fn no_pivot_works() {
     before.assert_unchanged(&bundle);
 }
 
-/// Without pivot the host's mounts stay below: private propagation would hide their removal.
+/// Without pivot_root(2) the host's mounts stay below. With private propagation the container would
+/// not see the host unmount them.
 fn no_pivot_with_private_propagation_is_refused() {
     for value in ["private", "rprivate"] {
         let bundle = Bundle::new()
@@ -52,15 +53,15 @@ fn no_pivot_with_private_propagation_is_refused() {
     }
 }
 
-fn no_pivot_shows_nothing_of_the_host() {
+fn no_pivot_hides_the_files_of_the_host() {
     let bundle = Bundle::new().sh("ls /; ls /proc/1/root/");
-    let said = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
-    assert_eq!(said.matches("probe\n").count(), 2, "{said}");
-    assert!(!said.contains("home\n"), "{said}");
+    let output = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
+    assert_eq!(output.matches("probe\n").count(), 2, "{output}");
+    assert!(!output.contains("home\n"), "{output}");
 }
 
-/// No mount of the host is left, nor the old root.
-fn the_host_is_out_of_sight() {
+/// Neither a mount of the host nor the old root is left.
+fn no_mount_of_the_host_is_visible() {
     let bundle = Bundle::new();
     let seen = bundle.probe();
     let config = bundle.config();
@@ -104,7 +105,7 @@ fn a_missing_root_is_refused() {
 
 fn a_rootfs_on_overlay_works() {
     if on_overlay(&std::env::temp_dir()) {
-        skip("the machine's own file system is an overlay, and the kernel stacks two");
+        skip("the host's file system is an overlay, and the kernel stacks at most two");
     }
     let layers = Directory::new();
     for name in ["upper", "work", "merged"] {
@@ -131,23 +132,20 @@ fn a_rootfs_on_overlay_works() {
         .set("/root/path", json!(merged))
         .sh("echo x > /new; cat /proc/self/mountinfo");
     let before = Traces::of(&bundle);
-    let said = bundle.run().assert_ok().stdout;
+    let output = bundle.run().assert_ok().stdout;
     assert!(
-        said.lines()
+        output
+            .lines()
             .any(|line| line.contains(" / / ") && line.contains(" overlay ")),
-        "{said}"
+        "{output}"
     );
     before.assert_unchanged(&bundle);
-    assert_eq!(
-        tree(&bundle.rootfs()),
-        lower,
-        "the lower layer is untouched"
-    );
+    assert_eq!(tree(&bundle.rootfs()), lower, "the lower layer has changed");
     assert!(layers.join("upper/new").is_file());
 }
 
-/// A bundle whose rootfs is a read-only mount of the rootfs that was built.
-fn readonly(bundle: Bundle) -> (Bundle, Directory) {
+/// Puts the rootfs on a read-only bind mount of itself.
+fn on_readonly_mount(bundle: Bundle) -> (Bundle, Directory) {
     let place = Directory::new();
     let bind = MsFlags::MS_BIND;
     let readonly = bind | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
@@ -173,7 +171,8 @@ fn readonly(bundle: Bundle) -> (Bundle, Directory) {
 
 fn a_rootfs_on_a_readonly_file_system_works() {
     for root_readonly in [true, false] {
-        let (bundle, _place) = readonly(Bundle::new().set("/root/readonly", json!(root_readonly)));
+        let (bundle, _place) =
+            on_readonly_mount(Bundle::new().set("/root/readonly", json!(root_readonly)));
         let before = Traces::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(seen.mount("/dev").kind(), "tmpfs");
@@ -184,15 +183,15 @@ fn a_rootfs_on_a_readonly_file_system_works() {
 
 fn a_missing_mount_point_on_a_readonly_file_system_is_refused() {
     let mount = json!({ "destination": "/not/there", "type": "tmpfs", "source": "tmpfs" });
-    let (bundle, _place) = readonly(Bundle::new().mount(mount));
+    let (bundle, _place) = on_readonly_mount(Bundle::new().mount(mount));
     let before = Traces::of(&bundle);
     bundle.run().assert_refused("/not");
     before.assert_unchanged(&bundle);
 }
 
-/// Whatever the runtime makes of it, nothing appears where the link points to on the host.
-fn a_rootfs_with_dev_as_a_link_stays_inside() {
-    only_rt("Debian's runc makes its links in the host's directory and removes ptmx there");
+/// Whether the container starts or not, the target of the link on the host does not change.
+fn dev_as_a_link_changes_nothing_on_the_host() {
+    only_rt("Debian's runc creates its links in the host's directory and removes ptmx there");
     let outside = Directory::new();
     fs::write(outside.join("ptmx"), "decoy").unwrap();
     let untouched = tree(outside.path());

@@ -1,5 +1,5 @@
-//! What is open at the moment of execve(2), for every way to start a process: the kernel resolves
-//! paths of the image while it is, and close-on-exec comes after that.
+//! The descriptors that are open during execve(2), for every way to start a process. The kernel
+//! resolves the image's paths before it closes the close-on-exec ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,19 +17,19 @@ pub(super) fn tests() -> Vec<Trial> {
         nothing_is_open_at_execve_of_run,
         nothing_is_open_at_execve_of_run_with_hooks,
         nothing_is_open_at_execve_in_a_user_namespace,
-        nothing_is_open_at_execve_on_a_layer,
-        nothing_is_open_at_execve_without_a_pivot,
+        nothing_is_open_at_execve_on_an_overlay,
+        nothing_is_open_at_execve_with_no_pivot,
         nothing_is_open_at_execve_without_a_mount_namespace,
-        nothing_is_open_at_execve_but_what_is_handed_on,
+        only_preserved_descriptors_are_open_at_execve,
         nothing_is_open_at_execve_of_create,
         nothing_is_open_at_execve_of_exec,
     ]
 }
 
-/// How long each execve(2) is held, in microseconds.
-const HELD: &str = "inject=execve:delay_enter=400000";
+/// How long each execve(2) is delayed, in microseconds.
+const DELAY: &str = "inject=execve:delay_enter=400000";
 
-/// A process in execve(2), and its descriptors.
+/// The descriptors of each process in execve(2), by pid.
 type Seen = BTreeMap<i32, BTreeMap<i32, String>>;
 
 fn tracing() -> [&'static str; 7] {
@@ -44,17 +44,17 @@ fn tracing() -> [&'static str; 7] {
     ]
 }
 
-/// Starts the command so that each process is held before execve(2).
-fn held(bundle: &Bundle, words: &[&str], change: impl FnOnce(Call) -> Call) -> Running {
+/// Runs the command under strace, which delays each execve(2).
+fn delayed(bundle: &Bundle, arguments: &[&str], change: impl FnOnce(Call) -> Call) -> Running {
     needs_strace();
-    only_rt("its own processes are looked at");
-    let words: Vec<&str> = words.to_vec();
-    let before: Vec<&str> = tracing().into_iter().chain([HELD]).collect();
-    change(bundle.runtime().call_through(&before, &words)).start()
+    only_rt("it inspects rt's own processes");
+    let arguments: Vec<&str> = arguments.to_vec();
+    let before: Vec<&str> = tracing().into_iter().chain([DELAY]).collect();
+    change(bundle.runtime().call_through(&before, &arguments)).start()
 }
 
-/// Notes what the processes have open that `tracer` holds in execve(2).
-fn look(tracer: i32, seen: &mut Seen) {
+/// Records the descriptors of the traced processes that are in execve(2).
+fn record_descriptors(tracer: i32, seen: &mut Seen) {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     for pid in pids {
@@ -62,7 +62,7 @@ fn look(tracer: i32, seen: &mut Seen) {
             |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let status = read("status");
         let is = |field: &str| status.contains(&format!("{field}:\t{tracer}\n"));
-        // The runtime itself executes nothing of the image.
+        // The runtime itself executes no file of the image.
         if !is("TracerPid") || is("PPid") {
             continue;
         }
@@ -90,30 +90,37 @@ fn descriptors(pid: i32) -> BTreeMap<i32, String> {
     links.collect()
 }
 
-/// Looks until the command has ended.
+/// Records descriptors until the command has ended.
 fn watch(running: Running, mut seen: Seen) -> Seen {
     let tracer = running.pid();
     let gone = format!("/proc/{tracer}/stat");
     wait_until("the end of what is traced", || {
-        look(tracer, &mut seen);
+        record_descriptors(tracer, &mut seen);
         fs::read_to_string(&gone).map_or(true, |stat| stat.contains(") Z "))
     });
     running.wait().assert_ok();
     seen
 }
 
-/// At most one beside those below `passed`, and that leads nowhere.
+/// Besides the descriptors below `passed` at most one is open, a socket or pipe.
 #[track_caller]
 fn assert_closed(seen: &Seen, passed: i32, processes: usize) {
-    assert!(seen.len() >= processes, "not all were seen: {seen:?}");
+    assert!(
+        seen.len() >= processes,
+        "not all processes were seen: {seen:?}"
+    );
     for open in seen.values() {
         let rest: Vec<_> = open
             .iter()
             .filter(|(number, _)| **number >= 3 + passed)
             .collect();
-        let leads_nowhere = |link: &str| link.starts_with("socket:") || link.starts_with("pipe:");
+        let is_socket_or_pipe =
+            |link: &str| link.starts_with("socket:") || link.starts_with("pipe:");
         assert!(rest.len() <= 1, "{rest:?}");
-        assert!(rest.iter().all(|(_, link)| leads_nowhere(link)), "{rest:?}");
+        assert!(
+            rest.iter().all(|(_, link)| is_socket_or_pipe(link)),
+            "{rest:?}"
+        );
     }
 }
 
@@ -121,10 +128,10 @@ fn assert_closed(seen: &Seen, passed: i32, processes: usize) {
 fn check_run(bundle: &Bundle, flags: &[&str], processes: usize) {
     bundle.write();
     let path = bundle.path().to_str().unwrap().to_owned();
-    let mut words = vec!["run", "--bundle", &path];
-    words.extend(flags);
-    words.push(bundle.id());
-    let running = held(bundle, &words, |call| call);
+    let mut arguments = vec!["run", "--bundle", &path];
+    arguments.extend(flags);
+    arguments.push(bundle.id());
+    let running = delayed(bundle, &arguments, |call| call);
     assert_closed(&watch(running, Seen::new()), 0, processes);
 }
 
@@ -154,12 +161,12 @@ fn nothing_is_open_at_execve_in_a_user_namespace() {
     check_run(&bundle, &[], 1);
 }
 
-fn nothing_is_open_at_execve_on_a_layer() {
+fn nothing_is_open_at_execve_on_an_overlay() {
     let bundle = quick().set("/annotations", json!({ "rt.rootfs.overlay": "ephemeral" }));
     check_run(&bundle, &[], 1);
 }
 
-fn nothing_is_open_at_execve_without_a_pivot() {
+fn nothing_is_open_at_execve_with_no_pivot() {
     check_run(&quick(), &["--no-pivot"], 1);
 }
 
@@ -173,13 +180,13 @@ fn nothing_is_open_at_execve_without_a_mount_namespace() {
     check_run(&bundle, &[], 1);
 }
 
-fn nothing_is_open_at_execve_but_what_is_handed_on() {
+fn only_preserved_descriptors_are_open_at_execve() {
     let bundle = quick();
     bundle.write();
     let path = bundle.path().to_str().unwrap().to_owned();
-    let words = ["run", "--preserve-fds", "2", "--bundle", &path, bundle.id()];
+    let arguments = ["run", "--preserve-fds", "2", "--bundle", &path, bundle.id()];
     let file = fs::File::open("/proc/self/status").unwrap();
-    let running = held(&bundle, &words, |call| {
+    let running = delayed(&bundle, &arguments, |call| {
         with_descriptors(call, &[(3, &file), (4, &file)])
     });
     let seen = watch(running, Seen::new());
@@ -194,7 +201,7 @@ fn nothing_is_open_at_execve_of_create() {
     let bundle = quick();
     bundle.write();
     let path = bundle.path().to_str().unwrap().to_owned();
-    let running = held(
+    let running = delayed(
         &bundle,
         &["create", "--bundle", &path, bundle.id()],
         |call| call,
@@ -214,8 +221,8 @@ fn nothing_is_open_at_execve_of_exec() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     for flags in [&[] as &[&str], &["--no-new-privs"], &["--user", "1000"]] {
-        let words = [&["exec"], flags, &[container.id(), "/bin/true"]].concat();
-        let running = held(&bundle, &words, |call| call);
+        let arguments = [&["exec"], flags, &[container.id(), "/bin/true"]].concat();
+        let running = delayed(&bundle, &arguments, |call| call);
         assert_closed(&watch(running, Seen::new()), 0, 1);
     }
 }

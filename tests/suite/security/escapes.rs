@@ -1,4 +1,4 @@
-//! Configs that reach for what belongs to the host.
+//! Configurations that try to reach files or settings of the host.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         cve_2019_16884_proc_is_of_type_proc,
         cve_2019_16884_nothing_is_mounted_inside_proc,
-        files_that_lxcfs_provides_may_cover_those_of_proc,
+        lxcfs_files_can_be_mounted_on_those_of_proc,
         cve_2022_29162_inheritable_capabilities_are_empty,
         cve_2024_21626_no_working_directory_through_a_leaked_descriptor,
         cve_2024_21626_no_program_through_a_leaked_descriptor,
@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A tmpfs or a fake directory as /proc: labels written to /proc/self/attr go nowhere.
+/// On a tmpfs or fake directory at /proc, labels written to /proc/self/attr have no effect.
 fn cve_2019_16884_proc_is_of_type_proc() {
     let fake = Directory::new();
     for mount in [
@@ -53,7 +53,7 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
             ("bind", json!(fake.path()), "bind"),
         ] {
             if kind == "tmpfs" && Kind::under_test() == Kind::Runc {
-                continue; // It looks at bind mounts only.
+                continue; // runc checks only bind mounts.
             }
             let mount = json!({ "destination": place, "type": kind, "source": source, "options": [option] });
             let bundle = Bundle::new().mount(mount).args(&["/bin/true"]);
@@ -64,7 +64,7 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
     }
 }
 
-fn files_that_lxcfs_provides_may_cover_those_of_proc() {
+fn lxcfs_files_can_be_mounted_on_those_of_proc() {
     let directory = Directory::new();
     let own = directory.join("uptime");
     fs::write(&own, "1.00 1.00").unwrap();
@@ -77,7 +77,7 @@ fn files_that_lxcfs_provides_may_cover_those_of_proc() {
     assert_eq!(bundle.run().assert_ok().stdout, "1.00 1.00");
 }
 
-/// The caller has inheritable capabilities, the config asks for none.
+/// The caller has inheritable capabilities; the configuration asks for none.
 fn cve_2022_29162_inheritable_capabilities_are_empty() {
     let caller = ["setpriv", "--inh-caps", "+net_raw,+chown"];
     let seen = Bundle::new().probe_call(&caller, &[]).assert_report();
@@ -85,7 +85,7 @@ fn cve_2022_29162_inheritable_capabilities_are_empty() {
     assert_eq!(seen.capabilities("ambient"), [""; 0]);
 }
 
-/// The caller leaks a directory of the host as descriptors 3 to 22.
+/// Passes a directory of the host to the runtime as descriptors 3 to 22.
 #[allow(
     unsafe_code,
     reason = "descriptors lose close-on-exec between fork and exec"
@@ -115,15 +115,15 @@ fn host_directory() -> (Directory, fs::File) {
     (directory, file)
 }
 
-/// The working directory would be the host's: `..` leads to its root.
+/// In a working directory on the host, `..` leads to the host's root.
 fn cve_2024_21626_no_working_directory_through_a_leaked_descriptor() {
     let (_directory, file) = host_directory();
     let look = "pwd; ls -a . .. ../.. ../../.. ../../../..; ls -l /proc/self/fd /proc/self/cwd";
     for number in 3..=24 {
         let direct = Bundle::new().set("/process/cwd", json!(format!("/proc/self/fd/{number}")));
         let by_link = Bundle::new()
-            .symlink("way", &format!("/proc/self/fd/{number}"))
-            .set("/process/cwd", json!("/way"));
+            .symlink("link", &format!("/proc/self/fd/{number}"))
+            .set("/process/cwd", json!("/link"));
         for bundle in [direct, by_link] {
             let bundle = bundle.sh(look);
             let outcome = leaking(bundle.call("run", &[]), &file).run();
@@ -162,7 +162,7 @@ fn refuses_sysctl(key: &str, value: &str) {
     before.assert_unchanged(&bundle);
 }
 
-/// What the whole machine shares. The values are those it has.
+/// These sysctls are shared by the whole host. The values are the current ones.
 fn sysctls_of_the_host_are_refused() {
     let own = core_pattern();
     for key in [

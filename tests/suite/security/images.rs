@@ -1,4 +1,4 @@
-//! Images whose files are traps.
+//! Images with files that attack the runtime.
 
 use std::fs;
 use std::path::Path;
@@ -14,23 +14,23 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         cve_2016_3697_ids_are_numbers,
         ids_out_of_range_are_refused,
-        cve_2019_19921_proc_and_sys_are_no_links,
+        cve_2019_19921_links_at_proc_and_sys_are_refused,
         cve_2023_27561_a_link_to_another_directory_is_refused,
-        cve_2025_31133_a_link_as_null_device_masks_nothing,
-        cve_2025_31133_a_file_as_null_device_masks_nothing,
-        links_in_dev_lead_nowhere,
-        links_as_mount_points_are_resolved_inside,
-        links_above_mount_points_are_resolved_inside,
-        links_as_working_directory_are_resolved_inside,
+        cve_2025_31133_a_link_at_dev_null_is_no_mask,
+        cve_2025_31133_a_file_at_dev_null_is_no_mask,
+        links_in_dev_are_not_followed,
+        links_as_mount_points_are_resolved_inside_the_root,
+        links_above_mount_points_are_resolved_inside_the_root,
+        links_as_working_directory_are_resolved_inside_the_root,
         devices_outside_dev_stay_inside_the_root,
-        passwd_may_be_a_pipe,
-        passwd_may_be_huge,
-        passwd_may_be_a_directory,
-        passwd_may_be_a_link_out_of_the_root,
+        passwd_can_be_a_pipe,
+        passwd_can_be_huge,
+        passwd_can_be_a_directory,
+        passwd_can_be_a_link_out_of_the_root,
     ]
 }
 
-/// The user is root in disguise: a name of digits with the ids of root.
+/// passwd has a user whose name is a number and whose ids are 0.
 fn cve_2016_3697_ids_are_numbers() {
     let passwd = "1000:x:0:0::/:/bin/sh\n4294967296:x:0:0::/:/bin/sh\n";
     let seen = Bundle::new()
@@ -60,8 +60,8 @@ fn ids_out_of_range_are_refused() {
     }
 }
 
-/// The link would let proc be mounted where another container can exchange it.
-fn cve_2019_19921_proc_and_sys_are_no_links() {
+/// Through the link, proc would be mounted where another container can exchange it.
+fn cve_2019_19921_links_at_proc_and_sys_are_refused() {
     for name in ["proc", "sys"] {
         let bundle = Bundle::new()
             .folder("evil")
@@ -87,7 +87,7 @@ fn cve_2023_27561_a_link_to_another_directory_is_refused() {
     }
 }
 
-/// Without a mount on /dev; a masked file is covered by /dev/null, which leads elsewhere.
+/// Without a mount on /dev, so that /dev/null, which covers masked files, comes from the image.
 fn hostile_dev() -> Bundle {
     ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
@@ -104,19 +104,19 @@ fn assert_masked_or_refused(bundle: &Bundle) {
     assert!(outcome.code() != 0 || masked, "{outcome}");
 }
 
-fn cve_2025_31133_a_link_as_null_device_masks_nothing() {
-    only_rt("Debian's runc falls for it");
+fn cve_2025_31133_a_link_at_dev_null_is_no_mask() {
+    only_rt("Debian's runc is vulnerable");
     for target in ["/proc/sys/kernel/core_pattern", "/etc/passwd", "zero"] {
         assert_masked_or_refused(&hostile_dev().symlink("dev/null", target));
     }
 }
 
-fn cve_2025_31133_a_file_as_null_device_masks_nothing() {
+fn cve_2025_31133_a_file_at_dev_null_is_no_mask() {
     assert_masked_or_refused(&hostile_dev().file("dev/null", "no device"));
     assert_masked_or_refused(&hostile_dev().folder("dev/null"));
 }
 
-/// A file and a directory of the host, for links to point at.
+/// A file and a directory on the host, as targets of links.
 fn host() -> Directory {
     let directory = Directory::new();
     fs::write(directory.join("file"), "of the host").unwrap();
@@ -134,8 +134,8 @@ fn assert_untouched(host: &Directory) {
     );
 }
 
-/// Every name that the runtime makes in /dev leads to a file of the host.
-fn links_in_dev_lead_nowhere() {
+/// Each name that the runtime creates in /dev is a link to a file on the host.
+fn links_in_dev_are_not_followed() {
     let host = host();
     let file = host.join("file");
     let file = file.to_str().unwrap();
@@ -152,7 +152,7 @@ fn links_in_dev_lead_nowhere() {
     }
 }
 
-fn links_as_mount_points_are_resolved_inside() {
+fn links_as_mount_points_are_resolved_inside_the_root() {
     let host = host();
     let source = Directory::new();
     fs::write(source.join("own"), "own").unwrap();
@@ -171,16 +171,16 @@ fn links_as_mount_points_are_resolved_inside() {
     assert_untouched(&host);
 }
 
-fn links_above_mount_points_are_resolved_inside() {
+fn links_above_mount_points_are_resolved_inside_the_root() {
     let host = host();
     let up = format!(
         "../../../../../../../../../..{}",
         host.join("folder").display()
     );
     for target in [host.join("folder").to_str().unwrap(), &up] {
-        let tmpfs = json!({ "destination": "/way/a/b", "type": "tmpfs", "source": "tmpfs" });
+        let tmpfs = json!({ "destination": "/link/a/b", "type": "tmpfs", "source": "tmpfs" });
         let bundle = Bundle::new()
-            .symlink("way", target)
+            .symlink("link", target)
             .mount(tmpfs)
             .args(&["/bin/true"]);
         bundle.run();
@@ -188,13 +188,13 @@ fn links_above_mount_points_are_resolved_inside() {
     }
 }
 
-fn links_as_working_directory_are_resolved_inside() {
+fn links_as_working_directory_are_resolved_inside_the_root() {
     let host = host();
     let target = format!("{}/new", host.join("folder").display());
     let bundle = Bundle::new()
         .writable()
-        .symlink("way", &target)
-        .set("/process/cwd", json!("/way"));
+        .symlink("link", &target)
+        .set("/process/cwd", json!("/link"));
     bundle.args(&["/bin/true"]).run();
     assert_untouched(&host);
 }
@@ -221,9 +221,9 @@ fn devices_outside_dev_stay_inside_the_root() {
     }
 }
 
-/// Whoever opens it for reading waits for a writer, for ever.
-fn passwd_may_be_a_pipe() {
-    only_rt("Debian's runc waits for ever");
+/// Opening it for reading blocks until a writer comes.
+fn passwd_can_be_a_pipe() {
+    only_rt("Debian's runc blocks");
     let bundle = Bundle::new();
     let passwd = bundle.rootfs().join("etc/passwd");
     fs::remove_file(&passwd).unwrap();
@@ -234,7 +234,7 @@ fn passwd_may_be_a_pipe() {
     );
 }
 
-fn passwd_may_be_huge() {
+fn passwd_can_be_huge() {
     only_rt("Debian's runc reads it all and fails");
     let bundle = Bundle::new();
     let passwd = fs::OpenOptions::new()
@@ -248,7 +248,7 @@ fn passwd_may_be_huge() {
         .probe();
 }
 
-fn passwd_may_be_a_directory() {
+fn passwd_can_be_a_directory() {
     only_rt("Debian's runc fails to read it");
     let bundle = Bundle::new();
     fs::remove_file(bundle.rootfs().join("etc/passwd")).unwrap();
@@ -263,7 +263,7 @@ fn passwd_may_be_a_directory() {
     );
 }
 
-fn passwd_may_be_a_link_out_of_the_root() {
+fn passwd_can_be_a_link_out_of_the_root() {
     let host = Directory::new();
     fs::write(host.join("passwd"), "w:x:1000:1000::/of/the/host:/bin/sh\n").unwrap();
     let bundle = Bundle::new().symlink("etc/passwd", host.join("passwd").to_str().unwrap());

@@ -1,5 +1,5 @@
-//! Files of the machine that the runtime itself brings into a container: whoever is root in there
-//! can use them, but not change their mode, owner or times, which all the machine would see.
+//! Files of the host that the runtime brings into a container. Root in the container can use them,
+//! but not change their mode, owner or times, which the whole host would see.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,58 +21,58 @@ use crate::users::map;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_masked_file_is_not_the_machines_null,
-        a_masked_file_is_the_containers_null,
-        no_file_of_the_machine_can_be_changed,
-        bound_devices_cannot_be_changed_by_whoever_their_owner_is_mapped_to,
-        bound_devices_cannot_be_changed_where_their_owner_is_nobody,
-        a_terminals_files_are_the_containers,
+        a_masked_file_is_not_the_hosts_null_device,
+        a_masked_file_is_the_containers_null_device,
+        no_host_file_can_be_changed,
+        bind_mounted_devices_cannot_be_changed_by_their_mapped_owner,
+        bind_mounted_devices_of_an_unmapped_owner_cannot_be_changed,
+        a_terminal_of_the_host_cannot_be_changed,
         the_directory_of_the_notify_socket_cannot_be_changed,
-        a_process_that_joins_cannot_change_a_file_of_the_machine,
+        an_exec_process_cannot_change_a_host_file,
     ]
 }
 
-/// All that is needed to change a file of one's own user namespace.
-const POWERS: [&str; 4] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"];
+/// The capabilities that are needed to change any file of a user namespace.
+const CAPABILITIES: [&str; 4] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"];
 
-/// Devices that containers get, as they are; put back if a test finds out that they can be changed.
-/// One test at a time looks at them.
-pub(super) struct Machine {
+/// The metadata of host devices that containers get. It is restored if a test can change it. Only
+/// one test at a time uses them.
+pub(super) struct HostDevices {
     devices: Vec<(PathBuf, fs::Metadata)>,
-    _alone: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
-static ALONE: Mutex<()> = Mutex::new(());
+static DEVICES_LOCK: Mutex<()> = Mutex::new(());
 
-impl Machine {
-    pub(super) fn now() -> Self {
-        // A test that has failed has put them back.
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+impl HostDevices {
+    pub(super) fn record() -> Self {
+        // If a test has failed, `drop` has restored them.
+        let lock = DEVICES_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         let names = ["null", "zero", "full", "random", "urandom", "tty", "fuse"];
         let paths = names.map(|name| PathBuf::from("/dev").join(name));
         let found = paths.map(|path| fs::metadata(&path).ok().map(|meta| (path, meta)));
         Self {
             devices: found.into_iter().flatten().collect(),
-            _alone: alone,
+            _lock: lock,
         }
     }
 
     #[track_caller]
     pub(super) fn assert_unchanged(&self) {
         for (path, before) in &self.devices {
-            // Whoever uses a terminal changes its times.
+            // Using a terminal changes its times.
             let timed = !path.ends_with("tty");
-            let told = |meta: &fs::Metadata| {
+            let metadata = |meta: &fs::Metadata| {
                 let time = timed.then(|| meta.mtime());
                 (meta.mode(), meta.uid(), meta.gid(), time)
             };
             let now = fs::metadata(path).unwrap();
-            assert_eq!(told(&now), told(before), "{}", path.display());
+            assert_eq!(metadata(&now), metadata(before), "{}", path.display());
         }
     }
 }
 
-impl Drop for Machine {
+impl Drop for HostDevices {
     fn drop(&mut self) {
         for (path, before) in &self.devices {
             let now = fs::metadata(path).unwrap();
@@ -92,12 +92,12 @@ impl Drop for Machine {
     }
 }
 
-fn powerful(bundle: Bundle) -> Bundle {
+fn privileged(bundle: Bundle) -> Bundle {
     let rule = json!({ "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm" });
     let fuse =
         json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 });
     bundle
-        .capabilities(&POWERS)
+        .capabilities(&CAPABILITIES)
         .file("etc/secret", "secret")
         .set("/linux/maskedPaths/-", json!("/etc/secret"))
         .set("/linux/resources/devices/-", rule)
@@ -105,33 +105,34 @@ fn powerful(bundle: Bundle) -> Bundle {
         .args(&["/probe", "deface"])
 }
 
-/// What could be changed lies on file systems that the machine has not mounted; returns all places.
+/// Checks that only files on file systems that the host has not mounted were changed. Returns all
+/// paths that were tried.
 #[track_caller]
-fn judge(said: &str) -> Vec<String> {
-    let line = said.lines().find(|line| line.starts_with('['));
+fn check_changes(output: &str) -> Vec<String> {
+    let line = output.lines().find(|line| line.starts_with('['));
     let tried: Vec<Value> = serde_json::from_str(line.unwrap_or_default())
-        .unwrap_or_else(|error| panic!("{error}: {said}"));
+        .unwrap_or_else(|error| panic!("{error}: {output}"));
     let table = mountinfo();
-    let machines: BTreeSet<&str> = table
+    let host_file_systems: BTreeSet<&str> = table
         .iter()
         .filter_map(|line| line.split(' ').nth(2))
         .collect();
     for one in &tried {
         let (device, changed) = (one["device"].as_str().unwrap(), &one["changed"]);
-        let own = !machines.contains(device) || *changed == json!([]);
-        assert!(own, "of the machine: {one}");
+        let allowed = !host_file_systems.contains(device) || *changed == json!([]);
+        assert!(allowed, "a file of the host: {one}");
     }
     let place = |one: &Value| one["place"].as_str().unwrap_or_default().to_owned();
     tried.iter().map(place).collect()
 }
 
-/// Standard input, which is the null device. Others put a pipe in its place.
+/// Standard input, which is the null device. Other runtimes put a pipe there.
 const INPUT: &str = "/proc/self/fd/0";
 
 #[track_caller]
 fn assert_tried(tried: &[String], places: &[&str]) {
-    let own = |place: &&&str| **place != INPUT || Kind::under_test() == Kind::Rt;
-    for place in places.iter().filter(own) {
+    let expected = |place: &&&str| **place != INPUT || Kind::under_test() == Kind::Rt;
+    for place in places.iter().filter(expected) {
         assert!(
             tried.iter().any(|tried| tried == place),
             "{place}: {tried:?}"
@@ -141,66 +142,70 @@ fn assert_tried(tried: &[String], places: &[&str]) {
 
 #[track_caller]
 fn assert_nothing_changes(bundle: &Bundle) {
-    let machine = Machine::now();
-    let places = judge(&bundle.run().assert_ok().stdout);
-    machine.assert_unchanged();
+    let host_devices = HostDevices::record();
+    let places = check_changes(&bundle.run().assert_ok().stdout);
+    host_devices.assert_unchanged();
     assert_tried(&places, &["/etc/secret", "/proc/keys", "/dev/null", INPUT]);
 }
 
-fn a_masked_file_is_not_the_machines_null() {
-    let machine = Machine::now();
+fn a_masked_file_is_not_the_hosts_null_device() {
+    let host_devices = HostDevices::record();
     let script = "chmod 1666 /etc/secret; touch -d '2001-01-01 00:00:00' /etc/secret; \
                   echo x > /etc/secret; cat /etc/secret; touch -d '2001-01-01 00:00:00' /proc/keys; true";
-    let bundle = powerful(Bundle::new()).sh(script);
+    let bundle = privileged(Bundle::new()).sh(script);
     assert_eq!(bundle.run().assert_ok().stdout, "");
-    machine.assert_unchanged();
+    host_devices.assert_unchanged();
 }
 
-/// Whoever may mount can make it writable again: it is nobody else's even then.
-fn a_masked_file_is_the_containers_null() {
+/// A container that may mount can make it writable again, so the device must be its own.
+fn a_masked_file_is_the_containers_null_device() {
     let script = "stat -c %d:%i /dev/null /etc/secret /proc/keys";
-    let said = powerful(Bundle::new()).sh(script).run().assert_ok().stdout;
-    let files: BTreeSet<&str> = said.lines().collect();
-    assert_eq!(files.len(), 1, "{said}");
+    let output = privileged(Bundle::new())
+        .sh(script)
+        .run()
+        .assert_ok()
+        .stdout;
+    let files: BTreeSet<&str> = output.lines().collect();
+    assert_eq!(files.len(), 1, "{output}");
 }
 
-fn no_file_of_the_machine_can_be_changed() {
-    assert_nothing_changes(&powerful(Bundle::new()));
+fn no_host_file_can_be_changed() {
+    assert_nothing_changes(&privileged(Bundle::new()));
 }
 
-fn bound_devices_cannot_be_changed_by_whoever_their_owner_is_mapped_to() {
-    differs(Kind::Runc, "it binds them as they are");
-    differs(Kind::Crun, "it binds them as they are");
+fn bind_mounted_devices_cannot_be_changed_by_their_mapped_owner() {
+    differs(Kind::Runc, "it binds them without restrictions");
+    differs(Kind::Crun, "it binds them without restrictions");
     let entries = [(0, 0, 65_536)];
-    assert_nothing_changes(&powerful(map(Bundle::new(), &entries)));
+    assert_nothing_changes(&privileged(map(Bundle::new(), &entries)));
 }
 
-/// Everybody who may write to a file may set its times to now.
-fn bound_devices_cannot_be_changed_where_their_owner_is_nobody() {
-    differs(Kind::Runc, "it binds them as they are");
-    differs(Kind::Crun, "it binds them as they are");
-    assert_nothing_changes(&powerful(map(Bundle::new(), &[(0, 100_000, 65_536)])));
+/// A process that can write to a file can set its times to now.
+fn bind_mounted_devices_of_an_unmapped_owner_cannot_be_changed() {
+    differs(Kind::Runc, "it binds them without restrictions");
+    differs(Kind::Crun, "it binds them without restrictions");
+    assert_nothing_changes(&privileged(map(Bundle::new(), &[(0, 100_000, 65_536)])));
 }
 
-fn a_terminals_files_are_the_containers() {
-    let bundle = powerful(Bundle::new())
+fn a_terminal_of_the_host_cannot_be_changed() {
+    let bundle = privileged(Bundle::new())
         .set("/process/terminal", json!(true))
         .sh("/probe deface; echo done; read -r end");
-    let machine = Machine::now();
+    let host_devices = HostDevices::record();
     let mut session = Session::start(&bundle);
-    let said = session.terminal.expect("done\n");
+    let output = session.terminal.expect("done\n");
     session.terminal.type_keys("\r");
     session.assert_end(0);
-    machine.assert_unchanged();
-    assert_tried(&judge(&said), &["/dev/console"]);
+    host_devices.assert_unchanged();
+    assert_tried(&check_changes(&output), &["/dev/console"]);
 }
 
 fn the_directory_of_the_notify_socket_cannot_be_changed() {
-    only_rt("Debian's binds it as it is");
+    only_rt("Debian's runtimes bind it without restrictions");
     let script = "/probe deface /run/notify /run/notify/notify.sock; /probe notify READY=1";
-    let bundle = powerful(Bundle::new()).folder("run/notify").sh(script);
+    let bundle = privileged(Bundle::new()).folder("run/notify").sh(script);
     let address = bundle.runtime().home().join("manager.sock");
-    let machine = Machine::now();
+    let host_devices = HostDevices::record();
     let manager = UnixDatagram::bind(&address).unwrap();
     let call = bundle.call("run", &[]);
     let running = call
@@ -209,17 +214,20 @@ fn the_directory_of_the_notify_socket_cannot_be_changed() {
     for _message in ["READY", "MAINPID", "BARRIER"] {
         manager.recv(&mut [0; 64]).unwrap();
     }
-    let said = running.wait().assert_ok().stdout;
-    machine.assert_unchanged();
-    assert_tried(&judge(&said), &["/run/notify/notify.sock"]);
-    assert!(said.contains("READY=1: ok"), "{said}");
+    let output = running.wait().assert_ok().stdout;
+    host_devices.assert_unchanged();
+    assert_tried(&check_changes(&output), &["/run/notify/notify.sock"]);
+    assert!(output.contains("READY=1: ok"), "{output}");
 }
 
-fn a_process_that_joins_cannot_change_a_file_of_the_machine() {
-    let (bundle, _container) = exec::running(powerful(Bundle::new()));
-    let machine = Machine::now();
-    let flags: Vec<&str> = POWERS.iter().flat_map(|power| ["--cap", *power]).collect();
+fn an_exec_process_cannot_change_a_host_file() {
+    let (bundle, _container) = exec::running(privileged(Bundle::new()));
+    let host_devices = HostDevices::record();
+    let flags: Vec<&str> = CAPABILITIES
+        .iter()
+        .flat_map(|capability| ["--cap", *capability])
+        .collect();
     let outcome = exec::exec(&bundle, &flags, &["/probe", "deface"]).assert_ok();
-    machine.assert_unchanged();
-    assert_tried(&judge(&outcome.stdout), &[INPUT]);
+    host_devices.assert_unchanged();
+    assert_tried(&check_changes(&outcome.stdout), &[INPUT]);
 }

@@ -1,5 +1,5 @@
-//! Programs of the image whose interpreter lies behind a descriptor of the runtime's: the kernel
-//! resolves it before it closes anything (the class of CVE-2024-21626).
+//! Programs of the image whose interpreter is a path through a descriptor of the runtime. The
+//! kernel resolves it before it closes descriptors (the class of CVE-2024-21626).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,17 +11,17 @@ use crate::hooks::{START_CONTAINER, add};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_script_s_interpreter_is_none_of_the_machine,
-        a_script_s_interpreter_is_none_of_the_machine_in_the_v2_view,
-        an_elf_file_s_interpreter_is_none_of_the_machine,
-        a_hook_s_interpreter_is_none_of_the_machine,
+        the_interpreter_of_a_script_is_not_a_host_file,
+        the_interpreter_of_a_script_is_not_a_host_file_with_cgroup_v2,
+        the_interpreter_of_an_elf_file_is_not_a_host_file,
+        the_interpreter_of_a_hook_is_not_a_host_file,
     ]
 }
 
-/// More than the runtime has open at execve(2).
+/// Covers every descriptor that the runtime has open at execve(2).
 const NUMBERS: std::ops::Range<u32> = 3..28;
 
-/// A program of the machine that says so when it runs.
+/// A program on the host that prints a message when it runs.
 struct Canary(Directory);
 
 impl Canary {
@@ -31,8 +31,8 @@ impl Canary {
         Self(directory)
     }
 
-    /// Its path from a directory of the machine that is open under that number.
-    fn behind(&self, number: u32) -> String {
+    /// Its path, relative to a host directory that is open as descriptor `number`.
+    fn path_through(&self, number: u32) -> String {
         let path = self.0.join("canary");
         format!(
             "/proc/self/fd/{number}/../../../../../../../..{}",
@@ -41,12 +41,12 @@ impl Canary {
     }
 }
 
-/// Its first words are the probe's answer to words that it does not know.
+/// The probe prints this for arguments that it does not know.
 #[track_caller]
-fn assert_silent(said: &str, way: &str) {
+fn assert_silent(output: &str, attempt: &str) {
     assert!(
-        !said.contains("unknown words"),
-        "{way}: a program of the machine has run: {said}"
+        !output.contains("unknown words"),
+        "{attempt}: a program of the host has run: {output}"
     );
 }
 
@@ -56,15 +56,18 @@ fn attack(bundle: &Bundle, content: impl Fn(&str) -> Vec<u8>) {
     let container = bundle.run_detached();
     let other = Bundle::with_runtime(bundle.runtime()).args(&["/bin/trap", "word"]);
     for number in NUMBERS {
-        let text = content(&canary.behind(number));
+        let text = content(&canary.path_through(number));
         for place in [file.clone(), other.rootfs().join("bin/trap")] {
             fs::write(&place, &text).unwrap();
             fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let joined = bundle
+        let exec_process = bundle
             .runtime()
             .call(&["exec", container.id(), "/bin/trap", "word"]);
-        assert_silent(&joined.run().stdout, &format!("exec, descriptor {number}"));
+        assert_silent(
+            &exec_process.run().stdout,
+            &format!("exec, descriptor {number}"),
+        );
         assert_silent(&other.run().stdout, &format!("run, descriptor {number}"));
     }
 }
@@ -73,11 +76,11 @@ fn script(interpreter: &str) -> Vec<u8> {
     format!("#!{interpreter}\n").into_bytes()
 }
 
-fn a_script_s_interpreter_is_none_of_the_machine() {
+fn the_interpreter_of_a_script_is_not_a_host_file() {
     attack(&Bundle::new().args(&["/probe", "sleep"]), script);
 }
 
-fn a_script_s_interpreter_is_none_of_the_machine_in_the_v2_view() {
+fn the_interpreter_of_a_script_is_not_a_host_file_with_cgroup_v2() {
     let runtime = Runtime::new().view(View::V2);
     attack(
         &Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]),
@@ -85,16 +88,16 @@ fn a_script_s_interpreter_is_none_of_the_machine_in_the_v2_view() {
     );
 }
 
-fn an_elf_file_s_interpreter_is_none_of_the_machine() {
+fn the_interpreter_of_an_elf_file_is_not_a_host_file() {
     attack(&Bundle::new().args(&["/probe", "sleep"]), elf);
 }
 
-/// The image's hooks are files of the image, too.
-fn a_hook_s_interpreter_is_none_of_the_machine() {
+/// Hooks that run in the container are files of the image too.
+fn the_interpreter_of_a_hook_is_not_a_host_file() {
     let canary = Canary::new(&Bundle::new());
     for number in NUMBERS {
         let bundle = Bundle::new().args(&["/bin/true"]);
-        let bundle = bundle.executable("bin/trap", &format!("#!{}\n", canary.behind(number)));
+        let bundle = bundle.executable("bin/trap", &format!("#!{}\n", canary.path_through(number)));
         let bundle = add(
             bundle,
             START_CONTAINER,
@@ -106,7 +109,7 @@ fn a_hook_s_interpreter_is_none_of_the_machine() {
     }
 }
 
-/// A 64-bit program of nothing but its own header, which names its interpreter (elf(5)).
+/// A 64-bit ELF file that consists of its headers and the name of its interpreter (elf(5)).
 fn elf(interpreter: &str) -> Vec<u8> {
     const HEADER: u64 = 64;
     const ENTRY: u64 = 56;
@@ -123,14 +126,14 @@ fn elf(interpreter: &str) -> Vec<u8> {
     file.extend(machine.to_le_bytes());
     file.extend(1_u32.to_le_bytes());
     for number in [ADDRESS, HEADER, 0] {
-        file.extend(number.to_le_bytes()); // Where it begins; its segments; no sections.
+        file.extend(number.to_le_bytes()); // The entry point, the segments, no sections.
     }
     file.extend(0_u32.to_le_bytes());
     for number in [HEADER as u16, ENTRY as u16, 2, 0, 0, 0] {
         file.extend(number.to_le_bytes());
     }
     for (kind, offset, size) in [(3_u32, place, length), (1, 0, place + length)] {
-        file.extend(kind.to_le_bytes()); // The interpreter, then what is loaded.
+        file.extend(kind.to_le_bytes()); // PT_INTERP, then PT_LOAD.
         file.extend(5_u32.to_le_bytes());
         for number in [
             offset,

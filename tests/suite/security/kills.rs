@@ -1,4 +1,4 @@
-//! The runtime killed at its system calls: `delete --force` then leaves nothing.
+//! The runtime is killed at its system calls: afterwards `delete --force` removes everything.
 
 use std::cell::RefCell;
 
@@ -9,18 +9,18 @@ use crate::harness::{Bundle, Traces, killed_everywhere, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        killed_anywhere_in_create_it_leaves_what_delete_force_removes,
-        killed_anywhere_in_run_it_leaves_what_delete_force_removes,
-        killed_anywhere_in_start_the_container_waits_or_runs,
-        killed_anywhere_in_delete_it_leaves_what_delete_force_removes,
-        killed_anywhere_among_hooks_it_leaves_what_delete_force_removes,
+        after_a_killed_create_delete_force_removes_everything,
+        after_a_killed_run_delete_force_removes_everything,
+        after_a_killed_start_the_container_waits_or_runs,
+        after_a_killed_delete_delete_force_removes_everything,
+        after_a_killed_run_with_hooks_delete_force_removes_everything,
     ]
 }
 
-/// How many places are tried.
+/// The number of system calls that are tried.
 const PLACES: usize = 25;
 
-/// Performs `verb`, prepared each time, and kills it at a sample of its system calls.
+/// Runs `verb` many times, killed at a sample of its system calls. `prepare` runs before each.
 pub(crate) fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
     let bundle = bundle.args(&["/bin/true"]);
     let call = |strace: &[&str]| {
@@ -41,27 +41,27 @@ pub(crate) fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
     });
 }
 
-fn killed_anywhere_in_create_it_leaves_what_delete_force_removes() {
+fn after_a_killed_create_delete_force_removes_everything() {
     sweep(Bundle::new(), "create", |_| ());
 }
 
-fn killed_anywhere_in_run_it_leaves_what_delete_force_removes() {
+fn after_a_killed_run_delete_force_removes_everything() {
     sweep(Bundle::new(), "run", |_| ());
 }
 
-/// It can be started again, or it runs and is said to.
-fn killed_anywhere_in_start_the_container_waits_or_runs() {
+/// Afterwards the container can be started, or it is running.
+fn after_a_killed_start_the_container_waits_or_runs() {
     let bundle = Bundle::new().args(&["/probe", "wait-signal"]);
-    let made = RefCell::new(None);
+    let container = RefCell::new(None);
     let call = |strace: &[&str]| {
-        made.replace(Some(bundle.create()));
+        container.replace(Some(bundle.create()));
         bundle
             .runtime()
             .call_through(strace, &["start", bundle.id()])
     };
     killed_everywhere(bundle.runtime(), PLACES, call, |place| {
-        let container = made.take().unwrap();
-        // Refused where the one that was killed has got through.
+        let container = container.take().unwrap();
+        // Refused if the killed `start` has already started it.
         drop(container.start());
         container.wait_for("ready");
         assert_eq!(container.status(), "running", "{place}");
@@ -70,14 +70,14 @@ fn killed_anywhere_in_start_the_container_waits_or_runs() {
     });
 }
 
-fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
+fn after_a_killed_delete_delete_force_removes_everything() {
     sweep(Bundle::new(), "delete", |bundle| {
         let container = bundle.call("create", &[]).run();
         container.assert_ok();
     });
 }
 
-fn killed_anywhere_among_hooks_it_leaves_what_delete_force_removes() {
+fn after_a_killed_run_with_hooks_delete_force_removes_everything() {
     let kinds = [
         "prestart",
         "createRuntime",

@@ -1,4 +1,4 @@
-//! A neighbour with a shared volume who exchanges a directory for a link, over and over.
+//! An attacker who shares a volume with the container and keeps exchanging a directory for a link.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,19 +15,19 @@ use crate::harness::{Bundle, Directory, Traces, mountinfo, only_rt, tree, trials
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        cve_2021_30465_a_mount_lands_inside_or_nowhere,
-        cve_2024_45310_no_mount_point_is_made_outside,
-        dev_swapped_for_a_link_leaves_the_host_alone,
+        cve_2021_30465_a_mount_is_made_inside_or_fails,
+        cve_2024_45310_no_mount_point_is_created_outside,
+        dev_swapped_for_a_link_changes_nothing_on_the_host,
         proc_swapped_for_a_link_is_masked_or_an_error,
         proc_swapped_for_a_link_while_hooks_run_is_masked_or_an_error,
-        proc_replaced_by_a_link_for_good_is_an_error,
-        sys_replaced_by_a_link_for_good_is_an_error,
+        proc_replaced_by_a_link_is_an_error,
+        sys_replaced_by_a_link_is_an_error,
     ]
 }
 
 const ROUNDS: usize = 200;
 
-/// Exchanges two names until dropped.
+/// Exchanges two paths until dropped.
 struct Swapper {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -62,15 +62,15 @@ impl Drop for Swapper {
     }
 }
 
-/// The volume has a directory `way` and, to be exchanged with it, a link to the host's directory.
+/// A volume with `directory` and with `link`, which leads to the host's directory.
 fn volume(host: &Path) -> Directory {
     let volume = Directory::new();
-    fs::create_dir_all(volume.join("way")).unwrap();
+    fs::create_dir_all(volume.join("directory")).unwrap();
     symlink(host, volume.join("link")).unwrap();
     volume
 }
 
-/// Runs against the swapper; the host's directory and mount table never change.
+/// Runs the bundle during the exchange. The host's directory and mount table must not change.
 fn race(bundle: &Bundle, host: &Directory, swapper: Swapper) {
     let (files, mounts) = (tree(host.path()), mountinfo());
     let mut started = 0;
@@ -87,7 +87,7 @@ fn race(bundle: &Bundle, host: &Directory, swapper: Swapper) {
     drop(swapper);
     assert!(
         started > 0,
-        "the race never let a container start: it proves nothing"
+        "no container has started, so the test proves nothing"
     );
 }
 
@@ -97,25 +97,25 @@ fn host() -> Directory {
     host
 }
 
-/// A directory of the host is mounted at `/vol/way/b`, and `way` is a link to the host half of the time.
-fn cve_2021_30465_a_mount_lands_inside_or_nowhere() {
+/// A bind mount on `/vol/directory/b`, where `directory` is a link to the host half of the time.
+fn cve_2021_30465_a_mount_is_made_inside_or_fails() {
     only_rt("Debian's runc leaves empty mount points behind (CVE-2024-45310)");
     let host = host();
     let volume = volume(host.path());
     let secret = Directory::new();
-    fs::create_dir(volume.join("way/b")).unwrap();
+    fs::create_dir(volume.join("directory/b")).unwrap();
     let bundle = Bundle::new()
         .folder("vol")
         .bind(volume.path(), "/vol", &["rbind"])
-        .bind(secret.path(), "/vol/way/b", &["rbind"])
-        .sh("ls /vol/way /vol/link; true");
-    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+        .bind(secret.path(), "/vol/directory/b", &["rbind"])
+        .sh("ls /vol/directory /vol/link; true");
+    let swapper = Swapper::new(volume.join("directory"), volume.join("link"));
     race(&bundle, &host, swapper);
 }
 
-/// The mount point has to be made: in the volume, never where the link leads.
-fn cve_2024_45310_no_mount_point_is_made_outside() {
-    only_rt("Debian's runc falls for it");
+/// The mount point must be created in the volume, never at the target of the link.
+fn cve_2024_45310_no_mount_point_is_created_outside() {
+    only_rt("Debian's runc is vulnerable");
     let host = host();
     let volume = volume(host.path());
     let tmpfs = |place: &str| -> Value {
@@ -124,15 +124,15 @@ fn cve_2024_45310_no_mount_point_is_made_outside() {
     let bundle = Bundle::new()
         .folder("vol")
         .bind(volume.path(), "/vol", &["rbind"])
-        .mount(tmpfs("/vol/way/y/z"))
+        .mount(tmpfs("/vol/directory/y/z"))
         .args(&["/bin/true"]);
-    let swapper = Swapper::new(volume.join("way"), volume.join("link"));
+    let swapper = Swapper::new(volume.join("directory"), volume.join("link"));
     race(&bundle, &host, swapper);
 }
 
-/// The rootfs itself lies on the volume.
-fn dev_swapped_for_a_link_leaves_the_host_alone() {
-    only_rt("Debian's runc makes its links where the link leads");
+/// The rootfs itself is on the volume.
+fn dev_swapped_for_a_link_changes_nothing_on_the_host() {
+    only_rt("Debian's runc creates its links at the target of the link");
     let host = host();
     let bundle = Bundle::new().args(&["/bin/true"]);
     let rootfs = bundle.rootfs();
@@ -143,8 +143,8 @@ fn dev_swapped_for_a_link_leaves_the_host_alone() {
     assert_eq!(before.mounts(), mountinfo());
 }
 
-/// A root whose /proc is exchanged for a link, and a program that looks whether the procfs, whatever
-/// it is called then, is protected: a file that must not be written, and one that must not be read.
+/// A root whose /proc is exchanged for a link. Its program checks procfs under both names: one file
+/// must not be writable, and one must not be readable.
 fn with_swapped_proc(bundle: Bundle) -> (Bundle, Swapper) {
     let look = "for place in /proc /proc.link; do /probe device $place/sys/kernel/core_pattern w; \
                 /probe stat $place/keys; done";
@@ -161,31 +161,34 @@ fn assert_masked_or_refused(bundle: &Bundle, rounds: usize) {
     for round in 0..rounds {
         let outcome = bundle.run();
         started += usize::from(outcome.code() == 0);
-        let said = &outcome.stdout;
-        let writable = said.lines().any(|line| line == "ok");
-        let readable = said.contains("\"type\":\"file\"");
+        let output = &outcome.stdout;
+        let writable = output.lines().any(|line| line == "ok");
+        let readable = output.contains("\"type\":\"file\"");
         assert!(!writable && !readable, "round {round}\n{outcome}");
         if outcome.code() != 0 {
             outcome.one_line();
         }
     }
-    assert!(started > 0, "no container has started: it proves nothing");
+    assert!(
+        started > 0,
+        "no container has started, so the test proves nothing"
+    );
 }
 
 fn proc_swapped_for_a_link_is_masked_or_an_error() {
-    only_rt("Debian's is another race");
+    only_rt("Debian's runtimes have other races");
     let (bundle, _swapper) = with_swapped_proc(Bundle::new());
     assert_masked_or_refused(&bundle, 50);
 }
 
 fn proc_swapped_for_a_link_while_hooks_run_is_masked_or_an_error() {
-    only_rt("Debian's is another race");
+    only_rt("Debian's runtimes have other races");
     let hooks = json!({ "createRuntime": [{ "path": "/bin/true" }] });
     let (bundle, _swapper) = with_swapped_proc(Bundle::new().set("/hooks", hooks));
     assert_masked_or_refused(&bundle, 25);
 }
 
-/// Renamed with what is mounted on it, by somebody who has all the time of a hook.
+/// A hook renames the directory, with the mount on it, and puts a link in its place.
 #[track_caller]
 fn assert_replaced_is_refused(name: &str, link: &str) {
     let bundle = Bundle::new().folder("elsewhere");
@@ -205,16 +208,19 @@ fn assert_replaced_is_refused(name: &str, link: &str) {
         .args(&["/bin/true"]);
     let outcome = bundle.run().assert_refused("mounts[");
     let line = outcome.one_line();
-    assert!(line.contains(&format!("find /{name} again")), "{line}");
+    assert!(
+        line.contains(&format!("check the mount on /{name}")),
+        "{line}"
+    );
 }
 
-fn proc_replaced_by_a_link_for_good_is_an_error() {
-    only_rt("Debian's masks what the link leads to");
+fn proc_replaced_by_a_link_is_an_error() {
+    only_rt("Debian's runtimes mask the target of the link");
     assert_replaced_is_refused("proc", "/elsewhere");
     assert_replaced_is_refused("proc", "/moved");
 }
 
-fn sys_replaced_by_a_link_for_good_is_an_error() {
-    only_rt("Debian's masks what the link leads to");
+fn sys_replaced_by_a_link_is_an_error() {
+    only_rt("Debian's runtimes mask the target of the link");
     assert_replaced_is_refused("sys", "/elsewhere");
 }

@@ -1,4 +1,4 @@
-//! File systems that are made of the machine's directories and devices.
+//! File systems that are made of directories and devices of the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,29 +12,29 @@ use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, skip, tr
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        an_overlay_merges_directories_of_the_machine,
-        an_overlay_may_have_lower_layers_alone,
+        an_overlay_merges_directories_of_the_host,
+        an_overlay_without_an_upper_layer_works,
         an_overlay_in_a_user_namespace_works,
-        long_paths_of_layers_work,
-        an_overlay_may_have_many_long_layers,
-        a_missing_one_of_many_layers_is_named,
-        options_of_any_length_reach_a_file_system,
+        long_layer_paths_work,
+        an_overlay_with_many_long_layers_works,
+        a_missing_layer_among_many_is_named,
+        long_options_reach_a_file_system,
         options_longer_than_a_page_are_refused,
-        options_of_any_length_reach_a_device_of_the_machine,
+        long_options_reach_a_file_system_on_a_host_device,
         a_missing_layer_is_refused,
         an_unknown_option_of_an_overlay_is_refused,
         a_relative_layer_is_refused,
-        a_device_of_the_machine_is_mounted,
+        a_block_device_of_the_host_is_mounted,
         a_missing_device_is_refused,
-        a_name_like_a_path_changes_nothing,
+        a_path_as_the_source_of_a_virtual_file_system_is_ignored,
     ]
 }
 
-/// `lower` and `second` with a file each, `upper` and `work`, where an overlay can be.
+/// Directories for an overlay: `lower` and `second` with a file each, `upper` and `work`.
 struct Layers(Directory);
 
 impl Layers {
-    /// On a file system of their own: the machine's may be an overlay itself.
+    /// On a tmpfs, because the host's root may be an overlay itself.
     fn new() -> Self {
         let directory = Directory::new();
         let (place, none) = (directory.path(), None::<&str>);
@@ -60,7 +60,7 @@ impl Layers {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// As Podman writes it for a volume with `:O`.
+    /// The options that Podman passes for a volume with `:O`.
     fn options(&self, top: &Path) -> Value {
         let of = |key: &str, name: &str| format!("{key}={}", top.join(name).display());
         json!([
@@ -78,7 +78,7 @@ fn overlay(options: Value) -> Value {
 
 const WRITING: &str = "cat /mnt/file; echo inside > /mnt/file; echo new > /mnt/new; ls /mnt";
 
-fn an_overlay_merges_directories_of_the_machine() {
+fn an_overlay_merges_directories_of_the_host() {
     let layers = Layers::new();
     let options = layers.options(&layers.path(""));
     let bundle = Bundle::new()
@@ -96,7 +96,7 @@ fn an_overlay_merges_directories_of_the_machine() {
     assert_eq!(seen.propagation(), "");
 }
 
-fn an_overlay_may_have_lower_layers_alone() {
+fn an_overlay_without_an_upper_layer_works() {
     let layers = Layers::new();
     let list = ["lower", "second"].map(|name| layers.path(name).display().to_string());
     let options = json!([
@@ -131,8 +131,8 @@ fn an_overlay_in_a_user_namespace_works() {
     assert_eq!(layers.text("upper/new"), "new\n");
 }
 
-/// fsconfig(2) takes 255 bytes; mount(2) took more.
-fn long_paths_of_layers_work() {
+/// fsconfig(2) takes 255 bytes of a value; mount(2) takes more.
+fn long_layer_paths_work() {
     let layers = Layers::new();
     let deep = layers.path(&"x".repeat(200)).join("y".repeat(200));
     layers.fill(&deep);
@@ -151,23 +151,23 @@ fn a_missing_layer_is_refused() {
         .folder("mnt")
         .mount(overlay(layers.options(Path::new("/nowhere"))));
     let index = bundle.config().items("/mounts").len() - 1;
-    let named = refused_option("lowerdir=/nowhere/lower");
-    bundle.assert_refused(&[&format!("mounts[{index}]{named}: not found (ENOENT)")]);
+    let error = refused_option("lowerdir=/nowhere/lower");
+    bundle.assert_refused(&[&format!("mounts[{index}]{error}: not found (ENOENT)")]);
 }
 
-/// What the kernel looks at before the clone fails as clearly as what it looks at after.
+/// Options that the kernel checks before the clone are named in errors as well as later ones.
 fn an_unknown_option_of_an_overlay_is_refused() {
     let layers = Layers::new();
     let mut options = layers.options(&layers.path(""));
     let option = "redirect_dir=sometimes";
     options.as_array_mut().unwrap().push(json!(option));
     let bundle = Bundle::new().folder("mnt").mount(overlay(options));
-    let named = refused_option(option);
-    bundle.assert_refused(&["mounts[", &format!("]{named}: invalid argument (EINVAL)")]);
+    let error = refused_option(option);
+    bundle.assert_refused(&["mounts[", &format!("]{error}: invalid argument (EINVAL)")]);
 }
 
-/// Since Linux 6.5 an overlay looks at each of its options as it comes (fs/overlayfs/params.c);
-/// before, at all of them once the last is there.
+/// Since Linux 6.5 overlayfs checks each option as it is set (fs/overlayfs/params.c), before that
+/// all options at the end.
 fn refused_option(option: &str) -> String {
     let name = nix::sys::utsname::uname().unwrap();
     let release = name.release().to_str().unwrap();
@@ -175,14 +175,15 @@ fn refused_option(option: &str) -> String {
         .split(['.', '-'])
         .map_while(|part| part.parse().ok());
     let version: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
-    match version >= (6, 5) {
-        true => format!(".options: mount overlay on /mnt with {option:?}"),
-        false => ": mount overlay on /mnt".to_owned(),
+    if version >= (6, 5) {
+        format!(".options: mount overlay on /mnt with {option:?}")
+    } else {
+        ": mount overlay on /mnt".to_owned()
     }
 }
 
-/// Layers with the files `0` to `39`; the file `top` is of the first.
-fn many(layers: &Layers) -> Vec<String> {
+/// Layers that hold the files `0` to `39`; each has a file `top` too.
+fn many_layers(layers: &Layers) -> Vec<String> {
     let layer = |n: usize| {
         let path = layers.path(&format!("a/rather/long/path/of/a/snapshot/{n}"));
         fs::create_dir_all(&path).unwrap();
@@ -193,10 +194,10 @@ fn many(layers: &Layers) -> Vec<String> {
     (0..40).map(layer).collect()
 }
 
-fn an_overlay_may_have_many_long_layers() {
-    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+fn an_overlay_with_many_long_layers_works() {
+    differs(Kind::Crun, "it cannot pass more than fsconfig(2) takes");
     let layers = Layers::new();
-    let list = format!("lowerdir={}", many(&layers).join(":"));
+    let list = format!("lowerdir={}", many_layers(&layers).join(":"));
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
     let bundle = || Bundle::new().folder("mnt").mount(overlay(json!([list])));
     let mapped = bundle()
@@ -211,17 +212,17 @@ fn an_overlay_may_have_many_long_layers() {
     }
 }
 
-fn a_missing_one_of_many_layers_is_named() {
+fn a_missing_layer_among_many_is_named() {
     let layers = Layers::new();
-    let list = format!("lowerdir={}:/nowhere", many(&layers).join(":"));
+    let list = format!("lowerdir={}:/nowhere", many_layers(&layers).join(":"));
     let bundle = Bundle::new().folder("mnt").mount(overlay(json!([list])));
     let bundle = bundle.args(&["/bin/true"]);
     bundle.assert_refused(&["mounts[7]", "/mnt", ":/nowhere", "not found"]);
 }
 
-/// fsconfig(2) takes 255 bytes of each, mount(2) a page of all.
-fn options_of_any_length_reach_a_file_system() {
-    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+/// fsconfig(2) takes 255 bytes of each value, mount(2) one page of all options.
+fn long_options_reach_a_file_system() {
+    differs(Kind::Crun, "it cannot pass more than fsconfig(2) takes");
     let zeros = "0".repeat(300);
     let tmpfs = |source: &str| {
         json!({ "destination": "/mnt", "type": "tmpfs", "source": source,
@@ -237,9 +238,9 @@ fn options_of_any_length_reach_a_file_system() {
     }
 }
 
-/// mount(2) would take the first page and leave the rest out.
+/// mount(2) would use the first page and ignore the rest.
 fn options_longer_than_a_page_are_refused() {
-    only_rt("others mount with what the kernel has cut off");
+    only_rt("other runtimes mount with truncated options");
     let bundle = Bundle::new()
         .folder("mnt")
         .mount(json!({ "destination": "/mnt", "type": "tmpfs",
@@ -249,8 +250,8 @@ fn options_longer_than_a_page_are_refused() {
         .assert_refused(&["mounts[7]", "/mnt", "longer than 4095 bytes"]);
 }
 
-fn options_of_any_length_reach_a_device_of_the_machine() {
-    differs(Kind::Crun, "it has no more room for them than fsconfig(2)");
+fn long_options_reach_a_file_system_on_a_host_device() {
+    differs(Kind::Crun, "it cannot pass more than fsconfig(2) takes");
     let home = Directory::new();
     let device = ext4(&home.join("image"));
     let mount = json!({ "destination": "/mnt", "type": "ext4", "source": device.0,
@@ -264,7 +265,7 @@ fn options_of_any_length_reach_a_device_of_the_machine() {
 }
 
 fn a_relative_layer_is_refused() {
-    only_rt("others start wherever they happen to be");
+    only_rt("other runtimes resolve them from their working directory");
     let layers = Layers::new();
     let bundle = Bundle::new()
         .folder("mnt")
@@ -273,7 +274,7 @@ fn a_relative_layer_is_refused() {
     bundle.run().assert_refused(text);
 }
 
-/// A loop device, gone when dropped.
+/// A loop device that is detached when dropped.
 struct Loop(String);
 
 impl Loop {
@@ -286,7 +287,7 @@ impl Loop {
             Ok(out) if out.status.success() => {
                 Self(String::from_utf8_lossy(&out.stdout).trim().to_owned())
             }
-            _ => skip("no loop device can be had here"),
+            _ => skip("no loop device is available"),
         }
     }
 }
@@ -297,17 +298,17 @@ impl Drop for Loop {
     }
 }
 
-/// A device with a new file system, in an image of its own.
+/// A loop device with a new ext4 file system.
 fn ext4(image: &Path) -> Loop {
     fs::File::create(image).unwrap().set_len(4 << 20).unwrap();
     let made = Command::new("mkfs.ext4").arg("-q").arg(image).status();
     if !made.is_ok_and(|status| status.success()) {
-        skip("no mkfs.ext4 here");
+        skip("mkfs.ext4 is not installed");
     }
     Loop::new(image)
 }
 
-fn a_device_of_the_machine_is_mounted() {
+fn a_block_device_of_the_host_is_mounted() {
     let home = Directory::new();
     let device = ext4(&home.join("image"));
     let mount = |options: Value| json!({ "destination": "/mnt", "type": "ext4", "source": device.0, "options": options });
@@ -316,10 +317,10 @@ fn a_device_of_the_machine_is_mounted() {
         .mount(mount(json!(["rw", "noatime"])));
     let before = Traces::of(&bundle);
     let bundle = bundle.sh("echo inside > /mnt/file; mount | busybox grep ' /mnt '");
-    let said = bundle.run().assert_ok().stdout;
+    let output = bundle.run().assert_ok().stdout;
     assert!(
-        said.starts_with(&format!("{} on /mnt type ext4 (rw,noatime", device.0)),
-        "{said}"
+        output.starts_with(&format!("{} on /mnt type ext4 (rw,noatime", device.0)),
+        "{output}"
     );
     before.assert_unchanged(&bundle);
     let bundle = Bundle::new().folder("mnt").mount(mount(json!(["ro"])));
@@ -335,8 +336,8 @@ fn a_missing_device_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// Many write the destination, or anything, as the source of what has none.
-fn a_name_like_a_path_changes_nothing() {
+/// Many configurations have an arbitrary source for file systems that have none.
+fn a_path_as_the_source_of_a_virtual_file_system_is_ignored() {
     let mount = |kind: &str, place: &str| json!({ "destination": place, "type": kind, "source": "/nowhere" });
     let bundle = Bundle::new()
         .mount(mount("tmpfs", "/mnt"))

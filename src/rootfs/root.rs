@@ -1,13 +1,12 @@
-//! Paths inside a root: opened below its descriptor, never joined to a string.
+//! Opens and creates files inside a root, always relative to its descriptor.
 //!
-//! openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6) resolves `..` and symbolic
-//! links, absolute ones too, as the container will, however an attacker swaps
-//! its parts meanwhile (CVE-2021-30465, CVE-2024-45310). No other module makes a
-//! path out of a root and a name.
+//! openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6) resolves `..` and symbolic links, absolute
+//! ones too, as the container will, even if an attacker swaps components meanwhile
+//! (CVE-2021-30465, CVE-2024-45310). No other module joins a path to a root.
 //!
-//! Somebody who shares the root's directory can rename /proc, the mount on it
-//! included, and put a link in its place. So what lies below the mounts that were
-//! made at /proc and /sys is found below their descriptors ([`Root::keep`]).
+//! A process that shares the root's directory can rename /proc, together with the mount on
+//! it, and put a link in its place. So paths below /proc and /sys are resolved below the
+//! descriptors of the mounts made there ([`Root::pin`]).
 
 use std::cell::RefCell;
 use std::ffi::{CString, OsString};
@@ -20,59 +19,61 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 
 use crate::sys;
 
-/// Rounds after which a path that is renamed under our feet is given up on.
-const RACES: usize = 128;
+/// How often a path is resolved again because a component was renamed meanwhile.
+const MAX_RETRIES: usize = 128;
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
-const MOST_LINKS: usize = 40;
-/// The mounts that show the kernel itself, and that masks are for.
-const KEPT: [&str; 2] = ["/proc", "/sys"];
+/// The most links that the kernel follows in one path (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+/// Mount points that show kernel state, and that masked paths lie in.
+const PINNED: [&str; 2] = ["/proc", "/sys"];
 
-/// The root of a container's file system, as a descriptor.
+/// The root of a container's file system.
 pub(crate) struct Root {
     root: OwnedFd,
-    /// What was mounted last at each place of [`KEPT`].
-    kept: RefCell<Vec<(PathBuf, OwnedFd)>>,
+    /// The last mount made at each path of [`PINNED`].
+    pinned: RefCell<Vec<(PathBuf, OwnedFd)>>,
 }
 
-/// Whether a symbolic link on the way is followed, inside the root.
+/// Whether symbolic links are followed, inside the root.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
     Follow,
-    /// `ELOOP` at the first one.
+    /// Fail with `ELOOP` at the first link.
     Refuse,
 }
 
 impl Root {
     pub(crate) fn new(root: OwnedFd) -> Root {
-        let kept = RefCell::default();
-        Root { root, kept }
+        let pinned = RefCell::default();
+        Root { root, pinned }
     }
 
-    /// Takes the mount that was made at `path`, if what lies below that path is to
-    /// be found in it from now on, whatever the path leads to; gives back any other.
-    pub(crate) fn keep(&self, path: &Path, mount: OwnedFd) -> Option<OwnedFd> {
-        if !KEPT.iter().any(|kept| path == Path::new(kept)) {
+    /// Keeps the mount made at `path`, if it is /proc or /sys: paths below it are resolved
+    /// in this mount from now on. Returns any other mount.
+    pub(crate) fn pin(&self, path: &Path, mount: OwnedFd) -> Option<OwnedFd> {
+        if !PINNED.iter().any(|pinned| path == Path::new(pinned)) {
             return Some(mount);
         }
-        self.forget(path);
-        self.kept.borrow_mut().push((path.to_owned(), mount));
+        self.unpin(path);
+        self.pinned.borrow_mut().push((path.to_owned(), mount));
         None
     }
 
-    /// What lies below `path` is again what its name leads to.
-    pub(crate) fn forget(&self, path: &Path) {
-        self.kept.borrow_mut().retain(|(kept, _)| kept != path);
+    /// Resolves paths below `path` by name again.
+    pub(crate) fn unpin(&self, path: &Path) {
+        self.pinned
+            .borrow_mut()
+            .retain(|(pinned, _)| pinned != path);
     }
 
-    /// Whether `path`, if [`Root::keep`] has taken its mount, leads to that mount,
-    /// and by no link.
-    pub(crate) fn is_in_place(&self, path: &Path) -> nix::Result<bool> {
-        let kept = self.kept.borrow();
-        let Some((_, mount)) = kept.iter().find(|(kept, _)| kept == path) else {
+    /// Whether `path` still leads, without a link, to the mount that [`Root::pin`] keeps.
+    /// True if none is kept.
+    pub(crate) fn is_pinned_in_place(&self, path: &Path) -> nix::Result<bool> {
+        let pinned = self.pinned.borrow();
+        let Some((_, mount)) = pinned.iter().find(|(pinned, _)| pinned == path) else {
             return Ok(true);
         };
-        // A single name below the root: nothing that could be swapped is on the way.
+        // A single component below the root, so nothing on the way can be swapped.
         let name = path.strip_prefix("/").unwrap_or(path).as_os_str();
         let name = CString::new(name.as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
         match sys::mount_id(self.root.as_fd(), &name) {
@@ -82,16 +83,17 @@ impl Root {
         }
     }
 
-    /// Opens what `path` names inside the root.
+    /// Opens `path` inside the root.
     pub(crate) fn open(&self, path: &Path, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
-        let kept = self.kept.borrow();
-        for (place, mount) in kept.iter() {
-            let rest = match path.strip_prefix(place) {
+        let pinned = self.pinned.borrow();
+        for (mount_point, mount) in pinned.iter() {
+            let rest = match path.strip_prefix(mount_point) {
                 Ok(rest) if rest.as_os_str().is_empty() => Path::new("."),
                 Ok(rest) => rest,
                 Err(_) => continue,
             };
-            // A link that leads out is an error: its end is not what is meant.
+            // A link that leads out of the mount is an error: its target is not what is
+            // meant.
             let scope = ResolveFlag::RESOLVE_BENEATH;
             return open_from(mount.as_fd(), rest, flags, links, scope);
         }
@@ -103,71 +105,75 @@ impl Root {
         open_from(self.root.as_fd(), path, flags, links, scope)
     }
 
-    /// The directory `path`, made with its parents where it is missing (mode
-    /// 0755, the umask being 0), as an `O_PATH` descriptor. A link whose target is
-    /// missing stays, and its target is made.
+    /// Opens the directory `path` with `O_PATH`. A missing directory is created with its
+    /// parents (mode 0755; the umask must be 0). The target of a dangling link is created,
+    /// and the link stays.
     pub(crate) fn directory(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
         match self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, links) {
-            Err(Errno::ENOENT) => self.make(path, links, Made::Directory),
-            done => done,
+            Err(Errno::ENOENT) => self.create(path, links, FileType::Directory),
+            result => result,
         }
     }
 
-    /// The file `path`, made empty with its parents where it is missing, as an
-    /// `O_PATH` descriptor. Links are as for [`Root::directory`].
+    /// Opens the file `path` with `O_PATH`. A missing file is created empty, with its
+    /// parents. Links are as for [`Root::directory`].
     pub(crate) fn file(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
         match self.open(path, OFlag::O_PATH, links) {
-            Err(Errno::ENOENT) => self.make(path, links, Made::File),
-            done => done,
+            Err(Errno::ENOENT) => self.create(path, links, FileType::File),
+            result => result,
         }
     }
 
-    /// Walks `path` and makes what is missing on the way. Each step opens one name
-    /// below a directory that is held open, and follows no link: links are read and
-    /// their text walked, from the root if it is absolute. `..` goes back to the
-    /// directory that the walk came from, and from the root nowhere.
-    fn make(&self, path: &Path, links: Links, last: Made) -> nix::Result<OwnedFd> {
-        let mut ahead = names(path);
-        let mut way: Vec<OwnedFd> = Vec::new();
+    /// Walks `path` and creates the missing components. Each step opens one name relative
+    /// to a directory descriptor, without following links. A link is read and its target
+    /// walked, from the root if it is absolute. `..` goes back to the directory that the
+    /// walk came from, and stays in the root.
+    fn create(&self, path: &Path, links: Links, last: FileType) -> nix::Result<OwnedFd> {
+        let mut remaining = components(path);
+        let mut parents: Vec<OwnedFd> = Vec::new();
         let mut followed = 0;
-        while let Some(name) = ahead.pop() {
+        while let Some(name) = remaining.pop() {
             if name == ".." {
-                way.pop();
+                parents.pop();
                 continue;
             }
-            let here = way.last().unwrap_or(&self.root);
-            let made = match ahead.is_empty() {
-                true => last,
-                false => Made::Directory,
+            let parent = parents.last().unwrap_or(&self.root);
+            let wanted = if remaining.is_empty() {
+                last
+            } else {
+                FileType::Directory
             };
-            let found = found_or_made(here, Path::new(&name), made)?;
-            match kind(&found)? {
-                libc::S_IFLNK if links == Links::Refuse || followed == MOST_LINKS => {
+            let found = open_or_create(parent, Path::new(&name), wanted)?;
+            match file_type(&found)? {
+                libc::S_IFLNK if links == Links::Refuse || followed == MAX_LINKS => {
                     return Err(Errno::ELOOP);
                 }
                 libc::S_IFLNK => {
                     followed += 1;
                     let target = PathBuf::from(readlinkat(&found, "")?);
                     if target.is_absolute() {
-                        way.clear();
+                        parents.clear();
                     }
-                    ahead.extend(names(&target));
+                    remaining.extend(components(&target));
                 }
-                libc::S_IFDIR => way.push(found),
-                _ if ahead.is_empty() && last == Made::File => return Ok(found),
+                libc::S_IFDIR => parents.push(found),
+                _ if remaining.is_empty() && last == FileType::File => return Ok(found),
                 _ => return Err(Errno::ENOTDIR),
             }
         }
-        match way.pop() {
+        match parents.pop() {
             Some(directory) => Ok(directory),
             None => self.root.try_clone().map_err(|_| Errno::EMFILE),
         }
     }
 
-    /// The directory that holds `path`, made where it is missing, and the last
-    /// component; `ENOENT` for the root itself.
+    /// Opens the parent directory of `path`, created where it is missing, and returns it
+    /// with the last component.
+    ///
+    /// # Errors
+    /// `ENOENT` for the root itself.
     pub(crate) fn parent<'a>(&self, path: &'a Path) -> nix::Result<(OwnedFd, &'a Path)> {
-        let (parent, name) = split(path).ok_or(Errno::ENOENT)?;
+        let (parent, name) = parent_and_name(path).ok_or(Errno::ENOENT)?;
         Ok((self.directory(parent, Links::Follow)?, name))
     }
 }
@@ -178,38 +184,38 @@ impl AsFd for Root {
     }
 }
 
-/// What is made where a walk finds nothing.
+/// The type of file to create.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Made {
+enum FileType {
     Directory,
     File,
 }
 
-/// What is called `name` in `directory`, a link itself too, or a new one.
-fn found_or_made(directory: &OwnedFd, name: &Path, made: Made) -> nix::Result<OwnedFd> {
-    let there = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match openat(directory, name, there, Mode::empty()) {
+/// Opens `name` in `directory`, even a link itself, or creates it.
+fn open_or_create(directory: &OwnedFd, name: &Path, wanted: FileType) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(directory, name, flags, Mode::empty()) {
         Err(Errno::ENOENT) => {}
-        done => return done,
+        result => return result,
     }
-    if made == Made::File {
-        return file_in(directory, name);
+    if wanted == FileType::File {
+        return open_or_create_file(directory, name);
     }
     match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
-        // Made by somebody else meanwhile: the open tells what.
-        Ok(()) | Err(Errno::EEXIST) => openat(directory, name, there, Mode::empty()),
+        // Another process created it meanwhile: the open finds what it is.
+        Ok(()) | Err(Errno::EEXIST) => openat(directory, name, flags, Mode::empty()),
         Err(errno) => Err(errno),
     }
 }
 
-/// The names that `path` is made of, the first one last; `..` is one of them.
-fn names(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter_map(|component| match component {
+/// The components of `path`, `..` included, the first one last.
+fn components(path: &Path) -> Vec<OsString> {
+    let components = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
     });
-    names.rev().collect()
+    components.rev().collect()
 }
 
 fn open_from(
@@ -226,46 +232,45 @@ fn open_from(
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(resolve);
-    let mut rounds = 0;
+    let mut retries = 0;
     loop {
         match openat2(start, path, how) {
-            // The kernel saw a rename on the way and could not tell whether it led out.
-            Err(Errno::EAGAIN) if rounds < RACES => rounds += 1,
-            done => return done,
+            // The kernel saw a concurrent rename and could not rule out an escape.
+            Err(Errno::EAGAIN) if retries < MAX_RETRIES => retries += 1,
+            result => return result,
         }
     }
 }
 
-/// What is called `name` in `directory`, a link itself too, or a new empty file,
-/// as an `O_PATH` descriptor.
-pub(crate) fn file_in(directory: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
+/// Opens `name` in `directory` with `O_PATH`, even a link itself, or creates an empty file.
+pub(crate) fn open_or_create_file(directory: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
     let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     match openat(directory, name, create, Mode::from_bits_truncate(0o644)) {
         Ok(_) | Err(Errno::EEXIST) => {}
-        // On a read-only file system it may be there all the same.
+        // On a read-only file system the file may exist.
         Err(Errno::EROFS) => {}
         Err(errno) => return Err(errno),
     }
-    let there = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(directory, name, there, Mode::empty())
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, name, flags, Mode::empty())
 }
 
-fn split(path: &Path) -> Option<(&Path, &Path)> {
+fn parent_and_name(path: &Path) -> Option<(&Path, &Path)> {
     Some((path.parent()?, Path::new(path.file_name()?)))
 }
 
-/// Whether a descriptor names a directory.
+/// Whether a descriptor refers to a directory.
 pub(crate) fn is_directory(fd: impl AsFd) -> nix::Result<bool> {
-    Ok(kind(fd)? == libc::S_IFDIR)
+    Ok(file_type(fd)? == libc::S_IFDIR)
 }
 
-/// The type of file that a descriptor names (inode(7), `S_IFMT`).
-fn kind(fd: impl AsFd) -> nix::Result<libc::mode_t> {
+/// The type of the file that a descriptor refers to (inode(7), `S_IFMT`).
+fn file_type(fd: impl AsFd) -> nix::Result<libc::mode_t> {
     Ok(fstat(fd)?.st_mode & libc::S_IFMT)
 }
 
-/// `path` as an absolute path inside a root: without `.`, `..` and doubled
-/// slashes, a relative one taken from the root.
+/// Normalizes `path` to an absolute path inside a root, without `.`, `..` and repeated
+/// slashes. A relative path starts at the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for component in path.components() {
@@ -286,7 +291,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn cleaning_never_leaves_the_root() {
+    fn a_normalized_path_never_leaves_the_root() {
         for (path, cleaned) in [
             ("data", "/data"),
             ("/a/./b//c/..", "/a/b"),
@@ -298,7 +303,7 @@ mod tests {
         }
     }
 
-    /// A root with the given links in it, beside a directory that nothing may reach.
+    /// A root with the given links, next to a directory that must stay empty.
     fn root(links: &[(&str, &str)]) -> (PathBuf, Root) {
         let base =
             std::env::temp_dir().join(format!("rt-inside-{}-{:p}", std::process::id(), links));
@@ -316,12 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn links_that_climb_stay_inside() {
+    fn links_with_parent_components_stay_inside_the_root() {
         let (base, root) = root(&[("up", "../outside"), ("abs", "/made")]);
         root.directory(Path::new("/made/x"), Links::Follow).unwrap();
         root.directory(Path::new("/abs/y"), Links::Follow).unwrap();
         assert!(base.join("root/made/y").is_dir());
-        // "../outside" from inside is "/outside", which is not there: it is made.
+        // Inside the root "../outside" is "/outside", which does not exist and is created.
         root.directory(Path::new("/up/z"), Links::Follow).unwrap();
         assert!(base.join("root/outside/z").is_dir());
         assert!(!base.join("outside/z").exists());
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dangling_link_names_is_made_and_the_link_stays() {
+    fn the_target_of_a_dangling_link_is_created_and_the_link_stays() {
         let (base, root) = root(&[
             ("one", "two"),
             ("two", "/made/../made/three"),
@@ -348,35 +353,35 @@ mod tests {
         std::fs::remove_dir_all(base).unwrap();
     }
 
-    /// Somebody with the same root swaps a directory for a link that leads out of it.
+    /// An attacker in the same root swaps a directory for a link that leads out of it.
     #[test]
-    fn nothing_is_made_outside_while_links_come_and_go() {
+    fn nothing_is_created_outside_while_a_directory_is_swapped_for_a_link() {
         let (base, root) = root(&[("link", "../outside")]);
         let inside = base.join("root");
-        std::fs::create_dir(inside.join("way")).unwrap();
-        let over = std::sync::atomic::AtomicBool::new(false);
+        std::fs::create_dir(inside.join("directory")).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-                let (way, link) = (inside.join("way"), inside.join("link"));
-                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let (directory, link) = (inside.join("directory"), inside.join("link"));
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let flags = RenameFlags::RENAME_EXCHANGE;
-                    renameat2(AT_FDCWD, &way, AT_FDCWD, &link, flags).unwrap();
+                    renameat2(AT_FDCWD, &directory, AT_FDCWD, &link, flags).unwrap();
                 }
             });
             for n in 0..200 {
-                let path = PathBuf::from(format!("/way/{n}/below"));
+                let path = PathBuf::from(format!("/directory/{n}/below"));
                 drop(root.directory(&path, Links::Follow));
                 drop(root.file(&path.with_file_name("file"), Links::Follow));
             }
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         assert_eq!(std::fs::read_dir(base.join("outside")).unwrap().count(), 0);
         std::fs::remove_dir_all(base).unwrap();
     }
 
     #[test]
-    fn a_link_is_refused_where_none_may_be() {
+    fn a_link_is_refused_if_links_are_not_followed() {
         let (base, root) = root(&[("proc", "/elsewhere")]);
         let refused = root.directory(Path::new("/proc"), Links::Refuse);
         assert_eq!(refused.err(), Some(Errno::ELOOP));

@@ -1,0 +1,44 @@
+//! What the plan of the root file system depends on besides config.json.
+
+use std::path::PathBuf;
+
+/// Properties of the host, and parts of the plan that are decided earlier.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The kernel has mount_setattr(2).
+    pub(crate) mount_setattr: bool,
+    /// The container is in a user namespace other than the host's initial one.
+    pub(crate) user_namespace: bool,
+    /// The container has a new cgroup namespace.
+    pub(crate) cgroup_namespace: bool,
+    /// A failure to create the container's cgroups is an error, so they will exist.
+    pub(crate) certain_cgroups: bool,
+    /// The cgroup v1 hierarchies of the host; empty on a host with v2 alone.
+    pub(crate) hierarchies: Vec<HierarchyFacts>,
+    /// The directory of the notify socket, and its path in the container.
+    pub(crate) notify: Option<(PathBuf, &'static str)>,
+    /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
+    pub(crate) unified: Option<UnifiedFacts>,
+}
+
+/// Directories in the cgroup v2 hierarchy.
+#[derive(Debug)]
+pub(crate) struct UnifiedFacts {
+    /// The container's cgroup, if it has one.
+    pub(crate) directory: Option<PathBuf>,
+    /// The caller's cgroup, where a container without its own stays.
+    pub(crate) callers: PathBuf,
+}
+
+/// Directories in a cgroup v1 hierarchy.
+#[derive(Clone, Debug)]
+pub(crate) struct HierarchyFacts {
+    /// For example `["cpu", "cpuacct"]` or `["name=systemd"]`.
+    pub(crate) controllers: Vec<String>,
+    /// The last component of its mount point on the host.
+    pub(crate) name: String,
+    /// The container's cgroup, if it has one.
+    pub(crate) directory: Option<PathBuf>,
+    /// The caller's cgroup, where a container without its own stays.
+    pub(crate) callers: PathBuf,
+}

@@ -1,0 +1,157 @@
+//! Switches init from the host's root to the container's.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::attributes::Setter;
+use super::root::Root;
+use super::sources::Sources;
+use super::{Entry, Layer, Rootfs, Turn, overlay, pivot};
+use crate::step::{Cause, Progress, Step};
+use crate::sys::CloseBatch;
+use crate::trusted_proc::Proc;
+
+/// Where the new root is attached.
+pub(crate) struct AttachPoint {
+    /// The old root, in a mount namespace of the container's own.
+    old_root: Option<OwnedFd>,
+    /// `root.path`, opened only where it is needed later.
+    root_path: Option<OwnedFd>,
+}
+
+/// The new root while init builds it.
+pub(crate) struct Entered {
+    pub(super) root: Root,
+    /// The host's root, until init leaves it.
+    old_root: Option<OwnedFd>,
+    /// The mounts that become read-only at the end.
+    pub(super) readonly_late: Vec<OwnedFd>,
+}
+
+impl Entered {
+    fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> Entered {
+        Entered {
+            root: Root::new(root),
+            old_root,
+            readonly_late: Vec::new(),
+        }
+    }
+}
+
+impl AsFd for Entered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+impl Rootfs {
+    /// Init: makes the mount namespace private and opens the directory for the new root. It
+    /// still has the caller's ids, because only the caller may be able to search the path.
+    pub(crate) fn enter(&self, progress: &Progress) -> Result<AttachPoint, Cause> {
+        let old_root = match self.entry {
+            Entry::Chroot => None,
+            Entry::Pivot | Entry::Move => {
+                progress.enter(Step::Propagation);
+                Some(pivot::make_mounts_private(self.setter)?)
+            }
+        };
+        progress.enter(Step::Root);
+        let needs_root_path =
+            old_root.is_none() || self.turn == Turn::Last || self.layer != Layer::Direct;
+        let root_path = needs_root_path
+            .then(|| pivot::open_directory(&self.path))
+            .transpose()?;
+        Ok(AttachPoint {
+            old_root,
+            root_path,
+        })
+    }
+
+    /// Init: attaches the new root. With [`Turn::First`] it also leaves the host's root.
+    pub(crate) fn attach(
+        &self,
+        attach_point: AttachPoint,
+        sources: &mut Sources,
+        proc: &Proc,
+        progress: &Progress,
+    ) -> Result<Entered, Cause> {
+        let (old_root, root) = match (attach_point.old_root, attach_point.root_path) {
+            // Without a mount namespace of its own the root is entered by chroot(2).
+            (None, root_path) => (None, root_path.ok_or(Errno::EBADF)?),
+            (Some(old_root), root_path) => {
+                let root = match sources.root.take() {
+                    Some(root) => root,
+                    None => self.overlay(&root_path, &old_root, progress)?,
+                };
+                progress.enter(Step::Root);
+                let root_path = match self.turn {
+                    // On the old root itself: no path has to lead there, and no directory has to be
+                    // its mount point.
+                    Turn::First => None,
+                    Turn::Last => root_path,
+                };
+                pivot::attach_root(
+                    root.as_fd(),
+                    root_path.as_ref().unwrap_or(&old_root).as_fd(),
+                )?;
+                if self.setter == Setter::Attached && self.layer == Layer::Direct {
+                    self.set_initial_propagation(root.as_fd(), Some(proc.as_fd()))?;
+                }
+                (Some(old_root), root)
+            }
+        };
+        let mut entered = Entered::new(root, old_root);
+        if self.turn == Turn::First {
+            self.leave(&mut entered, proc, progress)?;
+        }
+        Ok(entered)
+    }
+
+    fn overlay(
+        &self,
+        lower: &Option<OwnedFd>,
+        old_root: &OwnedFd,
+        progress: &Progress,
+    ) -> Result<OwnedFd, Cause> {
+        progress.enter(Step::Overlay);
+        let lower = lower.as_ref().ok_or(Errno::EBADF)?.as_fd();
+        overlay::create(
+            lower,
+            old_root.as_fd(),
+            self.user_namespace,
+            &CloseBatch::default(),
+        )
+    }
+
+    /// Init, with [`Turn::Last`]: leaves the host's root after the last step that needs it.
+    pub(crate) fn leave_last(
+        &self,
+        entered: &mut Entered,
+        proc: &Proc,
+        progress: &Progress,
+    ) -> Result<(), Cause> {
+        match self.turn {
+            Turn::First => Ok(()),
+            Turn::Last => self.leave(entered, proc, progress),
+        }
+    }
+
+    /// Switches to the container's root; the host's is no longer reachable.
+    fn leave(&self, entered: &mut Entered, proc: &Proc, progress: &Progress) -> Result<(), Cause> {
+        progress.enter(Step::Pivot);
+        let root = entered.root.as_fd();
+        match (self.entry, entered.old_root.take()) {
+            (Entry::Pivot, _) => pivot::pivot_to(root)?,
+            (Entry::Move, Some(old_root)) => {
+                pivot::hide_host_proc_and_sys(root, proc)?;
+                if self.turn == Turn::Last {
+                    pivot::attach_root(root, old_root.as_fd())?;
+                }
+                pivot::change_root(root)?;
+            }
+            (Entry::Move | Entry::Chroot, _) => pivot::change_root(root)?,
+        }
+        Ok(())
+    }
+}
