@@ -6,8 +6,11 @@ use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
 
+use anyhow::Result;
+
+use super::planned::Need;
 use super::*;
-use crate::host::{self, Kernel};
+use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 
 pub(super) fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()

@@ -5,7 +5,7 @@ mod limits;
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -217,7 +217,7 @@ fn what_the_container_made_below_goes_too() {
         let wired = cgroups.wire().unwrap();
         // Deeper than the longest path and than the usual limit on descriptors.
         let leaf = cgroups.paths().into_values().next().unwrap();
-        let mut at = directory::Directory::open(&leaf).unwrap();
+        let mut at = crate::cgroups::directory::Directory::open(&leaf).unwrap();
         let name = "d".repeat(100);
         for _ in 0..1100 {
             if at.make(Path::new(&name)).is_err() {

@@ -30,7 +30,7 @@ const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
 /// The program for `policy`; `None` when everything is allowed.
-pub(super) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
+pub(in crate::cgroups) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
     if policy.default == Verdict::Allow && policy.rules.is_empty() {
         return None;
     }
@@ -103,7 +103,7 @@ fn immediate(code: u8, register: u8, value: i32) -> BpfInstruction {
 
 /// A machine for the instructions used above, strict about everything else.
 #[cfg(test)]
-pub(super) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
+pub(in crate::cgroups) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
     let mut registers = [None::<u32>; 7];
     let mut at = 0usize;
     loop {

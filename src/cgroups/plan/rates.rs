@@ -6,11 +6,11 @@ use std::fmt::Write;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
-use super::settings::Setting;
+use super::setting::Setting;
 
 /// A limit on one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(in crate::cgroups) struct Rate {
     kind: &'static Kind,
     /// `MAJOR:MINOR`
     device: String,
@@ -52,7 +52,7 @@ static KINDS: [Kind; 4] = [
     },
 ];
 
-pub(super) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
+pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
     let lists = [
         block_io.throttle_read_bps_device(),
         block_io.throttle_write_bps_device(),
@@ -71,13 +71,13 @@ pub(super) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
     KINDS.iter().zip(lists).flat_map(of_kind).collect()
 }
 
-pub(super) fn v1(rates: &[Rate]) -> impl Iterator<Item = Setting> {
+pub(in crate::cgroups) fn v1(rates: &[Rate]) -> impl Iterator<Item = Setting> {
     rates.iter().map(|Rate { kind, device, rate }| {
         Setting::new(kind.place, "blkio", kind.file, format!("{device} {rate}"))
     })
 }
 
-pub(super) fn v2(rates: &[Rate]) -> impl Iterator<Item = Setting> {
+pub(in crate::cgroups) fn v2(rates: &[Rate]) -> impl Iterator<Item = Setting> {
     rates.iter().map(|Rate { kind, device, rate }| {
         let value = match rate {
             0 => format!("{device} {}=max", kind.key),
@@ -89,7 +89,7 @@ pub(super) fn v2(rates: &[Rate]) -> impl Iterator<Item = Setting> {
 
 /// What a file of these says of the device that `value` is about, as it would be
 /// written; `None` for any other file.
-pub(super) fn line_of_device(file: &str, text: &str, value: &str) -> Option<String> {
+pub(in crate::cgroups) fn line_of_device(file: &str, text: &str, value: &str) -> Option<String> {
     if file != UNIFIED && KINDS.iter().all(|kind| kind.file != file) {
         return None;
     }

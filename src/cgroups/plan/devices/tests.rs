@@ -1,7 +1,7 @@
 //! The list's verdicts, three times: by its definition, by the program, by a model of v1's kernel.
 
 use super::*;
-use crate::cgroups::program::{assemble, interpret};
+use crate::cgroups::plan::device_program::{assemble, interpret};
 use crate::cgroups::tests::resources;
 use crate::sys::{BpfInstruction, bpf_load_device_program};
 

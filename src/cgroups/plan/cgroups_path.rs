@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 /// A container's place in a tree, from the configuration alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::cgroups) enum Place {
     /// Below the tree's mount point.
     Absolute(PathBuf),
     /// Below the cgroup of the caller.
@@ -19,7 +19,11 @@ impl Place {
     ///
     /// # Errors
     /// When the path names no cgroup but the root of a tree, or cannot be a path.
-    pub(super) fn plan(id: &str, path: Option<&Path>, from_the_top: bool) -> Result<Place> {
+    pub(in crate::cgroups) fn plan(
+        id: &str,
+        path: Option<&Path>,
+        from_the_top: bool,
+    ) -> Result<Place> {
         let path = match path.filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => path,
             None if from_the_top => &Path::new("/").join(id),
@@ -44,7 +48,7 @@ impl Place {
 
     /// The path below the mount point of a tree in which the caller's own
     /// cgroup, or the one that takes its place, is `own`.
-    pub(super) fn below(&self, own: &Path) -> PathBuf {
+    pub(in crate::cgroups) fn below(&self, own: &Path) -> PathBuf {
         match self {
             Place::Absolute(path) => path.clone(),
             Place::Relative(path) => clean(own).join(path),

@@ -14,22 +14,22 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 
 use self::exceptions::Exceptions;
-use super::settings::Setting;
+use super::setting::Setting;
 
 /// The field that rules come from, for the kernel's refusals.
-pub(super) const PLACE: &str = "linux.resources.devices";
+pub(in crate::cgroups) const PLACE: &str = "linux.resources.devices";
 
 /// Kinds of access, in the bits of `BPF_DEVCG_ACC_*` (linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access(pub(super) u8);
+pub(in crate::cgroups) struct Access(pub(in crate::cgroups) u8);
 
 impl Access {
-    pub(super) const MKNOD: Access = Access(1);
-    pub(super) const READ: Access = Access(2);
-    pub(super) const WRITE: Access = Access(4);
-    pub(super) const ALL: Access = Access(7);
+    pub(in crate::cgroups) const MKNOD: Access = Access(1);
+    pub(in crate::cgroups) const READ: Access = Access(2);
+    pub(in crate::cgroups) const WRITE: Access = Access(4);
+    pub(in crate::cgroups) const ALL: Access = Access(7);
 
-    pub(super) fn is_none(self) -> bool {
+    pub(in crate::cgroups) fn is_none(self) -> bool {
         self.0 == 0
     }
 
@@ -86,24 +86,24 @@ impl BitAndAssign for Access {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(in crate::cgroups) enum Kind {
     Block,
     Char,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::cgroups) enum Verdict {
     Allow,
     Deny,
 }
 
 /// A set of devices: all of a kind whose numbers are those given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Devices {
-    pub(super) kind: Kind,
+pub(in crate::cgroups) struct Devices {
+    pub(in crate::cgroups) kind: Kind,
     /// `None` is any.
-    pub(super) major: Option<u32>,
-    pub(super) minor: Option<u32>,
+    pub(in crate::cgroups) major: Option<u32>,
+    pub(in crate::cgroups) minor: Option<u32>,
 }
 
 impl Devices {
@@ -142,10 +142,10 @@ impl Devices {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) verdict: Verdict,
-    pub(super) devices: Devices,
-    pub(super) access: Access,
+pub(in crate::cgroups) struct Rule {
+    pub(in crate::cgroups) verdict: Verdict,
+    pub(in crate::cgroups) devices: Devices,
+    pub(in crate::cgroups) access: Access,
 }
 
 /// Allowed to every container, as runc does: making nodes of any device (which
@@ -171,16 +171,16 @@ const ALWAYS: [(Devices, Access); 11] = {
 
 /// The rules that still decide something, in their order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(in crate::cgroups) struct Policy {
     /// For what no rule concerns.
-    pub(super) default: Verdict,
-    pub(super) rules: Vec<Rule>,
+    pub(in crate::cgroups) default: Verdict,
+    pub(in crate::cgroups) rules: Vec<Rule>,
 }
 
 impl Policy {
     /// # Errors
     /// A rule that is none, by its place in the list.
-    pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Policy> {
+    pub(in crate::cgroups) fn plan(resources: Option<&LinuxResources>) -> Result<Policy> {
         let mut draft = Draft::new(Verdict::Deny);
         let listed = resources.and_then(|resources| resources.devices().as_ref());
         for (item, rule) in listed.into_iter().flatten().enumerate() {
@@ -225,7 +225,7 @@ impl Policy {
     /// # Errors
     /// When rules take back a part of what a wider one gave (or give what a
     /// wider one took): there are only exceptions from a default here.
-    pub(super) fn lines(&self) -> Result<Vec<Setting>> {
+    pub(in crate::cgroups) fn lines(&self) -> Result<Vec<Setting>> {
         let (reset, except) = match self.default {
             Verdict::Deny => ("devices.deny", "devices.allow"),
             Verdict::Allow => ("devices.allow", "devices.deny"),

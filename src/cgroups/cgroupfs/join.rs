@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::Existing;
-use super::directory::{Directory, put};
+use super::existing::Existing;
+use crate::cgroups::directory::{Directory, put};
 use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, CloseBatch, MountAttr, OpenTree};

@@ -3,70 +3,56 @@
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::amount::{Amount, Idle};
 use super::rates::{self, Rate};
-use super::settings::Care;
 use crate::bundle::Resources;
-
-/// How much of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
-    Unlimited,
-    Of(u64),
-}
 
 /// Limits as the configuration means them. `None` asks for nothing.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(in crate::cgroups) struct Limits {
     /// Bytes.
-    pub(super) memory: Option<Amount>,
+    pub(in crate::cgroups) memory: Option<Amount>,
     /// Bytes that are reclaimed last.
-    pub(super) reservation: Option<Amount>,
+    pub(in crate::cgroups) reservation: Option<Amount>,
     /// Bytes of memory and swap together; never less than `memory`.
-    pub(super) swap: Option<Amount>,
+    pub(in crate::cgroups) swap: Option<Amount>,
     /// 0 to 100.
-    pub(super) swappiness: Option<u64>,
-    pub(super) oom_killer_off: bool,
-    pub(super) use_hierarchy: bool,
+    pub(in crate::cgroups) swappiness: Option<u64>,
+    pub(in crate::cgroups) oom_killer_off: bool,
+    pub(in crate::cgroups) use_hierarchy: bool,
     /// Weight in terms of version 1: 1024 is an ordinary share.
-    pub(super) shares: Option<u64>,
+    pub(in crate::cgroups) shares: Option<u64>,
     /// Microseconds of CPU time in each period.
-    pub(super) quota: Option<Amount>,
+    pub(in crate::cgroups) quota: Option<Amount>,
     /// What stays when only the period changes.
-    pub(super) kept_quota: Option<Amount>,
+    pub(in crate::cgroups) kept_quota: Option<Amount>,
     /// Microseconds.
-    pub(super) period: Option<u64>,
+    pub(in crate::cgroups) period: Option<u64>,
     /// Microseconds saved up from earlier periods; at most the quota.
-    pub(super) burst: Option<u64>,
-    pub(super) idle: Option<Idle>,
+    pub(in crate::cgroups) burst: Option<u64>,
+    pub(in crate::cgroups) idle: Option<Idle>,
     /// Microseconds of real-time scheduling in each period; -1 is unlimited.
-    pub(super) rt_runtime: Option<i64>,
+    pub(in crate::cgroups) rt_runtime: Option<i64>,
     /// Microseconds.
-    pub(super) rt_period: Option<u64>,
+    pub(in crate::cgroups) rt_period: Option<u64>,
     /// CPUs, as a list: `0-3,8`.
-    pub(super) cpus: Option<String>,
+    pub(in crate::cgroups) cpus: Option<String>,
     /// Memory nodes, as a list.
-    pub(super) mems: Option<String>,
+    pub(in crate::cgroups) mems: Option<String>,
     /// Number of tasks.
-    pub(super) pids: Option<Amount>,
+    pub(in crate::cgroups) pids: Option<Amount>,
     /// Of block devices.
-    pub(super) rates: Vec<Rate>,
+    pub(in crate::cgroups) rates: Vec<Rate>,
     /// Memory that is in use already must fit, when a limit changes.
-    pub(super) check_before_update: bool,
+    pub(in crate::cgroups) check_before_update: bool,
     /// Fields that no kernel of today has anything for.
-    pub(super) ignored: Vec<&'static str>,
-}
-
-/// `linux.resources.cpu.idle`: scheduled only when nobody else wants to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Idle {
-    No,
-    Yes,
+    pub(in crate::cgroups) ignored: Vec<&'static str>,
 }
 
 impl Limits {
     /// # Errors
     /// A value that is none on any version, with its place.
-    pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
+    pub(in crate::cgroups) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
         let mut limits = Limits::default();
         let Some(resources) = resources else {
             return Ok(limits);
@@ -96,7 +82,7 @@ impl Limits {
     ///
     /// # Errors
     /// As [`Limits::plan`].
-    pub(super) fn plan_update(asked: &Resources) -> Result<Limits> {
+    pub(in crate::cgroups) fn plan_update(asked: &Resources) -> Result<Limits> {
         let resources = asked.as_spec();
         let mut limits = Limits::plan(Some(resources))?;
         let meant = |pids: &Amount| asked.is_of_flags() || *pids != Amount::Of(0);
@@ -112,7 +98,7 @@ impl Limits {
     /// # Errors
     /// When the limit on memory and swap together has no limit on memory, or
     /// one that is larger.
-    pub(super) fn check_swap(&self) -> Result<()> {
+    pub(in crate::cgroups) fn check_swap(&self) -> Result<()> {
         match (self.memory, self.swap) {
             (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => bail!(
                 "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
@@ -124,15 +110,6 @@ impl Limits {
             _ => {}
         }
         Ok(())
-    }
-
-    /// The kernel has no quota below the burst: a burst from before, larger than
-    /// the new quota, goes first.
-    pub(super) fn care_for_burst(&self) -> Care {
-        match self.burst {
-            Some(_) => Care::AfterNext,
-            None => Care::Strict,
-        }
     }
 
     fn plan_memory(&mut self, memory: &LinuxMemory) -> Result<()> {
@@ -195,6 +172,11 @@ impl Limits {
         self.mems = list(cpu.mems().as_deref()).context("linux.resources.cpu.mems")?;
         Ok(())
     }
+}
+
+/// What to say of a field that no kernel of today has anything for.
+pub(in crate::cgroups) fn ignored(field: &str) -> String {
+    format!("{field}: ignored: kernel memory has no limit of its own any more")
 }
 
 /// A number of bytes: 0 asks for nothing, -1 for no limit.

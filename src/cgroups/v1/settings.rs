@@ -1,19 +1,18 @@
 //! Limits in terms of cgroup v1 (Documentation/admin-guide/cgroup-v1 in the kernel).
 
-use std::path::Path;
+use anyhow::{Result, ensure};
 
-use anyhow::{Context, Result, ensure};
-
-use super::directory::{Directory, Origin};
-use super::limits::{Amount, Limits};
-use super::rates;
-use super::settings::{CPUSET, Care, Setting, alike, burst_setting, idle};
+use crate::cgroups::plan::amount::Amount;
+use crate::cgroups::plan::common::{alike, burst_setting, care_for_burst, idle};
+use crate::cgroups::plan::limits::Limits;
+use crate::cgroups::plan::rates;
+use crate::cgroups::plan::setting::{Care, Setting};
 
 /// The files to write, and what to: within a controller in this order.
 ///
 /// # Errors
 /// Shares that this version has no words for.
-pub(super) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
+pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
     let mut all = memory(limits);
     all.extend(cpu(limits)?);
     all.extend(alike(limits));
@@ -104,7 +103,7 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     if let Some(quota) = limits.quota {
         let place = "linux.resources.cpu.quota";
         let quota = new(place, "cpu.cfs_quota_us", amount(quota));
-        all.push(quota.care(limits.care_for_burst()));
+        all.push(quota.care(care_for_burst(limits)));
     }
     if let Some(burst) = limits.burst {
         all.push(burst_setting("cpu.cfs_burst_us", burst));
@@ -123,74 +122,6 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
         all.push(new(place, "cpu.rt_runtime_us", runtime.to_string()));
     }
     Ok(all)
-}
-
-/// Hands CPUs and memory nodes down to a cpuset and to those above it, where
-/// they have none: a new one starts empty, and an empty one takes no process
-/// (cpuset(7), "EBUSY", "ENOSPC").
-///
-/// # Errors
-/// Those of reading and writing the two files, each with its directory.
-pub(super) fn inherit_cpuset(
-    root: &Directory,
-    relative: &Path,
-    leaf: (&Directory, Origin),
-    settings: &[Setting],
-) -> Result<()> {
-    let (leaf, origin) = leaf;
-    let set = CPUSET.map(|file| settings.iter().any(|setting| setting.file == file));
-    let parent = relative.parent().unwrap_or(Path::new(""));
-    if set == [true, true] && parent.as_os_str().is_empty() {
-        return Ok(());
-    }
-    let own = match origin {
-        Origin::Made => [String::new(), String::new()],
-        Origin::Found => read_cpuset(leaf)?,
-    };
-    let above = filled_cpuset(root, parent)?;
-    for (number, file) in CPUSET.into_iter().enumerate() {
-        if !set[number] && own[number].is_empty() {
-            write_cpuset(leaf, file, &above[number])?;
-        }
-    }
-    Ok(())
-}
-
-/// The CPUs and memory nodes of the cgroup `relative`, given what its parent
-/// has where it had none.
-fn filled_cpuset(root: &Directory, relative: &Path) -> Result<[String; 2]> {
-    let Some(parent) = relative.parent() else {
-        return read_cpuset(root);
-    };
-    let directory = root
-        .below(relative)
-        .with_context(|| format!("cgroup {}", root.path().join(relative).display()))?;
-    let mut own = read_cpuset(&directory)?;
-    if own.iter().any(String::is_empty) {
-        let above = filled_cpuset(root, parent)?;
-        for (number, file) in CPUSET.into_iter().enumerate() {
-            if own[number].is_empty() {
-                write_cpuset(&directory, file, &above[number])?;
-                own[number].clone_from(&above[number]);
-            }
-        }
-    }
-    Ok(own)
-}
-
-fn read_cpuset(directory: &Directory) -> Result<[String; 2]> {
-    let read = |file| {
-        directory
-            .line(file)
-            .with_context(|| format!("read {}/{file}", directory.path().display()))
-    };
-    Ok([read(CPUSET[0])?, read(CPUSET[1])?])
-}
-
-fn write_cpuset(directory: &Directory, file: &str, value: &str) -> Result<()> {
-    directory
-        .write(file, value)
-        .with_context(|| format!("write \"{value}\" to {}/{file}", directory.path().display()))
 }
 
 #[cfg(test)]

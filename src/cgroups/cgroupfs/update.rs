@@ -7,12 +7,15 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 
-use super::directory::Directory;
-use super::limits::{Amount, Limits};
-use super::rates::line_of_device;
-use super::settings::{Setting, write_all};
-use super::{Existing, v1, v2};
+use super::existing::Existing;
+use super::write::write_all;
 use crate::bundle::Resources;
+use crate::cgroups::directory::Directory;
+use crate::cgroups::plan::amount::Amount;
+use crate::cgroups::plan::limits::{Limits, ignored};
+use crate::cgroups::plan::rates::line_of_device;
+use crate::cgroups::plan::setting::Setting;
+use crate::cgroups::{v1, v2};
 use crate::log;
 
 /// The settings of one controller, and the container's cgroup of it.
@@ -43,7 +46,7 @@ impl Existing {
                 if limits.memory.is_some() {
                     limits.check_swap()?;
                 }
-                v1::settings(&limits)?
+                v1::settings::settings(&limits)?
             }
             Some(path) => {
                 let cgroup =
@@ -52,7 +55,7 @@ impl Existing {
                 if limits.check_before_update {
                     check_usage(&limits, &cgroup)?;
                 }
-                v2::settings(&limits)?
+                v2::settings::settings(&limits)?
             }
         };
         self.write_or_restore(&settings)?;
@@ -173,11 +176,6 @@ fn restore(earlier: &[Earlier]) {
             ));
         }
     }
-}
-
-/// What to say of a field that no kernel of today has anything for.
-pub(super) fn ignored(field: &str) -> String {
-    format!("{field}: ignored: kernel memory has no limit of its own any more")
 }
 
 /// Adds what version 2 has in one value: a period is written with the quota,

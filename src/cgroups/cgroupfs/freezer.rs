@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::Existing;
-use super::directory::{Directory, Visit, is_gone, walk};
-use super::existing::wait_for_event;
+use super::events::wait_for_event;
+use super::existing::Existing;
+use crate::cgroups::directory::walk::{Visit, walk};
+use crate::cgroups::directory::{Directory, is_gone};
 
 /// How long processes may take to stand still. One in the middle of a call
 /// that cannot be interrupted, as of a file system that does not answer, may

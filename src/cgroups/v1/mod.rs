@@ -1,0 +1,4 @@
+//! V1.
+
+pub(in crate::cgroups) mod cpuset;
+pub(in crate::cgroups) mod settings;
