@@ -1,4 +1,15 @@
-//! Cgroups.
+//! Cgroups account for a container's processes, limit them, and make it possible to find
+//! them again.
+//!
+//! - [`plan`] reads the configuration: the path, the limits, the rates for block devices, the
+//!   device rules and the device program. It knows the files of a cgroup by name, but opens none.
+//! - [`v1`] and [`v2`] say what the limits are in each version, and hold what only one version
+//!   needs: filling a cpuset, enabling controllers, threaded cgroups, delegation.
+//! - [`planned`] puts this together into [`Cgroups`]: what the container will have on this host.
+//! - [`directory`] is an open cgroup directory, and how directories are made and walked.
+//! - [`cgroupfs`] is the driver that works on the cgroup file system itself. It creates the
+//!   cgroups ([`Wired`]), joins them ([`CgroupJoin`]), and freezes, updates, kills and removes
+//!   the cgroups of a container that exists ([`Existing`]).
 
 mod cgroupfs;
 mod directory;

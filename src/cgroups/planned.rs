@@ -1,4 +1,4 @@
-//! Planned.
+//! The cgroups that a container will have on this host, before any of them is created.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use super::plan::amount::Amount;
-use super::plan::cgroups_path::Place;
+use super::plan::cgroups_path::CgroupsPath;
 use super::plan::device_program::assemble;
 use super::plan::devices::{Policy, Verdict};
 use super::plan::limits::Limits;
@@ -16,57 +16,57 @@ use super::{v1, v2};
 use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
 use crate::sys::BpfInstruction;
 
-/// Where a container's processes are accounted and limited: decided, nothing touched yet.
+/// The cgroups planned for a container. Nothing is created yet.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
-    pub(in crate::cgroups) tree: Tree,
-    pub(in crate::cgroups) need: Need,
-    /// The configuration names a place, which is not to be passed over.
-    pub(in crate::cgroups) named: bool,
-    /// Fields that are set, and that no kernel of today has anything for.
+    pub(in crate::cgroups) layout: Layout,
+    pub(in crate::cgroups) requirement: Requirement,
+    /// The configuration sets `linux.cgroupsPath`, so having no cgroup at all is an error.
+    pub(in crate::cgroups) path_is_configured: bool,
+    /// Fields that are set and have no effect on any current kernel.
     pub(in crate::cgroups) ignored: Vec<&'static str>,
 }
 
-/// What the command line says about a container's cgroups (`--rootless`,
-/// `--cgroup-manager`).
+/// What the command line says about a container's cgroups (`--rootless`, `--cgroup-manager`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CgroupMode {
-    /// The rights of the caller decide whether it can do without.
+    /// `Required` for root of the host, `IfAllowed` for any other caller.
     #[default]
     ByPrivileges,
-    /// It has cgroups of its own, whoever the caller is.
+    /// The container has cgroups of its own, or is not created.
     Required,
-    /// It has those that the caller may make, and does without the others.
+    /// The container has the cgroups that the caller may create, and goes without the others.
     IfAllowed,
-    /// It has none and stays in the caller's.
+    /// The container has no cgroup of its own and stays in the caller's.
     Disabled,
 }
 
 /// Whether a container can do without cgroups of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cgroups) enum Need {
-    /// The caller rules the machine: it always has them.
-    Strict,
-    /// The caller is a user, who may make them only where somebody has handed
-    /// over a part of the tree. Without a limit to keep, the caller's own do.
-    WhereAllowed,
+pub(in crate::cgroups) enum Requirement {
+    /// A refusal of the kernel is an error.
+    Required,
+    /// A user may create cgroups only below a cgroup that was delegated. When the kernel
+    /// refuses and no limit depends on the cgroup, the container stays in the caller's.
+    IfAllowed,
 }
 
+/// The container's cgroups by the host's version of cgroups.
 #[derive(Debug)]
-pub(in crate::cgroups) enum Tree {
-    /// None is wanted.
+pub(in crate::cgroups) enum Layout {
+    /// No cgroups are asked for.
     None,
-    /// One cgroup in each tree of version 1, and in that of version 2 beside them.
-    V1(Vec<Branch>),
-    /// The one of version 2.
-    V2(Unified),
+    /// One cgroup in each v1 hierarchy, and one in the v2 hierarchy that may be mounted
+    /// beside them ("hybrid").
+    V1(Vec<HierarchyCgroup>),
+    V2(UnifiedCgroup),
 }
 
-/// A container's cgroup in one tree among several.
+/// The container's cgroup in one of several hierarchies.
 #[derive(Debug)]
-pub(in crate::cgroups) struct Branch {
+pub(in crate::cgroups) struct HierarchyCgroup {
     pub(in crate::cgroups) controllers: Vec<String>,
-    /// Where the tree is mounted.
+    /// The mount point of the hierarchy.
     pub(in crate::cgroups) mount: PathBuf,
     /// The cgroup, relative to `mount`.
     pub(in crate::cgroups) path: PathBuf,
@@ -74,193 +74,194 @@ pub(in crate::cgroups) struct Branch {
     pub(in crate::cgroups) entry: Entry,
 }
 
-/// A container's cgroup of version 2.
+/// The container's cgroup on a host with v2 alone.
 #[derive(Debug)]
-pub(in crate::cgroups) struct Unified {
+pub(in crate::cgroups) struct UnifiedCgroup {
+    /// The mount point of the hierarchy.
     pub(in crate::cgroups) mount: PathBuf,
     /// The cgroup, relative to `mount`.
     pub(in crate::cgroups) path: PathBuf,
     pub(in crate::cgroups) settings: Vec<Setting>,
-    /// The user, as the machine numbers it, who may make cgroups below.
+    /// The host uid to which the cgroup is delegated.
     pub(in crate::cgroups) owner: Option<u32>,
-    /// Judges the use of devices; `None` when all is allowed.
+    /// The device program; `None` when all devices are allowed.
     pub(in crate::cgroups) program: Option<Vec<BpfInstruction>>,
     pub(in crate::cgroups) entry: Entry,
 }
 
-/// How the first process comes into a cgroup of version 2.
+/// How the first process gets into a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum Entry {
-    /// It is born there.
-    Birth,
-    /// It is moved, for a cgroup that may have no tasks lets none be born, but
-    /// takes those that come.
+    /// It is created there (clone3(2), `CLONE_INTO_CGROUP`; v2 only).
+    CloneInto,
+    /// It is moved there. In a cgroup with `pids.max` 0 no process can be created, but one
+    /// can still be moved in.
     Move,
 }
 
 impl Cgroups {
-    /// Decides from the configuration and the facts about the machine alone.
-    /// `id` gives the path when the configuration has none.
+    /// Plans the cgroups from the configuration and what is known of the host. `id` is the
+    /// path when the configuration sets none.
     ///
     /// # Errors
-    /// A value that is none, or a limit that this machine has no controller
-    /// for, with its place: `linux.resources.memory.limit: ...`.
+    /// When a value is invalid, or the host has no controller for a limit. The error names the
+    /// field: `linux.resources.memory.limit: ...`.
     pub(crate) fn plan(
         id: &str,
         linux: Option<&Linux>,
-        wish: CgroupMode,
+        mode: CgroupMode,
         host: &Host,
     ) -> Result<Cgroups> {
-        let rules = host.caller.is_host_root();
-        let need = match (wish, rules) {
-            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Need::Strict,
+        let is_root = host.caller.is_host_root();
+        let requirement = match (mode, is_root) {
+            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Requirement::Required,
             (CgroupMode::IfAllowed | CgroupMode::Disabled, _)
-            | (CgroupMode::ByPrivileges, false) => Need::WhereAllowed,
+            | (CgroupMode::ByPrivileges, false) => Requirement::IfAllowed,
         };
-        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-        let place = Place::plan(id, path, rules)?;
+        let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let path = CgroupsPath::plan(id, configured, is_root)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
         limits.check_swap()?;
-        // Nobody but root of the machine makes devices, or keeps rules for them.
-        let policy = Some(Policy::plan(resources)?).filter(|_| rules);
-        let tree = match &host.cgroups {
-            layout if wish == CgroupMode::Disabled => {
+        // Only root of the host can make device nodes and set device rules.
+        let policy = Some(Policy::plan(resources)?).filter(|_| is_root);
+        let layout = match &host.cgroups {
+            layout if mode == CgroupMode::Disabled => {
                 refuse_limits(&limits, layout)?;
-                Tree::None
+                Layout::None
             }
             CgroupLayout::V1 {
                 hierarchies,
                 unified,
             } => {
-                let mut all = branches(hierarchies, &place, &limits, policy.as_ref())?;
-                all.extend(unified.as_ref().map(|tree| beside(tree, &place, need)));
-                Tree::V1(all)
+                let mut all = v1_cgroups(hierarchies, &path, &limits, policy.as_ref())?;
+                let unified = unified.as_ref();
+                all.extend(unified.map(|unified| hybrid_cgroup(unified, &path, requirement)));
+                Layout::V1(all)
             }
-            CgroupLayout::V2 { mount, own } => Tree::V2(Unified {
+            CgroupLayout::V2 { mount, own } => Layout::V2(UnifiedCgroup {
                 mount: mount.clone(),
-                // A cgroup with processes has no children with controllers, and
-                // the caller is in its own: a sibling it is.
-                path: place.below(own.parent().unwrap_or(own)),
+                // The caller is a process of `own`, and a cgroup with processes cannot enable
+                // controllers for its children (cgroup-v2.rst, "No Internal Process
+                // Constraint"). So a relative path starts at the parent.
+                path: path.below(own.parent().unwrap_or(own)),
                 settings: v2::settings::settings(&limits)?,
                 owner: None,
                 program: policy.as_ref().and_then(assemble),
                 entry: match limits.pids {
                     Some(Amount::Of(0)) => Entry::Move,
-                    // Whether a user may be in there shows when one is moved.
-                    _ if need == Need::WhereAllowed => Entry::Move,
-                    Some(_) | None => Entry::Birth,
+                    // The kernel may refuse to let a user's process in. When it refuses a
+                    // move, the container can still go without the cgroup.
+                    _ if requirement == Requirement::IfAllowed => Entry::Move,
+                    Some(_) | None => Entry::CloneInto,
                 },
             }),
         };
         Ok(Cgroups {
-            tree,
-            need,
-            named: path.is_some_and(|path| !path.as_os_str().is_empty()),
+            layout,
+            requirement,
+            path_is_configured: configured.is_some_and(|path| !path.as_os_str().is_empty()),
             ignored: limits.ignored,
         })
     }
 
-    /// Hands the container's cgroup to the user `owner` of the machine
-    /// (config-linux.md, "Cgroup ownership"). Never one of version 1, where that
-    /// is not safe.
+    /// Delegates the container's cgroup to the host uid `owner` (config-linux.md, "Cgroup
+    /// ownership"). Cgroups of v1 are never delegated: that is not safe there.
     pub(crate) fn hand_over(&mut self, owner: u32) {
-        if let Tree::V2(unified) = &mut self.tree {
+        if let Layout::V2(unified) = &mut self.layout {
             unified.owner = Some(owner);
         }
     }
 
-    /// Whether it will have the cgroups that it is to have, or none at all.
+    /// Whether the container is not created without these cgroups.
     pub(crate) fn are_certain(&self) -> bool {
-        self.need == Need::Strict
+        self.requirement == Requirement::Required
     }
 
-    /// Controller to absolute directory, as state.json has it: `""` for version
-    /// 2, else one key for each controller, `name=systemd` included.
+    /// Controller to absolute directory, as state.json has it: `""` is v2. In v1 each
+    /// controller has a key, and so has the named hierarchy `name=systemd`.
     pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
-        match &self.tree {
-            Tree::None => BTreeMap::new(),
-            Tree::V2(unified) => [(UNIFIED.to_owned(), unified.mount.join(&unified.path))].into(),
-            Tree::V1(branches) => branches
+        match &self.layout {
+            Layout::None => BTreeMap::new(),
+            Layout::V2(unified) => [(UNIFIED.to_owned(), unified.mount.join(&unified.path))].into(),
+            Layout::V1(cgroups) => cgroups
                 .iter()
-                .flat_map(|branch| {
-                    let path = branch.mount.join(&branch.path);
-                    branch
-                        .controllers
-                        .iter()
-                        .map(move |name| (name.clone(), path.clone()))
+                .flat_map(|cgroup| {
+                    let path = cgroup.mount.join(&cgroup.path);
+                    let controllers = cgroup.controllers.iter();
+                    controllers.map(move |name| (name.clone(), path.clone()))
                 })
                 .collect(),
         }
     }
-}
 
-impl Cgroups {
-    /// The directories that [`Cgroups::wire`] will have to make, as things are
-    /// now, deepest first: what a runtime that is killed meanwhile leaves.
+    /// The directories that do not exist now and that [`Cgroups::wire`] will make, deepest
+    /// first. They are recorded beforehand, so that they can be removed after a runtime that
+    /// was killed half way.
     pub(crate) fn missing(&self) -> Vec<PathBuf> {
-        let leaf = |mount: &PathBuf, path: &PathBuf| (mount.clone(), mount.join(path));
-        let leaves: Vec<(PathBuf, PathBuf)> = match &self.tree {
-            Tree::None => Vec::new(),
-            Tree::V2(unified) => vec![leaf(&unified.mount, &unified.path)],
-            Tree::V1(all) => all.iter().map(|one| leaf(&one.mount, &one.path)).collect(),
+        let cgroup = |mount: &PathBuf, path: &PathBuf| (mount.clone(), mount.join(path));
+        let cgroups: Vec<(PathBuf, PathBuf)> = match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::V2(unified) => vec![cgroup(&unified.mount, &unified.path)],
+            Layout::V1(all) => all.iter().map(|v1| cgroup(&v1.mount, &v1.path)).collect(),
         };
         let mut missing = Vec::new();
-        for (mount, leaf) in leaves {
-            let above = leaf.ancestors().take_while(|path| *path != mount);
-            let absent = above.take_while(|path| path.symlink_metadata().is_err());
+        for (mount, cgroup) in cgroups {
+            let below_mount = cgroup.ancestors().take_while(|path| *path != mount);
+            let absent = below_mount.take_while(|path| path.symlink_metadata().is_err());
             missing.extend(absent.map(Path::to_owned));
         }
         missing
     }
 }
 
-/// Without a cgroup nobody would keep a limit.
+/// Refuses limits when the container will have no cgroup to enforce them.
 fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
     let settings = match layout {
         CgroupLayout::V1 { .. } => v1::settings::settings(limits)?,
         CgroupLayout::V2 { .. } => v2::settings::settings(limits)?,
     };
-    let unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
-    match settings.iter().find(|setting| !unlimited(setting)) {
-        Some(Setting { place, .. }) => {
-            bail!("{place}: no cgroup is to keep it (--cgroup-manager disabled)")
+    let is_unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
+    match settings.iter().find(|setting| !is_unlimited(setting)) {
+        Some(Setting { field, .. }) => {
+            bail!("{field}: the container has no cgroup (--cgroup-manager disabled)")
         }
         None => Ok(()),
     }
 }
 
-/// The cgroups of version 1, each with the settings of its controllers.
-fn branches(
+/// The cgroups in the v1 hierarchies, each with the settings of its controllers.
+fn v1_cgroups(
     hierarchies: &[Hierarchy],
-    place: &Place,
+    path: &CgroupsPath,
     limits: &Limits,
     policy: Option<&Policy>,
-) -> Result<Vec<Branch>> {
-    let has = |branch: &Hierarchy, name: &str| branch.controllers.iter().any(|own| own == name);
+) -> Result<Vec<HierarchyCgroup>> {
+    let has = |hierarchy: &Hierarchy, name: &str| hierarchy.controllers.iter().any(|c| c == name);
     let mut settings = v1::settings::settings(limits)?;
     if let Some(policy) = policy {
-        let free = policy.default == Verdict::Allow && policy.rules.is_empty();
-        let devices = |hierarchy| has(hierarchy, "devices");
-        if !free || hierarchies.iter().any(devices) {
-            settings.extend(policy.lines()?);
+        let allows_all = policy.default == Verdict::Allow && policy.rules.is_empty();
+        let has_devices = |hierarchy| has(hierarchy, "devices");
+        // Rules that allow everything need no devices controller.
+        if !allows_all || hierarchies.iter().any(has_devices) {
+            settings.extend(policy.v1_settings()?);
         }
     }
     for Setting {
-        place, controller, ..
+        field, controller, ..
     } in &settings
     {
         ensure!(
             hierarchies
                 .iter()
                 .any(|hierarchy| has(hierarchy, controller)),
-            "{place}: this machine has no {controller} controller (cgroup v1: /proc/self/cgroup)"
+            "{field}: this host has no {controller} controller (cgroup v1: /proc/self/cgroup)"
         );
     }
-    let branch = |hierarchy: &Hierarchy| Branch {
+    let cgroup = |hierarchy: &Hierarchy| HierarchyCgroup {
         controllers: hierarchy.controllers.clone(),
         mount: hierarchy.mount.clone(),
-        path: place.below(&hierarchy.own),
+        path: path.below(&hierarchy.own),
         settings: settings
             .iter()
             .filter(|setting| has(hierarchy, setting.controller))
@@ -268,25 +269,29 @@ fn branches(
             .collect(),
         entry: Entry::Move,
     };
-    Ok(hierarchies.iter().map(branch).collect())
+    Ok(hierarchies.iter().map(cgroup).collect())
 }
 
-/// The cgroup of version 2 beside those of version 1.
-fn beside(tree: &Hierarchy, place: &Place, need: Need) -> Branch {
-    Branch {
-        controllers: tree.controllers.clone(),
-        mount: tree.mount.clone(),
-        path: place.below(&tree.own),
+/// The cgroup in the v2 hierarchy that is mounted beside v1 hierarchies.
+fn hybrid_cgroup(
+    unified: &Hierarchy,
+    path: &CgroupsPath,
+    requirement: Requirement,
+) -> HierarchyCgroup {
+    HierarchyCgroup {
+        controllers: unified.controllers.clone(),
+        mount: unified.mount.clone(),
+        path: path.below(&unified.own),
         settings: Vec::new(),
-        entry: match need {
-            Need::Strict => Entry::Birth,
-            Need::WhereAllowed => Entry::Move,
+        entry: match requirement {
+            Requirement::Required => Entry::CloneInto,
+            Requirement::IfAllowed => Entry::Move,
         },
     }
 }
 
-impl Branch {
-    /// Version 2 beside version 1.
+impl HierarchyCgroup {
+    /// Whether this is the v2 hierarchy beside those of v1.
     pub(in crate::cgroups) fn is_unified(&self) -> bool {
         self.controllers.iter().any(|name| name == UNIFIED)
     }

@@ -1,4 +1,4 @@
-//! Making a container's cgroups, and taking its first process in.
+//! Creates a container's cgroups and writes their settings.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,90 +9,93 @@ use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 
-use super::created::{Leaf, Open, Wired};
+use super::created::{OpenCgroup, OpenCgroups, Wired};
 use super::existing::Existing;
-use super::refusal::refuse_if_nowhere;
+use super::refusal::fail_without_cgroups;
 use super::unused::{check_unused_v1, check_unused_v2};
 use super::write::write_all;
-use crate::cgroups::directory::make::make_all;
+use crate::cgroups::directory::make::make_with_parents;
 use crate::cgroups::directory::{Directory, Origin};
 use crate::cgroups::plan::devices;
-use crate::cgroups::plan::limits::ignored;
-use crate::cgroups::planned::{Branch, Cgroups, Tree, Unified};
+use crate::cgroups::plan::limits::ignored_field;
+use crate::cgroups::planned::{Cgroups, HierarchyCgroup, Layout, UnifiedCgroup};
 use crate::cgroups::v1::cpuset::inherit_cpuset;
-use crate::cgroups::v2::controllers::descend;
-use crate::cgroups::v2::delegate::hand_over;
-use crate::cgroups::v2::threaded::fit_among_threads;
+use crate::cgroups::v2::controllers::create_with_controllers;
+use crate::cgroups::v2::delegate::delegate;
+use crate::cgroups::v2::threaded::join_threaded_subtree;
 use crate::host::UNIFIED;
 use crate::log;
 use crate::sys::{self, BpfInstruction, CloseBatch};
 
 impl Cgroups {
-    /// Makes the directories, enables controllers, writes limits and the rules
-    /// for devices.
+    /// Makes the directories, enables controllers, and writes the limits and device rules.
     ///
     /// # Errors
-    /// What the kernel refuses, with its place in the configuration; what was
-    /// made until then is removed.
+    /// When the kernel refuses a part that the container cannot do without. The error names the
+    /// configuration field. The directories made so far are removed.
     pub(crate) fn wire(&self) -> Result<Wired> {
         for field in &self.ignored {
-            log::warn_later(ignored(field));
+            log::warn_later(ignored_field(field));
         }
         let mut created = Vec::new();
-        let open = match &self.tree {
-            Tree::None => Ok(Open::None),
-            Tree::V1(branches) => self.wire_all(branches, &mut created).map(Open::V1),
-            Tree::V2(unified) => unified.wire(&mut created),
+        let open = match &self.layout {
+            Layout::None => Ok(OpenCgroups::None),
+            Layout::V1(cgroups) => self.create_all(cgroups, &mut created).map(OpenCgroups::V1),
+            Layout::V2(cgroup) => cgroup.create(&mut created).map(OpenCgroups::V2),
         };
         created.reverse();
         let existing = Existing::new(self.paths(), created);
         match open {
             Ok(open) => {
                 let mut wired = Wired {
-                    need: self.need,
-                    named: self.named,
+                    requirement: self.requirement,
+                    path_is_configured: self.path_is_configured,
                     open,
                     existing,
                 };
-                wired.forget_paths();
+                wired.retain_open_paths();
                 Ok(wired)
             }
             Err(error) => {
-                if let Err(left) = existing.remove() {
-                    log::warn(&log::sentence(&left));
+                if let Err(not_removed) = existing.remove() {
+                    log::warn(&log::sentence(&not_removed));
                 }
-                match &self.tree {
-                    Tree::V2(unified) if !self.named => {
-                        self.need.judge(error, unified.duty())?;
+                match &self.layout {
+                    Layout::V2(cgroup) if !self.path_is_configured => {
+                        self.requirement.tolerate(error, cgroup.dependents())?;
                     }
-                    Tree::V2(_) | Tree::None | Tree::V1(_) => return Err(error),
+                    Layout::V2(_) | Layout::None | Layout::V1(_) => return Err(error),
                 }
                 Ok(Wired {
-                    need: self.need,
-                    named: self.named,
-                    open: Open::None,
+                    requirement: self.requirement,
+                    path_is_configured: self.path_is_configured,
+                    open: OpenCgroups::None,
                     existing: Existing::new(BTreeMap::new(), Vec::new()),
                 })
             }
         }
     }
-}
 
-impl Cgroups {
-    /// The roots are opened first and the leaves then, so that either can be
-    /// closed together.
-    fn wire_all(&self, branches: &[Branch], created: &mut Vec<PathBuf>) -> Result<Vec<Leaf>> {
-        let open = |branch: &Branch| {
-            Directory::open(&branch.mount).with_context(|| making(&branch.mount.join(&branch.path)))
+    /// Opens all hierarchies before it makes cgroups in them, so that the descriptors of either
+    /// kind have neighbouring numbers and can be closed together.
+    fn create_all(
+        &self,
+        cgroups: &[HierarchyCgroup],
+        created: &mut Vec<PathBuf>,
+    ) -> Result<Vec<OpenCgroup>> {
+        let open_root = |cgroup: &HierarchyCgroup| {
+            let path = cgroup.mount.join(&cgroup.path);
+            Directory::open(&cgroup.mount).with_context(|| making(&path))
         };
-        let roots = branches.iter().map(open).collect::<Result<Vec<_>>>()?;
-        let (mut leaves, mut refused) = (Vec::new(), None);
-        for (branch, root) in branches.iter().zip(&roots) {
-            match branch.wire(root, created) {
-                Ok(leaf) => leaves.push(leaf),
+        let roots = cgroups.iter().map(open_root).collect::<Result<Vec<_>>>()?;
+        let (mut open, mut refusal) = (Vec::new(), None);
+        for (cgroup, root) in cgroups.iter().zip(&roots) {
+            match cgroup.create(root, created) {
+                Ok(cgroup) => open.push(cgroup),
                 Err(error) => {
-                    let error = branch.need(self.need).judge(error, branch.duty())?;
-                    refused = refused.or(Some(error));
+                    let requirement = cgroup.requirement(self.requirement);
+                    let error = requirement.tolerate(error, cgroup.dependents())?;
+                    refusal = refusal.or(Some(error));
                 }
             }
         }
@@ -100,78 +103,80 @@ impl Cgroups {
         roots
             .into_iter()
             .for_each(|root| close_batch.add(root.into_fd()));
-        refuse_if_nowhere(self.named && leaves.is_empty(), refused)?;
-        Ok(leaves)
+        fail_without_cgroups(self.path_is_configured, !open.is_empty(), refusal)?;
+        Ok(open)
     }
 }
 
-impl Branch {
-    fn wire(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<Leaf> {
-        let made = make_all(root, &self.path, created);
-        let (leaf, origin) = made.with_context(|| making(&self.mount.join(&self.path)))?;
+impl HierarchyCgroup {
+    fn create(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
+        let (directory, origin) = make_with_parents(root, &self.path, created)
+            .with_context(|| making(&self.mount.join(&self.path)))?;
         match origin {
-            Origin::Found if self.is_unified() => check_unused_v2(&leaf)?,
-            Origin::Found => check_unused_v1(&leaf)?,
-            Origin::Made => {}
+            Origin::Found if self.is_unified() => check_unused_v2(&directory)?,
+            Origin::Found => check_unused_v1(&directory)?,
+            Origin::Created => {}
         }
         if self.controllers.iter().any(|name| name == "cpuset") {
-            inherit_cpuset(root, &self.path, (&leaf, origin), &self.settings)
+            inherit_cpuset(root, &self.path, (&directory, origin), &self.settings)
                 .context("linux.cgroupsPath")?;
         }
-        write_all(&self.settings, &leaf)?;
-        Ok(Leaf {
+        write_all(&self.settings, &directory)?;
+        Ok(OpenCgroup {
             controllers: self.controllers.clone(),
-            directory: leaf,
-            duty: self.duty(),
+            directory,
+            dependents: self.dependents(),
             entry: self.entry,
         })
     }
 }
 
-impl Unified {
-    fn wire(&self, created: &mut Vec<PathBuf>) -> Result<Open> {
-        let (leaf, origin, controllers) = descend(&self.mount, &self.path, created)
-            .with_context(|| making(&self.mount.join(&self.path)))?;
+impl UnifiedCgroup {
+    fn create(&self, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
+        let (directory, origin, controllers) =
+            create_with_controllers(&self.mount, &self.path, created)
+                .with_context(|| making(&self.mount.join(&self.path)))?;
         if origin == Origin::Found {
-            check_unused_v2(&leaf)?;
+            check_unused_v2(&directory)?;
         }
-        // What is made right below the root is of the ordinary type.
+        // A new child of the root cgroup is always of the type "domain".
         if origin == Origin::Found || self.path.components().count() > 1 {
-            fit_among_threads(&leaf, created)?;
+            join_threaded_subtree(&directory, created)?;
         }
         for setting in &self.settings {
             controllers.check(setting)?;
         }
-        write_all(&self.settings, &leaf)?;
-        self.judge_devices(leaf.as_fd(), origin)
-            .context(devices::PLACE)?;
+        write_all(&self.settings, &directory)?;
+        self.replace_device_program(directory.as_fd(), origin)
+            .context(devices::FIELD)?;
         if let Some(owner) = self.owner {
-            hand_over(&leaf, Uid::from_raw(owner)).with_context(|| {
-                format!("linux.cgroupsPath: hand {} over", leaf.path().display())
+            delegate(&directory, Uid::from_raw(owner)).with_context(|| {
+                format!("linux.cgroupsPath: delegate {}", directory.path().display())
             })?;
         }
-        let leaf = Leaf {
+        Ok(OpenCgroup {
             controllers: vec![UNIFIED.to_owned()],
-            directory: leaf,
-            duty: self.duty(),
+            directory,
+            dependents: self.dependents(),
             entry: self.entry,
-        };
-        Ok(Open::V2(leaf))
+        })
     }
 
-    /// Attaches the program. In a cgroup that was there before, that of an
-    /// earlier container goes, after ours has come: no moment without any.
-    fn judge_devices(&self, leaf: BorrowedFd, origin: Origin) -> Result<()> {
+    /// Attaches the device program. A cgroup that existed before may have the program of an
+    /// earlier container. That one is detached after ours is attached, so that the cgroup is
+    /// never without a program.
+    fn replace_device_program(&self, cgroup: BorrowedFd, origin: Origin) -> Result<()> {
         let earlier = match origin {
-            Origin::Made => Vec::new(),
-            Origin::Found => sys::bpf_own_device_programs(leaf).context("earlier programs")?,
+            Origin::Created => Vec::new(),
+            Origin::Found => sys::bpf_own_device_programs(cgroup).context("earlier programs")?,
         };
         if let Some(program) = &self.program {
             let program = load(program).context("load the program")?;
-            sys::bpf_attach_device_program(leaf, program.as_fd()).context("attach the program")?;
+            sys::bpf_attach_device_program(cgroup, program.as_fd())
+                .context("attach the program")?;
         }
         for program in earlier {
-            sys::bpf_detach_device_program(leaf, program.as_fd()).context("earlier program")?;
+            sys::bpf_detach_device_program(cgroup, program.as_fd()).context("earlier program")?;
         }
         Ok(())
     }
@@ -183,8 +188,8 @@ fn making(path: &Path) -> String {
 
 fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
     match sys::bpf_load_device_program(program) {
-        // Before Linux 5.11 programs counted as locked memory, of which all
-        // containers of a user together had 64 KiB.
+        // Before Linux 5.11 BPF programs counted as locked memory, and the programs of all
+        // containers of a user together had to fit in RLIMIT_MEMLOCK, 64 KiB by default.
         Err(Errno::EPERM) => {
             let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
             setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
@@ -192,6 +197,6 @@ fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
             setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
             loaded
         }
-        done => done,
+        loaded => loaded,
     }
 }

@@ -1,4 +1,4 @@
-//! Created.
+//! A container's cgroups while it is created: made, open, and ready for its first process.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,144 +9,148 @@ use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
 use super::existing::Existing;
-use super::refusal::{Duty, refuse_if_nowhere};
-use crate::cgroups::directory::{Directory, put};
-use crate::cgroups::planned::{Entry, Need};
+use super::refusal::{Dependents, fail_without_cgroups};
+use crate::cgroups::directory::{Directory, write_whole};
+use crate::cgroups::planned::{Entry, Requirement};
 use crate::sys::CloseBatch;
 
-/// The directories made and open, until the container's first process is in them.
+/// The container's cgroups, held open until its first process is in them.
 pub(crate) struct Wired {
-    pub(super) need: Need,
-    pub(super) named: bool,
-    pub(super) open: Open,
+    pub(super) requirement: Requirement,
+    pub(super) path_is_configured: bool,
+    pub(super) open: OpenCgroups,
     pub(super) existing: Existing,
 }
 
-pub(super) enum Open {
-    V1(Vec<Leaf>),
-    V2(Leaf),
-    /// The caller's own do.
+pub(super) enum OpenCgroups {
+    V1(Vec<OpenCgroup>),
+    V2(OpenCgroup),
+    /// The container has no cgroup of its own and stays in the caller's.
     None,
 }
 
-/// A cgroup that was made.
-pub(super) struct Leaf {
+/// The container's open cgroup in one hierarchy.
+pub(super) struct OpenCgroup {
     pub(super) controllers: Vec<String>,
     pub(super) directory: Directory,
-    pub(super) duty: Duty,
+    pub(super) dependents: Dependents,
     pub(super) entry: Entry,
 }
 
 impl Drop for Wired {
-    /// Many descriptors with neighbouring numbers: closed by few calls.
+    /// Closes the v1 directories together: their descriptors have neighbouring numbers.
     fn drop(&mut self) {
         let close_batch = CloseBatch::default();
-        if let Open::V1(all) = &mut self.open {
-            all.drain(..)
-                .for_each(|leaf| close_batch.add(leaf.directory.into_fd()));
+        if let OpenCgroups::V1(cgroups) = &mut self.open {
+            cgroups
+                .drain(..)
+                .for_each(|cgroup| close_batch.add(cgroup.directory.into_fd()));
         }
     }
 }
 
 impl Wired {
-    /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
-    /// `None` when the process must be admitted instead.
+    /// The v2 directory to create the first process in (clone3(2), `CLONE_INTO_CGROUP`). `None`
+    /// when the process has to be moved by [`Wired::admit`] instead.
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
-        let leaf = match &self.open {
-            Open::V2(leaf) => Some(leaf),
-            Open::V1(all) => all.iter().find(|leaf| leaf.entry == Entry::Birth),
-            Open::None => None,
+        let clones_into = |cgroup: &&OpenCgroup| cgroup.entry == Entry::CloneInto;
+        let cgroup = match &self.open {
+            OpenCgroups::V2(cgroup) => Some(cgroup).filter(clones_into),
+            OpenCgroups::V1(cgroups) => cgroups.iter().find(clones_into),
+            OpenCgroups::None => None,
         };
-        let born = leaf.filter(|leaf| leaf.entry == Entry::Birth);
-        born.map(|leaf| leaf.directory.as_fd())
+        cgroup.map(|cgroup| cgroup.directory.as_fd())
     }
 
-    /// Moves the process `pid` into every directory that it was not born in.
+    /// Moves the process `pid` into each cgroup that it was not created in.
     ///
     /// # Errors
-    /// Those of writing to cgroup.procs.
+    /// When the kernel refuses the write to cgroup.procs of a cgroup that the container cannot
+    /// do without.
     pub(crate) fn admit(&mut self, pid: Pid) -> Result<()> {
-        let need = self.need;
+        let requirement = self.requirement;
         let (pid, close_batch) = (pid.to_string(), CloseBatch::default());
-        let mut refused = None;
-        let mut admitted = |leaf: &Leaf| {
-            if leaf.entry == Entry::Birth {
+        let mut refusal = None;
+        let mut enters = |cgroup: &OpenCgroup| {
+            if cgroup.entry == Entry::CloneInto {
                 return Ok(true);
             }
-            let moved = leaf.directory.admit(&pid, &close_batch);
+            let moved = cgroup.directory.add_process(&pid, &close_batch);
             moved.map(|()| true).or_else(|error| {
-                refused = Some(need.judge(error, leaf.duty)?);
+                refusal = Some(requirement.tolerate(error, cgroup.dependents)?);
                 anyhow::Ok(false)
             })
         };
-        let nowhere = match &mut self.open {
-            Open::None => return Ok(()),
-            Open::V2(leaf) => {
-                let nowhere = !admitted(leaf)?;
-                if nowhere {
-                    self.open = Open::None;
+        let has_cgroups = match &mut self.open {
+            OpenCgroups::None => return Ok(()),
+            OpenCgroups::V2(cgroup) => {
+                let entered = enters(cgroup)?;
+                if !entered {
+                    self.open = OpenCgroups::None;
                 }
-                nowhere
+                entered
             }
-            Open::V1(all) => {
-                let mut kept = Vec::with_capacity(all.len());
-                for leaf in all.drain(..) {
-                    if admitted(&leaf)? {
-                        kept.push(leaf);
+            OpenCgroups::V1(cgroups) => {
+                let mut entered = Vec::with_capacity(cgroups.len());
+                for cgroup in cgroups.drain(..) {
+                    if enters(&cgroup)? {
+                        entered.push(cgroup);
                     }
                 }
-                *all = kept;
-                all.is_empty()
+                *cgroups = entered;
+                !cgroups.is_empty()
             }
         };
-        if refused.is_some() {
-            self.forget_paths();
+        if refusal.is_some() {
+            self.retain_open_paths();
         }
-        refuse_if_nowhere(self.named && nowhere, refused)
+        fail_without_cgroups(self.path_is_configured, has_cgroups, refusal)
     }
 
-    /// The container's cgroups are those alone that it is in.
-    pub(super) fn forget_paths(&mut self) {
-        let own: Vec<&Leaf> = match &self.open {
-            Open::V1(all) => all.iter().collect(),
-            Open::V2(leaf) => vec![leaf],
-            Open::None => Vec::new(),
+    /// Forgets the paths of the cgroups that the container is not in.
+    pub(super) fn retain_open_paths(&mut self) {
+        let open: Vec<&OpenCgroup> = match &self.open {
+            OpenCgroups::V1(cgroups) => cgroups.iter().collect(),
+            OpenCgroups::V2(cgroup) => vec![cgroup],
+            OpenCgroups::None => Vec::new(),
         };
-        self.existing.retain(|name| {
-            own.iter()
-                .any(|leaf| leaf.controllers.iter().any(|own| own == name))
+        self.existing.retain(|controller| {
+            let mut controllers = open.iter().flat_map(|cgroup| &cgroup.controllers);
+            controllers.any(|name| name == controller)
         });
     }
 
-    /// Controller to directory, of the cgroups that there are.
+    /// Controller to directory, for the cgroups that the container is in.
     pub(crate) fn paths(&self) -> &BTreeMap<String, PathBuf> {
         self.existing.paths()
     }
 
-    /// Directories that `wire` made, deepest first: all that delete may remove.
+    /// The directories that were made for the container, deepest first. `delete` removes no
+    /// others.
     pub(crate) fn created(&self) -> &[PathBuf] {
         self.existing.created()
     }
 
-    /// Removes what `wire` made; kills nothing.
+    /// Removes the directories that were made. Kills no process.
     ///
     /// # Errors
-    /// Those of [`Existing::remove`].
+    /// As [`Existing::remove`].
     pub(crate) fn undo(&self) -> Result<()> {
         self.existing.remove()
     }
 
-    /// How many processes the kernel killed in here for want of memory; `None`
-    /// when it does not say.
+    /// How many processes of the container the OOM killer has killed; `None` when the kernel
+    /// does not count them.
     pub(crate) fn oom_kills(&self) -> Option<u64> {
         let text = match &self.open {
-            Open::V1(all) => {
-                let memory = |leaf: &&Leaf| leaf.controllers.iter().any(|name| name == "memory");
-                let leaf = all.iter().find(memory)?;
-                leaf.directory.line("memory.oom_control")
+            OpenCgroups::V1(cgroups) => {
+                let has_memory =
+                    |cgroup: &&OpenCgroup| cgroup.controllers.iter().any(|name| name == "memory");
+                let cgroup = cgroups.iter().find(has_memory)?;
+                cgroup.directory.read_page("memory.oom_control")
             }
-            Open::V2(leaf) => leaf.directory.line("memory.events"),
-            Open::None => return None,
+            OpenCgroups::V2(cgroup) => cgroup.directory.read_page("memory.events"),
+            OpenCgroups::None => return None,
         };
         text.ok()?
             .lines()
@@ -155,9 +159,10 @@ impl Wired {
 }
 
 impl Directory {
-    fn admit(&self, pid: &str, close_batch: &CloseBatch) -> Result<()> {
+    /// Moves the process `pid` into this cgroup.
+    fn add_process(&self, pid: &str, close_batch: &CloseBatch) -> Result<()> {
         let moved = self.file("cgroup.procs", OFlag::O_WRONLY).and_then(|file| {
-            put(&file, pid)?;
+            write_whole(&file, pid)?;
             close_batch.add(file);
             Ok(())
         });

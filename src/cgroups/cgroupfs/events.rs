@@ -1,4 +1,4 @@
-//! Events.
+//! cgroup.events: waits until a v2 cgroup is empty or frozen.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -11,10 +11,12 @@ use nix::sys::uio::pread;
 
 use crate::cgroups::directory::{Directory, is_gone};
 
-/// Waits until cgroup.events of the cgroup at `path` has the line `event`, or
-/// `deadline`; whether it has. Nothing happens any more in one that is gone.
+/// Waits until cgroup.events of the cgroup at `path` has the line `event`, or until `deadline`.
+/// Returns whether it has the line. True when the cgroup is gone: nothing more will happen in
+/// it.
 pub(super) fn wait_for_event(path: &Path, event: &str, deadline: Instant) -> nix::Result<bool> {
-    let opened = Directory::open(path).and_then(|it| it.file("cgroup.events", OFlag::O_RDONLY));
+    let opened =
+        Directory::open(path).and_then(|cgroup| cgroup.file("cgroup.events", OFlag::O_RDONLY));
     let events: OwnedFd = match opened {
         Err(errno) if is_gone(errno) => return Ok(true),
         opened => opened?,
@@ -25,14 +27,14 @@ pub(super) fn wait_for_event(path: &Path, event: &str, deadline: Instant) -> nix
         if has_line(&String::from_utf8_lossy(&page[..length]), event) {
             return Ok(true);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
             return Ok(false);
         }
-        // A file of the cgroup file system says that it has changed by POLLPRI.
+        // A file of a cgroup reports a change as POLLPRI.
         let mut changed = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-        let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut changed, patience) {
+        let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
+        match poll(&mut changed, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -40,5 +42,5 @@ pub(super) fn wait_for_event(path: &Path, event: &str, deadline: Instant) -> nix
 }
 
 pub(super) fn has_line(text: &str, line: &str) -> bool {
-    text.lines().any(|own| own == line)
+    text.lines().any(|candidate| candidate == line)
 }

@@ -1,4 +1,4 @@
-//! A container's cgroups after they were made.
+//! The cgroups of a container that exists, as state.json records them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
-use super::processes::{list_of, pids_below};
+use super::processes::{listing, pids_below};
 use crate::cgroups::directory::{Directory, is_gone};
 use crate::host::UNIFIED;
 
-/// A container's cgroups as state.json remembers them.
+/// The cgroups of a container that exists.
 pub(crate) struct Existing {
-    /// Controller to directory; `""` is version 2.
+    /// Controller to directory; `""` is v2.
     paths: BTreeMap<String, PathBuf>,
-    /// What may be removed, deepest first.
+    /// The directories that were made for the container and may be removed, deepest first.
     created: Vec<PathBuf>,
 }
 
@@ -27,7 +27,7 @@ impl Existing {
         &self.paths
     }
 
-    /// Forgets the directories of the controllers that `keep` does not want.
+    /// Forgets the directories of all controllers but those for which `keep` is true.
     pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.paths.retain(|controller, _| keep(controller));
     }
@@ -36,7 +36,7 @@ impl Existing {
         &self.created
     }
 
-    /// The directory of version 2, unless it stands beside those of version 1.
+    /// The v2 directory, unless the container has cgroups in v1 hierarchies as well.
     pub(super) fn unified(&self) -> Option<&Path> {
         match self.paths.len() {
             1 => self.paths.get(UNIFIED).map(PathBuf::as_path),
@@ -44,27 +44,27 @@ impl Existing {
         }
     }
 
-    /// The processes in it and below it, as this process numbers them,
-    /// ascending. Empty when it is gone.
+    /// The processes in the container's cgroups and below them, ascending, by their pids in
+    /// this process's pid namespace. Empty when the cgroups are gone.
     ///
     /// # Errors
     /// When the kernel does not list them.
     pub(crate) fn processes(&self) -> Result<Vec<Pid>> {
-        let listed = self.listed()?.into_iter();
+        let listed = self.all_pids()?.into_iter();
         Ok(listed.filter(|pid| *pid > 0).map(Pid::from_raw).collect())
     }
 
-    /// Whether processes are in it, and not only below it.
+    /// Whether a process is in one of the cgroups themselves, and not only below them.
     ///
     /// # Errors
-    /// When the kernel does not list them.
+    /// When the kernel does not list the processes.
     pub(crate) fn has_own(&self) -> Result<bool> {
         for path in self.paths.values() {
-            let listed = Directory::open(path).and_then(|cgroup| cgroup.text("cgroup.procs"));
+            let listed = Directory::open(path).and_then(|cgroup| cgroup.read_all("cgroup.procs"));
             match listed {
                 Err(errno) if is_gone(errno) => {}
                 listed => {
-                    if !listed.with_context(|| list_of(path))?.is_empty() {
+                    if !listed.with_context(|| listing(path))?.is_empty() {
                         return Ok(true);
                     }
                 }
@@ -73,17 +73,18 @@ impl Existing {
         Ok(false)
     }
 
-    /// All pids, and 0 for a process of another pid namespace. Of every tree:
-    /// a runtime that was killed half way has moved its child into some only.
-    pub(super) fn listed(&self) -> Result<BTreeSet<i32>> {
+    /// The pids in all hierarchies, with a 0 if there are processes of another pid namespace.
+    /// One hierarchy is not enough: a runtime that was killed half way has moved its child into
+    /// some of them only.
+    pub(super) fn all_pids(&self) -> Result<BTreeSet<i32>> {
         let mut pids = BTreeSet::new();
         for path in self.paths.values().collect::<BTreeSet<_>>() {
-            pids.extend(pids_below(path).with_context(|| list_of(path))?);
+            pids.extend(pids_below(path).with_context(|| listing(path))?);
         }
         Ok(pids)
     }
 
-    /// Whether one of its directories is there.
+    /// Whether one of the directories exists.
     pub(crate) fn is_there(&self) -> bool {
         self.paths.values().any(|path| path.is_dir())
     }

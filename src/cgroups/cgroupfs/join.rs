@@ -1,4 +1,4 @@
-//! The way into a container's cgroups for a process that joins it later.
+//! Puts the process of an exec into the cgroups of a container.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,45 +10,46 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::existing::Existing;
-use crate::cgroups::directory::{Directory, put};
+use crate::cgroups::directory::{Directory, write_whole};
 use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, CloseBatch, MountAttr, OpenTree};
 
-/// Below the container's cgroup, where a process is to be: `--cgroup`.
+/// `--cgroup`: the cgroup below the container's in which a process shall run, by controller.
+/// The key `""` is for all controllers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Below(BTreeMap<String, PathBuf>);
 
-/// The cgroups of a container, open for one process to come in.
+/// The cgroups of a container, open for one process to enter.
 #[derive(Default)]
 pub(crate) struct CgroupJoin {
-    /// Version 2: to be born in.
+    /// v2: the directory to create the process in.
     clone_into: Option<Directory>,
-    /// Version 1: the file `tasks` in each tree, with the cgroup's path.
+    /// v1: the file `tasks` in each hierarchy, with the path of the cgroup.
     tasks: Vec<(OwnedFd, PathBuf)>,
 }
 
 impl Below {
-    /// Reads `[controller[,controller]:]path`, each controller at most once. With
-    /// none the path is for all of them, and there is no other.
+    /// Parses arguments of the form `[controller[,controller]:]path`. A controller may occur
+    /// once. A path without controllers is for all of them, and must be the only argument.
     ///
     /// # Errors
-    /// In runc's words.
-    pub(crate) fn parse(all: &[String]) -> Result<Below> {
+    /// When an argument has another form. The texts are runc's.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Below> {
         let mut below = Below::default();
-        for one in all {
-            let Some((controllers, path)) = one.split_once(':') else {
+        for argument in arguments {
+            let Some((controllers, path)) = argument.split_once(':') else {
                 ensure!(
-                    all.len() == 1,
-                    "invalid --cgroup argument: {one} (missing <controller>: prefix)"
+                    arguments.len() == 1,
+                    "invalid --cgroup argument: {argument} (missing <controller>: prefix)"
                 );
-                below.0.insert(String::new(), one.into());
+                below.0.insert(String::new(), argument.into());
                 continue;
             };
             for controller in controllers.split(',') {
                 ensure!(
                     !controller.is_empty(),
-                    "invalid --cgroup argument: {one} (empty <controller> prefix)"
+                    "invalid --cgroup argument: {argument} (empty <controller> prefix)"
                 );
                 let earlier = below.0.insert(controller.to_owned(), path.into());
                 ensure!(
@@ -60,24 +61,26 @@ impl Below {
         Ok(below)
     }
 
-    /// Relative to the container's cgroup; the kernel keeps `..` from leading out.
-    fn of(&self, controller: &str) -> PathBuf {
+    /// The path for `controller`, relative to the container's cgroup. It may contain `..`; the
+    /// kernel refuses a path that leads out when the directory is opened.
+    fn path_for(&self, controller: &str) -> PathBuf {
         let path = self.0.get(controller).or_else(|| self.0.get(""));
         let parts = path.map(|path| path.components()).into_iter().flatten();
-        let inside =
+        let relative =
             parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-        inside.collect()
+        relative.collect()
     }
 }
 
 impl Existing {
-    /// Opens the container's cgroups, or what is `below` them.
+    /// Opens the container's cgroups, or the cgroups that `below` names below them.
     ///
     /// # Errors
-    /// When one is gone, or `below` names none of the container's.
+    /// When a cgroup is gone, or `below` names a controller or cgroup that the container does
+    /// not have.
     pub(crate) fn join(&self, below: &Below) -> Result<CgroupJoin> {
-        let known = |name: &String| name.is_empty() || self.paths().contains_key(name);
-        if let Some(name) = below.0.keys().find(|name| !known(name)) {
+        let is_known = |name: &String| name.is_empty() || self.paths().contains_key(name);
+        if let Some(name) = below.0.keys().find(|name| !is_known(name)) {
             bail!("--cgroup: unknown controller {name}: the container has no cgroup of it");
         }
         ensure!(
@@ -85,18 +88,22 @@ impl Existing {
             "--cgroup: the container has no cgroup of its own"
         );
         let mut cgroup_join = CgroupJoin::default();
-        let mut seen = BTreeSet::new();
-        // Who makes cgroups below those of version 1 need not do so in version 2.
-        let beside = self.unified().is_none();
+        let mut opened = BTreeSet::new();
+        let is_hybrid = self.unified().is_none();
         for (controller, path) in self.paths() {
-            let relative = below.of(controller);
+            let relative = below.path_for(controller);
             if controller == UNIFIED {
-                cgroup_join.clone_into = Some(match beside && !relative.as_os_str().is_empty() {
-                    true => enter(path, &relative).or_else(|_| enter(path, Path::new("")))?,
-                    false => enter(path, &relative)?,
-                });
-            } else if seen.insert((path, relative.clone())) {
-                let file = tasks(path, &relative)?;
+                let cgroup = open_below(path, &relative);
+                // A container that makes cgroups in the v1 hierarchies need not make the same
+                // ones in the v2 hierarchy beside them.
+                let cgroup = if is_hybrid && !relative.as_os_str().is_empty() {
+                    cgroup.or_else(|_| open_below(path, Path::new("")))
+                } else {
+                    cgroup
+                };
+                cgroup_join.clone_into = Some(cgroup?);
+            } else if opened.insert((path, relative.clone())) {
+                let file = open_tasks(path, &relative)?;
                 cgroup_join.tasks.push((file, path.join(relative)));
             }
         }
@@ -105,7 +112,7 @@ impl Existing {
 }
 
 impl Drop for CgroupJoin {
-    /// Many descriptors with neighbouring numbers: closed by few calls.
+    /// Closes the files together: their descriptors have neighbouring numbers.
     fn drop(&mut self) {
         let close_batch = CloseBatch::default();
         let tasks = self.tasks.drain(..);
@@ -114,13 +121,13 @@ impl Drop for CgroupJoin {
 }
 
 impl CgroupJoin {
-    /// Version 2: the directory to be born in (clone3(2), `CLONE_INTO_CGROUP`).
+    /// The v2 directory to create the process in (clone3(2), `CLONE_INTO_CGROUP`).
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.clone_into.as_ref().map(AsFd::as_fd)
     }
 
-    /// For a process that the container can look into: its directory is a read-only
-    /// mount that begins there, so that `..` leads nowhere.
+    /// Replaces the v2 directory by a read-only mount that has it as its root, so that `..`
+    /// leads nowhere. Needed for a process whose descriptors the container can reach.
     ///
     /// # Errors
     /// `EPERM` without CAP_SYS_ADMIN.
@@ -129,97 +136,106 @@ impl CgroupJoin {
             return Ok(());
         };
         let subject = || directory.path().display().to_string();
-        let mount = detached(directory.as_fd()).with_context(subject)?;
-        directory.replace(mount);
+        let mount = read_only_mount(directory.as_fd()).with_context(subject)?;
+        directory.replace_fd(mount);
         Ok(())
     }
 
-    /// What [`CgroupJoin::enter`] needs.
+    /// The descriptors that [`CgroupJoin::enter`] writes to.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.tasks.iter().map(|(file, _)| file.as_fd())
     }
 
-    /// Version 2: the container has moved its processes further down, and none
-    /// may be beside its cgroups with controllers: where its first process is.
-    /// `own` is that, as /proc/PID/cgroup names it, from the root of a namespace.
+    /// Uses the v2 cgroup of the container's first process instead of the container's own. This
+    /// is for a container that has moved its processes into cgroups below and enabled
+    /// controllers for these: its own cgroup then takes no process (cgroup-v2.rst, "No Internal
+    /// Process Constraint").
+    ///
+    /// `init_cgroup` is the path from /proc/PID/cgroup, which starts at the root of a cgroup
+    /// namespace.
     ///
     /// # Errors
-    /// When it is not below the container's cgroup.
-    pub(crate) fn follow(&mut self, own: &Path) -> Result<()> {
-        let Some(door) = &mut self.clone_into else {
+    /// When that cgroup is not below the container's.
+    pub(crate) fn follow(&mut self, init_cgroup: &Path) -> Result<()> {
+        let Some(cgroup) = &mut self.clone_into else {
             return Ok(());
         };
-        let relative = below(door.path(), own);
+        let relative = relative_to(cgroup.path(), init_cgroup);
         let relative =
-            relative.with_context(|| format!("{}: takes no process", door.path().display()))?;
-        *door = enter(door.path(), relative)?;
+            relative.with_context(|| format!("{}: takes no process", cgroup.path().display()))?;
+        *cgroup = open_below(cgroup.path(), relative)?;
         Ok(())
     }
 
-    /// The process that joins: moves itself into each cgroup of version 1. A
-    /// thread that moves itself spares the kernel the lock on all of them
-    /// (kernel/cgroup/cgroup.c, `cgroup_procs_write_start`).
+    /// Moves the calling process into each v1 cgroup. It writes to `tasks`, not to
+    /// cgroup.procs: a thread that moves only itself does not take the kernel's lock on all
+    /// threads (kernel/cgroup/cgroup.c, `cgroup_procs_write_start`).
     pub(crate) fn enter(&self, at: &Progress) -> Result<(), Cause> {
         for (item, (file, _)) in self.tasks.iter().enumerate() {
             at.at(Step::JoinCgroup, item);
-            put(file, "0")?;
+            write_whole(file, "0")?;
         }
         Ok(())
     }
 
-    /// The place and the deed, for a position in [`CgroupJoin::enter`].
+    /// The configuration field and the action, for an item of the step in
+    /// [`CgroupJoin::enter`].
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let (_, path) = self.tasks.get(usize::from(item))?;
-        let place = "linux.cgroupsPath".to_owned();
-        let what = format!("write \"0\" to {}/tasks", path.display());
-        (step == Step::JoinCgroup).then_some((place, what))
+        let field = "linux.cgroupsPath".to_owned();
+        let action = format!("write \"0\" to {}/tasks", path.display());
+        (step == Step::JoinCgroup).then_some((field, action))
     }
 }
 
-/// The part of `own` that is below the cgroup at `path`, which ends as `own` begins.
-fn below<'a>(path: &Path, own: &'a Path) -> Option<&'a Path> {
-    let mut above = own.ancestors().skip(1);
-    let common = above.find(|above| path.ends_with(above.strip_prefix("/").unwrap_or(above)))?;
-    own.strip_prefix(common).ok()
+/// The part of `in_namespace` below the cgroup at `path`. What the two have in common is the end
+/// of `path` and the beginning of `in_namespace`, which may start at a namespace's root.
+fn relative_to<'a>(path: &Path, in_namespace: &'a Path) -> Option<&'a Path> {
+    let mut ancestors = in_namespace.ancestors().skip(1);
+    let common =
+        ancestors.find(|above| path.ends_with(above.strip_prefix("/").unwrap_or(above)))?;
+    in_namespace.strip_prefix(common).ok()
 }
 
-/// A copy of the directory's mount that begins with it.
-fn detached(directory: BorrowedFd) -> nix::Result<OwnedFd> {
+/// A read-only copy of the mount that `directory` is on, with `directory` as its root.
+fn read_only_mount(directory: BorrowedFd) -> nix::Result<OwnedFd> {
     let mount = sys::open_tree(directory, c"", OpenTree::Mount)?;
     let read_only = MountAttr {
         set: libc::MOUNT_ATTR_RDONLY,
         ..MountAttr::default()
     };
     match sys::mount_setattr(mount.as_fd(), OpenTree::Mount, &read_only) {
-        // Before Linux 5.12: the limits in it are the container's own.
+        // Before Linux 5.12 the mount stays writable. The container could then change only
+        // limits below its own cgroup.
         Err(Errno::ENOSYS) => {}
         done => done?,
     }
     Ok(mount)
 }
 
-/// The path is our own; what is below it may be anybody's.
-fn tasks(path: &Path, below: &Path) -> Result<OwnedFd> {
+/// Opens the file `tasks`. `path` is trusted; the container may have made what is at `below`.
+fn open_tasks(path: &Path, below: &Path) -> Result<OwnedFd> {
     let opened = if below.as_os_str().is_empty() {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         open(&path.join("tasks"), flags, Mode::empty())
     } else {
-        enter(path, below)?.file("tasks", OFlag::O_WRONLY)
+        open_below(path, below)?.file("tasks", OFlag::O_WRONLY)
     };
     opened.with_context(|| path.join(below).join("tasks").display().to_string())
 }
 
-fn enter(path: &Path, below: &Path) -> Result<Directory> {
-    let own = Directory::open(path).with_context(|| path.display().to_string())?;
+fn open_below(path: &Path, below: &Path) -> Result<Directory> {
+    let cgroup = Directory::open(path).with_context(|| path.display().to_string())?;
     if below.as_os_str().is_empty() {
-        return Ok(own);
+        return Ok(cgroup);
     }
-    match own.below(below) {
-        // In runc's words: it leads out, or through a link.
+    match cgroup.below(below) {
+        // The path leads out of the container's cgroup, or through a symbolic link. The text
+        // is runc's.
         Err(Errno::EXDEV | Errno::ELOOP) => {
             bail!("bad sub cgroup path: {}", below.display())
         }
-        done => done.with_context(|| format!("--cgroup {}", path.join(below).display())),
+        opened => opened.with_context(|| format!("--cgroup {}", path.join(below).display())),
     }
 }
 
@@ -227,39 +243,39 @@ fn enter(path: &Path, below: &Path) -> Result<Directory> {
 mod tests {
     use super::*;
 
-    fn parsed(all: &[&str]) -> Result<Below> {
-        let all: Vec<String> = all.iter().map(|one| (*one).to_owned()).collect();
-        Below::parse(&all)
+    fn parse(arguments: &[&str]) -> Result<Below> {
+        let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        Below::parse(&arguments)
     }
 
     #[test]
-    fn a_path_is_for_all_or_for_some() {
-        let below = parsed(&["/a/./b/"]).unwrap();
-        assert_eq!(below.of("memory"), Path::new("a/b"));
-        assert_eq!(below.of(""), Path::new("a/b"));
-        let below = parsed(&["cpu,cpuacct:x", "memory:../y"]).unwrap();
-        assert_eq!(below.of("cpuacct"), Path::new("x"));
-        assert_eq!(below.of("memory"), Path::new("../y"));
-        assert_eq!(below.of("pids"), Path::new(""));
-        assert_eq!(parsed(&[]).unwrap(), Below::default());
+    fn a_path_is_for_all_controllers_or_for_some() {
+        let below = parse(&["/a/./b/"]).unwrap();
+        assert_eq!(below.path_for("memory"), Path::new("a/b"));
+        assert_eq!(below.path_for(""), Path::new("a/b"));
+        let below = parse(&["cpu,cpuacct:x", "memory:../y"]).unwrap();
+        assert_eq!(below.path_for("cpuacct"), Path::new("x"));
+        assert_eq!(below.path_for("memory"), Path::new("../y"));
+        assert_eq!(below.path_for("pids"), Path::new(""));
+        assert_eq!(parse(&[]).unwrap(), Below::default());
     }
 
     #[test]
-    fn further_down_is_found_by_name() {
+    fn the_cgroup_of_init_is_found_below_the_containers() {
         let path = Path::new("/sys/fs/cgroup/x/c1");
         assert_eq!(
-            below(path, Path::new("/x/c1/sub/a")),
+            relative_to(path, Path::new("/x/c1/sub/a")),
             Some(Path::new("sub/a"))
         );
         assert_eq!(
-            below(Path::new("/c/a"), Path::new("/a/a")),
+            relative_to(Path::new("/c/a"), Path::new("/a/a")),
             Some(Path::new("a"))
         );
     }
 
     #[test]
-    fn faults_are_in_the_words_of_runc() {
-        for (all, words) in [
+    fn errors_of_the_cgroup_flag_have_runcs_texts() {
+        for (arguments, text) in [
             (
                 &["a", "b"] as &[&str],
                 "invalid --cgroup argument: a (missing <controller>: prefix)",
@@ -273,7 +289,7 @@ mod tests {
                 "invalid --cgroup argument(s): controller cpu specified multiple times",
             ),
         ] {
-            assert_eq!(parsed(all).unwrap_err().to_string(), words);
+            assert_eq!(parse(arguments).unwrap_err().to_string(), text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signals.
+//! Signals to all processes of a container.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -11,67 +11,74 @@ use super::existing::Existing;
 use crate::cgroups::directory::{Directory, is_gone};
 use crate::sys;
 
+/// Processes that are signalled at a time. Each takes a descriptor, and RLIMIT_NOFILE limits
+/// how many can be open at once.
+const BATCH: usize = 128;
+
 impl Existing {
-    /// Signals every process. None escapes SIGKILL by forking, and a frozen
-    /// cgroup thaws to die of it.
+    /// Signals every process. No process escapes SIGKILL by forking, and a frozen cgroup is
+    /// thawed so that its processes can die. Without processes there is nothing to do.
     ///
     /// # Errors
-    /// Those of listing and signalling; no process at all is none.
+    /// When the processes cannot be listed, or a signal is refused.
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         if signal != libc::SIGKILL {
-            return self.signal_new(signal, &mut BTreeSet::new()).map(|_| ());
+            return self.signal_others(signal, &mut BTreeSet::new()).map(|_| ());
         }
         if let Some(path) = self.unified() {
             match Directory::open(path).and_then(|cgroup| cgroup.write("cgroup.kill", "1")) {
-                // Before Linux 5.14, or gone: both show below.
+                // The kernel is older than 5.14, or the cgroup is gone. What follows copes
+                // with both.
                 Err(errno) if is_gone(errno) => {}
-                // A threaded one.
+                // The cgroup is threaded.
                 Err(Errno::EOPNOTSUPP) => {}
-                done => {
-                    return done
+                written => {
+                    return written
                         .with_context(|| format!("write \"1\" to {}/cgroup.kill", path.display()));
                 }
             }
         }
         self.freeze(true)?;
-        let killed = self.kill_until_none_is_new(signal);
+        let killed = self.kill_one_by_one(signal);
         let thawed = self.freeze(false).and_then(|()| self.let_die());
         killed.and(thawed)
     }
 
-    /// A process with SIGKILL pending finishes no fork(2) any more: the kernel
-    /// looks for one after the last moment that another can be missed, and
-    /// before the child is in any list (`copy_process`). So once a list holds
-    /// none but those signalled, there will be no other. Freezing only makes
-    /// that come soon, whatever the processes do meanwhile.
-    fn kill_until_none_is_new(&self, signal: i32) -> Result<()> {
+    /// Signals processes until a listing holds only processes that were signalled.
+    ///
+    /// This terminates, and no process is missed: fork(2) fails for a process with a pending
+    /// SIGKILL, and the kernel checks for one before the child appears in any list
+    /// (`copy_process`). Freezing is not needed for this. It only keeps the processes from
+    /// forking in the meantime.
+    fn kill_one_by_one(&self, signal: i32) -> Result<()> {
         let mut signalled = BTreeSet::new();
-        while self.signal_new(signal, &mut signalled)? {}
+        while self.signal_others(signal, &mut signalled)? {}
         Ok(())
     }
 
-    /// Signals the processes that are not in `signalled` yet, and adds them;
-    /// whether there were any. By pidfd, and only when the process is listed
-    /// still after that was opened: else the number may be another's by now.
-    fn signal_new(&self, signal: i32, signalled: &mut BTreeSet<i32>) -> Result<bool> {
-        let listed = self.listed()?;
+    /// Signals the processes that are not in `signalled` and adds them to it. Returns whether
+    /// there were any.
+    ///
+    /// Each process is signalled by pidfd, and only if it is still listed after the pidfd was
+    /// opened. Otherwise its pid may have been reused for a process elsewhere.
+    fn signal_others(&self, signal: i32, signalled: &mut BTreeSet<i32>) -> Result<bool> {
+        let listed = self.all_pids()?;
         ensure!(
             !listed.contains(&0),
             "the cgroup holds processes of another pid namespace, which cannot be signalled from here"
         );
-        let new: Vec<i32> = listed.difference(signalled).copied().collect();
-        // In parts, for a process may have only so many open descriptors.
-        for part in new.chunks(128) {
+        let others: Vec<i32> = listed.difference(signalled).copied().collect();
+        for batch in others.chunks(BATCH) {
             let mut open = Vec::new();
-            for pid in part {
+            for pid in batch {
                 match sys::pidfd_open(Pid::from_raw(*pid)) {
-                    // Gone; or by now the number of a mere thread.
+                    // The process is gone, or its pid is now a thread's id.
                     Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => {}
                     pidfd => open.push((*pid, pidfd.with_context(|| format!("process {pid}"))?)),
                 }
             }
-            let still = self.listed()?;
-            for (pid, pidfd) in open.iter().filter(|(pid, _)| still.contains(pid)) {
+            let still_listed = self.all_pids()?;
+            for (pid, pidfd) in open.iter().filter(|(pid, _)| still_listed.contains(pid)) {
                 match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
                     Ok(()) | Err(Errno::ESRCH) => {}
                     Err(errno) => {
@@ -81,7 +88,7 @@ impl Existing {
                 }
             }
         }
-        signalled.extend(&new);
-        Ok(!new.is_empty())
+        signalled.extend(&others);
+        Ok(!others.is_empty())
     }
 }

@@ -1,45 +1,50 @@
-//! Refusals.
+//! Decides whether a container can do without a cgroup that the kernel refused.
 
 use anyhow::{Error, Result};
 use nix::errno::Errno;
 
 use crate::cgroups::plan::devices;
 use crate::cgroups::plan::setting::Setting;
-use crate::cgroups::planned::{Branch, Need, Unified};
+use crate::cgroups::planned::{HierarchyCgroup, Requirement, UnifiedCgroup};
 use crate::log;
 
-/// What a cgroup is for.
+/// What in the configuration depends on a cgroup.
 #[derive(Clone, Copy)]
-pub(super) struct Duty {
-    /// Where a limit comes from that it has to keep.
+pub(super) struct Dependents {
+    /// The field of one of the limits that the cgroup enforces.
     pub(super) limit: Option<&'static str>,
-    /// It keeps the rules for devices.
-    pub(super) devices: bool,
+    /// Whether the cgroup enforces device rules.
+    pub(super) device_rules: bool,
 }
 
-impl Need {
-    /// Gives back an error that can be lived with: there are none but a user's
-    /// rights in the way, and no limit that somebody has asked for. Rules for
-    /// devices are in every configuration: root, who alone has to keep any, has
-    /// said that it can be without.
-    pub(super) fn judge(self, error: Error, duty: Duty) -> Result<Error> {
-        let refused = matches!(
+impl Requirement {
+    /// Returns `error` when the container can do without the cgroup: only the caller's
+    /// privileges are missing, cgroups are not required, and no limit depends on this one.
+    ///
+    /// Device rules alone do not make a cgroup indispensable. Every configuration has some, and
+    /// only root has to enforce them; root has then asked for `IfAllowed`. A warning says that
+    /// they are not enforced.
+    ///
+    /// # Errors
+    /// `error` itself in all other cases, with advice when a user has set a limit.
+    pub(super) fn tolerate(self, error: Error, dependents: Dependents) -> Result<Error> {
+        let is_refusal = matches!(
             error.downcast_ref::<Errno>(),
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
         );
-        match (self, refused, duty.limit) {
-            (Need::WhereAllowed, true, None) => {
-                if duty.devices {
+        match (self, is_refusal, dependents.limit) {
+            (Requirement::IfAllowed, true, None) => {
+                if dependents.device_rules {
                     log::warn_later(format!(
                         "{}: not kept: {}",
-                        devices::PLACE,
+                        devices::FIELD,
                         log::sentence(&error)
                     ));
                 }
                 Ok(error)
             }
-            (Need::WhereAllowed, true, Some(place)) => Err(error.context(format!(
-                "{place}: a user needs a cgroup that is handed over, as by \
+            (Requirement::IfAllowed, true, Some(field)) => Err(error.context(format!(
+                "{field}: a user needs a delegated cgroup, as from \
                      systemd-run --user --scope --property=Delegate=yes"
             ))),
             _ => Err(error),
@@ -47,39 +52,45 @@ impl Need {
     }
 }
 
-/// The place that the configuration names would be passed over in silence.
-pub(super) fn refuse_if_nowhere(nowhere: bool, refused: Option<Error>) -> Result<()> {
-    match refused {
-        Some(error) if nowhere => Err(error),
+/// Returns the refusal as an error when it leaves the container in no cgroup at all although
+/// the configuration sets `linux.cgroupsPath`: that path is never ignored silently.
+pub(super) fn fail_without_cgroups(
+    path_is_configured: bool,
+    has_cgroups: bool,
+    refusal: Option<Error>,
+) -> Result<()> {
+    match refusal {
+        Some(error) if path_is_configured && !has_cgroups => Err(error),
         Some(_) | None => Ok(()),
     }
 }
 
-impl Branch {
-    pub(super) fn duty(&self) -> Duty {
-        let rule = |setting: &&Setting| setting.place == devices::PLACE;
-        let limit = self.settings.iter().find(|setting| !rule(setting));
-        Duty {
-            limit: limit.map(|setting| setting.place),
-            devices: self.settings.iter().any(|setting| rule(&setting)),
+impl HierarchyCgroup {
+    pub(super) fn dependents(&self) -> Dependents {
+        let is_device_rule = |setting: &&Setting| setting.field == devices::FIELD;
+        let mut limits = self.settings.iter().filter(|it| !is_device_rule(it));
+        Dependents {
+            limit: limits.next().map(|setting| setting.field),
+            device_rules: self.settings.iter().any(|it| is_device_rule(&it)),
         }
     }
 
-    /// Beside version 1 nothing is limited in version 2: where it must not be
-    /// changed, as with runc, the container does without.
-    pub(super) fn need(&self, need: Need) -> Need {
-        match self.is_unified() {
-            true => Need::WhereAllowed,
-            false => need,
+    /// The requirement for this cgroup, given the container's. The v2 hierarchy beside those of
+    /// v1 limits nothing, so the container does without it where it is read-only, as with runc.
+    pub(super) fn requirement(&self, of_container: Requirement) -> Requirement {
+        if self.is_unified() {
+            Requirement::IfAllowed
+        } else {
+            of_container
         }
     }
 }
 
-impl Unified {
-    pub(super) fn duty(&self) -> Duty {
-        Duty {
-            limit: self.settings.first().map(|setting| setting.place),
-            devices: self.program.is_some(),
+impl UnifiedCgroup {
+    pub(super) fn dependents(&self) -> Dependents {
+        Dependents {
+            limit: self.settings.first().map(|setting| setting.field),
+            device_rules: self.program.is_some(),
         }
     }
 }

@@ -1,36 +1,40 @@
-//! Unused.
+//! Refuses a cgroup that existed before and is not free for a container: a process is in it, or
+//! it is frozen and the container would never run.
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::events::has_line;
-use super::processes::{list_of, pids_below};
+use super::processes::{listing, pids_below};
 use crate::cgroups::directory::Directory;
 
-/// Refuses a cgroup that was there before and in which somebody is, or stands still.
-pub(super) fn check_unused_v1(leaf: &Directory) -> Result<()> {
-    check_empty(leaf)?;
-    // Only one of the trees has this file.
-    ensure_running(
-        leaf.line("freezer.state")
+/// # Errors
+/// When the cgroup holds a process or is frozen. The texts are runc's.
+pub(super) fn check_unused_v1(cgroup: &Directory) -> Result<()> {
+    check_empty(cgroup)?;
+    // Only the freezer hierarchy has this file.
+    check_not_frozen(
+        cgroup
+            .read_page("freezer.state")
             .is_ok_and(|state| state != "THAWED"),
     )
 }
 
+/// # Errors
 /// As [`check_unused_v1`].
-pub(super) fn check_unused_v2(leaf: &Directory) -> Result<()> {
-    let path = leaf.path().display();
-    let events = leaf
-        .line("cgroup.events")
+pub(super) fn check_unused_v2(cgroup: &Directory) -> Result<()> {
+    let path = cgroup.path().display();
+    let events = cgroup
+        .read_page("cgroup.events")
         .with_context(|| format!("read {path}/cgroup.events"))?;
     if has_line(&events, "populated 1") {
-        check_empty(leaf)?;
+        check_empty(cgroup)?;
     }
-    ensure_running(has_line(&events, "frozen 1"))
+    check_not_frozen(has_line(&events, "frozen 1"))
 }
 
-fn check_empty(leaf: &Directory) -> Result<()> {
-    let number = pids_below(leaf.path())
-        .with_context(|| list_of(leaf.path()))?
+fn check_empty(cgroup: &Directory) -> Result<()> {
+    let number = pids_below(cgroup.path())
+        .with_context(|| listing(cgroup.path()))?
         .len();
     ensure!(
         number == 0,
@@ -39,7 +43,7 @@ fn check_empty(leaf: &Directory) -> Result<()> {
     Ok(())
 }
 
-fn ensure_running(frozen: bool) -> Result<()> {
+fn check_not_frozen(frozen: bool) -> Result<()> {
     if frozen {
         bail!("linux.cgroupsPath: container's cgroup unexpectedly frozen");
     }

@@ -1,8 +1,10 @@
-//! `rt update`: other limits for a container that exists.
+//! `rt update`: changes the limits of a container that exists.
 //!
-//! What is asked for is written; what was there before is put back when the
-//! kernel refuses a part. What one write must say together with what is asked
-//! is read from the cgroup, which knows it better than any file of ours.
+//! Only the limits that are given are written. When the kernel refuses one, the earlier values
+//! are
+//! written back. Some files hold two limits in one value; the limit that is not given is then
+//! read
+//! from the cgroup, because another program may have changed it since the container was created.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
@@ -12,37 +14,37 @@ use super::write::write_all;
 use crate::bundle::Resources;
 use crate::cgroups::directory::Directory;
 use crate::cgroups::plan::amount::Amount;
-use crate::cgroups::plan::limits::{Limits, ignored};
+use crate::cgroups::plan::limits::{Limits, ignored_field};
 use crate::cgroups::plan::rates::line_of_device;
 use crate::cgroups::plan::setting::Setting;
 use crate::cgroups::{v1, v2};
 use crate::log;
 
-/// The settings of one controller, and the container's cgroup of it.
-struct Part<'a> {
+/// The settings of one controller, and the cgroup that they are for.
+struct ControllerSettings<'a> {
     directory: Directory,
     settings: &'a [Setting],
 }
 
-/// What a file said before.
-struct Earlier<'a> {
+/// The value that a file had before the update.
+struct PreviousValue<'a> {
     directory: &'a Directory,
     setting: &'a Setting,
     value: String,
 }
 
 impl Existing {
-    /// Changes the limits that are asked for, and no others.
+    /// Changes the limits in `asked`, and no others.
     ///
     /// # Errors
-    /// A value that is none, one without a controller for it, and what the
-    /// kernel refuses, each with its place in the configuration. All is as
-    /// before then.
+    /// When a value is invalid, its controller is missing, or the kernel refuses it. The error
+    /// names the configuration field. The limits are then as before.
     pub(crate) fn update(&self, asked: &Resources) -> Result<()> {
         let mut limits = Limits::plan_update(asked)?;
         let settings = match self.unified() {
             None => {
-                // What there is already, the kernel compares.
+                // v1 counts memory and swap in files of their own, and the kernel compares a new
+                // limit with the present other one.
                 if limits.memory.is_some() {
                     limits.check_swap()?;
                 }
@@ -51,7 +53,7 @@ impl Existing {
             Some(path) => {
                 let cgroup =
                     Directory::open(path).with_context(|| format!("cgroup {}", path.display()))?;
-                complete(&mut limits, &cgroup)?;
+                fill_in_current_values(&mut limits, &cgroup)?;
                 if limits.check_before_update {
                     check_usage(&limits, &cgroup)?;
                 }
@@ -60,67 +62,72 @@ impl Existing {
         };
         self.write_or_restore(&settings)?;
         for field in &limits.ignored {
-            log::warn(&ignored(field));
+            log::warn(&ignored_field(field));
         }
         Ok(())
     }
 
     fn write_or_restore(&self, settings: &[Setting]) -> Result<()> {
         let of_controllers = settings.chunk_by(|one, next| one.controller == next.controller);
-        let parts = of_controllers.map(|settings| self.part(settings));
+        let parts = of_controllers.map(|settings| self.controller_settings(settings));
         let parts = parts.collect::<Result<Vec<_>>>()?;
-        let mut earlier = Vec::new();
+        let mut previous = Vec::new();
         for part in &parts {
-            earlier.extend(part.read()?);
+            previous.extend(part.read()?);
         }
         let mut parts = parts.iter();
         let written = parts.try_for_each(|part| write_all(part.settings, &part.directory));
         if written.is_err() {
-            restore(&earlier);
+            restore(&previous);
         }
         written
     }
 
-    /// The directory for settings of the same controller.
-    fn part<'a>(&self, settings: &'a [Setting]) -> Result<Part<'a>> {
+    /// The cgroup for `settings`, which are all of the same controller.
+    fn controller_settings<'a>(&self, settings: &'a [Setting]) -> Result<ControllerSettings<'a>> {
         let Some(Setting {
-            place, controller, ..
+            field, controller, ..
         }) = settings.first()
         else {
-            return Err(anyhow!("a part without settings"));
+            return Err(anyhow!("no settings for a controller"));
         };
         let path = match self.unified() {
             Some(path) => Some(path),
             None => self.paths().get(*controller).map(|path| path.as_path()),
         };
-        let path = path.ok_or_else(|| match self.paths().is_empty() {
-            true => anyhow!("{place}: the container has no cgroup of its own to limit"),
-            false => anyhow!("{place}: the container has no cgroup of the {controller} controller"),
+        let path = path.ok_or_else(|| {
+            if self.paths().is_empty() {
+                anyhow!("{field}: the container has no cgroup of its own to limit")
+            } else {
+                anyhow!("{field}: the container has no cgroup of the {controller} controller")
+            }
         })?;
-        let subject = || format!("{place}: cgroup {}", path.display());
+        let subject = || format!("{field}: cgroup {}", path.display());
         let directory = Directory::open(path).with_context(subject)?;
         if self.unified().is_some() {
-            let on = directory.line("cgroup.controllers").with_context(subject)?;
+            let on = directory
+                .read_page("cgroup.controllers")
+                .with_context(subject)?;
             ensure!(
                 on.split_whitespace().any(|name| name == *controller),
-                "{place}: the {controller} controller is off in {}",
+                "{field}: the {controller} controller is off in {}",
                 path.display()
             );
         }
-        Ok(Part {
+        Ok(ControllerSettings {
             directory,
             settings,
         })
     }
 }
 
-impl Part<'_> {
-    /// What its files say now. One that is not there has nothing to restore.
-    fn read(&self) -> Result<Vec<Earlier<'_>>> {
+impl ControllerSettings<'_> {
+    /// The present values of its files. A file that does not exist has nothing to restore.
+    fn read(&self) -> Result<Vec<PreviousValue<'_>>> {
         let mut all = Vec::new();
         for setting in self.settings {
-            match current(&self.directory, setting) {
-                Ok(value) => all.push(Earlier {
+            match read_current(&self.directory, setting) {
+                Ok(value) => all.push(PreviousValue {
                     directory: &self.directory,
                     setting,
                     value,
@@ -129,7 +136,7 @@ impl Part<'_> {
                 Err(errno) => {
                     return Err(errno)
                         .with_context(|| format!("read {}", setting.file))
-                        .context(setting.place);
+                        .context(setting.field);
                 }
             }
         }
@@ -137,9 +144,9 @@ impl Part<'_> {
     }
 }
 
-/// What the file of a setting says, in the form in which it is written.
-fn current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
-    let text = directory.line(setting.file)?;
+/// The present value of the file of `setting`, in the form in which it would be written.
+fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
+    let text = directory.read_page(setting.file)?;
     if let Some(line) = line_of_device(setting.file, &text, &setting.value) {
         return Ok(line);
     }
@@ -149,56 +156,56 @@ fn current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
     Ok(disabled.unwrap_or(&text).to_owned())
 }
 
-/// Puts back what was changed, the last first. One value may have to wait for
-/// another, as memory for memory and swap together: so there are two rounds.
-fn restore(earlier: &[Earlier]) {
-    let put_back = |one: &&Earlier| {
-        let now = current(one.directory, one.setting)?;
-        match now == one.value {
-            true => Ok(()),
-            // The end of the line makes an empty list one that is written.
-            false => one
-                .directory
-                .write(one.setting.file, &format!("{}\n", one.value)),
+/// Writes the previous values back, in reverse order. There are two rounds, because a value may
+/// be refused until another one is restored: v1 refuses a memory limit above that on memory and
+/// swap together. A value that cannot be restored is reported as a warning.
+fn restore(previous: &[PreviousValue]) {
+    let write_back = |value: &&PreviousValue| {
+        if read_current(value.directory, value.setting)? == value.value {
+            // The memory controller is off. `controller_settings` reports that.
+            return Ok(());
         }
+        // With the newline an empty list is written too: write(2) of no bytes does nothing.
+        let text = format!("{}\n", value.value);
+        value.directory.write(value.setting.file, &text)
     };
-    let left: Vec<&Earlier> = earlier
+    let refused: Vec<&PreviousValue> = previous
         .iter()
         .rev()
-        .filter(|one| put_back(one).is_err())
+        .filter(|value| write_back(value).is_err())
         .collect();
-    for one in left {
-        if let Err(errno) = put_back(&one) {
-            let why = log::errno_text(errno);
+    for value in refused {
+        if let Err(errno) = write_back(&value) {
+            let reason = log::errno_text(errno);
             log::warn(&format!(
-                "not put back: write \"{}\" to {}: {why}",
-                one.value, one.setting.file
+                "not put back: write \"{}\" to {}: {reason}",
+                value.value, value.setting.file
             ));
         }
     }
 }
 
-/// Adds what version 2 has in one value: a period is written with the quota,
-/// and swap alone is what is left of both together beside memory.
-fn complete(limits: &mut Limits, cgroup: &Directory) -> Result<()> {
+/// Adds the present values that v2 needs to write a limit: the period is written together with
+/// the quota, and swap alone is what remains of memory and swap together without the memory.
+fn fill_in_current_values(limits: &mut Limits, cgroup: &Directory) -> Result<()> {
     if limits.period.is_some() && limits.quota.is_none() {
-        limits.kept_quota = amount(cgroup, "cpu.max")?;
+        limits.current_quota = read_amount(cgroup, "cpu.max")?;
     }
     match (limits.memory, limits.swap) {
         (None, Some(Amount::Of(_))) => {
-            limits.memory = amount(cgroup, "memory.max")?;
+            limits.memory = read_amount(cgroup, "memory.max")?;
             if limits.memory.is_none() {
                 // Without a controller: that is said first.
                 return Ok(());
             }
         }
         (Some(Amount::Of(memory)), None) => {
-            let was = (
-                amount(cgroup, "memory.max")?,
-                amount(cgroup, "memory.swap.max")?,
+            let current = (
+                read_amount(cgroup, "memory.max")?,
+                read_amount(cgroup, "memory.swap.max")?,
             );
-            if let (Some(Amount::Of(was)), Some(Amount::Of(swap))) = was {
-                let both = was.saturating_add(swap);
+            if let (Some(Amount::Of(current)), Some(Amount::Of(swap))) = current {
+                let both = current.saturating_add(swap);
                 ensure!(
                     memory <= both,
                     "linux.resources.memory.limit: {memory} is more than the limit on memory and swap together, {both}"
@@ -211,10 +218,10 @@ fn complete(limits: &mut Limits, cgroup: &Directory) -> Result<()> {
     limits.check_swap()
 }
 
-/// The first word of a file: a number or `max`; `None` when it is not there.
-fn amount(cgroup: &Directory, file: &str) -> Result<Option<Amount>> {
+/// The first field of a file: a number or `max`. `None` when the file does not exist.
+fn read_amount(cgroup: &Directory, file: &str) -> Result<Option<Amount>> {
     let subject = || format!("read {}/{file}", cgroup.path().display());
-    let text = match cgroup.line(file) {
+    let text = match cgroup.read_page(file) {
         Err(Errno::ENOENT) => return Ok(None),
         text => text.with_context(subject)?,
     };
@@ -224,21 +231,20 @@ fn amount(cgroup: &Directory, file: &str) -> Result<Option<Amount>> {
     }))
 }
 
-/// Refuses a limit below what is used already, for which version 2 would end
-/// processes (config-linux.md, "checkBeforeUpdate"). Version 1 refuses it
-/// anyway.
+/// Refuses a limit that is not above the present usage: in v2 the OOM killer would kill
+/// processes (config-linux.md, "checkBeforeUpdate"). v1 refuses such a limit itself.
 fn check_usage(limits: &Limits, cgroup: &Directory) -> Result<()> {
-    let Some(Amount::Of(usage)) = amount(cgroup, "memory.current")? else {
+    let Some(Amount::Of(usage)) = read_amount(cgroup, "memory.current")? else {
         return Ok(());
     };
-    for (limit, place, name) in [
+    for (limit, field, name) in [
         (limits.swap, "linux.resources.memory.swap", "memory+swap"),
         (limits.memory, "linux.resources.memory.limit", "memory"),
     ] {
         if let Some(Amount::Of(limit)) = limit {
             ensure!(
                 limit > usage,
-                "{place}: rejecting {name} limit {limit} <= usage {usage}"
+                "{field}: rejecting {name} limit {limit} <= usage {usage}"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! A cgroup's directory, held open: all that is in it is reached through its descriptor.
+//! A cgroup directory, held open. Everything in it is reached through its descriptor, so that a
+//! path that is exchanged meanwhile cannot redirect a write.
 
 pub(in crate::cgroups) mod make;
 pub(in crate::cgroups) mod walk;
@@ -14,14 +15,14 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, read, unlinkat, write};
 
-/// Where a directory comes from.
+/// Whether a directory was made for the container or existed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum Origin {
-    Made,
+    Created,
     Found,
 }
 
-/// An open directory, and the path that messages call it by.
+/// An open directory, and its path for messages.
 #[derive(Debug)]
 pub(in crate::cgroups) struct Directory {
     fd: OwnedFd,
@@ -33,7 +34,10 @@ const DIRECTORY: OFlag = OFlag::O_PATH
     .union(OFlag::O_CLOEXEC);
 
 impl Directory {
-    /// Opens what the machine's mount table, or our own state, names.
+    /// Opens a trusted path: one from the mount table or from state.json.
+    ///
+    /// # Errors
+    /// When open(2) fails, or the last component is a symbolic link.
     pub(in crate::cgroups) fn open(path: &Path) -> nix::Result<Directory> {
         Ok(Directory {
             fd: open(path, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?,
@@ -41,8 +45,11 @@ impl Directory {
         })
     }
 
-    /// Opens a directory below this one: no symbolic link, no other mount, no
-    /// way out.
+    /// Opens a directory below this one. The kernel refuses a path with symbolic links, one that
+    /// crosses a mount, and one that leads out.
+    ///
+    /// # Errors
+    /// When openat2(2) fails; `EXDEV` and `ELOOP` are such refusals.
     pub(in crate::cgroups) fn below(&self, relative: &Path) -> nix::Result<Directory> {
         let how = OpenHow::new().flags(DIRECTORY).resolve(
             ResolveFlag::RESOLVE_BENEATH
@@ -55,16 +62,16 @@ impl Directory {
         })
     }
 
-    /// Makes the directory `name` unless it is there.
+    /// Makes the directory `name` unless it exists.
     pub(in crate::cgroups) fn make(&self, name: &Path) -> nix::Result<Origin> {
         match mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => Ok(Origin::Made),
+            Ok(()) => Ok(Origin::Created),
             Err(Errno::EEXIST) => Ok(Origin::Found),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Removes the directory `name`, which has no cgroup below and no process.
+    /// Removes the directory `name`. It must have no processes and no cgroups below it.
     pub(in crate::cgroups) fn remove(&self, name: &Path) -> nix::Result<()> {
         unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
     }
@@ -73,8 +80,8 @@ impl Directory {
         &self.path
     }
 
-    /// Is the same directory by another descriptor from now on.
-    pub(in crate::cgroups) fn replace(&mut self, fd: OwnedFd) {
+    /// Replaces the descriptor by another one of the same directory.
+    pub(in crate::cgroups) fn replace_fd(&mut self, fd: OwnedFd) {
         self.fd = fd;
     }
 
@@ -82,14 +89,15 @@ impl Directory {
         self.fd
     }
 
-    /// Opens the file `name` for `access`.
+    /// Opens the file `name` with the access mode `access`.
     pub(in crate::cgroups) fn file(&self, name: &str, access: OFlag) -> nix::Result<OwnedFd> {
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::empty())
     }
 
-    /// The text of a file that fits a page: the kernel hands it over in one read.
-    pub(in crate::cgroups) fn line(&self, name: &str) -> nix::Result<String> {
+    /// Reads a file of at most one page, which the kernel returns in one read(2). Trailing
+    /// whitespace is removed.
+    pub(in crate::cgroups) fn read_page(&self, name: &str) -> nix::Result<String> {
         let mut page = [0; 4096];
         let length = read(self.file(name, OFlag::O_RDONLY)?, &mut page)?;
         Ok(String::from_utf8_lossy(&page[..length])
@@ -97,20 +105,20 @@ impl Directory {
             .to_owned())
     }
 
-    /// The text of a file of any length.
-    pub(in crate::cgroups) fn text(&self, name: &str) -> nix::Result<String> {
+    /// Reads a file of any length.
+    pub(in crate::cgroups) fn read_all(&self, name: &str) -> nix::Result<String> {
         let mut file = fs::File::from(self.file(name, OFlag::O_RDONLY)?);
         io::read_to_string(&mut file).map_err(errno)
     }
 
     /// Writes `value` to the file `name`.
     pub(in crate::cgroups) fn write(&self, name: &str, value: &str) -> nix::Result<()> {
-        put(&self.file(name, OFlag::O_WRONLY)?, value)
+        write_whole(&self.file(name, OFlag::O_WRONLY)?, value)
     }
 
-    /// The names of the cgroups right below.
+    /// The names of the cgroups directly below.
     fn children(&self) -> nix::Result<Vec<OsString>> {
-        // The link in /proc opens the very directory, for reading this time.
+        // The descriptor is O_PATH. Its link in /proc opens the same directory for reading.
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let mut names = Vec::new();
         for entry in fs::read_dir(link).map_err(errno)? {
@@ -129,9 +137,12 @@ impl AsFd for Directory {
     }
 }
 
-/// Writes `value` at once, as the kernel takes settings: a part of it would be
-/// another value.
-pub(in crate::cgroups) fn put(file: &OwnedFd, value: &str) -> nix::Result<()> {
+/// Writes `value` in one write(2), because each write sets a value: the rest of a partial write
+/// would be taken as another one.
+///
+/// # Errors
+/// When write(2) fails; `EIO` when it writes only a part.
+pub(in crate::cgroups) fn write_whole(file: &OwnedFd, value: &str) -> nix::Result<()> {
     if write(file, value.as_bytes())? == value.len() {
         Ok(())
     } else {
@@ -139,8 +150,8 @@ pub(in crate::cgroups) fn put(file: &OwnedFd, value: &str) -> nix::Result<()> {
     }
 }
 
-/// Whether a directory, or what was read of one, is no longer there: removed
-/// before it was opened, or while it was open.
+/// Whether the error means that the cgroup was removed: before it was opened (`ENOENT`), or
+/// while it was open (`ENODEV`).
 pub(in crate::cgroups) fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::ENOENT | Errno::ENODEV)
 }

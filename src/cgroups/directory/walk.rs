@@ -1,4 +1,4 @@
-//! Walking.
+//! Walks a cgroup and all cgroups below it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,29 +8,35 @@ use nix::sys::stat::Mode;
 
 use super::{DIRECTORY, Directory, is_gone};
 
-/// What [`walk`] comes by.
-pub(in crate::cgroups) enum Visit<'a> {
-    /// A cgroup, before those below it.
+/// What [`walk`] reports.
+pub(in crate::cgroups) enum WalkEvent<'a> {
+    /// A cgroup, before the cgroups below it.
     Enter(&'a Directory),
-    /// The cgroup `name` in `parent`, after those below it.
+    /// The cgroup `name` in `parent`, after the cgroups below it.
     Leave {
         parent: &'a Directory,
         name: &'a Path,
     },
 }
 
-/// Visits `top` (entered only) and everything below it. Holds one descriptor
-/// however deep the tree is: a container may have made it, to exhaust ours or
-/// to exceed the length of a path.
+/// Walks `top`, for which there is no `Leave`, and everything below it. A `top` that is gone is
+/// empty.
+///
+/// The walk holds one descriptor at any depth. A container can make its cgroups so deep that a
+/// descriptor for each would exhaust ours, or that their paths exceed PATH_MAX.
+///
+/// # Errors
+/// The errors of `visit`, and when a directory cannot be opened or listed.
 pub(in crate::cgroups) fn walk(
     top: &Path,
-    mut visit: impl FnMut(Visit) -> nix::Result<()>,
+    mut visit: impl FnMut(WalkEvent) -> nix::Result<()>,
 ) -> nix::Result<()> {
     let mut current = match Directory::open(top) {
         Err(errno) if is_gone(errno) => return Ok(()),
         opened => opened?,
     };
-    let mut levels: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
+    // For each parent of `current`: its own name and those of its siblings still to be walked.
+    let mut parents: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
     let mut pending = enter(&current, &mut visit)?;
     loop {
         if let Some(name) = pending.pop().map(PathBuf::from) {
@@ -41,17 +47,17 @@ pub(in crate::cgroups) fn walk(
                         path: top.to_owned(),
                         ..child?
                     };
-                    let below = enter(&current, &mut visit)?;
-                    levels.push((name, std::mem::replace(&mut pending, below)));
+                    let children = enter(&current, &mut visit)?;
+                    parents.push((name, std::mem::replace(&mut pending, children)));
                 }
             }
-        } else if let Some((name, siblings)) = levels.pop() {
+        } else if let Some((name, siblings)) = parents.pop() {
             let fd = openat(&current.fd, "..", DIRECTORY, Mode::empty())?;
             current = Directory {
                 fd,
                 path: top.to_owned(),
             };
-            visit(Visit::Leave {
+            visit(WalkEvent::Leave {
                 parent: &current,
                 name: &name,
             })?;
@@ -62,12 +68,12 @@ pub(in crate::cgroups) fn walk(
     }
 }
 
-/// Visits `directory`, and lists what is below unless it is gone meanwhile.
+/// Reports `directory`, and lists the cgroups below it. There are none if it is gone by then.
 fn enter(
     directory: &Directory,
-    visit: &mut impl FnMut(Visit) -> nix::Result<()>,
+    visit: &mut impl FnMut(WalkEvent) -> nix::Result<()>,
 ) -> nix::Result<Vec<OsString>> {
-    visit(Visit::Enter(directory))?;
+    visit(WalkEvent::Enter(directory))?;
     match directory.children() {
         Err(errno) if is_gone(errno) => Ok(Vec::new()),
         listed => listed,

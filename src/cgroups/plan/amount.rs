@@ -1,13 +1,14 @@
-//! The values of limits.
+//! The values that limits have.
 
-/// How much of something.
+/// A limit that may be "unlimited".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum Amount {
     Unlimited,
     Of(u64),
 }
 
-/// `linux.resources.cpu.idle`: scheduled only when nobody else wants to run.
+/// `linux.resources.cpu.idle`: an idle cgroup runs only when no other cgroup wants the CPU
+/// (`SCHED_IDLE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum Idle {
     No,

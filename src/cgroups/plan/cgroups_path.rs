@@ -1,127 +1,130 @@
-//! `linux.cgroupsPath`: where in each tree a container's cgroup lies.
+//! `linux.cgroupsPath`: where in each hierarchy a container's cgroup is.
 
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-/// A container's place in a tree, from the configuration alone.
+/// The path from the configuration, without `.` and `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cgroups) enum Place {
-    /// Below the tree's mount point.
+pub(in crate::cgroups) enum CgroupsPath {
+    /// Below the mount point of the hierarchy.
     Absolute(PathBuf),
-    /// Below the cgroup of the caller.
+    /// Below the caller's cgroup.
     Relative(PathBuf),
 }
 
-impl Place {
-    /// Without a path the cgroup is called after the container: at the top of a
-    /// tree that is the caller's, below the caller's own cgroup of another.
+impl CgroupsPath {
+    /// The configured path, or one made of the container's `id`: at the top of the hierarchy for
+    /// root, and below the caller's cgroup for any other user.
     ///
     /// # Errors
-    /// When the path names no cgroup but the root of a tree, or cannot be a path.
+    /// When the path is the root of a hierarchy, or contains a NUL byte.
     pub(in crate::cgroups) fn plan(
         id: &str,
         path: Option<&Path>,
-        from_the_top: bool,
-    ) -> Result<Place> {
+        is_root: bool,
+    ) -> Result<CgroupsPath> {
         let path = match path.filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => path,
-            None if from_the_top => &Path::new("/").join(id),
+            None if is_root => &Path::new("/").join(id),
             None => Path::new(id),
         };
         ensure!(
             !path.as_os_str().as_encoded_bytes().contains(&0),
             "linux.cgroupsPath: a path cannot hold a NUL byte"
         );
-        let inside = clean(path);
+        let cleaned = clean(path);
         ensure!(
-            !inside.as_os_str().is_empty(),
+            !cleaned.as_os_str().is_empty(),
             "linux.cgroupsPath: \"{}\" names no cgroup of the container's own",
             path.display()
         );
         Ok(if path.is_absolute() {
-            Place::Absolute(inside)
+            CgroupsPath::Absolute(cleaned)
         } else {
-            Place::Relative(inside)
+            CgroupsPath::Relative(cleaned)
         })
     }
 
-    /// The path below the mount point of a tree in which the caller's own
-    /// cgroup, or the one that takes its place, is `own`.
+    /// The path relative to the mount point. `own` is what relative paths start at: the caller's
+    /// cgroup or its parent.
     pub(in crate::cgroups) fn below(&self, own: &Path) -> PathBuf {
         match self {
-            Place::Absolute(path) => path.clone(),
-            Place::Relative(path) => clean(own).join(path),
+            CgroupsPath::Absolute(path) => path.clone(),
+            CgroupsPath::Relative(path) => clean(own).join(path),
         }
     }
 }
 
-/// `path` without `.` and `..`, relative to the mount point that it cannot
-/// leave: Go's `filepath.Clean("/" + path)`. Lexically, for a cgroup file
+/// `path` without `.` and `..`, and relative to the mount point, which `..` does not leave: the
+/// result of Go's `filepath.Clean("/" + path)`. This is done on the text, because a cgroup file
 /// system has no symbolic links.
 fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
+    let mut cleaned = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::Normal(name) => clean.push(name),
+            Component::Normal(name) => cleaned.push(name),
             Component::ParentDir => {
-                clean.pop();
+                cleaned.pop();
             }
             Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
-    clean
+    cleaned
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(path: &str, own: &str) -> String {
-        let place = Place::plan("web", Some(Path::new(path)), true).unwrap();
-        place.below(Path::new(own)).display().to_string()
+    fn below(path: &str, own: &str) -> String {
+        let path = CgroupsPath::plan("web", Some(Path::new(path)), true).unwrap();
+        path.below(Path::new(own)).display().to_string()
     }
 
     #[test]
-    fn no_path_is_the_id_at_the_top() {
-        assert_eq!(at("", "/user/a"), "web");
-        let place = Place::plan("web", None, true).unwrap();
-        assert_eq!(place, Place::Absolute("web".into()));
-        let users = Place::plan("web", None, false).unwrap();
-        assert_eq!(users, Place::Relative("web".into()));
+    fn without_a_path_the_cgroup_is_named_after_the_container() {
+        assert_eq!(below("", "/user/a"), "web");
+        let path = CgroupsPath::plan("web", None, true).unwrap();
+        assert_eq!(path, CgroupsPath::Absolute("web".into()));
+        let of_user = CgroupsPath::plan("web", None, false).unwrap();
+        assert_eq!(of_user, CgroupsPath::Relative("web".into()));
     }
 
     #[test]
-    fn an_absolute_path_ignores_the_callers_own() {
-        assert_eq!(at("/docker/abc", "/user/a"), "docker/abc");
-        assert_eq!(at("//docker/./abc/", "/user/a"), "docker/abc");
+    fn an_absolute_path_does_not_depend_on_the_callers_cgroup() {
+        assert_eq!(below("/docker/abc", "/user/a"), "docker/abc");
+        assert_eq!(below("//docker/./abc/", "/user/a"), "docker/abc");
     }
 
     #[test]
-    fn a_relative_path_is_below_the_callers_own() {
-        assert_eq!(at("abc", "/"), "abc");
-        assert_eq!(at("a/b", "/user/x"), "user/x/a/b");
-        assert_eq!(at("slice:prefix:name", "/user"), "user/slice:prefix:name");
+    fn a_relative_path_is_below_the_callers_cgroup() {
+        assert_eq!(below("abc", "/"), "abc");
+        assert_eq!(below("a/b", "/user/x"), "user/x/a/b");
+        assert_eq!(
+            below("slice:prefix:name", "/user"),
+            "user/slice:prefix:name"
+        );
     }
 
     #[test]
-    fn dots_never_lead_out() {
-        assert_eq!(at("/../../etc", "/"), "etc");
-        assert_eq!(at("../../etc", "/user/x"), "user/x/etc");
-        assert_eq!(at("a/../../b", "/user/x"), "user/x/b");
-        // A cgroup namespace shows what is above it so.
-        assert_eq!(at("a", "/../../user"), "user/a");
+    fn dot_dot_does_not_leave_the_hierarchy() {
+        assert_eq!(below("/../../etc", "/"), "etc");
+        assert_eq!(below("../../etc", "/user/x"), "user/x/etc");
+        assert_eq!(below("a/../../b", "/user/x"), "user/x/b");
+        // /proc/self/cgroup starts with `..` for a cgroup outside the cgroup namespace.
+        assert_eq!(below("a", "/../../user"), "user/a");
     }
 
     #[test]
-    fn a_root_is_nobodys_cgroup() {
+    fn the_root_of_a_hierarchy_is_refused() {
         for path in ["/", "/..", ".", "..", "a/.."] {
-            let error = Place::plan("web", Some(Path::new(path)), true).unwrap_err();
+            let error = CgroupsPath::plan("web", Some(Path::new(path)), true).unwrap_err();
             assert!(
                 error.to_string().starts_with("linux.cgroupsPath: "),
                 "{error}"
             );
         }
-        assert!(Place::plan("web", Some(Path::new("/a\0b")), true).is_err());
+        assert!(CgroupsPath::plan("web", Some(Path::new("/a\0b")), true).is_err());
     }
 }

@@ -1,15 +1,16 @@
-//! Settings that both versions have alike.
+//! Settings that v1 and v2 share: limits whose files, or rules for writing them, are the same
+//! in both versions.
 
 use super::amount::{Amount, Idle};
 use super::limits::Limits;
-use super::setting::{CPUSET, Care, Setting};
+use super::setting::{CPUSET, OnRefusal, Setting};
 
-/// What both versions say alike: processors, memory nodes, processes.
-pub(in crate::cgroups) fn alike(limits: &Limits) -> impl Iterator<Item = Setting> {
-    let cpuset = |place, file, value: &Option<String>| {
+/// CPUs, memory nodes and the number of tasks: the same files and values in both versions.
+pub(in crate::cgroups) fn common_settings(limits: &Limits) -> impl Iterator<Item = Setting> {
+    let cpuset = |field, file, value: &Option<String>| {
         value
             .clone()
-            .map(|value| Setting::new(place, "cpuset", file, value))
+            .map(|value| Setting::new(field, "cpuset", file, value))
     };
     let pids = limits.pids.map(|pids| {
         let value = match pids {
@@ -26,32 +27,36 @@ pub(in crate::cgroups) fn alike(limits: &Limits) -> impl Iterator<Item = Setting
     settings.into_iter().flatten()
 }
 
-/// What comes before the cgroup's share of the processors, and what after: an
-/// idle cgroup takes none, so it gets its share before it becomes one.
-pub(in crate::cgroups) fn idle(limits: &Limits) -> (Option<Setting>, Option<Setting>) {
+/// `cpu.idle`, as a setting to write before the CPU shares and one to write after them. An idle
+/// cgroup refuses shares, so shares are set before it becomes idle or after it stops being idle.
+pub(in crate::cgroups) fn idle_settings(limits: &Limits) -> (Option<Setting>, Option<Setting>) {
     let setting = |value| Setting::new("linux.resources.cpu.idle", "cpu", "cpu.idle", value);
     match limits.idle {
-        Some(Idle::No) => (Some(setting("0").care(Care::UnlessAbsent)), None),
+        Some(Idle::No) => (
+            Some(setting("0").on_refusal(OnRefusal::IgnoreMissingFile)),
+            None,
+        ),
         Some(Idle::Yes) => (None, Some(setting("1"))),
         None => (None, None),
     }
 }
 
-/// No burst at all is what a kernel before 5.14 does, which has no such file.
+/// The burst in `file`. A kernel before 5.14 has no such file and never bursts, which is what a
+/// burst of 0 asks for.
 pub(in crate::cgroups) fn burst_setting(file: &'static str, burst: u64) -> Setting {
-    let place = "linux.resources.cpu.burst";
-    let setting = Setting::new(place, "cpu", file, burst.to_string());
-    setting.care(match burst {
-        0 => Care::UnlessAbsent,
-        _ => Care::Strict,
+    let field = "linux.resources.cpu.burst";
+    let setting = Setting::new(field, "cpu", file, burst.to_string());
+    setting.on_refusal(match burst {
+        0 => OnRefusal::IgnoreMissingFile,
+        _ => OnRefusal::Fail,
     })
 }
 
-/// The kernel has no quota below the burst: a burst from before, larger than
-/// the new quota, goes first.
-pub(in crate::cgroups) fn care_for_burst(limits: &Limits) -> Care {
+/// How to treat a refused CPU quota. The kernel refuses a quota below the burst, so a burst from
+/// before that is larger than the new quota has to be replaced first.
+pub(in crate::cgroups) fn quota_on_refusal(limits: &Limits) -> OnRefusal {
     match limits.burst {
-        Some(_) => Care::AfterNext,
-        None => Care::Strict,
+        Some(_) => OnRefusal::RetryAfterNext,
+        None => OnRefusal::Fail,
     }
 }

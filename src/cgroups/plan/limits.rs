@@ -1,4 +1,4 @@
-//! `linux.resources`: the limits asked for, checked, in no version's terms yet.
+//! `linux.resources`: the limits, checked, before they are expressed in the files of v1 or v2.
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
@@ -7,12 +7,12 @@ use super::amount::{Amount, Idle};
 use super::rates::{self, Rate};
 use crate::bundle::Resources;
 
-/// Limits as the configuration means them. `None` asks for nothing.
+/// The limits of a container. `None` leaves the value as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::cgroups) struct Limits {
     /// Bytes.
     pub(in crate::cgroups) memory: Option<Amount>,
-    /// Bytes that are reclaimed last.
+    /// Bytes that the kernel reclaims last.
     pub(in crate::cgroups) reservation: Option<Amount>,
     /// Bytes of memory and swap together; never less than `memory`.
     pub(in crate::cgroups) swap: Option<Amount>,
@@ -20,15 +20,15 @@ pub(in crate::cgroups) struct Limits {
     pub(in crate::cgroups) swappiness: Option<u64>,
     pub(in crate::cgroups) oom_killer_off: bool,
     pub(in crate::cgroups) use_hierarchy: bool,
-    /// Weight in terms of version 1: 1024 is an ordinary share.
+    /// CPU weight as in v1, where 1024 is the default.
     pub(in crate::cgroups) shares: Option<u64>,
     /// Microseconds of CPU time in each period.
     pub(in crate::cgroups) quota: Option<Amount>,
-    /// What stays when only the period changes.
-    pub(in crate::cgroups) kept_quota: Option<Amount>,
+    /// The quota to keep when only the period changes, from the cgroup.
+    pub(in crate::cgroups) current_quota: Option<Amount>,
     /// Microseconds.
     pub(in crate::cgroups) period: Option<u64>,
-    /// Microseconds saved up from earlier periods; at most the quota.
+    /// Microseconds that may be accumulated from earlier periods; at most the quota.
     pub(in crate::cgroups) burst: Option<u64>,
     pub(in crate::cgroups) idle: Option<Idle>,
     /// Microseconds of real-time scheduling in each period; -1 is unlimited.
@@ -41,17 +41,19 @@ pub(in crate::cgroups) struct Limits {
     pub(in crate::cgroups) mems: Option<String>,
     /// Number of tasks.
     pub(in crate::cgroups) pids: Option<Amount>,
-    /// Of block devices.
+    /// Limits on the I/O of single block devices.
     pub(in crate::cgroups) rates: Vec<Rate>,
-    /// Memory that is in use already must fit, when a limit changes.
+    /// Whether an update must refuse a memory limit below the present usage.
     pub(in crate::cgroups) check_before_update: bool,
-    /// Fields that no kernel of today has anything for.
+    /// Fields that are set and have no effect on any current kernel.
     pub(in crate::cgroups) ignored: Vec<&'static str>,
 }
 
 impl Limits {
+    /// The limits for a new container.
+    ///
     /// # Errors
-    /// A value that is none on any version, with its place.
+    /// When a value is invalid in both versions. The error names the field.
     pub(in crate::cgroups) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
         let mut limits = Limits::default();
         let Some(resources) = resources else {
@@ -68,7 +70,7 @@ impl Limits {
             .as_ref()
             .map(rates::plan)
             .unwrap_or_default();
-        // Unlike elsewhere 0 is a limit: no task may be added.
+        // Unlike in other fields 0 is a limit: no task may be added.
         limits.pids = resources
             .pids()
             .as_ref()
@@ -76,17 +78,19 @@ impl Limits {
         Ok(limits)
     }
 
-    /// For a container that has limits already. No task at all is no limit in a
-    /// list of resources: it is what managers write who ask for nothing. No burst
-    /// at all is one: there is no other value to take it back by.
+    /// The limits for a container that exists. Two zeros differ from those for a new container:
+    ///
+    /// - A pids limit of 0 in a list of resources is no limit. Managers write it when they
+    /// change other limits.
+    /// - A burst of 0 is a value, because there is no other way to turn a burst off.
     ///
     /// # Errors
     /// As [`Limits::plan`].
     pub(in crate::cgroups) fn plan_update(asked: &Resources) -> Result<Limits> {
         let resources = asked.as_spec();
         let mut limits = Limits::plan(Some(resources))?;
-        let meant = |pids: &Amount| asked.is_of_flags() || *pids != Amount::Of(0);
-        limits.pids = limits.pids.filter(meant);
+        let is_limit = |pids: &Amount| asked.is_of_flags() || *pids != Amount::Of(0);
+        limits.pids = limits.pids.filter(is_limit);
         let burst = resources.cpu().as_ref().and_then(LinuxCpu::burst);
         limits.burst = limits.burst.or(burst);
         let memory = resources.memory().as_ref();
@@ -96,8 +100,8 @@ impl Limits {
     }
 
     /// # Errors
-    /// When the limit on memory and swap together has no limit on memory, or
-    /// one that is larger.
+    /// When the limit on memory and swap together comes without a limit on memory, or is less
+    /// than that.
     pub(in crate::cgroups) fn check_swap(&self) -> Result<()> {
         match (self.memory, self.swap) {
             (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => bail!(
@@ -117,7 +121,7 @@ impl Limits {
         self.reservation =
             bytes(memory.reservation()).context("linux.resources.memory.reservation")?;
         self.swap = bytes(memory.swap()).context("linux.resources.memory.swap")?;
-        // Without a limit on memory there is none to add swap to.
+        // Unlimited memory leaves nothing that swap could be limited together with.
         if (self.memory, self.swap) == (Some(Amount::Unlimited), None) {
             self.swap = Some(Amount::Unlimited);
         }
@@ -174,12 +178,12 @@ impl Limits {
     }
 }
 
-/// What to say of a field that no kernel of today has anything for.
-pub(in crate::cgroups) fn ignored(field: &str) -> String {
+/// The warning for a field in [`Limits::ignored`].
+pub(in crate::cgroups) fn ignored_field(field: &str) -> String {
     format!("{field}: ignored: kernel memory has no limit of its own any more")
 }
 
-/// A number of bytes: 0 asks for nothing, -1 for no limit.
+/// A number of bytes: 0 sets no limit, -1 sets the limit "unlimited".
 fn bytes(value: Option<i64>) -> Result<Option<Amount>> {
     Ok(match value {
         None | Some(0) => None,
@@ -191,8 +195,8 @@ fn bytes(value: Option<i64>) -> Result<Option<Amount>> {
     })
 }
 
-/// A list of CPUs or memory nodes (cpuset(7), "List format"). Only its form:
-/// which of them exist changes while the machine runs.
+/// A list of CPUs or memory nodes (cpuset(7), "List format"). Only the format is checked: which
+/// CPUs and nodes exist may change at any time.
 fn list(value: Option<&str>) -> Result<Option<String>> {
     let text = value.unwrap_or_default().trim();
     if text.is_empty() {
@@ -251,16 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_emptiness_ask_for_nothing() {
-        let nothing = r#"{"memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0,
+    fn zeros_and_empty_lists_set_no_limits() {
+        let json = r#"{"memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0,
             "disableOOMKiller": false, "useHierarchy": false, "checkBeforeUpdate": true},
             "cpu": {"shares": 0, "quota": 0, "period": 0, "burst": 0, "cpus": "", "mems": ""}}"#;
-        assert_eq!(limits(nothing), Limits::default());
+        assert_eq!(limits(json), Limits::default());
         assert_eq!(Limits::plan(None).unwrap(), Limits::default());
     }
 
     #[test]
-    fn no_tasks_at_all_is_a_limit() {
+    fn a_pids_limit_of_zero_is_a_limit() {
         assert_eq!(
             limits(r#"{"pids": {"limit": 0}}"#).pids,
             Some(Amount::Of(0))
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn swap_needs_memory_and_is_no_less() {
+    fn a_swap_limit_needs_a_memory_limit_and_is_not_less() {
         assert_eq!(
             refusal(r#"{"memory": {"limit": 10, "swap": 9}}"#),
             "linux.resources.memory.swap: 9 counts memory and swap together, and is less than the memory limit 10"
@@ -286,13 +290,13 @@ mod tests {
                 "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
             );
         }
-        let free = limits(r#"{"memory": {"limit": -1}}"#);
-        assert_eq!(free.swap, Some(Amount::Unlimited));
+        let unlimited = limits(r#"{"memory": {"limit": -1}}"#);
+        assert_eq!(unlimited.swap, Some(Amount::Unlimited));
         limits(r#"{"memory": {"swap": -1}}"#);
     }
 
     #[test]
-    fn values_of_no_meaning_are_refused_by_name() {
+    fn invalid_values_are_refused_with_their_field() {
         for (json, message) in [
             (
                 r#"{"memory": {"limit": -2}}"#,
@@ -320,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_judged_by_form() {
-        for good in ["0", "0-3", "0,2-4, 7", "0-1023:2/256", "4000"] {
-            assert_eq!(list(Some(good)).unwrap().as_deref(), Some(good));
+    fn the_format_of_lists_is_checked() {
+        for valid in ["0", "0-3", "0,2-4, 7", "0-1023:2/256", "4000"] {
+            assert_eq!(list(Some(valid)).unwrap().as_deref(), Some(valid));
         }
-        for bad in [
+        for invalid in [
             "a",
             "-1",
             "3-1",
@@ -336,12 +340,12 @@ mod tests {
             "99999999999",
             "0\n1",
         ] {
-            list(Some(bad)).unwrap_err();
+            list(Some(invalid)).unwrap_err();
         }
     }
 
     #[test]
-    fn fields_without_a_kernel_are_named() {
+    fn limits_on_kernel_memory_are_reported_as_ignored() {
         let ignored = limits(r#"{"memory": {"kernel": 5, "kernelTCP": -1}}"#).ignored;
         assert_eq!(
             ignored,

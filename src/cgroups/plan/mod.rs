@@ -1,4 +1,7 @@
-//! Plan.
+//! What the configuration asks for: `linux.cgroupsPath` and `linux.resources`, read and checked.
+//!
+//! Nothing here touches the host. A limit becomes a [`setting::Setting`], a value for a file;
+//! device rules become settings for v1 and a BPF program for v2.
 
 pub(in crate::cgroups) mod amount;
 pub(in crate::cgroups) mod cgroups_path;

@@ -1,4 +1,5 @@
-//! cpuset of v1.
+//! Fills cpusets of cgroup v1. A new cpuset is empty, and the kernel refuses processes in an
+//! empty one (cpuset(7), "EBUSY", "ENOSPC").
 
 use std::path::Path;
 
@@ -7,39 +8,38 @@ use anyhow::{Context, Result};
 use crate::cgroups::directory::{Directory, Origin};
 use crate::cgroups::plan::setting::{CPUSET, Setting};
 
-/// Hands CPUs and memory nodes down to a cpuset and to those above it, where
-/// they have none: a new one starts empty, and an empty one takes no process
-/// (cpuset(7), "EBUSY", "ENOSPC").
+/// Copies the parent's CPUs and memory nodes to the container's cgroup, unless `settings` sets
+/// them. Parents that are empty get those of their own parent first.
 ///
 /// # Errors
-/// Those of reading and writing the two files, each with its directory.
+/// When the kernel refuses to read or write one of the two files. The error names the directory.
 pub(in crate::cgroups) fn inherit_cpuset(
     root: &Directory,
     relative: &Path,
-    leaf: (&Directory, Origin),
+    cgroup: (&Directory, Origin),
     settings: &[Setting],
 ) -> Result<()> {
-    let (leaf, origin) = leaf;
-    let set = CPUSET.map(|file| settings.iter().any(|setting| setting.file == file));
+    let (cgroup, origin) = cgroup;
+    let is_set = CPUSET.map(|file| settings.iter().any(|setting| setting.file == file));
     let parent = relative.parent().unwrap_or(Path::new(""));
-    if set == [true, true] && parent.as_os_str().is_empty() {
+    if is_set == [true, true] && parent.as_os_str().is_empty() {
         return Ok(());
     }
     let own = match origin {
-        Origin::Made => [String::new(), String::new()],
-        Origin::Found => read_cpuset(leaf)?,
+        Origin::Created => [String::new(), String::new()],
+        Origin::Found => read_cpuset(cgroup)?,
     };
-    let above = filled_cpuset(root, parent)?;
+    let inherited = filled_cpuset(root, parent)?;
     for (number, file) in CPUSET.into_iter().enumerate() {
-        if !set[number] && own[number].is_empty() {
-            write_cpuset(leaf, file, &above[number])?;
+        if !is_set[number] && own[number].is_empty() {
+            write_cpuset(cgroup, file, &inherited[number])?;
         }
     }
     Ok(())
 }
 
-/// The CPUs and memory nodes of the cgroup `relative`, given what its parent
-/// has where it had none.
+/// The CPUs and memory nodes of the cgroup at `relative`, after empty values were filled from
+/// its parent.
 fn filled_cpuset(root: &Directory, relative: &Path) -> Result<[String; 2]> {
     let Some(parent) = relative.parent() else {
         return read_cpuset(root);
@@ -49,11 +49,11 @@ fn filled_cpuset(root: &Directory, relative: &Path) -> Result<[String; 2]> {
         .with_context(|| format!("cgroup {}", root.path().join(relative).display()))?;
     let mut own = read_cpuset(&directory)?;
     if own.iter().any(String::is_empty) {
-        let above = filled_cpuset(root, parent)?;
+        let inherited = filled_cpuset(root, parent)?;
         for (number, file) in CPUSET.into_iter().enumerate() {
             if own[number].is_empty() {
-                write_cpuset(&directory, file, &above[number])?;
-                own[number].clone_from(&above[number]);
+                write_cpuset(&directory, file, &inherited[number])?;
+                own[number].clone_from(&inherited[number]);
             }
         }
     }
@@ -63,7 +63,7 @@ fn filled_cpuset(root: &Directory, relative: &Path) -> Result<[String; 2]> {
 fn read_cpuset(directory: &Directory) -> Result<[String; 2]> {
     let read = |file| {
         directory
-            .line(file)
+            .read_page(file)
             .with_context(|| format!("read {}/{file}", directory.path().display()))
     };
     Ok([read(CPUSET[0])?, read(CPUSET[1])?])

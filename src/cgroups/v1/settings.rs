@@ -1,21 +1,24 @@
-//! Limits in terms of cgroup v1 (Documentation/admin-guide/cgroup-v1 in the kernel).
+//! The files and values for limits in cgroup v1 (Documentation/admin-guide/cgroup-v1 in the
+//! kernel).
 
 use anyhow::{Result, ensure};
 
 use crate::cgroups::plan::amount::Amount;
-use crate::cgroups::plan::common::{alike, burst_setting, care_for_burst, idle};
+use crate::cgroups::plan::common::{
+    burst_setting, common_settings, idle_settings, quota_on_refusal,
+};
 use crate::cgroups::plan::limits::Limits;
 use crate::cgroups::plan::rates;
-use crate::cgroups::plan::setting::{Care, Setting};
+use crate::cgroups::plan::setting::{OnRefusal, Setting};
 
-/// The files to write, and what to: within a controller in this order.
+/// The settings for `limits`. The settings of one controller must be written in this order.
 ///
 /// # Errors
-/// Shares that this version has no words for.
+/// When the CPU shares are out of the range of v1.
 pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
     let mut all = memory(limits);
     all.extend(cpu(limits)?);
-    all.extend(alike(limits));
+    all.extend(common_settings(limits));
     all.extend(rates::v1(&limits.rates));
     Ok(all)
 }
@@ -28,57 +31,57 @@ fn amount(amount: Amount) -> String {
 }
 
 fn memory(limits: &Limits) -> Vec<Setting> {
-    let new = |place, file, value| Setting::new(place, "memory", file, value);
+    let new = |field, file, value| Setting::new(field, "memory", file, value);
     let mut all = Vec::new();
     if let Some(limit) = limits.memory {
-        let place = "linux.resources.memory.limit";
-        let limit = new(place, "memory.limit_in_bytes", amount(limit));
-        // Memory may never exceed memory and swap: in a cgroup with values
-        // from before, raised limits go in the other order.
-        all.push(limit.care(if limits.swap.is_some() {
-            Care::AfterNext
+        let field = "linux.resources.memory.limit";
+        let limit = new(field, "memory.limit_in_bytes", amount(limit));
+        // The memory limit may never exceed the limit on memory and swap together. In a cgroup
+        // that already has limits, raised ones are therefore written in the other order.
+        all.push(limit.on_refusal(if limits.swap.is_some() {
+            OnRefusal::RetryAfterNext
         } else {
-            Care::Strict
+            OnRefusal::Fail
         }));
     }
     if let Some(swap) = limits.swap {
-        let place = "linux.resources.memory.swap";
-        let swap_limit = new(place, "memory.memsw.limit_in_bytes", amount(swap));
+        let field = "linux.resources.memory.swap";
+        let swap_limit = new(field, "memory.memsw.limit_in_bytes", amount(swap));
         all.push(match swap {
-            Amount::Unlimited => swap_limit.care(Care::UnlessAbsent),
+            Amount::Unlimited => swap_limit.on_refusal(OnRefusal::IgnoreMissingFile),
             Amount::Of(_) => swap_limit,
         });
     }
     if let Some(reservation) = limits.reservation {
-        let place = "linux.resources.memory.reservation";
+        let field = "linux.resources.memory.reservation";
         all.push(new(
-            place,
+            field,
             "memory.soft_limit_in_bytes",
             amount(reservation),
         ));
     }
     if let Some(swappiness) = limits.swappiness {
-        let place = "linux.resources.memory.swappiness";
-        all.push(new(place, "memory.swappiness", swappiness.to_string()));
+        let field = "linux.resources.memory.swappiness";
+        all.push(new(field, "memory.swappiness", swappiness.to_string()));
     }
     if limits.use_hierarchy {
-        let place = "linux.resources.memory.useHierarchy";
-        all.push(new(place, "memory.use_hierarchy", "1".to_owned()));
+        let field = "linux.resources.memory.useHierarchy";
+        all.push(new(field, "memory.use_hierarchy", "1".to_owned()));
     }
     if limits.oom_killer_off {
-        let place = "linux.resources.memory.disableOOMKiller";
-        all.push(new(place, "memory.oom_control", "1".to_owned()));
+        let field = "linux.resources.memory.disableOOMKiller";
+        all.push(new(field, "memory.oom_control", "1".to_owned()));
     }
     all
 }
 
 fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
-    let new = |place, file, value: String| Setting::new(place, "cpu", file, value);
+    let new = |field, file, value: String| Setting::new(field, "cpu", file, value);
     let mut all = Vec::new();
-    let (before, after) = idle(limits);
+    let (before, after) = idle_settings(limits);
     all.extend(before);
     if let Some(shares) = limits.shares {
-        // The kernel would take the nearest of these without a word.
+        // The kernel would silently use the nearest value in the range.
         ensure!(
             (2..=262_144).contains(&shares),
             "linux.resources.cpu.shares: {shares} is not between 2 and 262144"
@@ -91,35 +94,35 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     }
     all.extend(after);
     if let Some(period) = limits.period {
-        let place = "linux.resources.cpu.period";
-        let period = new(place, "cpu.cfs_period_us", period.to_string());
-        // An old quota may be more than the parent has in the new period.
-        all.push(period.care(if limits.quota.is_some() {
-            Care::AfterNext
+        let field = "linux.resources.cpu.period";
+        let period = new(field, "cpu.cfs_period_us", period.to_string());
+        // The present quota may be too large a part of the new period for the parent.
+        all.push(period.on_refusal(if limits.quota.is_some() {
+            OnRefusal::RetryAfterNext
         } else {
-            Care::Strict
+            OnRefusal::Fail
         }));
     }
     if let Some(quota) = limits.quota {
-        let place = "linux.resources.cpu.quota";
-        let quota = new(place, "cpu.cfs_quota_us", amount(quota));
-        all.push(quota.care(care_for_burst(limits)));
+        let field = "linux.resources.cpu.quota";
+        let quota = new(field, "cpu.cfs_quota_us", amount(quota));
+        all.push(quota.on_refusal(quota_on_refusal(limits)));
     }
     if let Some(burst) = limits.burst {
         all.push(burst_setting("cpu.cfs_burst_us", burst));
     }
     if let Some(period) = limits.rt_period {
-        let place = "linux.resources.cpu.realtimePeriod";
-        let period = new(place, "cpu.rt_period_us", period.to_string());
-        // A runtime from before may be longer than the new period.
-        all.push(period.care(match limits.rt_runtime {
-            Some(_) => Care::AfterNext,
-            None => Care::Strict,
+        let field = "linux.resources.cpu.realtimePeriod";
+        let period = new(field, "cpu.rt_period_us", period.to_string());
+        // The present runtime may be longer than the new period.
+        all.push(period.on_refusal(match limits.rt_runtime {
+            Some(_) => OnRefusal::RetryAfterNext,
+            None => OnRefusal::Fail,
         }));
     }
     if let Some(runtime) = limits.rt_runtime {
-        let place = "linux.resources.cpu.realtimeRuntime";
-        all.push(new(place, "cpu.rt_runtime_us", runtime.to_string()));
+        let field = "linux.resources.cpu.realtimeRuntime";
+        all.push(new(field, "cpu.rt_runtime_us", runtime.to_string()));
     }
     Ok(all)
 }
@@ -138,7 +141,7 @@ mod tests {
             .collect()
     }
 
-    fn is(json: &str, expected: &[(&'static str, &str)]) {
+    fn check(json: &str, expected: &[(&'static str, &str)]) {
         let expected: Vec<_> = expected
             .iter()
             .map(|(f, v)| (*f, (*v).to_owned()))
@@ -147,8 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_goes_to_the_files_of_this_version() {
-        is(
+    fn memory_limits_go_to_the_files_of_this_version() {
+        check(
             r#"{"memory": {"limit": 10, "swap": 20, "reservation": 5, "swappiness": 0,
                 "disableOOMKiller": true, "useHierarchy": true}}"#,
             &[
@@ -160,7 +163,7 @@ mod tests {
                 ("memory.oom_control", "1"),
             ],
         );
-        is(
+        check(
             r#"{"memory": {"limit": -1}}"#,
             &[
                 ("memory.limit_in_bytes", "-1"),
@@ -170,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn cpu_goes_to_the_files_of_this_version() {
-        is(
+    fn cpu_limits_go_to_the_files_of_this_version() {
+        check(
             r#"{"cpu": {"shares": 512, "quota": -1, "period": 50000, "burst": 3, "idle": 1,
                 "realtimeRuntime": 7, "realtimePeriod": 9, "cpus": "0-1", "mems": "0"}}"#,
             &[
@@ -186,23 +189,29 @@ mod tests {
                 ("cpuset.mems", "0"),
             ],
         );
-        is(
+        check(
             r#"{"cpu": {"shares": 2, "idle": 0}}"#,
             &[("cpu.idle", "0"), ("cpu.shares", "2")],
         );
-        is(r#"{"pids": {"limit": -1}}"#, &[("pids.max", "max")]);
+        check(r#"{"pids": {"limit": -1}}"#, &[("pids.max", "max")]);
     }
 
     #[test]
-    fn a_period_may_wait_for_what_must_fit_in() {
+    fn a_realtime_period_is_retried_after_the_runtime() {
         let both = r#"{"cpu": {"realtimeRuntime": 7, "realtimePeriod": 9}}"#;
         let limits = Limits::plan(Some(&resources(both))).unwrap();
-        let cares = settings(&limits).unwrap().into_iter().map(|one| one.care);
-        assert_eq!(cares.collect::<Vec<_>>(), [Care::AfterNext, Care::Strict]);
+        let on_refusal = settings(&limits)
+            .unwrap()
+            .into_iter()
+            .map(|one| one.on_refusal);
+        assert_eq!(
+            on_refusal.collect::<Vec<_>>(),
+            [OnRefusal::RetryAfterNext, OnRefusal::Fail]
+        );
     }
 
     #[test]
-    fn shares_that_the_kernel_would_bend_are_refused() {
+    fn shares_out_of_range_are_refused() {
         for shares in ["1", "262145"] {
             let resources = resources(&format!(r#"{{"cpu": {{"shares": {shares}}}}}"#));
             let error = settings(&Limits::plan(Some(&resources)).unwrap()).unwrap_err();

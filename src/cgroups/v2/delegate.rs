@@ -1,4 +1,5 @@
-//! Delegation.
+//! Delegation of a v2 cgroup to a user, who may then make cgroups below it
+//! (cgroup-v2.rst, "Delegation").
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,22 +12,26 @@ use nix::unistd::{Uid, fchownat};
 
 use crate::cgroups::directory::Directory;
 
-/// What of a cgroup its owner may write (cgroups(7), "Cgroups v2 delegation").
+/// The kernel's list of the files that a delegatee may own (cgroups(7), "Cgroups v2
+/// delegation").
 const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
-/// The same where the kernel does not say.
+/// The files to delegate on a kernel without that list.
 const ALWAYS_DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
-/// The directory, and the files that the kernel says may go with it.
-pub(in crate::cgroups) fn hand_over(leaf: &Directory, owner: Uid) -> Result<()> {
-    let give = |name: &str, flags| fchownat(leaf.as_fd(), name, Some(owner), None, flags);
-    give("", AtFlags::AT_EMPTY_PATH)?;
+/// Gives `owner` the directory, and in it the files that the kernel lists.
+///
+/// # Errors
+/// When the list cannot be read, or the kernel refuses to change an owner.
+pub(in crate::cgroups) fn delegate(cgroup: &Directory, owner: Uid) -> Result<()> {
+    let chown = |name: &str, flags| fchownat(cgroup.as_fd(), name, Some(owner), None, flags);
+    chown("", AtFlags::AT_EMPTY_PATH)?;
     let listed = match fs::read_to_string(DELEGATE) {
         Err(error) if error.kind() == ErrorKind::NotFound => ALWAYS_DELEGATED.to_owned(),
         text => text.context(DELEGATE)?,
     };
     for name in listed.lines() {
-        match give(name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // Of a controller that is off here.
+        match chown(name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // ENOENT: the file belongs to a controller that is off in this cgroup.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context(name.to_owned()),
         }

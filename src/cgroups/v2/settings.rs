@@ -1,20 +1,22 @@
-//! Limits in terms of cgroup v2, and the controllers that must be on for them
-//! (Documentation/admin-guide/cgroup-v2.rst in the kernel).
+//! The files and values for limits in cgroup v2 (Documentation/admin-guide/cgroup-v2.rst in the
+//! kernel).
 
 use anyhow::{Result, ensure};
 
 use crate::cgroups::plan::amount::Amount;
-use crate::cgroups::plan::common::{alike, burst_setting, care_for_burst, idle};
+use crate::cgroups::plan::common::{
+    burst_setting, common_settings, idle_settings, quota_on_refusal,
+};
 use crate::cgroups::plan::limits::Limits;
 use crate::cgroups::plan::rates;
-use crate::cgroups::plan::setting::{Care, Setting};
+use crate::cgroups::plan::setting::{OnRefusal, Setting};
 
-/// The files to write, and what to: within a controller in this order.
+/// The settings for `limits`. The settings of one controller must be written in this order.
 ///
 /// # Errors
-/// What only version 1 has.
+/// When a limit exists in v1 only.
 pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
-    for (asked, place) in [
+    for (is_set, field) in [
         (
             limits.swappiness.is_some(),
             "linux.resources.memory.swappiness",
@@ -33,13 +35,13 @@ pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
         ),
     ] {
         ensure!(
-            !asked,
-            "{place}: cgroup v2, which this machine has, knows no such limit"
+            !is_set,
+            "{field}: cgroup v2, which this host uses, has no such limit"
         );
     }
     let mut all = memory(limits);
     all.extend(cpu(limits));
-    all.extend(alike(limits));
+    all.extend(common_settings(limits));
     all.extend(rates::v2(&limits.rates));
     Ok(all)
 }
@@ -52,7 +54,7 @@ fn amount(amount: Amount) -> String {
 }
 
 fn memory(limits: &Limits) -> Vec<Setting> {
-    let new = |place, file, value| Setting::new(place, "memory", file, value);
+    let new = |field, file, value| Setting::new(field, "memory", file, value);
     let mut all = Vec::new();
     if let Some(limit) = limits.memory {
         all.push(new(
@@ -62,19 +64,19 @@ fn memory(limits: &Limits) -> Vec<Setting> {
         ));
     }
     if let Some(swap) = limits.swap {
-        // Here swap is counted by itself.
-        let alone = match (swap, limits.memory) {
+        // v2 limits swap by itself, without the memory.
+        let swap_alone = match (swap, limits.memory) {
             (Amount::Of(both), Some(Amount::Of(memory))) => Amount::Of(both.saturating_sub(memory)),
             (other, _) => other,
         };
         let setting = new(
             "linux.resources.memory.swap",
             "memory.swap.max",
-            amount(alone),
+            amount(swap_alone),
         );
-        all.push(match alone {
-            // A kernel that counts no swap does neither more nor less.
-            Amount::Unlimited | Amount::Of(0) => setting.care(Care::UnlessAbsent),
+        all.push(match swap_alone {
+            // A kernel without swap accounting has no such file. There is then nothing to limit.
+            Amount::Unlimited | Amount::Of(0) => setting.on_refusal(OnRefusal::IgnoreMissingFile),
             Amount::Of(_) => setting,
         });
     }
@@ -89,9 +91,9 @@ fn memory(limits: &Limits) -> Vec<Setting> {
 }
 
 fn cpu(limits: &Limits) -> Vec<Setting> {
-    let new = |place, file, value| Setting::new(place, "cpu", file, value);
+    let new = |field, file, value| Setting::new(field, "cpu", file, value);
     let mut all = Vec::new();
-    let (before, after) = idle(limits);
+    let (before, after) = idle_settings(limits);
     all.extend(before);
     if let Some(shares) = limits.shares {
         all.push(new(
@@ -101,7 +103,7 @@ fn cpu(limits: &Limits) -> Vec<Setting> {
         ));
     }
     all.extend(after);
-    let quota = limits.quota.or(limits.kept_quota);
+    let quota = limits.quota.or(limits.current_quota);
     let quota = amount(quota.unwrap_or(Amount::Unlimited));
     let bandwidth = match (limits.quota, limits.period) {
         (None, None) => None,
@@ -109,8 +111,8 @@ fn cpu(limits: &Limits) -> Vec<Setting> {
         (Some(_), Some(period)) => Some(("linux.resources.cpu.quota", format!("{quota} {period}"))),
         (None, Some(period)) => Some(("linux.resources.cpu.period", format!("{quota} {period}"))),
     };
-    if let Some((place, value)) = bandwidth {
-        all.push(new(place, "cpu.max", value).care(care_for_burst(limits)));
+    if let Some((field, value)) = bandwidth {
+        all.push(new(field, "cpu.max", value).on_refusal(quota_on_refusal(limits)));
     }
     if let Some(burst) = limits.burst {
         all.push(burst_setting("cpu.max.burst", burst));
@@ -118,9 +120,9 @@ fn cpu(limits: &Limits) -> Vec<Setting> {
     all
 }
 
-/// The weight for shares of version 1: the curve through (2, 1), (1024, 100)
-/// and (262144, 10000), which keeps the defaults of both versions together
-/// (as runc from 1.3.2 and crun from 1.23 on).
+/// The weight for CPU shares of v1. The curve goes through (2, 1), (1024, 100) and (262144,
+/// 10000), so that the default of v1 becomes the default of v2. runc from 1.3.2 and crun from
+/// 1.23 use the same curve.
 fn weight(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
@@ -128,7 +130,7 @@ fn weight(shares: u64) -> u64 {
         _ => {
             let log = (shares as f64).log2();
             let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-            // A hair less, so that rounding up leaves exact results alone.
+            // A little less than the result, so that `ceil` does not round an exact one up.
             (10f64.powf(exponent) - 1e-9).ceil() as u64
         }
     }
@@ -139,12 +141,12 @@ mod tests {
     use super::*;
     use crate::cgroups::tests::resources;
 
-    fn planned(json: &str) -> Result<Vec<Setting>> {
+    fn plan(json: &str) -> Result<Vec<Setting>> {
         settings(&Limits::plan(Some(&resources(json)))?)
     }
 
-    fn is(json: &str, expected: &[(&str, &str)]) {
-        let settings = planned(json).unwrap();
+    fn check(json: &str, expected: &[(&str, &str)]) {
+        let settings = plan(json).unwrap();
         let files: Vec<_> = settings
             .iter()
             .map(|s| (s.file, s.value.as_ref()))
@@ -153,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_goes_to_the_files_of_this_version() {
-        is(
+    fn memory_limits_go_to_the_files_of_this_version() {
+        check(
             r#"{"memory": {"limit": 10, "swap": 30, "reservation": 5, "useHierarchy": true}}"#,
             &[
                 ("memory.max", "10"),
@@ -162,20 +164,20 @@ mod tests {
                 ("memory.low", "5"),
             ],
         );
-        is(
+        check(
             r#"{"memory": {"limit": 10, "swap": 10}}"#,
             &[("memory.max", "10"), ("memory.swap.max", "0")],
         );
-        is(
+        check(
             r#"{"memory": {"limit": -1}}"#,
             &[("memory.max", "max"), ("memory.swap.max", "max")],
         );
-        is(r#"{"memory": {"swap": -1}}"#, &[("memory.swap.max", "max")]);
+        check(r#"{"memory": {"swap": -1}}"#, &[("memory.swap.max", "max")]);
     }
 
     #[test]
-    fn cpu_goes_to_the_files_of_this_version() {
-        is(
+    fn cpu_limits_go_to_the_files_of_this_version() {
+        check(
             r#"{"cpu": {"shares": 1024, "quota": 10000, "period": 50000, "burst": 3, "idle": 1,
                 "cpus": "0-1", "mems": "0"}, "pids": {"limit": 0}}"#,
             &[
@@ -188,12 +190,12 @@ mod tests {
                 ("pids.max", "0"),
             ],
         );
-        is(r#"{"cpu": {"quota": -1}}"#, &[("cpu.max", "max")]);
-        is(r#"{"cpu": {"period": 5000}}"#, &[("cpu.max", "max 5000")]);
+        check(r#"{"cpu": {"quota": -1}}"#, &[("cpu.max", "max")]);
+        check(r#"{"cpu": {"period": 5000}}"#, &[("cpu.max", "max 5000")]);
     }
 
     #[test]
-    fn weights_follow_the_curve() {
+    fn shares_become_weights_on_the_curve() {
         for (shares, expected) in [
             (1, 1),
             (2, 1),
@@ -210,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn what_only_version_1_has_is_refused_by_name() {
-        for (json, place) in [
+    fn limits_of_v1_alone_are_refused() {
+        for (json, field) in [
             (
                 r#"{"memory": {"swappiness": 5}}"#,
                 "linux.resources.memory.swappiness",
@@ -229,9 +231,8 @@ mod tests {
                 "linux.resources.cpu.realtimePeriod",
             ),
         ] {
-            let error = planned(json).unwrap_err().to_string();
-            let expected =
-                format!("{place}: cgroup v2, which this machine has, knows no such limit");
+            let error = plan(json).unwrap_err().to_string();
+            let expected = format!("{field}: cgroup v2, which this host uses, has no such limit");
             assert_eq!(error, expected);
         }
     }

@@ -1,4 +1,4 @@
-//! Threaded cgroups.
+//! Threaded cgroups: a container whose v2 cgroup lies below one that manages threads.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +6,34 @@ use anyhow::{Context, Result};
 
 use crate::cgroups::directory::Directory;
 
-/// Below a threaded cgroup there are threaded ones only, and one that is made
-/// takes no process until it is told so (cgroup-v2.rst, "Threads"). What must be
-/// whole, as a limit on memory, its parent has refused to hand down.
-pub(in crate::cgroups) fn fit_among_threads(leaf: &Directory, created: &[PathBuf]) -> Result<()> {
-    let path = leaf.path().display();
-    let kind = leaf.line("cgroup.type");
-    if kind.with_context(|| format!("read {path}/cgroup.type"))? != "domain invalid" {
+/// Makes `cgroup` threaded when its parent is. All cgroups below a threaded one are threaded,
+/// and a new one takes no process until "threaded" is written to its cgroup.type
+/// (cgroup-v2.rst, "Threads"). No memory limit is lost by this: a threaded parent does not
+/// enable the memory controller for its children.
+///
+/// `created` are the directories that were made for the container, parents first.
+///
+/// # Errors
+/// When cgroup.type cannot be read, or the kernel refuses the write.
+pub(in crate::cgroups) fn join_threaded_subtree(
+    cgroup: &Directory,
+    created: &[PathBuf],
+) -> Result<()> {
+    let path = cgroup.path().display();
+    let cgroup_type = cgroup.read_page("cgroup.type");
+    let cgroup_type = cgroup_type.with_context(|| format!("read {path}/cgroup.type"))?;
+    if cgroup_type != "domain invalid" {
         return Ok(());
     }
-    // The upper first: one below an invalid one stays invalid.
-    let above = created.iter().filter(|made| *made != leaf.path());
-    for made in above {
-        Directory::open(made)
-            .and_then(|made| made.write("cgroup.type", "threaded"))
-            .with_context(|| making_threaded(made))?;
+    // Parents first: a cgroup below an invalid one stays invalid.
+    for parent in created.iter().filter(|path| *path != cgroup.path()) {
+        Directory::open(parent)
+            .and_then(|parent| parent.write("cgroup.type", "threaded"))
+            .with_context(|| making_threaded(parent))?;
     }
-    leaf.write("cgroup.type", "threaded")
-        .with_context(|| making_threaded(leaf.path()))
+    cgroup
+        .write("cgroup.type", "threaded")
+        .with_context(|| making_threaded(cgroup.path()))
 }
 
 fn making_threaded(path: &Path) -> String {

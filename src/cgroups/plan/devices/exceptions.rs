@@ -1,24 +1,24 @@
-//! Rules as exceptions from a default, which is all that version 1 knows.
+//! Device rules as exceptions from a default: the only form that v1 has.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
 
-use super::{Access, Devices, PLACE, Rule};
+use super::{Access, DeviceSet, FIELD, Rule};
 
-/// What is excepted of each set of devices. Two sets have devices in common that
-/// are no third set here only where one is a major number and the other a minor.
+/// The access that is excepted, by set of devices. If two sets have devices in common that are
+/// no third set here, one is all devices of a major number and the other all of a minor number.
 #[derive(Default)]
 pub(super) struct Exceptions {
-    sets: HashMap<Devices, Access>,
-    /// In the order of the rules.
-    order: Vec<Devices>,
+    sets: HashMap<DeviceSet, Access>,
+    /// The sets in the order of the rules.
+    order: Vec<DeviceSet>,
 }
 
-/// As many crossings of major with minor numbers as there may be beside the
-/// rules: the kernel goes through all of them whenever a device is opened.
-const MOST_CROSSINGS: usize = 4096;
+/// How many devices may be added because they have both a major and a minor number with rules.
+/// The kernel searches the whole list whenever a device is opened.
+const MAX_INTERSECTIONS: usize = 4096;
 
 impl Exceptions {
     pub(super) fn of(rules: &[Rule]) -> Exceptions {
@@ -35,29 +35,32 @@ impl Exceptions {
         all
     }
 
-    /// All access excepted of a set, by itself and by those that cover it.
-    fn access(&self, set: Devices) -> Access {
-        let held = set.covering().filter_map(|wider| self.sets.get(&wider));
-        held.fold(Access(0), |all, own| all | *own)
+    /// All access that is excepted for a set: its own, and that of the sets that contain it.
+    fn access(&self, set: DeviceSet) -> Access {
+        let own = set.supersets().filter_map(|wider| self.sets.get(&wider));
+        own.fold(Access(0), |all, access| all | *access)
     }
 
-    /// The sets without which some device would have less than is excepted.
-    pub(super) fn needed(mut self) -> Result<Vec<(Devices, Access)>> {
-        self.cross()?;
+    /// The exceptions, without sets that add nothing to one that contains them.
+    ///
+    /// # Errors
+    /// When there are too many intersections of major with minor numbers.
+    pub(super) fn into_minimal(mut self) -> Result<Vec<(DeviceSet, Access)>> {
+        self.add_intersections()?;
         let all = self.order.iter().map(|set| (*set, self.access(*set)));
-        let needed = |(set, access): &(Devices, Access)| {
-            let mut wider = set
-                .covering()
+        let adds_access = |(set, access): &(DeviceSet, Access)| {
+            let mut supersets = set
+                .supersets()
                 .filter(|wider| wider != set && self.sets.contains_key(wider));
-            !wider.any(|wider| self.access(wider) == *access)
+            !supersets.any(|wider| self.access(wider) == *access)
         };
-        Ok(all.filter(needed).collect())
+        Ok(all.filter(adds_access).collect())
     }
 
-    /// Adds the devices of a major and a minor number that together except more
-    /// than each.
-    fn cross(&mut self) -> Result<()> {
-        let (mut majors, mut minors) = (Vec::new(), BTreeMap::<_, Vec<Devices>>::new());
+    /// Adds a device for each major and minor number whose exceptions only together give all the
+    /// access: v1 compares an access with one exception at a time.
+    fn add_intersections(&mut self) -> Result<()> {
+        let (mut majors, mut minors) = (Vec::new(), BTreeMap::<_, Vec<DeviceSet>>::new());
         for set in &self.order {
             let access = self.access(*set);
             match (set.major, set.minor) {
@@ -66,18 +69,18 @@ impl Exceptions {
                 _ => {}
             }
         }
-        let mut crossings = 0;
+        let mut intersections = 0;
         for (major, access) in majors {
             for (other, sets) in &minors {
-                let both = access | Access(*other);
-                if both == access || both.0 == *other {
+                let union = access | Access(*other);
+                if union == access || union.0 == *other {
                     continue;
                 }
                 for set in sets.iter().filter_map(|minor| minor.intersect(major)) {
-                    crossings += 1;
+                    intersections += 1;
                     ensure!(
-                        crossings <= MOST_CROSSINGS,
-                        "{PLACE}: its rules for major numbers and those for minor numbers meet in more than {MOST_CROSSINGS} devices, each of which cgroup v1 needs a rule for"
+                        intersections <= MAX_INTERSECTIONS,
+                        "{FIELD}: the rules for major numbers and the rules for minor numbers intersect in more than {MAX_INTERSECTIONS} devices, each of which needs a rule of its own in cgroup v1"
                     );
                     if let Entry::Vacant(vacant) = self.sets.entry(set) {
                         vacant.insert(Access(0));

@@ -1,9 +1,9 @@
 //! Device rules: which devices a container may read, write and make nodes of.
 //!
-//! The list starts from "nothing" and is applied in its order: of the rules
-//! that concern a device and a kind of access, the last decides. A request for
-//! several kinds (`O_RDWR`) passes when each of them does. Both versions of
-//! cgroups get this list's verdicts, the one as lines, the other as a program.
+//! The rules are applied in their order, to a policy that at first denies everything: of the
+//! rules for a device and a kind of access, the last decides. An access of several kinds
+//! (`O_RDWR`) is allowed when each kind is. Both versions enforce the same policy, v1 by lines
+//! in devices.allow and devices.deny, v2 by a BPF program.
 
 mod exceptions;
 
@@ -16,10 +16,10 @@ use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 use self::exceptions::Exceptions;
 use super::setting::Setting;
 
-/// The field that rules come from, for the kernel's refusals.
-pub(in crate::cgroups) const PLACE: &str = "linux.resources.devices";
+/// The field, for error messages.
+pub(in crate::cgroups) const FIELD: &str = "linux.resources.devices";
 
-/// Kinds of access, in the bits of `BPF_DEVCG_ACC_*` (linux/bpf.h).
+/// Kinds of access, as the bits `BPF_DEVCG_ACC_*` (linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) struct Access(pub(in crate::cgroups) u8);
 
@@ -33,7 +33,7 @@ impl Access {
         self.0 == 0
     }
 
-    /// `None` when `text` holds another letter than `r`, `w`, `m`.
+    /// `None` when `text` contains a letter other than `r`, `w` and `m`.
     fn parse(text: &str) -> Option<Access> {
         text.chars().try_fold(Access(0), |all, letter| {
             Some(all | LETTERS.iter().find(|(known, _)| *known == letter)?.1)
@@ -41,8 +41,8 @@ impl Access {
     }
 
     fn letters(self) -> String {
-        let held = LETTERS.iter().filter(|(_, kind)| !(self & *kind).is_none());
-        held.map(|(letter, _)| letter).collect()
+        let contained = LETTERS.iter().filter(|(_, kind)| !(self & *kind).is_none());
+        contained.map(|(letter, _)| letter).collect()
     }
 }
 
@@ -86,7 +86,7 @@ impl BitAndAssign for Access {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::cgroups) enum Kind {
+pub(in crate::cgroups) enum DeviceKind {
     Block,
     Char,
 }
@@ -97,43 +97,45 @@ pub(in crate::cgroups) enum Verdict {
     Deny,
 }
 
-/// A set of devices: all of a kind whose numbers are those given.
+/// All devices of a kind with the given numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::cgroups) struct Devices {
-    pub(in crate::cgroups) kind: Kind,
-    /// `None` is any.
+pub(in crate::cgroups) struct DeviceSet {
+    pub(in crate::cgroups) kind: DeviceKind,
+    /// `None` is any number.
     pub(in crate::cgroups) major: Option<u32>,
     pub(in crate::cgroups) minor: Option<u32>,
 }
 
-impl Devices {
-    const fn new(kind: Kind, major: Option<u32>, minor: Option<u32>) -> Devices {
-        Devices { kind, major, minor }
+impl DeviceSet {
+    const fn new(kind: DeviceKind, major: Option<u32>, minor: Option<u32>) -> DeviceSet {
+        DeviceSet { kind, major, minor }
     }
 
-    /// The sets of any device, one with a number, or this very one, that cover it.
-    fn covering(self) -> impl Iterator<Item = Devices> {
-        let Devices { kind, major, minor } = self;
+    /// The sets that contain this one, itself included. They have the same numbers or any
+    /// number.
+    fn supersets(self) -> impl Iterator<Item = DeviceSet> {
+        let DeviceSet { kind, major, minor } = self;
         let all = [(None, None), (major, None), (None, minor), (major, minor)];
-        let last = move |number: usize| match number {
+        // Without a major or minor number some of the four are the same.
+        let is_distinct = move |index: usize| match index {
             0 => true,
             1 => major.is_some(),
             2 => minor.is_some(),
             _ => major.is_some() && minor.is_some(),
         };
         let all = all.into_iter().enumerate();
-        let distinct = all.filter(move |(number, _)| last(*number));
-        distinct.map(move |(_, (major, minor))| Devices::new(kind, major, minor))
+        let distinct = all.filter(move |(index, _)| is_distinct(*index));
+        distinct.map(move |(_, (major, minor))| DeviceSet::new(kind, major, minor))
     }
 
-    /// The devices in both sets.
-    fn intersect(self, other: Devices) -> Option<Devices> {
+    /// The devices that are in both sets.
+    fn intersect(self, other: DeviceSet) -> Option<DeviceSet> {
         let both = |a: Option<u32>, b: Option<u32>| match (a, b) {
             (Some(a), Some(b)) if a != b => None,
             (a, b) => Some(a.or(b)),
         };
         (self.kind == other.kind).then_some(())?;
-        Some(Devices::new(
+        Some(DeviceSet::new(
             self.kind,
             both(self.major, other.major)?,
             both(self.minor, other.minor)?,
@@ -144,19 +146,22 @@ impl Devices {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) struct Rule {
     pub(in crate::cgroups) verdict: Verdict,
-    pub(in crate::cgroups) devices: Devices,
+    pub(in crate::cgroups) devices: DeviceSet,
     pub(in crate::cgroups) access: Access,
 }
 
-/// Allowed to every container, as runc does: making nodes of any device (which
-/// opens none), and those that no process can do without.
-const ALWAYS: [(Devices, Access); 11] = {
-    const fn char(major: u32, minor: Option<u32>) -> (Devices, Access) {
-        (Devices::new(Kind::Char, Some(major), minor), Access::ALL)
+/// Allowed in every container, as in runc: making nodes of any device, which does not open it,
+/// and the devices that programs generally rely on.
+const ALWAYS_ALLOWED: [(DeviceSet, Access); 11] = {
+    const fn char(major: u32, minor: Option<u32>) -> (DeviceSet, Access) {
+        (
+            DeviceSet::new(DeviceKind::Char, Some(major), minor),
+            Access::ALL,
+        )
     }
     [
-        (Devices::new(Kind::Char, None, None), Access::MKNOD),
-        (Devices::new(Kind::Block, None, None), Access::MKNOD),
+        (DeviceSet::new(DeviceKind::Char, None, None), Access::MKNOD),
+        (DeviceSet::new(DeviceKind::Block, None, None), Access::MKNOD),
         char(1, Some(3)),    // null
         char(1, Some(5)),    // zero
         char(1, Some(7)),    // full
@@ -169,22 +174,22 @@ const ALWAYS: [(Devices, Access); 11] = {
     ]
 };
 
-/// The rules that still decide something, in their order.
+/// The default and the rules, without rules that decide nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::cgroups) struct Policy {
-    /// For what no rule concerns.
+    /// The verdict on access that no rule is about.
     pub(in crate::cgroups) default: Verdict,
     pub(in crate::cgroups) rules: Vec<Rule>,
 }
 
 impl Policy {
     /// # Errors
-    /// A rule that is none, by its place in the list.
+    /// When a rule is invalid. The error names its index in the list.
     pub(in crate::cgroups) fn plan(resources: Option<&LinuxResources>) -> Result<Policy> {
-        let mut draft = Draft::new(Verdict::Deny);
+        let mut builder = PolicyBuilder::new(Verdict::Deny);
         let listed = resources.and_then(|resources| resources.devices().as_ref());
-        for (item, rule) in listed.into_iter().flatten().enumerate() {
-            let field = |name: &str| format!("{PLACE}[{item}].{name}");
+        for (index, rule) in listed.into_iter().flatten().enumerate() {
+            let field = |name: &str| format!("{FIELD}[{index}].{name}");
             let access = rule.access().as_deref().unwrap_or_default();
             ensure!(
                 !access.is_empty(),
@@ -196,10 +201,10 @@ impl Policy {
             };
             let major = number(rule.major()).with_context(|| field("major"))?;
             let minor = number(rule.minor()).with_context(|| field("minor"))?;
-            let kinds: &[Kind] = match rule.typ().unwrap_or(LinuxDeviceType::A) {
-                LinuxDeviceType::A => &[Kind::Block, Kind::Char],
-                LinuxDeviceType::B => &[Kind::Block],
-                LinuxDeviceType::C => &[Kind::Char],
+            let kinds: &[DeviceKind] = match rule.typ().unwrap_or(LinuxDeviceType::A) {
+                LinuxDeviceType::A => &[DeviceKind::Block, DeviceKind::Char],
+                LinuxDeviceType::B => &[DeviceKind::Block],
+                LinuxDeviceType::C => &[DeviceKind::Char],
                 other => bail!("{}: \"{}\" is not a, b or c", field("type"), other.as_str()),
             };
             let verdict = if rule.allow() {
@@ -207,118 +212,119 @@ impl Policy {
             } else {
                 Verdict::Deny
             };
-            draft.add_each(kinds, verdict, (major, minor), access);
+            builder.add_each(kinds, verdict, (major, minor), access);
         }
-        for (devices, access) in ALWAYS {
-            draft.add(Rule {
+        for (devices, access) in ALWAYS_ALLOWED {
+            builder.add(Rule {
                 verdict: Verdict::Allow,
                 devices,
                 access,
             });
         }
-        Ok(draft.finish())
+        Ok(builder.finish())
     }
 
-    /// The lines for `devices.allow` and `devices.deny` of version 1
+    /// The lines for `devices.allow` and `devices.deny` of v1
     /// (Documentation/admin-guide/cgroup-v1/devices.rst in the kernel).
     ///
     /// # Errors
-    /// When rules take back a part of what a wider one gave (or give what a
-    /// wider one took): there are only exceptions from a default here.
-    pub(in crate::cgroups) fn lines(&self) -> Result<Vec<Setting>> {
-        let (reset, except) = match self.default {
+    /// When a rule makes an exception from a wider rule that is itself an exception. v1 has only
+    /// exceptions from a default.
+    pub(in crate::cgroups) fn v1_settings(&self) -> Result<Vec<Setting>> {
+        let (default_file, exception_file) = match self.default {
             Verdict::Deny => ("devices.deny", "devices.allow"),
             Verdict::Allow => ("devices.allow", "devices.deny"),
         };
-        let mut lines = vec![Setting::new(PLACE, "devices", reset, "a")];
+        let mut lines = vec![Setting::new(FIELD, "devices", default_file, "a")];
         for (devices, access) in self.exceptions()? {
             let kind = match devices.kind {
-                Kind::Block => 'b',
-                Kind::Char => 'c',
+                DeviceKind::Block => 'b',
+                DeviceKind::Char => 'c',
             };
-            let number = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
-            let (major, minor) = (number(devices.major), number(devices.minor));
+            let text = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
+            let (major, minor) = (text(devices.major), text(devices.minor));
             let line = format!("{kind} {major}:{minor} {}", access.letters());
-            lines.push(Setting::new(PLACE, "devices", except, line));
+            lines.push(Setting::new(FIELD, "devices", exception_file, line));
         }
         Ok(lines)
     }
 
-    /// The exceptions from the default such that for each device one of them
-    /// holds all the access excepted: this kernel never adds two of them up.
-    fn exceptions(&self) -> Result<Vec<(Devices, Access)>> {
+    /// The exceptions from the default. For each device one exception has all the access that is
+    /// excepted, because the kernel does not combine two of them.
+    fn exceptions(&self) -> Result<Vec<(DeviceSet, Access)>> {
         if let Some(rule) = self.rules.iter().find(|rule| rule.verdict == self.default) {
-            let Devices { kind, major, minor } = rule.devices;
+            let DeviceSet { kind, major, minor } = rule.devices;
             bail!(
-                "{PLACE}: the rule for {kind:?} {}:{} makes an exception from an exception, which cgroup v1 cannot",
+                "{FIELD}: the rule for {kind:?} {}:{} makes an exception from an exception, which cgroup v1 cannot",
                 major.map_or(-1, i64::from),
                 minor.map_or(-1, i64::from)
             );
         }
-        Exceptions::of(&self.rules).needed()
+        Exceptions::of(&self.rules).into_minimal()
     }
 }
 
-/// A device number; absent and -1 are any.
+/// A device number. Absent and -1 mean any.
 fn number(number: Option<i64>) -> Result<Option<u32>> {
     match number {
         None | Some(-1) => Ok(None),
         Some(given) => match u32::try_from(given) {
-            // The greatest is how the kernel spells "any" to itself.
+            // The kernel uses the greatest number to mean any.
             Ok(number) if number != u32::MAX => Ok(Some(number)),
             _ => bail!("{given} is neither a device number nor -1 (any)"),
         },
     }
 }
 
-/// A list of rules that grows.
-struct Draft {
+/// Adds rules to a policy one by one.
+struct PolicyBuilder {
     policy: Policy,
-    /// The rules that hold a kind of access to devices of a set, by their numbers.
-    holders: HashMap<(Devices, u8), Vec<usize>>,
+    /// The indexes of the rules about a set of devices or a part of it, by set and kind of
+    /// access.
+    rules_by_access: HashMap<(DeviceSet, u8), Vec<usize>>,
 }
 
-impl Draft {
-    fn new(default: Verdict) -> Draft {
+impl PolicyBuilder {
+    fn new(default: Verdict) -> PolicyBuilder {
         let rules = Vec::new();
-        Draft {
+        PolicyBuilder {
             policy: Policy { default, rules },
-            holders: HashMap::new(),
+            rules_by_access: HashMap::new(),
         }
     }
 
-    /// Adds a rule for each of `kinds`. One for all access to all devices is a
-    /// new start.
+    /// Adds a rule for each of `kinds`. A rule about all access to all devices replaces the
+    /// default and all earlier rules.
     fn add_each(
         &mut self,
-        kinds: &[Kind],
+        kinds: &[DeviceKind],
         verdict: Verdict,
         (major, minor): (Option<u32>, Option<u32>),
         access: Access,
     ) {
         if kinds.len() == 2 && (major, minor, access) == (None, None, Access::ALL) {
-            *self = Draft::new(verdict);
+            *self = PolicyBuilder::new(verdict);
             return;
         }
         for kind in kinds {
             self.add(Rule {
                 verdict,
-                devices: Devices::new(*kind, major, minor),
+                devices: DeviceSet::new(*kind, major, minor),
                 access,
             });
         }
     }
 
-    /// Adds a rule after the others. What it overrules goes, and so does the
-    /// rule itself when it only repeats what holds without it.
+    /// Adds a rule after the others. Earlier rules lose the access that it overrules. The rule
+    /// is left out when it only repeats the verdict that holds without it.
     fn add(&mut self, rule: Rule) {
         let Policy { default, rules } = &mut self.policy;
         let kinds = LETTERS.map(|(_, kind)| kind).into_iter();
         let kinds = kinds.filter(|kind| !(*kind & rule.access).is_none());
         for kind in kinds.clone() {
-            let overruled = self.holders.remove(&(rule.devices, kind.0));
-            for number in overruled.into_iter().flatten() {
-                rules[number].access &= !kind;
+            let overruled = self.rules_by_access.remove(&(rule.devices, kind.0));
+            for index in overruled.into_iter().flatten() {
+                rules[index].access &= !kind;
             }
         }
         let decides = rule.verdict != *default
@@ -330,16 +336,17 @@ impl Draft {
         if decides {
             for (set, kind) in rule
                 .devices
-                .covering()
+                .supersets()
                 .flat_map(|set| kinds.clone().map(move |kind| (set, kind)))
             {
-                let holders = self.holders.entry((set, kind.0)).or_default();
-                holders.push(rules.len());
+                let indexes = self.rules_by_access.entry((set, kind.0)).or_default();
+                indexes.push(rules.len());
             }
             rules.push(rule);
         }
     }
 
+    /// The policy, without rules that have lost all their access.
     fn finish(mut self) -> Policy {
         self.policy.rules.retain(|rule| !rule.access.is_none());
         self.policy
