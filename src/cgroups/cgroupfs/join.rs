@@ -205,8 +205,8 @@ fn read_only_mount(directory: BorrowedFd) -> nix::Result<OwnedFd> {
         ..MountAttr::default()
     };
     match sys::mount_setattr(mount.as_fd(), OpenTree::Mount, &read_only) {
-        // Before Linux 5.12 the mount stays writable. The container could then change only
-        // limits below its own cgroup.
+        // Linux before 5.12 cannot make the mount read-only. What can be written through it
+        // then are the limits of the container itself.
         Err(Errno::ENOSYS) => {}
         done => done?,
     }

@@ -1,10 +1,9 @@
 //! `rt update`: changes the limits of a container that exists.
 //!
 //! Only the limits that are given are written. When the kernel refuses one, the earlier values
-//! are
-//! written back. Some files hold two limits in one value; the limit that is not given is then
-//! read
-//! from the cgroup, because another program may have changed it since the container was created.
+//! are written back. Some files hold two limits in one value. The limit that is not given is
+//! then read from the cgroup, because another program may have changed it since the container
+//! was created.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
@@ -43,8 +42,7 @@ impl Existing {
         let mut limits = Limits::plan_update(asked)?;
         let settings = match self.unified() {
             None => {
-                // v1 counts memory and swap in files of their own, and the kernel compares a new
-                // limit with the present other one.
+                // The kernel compares a swap limit alone with the present memory limit.
                 if limits.memory.is_some() {
                     limits.check_swap()?;
                 }
@@ -68,15 +66,15 @@ impl Existing {
     }
 
     fn write_or_restore(&self, settings: &[Setting]) -> Result<()> {
-        let of_controllers = settings.chunk_by(|one, next| one.controller == next.controller);
-        let parts = of_controllers.map(|settings| self.controller_settings(settings));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let by_controller = settings.chunk_by(|one, next| one.controller == next.controller);
+        let groups = by_controller.map(|settings| self.controller_settings(settings));
+        let groups = groups.collect::<Result<Vec<_>>>()?;
         let mut previous = Vec::new();
-        for part in &parts {
-            previous.extend(part.read()?);
+        for group in &groups {
+            previous.extend(group.read()?);
         }
-        let mut parts = parts.iter();
-        let written = parts.try_for_each(|part| write_all(part.settings, &part.directory));
+        let mut groups = groups.iter();
+        let written = groups.try_for_each(|group| write_all(group.settings, &group.directory));
         if written.is_err() {
             restore(&previous);
         }
@@ -105,11 +103,11 @@ impl Existing {
         let subject = || format!("{field}: cgroup {}", path.display());
         let directory = Directory::open(path).with_context(subject)?;
         if self.unified().is_some() {
-            let on = directory
+            let enabled = directory
                 .read_page("cgroup.controllers")
                 .with_context(subject)?;
             ensure!(
-                on.split_whitespace().any(|name| name == *controller),
+                enabled.split_whitespace().any(|name| name == *controller),
                 "{field}: the {controller} controller is off in {}",
                 path.display()
             );
@@ -150,10 +148,10 @@ fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String>
     if let Some(line) = line_of_device(setting.file, &text, &setting.value) {
         return Ok(line);
     }
-    let disabled = text
+    let oom_kill_disable = text
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill_disable "));
-    Ok(disabled.unwrap_or(&text).to_owned())
+    Ok(oom_kill_disable.unwrap_or(&text).to_owned())
 }
 
 /// Writes the previous values back, in reverse order. There are two rounds, because a value may
@@ -162,7 +160,6 @@ fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String>
 fn restore(previous: &[PreviousValue]) {
     let write_back = |value: &&PreviousValue| {
         if read_current(value.directory, value.setting)? == value.value {
-            // The memory controller is off. `controller_settings` reports that.
             return Ok(());
         }
         // With the newline an empty list is written too: write(2) of no bytes does nothing.
@@ -195,7 +192,7 @@ fn fill_in_current_values(limits: &mut Limits, cgroup: &Directory) -> Result<()>
         (None, Some(Amount::Of(_))) => {
             limits.memory = read_amount(cgroup, "memory.max")?;
             if limits.memory.is_none() {
-                // Without a controller: that is said first.
+                // The memory controller is off. `controller_settings` reports that.
                 return Ok(());
             }
         }
@@ -227,7 +224,7 @@ fn read_amount(cgroup: &Directory, file: &str) -> Result<Option<Amount>> {
     };
     Ok(Some(match text.split_whitespace().next() {
         Some("max") => Amount::Unlimited,
-        word => Amount::Of(word.unwrap_or_default().parse().with_context(subject)?),
+        number => Amount::Of(number.unwrap_or_default().parse().with_context(subject)?),
     }))
 }
 

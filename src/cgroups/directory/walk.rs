@@ -35,8 +35,9 @@ pub(in crate::cgroups) fn walk(
         Err(errno) if is_gone(errno) => return Ok(()),
         opened => opened?,
     };
-    // For each parent of `current`: its own name and those of its siblings still to be walked.
-    let mut parents: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
+    // For `current` and each of its parents below `top`: its name, and the siblings that are
+    // still to be walked.
+    let mut levels: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
     let mut pending = enter(&current, &mut visit)?;
     loop {
         if let Some(name) = pending.pop().map(PathBuf::from) {
@@ -48,10 +49,10 @@ pub(in crate::cgroups) fn walk(
                         ..child?
                     };
                     let children = enter(&current, &mut visit)?;
-                    parents.push((name, std::mem::replace(&mut pending, children)));
+                    levels.push((name, std::mem::replace(&mut pending, children)));
                 }
             }
-        } else if let Some((name, siblings)) = parents.pop() {
+        } else if let Some((name, siblings)) = levels.pop() {
             let fd = openat(&current.fd, "..", DIRECTORY, Mode::empty())?;
             current = Directory {
                 fd,

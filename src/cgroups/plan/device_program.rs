@@ -51,7 +51,7 @@ pub(in crate::cgroups) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction
     Some(program)
 }
 
-/// The instructions for one rule. They end behind the last one when the rule decides nothing.
+/// The instructions for one rule. When it decides nothing, execution continues after them.
 fn rule_instructions(rule: &Rule) -> Vec<BpfInstruction> {
     let kind = match rule.devices.kind {
         DeviceKind::Block => 1, // BPF_DEVCG_DEV_BLOCK

@@ -81,7 +81,7 @@ impl Limits {
     /// The limits for a container that exists. Two zeros differ from those for a new container:
     ///
     /// - A pids limit of 0 in a list of resources is no limit. Managers write it when they
-    /// change other limits.
+    ///   change other limits.
     /// - A burst of 0 is a value, because there is no other way to turn a burst off.
     ///
     /// # Errors

@@ -78,37 +78,22 @@ pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
 
 /// The settings for v1.
 pub(in crate::cgroups) fn v1(rates: &[Rate]) -> impl Iterator<Item = Setting> {
-    rates.iter().map(
-        |Rate {
-             throttle,
-             device,
-             rate,
-         }| {
-            Setting::new(
-                throttle.field,
-                "blkio",
-                throttle.file,
-                format!("{device} {rate}"),
-            )
-        },
-    )
+    rates.iter().map(|limit| {
+        let value = format!("{} {}", limit.device, limit.rate);
+        Setting::new(limit.throttle.field, "blkio", limit.throttle.file, value)
+    })
 }
 
 /// The settings for v2.
 pub(in crate::cgroups) fn v2(rates: &[Rate]) -> impl Iterator<Item = Setting> {
-    rates.iter().map(
-        |Rate {
-             throttle,
-             device,
-             rate,
-         }| {
-            let value = match rate {
-                0 => format!("{device} {}=max", throttle.key),
-                rate => format!("{device} {}={rate}", throttle.key),
-            };
-            Setting::new(throttle.field, "io", IO_MAX, value)
-        },
-    )
+    rates.iter().map(|limit| {
+        let (device, key) = (&limit.device, limit.throttle.key);
+        let value = match limit.rate {
+            0 => format!("{device} {key}=max"),
+            rate => format!("{device} {key}={rate}"),
+        };
+        Setting::new(limit.throttle.field, "io", IO_MAX, value)
+    })
 }
 
 /// The present limit on a device, from `text`, the content of `file`. The device is the one that

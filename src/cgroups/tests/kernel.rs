@@ -18,7 +18,8 @@ use super::*;
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
-/// The host, once more as if it had v2 alone when v2 is mounted beside v1. Empty without root.
+/// The host and, where v2 is mounted beside v1, the same host as one with v2 alone. Empty
+/// without root.
 fn hosts() -> Vec<Host> {
     if !geteuid().is_root() {
         return vec![];

@@ -96,7 +96,7 @@ fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     if let Some(period) = limits.period {
         let field = "linux.resources.cpu.period";
         let period = new(field, "cpu.cfs_period_us", period.to_string());
-        // The present quota may be too large a part of the new period for the parent.
+        // The present quota may be a larger share of the new period than the parent allows.
         all.push(period.on_refusal(if limits.quota.is_some() {
             OnRefusal::RetryAfterNext
         } else {

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 
 use super::{Access, DeviceSet, FIELD, Rule};
 
-/// The access that is excepted, by set of devices. If two sets have devices in common that are
-/// no third set here, one is all devices of a major number and the other all of a minor number.
+/// The access that is excepted, by set of devices. Where two sets overlap and neither contains
+/// the other, one is all devices of a major number, and the other all devices of a minor number.
 #[derive(Default)]
 pub(super) struct Exceptions {
     sets: HashMap<DeviceSet, Access>,
@@ -16,8 +16,8 @@ pub(super) struct Exceptions {
     order: Vec<DeviceSet>,
 }
 
-/// How many devices may be added because they have both a major and a minor number with rules.
-/// The kernel searches the whole list whenever a device is opened.
+/// The most intersections of major with minor numbers to add to the list. The kernel searches
+/// the whole list whenever a device is opened.
 const MAX_INTERSECTIONS: usize = 4096;
 
 impl Exceptions {
@@ -37,8 +37,8 @@ impl Exceptions {
 
     /// All access that is excepted for a set: its own, and that of the sets that contain it.
     fn access(&self, set: DeviceSet) -> Access {
-        let own = set.supersets().filter_map(|wider| self.sets.get(&wider));
-        own.fold(Access(0), |all, access| all | *access)
+        let excepted = set.supersets().filter_map(|wider| self.sets.get(&wider));
+        excepted.fold(Access(0), |all, access| all | *access)
     }
 
     /// The exceptions, without sets that add nothing to one that contains them.
