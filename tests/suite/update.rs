@@ -606,8 +606,8 @@ fn values_that_are_none_are_refused_by_name() {
     assert_eq!(running.all(), before);
 }
 
-/// For most flags an empty value is the same as no flag, because the variable of a script may be
-/// unset. A flag that runc parses as a number needs one.
+/// For most flags an empty value is the same as no flag. A flag that runc parses as a number needs
+/// one: a script whose variable is unset gets an error.
 fn an_empty_value_changes_nothing_except_for_numeric_flags() {
     let running = Running::new();
     let before = running.all();

@@ -33,13 +33,13 @@ struct PreviousValue<'a> {
 }
 
 impl Existing {
-    /// Changes the limits in `asked`, and no others.
+    /// Changes the limits in `requested`, and no others.
     ///
     /// # Errors
     /// When a value is invalid, its controller is missing, or the kernel refuses it. The error
     /// names the configuration field. The limits are then as before.
-    pub(crate) fn update(&self, asked: &Resources) -> Result<()> {
-        let mut limits = Limits::plan_update(asked)?;
+    pub(crate) fn update(&self, requested: &Resources) -> Result<()> {
+        let mut limits = Limits::plan_update(requested)?;
         let settings = match self.unified() {
             None => {
                 // The kernel compares a swap limit alone with the present memory limit.

@@ -25,14 +25,14 @@ pub(in crate::cgroups) fn inherit_cpuset(
     if is_set == [true, true] && parent.as_os_str().is_empty() {
         return Ok(());
     }
-    let own = match origin {
+    let present = match origin {
         Origin::Created => [String::new(), String::new()],
         Origin::Found => read_cpuset(cgroup)?,
     };
     let inherited = filled_cpuset(root, parent)?;
-    for (number, file) in CPUSET.into_iter().enumerate() {
-        if !is_set[number] && own[number].is_empty() {
-            write_cpuset(cgroup, file, &inherited[number])?;
+    for (index, file) in CPUSET.into_iter().enumerate() {
+        if !is_set[index] && present[index].is_empty() {
+            write_cpuset(cgroup, file, &inherited[index])?;
         }
     }
     Ok(())
@@ -47,17 +47,17 @@ fn filled_cpuset(root: &Directory, relative: &Path) -> Result<[String; 2]> {
     let directory = root
         .below(relative)
         .with_context(|| format!("cgroup {}", root.path().join(relative).display()))?;
-    let mut own = read_cpuset(&directory)?;
-    if own.iter().any(String::is_empty) {
+    let mut present = read_cpuset(&directory)?;
+    if present.iter().any(String::is_empty) {
         let inherited = filled_cpuset(root, parent)?;
-        for (number, file) in CPUSET.into_iter().enumerate() {
-            if own[number].is_empty() {
-                write_cpuset(&directory, file, &inherited[number])?;
-                own[number].clone_from(&inherited[number]);
+        for (index, file) in CPUSET.into_iter().enumerate() {
+            if present[index].is_empty() {
+                write_cpuset(&directory, file, &inherited[index])?;
+                present[index].clone_from(&inherited[index]);
             }
         }
     }
-    Ok(own)
+    Ok(present)
 }
 
 fn read_cpuset(directory: &Directory) -> Result<[String; 2]> {

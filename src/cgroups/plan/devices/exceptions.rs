@@ -76,7 +76,7 @@ impl Exceptions {
                 if union == access || union.0 == *other {
                     continue;
                 }
-                for set in sets.iter().filter_map(|minor| minor.intersect(major)) {
+                for set in sets.iter().filter_map(|minor| minor.intersection(major)) {
                     intersections += 1;
                     ensure!(
                         intersections <= MAX_INTERSECTIONS,

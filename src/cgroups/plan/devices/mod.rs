@@ -29,7 +29,7 @@ impl Access {
     pub(in crate::cgroups) const WRITE: Access = Access(4);
     pub(in crate::cgroups) const ALL: Access = Access(7);
 
-    pub(in crate::cgroups) fn is_none(self) -> bool {
+    pub(in crate::cgroups) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
@@ -41,7 +41,9 @@ impl Access {
     }
 
     fn letters(self) -> String {
-        let contained = LETTERS.iter().filter(|(_, kind)| !(self & *kind).is_none());
+        let contained = LETTERS
+            .iter()
+            .filter(|(_, kind)| !(self & *kind).is_empty());
         contained.map(|(letter, _)| letter).collect()
     }
 }
@@ -129,7 +131,7 @@ impl DeviceSet {
     }
 
     /// The devices that are in both sets.
-    fn intersect(self, other: DeviceSet) -> Option<DeviceSet> {
+    fn intersection(self, other: DeviceSet) -> Option<DeviceSet> {
         let both = |a: Option<u32>, b: Option<u32>| match (a, b) {
             (Some(a), Some(b)) if a != b => None,
             (a, b) => Some(a.or(b)),
@@ -255,7 +257,7 @@ impl Policy {
         if let Some(rule) = self.rules.iter().find(|rule| rule.verdict == self.default) {
             let DeviceSet { kind, major, minor } = rule.devices;
             bail!(
-                "{FIELD}: the rule for {kind:?} {}:{} makes an exception from an exception, which cgroup v1 cannot",
+                "{FIELD}: the rule for {kind:?} {}:{} makes an exception from an exception, which cgroup v1 cannot express",
                 major.map_or(-1, i64::from),
                 minor.map_or(-1, i64::from)
             );
@@ -320,7 +322,7 @@ impl PolicyBuilder {
     fn add(&mut self, rule: Rule) {
         let Policy { default, rules } = &mut self.policy;
         let kinds = LETTERS.map(|(_, kind)| kind).into_iter();
-        let kinds = kinds.filter(|kind| !(*kind & rule.access).is_none());
+        let kinds = kinds.filter(|kind| !(*kind & rule.access).is_empty());
         for kind in kinds.clone() {
             let overruled = self.rules_by_access.remove(&(rule.devices, kind.0));
             for index in overruled.into_iter().flatten() {
@@ -330,8 +332,8 @@ impl PolicyBuilder {
         let decides = rule.verdict != *default
             || rules.iter().any(|earlier| {
                 earlier.verdict != *default
-                    && !(earlier.access & rule.access).is_none()
-                    && earlier.devices.intersect(rule.devices).is_some()
+                    && !(earlier.access & rule.access).is_empty()
+                    && earlier.devices.intersection(rule.devices).is_some()
             });
         if decides {
             for (set, kind) in rule
@@ -348,7 +350,7 @@ impl PolicyBuilder {
 
     /// The policy, without rules that have lost all their access.
     fn finish(mut self) -> Policy {
-        self.policy.rules.retain(|rule| !rule.access.is_none());
+        self.policy.rules.retain(|rule| !rule.access.is_empty());
         self.policy
     }
 }

@@ -82,7 +82,7 @@ fn v1_refuses_an_exception_from_an_exception() {
     );
     assert_eq!(
         policy.v1_settings().unwrap_err().to_string(),
-        "linux.resources.devices: the rule for Char 4:1 makes an exception from an exception, which cgroup v1 cannot"
+        "linux.resources.devices: the rule for Char 4:1 makes an exception from an exception, which cgroup v1 cannot express"
     );
 }
 
@@ -231,10 +231,10 @@ fn is_allowed_by_v1(
     let mut exceptions = exceptions.iter();
     match default {
         Verdict::Deny => exceptions.any(|(set, excepted)| {
-            set.intersect(requested) == Some(requested) && access & !excepted.0 == 0
+            set.intersection(requested) == Some(requested) && access & !excepted.0 == 0
         }),
         Verdict::Allow => !exceptions.any(|(set, excepted)| {
-            set.intersect(requested) == Some(requested) && access & excepted.0 != 0
+            set.intersection(requested) == Some(requested) && access & excepted.0 != 0
         }),
     }
 }
