@@ -1,4 +1,4 @@
-//! Plans, without a machine.
+//! Plans for hosts that are described here, not probed.
 
 mod kernel;
 
@@ -6,8 +6,11 @@ use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
 
+use anyhow::Result;
+
+use super::planned::Requirement;
 use super::*;
-use crate::host::{self, Kernel};
+use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 
 pub(super) fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()
@@ -28,8 +31,8 @@ fn host(cgroups: CgroupLayout) -> Host {
     }
 }
 
-fn v1(trees: &[&str]) -> Host {
-    let hierarchies = trees
+fn v1(controllers: &[&str]) -> Host {
+    let hierarchies = controllers
         .iter()
         .map(|names| Hierarchy {
             controllers: names.split(',').map(str::to_owned).collect(),
@@ -51,17 +54,17 @@ fn v2(mount: &str, own: &str) -> Host {
 }
 
 fn plan(path: &str, resources: &str, host: &Host) -> Result<Cgroups> {
-    plan_wish(path, resources, CgroupMode::ByPrivileges, host)
+    plan_in_mode(path, resources, CgroupMode::ByPrivileges, host)
 }
 
-fn plan_wish(path: &str, resources: &str, wish: CgroupMode, host: &Host) -> Result<Cgroups> {
+fn plan_in_mode(path: &str, resources: &str, mode: CgroupMode, host: &Host) -> Result<Cgroups> {
     let linux = format!(r#"{{"cgroupsPath": "{path}", "resources": {resources}}}"#);
     let linux = serde_json::from_str(&linux).unwrap();
-    Cgroups::plan("web", Some(&linux), wish, host)
+    Cgroups::plan("web", Some(&linux), mode, host)
 }
 
 #[test]
-fn paths_have_a_key_for_each_controller() {
+fn the_paths_have_a_key_for_each_controller() {
     let v1 = v1(&["cpu,cpuacct", "devices", "name=systemd"]);
     let paths = Cgroups::plan("web", None, CgroupMode::ByPrivileges, &v1)
         .unwrap()
@@ -83,49 +86,58 @@ fn paths_have_a_key_for_each_controller() {
 }
 
 #[test]
-fn a_relative_path_is_a_sibling_of_the_caller_on_v2() {
+fn on_v2_a_relative_path_is_a_sibling_of_the_callers_cgroup() {
     let at = |own| plan("a", "{}", &v2("/cg", own)).unwrap().paths()[""].clone();
     assert_eq!(at("/user.slice/me"), Path::new("/cg/user.slice/a"));
     assert_eq!(at("/"), Path::new("/cg/a"));
 }
 
 #[test]
-fn a_limit_without_its_controller_is_refused_on_v1() {
+fn on_v1_a_limit_without_its_controller_is_refused() {
     let v1 = v1(&["cpu", "devices"]);
     assert_eq!(
         plan("", r#"{"memory": {"limit": 5000}}"#, &v1)
             .unwrap_err()
             .to_string(),
-        "linux.resources.memory.limit: this machine has no memory controller (cgroup v1: /proc/self/cgroup)"
+        "linux.resources.memory.limit: this host has no memory controller (cgroup v1: /proc/self/cgroup)"
     );
     plan("", r#"{"memory": {"limit": 0}}"#, &v1).unwrap();
 }
 
 #[test]
-fn missing_device_rules_are_refused_unless_all_is_allowed() {
+fn device_rules_need_the_devices_controller_unless_all_is_allowed() {
     let v1 = v1(&["cpu"]);
     plan("", "{}", &v1).unwrap_err();
     let all = r#"{"devices": [{"allow": true, "access": "rwm"}]}"#;
-    // The usual list, appended, allows nothing that was not.
+    // The devices that are always allowed are allowed already.
     plan("", all, &v1).unwrap();
 }
 
 #[test]
-fn a_wish_wins_over_the_rights_of_the_caller() {
+fn the_mode_overrides_the_privileges_of_the_caller() {
     let (root, mut user) = (v1(&["cpu", "devices"]), v1(&["cpu", "devices"]));
     user.caller.uid = 1000;
-    let need = |wish, host| plan_wish("", "{}", wish, host).unwrap().need;
-    for (host, by_rights) in [(&root, Need::Strict), (&user, Need::WhereAllowed)] {
-        assert_eq!(need(CgroupMode::ByPrivileges, host), by_rights);
-        assert_eq!(need(CgroupMode::Required, host), Need::Strict);
-        assert_eq!(need(CgroupMode::IfAllowed, host), Need::WhereAllowed);
+    let requirement = |mode, host| plan_in_mode("", "{}", mode, host).unwrap().requirement;
+    for (host, by_privileges) in [
+        (&root, Requirement::Required),
+        (&user, Requirement::IfAllowed),
+    ] {
+        assert_eq!(requirement(CgroupMode::ByPrivileges, host), by_privileges);
+        assert_eq!(
+            requirement(CgroupMode::Required, host),
+            Requirement::Required
+        );
+        assert_eq!(
+            requirement(CgroupMode::IfAllowed, host),
+            Requirement::IfAllowed
+        );
     }
 }
 
 #[test]
-fn without_cgroups_there_are_no_limits() {
+fn limits_are_refused_without_cgroups() {
     for host in [v1(&["memory", "devices"]), v2("/cg", "/me")] {
-        let plan = |resources| plan_wish("/a", resources, CgroupMode::Disabled, &host);
+        let plan = |resources| plan_in_mode("/a", resources, CgroupMode::Disabled, &host);
         for resources in [
             "{}",
             r#"{"devices": [{"allow": false, "access": "rwm"}], "pids": {"limit": -1}}"#,
@@ -136,7 +148,7 @@ fn without_cgroups_there_are_no_limits() {
         let refused = plan(r#"{"pids": {"limit": 5}}"#).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "linux.resources.pids.limit: no cgroup is to keep it (--cgroup-manager disabled)"
+            "linux.resources.pids.limit: the container has no cgroup (--cgroup-manager disabled)"
         );
     }
 }

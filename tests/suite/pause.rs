@@ -1,4 +1,5 @@
-//! `pause` and `resume`: all processes stand still and go on, whatever is asked of them meanwhile.
+//! `pause` and `resume`: the freezer stops all processes, and the other commands cope with a
+//! paused container.
 
 use std::fs;
 use std::time::Duration;
@@ -13,24 +14,25 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_paused_container_stands_still,
-        a_paused_container_stands_still_in_the_v2_view,
-        one_that_makes_processes_all_the_time_can_be_paused,
-        state_and_list_say_paused,
+        the_processes_of_a_paused_container_do_not_run,
+        the_processes_of_a_paused_container_do_not_run_in_the_v2_view,
+        a_container_that_keeps_forking_can_be_paused,
+        state_and_list_report_paused,
         a_created_container_can_be_paused,
-        what_does_not_run_cannot_be_paused,
-        what_is_not_paused_cannot_be_resumed,
-        signals_wait_until_it_is_resumed,
+        a_paused_or_stopped_container_cannot_be_paused,
+        a_container_that_is_not_paused_cannot_be_resumed,
+        signals_are_delivered_after_resume,
         kill_reaches_a_paused_container,
         delete_refuses_a_paused_container_unless_forced,
-        what_is_frozen_within_a_container_dies_with_it,
-        a_frozen_parent_is_no_pause,
+        processes_frozen_inside_a_container_are_killed_with_it,
+        a_frozen_parent_cgroup_does_not_make_a_container_paused,
     ]
 }
 
-/// Where a paused container is ended: with a pid namespace of its own, and in one that it
-/// shares, in which the processes die one by one.
-const SCENES: [(View, bool); 4] = [
+/// The view, and whether the container shares the pid namespace of the host. In a pid namespace
+/// of its own all processes are killed with the first; in a shared one they are killed one by
+/// one.
+const CASES: [(View, bool); 4] = [
     (View::Machine, false),
     (View::Machine, true),
     (View::V2, false),
@@ -39,15 +41,16 @@ const SCENES: [(View, bool); 4] = [
 
 fn busy(view: View, shared: bool) -> Bundle {
     let bundle = in_view(view).sh(BUSY);
-    match shared {
-        true => bundle.without_namespace("pid"),
-        false => bundle,
+    if shared {
+        bundle.without_namespace("pid")
+    } else {
+        bundle
     }
 }
 
-/// Debian's runc does not wait for killed processes to leave a cgroup of version 2.
-fn assert_no_traces(before: &Traces, bundle: &Bundle, scene: (View, bool)) {
-    if Kind::under_test() != Kind::Runc || scene != (View::V2, true) {
+/// Debian's runc does not wait for killed processes to leave a v2 cgroup.
+fn assert_unchanged(before: &Traces, bundle: &Bundle, case: (View, bool)) {
+    if Kind::under_test() != Kind::Runc || case != (View::V2, true) {
         before.assert_unchanged(bundle);
     }
 }
@@ -74,13 +77,17 @@ fn assert_writes(container: &Container) {
 }
 
 #[track_caller]
-fn assert_silent(container: &Container) {
+fn assert_does_not_write(container: &Container) {
     let before = container.stdout();
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(container.stdout().len(), before.len(), "it goes on");
+    assert_eq!(
+        container.stdout().len(),
+        before.len(),
+        "the container still writes"
+    );
 }
 
-fn check_stands_still(view: View) {
+fn check_pause(view: View) {
     let bundle = in_view(view).sh(BUSY);
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
@@ -88,7 +95,7 @@ fn check_stands_still(view: View) {
         assert_writes(&container);
         container.call("pause", &[]).assert_ok();
         assert_eq!(container.status(), "paused");
-        assert_silent(&container);
+        assert_does_not_write(&container);
         container.call("resume", &[]).assert_ok();
         assert_eq!(container.status(), "running");
     }
@@ -97,15 +104,15 @@ fn check_stands_still(view: View) {
     before.assert_unchanged(&bundle);
 }
 
-fn a_paused_container_stands_still() {
-    check_stands_still(View::Machine);
+fn the_processes_of_a_paused_container_do_not_run() {
+    check_pause(View::Machine);
 }
 
-fn a_paused_container_stands_still_in_the_v2_view() {
-    check_stands_still(View::V2);
+fn the_processes_of_a_paused_container_do_not_run_in_the_v2_view() {
+    check_pause(View::V2);
 }
 
-fn one_that_makes_processes_all_the_time_can_be_paused() {
+fn a_container_that_keeps_forking_can_be_paused() {
     let forks = "while :; do /bin/true; /bin/true & done";
     for view in [View::Machine, View::V2] {
         let bundle = in_view(view).sh(&format!("{forks} & {forks} & echo line; {forks}"));
@@ -119,7 +126,7 @@ fn one_that_makes_processes_all_the_time_can_be_paused() {
     }
 }
 
-fn state_and_list_say_paused() {
+fn state_and_list_report_paused() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
@@ -135,7 +142,7 @@ fn state_and_list_say_paused() {
 }
 
 fn a_created_container_can_be_paused() {
-    differs(Kind::Crun, "it is created, it says");
+    differs(Kind::Crun, "it refuses to pause a created container");
     for view in [View::Machine, View::V2] {
         let bundle = in_view(view).sh("echo executed");
         let container = bundle.create();
@@ -150,7 +157,7 @@ fn a_created_container_can_be_paused() {
     }
 }
 
-fn what_does_not_run_cannot_be_paused() {
+fn a_paused_or_stopped_container_cannot_be_paused() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     container.call("pause", &[]).assert_ok();
@@ -167,13 +174,13 @@ fn what_does_not_run_cannot_be_paused() {
         assert_eq!(stopped.stderr, line);
     }
     for verb in ["pause", "resume"] {
-        let nobody = bundle.runtime().call(&[verb, "nobody"]).run();
-        nobody.assert_refused("does not exist");
+        let missing = bundle.runtime().call(&[verb, "missing"]).run();
+        missing.assert_refused("does not exist");
     }
 }
 
-fn what_is_not_paused_cannot_be_resumed() {
-    differs(Kind::Crun, "it thaws whatever it is");
+fn a_container_that_is_not_paused_cannot_be_resumed() {
+    differs(Kind::Crun, "it resumes a container in any state");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.create();
     let refused = |container: &Container| {
@@ -188,14 +195,14 @@ fn what_is_not_paused_cannot_be_resumed() {
     refused(&container);
 }
 
-fn signals_wait_until_it_is_resumed() {
+fn signals_are_delivered_after_resume() {
     for view in [View::Machine, View::V2] {
         let bundle = in_view(view).args(&["/probe", "wait-signal"]);
         let container = bundle.run_detached();
         container.wait_for("ready\n");
         container.call("pause", &[]).assert_ok();
         container.kill("USR1").assert_ok();
-        assert_silent(&container);
+        assert_does_not_write(&container);
         assert_eq!(container.status(), "paused");
         container.call("resume", &[]).assert_ok();
         container.wait_for("\n10\n");
@@ -203,8 +210,8 @@ fn signals_wait_until_it_is_resumed() {
 }
 
 fn kill_reaches_a_paused_container() {
-    for scene in SCENES {
-        let bundle = busy(scene.0, scene.1);
+    for case in CASES {
+        let bundle = busy(case.0, case.1);
         let before = Traces::of(&bundle);
         let container = bundle.run_detached();
         assert_writes(&container);
@@ -214,13 +221,13 @@ fn kill_reaches_a_paused_container() {
         wait_gone(pid);
         assert_eq!(container.status(), "stopped");
         container.delete().assert_ok();
-        assert_no_traces(&before, &bundle, scene);
+        assert_unchanged(&before, &bundle, case);
     }
 }
 
 fn delete_refuses_a_paused_container_unless_forced() {
-    for scene in SCENES {
-        let bundle = busy(scene.0, scene.1);
+    for case in CASES {
+        let bundle = busy(case.0, case.1);
         let before = Traces::of(&bundle);
         let container = bundle.run_detached();
         let pid = container.pid();
@@ -233,18 +240,19 @@ fn delete_refuses_a_paused_container_unless_forced() {
         }
         container.delete_force().assert_ok();
         wait_until("the process to end", || !alive(pid));
-        assert_no_traces(&before, &bundle, scene);
+        assert_unchanged(&before, &bundle, case);
     }
 }
 
-/// As a paused container within a container; version 1 lets nobody die who is frozen.
-fn what_is_frozen_within_a_container_dies_with_it() {
+/// A paused container inside a container has such processes. v1 keeps a frozen process alive in
+/// spite of SIGKILL.
+fn processes_frozen_inside_a_container_are_killed_with_it() {
     if on_v2() {
-        skip("version 2 lets the frozen die");
+        skip("on cgroup v2 a frozen process dies of SIGKILL");
     }
     differs(Kind::Runc, "delete --force gives up after 10 s");
-    differs(Kind::Crun, "it leaves them, and their cgroup");
-    let ends: [fn(&Container); 2] = [
+    differs(Kind::Crun, "it leaves the processes and their cgroup");
+    let end_container: [fn(&Container); 2] = [
         |container| drop(container.delete_force().assert_ok()),
         |container| {
             container.kill("KILL").assert_ok();
@@ -266,20 +274,21 @@ fn what_is_frozen_within_a_container_dies_with_it() {
             .find(|pid| *pid != container.pid().to_string());
         fs::write(below.join("cgroup.procs"), child.unwrap()).unwrap();
         fs::write(top.join("inner/freezer.state"), "FROZEN").unwrap();
-        wait_until("it to freeze", || {
+        wait_until("the cgroup to freeze", || {
             fs::read_to_string(below.join("freezer.state")).unwrap() == "FROZEN\n"
         });
-        ends[end](&container);
+        end_container[end](&container);
         before.assert_unchanged(&bundle);
     }
 }
 
-/// Somebody else's order to a cgroup above is not the container's state.
-fn a_frozen_parent_is_no_pause() {
+/// A cgroup above the container's may be frozen by another program. The container is then not
+/// paused.
+fn a_frozen_parent_cgroup_does_not_make_a_container_paused() {
     if on_v2() {
-        skip("cgroup v2 does not say it of the cgroups below");
+        skip("on cgroup v2 cgroup.freeze does not change in the cgroups below");
     }
-    differs(Kind::Crun, "it takes freezer.state as it is");
+    differs(Kind::Crun, "it reports what freezer.state says");
     struct Thawed;
     impl Drop for Thawed {
         fn drop(&mut self) {
@@ -301,7 +310,7 @@ fn a_frozen_parent_is_no_pause() {
         "FROZEN",
     )
     .unwrap();
-    wait_until("all to freeze", || {
+    wait_until("the container's cgroup to freeze", || {
         fs::read_to_string(&own).unwrap() == "FROZEN\n"
     });
     assert_eq!(container.status(), "running");

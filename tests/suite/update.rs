@@ -1,4 +1,5 @@
-//! `update`: other limits for a container that exists, as the host's files show them.
+//! `update`: changes the limits of a container that exists. The tests read them from the files
+//! of the host.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,32 +18,32 @@ pub(crate) fn tests() -> Vec<Trial> {
         flags_change_the_limits_that_they_name,
         json_changes_the_limits_that_it_names,
         what_asks_for_nothing_changes_nothing,
-        no_task_at_all_is_a_limit_where_it_is_asked_for,
-        memory_below_what_is_in_use_names_the_use,
-        what_the_container_has_can_be_sent_again,
+        a_pids_limit_of_zero_is_applied_from_a_flag_or_the_configuration,
+        a_refused_memory_limit_below_the_usage_names_the_usage,
+        the_present_limits_can_be_sent_again,
         quota_and_period_keep_each_other,
-        a_burst_follows_the_quota,
-        a_container_becomes_idle_and_back,
+        quota_and_burst_can_be_lowered_together,
+        cpu_idle_can_be_set_and_unset,
         memory_and_swap_grow_and_shrink_together,
-        memory_alone_stays_below_both_together,
+        a_memory_limit_alone_keeps_the_limit_on_memory_and_swap,
         memory_without_limit_frees_swap_too,
-        swap_alone_counts_the_memory_that_is,
-        memory_in_use_is_checked_when_asked,
-        devices_are_not_changed,
+        a_swap_limit_alone_uses_the_present_memory_limit,
+        check_before_update_refuses_a_limit_below_the_usage,
+        update_does_not_change_device_rules,
         what_is_refused_changes_nothing,
         values_that_are_none_are_refused_by_name,
-        an_empty_value_is_none_but_where_only_a_number_is_taken,
+        an_empty_value_changes_nothing_except_for_numeric_flags,
         what_is_no_json_is_refused_by_place,
-        what_this_version_does_not_apply_is_refused_by_name,
-        resources_and_flags_do_not_mix,
-        kernel_memory_means_nothing_any_more,
+        fields_that_are_not_applied_are_refused,
+        resources_and_flags_cannot_be_combined,
+        a_kernel_memory_limit_is_ignored_with_a_warning,
         a_created_and_a_paused_container_can_be_updated,
-        what_has_stopped_cannot_be_updated,
+        a_stopped_container_cannot_be_updated,
         limits_without_their_controller_are_refused_in_the_v2_view,
     ]
 }
 
-/// A container that runs, with what was there before.
+/// A running container and its bundle.
 struct Running {
     bundle: Bundle,
     container: Container,
@@ -74,16 +75,16 @@ impl Running {
 
     /// `update FLAGS.. ID`
     fn update(&self, flags: &[&str]) -> Outcome {
-        let words = [&["update"], flags, &[self.bundle.id()]].concat();
-        self.bundle.runtime().call(&words).run()
+        let arguments = [&["update"], flags, &[self.bundle.id()]].concat();
+        self.bundle.runtime().call(&arguments).run()
     }
 
-    /// `update --resources - ID`, with this text to read.
+    /// `update --resources - ID`, with `text` on standard input.
     fn update_text(&self, text: &str) -> Outcome {
         let file = self.bundle.runtime().home().join("resources.json");
         fs::write(&file, text).unwrap();
-        let words = ["update", "--resources", "-", self.bundle.id()];
-        let call = self.bundle.runtime().call(&words);
+        let arguments = ["update", "--resources", "-", self.bundle.id()];
+        let call = self.bundle.runtime().call(&arguments);
         let call = call.with(|command| command.stdin(File::open(&file).unwrap()));
         call.run()
     }
@@ -99,7 +100,7 @@ impl Running {
         text.trim().to_owned()
     }
 
-    /// Controller, then file and value of version 1, and of version 2.
+    /// Checks files. Each item is a controller, and the file and its value in v1 and in v2.
     #[track_caller]
     fn assert(&self, expected: &[(&str, [(&str, &str); 2])]) {
         for (controller, versions) in expected {
@@ -108,7 +109,7 @@ impl Running {
         }
     }
 
-    /// All files that an update can change.
+    /// The values of all files that an update can change.
     fn all(&self) -> Vec<(&'static str, String)> {
         let files = [
             [
@@ -140,7 +141,7 @@ impl Running {
 
 const MIB: u64 = 1 << 20;
 
-/// Files of version 1 that not every kernel has.
+/// Whether the kernel limits swap. In v1 that is optional.
 fn has_swap_limits() -> bool {
     on_v2() || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
 }
@@ -202,7 +203,7 @@ fn flags_change_the_limits_that_they_name() {
     ]);
 }
 
-/// As containerd's shim and CRI-O call it, and as Podman does.
+/// The calls of containerd's shim and CRI-O, and then that of Podman.
 fn json_changes_the_limits_that_it_names() {
     let running = Running::new();
     let resources = json!({
@@ -233,7 +234,7 @@ fn json_changes_the_limits_that_it_names() {
     running.assert(&[("pids", [("pids.max", "18"); 2])]);
 }
 
-/// What managers write who have nothing to say of most fields.
+/// Managers write such values for the fields that they do not change.
 fn what_asks_for_nothing_changes_nothing() {
     let running = Running::with(&[
         ("memory", json!({ "limit": 48 * MIB })),
@@ -255,7 +256,7 @@ fn what_asks_for_nothing_changes_nothing() {
     ] {
         match Kind::under_test() {
             Kind::Crun if text == "null" => continue,
-            // Debian's ends in a panic.
+            // Debian's version panics.
             Kind::Runc if text.contains(":null") => continue,
             Kind::Rt | Kind::Runc | Kind::Crun => {}
         }
@@ -271,18 +272,18 @@ fn what_asks_for_nothing_changes_nothing() {
     ];
     running.update(&zeros).assert_ok();
     assert_eq!(running.all(), before);
-    differs(Kind::Crun, "for it no task at all is a limit");
+    differs(Kind::Crun, "it applies a limit of 0");
     running
         .update_json(&json!({ "pids": { "limit": 0 } }))
         .assert_ok();
     assert_eq!(running.all(), before);
 }
 
-/// As in a configuration: only a list of resources holds zeros that nobody means.
-fn no_task_at_all_is_a_limit_where_it_is_asked_for() {
+/// Only in a list of resources does 0 mean that the limit is not changed.
+fn a_pids_limit_of_zero_is_applied_from_a_flag_or_the_configuration() {
     differs(
         Kind::Runc,
-        "for it 0 asks for nothing, also in a configuration",
+        "it ignores a limit of 0, also in a configuration",
     );
     let running = Running::with(&[("pids", json!({ "limit": 50 }))]);
     running.update(&["--pids-limit", "0"]).assert_ok();
@@ -294,9 +295,9 @@ fn no_task_at_all_is_a_limit_where_it_is_asked_for() {
     assert_eq!(fs::read_to_string(path).unwrap(), "0\n");
 }
 
-fn memory_below_what_is_in_use_names_the_use() {
+fn a_refused_memory_limit_below_the_usage_names_the_usage() {
     if on_v2() {
-        skip("cgroup v2 takes it");
+        skip("cgroup v2 accepts such a limit");
     }
     differs(Kind::Crun, "it says only that the resource is busy");
     let running = Running::new();
@@ -306,14 +307,14 @@ fn memory_below_what_is_in_use_names_the_use() {
         &["--memory=4096", "--memory-swap=4096"],
     ] {
         let refused = running.update(flags).assert_refused("4096");
-        let most = running.file("memory", "memory.max_usage_in_bytes");
-        refused.assert_refused(&most);
+        let highest_usage = running.file("memory", "memory.max_usage_in_bytes");
+        refused.assert_refused(&highest_usage);
         assert_eq!(running.all(), before);
     }
 }
 
-/// The CRI of containerd sends all of `linux.resources`, with what has changed in it.
-fn what_the_container_has_can_be_sent_again() {
+/// containerd's CRI sends all of `linux.resources`, with a few fields changed.
+fn the_present_limits_can_be_sent_again() {
     let running = Running::with(&[
         ("memory", json!({ "limit": 48 * MIB })),
         (
@@ -330,30 +331,30 @@ fn what_the_container_has_can_be_sent_again() {
 fn quota_and_period_keep_each_other() {
     let running = Running::new();
     running.update(&["--cpu-quota=30000"]).assert_ok();
-    let is = |quota: &str, period: &str| {
+    let check = |quota: &str, period: &str| {
         let both = format!("{} {period}", if quota == "-1" { "max" } else { quota });
         running.assert(&[
             ("cpu", [("cpu.cfs_quota_us", quota), ("cpu.max", &both)]),
             ("cpu", [("cpu.cfs_period_us", period), ("cpu.max", &both)]),
         ]);
     };
-    is("30000", "100000");
+    check("30000", "100000");
     running.update(&["--cpu-period=50000"]).assert_ok();
-    is("30000", "50000");
+    check("30000", "50000");
     running.update(&["--cpu-quota=20000"]).assert_ok();
-    is("20000", "50000");
+    check("20000", "50000");
     running.update(&["--cpu-quota", "-1"]).assert_ok();
-    is("-1", "50000");
+    check("-1", "50000");
 }
 
-fn a_burst_follows_the_quota() {
-    only_rt("the others of Debian know no burst");
+fn quota_and_burst_can_be_lowered_together() {
+    only_rt("the other runtimes in Debian do not support bursts");
     let running = Running::new();
     let path = ["cpu.cfs_burst_us", "cpu.max.burst"][usize::from(on_v2())];
     if !cgroup_of(running.pid, "cpu").join(path).exists() {
-        skip("this kernel knows no burst");
+        skip("this kernel does not support bursts");
     }
-    let is = |value: &str| {
+    let check = |value: &str| {
         running.assert(&[(
             "cpu",
             [("cpu.cfs_burst_us", value), ("cpu.max.burst", value)],
@@ -361,45 +362,45 @@ fn a_burst_follows_the_quota() {
     };
     let flags = ["--cpu-quota=50000", "--cpu-burst=40000"];
     running.update(&flags).assert_ok();
-    is("40000");
-    // The new quota is below the burst that is there.
+    check("40000");
+    // The new quota is below the present burst.
     let flags = ["--cpu-quota=20000", "--cpu-burst=10000"];
     running.update(&flags).assert_ok();
-    is("10000");
+    check("10000");
     running.update(&["--cpu-burst=0"]).assert_ok();
-    is("0");
+    check("0");
     let refused = running.update(&["--cpu-burst=30000"]);
     refused.assert_refused("linux.resources.cpu.burst: write \"30000\" to cpu.");
 }
 
-fn a_container_becomes_idle_and_back() {
-    only_rt("the others of Debian know no such flag");
+fn cpu_idle_can_be_set_and_unset() {
+    only_rt("the other runtimes in Debian have no such flag");
     let running = Running::new();
-    let is = |value: &str| running.assert(&[("cpu", [("cpu.idle", value); 2])]);
+    let check = |value: &str| running.assert(&[("cpu", [("cpu.idle", value); 2])]);
     running.update(&["--cpu-idle=1"]).assert_ok();
-    is("1");
+    check("1");
     let refused = running.update(&["--cpu-share=300"]);
     refused.assert_refused("linux.resources.cpu.shares: write");
     running
         .update(&["--cpu-idle=0", "--cpu-share=300"])
         .assert_ok();
-    is("0");
+    check("0");
     running.assert(&[("cpu", [("cpu.shares", "300"), ("cpu.weight", "39")])]);
 }
 
-/// In either direction the kernel takes them in one order only.
+/// The kernel takes the two only in one order, which is different for raising and lowering them.
 fn memory_and_swap_grow_and_shrink_together() {
     if !has_swap_limits() {
-        skip("this kernel counts no swap");
+        skip("this kernel has no swap accounting");
     }
     let running = Running::new();
-    for (memory, both, alone) in [
+    for (memory, memory_and_swap, swap) in [
         ("64m", "128m", "67108864"),
         ("256m", "512m", "268435456"),
         ("32m", "32m", "0"),
         ("64m", "96m", "33554432"),
     ] {
-        let flags = ["--memory", memory, "--memory-swap", both];
+        let flags = ["--memory", memory, "--memory-swap", memory_and_swap];
         running.update(&flags).assert_ok();
         let bytes = |size: &str| {
             let mib: u64 = size.trim_end_matches('m').parse().unwrap();
@@ -416,8 +417,8 @@ fn memory_and_swap_grow_and_shrink_together() {
             (
                 "memory",
                 [
-                    ("memory.memsw.limit_in_bytes", &bytes(both)),
-                    ("memory.swap.max", alone),
+                    ("memory.memsw.limit_in_bytes", &bytes(memory_and_swap)),
+                    ("memory.swap.max", swap),
                 ],
             ),
         ]);
@@ -428,12 +429,15 @@ fn memory_and_swap_grow_and_shrink_together() {
     assert_eq!(running.all(), before);
 }
 
-/// Both together stay what they were: swap gets what memory leaves.
-fn memory_alone_stays_below_both_together() {
+/// The limit on memory and swap together does not change, so the limit on swap alone does.
+fn a_memory_limit_alone_keeps_the_limit_on_memory_and_swap() {
     if !has_swap_limits() {
-        skip("this kernel counts no swap");
+        skip("this kernel has no swap accounting");
     }
-    differs(Kind::Crun, "on cgroup v2 it leaves swap as it is");
+    differs(
+        Kind::Crun,
+        "on cgroup v2 it does not change the limit on swap",
+    );
     let memory = json!({ "limit": 64 * MIB, "swap": 96 * MIB });
     let running = Running::with(&[("memory", memory)]);
     running.update(&["--memory=80m"]).assert_ok();
@@ -449,9 +453,10 @@ fn memory_alone_stays_below_both_together() {
 }
 
 fn memory_without_limit_frees_swap_too() {
-    let memory = match has_swap_limits() {
-        true => json!({ "limit": 64 * MIB, "swap": 96 * MIB }),
-        false => json!({ "limit": 64 * MIB }),
+    let memory = if has_swap_limits() {
+        json!({ "limit": 64 * MIB, "swap": 96 * MIB })
+    } else {
+        json!({ "limit": 64 * MIB })
     };
     let running = Running::with(&[("memory", memory)]);
     running.update(&["--memory", "-1"]).assert_ok();
@@ -471,11 +476,11 @@ fn memory_without_limit_frees_swap_too() {
     }
 }
 
-fn swap_alone_counts_the_memory_that_is() {
+fn a_swap_limit_alone_uses_the_present_memory_limit() {
     if !has_swap_limits() {
-        skip("this kernel counts no swap");
+        skip("this kernel has no swap accounting");
     }
-    differs(Kind::Crun, "it wants both at once");
+    differs(Kind::Crun, "it needs both limits at once");
     let running = Running::new();
     if on_v2() {
         let refused = running.update(&["--memory-swap=96m"]);
@@ -491,11 +496,11 @@ fn swap_alone_counts_the_memory_that_is() {
 }
 
 /// config-linux.md, "checkBeforeUpdate": "the runtime [...] MUST reject the new limit".
-fn memory_in_use_is_checked_when_asked() {
+fn check_before_update_refuses_a_limit_below_the_usage() {
     if !on_v2() {
         skip("on cgroup v1 the kernel checks it");
     }
-    only_rt("as old as Debian's the others do not check it");
+    only_rt("Debian's versions of the others do not check it");
     let running = Running::new();
     let before = running.all();
     for memory in [
@@ -509,7 +514,7 @@ fn memory_in_use_is_checked_when_asked() {
     assert_eq!(running.container.status(), "running");
 }
 
-fn devices_are_not_changed() {
+fn update_does_not_change_device_rules() {
     let bundle = Bundle::new()
         .sh("while ! test -e /tmp/go; do sleep 0.02; done; cat /dev/null && echo fine");
     let bundle = bundle.writable();
@@ -527,7 +532,7 @@ fn devices_are_not_changed() {
     running.container.wait_for("fine\n");
 }
 
-/// The last of several is refused by the kernel.
+/// The kernel refuses the last of several limits.
 fn what_is_refused_changes_nothing() {
     let running = Running::with(&[
         ("memory", json!({ "limit": 64 * MIB })),
@@ -548,13 +553,16 @@ fn what_is_refused_changes_nothing() {
         let text = "linux.resources.cpu.mems: write \"4000\" to cpuset.mems: ";
         assert!(line.contains(text), "{outcome}");
     }
-    differs(Kind::Crun, "it leaves what it has written");
+    differs(
+        Kind::Crun,
+        "it does not restore the limits that it has changed",
+    );
     differs(
         Kind::Runc,
-        "it writes back what it remembers, and not what it does not",
+        "it restores only the limits that it has recorded",
     );
     assert_eq!(running.all(), before);
-    // A quota that no kernel takes, after limits that it took.
+    // The kernel accepts the first limits and refuses the quota.
     let text = "linux.resources.cpu.quota: write \"5";
     let refused = running.update(&["--memory=48m", "--cpu-share=300", "--cpu-quota=5"]);
     refused.assert_refused(text).one_line();
@@ -598,9 +606,9 @@ fn values_that_are_none_are_refused_by_name() {
     assert_eq!(running.all(), before);
 }
 
-/// An empty text asks for nothing, as if the flag were not there. Where runc takes nothing but a number,
-/// one has to be there: a script's variable may be unset.
-fn an_empty_value_is_none_but_where_only_a_number_is_taken() {
+/// For most flags an empty value is the same as no flag. A flag that runc parses as a number needs
+/// one: a script whose variable is unset gets an error.
+fn an_empty_value_changes_nothing_except_for_numeric_flags() {
     let running = Running::new();
     let before = running.all();
     for flag in [
@@ -615,8 +623,8 @@ fn an_empty_value_is_none_but_where_only_a_number_is_taken() {
         let outcome = running.update(&[&format!("--{flag}=")]);
         outcome.assert_refused(&format!("invalid value \"\" for flag -{flag}: parse error"));
     }
-    let many = running.update(&["--pids-limit=many"]);
-    many.assert_refused("pids-limit");
+    let not_a_number = running.update(&["--pids-limit=many"]);
+    not_a_number.assert_refused("pids-limit");
     assert_eq!(running.all(), before);
 }
 
@@ -624,7 +632,7 @@ fn what_is_no_json_is_refused_by_place() {
     let running = Running::new();
     let before = running.all();
     let long = format!("[{}]", "1,".repeat(10));
-    for (text, place) in [
+    for (text, position) in [
         ("", "standard input: line 1 column 0: "),
         ("{\"memory\":", "standard input: line 1 column 10: "),
         (&long, "standard input: line 1 column 22: "),
@@ -639,7 +647,7 @@ fn what_is_no_json_is_refused_by_place() {
     ] {
         let outcome = running.update_text(text);
         if Kind::under_test() == Kind::Rt {
-            let start = format!("rt update: {}: {place}", running.bundle.id());
+            let start = format!("rt update: {}: {position}", running.bundle.id());
             let outcome = outcome.assert_refused("");
             assert!(outcome.one_line().starts_with(&start), "{outcome}");
         }
@@ -651,11 +659,11 @@ fn what_is_no_json_is_refused_by_place() {
     assert_eq!(running.all(), before);
 }
 
-fn what_this_version_does_not_apply_is_refused_by_name() {
+fn fields_that_are_not_applied_are_refused() {
     only_rt("the others apply it");
     let running = Running::new();
     let id = running.bundle.id();
-    for (resources, place) in [
+    for (resources, field) in [
         (json!({ "blockIO": { "weight": 500 } }), "blockIO.weight"),
         (json!({ "unified": { "memory.high": "1G" } }), "unified"),
         (
@@ -664,7 +672,7 @@ fn what_this_version_does_not_apply_is_refused_by_name() {
         ),
     ] {
         let line =
-            format!("rt update: {id}: linux.resources.{place}: not applied by this version\n");
+            format!("rt update: {id}: linux.resources.{field}: not applied by this version\n");
         assert_eq!(running.update_json(&resources).assert_code(1).stderr, line);
     }
     let refused = running.update(&["--blkio-weight=500"]).assert_code(1);
@@ -677,7 +685,7 @@ fn what_this_version_does_not_apply_is_refused_by_name() {
     }
 }
 
-fn resources_and_flags_do_not_mix() {
+fn resources_and_flags_cannot_be_combined() {
     only_rt("runc ignores the flags, as it says itself, and crun does both");
     let running = Running::new();
     let before = running.all();
@@ -690,8 +698,8 @@ fn resources_and_flags_do_not_mix() {
     assert_eq!(running.all(), before);
 }
 
-fn kernel_memory_means_nothing_any_more() {
-    differs(Kind::Crun, "it does as if it meant something");
+fn a_kernel_memory_limit_is_ignored_with_a_warning() {
+    differs(Kind::Crun, "it gives no warning");
     let running = Running::new();
     let before = running.all();
     let outcome = running.update(&["--kernel-memory=64m"]).assert_ok();
@@ -719,28 +727,28 @@ fn a_created_and_a_paused_container_can_be_updated() {
     assert_eq!(running.container.status(), "running");
 }
 
-fn what_has_stopped_cannot_be_updated() {
+fn a_stopped_container_cannot_be_updated() {
     let running = Running::new();
     signal(running.pid, Signal::SIGKILL);
     running.container.wait_stopped();
     let refused = running.update(&["--memory=64m"]);
-    differs(Kind::Crun, "it has other words");
+    differs(Kind::Crun, "its error has another text");
     refused.assert_refused("container not running");
-    let nobody = running
+    let missing = running
         .bundle
         .runtime()
-        .call(&["update", "--pids-limit=5", "nobody"]);
-    nobody.run().assert_refused("does not exist");
+        .call(&["update", "--pids-limit=5", "missing"]);
+    missing.run().assert_refused("does not exist");
 }
 
 fn limits_without_their_controller_are_refused_in_the_v2_view() {
     if on_v2() {
-        skip("cgroup v2 has every controller here");
+        skip("on this host cgroup v2 has every controller");
     }
-    only_rt("the others have words of their own, or none");
+    only_rt("the others have other error texts, or none");
     let bundle = Bundle::with_runtime(&Runtime::new().view(View::V2));
     let running = Running::of(bundle);
-    for (flag, place) in [
+    for (flag, text) in [
         (
             "--memory=64m",
             "memory.limit: the memory controller is off in /",
@@ -755,7 +763,7 @@ fn limits_without_their_controller_are_refused_in_the_v2_view() {
         ),
         (
             "--cpu-rt-period=50000",
-            "cpu.realtimePeriod: cgroup v2, which this machine has",
+            "cpu.realtimePeriod: cgroup v2, which this host uses",
         ),
         (
             "--cpuset-cpus=0",
@@ -767,10 +775,7 @@ fn limits_without_their_controller_are_refused_in_the_v2_view() {
         ),
     ] {
         let outcome = running.update(&[flag]).assert_refused("");
-        let start = format!(
-            "rt update: {}: linux.resources.{place}",
-            running.bundle.id()
-        );
+        let start = format!("rt update: {}: linux.resources.{text}", running.bundle.id());
         assert!(outcome.one_line().starts_with(&start), "{outcome}");
     }
     running.update(&[]).assert_ok();

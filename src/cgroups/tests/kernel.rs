@@ -1,11 +1,11 @@
-//! The four verbs on the real machine, as root: every tree of version 1, and
-//! the one of version 2 that may stand beside them.
+//! Creating, killing and removing cgroups on the real host, as root: in all v1 hierarchies, and
+//! in the v2 hierarchy that may be beside them.
 
 mod limits;
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -18,22 +18,23 @@ use super::*;
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
-/// The real trees to test on; none when that takes rights that are not there.
-fn machines() -> Vec<Host> {
+/// The host and, where v2 is mounted beside v1, the same host as one with v2 alone. Empty
+/// without root.
+fn hosts() -> Vec<Host> {
     if !geteuid().is_root() {
         return vec![];
     }
     let probed = Host::probe(&Proc::open().unwrap()).unwrap();
     let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists();
-    let beside = hybrid.then(|| v2("/sys/fs/cgroup/unified", "/"));
-    std::iter::once(probed).chain(beside).collect()
+    let as_v2 = hybrid.then(|| v2("/sys/fs/cgroup/unified", "/"));
+    std::iter::once(probed).chain(as_v2).collect()
 }
 
 fn is_v1(host: &Host) -> bool {
     matches!(host.cgroups, CgroupLayout::V1 { .. })
 }
 
-/// A path of its own for each test, below a parent that no other test has.
+/// A path that no other test uses.
 fn path(test: &str) -> String {
     format!("/rt-test-{}-{test}", std::process::id())
 }
@@ -42,7 +43,7 @@ fn chain(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }
 
-/// A process outside, which waits for a line and then goes on.
+/// A process in the cgroups of the test, which reads a line and then runs `script`.
 #[allow(
     clippy::disallowed_methods,
     reason = "no container to run the shell in"
@@ -61,10 +62,11 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// Brings `child` into the cgroups, wherever it was born, and lets it go on.
-fn enter(wired: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
-    wired.admit(pid(child)).unwrap();
-    if wired.clone_into().is_some() {
+/// Moves `child` into the cgroups, also where a first process would be created in them, and
+/// sends it its line.
+fn enter(created: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
+    created.admit(pid(child)).unwrap();
+    if created.clone_into().is_some() {
         fs::write(
             cgroups.paths()[""].join("cgroup.procs"),
             child.id().to_string(),
@@ -74,27 +76,27 @@ fn enter(wired: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
 }
 
-fn existing(cgroups: &Cgroups, wired: &Wired) -> Existing {
-    Existing::new(cgroups.paths(), wired.created().to_vec())
+fn existing(cgroups: &Cgroups, created: &Wired) -> Existing {
+    Existing::new(cgroups.paths(), created.created().to_vec())
 }
 
-fn is_left(cgroups: &Cgroups) -> bool {
+fn exists(cgroups: &Cgroups) -> bool {
     cgroups.paths().values().any(|path| path.exists())
 }
 
 #[test]
-fn a_process_lives_and_dies_in_its_cgroups() {
-    for host in machines() {
-        let cgroups = plan(&format!("{}/a/b", path("life")), "{}", &host).unwrap();
-        let mut wired = cgroups.wire().unwrap();
-        let existing = existing(&cgroups, &wired);
+fn a_process_is_listed_in_its_cgroups_and_killed() {
+    for host in hosts() {
+        let cgroups = plan(&format!("{}/a/b", path("listed")), "{}", &host).unwrap();
+        let mut created = cgroups.wire().unwrap();
+        let existing = existing(&cgroups, &created);
         assert_eq!(existing.processes().unwrap(), []);
         let mut child = shell("sleep 1000 & wait");
-        enter(&mut wired, &cgroups, &mut child);
+        enter(&mut created, &cgroups, &mut child);
         assert!(existing.processes().unwrap().contains(&pid(&child)));
         assert!(!existing.frozen());
         let busy = chain(
-            &plan(&format!("{}/a/b", path("life")), "{}", &host)
+            &plan(&format!("{}/a/b", path("listed")), "{}", &host)
                 .unwrap()
                 .wire()
                 .err()
@@ -105,10 +107,10 @@ fn a_process_lives_and_dies_in_its_cgroups() {
             "{busy}"
         );
         existing.kill(libc::SIGKILL).unwrap();
-        // Nobody waited for them to be gone: that is for remove to do.
+        // The processes may not be gone yet. `remove` waits for them.
         existing.remove().unwrap();
         child.wait().unwrap();
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
         assert!(
             !cgroups
                 .paths()
@@ -122,75 +124,75 @@ fn a_process_lives_and_dies_in_its_cgroups() {
 }
 
 #[test]
-fn removal_names_who_stays() {
-    for host in machines() {
+fn removal_names_a_process_that_stays() {
+    for host in hosts() {
         let cgroups = plan(&path("stays"), "{}", &host).unwrap();
-        let mut wired = cgroups.wire().unwrap();
+        let mut created = cgroups.wire().unwrap();
         let mut child = shell("sleep 1000");
-        enter(&mut wired, &cgroups, &mut child);
+        enter(&mut created, &cgroups, &mut child);
         let before = Instant::now();
-        let error = wired.undo().unwrap_err();
+        let error = created.undo().unwrap_err();
         assert!(before.elapsed() >= std::time::Duration::from_secs(2));
         assert_eq!(error.root_cause().downcast_ref(), Some(&Errno::EBUSY));
-        let pids = existing(&cgroups, &wired).processes().unwrap();
+        let pids = existing(&cgroups, &created).processes().unwrap();
         let message = chain(&error);
         assert!(
             pids.iter()
                 .any(|pid| message.contains(&format!("process {pid} is in it"))),
             "{message}"
         );
-        existing(&cgroups, &wired).kill(libc::SIGKILL).unwrap();
-        wired.undo().unwrap();
+        existing(&cgroups, &created).kill(libc::SIGKILL).unwrap();
+        created.undo().unwrap();
         child.wait().unwrap();
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
-fn nobody_escapes_by_forking() {
-    for host in machines() {
+fn no_process_escapes_sigkill_by_forking() {
+    for host in hosts() {
         let cgroups = plan(&path("fork"), "{}", &host).unwrap();
-        let mut wired = cgroups.wire().unwrap();
-        let existing = existing(&cgroups, &wired);
+        let mut created = cgroups.wire().unwrap();
+        let existing = existing(&cgroups, &created);
         let mut child = shell("f() { sleep 0.01 & }; while :; do f; f; f; f; wait; done");
-        enter(&mut wired, &cgroups, &mut child);
+        enter(&mut created, &cgroups, &mut child);
         std::thread::sleep(std::time::Duration::from_millis(200));
         existing.kill(libc::SIGKILL).unwrap();
         existing.remove().unwrap();
         child.wait().unwrap();
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
-fn a_process_is_born_in_its_cgroup() {
-    for host in machines().iter().filter(|host| !is_v1(host)) {
-        let cgroups = plan(&path("birth"), "{}", host).unwrap();
-        let wired = cgroups.wire().unwrap();
-        let child = match sys::clone3(CloneFlags::empty(), wired.clone_into()).unwrap() {
+fn a_process_is_created_in_its_cgroup() {
+    for host in hosts().iter().filter(|host| !is_v1(host)) {
+        let cgroups = plan(&path("clone"), "{}", host).unwrap();
+        let created = cgroups.wire().unwrap();
+        let child = match sys::clone3(CloneFlags::empty(), created.clone_into()).unwrap() {
             Cloned::Runtime { pid, .. } => pid,
             Cloned::Init => loop {
                 pause();
             },
         };
-        assert_eq!(existing(&cgroups, &wired).processes().unwrap(), [child]);
-        existing(&cgroups, &wired).kill(libc::SIGTERM).unwrap();
+        assert_eq!(existing(&cgroups, &created).processes().unwrap(), [child]);
+        existing(&cgroups, &created).kill(libc::SIGTERM).unwrap();
         waitpid(child, None).unwrap();
-        wired.undo().unwrap();
-        assert!(!is_left(&cgroups));
+        created.undo().unwrap();
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
-fn an_empty_cgroup_is_used_and_not_ours() {
-    for host in machines() {
+fn an_existing_empty_cgroup_is_used_and_not_removed() {
+    for host in hosts() {
         let cgroups = plan(&path("empty"), "{}", &host).unwrap();
         let first = cgroups.wire().unwrap();
         let second = cgroups.wire().unwrap();
         assert_eq!(second.created(), [] as [PathBuf; 0]);
         second.undo().unwrap();
-        assert!(is_left(&cgroups));
-        // Frozen, it would hold the container still for ever.
+        assert!(exists(&cgroups));
+        // A container in a frozen cgroup would never run.
         for (name, file, value) in [
             ("", "cgroup.freeze", "1"),
             ("freezer", "freezer.state", "FROZEN"),
@@ -206,35 +208,35 @@ fn an_empty_cgroup_is_used_and_not_ours() {
             "linux.cgroupsPath: container's cgroup unexpectedly frozen"
         );
         first.undo().unwrap();
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
-fn what_the_container_made_below_goes_too() {
-    for host in machines() {
+fn cgroups_that_the_container_made_are_removed() {
+    for host in hosts() {
         let cgroups = plan(&path("below"), "{}", &host).unwrap();
-        let wired = cgroups.wire().unwrap();
-        // Deeper than the longest path and than the usual limit on descriptors.
-        let leaf = cgroups.paths().into_values().next().unwrap();
-        let mut at = directory::Directory::open(&leaf).unwrap();
+        let created = cgroups.wire().unwrap();
+        // Longer than PATH_MAX, and deeper than the usual limit on descriptors.
+        let cgroup = cgroups.paths().into_values().next().unwrap();
+        let mut current = crate::cgroups::directory::Directory::open(&cgroup).unwrap();
         let name = "d".repeat(100);
         for _ in 0..1100 {
-            if at.make(Path::new(&name)).is_err() {
+            if current.make(Path::new(&name)).is_err() {
                 break;
             }
-            at.make(Path::new("sibling")).unwrap();
-            at = at.below(Path::new(&name)).unwrap();
+            current.make(Path::new("sibling")).unwrap();
+            current = current.below(Path::new(&name)).unwrap();
         }
-        drop(at);
-        wired.undo().unwrap();
-        assert!(!is_left(&cgroups));
+        drop(current);
+        created.undo().unwrap();
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
 fn containers_with_a_common_parent_do_not_disturb_each_other() {
-    for host in machines() {
+    for host in hosts() {
         let parent = path("race");
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -243,31 +245,31 @@ fn containers_with_a_common_parent_do_not_disturb_each_other() {
                     for _ in 0..50 {
                         let cgroups = plan(&format!("{parent}/x/{thread}"), "{}", host).unwrap();
                         cgroups.wire().unwrap().undo().unwrap();
-                        assert!(!is_left(&cgroups));
+                        assert!(!exists(&cgroups));
                     }
                 });
             }
         });
-        // Whoever made a parent may have gone before the last to use it.
-        let left = plan(&format!("{parent}/x/0"), "{}", &host).unwrap().paths();
-        for path in left
+        // A runtime removes the parents that it made, but not when another container still uses
+        // them. So they may remain.
+        let remaining = plan(&format!("{parent}/x/0"), "{}", &host).unwrap().paths();
+        for path in remaining
             .values()
             .flat_map(|path| path.ancestors().skip(1).take(2))
         {
-            // Most have gone with the last to use them.
             let _ = fs::remove_dir(path);
         }
     }
 }
 
-/// A descriptor must not outlive the exec of a container's process.
+/// A container must not inherit a descriptor of the host.
 #[test]
 fn descriptors_are_close_on_exec() {
-    for host in machines().iter().filter(|host| !is_v1(host)) {
-        let wired = plan(&path("cloexec"), "{}", host).unwrap().wire().unwrap();
-        let flags =
-            nix::fcntl::fcntl(wired.clone_into().unwrap(), nix::fcntl::FcntlArg::F_GETFD).unwrap();
+    for host in hosts().iter().filter(|host| !is_v1(host)) {
+        let created = plan(&path("cloexec"), "{}", host).unwrap().wire().unwrap();
+        let flags = nix::fcntl::fcntl(created.clone_into().unwrap(), nix::fcntl::FcntlArg::F_GETFD)
+            .unwrap();
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-        wired.undo().unwrap();
+        created.undo().unwrap();
     }
 }

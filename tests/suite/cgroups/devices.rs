@@ -1,4 +1,5 @@
-//! Device rules: what the process may open, by file on v1 and by program on v2.
+//! Device rules: which devices a container may open, enforced by devices.allow on v1 and by a
+//! BPF program on v2.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -23,27 +24,28 @@ fn rule(allow: bool, device: Option<(Option<u32>, Option<u32>)>, access: &str) -
     rule
 }
 
-/// Rules after "deny all", and what opening /dev/fuse (c 10:229) for reading and writing says.
+/// Rules that follow "deny all", and the result of opening /dev/fuse (c 10:229) for reading and
+/// for writing.
 fn device_cases() -> Vec<(Vec<Value>, [&'static str; 2])> {
-    let (no, ok) = ("EPERM", "ok");
+    let (denied, ok) = ("EPERM", "ok");
     let fuse = Some((Some(10), Some(229)));
     let other = Some((Some(10), Some(230)));
     vec![
-        (vec![], [no, no]),
-        (vec![rule(true, fuse, "r")], [ok, no]),
-        (vec![rule(true, fuse, "w")], [no, ok]),
+        (vec![], [denied, denied]),
+        (vec![rule(true, fuse, "r")], [ok, denied]),
+        (vec![rule(true, fuse, "w")], [denied, ok]),
         (vec![rule(true, fuse, "rwm")], [ok, ok]),
-        (vec![rule(true, other, "rwm")], [no, no]),
+        (vec![rule(true, other, "rwm")], [denied, denied]),
         (vec![rule(true, Some((Some(10), None)), "rw")], [ok, ok]),
-        (vec![rule(true, Some((None, None)), "r")], [ok, no]),
+        (vec![rule(true, Some((None, None)), "r")], [ok, denied]),
         (vec![rule(true, None, "rwm")], [ok, ok]),
         (
             vec![rule(true, fuse, "rw"), rule(false, fuse, "w")],
-            [ok, no],
+            [ok, denied],
         ),
         (
             vec![rule(true, fuse, "rwm"), rule(false, None, "rwm")],
-            [no, no],
+            [denied, denied],
         ),
     ]
 }
@@ -58,9 +60,9 @@ fn check_device_rules(runtime: &Runtime) {
             .set("/linux/devices", json!([fuse]))
             .set("/linux/resources/devices", json!(all))
             .sh("/probe device /dev/fuse r; /probe device /dev/fuse w; /probe device /dev/null w");
-        let said = bundle.run().assert_ok().stdout;
-        let said: Vec<&str> = said.lines().collect();
-        assert_eq!(said, [expected[0], expected[1], "ok"], "{all:?}");
+        let output = bundle.run().assert_ok().stdout;
+        let results: Vec<&str> = output.lines().collect();
+        assert_eq!(results, [expected[0], expected[1], "ok"], "{all:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! cgroups: where the container is put, and its limits as the host's files show them.
+//! The path of a container's cgroup, and its limits in the files of the host.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,36 +16,37 @@ pub(crate) fn tests() -> Vec<Trial> {
         the_default_path_is_the_id,
         an_absolute_path_starts_at_the_top,
         a_relative_path_starts_at_the_callers_cgroup,
-        a_path_with_colons_is_an_ordinary_one,
-        a_path_that_climbs_stays_inside,
-        every_hierarchy_has_the_process,
-        the_cgroup_goes_with_the_container,
-        cgroups_made_inside_go_with_the_container,
+        colons_in_a_path_have_no_meaning,
+        a_path_with_dot_dot_stays_in_the_hierarchy,
+        the_process_is_in_its_cgroup_in_every_hierarchy,
+        the_cgroup_is_removed_with_the_container,
+        cgroups_made_by_the_container_are_removed_with_it,
         memory_limits_are_applied,
         cpu_limits_are_applied,
         cpusets_are_applied,
         pids_limit_is_applied,
         pids_limit_stops_forks,
-        rates_of_a_disk,
-        values_that_ask_for_nothing_change_nothing,
+        io_limits_of_a_disk_are_applied,
+        zeros_set_no_limits,
         limits_that_the_kernel_refuses_are_refused,
         the_process_is_in_its_cgroup_in_the_v2_view,
         limits_without_their_controller_are_refused_in_the_v2_view,
-        the_options_of_the_machines_tree_stay,
+        the_mount_options_of_the_hosts_hierarchy_do_not_change,
     ]
 }
 
-/// A new mount of cgroup v2 from the machine's cgroup namespace would set them anew: without
-/// `nsdelegate`, what was handed over to a user is no boundary any more.
-fn the_options_of_the_machines_tree_stay() {
+/// A new mount of cgroup v2 from the host's cgroup namespace would replace the options of the
+/// whole hierarchy: without `nsdelegate`, a cgroup that is delegated to a user no longer
+/// confines its processes.
+fn the_mount_options_of_the_hosts_hierarchy_do_not_change() {
     if !on_v2() {
-        skip("this machine has not cgroup v2 alone");
+        skip("this host does not use cgroup v2 alone");
     }
-    differs(Kind::Runc, "as old as Debian's sets them anew");
+    differs(Kind::Runc, "Debian's version replaces them");
     let options = || {
-        let all = mountinfo().into_iter();
-        let tree = all.filter(|line| line.contains(" /sys/fs/cgroup "));
-        tree.collect::<Vec<_>>()
+        let lines = mountinfo().into_iter();
+        let hierarchy = lines.filter(|line| line.contains(" /sys/fs/cgroup "));
+        hierarchy.collect::<Vec<_>>()
     };
     let before = options();
     let shared = Bundle::new()
@@ -72,7 +73,8 @@ fn created(bundle: &Bundle) -> (Container, i32) {
     (container, pid)
 }
 
-/// A cgroup of this name at the top of every hierarchy, removed with all below it when dropped.
+/// A cgroup of this name at the top of every hierarchy. It is removed with all below it when
+/// dropped.
 struct Parent(&'static str);
 
 impl Drop for Parent {
@@ -102,7 +104,7 @@ fn an_absolute_path_starts_at_the_top() {
 
 fn a_relative_path_starts_at_the_callers_cgroup() {
     if on_v2() {
-        skip("on cgroup v2 it starts beside the caller's");
+        skip("on cgroup v2 a relative path starts beside the caller's cgroup");
     }
     let _parent = Parent("suite-caller");
     fs::create_dir_all("/sys/fs/cgroup/memory/suite-caller").unwrap();
@@ -115,8 +117,8 @@ fn a_relative_path_starts_at_the_callers_cgroup() {
         .assert_ok();
     let container = bundle.container();
     let pid = container.pid();
-    let path = |controller: &str, place: &str| {
-        PathBuf::from(format!("/sys/fs/cgroup/{controller}/{place}"))
+    let path = |controller: &str, cgroup: &str| {
+        PathBuf::from(format!("/sys/fs/cgroup/{controller}/{cgroup}"))
     };
     assert_eq!(
         cgroup_of(pid, "memory"),
@@ -126,10 +128,10 @@ fn a_relative_path_starts_at_the_callers_cgroup() {
     container.end();
 }
 
-/// Only `--systemd-cgroup` gives `slice:prefix:name` a meaning.
-fn a_path_with_colons_is_an_ordinary_one() {
+/// `slice:prefix:name` has a meaning only with `--systemd-cgroup`.
+fn colons_in_a_path_have_no_meaning() {
     if on_v2() {
-        skip("on cgroup v2 it starts beside the caller's cgroup, wherever that is");
+        skip("on cgroup v2 a relative path starts beside the caller's cgroup");
     }
     let bundle = sleeper().set("/linux/cgroupsPath", json!("suite.slice:prefix:name"));
     let _parent = Parent("suite.slice:prefix:name");
@@ -140,7 +142,7 @@ fn a_path_with_colons_is_an_ordinary_one() {
     );
 }
 
-fn a_path_that_climbs_stays_inside() {
+fn a_path_with_dot_dot_stays_in_the_hierarchy() {
     let _parents = (Parent("suite-up"), Parent("suite-climb"));
     let bundle = sleeper().set(
         "/linux/cgroupsPath",
@@ -148,17 +150,17 @@ fn a_path_that_climbs_stays_inside() {
     );
     let call = bundle.call("create", &[]).run();
     if call.code() == 0 {
-        let place = cgroup_of(bundle.container().pid(), "pids");
+        let cgroup = cgroup_of(bundle.container().pid(), "pids");
         assert!(
-            place.starts_with(cgroup_top("pids").join("suite-climb")),
+            cgroup.starts_with(cgroup_top("pids").join("suite-climb")),
             "{}",
-            place.display()
+            cgroup.display()
         );
     }
     assert!(!PathBuf::from("/sys/fs/suite-climb").exists());
 }
 
-fn every_hierarchy_has_the_process() {
+fn the_process_is_in_its_cgroup_in_every_hierarchy() {
     let bundle = sleeper();
     let (container, pid) = created(&bundle);
     let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
@@ -168,18 +170,18 @@ fn every_hierarchy_has_the_process() {
     container.end();
 }
 
-fn the_cgroup_goes_with_the_container() {
+fn the_cgroup_is_removed_with_the_container() {
     let bundle = sleeper();
     let before = Traces::of(&bundle);
     let (container, pid) = created(&bundle);
-    let place = cgroup_of(pid, "memory");
-    assert!(place.is_dir());
+    let cgroup = cgroup_of(pid, "memory");
+    assert!(cgroup.is_dir());
     container.end();
-    assert!(!place.exists());
+    assert!(!cgroup.exists());
     before.assert_unchanged(&bundle);
 }
 
-fn cgroups_made_inside_go_with_the_container() {
+fn cgroups_made_by_the_container_are_removed_with_it() {
     let bundle = sleeper();
     let before = Traces::of(&bundle);
     let (container, pid) = created(&bundle);
@@ -190,10 +192,10 @@ fn cgroups_made_inside_go_with_the_container() {
     before.assert_unchanged(&bundle);
 }
 
-/// A file and what it says: of version 1, and the same of version 2.
+/// A controller, then the file and its expected value in v1 and in v2.
 type File<'a> = (&'a str, [(&'a str, &'a str); 2]);
 
-/// What the files of the container's cgroups say under these resources.
+/// Checks the files of the cgroups of a container that has these resources.
 #[track_caller]
 fn assert_files(resources: Value, expected: &[File]) {
     let bundle = sleeper();
@@ -308,8 +310,8 @@ fn pids_limit_stops_forks() {
     );
 }
 
-/// Docker writes these for a container without limits.
-fn values_that_ask_for_nothing_change_nothing() {
+/// Docker writes these values for a container without limits.
+fn zeros_set_no_limits() {
     let resources = json!({
         "memory": { "disableOOMKiller": false },
         "cpu": { "shares": 0 },
@@ -321,12 +323,12 @@ fn values_that_ask_for_nothing_change_nothing() {
     );
 }
 
-/// On the machine's first disk, whatever it is.
-fn rates_of_a_disk() {
+/// Uses the first disk of the host.
+fn io_limits_of_a_disk_are_applied() {
     let disks = fs::read_dir("/sys/block").unwrap();
     let disks = disks.map(|disk| fs::read_to_string(disk.unwrap().path().join("dev")));
     let Some(disk) = disks.filter_map(Result::ok).next() else {
-        skip("this machine has no disk")
+        skip("this host has no disk")
     };
     let disk = disk.trim();
     let (major, minor) = disk.split_once(':').unwrap();
@@ -402,19 +404,19 @@ fn the_process_is_in_its_cgroup_in_the_v2_view() {
     let bundle = in_v2_view().args(&["/probe", "sleep"]);
     let before = Traces::of(&bundle);
     let container = bundle.create();
-    let place = cgroup_of(container.pid(), "");
-    assert!(place.ends_with(bundle.id()), "{}", place.display());
-    assert!(place.is_dir(), "{}", place.display());
+    let cgroup = cgroup_of(container.pid(), "");
+    assert!(cgroup.ends_with(bundle.id()), "{}", cgroup.display());
+    assert!(cgroup.is_dir(), "{}", cgroup.display());
     container.start().assert_ok();
     wait_until("the container to run", || container.status() == "running");
     container.end();
-    assert!(!place.exists());
+    assert!(!cgroup.exists());
     before.assert_unchanged(&bundle);
 }
 
 fn limits_without_their_controller_are_refused_in_the_v2_view() {
     if on_v2() {
-        skip("cgroup v2 has every controller here");
+        skip("on this host cgroup v2 has every controller");
     }
     for (name, value) in [
         ("pids", json!({ "limit": 10 })),

@@ -1,4 +1,5 @@
-//! cgroups: where the container is put, what it may use, and which devices it may open.
+//! Cgroups: where a container's processes are, what limits they have, and which devices they may
+//! open.
 
 mod devices;
 mod limits;

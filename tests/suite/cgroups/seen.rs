@@ -1,4 +1,5 @@
-//! Which of its cgroups a container is in and sees, on each kind of machine.
+//! The cgroups that a container is in and those that it sees: with v2 alone, on a hybrid host,
+//! and below a threaded cgroup.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,14 +14,14 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_writable_mount_shows_no_cgroup_but_its_own_in_the_v2_view,
-        a_joined_namespace_shows_no_cgroup_but_its_own_in_the_v2_view,
-        a_hybrid_machine_has_a_cgroup_of_version_2_too,
-        a_process_joins_the_cgroup_of_version_2_too,
-        cgroups_made_inside_that_of_version_2_go_with_the_container,
-        a_cgroup_of_version_2_is_mounted_where_it_is_named,
-        below_a_threaded_cgroup_in_the_v2_view,
-        whole_processes_have_no_limit_below_a_threaded_cgroup_in_the_v2_view,
+        a_writable_mount_shows_only_the_containers_cgroup_in_the_v2_view,
+        a_mount_in_a_joined_namespace_shows_only_the_containers_cgroup_in_the_v2_view,
+        on_a_hybrid_host_a_container_has_a_v2_cgroup_too,
+        on_a_hybrid_host_an_exec_process_joins_the_v2_cgroup_too,
+        on_a_hybrid_host_v2_cgroups_made_by_the_container_are_removed,
+        on_a_hybrid_host_a_cgroup2_mount_shows_the_containers_v2_cgroup,
+        a_container_runs_below_a_threaded_cgroup_in_the_v2_view,
+        a_memory_limit_below_a_threaded_cgroup_is_refused_in_the_v2_view,
     ]
 }
 
@@ -35,16 +36,16 @@ fn mount(kind: &str) -> Value {
     json!({ "destination": "/sys/fs/cgroup", "type": kind, "source": "cgroup", "options": options })
 }
 
-fn needs_hybrid() {
+fn skip_unless_hybrid() {
     if on_v2() || !cgroup_top("").join("cgroup.procs").exists() {
-        skip("this machine has no cgroup v2 beside v1");
+        skip("this host has no cgroup v2 beside v1");
     }
 }
 
-/// A cgroup of version 2 that is no container's, removed with all below it when dropped.
-struct Neighbour(String);
+/// A v2 cgroup of the host that is no container's. It is removed with all below it when dropped.
+struct OtherCgroup(String);
 
-impl Neighbour {
+impl OtherCgroup {
     fn new(name: &str) -> Self {
         let name = format!("suite-{}-{name}", std::process::id());
         fs::create_dir(cgroup_top("").join(&name)).unwrap();
@@ -56,49 +57,49 @@ impl Neighbour {
     }
 }
 
-impl Drop for Neighbour {
+impl Drop for OtherCgroup {
     fn drop(&mut self) {
         remove_cgroup(&self.0);
     }
 }
 
-/// What it sees is where it is, and it moves out by no way.
+/// The mount shows the cgroup that the container is in, and the container cannot move out
+/// through it.
 #[track_caller]
-fn assert_sees_its_own_alone(bundle: Bundle) {
-    let neighbour = Neighbour::new("beside");
+fn assert_sees_only_its_own_cgroup(bundle: Bundle) {
+    let other = OtherCgroup::new("beside");
     let script = format!(
         "cd /sys/fs/cgroup; cat cgroup.procs; ls -d {0} ../{0} 2>/dev/null; \
-         for way in .. ../.. {0} ../{0}; do echo 1 2>/dev/null >$way/cgroup.procs && echo out by $way; done; true",
-        neighbour.0
+         for dir in .. ../.. {0} ../{0}; do echo 1 2>/dev/null >$dir/cgroup.procs && echo moved to $dir; done; true",
+        other.0
     );
     let bundle = bundle.mount(mount("cgroup")).sh(&script);
     let before = Traces::of(&bundle);
     let outcome = bundle.run().assert_ok();
     let first = outcome.stdout.lines().next();
     assert_eq!(first, Some("1"), "{outcome}");
-    for word in [&neighbour.0, "out by"] {
-        assert!(!outcome.stdout.contains(word), "{outcome}");
+    for text in [&other.0, "moved to"] {
+        assert!(!outcome.stdout.contains(text), "{outcome}");
     }
     before.assert_unchanged(&bundle);
 }
 
-/// T40.
-fn a_writable_mount_shows_no_cgroup_but_its_own_in_the_v2_view() {
-    differs(Kind::Runc, "it shows all cgroups of the machine");
-    differs(Kind::Crun, "it shows all cgroups of the machine");
-    assert_sees_its_own_alone(v2_view().without_namespace("cgroup"));
+fn a_writable_mount_shows_only_the_containers_cgroup_in_the_v2_view() {
+    differs(Kind::Runc, "it shows all cgroups of the host");
+    differs(Kind::Crun, "it shows all cgroups of the host");
+    assert_sees_only_its_own_cgroup(v2_view().without_namespace("cgroup"));
 }
 
-fn a_joined_namespace_shows_no_cgroup_but_its_own_in_the_v2_view() {
-    differs(Kind::Runc, "it shows what the namespace shows");
-    differs(Kind::Crun, "it shows what the namespace shows");
+fn a_mount_in_a_joined_namespace_shows_only_the_containers_cgroup_in_the_v2_view() {
+    differs(Kind::Runc, "it shows all cgroups of the namespace");
+    differs(Kind::Crun, "it shows all cgroups of the namespace");
     let holder = Holder::new(&["--cgroup"]);
     let bundle = v2_view().without_namespace("cgroup");
-    assert_sees_its_own_alone(bundle.namespace("cgroup", Some(&holder.path("cgroup"))));
+    assert_sees_only_its_own_cgroup(bundle.namespace("cgroup", Some(&holder.path("cgroup"))));
 }
 
-fn a_hybrid_machine_has_a_cgroup_of_version_2_too() {
-    needs_hybrid();
+fn on_a_hybrid_host_a_container_has_a_v2_cgroup_too() {
+    skip_unless_hybrid();
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let before = Traces::of(&bundle);
     let container = bundle.create();
@@ -111,21 +112,21 @@ fn a_hybrid_machine_has_a_cgroup_of_version_2_too() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_process_joins_the_cgroup_of_version_2_too() {
-    needs_hybrid();
+fn on_a_hybrid_host_an_exec_process_joins_the_v2_cgroup_too() {
+    skip_unless_hybrid();
     differs(Kind::Crun, "it stays in the caller's");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["exec", bundle.id(), "cat", "/proc/self/cgroup"];
-    let seen = bundle.runtime().call(&words).run().assert_ok().stdout;
+    let arguments = ["exec", bundle.id(), "cat", "/proc/self/cgroup"];
+    let seen = bundle.runtime().call(&arguments).run().assert_ok().stdout;
     let own = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
     assert_eq!(seen, own);
     assert!(own.contains(&format!("0::/{}\n", bundle.id())), "{own}");
 }
 
-fn cgroups_made_inside_that_of_version_2_go_with_the_container() {
-    needs_hybrid();
-    differs(Kind::Crun, "it leaves those below behind");
+fn on_a_hybrid_host_v2_cgroups_made_by_the_container_are_removed() {
+    skip_unless_hybrid();
+    differs(Kind::Crun, "it leaves the cgroups below");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
@@ -136,16 +137,17 @@ fn cgroups_made_inside_that_of_version_2_go_with_the_container() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_cgroup_of_version_2_is_mounted_where_it_is_named() {
-    needs_hybrid();
-    differs(Kind::Runc, "it shows all cgroups of the machine");
-    differs(Kind::Crun, "it shows all cgroups of the machine");
+fn on_a_hybrid_host_a_cgroup2_mount_shows_the_containers_v2_cgroup() {
+    skip_unless_hybrid();
+    differs(Kind::Runc, "it shows all cgroups of the host");
+    differs(Kind::Crun, "it shows all cgroups of the host");
     for namespaced in [false, true] {
         let bundle = Bundle::new().without_mount("/sys/fs/cgroup");
         let bundle = bundle.without_namespace("cgroup");
-        let bundle = match namespaced {
-            true => bundle.namespace("cgroup", None),
-            false => bundle,
+        let bundle = if namespaced {
+            bundle.namespace("cgroup", None)
+        } else {
+            bundle
         };
         let bundle = bundle
             .mount(mount("cgroup2"))
@@ -157,9 +159,9 @@ fn a_cgroup_of_version_2_is_mounted_where_it_is_named() {
     }
 }
 
-/// A cgroup that takes threads only, below that of a process with some.
-fn threaded() -> (Neighbour, String) {
-    let parent = Neighbour::new("threads");
+/// A threaded cgroup, whose parent has become a threaded domain, and a path below it.
+fn threaded() -> (OtherCgroup, String) {
+    let parent = OtherCgroup::new("threads");
     let below = parent.path().join("below");
     fs::create_dir(&below).unwrap();
     fs::write(below.join("cgroup.type"), "threaded").unwrap();
@@ -167,11 +169,11 @@ fn threaded() -> (Neighbour, String) {
     (parent, path)
 }
 
-fn below_a_threaded_cgroup_in_the_v2_view() {
-    differs(Kind::Crun, "it takes the parent alone for threaded");
+fn a_container_runs_below_a_threaded_cgroup_in_the_v2_view() {
+    differs(Kind::Crun, "it makes only the parent threaded");
     differs(
         Kind::Runc,
-        "as old as Debian's it cannot end what is in there",
+        "Debian's version cannot kill the processes in there",
     );
     let (_parent, path) = threaded();
     let bundle = v2_view().set("/linux/cgroupsPath", json!(path));
@@ -181,12 +183,12 @@ fn below_a_threaded_cgroup_in_the_v2_view() {
     container.wait_for("\n");
     let pid = container.pid();
     assert!(cgroup_of(pid, "").ends_with(&path[1..]));
-    let words = ["ps", "--format=json", bundle.id()];
-    let listed = bundle.runtime().call(&words).run().assert_ok().stdout;
+    let arguments = ["ps", "--format=json", bundle.id()];
+    let listed = bundle.runtime().call(&arguments).run().assert_ok().stdout;
     let listed: Vec<i32> = serde_json::from_str(&listed).unwrap();
     assert!(listed.len() == 2 && listed.contains(&pid), "{listed:?}");
-    let words = ["exec", bundle.id(), "cat", "/proc/self/cgroup"];
-    let seen = bundle.runtime().call(&words).run().assert_ok().stdout;
+    let arguments = ["exec", bundle.id(), "cat", "/proc/self/cgroup"];
+    let seen = bundle.runtime().call(&arguments).run().assert_ok().stdout;
     assert!(seen.trim_end().ends_with(&path), "{seen}");
     container.call("pause", &[]).assert_ok();
     container.call("resume", &[]).assert_ok();
@@ -194,8 +196,8 @@ fn below_a_threaded_cgroup_in_the_v2_view() {
     before.assert_unchanged(&bundle);
 }
 
-fn whole_processes_have_no_limit_below_a_threaded_cgroup_in_the_v2_view() {
-    differs(Kind::Crun, "it says no place");
+fn a_memory_limit_below_a_threaded_cgroup_is_refused_in_the_v2_view() {
+    differs(Kind::Crun, "its error does not name the field");
     let (_parent, path) = threaded();
     let bundle = v2_view().set("/linux/cgroupsPath", json!(path));
     let memory = json!({ "memory": { "limit": 64 << 20 } });

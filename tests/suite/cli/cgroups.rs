@@ -181,7 +181,7 @@ fn without_cgroups_a_limit_is_refused() {
             let outcome = bundle.call("create", &[]).run().assert_code(1);
             before.assert_unchanged(&bundle);
             let line = format!(
-                "rt create: {}: linux.resources.{place}: no cgroup is to keep it (--cgroup-manager disabled)\n",
+                "rt create: {}: linux.resources.{place}: the container has no cgroup (--cgroup-manager disabled)\n",
                 bundle.id()
             );
             assert_eq!(outcome.stderr, line);

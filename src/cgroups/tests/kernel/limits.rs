@@ -1,4 +1,4 @@
-//! What the real kernel makes of limits and of rules for devices.
+//! How the kernel applies limits and device rules.
 
 use std::fs;
 use std::io::Read;
@@ -12,8 +12,8 @@ const LIMITS: &str = r#"{"memory": {"limit": 67108864, "reservation": 33554432},
     "pids": {"limit": 42}}"#;
 
 #[test]
-fn limits_arrive() {
-    for host in machines() {
+fn limits_are_applied() {
+    for host in hosts() {
         let cgroups = plan(&format!("{}/deep/er", path("limits")), LIMITS, &host).unwrap();
         let paths = cgroups.paths();
         let expected: &[(&str, &str, &str)] = if is_v1(&host) {
@@ -37,49 +37,46 @@ fn limits_arrive() {
             ]
         };
         match cgroups.wire() {
-            Ok(wired) => {
+            Ok(created) => {
                 for (controller, file, value) in expected {
                     let text = fs::read_to_string(paths[*controller].join(file)).unwrap();
                     assert_eq!(text.trim_end(), *value, "{file}");
                 }
-                assert_eq!(wired.oom_kills(), Some(0));
-                wired.undo().unwrap();
+                assert_eq!(created.oom_kills(), Some(0));
+                created.undo().unwrap();
             }
-            // A tree that stands beside those of version 1 has few controllers.
+            // Beside v1 the v2 hierarchy has few controllers.
             Err(error) => {
                 let mount = "/sys/fs/cgroup/unified";
                 assert_eq!(
                     chain(&error),
                     format!(
-                        "linux.resources.memory.limit: this machine has no memory controller (cgroup v2: {mount}/cgroup.controllers)"
+                        "linux.resources.memory.limit: this host has no memory controller (cgroup v2: {mount}/cgroup.controllers)"
                     )
                 );
             }
         }
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
     }
 }
 
-/// Wires a cgroup with `limit`, unless this tree lacks the controller.
+/// Creates a cgroup with `limit`. `None` when the host lacks the controller.
 fn limited(path: &str, limit: &str, host: &Host) -> Option<(Cgroups, Wired)> {
     let cgroups = plan(path, limit, host).unwrap();
     match cgroups.wire() {
-        Ok(wired) => Some((cgroups, wired)),
+        Ok(created) => Some((cgroups, created)),
         Err(error) => {
-            assert!(
-                chain(&error).contains(": this machine has no "),
-                "{error:#}"
-            );
+            assert!(chain(&error).contains(": this host has no "), "{error:#}");
             None
         }
     }
 }
 
 #[test]
-fn the_kernel_gives_the_verdicts_of_the_rules() {
+fn the_kernel_enforces_device_rules() {
     let script =
         "(: </dev/kmsg) && echo kmsg; (: </dev/null) && echo null; (: >/dev/zero) && echo zero";
-    for host in machines() {
+    for host in hosts() {
         for (rules, expected) in [
             ("[]", "null\nzero\n"),
             (
@@ -93,26 +90,26 @@ fn the_kernel_gives_the_verdicts_of_the_rules() {
         ] {
             let resources = format!(r#"{{"devices": {rules}}}"#);
             let cgroups = plan(&path("devices"), &resources, &host).unwrap();
-            let mut wired = cgroups.wire().unwrap();
+            let mut created = cgroups.wire().unwrap();
             let mut child = shell(script);
-            enter(&mut wired, &cgroups, &mut child);
-            let mut seen = String::new();
+            enter(&mut created, &cgroups, &mut child);
+            let mut output = String::new();
             child
                 .stdout
                 .take()
                 .unwrap()
-                .read_to_string(&mut seen)
+                .read_to_string(&mut output)
                 .unwrap();
             child.wait().unwrap();
-            wired.undo().unwrap();
-            assert_eq!(seen, expected, "{rules} {:?}", host.cgroups);
+            created.undo().unwrap();
+            assert_eq!(output, expected, "{rules} {:?}", host.cgroups);
         }
     }
 }
 
 #[test]
-fn a_refused_value_is_named_and_leaves_nothing() {
-    for host in machines() {
+fn a_refused_value_is_named_and_the_cgroups_are_removed() {
+    for host in hosts() {
         let cgroups = plan(&path("refused"), r#"{"cpu": {"cpus": "4000"}}"#, &host).unwrap();
         let error = cgroups.wire().err().unwrap();
         let message = chain(&error);
@@ -127,107 +124,107 @@ fn a_refused_value_is_named_and_leaves_nothing() {
             );
             assert!(error.root_cause().downcast_ref::<Errno>().is_some());
         }
-        assert!(!is_left(&cgroups));
+        assert!(!exists(&cgroups));
     }
 }
 
 #[test]
-fn raised_limits_find_their_order() {
-    for host in machines().iter().filter(|host| is_v1(host)) {
+fn memory_and_swap_limits_can_be_raised_and_lowered() {
+    for host in hosts().iter().filter(|host| is_v1(host)) {
         let limited = |limit: u64, swap: u64| {
             let json = format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#);
             plan(&path("raised"), &json, host).unwrap().wire().unwrap()
         };
-        let made = limited(10 << 20, 20 << 20);
+        let first = limited(10 << 20, 20 << 20);
         limited(30 << 20, 40 << 20);
         limited(5 << 20, 5 << 20);
-        made.undo().unwrap();
+        first.undo().unwrap();
     }
 }
 
 #[test]
-fn rules_of_an_earlier_container_do_not_stay() {
+fn device_rules_of_an_earlier_container_are_replaced() {
     let kmsg =
         r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}"#;
     let all = r#"{"devices": [{"allow": true, "access": "rwm"}]}"#;
-    for host in machines() {
-        let wire = |resources| {
+    for host in hosts() {
+        let create = |resources| {
             plan(&path("again"), resources, &host)
                 .unwrap()
                 .wire()
                 .unwrap()
         };
-        let first = wire("{}");
+        let first = create("{}");
         for (resources, expected) in [(kmsg, "kmsg\n"), ("{}", ""), (all, "kmsg\n")] {
-            let mut wired = wire(resources);
+            let mut created = create(resources);
             let mut child = shell("(: </dev/kmsg) && echo kmsg");
             enter(
-                &mut wired,
+                &mut created,
                 &plan(&path("again"), "{}", &host).unwrap(),
                 &mut child,
             );
-            let mut seen = String::new();
+            let mut output = String::new();
             child
                 .stdout
                 .take()
                 .unwrap()
-                .read_to_string(&mut seen)
+                .read_to_string(&mut output)
                 .unwrap();
             child.wait().unwrap();
-            assert_eq!(seen, expected, "{resources} {:?}", host.cgroups);
+            assert_eq!(output, expected, "{resources} {:?}", host.cgroups);
         }
         first.undo().unwrap();
     }
 }
 
 #[test]
-fn processes_killed_for_want_of_memory_are_counted() {
+fn processes_killed_for_lack_of_memory_are_counted() {
     let limit = r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#;
-    for host in machines() {
-        let Some((cgroups, mut wired)) = limited(&path("oom"), limit, &host) else {
+    for host in hosts() {
+        let Some((cgroups, mut created)) = limited(&path("oom"), limit, &host) else {
             continue;
         };
         let mut child = shell("exec tail /dev/zero");
-        enter(&mut wired, &cgroups, &mut child);
+        enter(&mut created, &cgroups, &mut child);
         assert!(!child.wait().unwrap().success());
-        assert_eq!(wired.oom_kills(), Some(1));
-        wired.undo().unwrap();
+        assert_eq!(created.oom_kills(), Some(1));
+        created.undo().unwrap();
     }
 }
 
 #[test]
-fn no_tasks_still_lets_the_first_in() {
-    for host in machines() {
+fn a_pids_limit_of_zero_lets_the_first_process_in() {
+    for host in hosts() {
         let limit = r#"{"pids": {"limit": 0}}"#;
-        let Some((cgroups, mut wired)) = limited(&path("none"), limit, &host) else {
+        let Some((cgroups, mut created)) = limited(&path("none"), limit, &host) else {
             continue;
         };
-        assert!(is_v1(&host) || wired.clone_into().is_none());
+        assert!(is_v1(&host) || created.clone_into().is_none());
         let mut child = shell("echo in; (echo out)");
-        enter(&mut wired, &cgroups, &mut child);
-        let mut seen = String::new();
+        enter(&mut created, &cgroups, &mut child);
+        let mut output = String::new();
         child
             .stdout
             .take()
             .unwrap()
-            .read_to_string(&mut seen)
+            .read_to_string(&mut output)
             .unwrap();
         child.wait().unwrap();
-        assert_eq!(seen, "in\n");
-        wired.undo().unwrap();
+        assert_eq!(output, "in\n");
+        created.undo().unwrap();
     }
 }
 
 #[test]
-fn a_parent_with_processes_is_named_on_v2() {
-    for host in machines().iter().filter(|host| !is_v1(host)) {
-        let Some((parent, mut wired)) = limited(&path("busy"), r#"{"pids": {"limit": 9}}"#, host)
+fn on_v2_a_parent_with_processes_is_named() {
+    for host in hosts().iter().filter(|host| !is_v1(host)) {
+        let Some((parent, mut created)) = limited(&path("busy"), r#"{"pids": {"limit": 9}}"#, host)
         else {
             continue;
         };
         let mut child = shell("sleep 1000");
-        enter(&mut wired, &parent, &mut child);
-        // Without a limit there is nothing that needs the controller.
+        enter(&mut created, &parent, &mut child);
+        // Without a limit the controller is not needed.
         let below = format!("{}/below", path("busy"));
         plan(&below, "{}", host)
             .unwrap()
@@ -243,9 +240,9 @@ fn a_parent_with_processes_is_named_on_v2() {
             file.display()
         );
         assert!(message.starts_with(&expected), "{message}");
-        assert!(!is_left(&refused));
-        existing(&parent, &wired).kill(libc::SIGKILL).unwrap();
-        wired.undo().unwrap();
+        assert!(!exists(&refused));
+        existing(&parent, &created).kill(libc::SIGKILL).unwrap();
+        created.undo().unwrap();
         child.wait().unwrap();
     }
 }

@@ -1,7 +1,8 @@
-//! The list's verdicts, three times: by its definition, by the program, by a model of v1's kernel.
+//! The verdict on an access, found in three ways: by the definition, by the v2 program, and by a
+//! model of the v1 kernel's check.
 
 use super::*;
-use crate::cgroups::program::{assemble, interpret};
+use crate::cgroups::plan::device_program::{assemble, interpret};
 use crate::cgroups::tests::resources;
 use crate::sys::{BpfInstruction, bpf_load_device_program};
 
@@ -10,7 +11,7 @@ fn policy(rules: &str) -> Policy {
 }
 
 fn lines(policy: &Policy) -> Vec<String> {
-    let lines = policy.lines().unwrap();
+    let lines = policy.v1_settings().unwrap();
     lines
         .iter()
         .map(|line| format!("{} {}", line.file, line.value))
@@ -22,7 +23,7 @@ fn refusal(rules: &str) -> String {
     format!("{:#}", Policy::plan(Some(&resources)).unwrap_err())
 }
 
-const USUAL: [&str; 12] = [
+const ALWAYS_ALLOWED_LINES: [&str; 12] = [
     "devices.deny a",
     "devices.allow c *:* m",
     "devices.allow b *:* m",
@@ -38,12 +39,12 @@ const USUAL: [&str; 12] = [
 ];
 
 #[test]
-fn the_usual_devices_are_allowed_without_any_rule() {
-    assert_eq!(lines(&Policy::plan(None).unwrap()), USUAL);
-    assert_eq!(lines(&policy("[]")), USUAL);
+fn some_devices_are_allowed_without_any_rule() {
+    assert_eq!(lines(&Policy::plan(None).unwrap()), ALWAYS_ALLOWED_LINES);
+    assert_eq!(lines(&policy("[]")), ALWAYS_ALLOWED_LINES);
     assert_eq!(
         lines(&policy(r#"[{"allow": false, "access": "rwm"}]"#)),
-        USUAL
+        ALWAYS_ALLOWED_LINES
     );
 }
 
@@ -57,7 +58,7 @@ fn everything_allowed_needs_no_program() {
 }
 
 #[test]
-fn part_of_everything_is_not_everything() {
+fn a_rule_for_some_devices_or_access_does_not_change_the_default() {
     let read = policy(r#"[{"allow": true, "type": "a", "access": "r"}]"#);
     assert!(lines(&read).contains(&"devices.allow b *:* rm".to_owned()));
     let eight = policy(r#"[{"allow": true, "type": "a", "major": 8, "access": "rwm"}]"#);
@@ -66,7 +67,7 @@ fn part_of_everything_is_not_everything() {
 }
 
 #[test]
-fn exceptions_from_everything_are_denials() {
+fn with_everything_allowed_exceptions_are_denials() {
     let most = policy(
         r#"[{"allow": true, "access": "rwm"}, {"allow": false, "type": "b", "major": 8, "access": "rw"}]"#,
     );
@@ -74,19 +75,19 @@ fn exceptions_from_everything_are_denials() {
 }
 
 #[test]
-fn v1_says_what_it_cannot() {
+fn v1_refuses_an_exception_from_an_exception() {
     let policy = policy(
         r#"[{"allow": true, "type": "c", "access": "rwm"},
             {"allow": false, "type": "c", "major": 4, "minor": 1, "access": "w"}]"#,
     );
     assert_eq!(
-        policy.lines().unwrap_err().to_string(),
-        "linux.resources.devices: the rule for Char 4:1 makes an exception from an exception, which cgroup v1 cannot"
+        policy.v1_settings().unwrap_err().to_string(),
+        "linux.resources.devices: the rule for Char 4:1 makes an exception from an exception, which cgroup v1 cannot express"
     );
 }
 
 #[test]
-fn bad_rules_are_refused_by_place() {
+fn invalid_rules_are_refused_with_their_field() {
     for (rules, message) in [
         (
             r#"[{"allow": false}]"#,
@@ -117,53 +118,58 @@ fn bad_rules_are_refused_by_place() {
     }
 }
 
-/// Numbers for lists and queries, the same at every run (splitmix64).
-struct Dice(u64);
+/// A random number generator with the same sequence at every run (splitmix64).
+struct Rng(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl Rng {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
+        (z ^ (z >> 31)) % bound
     }
 
-    /// Few numbers, so that rules and queries meet; one with the highest bit.
+    /// A device number out of few, so that rules and accesses have some in common. Two have the
+    /// highest bit set.
     fn number(&mut self) -> u32 {
-        [1, 3, 5, 136, 0x8000_0001, 0xffff_fffe][self.roll(6) as usize]
+        [1, 3, 5, 136, 0x8000_0001, 0xffff_fffe][self.below(6) as usize]
     }
 
-    fn written(&mut self) -> Written {
-        let mut wild = || (self.roll(3) > 0).then(|| self.number());
-        let (major, minor) = (wild(), wild());
-        Written {
-            allow: self.roll(2) == 0,
-            kind: [None, Some(Kind::Block), Some(Kind::Char), Some(Kind::Char)]
-                [self.roll(4) as usize],
+    fn rule(&mut self) -> ConfiguredRule {
+        let mut number_or_any = || (self.below(3) > 0).then(|| self.number());
+        let (major, minor) = (number_or_any(), number_or_any());
+        ConfiguredRule {
+            allow: self.below(2) == 0,
+            kind: [
+                None,
+                Some(DeviceKind::Block),
+                Some(DeviceKind::Char),
+                Some(DeviceKind::Char),
+            ][self.below(4) as usize],
             major,
             minor,
-            access: if self.roll(3) == 0 {
+            access: if self.below(3) == 0 {
                 7
             } else {
-                1 + self.roll(7) as u8
+                1 + self.below(7) as u8
             },
         }
     }
 }
 
-/// A rule as the configuration writes it; kind `None` is type `a`.
+/// A rule of the configuration. The kind `None` is type `a`.
 #[derive(Debug)]
-struct Written {
+struct ConfiguredRule {
     allow: bool,
-    kind: Option<Kind>,
+    kind: Option<DeviceKind>,
     major: Option<u32>,
     minor: Option<u32>,
     access: u8,
 }
 
-impl Written {
-    fn matches(&self, kind: Kind, major: u32, minor: u32) -> bool {
+impl ConfiguredRule {
+    fn matches(&self, kind: DeviceKind, major: u32, minor: u32) -> bool {
         self.kind.is_none_or(|own| own == kind)
             && self.major.is_none_or(|own| own == major)
             && self.minor.is_none_or(|own| own == minor)
@@ -172,8 +178,8 @@ impl Written {
     fn json(&self) -> String {
         let typ = match self.kind {
             None => "a",
-            Some(Kind::Block) => "b",
-            Some(Kind::Char) => "c",
+            Some(DeviceKind::Block) => "b",
+            Some(DeviceKind::Char) => "c",
         };
         let number = |number: Option<u32>| number.map_or(-1, i64::from);
         let (major, minor) = (number(self.major), number(self.minor));
@@ -184,16 +190,22 @@ impl Written {
     }
 }
 
-/// The definition: for each kind of access, the last rule that concerns it.
-fn defined(rules: &[Written], (kind, major, minor): (Kind, u32, u32), access: u8) -> bool {
-    let always = ALWAYS.iter().map(|(devices, access)| Written {
-        allow: true,
-        kind: Some(devices.kind),
-        major: devices.major,
-        minor: devices.minor,
-        access: access.0,
-    });
-    let always: Vec<Written> = always.collect();
+/// The definition: each kind of access is decided by the last rule about it.
+fn is_allowed_by_definition(
+    rules: &[ConfiguredRule],
+    (kind, major, minor): (DeviceKind, u32, u32),
+    access: u8,
+) -> bool {
+    let always = ALWAYS_ALLOWED
+        .iter()
+        .map(|(devices, access)| ConfiguredRule {
+            allow: true,
+            kind: Some(devices.kind),
+            major: devices.major,
+            minor: devices.minor,
+            access: access.0,
+        });
+    let always: Vec<ConfiguredRule> = always.collect();
     [1, 2, 4]
         .iter()
         .filter(|bit| access & **bit != 0)
@@ -206,64 +218,66 @@ fn defined(rules: &[Written], (kind, major, minor): (Kind, u32, u32), access: u8
         })
 }
 
-/// Version 1's verdict (`devcgroup_legacy_check_permission` in
-/// security/device_cgroup.c): one exception must hold all that is asked, or
-/// none may hold any.
-fn legacy(
+/// The verdict of v1 (`devcgroup_legacy_check_permission` in security/device_cgroup.c). When the
+/// default denies, one exception must have all the requested access. When it allows, no
+/// exception may have any of it.
+fn is_allowed_by_v1(
     default: Verdict,
-    exceptions: &[(Devices, Access)],
-    (kind, major, minor): (Kind, u32, u32),
+    exceptions: &[(DeviceSet, Access)],
+    (kind, major, minor): (DeviceKind, u32, u32),
     access: u8,
 ) -> bool {
-    let asked = Devices::new(kind, Some(major), Some(minor));
+    let requested = DeviceSet::new(kind, Some(major), Some(minor));
     let mut exceptions = exceptions.iter();
     match default {
-        Verdict::Deny => exceptions
-            .any(|(set, held)| set.intersect(asked) == Some(asked) && access & !held.0 == 0),
-        Verdict::Allow => !exceptions
-            .any(|(set, held)| set.intersect(asked) == Some(asked) && access & held.0 != 0),
+        Verdict::Deny => exceptions.any(|(set, excepted)| {
+            set.intersection(requested) == Some(requested) && access & !excepted.0 == 0
+        }),
+        Verdict::Allow => !exceptions.any(|(set, excepted)| {
+            set.intersection(requested) == Some(requested) && access & excepted.0 != 0
+        }),
     }
 }
 
 #[test]
-fn program_and_lines_say_what_the_rules_mean() {
-    let mut dice = Dice(1);
+fn program_and_lines_follow_the_definition() {
+    let mut rng = Rng(1);
     let (mut expressible, mut all) = (0, 0);
     for _ in 0..10_000 {
-        let rules: Vec<Written> = (0..dice.roll(9)).map(|_| dice.written()).collect();
-        let json: Vec<String> = rules.iter().map(Written::json).collect();
+        let rules: Vec<ConfiguredRule> = (0..rng.below(9)).map(|_| rng.rule()).collect();
+        let json: Vec<String> = rules.iter().map(ConfiguredRule::json).collect();
         let policy = policy(&format!("[{}]", json.join(",")));
         let program = assemble(&policy);
-        // Version 1 has no words for some.
+        // v1 cannot express every policy.
         let exceptions = policy.exceptions().ok();
         for _ in 0..20 {
-            let kind = [Kind::Block, Kind::Char][dice.roll(2) as usize];
-            let (major, minor, access) = (dice.number(), dice.number(), 1 + dice.roll(7) as u8);
-            let expected = defined(&rules, (kind, major, minor), access);
-            let number = if kind == Kind::Block { 1 } else { 2 };
+            let kind = [DeviceKind::Block, DeviceKind::Char][rng.below(2) as usize];
+            let (major, minor, access) = (rng.number(), rng.number(), 1 + rng.below(7) as u8);
+            let expected = is_allowed_by_definition(&rules, (kind, major, minor), access);
+            let number = if kind == DeviceKind::Block { 1 } else { 2 };
             let context = [u32::from(access) << 16 | number, major, minor];
             let verdict = program
                 .as_ref()
                 .is_none_or(|program| interpret(program, context));
             assert_eq!(verdict, expected, "{context:?} {json:?} {policy:?}");
-            let old = exceptions
+            let v1_verdict = exceptions
                 .as_ref()
-                .map(|list| legacy(policy.default, list, (kind, major, minor), access));
+                .map(|list| is_allowed_by_v1(policy.default, list, (kind, major, minor), access));
             assert!(
-                old.is_none_or(|old| old == expected),
+                v1_verdict.is_none_or(|verdict| verdict == expected),
                 "{context:?} {json:?} {policy:?}"
             );
-            expressible += usize::from(old.is_some());
+            expressible += usize::from(v1_verdict.is_some());
             all += 1;
         }
     }
     assert!(expressible * 10 > all, "{expressible} of {all}");
 }
 
-/// 2,500 for a major and 2,500 for a minor number.
+/// 2,500 rules for a major number and any minor, and 2,500 for a minor number and any major.
 fn wildcards(access: [&str; 2]) -> String {
-    let rule = |place: &str, number: usize, access: &str| {
-        format!(r#"{{"allow": true, "type": "c", "{place}": {number}, "access": "{access}"}}"#)
+    let rule = |field: &str, number: usize, access: &str| {
+        format!(r#"{{"allow": true, "type": "c", "{field}": {number}, "access": "{access}"}}"#)
     };
     let majors = (0..2500).map(|number| rule("major", number, access[0]));
     let minors = (0..2500).map(|number| rule("minor", number, access[1]));
@@ -272,34 +286,34 @@ fn wildcards(access: [&str; 2]) -> String {
 }
 
 #[test]
-fn many_wildcards_take_no_time() {
-    let begin = std::time::Instant::now();
-    let alike = policy(&wildcards(["rw", "rw"]));
-    assert!(alike.lines().unwrap().len() > 5000);
+fn thousands_of_rules_are_planned_quickly() {
+    let start = std::time::Instant::now();
+    let same_access = policy(&wildcards(["rw", "rw"]));
+    assert!(same_access.v1_settings().unwrap().len() > 5000);
     assert_eq!(
         policy(&wildcards(["r", "w"]))
-            .lines()
+            .v1_settings()
             .unwrap_err()
             .to_string(),
-        "linux.resources.devices: its rules for major numbers and those for minor numbers meet in more than 4096 devices, each of which cgroup v1 needs a rule for"
+        "linux.resources.devices: the rules for major numbers and the rules for minor numbers intersect in more than 4096 devices, each of which needs a rule of its own in cgroup v1"
     );
-    assert!(begin.elapsed() < std::time::Duration::from_secs(2));
+    assert!(start.elapsed() < std::time::Duration::from_secs(2));
 }
 
 #[test]
-fn the_kernel_takes_every_program() {
+fn the_kernel_accepts_every_program() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let mut dice = Dice(2);
+    let mut rng = Rng(2);
     for rules in 0..60 {
-        let rules: Vec<String> = (0..rules).map(|_| dice.written().json()).collect();
+        let rules: Vec<String> = (0..rules).map(|_| rng.rule().json()).collect();
         let policy = policy(&format!("[{}]", rules.join(",")));
         if let Some(program) = assemble(&policy) {
             bpf_load_device_program(&program).unwrap();
         }
     }
-    // The check is alive: what reads beyond the context is refused.
-    let wild = BpfInstruction::new(0x61, (0, 1), 64, 0);
-    bpf_load_device_program(&[wild, BpfInstruction::new(0x95, (0, 0), 0, 0)]).unwrap_err();
+    // The kernel does check: it refuses a program that reads beyond the context.
+    let out_of_bounds = BpfInstruction::new(0x61, (0, 1), 64, 0);
+    bpf_load_device_program(&[out_of_bounds, BpfInstruction::new(0x95, (0, 0), 0, 0)]).unwrap_err();
 }

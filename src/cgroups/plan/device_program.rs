@@ -1,10 +1,11 @@
-//! Device rules as a program for the kernel (`BPF_PROG_TYPE_CGROUP_DEVICE`): how cgroup v2 asks.
+//! Device rules as a BPF program (`BPF_PROG_TYPE_CGROUP_DEVICE`), which v2 runs for every access
+//! to a device.
 //!
-//! The program walks the rules from the last to the first. It keeps the kinds
-//! of access that no rule has decided yet; a denial of any ends it, and so
-//! does the allowance of the last one.
+//! The program tests the rules from the last to the first. It keeps the kinds of access that no
+//! rule has decided yet. A rule that denies one of them ends the program, and so does a rule
+//! that allows the last of them.
 
-use super::devices::{Access, Kind, Policy, Rule, Verdict};
+use super::devices::{Access, DeviceKind, Policy, Rule, Verdict};
 use crate::sys::BpfInstruction;
 
 // Classes, operations and sources of an instruction's code (linux/bpf.h).
@@ -13,14 +14,14 @@ const MOVE: u8 = 0xb4; // BPF_ALU | BPF_MOV | BPF_K
 const MOVE_REGISTER: u8 = 0xbc; // BPF_ALU | BPF_MOV | BPF_X
 const AND: u8 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const SHIFT_RIGHT: u8 = 0x74; // BPF_ALU | BPF_RSH | BPF_K
-// Of 32 bits (Linux 5.1), for a device number may have the highest set, which
-// a comparison of 64 bits would extend as a sign.
+// Comparisons of 32 bits (Linux 5.1). A 64-bit comparison would sign-extend its operand, and a
+// device number may have the highest bit set.
 const JUMP_EQUAL: u8 = 0x16; // BPF_JMP32 | BPF_JEQ | BPF_K
 const JUMP_UNEQUAL: u8 = 0x56; // BPF_JMP32 | BPF_JNE | BPF_K
 const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
 
-// What the program keeps where. The kernel hands over the context in r1 and
-// takes the verdict from r0: 0 refuses.
+// The registers. The kernel passes the context in r1 and takes the verdict from r0, where 0
+// denies.
 const RESULT: u8 = 0;
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
@@ -30,7 +31,7 @@ const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
 /// The program for `policy`; `None` when everything is allowed.
-pub(super) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
+pub(in crate::cgroups) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
     if policy.default == Verdict::Allow && policy.rules.is_empty() {
         return None;
     }
@@ -44,17 +45,17 @@ pub(super) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
         BpfInstruction::new(LOAD_WORD, (MINOR, CONTEXT), 8, 0),
     ];
     for rule in policy.rules.iter().rev() {
-        program.extend(one(rule));
+        program.extend(rule_instructions(rule));
     }
-    program.extend(decide(policy.default));
+    program.extend(return_verdict(policy.default));
     Some(program)
 }
 
-/// The instructions for one rule, which fall through when it decides nothing.
-fn one(rule: &Rule) -> Vec<BpfInstruction> {
+/// The instructions for one rule. When it decides nothing, execution continues after them.
+fn rule_instructions(rule: &Rule) -> Vec<BpfInstruction> {
     let kind = match rule.devices.kind {
-        Kind::Block => 1, // BPF_DEVCG_DEV_BLOCK
-        Kind::Char => 2,  // BPF_DEVCG_DEV_CHAR
+        DeviceKind::Block => 1, // BPF_DEVCG_DEV_BLOCK
+        DeviceKind::Char => 2,  // BPF_DEVCG_DEV_CHAR
     };
     let mut code = vec![immediate(JUMP_UNEQUAL, KIND, kind)];
     if let Some(major) = rule.devices.major {
@@ -75,18 +76,18 @@ fn one(rule: &Rule) -> Vec<BpfInstruction> {
             immediate(JUMP_UNEQUAL, WANTED, 0),
         ]),
     }
-    code.extend(decide(rule.verdict));
-    // All jumps of a rule lead behind it. It has ten instructions at most.
+    code.extend(return_verdict(rule.verdict));
+    // All jumps go to the end of the rule, which has ten instructions at most.
     let end = code.len();
-    for (at, instruction) in code.iter_mut().enumerate() {
+    for (position, instruction) in code.iter_mut().enumerate() {
         if matches!(instruction.code, JUMP_EQUAL | JUMP_UNEQUAL) {
-            instruction.offset = (end - at - 1) as i16;
+            instruction.offset = (end - position - 1) as i16;
         }
     }
     code
 }
 
-fn decide(verdict: Verdict) -> [BpfInstruction; 2] {
+fn return_verdict(verdict: Verdict) -> [BpfInstruction; 2] {
     let result = match verdict {
         Verdict::Allow => 1,
         Verdict::Deny => 0,
@@ -101,17 +102,17 @@ fn immediate(code: u8, register: u8, value: i32) -> BpfInstruction {
     BpfInstruction::new(code, (register, 0), 0, value)
 }
 
-/// A machine for the instructions used above, strict about everything else.
+/// Interprets the instructions above, and panics at any other.
 #[cfg(test)]
-pub(super) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
+pub(in crate::cgroups) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
     let mut registers = [None::<u32>; 7];
-    let mut at = 0usize;
+    let mut position = 0usize;
     loop {
-        let instruction = program[at];
+        let instruction = program[position];
         let (target, source) = instruction.registers();
         let (target, source) = (usize::from(target), usize::from(source));
         let value = instruction.immediate.cast_unsigned();
-        at += 1;
+        position += 1;
         let jump = match instruction.code {
             LOAD_WORD => {
                 assert_eq!(source, usize::from(CONTEXT));
@@ -141,7 +142,7 @@ pub(super) fn interpret(program: &[BpfInstruction], context: [u32; 3]) -> bool {
             code => panic!("instruction {code:#x}"),
         };
         if jump {
-            at += usize::try_from(instruction.offset).unwrap();
+            position += usize::try_from(instruction.offset).unwrap();
         }
     }
 }

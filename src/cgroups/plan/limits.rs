@@ -1,72 +1,60 @@
-//! `linux.resources`: the limits asked for, checked, in no version's terms yet.
+//! `linux.resources`: the limits, checked, before they are expressed in the files of v1 or v2.
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::amount::{Amount, Idle};
 use super::rates::{self, Rate};
-use super::settings::Care;
 use crate::bundle::Resources;
 
-/// How much of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
-    Unlimited,
-    Of(u64),
-}
-
-/// Limits as the configuration means them. `None` asks for nothing.
+/// The limits of a container. `None` leaves the value as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(in crate::cgroups) struct Limits {
     /// Bytes.
-    pub(super) memory: Option<Amount>,
-    /// Bytes that are reclaimed last.
-    pub(super) reservation: Option<Amount>,
+    pub(in crate::cgroups) memory: Option<Amount>,
+    /// Bytes that the kernel reclaims last.
+    pub(in crate::cgroups) reservation: Option<Amount>,
     /// Bytes of memory and swap together; never less than `memory`.
-    pub(super) swap: Option<Amount>,
+    pub(in crate::cgroups) swap: Option<Amount>,
     /// 0 to 100.
-    pub(super) swappiness: Option<u64>,
-    pub(super) oom_killer_off: bool,
-    pub(super) use_hierarchy: bool,
-    /// Weight in terms of version 1: 1024 is an ordinary share.
-    pub(super) shares: Option<u64>,
+    pub(in crate::cgroups) swappiness: Option<u64>,
+    pub(in crate::cgroups) oom_killer_off: bool,
+    pub(in crate::cgroups) use_hierarchy: bool,
+    /// CPU weight as in v1, where 1024 is the default.
+    pub(in crate::cgroups) shares: Option<u64>,
     /// Microseconds of CPU time in each period.
-    pub(super) quota: Option<Amount>,
-    /// What stays when only the period changes.
-    pub(super) kept_quota: Option<Amount>,
+    pub(in crate::cgroups) quota: Option<Amount>,
+    /// The quota to keep when only the period changes, from the cgroup.
+    pub(in crate::cgroups) current_quota: Option<Amount>,
     /// Microseconds.
-    pub(super) period: Option<u64>,
-    /// Microseconds saved up from earlier periods; at most the quota.
-    pub(super) burst: Option<u64>,
-    pub(super) idle: Option<Idle>,
+    pub(in crate::cgroups) period: Option<u64>,
+    /// Microseconds that may be accumulated from earlier periods; at most the quota.
+    pub(in crate::cgroups) burst: Option<u64>,
+    pub(in crate::cgroups) idle: Option<Idle>,
     /// Microseconds of real-time scheduling in each period; -1 is unlimited.
-    pub(super) rt_runtime: Option<i64>,
+    pub(in crate::cgroups) rt_runtime: Option<i64>,
     /// Microseconds.
-    pub(super) rt_period: Option<u64>,
+    pub(in crate::cgroups) rt_period: Option<u64>,
     /// CPUs, as a list: `0-3,8`.
-    pub(super) cpus: Option<String>,
+    pub(in crate::cgroups) cpus: Option<String>,
     /// Memory nodes, as a list.
-    pub(super) mems: Option<String>,
+    pub(in crate::cgroups) mems: Option<String>,
     /// Number of tasks.
-    pub(super) pids: Option<Amount>,
-    /// Of block devices.
-    pub(super) rates: Vec<Rate>,
-    /// Memory that is in use already must fit, when a limit changes.
-    pub(super) check_before_update: bool,
-    /// Fields that no kernel of today has anything for.
-    pub(super) ignored: Vec<&'static str>,
-}
-
-/// `linux.resources.cpu.idle`: scheduled only when nobody else wants to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Idle {
-    No,
-    Yes,
+    pub(in crate::cgroups) pids: Option<Amount>,
+    /// Limits on the I/O of single block devices.
+    pub(in crate::cgroups) rates: Vec<Rate>,
+    /// Whether an update must refuse a memory limit below the present usage.
+    pub(in crate::cgroups) check_before_update: bool,
+    /// Fields that are set and have no effect on any current kernel.
+    pub(in crate::cgroups) ignored: Vec<&'static str>,
 }
 
 impl Limits {
+    /// The limits for a new container.
+    ///
     /// # Errors
-    /// A value that is none on any version, with its place.
-    pub(super) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
+    /// When a value is invalid in both versions. The error names the field.
+    pub(in crate::cgroups) fn plan(resources: Option<&LinuxResources>) -> Result<Limits> {
         let mut limits = Limits::default();
         let Some(resources) = resources else {
             return Ok(limits);
@@ -82,7 +70,7 @@ impl Limits {
             .as_ref()
             .map(rates::plan)
             .unwrap_or_default();
-        // Unlike elsewhere 0 is a limit: no task may be added.
+        // Unlike in other fields 0 is a limit: no task may be added.
         limits.pids = resources
             .pids()
             .as_ref()
@@ -90,17 +78,19 @@ impl Limits {
         Ok(limits)
     }
 
-    /// For a container that has limits already. No task at all is no limit in a
-    /// list of resources: it is what managers write who ask for nothing. No burst
-    /// at all is one: there is no other value to take it back by.
+    /// The limits for a container that exists. Two zeros differ from those for a new container:
+    ///
+    /// - A pids limit of 0 in a list of resources is no limit. Managers write it when they
+    ///   change other limits.
+    /// - A burst of 0 is a value, because there is no other way to turn a burst off.
     ///
     /// # Errors
     /// As [`Limits::plan`].
-    pub(super) fn plan_update(asked: &Resources) -> Result<Limits> {
-        let resources = asked.as_spec();
+    pub(in crate::cgroups) fn plan_update(requested: &Resources) -> Result<Limits> {
+        let resources = requested.as_spec();
         let mut limits = Limits::plan(Some(resources))?;
-        let meant = |pids: &Amount| asked.is_of_flags() || *pids != Amount::Of(0);
-        limits.pids = limits.pids.filter(meant);
+        let is_limit = |pids: &Amount| requested.is_of_flags() || *pids != Amount::Of(0);
+        limits.pids = limits.pids.filter(is_limit);
         let burst = resources.cpu().as_ref().and_then(LinuxCpu::burst);
         limits.burst = limits.burst.or(burst);
         let memory = resources.memory().as_ref();
@@ -110,9 +100,9 @@ impl Limits {
     }
 
     /// # Errors
-    /// When the limit on memory and swap together has no limit on memory, or
-    /// one that is larger.
-    pub(super) fn check_swap(&self) -> Result<()> {
+    /// When the limit on memory and swap together comes without a limit on memory, or is less
+    /// than that.
+    pub(in crate::cgroups) fn check_swap(&self) -> Result<()> {
         match (self.memory, self.swap) {
             (None | Some(Amount::Unlimited), Some(Amount::Of(_))) => bail!(
                 "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
@@ -126,21 +116,12 @@ impl Limits {
         Ok(())
     }
 
-    /// The kernel has no quota below the burst: a burst from before, larger than
-    /// the new quota, goes first.
-    pub(super) fn care_for_burst(&self) -> Care {
-        match self.burst {
-            Some(_) => Care::AfterNext,
-            None => Care::Strict,
-        }
-    }
-
     fn plan_memory(&mut self, memory: &LinuxMemory) -> Result<()> {
         self.memory = bytes(memory.limit()).context("linux.resources.memory.limit")?;
         self.reservation =
             bytes(memory.reservation()).context("linux.resources.memory.reservation")?;
         self.swap = bytes(memory.swap()).context("linux.resources.memory.swap")?;
-        // Without a limit on memory there is none to add swap to.
+        // Unlimited memory leaves nothing that swap could be limited together with.
         if (self.memory, self.swap) == (Some(Amount::Unlimited), None) {
             self.swap = Some(Amount::Unlimited);
         }
@@ -197,7 +178,12 @@ impl Limits {
     }
 }
 
-/// A number of bytes: 0 asks for nothing, -1 for no limit.
+/// The warning for a field in [`Limits::ignored`].
+pub(in crate::cgroups) fn ignored_field(field: &str) -> String {
+    format!("{field}: ignored: kernel memory has no limit of its own any more")
+}
+
+/// A number of bytes: 0 sets no limit, -1 sets the limit "unlimited".
 fn bytes(value: Option<i64>) -> Result<Option<Amount>> {
     Ok(match value {
         None | Some(0) => None,
@@ -209,8 +195,8 @@ fn bytes(value: Option<i64>) -> Result<Option<Amount>> {
     })
 }
 
-/// A list of CPUs or memory nodes (cpuset(7), "List format"). Only its form:
-/// which of them exist changes while the machine runs.
+/// A list of CPUs or memory nodes (cpuset(7), "List format"). Only the format is checked: which
+/// CPUs and nodes exist may change at any time.
 fn list(value: Option<&str>) -> Result<Option<String>> {
     let text = value.unwrap_or_default().trim();
     if text.is_empty() {
@@ -269,16 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_emptiness_ask_for_nothing() {
-        let nothing = r#"{"memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0,
+    fn zeros_and_empty_lists_set_no_limits() {
+        let json = r#"{"memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0,
             "disableOOMKiller": false, "useHierarchy": false, "checkBeforeUpdate": true},
             "cpu": {"shares": 0, "quota": 0, "period": 0, "burst": 0, "cpus": "", "mems": ""}}"#;
-        assert_eq!(limits(nothing), Limits::default());
+        assert_eq!(limits(json), Limits::default());
         assert_eq!(Limits::plan(None).unwrap(), Limits::default());
     }
 
     #[test]
-    fn no_tasks_at_all_is_a_limit() {
+    fn a_pids_limit_of_zero_is_a_limit() {
         assert_eq!(
             limits(r#"{"pids": {"limit": 0}}"#).pids,
             Some(Amount::Of(0))
@@ -290,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn swap_needs_memory_and_is_no_less() {
+    fn a_swap_limit_needs_a_memory_limit_and_is_not_less() {
         assert_eq!(
             refusal(r#"{"memory": {"limit": 10, "swap": 9}}"#),
             "linux.resources.memory.swap: 9 counts memory and swap together, and is less than the memory limit 10"
@@ -304,13 +290,13 @@ mod tests {
                 "linux.resources.memory.swap: a limit on memory and swap together needs a memory limit"
             );
         }
-        let free = limits(r#"{"memory": {"limit": -1}}"#);
-        assert_eq!(free.swap, Some(Amount::Unlimited));
+        let unlimited = limits(r#"{"memory": {"limit": -1}}"#);
+        assert_eq!(unlimited.swap, Some(Amount::Unlimited));
         limits(r#"{"memory": {"swap": -1}}"#);
     }
 
     #[test]
-    fn values_of_no_meaning_are_refused_by_name() {
+    fn invalid_values_are_refused_with_their_field() {
         for (json, message) in [
             (
                 r#"{"memory": {"limit": -2}}"#,
@@ -338,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_judged_by_form() {
-        for good in ["0", "0-3", "0,2-4, 7", "0-1023:2/256", "4000"] {
-            assert_eq!(list(Some(good)).unwrap().as_deref(), Some(good));
+    fn the_format_of_lists_is_checked() {
+        for valid in ["0", "0-3", "0,2-4, 7", "0-1023:2/256", "4000"] {
+            assert_eq!(list(Some(valid)).unwrap().as_deref(), Some(valid));
         }
-        for bad in [
+        for invalid in [
             "a",
             "-1",
             "3-1",
@@ -354,12 +340,12 @@ mod tests {
             "99999999999",
             "0\n1",
         ] {
-            list(Some(bad)).unwrap_err();
+            list(Some(invalid)).unwrap_err();
         }
     }
 
     #[test]
-    fn fields_without_a_kernel_are_named() {
+    fn limits_on_kernel_memory_are_reported_as_ignored() {
         let ignored = limits(r#"{"memory": {"kernel": 5, "kernelTCP": -1}}"#).ignored;
         assert_eq!(
             ignored,

@@ -1,0 +1,96 @@
+//! Decides whether a container can do without a cgroup that the kernel refused.
+
+use anyhow::{Error, Result};
+use nix::errno::Errno;
+
+use crate::cgroups::plan::devices;
+use crate::cgroups::plan::setting::Setting;
+use crate::cgroups::planned::{HierarchyCgroup, Requirement, UnifiedCgroup};
+use crate::log;
+
+/// What in the configuration depends on a cgroup.
+#[derive(Clone, Copy)]
+pub(super) struct Dependents {
+    /// The field of one of the limits that the cgroup enforces.
+    pub(super) limit: Option<&'static str>,
+    /// Whether the cgroup enforces device rules.
+    pub(super) device_rules: bool,
+}
+
+impl Requirement {
+    /// Returns `error` when the container can do without the cgroup: only the caller's
+    /// privileges are missing, cgroups are not required, and no limit depends on this one.
+    ///
+    /// Device rules alone do not make a cgroup indispensable. Every configuration has some, and
+    /// only root has to enforce them; root has then asked for `IfAllowed`. A warning says that
+    /// they are not enforced.
+    ///
+    /// # Errors
+    /// `error` itself in all other cases, with advice when a user has set a limit.
+    pub(super) fn tolerate(self, error: Error, dependents: Dependents) -> Result<Error> {
+        let is_refusal = matches!(
+            error.downcast_ref::<Errno>(),
+            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
+        );
+        match (self, is_refusal, dependents.limit) {
+            (Requirement::IfAllowed, true, None) => {
+                if dependents.device_rules {
+                    log::warn_later(format!(
+                        "{}: not kept: {}",
+                        devices::FIELD,
+                        log::sentence(&error)
+                    ));
+                }
+                Ok(error)
+            }
+            (Requirement::IfAllowed, true, Some(field)) => Err(error.context(format!(
+                "{field}: a user needs a delegated cgroup, as from \
+                     systemd-run --user --scope --property=Delegate=yes"
+            ))),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Returns the refusal as an error when it leaves the container in no cgroup at all although
+/// the configuration sets `linux.cgroupsPath`: that path is never ignored silently.
+pub(super) fn fail_without_cgroups(
+    path_is_configured: bool,
+    has_cgroups: bool,
+    refusal: Option<Error>,
+) -> Result<()> {
+    match refusal {
+        Some(error) if path_is_configured && !has_cgroups => Err(error),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl HierarchyCgroup {
+    pub(super) fn dependents(&self) -> Dependents {
+        let is_device_rule = |setting: &&Setting| setting.field == devices::FIELD;
+        let mut limits = self.settings.iter().filter(|it| !is_device_rule(it));
+        Dependents {
+            limit: limits.next().map(|setting| setting.field),
+            device_rules: self.settings.iter().any(|it| is_device_rule(&it)),
+        }
+    }
+
+    /// The requirement for this cgroup, given the container's. The v2 hierarchy beside those of
+    /// v1 limits nothing, so the container does without it where it is read-only, as with runc.
+    pub(super) fn requirement(&self, of_container: Requirement) -> Requirement {
+        if self.is_unified() {
+            Requirement::IfAllowed
+        } else {
+            of_container
+        }
+    }
+}
+
+impl UnifiedCgroup {
+    pub(super) fn dependents(&self) -> Dependents {
+        Dependents {
+            limit: self.settings.first().map(|setting| setting.field),
+            device_rules: self.program.is_some(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Writes settings to the files of a cgroup.
+
+use anyhow::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::cgroups::directory::{Directory, write_whole};
+use crate::cgroups::plan::setting::{OnRefusal, Setting};
+
+/// Writes `settings` in order. Consecutive settings for the same file share one open file.
+///
+/// # Errors
+/// When the kernel refuses a setting. The error names its field, value and file; the settings
+/// after it are not written.
+pub(super) fn write_all(settings: &[Setting], directory: &Directory) -> Result<()> {
+    let mut rest = settings;
+    while let Some(setting) = rest.first() {
+        let same_file = rest
+            .iter()
+            .take_while(|other| other.file == setting.file)
+            .count();
+        if same_file > 1 {
+            write_lines(&rest[..same_file], directory)?;
+            rest = &rest[same_file..];
+            continue;
+        }
+        let next = rest
+            .get(1)
+            .filter(|_| setting.on_refusal == OnRefusal::RetryAfterNext);
+        match (setting.write(directory), next) {
+            (Err(Errno::EINVAL), Some(next)) => {
+                next.write(directory)
+                    .map_err(|errno| next.refusal(errno, directory))?;
+                setting
+                    .write(directory)
+                    .map_err(|errno| setting.refusal(errno, directory))?;
+                rest = &rest[2..];
+            }
+            (written, _) => {
+                written.map_err(|errno| setting.refusal(errno, directory))?;
+                rest = &rest[1..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes each setting with a write(2) of its own: the kernel takes one line per write.
+fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
+    let Some(first) = settings.first() else {
+        return Ok(());
+    };
+    let file = directory
+        .file(first.file, OFlag::O_WRONLY)
+        .with_context(|| format!("open {}", first.file))
+        .context(first.field)?;
+    for setting in settings {
+        write_whole(&file, &setting.value).map_err(|errno| setting.refusal(errno, directory))?;
+    }
+    Ok(())
+}
+
+impl Setting {
+    fn write(&self, directory: &Directory) -> nix::Result<()> {
+        match directory.write(self.file, &self.value) {
+            Err(Errno::ENOENT) if self.on_refusal == OnRefusal::IgnoreMissingFile => Ok(()),
+            written => written,
+        }
+    }
+
+    /// The error for a write that the kernel refused. `EBUSY` means that more memory is in use
+    /// than the limit allows, so the error says how much.
+    fn refusal(&self, errno: Errno, directory: &Directory) -> Error {
+        let usage = match errno {
+            Errno::EBUSY => self.memory_usage(directory).unwrap_or_default(),
+            _ => String::new(),
+        };
+        Error::new(errno)
+            .context(format!("write \"{}\" to {}{usage}", self.value, self.file))
+            .context(self.field)
+    }
+
+    /// The usage that a v1 memory limit is compared with.
+    fn memory_usage(&self, directory: &Directory) -> Option<String> {
+        let prefix = self.file.strip_suffix(".limit_in_bytes")?;
+        let read = |suffix: &str| directory.read_page(&format!("{prefix}.{suffix}")).ok();
+        let (usage, highest) = (read("usage_in_bytes")?, read("max_usage_in_bytes")?);
+        Some(format!(
+            " (in use: {usage} bytes, at most so far: {highest})"
+        ))
+    }
+}

@@ -1,0 +1,51 @@
+//! A setting: one value for one file of a cgroup, with the configuration field it comes from.
+
+use std::borrow::Cow;
+
+/// One value for one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cgroups) struct Setting {
+    /// The configuration field, for error messages: `linux.resources.memory.limit`.
+    pub(in crate::cgroups) field: &'static str,
+    /// The controller that the file belongs to.
+    pub(in crate::cgroups) controller: &'static str,
+    pub(in crate::cgroups) file: &'static str,
+    pub(in crate::cgroups) value: Cow<'static, str>,
+    pub(in crate::cgroups) on_refusal: OnRefusal,
+}
+
+/// What to do when the kernel refuses a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cgroups) enum OnRefusal {
+    /// Report an error.
+    Fail,
+    /// Continue when the file does not exist: a kernel without it already behaves as asked.
+    IgnoreMissingFile,
+    /// On `EINVAL`, write the next setting first and then this one again. The present value of
+    /// the next file may be what forbids this value.
+    RetryAfterNext,
+}
+
+impl Setting {
+    pub(in crate::cgroups) fn new(
+        field: &'static str,
+        controller: &'static str,
+        file: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Setting {
+        Setting {
+            field,
+            controller,
+            file,
+            value: value.into(),
+            on_refusal: OnRefusal::Fail,
+        }
+    }
+
+    pub(in crate::cgroups) fn on_refusal(self, on_refusal: OnRefusal) -> Setting {
+        Setting { on_refusal, ..self }
+    }
+}
+
+/// The files of the cpuset controller, in both versions.
+pub(in crate::cgroups) const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];

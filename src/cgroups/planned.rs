@@ -1,0 +1,298 @@
+//! The cgroups that a container will have on this host, before any of them is created.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use oci_spec::runtime::Linux;
+
+use super::plan::amount::Amount;
+use super::plan::cgroups_path::CgroupsPath;
+use super::plan::device_program::assemble;
+use super::plan::devices::{Policy, Verdict};
+use super::plan::limits::Limits;
+use super::plan::setting::Setting;
+use super::{v1, v2};
+use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
+use crate::sys::BpfInstruction;
+
+/// The cgroups planned for a container. Nothing is created yet.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    pub(in crate::cgroups) layout: Layout,
+    pub(in crate::cgroups) requirement: Requirement,
+    /// The configuration sets `linux.cgroupsPath`, so having no cgroup at all is an error.
+    pub(in crate::cgroups) path_is_configured: bool,
+    /// Fields that are set and have no effect on any current kernel.
+    pub(in crate::cgroups) ignored: Vec<&'static str>,
+}
+
+/// What the command line says about a container's cgroups (`--rootless`, `--cgroup-manager`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CgroupMode {
+    /// `Required` for root of the host, `IfAllowed` for any other caller.
+    #[default]
+    ByPrivileges,
+    /// The container has cgroups of its own, or is not created.
+    Required,
+    /// The container has the cgroups that the caller may create, and goes without the others.
+    IfAllowed,
+    /// The container has no cgroup of its own and stays in the caller's.
+    Disabled,
+}
+
+/// Whether a container can do without cgroups of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cgroups) enum Requirement {
+    /// A refusal of the kernel is an error.
+    Required,
+    /// A user may create cgroups only below a cgroup that was delegated. When the kernel
+    /// refuses and no limit depends on the cgroup, the container stays in the caller's.
+    IfAllowed,
+}
+
+/// The container's cgroups by the host's version of cgroups.
+#[derive(Debug)]
+pub(in crate::cgroups) enum Layout {
+    /// No cgroups are asked for.
+    None,
+    /// One cgroup in each v1 hierarchy, and one in the v2 hierarchy that may be mounted
+    /// beside them ("hybrid").
+    V1(Vec<HierarchyCgroup>),
+    V2(UnifiedCgroup),
+}
+
+/// The container's cgroup in one of several hierarchies.
+#[derive(Debug)]
+pub(in crate::cgroups) struct HierarchyCgroup {
+    pub(in crate::cgroups) controllers: Vec<String>,
+    /// The mount point of the hierarchy.
+    pub(in crate::cgroups) mount: PathBuf,
+    /// The cgroup, relative to `mount`.
+    pub(in crate::cgroups) path: PathBuf,
+    pub(in crate::cgroups) settings: Vec<Setting>,
+    pub(in crate::cgroups) entry: Entry,
+}
+
+/// The container's cgroup on a host with v2 alone.
+#[derive(Debug)]
+pub(in crate::cgroups) struct UnifiedCgroup {
+    /// The mount point of the hierarchy.
+    pub(in crate::cgroups) mount: PathBuf,
+    /// The cgroup, relative to `mount`.
+    pub(in crate::cgroups) path: PathBuf,
+    pub(in crate::cgroups) settings: Vec<Setting>,
+    /// The host uid to which the cgroup is delegated.
+    pub(in crate::cgroups) owner: Option<u32>,
+    /// The device program; `None` when all devices are allowed.
+    pub(in crate::cgroups) program: Option<Vec<BpfInstruction>>,
+    pub(in crate::cgroups) entry: Entry,
+}
+
+/// How the first process gets into a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cgroups) enum Entry {
+    /// It is created there (clone3(2), `CLONE_INTO_CGROUP`; v2 only).
+    CloneInto,
+    /// It is moved there. In a cgroup with `pids.max` 0 no process can be created, but one
+    /// can still be moved in.
+    Move,
+}
+
+impl Cgroups {
+    /// Plans the cgroups from the configuration and what is known of the host. `id` is the
+    /// path when the configuration sets none.
+    ///
+    /// # Errors
+    /// When a value is invalid, or the host has no controller for a limit. The error names the
+    /// field: `linux.resources.memory.limit: ...`.
+    pub(crate) fn plan(
+        id: &str,
+        linux: Option<&Linux>,
+        mode: CgroupMode,
+        host: &Host,
+    ) -> Result<Cgroups> {
+        let is_root = host.caller.is_host_root();
+        let requirement = match (mode, is_root) {
+            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Requirement::Required,
+            (CgroupMode::IfAllowed | CgroupMode::Disabled, _)
+            | (CgroupMode::ByPrivileges, false) => Requirement::IfAllowed,
+        };
+        let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let path = CgroupsPath::plan(id, configured, is_root)?;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let limits = Limits::plan(resources)?;
+        limits.check_swap()?;
+        // Only root of the host can make device nodes and set device rules.
+        let policy = Some(Policy::plan(resources)?).filter(|_| is_root);
+        let layout = match &host.cgroups {
+            layout if mode == CgroupMode::Disabled => {
+                refuse_limits(&limits, layout)?;
+                Layout::None
+            }
+            CgroupLayout::V1 {
+                hierarchies,
+                unified,
+            } => {
+                let mut all = v1_cgroups(hierarchies, &path, &limits, policy.as_ref())?;
+                let unified = unified.as_ref();
+                all.extend(unified.map(|unified| hybrid_cgroup(unified, &path, requirement)));
+                Layout::V1(all)
+            }
+            CgroupLayout::V2 { mount, own } => Layout::V2(UnifiedCgroup {
+                mount: mount.clone(),
+                // The caller is a process of `own`, and a cgroup with processes cannot enable
+                // controllers for its children (cgroup-v2.rst, "No Internal Process
+                // Constraint"). So a relative path starts at the parent.
+                path: path.below(own.parent().unwrap_or(own)),
+                settings: v2::settings::settings(&limits)?,
+                owner: None,
+                program: policy.as_ref().and_then(assemble),
+                entry: match limits.pids {
+                    Some(Amount::Of(0)) => Entry::Move,
+                    // The kernel may refuse to let a user's process in. When it refuses a
+                    // move, the container can still go without the cgroup.
+                    _ if requirement == Requirement::IfAllowed => Entry::Move,
+                    Some(_) | None => Entry::CloneInto,
+                },
+            }),
+        };
+        Ok(Cgroups {
+            layout,
+            requirement,
+            path_is_configured: configured.is_some_and(|path| !path.as_os_str().is_empty()),
+            ignored: limits.ignored,
+        })
+    }
+
+    /// Delegates the container's cgroup to the host uid `owner` (config-linux.md, "Cgroup
+    /// ownership"). Cgroups of v1 are never delegated: that is not safe there.
+    pub(crate) fn hand_over(&mut self, owner: u32) {
+        if let Layout::V2(unified) = &mut self.layout {
+            unified.owner = Some(owner);
+        }
+    }
+
+    /// Whether the container is not created without these cgroups.
+    pub(crate) fn are_certain(&self) -> bool {
+        self.requirement == Requirement::Required
+    }
+
+    /// Controller to absolute directory, as state.json has it: `""` is v2. In v1 each
+    /// controller has a key, and so has the named hierarchy `name=systemd`.
+    pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        match &self.layout {
+            Layout::None => BTreeMap::new(),
+            Layout::V2(unified) => [(UNIFIED.to_owned(), unified.mount.join(&unified.path))].into(),
+            Layout::V1(cgroups) => cgroups
+                .iter()
+                .flat_map(|cgroup| {
+                    let path = cgroup.mount.join(&cgroup.path);
+                    let controllers = cgroup.controllers.iter();
+                    controllers.map(move |name| (name.clone(), path.clone()))
+                })
+                .collect(),
+        }
+    }
+
+    /// The directories that do not exist now and that [`Cgroups::wire`] will make, deepest
+    /// first. They are recorded beforehand, so that they can be removed after a runtime that
+    /// was killed half way.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        let cgroup = |mount: &PathBuf, path: &PathBuf| (mount.clone(), mount.join(path));
+        let cgroups: Vec<(PathBuf, PathBuf)> = match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::V2(unified) => vec![cgroup(&unified.mount, &unified.path)],
+            Layout::V1(all) => all.iter().map(|v1| cgroup(&v1.mount, &v1.path)).collect(),
+        };
+        let mut missing = Vec::new();
+        for (mount, cgroup) in cgroups {
+            let below_mount = cgroup.ancestors().take_while(|path| *path != mount);
+            let absent = below_mount.take_while(|path| path.symlink_metadata().is_err());
+            missing.extend(absent.map(Path::to_owned));
+        }
+        missing
+    }
+}
+
+/// Refuses limits when the container will have no cgroup to enforce them.
+fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
+    let settings = match layout {
+        CgroupLayout::V1 { .. } => v1::settings::settings(limits)?,
+        CgroupLayout::V2 { .. } => v2::settings::settings(limits)?,
+    };
+    let is_unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
+    match settings.iter().find(|setting| !is_unlimited(setting)) {
+        Some(Setting { field, .. }) => {
+            bail!("{field}: the container has no cgroup (--cgroup-manager disabled)")
+        }
+        None => Ok(()),
+    }
+}
+
+/// The cgroups in the v1 hierarchies, each with the settings of its controllers.
+fn v1_cgroups(
+    hierarchies: &[Hierarchy],
+    path: &CgroupsPath,
+    limits: &Limits,
+    policy: Option<&Policy>,
+) -> Result<Vec<HierarchyCgroup>> {
+    let has = |hierarchy: &Hierarchy, name: &str| hierarchy.controllers.iter().any(|c| c == name);
+    let mut settings = v1::settings::settings(limits)?;
+    if let Some(policy) = policy {
+        let allows_all = policy.default == Verdict::Allow && policy.rules.is_empty();
+        let has_devices = |hierarchy| has(hierarchy, "devices");
+        // Rules that allow everything need no devices controller.
+        if !allows_all || hierarchies.iter().any(has_devices) {
+            settings.extend(policy.v1_settings()?);
+        }
+    }
+    for Setting {
+        field, controller, ..
+    } in &settings
+    {
+        ensure!(
+            hierarchies
+                .iter()
+                .any(|hierarchy| has(hierarchy, controller)),
+            "{field}: this host has no {controller} controller (cgroup v1: /proc/self/cgroup)"
+        );
+    }
+    let cgroup = |hierarchy: &Hierarchy| HierarchyCgroup {
+        controllers: hierarchy.controllers.clone(),
+        mount: hierarchy.mount.clone(),
+        path: path.below(&hierarchy.own),
+        settings: settings
+            .iter()
+            .filter(|setting| has(hierarchy, setting.controller))
+            .cloned()
+            .collect(),
+        entry: Entry::Move,
+    };
+    Ok(hierarchies.iter().map(cgroup).collect())
+}
+
+/// The cgroup in the v2 hierarchy that is mounted beside v1 hierarchies.
+fn hybrid_cgroup(
+    unified: &Hierarchy,
+    path: &CgroupsPath,
+    requirement: Requirement,
+) -> HierarchyCgroup {
+    HierarchyCgroup {
+        controllers: unified.controllers.clone(),
+        mount: unified.mount.clone(),
+        path: path.below(&unified.own),
+        settings: Vec::new(),
+        entry: match requirement {
+            Requirement::Required => Entry::CloneInto,
+            Requirement::IfAllowed => Entry::Move,
+        },
+    }
+}
+
+impl HierarchyCgroup {
+    /// Whether this is the v2 hierarchy beside those of v1.
+    pub(in crate::cgroups) fn is_unified(&self) -> bool {
+        self.controllers.iter().any(|name| name == UNIFIED)
+    }
+}

@@ -1,0 +1,223 @@
+//! The files and values for limits in cgroup v1 (Documentation/admin-guide/cgroup-v1 in the
+//! kernel).
+
+use anyhow::{Result, ensure};
+
+use crate::cgroups::plan::amount::Amount;
+use crate::cgroups::plan::common::{
+    burst_setting, common_settings, idle_settings, quota_on_refusal,
+};
+use crate::cgroups::plan::limits::Limits;
+use crate::cgroups::plan::rates;
+use crate::cgroups::plan::setting::{OnRefusal, Setting};
+
+/// The settings for `limits`. The settings of one controller must be written in this order.
+///
+/// # Errors
+/// When the CPU shares are out of the range of v1.
+pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
+    let mut all = memory(limits);
+    all.extend(cpu(limits)?);
+    all.extend(common_settings(limits));
+    all.extend(rates::v1(&limits.rates));
+    Ok(all)
+}
+
+fn amount(amount: Amount) -> String {
+    match amount {
+        Amount::Unlimited => "-1".to_owned(),
+        Amount::Of(number) => number.to_string(),
+    }
+}
+
+fn memory(limits: &Limits) -> Vec<Setting> {
+    let new = |field, file, value| Setting::new(field, "memory", file, value);
+    let mut all = Vec::new();
+    if let Some(limit) = limits.memory {
+        let field = "linux.resources.memory.limit";
+        let limit = new(field, "memory.limit_in_bytes", amount(limit));
+        // The memory limit may never exceed the limit on memory and swap together. In a cgroup
+        // that already has limits, raised ones are therefore written in the other order.
+        all.push(limit.on_refusal(if limits.swap.is_some() {
+            OnRefusal::RetryAfterNext
+        } else {
+            OnRefusal::Fail
+        }));
+    }
+    if let Some(swap) = limits.swap {
+        let field = "linux.resources.memory.swap";
+        let swap_limit = new(field, "memory.memsw.limit_in_bytes", amount(swap));
+        all.push(match swap {
+            Amount::Unlimited => swap_limit.on_refusal(OnRefusal::IgnoreMissingFile),
+            Amount::Of(_) => swap_limit,
+        });
+    }
+    if let Some(reservation) = limits.reservation {
+        let field = "linux.resources.memory.reservation";
+        all.push(new(
+            field,
+            "memory.soft_limit_in_bytes",
+            amount(reservation),
+        ));
+    }
+    if let Some(swappiness) = limits.swappiness {
+        let field = "linux.resources.memory.swappiness";
+        all.push(new(field, "memory.swappiness", swappiness.to_string()));
+    }
+    if limits.use_hierarchy {
+        let field = "linux.resources.memory.useHierarchy";
+        all.push(new(field, "memory.use_hierarchy", "1".to_owned()));
+    }
+    if limits.oom_killer_off {
+        let field = "linux.resources.memory.disableOOMKiller";
+        all.push(new(field, "memory.oom_control", "1".to_owned()));
+    }
+    all
+}
+
+fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
+    let new = |field, file, value: String| Setting::new(field, "cpu", file, value);
+    let mut all = Vec::new();
+    let (before, after) = idle_settings(limits);
+    all.extend(before);
+    if let Some(shares) = limits.shares {
+        // The kernel would silently use the nearest value in the range.
+        ensure!(
+            (2..=262_144).contains(&shares),
+            "linux.resources.cpu.shares: {shares} is not between 2 and 262144"
+        );
+        all.push(new(
+            "linux.resources.cpu.shares",
+            "cpu.shares",
+            shares.to_string(),
+        ));
+    }
+    all.extend(after);
+    if let Some(period) = limits.period {
+        let field = "linux.resources.cpu.period";
+        let period = new(field, "cpu.cfs_period_us", period.to_string());
+        // The present quota may be a larger share of the new period than the parent allows.
+        all.push(period.on_refusal(if limits.quota.is_some() {
+            OnRefusal::RetryAfterNext
+        } else {
+            OnRefusal::Fail
+        }));
+    }
+    if let Some(quota) = limits.quota {
+        let field = "linux.resources.cpu.quota";
+        let quota = new(field, "cpu.cfs_quota_us", amount(quota));
+        all.push(quota.on_refusal(quota_on_refusal(limits)));
+    }
+    if let Some(burst) = limits.burst {
+        all.push(burst_setting("cpu.cfs_burst_us", burst));
+    }
+    if let Some(period) = limits.rt_period {
+        let field = "linux.resources.cpu.realtimePeriod";
+        let period = new(field, "cpu.rt_period_us", period.to_string());
+        // The present runtime may be longer than the new period.
+        all.push(period.on_refusal(match limits.rt_runtime {
+            Some(_) => OnRefusal::RetryAfterNext,
+            None => OnRefusal::Fail,
+        }));
+    }
+    if let Some(runtime) = limits.rt_runtime {
+        let field = "linux.resources.cpu.realtimeRuntime";
+        all.push(new(field, "cpu.rt_runtime_us", runtime.to_string()));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroups::tests::resources;
+
+    fn files(json: &str) -> Vec<(&'static str, String)> {
+        let limits = Limits::plan(Some(&resources(json))).unwrap();
+        let settings = settings(&limits).unwrap();
+        settings
+            .into_iter()
+            .map(|s| (s.file, s.value.into_owned()))
+            .collect()
+    }
+
+    fn check(json: &str, expected: &[(&'static str, &str)]) {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(f, v)| (*f, (*v).to_owned()))
+            .collect();
+        assert_eq!(files(json), expected, "{json}");
+    }
+
+    #[test]
+    fn memory_limits_go_to_the_files_of_this_version() {
+        check(
+            r#"{"memory": {"limit": 10, "swap": 20, "reservation": 5, "swappiness": 0,
+                "disableOOMKiller": true, "useHierarchy": true}}"#,
+            &[
+                ("memory.limit_in_bytes", "10"),
+                ("memory.memsw.limit_in_bytes", "20"),
+                ("memory.soft_limit_in_bytes", "5"),
+                ("memory.swappiness", "0"),
+                ("memory.use_hierarchy", "1"),
+                ("memory.oom_control", "1"),
+            ],
+        );
+        check(
+            r#"{"memory": {"limit": -1}}"#,
+            &[
+                ("memory.limit_in_bytes", "-1"),
+                ("memory.memsw.limit_in_bytes", "-1"),
+            ],
+        );
+    }
+
+    #[test]
+    fn cpu_limits_go_to_the_files_of_this_version() {
+        check(
+            r#"{"cpu": {"shares": 512, "quota": -1, "period": 50000, "burst": 3, "idle": 1,
+                "realtimeRuntime": 7, "realtimePeriod": 9, "cpus": "0-1", "mems": "0"}}"#,
+            &[
+                ("cpu.shares", "512"),
+                ("cpu.idle", "1"),
+                ("cpu.cfs_period_us", "50000"),
+                ("cpu.cfs_quota_us", "-1"),
+                ("cpu.cfs_burst_us", "3"),
+                ("cpu.rt_period_us", "9"),
+                ("cpu.rt_runtime_us", "7"),
+                ("cpuset.cpus", "0-1"),
+                ("cpuset.mems", "0"),
+            ],
+        );
+        check(
+            r#"{"cpu": {"shares": 2, "idle": 0}}"#,
+            &[("cpu.idle", "0"), ("cpu.shares", "2")],
+        );
+        check(r#"{"pids": {"limit": -1}}"#, &[("pids.max", "max")]);
+    }
+
+    #[test]
+    fn a_realtime_period_is_retried_after_the_runtime() {
+        let both = r#"{"cpu": {"realtimeRuntime": 7, "realtimePeriod": 9}}"#;
+        let limits = Limits::plan(Some(&resources(both))).unwrap();
+        let on_refusal = settings(&limits)
+            .unwrap()
+            .into_iter()
+            .map(|one| one.on_refusal);
+        assert_eq!(
+            on_refusal.collect::<Vec<_>>(),
+            [OnRefusal::RetryAfterNext, OnRefusal::Fail]
+        );
+    }
+
+    #[test]
+    fn shares_out_of_range_are_refused() {
+        for shares in ["1", "262145"] {
+            let resources = resources(&format!(r#"{{"cpu": {{"shares": {shares}}}}}"#));
+            let error = settings(&Limits::plan(Some(&resources)).unwrap()).unwrap_err();
+            let expected =
+                format!("linux.resources.cpu.shares: {shares} is not between 2 and 262144");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
