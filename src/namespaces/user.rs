@@ -1,5 +1,5 @@
-//! User namespaces: `uidMappings` and `gidMappings`, of `linux` and of a mount
-//! (user_namespaces(7)).
+//! Id maps of user namespaces (user_namespaces(7)): `uidMappings` and `gidMappings`
+//! of `linux` and of a mount.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -16,11 +16,11 @@ use oci_spec::runtime::LinuxIdMapping;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// As many as the kernel takes (user_namespaces(7), Linux 4.15).
-const MOST: usize = 340;
+/// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
+const MAX_RANGES: usize = 340;
 
-/// Where the programs lie that map what a user was lent in /etc/subuid and
-/// /etc/subgid (newuidmap(1)). No PATH is asked.
+/// Where newuidmap(1) and newgidmap(1) are searched for. They map the ids that
+/// /etc/subuid and /etc/subgid grant to a user. PATH is not used.
 const PROGRAM_DIRECTORIES: [&str; 5] = [
     "/usr/bin",
     "/bin",
@@ -29,27 +29,28 @@ const PROGRAM_DIRECTORIES: [&str; 5] = [
     "/run/wrappers/bin",
 ];
 
-/// Who makes a user namespace.
+/// The credentials of the process that creates a user namespace and maps its ids.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mapper {
-    /// The effective ids.
+    /// Effective user id.
     pub(crate) uid: u32,
+    /// Effective group id.
     pub(crate) gid: u32,
-    /// It has CAP_SETUID and CAP_SETGID: it maps what it likes.
+    /// Whether it has CAP_SETUID and CAP_SETGID, and so may map any ids.
     pub(crate) privileged: bool,
 }
 
-/// The ids of a new user namespace.
+/// The id maps of a user namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Maps {
-    /// What stands before the names of the two lists: `linux.`, `mounts[3].`.
+    /// The object in config.json that has the two lists: `linux.` or `mounts[3].`.
     owner: String,
     uids: Map,
     gids: Map,
     mapper: Mapper,
 }
 
-/// One of the two.
+/// A map of user ids or of group ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map(Vec<Range>);
 
@@ -57,16 +58,17 @@ pub(super) struct Map(Vec<Range>);
 struct Range {
     /// The first id in the container.
     inside: u32,
-    /// The first id outside.
+    /// The first id on the host.
     outside: u32,
     size: u32,
 }
 
 impl Maps {
-    /// Decides from the two lists of `owner`, which stand or fall together.
+    /// Plans the two maps from the lists of `owner`. `None` if both are missing.
     ///
     /// # Errors
-    /// By place: a list that is missing, too long, or contradicts itself.
+    /// When only one list is given, or a list is too long, has an invalid range, or
+    /// maps an id twice. The error names its place in config.json.
     pub(super) fn plan(
         owner: &str,
         uids: Option<&Vec<LinuxIdMapping>>,
@@ -97,30 +99,32 @@ impl Maps {
         self.uids.has(id)
     }
 
-    /// The id outside that is `id` in the namespace.
-    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
-        self.uids.outside(id)
+    /// The host's uid for `id` in the namespace.
+    pub(super) fn host_uid(&self, id: u32) -> Option<u32> {
+        self.uids.host_id(id)
     }
 
     pub(crate) fn has_gid(&self, id: u32) -> bool {
         self.gids.has(id)
     }
 
-    /// Whether nobody in it can set groups, because nobody was entitled to map them.
+    /// Whether setgroups(2) is denied in the namespace, because an unprivileged user
+    /// maps its own group only.
     pub(crate) fn refuses_groups(&self) -> bool {
-        !self.mapper.privileged && self.gids.is_only(self.mapper.gid)
+        !self.mapper.privileged && self.gids.maps_only(self.mapper.gid)
     }
 
-    /// Whether the files of its process below /proc must be the caller's:
-    /// those of one that is not dumpable are root's (proc(5)).
+    /// Whether the process to be mapped must be dumpable. Root owns the files below
+    /// /proc/PID of a process that is not (proc(5)), so only root could write its maps.
     pub(super) fn needs_dumpable(&self) -> bool {
         self.mapper.uid != 0
     }
 
-    /// Runtime: writes both for the process `pid`, the first of its namespace.
+    /// Runtime: writes both maps for `pid`, the first process of its user namespace.
     ///
     /// # Errors
-    /// What the kernel refuses, or newuidmap(1), in its own words.
+    /// When the kernel or newuidmap(1) refuses a map. The error then holds the message
+    /// of newuidmap(1).
     pub(super) fn write(&self, pid: Pid, proc: &Proc) -> Result<()> {
         let Mapper { uid, gid, .. } = self.mapper;
         self.write_one(&self.uids, uid, pid, proc, "uid")
@@ -129,22 +133,23 @@ impl Maps {
             .with_context(|| self.place("gidMappings"))
     }
 
-    /// Where one of the two lists stands in config.json.
+    /// The place of one of the two lists in config.json.
     pub(super) fn place(&self, list: &str) -> String {
         format!("{}{list}", self.owner)
     }
 
-    /// Whether both say the same, wherever they stand.
+    /// Whether both maps are equal, wherever they are in config.json.
     pub(super) fn same(&self, other: &Maps) -> bool {
-        self.are(&other.uids, &other.gids)
+        self.equal(&other.uids, &other.gids)
     }
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {
-        if !self.mapper.privileged && !map.is_only(own) {
-            return map.hand_to_program(&format!("new{name}map"), pid);
+        if !self.mapper.privileged && !map.maps_only(own) {
+            return map.write_by_program(&format!("new{name}map"), pid);
         }
-        // Who gives up a group could get at what is closed to that group: a user
-        // maps its own only where nobody can (user_namespaces(7), CVE-2014-8989).
+        // A file can deny its group what it grants to others, so a process that drops a
+        // group gains access. An unprivileged user must therefore deny setgroups(2)
+        // before it maps its own group (user_namespaces(7), CVE-2014-8989).
         if !self.mapper.privileged && name == "gid" {
             proc.write(&format!("{pid}/setgroups"), b"deny")
                 .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?;
@@ -155,13 +160,13 @@ impl Maps {
         })
     }
 
-    /// Whom init works as: root of the namespace, or who comes first in it.
+    /// The uid and the gid that init takes: 0, or the lowest id if 0 is not mapped.
     pub(super) fn root(&self) -> Option<(u32, u32)> {
         Some((self.uids.first()?, self.gids.first()?))
     }
 
-    /// Whether the namespace of this process has these maps and no others.
-    pub(super) fn are(&self, uids: &Map, gids: &Map) -> bool {
+    /// Whether these maps are equal to `uids` and `gids`.
+    pub(super) fn equal(&self, uids: &Map, gids: &Map) -> bool {
         self.uids.same(uids) && self.gids.same(gids)
     }
 }
@@ -173,8 +178,8 @@ impl Map {
             return Ok(None);
         }
         ensure!(
-            listed.len() <= MOST,
-            "{place}: more than {MOST}, all that a kernel takes"
+            listed.len() <= MAX_RANGES,
+            "{place}: more than {MAX_RANGES} mappings, the kernel's limit"
         );
         let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
         for (index, mapping) in listed.iter().enumerate() {
@@ -202,10 +207,10 @@ impl Map {
         Ok(Some(Map(ranges)))
     }
 
-    /// A file `uid_map` or `gid_map`; `None` if it cannot be one.
+    /// Parses the text of /proc/PID/uid_map or gid_map. `None` if it is malformed.
     pub(super) fn parse(text: &str) -> Option<Map> {
         let range = |line: &str| {
-            let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+            let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
             Some(Range {
                 inside: numbers.next()??,
                 outside: numbers.next()??,
@@ -216,34 +221,36 @@ impl Map {
     }
 
     fn has(&self, id: u32) -> bool {
-        self.outside(id).is_some()
+        self.host_id(id).is_some()
     }
 
-    fn outside(&self, id: u32) -> Option<u32> {
+    fn host_id(&self, id: u32) -> Option<u32> {
         self.0.iter().find_map(|range| {
-            let place = id.checked_sub(range.inside)?;
-            (place < range.size).then(|| range.outside + place)
+            let offset = id.checked_sub(range.inside)?;
+            (offset < range.size).then(|| range.outside + offset)
         })
     }
 
-    /// 0, or the lowest id that there is.
+    /// The lowest mapped id.
     pub(super) fn first(&self) -> Option<u32> {
         self.0.iter().map(|range| range.inside).min()
     }
 
-    fn is_only(&self, own: u32) -> bool {
+    /// Whether the map consists of the host id `own` alone.
+    fn maps_only(&self, own: u32) -> bool {
         matches!(self.0.as_slice(), [Range { outside, size: 1, .. }] if *outside == own)
     }
 
     fn same(&self, other: &Map) -> bool {
         let sorted = |map: &Map| {
-            let mut all = map.0.clone();
-            all.sort_by_key(|range| range.inside);
-            all
+            let mut ranges = map.0.clone();
+            ranges.sort_by_key(|range| range.inside);
+            ranges
         };
         sorted(self) == sorted(other)
     }
 
+    /// The text to write to /proc/PID/uid_map or gid_map.
     fn lines(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, range| {
             // Writing to a String cannot fail.
@@ -254,16 +261,16 @@ impl Map {
 
     #[allow(
         clippy::disallowed_methods,
-        reason = "the machine's own setuid program, by its absolute path and without an environment"
+        reason = "a setuid program of the host, by its absolute path and without an environment"
     )]
-    fn hand_to_program(&self, name: &str, pid: Pid) -> Result<()> {
-        let places = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
-        let program = places.iter().find(|path| path.exists()).with_context(|| {
+    fn write_by_program(&self, name: &str, pid: Pid) -> Result<()> {
+        let paths = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
+        let program = paths.iter().find(|path| path.exists()).with_context(|| {
             format!(
-                "{name} is not installed (package uidmap); without it a user maps its own id alone"
+                "{name} is not installed (package uidmap); an unprivileged user needs it to map more than its own id"
             )
         })?;
-        let said = sys::anonymous_file(c"said").context(name.to_owned())?;
+        let stderr = sys::anonymous_file(c"stderr").context(name.to_owned())?;
         let mut command = Command::new(program);
         command
             .arg0(name)
@@ -272,40 +279,44 @@ impl Map {
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::from(said.try_clone().context("memfd")?));
+            .stderr(File::from(stderr.try_clone().context("memfd")?));
         let status = command
             .status()
             .with_context(|| program.display().to_string())?;
         if status.success() {
             return Ok(());
         }
-        lseek(&said, 0, Whence::SeekSet).context(name.to_owned())?;
-        let words = sys::read_to_string(said.as_fd()).unwrap_or_default();
-        let words = words
+        lseek(&stderr, 0, Whence::SeekSet).context(name.to_owned())?;
+        let message = sys::read_to_string(stderr.as_fd()).unwrap_or_default();
+        let message = message
             .trim()
             .trim_start_matches(name)
             .trim_start_matches(": ");
         Err(anyhow!(
             "{name}: {}",
-            if words.is_empty() { "failed" } else { words }
+            if message.is_empty() {
+                "failed"
+            } else {
+                message
+            }
         ))
     }
 }
 
 impl Range {
     fn overlaps(self, other: Range) -> bool {
-        let meet = |a: u32, b: u32| {
+        let intersect = |a: u32, b: u32| {
             u64::from(a) < u64::from(b) + u64::from(other.size)
                 && u64::from(b) < u64::from(a) + u64::from(self.size)
         };
-        meet(self.inside, other.inside) || meet(self.outside, other.outside)
+        intersect(self.inside, other.inside) || intersect(self.outside, other.outside)
     }
 }
 
-/// The maps of the namespace that this process is in.
+/// The id maps of the user namespace that this process is in.
 ///
 /// # Errors
-/// `EIO` for files that are none.
+/// `EIO` if a map is malformed.
 pub(super) fn own_maps(proc: &Proc) -> nix::Result<(Map, Map)> {
     let map = |file| Map::parse(&proc.read(file)?).ok_or(Errno::EIO);
     Ok((map("self/uid_map")?, map("self/gid_map")?))
@@ -325,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_looked_up_in_every_range() {
+    fn an_id_is_found_in_any_range() {
         let map = planned(
             r#"[{"containerID": 10, "hostID": 1000, "size": 1},
                 {"containerID": 0, "hostID": 100000, "size": 5}]"#,
@@ -333,19 +344,19 @@ mod tests {
         .unwrap();
         assert!(map.has(0) && map.has(4) && map.has(10) && !map.has(5) && !map.has(11));
         assert_eq!(
-            (map.outside(10), map.outside(3)),
+            (map.host_id(10), map.host_id(3)),
             (Some(1000), Some(100_003))
         );
         assert_eq!(map.first(), Some(0));
         assert_eq!(map.lines(), "10 1000 1\n0 100000 5\n");
-        assert!(!map.is_only(1000));
+        assert!(!map.maps_only(1000));
         let read =
             Map::parse("         0     100000          5\n        10       1000          1\n");
         assert!(map.same(&read.unwrap()));
     }
 
     #[test]
-    fn a_list_that_contradicts_itself_is_refused() {
+    fn an_invalid_list_is_refused() {
         assert_eq!(
             refused(r#"[{"containerID": 0, "hostID": 0, "size": 0}]"#),
             "x[0]: maps no id"
@@ -361,13 +372,13 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_id_needs_no_program() {
+    fn a_map_of_the_callers_id_alone_is_recognized() {
         let map = planned(r#"[{"containerID": 0, "hostID": 1000, "size": 1}]"#).unwrap();
-        assert!(map.is_only(1000) && !map.is_only(0));
+        assert!(map.maps_only(1000) && !map.maps_only(0));
     }
 
     #[test]
-    fn foreign_text_is_no_map() {
+    fn malformed_text_is_not_a_map() {
         assert_eq!(Map::parse("0 0"), None);
         assert_eq!(Map::parse("a b c"), None);
         assert_eq!(Map::parse(""), Some(Map(Vec::new())));

@@ -169,7 +169,7 @@ fn ids_of_a_mount_are_not_the_users_to_map() {
             json!({"destination": "/mnt", "source": volume.path(), "options": ["bind", "idmap"]});
         let bundle = caller.bundle().folder("mnt").mount(mount);
         let why = match who {
-            Who::Plain | Who::Lent => "ids are mapped by those alone who may mount",
+            Who::Plain | Who::Lent => "an idmapped mount needs the right to mount",
             Who::Inside | Who::Manager => "mounts[",
         };
         bundle.args(&["/bin/true"]).assert_refused(&[why]);
