@@ -43,8 +43,9 @@ pub(crate) struct Mapper {
 /// The id maps of a user namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Maps {
-    /// The object in config.json that has the two lists: `linux.` or `mounts[3].`.
-    owner: String,
+    /// The place of the two lists in config.json, without their names: `linux.` or
+    /// `mounts[3].`.
+    prefix: String,
     uids: Map,
     gids: Map,
     mapper: Mapper,
@@ -57,40 +58,40 @@ pub(super) struct Map(Vec<Range>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     /// The first id in the container.
-    inside: u32,
+    container_id: u32,
     /// The first id on the host.
-    outside: u32,
+    host_id: u32,
     size: u32,
 }
 
 impl Maps {
-    /// Plans the two maps from the lists of `owner`. `None` if both are missing.
+    /// Plans the two maps from the lists after `prefix`. `None` if both are missing.
     ///
     /// # Errors
     /// When only one list is given, or a list is too long, has an invalid range, or
     /// maps an id twice. The error names its place in config.json.
     pub(super) fn plan(
-        owner: &str,
+        prefix: &str,
         uids: Option<&Vec<LinuxIdMapping>>,
         gids: Option<&Vec<LinuxIdMapping>>,
         mapper: Mapper,
     ) -> Result<Option<Maps>> {
-        let uids = Map::plan(&format!("{owner}uidMappings"), uids)?;
-        let gids = Map::plan(&format!("{owner}gidMappings"), gids)?;
-        let owner = owner.to_owned();
+        let uids = Map::plan(&format!("{prefix}uidMappings"), uids)?;
+        let gids = Map::plan(&format!("{prefix}gidMappings"), gids)?;
+        let prefix = prefix.to_owned();
         match (uids, gids) {
             (None, None) => Ok(None),
             (Some(uids), Some(gids)) => Ok(Some(Maps {
-                owner,
+                prefix,
                 uids,
                 gids,
                 mapper,
             })),
             (Some(_), None) => Err(anyhow!(
-                "{owner}gidMappings: required with {owner}uidMappings"
+                "{prefix}gidMappings: required with {prefix}uidMappings"
             )),
             (None, Some(_)) => Err(anyhow!(
-                "{owner}uidMappings: required with {owner}gidMappings"
+                "{prefix}uidMappings: required with {prefix}gidMappings"
             )),
         }
     }
@@ -135,7 +136,7 @@ impl Maps {
 
     /// The place of one of the two lists in config.json.
     pub(super) fn place(&self, list: &str) -> String {
-        format!("{}{list}", self.owner)
+        format!("{}{list}", self.prefix)
     }
 
     /// Whether both maps are equal, wherever they are in config.json.
@@ -184,12 +185,15 @@ impl Map {
         let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
         for (index, mapping) in listed.iter().enumerate() {
             let range = Range {
-                inside: mapping.container_id(),
-                outside: mapping.host_id(),
+                container_id: mapping.container_id(),
+                host_id: mapping.host_id(),
                 size: mapping.size(),
             };
             ensure!(range.size > 0, "{place}[{index}]: maps no id");
-            for (start, name) in [(range.inside, "containerID"), (range.outside, "hostID")] {
+            for (start, name) in [
+                (range.container_id, "containerID"),
+                (range.host_id, "hostID"),
+            ] {
                 ensure!(
                     start
                         .checked_add(range.size - 1)
@@ -212,8 +216,8 @@ impl Map {
         let range = |line: &str| {
             let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
             Some(Range {
-                inside: numbers.next()??,
-                outside: numbers.next()??,
+                container_id: numbers.next()??,
+                host_id: numbers.next()??,
                 size: numbers.next()??,
             })
         };
@@ -226,25 +230,25 @@ impl Map {
 
     fn host_id(&self, id: u32) -> Option<u32> {
         self.0.iter().find_map(|range| {
-            let offset = id.checked_sub(range.inside)?;
-            (offset < range.size).then(|| range.outside + offset)
+            let offset = id.checked_sub(range.container_id)?;
+            (offset < range.size).then(|| range.host_id + offset)
         })
     }
 
     /// The lowest mapped id.
     pub(super) fn first(&self) -> Option<u32> {
-        self.0.iter().map(|range| range.inside).min()
+        self.0.iter().map(|range| range.container_id).min()
     }
 
     /// Whether the map consists of the host id `own` alone.
     fn maps_only(&self, own: u32) -> bool {
-        matches!(self.0.as_slice(), [Range { outside, size: 1, .. }] if *outside == own)
+        matches!(self.0.as_slice(), [Range { host_id, size: 1, .. }] if *host_id == own)
     }
 
     fn same(&self, other: &Map) -> bool {
         let sorted = |map: &Map| {
             let mut ranges = map.0.clone();
-            ranges.sort_by_key(|range| range.inside);
+            ranges.sort_by_key(|range| range.container_id);
             ranges
         };
         sorted(self) == sorted(other)
@@ -254,7 +258,11 @@ impl Map {
     fn lines(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, range| {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.size);
+            let _ = writeln!(
+                text,
+                "{} {} {}",
+                range.container_id, range.host_id, range.size
+            );
             text
         })
     }
@@ -309,7 +317,7 @@ impl Range {
             u64::from(a) < u64::from(b) + u64::from(other.size)
                 && u64::from(b) < u64::from(a) + u64::from(self.size)
         };
-        intersect(self.inside, other.inside) || intersect(self.outside, other.outside)
+        intersect(self.container_id, other.container_id) || intersect(self.host_id, other.host_id)
     }
 }
 
