@@ -13,20 +13,20 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        cve_2016_9962_nobody_inside_looks_at_the_runtime,
-        cve_2016_9962_nor_with_a_terminal_or_another_user,
-        cve_2016_9962_nor_in_a_user_namespace,
-        cve_2019_5736_the_runtime_is_not_the_program,
-        cve_2019_5736_nobody_inside_opens_the_program_to_write,
+        cve_2016_9962_the_container_cannot_read_the_runtime,
+        cve_2016_9962_the_container_cannot_read_the_runtime_with_other_users,
+        cve_2016_9962_the_container_cannot_read_the_runtime_in_a_user_namespace,
+        cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime,
+        cve_2019_5736_the_container_cannot_open_the_runtime_for_writing,
         who_may_trace_reaches_no_file_of_the_machine,
-        cve_2024_21626_no_working_directory_outside,
-        cve_2024_21626_no_program_outside,
-        a_link_in_place_of_a_directory_stays_inside,
+        cve_2024_21626_a_working_directory_outside_is_refused,
+        cve_2024_21626_a_program_outside_is_refused,
+        a_symlink_as_working_directory_stays_in_the_root,
         a_proc_of_the_container_is_not_written,
         a_passwd_that_never_ends_does_not_matter,
-        a_state_of_somebody_else_is_not_believed,
-        a_process_of_the_same_number_is_not_the_container,
-        the_runtimes_environment_stays_outside,
+        a_state_directory_of_another_user_is_refused,
+        a_reused_pid_is_not_taken_for_init,
+        the_runtimes_environment_is_not_passed_to_the_process,
     ]
 }
 
@@ -60,14 +60,14 @@ fn assert_nothing_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
     assert_eq!(programs, [""; 0], "it saw what is not the container's");
 }
 
-fn cve_2016_9962_nobody_inside_looks_at_the_runtime() {
+fn cve_2016_9962_the_container_cannot_read_the_runtime() {
     for view in [View::Machine, View::V2] {
         let runtime = Runtime::new().view(view);
         assert_nothing_seen(Bundle::with_runtime(&runtime), 60, &[&[]]);
     }
 }
 
-fn cve_2016_9962_nor_with_a_terminal_or_another_user() {
+fn cve_2016_9962_the_container_cannot_read_the_runtime_with_other_users() {
     assert_nothing_seen(
         Bundle::new(),
         60,
@@ -76,7 +76,7 @@ fn cve_2016_9962_nor_with_a_terminal_or_another_user() {
 }
 
 /// There root inside may look at all that is of its user namespace.
-fn cve_2016_9962_nor_in_a_user_namespace() {
+fn cve_2016_9962_the_container_cannot_read_the_runtime_in_a_user_namespace() {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     let bundle = Bundle::new()
         .namespace("user", None)
@@ -85,7 +85,7 @@ fn cve_2016_9962_nor_in_a_user_namespace() {
     assert_nothing_seen(bundle, 60, &[&[], &["-u", "1000"]]);
 }
 
-fn cve_2019_5736_the_runtime_is_not_the_program() {
+fn cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime() {
     let program = Runtime::new().program();
     let before = fs::read(&program).unwrap();
     let bundle = Bundle::new().executable("bin/self", "#!/proc/self/exe\n");
@@ -115,7 +115,7 @@ fn assert_nothing_reached(said: &str) {
 }
 
 /// Neither that of a process on its way in, nor one that a script of the image executes.
-fn cve_2019_5736_nobody_inside_opens_the_program_to_write() {
+fn cve_2019_5736_the_container_cannot_open_the_runtime_for_writing() {
     only_rt("runc 1.1 seals a copy in memory, which this reads as its program");
     let runtime = Runtime::new();
     let before = fs::read(runtime.program()).unwrap();
@@ -157,7 +157,7 @@ fn who_may_trace_reaches_no_file_of_the_machine() {
     }
 }
 
-fn cve_2024_21626_no_working_directory_outside() {
+fn cve_2024_21626_a_working_directory_outside_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     for number in 0..24 {
@@ -173,7 +173,7 @@ fn cve_2024_21626_no_working_directory_outside() {
     before.assert_unchanged(&bundle);
 }
 
-fn cve_2024_21626_no_program_outside() {
+fn cve_2024_21626_a_program_outside_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     for number in 3..24 {
         let program = format!("/proc/self/fd/{number}/bin/busybox");
@@ -181,7 +181,7 @@ fn cve_2024_21626_no_program_outside() {
     }
 }
 
-fn a_link_in_place_of_a_directory_stays_inside() {
+fn a_symlink_as_working_directory_stays_in_the_root() {
     let outside = crate::harness::Directory::new();
     fs::write(outside.join("outside"), "").unwrap();
     let (bundle, _container) = running(Bundle::new());
@@ -250,7 +250,7 @@ fn a_passwd_that_never_ends_does_not_matter() {
     assert_eq!(outcome.assert_ok().stdout, "/\n");
 }
 
-fn a_state_of_somebody_else_is_not_believed() {
+fn a_state_directory_of_another_user_is_refused() {
     only_rt("runc believes it");
     let (bundle, _container) = running(Bundle::new());
     let directory = bundle.runtime().root().join(bundle.id());
@@ -262,7 +262,7 @@ fn a_state_of_somebody_else_is_not_believed() {
 }
 
 /// A number that somebody else has got meanwhile.
-fn a_process_of_the_same_number_is_not_the_container() {
+fn a_reused_pid_is_not_taken_for_init() {
     only_rt("the state is our own");
     let (bundle, container) = running(Bundle::new());
     let state = bundle.runtime().root().join(bundle.id()).join("state.json");
@@ -284,7 +284,7 @@ fn a_process_of_the_same_number_is_not_the_container() {
     container.end();
 }
 
-fn the_runtimes_environment_stays_outside() {
+fn the_runtimes_environment_is_not_passed_to_the_process() {
     let (bundle, _container) = running(Bundle::new());
     let joined = call(&bundle, &[], &["/probe", "report"]);
     let seen = joined

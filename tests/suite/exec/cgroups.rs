@@ -13,18 +13,18 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        in_every_tree_of_version_1_it_is_where_the_container_is,
-        in_the_v2_view_it_is_where_the_container_is,
-        descendants_are_there_too,
-        a_cgroup_below_in_one_tree,
-        a_cgroup_below_in_all_trees,
-        a_cgroup_below_in_the_v2_view,
-        no_way_leads_out,
-        no_way_leads_out_in_the_v2_view,
-        a_cgroup_that_is_not_there,
-        a_controller_that_is_unknown,
-        a_container_that_moved_its_processes_further_down,
-        the_limit_of_processes_holds,
+        the_process_joins_every_v1_cgroup_of_the_container,
+        the_process_joins_the_cgroup_of_the_container_in_the_v2_view,
+        descendants_are_in_the_cgroups_of_the_container,
+        a_sub_cgroup_can_be_given_for_one_hierarchy,
+        a_sub_cgroup_can_be_given_for_all_hierarchies,
+        a_sub_cgroup_can_be_given_in_the_v2_view,
+        a_cgroup_outside_of_the_containers_is_refused,
+        a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view,
+        a_missing_cgroup_is_refused,
+        an_unknown_controller_is_refused,
+        exec_works_if_the_container_moved_its_processes_to_a_sub_cgroup,
+        the_pids_limit_applies_to_exec,
     ]
 }
 
@@ -51,7 +51,7 @@ fn table(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
 }
 
-fn in_every_tree_of_version_1_it_is_where_the_container_is() {
+fn the_process_joins_every_v1_cgroup_of_the_container() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let own = table(container.pid());
@@ -65,7 +65,7 @@ fn in_every_tree_of_version_1_it_is_where_the_container_is() {
     assert_eq!(table(join(&bundle, &[])), own);
 }
 
-fn in_the_v2_view_it_is_where_the_container_is() {
+fn the_process_joins_the_cgroup_of_the_container_in_the_v2_view() {
     let (bundle, container) = in_view(View::V2);
     let pid = join(&bundle, &[]);
     assert_eq!(cgroup_of(pid, ""), cgroup_of(container.pid(), ""));
@@ -73,7 +73,7 @@ fn in_the_v2_view_it_is_where_the_container_is() {
 }
 
 /// What it starts at once is not left outside.
-fn descendants_are_there_too() {
+fn descendants_are_in_the_cgroups_of_the_container() {
     let (bundle, _container) = in_view(View::Machine);
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "cat /proc/self/cgroup"]).assert_ok();
     let seen = probe(&bundle, &[])["cgroups"].clone();
@@ -86,7 +86,7 @@ fn descendants_are_there_too() {
     assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), lines);
 }
 
-fn a_cgroup_below_in_one_tree() {
+fn a_sub_cgroup_can_be_given_for_one_hierarchy() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let below = cgroup_of(container.pid(), "memory").join("below");
@@ -101,7 +101,7 @@ fn a_cgroup_below_in_one_tree() {
     assert_eq!(cgroup_of(pid, "memory"), below);
 }
 
-fn a_cgroup_below_in_all_trees() {
+fn a_sub_cgroup_can_be_given_for_all_hierarchies() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let own = table(container.pid());
@@ -143,7 +143,7 @@ fn tree_of(pid: i32, controllers: &str) -> PathBuf {
     found.unwrap_or(path)
 }
 
-fn a_cgroup_below_in_the_v2_view() {
+fn a_sub_cgroup_can_be_given_in_the_v2_view() {
     let (bundle, container) = in_view(View::V2);
     let own = cgroup_of(container.pid(), "");
     fs::create_dir_all(own.join("a/b")).unwrap();
@@ -193,7 +193,7 @@ fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
     fs::remove_dir(neighbour).unwrap();
 }
 
-fn no_way_leads_out() {
+fn a_cgroup_outside_of_the_containers_is_refused() {
     differs(
         Kind::Runc,
         "CVE-less, but found in 1.5.1: it compares the beginnings of names",
@@ -203,7 +203,7 @@ fn no_way_leads_out() {
     assert_kept_in(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
 }
 
-fn no_way_leads_out_in_the_v2_view() {
+fn a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view() {
     differs(
         Kind::Runc,
         "found in 1.5.1: it compares the beginnings of names",
@@ -212,7 +212,7 @@ fn no_way_leads_out_in_the_v2_view() {
     assert_kept_in(&bundle, &cgroup_of(container.pid(), ""), "");
 }
 
-fn a_cgroup_that_is_not_there() {
+fn a_missing_cgroup_is_refused() {
     for (view, path) in [(View::Machine, "memory:missing"), (View::V2, "missing")] {
         if view == View::Machine && on_v2() {
             continue;
@@ -225,7 +225,7 @@ fn a_cgroup_that_is_not_there() {
     }
 }
 
-fn a_controller_that_is_unknown() {
+fn an_unknown_controller_is_refused() {
     let (bundle, _container) = in_view(View::Machine);
     let outcome = exec(&bundle, &["--cgroup", "nosuch:a"], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("unknown controller nosuch");
@@ -246,7 +246,7 @@ fn a_controller_that_is_unknown() {
 }
 
 /// As systemd or dockerd do it in a container: no process may be beside cgroups with controllers.
-fn a_container_that_moved_its_processes_further_down() {
+fn exec_works_if_the_container_moved_its_processes_to_a_sub_cgroup() {
     only_rt("Debian's old one fails with EBUSY, newer runc goes where the first process is");
     let (bundle, container) = in_view(View::V2);
     let own = cgroup_of(container.pid(), "");
@@ -266,7 +266,7 @@ fn a_container_that_moved_its_processes_further_down() {
     assert_eq!(cgroup_of(pid, ""), other);
 }
 
-fn the_limit_of_processes_holds() {
+fn the_pids_limit_applies_to_exec() {
     differs(Kind::Runc, "its own threads count, and Go aborts");
     on_v1();
     let bundle = Bundle::new().set("/linux/resources/pids", serde_json::json!({"limit": 3}));

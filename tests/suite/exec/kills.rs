@@ -7,8 +7,8 @@ use crate::harness::{Bundle, Runtime, Traces, View, killed_everywhere, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        killed_anywhere_it_leaves_a_process_that_runs_or_none,
-        killed_anywhere_in_the_v2_view_it_leaves_a_process_that_runs_or_none,
+        exec_killed_at_any_point_leaves_a_running_process_or_none,
+        exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none,
     ]
 }
 
@@ -28,10 +28,10 @@ fn sweep(view: View) {
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
 }
 
-fn killed_anywhere_it_leaves_a_process_that_runs_or_none() {
+fn exec_killed_at_any_point_leaves_a_running_process_or_none() {
     sweep(View::Machine);
 }
 
-fn killed_anywhere_in_the_v2_view_it_leaves_a_process_that_runs_or_none() {
+fn exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none() {
     sweep(View::V2);
 }

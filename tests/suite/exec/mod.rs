@@ -1,16 +1,16 @@
 //! `exec`: another process in a container that runs.
 
-mod alone;
 mod attacks;
 mod cgroups;
-mod described;
+mod detached;
 mod filter;
 mod flags;
 mod foreground;
 mod kills;
+mod namespaces;
+mod process_file;
 mod races;
 mod refusals;
-mod spaces;
 mod terminal;
 
 use std::path::PathBuf;
@@ -20,18 +20,18 @@ use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Call, Container, Outcome, Report};
 
-pub(crate) use spaces::LINKS;
+pub(crate) use namespaces::LINKS;
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
         flags::tests(),
-        described::tests(),
+        process_file::tests(),
         refusals::tests(),
         foreground::tests(),
-        alone::tests(),
+        detached::tests(),
         terminal::tests(),
         filter::tests(),
-        spaces::tests(),
+        namespaces::tests(),
         cgroups::tests(),
         attacks::tests(),
         races::tests(),

@@ -9,12 +9,12 @@ use crate::harness::{Bundle, Runtime, Traces, View, only_rt, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        fifty_at_once,
-        fifty_at_once_in_the_v2_view,
-        a_container_that_is_killed_meanwhile,
-        a_container_that_is_killed_meanwhile_in_the_v2_view,
-        a_container_that_is_deleted_meanwhile,
-        a_member_of_a_pod_that_is_deleted_meanwhile,
+        fifty_concurrent_execs_work,
+        fifty_concurrent_execs_work_in_the_v2_view,
+        exec_fails_cleanly_while_the_container_is_killed,
+        exec_fails_cleanly_while_the_container_is_killed_in_the_v2_view,
+        exec_fails_cleanly_while_the_container_is_deleted,
+        exec_fails_cleanly_while_a_pod_member_is_deleted,
     ]
 }
 
@@ -33,11 +33,11 @@ fn many(view: View) {
     before.assert_unchanged(&bundle);
 }
 
-fn fifty_at_once() {
+fn fifty_concurrent_execs_work() {
     many(View::Machine);
 }
 
-fn fifty_at_once_in_the_v2_view() {
+fn fifty_concurrent_execs_work_in_the_v2_view() {
     many(View::V2);
 }
 
@@ -83,19 +83,19 @@ fn ends(bundle: Bundle, end: &str) {
     before.assert_unchanged(&bundle);
 }
 
-fn a_container_that_is_killed_meanwhile() {
+fn exec_fails_cleanly_while_the_container_is_killed() {
     ends(Bundle::new(), "kill");
 }
 
-fn a_container_that_is_killed_meanwhile_in_the_v2_view() {
+fn exec_fails_cleanly_while_the_container_is_killed_in_the_v2_view() {
     ends(Bundle::with_runtime(&Runtime::new().view(View::V2)), "kill");
 }
 
-fn a_container_that_is_deleted_meanwhile() {
+fn exec_fails_cleanly_while_the_container_is_deleted() {
     ends(Bundle::new(), "delete");
 }
 
-fn a_member_of_a_pod_that_is_deleted_meanwhile() {
+fn exec_fails_cleanly_while_a_pod_member_is_deleted() {
     let (pod, first) = running(Bundle::new());
     let path = format!("/proc/{}/ns/pid", first.pid());
     ends(

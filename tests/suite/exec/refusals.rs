@@ -13,27 +13,27 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_container_that_does_not_exist,
-        an_id_that_none_can_have,
-        a_container_that_has_stopped,
-        a_container_whose_first_process_nobody_reaps,
+        a_container_that_does_not_exist_is_refused,
+        an_invalid_id_is_refused,
+        a_stopped_container_is_refused,
+        a_container_whose_init_is_a_zombie_is_refused,
         a_created_container_can_be_joined,
-        a_paused_container_is_left_alone,
-        a_paused_container_is_joined_if_asked_for,
-        nothing_to_run,
-        no_id,
-        a_flag_that_is_not_defined,
-        a_program_that_is_not_there,
-        a_program_that_cannot_be_executed,
-        a_program_of_another_kind,
-        a_program_through_a_magic_link,
-        a_bundle_that_is_gone_does_not_matter,
-        an_error_goes_to_the_log_too,
-        a_refusal_leaves_nothing,
+        a_paused_container_is_refused,
+        a_paused_container_can_be_joined_with_ignore_paused,
+        a_missing_program_argument_is_refused,
+        a_missing_id_is_refused,
+        an_unknown_flag_is_refused,
+        a_missing_program_is_refused,
+        a_program_without_execute_permission_is_refused,
+        a_file_that_is_not_a_program_fails_in_execve,
+        a_program_behind_a_magic_link_is_refused,
+        exec_does_not_need_the_bundle,
+        an_error_is_written_to_the_log,
+        a_refused_exec_leaves_nothing_behind,
     ]
 }
 
-fn a_container_that_does_not_exist() {
+fn a_container_that_does_not_exist_is_refused() {
     let bundle = Bundle::new();
     fs::create_dir(bundle.runtime().root()).unwrap();
     let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
@@ -42,7 +42,7 @@ fn a_container_that_does_not_exist() {
         .one_line();
 }
 
-fn an_id_that_none_can_have() {
+fn an_invalid_id_is_refused() {
     let runtime = Runtime::new();
     for id in ["a/b", "..", "a b"] {
         let outcome = runtime
@@ -55,7 +55,7 @@ fn an_id_that_none_can_have() {
     }
 }
 
-fn a_container_that_has_stopped() {
+fn a_stopped_container_is_refused() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let container = bundle.run_detached();
     container.wait_stopped();
@@ -66,7 +66,7 @@ fn a_container_that_has_stopped() {
 }
 
 /// A zombie has no namespaces to enter.
-fn a_container_whose_first_process_nobody_reaps() {
+fn a_container_whose_init_is_a_zombie_is_refused() {
     let (bundle, container) = running(Bundle::new());
     let pid = container.pid();
     signal(pid, nix::sys::signal::Signal::SIGKILL);
@@ -113,7 +113,7 @@ impl Drop for Freezer {
     }
 }
 
-fn a_paused_container_is_left_alone() {
+fn a_paused_container_is_refused() {
     for view in [View::Machine, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
@@ -127,7 +127,7 @@ fn a_paused_container_is_left_alone() {
     }
 }
 
-fn a_paused_container_is_joined_if_asked_for() {
+fn a_paused_container_can_be_joined_with_ignore_paused() {
     for view in [View::Machine, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
@@ -139,7 +139,7 @@ fn a_paused_container_is_joined_if_asked_for() {
     }
 }
 
-fn nothing_to_run() {
+fn a_missing_program_argument_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &[], &[]).assert_code(255);
     outcome.assert_refused("args cannot be empty").one_line();
@@ -147,18 +147,18 @@ fn nothing_to_run() {
     exec(&bundle, &[], &[]).assert_refused("exec args cannot be empty");
 }
 
-fn no_id() {
+fn a_missing_id_is_refused() {
     let outcome = Runtime::new().call(&["exec"]).run().assert_code(1);
     outcome.assert_refused("requires a minimum of 1 argument(s)");
 }
 
-fn a_flag_that_is_not_defined() {
+fn an_unknown_flag_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["--bogus"], &["/bin/true"]).assert_code(1);
     outcome.assert_refused("flag provided but not defined: -bogus");
 }
 
-fn a_program_that_is_not_there() {
+fn a_missing_program_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     for (program, words) in [
         (
@@ -174,7 +174,7 @@ fn a_program_that_is_not_there() {
     }
 }
 
-fn a_program_that_cannot_be_executed() {
+fn a_program_without_execute_permission_is_refused() {
     let bundle = Bundle::new()
         .file("etc/plain", "#!/bin/sh\n")
         .executable("secret/x", "#!/bin/sh\n");
@@ -194,7 +194,7 @@ fn a_program_that_cannot_be_executed() {
 }
 
 /// It has joined, says why on its own standard error, and ends with 1.
-fn a_program_of_another_kind() {
+fn a_file_that_is_not_a_program_fails_in_execve() {
     let bundle = Bundle::new()
         .executable("bin/garbage", "\u{1}\u{2}garbage")
         .executable("bin/orphan", "#!/no/such\n");
@@ -218,7 +218,7 @@ fn a_program_of_another_kind() {
 }
 
 /// CVE-2019-5736: the runtime itself.
-fn a_program_through_a_magic_link() {
+fn a_program_behind_a_magic_link_is_refused() {
     only_rt("runc protects itself in another way");
     let (bundle, _container) = running(Bundle::new());
     for program in ["/proc/self/exe", "/proc/self/fd/3", "/proc/thread-self/exe"] {
@@ -228,7 +228,7 @@ fn a_program_through_a_magic_link() {
 }
 
 /// runtime.md, "Create": "Any updates to config.json after this step MUST NOT affect the container."
-fn a_bundle_that_is_gone_does_not_matter() {
+fn exec_does_not_need_the_bundle() {
     differs(Kind::Runc, "it reads config.json again");
     let (bundle, _container) = running(Bundle::new().set("/process/env/-", json!("OWN=1")));
     fs::remove_file(bundle.path().join("config.json")).unwrap();
@@ -238,7 +238,7 @@ fn a_bundle_that_is_gone_does_not_matter() {
 }
 
 /// The last line of level error is what containerd shows.
-fn an_error_goes_to_the_log_too() {
+fn an_error_is_written_to_the_log() {
     let (bundle, _container) = running(Bundle::new());
     let log = bundle.runtime().home().join("log.json");
     let runtime = bundle.runtime().clone();
@@ -255,7 +255,7 @@ fn an_error_goes_to_the_log_too() {
     );
 }
 
-fn a_refusal_leaves_nothing() {
+fn a_refused_exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     for (flags, words) in [

@@ -11,23 +11,23 @@ use crate::terminal::{LED, Listener, Master, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        in_the_foreground_it_has_a_terminal_of_the_containers,
-        the_size_is_the_callers_from_the_start,
-        a_new_size_is_told,
-        control_c_reaches_it,
-        the_exit_status_is_told_and_the_terminal_restored,
-        a_failure_restores_the_terminal,
-        a_terminal_described_in_a_file,
-        it_belongs_to_the_user,
-        without_the_flag_there_is_none,
-        detached_the_master_is_sent,
-        a_described_size_is_the_size_inside,
-        detached_with_a_pid_file,
-        flags_that_do_not_fit_are_refused,
-        nobody_who_listens_is_refused,
-        the_terminal_outside_may_be_that_of_the_output,
-        without_a_terminal_outside_it_is_refused,
-        a_devpts_that_is_none_is_refused,
+        a_foreground_exec_has_a_terminal_of_the_containers_devpts,
+        the_terminal_has_the_callers_size_from_the_start,
+        a_new_size_is_forwarded,
+        control_c_reaches_the_process,
+        the_exit_status_is_returned_and_the_terminal_is_restored,
+        the_terminal_is_restored_after_a_failure,
+        a_process_file_can_ask_for_a_terminal,
+        the_terminal_belongs_to_the_user,
+        without_the_flag_there_is_no_terminal,
+        a_detached_exec_sends_the_master_to_the_console_socket,
+        a_size_in_the_process_file_is_set,
+        a_detached_exec_with_a_terminal_writes_a_pid_file,
+        contradictory_flags_are_refused,
+        a_console_socket_without_a_listener_is_refused,
+        the_callers_terminal_may_be_its_standard_output_only,
+        a_terminal_is_refused_if_the_caller_has_none,
+        a_dev_ptmx_that_is_not_devpts_is_refused,
     ]
 }
 
@@ -39,7 +39,7 @@ fn joined(bundle: &Bundle, flags: &[&str], script: &str) -> Session {
     )
 }
 
-fn in_the_foreground_it_has_a_terminal_of_the_containers() {
+fn a_foreground_exec_has_a_terminal_of_the_containers_devpts() {
     let (bundle, _container) = running(Bundle::new());
     let script = "busybox tty; echo to tty >/dev/tty; test -t 0 && test -t 1 && test -t 2 && echo all; read -r end";
     let mut session = joined(&bundle, &[], script);
@@ -50,14 +50,14 @@ fn in_the_foreground_it_has_a_terminal_of_the_containers() {
     session.assert_end(0);
 }
 
-fn the_size_is_the_callers_from_the_start() {
+fn the_terminal_has_the_callers_size_from_the_start() {
     only_rt("runc tells the size when the process may run already");
     let (bundle, _container) = running(Bundle::new());
     let said = joined(&bundle, &[], "busybox stty size").assert_end(0);
     assert!(said.starts_with("24 80\n"), "{said:?}");
 }
 
-fn a_new_size_is_told() {
+fn a_new_size_is_forwarded() {
     let (bundle, _container) = running(Bundle::new());
     let wait = "while :; do busybox sleep 0.05; done";
     let script = format!("trap 'busybox stty size; exit 0' WINCH; echo ready; {wait}");
@@ -68,7 +68,7 @@ fn a_new_size_is_told() {
     session.assert_end(0);
 }
 
-fn control_c_reaches_it() {
+fn control_c_reaches_the_process() {
     let (bundle, _container) = running(Bundle::new());
     let script = "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 1; done";
     let mut session = joined(&bundle, &[], script);
@@ -78,13 +78,13 @@ fn control_c_reaches_it() {
     session.assert_end(3);
 }
 
-fn the_exit_status_is_told_and_the_terminal_restored() {
+fn the_exit_status_is_returned_and_the_terminal_is_restored() {
     let (bundle, _container) = running(Bundle::new());
     joined(&bundle, &[], "exit 7").assert_end(7);
     joined(&bundle, &[], "kill -KILL $$").assert_end(137);
 }
 
-fn a_failure_restores_the_terminal() {
+fn the_terminal_is_restored_after_a_failure() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     for words in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
@@ -94,7 +94,7 @@ fn a_failure_restores_the_terminal() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_terminal_described_in_a_file() {
+fn a_process_file_can_ask_for_a_terminal() {
     let (bundle, _container) = running(Bundle::new());
     let words = ["/bin/sh", "-c", "busybox tty; exit 3"];
     let file = process_file(&bundle, &words, &[("/terminal", json!(true))]);
@@ -103,7 +103,7 @@ fn a_terminal_described_in_a_file() {
     assert!(said.starts_with("/dev/pts/0\n"), "{said:?}");
 }
 
-fn it_belongs_to_the_user() {
+fn the_terminal_belongs_to_the_user() {
     let (bundle, _container) = running(Bundle::new());
     let script = "stat -L -c 'owner %u' /proc/self/fd/0; : </dev/tty && echo opened";
     let said = joined(&bundle, &["-u", "1000"], script).assert_end(0);
@@ -111,7 +111,7 @@ fn it_belongs_to_the_user() {
 }
 
 /// A container's own terminal is not the one of those that join.
-fn without_the_flag_there_is_none() {
+fn without_the_flag_there_is_no_terminal() {
     let bundle = super::waiting(Bundle::new().set("/process/terminal", json!(true)));
     let listener = Listener::new(&bundle);
     let flags = [&["--detach"], &listener.flags()[..]].concat();
@@ -132,7 +132,7 @@ fn without_the_flag_there_is_none() {
 }
 
 /// As conmon and containerd have it.
-fn detached_the_master_is_sent() {
+fn a_detached_exec_sends_the_master_to_the_console_socket() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
     let script = "busybox tty; ls /proc/$$/fd; echo done; read -r end";
@@ -154,7 +154,7 @@ fn detached_the_master_is_sent() {
     master.expect_hangup();
 }
 
-fn a_described_size_is_the_size_inside() {
+fn a_size_in_the_process_file_is_set() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
     let words = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
@@ -170,7 +170,7 @@ fn a_described_size_is_the_size_inside() {
     assert!(said.starts_with("33 101\n"), "{said:?}");
 }
 
-fn detached_with_a_pid_file() {
+fn a_detached_exec_with_a_terminal_writes_a_pid_file() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
     let file = bundle.runtime().home().join("exec.pid");
@@ -184,7 +184,7 @@ fn detached_with_a_pid_file() {
     crate::harness::wait_gone(pid);
 }
 
-fn flags_that_do_not_fit_are_refused() {
+fn contradictory_flags_are_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let without = "cannot allocate tty if runc will detach without setting console socket";
@@ -202,7 +202,7 @@ fn flags_that_do_not_fit_are_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn nobody_who_listens_is_refused() {
+fn a_console_socket_without_a_listener_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let flags = ["-t", "-d", "--console-socket", "/nonexistent/socket"];
@@ -212,7 +212,7 @@ fn nobody_who_listens_is_refused() {
 }
 
 /// What is typed comes from a pipe, and ends with it.
-fn the_terminal_outside_may_be_that_of_the_output() {
+fn the_callers_terminal_may_be_its_standard_output_only() {
     only_rt("runc does not tell the end of the input");
     let (bundle, _container) = running(Bundle::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -233,7 +233,7 @@ fn the_terminal_outside_may_be_that_of_the_output() {
     joined.wait().assert_ok();
 }
 
-fn without_a_terminal_outside_it_is_refused() {
+fn a_terminal_is_refused_if_the_caller_has_none() {
     only_rt("the text is our own");
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
@@ -246,7 +246,7 @@ fn without_a_terminal_outside_it_is_refused() {
 }
 
 /// CVE-2025-52565 and its kind: a terminal is of the container's devpts or none.
-fn a_devpts_that_is_none_is_refused() {
+fn a_dev_ptmx_that_is_not_devpts_is_refused() {
     only_rt("runc takes what /dev/ptmx is");
     let bundle = Bundle::new().without_mount("/dev/pts");
     let (bundle, _container) = running(bundle);

@@ -9,19 +9,19 @@ use crate::security::sweep;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        killed_anywhere_in_create_it_leaves_what_delete_force_removes,
-        killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes,
-        killed_anywhere_in_delete_it_leaves_what_delete_force_removes,
-        nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace,
+        delete_force_cleans_up_after_create_is_killed_at_any_point,
+        delete_force_cleans_up_after_create_with_an_intermediate_process_is_killed,
+        delete_force_cleans_up_after_delete_is_killed_at_any_point,
+        root_of_a_joined_user_namespace_cannot_read_the_runtime,
     ]
 }
 
-fn killed_anywhere_in_create_it_leaves_what_delete_force_removes() {
+fn delete_force_cleans_up_after_create_is_killed_at_any_point() {
     sweep(mapped(), "create", |_| ());
 }
 
 /// A joined user namespace with a pid namespace of its own: another process clones init.
-fn killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes() {
+fn delete_force_cleans_up_after_create_with_an_intermediate_process_is_killed() {
     let maps = format!("0 {FIRST} {COUNT}");
     let holder = Holder::with_maps(&["--user", "--net"], &maps, &maps);
     let bundle = Bundle::new()
@@ -38,7 +38,7 @@ fn killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes() {
     );
 }
 
-fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
+fn delete_force_cleans_up_after_delete_is_killed_at_any_point() {
     sweep(mapped(), "delete", |bundle| {
         bundle.call("create", &[]).run().assert_ok();
     });
@@ -46,7 +46,7 @@ fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
 
 /// CVE-2016-9962: a process that enters a container is looked at before it has become the
 /// container's. The watcher has all capabilities in the user namespace that is joined.
-fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
+fn root_of_a_joined_user_namespace_cannot_read_the_runtime() {
     only_rt("an old runc executes itself, and crun has no such care");
     needs_strace();
     let all = [

@@ -13,22 +13,22 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        user_with_pid,
-        user_with_network,
-        user_with_ipc,
-        user_with_uts,
-        user_with_cgroup,
-        user_with_time,
-        user_with_mount,
-        all_new,
-        all_joined,
-        all_joined_but_the_user_namespace,
-        a_joined_user_namespace_with_all_others_new,
-        a_joined_user_namespace_with_all_others_shared,
+        a_pid_namespace_works_beside_a_user_namespace,
+        a_network_namespace_works_beside_a_user_namespace,
+        an_ipc_namespace_works_beside_a_user_namespace,
+        a_uts_namespace_works_beside_a_user_namespace,
+        a_cgroup_namespace_works_beside_a_user_namespace,
+        a_time_namespace_works_beside_a_user_namespace,
+        a_mount_namespace_works_beside_a_user_namespace,
+        all_namespaces_can_be_new,
+        all_namespaces_can_be_joined,
+        a_new_user_namespace_works_with_all_others_joined,
+        a_joined_user_namespace_works_with_all_others_new,
+        a_joined_user_namespace_works_with_all_others_shared,
         new_namespaces_belong_to_the_containers_user_namespace,
-        every_combination_of_two_kinds_beside_the_user_namespace,
+        every_combination_of_two_kinds_works_beside_a_user_namespace,
         a_joined_pid_namespace_shows_its_processes_in_a_new_proc,
-        the_first_process_of_a_new_pid_namespace_ends_all_of_it,
+        the_end_of_init_ends_all_processes_of_a_new_pid_namespace,
     ]
 }
 
@@ -242,33 +242,33 @@ fn one(kind: &str) {
     }
 }
 
-fn user_with_pid() {
+fn a_pid_namespace_works_beside_a_user_namespace() {
     one("pid");
 }
 
-fn user_with_network() {
+fn a_network_namespace_works_beside_a_user_namespace() {
     one("network");
 }
 
-fn user_with_ipc() {
+fn an_ipc_namespace_works_beside_a_user_namespace() {
     one("ipc");
 }
 
-fn user_with_uts() {
+fn a_uts_namespace_works_beside_a_user_namespace() {
     one("uts");
 }
 
-fn user_with_cgroup() {
+fn a_cgroup_namespace_works_beside_a_user_namespace() {
     one("cgroup");
 }
 
-fn user_with_time() {
+fn a_time_namespace_works_beside_a_user_namespace() {
     differs(Kind::Runc, "the old one knows no time namespaces");
     one("time");
 }
 
 /// By chroot where it is not the container's own.
-fn user_with_mount() {
+fn a_mount_namespace_works_beside_a_user_namespace() {
     only_rt("Debian's change the mount namespace that they join");
     one("mount");
 }
@@ -280,7 +280,7 @@ fn all(user: Way, others: Way) {
         }
         let holder = holder(owner);
         let mut ways = [others; KINDS.len()];
-        // The probe looks from inside too. `all_joined` is without.
+        // The probe looks from inside too. `all_namespaces_can_be_joined` is without.
         ways[KINDS.len() - 1] = Way::New;
         if Kind::under_test() == Kind::Runc {
             ways[KINDS.len() - 2] = Way::Shared;
@@ -307,23 +307,23 @@ fn all(user: Way, others: Way) {
     }
 }
 
-fn all_new() {
+fn all_namespaces_can_be_new() {
     all(Way::New, Way::New);
 }
 
-fn all_joined() {
+fn all_namespaces_can_be_joined() {
     all(Way::Joined, Way::Joined);
 }
 
-fn all_joined_but_the_user_namespace() {
+fn a_new_user_namespace_works_with_all_others_joined() {
     all(Way::New, Way::Joined);
 }
 
-fn a_joined_user_namespace_with_all_others_new() {
+fn a_joined_user_namespace_works_with_all_others_new() {
     all(Way::Joined, Way::New);
 }
 
-fn a_joined_user_namespace_with_all_others_shared() {
+fn a_joined_user_namespace_works_with_all_others_shared() {
     all(Way::Joined, Way::Shared);
 }
 
@@ -354,9 +354,9 @@ fn new_namespaces_belong_to_the_containers_user_namespace() {
 }
 
 /// Ways for two kinds that are not those of the base; the user namespace new and joined.
-fn every_combination_of_two_kinds_beside_the_user_namespace() {
+fn every_combination_of_two_kinds_works_beside_a_user_namespace() {
     let holder = holder(Owner::Holder);
-    // A mount namespace is its own; `user_with_mount` has the others.
+    // A mount namespace is its own; `a_mount_namespace_works_beside_a_user_namespace` has the others.
     let last = KINDS.len() - 1;
     for (one, other) in (0..last).flat_map(|a| (a + 1..last).map(move |b| (a, b))) {
         for user in [Way::New, Way::Joined] {
@@ -403,7 +403,7 @@ fn a_joined_pid_namespace_shows_its_processes_in_a_new_proc() {
 }
 
 /// No process of the runtime's making is left over or seen inside, whoever made the clone.
-fn the_first_process_of_a_new_pid_namespace_ends_all_of_it() {
+fn the_end_of_init_ends_all_processes_of_a_new_pid_namespace() {
     let holder = holder(Owner::Holder);
     for user in [Way::New, Way::Joined] {
         let combination = Combination {

@@ -14,17 +14,17 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        who_made_it_joins_it,
-        users_inside_are_those_that_are_lent,
-        a_status_and_a_pid_file,
-        a_container_that_shares_the_pid_namespace,
-        a_second_user_cannot_join,
-        root_does_not_join_for_a_user,
-        failures_are_told,
+        the_owner_can_exec,
+        exec_can_use_subordinate_ids,
+        exec_returns_a_status_and_writes_a_pid_file,
+        exec_works_with_a_shared_pid_namespace,
+        another_user_cannot_exec,
+        root_cannot_exec_in_a_users_container,
+        failures_are_reported,
     ]
 }
 
-fn who_made_it_joins_it() {
+fn the_owner_can_exec() {
     for who in ALL {
         let caller = Caller::new(who);
         let (bundle, container) = running(caller.bundle());
@@ -54,7 +54,7 @@ fn first_cgroups(pid: &str) -> serde_json::Value {
     text.lines().collect()
 }
 
-fn users_inside_are_those_that_are_lent() {
+fn exec_can_use_subordinate_ids() {
     for who in [Who::Lent, Who::Manager] {
         let caller = Caller::new(who);
         let (bundle, container) = running(caller.bundle());
@@ -66,7 +66,7 @@ fn users_inside_are_those_that_are_lent() {
     }
 }
 
-fn a_status_and_a_pid_file() {
+fn exec_returns_a_status_and_writes_a_pid_file() {
     for who in ALL {
         let caller = Caller::new(who);
         let (bundle, container) = running(caller.bundle());
@@ -91,7 +91,7 @@ fn a_status_and_a_pid_file() {
     }
 }
 
-fn a_container_that_shares_the_pid_namespace() {
+fn exec_works_with_a_shared_pid_namespace() {
     differs(Kind::Runc, "it asks for a /proc of its own");
     for who in [Who::Plain, Who::Manager] {
         let caller = Caller::new(who);
@@ -112,7 +112,7 @@ fn a_container_that_shares_the_pid_namespace() {
     }
 }
 
-fn a_second_user_cannot_join() {
+fn another_user_cannot_exec() {
     only_rt("the text is our own");
     let caller = Caller::new(Who::Plain);
     let (bundle, _container) = running(caller.bundle());
@@ -138,7 +138,7 @@ fn a_second_user_cannot_join() {
     outcome.one_line();
 }
 
-fn root_does_not_join_for_a_user() {
+fn root_cannot_exec_in_a_users_container() {
     only_rt("runc believes what a user has written");
     let caller = Caller::new(Who::Plain);
     let (bundle, _container) = running(caller.bundle());
@@ -156,7 +156,7 @@ fn root_does_not_join_for_a_user() {
     outcome.assert_refused("belongs to user 4001").one_line();
 }
 
-fn failures_are_told() {
+fn failures_are_reported() {
     for who in ALL {
         let caller = Caller::new(who);
         let (bundle, container) = running(caller.bundle());

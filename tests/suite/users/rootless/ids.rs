@@ -12,20 +12,20 @@ use crate::users::{mappings, numbers, refused};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_users_own_id_needs_no_program,
-        a_users_own_id_may_be_another_inside,
-        groups_of_a_user_alone_cannot_be_set,
-        lent_ids_are_mapped,
-        lent_ids_without_ones_own,
-        processes_and_files_have_lent_ids,
-        root_inside_maps_what_it_has,
-        root_inside_needs_no_user_namespace,
-        a_manager_runs_pods_by_path,
-        a_manager_joins_a_pid_namespace_of_its_own_user_namespace,
-        ids_of_others_are_refused,
-        a_range_that_is_not_lent_is_refused,
-        a_missing_program_is_said,
-        no_program_of_path_or_bundle_is_executed,
+        a_user_maps_its_own_id_without_newuidmap,
+        a_user_may_map_its_own_id_to_any_container_id,
+        setgroups_is_denied_when_only_the_users_group_is_mapped,
+        subordinate_ids_are_mapped,
+        subordinate_ids_can_be_mapped_without_the_users_own_id,
+        processes_and_files_have_subordinate_ids_on_the_host,
+        root_of_a_user_namespace_maps_the_ids_of_that_namespace,
+        root_of_a_user_namespace_needs_no_new_user_namespace,
+        a_rootless_manager_joins_the_namespaces_of_a_pod,
+        a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace,
+        ids_of_other_users_are_refused,
+        a_range_outside_the_subordinate_ids_is_refused,
+        a_missing_newuidmap_is_reported,
+        newuidmap_is_not_searched_in_path_or_bundle,
         an_unmapped_user_is_refused,
     ]
 }
@@ -37,7 +37,7 @@ fn mapped(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
         .set("/linux/gidMappings", mappings(entries))
 }
 
-fn a_users_own_id_needs_no_program() {
+fn a_user_maps_its_own_id_without_newuidmap() {
     let caller = Caller::new(Who::Plain);
     let seen = caller.bundle().probe();
     assert_eq!(numbers(&seen["uid_map"]), [(0, USER, 1)]);
@@ -45,7 +45,7 @@ fn a_users_own_id_needs_no_program() {
     assert_eq!(seen["setgroups"], "deny");
 }
 
-fn a_users_own_id_may_be_another_inside() {
+fn a_user_may_map_its_own_id_to_any_container_id() {
     only_rt("Debian's want a mapping for 0");
     let caller = Caller::new(Who::Plain);
     let bundle = mapped(caller.bundle(), &[(1000, USER, 1)]).user(1000, 1000);
@@ -55,7 +55,7 @@ fn a_users_own_id_may_be_another_inside() {
 }
 
 /// user_namespaces(7): setgroups(2) is denied for good where a user has mapped its own group.
-fn groups_of_a_user_alone_cannot_be_set() {
+fn setgroups_is_denied_when_only_the_users_group_is_mapped() {
     let caller = Caller::new(Who::Plain);
     let user = json!({ "uid": 0, "gid": 0, "additionalGids": [0] });
     let bundle = caller
@@ -73,7 +73,7 @@ fn groups_of_a_user_alone_cannot_be_set() {
 
 const OWN_AND_LENT: [(u32, u32, u32); 2] = [(0, USER, 1), (1, LENT, COUNT)];
 
-fn lent_ids_are_mapped() {
+fn subordinate_ids_are_mapped() {
     let caller = Caller::new(Who::Lent);
     let groups = match Kind::under_test() {
         // It allows a user none.
@@ -92,7 +92,7 @@ fn lent_ids_are_mapped() {
     before.assert_unchanged(&bundle);
 }
 
-fn lent_ids_without_ones_own() {
+fn subordinate_ids_can_be_mapped_without_the_users_own_id() {
     differs(Kind::Runc, "it gives stdio away before it may");
     let caller = Caller::new(Who::Lent);
     let entries = [(0, LENT, 1000), (1000, LENT + 5000, 1)];
@@ -110,7 +110,7 @@ fn lent_ids_without_ones_own() {
     before.assert_unchanged(&bundle);
 }
 
-fn processes_and_files_have_lent_ids() {
+fn processes_and_files_have_subordinate_ids_on_the_host() {
     let caller = Caller::new(Who::Lent);
     let bundle = mapped(caller.bundle(), &OWN_AND_LENT).writable();
     let bundle = bundle.capabilities(&["CAP_CHOWN"]);
@@ -122,7 +122,7 @@ fn processes_and_files_have_lent_ids() {
     assert_eq!((made.uid(), made.gid()), (LENT + 999, LENT + 1999));
 }
 
-fn root_inside_maps_what_it_has() {
+fn root_of_a_user_namespace_maps_the_ids_of_that_namespace() {
     let caller = Caller::new(Who::Manager);
     let entries = [(0, 1, 1000), (1000, 0, 1)];
     let bundle = mapped(caller.bundle(), &entries).user(1000, 7);
@@ -139,7 +139,7 @@ fn root_inside_maps_what_it_has() {
 }
 
 /// As rootless managers call it: they have made the user namespace themselves.
-fn root_inside_needs_no_user_namespace() {
+fn root_of_a_user_namespace_needs_no_new_user_namespace() {
     for who in [Who::Inside, Who::Manager] {
         let caller = Caller::new(who);
         let bundle = caller
@@ -166,7 +166,7 @@ fn root_inside_needs_no_user_namespace() {
 }
 
 /// The second container has the namespaces of the first, the user namespace among them.
-fn a_manager_runs_pods_by_path() {
+fn a_rootless_manager_joins_the_namespaces_of_a_pod() {
     for who in [Who::Plain, Who::Lent, Who::Manager] {
         let caller = Caller::new(who);
         let first = caller.bundle().args(&["/probe", "sleep"]);
@@ -192,7 +192,7 @@ fn a_manager_runs_pods_by_path() {
 
 /// Podman's containers share the user namespace that Podman has made. From the pid namespace of one
 /// of them nobody there comes back to the machine's, where hooks and what is left behind belong.
-fn a_manager_joins_a_pid_namespace_of_its_own_user_namespace() {
+fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
     for who in [Who::Inside, Who::Manager] {
         let caller = Caller::new(who);
         let bundle = || {
@@ -218,7 +218,7 @@ fn a_manager_joins_a_pid_namespace_of_its_own_user_namespace() {
 }
 
 /// newuidmap(1) lets everybody map its own id, and nobody another's.
-fn ids_of_others_are_refused() {
+fn ids_of_other_users_are_refused() {
     let other = mappings(&[(0, OTHER, 1)]);
     let bundle = Caller::new(Who::Lent).bundle();
     let texts = ["linux.uidMappings", "newuidmap", "4002", "not allowed"];
@@ -233,7 +233,7 @@ fn ids_of_others_are_refused() {
     refused(bundle, &["linux.gidMappings", "newgidmap", "not allowed"]);
 }
 
-fn a_range_that_is_not_lent_is_refused() {
+fn a_range_outside_the_subordinate_ids_is_refused() {
     let caller = Caller::lent("500000:10");
     let bundle = mapped(caller.bundle(), &OWN_AND_LENT);
     refused(bundle, &["linux.uidMappings", "newuidmap", "not allowed"]);
@@ -249,7 +249,7 @@ const WITHOUT: &str = "mount -t tmpfs none \"$0\" && mkdir \"$0/upper\" \"$0/wor
     mount -t overlay -o \"lowerdir=/usr/bin,upperdir=$0/upper,workdir=$0/work\" none /usr/bin && \
     rm /usr/bin/newuidmap /usr/bin/newgidmap && exec \"$@\"";
 
-fn a_missing_program_is_said() {
+fn a_missing_newuidmap_is_reported() {
     only_rt("the text is our own");
     let place = crate::harness::Directory::new();
     let before = [
@@ -271,7 +271,7 @@ fn a_missing_program_is_said() {
 }
 
 /// Neither the one in the caller's PATH, nor in the working directory, nor in the image.
-fn no_program_of_path_or_bundle_is_executed() {
+fn newuidmap_is_not_searched_in_path_or_bundle() {
     only_rt("Debian's look in PATH");
     let caller = Caller::new(Who::Lent);
     let canary = caller.runtime.home().join("canary");

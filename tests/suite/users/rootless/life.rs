@@ -12,21 +12,21 @@ use crate::harness::{Call, Kind, Traces, View, alive, only_rt, signal, trials, w
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        create_start_kill_delete,
-        list_names_the_owner,
+        create_start_kill_and_delete_work,
+        list_shows_the_owner,
         signals_are_forwarded,
-        delete_force_ends_it,
-        where_processes_are_hidden_it_runs,
-        a_failing_run_leaves_nothing,
-        a_second_user_cannot_touch_it,
-        what_root_made_a_user_cannot_touch,
-        root_believes_no_state_of_a_user,
-        namespaces_with_settings,
-        an_init_that_waits_is_closed_to_its_user,
+        delete_force_ends_the_container,
+        a_container_runs_with_hidepid,
+        a_failed_run_leaves_nothing_behind,
+        another_user_cannot_manage_the_container,
+        a_user_cannot_manage_a_container_of_root,
+        root_does_not_trust_a_state_file_of_a_user,
+        namespace_settings_are_applied,
+        other_users_cannot_read_a_created_container,
     ]
 }
 
-fn create_start_kill_delete() {
+fn create_start_kill_and_delete_work() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
@@ -49,7 +49,7 @@ fn create_start_kill_delete() {
     }
 }
 
-fn list_names_the_owner() {
+fn list_shows_the_owner() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let _container = bundle.run_detached();
@@ -79,7 +79,7 @@ fn signals_are_forwarded() {
     }
 }
 
-fn delete_force_ends_it() {
+fn delete_force_ends_the_container() {
     for who in ALL {
         for created in [true, false] {
             let caller = Caller::new(who);
@@ -100,7 +100,7 @@ fn delete_force_ends_it() {
 }
 
 /// One that waits for its start is not to be looked at, and so it is hidden from its user, too.
-fn where_processes_are_hidden_it_runs() {
+fn a_container_runs_with_hidepid() {
     const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
     let hiding = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
     let caller = Caller::through(View::Machine, Who::Lent, &hiding);
@@ -120,7 +120,7 @@ fn where_processes_are_hidden_it_runs() {
     container.delete().assert_ok();
 }
 
-fn a_failing_run_leaves_nothing() {
+fn a_failed_run_leaves_nothing_behind() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle().args(&["/no/such"]);
@@ -148,7 +148,7 @@ fn as_other(caller: &Caller, uid: u32, words: &[&str]) -> Call {
     caller.runtime.call_as_is(all)
 }
 
-fn a_second_user_cannot_touch_it() {
+fn another_user_cannot_manage_the_container() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
@@ -171,7 +171,7 @@ fn a_second_user_cannot_touch_it() {
     container.end();
 }
 
-fn what_root_made_a_user_cannot_touch() {
+fn a_user_cannot_manage_a_container_of_root() {
     let bundle = crate::users::mapped().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
@@ -192,7 +192,7 @@ fn what_root_made_a_user_cannot_touch() {
 }
 
 /// What a user writes there could make root end anything.
-fn root_believes_no_state_of_a_user() {
+fn root_does_not_trust_a_state_file_of_a_user() {
     only_rt("Debian's do");
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
@@ -208,7 +208,7 @@ fn root_believes_no_state_of_a_user() {
     assert_eq!(container.status(), "running");
 }
 
-fn namespaces_with_settings() {
+fn namespace_settings_are_applied() {
     for who in ALL {
         let caller = Caller::new(who);
         let table = json!({ "net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1" });
@@ -248,7 +248,7 @@ fn namespaces_with_settings() {
 
 /// It is still a copy of the runtime, but what it could be made to do, its user may do anyway;
 /// other users may not look.
-fn an_init_that_waits_is_closed_to_its_user() {
+fn other_users_cannot_read_a_created_container() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.create();

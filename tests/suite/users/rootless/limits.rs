@@ -15,23 +15,23 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        without_limits_it_runs_in_the_callers_cgroups,
-        without_a_cgroup_it_cannot_be_paused_or_limited,
-        a_cgroup_can_be_asked_for,
-        a_place_that_cannot_be_had_is_refused,
-        a_limit_without_permission_says_what_to_enable,
-        a_limit_without_permission_in_the_v2_view,
+        without_limits_the_container_stays_in_the_callers_cgroups,
+        a_container_without_a_cgroup_cannot_be_paused_or_updated,
+        rootless_false_makes_a_missing_cgroup_an_error,
+        a_cgroups_path_without_permission_is_refused,
+        a_limit_without_permission_is_refused_with_a_hint,
+        a_limit_without_permission_is_refused_in_the_v2_view,
         device_rules_alone_need_no_permission,
-        limits_below_trees_of_its_own,
-        limits_below_a_tree_of_its_own_among_others,
-        a_limit_outside_of_its_own_trees_is_refused,
-        cgroups_below_a_tree_of_its_own_in_the_v2_view,
-        limits_below_a_tree_of_its_own_on_v2,
-        delete_removes_what_was_made_and_no_more,
+        limits_work_in_delegated_hierarchies,
+        limits_work_if_only_some_hierarchies_are_delegated,
+        a_limit_in_a_hierarchy_that_is_not_delegated_is_refused,
+        a_delegated_cgroup_is_used_in_the_v2_view,
+        limits_work_in_a_delegated_cgroup_on_v2,
+        delete_removes_only_cgroups_that_the_runtime_created,
     ]
 }
 
-fn without_limits_it_runs_in_the_callers_cgroups() {
+fn without_limits_the_container_stays_in_the_callers_cgroups() {
     for view in [View::Machine, View::V2] {
         for who in ALL {
             let caller = Caller::through(view, who, &[]);
@@ -49,7 +49,7 @@ fn without_limits_it_runs_in_the_callers_cgroups() {
 }
 
 /// It would be the caller who stands still.
-fn without_a_cgroup_it_cannot_be_paused_or_limited() {
+fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
     only_rt("the others have words of their own");
     for view in [View::Machine, View::V2] {
         let caller = Caller::through(view, Who::Lent, &[]);
@@ -75,7 +75,7 @@ fn without_a_cgroup_it_cannot_be_paused_or_limited() {
     }
 }
 
-fn a_place_that_cannot_be_had_is_refused() {
+fn a_cgroups_path_without_permission_is_refused() {
     differs(Kind::Crun, "it does without");
     for view in [View::Machine, View::V2] {
         for who in ALL {
@@ -96,7 +96,7 @@ fn a_place_that_cannot_be_had_is_refused() {
 }
 
 /// `--rootless=false`: errors about rights count.
-fn a_cgroup_can_be_asked_for() {
+fn rootless_false_makes_a_missing_cgroup_an_error() {
     only_rt("runc does so only where a path is configured, crun never");
     for view in [View::Machine, View::V2] {
         for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
@@ -128,7 +128,7 @@ fn with_limit(bundle: Bundle, (controller, field, value): (&str, &str, u64)) -> 
         .args(&["/bin/true"])
 }
 
-fn a_limit_without_permission_says_what_to_enable() {
+fn a_limit_without_permission_is_refused_with_a_hint() {
     differs(Kind::Crun, "it leaves them out");
     for who in ALL {
         let caller = Caller::new(who);
@@ -141,7 +141,7 @@ fn a_limit_without_permission_says_what_to_enable() {
 }
 
 /// No controller is left for version 2 here: the limit is refused for this reason or the other.
-fn a_limit_without_permission_in_the_v2_view() {
+fn a_limit_without_permission_is_refused_in_the_v2_view() {
     differs(Kind::Crun, "it leaves them out");
     let caller = Caller::in_v2_view(Who::Plain);
     for limit in LIMITS {
@@ -259,7 +259,7 @@ fn check_limits(delegated: &Delegated) {
     }
 }
 
-fn limits_below_trees_of_its_own() {
+fn limits_work_in_delegated_hierarchies() {
     differs(Kind::Crun, "it leaves limits out");
     if on_v2() {
         skip("cgroup v1 is not here");
@@ -267,7 +267,7 @@ fn limits_below_trees_of_its_own() {
     check_limits(&Delegated::new(&V1));
 }
 
-fn limits_below_a_tree_of_its_own_among_others() {
+fn limits_work_if_only_some_hierarchies_are_delegated() {
     only_rt("Debian's want all trees or none");
     if on_v2() {
         skip("cgroup v1 is not here");
@@ -275,7 +275,7 @@ fn limits_below_a_tree_of_its_own_among_others() {
     check_limits(&Delegated::new(&["pids", "memory"]));
 }
 
-fn a_limit_outside_of_its_own_trees_is_refused() {
+fn a_limit_in_a_hierarchy_that_is_not_delegated_is_refused() {
     only_rt("Debian's want all trees or none");
     if on_v2() {
         skip("cgroup v1 is not here");
@@ -292,7 +292,7 @@ fn a_limit_outside_of_its_own_trees_is_refused() {
 }
 
 /// The caller sits in a part of it: only within what is its own it may move processes.
-fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
+fn a_delegated_cgroup_is_used_in_the_v2_view() {
     let delegated = Delegated::new(&[""]);
     let session = cgroup_top("").join(&delegated.name).join("session");
     fs::create_dir(&session).unwrap();
@@ -326,7 +326,7 @@ fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
 }
 
 /// The same on a machine that has handed its controllers to version 2.
-fn limits_below_a_tree_of_its_own_on_v2() {
+fn limits_work_in_a_delegated_cgroup_on_v2() {
     if !on_v2() {
         skip("the controllers are those of cgroup v1 here");
     }
@@ -368,7 +368,7 @@ fn limits_below_a_tree_of_its_own_on_v2() {
     }
 }
 
-fn delete_removes_what_was_made_and_no_more() {
+fn delete_removes_only_cgroups_that_the_runtime_created() {
     only_rt("Debian's want all trees or none");
     if on_v2() {
         skip("cgroup v1 is not here");

@@ -10,13 +10,13 @@ use crate::harness::{Directory, Traces, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_bind_shows_what_an_earlier_mount_put_on_its_source,
-        more_binds_than_the_table_of_descriptors_holds,
-        options_of_any_length_reach_a_file_system,
+        a_bind_includes_an_earlier_mount_on_its_source,
+        more_binds_than_the_descriptor_limit_work,
+        long_mount_options_are_passed_to_the_file_system,
     ]
 }
 
-fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
+fn a_bind_includes_an_earlier_mount_on_its_source() {
     only_rt("others open the sources of a user namespace first");
     let volume = Directory::new();
     fs::write(volume.join("file"), "from the volume").unwrap();
@@ -37,7 +37,7 @@ fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
     }
 }
 
-fn more_binds_than_the_table_of_descriptors_holds() {
+fn more_binds_than_the_descriptor_limit_work() {
     only_rt("others open the sources of a user namespace first");
     let limited = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
     let volume = Directory::new();
@@ -58,7 +58,7 @@ fn more_binds_than_the_table_of_descriptors_holds() {
     }
 }
 
-fn options_of_any_length_reach_a_file_system() {
+fn long_mount_options_are_passed_to_the_file_system() {
     only_rt("the callers are ours");
     let size = format!("size={}200000", "0".repeat(300));
     for who in ALL {

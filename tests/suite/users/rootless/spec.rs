@@ -12,19 +12,19 @@ use crate::terminal::{Listener, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        spec_and_run_in_the_working_directory,
-        spec_and_run_in_a_terminal,
-        a_terminal_through_a_socket,
-        the_report_is_that_of_a_container,
-        states_are_kept_in_the_users_own_directory,
-        without_a_directory_of_its_own_it_says_so,
-        a_home_that_only_the_user_enters,
-        without_a_user_namespace_it_says_so,
+        spec_and_run_work_in_the_current_directory,
+        spec_and_run_work_in_a_terminal,
+        a_terminal_is_sent_to_the_console_socket,
+        the_process_runs_in_a_container,
+        state_is_kept_in_xdg_runtime_dir,
+        a_missing_xdg_runtime_dir_is_reported,
+        a_bundle_in_a_home_of_mode_0700_works,
+        a_missing_user_namespace_is_reported,
     ]
 }
 
 /// Not a flag but `--rootless`.
-fn spec_and_run_in_the_working_directory() {
+fn spec_and_run_work_in_the_current_directory() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle();
@@ -57,7 +57,7 @@ fn spec_and_run_in_the_working_directory() {
     }
 }
 
-fn spec_and_run_in_a_terminal() {
+fn spec_and_run_work_in_a_terminal() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
@@ -74,7 +74,7 @@ fn spec_and_run_in_a_terminal() {
     }
 }
 
-fn a_terminal_through_a_socket() {
+fn a_terminal_is_sent_to_the_console_socket() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
@@ -93,7 +93,7 @@ fn a_terminal_through_a_socket() {
     }
 }
 
-fn the_report_is_that_of_a_container() {
+fn the_process_runs_in_a_container() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle();
@@ -125,7 +125,7 @@ fn the_report_is_that_of_a_container() {
     }
 }
 
-fn states_are_kept_in_the_users_own_directory() {
+fn state_is_kept_in_xdg_runtime_dir() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
@@ -146,7 +146,7 @@ fn states_are_kept_in_the_users_own_directory() {
 }
 
 /// A user cannot keep anything in /run.
-fn without_a_directory_of_its_own_it_says_so() {
+fn a_missing_xdg_runtime_dir_is_reported() {
     only_rt("the text is our own");
     for who in [Who::Plain, Who::Inside] {
         let caller = Caller::new(who);
@@ -166,7 +166,7 @@ fn without_a_directory_of_its_own_it_says_so() {
     }
 }
 
-fn a_home_that_only_the_user_enters() {
+fn a_bundle_in_a_home_of_mode_0700_works() {
     differs(Kind::Crun, "it looks paths up once more as another");
     for who in ALL {
         let caller = Caller::new(who);
@@ -177,7 +177,7 @@ fn a_home_that_only_the_user_enters() {
 }
 
 /// What a user may not do is said before it is tried.
-fn without_a_user_namespace_it_says_so() {
+fn a_missing_user_namespace_is_reported() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller
         .bundle()

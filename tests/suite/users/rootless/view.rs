@@ -13,23 +13,23 @@ use crate::users::give;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_root_of_ones_own_is_written,
-        mount_points_are_made_in_a_root_of_ones_own,
-        a_volume_of_ones_own_is_written,
-        flags_that_the_machine_has_set_stay,
-        a_volume_that_is_closed_to_the_user_is_refused,
-        ids_of_a_mount_are_not_the_users_to_map,
-        a_root_that_is_closed_to_the_user_is_refused,
-        a_layer_takes_what_is_written,
-        devices_of_the_config_are_the_machines,
-        a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed,
-        user_namespaces_used_up_say_so,
-        the_callers_hierarchies_are_seen_readonly,
+        a_root_that_the_user_owns_can_be_written,
+        mount_points_are_created_in_a_root_that_the_user_owns,
+        a_volume_that_the_user_owns_can_be_written,
+        mount_flags_of_the_host_are_kept,
+        a_volume_that_the_user_cannot_read_is_refused,
+        an_idmapped_mount_is_refused,
+        a_root_that_the_user_cannot_read_is_refused,
+        writes_to_an_overlay_root_are_discarded,
+        configured_devices_are_bound_from_the_host,
+        a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened,
+        the_limit_on_user_namespaces_is_reported,
+        the_container_sees_the_callers_cgroups_read_only,
     ]
 }
 
 /// Without cgroups of its own, on version 1.
-fn the_callers_hierarchies_are_seen_readonly() {
+fn the_container_sees_the_callers_cgroups_read_only() {
     if on_v2() {
         skip("cgroup v1 is not here");
     }
@@ -64,7 +64,7 @@ fn the_callers_hierarchies_are_seen_readonly() {
     }
 }
 
-fn a_root_of_ones_own_is_written() {
+fn a_root_that_the_user_owns_can_be_written() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller
@@ -77,7 +77,7 @@ fn a_root_of_ones_own_is_written() {
     }
 }
 
-fn mount_points_are_made_in_a_root_of_ones_own() {
+fn mount_points_are_created_in_a_root_that_the_user_owns() {
     for who in ALL {
         let caller = Caller::new(who);
         let tmpfs = json!({ "destination": "/a/b", "type": "tmpfs", "source": "tmpfs" });
@@ -89,7 +89,7 @@ fn mount_points_are_made_in_a_root_of_ones_own() {
     }
 }
 
-fn a_volume_of_ones_own_is_written() {
+fn a_volume_that_the_user_owns_can_be_written() {
     for who in ALL {
         let caller = Caller::new(who);
         let volume = Directory::new();
@@ -106,7 +106,7 @@ fn a_volume_of_ones_own_is_written() {
 }
 
 /// mount_namespaces(7): locked for who has not set them.
-fn flags_that_the_machine_has_set_stay() {
+fn mount_flags_of_the_host_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
     differs(Kind::Crun, "it forgets them");
     for who in ALL {
@@ -138,7 +138,7 @@ fn flags_that_the_machine_has_set_stay() {
     }
 }
 
-fn a_volume_that_is_closed_to_the_user_is_refused() {
+fn a_volume_that_the_user_cannot_read_is_refused() {
     for who in ALL {
         let caller = Caller::new(who);
         let closed = Directory::new();
@@ -160,7 +160,7 @@ fn a_volume_that_is_closed_to_the_user_is_refused() {
 }
 
 /// Of a file system that is the machine's; the kernel would say the same to root of a user namespace.
-fn ids_of_a_mount_are_not_the_users_to_map() {
+fn an_idmapped_mount_is_refused() {
     only_rt("came with runc 1.2");
     for who in ALL {
         let caller = Caller::new(who);
@@ -176,7 +176,7 @@ fn ids_of_a_mount_are_not_the_users_to_map() {
     }
 }
 
-fn a_root_that_is_closed_to_the_user_is_refused() {
+fn a_root_that_the_user_cannot_read_is_refused() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/bin/true"]);
     chown(bundle.rootfs(), Some(0), Some(0)).unwrap();
@@ -193,7 +193,7 @@ fn a_root_that_is_closed_to_the_user_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_layer_takes_what_is_written() {
+fn writes_to_an_overlay_root_are_discarded() {
     only_rt("the annotation is ours");
     for who in ALL {
         let caller = Caller::new(who);
@@ -213,7 +213,7 @@ fn a_layer_takes_what_is_written() {
     }
 }
 
-fn devices_of_the_config_are_the_machines() {
+fn configured_devices_are_bound_from_the_host() {
     for who in ALL {
         let caller = Caller::new(who);
         let fuse = json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 });
@@ -224,7 +224,7 @@ fn devices_of_the_config_are_the_machines() {
 }
 
 /// Root inside is still that user outside.
-fn a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed() {
+fn a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened() {
     let caller = Caller::new(Who::Plain);
     let kmsg = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
     if !std::path::Path::new("/dev/loop-control").exists() {
@@ -236,7 +236,7 @@ fn a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed() {
 }
 
 /// user.max_user_namespaces: the kernel says ENOSPC, which looks like a full disk.
-fn user_namespaces_used_up_say_so() {
+fn the_limit_on_user_namespaces_is_reported() {
     let caller = Caller::new(Who::Inside);
     let bundle = caller.bundle().args(&["/bin/true"]);
     let none = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";

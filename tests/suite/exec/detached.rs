@@ -14,18 +14,18 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        detached_it_returns_as_soon_as_it_runs,
-        detached_it_can_be_killed_by_its_number,
-        the_pid_file_is_there_before_the_runtime_returns,
-        the_pid_file_is_written_in_the_foreground_too,
-        the_pid_file_names_the_number_outside,
-        a_relative_path_is_meant_from_where_the_caller_stands,
-        what_lay_there_is_replaced_at_once,
-        a_program_that_is_not_found_has_no_pid_file,
-        a_program_that_its_filter_kills_has_no_pid_file,
-        a_program_that_ends_at_once_has_a_pid_file,
-        a_pid_file_that_cannot_be_written_ends_it,
-        detached_failures_are_told,
+        detached_exec_returns_once_the_process_runs,
+        a_detached_process_can_be_killed_by_its_pid,
+        the_pid_file_exists_before_exec_returns,
+        the_pid_file_is_written_in_the_foreground,
+        the_pid_file_holds_the_pid_on_the_host,
+        a_relative_pid_file_path_starts_at_the_callers_directory,
+        an_existing_pid_file_is_replaced_atomically,
+        no_pid_file_is_written_if_the_program_is_missing,
+        no_pid_file_is_written_if_the_filter_kills_execve,
+        a_pid_file_is_written_for_a_program_that_ends_at_once,
+        the_process_is_killed_if_the_pid_file_cannot_be_written,
+        failures_of_a_detached_exec_are_reported,
     ]
 }
 
@@ -48,7 +48,7 @@ fn start(bundle: &Bundle, words: &[&str]) -> i32 {
     read_pid(bundle)
 }
 
-fn detached_it_returns_as_soon_as_it_runs() {
+fn detached_exec_returns_once_the_process_runs() {
     let (bundle, container) = running(Bundle::new());
     let outcome = call(
         &bundle,
@@ -62,7 +62,7 @@ fn detached_it_returns_as_soon_as_it_runs() {
     assert_eq!(container.status(), "running");
 }
 
-fn detached_it_can_be_killed_by_its_number() {
+fn a_detached_process_can_be_killed_by_its_pid() {
     let (bundle, container) = running(Bundle::new());
     let pid = start(&bundle, &["/bin/sleep", "1001"]);
     assert!(alive(pid));
@@ -75,7 +75,7 @@ fn detached_it_can_be_killed_by_its_number() {
     assert_eq!(container.status(), "running");
 }
 
-fn the_pid_file_is_there_before_the_runtime_returns() {
+fn the_pid_file_exists_before_exec_returns() {
     differs(Kind::Runc, "it returns before the program is executed");
     let (bundle, _container) = running(Bundle::new());
     for _ in 0..10 {
@@ -87,7 +87,7 @@ fn the_pid_file_is_there_before_the_runtime_returns() {
     }
 }
 
-fn the_pid_file_is_written_in_the_foreground_too() {
+fn the_pid_file_is_written_in_the_foreground() {
     let (bundle, _container) = running(Bundle::new());
     let file = pid_file(&bundle);
     let flags = ["--pid-file", file.to_str().unwrap()];
@@ -95,7 +95,7 @@ fn the_pid_file_is_written_in_the_foreground_too() {
     assert!(read_pid(&bundle) > 1);
 }
 
-fn the_pid_file_names_the_number_outside() {
+fn the_pid_file_holds_the_pid_on_the_host() {
     let (bundle, _container) = running(Bundle::new());
     let pid = start(&bundle, &["/bin/sleep", "1001"]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -113,7 +113,7 @@ fn the_pid_file_names_the_number_outside() {
     assert_eq!(text, pid.to_string(), "no line feed");
 }
 
-fn a_relative_path_is_meant_from_where_the_caller_stands() {
+fn a_relative_pid_file_path_starts_at_the_callers_directory() {
     let (bundle, _container) = running(Bundle::new());
     let home = bundle.runtime().home().to_owned();
     let call = call(&bundle, &["--pid-file", "exec.pid"], &["/bin/true"]);
@@ -124,7 +124,7 @@ fn a_relative_path_is_meant_from_where_the_caller_stands() {
 }
 
 /// By renaming: who has it open reads the old one to its end.
-fn what_lay_there_is_replaced_at_once() {
+fn an_existing_pid_file_is_replaced_atomically() {
     let (bundle, _container) = running(Bundle::new());
     let file = pid_file(&bundle);
     fs::write(&file, "4194303 and more").unwrap();
@@ -138,7 +138,7 @@ fn what_lay_there_is_replaced_at_once() {
 }
 
 /// By that conmon tells a failure of the runtime from one of the process.
-fn a_program_that_is_not_found_has_no_pid_file() {
+fn no_pid_file_is_written_if_the_program_is_missing() {
     let (bundle, _container) = running(Bundle::new());
     for program in ["nosuch", "/no/such", "/etc/passwd"] {
         for detach in [&["--detach"] as &[&str], &[]] {
@@ -158,7 +158,7 @@ fn killing(name: &str) -> serde_json::Value {
 }
 
 /// It has never run.
-fn a_program_that_its_filter_kills_has_no_pid_file() {
+fn no_pid_file_is_written_if_the_filter_kills_execve() {
     only_rt("runc writes the pid file before execve(2)");
     let bundle = super::waiting(Bundle::new().set("/linux/seccomp", killing("execve")));
     // The first process waits for its start: it would not survive it either.
@@ -178,7 +178,7 @@ fn a_program_that_its_filter_kills_has_no_pid_file() {
 }
 
 /// However it ends: it has run.
-fn a_program_that_ends_at_once_has_a_pid_file() {
+fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
     let bundle = Bundle::new().set("/linux/seccomp", killing("sethostname"));
     let (bundle, _container) = running(bundle);
     for (words, code) in [
@@ -198,7 +198,7 @@ fn a_program_that_ends_at_once_has_a_pid_file() {
     }
 }
 
-fn a_pid_file_that_cannot_be_written_ends_it() {
+fn the_process_is_killed_if_the_pid_file_cannot_be_written() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let flags = ["--detach", "--pid-file", "/nonexistent/exec.pid"];
@@ -207,7 +207,7 @@ fn a_pid_file_that_cannot_be_written_ends_it() {
     before.assert_unchanged(&bundle);
 }
 
-fn detached_failures_are_told() {
+fn failures_of_a_detached_exec_are_reported() {
     let (bundle, _container) = running(Bundle::new());
     for words in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
         let outcome = exec(&bundle, &["-d"], words).assert_code(255);
