@@ -1,4 +1,4 @@
-//! The cgroups of the container, or those below that the caller names.
+//! The cgroups of an exec process: the container's, or sub-cgroups given by `--cgroup`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(super) fn tests() -> Vec<Trial> {
 
 fn on_v1() {
     if on_v2() {
-        skip("this machine has no cgroup v1");
+        skip("this host has no cgroup v1");
     }
 }
 
@@ -38,7 +38,7 @@ fn in_view(view: View) -> (Bundle, Container) {
     running(Bundle::with_runtime(&Runtime::new().view(view)))
 }
 
-/// Its number outside.
+/// Runs `exec --detach` and returns the pid on the host.
 #[track_caller]
 fn join(bundle: &Bundle, flags: &[&str]) -> i32 {
     let file = bundle.runtime().home().join("exec.pid");
@@ -72,7 +72,7 @@ fn the_process_joins_the_cgroup_of_the_container_in_the_v2_view() {
     assert!(cgroup_of(pid, "").ends_with(bundle.id()));
 }
 
-/// What it starts at once is not left outside.
+/// The process must be in its cgroups before it can fork.
 fn descendants_are_in_the_cgroups_of_the_container() {
     let (bundle, _container) = in_view(View::Machine);
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "cat /proc/self/cgroup"]).assert_ok();
@@ -108,7 +108,7 @@ fn a_sub_cgroup_can_be_given_for_all_hierarchies() {
     let mut all: Vec<PathBuf> = own
         .lines()
         .filter_map(|line| line.split(':').nth(1))
-        .map(|tree| tree_of(container.pid(), tree))
+        .map(|controllers| hierarchy_of(container.pid(), controllers))
         .filter(|path| path.ends_with(bundle.id()))
         .collect();
     all.dedup();
@@ -121,17 +121,17 @@ fn a_sub_cgroup_can_be_given_for_all_hierarchies() {
         }
     }
     let pid = join(&bundle, &["--cgroup", "below"]);
-    for tree in ["memory", "pids", "devices", "freezer"] {
+    for controller in ["memory", "pids", "devices", "freezer"] {
         assert_eq!(
-            cgroup_of(pid, tree),
-            cgroup_of(container.pid(), tree).join("below"),
-            "{tree}"
+            cgroup_of(pid, controller),
+            cgroup_of(container.pid(), controller).join("below"),
+            "{controller}"
         );
     }
 }
 
-/// `cpu,cpuacct` may be mounted under one name of the two.
-fn tree_of(pid: i32, controllers: &str) -> PathBuf {
+/// `cpu,cpuacct` may be mounted as `cpu` or `cpuacct`.
+fn hierarchy_of(pid: i32, controllers: &str) -> PathBuf {
     let path = cgroup_of(pid, controllers);
     let names = controllers.split(',').chain([controllers]);
     let tops = names.map(|name| Path::new("/sys/fs/cgroup").join(name));
@@ -165,9 +165,9 @@ fn a_sub_cgroup_can_be_given_in_the_v2_view() {
     }
 }
 
-/// T17. A neighbour's name that begins with the container's is not below it.
+/// A sibling cgroup whose name begins with that of the container's is outside too.
 #[track_caller]
-fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
+fn assert_outside_refused(bundle: &Bundle, own: &Path, prefix: &str) {
     let neighbour = own.with_file_name(format!("{}-neighbour", bundle.id()));
     fs::create_dir(&neighbour).unwrap();
     let name = neighbour.file_name().unwrap().to_str().unwrap().to_owned();
@@ -186,8 +186,8 @@ fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
         if Kind::under_test() == Kind::Rt {
             outcome.one_line();
         }
-        let inside = fs::read_to_string(neighbour.join("cgroup.procs")).unwrap();
-        assert_eq!(inside, "", "{path}");
+        let members = fs::read_to_string(neighbour.join("cgroup.procs")).unwrap();
+        assert_eq!(members, "", "{path}");
     }
     before.assert_unchanged(bundle);
     fs::remove_dir(neighbour).unwrap();
@@ -196,20 +196,17 @@ fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
 fn a_cgroup_outside_of_the_containers_is_refused() {
     differs(
         Kind::Runc,
-        "CVE-less, but found in 1.5.1: it compares the beginnings of names",
+        "found in 1.5.1, without a CVE: it compares prefixes of names",
     );
     on_v1();
     let (bundle, container) = in_view(View::Machine);
-    assert_kept_in(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
+    assert_outside_refused(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
 }
 
 fn a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view() {
-    differs(
-        Kind::Runc,
-        "found in 1.5.1: it compares the beginnings of names",
-    );
+    differs(Kind::Runc, "found in 1.5.1: it compares prefixes of names");
     let (bundle, container) = in_view(View::V2);
-    assert_kept_in(&bundle, &cgroup_of(container.pid(), ""), "");
+    assert_outside_refused(&bundle, &cgroup_of(container.pid(), ""), "");
 }
 
 fn a_missing_cgroup_is_refused() {
@@ -245,9 +242,10 @@ fn an_unknown_controller_is_refused() {
     }
 }
 
-/// As systemd or dockerd do it in a container: no process may be beside cgroups with controllers.
+/// As systemd and dockerd do in a container, because a cgroup with controllers enabled for
+/// its children must not have processes (cgroups(7), "no internal processes").
 fn exec_works_if_the_container_moved_its_processes_to_a_sub_cgroup() {
-    only_rt("Debian's old one fails with EBUSY, newer runc goes where the first process is");
+    only_rt("Debian's old one fails with EBUSY, newer runc uses the cgroup of init");
     let (bundle, container) = in_view(View::V2);
     let own = cgroup_of(container.pid(), "");
     let below = own.join("init/deep");

@@ -1,4 +1,4 @@
-//! Detached, and the file that tells its number.
+//! `exec --detach` and `--pid-file`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -38,12 +38,12 @@ fn read_pid(bundle: &Bundle) -> i32 {
     text.parse().unwrap_or_else(|e| panic!("{text:?}: {e}"))
 }
 
-/// Runs it detached with a pid file, and returns the number.
+/// Runs `exec --detach` with a pid file, and returns the pid.
 #[track_caller]
-fn start(bundle: &Bundle, words: &[&str]) -> i32 {
+fn start(bundle: &Bundle, args: &[&str]) -> i32 {
     let file = pid_file(bundle);
     let flags = ["--detach", "--pid-file", file.to_str().unwrap()];
-    let outcome = exec(bundle, &flags, words).assert_ok();
+    let outcome = exec(bundle, &flags, args).assert_ok();
     assert_eq!(outcome.stderr, "");
     read_pid(bundle)
 }
@@ -81,7 +81,7 @@ fn the_pid_file_exists_before_exec_returns() {
     for _ in 0..10 {
         let pid = start(&bundle, &["/bin/sleep", "1001"]);
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        assert_eq!(line, b"/bin/sleep\x001001\0", "it is that program by then");
+        assert_eq!(line, b"/bin/sleep\x001001\0", "the program runs by then");
         signal(pid, Signal::SIGKILL);
         wait_gone(pid);
     }
@@ -99,16 +99,16 @@ fn the_pid_file_holds_the_pid_on_the_host() {
     let (bundle, _container) = running(Bundle::new());
     let pid = start(&bundle, &["/bin/sleep", "1001"]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let numbers = status
+    let pids = status
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))
         .unwrap();
-    let numbers: Vec<i32> = numbers
+    let pids: Vec<i32> = pids
         .split_whitespace()
         .filter_map(|n| n.parse().ok())
         .collect();
-    assert_eq!(numbers[0], pid);
-    assert!(numbers[1] < 100, "{numbers:?}");
+    assert_eq!(pids[0], pid);
+    assert!(pids[1] < 100, "{pids:?}");
     let text = fs::read_to_string(pid_file(&bundle)).unwrap();
     assert_eq!(text, pid.to_string(), "no line feed");
 }
@@ -123,7 +123,7 @@ fn a_relative_pid_file_path_starts_at_the_callers_directory() {
     assert!(read_pid(&bundle) > 1);
 }
 
-/// By renaming: who has it open reads the old one to its end.
+/// By rename(2), so that a reader that has the old file open can read it to its end.
 fn an_existing_pid_file_is_replaced_atomically() {
     let (bundle, _container) = running(Bundle::new());
     let file = pid_file(&bundle);
@@ -134,10 +134,10 @@ fn an_existing_pid_file_is_replaced_atomically() {
     assert_eq!(fs::read_to_string(other).unwrap(), "4194303 and more");
     let names = fs::read_dir(bundle.runtime().home()).unwrap().flatten();
     let hidden = names.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
-    assert_eq!(hidden.count(), 0, "a draft is left");
+    assert_eq!(hidden.count(), 0, "a temporary file is left");
 }
 
-/// By that conmon tells a failure of the runtime from one of the process.
+/// conmon uses this to distinguish a failure of the runtime from one of the process.
 fn no_pid_file_is_written_if_the_program_is_missing() {
     let (bundle, _container) = running(Bundle::new());
     for program in ["nosuch", "/no/such", "/etc/passwd"] {
@@ -157,11 +157,10 @@ fn killing(name: &str) -> serde_json::Value {
     })
 }
 
-/// It has never run.
 fn no_pid_file_is_written_if_the_filter_kills_execve() {
     only_rt("runc writes the pid file before execve(2)");
     let bundle = super::waiting(Bundle::new().set("/linux/seccomp", killing("execve")));
-    // The first process waits for its start: it would not survive it either.
+    // The container is not started, because the filter would kill init as well.
     let container = bundle.create();
     let before = Traces::of(&bundle);
     for detach in [&["--detach"] as &[&str], &[]] {
@@ -177,7 +176,7 @@ fn no_pid_file_is_written_if_the_filter_kills_execve() {
     container.end();
 }
 
-/// However it ends: it has run.
+/// The program has run, so the way it ends does not matter.
 fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
     let bundle = Bundle::new().set("/linux/seccomp", killing("sethostname"));
     let (bundle, _container) = running(bundle);

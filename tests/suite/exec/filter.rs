@@ -1,4 +1,4 @@
-//! The filter for system calls is the container's, whoever joins and however.
+//! The container's seccomp filter applies to every exec process.
 
 use std::fs;
 
@@ -20,8 +20,8 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Everything but these, which fail with ENOANO.
-fn allowing_but(names: &[&str]) -> Value {
+/// A filter that allows all system calls except `names`, which fail with ENOANO.
+fn allowing_all_but(names: &[&str]) -> Value {
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOANO}],
@@ -35,7 +35,7 @@ fn assert_filtered(bundle: &Bundle) {
 }
 
 fn the_containers_filter_applies_to_exec() {
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     assert_filtered(&bundle);
     let seen = probe(&bundle, &["-u", "7", "--no-new-privs"]);
@@ -50,7 +50,7 @@ fn the_containers_filter_applies_to_exec() {
 
 fn the_filter_is_the_one_the_container_was_created_with() {
     differs(Kind::Runc, "it needs the bundle's config.json");
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     let config = bundle.path().join("config.json");
     fs::write(&config, Bundle::new().config().0.to_string()).unwrap();
@@ -67,7 +67,7 @@ fn a_filter_does_not_remove_capabilities() {
 }
 
 fn a_process_file_cannot_change_the_filter() {
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     let changes = [
         ("/noNewPrivileges", json!(false)),
@@ -77,9 +77,12 @@ fn a_process_file_cannot_change_the_filter() {
     assert_eq!(outcome.assert_ok().stdout, "ENOANO\n");
 }
 
-/// Nothing that the runtime does on the way is forbidden: the filter comes last.
+/// The runtime installs the filter right before execve(2).
 fn the_filter_need_not_allow_system_calls_of_the_runtime() {
-    differs(Kind::Runc, "it makes calls of its own behind the filter");
+    differs(
+        Kind::Runc,
+        "it makes system calls of its own after it has installed the filter",
+    );
     let forbidden = [
         "setns",
         "clone3",
@@ -102,7 +105,7 @@ fn the_filter_need_not_allow_system_calls_of_the_runtime() {
         "prlimit64",
         "setsid",
     ];
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&forbidden));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&forbidden));
     let (bundle, _container) = running(bundle);
     let before = Traces::of(&bundle);
     exec(&bundle, &[], &["/bin/true"]).assert_ok();

@@ -1,4 +1,4 @@
-//! Each flag by hand: the container's own process, changed.
+//! The flags of `exec` that change the container's `process`.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -67,12 +67,12 @@ fn without_flags_the_process_is_like_init() {
         "keyring",
     ] {
         match key {
-            // The serial number of another container's.
+            // The keyring of another container has another serial number.
             "keyring" => assert!(seen[key].to_string().contains(bundle.id()), "{}", seen[key]),
             _ => assert_eq!(seen[key], first[key], "{key}"),
         }
     }
-    assert_eq!(seen["ppid"], 0, "its parent is outside");
+    assert_eq!(seen["ppid"], 0, "its parent is not in the container");
     assert_eq!(seen["sid"], seen["pid"], "a session of its own");
 }
 
@@ -93,7 +93,7 @@ fn user_accepts_a_uid_and_a_gid() {
     assert_eq!(seen["groups"], json!([]));
 }
 
-/// T01: no name is looked up, and no number wraps around to 0.
+/// A name must not be looked up, and a number must not wrap around to 0.
 fn user_refuses_anything_but_numbers() {
     let passwd = "4294967296:x:0:0::/:/bin/sh\nwheel:x:0:0::/:/bin/sh\n";
     let (bundle, _container) = running(Bundle::new().file("etc/passwd", passwd));
@@ -143,7 +143,7 @@ fn additional_gids_are_added() {
         .filter_map(|g| g.as_u64())
         .collect();
     let mut own: Vec<u64> = groups.into_iter().filter(|group| *group != 0).collect();
-    // One that comes twice is kept so by some, once by others.
+    // Some runtimes keep a duplicate group, and others do not.
     own.dedup();
     assert_eq!(own, [5, 8, 9]);
 }
@@ -151,7 +151,7 @@ fn additional_gids_are_added() {
 fn additional_gids_refuses_anything_but_numbers() {
     let (bundle, _container) = running(Bundle::new());
     let mut groups = vec!["wheel", "-1", "4294967295"];
-    // runc takes it modulo 2^32, which is root's.
+    // runc takes it modulo 2^32, which is the group of root.
     groups.extend((Kind::under_test() != Kind::Runc).then_some("4294967296"));
     for group in groups {
         let outcome = exec(&bundle, &["-g", group], &["/bin/id"]);
@@ -166,7 +166,7 @@ fn env_adds_variables_and_the_last_one_wins() {
     let seen = probe(&bundle, &flags);
     let env = seen["env"].as_array().unwrap().iter();
     let mut env: Vec<&str> = env.filter_map(|v| v.as_str()).collect();
-    // Where the last one of a name stands is nobody's promise.
+    // The order of the variables is not specified.
     env.sort_unstable();
     let expected = ["A=2", "B=", "C=x=y z", "HOME=/root", "PATH=/bin", "Z=0"];
     assert_eq!(env, expected);
@@ -196,7 +196,7 @@ fn cwd_refuses_a_relative_path() {
     }
 }
 
-/// The first process has its own made; for others it has to be there.
+/// A missing working directory is created for init only.
 fn cwd_does_not_create_the_directory() {
     for bundle in [Bundle::new(), Bundle::new().writable()] {
         let (bundle, _container) = running(bundle);
@@ -242,7 +242,7 @@ fn cap_adds_ambient_capabilities_if_the_process_has_inheritable_ones() {
     let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
     assert_eq!(seen.capabilities("inheritable"), ["CAP_KILL"]);
     assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN", "CAP_KILL"]);
-    // Ambient ones have to be inheritable, so the kernel refuses the other.
+    // An ambient capability must be inheritable, so the kernel refuses CAP_CHOWN.
     assert_eq!(seen.capabilities("ambient"), ["CAP_KILL"]);
 }
 
@@ -251,12 +251,16 @@ fn cap_for_an_unprivileged_user_is_in_the_bounding_set_only() {
     let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
     assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN"]);
     for set in ["permitted", "effective", "inheritable", "ambient"] {
-        assert_eq!(seen.capabilities(set), [""; 0], "{set}: execve(2) took it");
+        assert_eq!(
+            seen.capabilities(set),
+            [""; 0],
+            "{set}: execve(2) has cleared it"
+        );
     }
 }
 
 fn an_unknown_capability_is_a_warning() {
-    differs(Kind::Crun, "it says nothing");
+    differs(Kind::Crun, "it does not warn");
     let (bundle, _container) = running(Bundle::new().capabilities(&["CAP_KILL"]));
     for name in ["CAP_FOO", "NET_RAW", "cap_net_raw"] {
         let flags = ["--cap", name, "--cap", "CAP_CHOWN"];
@@ -273,9 +277,8 @@ fn no_new_privs_sets_the_attribute() {
     assert_eq!(probe(&bundle, &["--no-new-privs"])["no_new_privs"], 1);
 }
 
-/// Long and short ones mixed.
 fn long_and_short_names_of_a_flag_can_be_mixed() {
-    differs(Kind::Runc, "it takes either or the other");
+    differs(Kind::Runc, "it accepts either the long or the short names");
     let (bundle, _container) = running(Bundle::new());
     let flags = [
         "-e",
@@ -304,7 +307,7 @@ fn long_and_short_names_of_a_flag_can_be_mixed() {
 fn the_umask_is_that_of_init() {
     differs(
         Kind::Runc,
-        "Debian's old one does not set the umask of a process that joins",
+        "Debian's old one does not set the umask of an exec process",
     );
     let (bundle, _container) = running(Bundle::new().set("/process/user/umask", json!(0o27)));
     assert_eq!(probe(&bundle, &[])["umask"], 0o27);
@@ -344,7 +347,7 @@ fn two_dashes_before_the_id_end_the_flags() {
 
 fn apparmor_is_refused_on_a_host_without_it() {
     if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
-        crate::harness::skip("this machine has AppArmor");
+        crate::harness::skip("this host has AppArmor");
     }
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["--apparmor", "some-profile"], &["/bin/true"]);

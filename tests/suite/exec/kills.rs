@@ -1,4 +1,5 @@
-//! The runtime killed at its system calls: the container goes on, and nobody is half way in.
+//! `exec` killed at each of its system calls: the container keeps running, and no process
+//! remains that has joined it only in part.
 
 use libtest_mimic::Trial;
 
@@ -12,15 +13,15 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// How many places are tried.
+/// The number of system calls at which the runtime is killed.
 const PLACES: usize = 40;
 
 fn sweep(view: View) {
     let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
     let before = Traces::of(&bundle);
-    // In the end it is gone by itself, so that what is left is somebody half way.
-    let words = ["/bin/sh", "-c", "sleep 0.1"];
-    let call = |strace: &[&str]| through(&bundle, strace, &[], &words);
+    // The process ends by itself, so any process that remains has not called execve(2).
+    let args = ["/bin/sh", "-c", "sleep 0.1"];
+    let call = |strace: &[&str]| through(&bundle, strace, &[], &args);
     killed_everywhere(bundle.runtime(), PLACES, call, |place| {
         assert_eq!(before.changes_since(&bundle), "", "{place}");
         assert_eq!(container.status(), "running", "{place}");

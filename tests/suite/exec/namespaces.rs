@@ -1,4 +1,5 @@
-//! The namespaces, ids and root of the container, in whatever way it has them.
+//! The namespaces, ids and root of an exec process are those of the container, whether its
+//! namespaces are new, joined or shared.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -35,7 +36,8 @@ pub(super) fn tests() -> Vec<Trial> {
 
 pub(crate) const LINKS: [&str; 8] = ["pid", "net", "ipc", "uts", "mnt", "cgroup", "user", "time"];
 
-/// Whoever joins is where the first process is, by hand and described.
+/// Checks that an exec process is in the namespaces and the root of init, with and without
+/// `--process`.
 #[track_caller]
 pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
     let pid = container.pid().to_string();
@@ -46,7 +48,7 @@ pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
         assert_eq!(seen["cwd"], "/");
         assert_eq!(
             seen["ppid"],
-            if shares_pids(bundle) {
+            if has_no_new_pid_namespace(bundle) {
                 seen["ppid"].clone()
             } else {
                 json!(0)
@@ -60,7 +62,7 @@ pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
     );
 }
 
-fn shares_pids(bundle: &Bundle) -> bool {
+fn has_no_new_pid_namespace(bundle: &Bundle) -> bool {
     let own = |entry: &&Value| entry["type"] == "pid" && entry.get("path").is_none();
     !bundle
         .config()
@@ -69,7 +71,7 @@ fn shares_pids(bundle: &Bundle) -> bool {
         .any(|entry| own(&entry))
 }
 
-/// Needs none of the kinds.
+/// The template without the settings and mounts that need one of [`KINDS`].
 fn neutral() -> Bundle {
     Bundle::new()
         .remove("/hostname")
@@ -150,7 +152,7 @@ fn exec_works_in_a_pod_member() {
 }
 
 fn mappings(entries: &[(u32, u32, u32)]) -> Value {
-    let entry = |(inside, outside, size): &(u32, u32, u32)| json!({ "containerID": inside, "hostID": outside, "size": size });
+    let entry = |(container, host, size): &(u32, u32, u32)| json!({ "containerID": container, "hostID": host, "size": size });
     entries.iter().map(entry).collect()
 }
 
@@ -187,7 +189,7 @@ fn exec_works_with_a_new_user_namespace() {
 }
 
 fn exec_works_with_a_map_without_id_0() {
-    only_rt("runc becomes root, which is not there");
+    only_rt("runc takes uid 0, which is not mapped");
     let (bundle, container) = running(
         mapped(&[(1000, 101_000, 10)])
             .without_mount("/dev/pts")
@@ -229,7 +231,7 @@ fn exec_works_with_a_user_namespace_joined_with_all_others() {
 fn exec_works_with_a_new_user_namespace_beside_joined_namespaces() {
     differs(
         Kind::Runc,
-        "Debian's old one enters the user namespace first, and may not the others",
+        "Debian's old one enters the user namespace first, and then may not enter the others",
     );
     let holder = Holder::of_each_kind();
     let bundle = mapped(&[(0, 100_000, 65_536)])
@@ -260,13 +262,13 @@ fn exec_joins_a_time_namespace_with_offsets() {
         .set("/linux/timeOffsets", offsets);
     let (bundle, container) = running(bundle);
     assert_inside(&bundle, &container);
-    let outside = std::process::Command::new(bundle.rootfs().join("probe"))
+    let on_host = std::process::Command::new(bundle.rootfs().join("probe"))
         .arg("report")
         .output()
         .unwrap();
-    let outside = crate::harness::Report::parse(&String::from_utf8_lossy(&outside.stdout));
+    let on_host = crate::harness::Report::parse(&String::from_utf8_lossy(&on_host.stdout));
     let ahead = probe(&bundle, &[])["clocks"]["boottime"].as_f64().unwrap()
-        - outside["clocks"]["boottime"].as_f64().unwrap();
+        - on_host["clocks"]["boottime"].as_f64().unwrap();
     assert!((ahead / 1e9 - 1e6).abs() < 10.0, "{ahead}");
 }
 
@@ -283,7 +285,7 @@ fn exec_joins_a_cgroup_namespace() {
             .filter_map(Value::as_str)
             .collect();
         let own = |line: &&str| match view {
-            // The one tree of the view: others are where the caller is.
+            // The view has this hierarchy only.
             View::V2 => line.starts_with("0::"),
             View::Machine => !line.starts_with("0::") && !line.contains("name="),
         };
@@ -336,7 +338,7 @@ fn exec_enters_the_root_of_a_container_without_pivot_root() {
 }
 
 fn exec_enters_an_overlay_root() {
-    only_rt("the annotation is ours");
+    only_rt("the annotation is rt's");
     let bundle = Bundle::new()
         .set("/annotations", json!({"rt.rootfs.overlay": "ephemeral"}))
         .writable();

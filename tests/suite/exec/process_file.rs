@@ -1,4 +1,4 @@
-//! `--process FILE`: all of it is described, and nothing is like the container's first process.
+//! `exec --process FILE`: the file replaces the container's `process` completely.
 
 use std::fs;
 use std::io::Write;
@@ -88,7 +88,7 @@ fn all_fields_of_the_process_are_applied() {
             ("/oomScoreAdj", json!(500)),
             (
                 "/rlimits",
-                // RLIMIT_NOFILE is raised by the Go that runc is written in, at a moment of its own.
+                // Not RLIMIT_NOFILE, which the Go runtime in runc raises by itself.
                 json!([{"type": "RLIMIT_CORE", "soft": 17, "hard": 18}]),
             ),
         ],
@@ -103,7 +103,7 @@ fn all_fields_of_the_process_are_applied() {
     assert_eq!(seen["rlimits"]["RLIMIT_CORE"], json!([17, 18]));
     differs(
         Kind::Runc,
-        "Debian's old one sets neither umask nor score of a process that joins",
+        "Debian's old one sets neither umask nor OOM score of an exec process",
     );
     assert_eq!(seen["oom_score_adj"], "500");
     assert_eq!(seen["umask"], 0o77);
@@ -173,7 +173,7 @@ fn missing_fields_have_their_defaults() {
     assert_eq!(
         seen.capabilities("effective"),
         [""; 0],
-        "no capabilities are none"
+        "without `capabilities` there are none"
     );
 }
 
@@ -190,7 +190,7 @@ fn the_initial_and_final_cpu_affinity_are_set() {
         "Debian's old one lacks process.execCPUAffinity, newer runc has it",
     );
     if fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|all| all.trim() == "0") {
-        skip("one cpu only");
+        skip("this host has only one CPU");
     }
     let (bundle, _container) = running(Bundle::new());
     let all = probe(&bundle, &[])["cpus"].clone();
@@ -239,16 +239,16 @@ fn unsupported_fields_are_refused_by_name() {
             .each_ref()
             .map(|(pointer, value)| (pointer.as_str(), value.clone()));
         let outcome = described(&bundle, &["/bin/true"], &changes).run();
-        let words = format!("process.{member}: not applied by this version");
-        outcome.assert_code(255).assert_refused(&words).one_line();
+        let message = format!("process.{member}: not applied by this version");
+        outcome.assert_code(255).assert_refused(&message).one_line();
     }
 }
 
 fn invalid_fields_are_refused_by_name() {
-    only_rt("the texts are our own");
+    only_rt("the error texts are rt's");
     let (bundle, _container) = running(Bundle::new());
     let file = bundle.runtime().home().join("p.json");
-    for (text, words) in [
+    for (text, message) in [
         ("[]", "process: not a JSON object"),
         ("{}", "process.args: required"),
         (r#"{"args": [], "cwd": "/"}"#, "process.args: "),
@@ -281,7 +281,7 @@ fn invalid_fields_are_refused_by_name() {
     ] {
         fs::write(&file, text).unwrap();
         let outcome = exec(&bundle, &["-p", file.to_str().unwrap()], &[]);
-        outcome.assert_code(255).assert_refused(words).one_line();
+        outcome.assert_code(255).assert_refused(message).one_line();
     }
 }
 
@@ -315,7 +315,7 @@ fn an_endless_process_file_is_refused() {
         .one_line();
 }
 
-/// `exec -p <(jq ...)`.
+/// As in `exec -p <(jq ...)`.
 fn the_process_file_may_be_a_pipe() {
     let (bundle, _container) = running(Bundle::new());
     let file = process_file(&bundle, &["/bin/echo", "from a pipe"], &[]);

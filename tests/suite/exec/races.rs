@@ -1,4 +1,4 @@
-//! Many at once, and a container that goes meanwhile.
+//! Concurrent calls of `exec`, and `exec` while the container ends.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-fn many(view: View) {
+fn run_fifty(view: View) {
     let (bundle, _container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
     let before = Traces::of(&bundle);
     let all: Vec<_> = (0..50)
@@ -34,16 +34,17 @@ fn many(view: View) {
 }
 
 fn fifty_concurrent_execs_work() {
-    many(View::Machine);
+    run_fifty(View::Machine);
 }
 
 fn fifty_concurrent_execs_work_in_the_v2_view() {
-    many(View::V2);
+    run_fifty(View::V2);
 }
 
-/// Each works, or says in one line that there is nothing to join; or the container's end is its own.
-fn ends(bundle: Bundle, end: &str) {
-    only_rt("Debian's old runc leaves processes that nobody reaps, and cannot delete then");
+/// Runs `exec` while the container is ended by `end`. Each call must succeed, or fail with one
+/// of the known errors, or report that its process was killed with the container.
+fn run_while_ending(bundle: Bundle, end: &str) {
+    only_rt("Debian's old runc leaves zombies, and then cannot delete the container");
     let bundle = waiting(bundle);
     let before = Traces::of(&bundle);
     for round in 0..10u32 {
@@ -69,10 +70,13 @@ fn ends(bundle: Bundle, end: &str) {
                         "container not running",
                         "cannot exec in a stopped container",
                         "container does not exist",
-                        // Killed with the container's others, before their first one was.
+                        // The exec process was killed with the container before init was.
                         "process: ended before it was executed",
                     ];
-                    assert!(known.iter().any(|words| line.ends_with(words)), "{outcome}");
+                    assert!(
+                        known.iter().any(|message| line.ends_with(message)),
+                        "{outcome}"
+                    );
                 }
                 code => panic!("{code}\n{outcome}"),
             }
@@ -84,21 +88,21 @@ fn ends(bundle: Bundle, end: &str) {
 }
 
 fn exec_fails_cleanly_while_the_container_is_killed() {
-    ends(Bundle::new(), "kill");
+    run_while_ending(Bundle::new(), "kill");
 }
 
 fn exec_fails_cleanly_while_the_container_is_killed_in_the_v2_view() {
-    ends(Bundle::with_runtime(&Runtime::new().view(View::V2)), "kill");
+    run_while_ending(Bundle::with_runtime(&Runtime::new().view(View::V2)), "kill");
 }
 
 fn exec_fails_cleanly_while_the_container_is_deleted() {
-    ends(Bundle::new(), "delete");
+    run_while_ending(Bundle::new(), "delete");
 }
 
 fn exec_fails_cleanly_while_a_pod_member_is_deleted() {
     let (pod, first) = running(Bundle::new());
     let path = format!("/proc/{}/ns/pid", first.pid());
-    ends(
+    run_while_ending(
         Bundle::with_runtime(pod.runtime()).namespace("pid", Some(&path)),
         "delete",
     );

@@ -1,4 +1,4 @@
-//! When there is nothing to join, or nothing to run: status 255, and words that managers know.
+//! Refusals: the exit status is 255, and the error is a text that container managers parse.
 
 use std::fs;
 
@@ -70,7 +70,7 @@ fn a_container_whose_init_is_a_zombie_is_refused() {
     let (bundle, container) = running(Bundle::new());
     let pid = container.pid();
     signal(pid, nix::sys::signal::Signal::SIGKILL);
-    wait_until("the first process to end", || !alive(pid));
+    wait_until("init to end", || !alive(pid));
     let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("cannot exec in a stopped container");
 }
@@ -87,23 +87,24 @@ fn a_created_container_can_be_joined() {
     assert_eq!(sh(&bundle, &[], "echo after"), "after\n");
 }
 
-/// Holds the container still without the runtime's help, and lets go when dropped.
+/// Freezes the container through its cgroup, without the runtime, until it is dropped.
 struct Freezer(std::path::PathBuf, &'static str);
 
 impl Freezer {
     fn new(container: &Container, view: View) -> Self {
         let v2 = view == View::V2 || crate::harness::on_v2();
         let controller = if v2 { "" } else { "freezer" };
-        let (name, still, again) = match v2 {
-            true => ("cgroup.freeze", "1", "0"),
-            false => ("freezer.state", "FROZEN", "THAWED"),
+        let (name, frozen, thawed) = if v2 {
+            ("cgroup.freeze", "1", "0")
+        } else {
+            ("freezer.state", "FROZEN", "THAWED")
         };
         let file = cgroup_of(container.pid(), controller).join(name);
-        fs::write(&file, still).unwrap();
+        fs::write(&file, frozen).unwrap();
         wait_until("the container to be paused", || {
             container.status() == "paused"
         });
-        Self(file, again)
+        Self(file, thawed)
     }
 }
 
@@ -119,8 +120,8 @@ fn a_paused_container_is_refused() {
         let freezer = Freezer::new(&container, view);
         let before = Traces::of(&bundle);
         let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
-        let words = "cannot exec in a paused container (use --ignore-paused to override)";
-        outcome.assert_refused(words).one_line();
+        let message = "cannot exec in a paused container (use --ignore-paused to override)";
+        outcome.assert_refused(message).one_line();
         before.assert_unchanged(&bundle);
         drop(freezer);
         exec(&bundle, &[], &["/bin/true"]).assert_ok();
@@ -133,7 +134,7 @@ fn a_paused_container_can_be_joined_with_ignore_paused() {
         let freezer = Freezer::new(&container, view);
         let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
         std::thread::sleep(std::time::Duration::from_millis(200));
-        assert_eq!(joining.stdout(), "", "it is held still as well");
+        assert_eq!(joining.stdout(), "", "it is frozen as well");
         drop(freezer);
         assert_eq!(joining.wait().assert_ok().stdout, "joined\n");
     }
@@ -193,7 +194,8 @@ fn a_program_without_execute_permission_is_refused() {
     outcome.assert_refused("is a directory").one_line();
 }
 
-/// It has joined, says why on its own standard error, and ends with 1.
+/// The process reports the error on its own standard error and exits with 1, as it has
+/// already joined the container and cannot report to the runtime.
 fn a_file_that_is_not_a_program_fails_in_execve() {
     let bundle = Bundle::new()
         .executable("bin/garbage", "\u{1}\u{2}garbage")
@@ -217,9 +219,9 @@ fn a_file_that_is_not_a_program_fails_in_execve() {
     before.assert_unchanged(&bundle);
 }
 
-/// CVE-2019-5736: the runtime itself.
+/// CVE-2019-5736: such a link may lead to the runtime's own file.
 fn a_program_behind_a_magic_link_is_refused() {
-    only_rt("runc protects itself in another way");
+    only_rt("runc protects itself by other means");
     let (bundle, _container) = running(Bundle::new());
     for program in ["/proc/self/exe", "/proc/self/fd/3", "/proc/thread-self/exe"] {
         let outcome = exec(&bundle, &[], &[program]).assert_code(255);
@@ -237,7 +239,7 @@ fn exec_does_not_need_the_bundle() {
     assert_eq!(sh(&bundle, &[], "echo $OWN"), "1\n");
 }
 
-/// The last line of level error is what containerd shows.
+/// containerd shows the last line with level error.
 fn an_error_is_written_to_the_log() {
     let (bundle, _container) = running(Bundle::new());
     let log = bundle.runtime().home().join("log.json");

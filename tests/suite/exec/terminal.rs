@@ -1,4 +1,4 @@
-//! With a terminal of its own: in the foreground of the caller's, or sent to who listens.
+//! `exec --tty`: with a terminal in the foreground, or one sent to the console socket.
 
 use std::fs;
 
@@ -51,7 +51,7 @@ fn a_foreground_exec_has_a_terminal_of_the_containers_devpts() {
 }
 
 fn the_terminal_has_the_callers_size_from_the_start() {
-    only_rt("runc tells the size when the process may run already");
+    only_rt("runc may set the size after the process has started");
     let (bundle, _container) = running(Bundle::new());
     let said = joined(&bundle, &[], "busybox stty size").assert_end(0);
     assert!(said.starts_with("24 80\n"), "{said:?}");
@@ -110,7 +110,7 @@ fn the_terminal_belongs_to_the_user() {
     assert!(said.starts_with("owner 1000\nopened\n"), "{said:?}");
 }
 
-/// A container's own terminal is not the one of those that join.
+/// An exec process does not inherit the terminal of init.
 fn without_the_flag_there_is_no_terminal() {
     let bundle = super::waiting(Bundle::new().set("/process/terminal", json!(true)));
     let listener = Listener::new(&bundle);
@@ -131,7 +131,7 @@ fn without_the_flag_there_is_no_terminal() {
     );
 }
 
-/// As conmon and containerd have it.
+/// conmon and containerd use it in this way.
 fn a_detached_exec_sends_the_master_to_the_console_socket() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
@@ -211,15 +211,16 @@ fn a_console_socket_without_a_listener_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// What is typed comes from a pipe, and ends with it.
+/// Standard input is a pipe here, and its end must be passed on.
 fn the_callers_terminal_may_be_its_standard_output_only() {
-    only_rt("runc does not tell the end of the input");
+    only_rt("runc does not pass on the end of the input");
     let (bundle, _container) = running(Bundle::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     let (mut terminal, slave) = Master::open();
     terminal.set_size(40, 120);
     let before = terminal.settings();
-    // Not to a shell that edits its line: it would take the terminal out of the mode that has an end.
+    // cat, because a shell with line editing leaves the canonical mode, in which the terminal
+    // has an end of file.
     let script = "busybox stty size; cat";
     let joined = call(&bundle, &["-t"], &["/bin/sh", "-c", script]);
     let error = slave.try_clone().unwrap();
@@ -228,13 +229,17 @@ fn the_callers_terminal_may_be_its_standard_output_only() {
     std::io::Write::write_all(&mut writer, b"typed\n").unwrap();
     terminal.expect("40 120");
     terminal.expect("typed\n");
-    assert_eq!(terminal.settings(), before, "nothing is typed there");
+    assert_eq!(
+        terminal.settings(),
+        before,
+        "the caller's terminal is not in raw mode"
+    );
     drop(writer);
     joined.wait().assert_ok();
 }
 
 fn a_terminal_is_refused_if_the_caller_has_none() {
-    only_rt("the text is our own");
+    only_rt("the error text is rt's");
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let call = through(&bundle, &["setsid", "--wait"], &["-t"], &["/bin/true"]);
@@ -245,9 +250,9 @@ fn a_terminal_is_refused_if_the_caller_has_none() {
     before.assert_unchanged(&bundle);
 }
 
-/// CVE-2025-52565 and its kind: a terminal is of the container's devpts or none.
+/// CVE-2025-52565 and similar attacks: a terminal must be from the container's devpts.
 fn a_dev_ptmx_that_is_not_devpts_is_refused() {
-    only_rt("runc takes what /dev/ptmx is");
+    only_rt("runc accepts any /dev/ptmx");
     let bundle = Bundle::new().without_mount("/dev/pts");
     let (bundle, _container) = running(bundle);
     let listener = Listener::new(&bundle);
