@@ -93,8 +93,8 @@ fn cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime() {
     let before = fs::read(&program).unwrap();
     let bundle = Bundle::new().executable("bin/self", "#!/proc/self/exe\n");
     let (bundle, _container) = running(bundle);
-    for words in [&["/proc/self/exe", "--version"] as &[&str], &["/bin/self"]] {
-        let outcome = exec(&bundle, &[], words);
+    for args in [&["/proc/self/exe", "--version"] as &[&str], &["/bin/self"]] {
+        let outcome = exec(&bundle, &[], args);
         assert!(!outcome.stdout.contains("rt version"), "{outcome}");
     }
     assert!(

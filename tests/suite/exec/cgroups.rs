@@ -227,7 +227,7 @@ fn an_unknown_controller_is_refused() {
     let outcome = exec(&bundle, &["--cgroup", "nosuch:a"], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("unknown controller nosuch");
     differs(Kind::Runc, "Debian's old one takes the last");
-    for (flags, words) in [
+    for (flags, message) in [
         (
             &["--cgroup", "a", "--cgroup", "b"] as &[&str],
             "missing <controller>: prefix",
@@ -238,7 +238,7 @@ fn an_unknown_controller_is_refused() {
         ),
     ] {
         let outcome = exec(&bundle, flags, &["/bin/true"]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
 }
 

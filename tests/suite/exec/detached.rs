@@ -180,7 +180,7 @@ fn no_pid_file_is_written_if_the_filter_kills_execve() {
 fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
     let bundle = Bundle::new().set("/linux/seccomp", killing("sethostname"));
     let (bundle, _container) = running(bundle);
-    for (words, code) in [
+    for (args, code) in [
         (&["/bin/true"] as &[&str], 0),
         (&["/bin/false"], 1),
         (&["/bin/sh", "-c", "kill -KILL $$"], 137),
@@ -191,8 +191,8 @@ fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
             let file = pid_file(&bundle);
             let mut flags = vec!["--pid-file", file.to_str().unwrap()];
             flags.extend(detach.then_some("--detach"));
-            exec(&bundle, &flags, words).assert_code(if detach { 0 } else { code });
-            assert!(read_pid(&bundle) > 1, "{words:?}");
+            exec(&bundle, &flags, args).assert_code(if detach { 0 } else { code });
+            assert!(read_pid(&bundle) > 1, "{args:?}");
         }
     }
 }
@@ -208,8 +208,8 @@ fn the_process_is_killed_if_the_pid_file_cannot_be_written() {
 
 fn failures_of_a_detached_exec_are_reported() {
     let (bundle, _container) = running(Bundle::new());
-    for words in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
-        let outcome = exec(&bundle, &["-d"], words).assert_code(255);
+    for args in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
+        let outcome = exec(&bundle, &["-d"], args).assert_code(255);
         outcome.one_line();
     }
 }

@@ -194,8 +194,8 @@ fn a_daemon_outlives_exec() {
 fn exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for words in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
-        exec(&bundle, &[], words);
+    for args in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
+        exec(&bundle, &[], args);
         before.assert_unchanged(&bundle);
     }
 }

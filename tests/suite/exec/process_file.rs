@@ -61,7 +61,7 @@ fn flags_that_change_the_process_are_ignored() {
         "--cap",
         "CAP_SYS_ADMIN",
     ];
-    let seen = call(&bundle, &flags, &["ignored", "words"]).assert_report();
+    let seen = call(&bundle, &flags, &["ignored", "arguments"]).assert_report();
     assert_eq!((&seen["uid"], &seen["cwd"]), (&json!(0), &json!("/")));
     assert_eq!(seen.env("A"), None);
     assert!(

@@ -161,7 +161,7 @@ fn an_unknown_flag_is_refused() {
 
 fn a_missing_program_is_refused() {
     let (bundle, _container) = running(Bundle::new());
-    for (program, words) in [
+    for (program, message) in [
         (
             "nosuch",
             "exec: \"nosuch\": executable file not found in $PATH",
@@ -171,7 +171,7 @@ fn a_missing_program_is_refused() {
         ("./nosuch", "no such file or directory"),
     ] {
         let outcome = exec(&bundle, &[], &[program]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
 }
 
@@ -204,12 +204,12 @@ fn a_file_that_is_not_a_program_fails_in_execve() {
     let before = Traces::of(&bundle);
     let pid_file = bundle.runtime().home().join("pid");
     let detached = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
-    for (program, words) in [
+    for (program, message) in [
         ("/bin/garbage", "exec format error"),
         ("/bin/orphan", "no such file or directory"),
     ] {
         let said = exec(&bundle, &[], &[program]).assert_code(1).stderr;
-        let line = format!("exec {program}: {words}");
+        let line = format!("exec {program}: {message}");
         assert!(said.starts_with(&line), "{said:?}");
         exec(&bundle, &detached, &[program]).assert_ok();
         let pid = fs::read_to_string(&pid_file).unwrap();
@@ -260,7 +260,7 @@ fn an_error_is_written_to_the_log() {
 fn a_refused_exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for (flags, words) in [
+    for (flags, args) in [
         (&["-u", "7"] as &[&str], &["nosuch"] as &[&str]),
         (&["--cwd", "/nosuch"], &["/bin/true"]),
         (&["-d", "-t"], &["/bin/true"]),
@@ -271,7 +271,7 @@ fn a_refused_exec_leaves_nothing_behind() {
             &["/bin/true"],
         ),
     ] {
-        exec(&bundle, flags, words).assert_code(255);
+        exec(&bundle, flags, args).assert_code(255);
         before.assert_unchanged(&bundle);
     }
 }

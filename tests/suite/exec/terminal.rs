@@ -87,8 +87,8 @@ fn the_exit_status_is_returned_and_the_terminal_is_restored() {
 fn the_terminal_is_restored_after_a_failure() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for words in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
-        let session = Session::of(through(&bundle, &LED, &["-t"], words), None);
+    for args in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
+        let session = Session::of(through(&bundle, &LED, &["-t"], args), None);
         session.assert_end(255);
     }
     before.assert_unchanged(&bundle);
@@ -96,8 +96,8 @@ fn the_terminal_is_restored_after_a_failure() {
 
 fn a_process_file_can_ask_for_a_terminal() {
     let (bundle, _container) = running(Bundle::new());
-    let words = ["/bin/sh", "-c", "busybox tty; exit 3"];
-    let file = process_file(&bundle, &words, &[("/terminal", json!(true))]);
+    let args = ["/bin/sh", "-c", "busybox tty; exit 3"];
+    let file = process_file(&bundle, &args, &[("/terminal", json!(true))]);
     let flags = ["--process", file.to_str().unwrap()];
     let said = Session::of(through(&bundle, &LED, &flags, &[]), None).assert_end(3);
     assert!(said.starts_with("/dev/pts/0\n"), "{said:?}");
@@ -145,11 +145,11 @@ fn a_detached_exec_sends_the_master_to_the_console_socket() {
         "{name:?}"
     );
     let said = master.expect("done");
-    let words: Vec<&str> = said
+    let lines: Vec<&str> = said
         .split_whitespace()
-        .filter(|word| *word != "10")
+        .filter(|line| *line != "10")
         .collect();
-    assert_eq!(words, ["/dev/pts/0", "0", "1", "2", "done"]);
+    assert_eq!(lines, ["/dev/pts/0", "0", "1", "2", "done"]);
     master.type_keys("\r");
     master.expect_hangup();
 }
@@ -157,11 +157,11 @@ fn a_detached_exec_sends_the_master_to_the_console_socket() {
 fn a_size_in_the_process_file_is_set() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
-    let words = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
+    let args = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
     let size = json!({"height": 33, "width": 101});
     let file = process_file(
         &bundle,
-        &words,
+        &args,
         &[("/terminal", json!(true)), ("/consoleSize", size)],
     );
     let flags = ["-d", "--process", file.to_str().unwrap()];
@@ -190,14 +190,14 @@ fn contradictory_flags_are_refused() {
     let without = "cannot allocate tty if runc will detach without setting console socket";
     let useless = "cannot use console socket if runc will not detach or allocate tty";
     let socket = ["--console-socket", "/nonexistent"];
-    for (flags, words) in [
+    for (flags, message) in [
         (vec!["-t", "-d"], without),
         (socket.to_vec(), useless),
         ([&socket[..], &["-d"]].concat(), useless),
         ([&socket[..], &["-t"]].concat(), useless),
     ] {
         let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
     before.assert_unchanged(&bundle);
 }

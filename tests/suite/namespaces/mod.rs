@@ -1,4 +1,4 @@
-//! Namespaces: which the container has, which it joins, which it does without.
+//! Namespaces: new, joined by path, and shared with the host.
 
 mod modes;
 mod shared;

@@ -32,7 +32,7 @@ pub(super) fn tests() -> Vec<Trial> {
 const SECOND: i64 = 1_000_000_000;
 
 fn with_time() -> Bundle {
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     Bundle::new().namespace("time", None)
 }
 
@@ -40,35 +40,35 @@ fn offsets(bundle: Bundle, offsets: Value) -> Bundle {
     bundle.set("/linux/timeOffsets", offsets)
 }
 
-/// What the probe sees on the machine itself.
-fn clocks_outside(probe: &Path) -> Value {
+/// The clocks of the host.
+fn clocks_on_host(probe: &Path) -> Value {
     let output = Command::new(probe).arg("report").output().unwrap();
     Report::parse(&String::from_utf8_lossy(&output.stdout))["clocks"].clone()
 }
 
-/// Runs the probe and checks by how many nanoseconds its clocks were ahead of the machine's.
+/// Runs the probe and checks the offsets of its clocks from the host's, in nanoseconds.
 #[track_caller]
 fn check(bundle: &Bundle, monotonic: i64, boottime: i64) -> Report {
     let probe = bundle.rootfs().join("probe");
-    let before = clocks_outside(&probe);
+    let before = clocks_on_host(&probe);
     let seen = bundle.probe();
-    let after = clocks_outside(&probe);
+    let after = clocks_on_host(&probe);
     for (name, offset) in [
         ("monotonic", monotonic),
         ("boottime", boottime),
         ("realtime", 0),
     ] {
-        let inside = seen["clocks"][name].as_i64().unwrap() - offset;
+        let clock = seen["clocks"][name].as_i64().unwrap() - offset;
         let (before, after) = (
             before[name].as_i64().unwrap(),
             after[name].as_i64().unwrap(),
         );
         assert!(
-            before <= inside && inside <= after,
-            "{name}: {inside} without its offset, not in {before}..{after}"
+            before <= clock && clock <= after,
+            "{name}: {clock} without its offset, not in {before}..{after}"
         );
     }
-    // In hundredths of a second, and only roughly a float.
+    // /proc/uptime has hundredths of a second, and floating point is inexact.
     let [uptime, before, after] =
         [&seen["clocks"], &before, &after].map(|clocks| clocks["uptime"].as_f64().unwrap());
     #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -101,7 +101,7 @@ fn offsets_may_be_negative() {
     check(&offsets(with_time(), both), -100 * SECOND, -200 * SECOND);
 }
 
-/// timens_offsets: seconds plus nanoseconds, those never negative.
+/// In timens_offsets, nanoseconds are added to the seconds and are never negative.
 fn nanoseconds_are_added_to_the_offset() {
     let both = json!({
         "monotonic": { "secs": 5, "nanosecs": 999_999_999 },
@@ -120,7 +120,7 @@ fn an_offset_of_one_clock_does_not_change_the_other() {
 
 fn offsets_can_be_set_in_a_user_namespace() {
     let both = json!({ "monotonic": { "secs": 50, "nanosecs": 0 }, "boottime": { "secs": 500, "nanosecs": 0 } });
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     let bundle = offsets(mapped().namespace("time", None), both);
     let before = Traces::of(&bundle);
     let seen = check(&bundle, 50 * SECOND, 500 * SECOND);
@@ -141,7 +141,7 @@ fn child_processes_are_in_the_time_namespace() {
 }
 
 fn a_time_namespace_can_be_joined() {
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     let holder = Holder::new(&[
         "--time",
         "--boottime",
@@ -201,7 +201,7 @@ fn nanoseconds_out_of_range_are_refused() {
     );
 }
 
-/// A clock before its start, or beyond its end.
+/// The kernel refuses an offset that makes a clock negative or overflow.
 fn an_offset_that_the_kernel_refuses_is_refused() {
     for seconds in [-1_000_000_000_i64, i64::MAX, i64::MIN] {
         let offset = json!({ "monotonic": { "secs": seconds, "nanosecs": 0 } });

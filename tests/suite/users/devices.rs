@@ -1,4 +1,5 @@
-//! Devices in a user namespace: none can be made there, so they are the machine's, by bind.
+//! Devices in a user namespace. mknod(2) is not permitted there, so the runtime binds those of
+//! the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -54,7 +55,8 @@ fn default_devices_work() {
                   echo x > /dev/full; /probe device /dev/tty r";
     let outcome = mapped().sh(script).run().assert_ok();
     let said: Vec<&str> = outcome.stdout.lines().map(str::trim).collect();
-    // Open, and refused because there is no terminal: not by the device cgroup or a `nodev`.
+    // ENXIO: there is no controlling terminal, but neither the device cgroup nor `nodev` forbids
+    // the access.
     assert_eq!(said, ["00 00 00", "2", "2", "ENXIO"], "{outcome}");
     assert!(outcome.stderr.contains("No space left"), "{outcome}");
     let outcome = mapped()
@@ -111,9 +113,9 @@ fn a_device_in_a_subdirectory_of_dev_is_bound() {
     assert_eq!(bundle.run().assert_ok().stdout, "ok\n0\n");
 }
 
-/// The machine has it at the same path. Where the container's root owns the place, it can be made.
+/// A device is bound from the same path on the host, and the host has no /srv/null.
 fn a_device_outside_of_dev_that_the_host_lacks_is_refused() {
-    only_rt("Debian's look for it at the path that it has inside");
+    only_rt("Debian's look for it in the container's root");
     let bundle = owned(mapped()).writable();
     let bundle = bundle.set("/linux/devices", json!([device("/srv/null", (1, 3))]));
     let before = Traces::of(&bundle);
@@ -124,8 +126,8 @@ fn a_device_outside_of_dev_that_the_host_lacks_is_refused() {
 }
 
 fn a_configured_fifo_is_created() {
-    differs(Kind::Runc, "it binds a fifo of the machine");
-    differs(Kind::Crun, "it binds a fifo of the machine");
+    differs(Kind::Runc, "it binds a fifo of the host");
+    differs(Kind::Crun, "it binds a fifo of the host");
     let fifo = json!({ "path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 7, "gid": 8 });
     let seen = mapped().set("/linux/devices", json!([fifo])).probe();
     let fifo = &seen["devices"]["pipe"];
@@ -148,9 +150,9 @@ fn a_device_that_the_host_lacks_is_refused() {
     );
 }
 
-/// Who allows 1:3 has not allowed what lies at this path of the machine.
+/// The configuration allows 1:3, and another device at this path is not allowed by that.
 fn a_device_with_another_number_on_the_host_is_refused() {
-    only_rt("Debian's mount whatever is there");
+    only_rt("Debian's bind any file that is there");
     refused(
         &device("/dev/fuse", (1, 3)),
         &["linux.devices[0]", "/dev/fuse"],
@@ -164,7 +166,7 @@ fn a_device_with_another_number_on_the_host_is_refused() {
     refused(&block, &["linux.devices[0]", "/dev/null"]);
 }
 
-/// Onto files that are made there if the place is the container's.
+/// The mount points are files that the runtime creates in a root that the container owns.
 fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
@@ -181,9 +183,9 @@ fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
     before.assert_unchanged(&bundle);
 }
 
-/// A bind would land where the link leads.
+/// A bind that followed it would be mounted on its target.
 fn a_symlink_in_place_of_a_device_is_not_followed() {
-    only_rt("Debian's runc follows it inside the root");
+    only_rt("Debian's runc follows it within the root");
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
         .fold(mapped().writable(), |bundle, place| {
@@ -200,9 +202,9 @@ fn a_symlink_in_place_of_a_device_is_not_followed() {
     }
 }
 
-/// It is standard input here, and belongs to the process's user else.
+/// The runtime gives standard input to the process's user, but here it is /dev/null.
 fn the_hosts_null_device_keeps_its_owner() {
-    differs(Kind::Crun, "it gives it away");
+    differs(Kind::Crun, "it changes the owner");
     let owner = || {
         let meta = fs::metadata("/dev/null").unwrap();
         (meta.uid(), meta.gid(), meta.mode())

@@ -1,4 +1,4 @@
-//! `linux.uidMappings` and `linux.gidMappings`: who is who inside and outside.
+//! `linux.uidMappings` and `linux.gidMappings`: ids in the container and on the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -52,13 +52,13 @@ fn a_map_of_340_ranges_is_written() {
 }
 
 fn all_ids_can_be_mapped() {
-    differs(Kind::Runc, "it adds in 32 bits with a sign");
+    differs(Kind::Runc, "its sum overflows a signed 32-bit integer");
     let all = [(0, 0, u32::MAX)];
     let seen = map(Bundle::new(), &all).probe();
     assert_eq!(numbers(&seen["uid_map"]), all);
 }
 
-/// No device can be made in it, for one.
+/// The container is still restricted: it cannot create a device, for example.
 fn an_identity_map_still_creates_a_user_namespace() {
     let bundle = map(Bundle::new(), &[(0, 0, COUNT)]).capabilities(&["CAP_MKNOD"]);
     let seen = bundle.probe();
@@ -68,7 +68,7 @@ fn an_identity_map_still_creates_a_user_namespace() {
     assert_eq!(bundle.run().assert_ok().stdout, "EPERM\n");
 }
 
-/// The owner of a process as /proc says it.
+/// The uids, gids and groups of a process, as in /proc/PID/status.
 fn ids_of(pid: i32) -> Vec<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let ids = |name| {
@@ -116,7 +116,7 @@ fn files_of_unmapped_ids_appear_as_owned_by_the_overflow_ids() {
     assert_eq!(outcome.stdout, "65534 65534\n0 0\n");
 }
 
-/// Root inside has no power over what belongs to nobody inside.
+/// Capabilities in a user namespace do not apply to files with unmapped owners.
 fn root_in_the_container_cannot_read_files_of_unmapped_ids() {
     let bundle = mapped()
         .file("secret", "x")
@@ -156,7 +156,8 @@ fn supplementary_groups_are_set_and_setgroups_is_allowed() {
     assert_eq!(mapped().probe()["groups"], json!([]));
 }
 
-/// CAP_SYS_RESOURCE and what else a sandbox around the runtime may have taken away.
+/// A new user namespace has all capabilities, even if a sandbox around the runtime has removed
+/// some of them.
 fn all_capabilities_are_available_even_if_the_caller_lacks_some() {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
     let last: usize = last.trim().parse().unwrap();
@@ -172,7 +173,7 @@ fn all_capabilities_are_available_even_if_the_caller_lacks_some() {
     }
 }
 
-/// In the order of their numbers.
+/// All capabilities, in numerical order.
 const ALL: &str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL \
     CAP_SETGID CAP_SETUID CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST \
     CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO \
@@ -181,7 +182,7 @@ const ALL: &str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP
     CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG CAP_WAKE_ALARM \
     CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE";
 
-/// Nobody in it is 0: neither the process nor who sets it up.
+/// Neither the process nor init during the setup can have the id 0.
 fn a_map_without_id_0_works() {
     only_rt("Debian's want a mapping for 0");
     let bundle = map(Bundle::new(), &[(1000, FIRST, 10)]).without_mount("/dev/pts");
@@ -202,7 +203,7 @@ fn joining() -> (crate::harness::Holder, Bundle) {
 }
 
 fn a_joined_user_namespace_needs_no_mappings() {
-    differs(Kind::Runc, "the old one asks for them");
+    differs(Kind::Runc, "the old one requires them");
     let (holder, bundle) = joining();
     let before = Traces::of(&bundle);
     let seen = bundle.probe();

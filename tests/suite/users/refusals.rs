@@ -1,4 +1,5 @@
-//! What cannot be mapped or done in a user namespace: one line with the place, and nothing left.
+//! Configurations that a user namespace does not allow: the error is one line that names the
+//! place, and nothing is left behind.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ fn an_unmapped_additional_group_is_refused() {
 
 /// config-linux.md: mappings are "from the host to the container" of a user namespace.
 fn mappings_without_a_user_namespace_are_refused() {
-    only_rt("crun and the old runc make no use of them");
+    only_rt("crun and the old runc ignore them");
     let bundle = mapped().without_namespace("user");
     refused(bundle, &["linux.uidMappings", "user namespace"]);
     let bundle = mapped()
@@ -61,7 +62,7 @@ fn mappings_without_a_user_namespace_are_refused() {
 }
 
 fn a_user_namespace_without_mappings_is_refused() {
-    differs(Kind::Crun, "it takes those of the caller from /etc/subuid");
+    differs(Kind::Crun, "it uses the caller's ids in /etc/subuid");
     refused(
         Bundle::new().namespace("user", None),
         &["linux.uidMappings: required"],
@@ -74,7 +75,7 @@ fn a_user_namespace_without_mappings_is_refused() {
 }
 
 fn only_one_of_the_two_lists_is_refused() {
-    differs(Kind::Crun, "it makes the missing one up");
+    differs(Kind::Crun, "it invents the missing one");
     refused(
         mapped().remove("/linux/uidMappings"),
         &["linux.uidMappings: required"],
@@ -140,7 +141,7 @@ fn more_ranges_than_the_kernel_accepts_are_refused() {
     refused_list(&ranges, &["linux.uidMappings", "340"]);
 }
 
-/// user_namespaces(7): less than a page, which 340 long lines are not.
+/// user_namespaces(7): the text of a map must be shorter than a page.
 fn a_map_longer_than_the_kernel_accepts_is_refused() {
     let ranges: Vec<(u32, u32, u32)> = (0..200)
         .map(|n| (1_000_000_000 + n, 2_000_000_000 + n, 1))
@@ -155,9 +156,9 @@ fn joined(uids: &str, gids: &str) -> (Holder, Bundle) {
     (holder, bundle)
 }
 
-/// Whoever wrote them believes in another mapping than there is.
+/// The configuration was written for another user namespace.
 fn mappings_that_differ_from_those_of_a_joined_user_namespace_are_refused() {
-    only_rt("Debian's believe the config");
+    only_rt("Debian's do not compare them");
     let maps = format!("0 {FIRST} {COUNT}");
     let (_holder, bundle) = joined(&maps, &maps);
     let other = mappings(&[(0, FIRST + 1, COUNT)]);
@@ -173,7 +174,8 @@ fn a_joined_user_namespace_without_maps_is_refused() {
     refused(bundle, &["linux.namespaces[5]"]);
 }
 
-/// setns(2) says EINVAL for the one that the caller is in; it is joined without a step.
+/// setns(2) fails with EINVAL for the caller's own user namespace, so the runtime must not
+/// enter it.
 fn the_runtimes_own_user_namespace_can_be_joined_by_path() {
     only_rt("Debian's want mappings");
     let bundle = Bundle::new().namespace("user", Some("/proc/self/ns/user"));
@@ -194,24 +196,24 @@ fn a_user_that_a_joined_namespace_does_not_map_is_refused() {
 }
 
 fn a_proc_mount_without_a_pid_namespace_is_refused() {
-    differs(Kind::Crun, "it takes the machine's");
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("pid");
     refused(bundle, &["mounts[0]", "/proc", "pid namespace"]);
 }
 
 fn a_sysfs_mount_without_a_network_namespace_is_refused() {
-    differs(Kind::Crun, "it takes the machine's");
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("network");
     refused(bundle, &["mounts[5]", "/sys", "network namespace"]);
 }
 
 fn an_mqueue_mount_without_an_ipc_namespace_is_refused() {
-    differs(Kind::Crun, "it takes the machine's");
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("ipc");
     refused(bundle, &["mounts[4]", "/dev/mqueue", "ipc namespace"]);
 }
 
-/// The template's gid=5, in a namespace of one id.
+/// The template has gid=5, and the namespace maps one id.
 fn a_devpts_mount_with_an_unmapped_gid_is_refused() {
     let bundle = map(Bundle::new(), &[(0, FIRST, 1)]);
     refused(bundle, &["mounts[2]", "gid=", "mapped"]);
@@ -222,7 +224,7 @@ fn a_file_system_that_only_root_on_the_host_can_mount_is_refused() {
     refused(mapped().mount(mount), &["mounts[7]", "/tmp"]);
 }
 
-/// The root file system is root's, and root inside is not.
+/// The root file system belongs to root on the host, which is not mapped.
 fn a_mount_point_that_only_root_on_the_host_can_create_is_refused() {
     differs(
         Kind::Runc,

@@ -1,4 +1,4 @@
-//! The file system in a user namespace: mounts, masks, owners, layers.
+//! The file system in a user namespace: mounts, masked paths, owners, and the overlay.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -93,7 +93,7 @@ fn no_mount_of_the_host_is_left() {
     assert_eq!(strange, None, "{places:?}");
 }
 
-/// What is mounted on top of the root, root inside could take away.
+/// If the new root were mounted on top of the old one, root in the container could unmount it.
 fn the_old_root_cannot_be_reached_by_umount() {
     let script = "umount -l / 2>&1; umount /.. 2>&1; ls -d /home /work /../home 2>/dev/null; \
                   ls -a / | head -c 300 | busybox tr '\\n' ' '";
@@ -189,7 +189,7 @@ fn message_queues_work() {
     assert_eq!(outcome.assert_ok().stdout, "0\n");
 }
 
-/// For a namespace of a single id.
+/// A namespace of a single id cannot map gid=5.
 fn devpts_without_a_gid_works() {
     let pts = json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
                       "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] });
@@ -219,7 +219,7 @@ fn missing_mount_points_are_created_in_a_root_that_the_container_owns() {
     bundle.probe();
 }
 
-/// A directory that everybody may write in.
+/// A directory that every user may write to.
 fn volume() -> Directory {
     let volume = Directory::new();
     fs::set_permissions(volume.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -248,7 +248,7 @@ fn a_volume_is_mounted_with_its_options() {
     assert_eq!(bundle.run().assert_ok().stdout, "EROFS\n");
 }
 
-/// They are locked for whoever copies the mount in a user namespace.
+/// The kernel locks them when a mount is copied in a user namespace (mount_namespaces(7)).
 fn mount_flags_of_a_bind_source_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
     let volume = volume();
@@ -294,7 +294,8 @@ fn a_recursive_bind_includes_the_mounts_below() {
     assert_eq!(fs::metadata(below.join("new")).unwrap().uid(), FIRST);
 }
 
-/// Only the machine's root could mount a new one; the machine's own is there to be bound.
+/// Only root on the host may mount a procfs for the host's pid namespace, so the configuration
+/// binds the host's /proc.
 fn proc_can_be_bound_with_a_shared_pid_namespace() {
     let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind", "nosuid", "noexec", "nodev"] });
     let bundle = mapped().without_namespace("pid").set("/mounts/0", proc);
@@ -334,7 +335,7 @@ fn the_container_sees_its_cgroups() {
 fn the_container_sees_its_cgroup_in_the_v2_view() {
     for own in [false, true] {
         if !own && Kind::under_test() == Kind::Runc {
-            // It shows all cgroups of the machine.
+            // It shows all cgroups of the host.
             continue;
         }
         let bundle =
@@ -355,7 +356,7 @@ fn the_container_sees_its_cgroup_in_the_v2_view() {
 }
 
 fn writes_to_an_overlay_root_are_discarded() {
-    only_rt("the annotation is ours");
+    only_rt("the annotation is rt's");
     let bundle = owned(mapped())
         .writable()
         .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
@@ -372,14 +373,14 @@ fn writes_to_an_overlay_root_are_discarded() {
     );
 }
 
-/// Only root of the machine, who runs it, may pass.
+/// Only root on the host, which runs the runtime, may enter the directory.
 fn close(directory: &Path) {
     fs::set_permissions(directory, Permissions::from_mode(0o700)).unwrap();
     chown(directory, Some(0), Some(0)).unwrap();
 }
 
 fn a_bundle_below_a_directory_of_mode_0700_works() {
-    only_rt("Debian's look the path up as root inside");
+    only_rt("Debian's resolve the path as root of the user namespace");
     let bundle = mapped();
     close(bundle.path());
     let before = Traces::of(&bundle);
@@ -391,7 +392,7 @@ fn a_bundle_below_a_directory_of_mode_0700_works() {
 }
 
 fn a_root_below_a_directory_of_mode_0700_works() {
-    only_rt("Debian's look the path up as root inside");
+    only_rt("Debian's resolve the path as root of the user namespace");
     let closed = Directory::new();
     let root = closed.join("deep/rootfs");
     fill_rootfs(&root);
@@ -402,7 +403,10 @@ fn a_root_below_a_directory_of_mode_0700_works() {
 }
 
 fn a_volume_below_a_directory_of_mode_0700_works() {
-    differs(Kind::Runc, "the old one looks the path up as root inside");
+    differs(
+        Kind::Runc,
+        "the old one resolves the path as root of the user namespace",
+    );
     let closed = Directory::new();
     let source = closed.join("volume");
     fs::create_dir(&source).unwrap();
@@ -422,7 +426,7 @@ fn nothing_is_created_in_the_rootfs() {
     assert_eq!(tree(&bundle.rootfs()), before);
 }
 
-/// What the mount of the machine forbids must stay forbidden when it is made read-only.
+/// A remount must keep the flags that the host has set, because they are locked.
 fn a_root_with_locked_mount_flags_becomes_read_only() {
     let place = volume();
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

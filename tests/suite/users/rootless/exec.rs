@@ -1,4 +1,4 @@
-//! `exec` by a user: the one who made the container, and others.
+//! `exec` by rootless callers: the owner of the container, and other users.
 
 use std::fs;
 
@@ -42,20 +42,20 @@ fn the_owner_can_exec() {
             (&json!(0), &json!(0)),
             "{who:?}"
         );
-        assert_eq!(seen["cgroups"], first_cgroups(&pid), "{who:?}");
+        assert_eq!(seen["cgroups"], cgroups_of(&pid), "{who:?}");
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
         assert_eq!(open, ["0", "1", "2"], "{who:?}");
         container.end();
     }
 }
 
-fn first_cgroups(pid: &str) -> serde_json::Value {
+fn cgroups_of(pid: &str) -> serde_json::Value {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     text.lines().collect()
 }
 
 fn exec_can_use_subordinate_ids() {
-    for who in [Who::Lent, Who::Manager] {
+    for who in [Who::Subordinate, Who::Manager] {
         let caller = Caller::new(who);
         let (bundle, container) = running(caller.bundle());
         let outcome = exec(&bundle, &["-u", "0:0"], &["/bin/id", "-u"]);
@@ -80,7 +80,7 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
         let pid = fs::read_to_string(file).unwrap();
         let line = || fs::read(format!("/proc/{pid}/cmdline")).unwrap();
         if Kind::under_test() == Kind::Runc {
-            // Its file is there before the program is.
+            // runc writes the pid file before execve(2).
             wait_until("the program is executed", || !line().is_empty());
         }
         assert_eq!(line(), b"/bin/sleep\x001001\0", "{who:?}");
@@ -92,7 +92,7 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
 }
 
 fn exec_works_with_a_shared_pid_namespace() {
-    differs(Kind::Runc, "it asks for a /proc of its own");
+    differs(Kind::Runc, "it requires a new /proc");
     for who in [Who::Plain, Who::Manager] {
         let caller = Caller::new(who);
         let proc = [("/proc", "/proc", &["rbind", "ro"])];
@@ -113,13 +113,13 @@ fn exec_works_with_a_shared_pid_namespace() {
 }
 
 fn another_user_cannot_exec() {
-    only_rt("the text is our own");
+    only_rt("the error text is rt's");
     let caller = Caller::new(Who::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
     let other = OTHER.to_string();
-    let words = vec![
+    let command = vec![
         "setpriv",
         "--reuid",
         &other,
@@ -134,17 +134,17 @@ fn another_user_cannot_exec() {
         bundle.id(),
         "/bin/true",
     ];
-    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    let outcome = bundle.runtime().call_as_is(command).run().assert_code(255);
     outcome.one_line();
 }
 
 fn root_cannot_exec_in_a_users_container() {
-    only_rt("runc believes what a user has written");
+    only_rt("runc trusts the state of a user");
     let caller = Caller::new(Who::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
-    let words = vec![
+    let command = vec![
         program.to_str().unwrap(),
         "--root",
         root.to_str().unwrap(),
@@ -152,7 +152,7 @@ fn root_cannot_exec_in_a_users_container() {
         bundle.id(),
         "/bin/true",
     ];
-    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    let outcome = bundle.runtime().call_as_is(command).run().assert_code(255);
     outcome.assert_refused("belongs to user 4001").one_line();
 }
 
@@ -163,7 +163,7 @@ fn failures_are_reported() {
         let before = Traces::of(&bundle);
         let outcome = call(&bundle, &[], &["nosuch"]).run().assert_code(255);
         outcome.assert_refused("executable file not found in $PATH");
-        // `spec --rootless` maps root alone.
+        // `spec --rootless` maps only root.
         exec(&bundle, &["-u", "4711"], &["/bin/true"]).assert_code(255);
         before.assert_unchanged(&bundle);
         container.end();

@@ -1,4 +1,4 @@
-//! What a user does with its containers, and what others cannot do with them.
+//! The lifecycle of a rootless container, and access by other users.
 
 use std::fs;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn list_shows_the_owner() {
     assert_eq!(listed[0]["id"], bundle.id());
     assert_eq!(listed[0]["status"], "running");
     if Kind::under_test() == Kind::Rt {
-        // Nobody on the machine has this id.
+        // The host has no user with this uid.
         assert_eq!(listed[0]["owner"], format!("#{USER}"));
     }
 }
@@ -73,7 +73,7 @@ fn signals_are_forwarded() {
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
         let run = bundle.call("run", &[]).start();
         run.wait_for("ready");
-        // Nothing of what starts it forks.
+        // None of the commands that start the runtime forks, so this is the runtime's pid.
         signal(run.pid(), Signal::SIGTERM);
         assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n", "{who:?}");
     }
@@ -99,14 +99,14 @@ fn delete_force_ends_the_container() {
     }
 }
 
-/// One that waits for its start is not to be looked at, and so it is hidden from its user, too.
+/// Init is not dumpable until it is started, so hidepid hides it from its own user as well.
 fn a_container_runs_with_hidepid() {
     const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
-    let hiding = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
-    let caller = Caller::through(View::Machine, Who::Lent, &hiding);
+    let hidepid = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
+    let caller = Caller::through(View::Machine, Who::Subordinate, &hidepid);
     let bundle = caller.bundle().sh("exit 7");
     bundle.run().assert_code(7);
-    only_rt("it lets others look at one that waits");
+    only_rt("its waiting init is dumpable");
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     bundle.call("create", &[]).run().assert_ok();
     let container = bundle.container();
@@ -136,16 +136,16 @@ fn a_failed_run_leaves_nothing_behind() {
     }
 }
 
-/// The runtime as another user, or root, with `--root` where the container is kept.
-fn as_other(caller: &Caller, uid: u32, words: &[&str]) -> Call {
+/// Calls the runtime as the user `uid`, with the `--root` of `caller`.
+fn as_other(caller: &Caller, uid: u32, args: &[&str]) -> Call {
     let root = caller.runtime.root();
     let uid = uid.to_string();
     let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
-    let mut all = vec!["setpriv", &reuid, &regid, "--clear-groups"];
+    let mut command = vec!["setpriv", &reuid, &regid, "--clear-groups"];
     let program = caller.runtime.program();
-    all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
-    all.extend(words);
-    caller.runtime.call_as_is(all)
+    command.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+    command.extend(args);
+    caller.runtime.call_as_is(command)
 }
 
 fn another_user_cannot_manage_the_container() {
@@ -153,15 +153,15 @@ fn another_user_cannot_manage_the_container() {
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
         &["delete", "--force", bundle.id()],
         &["start", bundle.id()],
     ] {
-        let outcome = as_other(&caller, OTHER, words).run();
-        if words[0] == "delete" && outcome.code() == 0 {
-            // `--force` of what cannot be seen is no error.
+        let outcome = as_other(&caller, OTHER, args).run();
+        if args[0] == "delete" && outcome.code() == 0 {
+            // With `--force` it is not an error that a container does not exist.
             continue;
         }
         outcome.assert_refused("");
@@ -178,31 +178,31 @@ fn a_user_cannot_manage_a_container_of_root() {
     let caller = Caller::new(Who::Plain);
     let program = caller.runtime.program();
     let root = bundle.runtime().root();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
     ] {
-        let mut all = vec!["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups"];
-        all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
-        all.extend(words);
-        caller.runtime.call_as_is(all).run().assert_refused("");
+        let mut command = vec!["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups"];
+        command.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+        command.extend(args);
+        caller.runtime.call_as_is(command).run().assert_refused("");
     }
     assert!(alive(pid));
     container.end();
 }
 
-/// What a user writes there could make root end anything.
+/// A user could write any pid there, which root would then kill.
 fn root_does_not_trust_a_state_file_of_a_user() {
     only_rt("Debian's do");
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
         &["delete", "--force", bundle.id()],
     ] {
-        let outcome = as_other(&caller, 0, words).run();
+        let outcome = as_other(&caller, 0, args).run();
         outcome.assert_refused("belongs to user 4001").one_line();
     }
     assert_eq!(container.status(), "running");
@@ -246,8 +246,8 @@ fn namespace_settings_are_applied() {
     }
 }
 
-/// It is still a copy of the runtime, but what it could be made to do, its user may do anyway;
-/// other users may not look.
+/// The process still executes the runtime. Its owner gains nothing by controlling it, but other
+/// users must not read it.
 fn other_users_cannot_read_a_created_container() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);

@@ -1,4 +1,4 @@
-//! Cgroups of a user: none, or below what has been handed over to it.
+//! Cgroups of rootless containers: none, or below a delegated cgroup.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -48,11 +48,11 @@ fn without_limits_the_container_stays_in_the_callers_cgroups() {
     }
 }
 
-/// It would be the caller who stands still.
+/// Pausing its cgroup would pause the caller.
 fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
-    only_rt("the others have words of their own");
+    only_rt("the error texts are rt's");
     for view in [View::Machine, View::V2] {
-        let caller = Caller::through(view, Who::Lent, &[]);
+        let caller = Caller::through(view, Who::Subordinate, &[]);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
         let text = "the container has no cgroup of its own, without which it cannot be paused";
@@ -76,7 +76,7 @@ fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
 }
 
 fn a_cgroups_path_without_permission_is_refused() {
-    differs(Kind::Crun, "it does without");
+    differs(Kind::Crun, "it runs without a cgroup");
     for view in [View::Machine, View::V2] {
         for who in ALL {
             let caller = Caller::through(view, who, &[]);
@@ -95,9 +95,9 @@ fn a_cgroups_path_without_permission_is_refused() {
     }
 }
 
-/// `--rootless=false`: errors about rights count.
+/// `--rootless=false`: a lack of permission is not ignored.
 fn rootless_false_makes_a_missing_cgroup_an_error() {
-    only_rt("runc does so only where a path is configured, crun never");
+    only_rt("runc does so only if a path is configured, and crun never");
     for view in [View::Machine, View::V2] {
         for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
             let mut caller = Caller::through(view, Who::Plain, &[]);
@@ -129,7 +129,7 @@ fn with_limit(bundle: Bundle, (controller, field, value): (&str, &str, u64)) -> 
 }
 
 fn a_limit_without_permission_is_refused_with_a_hint() {
-    differs(Kind::Crun, "it leaves them out");
+    differs(Kind::Crun, "it ignores them");
     for who in ALL {
         let caller = Caller::new(who);
         for limit in LIMITS {
@@ -140,9 +140,9 @@ fn a_limit_without_permission_is_refused_with_a_hint() {
     }
 }
 
-/// No controller is left for version 2 here: the limit is refused for this reason or the other.
+/// The hierarchy has no controllers in this view, so the limit may be refused for that reason.
 fn a_limit_without_permission_is_refused_in_the_v2_view() {
-    differs(Kind::Crun, "it leaves them out");
+    differs(Kind::Crun, "it ignores them");
     let caller = Caller::in_v2_view(Who::Plain);
     for limit in LIMITS {
         let bundle = with_limit(caller.bundle(), limit);
@@ -150,7 +150,7 @@ fn a_limit_without_permission_is_refused_in_the_v2_view() {
     }
 }
 
-/// A user makes no devices; those that there are, are the machine's, with the machine's rights.
+/// A rootless container cannot create devices, and those of the host keep their permissions.
 fn device_rules_alone_need_no_permission() {
     for who in ALL {
         let caller = Caller::new(who);
@@ -164,7 +164,7 @@ fn device_rules_alone_need_no_permission() {
     }
 }
 
-/// A cgroup of a user in every tree of these controllers, removed when dropped.
+/// A delegated cgroup in the hierarchy of each of these controllers, removed when dropped.
 struct Delegated {
     name: String,
 }
@@ -179,8 +179,8 @@ impl Delegated {
         for controller in controllers {
             let cgroup = cgroup_top(controller).join(&name);
             fs::create_dir(&cgroup).unwrap_or_else(|e| panic!("make {}: {e}", cgroup.display()));
-            hand_over(&cgroup);
-            // A new cpuset has none of either, and takes nobody in.
+            delegate(&cgroup);
+            // A new cpuset has no CPUs and no memory nodes, and so accepts no process.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(all) = fs::read_to_string(cgroup_top(controller).join(file)) {
                     drop(fs::write(cgroup.join(file), all));
@@ -195,14 +195,15 @@ impl Delegated {
     }
 }
 
-/// cgroups(7), "Delegation": the directory and the files that say who is in it.
-fn hand_over(cgroup: &Path) {
-    let own = |path: PathBuf| chown(&path, Some(USER), Some(USER));
-    own(cgroup.to_owned()).unwrap();
-    own(cgroup.join("cgroup.procs")).unwrap();
+/// Delegates a cgroup as in cgroups(7), "Cgroups delegation": the directory and the files that
+/// move processes.
+fn delegate(cgroup: &Path) {
+    let give = |path: PathBuf| chown(&path, Some(USER), Some(USER));
+    give(cgroup.to_owned()).unwrap();
+    give(cgroup.join("cgroup.procs")).unwrap();
     for name in ["tasks", "cgroup.threads", "cgroup.subtree_control"] {
         if cgroup.join(name).exists() {
-            own(cgroup.join(name)).unwrap();
+            give(cgroup.join(name)).unwrap();
         }
     }
 }
@@ -260,25 +261,25 @@ fn check_limits(delegated: &Delegated) {
 }
 
 fn limits_work_in_delegated_hierarchies() {
-    differs(Kind::Crun, "it leaves limits out");
+    differs(Kind::Crun, "it ignores limits");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     check_limits(&Delegated::new(&V1));
 }
 
 fn limits_work_if_only_some_hierarchies_are_delegated() {
-    only_rt("Debian's want all trees or none");
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     check_limits(&Delegated::new(&["pids", "memory"]));
 }
 
 fn a_limit_in_a_hierarchy_that_is_not_delegated_is_refused() {
-    only_rt("Debian's want all trees or none");
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
     let caller = Caller::new(Who::Plain);
@@ -291,12 +292,13 @@ fn a_limit_in_a_hierarchy_that_is_not_delegated_is_refused() {
     bundle.assert_refused(&["linux.resources.cpu.shares"]);
 }
 
-/// The caller sits in a part of it: only within what is its own it may move processes.
+/// The caller is in a child of the delegated cgroup, because it may only move processes within
+/// the delegated part of the hierarchy.
 fn a_delegated_cgroup_is_used_in_the_v2_view() {
     let delegated = Delegated::new(&[""]);
     let session = cgroup_top("").join(&delegated.name).join("session");
     fs::create_dir(&session).unwrap();
-    hand_over(&session);
+    delegate(&session);
     let script = format!(
         "echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
         delegated.name
@@ -318,23 +320,23 @@ fn a_delegated_cgroup_is_used_in_the_v2_view() {
         );
         container.end();
         before.assert_unchanged(&bundle);
-        // Without a path it finds a place by itself, or does without.
+        // Without a path the runtime chooses a cgroup, or uses none.
         let bundle = bundle.set("/linux/cgroupsPath", Value::Null);
         bundle.run_detached().end();
         before.assert_unchanged(&bundle);
     }
 }
 
-/// The same on a machine that has handed its controllers to version 2.
+/// On a host whose controllers are those of cgroup v2.
 fn limits_work_in_a_delegated_cgroup_on_v2() {
     if !on_v2() {
-        skip("the controllers are those of cgroup v1 here");
+        skip("the controllers of this host are those of cgroup v1");
     }
     fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids").unwrap();
     let delegated = Delegated::new(&[""]);
     let session = cgroup_top("").join(&delegated.name).join("session");
     fs::create_dir(&session).unwrap();
-    hand_over(&session);
+    delegate(&session);
     let script = format!(
         "echo $$ > {}/cgroup.procs && exec \"$@\"",
         session.display()
@@ -369,9 +371,9 @@ fn limits_work_in_a_delegated_cgroup_on_v2() {
 }
 
 fn delete_removes_only_cgroups_that_the_runtime_created() {
-    only_rt("Debian's want all trees or none");
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
     let caller = Caller::new(Who::Plain);

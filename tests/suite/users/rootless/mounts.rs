@@ -1,4 +1,4 @@
-//! Mounts that a user's runtime leaves to init to open.
+//! Mounts whose sources init opens, because a rootless runtime may not copy the host's mounts.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn a_bind_includes_an_earlier_mount_on_its_source() {
-    only_rt("others open the sources of a user namespace first");
+    only_rt("others open the sources before they mount");
     let volume = Directory::new();
     fs::write(volume.join("file"), "from the volume").unwrap();
     for who in ALL {
@@ -38,7 +38,7 @@ fn a_bind_includes_an_earlier_mount_on_its_source() {
 }
 
 fn more_binds_than_the_descriptor_limit_work() {
-    only_rt("others open the sources of a user namespace first");
+    only_rt("others open the sources before they mount");
     let limited = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
     let volume = Directory::new();
     let run = json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" });
@@ -59,7 +59,7 @@ fn more_binds_than_the_descriptor_limit_work() {
 }
 
 fn long_mount_options_are_passed_to_the_file_system() {
-    only_rt("the callers are ours");
+    only_rt("the callers are those of rt");
     let size = format!("size={}200000", "0".repeat(300));
     for who in ALL {
         let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs",

@@ -1,4 +1,4 @@
-//! `spec --rootless` and `run`, in a terminal as a person does it.
+//! `spec --rootless` and `run`, as a user types them.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -23,22 +23,22 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Not a flag but `--rootless`.
+/// No other flag than `--rootless` is needed.
 fn spec_and_run_work_in_the_current_directory() {
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle();
         let config = bundle.path().join("config.json");
-        let here = |words: &[&str]| {
-            let call = bundle.runtime().call(words);
+        let call_in_bundle = |args: &[&str]| {
+            let call = bundle.runtime().call(args);
             call.with(|command| command.current_dir(bundle.path()))
                 .run()
         };
         let before = Traces::of(&bundle);
-        here(&["spec", "--rootless"]).assert_ok();
+        call_in_bundle(&["spec", "--rootless"]).assert_ok();
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
         assert_eq!(fs::metadata(&config).unwrap().uid(), USER);
-        let first = json!({ "containerID": 0, "hostID": if caller.is_root_inside() { 0 } else { USER }, "size": 1 });
+        let first = json!({ "containerID": 0, "hostID": if caller.is_namespace_root() { 0 } else { USER }, "size": 1 });
         assert_eq!(value["linux"]["uidMappings"], json!([first]), "{who:?}");
         value["process"]["terminal"] = json!(false);
         value["process"]["args"] = json!(["/bin/sh", "-c", "id -u; exit 6"]);
@@ -47,7 +47,7 @@ fn spec_and_run_work_in_the_current_directory() {
             mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
         }
         fs::write(&config, value.to_string()).unwrap();
-        let outcome = here(&["run", bundle.id()]);
+        let outcome = call_in_bundle(&["run", bundle.id()]);
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),
             (6, "0\n"),
@@ -145,19 +145,19 @@ fn state_is_kept_in_xdg_runtime_dir() {
     }
 }
 
-/// A user cannot keep anything in /run.
+/// A user cannot write to /run.
 fn a_missing_xdg_runtime_dir_is_reported() {
-    only_rt("the text is our own");
-    for who in [Who::Plain, Who::Inside] {
+    only_rt("the error text is rt's");
+    for who in [Who::Plain, Who::NamespaceRoot] {
         let caller = Caller::new(who);
         let bundle = caller.bundle().args(&["/bin/true"]);
         bundle.write();
         let call = bundle
             .runtime()
             .call_through(&[], &["run", "-b", bundle.path().to_str().unwrap(), "x"]);
-        // `env` of the caller sets it; an empty one counts as none.
-        let words = call.with_word("XDG_RUNTIME_DIR=", "XDG_RUNTIME_DIR=");
-        let outcome = words.run().assert_code(1);
+        // The caller's `env` sets it. An empty value counts as unset.
+        let call = call.with_word("XDG_RUNTIME_DIR=", "XDG_RUNTIME_DIR=");
+        let outcome = call.run().assert_code(1);
         let line = outcome.one_line();
         assert!(
             line.contains("XDG_RUNTIME_DIR") && line.contains("--root"),
@@ -167,7 +167,7 @@ fn a_missing_xdg_runtime_dir_is_reported() {
 }
 
 fn a_bundle_in_a_home_of_mode_0700_works() {
-    differs(Kind::Crun, "it looks paths up once more as another");
+    differs(Kind::Crun, "it resolves paths again with other ids");
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller.bundle();
@@ -176,7 +176,7 @@ fn a_bundle_in_a_home_of_mode_0700_works() {
     }
 }
 
-/// What a user may not do is said before it is tried.
+/// The runtime checks this before it makes a system call.
 fn a_missing_user_namespace_is_reported() {
     let caller = Caller::new(Who::Plain);
     let bundle = caller

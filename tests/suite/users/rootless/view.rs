@@ -1,4 +1,4 @@
-//! The file system that a user gives to a container.
+//! The file system of a rootless container.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -28,10 +28,10 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Without cgroups of its own, on version 1.
+/// On cgroup v1, for a container without cgroups of its own.
 fn the_container_sees_the_callers_cgroups_read_only() {
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     differs(Kind::Crun, "it binds all of /sys/fs/cgroup");
     for who in ALL {
@@ -42,14 +42,15 @@ fn the_container_sees_the_callers_cgroups_read_only() {
                 "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
             });
             let bundle = caller.bundle().without_mount("/sys/fs/cgroup").mount(mount);
-            let bundle = match namespaced {
-                true => bundle.without_namespace("cgroup").namespace("cgroup", None),
-                false => bundle.without_namespace("cgroup"),
+            let bundle = if namespaced {
+                bundle.without_namespace("cgroup").namespace("cgroup", None)
+            } else {
+                bundle.without_namespace("cgroup")
             };
             let before = Traces::of(&bundle);
             let seen = bundle.probe();
             for controller in ["memory", "pids", "devices", "cpu"] {
-                // The last: /sys is the machine's, with its cgroups below.
+                // The last mount, because /sys is bound from the host with its cgroups below.
                 let mount = seen
                     .mounts_at(&format!("/sys/fs/cgroup/{controller}"))
                     .pop();
@@ -105,10 +106,10 @@ fn a_volume_that_the_user_owns_can_be_written() {
     }
 }
 
-/// mount_namespaces(7): locked for who has not set them.
+/// mount_namespaces(7): they are locked in a less privileged mount namespace.
 fn mount_flags_of_the_host_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
-    differs(Kind::Crun, "it forgets them");
+    differs(Kind::Crun, "it drops them");
     for who in ALL {
         let caller = Caller::new(who);
         let volume = Directory::new();
@@ -128,7 +129,7 @@ fn mount_flags_of_the_host_are_kept() {
             seen.mount("/mnt")
                 .assert_options(&["ro", "nosuid", "nodev", "noexec"]);
         }
-        // Asked for what the machine forbids.
+        // The options contradict the flags of the host.
         let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
         let bundle = bundle.bind(volume.path(), "/mnt", &["bind", "rw", "exec"]);
         let before = Traces::of(&bundle);
@@ -159,7 +160,7 @@ fn a_volume_that_the_user_cannot_read_is_refused() {
     }
 }
 
-/// Of a file system that is the machine's; the kernel would say the same to root of a user namespace.
+/// The kernel allows it only if the file system was mounted in the caller's user namespace.
 fn an_idmapped_mount_is_refused() {
     only_rt("came with runc 1.2");
     for who in ALL {
@@ -169,8 +170,8 @@ fn an_idmapped_mount_is_refused() {
             json!({"destination": "/mnt", "source": volume.path(), "options": ["bind", "idmap"]});
         let bundle = caller.bundle().folder("mnt").mount(mount);
         let why = match who {
-            Who::Plain | Who::Lent => "an idmapped mount needs the right to mount",
-            Who::Inside | Who::Manager => "mounts[",
+            Who::Plain | Who::Subordinate => "an idmapped mount needs the right to mount",
+            Who::NamespaceRoot | Who::Manager => "mounts[",
         };
         bundle.args(&["/bin/true"]).assert_refused(&[why]);
     }
@@ -194,7 +195,7 @@ fn a_root_that_the_user_cannot_read_is_refused() {
 }
 
 fn writes_to_an_overlay_root_are_discarded() {
-    only_rt("the annotation is ours");
+    only_rt("the annotation is rt's");
     for who in ALL {
         let caller = Caller::new(who);
         let bundle = caller
@@ -223,26 +224,26 @@ fn configured_devices_are_bound_from_the_host() {
     }
 }
 
-/// Root inside is still that user outside.
+/// Root in the container has the permissions of the user on the host.
 fn a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened() {
     let caller = Caller::new(Who::Plain);
-    let kmsg = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
+    let loop_control = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
     if !std::path::Path::new("/dev/loop-control").exists() {
         crate::harness::skip("no /dev/loop-control here");
     }
-    let bundle = caller.bundle().set("/linux/devices", json!([kmsg]));
+    let bundle = caller.bundle().set("/linux/devices", json!([loop_control]));
     let bundle = bundle.args(&["/probe", "device", "/dev/loop-control", "r"]);
     assert_eq!(bundle.run().assert_ok().stdout, "EACCES\n");
 }
 
-/// user.max_user_namespaces: the kernel says ENOSPC, which looks like a full disk.
+/// The kernel reports user.max_user_namespaces as ENOSPC, which looks like a full disk.
 fn the_limit_on_user_namespaces_is_reported() {
-    let caller = Caller::new(Who::Inside);
+    let caller = Caller::new(Who::NamespaceRoot);
     let bundle = caller.bundle().args(&["/bin/true"]);
-    let none = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let limit = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let call = bundle
         .call("run", &[])
-        .after_word("-m", &["sh", "-c", none, "sh"]);
+        .after_word("-m", &["sh", "-c", limit, "sh"]);
     let outcome = call.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = outcome.one_line();
