@@ -21,14 +21,14 @@ use super::{check, set_cloexec};
 #[macro_export]
 macro_rules! entry {
     () => {
-        type Arguments = *const *const ::core::ffi::c_char;
+        type Argv = *const *const ::core::ffi::c_char;
         type Function = *const ::core::ffi::c_void;
 
         unsafe extern "C" {
             fn __real___libc_start_main(
                 main: Function,
-                count: ::core::ffi::c_int,
-                arguments: Arguments,
+                argc: ::core::ffi::c_int,
+                argv: Argv,
                 init: Function,
                 fini: Function,
                 rtld_fini: Function,
@@ -40,8 +40,8 @@ macro_rules! entry {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn __wrap___libc_start_main(
             main: Function,
-            count: ::core::ffi::c_int,
-            arguments: Arguments,
+            argc: ::core::ffi::c_int,
+            argv: Argv,
             init: Function,
             fini: Function,
             rtld_fini: Function,
@@ -50,17 +50,14 @@ macro_rules! entry {
             // SAFETY: crt1.o passes the arguments as the kernel put them on the stack, and
             // they are passed to the C library's function unchanged.
             unsafe {
-                $crate::execute_read_only(count, arguments);
-                __real___libc_start_main(main, count, arguments, init, fini, rtld_fini, stack_end)
+                $crate::execute_read_only(argc, argv);
+                __real___libc_start_main(main, argc, argv, init, fini, rtld_fini, stack_end)
             }
         }
 
         // SAFETY: no other `main` is linked, because the program is `no_main`.
         #[unsafe(no_mangle)]
-        extern "C" fn main(
-            _count: ::core::ffi::c_int,
-            _arguments: Arguments,
-        ) -> ::core::ffi::c_int {
+        extern "C" fn main(_argc: ::core::ffi::c_int, _argv: Argv) -> ::core::ffi::c_int {
             ::core::ffi::c_int::from($crate::run())
         }
     };

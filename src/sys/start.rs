@@ -29,7 +29,7 @@ static READ_ONLY: MountAttr = MountAttr {
     userns_fd: 0,
 };
 
-/// If one of the `arguments` is a command in [`SEALED`], executes this program again
+/// If one of the arguments is a command in [`SEALED`], executes this program again
 /// from a read-only, detached copy of its file's mount. execve(2) closes the copy's
 /// descriptor. Without a descriptor, and in no mount namespace, the copy's attributes
 /// cannot be changed any more.
@@ -39,18 +39,18 @@ static READ_ONLY: MountAttr = MountAttr {
 /// mount is not in this mount namespace.
 ///
 /// # Safety
-/// `arguments` points to the `count` arguments of the program and a null, followed by
+/// `argv` points to the `argc` arguments of the program and a null, followed by
 /// its environment and a null, as the kernel puts them on the stack.
-pub unsafe fn execute_read_only(count: c_int, arguments: *const *const c_char) {
-    let count = count.unsigned_abs() as usize;
-    // SAFETY: `i` is less than `count`, and there are `count` strings by the condition of
-    // this function.
+pub unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
+    let argc = argc.unsigned_abs() as usize;
     let is_sealed = |i| {
-        SEALED
-            .iter()
-            .any(|verb| unsafe { equals(*arguments.add(i), verb) })
+        // SAFETY: `i` is less than `argc`, and there are `argc` strings by the condition
+        // of this function.
+        let argument = unsafe { *argv.add(i) };
+        // SAFETY: the kernel passes NUL-terminated strings.
+        SEALED.iter().any(|verb| unsafe { equals(argument, verb) })
     };
-    if !(1..count).any(is_sealed) {
+    if !(1..argc).any(is_sealed) {
         return;
     }
     let (cwd, empty) = (libc::AT_FDCWD as usize, c"".as_ptr() as usize);
@@ -59,7 +59,7 @@ pub unsafe fn execute_read_only(count: c_int, arguments: *const *const c_char) {
     let empty_path = AT_EMPTY_PATH as usize;
     let clone = (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) as usize;
     // SAFETY: both paths are static and NUL-terminated. Both descriptors are new, and no
-    // value owns them. `arguments` is valid for execve(2) by the condition of this
+    // value owns them. `argv` is valid for execve(2) by the condition of this
     // function. The kernel only reads the structure, which is static and has the size
     // that is passed.
     unsafe {
@@ -74,11 +74,11 @@ pub unsafe fn execute_read_only(count: c_int, arguments: *const *const c_char) {
         {
             let (attr, size) = (&raw const READ_ONLY as usize, size_of::<MountAttr>());
             if call(Sysno::mount_setattr, [mount, empty, empty_path, attr, size]).is_some() {
-                let environment = arguments.add(count + 1) as usize;
-                let arguments = arguments as usize;
+                let environment = argv.add(argc + 1) as usize;
+                let argv = argv as usize;
                 call(
                     Sysno::execveat,
-                    [mount, empty, arguments, environment, empty_path],
+                    [mount, empty, argv, environment, empty_path],
                 );
             }
             call(Sysno::close, [mount, 0, 0, 0, 0]);

@@ -71,15 +71,15 @@ fn with(
 }
 
 fn check(seen: &Report, holder: &Holder, link: &str, mode: Mode) {
-    let (inside, host) = (seen.namespace(link), namespace_of("self", link));
+    let (actual, host) = (seen.namespace(link), namespace_of("self", link));
     let joined = holder.namespace(link);
     match mode {
         Mode::New => assert!(
-            inside != host && inside != joined,
-            "{link}: {inside} is not new"
+            actual != host && actual != joined,
+            "{link}: {actual} is not new"
         ),
-        Mode::Joined => assert_eq!(inside, joined, "{link}"),
-        Mode::Shared => assert_eq!(inside, host, "{link}"),
+        Mode::Joined => assert_eq!(actual, joined, "{link}"),
+        Mode::Shared => assert_eq!(actual, host, "{link}"),
     }
 }
 

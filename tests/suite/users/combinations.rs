@@ -285,7 +285,7 @@ fn all(user: Mode, others: Mode) {
         }
         let holder = holder(owner);
         let mut modes = [others; KINDS.len()];
-        // The probe looks from inside too. `all_namespaces_can_be_joined` has none.
+        // The probe needs a new mount namespace. `all_namespaces_can_be_joined` has none.
         modes[KINDS.len() - 1] = Mode::New;
         if Kind::under_test() == Kind::Runc {
             modes[KINDS.len() - 2] = Mode::Shared;

@@ -19,7 +19,7 @@ pub(super) const FIRST_SUBORDINATE: u32 = 500_000;
 pub(super) const COUNT: u32 = 65_536;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Who {
+pub(super) enum CallerKind {
     /// A user without subordinate ids.
     Plain,
     /// A user with ids in /etc/subuid and /etc/subgid.
@@ -30,16 +30,16 @@ pub(super) enum Who {
     Manager,
 }
 
-pub(super) const ALL: [Who; 4] = [
-    Who::Plain,
-    Who::Subordinate,
-    Who::NamespaceRoot,
-    Who::Manager,
+pub(super) const ALL: [CallerKind; 4] = [
+    CallerKind::Plain,
+    CallerKind::Subordinate,
+    CallerKind::NamespaceRoot,
+    CallerKind::Manager,
 ];
 
 /// A caller with a runtime of its own.
 pub(super) struct Caller {
-    pub(super) who: Who,
+    pub(super) caller_kind: CallerKind,
     pub(super) runtime: Runtime,
     /// Keeps the user namespace of `NamespaceRoot` and `Manager` open.
     _holder: Option<Holder>,
@@ -66,29 +66,29 @@ const BINDS: &str = "for file in passwd group subuid subgid; do \
                      mount --bind \"$0/$file\" /etc/$file || exit 99; done; exec \"$@\"";
 
 impl Caller {
-    pub(super) fn new(who: Who) -> Self {
+    pub(super) fn new(caller_kind: CallerKind) -> Self {
         Self::with(
             Runtime::new(),
-            who,
+            caller_kind,
             &format!("{FIRST_SUBORDINATE}:{COUNT}"),
             &[],
         )
     }
 
-    pub(super) fn in_v2_view(who: Who) -> Self {
+    pub(super) fn in_v2_view(caller_kind: CallerKind) -> Self {
         Self::with(
             Runtime::new().view(View::V2),
-            who,
+            caller_kind,
             &format!("{FIRST_SUBORDINATE}:{COUNT}"),
             &[],
         )
     }
 
     /// A caller that is started by the command `before`, which runs as root.
-    pub(super) fn through(view: View, who: Who, before: &[&str]) -> Self {
+    pub(super) fn through(view: View, caller_kind: CallerKind, before: &[&str]) -> Self {
         Self::with(
             Runtime::new().view(view),
-            who,
+            caller_kind,
             &format!("{FIRST_SUBORDINATE}:{COUNT}"),
             before,
         )
@@ -96,19 +96,19 @@ impl Caller {
 
     /// A caller with the subordinate ids `START:COUNT`.
     pub(super) fn with_range(range: &str) -> Self {
-        Self::with(Runtime::new(), Who::Subordinate, range, &[])
+        Self::with(Runtime::new(), CallerKind::Subordinate, range, &[])
     }
 
-    fn with(runtime: Runtime, who: Who, range: &str, before: &[&str]) -> Self {
+    fn with(runtime: Runtime, caller_kind: CallerKind, range: &str, before: &[&str]) -> Self {
         let etc = runtime.home().join("etc");
         write_etc(&etc, range);
         let etc = etc.to_str().unwrap();
         let binds = ["unshare", "-m", "sh", "-c", BINDS, etc];
         let user = [&binds[..], &SETPRIV[..]].concat();
-        let holder = match who {
-            Who::Plain | Who::Subordinate => None,
-            Who::NamespaceRoot => Some(["unshare", "-U", "-r", "-m"].as_slice()),
-            Who::Manager => Some(["unshare", "-U", "-r", "--map-auto", "-m"].as_slice()),
+        let holder = match caller_kind {
+            CallerKind::Plain | CallerKind::Subordinate => None,
+            CallerKind::NamespaceRoot => Some(["unshare", "-U", "-r", "-m"].as_slice()),
+            CallerKind::Manager => Some(["unshare", "-U", "-r", "--map-auto", "-m"].as_slice()),
         };
         let holder = holder.map(|unshare| {
             // Holder needs a namespace flag to start these commands.
@@ -116,20 +116,20 @@ impl Caller {
         });
         let pid = holder.as_ref().map(|holder| holder.pid().to_string());
         let mut command = before.to_vec();
-        match (&pid, who) {
+        match (&pid, caller_kind) {
             (Some(pid), _) => {
                 command.extend(&SETPRIV);
                 // In the caller's mount namespace, not in the holder's.
                 command.extend(["nsenter", "-t", pid, "-U", "--preserve-credentials"]);
                 command.extend(["unshare", "-m"]);
             }
-            (None, Who::Plain) => command.extend(&SETPRIV),
+            (None, CallerKind::Plain) => command.extend(&SETPRIV),
             (None, _) => command.extend(&user),
         }
         command.extend(&ENV);
         let runtime = runtime.of_caller(USER, &command);
         Self {
-            who,
+            caller_kind,
             runtime,
             _holder: holder,
         }
@@ -159,7 +159,10 @@ impl Caller {
 
     /// Whether the caller is root of a user namespace.
     pub(super) fn is_namespace_root(&self) -> bool {
-        matches!(self.who, Who::NamespaceRoot | Who::Manager)
+        matches!(
+            self.caller_kind,
+            CallerKind::NamespaceRoot | CallerKind::Manager
+        )
     }
 }
 

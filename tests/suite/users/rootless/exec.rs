@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::callers::{ALL, Caller, OTHER, Who};
+use super::callers::{ALL, Caller, CallerKind, OTHER};
 use crate::exec::{LINKS, call, exec, probe, running};
 use crate::harness::{
     Kind, Traces, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
@@ -25,8 +25,8 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn the_owner_can_exec() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let pid = container.pid().to_string();
         let seen = probe(&bundle, &[]);
@@ -34,17 +34,17 @@ fn the_owner_can_exec() {
             assert_eq!(
                 seen.namespace(link),
                 namespace_of(&pid, link),
-                "{who:?} {link}"
+                "{caller_kind:?} {link}"
             );
         }
         assert_eq!(
             (&seen["uid"], &seen["gid"]),
             (&json!(0), &json!(0)),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["cgroups"], cgroups_of(&pid), "{who:?}");
+        assert_eq!(seen["cgroups"], cgroups_of(&pid), "{caller_kind:?}");
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        assert_eq!(open, ["0", "1", "2"], "{caller_kind:?}");
         container.end();
     }
 }
@@ -55,11 +55,11 @@ fn cgroups_of(pid: &str) -> serde_json::Value {
 }
 
 fn exec_can_use_subordinate_ids() {
-    for who in [Who::Subordinate, Who::Manager] {
-        let caller = Caller::new(who);
+    for caller_kind in [CallerKind::Subordinate, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let outcome = exec(&bundle, &["-u", "0:0"], &["/bin/id", "-u"]);
-        assert_eq!(outcome.assert_ok().stdout, "0\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "0\n", "{caller_kind:?}");
         let outcome = exec(&bundle, &["-u", "4294967294"], &["/bin/true"]);
         outcome.assert_code(255);
         container.end();
@@ -67,8 +67,8 @@ fn exec_can_use_subordinate_ids() {
 }
 
 fn exec_returns_a_status_and_writes_a_pid_file() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let before = Traces::of(&bundle);
         exec(&bundle, &[], &["/probe", "exit", "7"]).assert_code(7);
@@ -83,7 +83,7 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
             // runc writes the pid file before execve(2).
             wait_until("the program is executed", || !line().is_empty());
         }
-        assert_eq!(line(), b"/bin/sleep\x001001\0", "{who:?}");
+        assert_eq!(line(), b"/bin/sleep\x001001\0", "{caller_kind:?}");
         let pid = pid.parse().unwrap();
         signal(pid, Signal::SIGKILL);
         wait_gone(pid);
@@ -93,8 +93,8 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
 
 fn exec_works_with_a_shared_pid_namespace() {
     differs(Kind::Runc, "it requires a new /proc");
-    for who in [Who::Plain, Who::Manager] {
-        let caller = Caller::new(who);
+    for caller_kind in [CallerKind::Plain, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let proc = [("/proc", "/proc", &["rbind", "ro"])];
         let bundle = proc.iter().fold(
             caller
@@ -114,7 +114,7 @@ fn exec_works_with_a_shared_pid_namespace() {
 
 fn another_user_cannot_exec() {
     only_rt("the error text is rt's");
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
@@ -140,7 +140,7 @@ fn another_user_cannot_exec() {
 
 fn root_cannot_exec_in_a_users_container() {
     only_rt("runc trusts the state of a user");
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
@@ -157,8 +157,8 @@ fn root_cannot_exec_in_a_users_container() {
 }
 
 fn failures_are_reported() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let before = Traces::of(&bundle);
         let outcome = call(&bundle, &[], &["nosuch"]).run().assert_code(255);

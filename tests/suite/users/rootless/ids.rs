@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::callers::{COUNT, Caller, FIRST_SUBORDINATE, OTHER, USER, Who};
+use super::callers::{COUNT, Caller, CallerKind, FIRST_SUBORDINATE, OTHER, USER};
 use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
 use crate::users::{mappings, numbers, refused};
 
@@ -38,7 +38,7 @@ fn mapped(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
 }
 
 fn a_user_maps_its_own_id_without_newuidmap() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let seen = caller.bundle().probe();
     assert_eq!(numbers(&seen["uid_map"]), [(0, USER, 1)]);
     assert_eq!(numbers(&seen["gid_map"]), [(0, USER, 1)]);
@@ -47,7 +47,7 @@ fn a_user_maps_its_own_id_without_newuidmap() {
 
 fn a_user_may_map_its_own_id_to_any_container_id() {
     only_rt("Debian's want a mapping for 0");
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = mapped(caller.bundle(), &[(1000, USER, 1)]).user(1000, 1000);
     let seen = bundle.probe();
     assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
@@ -56,7 +56,7 @@ fn a_user_may_map_its_own_id_to_any_container_id() {
 
 /// user_namespaces(7): an unprivileged user must deny setgroups(2) to map its own group.
 fn setgroups_is_denied_when_only_the_users_group_is_mapped() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let user = json!({ "uid": 0, "gid": 0, "additionalGids": [0] });
     let bundle = caller
         .bundle()
@@ -74,7 +74,7 @@ fn setgroups_is_denied_when_only_the_users_group_is_mapped() {
 const OWN_AND_SUBORDINATE: [(u32, u32, u32); 2] = [(0, USER, 1), (1, FIRST_SUBORDINATE, COUNT)];
 
 fn subordinate_ids_are_mapped() {
-    let caller = Caller::new(Who::Subordinate);
+    let caller = Caller::new(CallerKind::Subordinate);
     let groups = match Kind::under_test() {
         // Rootless runc refuses additional groups.
         Kind::Runc => json!([]),
@@ -97,7 +97,7 @@ fn subordinate_ids_can_be_mapped_without_the_users_own_id() {
         Kind::Runc,
         "it changes the owner of the standard streams too early",
     );
-    let caller = Caller::new(Who::Subordinate);
+    let caller = Caller::new(CallerKind::Subordinate);
     let entries = [
         (0, FIRST_SUBORDINATE, 1000),
         (1000, FIRST_SUBORDINATE + 5000, 1),
@@ -120,7 +120,7 @@ fn subordinate_ids_can_be_mapped_without_the_users_own_id() {
 }
 
 fn processes_and_files_have_subordinate_ids_on_the_host() {
-    let caller = Caller::new(Who::Subordinate);
+    let caller = Caller::new(CallerKind::Subordinate);
     let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE).writable();
     let bundle = bundle.capabilities(&["CAP_CHOWN"]);
     let bundle = bundle
@@ -135,7 +135,7 @@ fn processes_and_files_have_subordinate_ids_on_the_host() {
 }
 
 fn root_of_a_user_namespace_maps_the_ids_of_that_namespace() {
-    let caller = Caller::new(Who::Manager);
+    let caller = Caller::new(CallerKind::Manager);
     let entries = [(0, 1, 1000), (1000, 0, 1)];
     let bundle = mapped(caller.bundle(), &entries).user(1000, 7);
     let before = Traces::of(&bundle);
@@ -152,8 +152,8 @@ fn root_of_a_user_namespace_maps_the_ids_of_that_namespace() {
 
 /// Rootless managers such as Podman create the user namespace themselves.
 fn root_of_a_user_namespace_needs_no_new_user_namespace() {
-    for who in [Who::NamespaceRoot, Who::Manager] {
-        let caller = Caller::new(who);
+    for caller_kind in [CallerKind::NamespaceRoot, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let bundle = caller
             .bundle()
             .without_namespace("user")
@@ -164,12 +164,12 @@ fn root_of_a_user_namespace_needs_no_new_user_namespace() {
         assert_eq!(
             (&seen["uid"], &seen["pid"]),
             (&json!(0), &json!(1)),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["devices"]["null"]["type"], "c", "{who:?}");
+        assert_eq!(seen["devices"]["null"]["type"], "c", "{caller_kind:?}");
         assert_eq!(seen.mount("/dev/null").root(), "/null");
         before.assert_unchanged(&bundle);
-        if who == Who::Manager {
+        if caller_kind == CallerKind::Manager {
             let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": [7] });
             let seen = bundle.set("/process/user", user).probe();
             assert_eq!((&seen["uid"], &seen["groups"]), (&json!(1000), &json!([7])));
@@ -179,8 +179,12 @@ fn root_of_a_user_namespace_needs_no_new_user_namespace() {
 
 /// The second container joins the namespaces of the first, including its user namespace.
 fn a_rootless_manager_joins_the_namespaces_of_a_pod() {
-    for who in [Who::Plain, Who::Subordinate, Who::Manager] {
-        let caller = Caller::new(who);
+    for caller_kind in [
+        CallerKind::Plain,
+        CallerKind::Subordinate,
+        CallerKind::Manager,
+    ] {
+        let caller = Caller::new(caller_kind);
         let first = caller.bundle().args(&["/probe", "sleep"]);
         let pid = first.run_detached().pid();
         let mut second = caller.bundle();
@@ -196,7 +200,7 @@ fn a_rootless_manager_joins_the_namespaces_of_a_pod() {
         let seen = second.probe();
         for link in ["user", "ipc", "uts", "pid"] {
             let theirs = crate::harness::namespace_of(&pid.to_string(), link);
-            assert_eq!(seen.namespace(link), theirs, "{who:?}: {link}");
+            assert_eq!(seen.namespace(link), theirs, "{caller_kind:?}: {link}");
         }
         before.assert_unchanged(&second);
     }
@@ -206,8 +210,8 @@ fn a_rootless_manager_joins_the_namespaces_of_a_pod() {
 /// set the pid namespace of a container for its children may not set the host's again, in which
 /// hooks must run.
 fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
-    for who in [Who::NamespaceRoot, Who::Manager] {
-        let caller = Caller::new(who);
+    for caller_kind in [CallerKind::NamespaceRoot, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let bundle = || {
             let bundle = caller.bundle().without_namespace("user");
             bundle
@@ -224,7 +228,7 @@ fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
         let seen = second.probe();
         for link in ["uts", "pid"] {
             let theirs = crate::harness::namespace_of(&pid.to_string(), link);
-            assert_eq!(seen.namespace(link), theirs, "{who:?}: {link}");
+            assert_eq!(seen.namespace(link), theirs, "{caller_kind:?}: {link}");
         }
         before.assert_unchanged(&second);
     }
@@ -233,14 +237,14 @@ fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
 /// newuidmap(1) lets a user map its own id and its subordinate ids only.
 fn ids_of_other_users_are_refused() {
     let other = mappings(&[(0, OTHER, 1)]);
-    let bundle = Caller::new(Who::Subordinate).bundle();
+    let bundle = Caller::new(CallerKind::Subordinate).bundle();
     let texts = ["linux.uidMappings", "newuidmap", "4002", "not allowed"];
     refused(bundle.set("/linux/uidMappings", other.clone()), &texts);
     // newuidmap(1) does not find this user in /etc/passwd.
-    let bundle = Caller::new(Who::Plain).bundle();
+    let bundle = Caller::new(CallerKind::Plain).bundle();
     let texts = ["linux.uidMappings", "newuidmap: Cannot determine"];
     refused(bundle.set("/linux/uidMappings", other), &texts);
-    let bundle = Caller::new(Who::Subordinate).bundle();
+    let bundle = Caller::new(CallerKind::Subordinate).bundle();
     let groups = mappings(&[(0, USER, 1), (1, 0, 1)]);
     let bundle = mapped(bundle, &OWN_AND_SUBORDINATE).set("/linux/gidMappings", groups);
     refused(bundle, &["linux.gidMappings", "newgidmap", "not allowed"]);
@@ -273,7 +277,11 @@ fn a_missing_newuidmap_is_reported() {
         WITHOUT_NEWUIDMAP,
         place.path().to_str().unwrap(),
     ];
-    let caller = Caller::through(crate::harness::View::Machine, Who::Subordinate, &before);
+    let caller = Caller::through(
+        crate::harness::View::Machine,
+        CallerKind::Subordinate,
+        &before,
+    );
     let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE);
     refused(
         bundle,
@@ -286,7 +294,7 @@ fn a_missing_newuidmap_is_reported() {
 /// The caller's PATH, its working directory and the image each have a program of that name.
 fn newuidmap_is_not_searched_in_path_or_bundle() {
     only_rt("Debian's search PATH");
-    let caller = Caller::new(Who::Subordinate);
+    let caller = Caller::new(CallerKind::Subordinate);
     let canary = caller.runtime.home().join("canary");
     let script = format!("#!/bin/sh\ntouch {}\nexit 0\n", canary.display());
     let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE)
@@ -308,6 +316,6 @@ fn newuidmap_is_not_searched_in_path_or_bundle() {
 }
 
 fn an_unmapped_user_is_refused() {
-    let bundle = Caller::new(Who::Plain).bundle().user(5, 0);
+    let bundle = Caller::new(CallerKind::Plain).bundle().user(5, 0);
     refused(bundle, &["process.user.uid: 5 is not mapped"]);
 }

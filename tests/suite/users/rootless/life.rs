@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, OTHER, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, OTHER, USER};
 use crate::harness::{Call, Kind, Traces, View, alive, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -27,12 +27,12 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn create_start_kill_and_delete_work() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
         let before = Traces::of(&bundle);
         let container = bundle.create();
-        assert_eq!(container.status(), "created", "{who:?}");
+        assert_eq!(container.status(), "created", "{caller_kind:?}");
         let pid = container.pid();
         container.start().assert_ok();
         container.wait_for("ready");
@@ -42,7 +42,7 @@ fn create_start_kill_and_delete_work() {
         );
         container.kill("USR1").assert_ok();
         container.wait_stopped();
-        assert_eq!(container.stdout(), "ready\n10\n", "{who:?}");
+        assert_eq!(container.stdout(), "ready\n10\n", "{caller_kind:?}");
         container.delete().assert_ok();
         wait_gone(pid);
         before.assert_unchanged(&bundle);
@@ -50,7 +50,7 @@ fn create_start_kill_and_delete_work() {
 }
 
 fn list_shows_the_owner() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let _container = bundle.run_detached();
     let listed = bundle
@@ -68,21 +68,25 @@ fn list_shows_the_owner() {
 }
 
 fn signals_are_forwarded() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
         let run = bundle.call("run", &[]).start();
         run.wait_for("ready");
         // None of the commands that start the runtime forks, so this is the runtime's pid.
         signal(run.pid(), Signal::SIGTERM);
-        assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n", "{who:?}");
+        assert_eq!(
+            run.wait().assert_ok().stdout,
+            "ready\n15\n",
+            "{caller_kind:?}"
+        );
     }
 }
 
 fn delete_force_ends_the_container() {
-    for who in ALL {
+    for caller_kind in ALL {
         for created in [true, false] {
-            let caller = Caller::new(who);
+            let caller = Caller::new(caller_kind);
             let bundle = caller.bundle().args(&["/probe", "spawn-sleep"]);
             let before = Traces::of(&bundle);
             let container = if created {
@@ -103,7 +107,7 @@ fn delete_force_ends_the_container() {
 fn a_container_runs_with_hidepid() {
     const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
     let hidepid = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
-    let caller = Caller::through(View::Machine, Who::Subordinate, &hidepid);
+    let caller = Caller::through(View::Machine, CallerKind::Subordinate, &hidepid);
     let bundle = caller.bundle().sh("exit 7");
     bundle.run().assert_code(7);
     only_rt("its waiting init is dumpable");
@@ -121,8 +125,8 @@ fn a_container_runs_with_hidepid() {
 }
 
 fn a_failed_run_leaves_nothing_behind() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/no/such"]);
         let before = Traces::of(&bundle);
         let outcome = bundle.run().assert_refused("/no/such");
@@ -149,7 +153,7 @@ fn as_other(caller: &Caller, uid: u32, args: &[&str]) -> Call {
 }
 
 fn another_user_cannot_manage_the_container() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
@@ -175,7 +179,7 @@ fn a_user_cannot_manage_a_container_of_root() {
     let bundle = crate::users::mapped().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let program = caller.runtime.program();
     let root = bundle.runtime().root();
     for args in [
@@ -194,7 +198,7 @@ fn a_user_cannot_manage_a_container_of_root() {
 /// A user could write any pid there, which root would then kill.
 fn root_does_not_trust_a_state_file_of_a_user() {
     only_rt("Debian's do");
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     for args in [
@@ -209,8 +213,8 @@ fn root_does_not_trust_a_state_file_of_a_user() {
 }
 
 fn namespace_settings_are_applied() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let table = json!({ "net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1" });
         let rlimits = json!([{ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 }]);
         let sys =
@@ -230,26 +234,26 @@ fn namespace_settings_are_applied() {
         assert_eq!(
             seen["interfaces"],
             json!({ "lo": { "up": true } }),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["hostname"], "small-room", "{who:?}");
+        assert_eq!(seen["hostname"], "small-room", "{caller_kind:?}");
         assert_eq!(
             seen["rlimits"]["RLIMIT_NOFILE"],
             json!([64, 128]),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["oom_score_adj"], "900", "{who:?}");
+        assert_eq!(seen["oom_score_adj"], "900", "{caller_kind:?}");
         let outcome = bundle
             .args(&["/probe", "sysctl", "net.ipv4.ip_forward"])
             .run();
-        assert_eq!(outcome.assert_ok().stdout, "1\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "1\n", "{caller_kind:?}");
     }
 }
 
 /// The process still executes the runtime. Its owner gains nothing by controlling it, but other
 /// users must not read it.
 fn other_users_cannot_read_a_created_container() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.create();
     let pid = container.pid();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{
     Bundle, Kind, Traces, View, cgroup_of, cgroup_top, differs, on_v2, only_rt, remove_cgroup,
     skip, trials, wait_gone,
@@ -33,12 +33,12 @@ pub(super) fn tests() -> Vec<Trial> {
 
 fn without_limits_the_container_stays_in_the_callers_cgroups() {
     for view in [View::Machine, View::V2] {
-        for who in ALL {
-            let caller = Caller::through(view, who, &[]);
+        for caller_kind in ALL {
+            let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller.bundle().args(&["/probe", "sleep"]);
             let before = Traces::of(&bundle);
             let container = bundle.run_detached();
-            assert_eq!(container.status(), "running", "{who:?}");
+            assert_eq!(container.status(), "running", "{caller_kind:?}");
             let pid = container.pid();
             container.kill("KILL").assert_ok();
             wait_gone(pid);
@@ -52,7 +52,7 @@ fn without_limits_the_container_stays_in_the_callers_cgroups() {
 fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
     only_rt("the error texts are rt's");
     for view in [View::Machine, View::V2] {
-        let caller = Caller::through(view, Who::Subordinate, &[]);
+        let caller = Caller::through(view, CallerKind::Subordinate, &[]);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
         let text = "the container has no cgroup of its own, without which it cannot be paused";
@@ -78,8 +78,8 @@ fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
 fn a_cgroups_path_without_permission_is_refused() {
     differs(Kind::Crun, "it runs without a cgroup");
     for view in [View::Machine, View::V2] {
-        for who in ALL {
-            let caller = Caller::through(view, who, &[]);
+        for caller_kind in ALL {
+            let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller
                 .bundle()
                 .set("/linux/cgroupsPath", json!("/nobodys/box"));
@@ -100,7 +100,7 @@ fn rootless_false_makes_a_missing_cgroup_an_error() {
     only_rt("runc does so only if a path is configured, and crun never");
     for view in [View::Machine, View::V2] {
         for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
-            let mut caller = Caller::through(view, Who::Plain, &[]);
+            let mut caller = Caller::through(view, CallerKind::Plain, &[]);
             caller.runtime = caller.runtime.global(flag);
             let bundle = caller.bundle().sh("exit 3");
             let before = Traces::of(&bundle);
@@ -130,8 +130,8 @@ fn with_limit(bundle: Bundle, (controller, field, value): (&str, &str, u64)) -> 
 
 fn a_limit_without_permission_is_refused_with_a_hint() {
     differs(Kind::Crun, "it ignores them");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         for limit in LIMITS {
             let bundle = with_limit(caller.bundle(), limit);
             let place = format!("linux.resources.{}.{}", limit.0, limit.1);
@@ -143,7 +143,7 @@ fn a_limit_without_permission_is_refused_with_a_hint() {
 /// The hierarchy has no controllers in this view, so the limit may be refused for that reason.
 fn a_limit_without_permission_is_refused_in_the_v2_view() {
     differs(Kind::Crun, "it ignores them");
-    let caller = Caller::in_v2_view(Who::Plain);
+    let caller = Caller::in_v2_view(CallerKind::Plain);
     for limit in LIMITS {
         let bundle = with_limit(caller.bundle(), limit);
         bundle.assert_refused(&[&format!("linux.resources.{}.{}", limit.0, limit.1)]);
@@ -152,15 +152,15 @@ fn a_limit_without_permission_is_refused_in_the_v2_view() {
 
 /// A rootless container cannot create devices, and those of the host keep their permissions.
 fn device_rules_alone_need_no_permission() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let rules = json!([{ "allow": false, "access": "rwm" },
                            { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
         let bundle = caller.bundle().set("/linux/resources/devices", rules);
         let outcome = bundle
             .sh("echo x > /dev/null; /probe mknod /dev/new c 1 3")
             .run();
-        assert_eq!(outcome.assert_ok().stdout, "EPERM\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "EPERM\n", "{caller_kind:?}");
     }
 }
 
@@ -233,8 +233,8 @@ const V1: [&str; 9] = [
 
 #[track_caller]
 fn check_limits(delegated: &Delegated) {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
         let bundle = caller
             .bundle()
@@ -248,13 +248,13 @@ fn check_limits(delegated: &Delegated) {
             let own = cgroup_of(pid, controller);
             assert!(
                 own.ends_with(&delegated.path()[1..]),
-                "{who:?}: {}",
+                "{caller_kind:?}: {}",
                 own.display()
             );
         }
-        assert_eq!(read(pid, "pids", "pids.max"), "77", "{who:?}");
+        assert_eq!(read(pid, "pids", "pids.max"), "77", "{caller_kind:?}");
         let memory = read(pid, "memory", "memory.limit_in_bytes");
-        assert_eq!(memory, (64 << 20).to_string(), "{who:?}");
+        assert_eq!(memory, (64 << 20).to_string(), "{caller_kind:?}");
         container.end();
         before.assert_unchanged(&bundle);
     }
@@ -282,7 +282,7 @@ fn a_limit_in_a_hierarchy_that_is_not_delegated_is_refused() {
         skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let resources = json!({ "pids": { "limit": 77 }, "cpu": { "shares": 512 } });
     let bundle = caller
         .bundle()
@@ -303,8 +303,8 @@ fn a_delegated_cgroup_is_used_in_the_v2_view() {
         "echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
         delegated.name
     );
-    for who in ALL {
-        let caller = Caller::through(View::V2, who, &["sh", "-c", &script, "sh"]);
+    for caller_kind in ALL {
+        let caller = Caller::through(View::V2, caller_kind, &["sh", "-c", &script, "sh"]);
         let bundle = caller
             .bundle()
             .set("/linux/cgroupsPath", json!(delegated.path()))
@@ -315,7 +315,7 @@ fn a_delegated_cgroup_is_used_in_the_v2_view() {
         let pid = container.pid();
         assert!(
             cgroup_of(pid, "").ends_with(&delegated.path()[1..]),
-            "{who:?}: {}",
+            "{caller_kind:?}: {}",
             cgroup_of(pid, "").display()
         );
         container.end();
@@ -341,8 +341,8 @@ fn limits_work_in_a_delegated_cgroup_on_v2() {
         "echo $$ > {}/cgroup.procs && exec \"$@\"",
         session.display()
     );
-    for who in ALL {
-        let caller = Caller::through(View::Machine, who, &["sh", "-c", &script, "sh"]);
+    for caller_kind in ALL {
+        let caller = Caller::through(View::Machine, caller_kind, &["sh", "-c", &script, "sh"]);
         let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
         let bundle = caller
             .bundle()
@@ -356,14 +356,14 @@ fn limits_work_in_a_delegated_cgroup_on_v2() {
         let own = cgroup_of(pid, "");
         assert!(
             own.ends_with(&delegated.path()[1..]),
-            "{who:?}: {}",
+            "{caller_kind:?}: {}",
             own.display()
         );
-        assert_eq!(read(pid, "", "pids.max"), "77", "{who:?}");
+        assert_eq!(read(pid, "", "pids.max"), "77", "{caller_kind:?}");
         assert_eq!(
             read(pid, "", "memory.max"),
             (64 << 20).to_string(),
-            "{who:?}"
+            "{caller_kind:?}"
         );
         container.end();
         before.assert_unchanged(&bundle);
@@ -376,7 +376,7 @@ fn delete_removes_only_cgroups_that_the_runtime_created() {
         skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller
         .bundle()
         .set("/linux/cgroupsPath", json!(delegated.path()))

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Kind, Traces, differs, only_rt, trials};
 use crate::terminal::{Listener, Session};
 
@@ -25,8 +25,8 @@ pub(super) fn tests() -> Vec<Trial> {
 
 /// No other flag than `--rootless` is needed.
 fn spec_and_run_work_in_the_current_directory() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         let config = bundle.path().join("config.json");
         let call_in_bundle = |args: &[&str]| {
@@ -39,7 +39,11 @@ fn spec_and_run_work_in_the_current_directory() {
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
         assert_eq!(fs::metadata(&config).unwrap().uid(), USER);
         let first = json!({ "containerID": 0, "hostID": if caller.is_namespace_root() { 0 } else { USER }, "size": 1 });
-        assert_eq!(value["linux"]["uidMappings"], json!([first]), "{who:?}");
+        assert_eq!(
+            value["linux"]["uidMappings"],
+            json!([first]),
+            "{caller_kind:?}"
+        );
         value["process"]["terminal"] = json!(false);
         value["process"]["args"] = json!(["/bin/sh", "-c", "id -u; exit 6"]);
         if Kind::under_test() == Kind::Crun {
@@ -51,15 +55,15 @@ fn spec_and_run_work_in_the_current_directory() {
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),
             (6, "0\n"),
-            "{who:?}\n{outcome}"
+            "{caller_kind:?}\n{outcome}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
 fn spec_and_run_work_in_a_terminal() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
         let bundle = bundle.sh(
             "busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; exit 5",
@@ -68,15 +72,15 @@ fn spec_and_run_work_in_a_terminal() {
         let said = Session::start(&bundle).assert_end(5);
         assert!(
             said.starts_with("/dev/pts/0\nowner 0\nto tty\n"),
-            "{who:?}: {said:?}"
+            "{caller_kind:?}: {said:?}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
 fn a_terminal_is_sent_to_the_console_socket() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
         let bundle = bundle.sh("echo done; read -r end");
         let listener = Listener::new(&bundle);
@@ -94,31 +98,34 @@ fn a_terminal_is_sent_to_the_console_socket() {
 }
 
 fn the_process_runs_in_a_container() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         let before = Traces::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(
             (&seen["uid"], &seen["gid"], &seen["pid"]),
             (&json!(0), &json!(0), &json!(1)),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["groups"], json!([]), "{who:?}");
+        assert_eq!(seen["groups"], json!([]), "{caller_kind:?}");
         assert_eq!(seen["no_new_privs"], 1);
         assert_eq!(seen["hostname"], "runc");
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        assert_eq!(open, ["0", "1", "2"], "{caller_kind:?}");
         for (place, kind) in [
             ("/proc", "proc"),
             ("/dev", "tmpfs"),
             ("/dev/mqueue", "mqueue"),
             ("/sys", "sysfs"),
         ] {
-            assert_eq!(seen.mount(place).kind(), kind, "{who:?}");
+            assert_eq!(seen.mount(place).kind(), kind, "{caller_kind:?}");
         }
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            assert_eq!(seen["devices"][name]["type"], "c", "{who:?}: {name}");
+            assert_eq!(
+                seen["devices"][name]["type"], "c",
+                "{caller_kind:?}: {name}"
+            );
         }
         assert!(seen.mount("/").has("ro"));
         before.assert_unchanged(&bundle);
@@ -126,30 +133,30 @@ fn the_process_runs_in_a_container() {
 }
 
 fn state_is_kept_in_xdg_runtime_dir() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
         let root = bundle.runtime().root();
         let meta = fs::metadata(&root).unwrap();
-        assert_eq!(meta.uid(), USER, "{who:?}");
-        assert_eq!(meta.mode() & 0o777, 0o700, "{who:?}");
+        assert_eq!(meta.uid(), USER, "{caller_kind:?}");
+        assert_eq!(meta.mode() & 0o777, 0o700, "{caller_kind:?}");
         let state = root.join(bundle.id());
-        assert_eq!(fs::metadata(&state).unwrap().uid(), USER, "{who:?}");
+        assert_eq!(fs::metadata(&state).unwrap().uid(), USER, "{caller_kind:?}");
         assert_eq!(
             fs::metadata(&state).unwrap().permissions().mode() & 0o022,
             0
         );
         container.end();
-        assert!(!state.exists(), "{who:?}");
+        assert!(!state.exists(), "{caller_kind:?}");
     }
 }
 
 /// A user cannot write to /run.
 fn a_missing_xdg_runtime_dir_is_reported() {
     only_rt("the error text is rt's");
-    for who in [Who::Plain, Who::NamespaceRoot] {
-        let caller = Caller::new(who);
+    for caller_kind in [CallerKind::Plain, CallerKind::NamespaceRoot] {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/bin/true"]);
         bundle.write();
         let call = bundle
@@ -168,17 +175,17 @@ fn a_missing_xdg_runtime_dir_is_reported() {
 
 fn a_bundle_in_a_home_of_mode_0700_works() {
     differs(Kind::Crun, "it resolves paths again with other ids");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(bundle.probe()["uid"], 0, "{who:?}");
+        assert_eq!(bundle.probe()["uid"], 0, "{caller_kind:?}");
     }
 }
 
 /// The runtime checks this before it makes a system call.
 fn a_missing_user_namespace_is_reported() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller
         .bundle()
         .without_namespace("user")

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Directory, Kind, Traces, differs, on_v2, only_rt, skip, trials};
 use crate::users::give;
 
@@ -34,9 +34,9 @@ fn the_container_sees_the_callers_cgroups_read_only() {
         skip("this host has no cgroup v1");
     }
     differs(Kind::Crun, "it binds all of /sys/fs/cgroup");
-    for who in ALL {
+    for caller_kind in ALL {
         for namespaced in [false, true] {
-            let caller = Caller::new(who);
+            let caller = Caller::new(caller_kind);
             let mount = json!({
                 "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                 "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
@@ -54,45 +54,45 @@ fn the_container_sees_the_callers_cgroups_read_only() {
                 let mount = seen
                     .mounts_at(&format!("/sys/fs/cgroup/{controller}"))
                     .pop();
-                let mount = mount.unwrap_or_else(|| panic!("{who:?}: no {controller}"));
-                assert_eq!(mount.kind(), "cgroup", "{who:?}");
+                let mount = mount.unwrap_or_else(|| panic!("{caller_kind:?}: no {controller}"));
+                assert_eq!(mount.kind(), "cgroup", "{caller_kind:?}");
                 mount.assert_options(&["ro", "nosuid", "noexec", "nodev"]);
             }
             let bundle = bundle.sh("cat /sys/fs/cgroup/pids/cgroup.procs >/dev/null && echo read");
-            assert_eq!(bundle.run().assert_ok().stdout, "read\n", "{who:?}");
+            assert_eq!(bundle.run().assert_ok().stdout, "read\n", "{caller_kind:?}");
             before.assert_unchanged(&bundle);
         }
     }
 }
 
 fn a_root_that_the_user_owns_can_be_written() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller
             .bundle()
             .writable()
             .sh("echo x > /new && stat -c '%u %g' /new");
-        assert_eq!(bundle.run().assert_ok().stdout, "0 0\n", "{who:?}");
+        assert_eq!(bundle.run().assert_ok().stdout, "0 0\n", "{caller_kind:?}");
         let made = fs::metadata(bundle.rootfs().join("new")).unwrap();
-        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{caller_kind:?}");
     }
 }
 
 fn mount_points_are_created_in_a_root_that_the_user_owns() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let tmpfs = json!({ "destination": "/a/b", "type": "tmpfs", "source": "tmpfs" });
         let bundle = caller.bundle().mount(tmpfs);
         let seen = bundle.probe();
-        assert_eq!(seen.mount("/a/b").kind(), "tmpfs", "{who:?}");
+        assert_eq!(seen.mount("/a/b").kind(), "tmpfs", "{caller_kind:?}");
         let made = fs::metadata(bundle.rootfs().join("a/b")).unwrap();
-        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{caller_kind:?}");
     }
 }
 
 fn a_volume_that_the_user_owns_can_be_written() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         give(volume.path(), USER);
         let bundle = caller.bundle().folder("mnt");
@@ -101,7 +101,7 @@ fn a_volume_that_the_user_owns_can_be_written() {
         assert_eq!(
             fs::metadata(volume.join("new")).unwrap().uid(),
             USER,
-            "{who:?}"
+            "{caller_kind:?}"
         );
     }
 }
@@ -110,8 +110,8 @@ fn a_volume_that_the_user_owns_can_be_written() {
 fn mount_flags_of_the_host_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
     differs(Kind::Crun, "it drops them");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         let flags =
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
@@ -140,8 +140,8 @@ fn mount_flags_of_the_host_are_kept() {
 }
 
 fn a_volume_that_the_user_cannot_read_is_refused() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let closed = Directory::new();
         fs::create_dir(closed.join("volume")).unwrap();
         fs::set_permissions(
@@ -163,22 +163,24 @@ fn a_volume_that_the_user_cannot_read_is_refused() {
 /// The kernel allows it only if the file system was mounted in the caller's user namespace.
 fn an_idmapped_mount_is_refused() {
     only_rt("came with runc 1.2");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         let mount =
             json!({"destination": "/mnt", "source": volume.path(), "options": ["bind", "idmap"]});
         let bundle = caller.bundle().folder("mnt").mount(mount);
-        let why = match who {
-            Who::Plain | Who::Subordinate => "an idmapped mount needs the right to mount",
-            Who::NamespaceRoot | Who::Manager => "mounts[",
+        let why = match caller_kind {
+            CallerKind::Plain | CallerKind::Subordinate => {
+                "an idmapped mount needs the right to mount"
+            }
+            CallerKind::NamespaceRoot | CallerKind::Manager => "mounts[",
         };
         bundle.args(&["/bin/true"]).assert_refused(&[why]);
     }
 }
 
 fn a_root_that_the_user_cannot_read_is_refused() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/bin/true"]);
     chown(bundle.rootfs(), Some(0), Some(0)).unwrap();
     fs::set_permissions(
@@ -196,8 +198,8 @@ fn a_root_that_the_user_cannot_read_is_refused() {
 
 fn writes_to_an_overlay_root_are_discarded() {
     only_rt("the annotation is rt's");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller
             .bundle()
             .writable()
@@ -208,25 +210,25 @@ fn writes_to_an_overlay_root_are_discarded() {
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),
             (0, "0\n"),
-            "{who:?}\n{outcome}"
+            "{caller_kind:?}\n{outcome}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
 fn configured_devices_are_bound_from_the_host() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let fuse = json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 });
         let bundle = caller.bundle().set("/linux/devices", json!([fuse]));
         let bundle = bundle.args(&["/probe", "device", "/dev/fuse", "r"]);
-        assert_eq!(bundle.run().assert_ok().stdout, "ok\n", "{who:?}");
+        assert_eq!(bundle.run().assert_ok().stdout, "ok\n", "{caller_kind:?}");
     }
 }
 
 /// Root in the container has the permissions of the user on the host.
 fn a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened() {
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let loop_control = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
     if !std::path::Path::new("/dev/loop-control").exists() {
         crate::harness::skip("no /dev/loop-control here");
@@ -238,7 +240,7 @@ fn a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened() {
 
 /// The kernel reports user.max_user_namespaces as ENOSPC, which looks like a full disk.
 fn the_limit_on_user_namespaces_is_reported() {
-    let caller = Caller::new(Who::NamespaceRoot);
+    let caller = Caller::new(CallerKind::NamespaceRoot);
     let bundle = caller.bundle().args(&["/bin/true"]);
     let limit = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let call = bundle
