@@ -121,7 +121,7 @@ impl Namespaces {
     fn clone_flags(&self) -> CloneFlags {
         KINDS
             .into_iter()
-            .filter(|kind| self.is_cloned(*kind) && *self.place(*kind) == Place::New)
+            .filter(|kind| self.created_by_clone(*kind) && *self.place(*kind) == Place::New)
             .fold(CloneFlags::empty(), |flags, kind| flags | kind.flag())
     }
 
@@ -130,7 +130,7 @@ impl Namespaces {
     /// unshared. The offsets of a time namespace must be set before a process is in
     /// it. The message queues of an ipc namespace belong to the user that creates it,
     /// so init must be root of its user namespace by then.
-    fn is_cloned(&self, kind: Kind) -> bool {
+    fn created_by_clone(&self, kind: Kind) -> bool {
         match kind {
             Kind::Cgroup | Kind::Time => false,
             Kind::Ipc => *self.place(Kind::User) == Place::Shared,
@@ -233,7 +233,7 @@ impl Namespaces {
     pub(crate) fn apply(&self, at: &Progress) -> Result<(), Cause> {
         let unshared = [Kind::Cgroup, Kind::Ipc]
             .into_iter()
-            .filter(|kind| *self.place(*kind) == Place::New && !self.is_cloned(*kind));
+            .filter(|kind| *self.place(*kind) == Place::New && !self.created_by_clone(*kind));
         let flags = unshared.fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
         if !flags.is_empty() {
             at.enter(Step::Unshare);
