@@ -219,7 +219,10 @@ impl Namespaces {
             (Place::Joined { index, .. }, maps) => {
                 at.at(Step::JoinNamespace, *index);
                 let (uids, gids) = user::own_maps(proc)?;
-                if maps.as_ref().is_some_and(|maps| !maps.equal(&uids, &gids)) {
+                if maps
+                    .as_ref()
+                    .is_some_and(|maps| !maps.consist_of(&uids, &gids))
+                {
                     return Err(Refusal::OtherMaps.into());
                 }
                 uids.first().zip(gids.first())

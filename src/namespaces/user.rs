@@ -124,8 +124,8 @@ impl Maps {
     /// Runtime: writes both maps for `pid`, the first process of its user namespace.
     ///
     /// # Errors
-    /// When the kernel or newuidmap(1) refuses a map. The error then holds the message
-    /// of newuidmap(1).
+    /// When the kernel or newuidmap(1) refuses a map. The message of newuidmap(1) is part
+    /// of the error.
     pub(super) fn write(&self, pid: Pid, proc: &Proc) -> Result<()> {
         let Mapper { uid, gid, .. } = self.mapper;
         self.write_one(&self.uids, uid, pid, proc, "uid")
@@ -141,7 +141,7 @@ impl Maps {
 
     /// Whether both maps are equal, wherever they are in config.json.
     pub(super) fn same(&self, other: &Maps) -> bool {
-        self.equal(&other.uids, &other.gids)
+        self.consist_of(&other.uids, &other.gids)
     }
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {
@@ -166,8 +166,8 @@ impl Maps {
         Some((self.uids.first()?, self.gids.first()?))
     }
 
-    /// Whether these maps are equal to `uids` and `gids`.
-    pub(super) fn equal(&self, uids: &Map, gids: &Map) -> bool {
+    /// Whether the two maps are `uids` and `gids`.
+    pub(super) fn consist_of(&self, uids: &Map, gids: &Map) -> bool {
         self.uids.same(uids) && self.gids.same(gids)
     }
 }

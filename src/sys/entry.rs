@@ -74,12 +74,12 @@ macro_rules! entry {
 /// # Errors
 /// When /dev/null cannot be opened, or close_range(2) fails.
 pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result<Vec<OwnedFd>> {
-    let poll = |fd| libc::pollfd {
+    let pollfd = |fd| libc::pollfd {
         fd,
         events: 0,
         revents: 0,
     };
-    let mut standard = [0, 1, 2].map(poll);
+    let mut standard = [0, 1, 2].map(pollfd);
     // SAFETY: the kernel writes to the three structures, which are borrowed mutably.
     check(unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) }.into())?;
     for _ in standard

@@ -278,7 +278,7 @@ fn a_mount_namespace_works_beside_a_user_namespace() {
     check_kind("mount");
 }
 
-fn all(user: Mode, others: Mode) {
+fn check_all(user: Mode, others: Mode) {
     for owner in [Owner::Holder, Owner::Host] {
         if is_unsupported_by_others(owner, user) {
             continue;
@@ -313,23 +313,23 @@ fn all(user: Mode, others: Mode) {
 }
 
 fn all_namespaces_can_be_new() {
-    all(Mode::New, Mode::New);
+    check_all(Mode::New, Mode::New);
 }
 
 fn all_namespaces_can_be_joined() {
-    all(Mode::Joined, Mode::Joined);
+    check_all(Mode::Joined, Mode::Joined);
 }
 
 fn a_new_user_namespace_works_with_all_others_joined() {
-    all(Mode::New, Mode::Joined);
+    check_all(Mode::New, Mode::Joined);
 }
 
 fn a_joined_user_namespace_works_with_all_others_new() {
-    all(Mode::Joined, Mode::New);
+    check_all(Mode::Joined, Mode::New);
 }
 
 fn a_joined_user_namespace_works_with_all_others_shared() {
-    all(Mode::Joined, Mode::Shared);
+    check_all(Mode::Joined, Mode::Shared);
 }
 
 /// Root in the container could not configure namespaces that the host owns.
@@ -352,7 +352,7 @@ fn new_namespaces_belong_to_the_containers_user_namespace() {
         for ((kind, link), mode) in KINDS.into_iter().zip(modes) {
             if mode == Mode::New {
                 let owner = owner_of_namespace(&format!("/proc/{pid}/ns/{link}"));
-                assert_eq!(owner, own, "who owns {kind}; {combination}");
+                assert_eq!(owner, own, "owner of {kind}; {combination}");
             }
         }
     }
