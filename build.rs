@@ -1,4 +1,5 @@
-//! Lets `rt` come before the C library's own start (`src/sys/start.rs`).
+//! Makes the linker redirect the start function of the C library to `rt`, which runs
+//! `src/sys/start.rs` before it.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

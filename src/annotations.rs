@@ -1,6 +1,8 @@
-//! The annotations that `rt` itself understands. Its own begin with `rt.`; the
-//! specification lets nobody refuse an unknown one, so those get a warning. One
-//! is crun's, because Podman writes it.
+//! The annotations that `rt` supports: those with the prefix `rt.`, and one of crun's
+//! that Podman writes.
+//!
+//! config.md, "Annotations": a runtime must not fail because of an unknown key. An
+//! unknown key with the prefix `rt.` gets a warning.
 
 use std::collections::HashMap;
 
@@ -8,29 +10,29 @@ use anyhow::{Result, bail};
 
 use crate::log;
 
-/// A copy-on-write layer on the root; the one value is `ephemeral`.
+/// Mounts an overlay on the root. The only value is `ephemeral`.
 const OVERLAY: &str = "rt.rootfs.overlay";
 
-/// The process keeps the additional groups of whoever calls `rt`: what `podman
-/// run --group-add keep-groups` writes, with the value 1 (crun(1)).
+/// The container's process keeps the supplementary groups of the caller of `rt`
+/// (crun(1)). `podman run --group-add keep-groups` sets it to 1.
 const GROUPS: &str = "run.oci.keep_original_groups";
 
-/// Every key, for the suggestion and for `rt features`.
+/// All keys, for suggestions and for `rt features`.
 pub(crate) const KNOWN: [&str; 2] = [OVERLAY, GROUPS];
 
-/// What the annotations of one container ask for.
+/// The settings in the annotations of one container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Annotations {
-    /// Changes to the root go with the container.
+    /// Changes to the root are discarded with the container.
     pub(crate) ephemeral_root: bool,
-    /// Additional groups are the caller's, not those of `process.user`.
+    /// The supplementary groups are the caller's, not `process.user.additionalGids`.
     pub(crate) keeps_groups: bool,
 }
 
 /// Reads `annotations`.
 ///
 /// # Errors
-/// A known key with a value that it does not have.
+/// When a known key has an unknown value.
 pub(crate) fn parse(annotations: Option<&HashMap<String, String>>) -> Result<Annotations> {
     let mut parsed = Annotations::default();
     for (key, value) in annotations.into_iter().flatten() {
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_takes_its_value_only() {
+    fn a_known_key_with_an_unknown_value_is_an_error() {
         assert!(one(OVERLAY, "ephemeral").unwrap().ephemeral_root);
         assert!(one(OVERLAY, "Ephemeral").is_err());
         assert!(one(GROUPS, "1").unwrap().keeps_groups);
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_no_error() {
+    fn an_unknown_key_is_ignored() {
         assert_eq!(
             one("rt.rootfs.overlai", "x").unwrap(),
             Annotations::default()

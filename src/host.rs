@@ -1,5 +1,7 @@
-//! Facts about this machine, asked once: a plain value, so that a test can
-//! hand the planner an older kernel or another cgroup layout.
+//! What the planner needs to know about the host: cgroups, kernel and caller.
+//!
+//! It is probed once and is a plain value, so that a test can plan for an older kernel
+//! or another cgroup layout.
 
 use std::path::PathBuf;
 
@@ -15,11 +17,11 @@ use procfs::process::{MountInfo, MountInfos};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Where version 2 alone is mounted by convention, and version 1 below it
-/// (cgroups(7), systemd's file hierarchy).
+/// The conventional mount point of cgroup v2, or of the directory in which the
+/// hierarchies of cgroup v1 are mounted (cgroups(7)).
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-/// What the planner needs to know about the machine.
+/// The facts about the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) cgroups: CgroupLayout,
@@ -27,78 +29,79 @@ pub(crate) struct Host {
     pub(crate) caller: Caller,
 }
 
-/// Who runs this, as the machine sees it.
+/// The user that runs `rt`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    /// The effective ids.
+    /// Effective user id.
     pub(crate) uid: u32,
+    /// Effective group id.
     pub(crate) gid: u32,
-    /// In the user namespace that the machine started with.
+    /// Whether this process is in the initial user namespace.
     pub(crate) initial_user_namespace: bool,
 }
 
 impl Caller {
-    /// Root of the machine, whom files and devices obey.
+    /// Whether the caller is root in the initial user namespace.
     pub(crate) fn is_host_root(&self) -> bool {
         self.uid == 0 && self.initial_user_namespace
     }
 }
 
-/// The inode of the first user namespace (`PROC_USER_INIT_INO` in the kernel's
+/// The inode number of the initial user namespace (`PROC_USER_INIT_INO` in the kernel's
 /// include/linux/proc_ns.h, the same since Linux 3.8).
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
-/// Calls that not every kernel from 5.10 on has, or that a sandbox around
-/// `rt` refuses. Each has one fallback, named in the crate's documentation.
+/// System calls that some kernels from 5.10 on lack, or that a sandbox around `rt` may
+/// refuse. The crate's documentation names the fallback for each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel {
-    /// mount_setattr(2), Linux 5.12.
+    /// The kernel has mount_setattr(2) (Linux 5.12).
     pub(crate) mount_setattr: bool,
-    /// The caller may copy and change the mounts of its mount namespace.
+    /// The caller may copy the mounts of its mount namespace and change their attributes.
     pub(crate) may_mount: bool,
 }
 
-/// What version 2 is called among the controllers of version 1, as in state.json.
+/// The key of the cgroup v2 hierarchy among those of cgroup v1, as in state.json.
 pub(crate) const UNIFIED: &str = "";
 
-/// How the machine arranges its cgroups.
+/// The host's cgroup hierarchies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CgroupLayout {
-    /// One tree for everything.
+    /// cgroup v2 only.
     V2 {
-        /// Where it is mounted.
+        /// The mount point.
         mount: PathBuf,
-        /// The caller's own place in it, as /proc/self/cgroup says.
+        /// The caller's cgroup, as in /proc/self/cgroup.
         own: PathBuf,
     },
-    /// A tree for each set of controllers.
+    /// cgroup v1, with a hierarchy for each set of controllers.
     V1 {
         hierarchies: Vec<Hierarchy>,
-        /// "Hybrid": the tree of version 2 beside them, under [`UNIFIED`], in
-        /// which nobody is limited, but services are found.
+        /// In systemd's hybrid mode, the cgroup v2 hierarchy beside them, with the key
+        /// [`UNIFIED`]. It has no controllers; systemd uses it to track services.
         unified: Option<Hierarchy>,
     },
 }
 
-/// One tree of version 1.
+/// One mounted cgroup hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
-    /// As /proc/self/cgroup names them: `["cpu", "cpuacct"]`, `["name=systemd"]`.
+    /// As in /proc/self/cgroup: `["cpu", "cpuacct"]` or `["name=systemd"]`.
     pub(crate) controllers: Vec<String>,
-    /// Where it is mounted.
+    /// The mount point.
     pub(crate) mount: PathBuf,
-    /// The caller's own place in it, relative to `mount`.
+    /// The caller's cgroup, relative to `mount`.
     pub(crate) own: PathBuf,
 }
 
 impl Host {
-    /// Asks the running machine.
+    /// Probes the running host.
     ///
     /// # Errors
-    /// When /proc cannot be read, or no cgroups are mounted.
+    /// When /proc cannot be read, or no cgroup hierarchy is mounted.
     pub(crate) fn probe(proc: &Proc) -> Result<Host> {
         Ok(Host {
-            cgroups: cgroup_layout(proc).context("cgroups of this machine")?,
+            cgroups: cgroup_layout(proc).context("cgroups of the host")?,
             kernel: Kernel::probe(proc),
             caller: Caller::probe()?,
         })
@@ -106,8 +109,10 @@ impl Host {
 }
 
 impl Caller {
+    /// Probes the ids and the user namespace of this process.
+    ///
     /// # Errors
-    /// When /proc/self/ns/user cannot be looked at.
+    /// When stat(2) of /proc/self/ns/user fails.
     pub(crate) fn probe() -> Result<Caller> {
         let own = "/proc/self/ns/user";
         Ok(Caller {
@@ -118,31 +123,31 @@ impl Caller {
     }
 }
 
-/// Whether somebody on this machine enforces profiles of AppArmor (apparmor(7)).
+/// Whether AppArmor is enabled in the kernel (apparmor(7)).
 pub(crate) fn enforces_apparmor() -> bool {
     std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n")
 }
 
 impl Kernel {
-    /// A call that can only fail tells whether it exists, and whether this
-    /// caller may make it: the kernel looks at its flags, then at the caller's
-    /// rights, then at its arguments (`mount_setattr` in fs/namespace.c).
+    /// Calls mount_setattr(2) with invalid attributes. The kernel checks the flags
+    /// first, then the caller's rights, then the attributes (`mount_setattr` in
+    /// fs/namespace.c), so the error tells whether the call exists and is permitted.
     fn probe(proc: &Proc) -> Kernel {
         use std::os::fd::AsFd;
-        let impossible = sys::MountAttr {
+        let invalid = sys::MountAttr {
             set: u64::MAX,
             ..sys::MountAttr::default()
         };
         let proc = proc.as_fd();
-        let asked = sys::mount_setattr(proc, sys::OpenTree::Mount, &impossible);
-        if asked == Err(Errno::EINVAL) {
+        let result = sys::mount_setattr(proc, sys::OpenTree::Mount, &invalid);
+        if result == Err(Errno::EINVAL) {
             return Kernel {
                 mount_setattr: true,
                 may_mount: true,
             };
         }
-        // An older kernel, a filter around `rt` that refuses the call, or a
-        // caller without the right to it.
+        // The kernel is older, a seccomp filter refuses the call, or the caller may not
+        // make it.
         Kernel {
             mount_setattr: sys::has_mount_setattr(),
             may_mount: sys::open_tree(proc, c"", sys::OpenTree::Mount).is_ok(),
@@ -169,21 +174,22 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
     .context("/proc/self/mountinfo")?;
     let (mut hierarchies, mut unified) = (Vec::new(), None);
     for (mut controllers, own) in own {
-        let is_tree = |mount: &&MountInfo| match controllers.is_empty() {
-            true => mount.fs_type == "cgroup2" && mount.mount_point.starts_with(CGROUP_ROOT),
-            false => {
+        let is_hierarchy = |mount: &&MountInfo| {
+            if controllers.is_empty() {
+                mount.fs_type == "cgroup2" && mount.mount_point.starts_with(CGROUP_ROOT)
+            } else {
                 let has = |name: &String| has_option(&mount.super_options, name);
                 mount.fs_type == "cgroup" && controllers.iter().all(has)
             }
         };
-        let Some(mount) = mounts.iter().find(is_tree) else {
+        let Some(mount) = mounts.iter().find(is_hierarchy) else {
             continue;
         };
-        // Inside a container the mount may show a part of the tree only.
-        let below = own
+        // In a container the mount may show only a part of the hierarchy.
+        let relative = own
             .strip_prefix(&mount.root)
             .map(|path| PathBuf::from("/").join(path));
-        let own = below.unwrap_or(own);
+        let own = relative.unwrap_or(own);
         let mount = mount.mount_point.clone();
         let is_unified = controllers.is_empty();
         if is_unified {
@@ -194,9 +200,10 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
             mount,
             own,
         };
-        match is_unified {
-            true => unified = Some(hierarchy),
-            false => hierarchies.push(hierarchy),
+        if is_unified {
+            unified = Some(hierarchy);
+        } else {
+            hierarchies.push(hierarchy);
         }
     }
     anyhow::ensure!(
@@ -209,7 +216,7 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
     })
 }
 
-/// Whether a mount's options hold `name`, which may itself be `key=value`.
+/// Whether a mount's options contain `name`, which may have the form `key=value`.
 fn has_option(options: &std::collections::HashMap<String, Option<String>>, name: &str) -> bool {
     match name.split_once('=') {
         Some((key, value)) => options
@@ -219,8 +226,8 @@ fn has_option(options: &std::collections::HashMap<String, Option<String>>, name:
     }
 }
 
-/// The lines `ID:CONTROLLERS:PATH` of /proc/PID/cgroup (cgroups(7)); no
-/// controllers for version 2.
+/// Parses the lines `ID:CONTROLLERS:PATH` of /proc/PID/cgroup (cgroups(7)). The list of
+/// controllers is empty for cgroup v2.
 fn own_cgroups(text: &str) -> Vec<(Vec<String>, PathBuf)> {
     text.lines()
         .filter_map(|line| {
@@ -241,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_both_versions_are_read() {
+    fn lines_of_both_cgroup_versions_are_parsed() {
         let own = own_cgroups("3:cpu,cpuacct:/a:b\n1:name=systemd:/\n0::/user.slice\n");
         assert_eq!(
             own[0],

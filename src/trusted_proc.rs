@@ -1,8 +1,8 @@
-//! The machine's /proc, opened once before anything of a container is near,
-//! checked to be procfs, and read or written only below its descriptor.
+//! The host's /proc: opened once, before the container's files are reachable, and
+//! checked to be procfs. All reads and writes resolve paths below its descriptor.
 //!
-//! No step out of the mount, no magic link: what is bound over a part of /proc
-//! cannot redirect a write (CVE-2019-16884, CVE-2025-52881).
+//! Path resolution refuses to leave the mount and to follow magic links, so a mount on
+//! top of a file in /proc cannot redirect a write (CVE-2019-16884, CVE-2025-52881).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,14 +16,16 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::sys::{self, FsConfig};
 
-/// A descriptor of /proc that is known to be procfs.
+/// A descriptor of /proc that has been checked to be procfs.
 pub(crate) struct Proc {
     directory: OwnedFd,
 }
 
 impl Proc {
+    /// Opens /proc.
+    ///
     /// # Errors
-    /// `ENOTSUP` when what is mounted on /proc is not procfs.
+    /// `ENOTSUP` when the file system on /proc is not procfs.
     pub(crate) fn open() -> nix::Result<Proc> {
         let directory = open(
             "/proc",
@@ -36,11 +38,11 @@ impl Proc {
         Ok(Proc { directory })
     }
 
-    /// A procfs of this process's pid namespace, mounted nowhere: `..` of its root
-    /// is that root, and it holds nothing but processes (`subset`, Linux 5.8).
+    /// Creates a detached mount of procfs for this process's pid namespace. `..` of its
+    /// root is the root itself, and it has only the processes (`subset=pid`, Linux 5.8).
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN over that namespace.
+    /// `EPERM` without CAP_SYS_ADMIN in the user namespace that owns the pid namespace.
     pub(crate) fn detached() -> nix::Result<Proc> {
         let context = sys::fsopen(c"proc")?;
         sys::fsconfig(context.as_fd(), FsConfig::String(c"subset", c"pid"))?;
@@ -60,7 +62,7 @@ impl Proc {
         openat2(&self.directory, path, how).map(File::from)
     }
 
-    /// Opens what the link at `path`, relative to /proc, leads to: a namespace.
+    /// Opens the target of the magic link at `path`, relative to /proc: a namespace.
     pub(crate) fn link(&self, path: &str, access: OFlag) -> nix::Result<OwnedFd> {
         openat(
             &self.directory,
@@ -70,20 +72,21 @@ impl Proc {
         )
     }
 
-    /// What the link at `path`, relative to /proc, says: `pid:[4026531836]`.
+    /// The text of the link at `path`, relative to /proc: `pid:[4026531836]`.
     pub(crate) fn link_text(&self, path: &str) -> nix::Result<OsString> {
-        // The link itself: followed, it would be the namespace.
+        // O_NOFOLLOW, because the target of the link is the namespace.
         readlinkat(self.file(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "")
     }
 
-    /// The whole text of the file at `path`, relative to /proc. Names in it, of
-    /// programs and cgroups, may be any bytes: what is not UTF-8 is replaced.
+    /// Reads the file at `path`, relative to /proc. The names of programs and cgroups
+    /// may be any bytes, so invalid UTF-8 is replaced.
     pub(crate) fn read(&self, path: &str) -> nix::Result<String> {
         text_of(self.file(path, OFlag::O_RDONLY)?)
     }
 
-    /// The same of a file below /proc/sys, which service managers and other
-    /// containers mount anew, read-only: it may lie on that mount if this is procfs.
+    /// Reads the file at `path`, relative to /proc/sys. Service managers and container
+    /// runtimes mount /proc/sys again, read-only, so a file on another mount is accepted
+    /// if that is procfs too.
     pub(crate) fn read_sysctl(&self, path: &str) -> nix::Result<String> {
         let path = format!("sys/{path}");
         match self.read(&path) {
@@ -100,7 +103,10 @@ impl Proc {
         text_of(file)
     }
 
-    /// Writes `value` to the file at `path`, relative to /proc, in one write.
+    /// Writes `value` to the file at `path`, relative to /proc, with one write(2).
+    ///
+    /// # Errors
+    /// `EIO` when the kernel takes only a part of `value`.
     pub(crate) fn write(&self, path: &str, value: &[u8]) -> nix::Result<()> {
         let written = self
             .file(path, OFlag::O_WRONLY)?

@@ -1,22 +1,25 @@
-//! How init comes into being: by one clone3(2) out of the runtime, or out of a
-//! forerunner.
+//! Creates init: with one clone3(2) by the runtime, or with the help of an
+//! intermediate process.
 //!
-//! Who is born into a user namespace has no rights in namespaces that others
-//! own, and what is made before a user namespace is entered does not belong to
-//! it. So where a container has a user namespace, new or joined, and joins
-//! anything by path, a forerunner goes first: it enters what is joined, makes
-//! the user namespace if it is to be new, clones init as its own sibling
-//! (`CLONE_PARENT`), and ends. Init is the runtime's child either way. One also
-//! goes where the runtime could enter a pid namespace for init's birth and not
-//! come back to its own: root of somebody else's user namespace, in a pid
-//! namespace of the machine.
+//! A process that is cloned into a user namespace has no rights in namespaces
+//! owned by another one, and a namespace created before a user namespace is
+//! entered is not owned by it (user_namespaces(7)). A container that has a user
+//! namespace, new or joined, and joins any namespace by path therefore needs an
+//! intermediate process. That process enters the joined namespaces, creates the
+//! user namespace if it is new, clones init as its own sibling (`CLONE_PARENT`),
+//! and exits. Init is the runtime's child in either case.
+//!
+//! An intermediate process is also needed when the runtime could not return to
+//! its own pid namespace after cloning init into a joined one. This is the case
+//! when the runtime is root of a user namespace that does not own its pid
+//! namespace.
 //!
 //! ```text
-//!   runtime                            forerunner                     init
+//!   runtime                       intermediate process                init
 //!   clone3 ───────────────────────────▶ joins
 //!   writes the id maps ◀─────── Unmapped  (only if the user namespace is new)
 //!   Mapped ───────────────────────────▶ clone3(CLONE_PARENT) ─────────▶ (waits)
-//!          ◀──────────────── its pid, or Failed
+//!          ◀──────────────── init's pid, or Failure
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,20 +41,21 @@ use crate::trusted_proc::Proc;
 const UNMAPPED: [u8; 1] = [1];
 const MAPPED: [u8; 1] = [2];
 
-/// Why there is no init.
+/// Why init could not be created.
 pub(crate) enum CloneError {
-    /// A position in the plan.
+    /// A step of the plan failed, in the runtime or in the intermediate process.
     At(Failure),
-    /// The runtime's own part failed.
+    /// The runtime could not set up the intermediate process or talk to it.
     Outside(anyhow::Error),
 }
 
 impl Namespaces {
-    /// Makes init, in every namespace that it can be born in, and in the cgroup
-    /// `cgroup` if one is given.
+    /// Clones init into every namespace that clone3(2) can create, and into the
+    /// cgroup v2 directory `cgroup` if one is given.
     ///
     /// # Errors
-    /// Nobody is left behind.
+    /// When a namespace cannot be created or joined, or the id maps cannot be
+    /// written. No child process remains.
     pub(crate) fn clone(
         &self,
         joined: &Joined,
@@ -59,12 +63,12 @@ impl Namespaces {
         proc: &Proc,
     ) -> Result<Cloned, CloneError> {
         if self.needs_intermediate(joined) {
-            let map = |pid| match self.new_maps() {
+            let write_maps = |pid| match self.new_maps() {
                 Some(maps) => maps.write(pid, proc),
                 None => Ok(()),
             };
-            return clone_by_intermediate(map, |runtime, at| {
-                self.go_ahead(joined, cgroup, runtime, at)
+            return clone_by_intermediate(write_maps, |runtime, at| {
+                self.join_and_clone(joined, cgroup, runtime, at)
             });
         }
         let at = Progress::new();
@@ -74,11 +78,12 @@ impl Namespaces {
         cloned.map_err(|errno| CloneError::At(at.failed(errno.into())))
     }
 
-    /// Runtime: the ids of init's new user namespace, unless a forerunner has
-    /// brought them.
+    /// Runtime: writes the id maps of init's new user namespace, unless they were
+    /// written while the intermediate process waited for them.
     ///
     /// # Errors
-    /// By place in config.json.
+    /// When the kernel or newuidmap(1) refuses a map. The error names its place in
+    /// config.json.
     pub(crate) fn map(&self, joined: &Joined, pid: Pid, proc: &Proc) -> anyhow::Result<()> {
         match self.new_maps() {
             Some(maps) if !self.needs_intermediate(joined) => maps.write(pid, proc),
@@ -87,33 +92,34 @@ impl Namespaces {
     }
 
     pub(super) fn needs_intermediate(&self, joined: &Joined) -> bool {
-        let no_way_back = joined.get(Kind::Pid).is_some() && joined.own_pid.is_none();
-        no_way_back || self.brings_rights(joined)
+        let cannot_return = joined.get(Kind::Pid).is_some() && joined.own_pid.is_none();
+        cannot_return || self.joins_with_user_namespace(joined)
     }
 
-    /// Whether what is joined is entered by way of a user namespace.
-    pub(super) fn brings_rights(&self, joined: &Joined) -> bool {
+    /// Whether the container has a user namespace and joins any namespace by path.
+    pub(super) fn joins_with_user_namespace(&self, joined: &Joined) -> bool {
         *self.place(Kind::User) != Place::Shared && !joined.open.is_empty()
     }
 
-    /// With the child born in the joined pid namespace if there is one; the
-    /// runtime's children after it are born in its own again
-    /// (pid_namespaces(7): setns(2) moves only children).
+    /// Clones init from the runtime, into the joined pid namespace if there is one.
+    /// The runtime then sets its own pid namespace for its later children: setns(2)
+    /// changes the pid namespace of children only (pid_namespaces(7)).
     fn clone_directly(&self, joined: &Joined, cgroup: Option<BorrowedFd>) -> nix::Result<Cloned> {
         let flags = self.clone_flags();
-        if let (Some(theirs), Some(own)) = (joined.get(Kind::Pid), &joined.own_pid) {
-            setns(theirs, CloneFlags::CLONE_NEWPID)?;
+        if let (Some(target), Some(own)) = (joined.get(Kind::Pid), &joined.own_pid) {
+            setns(target, CloneFlags::CLONE_NEWPID)?;
             let cloned = sys::clone3(flags, cgroup);
             if !matches!(cloned, Ok(Cloned::Init)) {
                 setns(own, CloneFlags::CLONE_NEWPID)?;
             }
             return cloned;
         }
-        clone_mapped(self.new_maps(), flags, cgroup)
+        clone_for_mapping(self.new_maps(), flags, cgroup)
     }
 
-    /// The forerunner's part.
-    fn go_ahead(
+    /// Intermediate process: joins the namespaces, creates a new user namespace if
+    /// the container has one, and clones init as its sibling.
+    fn join_and_clone(
         &self,
         joined: &Joined,
         cgroup: Option<BorrowedFd>,
@@ -124,7 +130,8 @@ impl Namespaces {
         at.enter(Step::Clone);
         if let Some(maps) = self.new_maps() {
             unshare(CloneFlags::CLONE_NEWUSER)?;
-            // Nobody in a joined pid namespace can see this process.
+            // This process is not in a joined pid namespace itself, so the processes
+            // there cannot see it while it is dumpable.
             prctl::set_dumpable(maps.needs_dumpable())?;
             sys::send(runtime.as_fd(), &UNMAPPED)?;
             let mut answer = [0; 2];
@@ -138,88 +145,95 @@ impl Namespaces {
     }
 }
 
-/// clone3(2) of a process whose ids are to be mapped: it takes back what that needs
-/// before it has anything to hide.
-pub(super) fn clone_mapped(
+/// Clones a process whose id maps the caller writes next. If writing them needs a
+/// dumpable child, the child is created dumpable; it must clear the attribute
+/// itself before it holds anything that others must not read.
+pub(super) fn clone_for_mapping(
     maps: Option<&Maps>,
     flags: CloneFlags,
     cgroup: Option<BorrowedFd>,
 ) -> nix::Result<Cloned> {
-    let bare = maps.is_some_and(Maps::needs_dumpable);
-    if bare {
+    let dumpable = maps.is_some_and(Maps::needs_dumpable);
+    if dumpable {
         prctl::set_dumpable(true)?;
     }
     let cloned = sys::clone3(flags, cgroup);
-    if bare && !matches!(cloned, Ok(Cloned::Init)) {
+    if dumpable && !matches!(cloned, Ok(Cloned::Init)) {
         prctl::set_dumpable(false)?;
     }
     cloned
 }
 
-/// Sends a process ahead that does `go_ahead` and, with it, clones its own
-/// sibling; `map` writes the ids of its user namespace when it asks for them.
+/// Creates an intermediate process that calls `join_and_clone`, and waits for it.
+/// `write_maps` writes the id maps of its user namespace when it asks for them.
 ///
 /// # Errors
-/// Nobody is left behind.
+/// No child process remains.
 fn clone_by_intermediate(
-    map: impl FnOnce(Pid) -> anyhow::Result<()>,
-    go_ahead: impl FnOnce(&OwnedFd, &Progress) -> Result<Cloned, Cause>,
+    write_maps: impl FnOnce(Pid) -> anyhow::Result<()>,
+    join_and_clone: impl FnOnce(&OwnedFd, &Progress) -> Result<Cloned, Cause>,
 ) -> Result<Cloned, CloneError> {
-    let (ours, theirs) = sys::socketpair().map_err(outside)?;
-    match sys::clone3(CloneFlags::empty(), None).map_err(outside)? {
+    let (ours, theirs) = sys::socketpair().map_err(runtime_error)?;
+    match sys::clone3(CloneFlags::empty(), None).map_err(runtime_error)? {
         Cloned::Init => {
             drop(ours);
             let at = Progress::new();
-            match go_ahead(&theirs, &at) {
+            match join_and_clone(&theirs, &at) {
                 Ok(Cloned::Init) => Ok(Cloned::Init),
-                Ok(Cloned::Runtime { pid, .. }) => end(&theirs, &pid.as_raw().to_le_bytes()),
-                Err(cause) => end(&theirs, &at.failed(cause).encode()),
+                Ok(Cloned::Runtime { pid, .. }) => {
+                    send_and_exit(&theirs, &pid.as_raw().to_le_bytes())
+                }
+                Err(cause) => send_and_exit(&theirs, &at.failed(cause).encode()),
             }
         }
         Cloned::Runtime { pid, .. } => {
             drop(theirs);
-            let born = attend(&ours, || map(pid));
-            drop(ours); // One that still waits ends.
+            let received = receive_init_pid(&ours, || write_maps(pid));
+            drop(ours); // An intermediate process that still waits for its maps exits.
             let reaped = waitpid(pid, Some(WaitPidFlag::__WALL));
-            let init = born?;
-            reaped.map_err(outside)?;
-            let pidfd = sys::pidfd_open(init).map_err(outside)?;
+            let init = received?;
+            reaped.map_err(runtime_error)?;
+            let pidfd = sys::pidfd_open(init).map_err(runtime_error)?;
             Ok(Cloned::Runtime { pid: init, pidfd })
         }
     }
 }
 
-/// The runtime's part: maps when it is asked to, and learns who was born.
-fn attend(
-    forerunner: &OwnedFd,
-    map: impl FnOnce() -> anyhow::Result<()>,
+/// Runtime: receives init's pid from the intermediate process, and writes the id
+/// maps when it asks for them.
+fn receive_init_pid(
+    intermediate: &OwnedFd,
+    write_maps: impl FnOnce() -> anyhow::Result<()>,
 ) -> Result<Pid, CloneError> {
-    let mut map = Some(map);
+    let mut write_maps = Some(write_maps);
     let mut bytes = [0; Failure::LENGTH + 1];
     loop {
-        let length = sys::recv(forerunner.as_fd(), &mut bytes).map_err(outside)?;
+        let length = sys::recv(intermediate.as_fd(), &mut bytes).map_err(runtime_error)?;
         match bytes[..length] {
-            [word] if [word] == UNMAPPED => {
-                let map = map.take().ok_or_else(|| outside(Errno::EPROTO))?;
-                map().map_err(CloneError::Outside)?;
-                sys::send(forerunner.as_fd(), &MAPPED).map_err(outside)?;
+            [message] if [message] == UNMAPPED => {
+                let write_maps = write_maps
+                    .take()
+                    .ok_or_else(|| runtime_error(Errno::EPROTO))?;
+                write_maps().map_err(CloneError::Outside)?;
+                sys::send(intermediate.as_fd(), &MAPPED).map_err(runtime_error)?;
             }
             [a, b, c, d] => return Ok(Pid::from_raw(i32::from_le_bytes([a, b, c, d]))),
             [a, b, c, d, e, f, g, h] => {
                 let failure = Failure::decode([a, b, c, d, e, f, g, h]);
-                return Err(failure.map_or_else(|| outside(Errno::EPROTO), CloneError::At));
+                return Err(failure.map_or_else(|| runtime_error(Errno::EPROTO), CloneError::At));
             }
-            _ => return Err(outside(Errno::EPROTO)),
+            _ => return Err(runtime_error(Errno::EPROTO)),
         }
     }
 }
 
-fn outside(errno: Errno) -> CloneError {
-    CloneError::Outside(anyhow!(errno).context("forerunner"))
+fn runtime_error(errno: Errno) -> CloneError {
+    CloneError::Outside(anyhow!(errno).context("intermediate process"))
 }
 
-/// The forerunner's last word. A runtime that is gone needs none.
-fn end(runtime: &OwnedFd, word: &[u8]) -> ! {
-    sys::send(runtime.as_fd(), word).unwrap_or_default();
+/// Intermediate process: sends its result and exits. An error of send(2) is
+/// ignored: it means that the runtime has ended.
+fn send_and_exit(runtime: &OwnedFd, result: &[u8]) -> ! {
+    sys::send(runtime.as_fd(), result).unwrap_or_default();
     sys::exit(0)
 }

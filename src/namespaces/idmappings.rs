@@ -1,5 +1,8 @@
-//! Idmapped mounts: `mounts[].uidMappings`, `idmap`, `ridmap`. The kernel takes
-//! each map as a user namespace that has it (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+//! Idmapped mounts: `mounts[].uidMappings`, `mounts[].gidMappings`, and the mount
+//! options `idmap` and `ridmap`.
+//!
+//! The kernel takes the id maps of such a mount from a user namespace
+//! (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,37 +14,39 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use oci_spec::runtime::{Mount, Spec};
 
-use super::clone::clone_mapped;
+use super::clone::clone_for_mapping;
 use super::{Joined, Kind, Mapper, Maps, Namespaces, Place};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
-/// The id maps of a container's mounts, decided.
+/// The planned id maps of a container's mounts.
 #[derive(Debug, Default)]
 pub(crate) struct Idmappings {
-    /// By the mount's index in `mounts`.
-    mounts: BTreeMap<usize, Wanted>,
-    /// Those that no namespace has yet, each once.
+    /// The source of the id maps, by the mount's index in `mounts`.
+    mounts: BTreeMap<usize, MapSource>,
+    /// The id maps that need a new user namespace, without duplicates.
     maps: Vec<Maps>,
 }
 
-/// Where the kernel finds a map.
+/// The user namespace from which the kernel takes a mount's id maps.
 #[derive(Debug)]
-enum Wanted {
-    /// In the user namespace that the container joins.
+enum MapSource {
+    /// The user namespace that the container joins.
     Joined,
-    /// In one that is made for this alone: `Idmappings::maps`.
-    Made(usize),
+    /// A user namespace that is created only for this: an index in `Idmappings::maps`.
+    New(usize),
 }
 
 impl Idmappings {
-    /// Decides from the options and the maps of `mounts`. A mount without maps of
-    /// its own takes those of the container's user namespace.
+    /// Plans the id maps from the options and the mappings of `mounts`. A mount with
+    /// `idmap` or `ridmap` but without mappings of its own takes the id maps of the
+    /// container's user namespace.
     ///
     /// # Errors
-    /// By place: maps that contradict themselves, or that are nowhere.
+    /// When mappings are invalid, or when a mount has none and the container has no
+    /// user namespace. The error names the mount.
     pub(crate) fn plan(spec: &Spec, namespaces: &Namespaces, mapper: Mapper) -> Result<Idmappings> {
-        let mut all = Idmappings::default();
+        let mut planned = Idmappings::default();
         for (item, mount) in spec.mounts().iter().flatten().enumerate() {
             let (option, lists) = (option(mount), (mount.uid_mappings(), mount.gid_mappings()));
             if option.is_none() && lists == (&None, &None) {
@@ -49,84 +54,87 @@ impl Idmappings {
             }
             let place = format!("mounts[{item}].");
             let own = Maps::plan(&place, lists.0.as_ref(), lists.1.as_ref(), mapper)?;
-            let containers = (namespaces.place(Kind::User), namespaces.new_maps());
-            let wanted = match (own, option, containers) {
-                (Some(maps), ..) => all.made(maps),
+            let user_namespace = (namespaces.place(Kind::User), namespaces.new_maps());
+            let source = match (own, option, user_namespace) {
+                (Some(maps), ..) => planned.new_source(maps),
                 (None, None, _) => continue,
-                (None, Some(_), (Place::Joined { .. }, _)) => Wanted::Joined,
-                (None, Some(_), (_, Some(maps))) => all.made(maps.clone()),
+                (None, Some(_), (Place::Joined { .. }, _)) => MapSource::Joined,
+                (None, Some(_), (_, Some(maps))) => planned.new_source(maps.clone()),
                 (None, Some(option), _) => bail!(
                     "{place}options: {option}: needs uidMappings and gidMappings, or a user namespace in linux.namespaces whose ids it could take"
                 ),
             };
-            all.mounts.insert(item, wanted);
+            planned.mounts.insert(item, source);
         }
-        Ok(all)
+        Ok(planned)
     }
 
-    fn made(&mut self, maps: Maps) -> Wanted {
+    /// Adds `maps` unless an equal pair is there already.
+    fn new_source(&mut self, maps: Maps) -> MapSource {
         let known = self.maps.iter().position(|known| known.same(&maps));
-        Wanted::Made(known.unwrap_or_else(|| {
+        MapSource::New(known.unwrap_or_else(|| {
             self.maps.push(maps);
             self.maps.len() - 1
         }))
     }
 
     /// # Errors
-    /// Where there is any, and the caller has no rights over file systems: in a
-    /// user namespace the kernel maps none but those that were mounted there.
+    /// When any mount has id maps and `may_mount` is false. A caller without
+    /// CAP_SYS_ADMIN would have to map the ids in a user namespace, where the kernel
+    /// allows it only for file systems that were mounted in that namespace.
     pub(crate) fn refuse_without_rights(&self, may_mount: bool) -> Result<()> {
         let first = self.mounts.keys().next();
         ensure!(
             may_mount || first.is_none(),
-            "mounts[{}]: ids are mapped by those alone who may mount (CAP_SYS_ADMIN)",
+            "mounts[{}]: an idmapped mount needs the right to mount (CAP_SYS_ADMIN)",
             first.copied().unwrap_or_default()
         );
         Ok(())
     }
 
-    /// Runtime, before mounts are opened: a user namespace for each mount that is
-    /// mapped, by its index in `mounts`.
+    /// Runtime, before mounts are opened: returns the user namespace for each
+    /// idmapped mount, by the mount's index in `mounts`.
     ///
     /// # Errors
-    /// What the kernel refuses, by the place of the map.
+    /// When the kernel refuses a map. The error names its place in config.json.
     pub(crate) fn wire(
         &self,
         joined: &Joined,
         proc: &Proc,
     ) -> Result<BTreeMap<usize, Rc<OwnedFd>>> {
-        let made = self.maps.iter().map(|maps| namespace_of(maps, proc));
-        let made = made
-            .map(|made| made.map(Rc::new))
+        let created = self.maps.iter().map(|maps| create_namespace(maps, proc));
+        let created = created
+            .map(|namespace| namespace.map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let joined = joined.get(Kind::User).map(OwnedFd::try_clone).transpose();
         let joined = joined.context("dup")?.map(Rc::new);
-        let namespace = |wanted: &Wanted| match wanted {
-            Wanted::Joined => joined.clone(),
-            Wanted::Made(index) => made.get(*index).cloned(),
+        let namespace = |source: &MapSource| match source {
+            MapSource::Joined => joined.clone(),
+            MapSource::New(index) => created.get(*index).cloned(),
         };
         let mounts = self.mounts.iter();
         Ok(mounts
-            .filter_map(|(item, wanted)| Some((*item, namespace(wanted)?)))
+            .filter_map(|(item, source)| Some((*item, namespace(source)?)))
             .collect())
     }
 }
 
-/// The word for it, if there is one.
+/// The option `idmap` or `ridmap` of a mount.
 fn option(mount: &Mount) -> Option<&str> {
     let mut options = (mount.options().iter().flatten()).flat_map(|entry| entry.split(','));
     options.find(|option| matches!(*option, "idmap" | "ridmap"))
 }
 
-/// A user namespace with these ids, in which nobody lives.
-fn namespace_of(maps: &Maps, proc: &Proc) -> Result<OwnedFd> {
+/// Creates a user namespace with these id maps. The process that holds it during
+/// the setup has ended when this returns.
+fn create_namespace(maps: &Maps, proc: &Proc) -> Result<OwnedFd> {
     let (ours, theirs) = sys::socketpair().context("socketpair")?;
-    let cloned = clone_mapped(Some(maps), CloneFlags::CLONE_NEWUSER, None);
+    let cloned = clone_for_mapping(Some(maps), CloneFlags::CLONE_NEWUSER, None);
     let pid = match cloned.with_context(|| maps.place("uidMappings"))? {
         Cloned::Init => {
             drop(ours);
-            // Until the runtime has the namespace, or is gone.
-            let _ended = sys::recv(theirs.as_fd(), &mut [0]);
+            // Wait until the runtime has opened the namespace, or has ended.
+            let _closed = sys::recv(theirs.as_fd(), &mut [0]);
             sys::exit(0)
         }
         Cloned::Runtime { pid, .. } => pid,

@@ -1,5 +1,7 @@
-//! Namespaces that the container joins by path: opened and checked by the
-//! runtime, entered by whoever may.
+//! Namespaces that the container joins by path.
+//!
+//! The runtime opens and checks them. Init or an intermediate process enters them
+//! (`clone.rs` says which).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,28 +18,30 @@ use super::{Kind, Namespaces, Place};
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
 
-/// The namespaces that are joined, open since before the clone.
+/// The namespaces that the container joins, opened before the clone.
 pub(crate) struct Joined {
-    /// Each with its place in `linux.namespaces`.
+    /// Each with its index in `linux.namespaces`.
     pub(super) open: Vec<(Kind, usize, OwnedFd)>,
-    /// The runtime's own pid namespace, for the way back, when it lends itself
-    /// for a birth in another. None where it has no way back.
+    /// The runtime's own pid namespace, to return to after init was cloned into a
+    /// joined one. `None` when no pid namespace is joined, when an intermediate
+    /// process enters it anyway, or when the runtime may not return.
     pub(super) own_pid: Option<OwnedFd>,
 }
 
 impl Joined {
-    pub(super) fn get(&self, wanted: Kind) -> Option<&OwnedFd> {
+    pub(super) fn get(&self, kind: Kind) -> Option<&OwnedFd> {
         let mut open = self.open.iter();
-        open.find_map(|(kind, _, fd)| (*kind == wanted).then_some(fd))
+        open.find_map(|(other, _, fd)| (*other == kind).then_some(fd))
     }
 }
 
 impl Namespaces {
-    /// Runtime, before the clone: opens what is joined, and checks that each
-    /// file names a namespace of its kind.
+    /// Runtime, before the clone: opens the namespaces to be joined, and checks
+    /// that each file is a namespace of the right kind.
     ///
     /// # Errors
-    /// A missing file, one that is no namespace, or one of another kind.
+    /// When a file is missing, is not a namespace, or is a namespace of another
+    /// kind, or when a setting would change a namespace of the host.
     pub(crate) fn wire(&self) -> Result<Joined> {
         let mut joined = Joined {
             open: Vec::new(),
@@ -49,17 +53,17 @@ impl Namespaces {
             };
             let fd = open_namespace(kind, path)
                 .with_context(|| format!("linux.namespaces[{index}].path"))?;
-            self.refuse_settings_of_the_machine_by_path(kind, &fd)?;
+            self.refuse_host_settings_by_path(kind, &fd)?;
             joined.open.push((kind, *index, fd));
         }
-        if joined.get(Kind::Pid).is_some() && !self.brings_rights(&joined) {
-            joined.own_pid = way_back().context("/proc/self/ns/pid")?;
+        if joined.get(Kind::Pid).is_some() && !self.joins_with_user_namespace(&joined) {
+            joined.own_pid = own_pid_namespace().context("/proc/self/ns/pid")?;
         }
         Ok(joined)
     }
 
-    /// A path can name the machine's own namespace, where a setting is not ours.
-    fn refuse_settings_of_the_machine_by_path(&self, kind: Kind, fd: &OwnedFd) -> Result<()> {
+    /// A path can name a namespace of the host, whose settings must not change.
+    fn refuse_host_settings_by_path(&self, kind: Kind, fd: &OwnedFd) -> Result<()> {
         let sysctls = self.sysctls.iter().filter(|sysctl| sysctl.kind == kind);
         let mut settings: Vec<String> = sysctls
             .map(|sysctl| format!("linux.sysctl: {}", sysctl.key))
@@ -74,18 +78,18 @@ impl Namespaces {
         let own = is_own(kind, fd).with_context(|| format!("/proc/self/ns/{}", kind.file()))?;
         ensure!(
             !own,
-            "{setting}: the {kind} namespace that the container joins is the machine's"
+            "{setting}: the {kind} namespace that the container joins is the host's"
         );
         Ok(())
     }
 
-    /// Init, first: enters what is joined by path, unless it was born in there.
+    /// Init, first: enters the namespaces that are joined by path. Does nothing if an
+    /// intermediate process has entered them; the pid namespace was entered by clone3(2).
     pub(crate) fn join(&self, joined: &Joined, at: &Progress) -> Result<(), Cause> {
         if self.needs_intermediate(joined) {
             return Ok(());
         }
-        let born = |kind| kind == Kind::Pid;
-        for (kind, index, fd) in joined.open.iter().filter(|(kind, ..)| !born(*kind)) {
+        for (kind, index, fd) in joined.open.iter().filter(|(kind, ..)| *kind != Kind::Pid) {
             at.at(Step::JoinNamespace, *index);
             setns(fd, kind.flag())?;
         }
@@ -93,9 +97,12 @@ impl Namespaces {
     }
 }
 
-/// Enters all of them. Those that belong to the machine are closed to who is in
-/// the user namespace, and those that belong to that one may be closed to who
-/// is not: what is refused before is tried again after.
+/// Enters all joined namespaces.
+///
+/// setns(2) needs CAP_SYS_ADMIN in the user namespace that owns the target. A
+/// namespace owned by the host can only be entered before the user namespace, and
+/// one owned by that user namespace possibly only after it. So every namespace is
+/// tried first, and again after the user namespace if it was refused.
 pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
     let mut refused = Vec::new();
     for (kind, index, fd) in joined.open.iter().filter(|(kind, ..)| *kind != Kind::User) {
@@ -108,11 +115,11 @@ pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
     if let Some((_, index, fd)) = joined.open.iter().find(|(kind, ..)| *kind == Kind::User) {
         at.at(Step::JoinNamespace, *index);
         match setns(fd, CloneFlags::CLONE_NEWUSER) {
-            // Where one is already, one cannot go (setns(2)).
+            // A process cannot enter the user namespace that it is in (setns(2)).
             Err(Errno::EINVAL) if is_own(Kind::User, fd)? => {}
             done => done?,
         }
-        // With other rights comes what fs.suid_dumpable says.
+        // The change of credentials has reset this to fs.suid_dumpable.
         prctl::set_dumpable(false)?;
     }
     for (kind, index, fd) in refused {
@@ -122,9 +129,9 @@ pub(super) fn join_all(joined: &Joined, at: &Progress) -> Result<(), Cause> {
     Ok(())
 }
 
-/// The runtime's own pid namespace, if it may enter it: who is root only of a
-/// user namespace may not always (setns(2)).
-fn way_back() -> nix::Result<Option<OwnedFd>> {
+/// The runtime's own pid namespace, or `None` if the runtime may not enter it again:
+/// root of a user namespace that does not own it may not (setns(2)).
+fn own_pid_namespace() -> nix::Result<Option<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let own = open("/proc/self/ns/pid", flags, Mode::empty())?;
     match setns(&own, CloneFlags::CLONE_NEWPID) {
@@ -137,8 +144,8 @@ fn way_back() -> nix::Result<Option<OwnedFd>> {
 /// Whether `fd` is the namespace that this process is in.
 fn is_own(kind: Kind, fd: &OwnedFd) -> nix::Result<bool> {
     let own = stat(format!("/proc/self/ns/{}", kind.file()).as_str())?;
-    let theirs = fstat(fd)?;
-    Ok((own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino))
+    let other = fstat(fd)?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn open_namespace(kind: Kind, path: &Path) -> Result<OwnedFd> {

@@ -1,4 +1,5 @@
-//! The kinds of namespaces (namespaces(7)), by the names that everybody gives them.
+//! The kinds of namespaces (namespaces(7)) and their names in config.json, in /proc,
+//! and in state.json.
 
 use std::fmt;
 
@@ -20,8 +21,8 @@ pub(crate) enum Kind {
     Mount,
 }
 
-/// In the order in which they are entered: a mount namespace last, because it
-/// takes the paths of the machine away.
+/// All kinds, in the order in which they are entered. The mount namespace is last
+/// because the host's paths are unreachable from it.
 pub(super) const KINDS: [Kind; 8] = [
     Kind::User,
     Kind::Pid,
@@ -33,7 +34,7 @@ pub(super) const KINDS: [Kind; 8] = [
     Kind::Mount,
 ];
 
-/// `CLONE_NEWTIME`, which nix lacks; unshare(2) and setns(2) know it (Linux 5.6).
+/// `CLONE_NEWTIME`, which nix lacks, for unshare(2) and setns(2) (Linux 5.6).
 const NEW_TIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
 
 impl Kind {
@@ -77,7 +78,8 @@ impl Kind {
         }
     }
 
-    /// The key of `namespace_paths` in state.json, as outside readers know it.
+    /// The key of `namespace_paths` in state.json. These are runc's keys, which other
+    /// programs read.
     pub(crate) fn state_key(self) -> &'static str {
         match self {
             Kind::User => "NEWUSER",
@@ -97,7 +99,7 @@ impl Kind {
 }
 
 impl fmt::Display for Kind {
-    /// The specification's word for it.
+    /// The name that config.json uses, for every kind.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Kind::Network => "network",

@@ -1,13 +1,16 @@
-//! The namespaces of a container that runs, for a process that joins it.
+//! The namespaces of a running container, and how an exec process joins them.
 //!
-//! A pidfd of the container's first process names all of them: one setns(2)
-//! (Linux 5.8) enters whatever a process can enter itself. Its pid namespace it
-//! has to be born in. From then on the container's processes see it, and those
-//! with CAP_SYS_PTRACE may look into it (ptrace(2)), unless the container has a
-//! user namespace of its own, where that right says nothing about a process that
-//! is not dumpable and began outside (`__ptrace_may_access`). So without one a
-//! forerunner, which nobody inside sees, enters everything and lets
-//! go of whatever is the machine's, and the process is born of that.
+//! One setns(2) with a pidfd of the container's init (Linux 5.8) enters all
+//! namespaces that a process can enter itself. A pid namespace is entered by a
+//! child only, so the exec process must be cloned into it. From then on the
+//! container's processes see the exec process, and those with CAP_SYS_PTRACE may
+//! read its memory (ptrace(2)). A user namespace prevents this: CAP_SYS_PTRACE in
+//! it does not apply to a process that is not dumpable and started outside
+//! (`__ptrace_may_access` in kernel/ptrace.c).
+//!
+//! For a container without a user namespace, an intermediate process that the
+//! container cannot see therefore enters all namespaces, closes the descriptors of
+//! the host, and then clones the exec process.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -24,39 +27,41 @@ use crate::step::{Cause, Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
-/// Which namespaces a container has that its runtime is not in.
+/// The namespaces of a container that are not shared with its runtime. The field
+/// names are keys of state.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Membership {
     /// In the order in which they are entered.
     own: Vec<Kind>,
-    /// Those of them that were joined by path: they may be the runtime's, after all.
+    /// The part of `own` that was joined by path. Such a path may name a namespace of
+    /// the runtime.
     joined: Vec<Kind>,
 }
 
-/// What a process is born with that joins a container.
+/// The arguments for cloning an exec process.
 pub(crate) struct Birth<'a> {
-    /// A pidfd of the container's first process.
+    /// A pidfd of the container's init.
     pub(crate) init: BorrowedFd<'a>,
-    /// The root of that process, where its mount namespace has another.
+    /// The root directory of init, if it differs from that of its mount namespace.
     pub(crate) root: Option<BorrowedFd<'a>>,
-    /// A cgroup of version 2.
+    /// The cgroup v2 directory to clone into, if there is one.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    /// The other descriptors from 3 on that it needs.
+    /// The other descriptors from 3 on that the exec process needs.
     pub(crate) kept: Vec<RawFd>,
 }
 
 impl Birth<'_> {
-    fn kept_and(&self, other: Option<BorrowedFd>) -> Vec<RawFd> {
-        let other = other.map(|fd| fd.as_raw_fd());
-        self.kept.iter().copied().chain(other).collect()
+    fn kept_and(&self, another: Option<BorrowedFd>) -> Vec<RawFd> {
+        let another = another.map(|fd| fd.as_raw_fd());
+        self.kept.iter().copied().chain(another).collect()
     }
 }
 
 impl Namespaces {
-    /// What [`Membership`] is to be remembered of these.
+    /// The [`Membership`] to save in state.json.
     pub(crate) fn membership(&self) -> Membership {
-        let all = Kind::all().into_iter();
-        let own = all.filter(|kind| *self.place(*kind) != Place::Shared);
+        let kinds = Kind::all().into_iter();
+        let own = kinds.filter(|kind| *self.place(*kind) != Place::Shared);
         let own: Vec<Kind> = own.collect();
         let is_joined = |kind: &Kind| matches!(self.place(*kind), Place::Joined { .. });
         let joined = own.iter().copied().filter(is_joined).collect();
@@ -65,20 +70,20 @@ impl Namespaces {
 }
 
 impl Membership {
-    /// Runtime: those that this process is not in already, of the container
-    /// whose first process is `pid`. To enter one's own is an error of setns(2)
-    /// or takes rights that are not needed.
+    /// Runtime: the namespaces of the container whose init is `pid`, without those
+    /// that this process is in already. For these, setns(2) would fail or need
+    /// rights that the caller may lack.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// When init has ended.
     pub(crate) fn seen_from_here(&self, pid: i32, proc: &Proc) -> nix::Result<Membership> {
-        let mut seen = self.clone();
+        let mut remaining = self.clone();
         for kind in &self.joined {
             let theirs = proc.link_text(&format!("{pid}/ns/{}", kind.file()))?;
             let ours = proc.link_text(&format!("self/ns/{}", kind.file()))?;
-            seen.own.retain(|own| own != kind || theirs != ours);
+            remaining.own.retain(|own| own != kind || theirs != ours);
         }
-        Ok(seen)
+        Ok(remaining)
     }
 
     pub(crate) fn has(&self, kind: Kind) -> bool {
@@ -90,18 +95,20 @@ impl Membership {
         flags.fold(CloneFlags::empty(), |all, one| all | one)
     }
 
-    /// Whether the container's processes can see into one that joins before it is
-    /// executed, if they have the right.
+    /// Whether processes of the container that have CAP_SYS_PTRACE could trace an
+    /// exec process between clone3(2) and execve(2).
     pub(crate) fn exposes(&self) -> bool {
         self.has(Kind::Pid) && !self.has(Kind::User)
     }
 
-    /// Makes the process that joins, in the container's pid namespace. It becomes
-    /// `run`, which does not return, and learns whether it was born in all other
-    /// namespaces and the root, too.
+    /// Clones the exec process into the container's pid namespace. The child calls
+    /// `run`, which does not return. The argument of `run` is true if the child was
+    /// cloned in the container's other namespaces and root as well, except its time
+    /// namespace.
     ///
     /// # Errors
-    /// No process is left.
+    /// When a namespace or the root cannot be entered, or clone3(2) fails. No child
+    /// process remains.
     pub(crate) fn bear(
         &self,
         birth: &Birth,
@@ -115,7 +122,8 @@ impl Membership {
         }
         if self.has(Kind::Pid) {
             match setns(birth.init, CloneFlags::CLONE_NEWPID) {
-                // Only who is in the user namespace may.
+                // An unprivileged caller must enter the container's user namespace first,
+                // as the intermediate process does.
                 Err(Errno::EPERM) => return self.clone_by_intermediate(birth, run),
                 done => done.map_err(failed)?,
             }
@@ -124,8 +132,8 @@ impl Membership {
         log::debug("Clone: container: make a process in it");
         match sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(failed)? {
             Cloned::Init => {
-                // Without a word: the runtime sees the end of the socket.
-                if sys::keep_only(birth.kept_and(birth.root)).is_err() {
+                // The runtime sees end of file on the socket.
+                if sys::close_all_except(birth.kept_and(birth.root)).is_err() {
                     sys::exit(1);
                 }
                 run(false);
@@ -135,8 +143,9 @@ impl Membership {
         }
     }
 
-    /// The forerunner stands in this process's memory, so that it costs little, but
-    /// has descriptors of its own, of which the process is born with a copy.
+    /// Clones the exec process from an intermediate process. That process shares this
+    /// process's memory, which makes it cheap, but not its descriptors: the exec
+    /// process gets a copy of the intermediate process's own table.
     fn clone_by_intermediate(
         &self,
         birth: &Birth,
@@ -145,10 +154,10 @@ impl Membership {
         let at = Progress::new();
         let failed = |errno: Errno| at.failed(errno.into());
         log::debug("Clone: container: make a process in it");
-        // What it says if it is killed.
-        let mut born = Err(Errno::ECANCELED);
-        let forerunner = sys::run_ahead(&mut || {
-            born = self.go_ahead(birth, &at).map(|cloned| match cloned {
+        // Stays so if the intermediate process is killed.
+        let mut result = Err(Errno::ECANCELED);
+        let intermediate = sys::clone_vfork(&mut || {
+            result = self.join_and_clone(birth, &at).map(|cloned| match cloned {
                 Cloned::Init => {
                     run(true);
                     sys::exit(1)
@@ -156,25 +165,29 @@ impl Membership {
                 Cloned::Runtime { pid, .. } => pid,
             });
         });
-        waitpid(forerunner.map_err(failed)?, Some(WaitPidFlag::__WALL)).map_err(failed)?;
-        let pid = born.map_err(failed)?;
+        waitpid(intermediate.map_err(failed)?, Some(WaitPidFlag::__WALL)).map_err(failed)?;
+        let pid = result.map_err(failed)?;
         Ok((pid, sys::pidfd_open(pid).map_err(failed)?))
     }
 
-    fn go_ahead(&self, birth: &Birth, at: &Progress) -> nix::Result<Cloned> {
+    /// Intermediate process: enters the container and clones the exec process as its
+    /// sibling.
+    fn join_and_clone(&self, birth: &Birth, at: &Progress) -> nix::Result<Cloned> {
         at.enter(Step::JoinContainer);
-        // Nobody who shares memory enters a time namespace (time_namespaces(7)).
+        // A process that shares its memory cannot enter a time namespace
+        // (`timens_install` in kernel/time/namespace.c).
         setns(birth.init, self.flags() - Kind::Time.flag())?;
         prctl::set_dumpable(false)?;
         enter_root(birth.root)?;
         at.enter(Step::Descriptors);
-        sys::keep_only(birth.kept_and(birth.cgroup))?;
+        sys::close_all_except(birth.kept_and(birth.cgroup))?;
         at.enter(Step::Clone);
         sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)
     }
 
-    /// The process that joins: enters what it was not born in, which is all but the
-    /// pid namespace or, born `inside`, no more than the time namespace.
+    /// Exec process: enters the namespaces that it was not cloned into. These are all
+    /// but the pid namespace or, if it was cloned `inside` by an intermediate process,
+    /// only the time namespace.
     pub(crate) fn join(
         &self,
         (init, root): (BorrowedFd, Option<BorrowedFd>),
@@ -182,13 +195,14 @@ impl Membership {
         at: &Progress,
     ) -> Result<(), Cause> {
         at.enter(Step::JoinContainer);
-        let flags = match inside {
-            true => self.flags() & Kind::Time.flag(),
-            false => self.flags() - CloneFlags::CLONE_NEWPID,
+        let flags = if inside {
+            self.flags() & Kind::Time.flag()
+        } else {
+            self.flags() - CloneFlags::CLONE_NEWPID
         };
         if !flags.is_empty() {
             setns(init, flags)?;
-            // With other rights comes what fs.suid_dumpable says.
+            // A change of credentials resets this to fs.suid_dumpable.
             prctl::set_dumpable(false)?;
         }
         if !inside {
@@ -197,8 +211,8 @@ impl Membership {
         Ok(())
     }
 
-    /// The process that joins: from here on it is root of the container's user
-    /// namespace, if that has one. Until here it was the caller.
+    /// Exec process: takes the ids of root in the container's user namespace, if it
+    /// has one. Before this the process has the caller's ids.
     pub(crate) fn become_root(&self, proc: Option<&Proc>, at: &Progress) -> Result<(), Cause> {
         if !self.has(Kind::User) {
             return Ok(());

@@ -1,12 +1,12 @@
-//! What is private to a container: the namespaces it gets new, joins by path,
-//! or shares with the machine, and the few settings that belong to them.
+//! The container's namespaces, each new, joined by path, or shared with the host,
+//! and their settings: id maps, clock offsets, host name, domain name and sysctls.
 //!
-//! Most are born in the one clone3(2) (`birth.rs`); a cgroup namespace is
-//! unshared once the process is in its cgroup, because its root is where the
-//! process is at that moment (cgroup_namespaces(7)), and a time namespace once
-//! its clocks are set. A pid namespace is joined by the runtime just before the
-//! clone, every other one by init just after it, unless there is a user
-//! namespace too.
+//! clone3(2) creates most new namespaces (`clone.rs`). Init unshares its cgroup
+//! namespace once it is in its cgroup, because the cgroup at that moment becomes the
+//! namespace's root (cgroup_namespaces(7)). It enters its time namespace once the
+//! offsets are set. The runtime joins a pid namespace right before the clone, and
+//! init joins every other kind right after it. If the container also has a user
+//! namespace, an intermediate process joins them all.
 
 mod clone;
 mod idmappings;
@@ -41,22 +41,22 @@ use kind::KINDS;
 use sysctl::Sysctl;
 use time::Offsets;
 
-/// Where the container stands in one kind of namespace.
+/// Which namespace of one kind the container is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In the runtime's own: the configuration does not mention the kind.
+    /// The runtime's: `linux.namespaces` does not list the kind.
     Shared,
-    /// In one of its own, as `linux.namespaces[index]` asks.
+    /// A new one: `linux.namespaces` lists the kind without a path.
     New,
-    /// In the one that a file names.
+    /// The one at the path in `linux.namespaces[index]`.
     Joined { index: usize, path: PathBuf },
 }
 
-/// All namespaces of one container, decided.
+/// The planned namespaces of one container, with their settings.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     places: [Place; KINDS.len()],
-    /// Of a new user namespace; of a joined one, those that it must have.
+    /// The id maps of a new user namespace, or those that a joined one must have.
     maps: Option<Maps>,
     offsets: Offsets,
     hostname: Option<String>,
@@ -65,11 +65,12 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Decides from `linux.namespaces`, the maps and offsets that belong to them,
+    /// Plans from `linux.namespaces`, the id maps and time offsets in `linux`,
     /// `hostname`, `domainname` and `linux.sysctl`.
     ///
     /// # Errors
-    /// A relative path, or a setting without a namespace to keep it in.
+    /// When a path is relative, a value is invalid, or a setting belongs to a
+    /// namespace that the container shares with the host.
     pub(crate) fn plan(spec: &Spec, mapper: Mapper) -> Result<Namespaces> {
         let linux = spec.linux().as_ref();
         let mut places = [const { Place::Shared }; KINDS.len()];
@@ -107,8 +108,8 @@ impl Namespaces {
                 .context("domainname")?,
             sysctls: sysctl::plan(linux.and_then(|linux| linux.sysctl().as_ref()))?,
         };
-        namespaces.refuse_maps_and_offsets_of_others()?;
-        namespaces.refuse_settings_of_the_machine()?;
+        namespaces.refuse_misplaced_maps_and_offsets()?;
+        namespaces.refuse_host_settings()?;
         Ok(namespaces)
     }
 
@@ -116,19 +117,20 @@ impl Namespaces {
         &self.places[kind as usize]
     }
 
-    /// What the child is born with (clone(2)).
-    pub(crate) fn clone_flags(&self) -> CloneFlags {
+    /// The `CLONE_NEW*` flags of the namespaces that clone3(2) creates.
+    fn clone_flags(&self) -> CloneFlags {
         KINDS
             .into_iter()
-            .filter(|kind| self.by_birth(*kind) && *self.place(*kind) == Place::New)
+            .filter(|kind| self.created_by_clone(*kind) && *self.place(*kind) == Place::New)
             .fold(CloneFlags::empty(), |flags, kind| flags | kind.flag())
     }
 
-    /// Whether a new one is made by clone3(2). A cgroup namespace begins where
-    /// the process is when it is unshared, the offsets of a time namespace are
-    /// set before anybody is in it, and the message queues of an ipc namespace
-    /// belong to the user who makes it: init unshares these.
-    fn by_birth(&self, kind: Kind) -> bool {
+    /// Whether clone3(2) creates a new namespace of this kind; otherwise init unshares
+    /// it. The root of a cgroup namespace is the process's cgroup when it is
+    /// unshared. The offsets of a time namespace must be set before a process is in
+    /// it. The message queues of an ipc namespace belong to the user that creates it,
+    /// so init must be root of its user namespace by then.
+    fn created_by_clone(&self, kind: Kind) -> bool {
         match kind {
             Kind::Cgroup | Kind::Time => false,
             Kind::Ipc => *self.place(Kind::User) == Place::Shared,
@@ -136,23 +138,23 @@ impl Namespaces {
         }
     }
 
-    /// The id outside that is `uid` in the container; `None` where a joined
-    /// namespace keeps that to itself.
+    /// The host's uid for `uid` in the container. `None` if `uid` is not mapped, or if
+    /// the container joins a user namespace whose id maps are not configured.
     pub(crate) fn outside(&self, uid: u32) -> Option<u32> {
         match (self.place(Kind::User), &self.maps) {
             (Place::Shared, _) => Some(uid),
-            (_, maps) => maps.as_ref()?.outside(uid),
+            (_, maps) => maps.as_ref()?.host_uid(uid),
         }
     }
 
-    /// The maps that the runtime is to write.
+    /// The id maps of a new user namespace, which the runtime must write.
     pub(crate) fn new_maps(&self) -> Option<&Maps> {
         let new = *self.place(Kind::User) == Place::New;
         self.maps.as_ref().filter(|_| new)
     }
 
-    /// Ids and clocks are set when a namespace is made, and never again.
-    fn refuse_maps_and_offsets_of_others(&self) -> Result<()> {
+    /// Id maps and clock offsets can be set once only, when the namespace is new.
+    fn refuse_misplaced_maps_and_offsets(&self) -> Result<()> {
         match self.place(Kind::User) {
             Place::Shared => ensure!(
                 self.maps.is_none(),
@@ -171,9 +173,9 @@ impl Namespaces {
         Ok(())
     }
 
-    /// A name or a sysctl of a namespace that the container shares would be
-    /// the machine's.
-    fn refuse_settings_of_the_machine(&self) -> Result<()> {
+    /// In a namespace that the container shares, a name or a sysctl would change the
+    /// host.
+    fn refuse_host_settings(&self) -> Result<()> {
         let shared = |kind| *self.place(kind) == Place::Shared;
         for (field, given) in [
             ("hostname", self.hostname.is_some()),
@@ -181,13 +183,13 @@ impl Namespaces {
         ] {
             ensure!(
                 !given || !shared(Kind::Uts),
-                "{field}: needs a uts namespace in linux.namespaces; the container shares the machine's"
+                "{field}: needs a uts namespace in linux.namespaces; the container shares the host's"
             );
         }
         for sysctl in &self.sysctls {
             ensure!(
                 !shared(sysctl.kind),
-                "linux.sysctl: {}: needs a {} namespace in linux.namespaces; the container shares the machine's",
+                "linux.sysctl: {}: needs a {} namespace in linux.namespaces; the container shares the host's",
                 sysctl.key,
                 sysctl.kind
             );
@@ -195,9 +197,9 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Init, while it still is the caller: what takes the caller's rights.
+    /// Init, while it still has the caller's ids and rights: enters its time namespace.
     pub(crate) fn set_clocks(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
-        // Those who had to write the maps are done.
+        // The maps are written, so init need not be dumpable any more.
         if self.new_maps().is_some_and(Maps::needs_dumpable) {
             prctl::set_dumpable(false)?;
         }
@@ -208,8 +210,8 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Init: from here on it is root of its user namespace, if it has one of its
-    /// own. The caller's id means nothing in there, not even to new files.
+    /// Init: takes the ids of root in its user namespace, if it has one. The caller's
+    /// id may be unmapped there, and then init could not even create files.
     pub(crate) fn become_root(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         let root = match (self.place(Kind::User), &self.maps) {
             (Place::Shared, _) => return Ok(()),
@@ -217,7 +219,10 @@ impl Namespaces {
             (Place::Joined { index, .. }, maps) => {
                 at.at(Step::JoinNamespace, *index);
                 let (uids, gids) = user::own_maps(proc)?;
-                if maps.as_ref().is_some_and(|maps| !maps.are(&uids, &gids)) {
+                if maps
+                    .as_ref()
+                    .is_some_and(|maps| !maps.consist_of(&uids, &gids))
+                {
                     return Err(Refusal::OtherMaps.into());
                 }
                 uids.first().zip(gids.first())
@@ -226,11 +231,13 @@ impl Namespaces {
         become_root(root, at)
     }
 
-    /// Init, in its cgroup and its namespaces: the settings that belong to them.
+    /// Init, in its cgroup: unshares the remaining namespaces, brings up `lo`, and sets
+    /// the host name and the domain name.
     pub(crate) fn apply(&self, at: &Progress) -> Result<(), Cause> {
-        let late = [Kind::Cgroup, Kind::Ipc].into_iter();
-        let late = late.filter(|kind| *self.place(*kind) == Place::New && !self.by_birth(*kind));
-        let flags = late.fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
+        let unshared = [Kind::Cgroup, Kind::Ipc]
+            .into_iter()
+            .filter(|kind| *self.place(*kind) == Place::New && !self.created_by_clone(*kind));
+        let flags = unshared.fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
         if !flags.is_empty() {
             at.enter(Step::Unshare);
             unshare(flags)?;
@@ -250,8 +257,8 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Init: `linux.sysctl`, through the machine's /proc, where a write lands
-    /// in the namespaces of the writer.
+    /// Init: writes `linux.sysctl` through the host's /proc. A write there applies to
+    /// the namespaces of the writer.
     pub(crate) fn write_sysctls(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         for (item, sysctl) in self.sysctls.iter().enumerate() {
             at.at(Step::Sysctl, item);
@@ -260,7 +267,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// What nearly always helps, for a failure of this plan.
+    /// A hint at the usual cause of a failure in this plan.
     pub(crate) fn hint(&self, step: Step, errno: Errno) -> Option<&'static str> {
         let shared = *self.place(Kind::User) == Place::Shared;
         match (step, errno) {
@@ -270,7 +277,8 @@ impl Namespaces {
             (Step::Clone, Errno::EPERM | Errno::ENOSPC | Errno::EUSERS) => {
                 Some("may this user make user namespaces? see user.max_user_namespaces")
             }
-            // As fork(2) says it there (pid_namespaces(7)).
+            // clone3(2) fails so when init of the pid namespace has ended
+            // (pid_namespaces(7)).
             (Step::Clone, Errno::ENOMEM)
                 if matches!(self.place(Kind::Pid), Place::Joined { .. }) =>
             {
@@ -280,7 +288,8 @@ impl Namespaces {
         }
     }
 
-    /// The place in config.json and the deed, for a position in this plan.
+    /// The place in config.json and a description of the action, for a step of this
+    /// plan.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let item = usize::from(item);
         Some(match step {
@@ -329,14 +338,14 @@ impl Namespaces {
     }
 }
 
-/// Takes the first ids of a user namespace.
+/// Sets all uids and gids of this process to `root`, a uid and a gid.
 fn become_root(root: Option<(u32, u32)>, at: &Progress) -> Result<(), Cause> {
     at.enter(Step::NamespaceRoot);
     let (uid, gid) = root.ok_or(Refusal::NoIds)?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
-    // With another id comes what fs.suid_dumpable says.
+    // The change of ids has reset this to fs.suid_dumpable.
     Ok(prctl::set_dumpable(false)?)
 }
 

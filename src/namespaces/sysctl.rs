@@ -1,4 +1,5 @@
-//! `linux.sysctl`: kernel parameters that a namespace keeps apart, and no others.
+//! `linux.sysctl`: kernel parameters that each namespace has of its own. Any other
+//! parameter is refused, because it would change the host.
 
 use std::collections::HashMap;
 
@@ -6,19 +7,19 @@ use anyhow::{Result, bail, ensure};
 
 use super::Kind;
 
-/// One parameter to write, decided.
+/// One kernel parameter to write.
 #[derive(Debug)]
 pub(crate) struct Sysctl {
-    /// As config.json spells it.
+    /// The key as written in config.json.
     pub(super) key: String,
-    /// Relative to /proc.
+    /// The file to write, relative to /proc.
     pub(super) file: String,
     pub(super) value: String,
-    /// The namespace that it belongs to.
+    /// The kind of namespace that has the parameter of its own.
     pub(super) kind: Kind,
 }
 
-/// System V IPC limits, which an IPC namespace has of its own (ipc_namespaces(7)).
+/// System V IPC limits, which each IPC namespace has of its own (ipc_namespaces(7)).
 const IPC: [&str; 8] = [
     "kernel/msgmax",
     "kernel/msgmnb",
@@ -30,7 +31,12 @@ const IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
-/// In the order of the keys, so that a run and its errors are the same each time.
+/// Plans `linux.sysctl`, sorted by key so that the order of writes and errors is
+/// reproducible.
+///
+/// # Errors
+/// When a key is not the name of a parameter, when no namespace has the parameter of
+/// its own, or when a value holds a NUL byte.
 pub(super) fn plan(sysctls: Option<&HashMap<String, String>>) -> Result<Vec<Sysctl>> {
     let mut planned = Vec::new();
     for (key, value) in sysctls.into_iter().flatten() {
@@ -50,13 +56,14 @@ pub(super) fn plan(sysctls: Option<&HashMap<String, String>>) -> Result<Vec<Sysc
     Ok(planned)
 }
 
-/// The file of a key relative to /proc/sys. Whichever of `.` and `/` comes
-/// first separates; the other one is part of a name (sysctl.d(5)), as in
-/// `net.ipv4.conf.eth0/1.forwarding`.
+/// The file of a key, relative to /proc/sys. The first `.` or `/` in the key
+/// decides which of the two is the separator. The other one then stands for a
+/// separator character within a name (sysctl.d(5)): `net.ipv4.conf.eth0/1.forwarding`
+/// is the file `net/ipv4/conf/eth0.1/forwarding`.
 fn path(key: &str) -> Result<String> {
     let dotted = key
         .find(['.', '/'])
-        .is_some_and(|at| key.as_bytes()[at] == b'.');
+        .is_some_and(|first| key.as_bytes()[first] == b'.');
     let path: String = key
         .chars()
         .map(|c| match c {
@@ -65,10 +72,10 @@ fn path(key: &str) -> Result<String> {
             other => other,
         })
         .collect();
-    let plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    let valid = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
         && !path.contains(|c: char| c.is_control() || c.is_whitespace() || c == '+');
     ensure!(
-        plain,
+        valid,
         "linux.sysctl: {key:?}: not the name of a kernel parameter"
     );
     Ok(path)
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn either_separator_and_the_other_inside_a_name() {
+    fn the_first_separator_in_a_key_decides() {
         for (key, file) in [
             ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
             ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
@@ -114,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_climbs_or_injects() {
+    fn a_key_cannot_leave_proc_sys_or_hold_special_characters() {
         for key in [
             "",
             "net..x",
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_namespace_keeps_apart() {
+    fn a_parameter_of_the_whole_host_is_refused() {
         let plan_one = |key: &str| plan(Some(&HashMap::from([(key.to_owned(), "1".to_owned())])));
         assert_eq!(plan_one("kernel.shmmax").unwrap()[0].kind, Kind::Ipc);
         assert_eq!(plan_one("fs.mqueue.msg_max").unwrap()[0].kind, Kind::Ipc);

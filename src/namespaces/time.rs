@@ -1,4 +1,4 @@
-//! `linux.timeOffsets`: the clocks of a time namespace of its own
+//! `linux.timeOffsets`: the clock offsets of a new time namespace
 //! (time_namespaces(7)).
 
 use std::collections::HashMap;
@@ -15,18 +15,19 @@ use crate::trusted_proc::Proc;
 /// Nanoseconds in a second.
 const SECOND: u32 = 1_000_000_000;
 
-/// What the clocks are ahead by, as lines of timens_offsets.
+/// The clock offsets, as the text of /proc/PID/timens_offsets.
 #[derive(Debug, Default)]
 pub(super) struct Offsets(String);
 
 impl Offsets {
     /// # Errors
-    /// By place: a clock that a namespace cannot move, or a nanosecond too many.
+    /// When a clock is neither `monotonic` nor `boottime`, or `nanosecs` is a second
+    /// or more.
     pub(super) fn plan(listed: Option<&HashMap<String, LinuxTimeOffset>>) -> Result<Offsets> {
-        let mut all: Vec<_> = listed.into_iter().flatten().collect();
-        all.sort_by_key(|(clock, _)| *clock);
+        let mut sorted: Vec<_> = listed.into_iter().flatten().collect();
+        sorted.sort_by_key(|(clock, _)| *clock);
         let mut text = String::new();
-        for (clock, offset) in all {
+        for (clock, offset) in sorted {
             if !matches!(clock.as_str(), "monotonic" | "boottime") {
                 bail!("linux.timeOffsets.{clock}: not monotonic or boottime");
             }
@@ -46,16 +47,16 @@ impl Offsets {
         self.0.is_empty()
     }
 
-    /// Init: a new time namespace, its offsets, and the way into it. The offsets
-    /// can be set only while nobody is in it, and unshare(2) puts nobody there:
-    /// not even who calls it.
+    /// Init: creates a time namespace, sets its offsets, and enters it. The offsets can
+    /// be set only while no process is in the namespace; unshare(2) creates it without
+    /// moving the caller into it.
     pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
         unshare(Kind::Time.flag())?;
         if !self.is_empty() {
             proc.write("self/timens_offsets", self.0.as_bytes())?;
         }
-        let own = proc.link("self/ns/time_for_children", OFlag::O_RDONLY)?;
-        setns(own, Kind::Time.flag())
+        let namespace = proc.link("self/ns/time_for_children", OFlag::O_RDONLY)?;
+        setns(namespace, Kind::Time.flag())
     }
 }
 
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_lines_of_the_kernel_s_file() {
+    fn offsets_become_the_text_of_timens_offsets() {
         let json = r#"{"monotonic": {"secs": 172800}, "boottime": {"secs": -5, "nanosecs": 7}}"#;
         assert_eq!(
             planned(json).unwrap(),
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_would_refuse_is_named() {
+    fn an_offset_that_the_kernel_would_refuse_is_an_error() {
         let error = planned(r#"{"realtime": {"secs": 1}}"#)
             .unwrap_err()
             .to_string();

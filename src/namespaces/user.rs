@@ -1,5 +1,5 @@
-//! User namespaces: `uidMappings` and `gidMappings`, of `linux` and of a mount
-//! (user_namespaces(7)).
+//! Id maps of user namespaces (user_namespaces(7)): `uidMappings` and `gidMappings`
+//! of `linux` and of a mount.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -16,11 +16,11 @@ use oci_spec::runtime::LinuxIdMapping;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// As many as the kernel takes (user_namespaces(7), Linux 4.15).
-const MOST: usize = 340;
+/// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
+const MAX_RANGES: usize = 340;
 
-/// Where the programs lie that map what a user was lent in /etc/subuid and
-/// /etc/subgid (newuidmap(1)). No PATH is asked.
+/// Where newuidmap(1) and newgidmap(1) are searched for. They map the ids that
+/// /etc/subuid and /etc/subgid grant to a user. PATH is not used.
 const PROGRAM_DIRECTORIES: [&str; 5] = [
     "/usr/bin",
     "/bin",
@@ -29,66 +29,69 @@ const PROGRAM_DIRECTORIES: [&str; 5] = [
     "/run/wrappers/bin",
 ];
 
-/// Who makes a user namespace.
+/// The credentials of the process that creates a user namespace and maps its ids.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mapper {
-    /// The effective ids.
+    /// Effective user id.
     pub(crate) uid: u32,
+    /// Effective group id.
     pub(crate) gid: u32,
-    /// It has CAP_SETUID and CAP_SETGID: it maps what it likes.
+    /// Whether it has CAP_SETUID and CAP_SETGID, and so may map any ids.
     pub(crate) privileged: bool,
 }
 
-/// The ids of a new user namespace.
+/// The id maps of a user namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Maps {
-    /// What stands before the names of the two lists: `linux.`, `mounts[3].`.
-    owner: String,
+    /// The place of the two lists in config.json, without their names: `linux.` or
+    /// `mounts[3].`.
+    prefix: String,
     uids: Map,
     gids: Map,
     mapper: Mapper,
 }
 
-/// One of the two.
+/// A map of user ids or of group ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map(Vec<Range>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     /// The first id in the container.
-    inside: u32,
-    /// The first id outside.
-    outside: u32,
+    container_id: u32,
+    /// The first id on the host.
+    host_id: u32,
     size: u32,
 }
 
 impl Maps {
-    /// Decides from the two lists of `owner`, which stand or fall together.
+    /// Plans the two maps from the lists after `prefix`. `None` if both are missing.
     ///
     /// # Errors
-    /// By place: a list that is missing, too long, or contradicts itself.
+    /// When only one list is given, or a list is too long, has an invalid range, or
+    /// maps an id twice. The error names its place in config.json.
     pub(super) fn plan(
-        owner: &str,
+        prefix: &str,
         uids: Option<&Vec<LinuxIdMapping>>,
         gids: Option<&Vec<LinuxIdMapping>>,
         mapper: Mapper,
     ) -> Result<Option<Maps>> {
-        let uids = Map::plan(&format!("{owner}uidMappings"), uids)?;
-        let gids = Map::plan(&format!("{owner}gidMappings"), gids)?;
-        let owner = owner.to_owned();
+        let uids = Map::plan(&format!("{prefix}uidMappings"), uids)?;
+        let gids = Map::plan(&format!("{prefix}gidMappings"), gids)?;
+        let prefix = prefix.to_owned();
         match (uids, gids) {
             (None, None) => Ok(None),
             (Some(uids), Some(gids)) => Ok(Some(Maps {
-                owner,
+                prefix,
                 uids,
                 gids,
                 mapper,
             })),
             (Some(_), None) => Err(anyhow!(
-                "{owner}gidMappings: required with {owner}uidMappings"
+                "{prefix}gidMappings: required with {prefix}uidMappings"
             )),
             (None, Some(_)) => Err(anyhow!(
-                "{owner}uidMappings: required with {owner}gidMappings"
+                "{prefix}uidMappings: required with {prefix}gidMappings"
             )),
         }
     }
@@ -97,30 +100,32 @@ impl Maps {
         self.uids.has(id)
     }
 
-    /// The id outside that is `id` in the namespace.
-    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
-        self.uids.outside(id)
+    /// The host's uid for `id` in the namespace.
+    pub(super) fn host_uid(&self, id: u32) -> Option<u32> {
+        self.uids.host_id(id)
     }
 
     pub(crate) fn has_gid(&self, id: u32) -> bool {
         self.gids.has(id)
     }
 
-    /// Whether nobody in it can set groups, because nobody was entitled to map them.
+    /// Whether setgroups(2) is denied in the namespace, because an unprivileged user
+    /// maps its own group only.
     pub(crate) fn refuses_groups(&self) -> bool {
-        !self.mapper.privileged && self.gids.is_only(self.mapper.gid)
+        !self.mapper.privileged && self.gids.maps_only(self.mapper.gid)
     }
 
-    /// Whether the files of its process below /proc must be the caller's:
-    /// those of one that is not dumpable are root's (proc(5)).
+    /// Whether the process to be mapped must be dumpable. Root owns the files below
+    /// /proc/PID of a process that is not (proc(5)), so only root could write its maps.
     pub(super) fn needs_dumpable(&self) -> bool {
         self.mapper.uid != 0
     }
 
-    /// Runtime: writes both for the process `pid`, the first of its namespace.
+    /// Runtime: writes both maps for `pid`, the first process of its user namespace.
     ///
     /// # Errors
-    /// What the kernel refuses, or newuidmap(1), in its own words.
+    /// When the kernel or newuidmap(1) refuses a map. The message of newuidmap(1) is part
+    /// of the error.
     pub(super) fn write(&self, pid: Pid, proc: &Proc) -> Result<()> {
         let Mapper { uid, gid, .. } = self.mapper;
         self.write_one(&self.uids, uid, pid, proc, "uid")
@@ -129,22 +134,23 @@ impl Maps {
             .with_context(|| self.place("gidMappings"))
     }
 
-    /// Where one of the two lists stands in config.json.
+    /// The place of one of the two lists in config.json.
     pub(super) fn place(&self, list: &str) -> String {
-        format!("{}{list}", self.owner)
+        format!("{}{list}", self.prefix)
     }
 
-    /// Whether both say the same, wherever they stand.
+    /// Whether both maps are equal, wherever they are in config.json.
     pub(super) fn same(&self, other: &Maps) -> bool {
-        self.are(&other.uids, &other.gids)
+        self.consist_of(&other.uids, &other.gids)
     }
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {
-        if !self.mapper.privileged && !map.is_only(own) {
-            return map.hand_to_program(&format!("new{name}map"), pid);
+        if !self.mapper.privileged && !map.maps_only(own) {
+            return map.write_by_program(&format!("new{name}map"), pid);
         }
-        // Who gives up a group could get at what is closed to that group: a user
-        // maps its own only where nobody can (user_namespaces(7), CVE-2014-8989).
+        // A file can deny its group what it grants to others, so a process that drops a
+        // group gains access. An unprivileged user must therefore deny setgroups(2)
+        // before it maps its own group (user_namespaces(7), CVE-2014-8989).
         if !self.mapper.privileged && name == "gid" {
             proc.write(&format!("{pid}/setgroups"), b"deny")
                 .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?;
@@ -155,13 +161,13 @@ impl Maps {
         })
     }
 
-    /// Whom init works as: root of the namespace, or who comes first in it.
+    /// The uid and the gid that init takes: 0, or the lowest id if 0 is not mapped.
     pub(super) fn root(&self) -> Option<(u32, u32)> {
         Some((self.uids.first()?, self.gids.first()?))
     }
 
-    /// Whether the namespace of this process has these maps and no others.
-    pub(super) fn are(&self, uids: &Map, gids: &Map) -> bool {
+    /// Whether the two maps are `uids` and `gids`.
+    pub(super) fn consist_of(&self, uids: &Map, gids: &Map) -> bool {
         self.uids.same(uids) && self.gids.same(gids)
     }
 }
@@ -173,18 +179,21 @@ impl Map {
             return Ok(None);
         }
         ensure!(
-            listed.len() <= MOST,
-            "{place}: more than {MOST}, all that a kernel takes"
+            listed.len() <= MAX_RANGES,
+            "{place}: more than {MAX_RANGES} mappings, the kernel's limit"
         );
         let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
         for (index, mapping) in listed.iter().enumerate() {
             let range = Range {
-                inside: mapping.container_id(),
-                outside: mapping.host_id(),
+                container_id: mapping.container_id(),
+                host_id: mapping.host_id(),
                 size: mapping.size(),
             };
             ensure!(range.size > 0, "{place}[{index}]: maps no id");
-            for (start, name) in [(range.inside, "containerID"), (range.outside, "hostID")] {
+            for (start, name) in [
+                (range.container_id, "containerID"),
+                (range.host_id, "hostID"),
+            ] {
                 ensure!(
                     start
                         .checked_add(range.size - 1)
@@ -202,13 +211,13 @@ impl Map {
         Ok(Some(Map(ranges)))
     }
 
-    /// A file `uid_map` or `gid_map`; `None` if it cannot be one.
+    /// Parses the text of /proc/PID/uid_map or gid_map. `None` if it is malformed.
     pub(super) fn parse(text: &str) -> Option<Map> {
         let range = |line: &str| {
-            let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+            let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
             Some(Range {
-                inside: numbers.next()??,
-                outside: numbers.next()??,
+                container_id: numbers.next()??,
+                host_id: numbers.next()??,
                 size: numbers.next()??,
             })
         };
@@ -216,54 +225,60 @@ impl Map {
     }
 
     fn has(&self, id: u32) -> bool {
-        self.outside(id).is_some()
+        self.host_id(id).is_some()
     }
 
-    fn outside(&self, id: u32) -> Option<u32> {
+    fn host_id(&self, id: u32) -> Option<u32> {
         self.0.iter().find_map(|range| {
-            let place = id.checked_sub(range.inside)?;
-            (place < range.size).then(|| range.outside + place)
+            let offset = id.checked_sub(range.container_id)?;
+            (offset < range.size).then(|| range.host_id + offset)
         })
     }
 
-    /// 0, or the lowest id that there is.
+    /// The lowest mapped id.
     pub(super) fn first(&self) -> Option<u32> {
-        self.0.iter().map(|range| range.inside).min()
+        self.0.iter().map(|range| range.container_id).min()
     }
 
-    fn is_only(&self, own: u32) -> bool {
-        matches!(self.0.as_slice(), [Range { outside, size: 1, .. }] if *outside == own)
+    /// Whether the map consists of the host id `own` alone.
+    fn maps_only(&self, own: u32) -> bool {
+        matches!(self.0.as_slice(), [Range { host_id, size: 1, .. }] if *host_id == own)
     }
 
     fn same(&self, other: &Map) -> bool {
         let sorted = |map: &Map| {
-            let mut all = map.0.clone();
-            all.sort_by_key(|range| range.inside);
-            all
+            let mut ranges = map.0.clone();
+            ranges.sort_by_key(|range| range.container_id);
+            ranges
         };
         sorted(self) == sorted(other)
     }
 
+    /// The text to write to /proc/PID/uid_map or gid_map.
     fn lines(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, range| {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.size);
+            let _ = writeln!(
+                text,
+                "{} {} {}",
+                range.container_id, range.host_id, range.size
+            );
             text
         })
     }
 
     #[allow(
         clippy::disallowed_methods,
-        reason = "the machine's own setuid program, by its absolute path and without an environment"
+        reason = "a setuid program of the host, by its absolute path and without an environment"
     )]
-    fn hand_to_program(&self, name: &str, pid: Pid) -> Result<()> {
-        let places = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
-        let program = places.iter().find(|path| path.exists()).with_context(|| {
+    fn write_by_program(&self, name: &str, pid: Pid) -> Result<()> {
+        let paths = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
+        let program = paths.iter().find(|path| path.exists()).with_context(|| {
             format!(
-                "{name} is not installed (package uidmap); without it a user maps its own id alone"
+                "{name} is not installed (package uidmap); an unprivileged user needs it to map more than its own id"
             )
         })?;
-        let said = sys::anonymous_file(c"said").context(name.to_owned())?;
+        let stderr = sys::anonymous_file(c"stderr").context(name.to_owned())?;
         let mut command = Command::new(program);
         command
             .arg0(name)
@@ -272,40 +287,44 @@ impl Map {
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::from(said.try_clone().context("memfd")?));
+            .stderr(File::from(stderr.try_clone().context("memfd")?));
         let status = command
             .status()
             .with_context(|| program.display().to_string())?;
         if status.success() {
             return Ok(());
         }
-        lseek(&said, 0, Whence::SeekSet).context(name.to_owned())?;
-        let words = sys::read_to_string(said.as_fd()).unwrap_or_default();
-        let words = words
+        lseek(&stderr, 0, Whence::SeekSet).context(name.to_owned())?;
+        let message = sys::read_to_string(stderr.as_fd()).unwrap_or_default();
+        let message = message
             .trim()
             .trim_start_matches(name)
             .trim_start_matches(": ");
         Err(anyhow!(
             "{name}: {}",
-            if words.is_empty() { "failed" } else { words }
+            if message.is_empty() {
+                "failed"
+            } else {
+                message
+            }
         ))
     }
 }
 
 impl Range {
     fn overlaps(self, other: Range) -> bool {
-        let meet = |a: u32, b: u32| {
+        let intersect = |a: u32, b: u32| {
             u64::from(a) < u64::from(b) + u64::from(other.size)
                 && u64::from(b) < u64::from(a) + u64::from(self.size)
         };
-        meet(self.inside, other.inside) || meet(self.outside, other.outside)
+        intersect(self.container_id, other.container_id) || intersect(self.host_id, other.host_id)
     }
 }
 
-/// The maps of the namespace that this process is in.
+/// The id maps of the user namespace that this process is in.
 ///
 /// # Errors
-/// `EIO` for files that are none.
+/// `EIO` if a map is malformed.
 pub(super) fn own_maps(proc: &Proc) -> nix::Result<(Map, Map)> {
     let map = |file| Map::parse(&proc.read(file)?).ok_or(Errno::EIO);
     Ok((map("self/uid_map")?, map("self/gid_map")?))
@@ -325,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_looked_up_in_every_range() {
+    fn an_id_is_found_in_any_range() {
         let map = planned(
             r#"[{"containerID": 10, "hostID": 1000, "size": 1},
                 {"containerID": 0, "hostID": 100000, "size": 5}]"#,
@@ -333,19 +352,19 @@ mod tests {
         .unwrap();
         assert!(map.has(0) && map.has(4) && map.has(10) && !map.has(5) && !map.has(11));
         assert_eq!(
-            (map.outside(10), map.outside(3)),
+            (map.host_id(10), map.host_id(3)),
             (Some(1000), Some(100_003))
         );
         assert_eq!(map.first(), Some(0));
         assert_eq!(map.lines(), "10 1000 1\n0 100000 5\n");
-        assert!(!map.is_only(1000));
+        assert!(!map.maps_only(1000));
         let read =
             Map::parse("         0     100000          5\n        10       1000          1\n");
         assert!(map.same(&read.unwrap()));
     }
 
     #[test]
-    fn a_list_that_contradicts_itself_is_refused() {
+    fn an_invalid_list_is_refused() {
         assert_eq!(
             refused(r#"[{"containerID": 0, "hostID": 0, "size": 0}]"#),
             "x[0]: maps no id"
@@ -361,13 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_id_needs_no_program() {
+    fn a_map_of_the_callers_id_alone_is_recognized() {
         let map = planned(r#"[{"containerID": 0, "hostID": 1000, "size": 1}]"#).unwrap();
-        assert!(map.is_only(1000) && !map.is_only(0));
+        assert!(map.maps_only(1000) && !map.maps_only(0));
     }
 
     #[test]
-    fn foreign_text_is_no_map() {
+    fn malformed_text_is_not_a_map() {
         assert_eq!(Map::parse("0 0"), None);
         assert_eq!(Map::parse("a b c"), None);
         assert_eq!(Map::parse(""), Some(Map(Vec::new())));

@@ -1,4 +1,4 @@
-//! What cgroup v2 needs beside files: programs that judge devices, and waiting for a change of state.
+//! bpf(2): the programs that control access to devices in cgroup v2.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -13,15 +13,15 @@ use super::check;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BpfInstruction {
     pub(crate) code: u8,
-    /// Two register numbers of four bits; see [`BpfInstruction::registers`].
+    /// The target and the source register, four bits each.
     registers: u8,
-    /// Instructions to skip, or bytes into what a register points to.
+    /// Instructions to jump over, or a byte offset from the address in a register.
     pub(crate) offset: i16,
     pub(crate) immediate: i32,
 }
 
 impl fmt::Debug for BpfInstruction {
-    /// On one line, for a program of them is long.
+    /// One line per instruction, because programs are long.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let BpfInstruction {
             code,
@@ -42,7 +42,7 @@ impl BpfInstruction {
     ) -> BpfInstruction {
         BpfInstruction {
             code,
-            // A bit field in C: its order follows that of the bytes.
+            // A bit field in C, so its order depends on the byte order.
             registers: if cfg!(target_endian = "little") {
                 source << 4 | target
             } else {
@@ -53,7 +53,7 @@ impl BpfInstruction {
         }
     }
 
-    /// The registers written and read.
+    /// The target and the source register.
     #[cfg(test)]
     pub(crate) const fn registers(self) -> (u8, u8) {
         let (low, high) = (self.registers & 15, self.registers >> 4);
@@ -65,7 +65,7 @@ impl BpfInstruction {
     }
 }
 
-/// Bytes handed to bpf(2), whatever the request needs: kernels from 6.17 to
+/// Size of the attributes in every call of bpf(2), in bytes. Kernels from 6.17 to
 /// before 7.2 write past the end of a shorter `union bpf_attr`.
 const ATTR_SIZE: usize = 512;
 
@@ -141,27 +141,29 @@ const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
-/// Programs of one type that a cgroup can have (`BPF_CGROUP_MAX_PROGS`).
+/// The kernel's limit on programs of one type in a cgroup (`BPF_CGROUP_MAX_PROGS`).
 const MAX_PROGS: usize = 64;
-/// No helper that asks for the GPL is called.
+/// The programs call no helper that is reserved for the GPL.
 const LICENSE: &CStr = c"Apache-2.0";
-/// How a program of ours is known later.
+/// The name by which [`bpf_own_device_programs`] recognizes a program of `rt`.
 const NAME: [u8; 16] = *b"rt_devices\0\0\0\0\0\0";
 
 /// # Safety
-/// The addresses and lengths in `attr` must be those of memory that `command`
-/// may read, or write, as it does.
+/// The addresses and lengths in `attr` must describe memory that `command` may read
+/// or write, as it does.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> nix::Result<libc::c_long> {
     const { assert!(size_of::<T>() == ATTR_SIZE) };
-    // SAFETY: `attr` has the size announced and is ours to be written to; the
-    // caller answers for what it points to.
+    // SAFETY: `attr` has the size that is passed and is borrowed mutably. The caller
+    // guarantees that the addresses in it are valid.
     check(unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), ATTR_SIZE) })
 }
 
-/// Has the kernel check and keep a program that judges the use of devices
-/// (bpf(2), `BPF_PROG_TYPE_CGROUP_DEVICE`, Linux 4.15). `EINVAL` or `EACCES`
-/// when it finds fault with the instructions, `EPERM` without CAP_SYS_ADMIN
-/// and, before 5.11, when it exceeds RLIMIT_MEMLOCK.
+/// Loads a program that controls access to devices (bpf(2),
+/// `BPF_PROG_TYPE_CGROUP_DEVICE`, Linux 4.15).
+///
+/// # Errors
+/// `EINVAL` or `EACCES` when the verifier rejects the program. `EPERM` without
+/// CAP_SYS_ADMIN and, before Linux 5.11, when the program exceeds RLIMIT_MEMLOCK.
 pub(crate) fn bpf_load_device_program(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {
     let mut attr = ProgLoad {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
@@ -182,16 +184,16 @@ pub(crate) fn bpf_load_device_program(program: &[BpfInstruction]) -> nix::Result
         // SAFETY: the instructions, in the number given, and the NUL-terminated
         // license outlive the call, which only reads them.
         match unsafe { bpf(BPF_PROG_LOAD, &mut attr) } {
-            // A signal interrupted the verifier, which can be asked again.
+            // A signal interrupted the verifier.
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             done => return done.map(owned),
         }
     }
 }
 
-/// A descriptor that bpf(2) returned: close-on-exec, as all of those are.
+/// Owns a descriptor that bpf(2) returned. The kernel makes them close-on-exec.
 fn owned(fd: libc::c_long) -> OwnedFd {
-    // SAFETY: the kernel returned a new descriptor, which is ours alone.
+    // SAFETY: the kernel returned a new descriptor, and no other value owns it.
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
@@ -205,32 +207,32 @@ fn attachment(cgroup: BorrowedFd, program: BorrowedFd, flags: u32) -> ProgAttach
     }
 }
 
-/// Adds `program` to those that a use of a device in the cgroup v2 directory
-/// `cgroup` must pass (bpf(2), `BPF_F_ALLOW_MULTI`, Linux 4.15). It stays for
-/// as long as the cgroup does.
+/// Attaches `program` to the cgroup v2 directory `cgroup`, beside other programs
+/// (bpf(2), `BPF_F_ALLOW_MULTI`, Linux 4.15). Access to a device needs the consent of
+/// all of them. The program stays attached until the cgroup is removed.
 pub(crate) fn bpf_attach_device_program(
     cgroup: BorrowedFd,
     program: BorrowedFd,
 ) -> nix::Result<()> {
     let mut attr = attachment(cgroup, program, BPF_F_ALLOW_MULTI);
-    // SAFETY: this request holds no address.
+    // SAFETY: this command takes no address.
     unsafe { bpf(BPF_PROG_ATTACH, &mut attr) }?;
     Ok(())
 }
 
-/// Takes `program` away again.
+/// Detaches `program` from `cgroup`.
 pub(crate) fn bpf_detach_device_program(
     cgroup: BorrowedFd,
     program: BorrowedFd,
 ) -> nix::Result<()> {
     let mut attr = attachment(cgroup, program, 0);
-    // SAFETY: this request holds no address.
+    // SAFETY: this command takes no address.
     unsafe { bpf(BPF_PROG_DETACH, &mut attr) }?;
     Ok(())
 }
 
-/// The programs that an earlier `rt` attached to the cgroup v2 directory
-/// `cgroup` itself (bpf(2), `BPF_PROG_QUERY`, Linux 4.15).
+/// The programs that an earlier call of `rt` attached to the cgroup v2 directory
+/// `cgroup`, not to its ancestors (bpf(2), `BPF_PROG_QUERY`, Linux 4.15).
 pub(crate) fn bpf_own_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
     let mut ids = [0u32; MAX_PROGS];
     let mut attr = ProgQuery {
@@ -242,7 +244,7 @@ pub(crate) fn bpf_own_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<Own
         prog_cnt: MAX_PROGS as u32,
         padding: [0; _],
     };
-    // SAFETY: `ids` is ours to be written to, in the number announced.
+    // SAFETY: the kernel writes at most `prog_cnt` numbers to `ids`, which has that length.
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     let mut programs = Vec::new();
     for id in ids.into_iter().take(attr.prog_cnt as usize) {
@@ -250,7 +252,7 @@ pub(crate) fn bpf_own_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<Own
             id,
             padding: [0; _],
         };
-        // SAFETY: this request holds no address.
+        // SAFETY: this command takes no address.
         let program = owned(unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }?);
         if program_name(program.as_fd())? == NAME {
             programs.push(program);
@@ -270,8 +272,8 @@ fn program_name(program: BorrowedFd) -> nix::Result<[u8; 16]> {
         info: &raw mut info as u64,
         padding: [0; _],
     };
-    // SAFETY: `info` is ours to be written to, in the length announced, and
-    // asks for nothing more: the lengths and addresses in it are zero.
+    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which has that
+    // size. The lengths and addresses in it are zero, so the kernel writes nowhere else.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.name)
 }

@@ -1,4 +1,4 @@
-//! Processes: clone3(2), pidfds, and leaving without flushing anything.
+//! Creating processes (clone3(2), clone(2)), pidfds, and `_exit(2)`.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -8,12 +8,11 @@ use nix::unistd::Pid;
 
 use super::check;
 
-/// Which of the two processes this is, after [`clone3`].
+/// The return value of [`clone3`], which returns in both processes.
 pub(crate) enum Cloned {
-    /// The caller. The child's pid as the caller's pid namespace counts it,
-    /// and a descriptor that names the child whatever happens to the number.
+    /// In the caller: the child's pid in the caller's pid namespace, and a pidfd.
     Runtime { pid: Pid, pidfd: OwnedFd },
-    /// The child.
+    /// In the child.
     Init,
 }
 
@@ -37,9 +36,10 @@ struct CloneArgs {
 const CLONE_PIDFD: u64 = 0x0000_1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Makes a child in new namespaces, with a copy of this address space, born
-/// in the cgroup v2 directory `cgroup` when one is given (clone3(2), Linux
-/// 5.7). With `CLONE_PARENT` it is the child of this process's parent.
+/// Creates a process with a copy of this address space, in the new namespaces that
+/// `flags` ask for, and in the cgroup v2 directory `cgroup` if one is given
+/// (clone3(2), Linux 5.7). With `CLONE_PARENT` it becomes a child of this process's
+/// parent.
 pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -47,7 +47,7 @@ pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Resu
         pidfd: &raw mut pidfd as u64,
         ..CloneArgs::default()
     };
-    // A sibling ends with the signal that this process ends with, and the kernel takes no other.
+    // With CLONE_PARENT the kernel uses this process's exit signal and refuses another.
     if !flags.contains(CloneFlags::CLONE_PARENT) {
         args.exit_signal = libc::SIGCHLD as u64;
     }
@@ -55,10 +55,10 @@ pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Resu
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;
     }
-    // SAFETY: `args` has the layout and the size that it announces, `pidfd`
-    // outlives the call, and no stack is given, so that the child goes on with
-    // a copy of this one, as after fork(2). `rt` has one thread, so no lock is
-    // held by a thread that the child lacks, and the child may run any code.
+    // SAFETY: `args` has the layout of `struct clone_args` and the size that is passed,
+    // and `pidfd` outlives the call. No stack is given, so the child continues on a
+    // copy of this one, as after fork(2). `rt` has one thread, so no lock is held by a
+    // thread that does not exist in the child, and the child may run any code.
     let pid = check(unsafe {
         libc::syscall(
             libc::SYS_clone3,
@@ -71,61 +71,60 @@ pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Resu
     }
     Ok(Cloned::Runtime {
         pid: Pid::from_raw(pid as i32),
-        // SAFETY: the kernel stored a new descriptor there, which is ours alone.
+        // SAFETY: the kernel stored a new descriptor there, and no other value owns it.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
     })
 }
 
-/// Which of the two processes this is, after [`fork`].
+/// The return value of [`fork`], which returns in both processes.
 pub(crate) enum Forked {
-    /// The caller, with the child by number and by descriptor.
-    Parent {
-        pid: Pid,
-        pidfd: OwnedFd,
-    },
+    /// In the caller: the child's pid and a pidfd.
+    Parent { pid: Pid, pidfd: OwnedFd },
+    /// In the child.
     Child,
 }
 
-/// Makes a child as fork(2) does, with a descriptor for it (clone(2),
-/// `CLONE_PIDFD`, Linux 5.2). The filters that containers run under refuse the
-/// newer call, whose flags they cannot see.
+/// Creates a child as fork(2) does, and a pidfd for it (clone(2), `CLONE_PIDFD`,
+/// Linux 5.2). Seccomp filters of containers refuse clone3(2), because they cannot
+/// inspect flags that are passed in memory.
 pub(crate) fn fork() -> nix::Result<Forked> {
     let (flags, mut pidfd) = (CLONE_PIDFD | libc::SIGCHLD as u64, -1 as RawFd);
-    // SAFETY: no stack is given and no memory is shared, so that the child goes
-    // on with a copy of this one; the kernel stores the descriptor in `pidfd`,
-    // which outlives the call, and does not look at what follows. `rt` has one
-    // thread, so the child may run any code.
+    // SAFETY: no stack is given and no memory is shared, so the child continues on a
+    // copy of this stack. The kernel stores the descriptor in `pidfd`, which outlives
+    // the call, and ignores the arguments after it. `rt` has one thread, so the child
+    // may run any code.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) })?;
     if pid == 0 {
         return Ok(Forked::Child);
     }
     Ok(Forked::Parent {
         pid: Pid::from_raw(pid as i32),
-        // SAFETY: the kernel stored a new descriptor there, which is ours alone.
+        // SAFETY: the kernel stored a new descriptor there, and no other value owns it.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
     })
 }
 
-/// Bytes of the stack that [`run_ahead`] gives, beside a page that ends it.
-const STACK: usize = 1 << 20;
+/// Size of the stack that [`clone_vfork`] allocates, in bytes, without its guard page.
+const STACK_SIZE: usize = 1 << 20;
 const PAGE: usize = 4096;
 
-/// Runs `act` in a child that shares this process's memory, but neither descriptors
-/// nor working directory, and goes on when the child has ended or executed a program
-/// (clone(2), `CLONE_VM` and `CLONE_VFORK`). Returns the child, to be waited for.
+/// Runs `act` in a child that shares this process's memory, but neither its
+/// descriptors nor its working directory (clone(2), `CLONE_VM` and `CLONE_VFORK`).
+/// Returns the child's pid once the child has ended or executed a program; the caller
+/// must wait for it.
 ///
-/// A child that `act` clones itself has a copy of this memory as it is then, and
-/// never returns from `act`.
-pub(crate) fn run_ahead(act: &mut dyn FnMut()) -> nix::Result<Pid> {
+/// A process that `act` clones gets a copy of the memory at that moment. It must not
+/// return from `act`.
+pub(crate) fn clone_vfork(act: &mut dyn FnMut()) -> nix::Result<Pid> {
     extern "C" fn enter(act: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: the pointer is to the reference that `run_ahead` holds while this runs.
+        // SAFETY: the pointer is to the reference that `clone_vfork` holds while this runs.
         let act = unsafe { &mut *act.cast::<&mut dyn FnMut()>() };
         act();
         0
     }
     let mut act = act;
-    let size = PAGE + STACK;
-    // SAFETY: a new mapping, which nobody else knows.
+    let size = PAGE + STACK_SIZE;
+    // SAFETY: the kernel chooses the address of a new mapping, so no memory in use changes.
     let stack = unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -138,31 +137,31 @@ pub(crate) fn run_ahead(act: &mut dyn FnMut()) -> nix::Result<Pid> {
         libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
         (&raw mut act).cast(),
     );
-    // SAFETY: the lowest page of the mapping becomes a guard, and its end is the
-    // stack of the child, which nobody else uses. The child shares this memory, but
-    // this process stands still until it has ended, so that nothing is used by two
-    // at a time; `rt` has one thread. `act` outlives the call.
+    // SAFETY: the lowest page of the mapping becomes a guard page. The rest is the stack
+    // of the child, and nothing else uses it. The child shares this memory, but this
+    // process is suspended until the child has ended, and `rt` has one thread, so no
+    // memory is used by both at a time. `act` outlives the call.
     let done = unsafe {
         check(libc::mprotect(stack, PAGE, libc::PROT_NONE).into())
             .and_then(|_| check(libc::clone(enter, stack.byte_add(size), flags, act).into()))
     };
-    // SAFETY: the child has ended, and nobody else knows the mapping.
+    // SAFETY: the child has ended, and no pointer to the mapping is used any more.
     let unmapped = check(unsafe { libc::munmap(stack, size) }.into());
     let child = done?;
     unmapped?;
     Ok(Pid::from_raw(child as i32))
 }
 
-/// A descriptor for the process `pid` (pidfd_open(2), Linux 5.3).
+/// Opens a pidfd for the process `pid` (pidfd_open(2), Linux 5.3).
 pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes two numbers and touches no memory of ours.
+    // SAFETY: the call takes two numbers and accesses no memory of this process.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
-    // SAFETY: the kernel returned a new descriptor, which is ours alone.
+    // SAFETY: the kernel returned a new descriptor, and no other value owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Sends the signal numbered `signal` to the process that `pidfd` names
-/// (pidfd_send_signal(2), Linux 5.1); 0 only asks whether it is there.
+/// (pidfd_send_signal(2), Linux 5.1). Signal 0 only checks whether it exists.
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> nix::Result<()> {
     // SAFETY: a null siginfo asks the kernel to fill in its own, as kill(2) does.
     check(unsafe {
@@ -177,8 +176,9 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> nix::Result<(
     Ok(())
 }
 
-/// Ends the process at once: no destructors, no buffers flushed (`_exit(2)`).
-/// The only way out of a cloned child, whose buffers are copies of its parent's.
+/// Ends the process without destructors and without flushing buffers (`_exit(2)`).
+/// A cloned child must end in this way, because its buffers are copies of its
+/// parent's.
 pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: _exit has no preconditions and does not return.
     unsafe { libc::_exit(code) }

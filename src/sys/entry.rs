@@ -1,10 +1,11 @@
-//! Where the C start-up code enters the program.
+//! The program's entry point, which replaces that of Rust's standard library, and the
+//! descriptors that the program inherits.
 //!
-//! Rust's own start-up reads /proc/self/maps, installs a handler for stack
-//! overflows and ignores SIGPIPE: seventeen system calls that a process of a
-//! few milliseconds makes for nothing, and an ignored signal that would have to
-//! be undone before execve(2). What it does of use is done here: descriptors 0
-//! to 2 exist, so that nothing opened later is taken for one of them.
+//! The standard library's start-up code reads /proc/self/maps, installs a handler for
+//! stack overflows and ignores SIGPIPE. That costs seventeen system calls in a process
+//! that runs for a few milliseconds, and SIGPIPE would have to be restored before
+//! execve(2). The one useful part is done here: descriptors 0 to 2 are opened if they
+//! are closed, so that no file opened later gets one of these numbers.
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -13,20 +14,21 @@ use nix::sys::stat::Mode;
 
 use super::{check, set_cloexec};
 
-/// Defines what crt1.o calls, once, in the file of the program: the start of the C
-/// library, which `build.rs` has the linker wrap, and `main`. Whatever else uses the
-/// library has a `main` of its own.
+/// Defines the two functions that crt1.o needs: `main`, and a wrapper of the C
+/// library's start function, to which `build.rs` makes the linker redirect the call.
+/// To be used once, in the file of the program. Other users of the library have a
+/// `main` of their own.
 #[macro_export]
 macro_rules! entry {
     () => {
-        type Words = *const *const ::core::ffi::c_char;
+        type Argv = *const *const ::core::ffi::c_char;
         type Function = *const ::core::ffi::c_void;
 
         unsafe extern "C" {
             fn __real___libc_start_main(
                 main: Function,
-                count: ::core::ffi::c_int,
-                words: Words,
+                argc: ::core::ffi::c_int,
+                argv: Argv,
                 init: Function,
                 fini: Function,
                 rtld_fini: Function,
@@ -34,57 +36,60 @@ macro_rules! entry {
             ) -> ::core::ffi::c_int;
         }
 
-        // SAFETY: the linker makes this name for this purpose (ld(1), --wrap).
+        // SAFETY: ld(1) reserves this name for this purpose (--wrap).
         #[unsafe(no_mangle)]
         unsafe extern "C" fn __wrap___libc_start_main(
             main: Function,
-            count: ::core::ffi::c_int,
-            words: Words,
+            argc: ::core::ffi::c_int,
+            argv: Argv,
             init: Function,
             fini: Function,
             rtld_fini: Function,
             stack_end: Function,
         ) -> ::core::ffi::c_int {
-            // SAFETY: crt1.o passes what the kernel has laid on the stack, and to the
-            // function of the C library it goes as it came.
+            // SAFETY: crt1.o passes the arguments as the kernel put them on the stack, and
+            // they are passed to the C library's function unchanged.
             unsafe {
-                $crate::execute_read_only(count, words);
-                __real___libc_start_main(main, count, words, init, fini, rtld_fini, stack_end)
+                $crate::execute_read_only(argc, argv);
+                __real___libc_start_main(main, argc, argv, init, fini, rtld_fini, stack_end)
             }
         }
 
-        // SAFETY: no other `main` is linked: the file that this stands in has none (`no_main`).
+        // SAFETY: no other `main` is linked, because the program is `no_main`.
         #[unsafe(no_mangle)]
-        extern "C" fn main(_count: ::core::ffi::c_int, _words: Words) -> ::core::ffi::c_int {
+        extern "C" fn main(_argc: ::core::ffi::c_int, _argv: Argv) -> ::core::ffi::c_int {
             ::core::ffi::c_int::from($crate::run())
         }
     };
 }
 
-/// Opens /dev/null where 0, 1 or 2 is closed, and closes whatever else the
-/// caller has left open, but for the first `passed` of them: a directory of the
-/// machine among them would be a way out of the container (CVE-2024-21626).
-/// Returns those of the `kept` that are open beyond, close-on-exec.
+/// Opens /dev/null on each of the descriptors 0 to 2 that is closed, and closes all
+/// inherited descriptors from 3 on, except the first `passed` ones and those in
+/// `kept`. An inherited directory of the host would be a way out of the container
+/// (CVE-2024-21626).
+///
+/// Returns those of `kept` that are open and not among the first `passed`, now
+/// close-on-exec. To be called before the program opens a descriptor.
 ///
 /// # Errors
-/// When there is no /dev/null.
+/// When /dev/null cannot be opened, or close_range(2) fails.
 pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result<Vec<OwnedFd>> {
-    let ask = |fd| libc::pollfd {
+    let pollfd = |fd| libc::pollfd {
         fd,
         events: 0,
         revents: 0,
     };
-    let mut standard = [0, 1, 2].map(ask);
-    // SAFETY: the kernel writes to the three structures, which are ours; it waits for nothing.
+    let mut standard = [0, 1, 2].map(pollfd);
+    // SAFETY: the kernel writes to the three structures, which are borrowed mutably.
     check(unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) }.into())?;
     for _ in standard
         .iter()
         .filter(|fd| fd.revents & libc::POLLNVAL != 0)
     {
-        // The lowest free number is the first of them. It is inherited, as 0 to 2 are.
+        // open(2) returns the lowest free number, which is the first closed one. It stays
+        // open across execve(2).
         let _: RawFd = open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
     }
-    // Before the program owns any descriptor from 3 on.
     let mut first = 3_u32.saturating_add(passed);
     kept.retain(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first) && set_cloexec(*fd).is_ok());
     kept.sort_unstable();
@@ -96,15 +101,15 @@ pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result
         first = fd + 1;
     }
     close_range(first, u32::MAX)?;
-    // SAFETY: they are open, and no value of this program owns one of them yet.
+    // SAFETY: the descriptors are open, and no value owns one of them yet.
     Ok(kept
         .into_iter()
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         .collect())
 }
 
-/// Closes what the caller has handed on, when only the container's process is
-/// to have it: these descriptors.
+/// Closes the descriptors `passed`, which the caller of `rt` passes to the container's
+/// process, once that process has its copies. The numbers must be in ascending order.
 pub(crate) fn let_go(passed: &[RawFd]) -> nix::Result<()> {
     for run in passed.chunk_by(|fd, next| fd + 1 == *next) {
         close_range(run[0].cast_unsigned(), run[run.len() - 1].cast_unsigned())?;
@@ -113,8 +118,8 @@ pub(crate) fn let_go(passed: &[RawFd]) -> nix::Result<()> {
 }
 
 fn close_range(first: u32, last: u32) -> nix::Result<()> {
-    // SAFETY: no value of this program owns a descriptor with one of these
-    // numbers: they are the caller's since before it began.
+    // SAFETY: no value of this program owns a descriptor with one of these numbers,
+    // because they are inherited.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }

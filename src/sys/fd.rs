@@ -1,4 +1,5 @@
-//! Descriptors: sockets, namespaces' types, and what must not survive execve(2).
+//! File descriptors: closing ranges of them, reading, files in memory, Unix sockets, and
+//! ioctl(2) requests for namespaces and network interfaces.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -15,19 +16,19 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 
 use super::check;
 
-/// Descriptors that are done with, closed together: those with neighbouring
-/// numbers by one call (close_range(2), Linux 5.9). Never holds many.
+/// Descriptors to be closed later, those with consecutive numbers by one call of
+/// close_range(2) (Linux 5.9). At [`Self::CAPACITY`] descriptors the batch is closed.
 #[derive(Default)]
 pub(crate) struct CloseBatch(RefCell<Vec<OwnedFd>>);
 
 impl CloseBatch {
-    const MOST: usize = 64;
+    const CAPACITY: usize = 64;
 
     pub(crate) fn add(&self, fd: OwnedFd) {
-        let mut close_batch = self.0.borrow_mut();
-        close_batch.push(fd);
-        if close_batch.len() >= Self::MOST {
-            close_together(&mut close_batch);
+        let mut batch = self.0.borrow_mut();
+        batch.push(fd);
+        if batch.len() >= Self::CAPACITY {
+            close_together(&mut batch);
         }
     }
 }
@@ -38,18 +39,18 @@ impl Drop for CloseBatch {
     }
 }
 
-fn close_together(close_batch: &mut Vec<OwnedFd>) {
-    close_batch.sort_by_key(AsRawFd::as_raw_fd);
+fn close_together(batch: &mut Vec<OwnedFd>) {
+    batch.sort_by_key(AsRawFd::as_raw_fd);
     let follows = |a: &OwnedFd, b: &OwnedFd| a.as_raw_fd() + 1 == b.as_raw_fd();
-    let mut rest = std::mem::take(close_batch);
+    let mut rest = std::mem::take(batch);
     while let Some(run) = rest.chunk_by(follows).next().map(<[_]>::len) {
         let others = rest.split_off(run);
         let numbers: Vec<RawFd> = rest.into_iter().map(IntoRawFd::into_raw_fd).collect();
         let (first, last) = (numbers[0], numbers[run - 1]);
-        // SAFETY: every number from `first` to `last` was owned by a value of
-        // `rest`, which gave it up just now: nobody else uses one of them.
+        // SAFETY: every number from `first` to `last` was owned by a value of `rest` until
+        // `into_raw_fd` released it, so no value owns one of them now.
         if check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).is_err() {
-            // SAFETY: as above; the call closed none of them.
+            // SAFETY: no value owns these descriptors, and the failed call closed none of them.
             numbers
                 .into_iter()
                 .for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
@@ -58,12 +59,13 @@ fn close_together(close_batch: &mut Vec<OwnedFd>) {
     }
 }
 
-/// [`read_to_end`], as text. `EILSEQ` when it is not UTF-8.
+/// Reads the rest of `fd` as text. `EILSEQ` when it is not UTF-8.
 pub(crate) fn read_to_string(fd: BorrowedFd) -> nix::Result<String> {
     String::from_utf8(read_to_end(fd)?).map_err(|_| Errno::EILSEQ)
 }
 
-/// All that is left to read of `fd`, in as few calls as files of /proc need.
+/// Reads the rest of `fd`. Unlike the standard library it makes no call to learn the
+/// size, which files in /proc do not have.
 pub(crate) fn read_to_end(fd: BorrowedFd) -> nix::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
@@ -77,8 +79,8 @@ pub(crate) fn read_to_end(fd: BorrowedFd) -> nix::Result<Vec<u8>> {
     }
 }
 
-/// A file without a name, in memory (memfd_create(2)), that nobody executes: some
-/// machines allow no other (sysctl `vm.memfd_noexec`).
+/// Creates a file in memory (memfd_create(2)) that cannot be executed. The sysctl
+/// `vm.memfd_noexec` may forbid any other.
 pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {
     let not_executable = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     match memfd_create(name, MFdFlags::MFD_CLOEXEC | not_executable) {
@@ -88,7 +90,7 @@ pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {
     }
 }
 
-/// The same for a program that is to be executed and sealed.
+/// Creates a file in memory (memfd_create(2)) that can be executed and sealed.
 pub(crate) fn anonymous_program(name: &CStr) -> nix::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let executable = MFdFlags::from_bits_retain(libc::MFD_EXEC);
@@ -99,26 +101,26 @@ pub(crate) fn anonymous_program(name: &CStr) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Closes every descriptor from `first` to `last` (close_range(2), Linux 5.9),
-/// whoever holds it. Only for a process that opens nothing any more: it executes
-/// a program next, or ends by [`super::exit`].
+/// Closes every descriptor from `first` to `last` (close_range(2), Linux 5.9), even
+/// if a value owns it. Only for a process that opens nothing more before it calls
+/// execve(2) or [`super::exit`].
 pub(crate) fn close_for_good(first: u32, last: u32) -> nix::Result<()> {
-    // SAFETY: values of this program may own what is closed. None of them reads or
-    // writes again, and a number that one closes a second time is not in use, for
-    // nothing is opened any more.
+    // SAFETY: values of this program may own the descriptors. None of them reads or
+    // writes again. If one of them closes its number a second time, that number is not
+    // in use, because nothing more is opened.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
     Ok(())
 }
 
-/// Closes every descriptor from 3 on but `kept` (close_range(2), Linux 5.9). Only for
-/// a cloned child that uses nothing else of what it was born with: it never returns
-/// to the frames whose values own the others.
-pub(crate) fn keep_only(mut kept: Vec<RawFd>) -> nix::Result<()> {
+/// Closes every descriptor from 3 on except `kept` (close_range(2), Linux 5.9). Only
+/// for a cloned child that uses no other inherited descriptor: it must not return to
+/// the frames whose values own the others.
+pub(crate) fn close_all_except(mut kept: Vec<RawFd>) -> nix::Result<()> {
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().map(RawFd::cast_unsigned).chain([u32::MAX]) {
         if first < fd {
-            // SAFETY: the caller uses no value again that owns one of these.
+            // SAFETY: the caller does not use the values that own these descriptors again.
             check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;
         }
         first = first.max(fd.saturating_add(1));
@@ -127,10 +129,10 @@ pub(crate) fn keep_only(mut kept: Vec<RawFd>) -> nix::Result<()> {
 }
 
 /// The kind of namespace that `fd` names (ioctl_ns(2), `NS_GET_NSTYPE`, Linux
-/// 4.11). `ENOTTY` when it is no namespace.
+/// 4.11). `ENOTTY` when it is not a namespace.
 pub(crate) fn namespace_type(fd: BorrowedFd) -> nix::Result<CloneFlags> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703u32 as libc::Ioctl;
-    // SAFETY: this request takes no argument and touches no memory of ours.
+    // SAFETY: this request takes no argument and accesses no memory of this process.
     let bits = check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into())?;
     // nix has no name for CLONE_NEWTIME.
     Ok(CloneFlags::from_bits_retain(bits as i32))
@@ -144,7 +146,7 @@ pub(crate) fn loopback_up() -> nix::Result<()> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    // SAFETY: a request of zeros is a valid `ifreq`: numbers and bytes only.
+    // SAFETY: zeros are a valid `ifreq`, because it consists of numbers and bytes.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
@@ -157,12 +159,13 @@ pub(crate) fn loopback_up() -> nix::Result<()> {
 
 /// Sets the NIS domain name of this process's UTS namespace (setdomainname(2)).
 pub(crate) fn setdomainname(name: &CStr) -> nix::Result<()> {
-    // SAFETY: the length is that of the string, which outlives the call.
+    // SAFETY: the kernel reads as many bytes as the string has, and it outlives the call.
     check(unsafe { libc::setdomainname(name.as_ptr(), name.to_bytes().len()) }.into())?;
     Ok(())
 }
 
-/// Two connected ends that keep the borders of messages (unix(7), SOCK_SEQPACKET).
+/// Creates a pair of connected sockets that preserve message boundaries (unix(7),
+/// SOCK_SEQPACKET).
 pub(crate) fn socketpair() -> nix::Result<(OwnedFd, OwnedFd)> {
     nix::sys::socket::socketpair(
         AddressFamily::Unix,
@@ -172,26 +175,27 @@ pub(crate) fn socketpair() -> nix::Result<(OwnedFd, OwnedFd)> {
     )
 }
 
-/// Sends one message whole; a peer that is gone is `EPIPE`, never a signal.
+/// Sends one message. If the peer has closed its end, the error is `EPIPE`, without a
+/// SIGPIPE.
 pub(crate) fn send(end: BorrowedFd, message: &[u8]) -> nix::Result<()> {
     nix::sys::socket::send(end.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives one message; its length, 0 when the peer has closed.
+/// Receives one message and returns its length, or 0 if the peer has closed its end.
 pub(crate) fn recv(end: BorrowedFd, message: &mut [u8]) -> nix::Result<usize> {
     loop {
         match nix::sys::socket::recv(end.as_raw_fd(), message, MsgFlags::empty()) {
             Err(Errno::EINTR) => {}
-            // A peer that died with a message unread (unix(7)).
+            // The peer closed its end with a message unread (unix(7)).
             Err(Errno::ECONNRESET) => return Ok(0),
             done => return done,
         }
     }
 }
 
-/// The address of `name` in the directory that a descriptor names. Through
-/// /proc, because a path of 108 bytes is the longest that `sun_path` holds.
+/// The address of the socket `name` in `directory`. The path goes through /proc,
+/// because `sun_path` holds at most 108 bytes.
 fn address(directory: BorrowedFd, name: &str) -> nix::Result<UnixAddr> {
     UnixAddr::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).as_str())
 }
@@ -205,22 +209,23 @@ fn seqpacket() -> nix::Result<OwnedFd> {
     )
 }
 
-/// A listening socket called `name` in `directory`.
+/// Creates a listening socket called `name` in `directory`.
 pub(crate) fn listen_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
     let socket = seqpacket()?;
-    fchmod(&socket, Mode::from_bits_truncate(0o600))?; // Before it has a name that others could use.
+    // Before bind(2), because others can connect once the socket has a name.
+    fchmod(&socket, Mode::from_bits_truncate(0o600))?;
     bind(socket.as_raw_fd(), &address(directory, name)?)?;
     listen(&socket, Backlog::new(1)?)?;
     Ok(socket)
 }
 
-/// A socket called `name` in `directory` that everybody who finds it may send
-/// messages to (unix(7), SOCK_DGRAM).
+/// Creates a datagram socket called `name` in `directory`, to which every user that
+/// can reach it may send (unix(7), SOCK_DGRAM).
 pub(crate) fn receive_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::Unix, SockType::Datagram);
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     bind(socket.as_raw_fd(), &address(directory, name)?)?;
-    // Whatever the caller's umask, which has its part in the name's mode.
+    // bind(2) applied the caller's umask to the mode.
     let all = Mode::from_bits_truncate(0o777);
     fchmodat(directory, name, all, FchmodatFlags::FollowSymlink)?;
     Ok(socket)
@@ -233,12 +238,12 @@ pub(crate) fn connect(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd>
     Ok(socket)
 }
 
-/// Waits for one connection, close-on-exec from birth.
+/// Waits for a connection and returns it, close-on-exec.
 pub(crate) fn accept(listener: BorrowedFd) -> nix::Result<OwnedFd> {
     loop {
         match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
             Err(Errno::EINTR) => {}
-            // SAFETY: the kernel returned a new descriptor, which is ours alone.
+            // SAFETY: the kernel returned a new descriptor, and no other value owns it.
             done => return done.map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) }),
         }
     }

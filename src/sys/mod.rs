@@ -1,10 +1,9 @@
-//! The kernel as the crate sees it: one thin function per system call, named after it.
+//! Thin wrappers of the system calls that `nix` does not wrap.
 //!
-//! Everything `unsafe` in the crate lives below this file. What `nix` wraps
-//! already is called through `nix`; here is only what it lacks.
+//! All `unsafe` code of the crate is in this module.
 #![allow(
     unsafe_code,
-    reason = "this module is the crate's one border with the kernel"
+    reason = "system calls without a safe wrapper in nix are made here only"
 )]
 
 mod bpf;
@@ -25,13 +24,13 @@ pub(crate) use bpf::{
     bpf_own_device_programs,
 };
 pub(crate) use clone::{
-    Cloned, Forked, clone3, exit, fork, pidfd_open, pidfd_send_signal, run_ahead,
+    Cloned, Forked, clone_vfork, clone3, exit, fork, pidfd_open, pidfd_send_signal,
 };
 pub(crate) use entry::{let_go, tidy_descriptors};
 pub(crate) use fd::{
-    CloseBatch, accept, anonymous_file, anonymous_program, close_for_good, connect, keep_only,
-    listen_at, loopback_up, namespace_type, read_to_end, read_to_string, receive_at, recv, send,
-    setdomainname, socketpair,
+    CloseBatch, accept, anonymous_file, anonymous_program, close_all_except, close_for_good,
+    connect, listen_at, loopback_up, namespace_type, read_to_end, read_to_string, receive_at, recv,
+    send, setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{
@@ -54,7 +53,7 @@ pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 
 use nix::errno::Errno;
 
-/// Turns a system call's -1 into the `errno` it left.
+/// Converts the return value of a system call: -1 becomes the error in `errno`.
 fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
     Errno::result(ret)
 }

@@ -13,18 +13,19 @@ use super::check;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MountAttr {
-    /// `MOUNT_ATTR_*` to set.
+    /// `MOUNT_ATTR_*` flags to set.
     pub(crate) set: u64,
-    /// `MOUNT_ATTR_*` to clear, before `set`.
+    /// `MOUNT_ATTR_*` flags to clear. The kernel clears these first.
     pub(crate) clear: u64,
-    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0: unchanged.
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0 to leave it unchanged.
     pub(crate) propagation: u64,
-    /// A user namespace, for an idmapped mount.
+    /// Descriptor of the user namespace for `MOUNT_ATTR_IDMAP`.
     pub(crate) userns_fd: u64,
 }
 
 impl MountAttr {
-    /// Ids as a user namespace has them, which must outlive the call.
+    /// Makes a mount an idmapped one with the id maps of `namespace`, which must stay
+    /// open until mount_setattr(2) returns.
     pub(crate) fn mapping_ids(namespace: BorrowedFd) -> MountAttr {
         MountAttr {
             set: libc::MOUNT_ATTR_IDMAP,
@@ -41,12 +42,12 @@ pub(crate) enum FsConfig<'a> {
     Create,
 }
 
-/// How open_tree(2) takes the subtree.
+/// Which mounts a call applies to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenTree {
-    /// The one mount alone.
+    /// The mount itself.
     Mount,
-    /// The mount and all that is mounted below it.
+    /// The mount and all mounts below it (`AT_RECURSIVE`).
     Recursive,
 }
 
@@ -63,24 +64,25 @@ const AT_RECURSIVE: u32 = 0x8000;
 pub(super) const AT_EMPTY_PATH: u32 = 0x1000;
 
 fn owned(fd: libc::c_long) -> OwnedFd {
-    // SAFETY: only called with a descriptor that the kernel has just returned.
+    // SAFETY: only called with a descriptor that the kernel has just returned, so no
+    // other value owns it.
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-/// A context for a new superblock of the type `fs`.
+/// Opens a file system context for the type `fs` (fsopen(2)).
 pub(crate) fn fsopen(fs: &CStr) -> nix::Result<OwnedFd> {
     // SAFETY: `fs` is NUL-terminated and outlives the call.
     check(unsafe { libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC) }).map(owned)
 }
 
-/// Sets one parameter of a context, or creates its superblock.
+/// Sets one parameter of a context, or creates its superblock (fsconfig(2)).
 pub(crate) fn fsconfig(context: BorrowedFd, what: FsConfig) -> nix::Result<()> {
     let (command, key, value) = match what {
         FsConfig::Flag(key) => (FSCONFIG_SET_FLAG, key.as_ptr(), null()),
         FsConfig::String(key, value) => (FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr()),
         FsConfig::Create => (FSCONFIG_CMD_CREATE, null(), null()),
     };
-    // SAFETY: each pointer is null, where the command asks for that, or a
+    // SAFETY: each pointer is null, where the command requires that, or points to a
     // NUL-terminated string that outlives the call.
     check(unsafe {
         libc::syscall(
@@ -95,9 +97,10 @@ pub(crate) fn fsconfig(context: BorrowedFd, what: FsConfig) -> nix::Result<()> {
     Ok(())
 }
 
-/// A detached mount of a context's superblock, with `MOUNT_ATTR_*` attributes.
+/// Creates a detached mount of a context's superblock, with `MOUNT_ATTR_*` attributes
+/// (fsmount(2)).
 pub(crate) fn fsmount(context: BorrowedFd, attributes: u64) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes three numbers and touches no memory of ours.
+    // SAFETY: the call takes three numbers and accesses no memory of this process.
     check(unsafe {
         libc::syscall(
             libc::SYS_fsmount,
@@ -109,8 +112,8 @@ pub(crate) fn fsmount(context: BorrowedFd, attributes: u64) -> nix::Result<Owned
     .map(owned)
 }
 
-/// A detached copy of the mount tree at `path` below `directory`, or at
-/// `directory` itself when `path` is empty.
+/// Creates a detached copy of the mount at `path` below `directory`, or at
+/// `directory` itself if `path` is empty (open_tree(2), `OPEN_TREE_CLONE`).
 pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> nix::Result<OwnedFd> {
     let recursive = if how == OpenTree::Recursive {
         AT_RECURSIVE
@@ -129,7 +132,7 @@ pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> ni
     .map(owned)
 }
 
-/// Attaches the detached mount `from` on what the descriptor `to` names.
+/// Attaches the detached mount `from` on the file or directory `to` (move_mount(2)).
 pub(crate) fn move_mount(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
     // SAFETY: both paths are the empty string, which is NUL-terminated and static.
     check(unsafe {
@@ -145,14 +148,15 @@ pub(crate) fn move_mount(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
     Ok(())
 }
 
-/// The number of the topmost mount at `path` below `directory`, a link at its end
-/// not followed, or of the mount of `directory` when `path` is empty (statx(2),
-/// `STATX_MNT_ID`, Linux 5.8).
+/// The id of the topmost mount at `path` below `directory`, or of the mount of
+/// `directory` if `path` is empty (statx(2), `STATX_MNT_ID`, Linux 5.8). A symbolic
+/// link at the end of `path` is not followed.
 pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
-    // SAFETY: zeros are a valid `statx`: it holds numbers only.
+    // SAFETY: zeros are a valid `statx`, because it consists of numbers.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let flags = (AT_EMPTY_PATH as libc::c_int) | libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: `path` is NUL-terminated, `found` is ours to write, and both outlive the call.
+    // SAFETY: `path` is NUL-terminated, the kernel writes one `statx` to `found`, and both
+    // outlive the call.
     let done = unsafe {
         libc::statx(
             directory.as_raw_fd(),
@@ -166,14 +170,15 @@ pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
-/// Changes a mount, or with [`OpenTree::Recursive`] a whole tree at once.
+/// Changes the attributes of a mount or, with [`OpenTree::Recursive`], also of all
+/// mounts below it (mount_setattr(2)).
 pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) -> nix::Result<()> {
     let recursive = if how == OpenTree::Recursive {
         AT_RECURSIVE
     } else {
         0
     };
-    // SAFETY: the kernel reads `attr`, which has the size that is announced.
+    // SAFETY: the kernel reads `attr`, which has the size that is passed.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -187,11 +192,11 @@ pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) 
     Ok(())
 }
 
-/// Whether the kernel has mount_setattr(2), whatever this process may do: it
-/// refuses flags that there are none of before it asks who calls.
+/// Whether the kernel has mount_setattr(2), independent of the caller's privileges:
+/// the kernel checks for unknown flags before it checks those.
 pub(crate) fn has_mount_setattr() -> bool {
-    // SAFETY: the kernel reads neither path nor attributes once it has seen the flags.
-    let asked = check(unsafe {
+    // SAFETY: the kernel rejects the flags before it reads the path or the attributes.
+    let result = check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             -1,
@@ -201,5 +206,5 @@ pub(crate) fn has_mount_setattr() -> bool {
             std::mem::size_of::<MountAttr>(),
         )
     });
-    asked == Err(Errno::EINVAL)
+    result == Err(Errno::EINVAL)
 }

@@ -1,4 +1,4 @@
-//! Pseudoterminals (pty(7), ioctl_tty(2)), and handing one to another process.
+//! Pseudoterminals (pty(7), ioctl_tty(2)), and passing descriptors over a Unix socket.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -15,7 +15,8 @@ pub(crate) struct Size {
     pub(crate) columns: u16,
 }
 
-/// Unlocks the other end of a master, so that it can be opened (`TIOCSPTLCK`).
+/// Unlocks the slave of a pseudoterminal master, so that it can be opened
+/// (`TIOCSPTLCK`).
 pub(crate) fn pty_unlock(master: BorrowedFd) -> nix::Result<()> {
     let locked: libc::c_int = 0;
     // SAFETY: this request reads one int, which outlives the call.
@@ -24,29 +25,30 @@ pub(crate) fn pty_unlock(master: BorrowedFd) -> nix::Result<()> {
     Ok(())
 }
 
-/// Opens the other end of a master without asking a path for it (`TIOCGPTPEER`,
-/// Linux 4.13): whatever lies at /dev/pts/N has no part in it (CVE-2025-52565).
+/// Opens the slave of a pseudoterminal master without a path (`TIOCGPTPEER`, Linux
+/// 4.13), because the container may have replaced /dev/pts/N (CVE-2025-52565).
 pub(crate) fn pty_peer(master: BorrowedFd) -> nix::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: this request takes flags by value and touches no memory of ours.
+    // SAFETY: this request takes flags by value and accesses no memory of this process.
     let fd = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
-    // SAFETY: the kernel returned a new descriptor, which is ours alone.
+    // SAFETY: the kernel returned a new descriptor, and no other value owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// The number N in /dev/pts/N of a master (`TIOCGPTN`).
+/// The number N of the slave /dev/pts/N of a master (`TIOCGPTN`).
 pub(crate) fn pty_number(master: BorrowedFd) -> nix::Result<u32> {
     let mut number: libc::c_uint = 0;
-    // SAFETY: this request writes one unsigned int, which is ours.
+    // SAFETY: this request writes one unsigned int to `number`.
     let done = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) };
     check(done.into())?;
     Ok(number)
 }
 
-/// Makes a terminal the controlling one of this session, which has none yet
-/// (`TIOCSCTTY`).
+/// Makes `terminal` the controlling terminal of this session, which must not have one
+/// yet (`TIOCSCTTY`).
 pub(crate) fn set_controlling_terminal(terminal: BorrowedFd) -> nix::Result<()> {
-    // SAFETY: this request takes a number by value: 0, steal from nobody.
+    // SAFETY: this request takes a number by value. With 0 it does not take the terminal
+    // from another session.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into())?;
     Ok(())
 }
@@ -57,7 +59,7 @@ pub(crate) fn terminal_size(terminal: BorrowedFd) -> nix::Result<Size> {
         rows: 0,
         columns: 0,
     });
-    // SAFETY: this request writes one `winsize`, which is ours.
+    // SAFETY: this request writes one `winsize` to `size`.
     let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     check(done.into())?;
     Ok(Size {
@@ -66,8 +68,8 @@ pub(crate) fn terminal_size(terminal: BorrowedFd) -> nix::Result<Size> {
     })
 }
 
-/// Sets the size of a terminal; its foreground processes get SIGWINCH if it
-/// changes (`TIOCSWINSZ`).
+/// Sets the size of a terminal (`TIOCSWINSZ`). If the size changes, the foreground
+/// processes get SIGWINCH.
 pub(crate) fn set_terminal_size(terminal: BorrowedFd, size: Size) -> nix::Result<()> {
     let size = winsize(size);
     // SAFETY: this request reads one `winsize`, which outlives the call.
@@ -85,7 +87,7 @@ fn winsize(size: Size) -> libc::winsize {
     }
 }
 
-/// Sends one message with a descriptor (unix(7), `SCM_RIGHTS`).
+/// Sends one message with a copy of a descriptor (unix(7), `SCM_RIGHTS`).
 pub(crate) fn send_descriptor(socket: BorrowedFd, text: &[u8], fd: BorrowedFd) -> nix::Result<()> {
     sendmsg::<UnixAddr>(
         socket.as_raw_fd(),
@@ -97,10 +99,10 @@ pub(crate) fn send_descriptor(socket: BorrowedFd, text: &[u8], fd: BorrowedFd) -
     Ok(())
 }
 
-/// Receives what [`send_descriptor`] sent, close-on-exec from birth.
+/// Receives a descriptor that [`send_descriptor`] sent, close-on-exec.
 ///
 /// # Errors
-/// `EBADMSG` when no descriptor came.
+/// `EBADMSG` when the message has no descriptor or more than one.
 pub(crate) fn receive_descriptor(socket: BorrowedFd) -> nix::Result<OwnedFd> {
     let mut text = [0; 64];
     let mut parts = [IoSliceMut::new(&mut text)];
@@ -115,18 +117,19 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd) -> nix::Result<OwnedFd> {
         if let ControlMessageOwned::ScmRights(fds) = control
             && let [fd] = fds[..]
         {
-            // SAFETY: the kernel installed a new descriptor for us, which nobody else owns.
+            // SAFETY: the kernel installed a new descriptor, and no other value owns it.
             return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
     Err(Errno::EBADMSG)
 }
 
-/// As many descriptors as one message of [`send_descriptors`] carries; the kernel
-/// takes 253 (unix(7), `SCM_MAX_FD`).
+/// The most descriptors in one message of [`send_descriptors`]. The kernel's limit is
+/// 253 (unix(7), `SCM_MAX_FD`).
 pub(crate) const MOST_PASSED: usize = 128;
 
-/// Sends copies of some descriptors, without waiting for room.
+/// Sends one message with copies of descriptors (unix(7), `SCM_RIGHTS`). `EAGAIN` when
+/// the socket's buffer is full.
 pub(crate) fn send_descriptors(socket: BorrowedFd, fds: &[OwnedFd]) -> nix::Result<()> {
     let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     sendmsg::<UnixAddr>(
@@ -139,8 +142,8 @@ pub(crate) fn send_descriptors(socket: BorrowedFd, fds: &[OwnedFd]) -> nix::Resu
     Ok(())
 }
 
-/// Receives what [`send_descriptors`] sent, close-on-exec; nothing when the peer
-/// has closed. `EMFILE` when not all of them fit.
+/// Receives the descriptors of one message of [`send_descriptors`], close-on-exec.
+/// Empty when the peer has closed its end. `EMFILE` when not all of them fit.
 pub(crate) fn receive_descriptors(socket: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
     let mut text = [0; 1];
     let mut iov = [IoSliceMut::new(&mut text)];
@@ -151,20 +154,21 @@ pub(crate) fn receive_descriptors(socket: BorrowedFd) -> nix::Result<Vec<OwnedFd
         Some(&mut space),
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
-    let cut = received.flags.contains(MsgFlags::MSG_CTRUNC);
-    let mut all = Vec::new();
+    let truncated = received.flags.contains(MsgFlags::MSG_CTRUNC);
+    let mut descriptors = Vec::new();
     for control in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: the kernel has just installed these descriptors for this process;
-            // nobody else knows them.
-            all.extend(
+            // SAFETY: the kernel has just installed these descriptors, and no other value
+            // owns them.
+            descriptors.extend(
                 fds.into_iter()
                     .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
             );
         }
     }
-    match cut {
-        true => Err(Errno::EMFILE),
-        false => Ok(all),
+    if truncated {
+        Err(Errno::EMFILE)
+    } else {
+        Ok(descriptors)
     }
 }

@@ -1,5 +1,5 @@
-//! Signals by number, real-time ones included, how children end, and limits of
-//! another process.
+//! Signals by number, including real-time signals, waiting for children, and resource
+//! limits of another process.
 
 use std::mem::MaybeUninit;
 
@@ -10,49 +10,57 @@ use super::check;
 
 fn full_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset writes the whole set before it is read.
+    // SAFETY: sigfillset(3) initializes the whole set before it is read.
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         set.assume_init()
     }
 }
 
-/// Blocks every signal: they are kept for who reads them.
+/// Blocks every signal, so that signals stay pending until they are read.
 pub(crate) fn block_all() -> nix::Result<()> {
-    // SAFETY: the set is whole; the old mask is not asked for.
+    // SAFETY: the new mask is initialized, and the pointer for the old one is null.
     let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &full_set(), std::ptr::null_mut()) };
     check(done.into())?;
     Ok(())
 }
 
 /// Size of the kernel's signal set, in bytes.
-const SET: usize = 8;
+const SET_SIZE: usize = 8;
 
-/// Unblocks all: a container starts with a clean mask, whatever the caller had.
-/// The two signals too that the C library keeps to itself and would leave out.
+/// Unblocks every signal, so that a container does not inherit the caller's mask.
+/// This includes the two signals that the C library reserves and does not unblock.
 pub(crate) fn unblock_all() -> nix::Result<()> {
-    let (none, old) = (0u64, std::ptr::null_mut::<u64>());
-    // SAFETY: the kernel reads a set of the size announced, which outlives the call.
+    let (empty, old) = (0u64, std::ptr::null_mut::<u64>());
+    // SAFETY: the kernel reads a set of the size that is passed, and it outlives the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const none,
+            &raw const empty,
             old,
-            SET,
+            SET_SIZE,
         )
     })?;
     Ok(())
 }
 
-/// Gives a signal its default action (rt_sigaction(2)): any signal, also the two
-/// that the C library's function refuses.
+/// Resets a signal to its default action (rt_sigaction(2)). This works for the two
+/// signals that the C library reserves as well.
 pub(crate) fn default_signal(number: i32) -> nix::Result<()> {
-    // `SIG_DFL`, no flags, no restorer, an empty mask: larger than the kernel's
-    // structure on any architecture, and all zeros on each.
+    // `SIG_DFL`, no flags, no restorer and an empty mask are all zeros on every
+    // architecture, and the kernel's structure is no larger than this on any.
     let (action, old) = ([0u64; 8], std::ptr::null_mut::<u64>());
-    // SAFETY: the kernel reads the action, which outlives the call; it holds no code.
-    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, SET) })?;
+    // SAFETY: the kernel reads the action, which outlives the call and installs no handler.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            action.as_ptr(),
+            old,
+            SET_SIZE,
+        )
+    })?;
     Ok(())
 }
 
@@ -63,15 +71,15 @@ pub(crate) enum Ended {
     Signaled(i32),
 }
 
-/// Reaps a child, `pid` or any, however it was made; `None` when `flags` say not
-/// to wait and none has ended (wait(2)).
+/// Waits for the child `pid`, or for any child, and reaps it, however it was cloned
+/// (wait(2), `__WALL`). `None` if `flags` contain `WNOHANG` and no child has ended.
 ///
-/// nix's function takes the end by a real-time signal for an error, after which
-/// there is no child to ask about any more.
+/// nix's function returns an error if the child was killed by a real-time signal, and
+/// by then the child is reaped and its status lost.
 pub(crate) fn wait(pid: Option<Pid>, flags: WaitPidFlag) -> nix::Result<Option<(Pid, Ended)>> {
     let mut status = 0;
     let flags = (flags | WaitPidFlag::__WALL).bits();
-    // SAFETY: the kernel writes one int to `status`, which is ours.
+    // SAFETY: the kernel writes one int to `status`.
     let pid = unsafe { libc::waitpid(pid.map_or(-1, Pid::as_raw), &raw mut status, flags) };
     let pid = check(pid.into())? as i32;
     let ended = if libc::WIFSIGNALED(status) {
@@ -82,8 +90,9 @@ pub(crate) fn wait(pid: Option<Pid>, flags: WaitPidFlag) -> nix::Result<Option<(
     Ok((pid > 0).then_some((Pid::from_raw(pid), ended)))
 }
 
-/// Sets (soft, hard) of the limit `resource` of the process `pid`, 0 for this
-/// one, and returns what held before (prlimit(2)). `None` only asks.
+/// Sets the soft and the hard limit on `resource` for the process `pid`, or for this
+/// process if `pid` is 0, and returns the previous ones (prlimit(2)). If `limit` is
+/// `None`, they stay unchanged.
 pub(crate) fn prlimit(
     pid: Pid,
     resource: u32,
@@ -98,7 +107,8 @@ pub(crate) fn prlimit(
         rlim_max: 0,
     };
     let new_ptr = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the new limit is null or outlives the call, the old one is ours to write.
+    // SAFETY: the pointer to the new limit is null or valid during the call, and the kernel
+    // writes the old limit to `old`.
     let done = unsafe { libc::prlimit64(pid.as_raw(), resource, new_ptr, &raw mut old) };
     check(done.into())?;
     Ok((old.rlim_cur, old.rlim_max))

@@ -1,14 +1,16 @@
-//! What the program does before the C library has started.
+//! Code that runs before the C library starts: it executes the program again from a
+//! read-only mount.
 //!
-//! Who makes a process that a container can see executes itself once more, from
-//! where nobody can write to its file (`seal.rs`). Done here that costs a fifth of
-//! what it costs later: at its start the C library asks the processor about itself
-//! some forty times (cpuid), and in a virtual machine each answer takes microseconds.
+//! `rt` must be protected against being overwritten by a container (`seal.rs` says
+//! why), so commands that create a process in a container execute the program a second
+//! time. Here this costs a fifth of what it would cost later. The start-up code of the
+//! C library executes cpuid some forty times, and each of these takes microseconds in a
+//! virtual machine.
 //!
-//! Nothing of the C library works yet: neither errno, which is the thread's, nor
-//! memcpy(3) and its like, of which none is chosen yet. So there are system calls by
-//! number here, and nothing is moved that is longer than a pointer. What fails is left
-//! for later: `seal.rs` looks again, and has words for it.
+//! The C library cannot be used yet: errno is thread-local, and the implementations of
+//! memcpy(3) and similar functions are not selected yet. So this file makes system
+//! calls by number, and moves no value that is larger than a pointer. It ignores errors:
+//! `seal.rs` checks the result and reports them.
 
 use std::ffi::{c_char, c_int};
 
@@ -16,7 +18,8 @@ use syscalls::{Sysno, raw};
 
 use super::mount::{AT_EMPTY_PATH, MountAttr, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 
-/// Verbs that make a process which a container can see before it is another program.
+/// The commands that create a process which a container can see while it still
+/// executes this program.
 pub(crate) const SEALED: [&str; 3] = ["create", "exec", "run"];
 
 static READ_ONLY: MountAttr = MountAttr {
@@ -26,46 +29,57 @@ static READ_ONLY: MountAttr = MountAttr {
     userns_fd: 0,
 };
 
-/// Executes this program once more, from a copy of its file's mount that is read-only
-/// and attached nowhere, where one of the `words` is a verb of [`SEALED`]. The copy is
-/// gone from every mount namespace as soon as its descriptor is closed, which
-/// execve(2) does: nobody can change its attributes again.
+/// If one of the arguments is a command in [`SEALED`], executes this program again
+/// from a read-only, detached copy of its file's mount. execve(2) closes the copy's
+/// descriptor. Without a descriptor, and in no mount namespace, the copy's attributes
+/// cannot be changed any more.
 ///
-/// Returns where the file is on a read-only mount already, and where the kernel
-/// refuses: without the right to mount, in a sandbox, before Linux 5.12, or when the
-/// file's own mount is out of sight.
+/// Returns if the file is on a read-only mount already, or if the kernel refuses the
+/// copy: without the right to mount, in a sandbox, before Linux 5.12, or if the file's
+/// mount is not in this mount namespace.
 ///
 /// # Safety
-/// `words` are the `count` arguments of the program and null, then its environment
-/// and null, as the kernel lays them on the stack.
-pub unsafe fn execute_read_only(count: c_int, words: *const *const c_char) {
-    let count = count.unsigned_abs() as usize;
-    // SAFETY: so many strings are there, by the condition of this function.
-    let is_sealed = |i| SEALED.iter().any(|verb| unsafe { is(*words.add(i), verb) });
-    if !(1..count).any(is_sealed) {
+/// `argv` points to the `argc` arguments of the program and a null, followed by
+/// its environment and a null, as the kernel puts them on the stack.
+pub unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
+    let argc = argc.unsigned_abs() as usize;
+    let is_sealed = |i| {
+        // SAFETY: `i` is less than `argc`, and there are `argc` strings by the condition
+        // of this function.
+        let argument = unsafe { *argv.add(i) };
+        // SAFETY: the kernel passes NUL-terminated strings.
+        SEALED.iter().any(|verb| unsafe { equals(argument, verb) })
+    };
+    if !(1..argc).any(is_sealed) {
         return;
     }
-    let (here, empty) = (libc::AT_FDCWD as usize, c"".as_ptr() as usize);
+    let (cwd, empty) = (libc::AT_FDCWD as usize, c"".as_ptr() as usize);
     let path = c"/proc/self/exe".as_ptr() as usize;
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    let at = AT_EMPTY_PATH as usize;
-    let how = (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) as usize;
-    // SAFETY: the path is a static string that ends in NUL. Both descriptors are new,
-    // nobody else's. `words` are by the condition of this function what execve(2)
-    // takes. The structure is static, of the announced size, and only read.
+    let empty_path = AT_EMPTY_PATH as usize;
+    let clone = (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) as usize;
+    // SAFETY: both paths are static and NUL-terminated. Both descriptors are new, and no
+    // value owns them. `argv` is valid for execve(2) by the condition of this
+    // function. The kernel only reads the structure, which is static and has the size
+    // that is passed.
     unsafe {
-        let Some(file) = call(Sysno::openat, [here, path, flags, 0, 0]) else {
+        let Some(file) = call(Sysno::openat, [cwd, path, flags, 0, 0]) else {
             return;
         };
-        // That asks the mount, too.
-        let may_write = call(Sysno::faccessat2, [file, empty, libc::W_OK as usize, at, 0]);
-        if may_write.is_some()
-            && let Some(mount) = call(Sysno::open_tree, [file, empty, how, 0, 0])
+        // faccessat2(2) also fails if the mount is read-only.
+        let access = libc::W_OK as usize;
+        let writable = call(Sysno::faccessat2, [file, empty, access, empty_path, 0]);
+        if writable.is_some()
+            && let Some(mount) = call(Sysno::open_tree, [file, empty, clone, 0, 0])
         {
             let (attr, size) = (&raw const READ_ONLY as usize, size_of::<MountAttr>());
-            if call(Sysno::mount_setattr, [mount, empty, at, attr, size]).is_some() {
-                let (words, environment) = (words as usize, words.add(count + 1) as usize);
-                call(Sysno::execveat, [mount, empty, words, environment, at]);
+            if call(Sysno::mount_setattr, [mount, empty, empty_path, attr, size]).is_some() {
+                let environment = argv.add(argc + 1) as usize;
+                let argv = argv as usize;
+                call(
+                    Sysno::execveat,
+                    [mount, empty, argv, environment, empty_path],
+                );
             }
             call(Sysno::close, [mount, 0, 0, 0, 0]);
         }
@@ -73,31 +87,31 @@ pub unsafe fn execute_read_only(count: c_int, words: *const *const c_char) {
     }
 }
 
-/// Whether a string that ends in NUL is `word`.
+/// Whether a NUL-terminated string is equal to `expected`, which has no NUL.
 ///
 /// # Safety
-/// There is one.
-unsafe fn is(string: *const c_char, word: &str) -> bool {
-    let mut at = string.cast::<u8>();
-    for byte in word.bytes() {
-        // SAFETY: all before was equal, so not the end. Volatile: no call of strcmp(3)
-        // is to be made of this.
-        if unsafe { at.read_volatile() } != byte {
+/// `string` must point to a NUL-terminated string.
+unsafe fn equals(string: *const c_char, expected: &str) -> bool {
+    let mut position = string.cast::<u8>();
+    for byte in expected.bytes() {
+        // SAFETY: all bytes before were equal, so none was the NUL. The read is volatile to
+        // prevent the compiler from making this loop a call of strcmp(3).
+        if unsafe { position.read_volatile() } != byte {
             return false;
         }
-        // SAFETY: the NUL is there at the latest.
-        at = unsafe { at.add(1) };
+        // SAFETY: this byte was not the NUL, so there is another one after it.
+        position = unsafe { position.add(1) };
     }
     // SAFETY: as above.
-    unsafe { at.read_volatile() == 0 }
+    unsafe { position.read_volatile() == 0 }
 }
 
-/// What the kernel answers, if that is no error.
+/// Makes a system call. `None` on error.
 ///
 /// # Safety
-/// As of the system call.
+/// The requirements of the system call must be met.
 unsafe fn call(number: Sysno, [a, b, c, d, e]: [usize; 5]) -> Option<usize> {
-    // SAFETY: the caller's.
-    let answer = unsafe { raw::syscall5(number as usize, a, b, c, d, e) };
-    (answer <= isize::MAX as usize).then_some(answer)
+    // SAFETY: the caller meets the requirements of the system call.
+    let result = unsafe { raw::syscall5(number as usize, a, b, c, d, e) };
+    (result <= isize::MAX as usize).then_some(result)
 }

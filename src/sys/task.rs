@@ -1,5 +1,5 @@
-//! What the kernel keeps of this process: its CPUs, its capabilities, its
-//! working directory, its descriptors' flags, its program.
+//! Attributes of this process: its program, CPU affinity, capabilities, working
+//! directory, and the flags of its descriptors.
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::check;
 
-/// Arguments or variables as execve(2) wants them: a pointer to each, and a null.
+/// A null-terminated array of pointers to arguments or variables, for execve(2).
 pub(crate) struct Pointers<'a> {
     pointers: Vec<*const c_char>,
     strings: PhantomData<&'a CStr>,
@@ -26,22 +26,24 @@ impl<'a> FromIterator<&'a CStr> for Pointers<'a> {
     }
 }
 
-/// Becomes another program (execve(2)); returns only with why it did not. Other
-/// than nix's it allocates nothing: not even that may be allowed any more.
+/// Executes another program (execve(2)). Returns only on error.
+///
+/// Unlike nix's function it does not allocate memory, because the container's seccomp
+/// filter may already forbid the system calls for that.
 pub(crate) fn execve(path: &CStr, args: &Pointers, env: &Pointers) -> Errno {
     let (args, env) = (args.pointers.as_ptr(), env.pointers.as_ptr());
-    // SAFETY: `path` ends in NUL; both lists end in null, and their other
-    // pointers are to strings that end in NUL and live as long as the lists.
+    // SAFETY: `path` is NUL-terminated. Both arrays end in null, and their other pointers
+    // point to NUL-terminated strings that live as long as the arrays.
     unsafe { libc::execve(path.as_ptr(), args, env) };
     Errno::last()
 }
 
-/// Becomes the program in `file` with the environment of this one (execveat(2),
-/// `AT_EMPTY_PATH`); returns only with why it did not.
+/// Executes the program in `file` with the environment of this process (execveat(2),
+/// `AT_EMPTY_PATH`). Returns only on error.
 pub(crate) fn execute_again(file: BorrowedFd, args: &Pointers) -> Errno {
-    // SAFETY: the path is the empty string, which ends in NUL and is static; `args`
-    // is a list as for `execve`; `environ` is the C library's own list, and this
-    // program, which has one thread, changes nothing in it.
+    // SAFETY: the path is the empty string, which is NUL-terminated and static. `args` is
+    // an array as for `execve`. `environ` is the C library's array, and this program has
+    // one thread and does not change it.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
@@ -60,35 +62,36 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// As many CPUs as kernels are built for at most (`CONFIG_NR_CPUS`); what exceeds
-/// the running kernel's own mask is cut off there.
+/// The most CPUs that a kernel can be built for (`CONFIG_NR_CPUS`). The kernel ignores
+/// the part of a mask that exceeds its own.
 const CPUS: usize = 8192;
 
-/// A set of CPUs: number n is bit n % 8 of byte n / 8.
+/// A set of CPUs. CPU n is bit n % 8 of byte n / 8.
 pub(crate) type CpuMask = [u8; CPUS / 8];
 
-/// Lets this process run on the CPUs of a set that its cpuset allows: the kernel
-/// intersects the two (sched_setaffinity(2)). `EINVAL` if that leaves none.
+/// Sets the CPUs on which this process may run (sched_setaffinity(2)). The kernel
+/// intersects them with the process's cpuset. `EINVAL` if the intersection is empty.
 pub(crate) fn sched_setaffinity(mask: &CpuMask) -> nix::Result<()> {
     // SAFETY: the kernel reads `mask.len()` bytes of `mask`, which outlives the call.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) })?;
     Ok(())
 }
 
-/// Removes the capability of this number from the bounding set for good
-/// (prctl(2), `PR_CAPBSET_DROP`). `EINVAL` past the last one that the kernel
-/// knows, which may be newer than any table of names.
+/// Removes a capability, by its number, from the bounding set (prctl(2),
+/// `PR_CAPBSET_DROP`). `EINVAL` for a number beyond the kernel's last capability, which
+/// may be one that `rt` has no name for.
 pub(crate) fn capbset_drop(capability: u32) -> nix::Result<()> {
-    // SAFETY: this operation takes one number and touches no memory of ours.
+    // SAFETY: this operation takes one number and accesses no memory of this process.
     let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability)) };
     check(done.into())?;
     Ok(())
 }
 
-/// Sets the effective, permitted and inheritable sets of this process at once;
-/// bit n stands for capability n (capset(2), version 3).
+/// Sets the effective, permitted and inheritable sets of this process. Bit n stands
+/// for capability n (capset(2), version 3).
 pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> nix::Result<()> {
-    /// `_LINUX_CAPABILITY_VERSION_3`, and 0: this process.
+    /// `struct __user_cap_header_struct`: `_LINUX_CAPABILITY_VERSION_3`, and pid 0 for
+    /// this process.
     #[repr(C)]
     struct Header {
         version: u32,
@@ -108,29 +111,29 @@ pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> nix::R
 }
 
 /// Writes the working directory and a NUL to `path`, and returns their length
-/// in bytes. `(unreachable)/...` for a directory outside the root (getcwd(2)).
+/// in bytes (getcwd(2)). The path of a directory outside the root begins with
+/// `(unreachable)`.
 ///
-/// The C library's function would go on by itself to search such a directory's
-/// parents for a name.
+/// The C library's function would search the parents of such a directory for a name
+/// instead.
 pub(crate) fn getcwd(path: &mut [u8]) -> nix::Result<usize> {
-    // SAFETY: the kernel writes at most `path.len()` bytes to `path`, which is ours.
+    // SAFETY: the kernel writes at most `path.len()` bytes to `path`, which is borrowed mutably.
     check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })
         .map(|length| length as usize)
 }
 
-/// Marks one descriptor close-on-exec (fcntl(2), `F_SETFD`). `EBADF` when the
-/// number is not in use, which a number alone cannot tell.
+/// Marks a descriptor close-on-exec (fcntl(2), `F_SETFD`). `EBADF` when it is not open.
 pub(crate) fn set_cloexec(fd: RawFd) -> nix::Result<()> {
     set_flags(fd, libc::FD_CLOEXEC)
 }
 
-/// Takes the mark off again: the descriptor outlives execve(2).
+/// Clears the close-on-exec flag, so that the descriptor stays open across execve(2).
 pub(crate) fn clear_cloexec(fd: RawFd) -> nix::Result<()> {
     set_flags(fd, 0)
 }
 
 fn set_flags(fd: RawFd, flags: libc::c_int) -> nix::Result<()> {
-    // SAFETY: a flag on a descriptor closes none, whoever owns it.
+    // SAFETY: setting a flag does not close the descriptor, so its owner stays valid.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }.into())?;
     Ok(())
 }

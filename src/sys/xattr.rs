@@ -5,23 +5,23 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
-/// Neither a list of names nor a value is longer (limits.h, `XATTR_LIST_MAX`,
-/// `XATTR_SIZE_MAX`).
-const LARGEST: usize = 65536;
+/// The kernel's limit on the size of a list of names and of a value, in bytes
+/// (limits.h, `XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+const MAX_SIZE: usize = 65536;
 
 /// The names of a file's attributes.
 pub(crate) fn flistxattr(file: BorrowedFd) -> nix::Result<Vec<CString>> {
-    // SAFETY: of a size of 0 the kernel writes nothing and says how much it would.
+    // SAFETY: with a size of 0 the kernel writes nothing and returns the length needed.
     let length = unsafe { libc::flistxattr(file.as_raw_fd(), std::ptr::null_mut(), 0) };
     if check(length as libc::c_long)? == 0 {
         return Ok(Vec::new());
     }
-    let mut names = vec![0u8; LARGEST];
-    // SAFETY: the kernel writes at most `names.len()` bytes to `names`, which is ours.
+    let mut names = vec![0u8; MAX_SIZE];
+    // SAFETY: the kernel writes at most `names.len()` bytes to `names`.
     let length =
         unsafe { libc::flistxattr(file.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
     names.truncate(check(length as libc::c_long)? as usize);
-    // Each one ends with a NUL.
+    // Each name ends with a NUL.
     let names = names.split_inclusive(|byte| *byte == 0);
     let names = names.filter_map(|name| CStr::from_bytes_with_nul(name).ok());
     Ok(names.map(CStr::to_owned).collect())
@@ -29,9 +29,9 @@ pub(crate) fn flistxattr(file: BorrowedFd) -> nix::Result<Vec<CString>> {
 
 /// The value of one attribute.
 pub(crate) fn fgetxattr(file: BorrowedFd, name: &CStr) -> nix::Result<Vec<u8>> {
-    let mut value = vec![0u8; LARGEST];
-    // SAFETY: `name` ends with a NUL and outlives the call; the kernel writes at
-    // most `value.len()` bytes to `value`, which is ours.
+    let mut value = vec![0u8; MAX_SIZE];
+    // SAFETY: `name` is NUL-terminated and outlives the call. The kernel writes at most
+    // `value.len()` bytes to `value`.
     let length = unsafe {
         libc::fgetxattr(
             file.as_raw_fd(),
@@ -44,10 +44,10 @@ pub(crate) fn fgetxattr(file: BorrowedFd, name: &CStr) -> nix::Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Sets one attribute, new or not.
+/// Sets one attribute, whether it exists or not.
 pub(crate) fn fsetxattr(file: BorrowedFd, name: &CStr, value: &[u8]) -> nix::Result<()> {
-    // SAFETY: `name` ends with a NUL; the kernel reads it and `value.len()` bytes
-    // of `value`, and both outlive the call.
+    // SAFETY: `name` is NUL-terminated. The kernel reads it and `value.len()` bytes of
+    // `value`, and both outlive the call.
     let done = unsafe {
         libc::fsetxattr(
             file.as_raw_fd(),

@@ -1,4 +1,4 @@
-//! What somebody in the container could do to those that come in.
+//! Attacks by processes of a container on the runtime and on exec processes.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -13,29 +13,29 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        cve_2016_9962_nobody_inside_looks_at_the_runtime,
-        cve_2016_9962_nor_with_a_terminal_or_another_user,
-        cve_2016_9962_nor_in_a_user_namespace,
-        cve_2019_5736_the_runtime_is_not_the_program,
-        cve_2019_5736_nobody_inside_opens_the_program_to_write,
+        cve_2016_9962_the_container_cannot_read_the_runtime,
+        cve_2016_9962_the_container_cannot_read_the_runtime_with_other_users,
+        cve_2016_9962_the_container_cannot_read_the_runtime_in_a_user_namespace,
+        cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime,
+        cve_2019_5736_the_container_cannot_open_the_runtime_for_writing,
         who_may_trace_reaches_no_file_of_the_machine,
-        cve_2024_21626_no_working_directory_outside,
-        cve_2024_21626_no_program_outside,
-        a_link_in_place_of_a_directory_stays_inside,
+        cve_2024_21626_a_working_directory_outside_is_refused,
+        cve_2024_21626_a_program_outside_is_refused,
+        a_symlink_as_working_directory_stays_in_the_root,
         a_proc_of_the_container_is_not_written,
         a_passwd_that_never_ends_does_not_matter,
-        a_state_of_somebody_else_is_not_believed,
-        a_process_of_the_same_number_is_not_the_container,
-        the_runtimes_environment_stays_outside,
+        a_state_directory_of_another_user_is_refused,
+        a_reused_pid_is_not_taken_for_init,
+        the_runtimes_environment_is_not_passed_to_the_process,
     ]
 }
 
-/// Another process of the container looks at all it finds while others come in.
+/// Runs `exec` while a process of the container reads the /proc files of all processes.
 #[track_caller]
-fn assert_nothing_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
-    let everything = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
-    let sets = json!({"bounding": everything, "effective": everything, "permitted": everything});
-    // All but the one that lets it look at whatever it likes.
+fn assert_runtime_not_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
+    let all = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let sets = json!({"bounding": all, "effective": all, "permitted": all});
+    // Without a user namespace, CAP_SYS_PTRACE would let it read any process.
     let sets = match bundle.config().items("/linux/uidMappings") {
         [] => {
             json!({"bounding": ["CAP_DAC_OVERRIDE"], "effective": ["CAP_DAC_OVERRIDE"], "permitted": ["CAP_DAC_OVERRIDE"]})
@@ -57,41 +57,44 @@ fn assert_nothing_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
         .skip(1)
         .filter(|line| *line != "/bin/busybox")
         .collect();
-    assert_eq!(programs, [""; 0], "it saw what is not the container's");
+    assert_eq!(
+        programs, [""; 0],
+        "it saw a process that is not the container's"
+    );
 }
 
-fn cve_2016_9962_nobody_inside_looks_at_the_runtime() {
+fn cve_2016_9962_the_container_cannot_read_the_runtime() {
     for view in [View::Machine, View::V2] {
         let runtime = Runtime::new().view(view);
-        assert_nothing_seen(Bundle::with_runtime(&runtime), 60, &[&[]]);
+        assert_runtime_not_seen(Bundle::with_runtime(&runtime), 60, &[&[]]);
     }
 }
 
-fn cve_2016_9962_nor_with_a_terminal_or_another_user() {
-    assert_nothing_seen(
+fn cve_2016_9962_the_container_cannot_read_the_runtime_with_other_users() {
+    assert_runtime_not_seen(
         Bundle::new(),
         60,
         &[&["-u", "1000"], &["-u", "0:7"], &["--no-new-privs"]],
     );
 }
 
-/// There root inside may look at all that is of its user namespace.
-fn cve_2016_9962_nor_in_a_user_namespace() {
+/// Root of a user namespace may read every process that belongs to the namespace.
+fn cve_2016_9962_the_container_cannot_read_the_runtime_in_a_user_namespace() {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     let bundle = Bundle::new()
         .namespace("user", None)
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map);
-    assert_nothing_seen(bundle, 60, &[&[], &["-u", "1000"]]);
+    assert_runtime_not_seen(bundle, 60, &[&[], &["-u", "1000"]]);
 }
 
-fn cve_2019_5736_the_runtime_is_not_the_program() {
+fn cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime() {
     let program = Runtime::new().program();
     let before = fs::read(&program).unwrap();
     let bundle = Bundle::new().executable("bin/self", "#!/proc/self/exe\n");
     let (bundle, _container) = running(bundle);
-    for words in [&["/proc/self/exe", "--version"] as &[&str], &["/bin/self"]] {
-        let outcome = exec(&bundle, &[], words);
+    for args in [&["/proc/self/exe", "--version"] as &[&str], &["/bin/self"]] {
+        let outcome = exec(&bundle, &[], args);
         assert!(!outcome.stdout.contains("rt version"), "{outcome}");
     }
     assert!(
@@ -100,7 +103,8 @@ fn cve_2019_5736_the_runtime_is_not_the_program() {
     );
 }
 
-/// A container without a user namespace whose first process may look into whatever it sees.
+/// A container without a user namespace whose init has CAP_SYS_PTRACE and tries to read
+/// and write the files of every process that it sees.
 fn prying(bundle: Bundle, secret: &std::path::Path) -> Bundle {
     bundle
         .capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"])
@@ -114,8 +118,9 @@ fn assert_nothing_reached(said: &str) {
     assert_eq!(said.lines().filter(reached).collect::<Vec<_>>(), [""; 0]);
 }
 
-/// Neither that of a process on its way in, nor one that a script of the image executes.
-fn cve_2019_5736_nobody_inside_opens_the_program_to_write() {
+/// Neither through an exec process that has not called execve(2) yet, nor through a script
+/// in the image that executes the runtime.
+fn cve_2019_5736_the_container_cannot_open_the_runtime_for_writing() {
     only_rt("runc 1.1 seals a copy in memory, which this reads as its program");
     let runtime = Runtime::new();
     let before = fs::read(runtime.program()).unwrap();
@@ -132,7 +137,10 @@ fn cve_2019_5736_nobody_inside_opens_the_program_to_write() {
     for _ in 0..10 {
         other.run();
     }
-    assert!(container.stdout().contains("met"), "it has seen no runtime");
+    assert!(
+        container.stdout().contains("met"),
+        "it has not seen the runtime"
+    );
     assert_nothing_reached(&container.stdout());
     assert!(
         fs::read(runtime.program()).unwrap() == before,
@@ -157,7 +165,7 @@ fn who_may_trace_reaches_no_file_of_the_machine() {
     }
 }
 
-fn cve_2024_21626_no_working_directory_outside() {
+fn cve_2024_21626_a_working_directory_outside_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     for number in 0..24 {
@@ -173,7 +181,7 @@ fn cve_2024_21626_no_working_directory_outside() {
     before.assert_unchanged(&bundle);
 }
 
-fn cve_2024_21626_no_program_outside() {
+fn cve_2024_21626_a_program_outside_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     for number in 3..24 {
         let program = format!("/proc/self/fd/{number}/bin/busybox");
@@ -181,7 +189,7 @@ fn cve_2024_21626_no_program_outside() {
     }
 }
 
-fn a_link_in_place_of_a_directory_stays_inside() {
+fn a_symlink_as_working_directory_stays_in_the_root() {
     let outside = crate::harness::Directory::new();
     fs::write(outside.join("outside"), "").unwrap();
     let (bundle, _container) = running(Bundle::new());
@@ -195,7 +203,7 @@ fn a_link_in_place_of_a_directory_stays_inside() {
     assert_eq!(meta.nlink(), 2);
 }
 
-/// CVE-2019-16884, CVE-2025-52881: labels and scores go to the machine's /proc.
+/// CVE-2019-16884, CVE-2025-52881: labels and OOM scores are written to the host's /proc.
 fn a_proc_of_the_container_is_not_written() {
     let bundle = Bundle::new()
         .without_mount("/proc")
@@ -206,7 +214,7 @@ fn a_proc_of_the_container_is_not_written() {
         .file("proc/self/setgroups", "deny")
         .file("proc/self/uid_map", "0 0 4294967295\n")
         .file("proc/self/status", "");
-    only_rt("runc needs a /proc of the container's");
+    only_rt("runc needs a /proc in the container");
     let bundle = super::waiting(bundle);
     let container = bundle.run_detached();
     let file = super::process_file(
@@ -231,7 +239,6 @@ fn a_proc_of_the_container_is_not_written() {
     container.end();
 }
 
-/// T23.
 fn a_passwd_that_never_ends_does_not_matter() {
     only_rt("runc reads it to the end");
     let (bundle, _container) = running(Bundle::new());
@@ -250,8 +257,8 @@ fn a_passwd_that_never_ends_does_not_matter() {
     assert_eq!(outcome.assert_ok().stdout, "/\n");
 }
 
-fn a_state_of_somebody_else_is_not_believed() {
-    only_rt("runc believes it");
+fn a_state_directory_of_another_user_is_refused() {
+    only_rt("runc trusts it");
     let (bundle, _container) = running(Bundle::new());
     let directory = bundle.runtime().root().join(bundle.id());
     std::os::unix::fs::chown(&directory, Some(4711), Some(4711)).unwrap();
@@ -261,14 +268,15 @@ fn a_state_of_somebody_else_is_not_believed() {
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
 }
 
-/// A number that somebody else has got meanwhile.
-fn a_process_of_the_same_number_is_not_the_container() {
-    only_rt("the state is our own");
+/// The kernel may give init's pid to another process after init has ended.
+fn a_reused_pid_is_not_taken_for_init() {
+    only_rt("the format of state.json is rt's");
     let (bundle, container) = running(Bundle::new());
     let state = bundle.runtime().root().join(bundle.id()).join("state.json");
     let text = fs::read_to_string(&state).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    // The kernel counts the starts of processes in ticks of 10 ms: init's may not be over yet.
+    // The kernel records start times in ticks of 10 ms, so a new process may have the same
+    // start time as init.
     let started = |holder: &Holder| {
         let process = procfs::process::Process::new(holder.pid()).unwrap();
         process.stat().unwrap().starttime
@@ -284,7 +292,7 @@ fn a_process_of_the_same_number_is_not_the_container() {
     container.end();
 }
 
-fn the_runtimes_environment_stays_outside() {
+fn the_runtimes_environment_is_not_passed_to_the_process() {
     let (bundle, _container) = running(Bundle::new());
     let joined = call(&bundle, &[], &["/probe", "report"]);
     let seen = joined
@@ -293,7 +301,7 @@ fn the_runtimes_environment_stays_outside() {
     assert_eq!(seen.env("SECRET"), None);
     differs(
         Kind::Runc,
-        "its memory before execve(2) is not looked at here",
+        "its memory before execve(2) is not checked here",
     );
     assert_eq!(probe(&bundle, &[]).env("SECRET"), None);
     wait_until("nothing", || {

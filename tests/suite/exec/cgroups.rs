@@ -1,4 +1,4 @@
-//! The cgroups of the container, or those below that the caller names.
+//! The cgroups of an exec process: the container's, or sub-cgroups given by `--cgroup`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        in_every_tree_of_version_1_it_is_where_the_container_is,
-        in_the_v2_view_it_is_where_the_container_is,
-        descendants_are_there_too,
-        a_cgroup_below_in_one_tree,
-        a_cgroup_below_in_all_trees,
-        a_cgroup_below_in_the_v2_view,
-        no_way_leads_out,
-        no_way_leads_out_in_the_v2_view,
-        a_cgroup_that_is_not_there,
-        a_controller_that_is_unknown,
-        a_container_that_moved_its_processes_further_down,
-        the_limit_of_processes_holds,
+        the_process_joins_every_v1_cgroup_of_the_container,
+        the_process_joins_the_cgroup_of_the_container_in_the_v2_view,
+        descendants_are_in_the_cgroups_of_the_container,
+        a_sub_cgroup_can_be_given_for_one_hierarchy,
+        a_sub_cgroup_can_be_given_for_all_hierarchies,
+        a_sub_cgroup_can_be_given_in_the_v2_view,
+        a_cgroup_outside_of_the_containers_is_refused,
+        a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view,
+        a_missing_cgroup_is_refused,
+        an_unknown_controller_is_refused,
+        exec_works_if_the_container_moved_its_processes_to_a_sub_cgroup,
+        the_pids_limit_applies_to_exec,
     ]
 }
 
 fn on_v1() {
     if on_v2() {
-        skip("this machine has no cgroup v1");
+        skip("this host has no cgroup v1");
     }
 }
 
@@ -38,7 +38,7 @@ fn in_view(view: View) -> (Bundle, Container) {
     running(Bundle::with_runtime(&Runtime::new().view(view)))
 }
 
-/// Its number outside.
+/// Runs `exec --detach` and returns the pid on the host.
 #[track_caller]
 fn join(bundle: &Bundle, flags: &[&str]) -> i32 {
     let file = bundle.runtime().home().join("exec.pid");
@@ -51,7 +51,7 @@ fn table(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
 }
 
-fn in_every_tree_of_version_1_it_is_where_the_container_is() {
+fn the_process_joins_every_v1_cgroup_of_the_container() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let own = table(container.pid());
@@ -65,15 +65,15 @@ fn in_every_tree_of_version_1_it_is_where_the_container_is() {
     assert_eq!(table(join(&bundle, &[])), own);
 }
 
-fn in_the_v2_view_it_is_where_the_container_is() {
+fn the_process_joins_the_cgroup_of_the_container_in_the_v2_view() {
     let (bundle, container) = in_view(View::V2);
     let pid = join(&bundle, &[]);
     assert_eq!(cgroup_of(pid, ""), cgroup_of(container.pid(), ""));
     assert!(cgroup_of(pid, "").ends_with(bundle.id()));
 }
 
-/// What it starts at once is not left outside.
-fn descendants_are_there_too() {
+/// The process must be in its cgroups before it can fork.
+fn descendants_are_in_the_cgroups_of_the_container() {
     let (bundle, _container) = in_view(View::Machine);
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "cat /proc/self/cgroup"]).assert_ok();
     let seen = probe(&bundle, &[])["cgroups"].clone();
@@ -86,7 +86,7 @@ fn descendants_are_there_too() {
     assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), lines);
 }
 
-fn a_cgroup_below_in_one_tree() {
+fn a_sub_cgroup_can_be_given_for_one_hierarchy() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let below = cgroup_of(container.pid(), "memory").join("below");
@@ -101,14 +101,14 @@ fn a_cgroup_below_in_one_tree() {
     assert_eq!(cgroup_of(pid, "memory"), below);
 }
 
-fn a_cgroup_below_in_all_trees() {
+fn a_sub_cgroup_can_be_given_for_all_hierarchies() {
     on_v1();
     let (bundle, container) = in_view(View::Machine);
     let own = table(container.pid());
     let mut all: Vec<PathBuf> = own
         .lines()
         .filter_map(|line| line.split(':').nth(1))
-        .map(|tree| tree_of(container.pid(), tree))
+        .map(|controllers| hierarchy_of(container.pid(), controllers))
         .filter(|path| path.ends_with(bundle.id()))
         .collect();
     all.dedup();
@@ -121,17 +121,17 @@ fn a_cgroup_below_in_all_trees() {
         }
     }
     let pid = join(&bundle, &["--cgroup", "below"]);
-    for tree in ["memory", "pids", "devices", "freezer"] {
+    for controller in ["memory", "pids", "devices", "freezer"] {
         assert_eq!(
-            cgroup_of(pid, tree),
-            cgroup_of(container.pid(), tree).join("below"),
-            "{tree}"
+            cgroup_of(pid, controller),
+            cgroup_of(container.pid(), controller).join("below"),
+            "{controller}"
         );
     }
 }
 
-/// `cpu,cpuacct` may be mounted under one name of the two.
-fn tree_of(pid: i32, controllers: &str) -> PathBuf {
+/// `cpu,cpuacct` may be mounted as `cpu` or `cpuacct`.
+fn hierarchy_of(pid: i32, controllers: &str) -> PathBuf {
     let path = cgroup_of(pid, controllers);
     let names = controllers.split(',').chain([controllers]);
     let tops = names.map(|name| Path::new("/sys/fs/cgroup").join(name));
@@ -143,7 +143,7 @@ fn tree_of(pid: i32, controllers: &str) -> PathBuf {
     found.unwrap_or(path)
 }
 
-fn a_cgroup_below_in_the_v2_view() {
+fn a_sub_cgroup_can_be_given_in_the_v2_view() {
     let (bundle, container) = in_view(View::V2);
     let own = cgroup_of(container.pid(), "");
     fs::create_dir_all(own.join("a/b")).unwrap();
@@ -165,9 +165,9 @@ fn a_cgroup_below_in_the_v2_view() {
     }
 }
 
-/// T17. A neighbour's name that begins with the container's is not below it.
+/// A sibling cgroup whose name begins with that of the container's is outside too.
 #[track_caller]
-fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
+fn assert_outside_refused(bundle: &Bundle, own: &Path, prefix: &str) {
     let neighbour = own.with_file_name(format!("{}-neighbour", bundle.id()));
     fs::create_dir(&neighbour).unwrap();
     let name = neighbour.file_name().unwrap().to_str().unwrap().to_owned();
@@ -186,33 +186,30 @@ fn assert_kept_in(bundle: &Bundle, own: &Path, prefix: &str) {
         if Kind::under_test() == Kind::Rt {
             outcome.one_line();
         }
-        let inside = fs::read_to_string(neighbour.join("cgroup.procs")).unwrap();
-        assert_eq!(inside, "", "{path}");
+        let members = fs::read_to_string(neighbour.join("cgroup.procs")).unwrap();
+        assert_eq!(members, "", "{path}");
     }
     before.assert_unchanged(bundle);
     fs::remove_dir(neighbour).unwrap();
 }
 
-fn no_way_leads_out() {
+fn a_cgroup_outside_of_the_containers_is_refused() {
     differs(
         Kind::Runc,
-        "CVE-less, but found in 1.5.1: it compares the beginnings of names",
+        "found in 1.5.1, without a CVE: it compares prefixes of names",
     );
     on_v1();
     let (bundle, container) = in_view(View::Machine);
-    assert_kept_in(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
+    assert_outside_refused(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
 }
 
-fn no_way_leads_out_in_the_v2_view() {
-    differs(
-        Kind::Runc,
-        "found in 1.5.1: it compares the beginnings of names",
-    );
+fn a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view() {
+    differs(Kind::Runc, "found in 1.5.1: it compares prefixes of names");
     let (bundle, container) = in_view(View::V2);
-    assert_kept_in(&bundle, &cgroup_of(container.pid(), ""), "");
+    assert_outside_refused(&bundle, &cgroup_of(container.pid(), ""), "");
 }
 
-fn a_cgroup_that_is_not_there() {
+fn a_missing_cgroup_is_refused() {
     for (view, path) in [(View::Machine, "memory:missing"), (View::V2, "missing")] {
         if view == View::Machine && on_v2() {
             continue;
@@ -225,12 +222,12 @@ fn a_cgroup_that_is_not_there() {
     }
 }
 
-fn a_controller_that_is_unknown() {
+fn an_unknown_controller_is_refused() {
     let (bundle, _container) = in_view(View::Machine);
     let outcome = exec(&bundle, &["--cgroup", "nosuch:a"], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("unknown controller nosuch");
     differs(Kind::Runc, "Debian's old one takes the last");
-    for (flags, words) in [
+    for (flags, message) in [
         (
             &["--cgroup", "a", "--cgroup", "b"] as &[&str],
             "missing <controller>: prefix",
@@ -241,13 +238,14 @@ fn a_controller_that_is_unknown() {
         ),
     ] {
         let outcome = exec(&bundle, flags, &["/bin/true"]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
 }
 
-/// As systemd or dockerd do it in a container: no process may be beside cgroups with controllers.
-fn a_container_that_moved_its_processes_further_down() {
-    only_rt("Debian's old one fails with EBUSY, newer runc goes where the first process is");
+/// As systemd and dockerd do in a container, because a cgroup with controllers enabled for
+/// its children must not have processes (cgroups(7), "no internal processes").
+fn exec_works_if_the_container_moved_its_processes_to_a_sub_cgroup() {
+    only_rt("Debian's old one fails with EBUSY, newer runc uses the cgroup of init");
     let (bundle, container) = in_view(View::V2);
     let own = cgroup_of(container.pid(), "");
     let below = own.join("init/deep");
@@ -266,7 +264,7 @@ fn a_container_that_moved_its_processes_further_down() {
     assert_eq!(cgroup_of(pid, ""), other);
 }
 
-fn the_limit_of_processes_holds() {
+fn the_pids_limit_applies_to_exec() {
     differs(Kind::Runc, "its own threads count, and Go aborts");
     on_v1();
     let bundle = Bundle::new().set("/linux/resources/pids", serde_json::json!({"limit": 3}));

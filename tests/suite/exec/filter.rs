@@ -1,4 +1,4 @@
-//! The filter for system calls is the container's, whoever joins and however.
+//! The container's seccomp filter applies to every exec process.
 
 use std::fs;
 
@@ -11,17 +11,17 @@ use crate::seccomp::{UNPRIVILEGED, assert_rights, unprivileged};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_filter_of_the_container_holds,
-        the_filter_is_that_of_the_time_it_was_made,
-        a_filter_takes_no_rights_from_the_process,
-        a_description_has_no_other_filter,
-        a_filter_need_allow_no_more_than_the_program_makes,
-        without_a_filter_there_is_none,
+        the_containers_filter_applies_to_exec,
+        the_filter_is_the_one_the_container_was_created_with,
+        a_filter_does_not_remove_capabilities,
+        a_process_file_cannot_change_the_filter,
+        the_filter_need_not_allow_system_calls_of_the_runtime,
+        without_a_configured_filter_none_is_installed,
     ]
 }
 
-/// Everything but these, which fail with ENOANO.
-fn allowing_but(names: &[&str]) -> Value {
+/// A filter that allows all system calls except `names`, which fail with ENOANO.
+fn allowing_all_but(names: &[&str]) -> Value {
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOANO}],
@@ -34,8 +34,8 @@ fn assert_filtered(bundle: &Bundle) {
     assert_eq!(outcome.assert_ok().stdout, "ENOANO\nok\n");
 }
 
-fn the_filter_of_the_container_holds() {
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+fn the_containers_filter_applies_to_exec() {
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     assert_filtered(&bundle);
     let seen = probe(&bundle, &["-u", "7", "--no-new-privs"]);
@@ -48,9 +48,9 @@ fn the_filter_of_the_container_holds() {
     assert_eq!(counted, "Seccomp_filters:\t1\n");
 }
 
-fn the_filter_is_that_of_the_time_it_was_made() {
+fn the_filter_is_the_one_the_container_was_created_with() {
     differs(Kind::Runc, "it needs the bundle's config.json");
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     let config = bundle.path().join("config.json");
     fs::write(&config, Bundle::new().config().0.to_string()).unwrap();
@@ -59,15 +59,15 @@ fn the_filter_is_that_of_the_time_it_was_made() {
     assert_filtered(&bundle);
 }
 
-fn a_filter_takes_no_rights_from_the_process() {
+fn a_filter_does_not_remove_capabilities() {
     for (uid, none) in UNPRIVILEGED {
         let (bundle, _container) = running(unprivileged(uid, none));
         assert_rights(&probe(&bundle, &[]), uid, none);
     }
 }
 
-fn a_description_has_no_other_filter() {
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&["sethostname"]));
+fn a_process_file_cannot_change_the_filter() {
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&["sethostname"]));
     let (bundle, _container) = running(bundle);
     let changes = [
         ("/noNewPrivileges", json!(false)),
@@ -77,9 +77,12 @@ fn a_description_has_no_other_filter() {
     assert_eq!(outcome.assert_ok().stdout, "ENOANO\n");
 }
 
-/// Nothing that the runtime does on the way is forbidden: the filter comes last.
-fn a_filter_need_allow_no_more_than_the_program_makes() {
-    differs(Kind::Runc, "it makes calls of its own behind the filter");
+/// The runtime installs the filter right before execve(2).
+fn the_filter_need_not_allow_system_calls_of_the_runtime() {
+    differs(
+        Kind::Runc,
+        "it makes system calls of its own after it has installed the filter",
+    );
     let forbidden = [
         "setns",
         "clone3",
@@ -102,7 +105,7 @@ fn a_filter_need_allow_no_more_than_the_program_makes() {
         "prlimit64",
         "setsid",
     ];
-    let bundle = Bundle::new().set("/linux/seccomp", allowing_but(&forbidden));
+    let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&forbidden));
     let (bundle, _container) = running(bundle);
     let before = Traces::of(&bundle);
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
@@ -111,7 +114,7 @@ fn a_filter_need_allow_no_more_than_the_program_makes() {
     before.assert_unchanged(&bundle);
 }
 
-fn without_a_filter_there_is_none() {
+fn without_a_configured_filter_none_is_installed() {
     let (bundle, _container) = running(Bundle::new().remove("/linux/seccomp"));
     assert_eq!(probe(&bundle, &[])["seccomp"], 0);
 }

@@ -1,4 +1,4 @@
-//! Each flag by hand: the container's own process, changed.
+//! The flags of `exec` that change the container's `process`.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -8,34 +8,34 @@ use crate::harness::{Bundle, Kind, Report, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        without_flags_it_is_like_the_first_process,
-        a_number_is_the_user,
-        a_user_and_a_group,
-        a_user_is_a_number_and_nothing_else,
-        home_is_that_of_the_user,
-        more_groups_are_added,
-        a_group_is_a_number,
-        variables_are_added_and_the_last_counts,
-        a_variable_has_a_name_and_a_value,
-        a_working_directory,
-        a_working_directory_is_absolute,
-        a_working_directory_is_not_made,
-        capabilities_are_added_and_never_inherited,
-        capabilities_become_ambient_where_others_are_inherited,
-        capabilities_of_a_user_stay_within_bounds,
+        without_flags_the_process_is_like_init,
+        user_accepts_a_uid,
+        user_accepts_a_uid_and_a_gid,
+        user_refuses_anything_but_numbers,
+        home_is_the_home_of_the_user,
+        additional_gids_are_added,
+        additional_gids_refuses_anything_but_numbers,
+        env_adds_variables_and_the_last_one_wins,
+        env_refuses_a_variable_without_a_name_or_value,
+        cwd_sets_the_working_directory,
+        cwd_refuses_a_relative_path,
+        cwd_does_not_create_the_directory,
+        cap_adds_capabilities_but_not_inheritable_ones,
+        cap_adds_ambient_capabilities_if_the_process_has_inheritable_ones,
+        cap_for_an_unprivileged_user_is_in_the_bounding_set_only,
         an_unknown_capability_is_a_warning,
-        no_new_privileges,
-        the_names_of_a_flag_are_one_flag,
-        the_mask_is_the_first_processs,
-        flags_are_read_as_go_reads_them,
-        what_follows_the_id_is_payload,
+        no_new_privs_sets_the_attribute,
+        long_and_short_names_of_a_flag_can_be_mixed,
+        the_umask_is_that_of_init,
+        flags_are_parsed_as_by_go,
+        arguments_after_the_id_belong_to_the_program,
         two_dashes_before_the_id_end_the_flags,
-        apparmor_is_refused_where_there_is_none,
-        a_label_is_refused,
+        apparmor_is_refused_on_a_host_without_it,
+        an_selinux_label_is_refused,
     ]
 }
 
-fn without_flags_it_is_like_the_first_process() {
+fn without_flags_the_process_is_like_init() {
     let bundle = Bundle::new()
         .user(1000, 1001)
         .set("/process/user/additionalGids", json!([2000]))
@@ -67,16 +67,16 @@ fn without_flags_it_is_like_the_first_process() {
         "keyring",
     ] {
         match key {
-            // The serial number of another container's.
+            // The keyring of another container has another serial number.
             "keyring" => assert!(seen[key].to_string().contains(bundle.id()), "{}", seen[key]),
             _ => assert_eq!(seen[key], first[key], "{key}"),
         }
     }
-    assert_eq!(seen["ppid"], 0, "its parent is outside");
+    assert_eq!(seen["ppid"], 0, "its parent is not in the container");
     assert_eq!(seen["sid"], seen["pid"], "a session of its own");
 }
 
-fn a_number_is_the_user() {
+fn user_accepts_a_uid() {
     let (bundle, _container) = running(Bundle::new().user(1000, 1001));
     let seen = probe(&bundle, &["--user", "7"]);
     assert_eq!(seen["uids"], json!([7, 7, 7, 7]));
@@ -85,7 +85,7 @@ fn a_number_is_the_user() {
     assert_eq!((&zero["uid"], &zero["gid"]), (&json!(0), &json!(1001)));
 }
 
-fn a_user_and_a_group() {
+fn user_accepts_a_uid_and_a_gid() {
     let (bundle, _container) = running(Bundle::new());
     let seen = probe(&bundle, &["-u", "7:8"]);
     assert_eq!(seen["uids"], json!([7, 7, 7, 7]));
@@ -93,8 +93,8 @@ fn a_user_and_a_group() {
     assert_eq!(seen["groups"], json!([]));
 }
 
-/// T01: no name is looked up, and no number wraps around to 0.
-fn a_user_is_a_number_and_nothing_else() {
+/// A name must not be looked up, and a number must not wrap around to 0.
+fn user_refuses_anything_but_numbers() {
     let passwd = "4294967296:x:0:0::/:/bin/sh\nwheel:x:0:0::/:/bin/sh\n";
     let (bundle, _container) = running(Bundle::new().file("etc/passwd", passwd));
     for user in [
@@ -119,7 +119,7 @@ fn a_user_is_a_number_and_nothing_else() {
         .one_line();
 }
 
-fn home_is_that_of_the_user() {
+fn home_is_the_home_of_the_user() {
     let (bundle, _container) = running(Bundle::new());
     let home = |flags: &[&str]| probe(&bundle, flags).env("HOME");
     assert_eq!(home(&[]).as_deref(), Some("/root"));
@@ -132,7 +132,7 @@ fn home_is_that_of_the_user() {
     assert_eq!(home(&["-e", "HOME=/there"]).as_deref(), Some("/there"));
 }
 
-fn more_groups_are_added() {
+fn additional_gids_are_added() {
     let bundle = Bundle::new().set("/process/user/additionalGids", json!([5]));
     let (bundle, _container) = running(bundle);
     let seen = probe(&bundle, &["-g", "8", "-g=9", "-g", "5"]);
@@ -143,15 +143,15 @@ fn more_groups_are_added() {
         .filter_map(|g| g.as_u64())
         .collect();
     let mut own: Vec<u64> = groups.into_iter().filter(|group| *group != 0).collect();
-    // One that comes twice is kept so by some, once by others.
+    // Some runtimes keep a duplicate group, and others do not.
     own.dedup();
     assert_eq!(own, [5, 8, 9]);
 }
 
-fn a_group_is_a_number() {
+fn additional_gids_refuses_anything_but_numbers() {
     let (bundle, _container) = running(Bundle::new());
     let mut groups = vec!["wheel", "-1", "4294967295"];
-    // runc takes it modulo 2^32, which is root's.
+    // runc takes it modulo 2^32, which is the group of root.
     groups.extend((Kind::under_test() != Kind::Runc).then_some("4294967296"));
     for group in groups {
         let outcome = exec(&bundle, &["-g", group], &["/bin/id"]);
@@ -159,20 +159,20 @@ fn a_group_is_a_number() {
     }
 }
 
-fn variables_are_added_and_the_last_counts() {
+fn env_adds_variables_and_the_last_one_wins() {
     let (bundle, _container) =
         running(Bundle::new().set("/process/env", json!(["A=0", "PATH=/bin", "Z=0"])));
     let flags = ["-e", "A=1", "-e=B=", "-e", "A=2", "-e", "C=x=y z"];
     let seen = probe(&bundle, &flags);
     let env = seen["env"].as_array().unwrap().iter();
     let mut env: Vec<&str> = env.filter_map(|v| v.as_str()).collect();
-    // Where the last one of a name stands is nobody's promise.
+    // The order of the variables is not specified.
     env.sort_unstable();
     let expected = ["A=2", "B=", "C=x=y z", "HOME=/root", "PATH=/bin", "Z=0"];
     assert_eq!(env, expected);
 }
 
-fn a_variable_has_a_name_and_a_value() {
+fn env_refuses_a_variable_without_a_name_or_value() {
     let (bundle, _container) = running(Bundle::new());
     for variable in ["FOO", "=x"] {
         let outcome = exec(&bundle, &["-e", variable], &["/bin/true"]);
@@ -180,13 +180,13 @@ fn a_variable_has_a_name_and_a_value() {
     }
 }
 
-fn a_working_directory() {
+fn cwd_sets_the_working_directory() {
     let (bundle, _container) = running(Bundle::new());
     assert_eq!(sh(&bundle, &["--cwd", "/etc"], "pwd"), "/etc\n");
     assert_eq!(sh(&bundle, &["--cwd", "/etc/../bin/."], "pwd"), "/bin\n");
 }
 
-fn a_working_directory_is_absolute() {
+fn cwd_refuses_a_relative_path() {
     let (bundle, _container) = running(Bundle::new());
     for cwd in ["etc", "./etc", ".."] {
         let outcome = exec(&bundle, &["--cwd", cwd], &["/bin/pwd"]);
@@ -196,8 +196,8 @@ fn a_working_directory_is_absolute() {
     }
 }
 
-/// The first process has its own made; for others it has to be there.
-fn a_working_directory_is_not_made() {
+/// A missing working directory is created for init only.
+fn cwd_does_not_create_the_directory() {
     for bundle in [Bundle::new(), Bundle::new().writable()] {
         let (bundle, _container) = running(bundle);
         let outcome = exec(&bundle, &["--cwd", "/tmp/missing/too"], &["/bin/pwd"]);
@@ -219,7 +219,7 @@ const SETS: [&str; 5] = [
 ];
 
 /// CVE-2022-29162.
-fn capabilities_are_added_and_never_inherited() {
+fn cap_adds_capabilities_but_not_inheritable_ones() {
     let bundle = Bundle::new().capabilities(&["CAP_KILL"]);
     let (bundle, _container) = running(bundle);
     let seen = probe(&bundle, &["--cap", "CAP_CHOWN", "--cap=CAP_FOWNER"]);
@@ -232,7 +232,7 @@ fn capabilities_are_added_and_never_inherited() {
     }
 }
 
-fn capabilities_become_ambient_where_others_are_inherited() {
+fn cap_adds_ambient_capabilities_if_the_process_has_inheritable_ones() {
     let own = json!(["CAP_KILL"]);
     let bundle = Bundle::new().user(1000, 1000).set(
         "/process/capabilities",
@@ -242,21 +242,25 @@ fn capabilities_become_ambient_where_others_are_inherited() {
     let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
     assert_eq!(seen.capabilities("inheritable"), ["CAP_KILL"]);
     assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN", "CAP_KILL"]);
-    // Ambient ones have to be inheritable, so the kernel refuses the other.
+    // An ambient capability must be inheritable, so the kernel refuses CAP_CHOWN.
     assert_eq!(seen.capabilities("ambient"), ["CAP_KILL"]);
 }
 
-fn capabilities_of_a_user_stay_within_bounds() {
+fn cap_for_an_unprivileged_user_is_in_the_bounding_set_only() {
     let (bundle, _container) = running(Bundle::new().user(1000, 1000).capabilities(&[]));
     let seen = probe(&bundle, &["--cap", "CAP_CHOWN"]);
     assert_eq!(seen.capabilities("bounding"), ["CAP_CHOWN"]);
     for set in ["permitted", "effective", "inheritable", "ambient"] {
-        assert_eq!(seen.capabilities(set), [""; 0], "{set}: execve(2) took it");
+        assert_eq!(
+            seen.capabilities(set),
+            [""; 0],
+            "{set}: execve(2) has cleared it"
+        );
     }
 }
 
 fn an_unknown_capability_is_a_warning() {
-    differs(Kind::Crun, "it says nothing");
+    differs(Kind::Crun, "it does not warn");
     let (bundle, _container) = running(Bundle::new().capabilities(&["CAP_KILL"]));
     for name in ["CAP_FOO", "NET_RAW", "cap_net_raw"] {
         let flags = ["--cap", name, "--cap", "CAP_CHOWN"];
@@ -267,15 +271,14 @@ fn an_unknown_capability_is_a_warning() {
     }
 }
 
-fn no_new_privileges() {
+fn no_new_privs_sets_the_attribute() {
     let (bundle, _container) = running(Bundle::new().set("/process/noNewPrivileges", json!(false)));
     assert_eq!(probe(&bundle, &[])["no_new_privs"], 0);
     assert_eq!(probe(&bundle, &["--no-new-privs"])["no_new_privs"], 1);
 }
 
-/// Long and short ones mixed.
-fn the_names_of_a_flag_are_one_flag() {
-    differs(Kind::Runc, "it takes either or the other");
+fn long_and_short_names_of_a_flag_can_be_mixed() {
+    differs(Kind::Runc, "it accepts either the long or the short names");
     let (bundle, _container) = running(Bundle::new());
     let flags = [
         "-e",
@@ -301,16 +304,16 @@ fn the_names_of_a_flag_are_one_flag() {
 }
 
 /// config.md, "POSIX process".
-fn the_mask_is_the_first_processs() {
+fn the_umask_is_that_of_init() {
     differs(
         Kind::Runc,
-        "Debian's old one does not set the umask of a process that joins",
+        "Debian's old one does not set the umask of an exec process",
     );
     let (bundle, _container) = running(Bundle::new().set("/process/user/umask", json!(0o27)));
     assert_eq!(probe(&bundle, &[])["umask"], 0o27);
 }
 
-fn flags_are_read_as_go_reads_them() {
+fn flags_are_parsed_as_by_go() {
     let (bundle, _container) = running(Bundle::new());
     let said = sh(
         &bundle,
@@ -320,7 +323,7 @@ fn flags_are_read_as_go_reads_them() {
     assert_eq!(said, "1\n7\n");
 }
 
-fn what_follows_the_id_is_payload() {
+fn arguments_after_the_id_belong_to_the_program() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(
         &bundle,
@@ -342,9 +345,9 @@ fn two_dashes_before_the_id_end_the_flags() {
     assert_eq!(outcome.assert_ok().stdout, "7\n");
 }
 
-fn apparmor_is_refused_where_there_is_none() {
+fn apparmor_is_refused_on_a_host_without_it() {
     if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
-        crate::harness::skip("this machine has AppArmor");
+        crate::harness::skip("this host has AppArmor");
     }
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["--apparmor", "some-profile"], &["/bin/true"]);
@@ -355,7 +358,7 @@ fn apparmor_is_refused_where_there_is_none() {
     );
 }
 
-fn a_label_is_refused() {
+fn an_selinux_label_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(
         &bundle,

@@ -1,4 +1,5 @@
-//! In the foreground: its exit status is the runtime's, its standard streams are the caller's.
+//! `exec` in the foreground: it returns the exit status of the process, which has the
+//! caller's standard streams.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,27 +13,27 @@ use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wai
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_exit_status_is_the_processs,
-        a_death_by_signal_is_128_and_its_number,
+        the_exit_status_is_that_of_the_process,
+        death_by_a_signal_is_128_plus_its_number,
         signals_are_forwarded,
-        signals_before_it_runs_reach_it,
-        input_is_read_to_its_end,
-        input_may_be_closed,
-        all_streams_may_be_closed,
-        output_is_whole,
-        a_reader_that_goes_away_is_noticed,
-        the_streams_are_apart,
-        what_it_leaves_behind_goes_on,
-        nothing_is_left_when_it_ends,
+        signals_before_execve_reach_the_process,
+        standard_input_is_passed_to_its_end,
+        standard_input_may_be_closed,
+        all_standard_streams_may_be_closed,
+        large_output_is_complete,
+        a_closed_pipe_ends_the_process_with_sigpipe,
+        standard_output_and_error_are_separate,
+        a_daemon_outlives_exec,
+        exec_leaves_nothing_behind,
         only_stdio_is_open,
-        streams_can_be_opened_again_by_the_user,
-        the_end_of_the_container_ends_it,
-        signals_of_the_caller_are_reset,
-        groups_and_mask_of_the_caller_are_dropped,
+        the_user_can_reopen_the_standard_streams,
+        the_end_of_the_container_ends_the_process,
+        ignored_and_blocked_signals_of_the_caller_are_reset,
+        groups_and_umask_of_the_caller_are_not_inherited,
     ]
 }
 
-fn the_exit_status_is_the_processs() {
+fn the_exit_status_is_that_of_the_process() {
     let (bundle, _container) = running(Bundle::new());
     for code in [0, 1, 7, 126, 127, 255] {
         let outcome = exec(&bundle, &[], &["/probe", "exit", &code.to_string()]);
@@ -40,7 +41,7 @@ fn the_exit_status_is_the_processs() {
     }
 }
 
-fn a_death_by_signal_is_128_and_its_number() {
+fn death_by_a_signal_is_128_plus_its_number() {
     let (bundle, _container) = running(Bundle::new());
     for number in [1, 2, 9, 11, 15, 34] {
         let script = format!("kill -{number} $$");
@@ -67,8 +68,8 @@ fn signals_are_forwarded() {
     }
 }
 
-/// It waits for its turn or ends it: the runtime never dies alone.
-fn signals_before_it_runs_reach_it() {
+/// A signal that comes before execve(2) must end the process as well as the runtime.
+fn signals_before_execve_reach_the_process() {
     only_rt("Go dies of a signal before it forwards any");
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
@@ -81,7 +82,7 @@ fn signals_before_it_runs_reach_it() {
     }
 }
 
-fn input_is_read_to_its_end() {
+fn standard_input_is_passed_to_its_end() {
     let (bundle, _container) = running(Bundle::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     let joined = call(&bundle, &[], &["/bin/cat"])
@@ -94,38 +95,41 @@ fn input_is_read_to_its_end() {
     assert_eq!(joined.wait().assert_ok().stdout, "one\ntwo");
 }
 
-/// Closes the descriptors in `which` between fork and exec.
-#[allow(unsafe_code, reason = "what happens between fork and exec is unsafe")]
-fn without(call: crate::harness::Call, which: &'static [i32]) -> crate::harness::Call {
+/// Closes the descriptors `numbers` between fork(2) and execve(2).
+#[allow(unsafe_code, reason = "code between fork and exec is unsafe")]
+fn without_descriptors(
+    call: crate::harness::Call,
+    numbers: &'static [i32],
+) -> crate::harness::Call {
     let close = move || {
-        for number in which {
-            // SAFETY: takes a number, no pointer.
+        for number in numbers {
+            // SAFETY: the call takes a number and no pointer.
             unsafe { libc::close(*number) };
         }
         Ok(())
     };
-    // SAFETY: one system call for each, and nothing else: no memory, no locks.
+    // SAFETY: the closure only makes system calls. It allocates no memory and takes no lock.
     call.with(|command| unsafe { command.pre_exec(close) })
 }
 
-fn input_may_be_closed() {
+fn standard_input_may_be_closed() {
     let (bundle, _container) = running(Bundle::new());
-    let joined = without(call(&bundle, &[], &["/probe", "report"]), &[0]);
+    let joined = without_descriptors(call(&bundle, &[], &["/probe", "report"]), &[0]);
     let seen = joined.assert_report();
     let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-    differs(Kind::Runc, "Go opens nothing in its place");
+    differs(Kind::Runc, "Go does not reopen it");
     assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
 }
 
-fn all_streams_may_be_closed() {
-    only_rt("runc hands on what it has opened in their place");
+fn all_standard_streams_may_be_closed() {
+    only_rt("runc passes on the files that it has opened in their place");
     let (bundle, _container) = running(Bundle::new().writable());
     let script = "for fd in 0 1 2; do readlink /proc/self/fd/$fd >>/tmp/seen; done";
-    without(call(&bundle, &[], &["/bin/sh", "-c", script]), &[0, 1, 2])
+    without_descriptors(call(&bundle, &[], &["/bin/sh", "-c", script]), &[0, 1, 2])
         .run()
         .assert_ok();
     let seen = std::fs::read_to_string(bundle.rootfs().join("tmp/seen")).unwrap();
-    // The shell puts the second one elsewhere for its own redirection.
+    // The shell moves its standard output for the redirection.
     assert!(
         seen.lines()
             .all(|line| line == "/dev/null" || line == "/tmp/seen"),
@@ -133,13 +137,13 @@ fn all_streams_may_be_closed() {
     );
 }
 
-fn output_is_whole() {
+fn large_output_is_complete() {
     let (bundle, _container) = running(Bundle::new());
     let (mut reader, writer) = std::io::pipe().unwrap();
     let script = "busybox head -c 5000000 /dev/zero; echo end";
     let joined =
         call(&bundle, &[], &["/bin/sh", "-c", script]).with(|command| command.stdout(writer));
-    // The call keeps its writer until it has started.
+    // The call owns the writer until it has started.
     let joined = joined.start();
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 1 << 16];
@@ -152,9 +156,9 @@ fn output_is_whole() {
     joined.wait().assert_ok();
 }
 
-/// SIGPIPE ends it, as it does without a container.
-fn a_reader_that_goes_away_is_noticed() {
-    differs(Kind::Runc, "it copies, and ignores that nobody reads");
+/// As without a container.
+fn a_closed_pipe_ends_the_process_with_sigpipe() {
+    differs(Kind::Runc, "it copies the output and ignores a closed pipe");
     let (bundle, _container) = running(Bundle::new());
     let (reader, writer) = std::io::pipe().unwrap();
     let script = "while :; do echo y; done";
@@ -167,7 +171,7 @@ fn a_reader_that_goes_away_is_noticed() {
     assert!([141, 1].contains(&code), "{code}");
 }
 
-fn the_streams_are_apart() {
+fn standard_output_and_error_are_separate() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "echo out; echo err >&2"]).assert_ok();
     assert_eq!(
@@ -176,8 +180,8 @@ fn the_streams_are_apart() {
     );
 }
 
-/// A daemon belongs to the container, not to who has started it.
-fn what_it_leaves_behind_goes_on() {
+/// A daemon belongs to the container, not to the exec process that has started it.
+fn a_daemon_outlives_exec() {
     let (bundle, container) = running(Bundle::new());
     let script = "busybox setsid sleep 1001 </dev/null >/dev/null 2>&1 & echo started";
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", script]).assert_ok();
@@ -187,11 +191,11 @@ fn what_it_leaves_behind_goes_on() {
     container.end();
 }
 
-fn nothing_is_left_when_it_ends() {
+fn exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for words in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
-        exec(&bundle, &[], words);
+    for args in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
+        exec(&bundle, &[], args);
         before.assert_unchanged(&bundle);
     }
 }
@@ -202,7 +206,7 @@ fn only_stdio_is_open() {
     joined.assert_report().assert_only_stdio();
 }
 
-fn streams_can_be_opened_again_by_the_user() {
+fn the_user_can_reopen_the_standard_streams() {
     let (bundle, _container) = running(Bundle::new());
     let (reader, writer) = std::io::pipe().unwrap();
     let script = "echo again > /proc/self/fd/1";
@@ -217,7 +221,7 @@ fn streams_can_be_opened_again_by_the_user() {
     assert_eq!(&line, b"again\n");
 }
 
-fn the_end_of_the_container_ends_it() {
+fn the_end_of_the_container_ends_the_process() {
     let (bundle, container) = running(Bundle::new());
     let joined = call(&bundle, &[], &["/bin/sh", "-c", "echo in; sleep 1000"]).start();
     joined.wait_for("in");
@@ -227,21 +231,21 @@ fn the_end_of_the_container_ends_it() {
     wait_gone(pid);
 }
 
-/// As Rust and Python programs ignore SIGPIPE.
-fn signals_of_the_caller_are_reset() {
-    only_rt("Go hands on the mask it started with");
+/// Callers written in Rust or Python ignore SIGPIPE.
+fn ignored_and_blocked_signals_of_the_caller_are_reset() {
+    only_rt("Go passes on the mask it started with");
     let ignored = [Signal::SIGPIPE, Signal::SIGCHLD];
     let blocked = [Signal::SIGTERM, Signal::SIGCHLD];
     let (bundle, _container) = running(Bundle::new());
     let joined = call(&bundle, &[], &["/probe", "report"]);
     let seen = joined.with_signals(&ignored, &blocked).assert_report();
     seen.assert_signals_untouched();
-    // And a child that has ended is seen, though the caller has blocked SIGCHLD.
+    // The runtime notices the end of its child although the caller has blocked SIGCHLD.
     let joined = call(&bundle, &[], &["/bin/true"]);
     joined.with_signals(&ignored, &blocked).run().assert_ok();
 }
 
-fn groups_and_mask_of_the_caller_are_dropped() {
+fn groups_and_umask_of_the_caller_are_not_inherited() {
     let (bundle, _container) = running(Bundle::new());
     let caller = [
         "setpriv",
@@ -257,7 +261,7 @@ fn groups_and_mask_of_the_caller_are_dropped() {
     assert!(groups.iter().all(|group| *group == 0), "{groups:?}");
     differs(
         Kind::Runc,
-        "Debian's old one does not set the umask of a process that joins",
+        "Debian's old one does not set the umask of an exec process",
     );
     assert_eq!(seen["umask"], 0o022);
 }

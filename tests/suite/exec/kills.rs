@@ -1,4 +1,5 @@
-//! The runtime killed at its system calls: the container goes on, and nobody is half way in.
+//! `exec` killed at each of its system calls: the container keeps running, and no process
+//! remains that has joined it only in part.
 
 use libtest_mimic::Trial;
 
@@ -7,20 +8,20 @@ use crate::harness::{Bundle, Runtime, Traces, View, killed_everywhere, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        killed_anywhere_it_leaves_a_process_that_runs_or_none,
-        killed_anywhere_in_the_v2_view_it_leaves_a_process_that_runs_or_none,
+        exec_killed_at_any_point_leaves_a_running_process_or_none,
+        exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none,
     ]
 }
 
-/// How many places are tried.
+/// The number of system calls at which the runtime is killed.
 const PLACES: usize = 40;
 
 fn sweep(view: View) {
     let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
     let before = Traces::of(&bundle);
-    // In the end it is gone by itself, so that what is left is somebody half way.
-    let words = ["/bin/sh", "-c", "sleep 0.1"];
-    let call = |strace: &[&str]| through(&bundle, strace, &[], &words);
+    // The process ends by itself, so any process that remains has not called execve(2).
+    let args = ["/bin/sh", "-c", "sleep 0.1"];
+    let call = |strace: &[&str]| through(&bundle, strace, &[], &args);
     killed_everywhere(bundle.runtime(), PLACES, call, |place| {
         assert_eq!(before.changes_since(&bundle), "", "{place}");
         assert_eq!(container.status(), "running", "{place}");
@@ -28,10 +29,10 @@ fn sweep(view: View) {
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
 }
 
-fn killed_anywhere_it_leaves_a_process_that_runs_or_none() {
+fn exec_killed_at_any_point_leaves_a_running_process_or_none() {
     sweep(View::Machine);
 }
 
-fn killed_anywhere_in_the_v2_view_it_leaves_a_process_that_runs_or_none() {
+fn exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none() {
     sweep(View::V2);
 }

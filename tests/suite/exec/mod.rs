@@ -1,16 +1,16 @@
-//! `exec`: another process in a container that runs.
+//! `exec`: another process in a running container.
 
-mod alone;
 mod attacks;
 mod cgroups;
-mod described;
+mod detached;
 mod filter;
 mod flags;
 mod foreground;
 mod kills;
+mod namespaces;
+mod process_file;
 mod races;
 mod refusals;
-mod spaces;
 mod terminal;
 
 use std::path::PathBuf;
@@ -20,18 +20,18 @@ use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Call, Container, Outcome, Report};
 
-pub(crate) use spaces::LINKS;
+pub(crate) use namespaces::LINKS;
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
         flags::tests(),
-        described::tests(),
+        process_file::tests(),
         refusals::tests(),
         foreground::tests(),
-        alone::tests(),
+        detached::tests(),
         terminal::tests(),
         filter::tests(),
-        spaces::tests(),
+        namespaces::tests(),
         cgroups::tests(),
         attacks::tests(),
         races::tests(),
@@ -42,12 +42,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// The bundle with a program that waits to be joined.
+/// The bundle with a program that sleeps, so that the container keeps running.
 pub(crate) fn waiting(bundle: Bundle) -> Bundle {
     bundle.args(&["/bin/sleep", "1000"])
 }
 
-/// A container that waits to be joined. It ends with its bundle.
+/// A running container that sleeps. It is deleted with its bundle.
 #[track_caller]
 pub(crate) fn running(bundle: Bundle) -> (Bundle, Container) {
     let bundle = waiting(bundle);
@@ -55,35 +55,35 @@ pub(crate) fn running(bundle: Bundle) -> (Bundle, Container) {
     (bundle, container)
 }
 
-/// `exec FLAGS.. ID WORDS..`
-pub(crate) fn call(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Call {
-    through(bundle, &[], flags, words)
+/// `exec FLAGS.. ID ARGS..`
+pub(crate) fn call(bundle: &Bundle, flags: &[&str], args: &[&str]) -> Call {
+    through(bundle, &[], flags, args)
 }
 
-/// The same behind a program that starts the runtime.
-pub(crate) fn through(bundle: &Bundle, before: &[&str], flags: &[&str], words: &[&str]) -> Call {
-    let args = [&["exec"], flags, &[bundle.id()], words].concat();
+/// `exec FLAGS.. ID ARGS..`, started by the command `before`.
+pub(crate) fn through(bundle: &Bundle, before: &[&str], flags: &[&str], args: &[&str]) -> Call {
+    let args = [&["exec"], flags, &[bundle.id()], args].concat();
     bundle.runtime().call_through(before, &args)
 }
 
-pub(crate) fn exec(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Outcome {
-    call(bundle, flags, words).run()
+pub(crate) fn exec(bundle: &Bundle, flags: &[&str], args: &[&str]) -> Outcome {
+    call(bundle, flags, args).run()
 }
 
-/// What a shell that joins says; it must end well.
+/// Runs a shell script by `exec`, which must succeed, and returns its standard output.
 #[track_caller]
 pub(crate) fn sh(bundle: &Bundle, flags: &[&str], script: &str) -> String {
     let outcome = exec(bundle, flags, &["/bin/sh", "-c", script]);
     outcome.assert_ok().stdout
 }
 
-/// What the probe sees that joins.
+/// Runs the probe by `exec` and returns its report.
 #[track_caller]
 pub(crate) fn probe(bundle: &Bundle, flags: &[&str]) -> Report {
     call(bundle, flags, &["/probe", "report"]).assert_report()
 }
 
-/// The bundle's own `process` with other arguments and these changes, in a file.
+/// Writes the bundle's `process`, with other arguments and with `changes`, to a file.
 fn process_file(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> PathBuf {
     let mut config = bundle.config().clone();
     config.set("/process/args", json!(args));
@@ -95,13 +95,13 @@ fn process_file(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> Pa
     file
 }
 
-/// `exec --process FILE ID` with the bundle's own `process`, changed.
+/// `exec --process FILE ID` with a file of [`process_file`].
 fn described(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> Call {
     let file = process_file(bundle, args, changes);
     call(bundle, &["--process", file.to_str().unwrap()], &[])
 }
 
-/// What the probe sees that such a process is.
+/// Runs the probe by `exec --process` and returns its report.
 #[track_caller]
 pub(crate) fn probe_described(bundle: &Bundle, changes: &[(&str, Value)]) -> Report {
     described(bundle, &["/probe", "report"], changes).assert_report()

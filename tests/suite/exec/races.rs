@@ -1,4 +1,4 @@
-//! Many at once, and a container that goes meanwhile.
+//! Concurrent calls of `exec`, and `exec` while the container ends.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::harness::{Bundle, Runtime, Traces, View, only_rt, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        fifty_at_once,
-        fifty_at_once_in_the_v2_view,
-        a_container_that_is_killed_meanwhile,
-        a_container_that_is_killed_meanwhile_in_the_v2_view,
-        a_container_that_is_deleted_meanwhile,
-        a_member_of_a_pod_that_is_deleted_meanwhile,
+        fifty_concurrent_execs_work,
+        fifty_concurrent_execs_work_in_the_v2_view,
+        exec_fails_cleanly_while_the_container_is_killed,
+        exec_fails_cleanly_while_the_container_is_killed_in_the_v2_view,
+        exec_fails_cleanly_while_the_container_is_deleted,
+        exec_fails_cleanly_while_a_pod_member_is_deleted,
     ]
 }
 
-fn many(view: View) {
+fn run_fifty(view: View) {
     let (bundle, _container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
     let before = Traces::of(&bundle);
     let all: Vec<_> = (0..50)
@@ -33,17 +33,18 @@ fn many(view: View) {
     before.assert_unchanged(&bundle);
 }
 
-fn fifty_at_once() {
-    many(View::Machine);
+fn fifty_concurrent_execs_work() {
+    run_fifty(View::Machine);
 }
 
-fn fifty_at_once_in_the_v2_view() {
-    many(View::V2);
+fn fifty_concurrent_execs_work_in_the_v2_view() {
+    run_fifty(View::V2);
 }
 
-/// Each works, or says in one line that there is nothing to join; or the container's end is its own.
-fn ends(bundle: Bundle, end: &str) {
-    only_rt("Debian's old runc leaves processes that nobody reaps, and cannot delete then");
+/// Runs `exec` while the container is ended by `end`. Each call must succeed, or fail with one
+/// of the known errors, or report that its process was killed with the container.
+fn run_while_ending(bundle: Bundle, end: &str) {
+    only_rt("Debian's old runc leaves zombies, and then cannot delete the container");
     let bundle = waiting(bundle);
     let before = Traces::of(&bundle);
     for round in 0..10u32 {
@@ -69,10 +70,13 @@ fn ends(bundle: Bundle, end: &str) {
                         "container not running",
                         "cannot exec in a stopped container",
                         "container does not exist",
-                        // Killed with the container's others, before their first one was.
+                        // The exec process was killed with the container before init was.
                         "process: ended before it was executed",
                     ];
-                    assert!(known.iter().any(|words| line.ends_with(words)), "{outcome}");
+                    assert!(
+                        known.iter().any(|message| line.ends_with(message)),
+                        "{outcome}"
+                    );
                 }
                 code => panic!("{code}\n{outcome}"),
             }
@@ -83,22 +87,22 @@ fn ends(bundle: Bundle, end: &str) {
     before.assert_unchanged(&bundle);
 }
 
-fn a_container_that_is_killed_meanwhile() {
-    ends(Bundle::new(), "kill");
+fn exec_fails_cleanly_while_the_container_is_killed() {
+    run_while_ending(Bundle::new(), "kill");
 }
 
-fn a_container_that_is_killed_meanwhile_in_the_v2_view() {
-    ends(Bundle::with_runtime(&Runtime::new().view(View::V2)), "kill");
+fn exec_fails_cleanly_while_the_container_is_killed_in_the_v2_view() {
+    run_while_ending(Bundle::with_runtime(&Runtime::new().view(View::V2)), "kill");
 }
 
-fn a_container_that_is_deleted_meanwhile() {
-    ends(Bundle::new(), "delete");
+fn exec_fails_cleanly_while_the_container_is_deleted() {
+    run_while_ending(Bundle::new(), "delete");
 }
 
-fn a_member_of_a_pod_that_is_deleted_meanwhile() {
+fn exec_fails_cleanly_while_a_pod_member_is_deleted() {
     let (pod, first) = running(Bundle::new());
     let path = format!("/proc/{}/ns/pid", first.pid());
-    ends(
+    run_while_ending(
         Bundle::with_runtime(pod.runtime()).namespace("pid", Some(&path)),
         "delete",
     );

@@ -1,4 +1,4 @@
-//! When there is nothing to join, or nothing to run: status 255, and words that managers know.
+//! Refusals: the exit status is 255, and the error is a text that container managers parse.
 
 use std::fs;
 
@@ -13,27 +13,27 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_container_that_does_not_exist,
-        an_id_that_none_can_have,
-        a_container_that_has_stopped,
-        a_container_whose_first_process_nobody_reaps,
+        a_container_that_does_not_exist_is_refused,
+        an_invalid_id_is_refused,
+        a_stopped_container_is_refused,
+        a_container_whose_init_is_a_zombie_is_refused,
         a_created_container_can_be_joined,
-        a_paused_container_is_left_alone,
-        a_paused_container_is_joined_if_asked_for,
-        nothing_to_run,
-        no_id,
-        a_flag_that_is_not_defined,
-        a_program_that_is_not_there,
-        a_program_that_cannot_be_executed,
-        a_program_of_another_kind,
-        a_program_through_a_magic_link,
-        a_bundle_that_is_gone_does_not_matter,
-        an_error_goes_to_the_log_too,
-        a_refusal_leaves_nothing,
+        a_paused_container_is_refused,
+        a_paused_container_can_be_joined_with_ignore_paused,
+        a_missing_program_argument_is_refused,
+        a_missing_id_is_refused,
+        an_unknown_flag_is_refused,
+        a_missing_program_is_refused,
+        a_program_without_execute_permission_is_refused,
+        a_file_that_is_not_a_program_fails_in_execve,
+        a_program_behind_a_magic_link_is_refused,
+        exec_does_not_need_the_bundle,
+        an_error_is_written_to_the_log,
+        a_refused_exec_leaves_nothing_behind,
     ]
 }
 
-fn a_container_that_does_not_exist() {
+fn a_container_that_does_not_exist_is_refused() {
     let bundle = Bundle::new();
     fs::create_dir(bundle.runtime().root()).unwrap();
     let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
@@ -42,7 +42,7 @@ fn a_container_that_does_not_exist() {
         .one_line();
 }
 
-fn an_id_that_none_can_have() {
+fn an_invalid_id_is_refused() {
     let runtime = Runtime::new();
     for id in ["a/b", "..", "a b"] {
         let outcome = runtime
@@ -55,7 +55,7 @@ fn an_id_that_none_can_have() {
     }
 }
 
-fn a_container_that_has_stopped() {
+fn a_stopped_container_is_refused() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let container = bundle.run_detached();
     container.wait_stopped();
@@ -66,11 +66,11 @@ fn a_container_that_has_stopped() {
 }
 
 /// A zombie has no namespaces to enter.
-fn a_container_whose_first_process_nobody_reaps() {
+fn a_container_whose_init_is_a_zombie_is_refused() {
     let (bundle, container) = running(Bundle::new());
     let pid = container.pid();
     signal(pid, nix::sys::signal::Signal::SIGKILL);
-    wait_until("the first process to end", || !alive(pid));
+    wait_until("init to end", || !alive(pid));
     let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("cannot exec in a stopped container");
 }
@@ -87,23 +87,24 @@ fn a_created_container_can_be_joined() {
     assert_eq!(sh(&bundle, &[], "echo after"), "after\n");
 }
 
-/// Holds the container still without the runtime's help, and lets go when dropped.
+/// Freezes the container through its cgroup, without the runtime, until it is dropped.
 struct Freezer(std::path::PathBuf, &'static str);
 
 impl Freezer {
     fn new(container: &Container, view: View) -> Self {
         let v2 = view == View::V2 || crate::harness::on_v2();
         let controller = if v2 { "" } else { "freezer" };
-        let (name, still, again) = match v2 {
-            true => ("cgroup.freeze", "1", "0"),
-            false => ("freezer.state", "FROZEN", "THAWED"),
+        let (name, frozen, thawed) = if v2 {
+            ("cgroup.freeze", "1", "0")
+        } else {
+            ("freezer.state", "FROZEN", "THAWED")
         };
         let file = cgroup_of(container.pid(), controller).join(name);
-        fs::write(&file, still).unwrap();
+        fs::write(&file, frozen).unwrap();
         wait_until("the container to be paused", || {
             container.status() == "paused"
         });
-        Self(file, again)
+        Self(file, thawed)
     }
 }
 
@@ -113,33 +114,33 @@ impl Drop for Freezer {
     }
 }
 
-fn a_paused_container_is_left_alone() {
+fn a_paused_container_is_refused() {
     for view in [View::Machine, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
         let before = Traces::of(&bundle);
         let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
-        let words = "cannot exec in a paused container (use --ignore-paused to override)";
-        outcome.assert_refused(words).one_line();
+        let message = "cannot exec in a paused container (use --ignore-paused to override)";
+        outcome.assert_refused(message).one_line();
         before.assert_unchanged(&bundle);
         drop(freezer);
         exec(&bundle, &[], &["/bin/true"]).assert_ok();
     }
 }
 
-fn a_paused_container_is_joined_if_asked_for() {
+fn a_paused_container_can_be_joined_with_ignore_paused() {
     for view in [View::Machine, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
         let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
         std::thread::sleep(std::time::Duration::from_millis(200));
-        assert_eq!(joining.stdout(), "", "it is held still as well");
+        assert_eq!(joining.stdout(), "", "it is frozen as well");
         drop(freezer);
         assert_eq!(joining.wait().assert_ok().stdout, "joined\n");
     }
 }
 
-fn nothing_to_run() {
+fn a_missing_program_argument_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &[], &[]).assert_code(255);
     outcome.assert_refused("args cannot be empty").one_line();
@@ -147,20 +148,20 @@ fn nothing_to_run() {
     exec(&bundle, &[], &[]).assert_refused("exec args cannot be empty");
 }
 
-fn no_id() {
+fn a_missing_id_is_refused() {
     let outcome = Runtime::new().call(&["exec"]).run().assert_code(1);
     outcome.assert_refused("requires a minimum of 1 argument(s)");
 }
 
-fn a_flag_that_is_not_defined() {
+fn an_unknown_flag_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["--bogus"], &["/bin/true"]).assert_code(1);
     outcome.assert_refused("flag provided but not defined: -bogus");
 }
 
-fn a_program_that_is_not_there() {
+fn a_missing_program_is_refused() {
     let (bundle, _container) = running(Bundle::new());
-    for (program, words) in [
+    for (program, message) in [
         (
             "nosuch",
             "exec: \"nosuch\": executable file not found in $PATH",
@@ -170,11 +171,11 @@ fn a_program_that_is_not_there() {
         ("./nosuch", "no such file or directory"),
     ] {
         let outcome = exec(&bundle, &[], &[program]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
 }
 
-fn a_program_that_cannot_be_executed() {
+fn a_program_without_execute_permission_is_refused() {
     let bundle = Bundle::new()
         .file("etc/plain", "#!/bin/sh\n")
         .executable("secret/x", "#!/bin/sh\n");
@@ -193,8 +194,9 @@ fn a_program_that_cannot_be_executed() {
     outcome.assert_refused("is a directory").one_line();
 }
 
-/// It has joined, says why on its own standard error, and ends with 1.
-fn a_program_of_another_kind() {
+/// The process reports the error on its own standard error and exits with 1, as it has
+/// already joined the container and cannot report to the runtime.
+fn a_file_that_is_not_a_program_fails_in_execve() {
     let bundle = Bundle::new()
         .executable("bin/garbage", "\u{1}\u{2}garbage")
         .executable("bin/orphan", "#!/no/such\n");
@@ -202,12 +204,12 @@ fn a_program_of_another_kind() {
     let before = Traces::of(&bundle);
     let pid_file = bundle.runtime().home().join("pid");
     let detached = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
-    for (program, words) in [
+    for (program, message) in [
         ("/bin/garbage", "exec format error"),
         ("/bin/orphan", "no such file or directory"),
     ] {
         let said = exec(&bundle, &[], &[program]).assert_code(1).stderr;
-        let line = format!("exec {program}: {words}");
+        let line = format!("exec {program}: {message}");
         assert!(said.starts_with(&line), "{said:?}");
         exec(&bundle, &detached, &[program]).assert_ok();
         let pid = fs::read_to_string(&pid_file).unwrap();
@@ -217,9 +219,9 @@ fn a_program_of_another_kind() {
     before.assert_unchanged(&bundle);
 }
 
-/// CVE-2019-5736: the runtime itself.
-fn a_program_through_a_magic_link() {
-    only_rt("runc protects itself in another way");
+/// CVE-2019-5736: such a link may lead to the runtime's own file.
+fn a_program_behind_a_magic_link_is_refused() {
+    only_rt("runc protects itself by other means");
     let (bundle, _container) = running(Bundle::new());
     for program in ["/proc/self/exe", "/proc/self/fd/3", "/proc/thread-self/exe"] {
         let outcome = exec(&bundle, &[], &[program]).assert_code(255);
@@ -228,7 +230,7 @@ fn a_program_through_a_magic_link() {
 }
 
 /// runtime.md, "Create": "Any updates to config.json after this step MUST NOT affect the container."
-fn a_bundle_that_is_gone_does_not_matter() {
+fn exec_does_not_need_the_bundle() {
     differs(Kind::Runc, "it reads config.json again");
     let (bundle, _container) = running(Bundle::new().set("/process/env/-", json!("OWN=1")));
     fs::remove_file(bundle.path().join("config.json")).unwrap();
@@ -237,8 +239,8 @@ fn a_bundle_that_is_gone_does_not_matter() {
     assert_eq!(sh(&bundle, &[], "echo $OWN"), "1\n");
 }
 
-/// The last line of level error is what containerd shows.
-fn an_error_goes_to_the_log_too() {
+/// containerd shows the last line with level error.
+fn an_error_is_written_to_the_log() {
     let (bundle, _container) = running(Bundle::new());
     let log = bundle.runtime().home().join("log.json");
     let runtime = bundle.runtime().clone();
@@ -255,10 +257,10 @@ fn an_error_goes_to_the_log_too() {
     );
 }
 
-fn a_refusal_leaves_nothing() {
+fn a_refused_exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for (flags, words) in [
+    for (flags, args) in [
         (&["-u", "7"] as &[&str], &["nosuch"] as &[&str]),
         (&["--cwd", "/nosuch"], &["/bin/true"]),
         (&["-d", "-t"], &["/bin/true"]),
@@ -269,7 +271,7 @@ fn a_refusal_leaves_nothing() {
             &["/bin/true"],
         ),
     ] {
-        exec(&bundle, flags, words).assert_code(255);
+        exec(&bundle, flags, args).assert_code(255);
         before.assert_unchanged(&bundle);
     }
 }

@@ -1,4 +1,4 @@
-//! With a terminal of its own: in the foreground of the caller's, or sent to who listens.
+//! `exec --tty`: with a terminal in the foreground, or one sent to the console socket.
 
 use std::fs;
 
@@ -11,23 +11,23 @@ use crate::terminal::{LED, Listener, Master, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        in_the_foreground_it_has_a_terminal_of_the_containers,
-        the_size_is_the_callers_from_the_start,
-        a_new_size_is_told,
-        control_c_reaches_it,
-        the_exit_status_is_told_and_the_terminal_restored,
-        a_failure_restores_the_terminal,
-        a_terminal_described_in_a_file,
-        it_belongs_to_the_user,
-        without_the_flag_there_is_none,
-        detached_the_master_is_sent,
-        a_described_size_is_the_size_inside,
-        detached_with_a_pid_file,
-        flags_that_do_not_fit_are_refused,
-        nobody_who_listens_is_refused,
-        the_terminal_outside_may_be_that_of_the_output,
-        without_a_terminal_outside_it_is_refused,
-        a_devpts_that_is_none_is_refused,
+        a_foreground_exec_has_a_terminal_of_the_containers_devpts,
+        the_terminal_has_the_callers_size_from_the_start,
+        a_new_size_is_forwarded,
+        control_c_reaches_the_process,
+        the_exit_status_is_returned_and_the_terminal_is_restored,
+        the_terminal_is_restored_after_a_failure,
+        a_process_file_can_ask_for_a_terminal,
+        the_terminal_belongs_to_the_user,
+        without_the_flag_there_is_no_terminal,
+        a_detached_exec_sends_the_master_to_the_console_socket,
+        a_size_in_the_process_file_is_set,
+        a_detached_exec_with_a_terminal_writes_a_pid_file,
+        contradictory_flags_are_refused,
+        a_console_socket_without_a_listener_is_refused,
+        the_callers_terminal_may_be_its_standard_output_only,
+        a_terminal_is_refused_if_the_caller_has_none,
+        a_dev_ptmx_that_is_not_devpts_is_refused,
     ]
 }
 
@@ -39,7 +39,7 @@ fn joined(bundle: &Bundle, flags: &[&str], script: &str) -> Session {
     )
 }
 
-fn in_the_foreground_it_has_a_terminal_of_the_containers() {
+fn a_foreground_exec_has_a_terminal_of_the_containers_devpts() {
     let (bundle, _container) = running(Bundle::new());
     let script = "busybox tty; echo to tty >/dev/tty; test -t 0 && test -t 1 && test -t 2 && echo all; read -r end";
     let mut session = joined(&bundle, &[], script);
@@ -50,14 +50,14 @@ fn in_the_foreground_it_has_a_terminal_of_the_containers() {
     session.assert_end(0);
 }
 
-fn the_size_is_the_callers_from_the_start() {
-    only_rt("runc tells the size when the process may run already");
+fn the_terminal_has_the_callers_size_from_the_start() {
+    only_rt("runc may set the size after the process has started");
     let (bundle, _container) = running(Bundle::new());
     let said = joined(&bundle, &[], "busybox stty size").assert_end(0);
     assert!(said.starts_with("24 80\n"), "{said:?}");
 }
 
-fn a_new_size_is_told() {
+fn a_new_size_is_forwarded() {
     let (bundle, _container) = running(Bundle::new());
     let wait = "while :; do busybox sleep 0.05; done";
     let script = format!("trap 'busybox stty size; exit 0' WINCH; echo ready; {wait}");
@@ -68,7 +68,7 @@ fn a_new_size_is_told() {
     session.assert_end(0);
 }
 
-fn control_c_reaches_it() {
+fn control_c_reaches_the_process() {
     let (bundle, _container) = running(Bundle::new());
     let script = "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 1; done";
     let mut session = joined(&bundle, &[], script);
@@ -78,40 +78,40 @@ fn control_c_reaches_it() {
     session.assert_end(3);
 }
 
-fn the_exit_status_is_told_and_the_terminal_restored() {
+fn the_exit_status_is_returned_and_the_terminal_is_restored() {
     let (bundle, _container) = running(Bundle::new());
     joined(&bundle, &[], "exit 7").assert_end(7);
     joined(&bundle, &[], "kill -KILL $$").assert_end(137);
 }
 
-fn a_failure_restores_the_terminal() {
+fn the_terminal_is_restored_after_a_failure() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
-    for words in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
-        let session = Session::of(through(&bundle, &LED, &["-t"], words), None);
+    for args in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
+        let session = Session::of(through(&bundle, &LED, &["-t"], args), None);
         session.assert_end(255);
     }
     before.assert_unchanged(&bundle);
 }
 
-fn a_terminal_described_in_a_file() {
+fn a_process_file_can_ask_for_a_terminal() {
     let (bundle, _container) = running(Bundle::new());
-    let words = ["/bin/sh", "-c", "busybox tty; exit 3"];
-    let file = process_file(&bundle, &words, &[("/terminal", json!(true))]);
+    let args = ["/bin/sh", "-c", "busybox tty; exit 3"];
+    let file = process_file(&bundle, &args, &[("/terminal", json!(true))]);
     let flags = ["--process", file.to_str().unwrap()];
     let said = Session::of(through(&bundle, &LED, &flags, &[]), None).assert_end(3);
     assert!(said.starts_with("/dev/pts/0\n"), "{said:?}");
 }
 
-fn it_belongs_to_the_user() {
+fn the_terminal_belongs_to_the_user() {
     let (bundle, _container) = running(Bundle::new());
     let script = "stat -L -c 'owner %u' /proc/self/fd/0; : </dev/tty && echo opened";
     let said = joined(&bundle, &["-u", "1000"], script).assert_end(0);
     assert!(said.starts_with("owner 1000\nopened\n"), "{said:?}");
 }
 
-/// A container's own terminal is not the one of those that join.
-fn without_the_flag_there_is_none() {
+/// An exec process does not inherit the terminal of init.
+fn without_the_flag_there_is_no_terminal() {
     let bundle = super::waiting(Bundle::new().set("/process/terminal", json!(true)));
     let listener = Listener::new(&bundle);
     let flags = [&["--detach"], &listener.flags()[..]].concat();
@@ -131,8 +131,8 @@ fn without_the_flag_there_is_none() {
     );
 }
 
-/// As conmon and containerd have it.
-fn detached_the_master_is_sent() {
+/// conmon and containerd use it in this way.
+fn a_detached_exec_sends_the_master_to_the_console_socket() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
     let script = "busybox tty; ls /proc/$$/fd; echo done; read -r end";
@@ -145,23 +145,23 @@ fn detached_the_master_is_sent() {
         "{name:?}"
     );
     let said = master.expect("done");
-    let words: Vec<&str> = said
+    let lines: Vec<&str> = said
         .split_whitespace()
-        .filter(|word| *word != "10")
+        .filter(|line| *line != "10")
         .collect();
-    assert_eq!(words, ["/dev/pts/0", "0", "1", "2", "done"]);
+    assert_eq!(lines, ["/dev/pts/0", "0", "1", "2", "done"]);
     master.type_keys("\r");
     master.expect_hangup();
 }
 
-fn a_described_size_is_the_size_inside() {
+fn a_size_in_the_process_file_is_set() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
-    let words = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
+    let args = ["/bin/sh", "-c", "busybox stty size; echo done; read -r end"];
     let size = json!({"height": 33, "width": 101});
     let file = process_file(
         &bundle,
-        &words,
+        &args,
         &[("/terminal", json!(true)), ("/consoleSize", size)],
     );
     let flags = ["-d", "--process", file.to_str().unwrap()];
@@ -170,7 +170,7 @@ fn a_described_size_is_the_size_inside() {
     assert!(said.starts_with("33 101\n"), "{said:?}");
 }
 
-fn detached_with_a_pid_file() {
+fn a_detached_exec_with_a_terminal_writes_a_pid_file() {
     let (bundle, _container) = running(Bundle::new());
     let listener = Listener::new(&bundle);
     let file = bundle.runtime().home().join("exec.pid");
@@ -184,25 +184,25 @@ fn detached_with_a_pid_file() {
     crate::harness::wait_gone(pid);
 }
 
-fn flags_that_do_not_fit_are_refused() {
+fn contradictory_flags_are_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let without = "cannot allocate tty if runc will detach without setting console socket";
     let useless = "cannot use console socket if runc will not detach or allocate tty";
     let socket = ["--console-socket", "/nonexistent"];
-    for (flags, words) in [
+    for (flags, message) in [
         (vec!["-t", "-d"], without),
         (socket.to_vec(), useless),
         ([&socket[..], &["-d"]].concat(), useless),
         ([&socket[..], &["-t"]].concat(), useless),
     ] {
         let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
-        outcome.assert_refused(words).one_line();
+        outcome.assert_refused(message).one_line();
     }
     before.assert_unchanged(&bundle);
 }
 
-fn nobody_who_listens_is_refused() {
+fn a_console_socket_without_a_listener_is_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let flags = ["-t", "-d", "--console-socket", "/nonexistent/socket"];
@@ -211,15 +211,16 @@ fn nobody_who_listens_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// What is typed comes from a pipe, and ends with it.
-fn the_terminal_outside_may_be_that_of_the_output() {
-    only_rt("runc does not tell the end of the input");
+/// Standard input is a pipe here, and its end must be passed on.
+fn the_callers_terminal_may_be_its_standard_output_only() {
+    only_rt("runc does not pass on the end of the input");
     let (bundle, _container) = running(Bundle::new());
     let (reader, mut writer) = std::io::pipe().unwrap();
     let (mut terminal, slave) = Master::open();
     terminal.set_size(40, 120);
     let before = terminal.settings();
-    // Not to a shell that edits its line: it would take the terminal out of the mode that has an end.
+    // cat, because a shell with line editing leaves the canonical mode, in which the terminal
+    // has an end of file.
     let script = "busybox stty size; cat";
     let joined = call(&bundle, &["-t"], &["/bin/sh", "-c", script]);
     let error = slave.try_clone().unwrap();
@@ -228,13 +229,17 @@ fn the_terminal_outside_may_be_that_of_the_output() {
     std::io::Write::write_all(&mut writer, b"typed\n").unwrap();
     terminal.expect("40 120");
     terminal.expect("typed\n");
-    assert_eq!(terminal.settings(), before, "nothing is typed there");
+    assert_eq!(
+        terminal.settings(),
+        before,
+        "the caller's terminal is not in raw mode"
+    );
     drop(writer);
     joined.wait().assert_ok();
 }
 
-fn without_a_terminal_outside_it_is_refused() {
-    only_rt("the text is our own");
+fn a_terminal_is_refused_if_the_caller_has_none() {
+    only_rt("the error text is rt's");
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let call = through(&bundle, &["setsid", "--wait"], &["-t"], &["/bin/true"]);
@@ -245,9 +250,9 @@ fn without_a_terminal_outside_it_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// CVE-2025-52565 and its kind: a terminal is of the container's devpts or none.
-fn a_devpts_that_is_none_is_refused() {
-    only_rt("runc takes what /dev/ptmx is");
+/// CVE-2025-52565 and similar attacks: a terminal must be from the container's devpts.
+fn a_dev_ptmx_that_is_not_devpts_is_refused() {
+    only_rt("runc accepts any /dev/ptmx");
     let bundle = Bundle::new().without_mount("/dev/pts");
     let (bundle, _container) = running(bundle);
     let listener = Listener::new(&bundle);

@@ -222,11 +222,11 @@ const CRUN: &[(&str, &str)] = &[
         "its text has the name in the middle",
     ),
     (
-        "namespaces::ways::a_duplicate_namespace_is_refused",
+        "namespaces::modes::a_duplicate_namespace_is_refused",
         "it takes the last one",
     ),
     (
-        "namespaces::without::without_a_pid_namespace_kill_ends_every_process",
+        "namespaces::shared::without_a_pid_namespace_kill_ends_every_process",
         "it ends only the first",
     ),
     (
@@ -382,15 +382,15 @@ const CRUN: &[(&str, &str)] = &[
         "it starts at the bundle",
     ),
     (
-        "users::combinations::every_combination_of_two_kinds_beside_the_user_namespace",
+        "users::combinations::every_combination_of_two_kinds_works_beside_a_user_namespace",
         "it hangs now and then",
     ),
     (
-        "users::devices::devices_of_the_config_are_the_machines",
+        "users::devices::configured_devices_are_bound_from_the_host",
         "it binds a copy that it has mounted elsewhere",
     ),
     (
-        "users::devices::a_device_that_the_machine_does_not_have_is_refused",
+        "users::devices::a_device_that_the_host_lacks_is_refused",
         "it makes one outside and binds that",
     ),
     (
@@ -398,51 +398,51 @@ const CRUN: &[(&str, &str)] = &[
         "it forgets the options",
     ),
     (
-        "users::view::flags_that_the_source_has_stay",
+        "users::view::mount_flags_of_a_bind_source_are_kept",
         "it forgets the flags",
     ),
     (
-        "users::view::a_recursive_volume_brings_what_is_below",
+        "users::view::a_recursive_bind_includes_the_mounts_below",
         "it leaves out what is below",
     ),
     (
-        "users::view::proc_bound_where_the_pid_namespace_is_shared",
+        "users::view::proc_can_be_bound_with_a_shared_pid_namespace",
         "it forgets the options",
     ),
     (
-        "users::view::cgroups_are_seen_in_the_v2_view",
+        "users::view::the_container_sees_its_cgroup_in_the_v2_view",
         "it shows all cgroups of the machine",
     ),
     (
-        "users::rootless::spec::spec_and_run_in_the_working_directory",
+        "users::rootless::spec::spec_and_run_work_in_the_current_directory",
         "it writes no mappings",
     ),
     (
-        "users::rootless::spec::spec_and_run_in_a_terminal",
+        "users::rootless::spec::spec_and_run_work_in_a_terminal",
         "it asks newuidmap first, which complains",
     ),
     (
-        "users::rootless::spec::the_report_is_that_of_a_container",
+        "users::rootless::spec::the_process_runs_in_a_container",
         "its host name is its own",
     ),
     (
-        "users::rootless::spec::without_a_user_namespace_it_says_so",
+        "users::rootless::spec::a_missing_user_namespace_is_reported",
         "it makes one",
     ),
     (
-        "users::rootless::ids::groups_of_a_user_alone_cannot_be_set",
+        "users::rootless::ids::setgroups_is_denied_when_only_the_users_group_is_mapped",
         "it ignores them",
     ),
     (
-        "users::rootless::ids::a_manager_runs_pods_by_path",
+        "users::rootless::ids::a_rootless_manager_joins_the_namespaces_of_a_pod",
         "it enters the pid namespace before the one that owns it",
     ),
     (
-        "users::rootless::view::devices_of_the_config_are_the_machines",
+        "users::rootless::view::configured_devices_are_bound_from_the_host",
         "it looks for a place to make it at",
     ),
     (
-        "users::rootless::view::a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed",
+        "users::rootless::view::a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened",
         "it looks for a place to make it at",
     ),
     (

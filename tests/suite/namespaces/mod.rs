@@ -1,12 +1,12 @@
-//! Namespaces: which the container has, which it joins, which it does without.
+//! Namespaces: new, joined by path, and shared with the host.
 
-mod ways;
-mod without;
+mod modes;
+mod shared;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [ways::tests(), without::tests()]
+    [modes::tests(), shared::tests()]
         .into_iter()
         .flatten()
         .collect()

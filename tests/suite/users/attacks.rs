@@ -1,4 +1,4 @@
-//! What root of a container's user namespace, or a runtime that dies, could leave or take.
+//! Attacks by root of a user namespace, and a runtime that is killed.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -9,26 +9,27 @@ use crate::security::sweep;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        killed_anywhere_in_create_it_leaves_what_delete_force_removes,
-        killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes,
-        killed_anywhere_in_delete_it_leaves_what_delete_force_removes,
-        nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace,
+        delete_force_cleans_up_after_create_is_killed_at_any_point,
+        delete_force_cleans_up_after_create_with_an_intermediate_process_is_killed,
+        delete_force_cleans_up_after_delete_is_killed_at_any_point,
+        root_of_a_joined_user_namespace_cannot_read_the_runtime,
     ]
 }
 
-fn killed_anywhere_in_create_it_leaves_what_delete_force_removes() {
+fn delete_force_cleans_up_after_create_is_killed_at_any_point() {
     sweep(mapped(), "create", |_| ());
 }
 
-/// A joined user namespace with a pid namespace of its own: another process clones init.
-fn killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes() {
+/// With a joined user namespace an intermediate process clones init.
+fn delete_force_cleans_up_after_create_with_an_intermediate_process_is_killed() {
     let maps = format!("0 {FIRST} {COUNT}");
     let holder = Holder::with_maps(&["--user", "--net"], &maps, &maps);
     let bundle = Bundle::new()
         .namespace("user", Some(&holder.path("user")))
         .namespace("network", Some(&holder.path("net")));
     sweep(bundle, "create", |_| ());
-    // A new user namespace beside a joined one of another kind: mapped on the way.
+    // With a new user namespace beside a joined network namespace, the intermediate process
+    // waits for its id maps.
     let bundle = mapped().without_mount("/sys");
     let bundle = bundle.without_mount("/sys/fs/cgroup");
     sweep(
@@ -38,16 +39,17 @@ fn killed_anywhere_with_a_forerunner_it_leaves_what_delete_force_removes() {
     );
 }
 
-fn killed_anywhere_in_delete_it_leaves_what_delete_force_removes() {
+fn delete_force_cleans_up_after_delete_is_killed_at_any_point() {
     sweep(mapped(), "delete", |bundle| {
         bundle.call("create", &[]).run().assert_ok();
     });
 }
 
-/// CVE-2016-9962: a process that enters a container is looked at before it has become the
-/// container's. The watcher has all capabilities in the user namespace that is joined.
-fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
-    only_rt("an old runc executes itself, and crun has no such care");
+/// CVE-2016-9962: a process of the container reads a process of the runtime that has entered
+/// the container but not called execve(2) yet. The watcher has all capabilities in the joined
+/// user namespace.
+fn root_of_a_joined_user_namespace_cannot_read_the_runtime() {
+    only_rt("an old runc executes itself, and crun is not protected");
     needs_strace();
     let all = [
         "CAP_SYS_PTRACE",
@@ -78,10 +80,10 @@ fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
     assert_eq!(
         seen,
         ["ready", "/bin/busybox"],
-        "and busybox, so it did look"
+        "the watcher must have seen busybox and nothing else"
     );
-    // A runtime that only believes that it cannot be looked at is seen.
-    let naive = [
+    // The watcher sees a runtime whose calls of prctl(2) have no effect.
+    let without_prctl = [
         "strace",
         "-f",
         "-o",
@@ -89,9 +91,9 @@ fn nothing_of_the_runtime_is_seen_by_root_of_a_joined_namespace() {
         "-e",
         "inject=prctl:retval=0",
     ];
-    drop(busybox.call_through(&naive, "run", &[]).run());
+    drop(busybox.call_through(&without_prctl, "run", &[]).run());
     let said = container.stdout();
-    // Its file is the root of a mount of its own.
+    // The runtime's file is the root of a detached mount, so its path is "/".
     let seen = said.lines().any(|line| line == "/");
     assert!(seen, "{said}");
 }

@@ -11,18 +11,18 @@ use crate::harness::{Bundle, Holder, Report, Traces, namespace_of, only_rt, tria
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_new_time_namespace_without_offsets,
-        both_clocks_are_ahead_by_their_offsets,
-        clocks_may_be_behind,
-        nanoseconds_count,
-        an_offset_of_one_clock_leaves_the_other,
-        offsets_in_a_user_namespace,
-        children_are_in_it_too,
-        a_joined_time_namespace,
-        without_a_time_namespace_the_clocks_are_the_machines,
+        a_new_time_namespace_without_offsets_has_the_hosts_clocks,
+        both_clocks_are_shifted_by_their_offsets,
+        offsets_may_be_negative,
+        nanoseconds_are_added_to_the_offset,
+        an_offset_of_one_clock_does_not_change_the_other,
+        offsets_can_be_set_in_a_user_namespace,
+        child_processes_are_in_the_time_namespace,
+        a_time_namespace_can_be_joined,
+        without_a_time_namespace_the_clocks_are_the_hosts,
         offsets_without_a_time_namespace_are_refused,
         offsets_of_a_joined_time_namespace_are_refused,
-        a_clock_that_cannot_be_moved_is_refused,
+        an_offset_of_the_realtime_clock_is_refused,
         nanoseconds_out_of_range_are_refused,
         an_offset_that_the_kernel_refuses_is_refused,
         a_duplicate_time_namespace_is_refused,
@@ -32,7 +32,7 @@ pub(super) fn tests() -> Vec<Trial> {
 const SECOND: i64 = 1_000_000_000;
 
 fn with_time() -> Bundle {
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     Bundle::new().namespace("time", None)
 }
 
@@ -40,35 +40,35 @@ fn offsets(bundle: Bundle, offsets: Value) -> Bundle {
     bundle.set("/linux/timeOffsets", offsets)
 }
 
-/// What the probe sees on the machine itself.
-fn clocks_outside(probe: &Path) -> Value {
+/// The clocks of the host.
+fn clocks_on_host(probe: &Path) -> Value {
     let output = Command::new(probe).arg("report").output().unwrap();
     Report::parse(&String::from_utf8_lossy(&output.stdout))["clocks"].clone()
 }
 
-/// Runs the probe and checks by how many nanoseconds its clocks were ahead of the machine's.
+/// Runs the probe and checks the offsets of its clocks from the host's, in nanoseconds.
 #[track_caller]
 fn check(bundle: &Bundle, monotonic: i64, boottime: i64) -> Report {
     let probe = bundle.rootfs().join("probe");
-    let before = clocks_outside(&probe);
+    let before = clocks_on_host(&probe);
     let seen = bundle.probe();
-    let after = clocks_outside(&probe);
+    let after = clocks_on_host(&probe);
     for (name, offset) in [
         ("monotonic", monotonic),
         ("boottime", boottime),
         ("realtime", 0),
     ] {
-        let inside = seen["clocks"][name].as_i64().unwrap() - offset;
+        let clock = seen["clocks"][name].as_i64().unwrap() - offset;
         let (before, after) = (
             before[name].as_i64().unwrap(),
             after[name].as_i64().unwrap(),
         );
         assert!(
-            before <= inside && inside <= after,
-            "{name}: {inside} without its offset, not in {before}..{after}"
+            before <= clock && clock <= after,
+            "{name}: {clock} without its offset, not in {before}..{after}"
         );
     }
-    // In hundredths of a second, and only roughly a float.
+    // /proc/uptime has hundredths of a second, and floating point is inexact.
     let [uptime, before, after] =
         [&seen["clocks"], &before, &after].map(|clocks| clocks["uptime"].as_f64().unwrap());
     #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -80,7 +80,7 @@ fn check(bundle: &Bundle, monotonic: i64, boottime: i64) -> Report {
     seen
 }
 
-fn a_new_time_namespace_without_offsets() {
+fn a_new_time_namespace_without_offsets_has_the_hosts_clocks() {
     let bundle = with_time();
     let before = Traces::of(&bundle);
     let seen = check(&bundle, 0, 0);
@@ -88,7 +88,7 @@ fn a_new_time_namespace_without_offsets() {
     before.assert_unchanged(&bundle);
 }
 
-fn both_clocks_are_ahead_by_their_offsets() {
+fn both_clocks_are_shifted_by_their_offsets() {
     let both = json!({ "monotonic": { "secs": 172_800, "nanosecs": 0 }, "boottime": { "secs": 604_800, "nanosecs": 0 } });
     let bundle = offsets(with_time(), both);
     let seen = check(&bundle, 172_800 * SECOND, 604_800 * SECOND);
@@ -96,13 +96,13 @@ fn both_clocks_are_ahead_by_their_offsets() {
     assert_eq!(seen.namespace("time"), seen.namespace("time_for_children"));
 }
 
-fn clocks_may_be_behind() {
+fn offsets_may_be_negative() {
     let both = json!({ "monotonic": { "secs": -100, "nanosecs": 0 }, "boottime": { "secs": -200, "nanosecs": 0 } });
     check(&offsets(with_time(), both), -100 * SECOND, -200 * SECOND);
 }
 
-/// timens_offsets: seconds plus nanoseconds, those never negative.
-fn nanoseconds_count() {
+/// In timens_offsets, nanoseconds are added to the seconds and are never negative.
+fn nanoseconds_are_added_to_the_offset() {
     let both = json!({
         "monotonic": { "secs": 5, "nanosecs": 999_999_999 },
         "boottime": { "secs": -100, "nanosecs": 500_000_000 },
@@ -113,14 +113,14 @@ fn nanoseconds_count() {
     check(&offsets(with_time(), only), 7, 3 * SECOND);
 }
 
-fn an_offset_of_one_clock_leaves_the_other() {
+fn an_offset_of_one_clock_does_not_change_the_other() {
     let one = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
     check(&offsets(with_time(), one), 0, 1_000_000 * SECOND);
 }
 
-fn offsets_in_a_user_namespace() {
+fn offsets_can_be_set_in_a_user_namespace() {
     let both = json!({ "monotonic": { "secs": 50, "nanosecs": 0 }, "boottime": { "secs": 500, "nanosecs": 0 } });
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     let bundle = offsets(mapped().namespace("time", None), both);
     let before = Traces::of(&bundle);
     let seen = check(&bundle, 50 * SECOND, 500 * SECOND);
@@ -128,7 +128,7 @@ fn offsets_in_a_user_namespace() {
     before.assert_unchanged(&bundle);
 }
 
-fn children_are_in_it_too() {
+fn child_processes_are_in_the_time_namespace() {
     let ahead = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
     let bundle = offsets(with_time(), ahead).sh("read up rest < /proc/uptime; sh -c \"cat /proc/uptime\"; echo $up; readlink /proc/self/ns/time; readlink /proc/1/ns/time");
     let said = bundle.run().assert_ok().stdout;
@@ -140,8 +140,8 @@ fn children_are_in_it_too() {
     assert_eq!(lines[2], lines[3]);
 }
 
-fn a_joined_time_namespace() {
-    only_rt("the old runc knows no time namespaces, and crun hardly");
+fn a_time_namespace_can_be_joined() {
+    only_rt("the old runc does not support time namespaces, and crun only in part");
     let holder = Holder::new(&[
         "--time",
         "--boottime",
@@ -155,7 +155,7 @@ fn a_joined_time_namespace() {
     assert_eq!(seen.namespace("time"), holder.namespace("time"));
 }
 
-fn without_a_time_namespace_the_clocks_are_the_machines() {
+fn without_a_time_namespace_the_clocks_are_the_hosts() {
     let seen = check(&Bundle::new(), 0, 0);
     assert_eq!(seen.namespace("time"), namespace_of("self", "time"));
 }
@@ -179,7 +179,7 @@ fn offsets_of_a_joined_time_namespace_are_refused() {
     refused(offsets(bundle, ahead()), &["linux.timeOffsets"]);
 }
 
-fn a_clock_that_cannot_be_moved_is_refused() {
+fn an_offset_of_the_realtime_clock_is_refused() {
     only_rt("Debian's ignore it");
     let offset = json!({ "realtime": { "secs": 1, "nanosecs": 0 } });
     refused(
@@ -201,7 +201,7 @@ fn nanoseconds_out_of_range_are_refused() {
     );
 }
 
-/// A clock before its start, or beyond its end.
+/// The kernel refuses an offset that makes a clock negative or overflow.
 fn an_offset_that_the_kernel_refuses_is_refused() {
     for seconds in [-1_000_000_000_i64, i64::MAX, i64::MIN] {
         let offset = json!({ "monotonic": { "secs": seconds, "nanosecs": 0 } });

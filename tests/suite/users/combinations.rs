@@ -1,7 +1,8 @@
-//! A user namespace, new or joined, beside every other kind: shared, new, joined.
+//! A user namespace, new or joined, beside each other kind of namespace: shared, new or
+//! joined.
 //!
-//! What is joined belongs to the user namespace that is joined with it (a pod made by one
-//! user), or to the machine's (a pod made by root, of which the container has its own users).
+//! The joined namespaces are owned by the user namespace that is joined with them (a pod of
+//! a rootless user) or by the host's (a pod of root with a container that has its own users).
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -13,26 +14,26 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        user_with_pid,
-        user_with_network,
-        user_with_ipc,
-        user_with_uts,
-        user_with_cgroup,
-        user_with_time,
-        user_with_mount,
-        all_new,
-        all_joined,
-        all_joined_but_the_user_namespace,
-        a_joined_user_namespace_with_all_others_new,
-        a_joined_user_namespace_with_all_others_shared,
+        a_pid_namespace_works_beside_a_user_namespace,
+        a_network_namespace_works_beside_a_user_namespace,
+        an_ipc_namespace_works_beside_a_user_namespace,
+        a_uts_namespace_works_beside_a_user_namespace,
+        a_cgroup_namespace_works_beside_a_user_namespace,
+        a_time_namespace_works_beside_a_user_namespace,
+        a_mount_namespace_works_beside_a_user_namespace,
+        all_namespaces_can_be_new,
+        all_namespaces_can_be_joined,
+        a_new_user_namespace_works_with_all_others_joined,
+        a_joined_user_namespace_works_with_all_others_new,
+        a_joined_user_namespace_works_with_all_others_shared,
         new_namespaces_belong_to_the_containers_user_namespace,
-        every_combination_of_two_kinds_beside_the_user_namespace,
+        every_combination_of_two_kinds_works_beside_a_user_namespace,
         a_joined_pid_namespace_shows_its_processes_in_a_new_proc,
-        the_first_process_of_a_new_pid_namespace_ends_all_of_it,
+        the_end_of_init_ends_all_processes_of_a_new_pid_namespace,
     ]
 }
 
-/// Kinds as config.json and as /proc/PID/ns call them.
+/// The names of the kinds in config.json and in /proc/PID/ns.
 const KINDS: [(&str, &str); 7] = [
     ("pid", "pid"),
     ("network", "net"),
@@ -44,18 +45,19 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+enum Mode {
     New,
     Joined,
     Shared,
 }
 
-/// To whom the namespaces that can be joined belong.
+/// Which user namespace owns the namespaces to be joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
-    /// To the user namespace of the same holder.
+    /// That of the same holder.
     Holder,
-    Machine,
+    /// That of the host.
+    Host,
 }
 
 const OTHERS: [&str; 8] = [
@@ -73,31 +75,32 @@ fn holder(owner: Owner) -> Holder {
     let maps = format!("0 {FIRST} {COUNT}");
     let flags = match owner {
         Owner::Holder => [&["--user"], &OTHERS[..]].concat(),
-        Owner::Machine => [&OTHERS[..], &["unshare", "--user"]].concat(),
+        Owner::Host => [&OTHERS[..], &["unshare", "--user"]].concat(),
     };
     Holder::with_maps(&flags, &maps, &maps)
 }
 
-/// One configuration: a way for the user namespace, and for each kind.
+/// A configuration: the mode of the user namespace and of each other kind.
 struct Combination<'a> {
     holder: &'a Holder,
     owner: Owner,
-    user: Way,
-    ways: [Way; KINDS.len()],
+    user: Mode,
+    modes: [Mode; KINDS.len()],
 }
 
 impl Combination<'_> {
-    fn way(&self, kind: &str) -> Way {
+    fn mode(&self, kind: &str) -> Mode {
         let index = KINDS.iter().position(|(name, _)| *name == kind);
-        self.ways[index.unwrap()]
+        self.modes[index.unwrap()]
     }
 
-    /// Whether the container's user namespace owns its pid namespace: only then it mounts /proc.
+    /// Whether the container's user namespace owns its pid namespace. Without that, procfs
+    /// cannot be mounted.
     fn has_own_proc(&self) -> bool {
-        match self.way("pid") {
-            Way::New => true,
-            Way::Joined => self.user == Way::Joined && self.owner == Owner::Holder,
-            Way::Shared => false,
+        match self.mode("pid") {
+            Mode::New => true,
+            Mode::Joined => self.user == Mode::Joined && self.owner == Owner::Holder,
+            Mode::Shared => false,
         }
     }
 
@@ -107,7 +110,7 @@ impl Combination<'_> {
             .fold(Bundle::new(), |bundle, place| bundle.without_mount(place))
             .remove("/hostname")
             .remove("/linux/maskedPaths");
-        if self.way("mount") != Way::New {
+        if self.mode("mount") != Mode::New {
             bundle = bundle
                 .set("/mounts", json!([]))
                 .remove("/linux/readonlyPaths")
@@ -116,28 +119,29 @@ impl Combination<'_> {
             let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] });
             bundle = bundle.set("/mounts/0", proc).remove("/linux/readonlyPaths");
         }
-        for ((kind, link), way) in KINDS.into_iter().zip(self.ways) {
-            bundle = match way {
-                Way::New => bundle.namespace(kind, None),
-                Way::Joined => bundle.namespace(kind, Some(&self.holder.path(link))),
-                Way::Shared => bundle.without_namespace(kind),
+        for ((kind, link), mode) in KINDS.into_iter().zip(self.modes) {
+            bundle = match mode {
+                Mode::New => bundle.namespace(kind, None),
+                Mode::Joined => bundle.namespace(kind, Some(&self.holder.path(link))),
+                Mode::Shared => bundle.without_namespace(kind),
             };
         }
         match self.user {
-            Way::New => map(bundle, &[(0, FIRST, COUNT)]),
-            Way::Joined => {
+            Mode::New => map(bundle, &[(0, FIRST, COUNT)]),
+            Mode::Joined => {
                 let bundle = bundle.namespace("user", Some(&self.holder.path("user")));
                 let entries = mappings(&[(0, FIRST, COUNT)]);
-                // The old runc asks for them.
+                // The old runc requires them.
                 bundle
                     .set("/linux/uidMappings", entries.clone())
                     .set("/linux/gidMappings", entries)
             }
-            Way::Shared => bundle,
+            Mode::Shared => bundle,
         }
     }
 
-    /// Runs, sees each namespace from outside and, where there is a /proc, from inside.
+    /// Runs the container and checks its namespaces on the host and, if it has a /proc, in the
+    /// container.
     #[track_caller]
     fn check(&self) {
         let bundle = self.bundle().args(&["/probe", "sleep"]);
@@ -151,11 +155,11 @@ impl Combination<'_> {
             self.user,
             &namespace_of(&pid.to_string(), "user"),
         );
-        for ((kind, link), way) in KINDS.into_iter().zip(self.ways) {
-            self.compare(kind, link, way, &namespace_of(&pid.to_string(), link));
+        for ((kind, link), mode) in KINDS.into_iter().zip(self.modes) {
+            self.compare(kind, link, mode, &namespace_of(&pid.to_string(), link));
         }
         container.end();
-        if self.way("mount") != Way::New {
+        if self.mode("mount") != Mode::New {
             return;
         }
         let outcome = bundle.probe_call(&[], &[]).run();
@@ -171,23 +175,23 @@ impl Combination<'_> {
             [(0, FIRST, COUNT)],
             "{self}"
         );
-        for ((kind, link), way) in KINDS.into_iter().zip(self.ways) {
-            // A namespace that this one does not own is named all the same.
-            self.compare(kind, link, way, &seen.namespace(link));
+        for ((kind, link), mode) in KINDS.into_iter().zip(self.modes) {
+            // This works for namespaces that the container's user namespace does not own too.
+            self.compare(kind, link, mode, &seen.namespace(link));
         }
     }
 
     #[track_caller]
-    fn compare(&self, kind: &str, link: &str, way: Way, inside: &str) {
+    fn compare(&self, kind: &str, link: &str, mode: Mode, actual: &str) {
         let (host, joined) = (namespace_of("self", link), self.holder.namespace(link));
-        let right = match way {
-            Way::New => !inside.is_empty() && inside != host && inside != joined,
-            Way::Joined => inside == joined,
-            Way::Shared => inside == host,
+        let matches = match mode {
+            Mode::New => !actual.is_empty() && actual != host && actual != joined,
+            Mode::Joined => actual == joined,
+            Mode::Shared => actual == host,
         };
         assert!(
-            right,
-            "{kind} is {inside}, not {way:?}; machine {host}, holder {joined}\n{self}"
+            matches,
+            "{kind} is {actual}, not {mode:?}; host {host}, holder {joined}\n{self}"
         );
     }
 }
@@ -195,46 +199,47 @@ impl Combination<'_> {
 impl std::fmt::Display for Combination<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "  user {:?} of {:?};", self.user, self.owner)?;
-        for ((kind, _), way) in KINDS.into_iter().zip(self.ways) {
-            write!(f, " {kind} {way:?}")?;
+        for ((kind, _), mode) in KINDS.into_iter().zip(self.modes) {
+            write!(f, " {kind} {mode:?}")?;
         }
         Ok(())
     }
 }
 
-/// Pid, network, ipc, uts and mount new as in the template; cgroup and time shared.
-const BASE: [Way; KINDS.len()] = [
-    Way::New,
-    Way::New,
-    Way::New,
-    Way::New,
-    Way::Shared,
-    Way::Shared,
-    Way::New,
+/// As in the template: pid, network, ipc, uts and mount are new; cgroup and time are shared.
+const BASE: [Mode; KINDS.len()] = [
+    Mode::New,
+    Mode::New,
+    Mode::New,
+    Mode::New,
+    Mode::Shared,
+    Mode::Shared,
+    Mode::New,
 ];
 
-/// Debian's enter the user namespace first, and may then not enter what is the machine's.
-fn is_beyond_others(owner: Owner, user: Way) -> bool {
-    Kind::under_test() != Kind::Rt && owner == Owner::Machine && user == Way::Joined
+/// Debian's runc and crun enter the user namespace first, and then may not enter namespaces
+/// that the host owns.
+fn is_unsupported_by_others(owner: Owner, user: Mode) -> bool {
+    Kind::under_test() != Kind::Rt && owner == Owner::Host && user == Mode::Joined
 }
 
-/// One kind in its three ways, beside a new and a joined user namespace.
-fn one(kind: &str) {
+/// Checks a kind in its three modes, beside a new and a joined user namespace.
+fn check_kind(kind: &str) {
     let index = KINDS.iter().position(|(name, _)| *name == kind).unwrap();
-    for owner in [Owner::Holder, Owner::Machine] {
+    for owner in [Owner::Holder, Owner::Host] {
         let holder = holder(owner);
-        for user in [Way::New, Way::Joined] {
-            for way in [Way::New, Way::Joined, Way::Shared] {
-                if is_beyond_others(owner, user) {
+        for user in [Mode::New, Mode::Joined] {
+            for mode in [Mode::New, Mode::Joined, Mode::Shared] {
+                if is_unsupported_by_others(owner, user) {
                     continue;
                 }
-                let mut ways = BASE;
-                ways[index] = way;
+                let mut modes = BASE;
+                modes[index] = mode;
                 Combination {
                     holder: &holder,
                     owner,
                     user,
-                    ways,
+                    modes,
                 }
                 .check();
             }
@@ -242,142 +247,143 @@ fn one(kind: &str) {
     }
 }
 
-fn user_with_pid() {
-    one("pid");
+fn a_pid_namespace_works_beside_a_user_namespace() {
+    check_kind("pid");
 }
 
-fn user_with_network() {
-    one("network");
+fn a_network_namespace_works_beside_a_user_namespace() {
+    check_kind("network");
 }
 
-fn user_with_ipc() {
-    one("ipc");
+fn an_ipc_namespace_works_beside_a_user_namespace() {
+    check_kind("ipc");
 }
 
-fn user_with_uts() {
-    one("uts");
+fn a_uts_namespace_works_beside_a_user_namespace() {
+    check_kind("uts");
 }
 
-fn user_with_cgroup() {
-    one("cgroup");
+fn a_cgroup_namespace_works_beside_a_user_namespace() {
+    check_kind("cgroup");
 }
 
-fn user_with_time() {
-    differs(Kind::Runc, "the old one knows no time namespaces");
-    one("time");
+fn a_time_namespace_works_beside_a_user_namespace() {
+    differs(Kind::Runc, "the old one does not support time namespaces");
+    check_kind("time");
 }
 
-/// By chroot where it is not the container's own.
-fn user_with_mount() {
+/// The runtime uses chroot(2) if the mount namespace is not new.
+fn a_mount_namespace_works_beside_a_user_namespace() {
     only_rt("Debian's change the mount namespace that they join");
-    one("mount");
+    check_kind("mount");
 }
 
-fn all(user: Way, others: Way) {
-    for owner in [Owner::Holder, Owner::Machine] {
-        if is_beyond_others(owner, user) {
+fn check_all(user: Mode, others: Mode) {
+    for owner in [Owner::Holder, Owner::Host] {
+        if is_unsupported_by_others(owner, user) {
             continue;
         }
         let holder = holder(owner);
-        let mut ways = [others; KINDS.len()];
-        // The probe looks from inside too. `all_joined` is without.
-        ways[KINDS.len() - 1] = Way::New;
+        let mut modes = [others; KINDS.len()];
+        // The probe needs a new mount namespace. `all_namespaces_can_be_joined` has none.
+        modes[KINDS.len() - 1] = Mode::New;
         if Kind::under_test() == Kind::Runc {
-            ways[KINDS.len() - 2] = Way::Shared;
+            modes[KINDS.len() - 2] = Mode::Shared;
         }
         let combination = Combination {
             holder: &holder,
             owner,
             user,
-            ways,
+            modes,
         };
         let before = Traces::of(&combination.bundle());
         combination.check();
         before.assert_unchanged(&combination.bundle());
         if Kind::under_test() == Kind::Rt {
-            let ways = [others; KINDS.len()];
+            let modes = [others; KINDS.len()];
             Combination {
                 holder: &holder,
                 owner,
                 user,
-                ways,
+                modes,
             }
             .check();
         }
     }
 }
 
-fn all_new() {
-    all(Way::New, Way::New);
+fn all_namespaces_can_be_new() {
+    check_all(Mode::New, Mode::New);
 }
 
-fn all_joined() {
-    all(Way::Joined, Way::Joined);
+fn all_namespaces_can_be_joined() {
+    check_all(Mode::Joined, Mode::Joined);
 }
 
-fn all_joined_but_the_user_namespace() {
-    all(Way::New, Way::Joined);
+fn a_new_user_namespace_works_with_all_others_joined() {
+    check_all(Mode::New, Mode::Joined);
 }
 
-fn a_joined_user_namespace_with_all_others_new() {
-    all(Way::Joined, Way::New);
+fn a_joined_user_namespace_works_with_all_others_new() {
+    check_all(Mode::Joined, Mode::New);
 }
 
-fn a_joined_user_namespace_with_all_others_shared() {
-    all(Way::Joined, Way::Shared);
+fn a_joined_user_namespace_works_with_all_others_shared() {
+    check_all(Mode::Joined, Mode::Shared);
 }
 
-/// What belongs to the machine could not be set up, or used, by root inside.
+/// Root in the container could not configure namespaces that the host owns.
 fn new_namespaces_belong_to_the_containers_user_namespace() {
     let holder = holder(Owner::Holder);
-    for user in [Way::New, Way::Joined] {
-        let mut ways = [Way::New; KINDS.len()];
+    for user in [Mode::New, Mode::Joined] {
+        let mut modes = [Mode::New; KINDS.len()];
         if Kind::under_test() == Kind::Runc {
-            ways[KINDS.len() - 2] = Way::Shared;
+            modes[KINDS.len() - 2] = Mode::Shared;
         }
         let combination = Combination {
             holder: &holder,
             owner: Owner::Holder,
             user,
-            ways,
+            modes,
         };
         let bundle = combination.bundle().args(&["/probe", "sleep"]);
         let pid = bundle.run_detached().pid();
         let own = namespace_of(&pid.to_string(), "user");
-        for ((kind, link), way) in KINDS.into_iter().zip(ways) {
-            if way == Way::New {
+        for ((kind, link), mode) in KINDS.into_iter().zip(modes) {
+            if mode == Mode::New {
                 let owner = owner_of_namespace(&format!("/proc/{pid}/ns/{link}"));
-                assert_eq!(owner, own, "who owns {kind}; {combination}");
+                assert_eq!(owner, own, "owner of {kind}; {combination}");
             }
         }
     }
 }
 
-/// Ways for two kinds that are not those of the base; the user namespace new and joined.
-fn every_combination_of_two_kinds_beside_the_user_namespace() {
+/// Two kinds in modes that differ from [`BASE`], beside a new and a joined user namespace.
+fn every_combination_of_two_kinds_works_beside_a_user_namespace() {
     let holder = holder(Owner::Holder);
-    // A mount namespace is its own; `user_with_mount` has the others.
+    // The mount namespace is new; `a_mount_namespace_works_beside_a_user_namespace` has the
+    // other modes.
     let last = KINDS.len() - 1;
     for (one, other) in (0..last).flat_map(|a| (a + 1..last).map(move |b| (a, b))) {
-        for user in [Way::New, Way::Joined] {
-            for (way, other_way) in [
-                (Way::New, Way::Joined),
-                (Way::Joined, Way::New),
-                (Way::Joined, Way::Joined),
-                (Way::Shared, Way::Joined),
-                (Way::Joined, Way::Shared),
+        for user in [Mode::New, Mode::Joined] {
+            for (mode, other_mode) in [
+                (Mode::New, Mode::Joined),
+                (Mode::Joined, Mode::New),
+                (Mode::Joined, Mode::Joined),
+                (Mode::Shared, Mode::Joined),
+                (Mode::Joined, Mode::Shared),
             ] {
                 if Kind::under_test() == Kind::Runc && KINDS[other].0 == "time" {
                     continue;
                 }
-                let mut ways = BASE;
-                ways[one] = way;
-                ways[other] = other_way;
+                let mut modes = BASE;
+                modes[one] = mode;
+                modes[other] = other_mode;
                 Combination {
                     holder: &holder,
                     owner: Owner::Holder,
                     user,
-                    ways,
+                    modes,
                 }
                 .check();
             }
@@ -387,13 +393,13 @@ fn every_combination_of_two_kinds_beside_the_user_namespace() {
 
 fn a_joined_pid_namespace_shows_its_processes_in_a_new_proc() {
     let holder = holder(Owner::Holder);
-    let mut ways = BASE;
-    ways[0] = Way::Joined;
+    let mut modes = BASE;
+    modes[0] = Mode::Joined;
     let combination = Combination {
         holder: &holder,
         owner: Owner::Holder,
-        user: Way::Joined,
-        ways,
+        user: Mode::Joined,
+        modes,
     };
     let bundle = combination.bundle().sh("cat /proc/1/comm; echo $$");
     let said = bundle.run().assert_ok().stdout;
@@ -402,15 +408,15 @@ fn a_joined_pid_namespace_shows_its_processes_in_a_new_proc() {
     assert!(own.trim().parse::<i32>().unwrap() > 1, "{said}");
 }
 
-/// No process of the runtime's making is left over or seen inside, whoever made the clone.
-fn the_first_process_of_a_new_pid_namespace_ends_all_of_it() {
+/// No intermediate process is left over or visible in the container.
+fn the_end_of_init_ends_all_processes_of_a_new_pid_namespace() {
     let holder = holder(Owner::Holder);
-    for user in [Way::New, Way::Joined] {
+    for user in [Mode::New, Mode::Joined] {
         let combination = Combination {
             holder: &holder,
             owner: Owner::Holder,
             user,
-            ways: BASE,
+            modes: BASE,
         };
         let bundle = combination
             .bundle()

@@ -1,4 +1,5 @@
-//! Devices in a user namespace: none can be made there, so they are the machine's, by bind.
+//! Devices in a user namespace. mknod(2) is not permitted there, so the runtime binds those of
+//! the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,18 +13,18 @@ use crate::rootfs::DEFAULT_DEVICES;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        default_devices_are_the_machines,
+        default_devices_are_bound_from_the_host,
         default_devices_work,
-        default_links_are_there,
-        devices_of_the_config_are_the_machines,
-        a_device_in_a_folder_of_its_own,
-        a_device_outside_of_dev,
-        a_fifo_of_the_config_is_made,
-        a_device_that_the_machine_does_not_have_is_refused,
-        a_device_that_is_another_on_the_machine_is_refused,
-        without_a_dev_mount_devices_are_mounted_in_the_rootfs,
-        a_link_in_place_of_a_device_is_not_followed,
-        the_machines_null_device_stays_roots,
+        default_symlinks_exist,
+        configured_devices_are_bound_from_the_host,
+        a_device_in_a_subdirectory_of_dev_is_bound,
+        a_device_outside_of_dev_that_the_host_lacks_is_refused,
+        a_configured_fifo_is_created,
+        a_device_that_the_host_lacks_is_refused,
+        a_device_with_another_number_on_the_host_is_refused,
+        without_a_mount_on_dev_devices_are_bound_in_the_rootfs,
+        a_symlink_in_place_of_a_device_is_not_followed,
+        the_hosts_null_device_keeps_its_owner,
     ]
 }
 
@@ -41,7 +42,7 @@ fn assert_default_devices(seen: &Report) {
     }
 }
 
-fn default_devices_are_the_machines() {
+fn default_devices_are_bound_from_the_host() {
     let bundle = mapped();
     let before = Traces::of(&bundle);
     assert_default_devices(&bundle.probe());
@@ -54,7 +55,8 @@ fn default_devices_work() {
                   echo x > /dev/full; /probe device /dev/tty r";
     let outcome = mapped().sh(script).run().assert_ok();
     let said: Vec<&str> = outcome.stdout.lines().map(str::trim).collect();
-    // Open, and refused because there is no terminal: not by the device cgroup or a `nodev`.
+    // ENXIO: there is no controlling terminal, but neither the device cgroup nor `nodev` forbids
+    // the access.
     assert_eq!(said, ["00 00 00", "2", "2", "ENXIO"], "{outcome}");
     assert!(outcome.stderr.contains("No space left"), "{outcome}");
     let outcome = mapped()
@@ -64,7 +66,7 @@ fn default_devices_work() {
     assert_eq!(outcome.assert_ok().stdout, "");
 }
 
-fn default_links_are_there() {
+fn default_symlinks_exist() {
     let seen = mapped().probe();
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -90,7 +92,7 @@ fn allowed(bundle: Bundle, (major, minor): (u32, u32)) -> Bundle {
 const FUSE: (u32, u32) = (10, 229);
 const TUN: (u32, u32) = (10, 200);
 
-fn devices_of_the_config_are_the_machines() {
+fn configured_devices_are_bound_from_the_host() {
     let bundle = mapped().set("/linux/devices", json!([device("/dev/fuse", FUSE)]));
     let bundle = allowed(bundle, FUSE);
     let seen = bundle.probe();
@@ -105,15 +107,15 @@ fn devices_of_the_config_are_the_machines() {
     assert_eq!(said.assert_ok().stdout, "ok\n");
 }
 
-fn a_device_in_a_folder_of_its_own() {
+fn a_device_in_a_subdirectory_of_dev_is_bound() {
     let bundle = mapped().set("/linux/devices", json!([device("/dev/net/tun", TUN)]));
     let bundle = allowed(bundle, TUN).sh("/probe device /dev/net/tun r; stat -c %u /dev/net");
     assert_eq!(bundle.run().assert_ok().stdout, "ok\n0\n");
 }
 
-/// The machine has it at the same path. Where the container's root owns the place, it can be made.
-fn a_device_outside_of_dev() {
-    only_rt("Debian's look for it at the path that it has inside");
+/// A device is bound from the same path on the host, and the host has no /srv/null.
+fn a_device_outside_of_dev_that_the_host_lacks_is_refused() {
+    only_rt("Debian's look for it in the container's root");
     let bundle = owned(mapped()).writable();
     let bundle = bundle.set("/linux/devices", json!([device("/srv/null", (1, 3))]));
     let before = Traces::of(&bundle);
@@ -123,9 +125,9 @@ fn a_device_outside_of_dev() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_fifo_of_the_config_is_made() {
-    differs(Kind::Runc, "it binds a fifo of the machine");
-    differs(Kind::Crun, "it binds a fifo of the machine");
+fn a_configured_fifo_is_created() {
+    differs(Kind::Runc, "it binds a fifo of the host");
+    differs(Kind::Crun, "it binds a fifo of the host");
     let fifo = json!({ "path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 7, "gid": 8 });
     let seen = mapped().set("/linux/devices", json!([fifo])).probe();
     let fifo = &seen["devices"]["pipe"];
@@ -141,16 +143,16 @@ fn refused(device: &Value, texts: &[&str]) {
     super::refused(mapped().set("/linux/devices", json!([device])), texts);
 }
 
-fn a_device_that_the_machine_does_not_have_is_refused() {
+fn a_device_that_the_host_lacks_is_refused() {
     refused(
         &device("/dev/nothing-here", (1, 3)),
         &["linux.devices[0]", "/dev/nothing-here"],
     );
 }
 
-/// Who allows 1:3 has not allowed what lies at this path of the machine.
-fn a_device_that_is_another_on_the_machine_is_refused() {
-    only_rt("Debian's mount whatever is there");
+/// The configuration allows 1:3, and another device at this path is not allowed by that.
+fn a_device_with_another_number_on_the_host_is_refused() {
+    only_rt("Debian's bind any file that is there");
     refused(
         &device("/dev/fuse", (1, 3)),
         &["linux.devices[0]", "/dev/fuse"],
@@ -164,8 +166,8 @@ fn a_device_that_is_another_on_the_machine_is_refused() {
     refused(&block, &["linux.devices[0]", "/dev/null"]);
 }
 
-/// Onto files that are made there if the place is the container's.
-fn without_a_dev_mount_devices_are_mounted_in_the_rootfs() {
+/// The mount points are files that the runtime creates in a root that the container owns.
+fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
         .fold(owned(mapped()).writable(), |bundle, place| {
@@ -181,9 +183,9 @@ fn without_a_dev_mount_devices_are_mounted_in_the_rootfs() {
     before.assert_unchanged(&bundle);
 }
 
-/// A bind would land where the link leads.
-fn a_link_in_place_of_a_device_is_not_followed() {
-    only_rt("Debian's runc follows it inside the root");
+/// A bind that followed it would be mounted on its target.
+fn a_symlink_in_place_of_a_device_is_not_followed() {
+    only_rt("Debian's runc follows it within the root");
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
         .iter()
         .fold(mapped().writable(), |bundle, place| {
@@ -200,9 +202,9 @@ fn a_link_in_place_of_a_device_is_not_followed() {
     }
 }
 
-/// It is standard input here, and belongs to the process's user else.
-fn the_machines_null_device_stays_roots() {
-    differs(Kind::Crun, "it gives it away");
+/// The runtime gives standard input to the process's user, but here it is /dev/null.
+fn the_hosts_null_device_keeps_its_owner() {
+    differs(Kind::Crun, "it changes the owner");
     let owner = || {
         let meta = fs::metadata("/dev/null").unwrap();
         (meta.uid(), meta.gid(), meta.mode())

@@ -1,4 +1,4 @@
-//! A container in a user namespace from the first command to the last, with all that it can have.
+//! The lifecycle and the settings of a container in a user namespace.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,30 +16,30 @@ use crate::terminal::{Listener, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        exit_codes_come_back,
+        the_exit_code_is_returned,
         signals_are_forwarded,
-        create_start_kill_delete,
-        state_from_outside,
-        delete_force_ends_it,
+        create_start_kill_and_delete_work,
+        state_and_list_show_the_container,
+        delete_force_ends_the_container,
         limits_are_applied,
-        the_network_is_its_own,
+        root_in_the_container_owns_its_network_namespace,
         sysctls_are_set_inside,
         hostname_and_domainname_are_set,
         rlimits_are_set,
         oom_score_adj_is_set,
-        a_working_directory_is_made,
-        environment_and_home,
-        the_session_keyring_is_its_own,
-        a_terminal_in_the_foreground,
-        a_terminal_through_a_socket,
+        a_missing_working_directory_is_created,
+        env_and_home_are_set,
+        the_container_has_its_own_session_keyring,
+        a_terminal_works_in_the_foreground,
+        a_terminal_is_sent_to_the_console_socket,
         no_descriptor_is_left_open,
-        an_init_that_waits_is_roots,
-        an_init_that_waits_is_closed_to_root_inside,
+        the_proc_files_of_a_created_container_belong_to_root,
+        root_in_the_namespaces_cannot_read_a_created_container,
         a_missing_program_is_refused,
     ]
 }
 
-fn exit_codes_come_back() {
+fn the_exit_code_is_returned() {
     let bundle = mapped().sh("exit 7");
     let before = Traces::of(&bundle);
     bundle.run().assert_code(7);
@@ -56,7 +56,7 @@ fn signals_are_forwarded() {
     assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n");
 }
 
-fn create_start_kill_delete() {
+fn create_start_kill_and_delete_work() {
     let bundle = mapped().args(&["/probe", "wait-signal"]);
     let before = Traces::of(&bundle);
     let container = bundle.create();
@@ -77,7 +77,7 @@ fn create_start_kill_delete() {
     before.assert_unchanged(&bundle);
 }
 
-fn state_from_outside() {
+fn state_and_list_show_the_container() {
     let bundle = mapped().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let state = container.state();
@@ -93,7 +93,7 @@ fn state_from_outside() {
     assert_eq!(listed.stdout.trim(), bundle.id());
 }
 
-fn delete_force_ends_it() {
+fn delete_force_ends_the_container() {
     for created in [true, false] {
         let bundle = mapped().args(&["/probe", "sleep"]);
         let before = Traces::of(&bundle);
@@ -123,11 +123,11 @@ fn limits_are_applied() {
     assert_eq!(memory.trim(), (64 << 20).to_string());
 }
 
-fn the_network_is_its_own() {
+fn root_in_the_container_owns_its_network_namespace() {
     let bundle = mapped().capabilities(&["CAP_NET_ADMIN"]);
     let seen = bundle.probe();
     assert_eq!(seen["interfaces"], json!({ "lo": { "up": true } }));
-    // Root inside owns it.
+    // Root in the container may change its interfaces.
     let outcome = bundle
         .sh("busybox ip link set lo down && busybox ip link set lo mtu 1400")
         .run();
@@ -139,7 +139,7 @@ fn sysctls_are_set_inside() {
         "net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "7",
         "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "20", "kernel.msgmax": "4096",
     });
-    let outside = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
     let script: Vec<String> = table
         .as_object()
         .unwrap()
@@ -151,7 +151,7 @@ fn sysctls_are_set_inside() {
         .sh(&script.join(" && "));
     bundle.run().assert_ok();
     let after = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
-    assert_eq!(after, outside);
+    assert_eq!(after, before);
 }
 
 fn hostname_and_domainname_are_set() {
@@ -178,7 +178,7 @@ fn oom_score_adj_is_set() {
     assert_eq!(seen["oom_score_adj"], "700");
 }
 
-fn a_working_directory_is_made() {
+fn a_missing_working_directory_is_created() {
     let bundle = super::owned(mapped())
         .writable()
         .set("/process/cwd", json!("/srv/new"));
@@ -189,7 +189,7 @@ fn a_working_directory_is_made() {
     }
 }
 
-fn environment_and_home() {
+fn env_and_home_are_set() {
     let seen = mapped()
         .user(1000, 1000)
         .set("/process/env", json!(["A=b"]))
@@ -198,8 +198,8 @@ fn environment_and_home() {
     assert_eq!(seen.env("HOME").as_deref(), Some("/home/worker"));
 }
 
-/// type;uid;gid;perm;name, the ids as seen inside.
-fn the_session_keyring_is_its_own() {
+/// The description is type;uid;gid;perm;name, with the ids in the user namespace.
+fn the_container_has_its_own_session_keyring() {
     differs(Kind::Crun, "its keyring has the bare id as name");
     let bundle = mapped();
     let keyring = bundle.probe()["keyring"]
@@ -213,7 +213,7 @@ fn the_session_keyring_is_its_own() {
     );
 }
 
-fn a_terminal_in_the_foreground() {
+fn a_terminal_works_in_the_foreground() {
     let bundle = mapped()
         .set("/process/terminal", json!(true))
         .sh("busybox tty; stat -c '%F' /dev/console; stat -L -c 'owner %u %g' /proc/self/fd/0; echo to tty >/dev/tty; exit 5");
@@ -224,7 +224,7 @@ fn a_terminal_in_the_foreground() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_terminal_through_a_socket() {
+fn a_terminal_is_sent_to_the_console_socket() {
     let bundle = mapped()
         .user(1000, 1000)
         .set("/process/terminal", json!(true))
@@ -252,8 +252,9 @@ fn no_descriptor_is_left_open() {
     assert_eq!(open, ["0", "1", "2"]);
 }
 
-/// Else root inside, or the user it is outside, could take its descriptors, memory and program.
-fn an_init_that_waits_is_roots() {
+/// Otherwise root in the container, or the user that it is mapped to, could read the runtime's
+/// descriptors, memory and program.
+fn the_proc_files_of_a_created_container_belong_to_root() {
     let container = mapped().args(&["/probe", "sleep"]);
     let container = container.create();
     let pid = container.pid();
@@ -263,9 +264,10 @@ fn an_init_that_waits_is_roots() {
     }
 }
 
-/// Root of another container in the same user and pid namespaces looks at one that is only created.
-fn an_init_that_waits_is_closed_to_root_inside() {
-    only_rt("crun's files are open there, and Go's init has forked");
+/// Root of another container in the same user and pid namespaces tries to read the /proc files
+/// of a container that is created but not started.
+fn root_in_the_namespaces_cannot_read_a_created_container() {
+    only_rt("crun's files can be read there, and the init of runc has forked");
     let first = mapped().args(&["/probe", "sleep"]);
     let pid = first.run_detached().pid();
     let link = |kind: &str| format!("/proc/{pid}/ns/{kind}");
@@ -277,13 +279,13 @@ fn an_init_that_waits_is_closed_to_root_inside() {
         .args(&["/probe", "sleep"]);
     let waiting = second.create();
     let status = fs::read_to_string(format!("/proc/{}/status", waiting.pid())).unwrap();
-    let inside = status
+    let inner_pid = status
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))
         .unwrap();
-    let inside = inside.split_whitespace().last().unwrap();
-    // All capabilities in the user namespace, as the container could have them.
-    let look = |word: &str, file: &str| {
+    let inner_pid = inner_pid.split_whitespace().last().unwrap();
+    // nsenter(1) has all capabilities in the user namespace, like a privileged container.
+    let probe = |command_name: &str, file: &str| {
         let mut command = Command::new("nsenter");
         command.args([
             "-t",
@@ -294,15 +296,15 @@ fn an_init_that_waits_is_closed_to_root_inside() {
             "-r",
             "--",
             "/probe",
-            word,
+            command_name,
         ]);
         let output = command
-            .arg(format!("/proc/{inside}/{file}"))
+            .arg(format!("/proc/{inner_pid}/{file}"))
             .output()
             .unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    for (word, file) in [
+    for (command, file) in [
         ("readlink", "exe"),
         ("readlink", "root"),
         ("readlink", "cwd"),
@@ -311,17 +313,17 @@ fn an_init_that_waits_is_closed_to_root_inside() {
         ("read", "maps"),
         ("read", "auxv"),
     ] {
-        let said = look(word, file);
+        let said = probe(command, file);
         assert!(
             ["EACCES", "EPERM"].contains(&said.as_str()),
-            "{word} {file}: {said:?}"
+            "{command} {file}: {said:?}"
         );
     }
-    let said = look("read", "stat");
-    assert!(said.starts_with(inside), "it is there: {said:?}");
-    // Once it is the container's own program, root inside may look.
+    let said = probe("read", "stat");
+    assert!(said.starts_with(inner_pid), "stat is readable: {said:?}");
+    // After execve(2) the process is the container's own, and root may read it.
     waiting.start().assert_ok();
-    assert_eq!(look("readlink", "exe"), "/probe");
+    assert_eq!(probe("readlink", "exe"), "/probe");
 }
 
 fn a_missing_program_is_refused() {

@@ -1,4 +1,4 @@
-//! `linux.uidMappings` and `linux.gidMappings`: who is who inside and outside.
+//! `linux.uidMappings` and `linux.gidMappings`: ids in the container and on the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,24 +11,24 @@ use crate::harness::{Bundle, Kind, Traces, differs, namespace_of, only_rt, trial
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_maps_are_those_of_the_config,
-        as_many_ranges_as_the_kernel_takes_are_mapped,
-        every_id_there_is_can_be_mapped,
-        a_mapping_to_oneself_is_a_user_namespace_too,
-        root_inside_is_the_mapped_user_outside,
-        files_made_inside_belong_to_the_mapped_ids_outside,
-        files_of_unmapped_ids_are_nobodys_inside,
-        roots_files_stay_closed,
-        the_process_is_the_mapped_user,
-        groups_are_set_and_may_be_set,
-        capabilities_are_full_where_the_callers_are_not,
-        a_container_without_a_root_of_its_own_runs,
+        the_configured_maps_are_written,
+        a_map_of_340_ranges_is_written,
+        all_ids_can_be_mapped,
+        an_identity_map_still_creates_a_user_namespace,
+        root_in_the_container_has_the_mapped_ids_on_the_host,
+        files_created_in_the_container_have_the_mapped_owner_on_the_host,
+        files_of_unmapped_ids_appear_as_owned_by_the_overflow_ids,
+        root_in_the_container_cannot_read_files_of_unmapped_ids,
+        the_process_has_the_mapped_ids_on_the_host,
+        supplementary_groups_are_set_and_setgroups_is_allowed,
+        all_capabilities_are_available_even_if_the_caller_lacks_some,
+        a_map_without_id_0_works,
         a_joined_user_namespace_needs_no_mappings,
         mappings_of_a_joined_user_namespace_may_be_repeated,
     ]
 }
 
-fn the_maps_are_those_of_the_config() {
+fn the_configured_maps_are_written() {
     let uids = [(0, 100_000, 1000), (1000, 300_000, 1), (5000, 200_000, 99)];
     let gids = [(0, 400_000, 2000), (4_000_000_000, 7, 1)];
     let bundle = Bundle::new()
@@ -44,22 +44,22 @@ fn the_maps_are_those_of_the_config() {
 }
 
 /// user_namespaces(7): 340 lines since Linux 4.15.
-fn as_many_ranges_as_the_kernel_takes_are_mapped() {
+fn a_map_of_340_ranges_is_written() {
     let ranges: Vec<(u32, u32, u32)> = (0..340).map(|n| (n, n, 1)).collect();
     let seen = map(Bundle::new(), &ranges).probe();
     assert_eq!(numbers(&seen["uid_map"]), ranges);
     assert_eq!(numbers(&seen["gid_map"]), ranges);
 }
 
-fn every_id_there_is_can_be_mapped() {
-    differs(Kind::Runc, "it adds in 32 bits with a sign");
+fn all_ids_can_be_mapped() {
+    differs(Kind::Runc, "its sum overflows a signed 32-bit integer");
     let all = [(0, 0, u32::MAX)];
     let seen = map(Bundle::new(), &all).probe();
     assert_eq!(numbers(&seen["uid_map"]), all);
 }
 
-/// No device can be made in it, for one.
-fn a_mapping_to_oneself_is_a_user_namespace_too() {
+/// The container is still restricted: it cannot create a device, for example.
+fn an_identity_map_still_creates_a_user_namespace() {
     let bundle = map(Bundle::new(), &[(0, 0, COUNT)]).capabilities(&["CAP_MKNOD"]);
     let seen = bundle.probe();
     assert_ne!(seen.namespace("user"), namespace_of("self", "user"));
@@ -68,7 +68,7 @@ fn a_mapping_to_oneself_is_a_user_namespace_too() {
     assert_eq!(bundle.run().assert_ok().stdout, "EPERM\n");
 }
 
-/// The owner of a process as /proc says it.
+/// The uids, gids and groups of a process, as in /proc/PID/status.
 fn ids_of(pid: i32) -> Vec<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let ids = |name| {
@@ -81,7 +81,7 @@ fn ids_of(pid: i32) -> Vec<String> {
     vec![ids("Uid:"), ids("Gid:"), ids("Groups:")]
 }
 
-fn root_inside_is_the_mapped_user_outside() {
+fn root_in_the_container_has_the_mapped_ids_on_the_host() {
     let seen = mapped().probe();
     assert_eq!((&seen["uid"], &seen["gid"]), (&json!(0), &json!(0)));
     assert_eq!(seen["uids"], json!([0, 0, 0, 0]));
@@ -92,7 +92,7 @@ fn root_inside_is_the_mapped_user_outside() {
     assert_eq!(ids_of(container.pid()), [four.as_str(), &four, ""]);
 }
 
-fn files_made_inside_belong_to_the_mapped_ids_outside() {
+fn files_created_in_the_container_have_the_mapped_owner_on_the_host() {
     let bundle = owned(mapped()).writable().capabilities(&["CAP_CHOWN"]);
     let bundle = bundle.sh("echo x > /made; mkdir /srv; busybox chown 7:8 /srv");
     bundle.run().assert_ok();
@@ -110,14 +110,14 @@ fn files_made_inside_belong_to_the_mapped_ids_outside() {
     assert_eq!(owner(&bundle, "root/other"), (FIRST + 1000, FIRST + 2000));
 }
 
-fn files_of_unmapped_ids_are_nobodys_inside() {
+fn files_of_unmapped_ids_appear_as_owned_by_the_overflow_ids() {
     let bundle = mapped().sh("stat -c '%u %g' /etc/passwd /proc/1/root; touch /etc/passwd");
     let outcome = bundle.writable().run().assert_code(1);
     assert_eq!(outcome.stdout, "65534 65534\n0 0\n");
 }
 
-/// Root inside has no power over what belongs to nobody inside.
-fn roots_files_stay_closed() {
+/// Capabilities in a user namespace do not apply to files with unmapped owners.
+fn root_in_the_container_cannot_read_files_of_unmapped_ids() {
     let bundle = mapped()
         .file("secret", "x")
         .args(&["/probe", "read", "/secret"]);
@@ -130,7 +130,7 @@ fn roots_files_stay_closed() {
     assert_eq!(bundle.run().assert_ok().stdout, "x\n");
 }
 
-fn the_process_is_the_mapped_user() {
+fn the_process_has_the_mapped_ids_on_the_host() {
     let seen = mapped().user(1000, 2000).probe();
     assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
     assert_eq!(seen["gids"], json!([2000, 2000, 2000, 2000]));
@@ -141,7 +141,7 @@ fn the_process_is_the_mapped_user() {
     assert_eq!(ids[1], ["102000"; 4].join(" "));
 }
 
-fn groups_are_set_and_may_be_set() {
+fn supplementary_groups_are_set_and_setgroups_is_allowed() {
     let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": [0, 5, 65_535] });
     let seen = mapped().set("/process/user", user).probe();
     let mut groups: Vec<u64> = seen["groups"]
@@ -156,8 +156,9 @@ fn groups_are_set_and_may_be_set() {
     assert_eq!(mapped().probe()["groups"], json!([]));
 }
 
-/// CAP_SYS_RESOURCE and what else a sandbox around the runtime may have taken away.
-fn capabilities_are_full_where_the_callers_are_not() {
+/// A new user namespace has all capabilities, even if a sandbox around the runtime has removed
+/// some of them.
+fn all_capabilities_are_available_even_if_the_caller_lacks_some() {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
     let last: usize = last.trim().parse().unwrap();
     let names: Vec<&str> = ALL.split(' ').take(last + 1).collect();
@@ -172,7 +173,7 @@ fn capabilities_are_full_where_the_callers_are_not() {
     }
 }
 
-/// In the order of their numbers.
+/// All capabilities, in numerical order.
 const ALL: &str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL \
     CAP_SETGID CAP_SETUID CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST \
     CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO \
@@ -181,8 +182,8 @@ const ALL: &str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP
     CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG CAP_WAKE_ALARM \
     CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE";
 
-/// Nobody in it is 0: neither the process nor who sets it up.
-fn a_container_without_a_root_of_its_own_runs() {
+/// Neither the process nor init during the setup can have the id 0.
+fn a_map_without_id_0_works() {
     only_rt("Debian's want a mapping for 0");
     let bundle = map(Bundle::new(), &[(1000, FIRST, 10)]).without_mount("/dev/pts");
     let bundle = bundle.user(1000, 1009);
@@ -202,7 +203,7 @@ fn joining() -> (crate::harness::Holder, Bundle) {
 }
 
 fn a_joined_user_namespace_needs_no_mappings() {
-    differs(Kind::Runc, "the old one asks for them");
+    differs(Kind::Runc, "the old one requires them");
     let (holder, bundle) = joining();
     let before = Traces::of(&bundle);
     let seen = bundle.probe();

@@ -1,4 +1,4 @@
-//! User and time namespaces: new, joined, mapped; and runtimes that are not started by root.
+//! User namespaces, time namespaces, and rootless callers.
 
 mod attacks;
 mod clocks;
@@ -36,18 +36,18 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// Where the ids of a mapped container begin outside.
+/// The first host id of a container with id maps.
 const FIRST: u32 = 100_000;
-/// How many there are.
+/// The number of ids.
 const COUNT: u32 = 65_536;
 
-/// Entries of `linux.uidMappings`: inside, outside, how many.
+/// Entries of `linux.uidMappings`: container id, host id, size.
 fn mappings(entries: &[(u32, u32, u32)]) -> Value {
-    let entry = |(inside, outside, size): &(u32, u32, u32)| json!({ "containerID": inside, "hostID": outside, "size": size });
+    let entry = |(container, host, size): &(u32, u32, u32)| json!({ "containerID": container, "hostID": host, "size": size });
     entries.iter().map(entry).collect()
 }
 
-/// The same mappings for users and groups, in a new user namespace.
+/// Adds a new user namespace with the same mappings for users and groups.
 pub(crate) fn map(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
     bundle
         .namespace("user", None)
@@ -55,12 +55,12 @@ pub(crate) fn map(bundle: Bundle, entries: &[(u32, u32, u32)]) -> Bundle {
         .set("/linux/gidMappings", mappings(entries))
 }
 
-/// The template in a user namespace whose 65536 ids are nobody's outside.
+/// The template in a user namespace of 65536 ids that no user of the host has.
 fn mapped() -> Bundle {
     map(Bundle::new(), &[(0, FIRST, COUNT)])
 }
 
-/// Refused by name, without a trace.
+/// Checks that the container is refused with these texts, and that nothing is left behind.
 #[track_caller]
 fn refused(bundle: Bundle, texts: &[&str]) {
     bundle.args(&["/bin/true"]).assert_refused(texts);
@@ -72,10 +72,10 @@ fn owned(bundle: Bundle) -> Bundle {
     bundle
 }
 
-/// Gives away a directory with all below it.
+/// Changes the owner of a directory and of everything below it.
 fn give(path: &Path, id: u32) {
-    let given = lchown(path, Some(id), Some(id));
-    given.unwrap_or_else(|e| panic!("chown {}: {e}", path.display()));
+    let changed = lchown(path, Some(id), Some(id));
+    changed.unwrap_or_else(|e| panic!("chown {}: {e}", path.display()));
     if path.is_dir() && !path.is_symlink() {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             give(&entry.path(), id);
@@ -83,13 +83,13 @@ fn give(path: &Path, id: u32) {
     }
 }
 
-/// The numbers of uid_map or gid_map as the probe has read them.
+/// Parses a uid_map or gid_map in the probe's report.
 fn numbers(map: &Value) -> Vec<(u32, u32, u32)> {
     let line = |line: &Value| {
         let numbers: Vec<u32> = line
             .as_str()?
             .split_whitespace()
-            .filter_map(|word| word.parse().ok())
+            .filter_map(|number| number.parse().ok())
             .collect();
         Some((*numbers.first()?, *numbers.get(1)?, *numbers.get(2)?))
     };

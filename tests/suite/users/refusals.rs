@@ -1,4 +1,5 @@
-//! What cannot be mapped or done in a user namespace: one line with the place, and nothing left.
+//! Configurations that a user namespace does not allow: the error is one line that names the
+//! place, and nothing is left behind.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -8,50 +9,50 @@ use crate::harness::{Bundle, Holder, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_user_that_is_not_mapped,
-        a_group_that_is_not_mapped,
-        an_additional_group_that_is_not_mapped,
-        mappings_without_a_user_namespace,
-        a_user_namespace_without_mappings,
-        only_one_of_the_two_lists,
-        a_range_without_ids,
-        ranges_that_overlap_inside,
-        ranges_that_overlap_outside,
-        a_range_beyond_the_last_id,
-        more_ranges_than_the_kernel_takes,
-        more_text_than_the_kernel_takes,
-        mappings_that_a_joined_user_namespace_does_not_have,
-        a_joined_user_namespace_whose_maps_are_not_written,
-        the_runtimes_own_user_namespace_by_path,
-        a_user_that_a_joined_namespace_does_not_map,
-        proc_without_a_pid_namespace,
-        sysfs_without_a_network_namespace,
-        mqueue_without_an_ipc_namespace,
-        devpts_with_a_group_that_is_not_mapped,
-        a_file_system_that_only_root_of_the_machine_mounts,
-        a_mount_point_that_only_root_of_the_machine_could_make,
+        an_unmapped_user_is_refused,
+        an_unmapped_group_is_refused,
+        an_unmapped_additional_group_is_refused,
+        mappings_without_a_user_namespace_are_refused,
+        a_user_namespace_without_mappings_is_refused,
+        only_one_of_the_two_lists_is_refused,
+        an_empty_range_is_refused,
+        ranges_that_overlap_in_the_container_are_refused,
+        ranges_that_overlap_on_the_host_are_refused,
+        a_range_beyond_the_last_id_is_refused,
+        more_ranges_than_the_kernel_accepts_are_refused,
+        a_map_longer_than_the_kernel_accepts_is_refused,
+        mappings_that_differ_from_those_of_a_joined_user_namespace_are_refused,
+        a_joined_user_namespace_without_maps_is_refused,
+        the_runtimes_own_user_namespace_can_be_joined_by_path,
+        a_user_that_a_joined_namespace_does_not_map_is_refused,
+        a_proc_mount_without_a_pid_namespace_is_refused,
+        a_sysfs_mount_without_a_network_namespace_is_refused,
+        an_mqueue_mount_without_an_ipc_namespace_is_refused,
+        a_devpts_mount_with_an_unmapped_gid_is_refused,
+        a_file_system_that_only_root_on_the_host_can_mount_is_refused,
+        a_mount_point_that_only_root_on_the_host_can_create_is_refused,
     ]
 }
 
-fn a_user_that_is_not_mapped() {
+fn an_unmapped_user_is_refused() {
     let bundle = map(Bundle::new(), &[(0, FIRST, 5)]).without_mount("/dev/pts");
     refused(bundle.user(5, 0), &["process.user.uid: 5 is not mapped"]);
 }
 
-fn a_group_that_is_not_mapped() {
+fn an_unmapped_group_is_refused() {
     let bundle = map(Bundle::new(), &[(0, FIRST, 5)]).without_mount("/dev/pts");
     refused(bundle.user(0, 6), &["process.user.gid: 6 is not mapped"]);
 }
 
-fn an_additional_group_that_is_not_mapped() {
+fn an_unmapped_additional_group_is_refused() {
     let user = json!({ "uid": 0, "gid": 0, "additionalGids": [0, 65_536] });
     let place = "process.user.additionalGids[1]: 65536 is not mapped";
     refused(mapped().set("/process/user", user), &[place]);
 }
 
 /// config-linux.md: mappings are "from the host to the container" of a user namespace.
-fn mappings_without_a_user_namespace() {
-    only_rt("crun and the old runc make no use of them");
+fn mappings_without_a_user_namespace_are_refused() {
+    only_rt("crun and the old runc ignore them");
     let bundle = mapped().without_namespace("user");
     refused(bundle, &["linux.uidMappings", "user namespace"]);
     let bundle = mapped()
@@ -60,8 +61,8 @@ fn mappings_without_a_user_namespace() {
     refused(bundle, &["linux.gidMappings"]);
 }
 
-fn a_user_namespace_without_mappings() {
-    differs(Kind::Crun, "it takes those of the caller from /etc/subuid");
+fn a_user_namespace_without_mappings_is_refused() {
+    differs(Kind::Crun, "it uses the caller's ids in /etc/subuid");
     refused(
         Bundle::new().namespace("user", None),
         &["linux.uidMappings: required"],
@@ -73,8 +74,8 @@ fn a_user_namespace_without_mappings() {
     }
 }
 
-fn only_one_of_the_two_lists() {
-    differs(Kind::Crun, "it makes the missing one up");
+fn only_one_of_the_two_lists_is_refused() {
+    differs(Kind::Crun, "it invents the missing one");
     refused(
         mapped().remove("/linux/uidMappings"),
         &["linux.uidMappings: required"],
@@ -100,14 +101,14 @@ fn refused_list(entries: &[(u32, u32, u32)], texts: &[&str]) {
     );
 }
 
-fn a_range_without_ids() {
+fn an_empty_range_is_refused() {
     refused_list(
         &[(0, FIRST, COUNT), (70_000, 1, 0)],
         &["linux.uidMappings[1]"],
     );
 }
 
-fn ranges_that_overlap_inside() {
+fn ranges_that_overlap_in_the_container_are_refused() {
     let place = "linux.uidMappings[1]";
     refused_list(&[(0, FIRST, 10), (9, 300_000, 10)], &[place]);
     refused_list(&[(5, FIRST, 10), (0, 300_000, 20)], &[place]);
@@ -117,14 +118,14 @@ fn ranges_that_overlap_inside() {
     );
 }
 
-fn ranges_that_overlap_outside() {
+fn ranges_that_overlap_on_the_host_are_refused() {
     refused_list(
         &[(0, FIRST, 10), (10, FIRST + 9, 10)],
         &["linux.uidMappings[1]"],
     );
 }
 
-fn a_range_beyond_the_last_id() {
+fn a_range_beyond_the_last_id_is_refused() {
     refused_list(
         &[(0, 4_294_967_290, 6)],
         &["linux.uidMappings[0]", "4294967290"],
@@ -135,13 +136,13 @@ fn a_range_beyond_the_last_id() {
     );
 }
 
-fn more_ranges_than_the_kernel_takes() {
+fn more_ranges_than_the_kernel_accepts_are_refused() {
     let ranges: Vec<(u32, u32, u32)> = (0..341).map(|n| (n, n, 1)).collect();
     refused_list(&ranges, &["linux.uidMappings", "340"]);
 }
 
-/// user_namespaces(7): less than a page, which 340 long lines are not.
-fn more_text_than_the_kernel_takes() {
+/// user_namespaces(7): the text of a map must be shorter than a page.
+fn a_map_longer_than_the_kernel_accepts_is_refused() {
     let ranges: Vec<(u32, u32, u32)> = (0..200)
         .map(|n| (1_000_000_000 + n, 2_000_000_000 + n, 1))
         .collect();
@@ -155,9 +156,9 @@ fn joined(uids: &str, gids: &str) -> (Holder, Bundle) {
     (holder, bundle)
 }
 
-/// Whoever wrote them believes in another mapping than there is.
-fn mappings_that_a_joined_user_namespace_does_not_have() {
-    only_rt("Debian's believe the config");
+/// The configuration was written for another user namespace.
+fn mappings_that_differ_from_those_of_a_joined_user_namespace_are_refused() {
+    only_rt("Debian's do not compare them");
     let maps = format!("0 {FIRST} {COUNT}");
     let (_holder, bundle) = joined(&maps, &maps);
     let other = mappings(&[(0, FIRST + 1, COUNT)]);
@@ -166,15 +167,16 @@ fn mappings_that_a_joined_user_namespace_does_not_have() {
     refused(bundle, &["linux.uidMappings"]);
 }
 
-fn a_joined_user_namespace_whose_maps_are_not_written() {
+fn a_joined_user_namespace_without_maps_is_refused() {
     differs(Kind::Crun, "it runs as nobody");
     let holder = Holder::new(&["--user"]);
     let bundle = Bundle::new().namespace("user", Some(&holder.path("user")));
     refused(bundle, &["linux.namespaces[5]"]);
 }
 
-/// setns(2) says EINVAL for the one that the caller is in; it is joined without a step.
-fn the_runtimes_own_user_namespace_by_path() {
+/// setns(2) fails with EINVAL for the caller's own user namespace, so the runtime must not
+/// enter it.
+fn the_runtimes_own_user_namespace_can_be_joined_by_path() {
     only_rt("Debian's want mappings");
     let bundle = Bundle::new().namespace("user", Some("/proc/self/ns/user"));
     let seen = bundle.probe();
@@ -185,7 +187,7 @@ fn the_runtimes_own_user_namespace_by_path() {
     assert_eq!(seen["devices"]["null"]["uid"], 0);
 }
 
-fn a_user_that_a_joined_namespace_does_not_map() {
+fn a_user_that_a_joined_namespace_does_not_map_is_refused() {
     differs(Kind::Crun, "it runs as nobody");
     let maps = format!("0 {FIRST} 10");
     let (_holder, bundle) = joined(&maps, &maps);
@@ -193,37 +195,37 @@ fn a_user_that_a_joined_namespace_does_not_map() {
     refused(bundle, &["process.user.uid", "10"]);
 }
 
-fn proc_without_a_pid_namespace() {
-    differs(Kind::Crun, "it takes the machine's");
+fn a_proc_mount_without_a_pid_namespace_is_refused() {
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("pid");
     refused(bundle, &["mounts[0]", "/proc", "pid namespace"]);
 }
 
-fn sysfs_without_a_network_namespace() {
-    differs(Kind::Crun, "it takes the machine's");
+fn a_sysfs_mount_without_a_network_namespace_is_refused() {
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("network");
     refused(bundle, &["mounts[5]", "/sys", "network namespace"]);
 }
 
-fn mqueue_without_an_ipc_namespace() {
-    differs(Kind::Crun, "it takes the machine's");
+fn an_mqueue_mount_without_an_ipc_namespace_is_refused() {
+    differs(Kind::Crun, "it uses the host's");
     let bundle = mapped().without_namespace("ipc");
     refused(bundle, &["mounts[4]", "/dev/mqueue", "ipc namespace"]);
 }
 
-/// The template's gid=5, in a namespace of one id.
-fn devpts_with_a_group_that_is_not_mapped() {
+/// The template has gid=5, and the namespace maps one id.
+fn a_devpts_mount_with_an_unmapped_gid_is_refused() {
     let bundle = map(Bundle::new(), &[(0, FIRST, 1)]);
     refused(bundle, &["mounts[2]", "gid=", "mapped"]);
 }
 
-fn a_file_system_that_only_root_of_the_machine_mounts() {
+fn a_file_system_that_only_root_on_the_host_can_mount_is_refused() {
     let mount = json!({ "destination": "/tmp", "type": "ext4", "source": "/dev/none" });
     refused(mapped().mount(mount), &["mounts[7]", "/tmp"]);
 }
 
-/// The root file system is root's, and root inside is not.
-fn a_mount_point_that_only_root_of_the_machine_could_make() {
+/// The root file system belongs to root on the host, which is not mapped.
+fn a_mount_point_that_only_root_on_the_host_can_create_is_refused() {
     differs(
         Kind::Runc,
         "the old one makes them before it enters the namespace",

@@ -1,4 +1,4 @@
-//! The file system in a user namespace: mounts, masks, owners, layers.
+//! The file system in a user namespace: mounts, masked paths, owners, and the overlay.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -15,36 +15,36 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_mounts_are_those_of_the_config,
-        the_machines_mounts_are_gone,
-        the_old_root_is_out_of_reach,
-        the_root_is_readonly,
-        a_writable_root_that_is_its_own_is_written,
-        masks_hide,
-        readonly_paths_are_readonly,
-        a_tmpfs_belongs_to_root_inside,
-        a_tmpfs_of_another_user,
+        the_configured_mounts_are_mounted,
+        no_mount_of_the_host_is_left,
+        the_old_root_cannot_be_reached_by_umount,
+        the_root_is_read_only,
+        root_in_the_container_can_write_to_a_root_that_it_owns,
+        masked_paths_are_hidden,
+        readonly_paths_cannot_be_written,
+        a_tmpfs_belongs_to_root_in_the_container,
+        a_tmpfs_can_belong_to_another_user,
         message_queues_work,
-        devpts_works_without_a_gid,
-        missing_mount_points_are_made_in_a_root_that_is_its_own,
+        devpts_without_a_gid_works,
+        missing_mount_points_are_created_in_a_root_that_the_container_owns,
         a_volume_is_mounted_with_its_options,
-        flags_that_the_source_has_stay,
-        a_recursive_volume_brings_what_is_below,
-        proc_bound_where_the_pid_namespace_is_shared,
-        sys_bound_where_the_network_namespace_is_shared,
-        cgroups_are_seen,
-        cgroups_are_seen_in_the_v2_view,
-        a_layer_takes_what_is_written,
-        a_bundle_below_a_closed_directory_works,
-        a_root_below_a_closed_directory_works,
-        a_volume_below_a_closed_directory_works,
-        nothing_is_made_in_the_rootfs,
-        a_root_with_locked_flags_becomes_readonly,
+        mount_flags_of_a_bind_source_are_kept,
+        a_recursive_bind_includes_the_mounts_below,
+        proc_can_be_bound_with_a_shared_pid_namespace,
+        sys_can_be_bound_with_a_shared_network_namespace,
+        the_container_sees_its_cgroups,
+        the_container_sees_its_cgroup_in_the_v2_view,
+        writes_to_an_overlay_root_are_discarded,
+        a_bundle_below_a_directory_of_mode_0700_works,
+        a_root_below_a_directory_of_mode_0700_works,
+        a_volume_below_a_directory_of_mode_0700_works,
+        nothing_is_created_in_the_rootfs,
+        a_root_with_locked_mount_flags_becomes_read_only,
         no_pivot_works,
     ]
 }
 
-fn the_mounts_are_those_of_the_config() {
+fn the_configured_mounts_are_mounted() {
     let bundle = mapped();
     let before = Traces::of(&bundle);
     let seen = bundle.probe();
@@ -77,7 +77,7 @@ fn the_mounts_are_those_of_the_config() {
     before.assert_unchanged(&bundle);
 }
 
-fn the_machines_mounts_are_gone() {
+fn no_mount_of_the_host_is_left() {
     let seen = mapped().probe();
     let mounts = seen.mounts();
     let places: Vec<&str> = mounts.iter().map(crate::harness::Mount::place).collect();
@@ -93,8 +93,8 @@ fn the_machines_mounts_are_gone() {
     assert_eq!(strange, None, "{places:?}");
 }
 
-/// What is mounted on top of the root, root inside could take away.
-fn the_old_root_is_out_of_reach() {
+/// If the new root were mounted on top of the old one, root in the container could unmount it.
+fn the_old_root_cannot_be_reached_by_umount() {
     let script = "umount -l / 2>&1; umount /.. 2>&1; ls -d /home /work /../home 2>/dev/null; \
                   ls -a / | head -c 300 | busybox tr '\\n' ' '";
     let bundle = mapped()
@@ -108,12 +108,12 @@ fn the_old_root_is_out_of_reach() {
     );
 }
 
-fn the_root_is_readonly() {
+fn the_root_is_read_only() {
     let bundle = owned(mapped()).args(&["/probe", "write", "/root/new", "x"]);
     assert_eq!(bundle.run().assert_ok().stdout, "EROFS\n");
 }
 
-fn a_writable_root_that_is_its_own_is_written() {
+fn root_in_the_container_can_write_to_a_root_that_it_owns() {
     let bundle = owned(mapped())
         .writable()
         .sh("echo new > /etc/passwd && rm /etc/group");
@@ -129,7 +129,7 @@ fn a_writable_root_that_is_its_own_is_written() {
     assert_eq!(said.assert_ok().stdout, "EACCES\n");
 }
 
-fn masks_hide() {
+fn masked_paths_are_hidden() {
     let masked = json!([
         "/etc/passwd",
         "/bin",
@@ -147,7 +147,7 @@ fn masks_hide() {
     assert_eq!(said.assert_ok().stdout, "\n");
 }
 
-fn readonly_paths_are_readonly() {
+fn readonly_paths_cannot_be_written() {
     let bundle = owned(mapped())
         .writable()
         .set(
@@ -159,7 +159,7 @@ fn readonly_paths_are_readonly() {
     assert!(bundle.probe().mount("/proc/sys").has("ro"));
 }
 
-fn a_tmpfs_belongs_to_root_inside() {
+fn a_tmpfs_belongs_to_root_in_the_container() {
     differs(Kind::Runc, "it takes the mode of the directory below");
     let options = json!(["nosuid", "mode=0751", "size=64k"]);
     let mount =
@@ -170,7 +170,7 @@ fn a_tmpfs_belongs_to_root_inside() {
     assert_eq!(outcome.stdout, "751 0 0\n755 0 0\n1777 0 0\n0 0\n");
 }
 
-fn a_tmpfs_of_another_user() {
+fn a_tmpfs_can_belong_to_another_user() {
     differs(Kind::Runc, "it takes the mode of the directory below");
     let options = json!(["uid=1000", "gid=2000", "mode=700"]);
     let mount =
@@ -189,8 +189,8 @@ fn message_queues_work() {
     assert_eq!(outcome.assert_ok().stdout, "0\n");
 }
 
-/// For a namespace of a single id.
-fn devpts_works_without_a_gid() {
+/// A namespace of a single id cannot map gid=5.
+fn devpts_without_a_gid_works() {
     let pts = json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
                       "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] });
     let bundle = map(Bundle::new(), &[(0, FIRST, 1)]).set("/mounts/2", pts);
@@ -200,7 +200,7 @@ fn devpts_works_without_a_gid() {
     assert_eq!(outcome.assert_ok().stdout, "ok\n0 0\n");
 }
 
-fn missing_mount_points_are_made_in_a_root_that_is_its_own() {
+fn missing_mount_points_are_created_in_a_root_that_the_container_owns() {
     let source = Directory::new();
     fs::write(source.join("file"), "x").unwrap();
     let tmpfs = json!({ "destination": "/new/place", "type": "tmpfs", "source": "tmpfs" });
@@ -219,7 +219,7 @@ fn missing_mount_points_are_made_in_a_root_that_is_its_own() {
     bundle.probe();
 }
 
-/// A directory that everybody may write in.
+/// A directory that every user may write to.
 fn volume() -> Directory {
     let volume = Directory::new();
     fs::set_permissions(volume.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -248,8 +248,8 @@ fn a_volume_is_mounted_with_its_options() {
     assert_eq!(bundle.run().assert_ok().stdout, "EROFS\n");
 }
 
-/// They are locked for whoever copies the mount in a user namespace.
-fn flags_that_the_source_has_stay() {
+/// The kernel locks them when a mount is copied in a user namespace (mount_namespaces(7)).
+fn mount_flags_of_a_bind_source_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
     let volume = volume();
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -271,7 +271,7 @@ fn flags_that_the_source_has_stay() {
     }
 }
 
-fn a_recursive_volume_brings_what_is_below() {
+fn a_recursive_bind_includes_the_mounts_below() {
     let volume = volume();
     let below = volume.join("below");
     fs::create_dir(&below).unwrap();
@@ -294,8 +294,9 @@ fn a_recursive_volume_brings_what_is_below() {
     assert_eq!(fs::metadata(below.join("new")).unwrap().uid(), FIRST);
 }
 
-/// Only the machine's root could mount a new one; the machine's own is there to be bound.
-fn proc_bound_where_the_pid_namespace_is_shared() {
+/// Only root on the host may mount a procfs for the host's pid namespace, so the configuration
+/// binds the host's /proc.
+fn proc_can_be_bound_with_a_shared_pid_namespace() {
     let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind", "nosuid", "noexec", "nodev"] });
     let bundle = mapped().without_namespace("pid").set("/mounts/0", proc);
     let before = Traces::of(&bundle);
@@ -306,7 +307,7 @@ fn proc_bound_where_the_pid_namespace_is_shared() {
     before.assert_unchanged(&bundle);
 }
 
-fn sys_bound_where_the_network_namespace_is_shared() {
+fn sys_can_be_bound_with_a_shared_network_namespace() {
     let sys = json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
     let bundle = mapped()
         .without_namespace("network")
@@ -320,7 +321,7 @@ fn sys_bound_where_the_network_namespace_is_shared() {
     before.assert_unchanged(&bundle);
 }
 
-fn cgroups_are_seen() {
+fn the_container_sees_its_cgroups() {
     for bundle in [mapped(), mapped().namespace("cgroup", None)] {
         let bundle =
             bundle.sh("cat /sys/fs/cgroup/pids/cgroup.procs || cat /sys/fs/cgroup/cgroup.procs");
@@ -331,10 +332,10 @@ fn cgroups_are_seen() {
     }
 }
 
-fn cgroups_are_seen_in_the_v2_view() {
+fn the_container_sees_its_cgroup_in_the_v2_view() {
     for own in [false, true] {
         if !own && Kind::under_test() == Kind::Runc {
-            // It shows all cgroups of the machine.
+            // It shows all cgroups of the host.
             continue;
         }
         let bundle =
@@ -354,8 +355,8 @@ fn cgroups_are_seen_in_the_v2_view() {
     }
 }
 
-fn a_layer_takes_what_is_written() {
-    only_rt("the annotation is ours");
+fn writes_to_an_overlay_root_are_discarded() {
+    only_rt("the annotation is rt's");
     let bundle = owned(mapped())
         .writable()
         .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
@@ -372,14 +373,14 @@ fn a_layer_takes_what_is_written() {
     );
 }
 
-/// Only root of the machine, who runs it, may pass.
+/// Only root on the host, which runs the runtime, may enter the directory.
 fn close(directory: &Path) {
     fs::set_permissions(directory, Permissions::from_mode(0o700)).unwrap();
     chown(directory, Some(0), Some(0)).unwrap();
 }
 
-fn a_bundle_below_a_closed_directory_works() {
-    only_rt("Debian's look the path up as root inside");
+fn a_bundle_below_a_directory_of_mode_0700_works() {
+    only_rt("Debian's resolve the path as root of the user namespace");
     let bundle = mapped();
     close(bundle.path());
     let before = Traces::of(&bundle);
@@ -390,8 +391,8 @@ fn a_bundle_below_a_closed_directory_works() {
     assert_eq!(layered.probe()["uid"], 0);
 }
 
-fn a_root_below_a_closed_directory_works() {
-    only_rt("Debian's look the path up as root inside");
+fn a_root_below_a_directory_of_mode_0700_works() {
+    only_rt("Debian's resolve the path as root of the user namespace");
     let closed = Directory::new();
     let root = closed.join("deep/rootfs");
     fill_rootfs(&root);
@@ -401,8 +402,11 @@ fn a_root_below_a_closed_directory_works() {
     assert_eq!(seen["cwd"], "/");
 }
 
-fn a_volume_below_a_closed_directory_works() {
-    differs(Kind::Runc, "the old one looks the path up as root inside");
+fn a_volume_below_a_directory_of_mode_0700_works() {
+    differs(
+        Kind::Runc,
+        "the old one resolves the path as root of the user namespace",
+    );
     let closed = Directory::new();
     let source = closed.join("volume");
     fs::create_dir(&source).unwrap();
@@ -415,15 +419,15 @@ fn a_volume_below_a_closed_directory_works() {
     assert_eq!(fs::read_to_string(source.join("file")).unwrap(), "y\n");
 }
 
-fn nothing_is_made_in_the_rootfs() {
+fn nothing_is_created_in_the_rootfs() {
     let bundle = mapped();
     let before = tree(&bundle.rootfs());
     bundle.probe();
     assert_eq!(tree(&bundle.rootfs()), before);
 }
 
-/// What the mount of the machine forbids must stay forbidden when it is made read-only.
-fn a_root_with_locked_flags_becomes_readonly() {
+/// A remount must keep the flags that the host has set, because they are locked.
+fn a_root_with_locked_mount_flags_becomes_read_only() {
     let place = volume();
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let data = Some("mode=755");

@@ -1,4 +1,5 @@
-//! Who runs the runtime. Users, and ids lent to them, are of a private /etc: the machine's stays.
+//! The callers of a rootless runtime. Their users and subordinate ids are in a private /etc, so
+//! that the host's files do not change.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -8,34 +9,39 @@ use serde_json::json;
 
 use crate::harness::{Bundle, Config, Holder, Kind, Runtime, View, skip};
 
-/// An ordinary user's id.
+/// The uid of an unprivileged user.
 pub(super) const USER: u32 = 4001;
-/// Another's.
+/// The uid of another unprivileged user.
 pub(super) const OTHER: u32 = 4002;
-/// The first of the ids lent to `USER`.
-pub(super) const LENT: u32 = 500_000;
-/// How many are lent.
+/// The first subordinate id of `USER`.
+pub(super) const FIRST_SUBORDINATE: u32 = 500_000;
+/// The number of subordinate ids.
 pub(super) const COUNT: u32 = 65_536;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Who {
-    /// A user to whom nothing is lent.
+pub(super) enum CallerKind {
+    /// A user without subordinate ids.
     Plain,
     /// A user with ids in /etc/subuid and /etc/subgid.
-    Lent,
-    /// Root of a user namespace that `Plain` has made: its only id is that user.
-    Inside,
-    /// Root of a user namespace with all ids of `Lent`, as a rootless manager is.
+    Subordinate,
+    /// Root of a user namespace that `Plain` has created, which maps this user only.
+    NamespaceRoot,
+    /// Root of a user namespace with all ids of `Subordinate`, like Podman's.
     Manager,
 }
 
-pub(super) const ALL: [Who; 4] = [Who::Plain, Who::Lent, Who::Inside, Who::Manager];
+pub(super) const ALL: [CallerKind; 4] = [
+    CallerKind::Plain,
+    CallerKind::Subordinate,
+    CallerKind::NamespaceRoot,
+    CallerKind::Manager,
+];
 
 /// A caller with a runtime of its own.
 pub(super) struct Caller {
-    pub(super) who: Who,
+    pub(super) caller_kind: CallerKind,
     pub(super) runtime: Runtime,
-    /// Keeps the user namespace of `Inside` and `Manager` open.
+    /// Keeps the user namespace of `NamespaceRoot` and `Manager` open.
     _holder: Option<Holder>,
 }
 
@@ -55,76 +61,81 @@ const ENV: [&str; 6] = [
     "USER=lodger",
     "XDG_RUNTIME_DIR=~",
 ];
-/// A private /etc with the files in the directory given first.
+/// Binds the files of the directory `$0` over those in /etc.
 const BINDS: &str = "for file in passwd group subuid subgid; do \
                      mount --bind \"$0/$file\" /etc/$file || exit 99; done; exec \"$@\"";
 
 impl Caller {
-    pub(super) fn new(who: Who) -> Self {
-        Self::with(Runtime::new(), who, &format!("{LENT}:{COUNT}"), &[])
-    }
-
-    pub(super) fn in_v2_view(who: Who) -> Self {
+    pub(super) fn new(caller_kind: CallerKind) -> Self {
         Self::with(
-            Runtime::new().view(View::V2),
-            who,
-            &format!("{LENT}:{COUNT}"),
+            Runtime::new(),
+            caller_kind,
+            &format!("{FIRST_SUBORDINATE}:{COUNT}"),
             &[],
         )
     }
 
-    /// Behind a program that still runs as root.
-    pub(super) fn through(view: View, who: Who, before: &[&str]) -> Self {
+    pub(super) fn in_v2_view(caller_kind: CallerKind) -> Self {
+        Self::with(
+            Runtime::new().view(View::V2),
+            caller_kind,
+            &format!("{FIRST_SUBORDINATE}:{COUNT}"),
+            &[],
+        )
+    }
+
+    /// A caller that is started by the command `before`, which runs as root.
+    pub(super) fn through(view: View, caller_kind: CallerKind, before: &[&str]) -> Self {
         Self::with(
             Runtime::new().view(view),
-            who,
-            &format!("{LENT}:{COUNT}"),
+            caller_kind,
+            &format!("{FIRST_SUBORDINATE}:{COUNT}"),
             before,
         )
     }
 
-    /// The range lent as `START:COUNT`.
-    pub(super) fn lent(range: &str) -> Self {
-        Self::with(Runtime::new(), Who::Lent, range, &[])
+    /// A caller with the subordinate ids `START:COUNT`.
+    pub(super) fn with_range(range: &str) -> Self {
+        Self::with(Runtime::new(), CallerKind::Subordinate, range, &[])
     }
 
-    fn with(runtime: Runtime, who: Who, range: &str, before: &[&str]) -> Self {
+    fn with(runtime: Runtime, caller_kind: CallerKind, range: &str, before: &[&str]) -> Self {
         let etc = runtime.home().join("etc");
         write_etc(&etc, range);
         let etc = etc.to_str().unwrap();
         let binds = ["unshare", "-m", "sh", "-c", BINDS, etc];
         let user = [&binds[..], &SETPRIV[..]].concat();
-        let holder = match who {
-            Who::Plain | Who::Lent => None,
-            Who::Inside => Some(["unshare", "-U", "-r", "-m"].as_slice()),
-            Who::Manager => Some(["unshare", "-U", "-r", "--map-auto", "-m"].as_slice()),
+        let holder = match caller_kind {
+            CallerKind::Plain | CallerKind::Subordinate => None,
+            CallerKind::NamespaceRoot => Some(["unshare", "-U", "-r", "-m"].as_slice()),
+            CallerKind::Manager => Some(["unshare", "-U", "-r", "--map-auto", "-m"].as_slice()),
         };
         let holder = holder.map(|unshare| {
-            // Holder's own unshare does nothing but start the others.
+            // Holder needs a namespace flag to start these commands.
             Holder::new(&[&["--uts"], &user[..], unshare].concat())
         });
         let pid = holder.as_ref().map(|holder| holder.pid().to_string());
-        let mut words = before.to_vec();
-        match (&pid, who) {
+        let mut command = before.to_vec();
+        match (&pid, caller_kind) {
             (Some(pid), _) => {
-                words.extend(&SETPRIV);
-                // Mounts as the caller sees them, not as the holder does.
-                words.extend(["nsenter", "-t", pid, "-U", "--preserve-credentials"]);
-                words.extend(["unshare", "-m"]);
+                command.extend(&SETPRIV);
+                // In the caller's mount namespace, not in the holder's.
+                command.extend(["nsenter", "-t", pid, "-U", "--preserve-credentials"]);
+                command.extend(["unshare", "-m"]);
             }
-            (None, Who::Plain) => words.extend(&SETPRIV),
-            (None, _) => words.extend(&user),
+            (None, CallerKind::Plain) => command.extend(&SETPRIV),
+            (None, _) => command.extend(&user),
         }
-        words.extend(&ENV);
-        let runtime = runtime.of_caller(USER, &words);
+        command.extend(&ENV);
+        let runtime = runtime.of_caller(USER, &command);
         Self {
-            who,
+            caller_kind,
             runtime,
             _holder: holder,
         }
     }
 
-    /// What `spec --rootless` writes for this caller, without a terminal, and a root file system.
+    /// A bundle with the configuration of `spec --rootless` for this caller, without a terminal.
     pub(super) fn bundle(&self) -> Bundle {
         let bundle = Bundle::with_runtime(&self.runtime);
         for path in [bundle.path(), &bundle.rootfs()] {
@@ -140,15 +151,18 @@ impl Caller {
         let bundle = bundle.with_config(Config::parse(&text));
         let bundle = bundle.set("/process/terminal", json!(false));
         match self.runtime.kind() {
-            // It mounts only what the machine has not.
+            // crun fails to mount the cgroups of its template here.
             Kind::Crun => bundle.without_mount("/sys/fs/cgroup"),
             _ => bundle,
         }
     }
 
-    /// The user outside that root inside is.
-    pub(super) fn is_root_inside(&self) -> bool {
-        matches!(self.who, Who::Inside | Who::Manager)
+    /// Whether the caller is root of a user namespace.
+    pub(super) fn is_namespace_root(&self) -> bool {
+        matches!(
+            self.caller_kind,
+            CallerKind::NamespaceRoot | CallerKind::Manager
+        )
     }
 }
 

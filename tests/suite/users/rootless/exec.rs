@@ -1,4 +1,4 @@
-//! `exec` by a user: the one who made the container, and others.
+//! `exec` by rootless callers: the owner of the container, and other users.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::callers::{ALL, Caller, OTHER, Who};
+use super::callers::{ALL, Caller, CallerKind, OTHER};
 use crate::exec::{LINKS, call, exec, probe, running};
 use crate::harness::{
     Kind, Traces, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
@@ -14,19 +14,19 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        who_made_it_joins_it,
-        users_inside_are_those_that_are_lent,
-        a_status_and_a_pid_file,
-        a_container_that_shares_the_pid_namespace,
-        a_second_user_cannot_join,
-        root_does_not_join_for_a_user,
-        failures_are_told,
+        the_owner_can_exec,
+        exec_can_use_subordinate_ids,
+        exec_returns_a_status_and_writes_a_pid_file,
+        exec_works_with_a_shared_pid_namespace,
+        another_user_cannot_exec,
+        root_cannot_exec_in_a_users_container,
+        failures_are_reported,
     ]
 }
 
-fn who_made_it_joins_it() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn the_owner_can_exec() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let pid = container.pid().to_string();
         let seen = probe(&bundle, &[]);
@@ -34,41 +34,41 @@ fn who_made_it_joins_it() {
             assert_eq!(
                 seen.namespace(link),
                 namespace_of(&pid, link),
-                "{who:?} {link}"
+                "{caller_kind:?} {link}"
             );
         }
         assert_eq!(
             (&seen["uid"], &seen["gid"]),
             (&json!(0), &json!(0)),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["cgroups"], first_cgroups(&pid), "{who:?}");
+        assert_eq!(seen["cgroups"], cgroups_of(&pid), "{caller_kind:?}");
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        assert_eq!(open, ["0", "1", "2"], "{caller_kind:?}");
         container.end();
     }
 }
 
-fn first_cgroups(pid: &str) -> serde_json::Value {
+fn cgroups_of(pid: &str) -> serde_json::Value {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     text.lines().collect()
 }
 
-fn users_inside_are_those_that_are_lent() {
-    for who in [Who::Lent, Who::Manager] {
-        let caller = Caller::new(who);
+fn exec_can_use_subordinate_ids() {
+    for caller_kind in [CallerKind::Subordinate, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let outcome = exec(&bundle, &["-u", "0:0"], &["/bin/id", "-u"]);
-        assert_eq!(outcome.assert_ok().stdout, "0\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "0\n", "{caller_kind:?}");
         let outcome = exec(&bundle, &["-u", "4294967294"], &["/bin/true"]);
         outcome.assert_code(255);
         container.end();
     }
 }
 
-fn a_status_and_a_pid_file() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn exec_returns_a_status_and_writes_a_pid_file() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let before = Traces::of(&bundle);
         exec(&bundle, &[], &["/probe", "exit", "7"]).assert_code(7);
@@ -80,10 +80,10 @@ fn a_status_and_a_pid_file() {
         let pid = fs::read_to_string(file).unwrap();
         let line = || fs::read(format!("/proc/{pid}/cmdline")).unwrap();
         if Kind::under_test() == Kind::Runc {
-            // Its file is there before the program is.
+            // runc writes the pid file before execve(2).
             wait_until("the program is executed", || !line().is_empty());
         }
-        assert_eq!(line(), b"/bin/sleep\x001001\0", "{who:?}");
+        assert_eq!(line(), b"/bin/sleep\x001001\0", "{caller_kind:?}");
         let pid = pid.parse().unwrap();
         signal(pid, Signal::SIGKILL);
         wait_gone(pid);
@@ -91,10 +91,10 @@ fn a_status_and_a_pid_file() {
     }
 }
 
-fn a_container_that_shares_the_pid_namespace() {
-    differs(Kind::Runc, "it asks for a /proc of its own");
-    for who in [Who::Plain, Who::Manager] {
-        let caller = Caller::new(who);
+fn exec_works_with_a_shared_pid_namespace() {
+    differs(Kind::Runc, "it requires a new /proc");
+    for caller_kind in [CallerKind::Plain, CallerKind::Manager] {
+        let caller = Caller::new(caller_kind);
         let proc = [("/proc", "/proc", &["rbind", "ro"])];
         let bundle = proc.iter().fold(
             caller
@@ -112,14 +112,14 @@ fn a_container_that_shares_the_pid_namespace() {
     }
 }
 
-fn a_second_user_cannot_join() {
-    only_rt("the text is our own");
-    let caller = Caller::new(Who::Plain);
+fn another_user_cannot_exec() {
+    only_rt("the error text is rt's");
+    let caller = Caller::new(CallerKind::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
     let other = OTHER.to_string();
-    let words = vec![
+    let command = vec![
         "setpriv",
         "--reuid",
         &other,
@@ -134,17 +134,17 @@ fn a_second_user_cannot_join() {
         bundle.id(),
         "/bin/true",
     ];
-    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    let outcome = bundle.runtime().call_as_is(command).run().assert_code(255);
     outcome.one_line();
 }
 
-fn root_does_not_join_for_a_user() {
-    only_rt("runc believes what a user has written");
-    let caller = Caller::new(Who::Plain);
+fn root_cannot_exec_in_a_users_container() {
+    only_rt("runc trusts the state of a user");
+    let caller = Caller::new(CallerKind::Plain);
     let (bundle, _container) = running(caller.bundle());
     let root = bundle.runtime().root();
     let program = bundle.runtime().program();
-    let words = vec![
+    let command = vec![
         program.to_str().unwrap(),
         "--root",
         root.to_str().unwrap(),
@@ -152,18 +152,18 @@ fn root_does_not_join_for_a_user() {
         bundle.id(),
         "/bin/true",
     ];
-    let outcome = bundle.runtime().call_as_is(words).run().assert_code(255);
+    let outcome = bundle.runtime().call_as_is(command).run().assert_code(255);
     outcome.assert_refused("belongs to user 4001").one_line();
 }
 
-fn failures_are_told() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn failures_are_reported() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
         let before = Traces::of(&bundle);
         let outcome = call(&bundle, &[], &["nosuch"]).run().assert_code(255);
         outcome.assert_refused("executable file not found in $PATH");
-        // `spec --rootless` maps root alone.
+        // `spec --rootless` maps only root.
         exec(&bundle, &["-u", "4711"], &["/bin/true"]).assert_code(255);
         before.assert_unchanged(&bundle);
         container.end();

@@ -1,4 +1,4 @@
-//! What a user does with its containers, and what others cannot do with them.
+//! The lifecycle of a rootless container, and access by other users.
 
 use std::fs;
 use std::path::Path;
@@ -7,32 +7,32 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, OTHER, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, OTHER, USER};
 use crate::harness::{Call, Kind, Traces, View, alive, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        create_start_kill_delete,
-        list_names_the_owner,
+        create_start_kill_and_delete_work,
+        list_shows_the_owner,
         signals_are_forwarded,
-        delete_force_ends_it,
-        where_processes_are_hidden_it_runs,
-        a_failing_run_leaves_nothing,
-        a_second_user_cannot_touch_it,
-        what_root_made_a_user_cannot_touch,
-        root_believes_no_state_of_a_user,
-        namespaces_with_settings,
-        an_init_that_waits_is_closed_to_its_user,
+        delete_force_ends_the_container,
+        a_container_runs_with_hidepid,
+        a_failed_run_leaves_nothing_behind,
+        another_user_cannot_manage_the_container,
+        a_user_cannot_manage_a_container_of_root,
+        root_does_not_trust_a_state_file_of_a_user,
+        namespace_settings_are_applied,
+        other_users_cannot_read_a_created_container,
     ]
 }
 
-fn create_start_kill_delete() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn create_start_kill_and_delete_work() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
         let before = Traces::of(&bundle);
         let container = bundle.create();
-        assert_eq!(container.status(), "created", "{who:?}");
+        assert_eq!(container.status(), "created", "{caller_kind:?}");
         let pid = container.pid();
         container.start().assert_ok();
         container.wait_for("ready");
@@ -42,15 +42,15 @@ fn create_start_kill_delete() {
         );
         container.kill("USR1").assert_ok();
         container.wait_stopped();
-        assert_eq!(container.stdout(), "ready\n10\n", "{who:?}");
+        assert_eq!(container.stdout(), "ready\n10\n", "{caller_kind:?}");
         container.delete().assert_ok();
         wait_gone(pid);
         before.assert_unchanged(&bundle);
     }
 }
 
-fn list_names_the_owner() {
-    let caller = Caller::new(Who::Plain);
+fn list_shows_the_owner() {
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let _container = bundle.run_detached();
     let listed = bundle
@@ -62,27 +62,31 @@ fn list_names_the_owner() {
     assert_eq!(listed[0]["id"], bundle.id());
     assert_eq!(listed[0]["status"], "running");
     if Kind::under_test() == Kind::Rt {
-        // Nobody on the machine has this id.
+        // The host has no user with this uid.
         assert_eq!(listed[0]["owner"], format!("#{USER}"));
     }
 }
 
 fn signals_are_forwarded() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
         let run = bundle.call("run", &[]).start();
         run.wait_for("ready");
-        // Nothing of what starts it forks.
+        // None of the commands that start the runtime forks, so this is the runtime's pid.
         signal(run.pid(), Signal::SIGTERM);
-        assert_eq!(run.wait().assert_ok().stdout, "ready\n15\n", "{who:?}");
+        assert_eq!(
+            run.wait().assert_ok().stdout,
+            "ready\n15\n",
+            "{caller_kind:?}"
+        );
     }
 }
 
-fn delete_force_ends_it() {
-    for who in ALL {
+fn delete_force_ends_the_container() {
+    for caller_kind in ALL {
         for created in [true, false] {
-            let caller = Caller::new(who);
+            let caller = Caller::new(caller_kind);
             let bundle = caller.bundle().args(&["/probe", "spawn-sleep"]);
             let before = Traces::of(&bundle);
             let container = if created {
@@ -99,14 +103,14 @@ fn delete_force_ends_it() {
     }
 }
 
-/// One that waits for its start is not to be looked at, and so it is hidden from its user, too.
-fn where_processes_are_hidden_it_runs() {
+/// Init is not dumpable until it is started, so hidepid hides it from its own user as well.
+fn a_container_runs_with_hidepid() {
     const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
-    let hiding = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
-    let caller = Caller::through(View::Machine, Who::Lent, &hiding);
+    let hidepid = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
+    let caller = Caller::through(View::Machine, CallerKind::Subordinate, &hidepid);
     let bundle = caller.bundle().sh("exit 7");
     bundle.run().assert_code(7);
-    only_rt("it lets others look at one that waits");
+    only_rt("its waiting init is dumpable");
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     bundle.call("create", &[]).run().assert_ok();
     let container = bundle.container();
@@ -120,9 +124,9 @@ fn where_processes_are_hidden_it_runs() {
     container.delete().assert_ok();
 }
 
-fn a_failing_run_leaves_nothing() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_failed_run_leaves_nothing_behind() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/no/such"]);
         let before = Traces::of(&bundle);
         let outcome = bundle.run().assert_refused("/no/such");
@@ -136,32 +140,32 @@ fn a_failing_run_leaves_nothing() {
     }
 }
 
-/// The runtime as another user, or root, with `--root` where the container is kept.
-fn as_other(caller: &Caller, uid: u32, words: &[&str]) -> Call {
+/// Calls the runtime as the user `uid`, with the `--root` of `caller`.
+fn as_other(caller: &Caller, uid: u32, args: &[&str]) -> Call {
     let root = caller.runtime.root();
     let uid = uid.to_string();
     let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
-    let mut all = vec!["setpriv", &reuid, &regid, "--clear-groups"];
+    let mut command = vec!["setpriv", &reuid, &regid, "--clear-groups"];
     let program = caller.runtime.program();
-    all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
-    all.extend(words);
-    caller.runtime.call_as_is(all)
+    command.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+    command.extend(args);
+    caller.runtime.call_as_is(command)
 }
 
-fn a_second_user_cannot_touch_it() {
-    let caller = Caller::new(Who::Plain);
+fn another_user_cannot_manage_the_container() {
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
         &["delete", "--force", bundle.id()],
         &["start", bundle.id()],
     ] {
-        let outcome = as_other(&caller, OTHER, words).run();
-        if words[0] == "delete" && outcome.code() == 0 {
-            // `--force` of what cannot be seen is no error.
+        let outcome = as_other(&caller, OTHER, args).run();
+        if args[0] == "delete" && outcome.code() == 0 {
+            // With `--force` it is not an error that a container does not exist.
             continue;
         }
         outcome.assert_refused("");
@@ -171,46 +175,46 @@ fn a_second_user_cannot_touch_it() {
     container.end();
 }
 
-fn what_root_made_a_user_cannot_touch() {
+fn a_user_cannot_manage_a_container_of_root() {
     let bundle = crate::users::mapped().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let pid = container.pid();
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let program = caller.runtime.program();
     let root = bundle.runtime().root();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
     ] {
-        let mut all = vec!["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups"];
-        all.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
-        all.extend(words);
-        caller.runtime.call_as_is(all).run().assert_refused("");
+        let mut command = vec!["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups"];
+        command.extend([program.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+        command.extend(args);
+        caller.runtime.call_as_is(command).run().assert_refused("");
     }
     assert!(alive(pid));
     container.end();
 }
 
-/// What a user writes there could make root end anything.
-fn root_believes_no_state_of_a_user() {
+/// A user could write any pid there, which root would then kill.
+fn root_does_not_trust_a_state_file_of_a_user() {
     only_rt("Debian's do");
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    for words in [
+    for args in [
         &["state", bundle.id()] as &[&str],
         &["kill", bundle.id(), "KILL"],
         &["delete", "--force", bundle.id()],
     ] {
-        let outcome = as_other(&caller, 0, words).run();
+        let outcome = as_other(&caller, 0, args).run();
         outcome.assert_refused("belongs to user 4001").one_line();
     }
     assert_eq!(container.status(), "running");
 }
 
-fn namespaces_with_settings() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn namespace_settings_are_applied() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let table = json!({ "net.ipv4.ip_forward": "1", "kernel.shm_rmid_forced": "1" });
         let rlimits = json!([{ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 }]);
         let sys =
@@ -230,26 +234,26 @@ fn namespaces_with_settings() {
         assert_eq!(
             seen["interfaces"],
             json!({ "lo": { "up": true } }),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["hostname"], "small-room", "{who:?}");
+        assert_eq!(seen["hostname"], "small-room", "{caller_kind:?}");
         assert_eq!(
             seen["rlimits"]["RLIMIT_NOFILE"],
             json!([64, 128]),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["oom_score_adj"], "900", "{who:?}");
+        assert_eq!(seen["oom_score_adj"], "900", "{caller_kind:?}");
         let outcome = bundle
             .args(&["/probe", "sysctl", "net.ipv4.ip_forward"])
             .run();
-        assert_eq!(outcome.assert_ok().stdout, "1\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "1\n", "{caller_kind:?}");
     }
 }
 
-/// It is still a copy of the runtime, but what it could be made to do, its user may do anyway;
-/// other users may not look.
-fn an_init_that_waits_is_closed_to_its_user() {
-    let caller = Caller::new(Who::Plain);
+/// The process still executes the runtime. Its owner gains nothing by controlling it, but other
+/// users must not read it.
+fn other_users_cannot_read_a_created_container() {
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
     let container = bundle.create();
     let pid = container.pid();

@@ -1,4 +1,4 @@
-//! Cgroups of a user: none, or below what has been handed over to it.
+//! Cgroups of rootless containers: none, or below a delegated cgroup.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{
     Bundle, Kind, Traces, View, cgroup_of, cgroup_top, differs, on_v2, only_rt, remove_cgroup,
     skip, trials, wait_gone,
@@ -15,30 +15,30 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        without_limits_it_runs_in_the_callers_cgroups,
-        without_a_cgroup_it_cannot_be_paused_or_limited,
-        a_cgroup_can_be_asked_for,
-        a_place_that_cannot_be_had_is_refused,
-        a_limit_without_permission_says_what_to_enable,
-        a_limit_without_permission_in_the_v2_view,
+        without_limits_the_container_stays_in_the_callers_cgroups,
+        a_container_without_a_cgroup_cannot_be_paused_or_updated,
+        rootless_false_makes_a_missing_cgroup_an_error,
+        a_cgroups_path_without_permission_is_refused,
+        a_limit_without_permission_is_refused_with_a_hint,
+        a_limit_without_permission_is_refused_in_the_v2_view,
         device_rules_alone_need_no_permission,
-        limits_below_trees_of_its_own,
-        limits_below_a_tree_of_its_own_among_others,
-        a_limit_outside_of_its_own_trees_is_refused,
-        cgroups_below_a_tree_of_its_own_in_the_v2_view,
-        limits_below_a_tree_of_its_own_on_v2,
-        delete_removes_what_was_made_and_no_more,
+        limits_work_in_delegated_hierarchies,
+        limits_work_if_only_some_hierarchies_are_delegated,
+        a_limit_in_a_hierarchy_that_is_not_delegated_is_refused,
+        a_delegated_cgroup_is_used_in_the_v2_view,
+        limits_work_in_a_delegated_cgroup_on_v2,
+        delete_removes_only_cgroups_that_the_runtime_created,
     ]
 }
 
-fn without_limits_it_runs_in_the_callers_cgroups() {
+fn without_limits_the_container_stays_in_the_callers_cgroups() {
     for view in [View::Machine, View::V2] {
-        for who in ALL {
-            let caller = Caller::through(view, who, &[]);
+        for caller_kind in ALL {
+            let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller.bundle().args(&["/probe", "sleep"]);
             let before = Traces::of(&bundle);
             let container = bundle.run_detached();
-            assert_eq!(container.status(), "running", "{who:?}");
+            assert_eq!(container.status(), "running", "{caller_kind:?}");
             let pid = container.pid();
             container.kill("KILL").assert_ok();
             wait_gone(pid);
@@ -48,11 +48,11 @@ fn without_limits_it_runs_in_the_callers_cgroups() {
     }
 }
 
-/// It would be the caller who stands still.
-fn without_a_cgroup_it_cannot_be_paused_or_limited() {
-    only_rt("the others have words of their own");
+/// Pausing its cgroup would pause the caller.
+fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
+    only_rt("the error texts are rt's");
     for view in [View::Machine, View::V2] {
-        let caller = Caller::through(view, Who::Lent, &[]);
+        let caller = Caller::through(view, CallerKind::Subordinate, &[]);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
         let text = "the container has no cgroup of its own, without which it cannot be paused";
@@ -75,11 +75,11 @@ fn without_a_cgroup_it_cannot_be_paused_or_limited() {
     }
 }
 
-fn a_place_that_cannot_be_had_is_refused() {
-    differs(Kind::Crun, "it does without");
+fn a_cgroups_path_without_permission_is_refused() {
+    differs(Kind::Crun, "it runs without a cgroup");
     for view in [View::Machine, View::V2] {
-        for who in ALL {
-            let caller = Caller::through(view, who, &[]);
+        for caller_kind in ALL {
+            let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller
                 .bundle()
                 .set("/linux/cgroupsPath", json!("/nobodys/box"));
@@ -95,12 +95,12 @@ fn a_place_that_cannot_be_had_is_refused() {
     }
 }
 
-/// `--rootless=false`: errors about rights count.
-fn a_cgroup_can_be_asked_for() {
-    only_rt("runc does so only where a path is configured, crun never");
+/// `--rootless=false`: a lack of permission is not ignored.
+fn rootless_false_makes_a_missing_cgroup_an_error() {
+    only_rt("runc does so only if a path is configured, and crun never");
     for view in [View::Machine, View::V2] {
         for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
-            let mut caller = Caller::through(view, Who::Plain, &[]);
+            let mut caller = Caller::through(view, CallerKind::Plain, &[]);
             caller.runtime = caller.runtime.global(flag);
             let bundle = caller.bundle().sh("exit 3");
             let before = Traces::of(&bundle);
@@ -128,10 +128,10 @@ fn with_limit(bundle: Bundle, (controller, field, value): (&str, &str, u64)) -> 
         .args(&["/bin/true"])
 }
 
-fn a_limit_without_permission_says_what_to_enable() {
-    differs(Kind::Crun, "it leaves them out");
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_limit_without_permission_is_refused_with_a_hint() {
+    differs(Kind::Crun, "it ignores them");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         for limit in LIMITS {
             let bundle = with_limit(caller.bundle(), limit);
             let place = format!("linux.resources.{}.{}", limit.0, limit.1);
@@ -140,31 +140,31 @@ fn a_limit_without_permission_says_what_to_enable() {
     }
 }
 
-/// No controller is left for version 2 here: the limit is refused for this reason or the other.
-fn a_limit_without_permission_in_the_v2_view() {
-    differs(Kind::Crun, "it leaves them out");
-    let caller = Caller::in_v2_view(Who::Plain);
+/// The hierarchy has no controllers in this view, so the limit may be refused for that reason.
+fn a_limit_without_permission_is_refused_in_the_v2_view() {
+    differs(Kind::Crun, "it ignores them");
+    let caller = Caller::in_v2_view(CallerKind::Plain);
     for limit in LIMITS {
         let bundle = with_limit(caller.bundle(), limit);
         bundle.assert_refused(&[&format!("linux.resources.{}.{}", limit.0, limit.1)]);
     }
 }
 
-/// A user makes no devices; those that there are, are the machine's, with the machine's rights.
+/// A rootless container cannot create devices, and those of the host keep their permissions.
 fn device_rules_alone_need_no_permission() {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let rules = json!([{ "allow": false, "access": "rwm" },
                            { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
         let bundle = caller.bundle().set("/linux/resources/devices", rules);
         let outcome = bundle
             .sh("echo x > /dev/null; /probe mknod /dev/new c 1 3")
             .run();
-        assert_eq!(outcome.assert_ok().stdout, "EPERM\n", "{who:?}");
+        assert_eq!(outcome.assert_ok().stdout, "EPERM\n", "{caller_kind:?}");
     }
 }
 
-/// A cgroup of a user in every tree of these controllers, removed when dropped.
+/// A delegated cgroup in the hierarchy of each of these controllers, removed when dropped.
 struct Delegated {
     name: String,
 }
@@ -179,8 +179,8 @@ impl Delegated {
         for controller in controllers {
             let cgroup = cgroup_top(controller).join(&name);
             fs::create_dir(&cgroup).unwrap_or_else(|e| panic!("make {}: {e}", cgroup.display()));
-            hand_over(&cgroup);
-            // A new cpuset has none of either, and takes nobody in.
+            delegate(&cgroup);
+            // A new cpuset has no CPUs and no memory nodes, and so accepts no process.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(all) = fs::read_to_string(cgroup_top(controller).join(file)) {
                     drop(fs::write(cgroup.join(file), all));
@@ -195,14 +195,15 @@ impl Delegated {
     }
 }
 
-/// cgroups(7), "Delegation": the directory and the files that say who is in it.
-fn hand_over(cgroup: &Path) {
-    let own = |path: PathBuf| chown(&path, Some(USER), Some(USER));
-    own(cgroup.to_owned()).unwrap();
-    own(cgroup.join("cgroup.procs")).unwrap();
+/// Delegates a cgroup as in cgroups(7), "Cgroups delegation": the directory and the files that
+/// move processes.
+fn delegate(cgroup: &Path) {
+    let give = |path: PathBuf| chown(&path, Some(USER), Some(USER));
+    give(cgroup.to_owned()).unwrap();
+    give(cgroup.join("cgroup.procs")).unwrap();
     for name in ["tasks", "cgroup.threads", "cgroup.subtree_control"] {
         if cgroup.join(name).exists() {
-            own(cgroup.join(name)).unwrap();
+            give(cgroup.join(name)).unwrap();
         }
     }
 }
@@ -232,8 +233,8 @@ const V1: [&str; 9] = [
 
 #[track_caller]
 fn check_limits(delegated: &Delegated) {
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
         let bundle = caller
             .bundle()
@@ -247,41 +248,41 @@ fn check_limits(delegated: &Delegated) {
             let own = cgroup_of(pid, controller);
             assert!(
                 own.ends_with(&delegated.path()[1..]),
-                "{who:?}: {}",
+                "{caller_kind:?}: {}",
                 own.display()
             );
         }
-        assert_eq!(read(pid, "pids", "pids.max"), "77", "{who:?}");
+        assert_eq!(read(pid, "pids", "pids.max"), "77", "{caller_kind:?}");
         let memory = read(pid, "memory", "memory.limit_in_bytes");
-        assert_eq!(memory, (64 << 20).to_string(), "{who:?}");
+        assert_eq!(memory, (64 << 20).to_string(), "{caller_kind:?}");
         container.end();
         before.assert_unchanged(&bundle);
     }
 }
 
-fn limits_below_trees_of_its_own() {
-    differs(Kind::Crun, "it leaves limits out");
+fn limits_work_in_delegated_hierarchies() {
+    differs(Kind::Crun, "it ignores limits");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     check_limits(&Delegated::new(&V1));
 }
 
-fn limits_below_a_tree_of_its_own_among_others() {
-    only_rt("Debian's want all trees or none");
+fn limits_work_if_only_some_hierarchies_are_delegated() {
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     check_limits(&Delegated::new(&["pids", "memory"]));
 }
 
-fn a_limit_outside_of_its_own_trees_is_refused() {
-    only_rt("Debian's want all trees or none");
+fn a_limit_in_a_hierarchy_that_is_not_delegated_is_refused() {
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let resources = json!({ "pids": { "limit": 77 }, "cpu": { "shares": 512 } });
     let bundle = caller
         .bundle()
@@ -291,18 +292,19 @@ fn a_limit_outside_of_its_own_trees_is_refused() {
     bundle.assert_refused(&["linux.resources.cpu.shares"]);
 }
 
-/// The caller sits in a part of it: only within what is its own it may move processes.
-fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
+/// The caller is in a child of the delegated cgroup, because it may only move processes within
+/// the delegated part of the hierarchy.
+fn a_delegated_cgroup_is_used_in_the_v2_view() {
     let delegated = Delegated::new(&[""]);
     let session = cgroup_top("").join(&delegated.name).join("session");
     fs::create_dir(&session).unwrap();
-    hand_over(&session);
+    delegate(&session);
     let script = format!(
         "echo $$ > /sys/fs/cgroup/{}/session/cgroup.procs && exec \"$@\"",
         delegated.name
     );
-    for who in ALL {
-        let caller = Caller::through(View::V2, who, &["sh", "-c", &script, "sh"]);
+    for caller_kind in ALL {
+        let caller = Caller::through(View::V2, caller_kind, &["sh", "-c", &script, "sh"]);
         let bundle = caller
             .bundle()
             .set("/linux/cgroupsPath", json!(delegated.path()))
@@ -313,34 +315,34 @@ fn cgroups_below_a_tree_of_its_own_in_the_v2_view() {
         let pid = container.pid();
         assert!(
             cgroup_of(pid, "").ends_with(&delegated.path()[1..]),
-            "{who:?}: {}",
+            "{caller_kind:?}: {}",
             cgroup_of(pid, "").display()
         );
         container.end();
         before.assert_unchanged(&bundle);
-        // Without a path it finds a place by itself, or does without.
+        // Without a path the runtime chooses a cgroup, or uses none.
         let bundle = bundle.set("/linux/cgroupsPath", Value::Null);
         bundle.run_detached().end();
         before.assert_unchanged(&bundle);
     }
 }
 
-/// The same on a machine that has handed its controllers to version 2.
-fn limits_below_a_tree_of_its_own_on_v2() {
+/// On a host whose controllers are those of cgroup v2.
+fn limits_work_in_a_delegated_cgroup_on_v2() {
     if !on_v2() {
-        skip("the controllers are those of cgroup v1 here");
+        skip("the controllers of this host are those of cgroup v1");
     }
     fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids").unwrap();
     let delegated = Delegated::new(&[""]);
     let session = cgroup_top("").join(&delegated.name).join("session");
     fs::create_dir(&session).unwrap();
-    hand_over(&session);
+    delegate(&session);
     let script = format!(
         "echo $$ > {}/cgroup.procs && exec \"$@\"",
         session.display()
     );
-    for who in ALL {
-        let caller = Caller::through(View::Machine, who, &["sh", "-c", &script, "sh"]);
+    for caller_kind in ALL {
+        let caller = Caller::through(View::Machine, caller_kind, &["sh", "-c", &script, "sh"]);
         let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
         let bundle = caller
             .bundle()
@@ -354,27 +356,27 @@ fn limits_below_a_tree_of_its_own_on_v2() {
         let own = cgroup_of(pid, "");
         assert!(
             own.ends_with(&delegated.path()[1..]),
-            "{who:?}: {}",
+            "{caller_kind:?}: {}",
             own.display()
         );
-        assert_eq!(read(pid, "", "pids.max"), "77", "{who:?}");
+        assert_eq!(read(pid, "", "pids.max"), "77", "{caller_kind:?}");
         assert_eq!(
             read(pid, "", "memory.max"),
             (64 << 20).to_string(),
-            "{who:?}"
+            "{caller_kind:?}"
         );
         container.end();
         before.assert_unchanged(&bundle);
     }
 }
 
-fn delete_removes_what_was_made_and_no_more() {
-    only_rt("Debian's want all trees or none");
+fn delete_removes_only_cgroups_that_the_runtime_created() {
+    only_rt("Debian's require all hierarchies or none");
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     let delegated = Delegated::new(&["pids"]);
-    let caller = Caller::new(Who::Plain);
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller
         .bundle()
         .set("/linux/cgroupsPath", json!(delegated.path()))

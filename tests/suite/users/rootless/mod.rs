@@ -1,5 +1,4 @@
-//! Without root of the machine: an ordinary user with ids lent to it, one without, and the root
-//! of somebody's user namespace.
+//! Rootless callers: a user with or without subordinate ids, and root of a user namespace.
 
 mod callers;
 mod exec;

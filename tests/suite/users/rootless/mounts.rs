@@ -1,4 +1,4 @@
-//! Mounts that a user's runtime leaves to init to open.
+//! Mounts whose sources init opens, because a rootless runtime may not copy the host's mounts.
 
 use std::fs;
 
@@ -10,18 +10,18 @@ use crate::harness::{Directory, Traces, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_bind_shows_what_an_earlier_mount_put_on_its_source,
-        more_binds_than_the_table_of_descriptors_holds,
-        options_of_any_length_reach_a_file_system,
+        a_bind_includes_an_earlier_mount_on_its_source,
+        more_binds_than_the_descriptor_limit_work,
+        long_mount_options_are_passed_to_the_file_system,
     ]
 }
 
-fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
-    only_rt("others open the sources of a user namespace first");
+fn a_bind_includes_an_earlier_mount_on_its_source() {
+    only_rt("others open the sources before they mount");
     let volume = Directory::new();
     fs::write(volume.join("file"), "from the volume").unwrap();
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         let data = bundle.rootfs().join("data");
         let bundle = bundle
@@ -32,18 +32,18 @@ fn a_bind_shows_what_an_earlier_mount_put_on_its_source() {
             .sh("cat /shown/file");
         let before = Traces::of(&bundle);
         let said = bundle.run().assert_ok();
-        assert_eq!(said.stdout, "from the volume", "{who:?}");
+        assert_eq!(said.stdout, "from the volume", "{caller_kind:?}");
         before.assert_unchanged(&bundle);
     }
 }
 
-fn more_binds_than_the_table_of_descriptors_holds() {
-    only_rt("others open the sources of a user namespace first");
+fn more_binds_than_the_descriptor_limit_work() {
+    only_rt("others open the sources before they mount");
     let limited = ["sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"];
     let volume = Directory::new();
     let run = json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" });
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = (0..600).fold(caller.bundle().mount(run.clone()), |bundle, n| {
             let source = volume.join(&n.to_string());
             fs::write(&source, n.to_string()).unwrap();
@@ -53,18 +53,18 @@ fn more_binds_than_the_table_of_descriptors_holds() {
         let bundle = bundle.sh("cd /run; for n in 0 127 128 599; do cat m$n; echo; done");
         let before = Traces::of(&bundle);
         let said = bundle.call_through(&limited, "run", &[]).run().assert_ok();
-        assert_eq!(said.stdout, "0\n127\n128\n599\n", "{who:?}");
+        assert_eq!(said.stdout, "0\n127\n128\n599\n", "{caller_kind:?}");
         before.assert_unchanged(&bundle);
     }
 }
 
-fn options_of_any_length_reach_a_file_system() {
-    only_rt("the callers are ours");
+fn long_mount_options_are_passed_to_the_file_system() {
+    only_rt("the callers are those of rt");
     let size = format!("size={}200000", "0".repeat(300));
-    for who in ALL {
+    for caller_kind in ALL {
         let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", size] });
-        let caller = Caller::new(who);
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().folder("mnt").mount(tmpfs);
         let seen = bundle.probe().mount("/mnt");
         seen.assert_options(&["nosuid", "size=64k"]);

@@ -1,4 +1,4 @@
-//! `spec --rootless` and `run`, in a terminal as a person does it.
+//! `spec --rootless` and `run`, as a user types them.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,40 +6,44 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Kind, Traces, differs, only_rt, trials};
 use crate::terminal::{Listener, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        spec_and_run_in_the_working_directory,
-        spec_and_run_in_a_terminal,
-        a_terminal_through_a_socket,
-        the_report_is_that_of_a_container,
-        states_are_kept_in_the_users_own_directory,
-        without_a_directory_of_its_own_it_says_so,
-        a_home_that_only_the_user_enters,
-        without_a_user_namespace_it_says_so,
+        spec_and_run_work_in_the_current_directory,
+        spec_and_run_work_in_a_terminal,
+        a_terminal_is_sent_to_the_console_socket,
+        the_process_runs_in_a_container,
+        state_is_kept_in_xdg_runtime_dir,
+        a_missing_xdg_runtime_dir_is_reported,
+        a_bundle_in_a_home_of_mode_0700_works,
+        a_missing_user_namespace_is_reported,
     ]
 }
 
-/// Not a flag but `--rootless`.
-fn spec_and_run_in_the_working_directory() {
-    for who in ALL {
-        let caller = Caller::new(who);
+/// No other flag than `--rootless` is needed.
+fn spec_and_run_work_in_the_current_directory() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         let config = bundle.path().join("config.json");
-        let here = |words: &[&str]| {
-            let call = bundle.runtime().call(words);
+        let call_in_bundle = |args: &[&str]| {
+            let call = bundle.runtime().call(args);
             call.with(|command| command.current_dir(bundle.path()))
                 .run()
         };
         let before = Traces::of(&bundle);
-        here(&["spec", "--rootless"]).assert_ok();
+        call_in_bundle(&["spec", "--rootless"]).assert_ok();
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
         assert_eq!(fs::metadata(&config).unwrap().uid(), USER);
-        let first = json!({ "containerID": 0, "hostID": if caller.is_root_inside() { 0 } else { USER }, "size": 1 });
-        assert_eq!(value["linux"]["uidMappings"], json!([first]), "{who:?}");
+        let first = json!({ "containerID": 0, "hostID": if caller.is_namespace_root() { 0 } else { USER }, "size": 1 });
+        assert_eq!(
+            value["linux"]["uidMappings"],
+            json!([first]),
+            "{caller_kind:?}"
+        );
         value["process"]["terminal"] = json!(false);
         value["process"]["args"] = json!(["/bin/sh", "-c", "id -u; exit 6"]);
         if Kind::under_test() == Kind::Crun {
@@ -47,19 +51,19 @@ fn spec_and_run_in_the_working_directory() {
             mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
         }
         fs::write(&config, value.to_string()).unwrap();
-        let outcome = here(&["run", bundle.id()]);
+        let outcome = call_in_bundle(&["run", bundle.id()]);
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),
             (6, "0\n"),
-            "{who:?}\n{outcome}"
+            "{caller_kind:?}\n{outcome}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
-fn spec_and_run_in_a_terminal() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn spec_and_run_work_in_a_terminal() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
         let bundle = bundle.sh(
             "busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; exit 5",
@@ -68,15 +72,15 @@ fn spec_and_run_in_a_terminal() {
         let said = Session::start(&bundle).assert_end(5);
         assert!(
             said.starts_with("/dev/pts/0\nowner 0\nto tty\n"),
-            "{who:?}: {said:?}"
+            "{caller_kind:?}: {said:?}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
-fn a_terminal_through_a_socket() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_terminal_is_sent_to_the_console_socket() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().set("/process/terminal", json!(true));
         let bundle = bundle.sh("echo done; read -r end");
         let listener = Listener::new(&bundle);
@@ -93,71 +97,74 @@ fn a_terminal_through_a_socket() {
     }
 }
 
-fn the_report_is_that_of_a_container() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn the_process_runs_in_a_container() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         let before = Traces::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(
             (&seen["uid"], &seen["gid"], &seen["pid"]),
             (&json!(0), &json!(0), &json!(1)),
-            "{who:?}"
+            "{caller_kind:?}"
         );
-        assert_eq!(seen["groups"], json!([]), "{who:?}");
+        assert_eq!(seen["groups"], json!([]), "{caller_kind:?}");
         assert_eq!(seen["no_new_privs"], 1);
         assert_eq!(seen["hostname"], "runc");
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
-        assert_eq!(open, ["0", "1", "2"], "{who:?}");
+        assert_eq!(open, ["0", "1", "2"], "{caller_kind:?}");
         for (place, kind) in [
             ("/proc", "proc"),
             ("/dev", "tmpfs"),
             ("/dev/mqueue", "mqueue"),
             ("/sys", "sysfs"),
         ] {
-            assert_eq!(seen.mount(place).kind(), kind, "{who:?}");
+            assert_eq!(seen.mount(place).kind(), kind, "{caller_kind:?}");
         }
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            assert_eq!(seen["devices"][name]["type"], "c", "{who:?}: {name}");
+            assert_eq!(
+                seen["devices"][name]["type"], "c",
+                "{caller_kind:?}: {name}"
+            );
         }
         assert!(seen.mount("/").has("ro"));
         before.assert_unchanged(&bundle);
     }
 }
 
-fn states_are_kept_in_the_users_own_directory() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn state_is_kept_in_xdg_runtime_dir() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
         let root = bundle.runtime().root();
         let meta = fs::metadata(&root).unwrap();
-        assert_eq!(meta.uid(), USER, "{who:?}");
-        assert_eq!(meta.mode() & 0o777, 0o700, "{who:?}");
+        assert_eq!(meta.uid(), USER, "{caller_kind:?}");
+        assert_eq!(meta.mode() & 0o777, 0o700, "{caller_kind:?}");
         let state = root.join(bundle.id());
-        assert_eq!(fs::metadata(&state).unwrap().uid(), USER, "{who:?}");
+        assert_eq!(fs::metadata(&state).unwrap().uid(), USER, "{caller_kind:?}");
         assert_eq!(
             fs::metadata(&state).unwrap().permissions().mode() & 0o022,
             0
         );
         container.end();
-        assert!(!state.exists(), "{who:?}");
+        assert!(!state.exists(), "{caller_kind:?}");
     }
 }
 
-/// A user cannot keep anything in /run.
-fn without_a_directory_of_its_own_it_says_so() {
-    only_rt("the text is our own");
-    for who in [Who::Plain, Who::Inside] {
-        let caller = Caller::new(who);
+/// A user cannot write to /run.
+fn a_missing_xdg_runtime_dir_is_reported() {
+    only_rt("the error text is rt's");
+    for caller_kind in [CallerKind::Plain, CallerKind::NamespaceRoot] {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/bin/true"]);
         bundle.write();
         let call = bundle
             .runtime()
             .call_through(&[], &["run", "-b", bundle.path().to_str().unwrap(), "x"]);
-        // `env` of the caller sets it; an empty one counts as none.
-        let words = call.with_word("XDG_RUNTIME_DIR=", "XDG_RUNTIME_DIR=");
-        let outcome = words.run().assert_code(1);
+        // The caller's `env` sets it. An empty value counts as unset.
+        let call = call.with_word("XDG_RUNTIME_DIR=", "XDG_RUNTIME_DIR=");
+        let outcome = call.run().assert_code(1);
         let line = outcome.one_line();
         assert!(
             line.contains("XDG_RUNTIME_DIR") && line.contains("--root"),
@@ -166,19 +173,19 @@ fn without_a_directory_of_its_own_it_says_so() {
     }
 }
 
-fn a_home_that_only_the_user_enters() {
-    differs(Kind::Crun, "it looks paths up once more as another");
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_bundle_in_a_home_of_mode_0700_works() {
+    differs(Kind::Crun, "it resolves paths again with other ids");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(bundle.probe()["uid"], 0, "{who:?}");
+        assert_eq!(bundle.probe()["uid"], 0, "{caller_kind:?}");
     }
 }
 
-/// What a user may not do is said before it is tried.
-fn without_a_user_namespace_it_says_so() {
-    let caller = Caller::new(Who::Plain);
+/// The runtime checks this before it makes a system call.
+fn a_missing_user_namespace_is_reported() {
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller
         .bundle()
         .without_namespace("user")

@@ -1,4 +1,4 @@
-//! The file system that a user gives to a container.
+//! The file system of a rootless container.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -7,91 +7,92 @@ use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
-use super::callers::{ALL, Caller, USER, Who};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Directory, Kind, Traces, differs, on_v2, only_rt, skip, trials};
 use crate::users::give;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_root_of_ones_own_is_written,
-        mount_points_are_made_in_a_root_of_ones_own,
-        a_volume_of_ones_own_is_written,
-        flags_that_the_machine_has_set_stay,
-        a_volume_that_is_closed_to_the_user_is_refused,
-        ids_of_a_mount_are_not_the_users_to_map,
-        a_root_that_is_closed_to_the_user_is_refused,
-        a_layer_takes_what_is_written,
-        devices_of_the_config_are_the_machines,
-        a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed,
-        user_namespaces_used_up_say_so,
-        the_callers_hierarchies_are_seen_readonly,
+        a_root_that_the_user_owns_can_be_written,
+        mount_points_are_created_in_a_root_that_the_user_owns,
+        a_volume_that_the_user_owns_can_be_written,
+        mount_flags_of_the_host_are_kept,
+        a_volume_that_the_user_cannot_read_is_refused,
+        an_idmapped_mount_is_refused,
+        a_root_that_the_user_cannot_read_is_refused,
+        writes_to_an_overlay_root_are_discarded,
+        configured_devices_are_bound_from_the_host,
+        a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened,
+        the_limit_on_user_namespaces_is_reported,
+        the_container_sees_the_callers_cgroups_read_only,
     ]
 }
 
-/// Without cgroups of its own, on version 1.
-fn the_callers_hierarchies_are_seen_readonly() {
+/// On cgroup v1, for a container without cgroups of its own.
+fn the_container_sees_the_callers_cgroups_read_only() {
     if on_v2() {
-        skip("cgroup v1 is not here");
+        skip("this host has no cgroup v1");
     }
     differs(Kind::Crun, "it binds all of /sys/fs/cgroup");
-    for who in ALL {
+    for caller_kind in ALL {
         for namespaced in [false, true] {
-            let caller = Caller::new(who);
+            let caller = Caller::new(caller_kind);
             let mount = json!({
                 "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                 "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
             });
             let bundle = caller.bundle().without_mount("/sys/fs/cgroup").mount(mount);
-            let bundle = match namespaced {
-                true => bundle.without_namespace("cgroup").namespace("cgroup", None),
-                false => bundle.without_namespace("cgroup"),
+            let bundle = if namespaced {
+                bundle.without_namespace("cgroup").namespace("cgroup", None)
+            } else {
+                bundle.without_namespace("cgroup")
             };
             let before = Traces::of(&bundle);
             let seen = bundle.probe();
             for controller in ["memory", "pids", "devices", "cpu"] {
-                // The last: /sys is the machine's, with its cgroups below.
+                // The last mount, because /sys is bound from the host with its cgroups below.
                 let mount = seen
                     .mounts_at(&format!("/sys/fs/cgroup/{controller}"))
                     .pop();
-                let mount = mount.unwrap_or_else(|| panic!("{who:?}: no {controller}"));
-                assert_eq!(mount.kind(), "cgroup", "{who:?}");
+                let mount = mount.unwrap_or_else(|| panic!("{caller_kind:?}: no {controller}"));
+                assert_eq!(mount.kind(), "cgroup", "{caller_kind:?}");
                 mount.assert_options(&["ro", "nosuid", "noexec", "nodev"]);
             }
             let bundle = bundle.sh("cat /sys/fs/cgroup/pids/cgroup.procs >/dev/null && echo read");
-            assert_eq!(bundle.run().assert_ok().stdout, "read\n", "{who:?}");
+            assert_eq!(bundle.run().assert_ok().stdout, "read\n", "{caller_kind:?}");
             before.assert_unchanged(&bundle);
         }
     }
 }
 
-fn a_root_of_ones_own_is_written() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_root_that_the_user_owns_can_be_written() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller
             .bundle()
             .writable()
             .sh("echo x > /new && stat -c '%u %g' /new");
-        assert_eq!(bundle.run().assert_ok().stdout, "0 0\n", "{who:?}");
+        assert_eq!(bundle.run().assert_ok().stdout, "0 0\n", "{caller_kind:?}");
         let made = fs::metadata(bundle.rootfs().join("new")).unwrap();
-        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{caller_kind:?}");
     }
 }
 
-fn mount_points_are_made_in_a_root_of_ones_own() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn mount_points_are_created_in_a_root_that_the_user_owns() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let tmpfs = json!({ "destination": "/a/b", "type": "tmpfs", "source": "tmpfs" });
         let bundle = caller.bundle().mount(tmpfs);
         let seen = bundle.probe();
-        assert_eq!(seen.mount("/a/b").kind(), "tmpfs", "{who:?}");
+        assert_eq!(seen.mount("/a/b").kind(), "tmpfs", "{caller_kind:?}");
         let made = fs::metadata(bundle.rootfs().join("a/b")).unwrap();
-        assert_eq!((made.uid(), made.gid()), (USER, USER), "{who:?}");
+        assert_eq!((made.uid(), made.gid()), (USER, USER), "{caller_kind:?}");
     }
 }
 
-fn a_volume_of_ones_own_is_written() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_volume_that_the_user_owns_can_be_written() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         give(volume.path(), USER);
         let bundle = caller.bundle().folder("mnt");
@@ -100,17 +101,17 @@ fn a_volume_of_ones_own_is_written() {
         assert_eq!(
             fs::metadata(volume.join("new")).unwrap().uid(),
             USER,
-            "{who:?}"
+            "{caller_kind:?}"
         );
     }
 }
 
-/// mount_namespaces(7): locked for who has not set them.
-fn flags_that_the_machine_has_set_stay() {
+/// mount_namespaces(7): they are locked in a less privileged mount namespace.
+fn mount_flags_of_the_host_are_kept() {
     differs(Kind::Runc, "the old one cannot keep them");
-    differs(Kind::Crun, "it forgets them");
-    for who in ALL {
-        let caller = Caller::new(who);
+    differs(Kind::Crun, "it drops them");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         let flags =
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
@@ -128,7 +129,7 @@ fn flags_that_the_machine_has_set_stay() {
             seen.mount("/mnt")
                 .assert_options(&["ro", "nosuid", "nodev", "noexec"]);
         }
-        // Asked for what the machine forbids.
+        // The options contradict the flags of the host.
         let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
         let bundle = bundle.bind(volume.path(), "/mnt", &["bind", "rw", "exec"]);
         let before = Traces::of(&bundle);
@@ -138,9 +139,9 @@ fn flags_that_the_machine_has_set_stay() {
     }
 }
 
-fn a_volume_that_is_closed_to_the_user_is_refused() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn a_volume_that_the_user_cannot_read_is_refused() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let closed = Directory::new();
         fs::create_dir(closed.join("volume")).unwrap();
         fs::set_permissions(
@@ -159,25 +160,27 @@ fn a_volume_that_is_closed_to_the_user_is_refused() {
     }
 }
 
-/// Of a file system that is the machine's; the kernel would say the same to root of a user namespace.
-fn ids_of_a_mount_are_not_the_users_to_map() {
+/// The kernel allows it only if the file system was mounted in the caller's user namespace.
+fn an_idmapped_mount_is_refused() {
     only_rt("came with runc 1.2");
-    for who in ALL {
-        let caller = Caller::new(who);
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let volume = Directory::new();
         let mount =
             json!({"destination": "/mnt", "source": volume.path(), "options": ["bind", "idmap"]});
         let bundle = caller.bundle().folder("mnt").mount(mount);
-        let why = match who {
-            Who::Plain | Who::Lent => "ids are mapped by those alone who may mount",
-            Who::Inside | Who::Manager => "mounts[",
+        let why = match caller_kind {
+            CallerKind::Plain | CallerKind::Subordinate => {
+                "an idmapped mount needs the right to mount"
+            }
+            CallerKind::NamespaceRoot | CallerKind::Manager => "mounts[",
         };
         bundle.args(&["/bin/true"]).assert_refused(&[why]);
     }
 }
 
-fn a_root_that_is_closed_to_the_user_is_refused() {
-    let caller = Caller::new(Who::Plain);
+fn a_root_that_the_user_cannot_read_is_refused() {
+    let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/bin/true"]);
     chown(bundle.rootfs(), Some(0), Some(0)).unwrap();
     fs::set_permissions(
@@ -193,10 +196,10 @@ fn a_root_that_is_closed_to_the_user_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_layer_takes_what_is_written() {
-    only_rt("the annotation is ours");
-    for who in ALL {
-        let caller = Caller::new(who);
+fn writes_to_an_overlay_root_are_discarded() {
+    only_rt("the annotation is rt's");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let bundle = caller
             .bundle()
             .writable()
@@ -207,42 +210,42 @@ fn a_layer_takes_what_is_written() {
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),
             (0, "0\n"),
-            "{who:?}\n{outcome}"
+            "{caller_kind:?}\n{outcome}"
         );
         before.assert_unchanged(&bundle);
     }
 }
 
-fn devices_of_the_config_are_the_machines() {
-    for who in ALL {
-        let caller = Caller::new(who);
+fn configured_devices_are_bound_from_the_host() {
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
         let fuse = json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 });
         let bundle = caller.bundle().set("/linux/devices", json!([fuse]));
         let bundle = bundle.args(&["/probe", "device", "/dev/fuse", "r"]);
-        assert_eq!(bundle.run().assert_ok().stdout, "ok\n", "{who:?}");
+        assert_eq!(bundle.run().assert_ok().stdout, "ok\n", "{caller_kind:?}");
     }
 }
 
-/// Root inside is still that user outside.
-fn a_device_that_is_closed_to_the_user_is_mounted_and_stays_closed() {
-    let caller = Caller::new(Who::Plain);
-    let kmsg = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
+/// Root in the container has the permissions of the user on the host.
+fn a_device_that_the_user_cannot_open_is_bound_but_cannot_be_opened() {
+    let caller = Caller::new(CallerKind::Plain);
+    let loop_control = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
     if !std::path::Path::new("/dev/loop-control").exists() {
         crate::harness::skip("no /dev/loop-control here");
     }
-    let bundle = caller.bundle().set("/linux/devices", json!([kmsg]));
+    let bundle = caller.bundle().set("/linux/devices", json!([loop_control]));
     let bundle = bundle.args(&["/probe", "device", "/dev/loop-control", "r"]);
     assert_eq!(bundle.run().assert_ok().stdout, "EACCES\n");
 }
 
-/// user.max_user_namespaces: the kernel says ENOSPC, which looks like a full disk.
-fn user_namespaces_used_up_say_so() {
-    let caller = Caller::new(Who::Inside);
+/// The kernel reports user.max_user_namespaces as ENOSPC, which looks like a full disk.
+fn the_limit_on_user_namespaces_is_reported() {
+    let caller = Caller::new(CallerKind::NamespaceRoot);
     let bundle = caller.bundle().args(&["/bin/true"]);
-    let none = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let limit = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let call = bundle
         .call("run", &[])
-        .after_word("-m", &["sh", "-c", none, "sh"]);
+        .after_word("-m", &["sh", "-c", limit, "sh"]);
     let outcome = call.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = outcome.one_line();

@@ -1,4 +1,5 @@
-//! The namespaces, ids and root of the container, in whatever way it has them.
+//! The namespaces, ids and root of an exec process are those of the container, whether its
+//! namespaces are new, joined or shared.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -10,32 +11,33 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        all_namespaces_are_the_containers,
-        each_kind_shared,
-        each_kind_joined_by_path,
-        all_kinds_joined_by_path,
-        in_the_v2_view_too,
-        a_member_of_a_pod,
-        a_user_namespace_of_its_own,
-        a_user_namespace_with_maps_that_leave_root_out,
-        a_user_namespace_joined_with_all_others,
-        a_user_namespace_of_its_own_beside_joined_ones,
-        an_id_that_is_not_mapped_is_refused,
-        a_time_namespace_with_offsets,
-        a_cgroup_namespace_hides_what_is_above,
-        without_a_mount_namespace_the_root_is_the_containers,
-        without_a_pivot_the_root_is_the_containers,
-        a_root_of_a_layer,
-        what_is_masked_and_read_only_stays,
-        the_keyring_is_the_containers,
-        the_keyring_of_the_caller_stays,
-        interfaces_and_devices_are_the_containers,
+        exec_joins_all_namespaces_of_the_container,
+        exec_works_with_each_kind_shared,
+        exec_works_with_each_kind_joined_by_path,
+        exec_works_with_all_kinds_joined_by_path,
+        exec_joins_all_namespaces_in_the_v2_view,
+        exec_works_in_a_pod_member,
+        exec_works_with_a_new_user_namespace,
+        exec_works_with_a_map_without_id_0,
+        exec_works_with_a_user_namespace_joined_with_all_others,
+        exec_works_with_a_new_user_namespace_beside_joined_namespaces,
+        an_unmapped_id_is_refused,
+        exec_joins_a_time_namespace_with_offsets,
+        exec_joins_a_cgroup_namespace,
+        exec_enters_the_root_without_a_mount_namespace,
+        exec_enters_the_root_of_a_container_without_pivot_root,
+        exec_enters_an_overlay_root,
+        masked_and_read_only_paths_apply_to_exec,
+        exec_joins_the_session_keyring_of_the_container,
+        exec_keeps_the_callers_keyring_with_no_new_keyring,
+        exec_sees_the_interfaces_and_devices_of_the_container,
     ]
 }
 
 pub(crate) const LINKS: [&str; 8] = ["pid", "net", "ipc", "uts", "mnt", "cgroup", "user", "time"];
 
-/// Whoever joins is where the first process is, by hand and described.
+/// Checks that an exec process is in the namespaces and the root of init, with and without
+/// `--process`.
 #[track_caller]
 pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
     let pid = container.pid().to_string();
@@ -46,7 +48,7 @@ pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
         assert_eq!(seen["cwd"], "/");
         assert_eq!(
             seen["ppid"],
-            if shares_pids(bundle) {
+            if has_no_new_pid_namespace(bundle) {
                 seen["ppid"].clone()
             } else {
                 json!(0)
@@ -60,7 +62,7 @@ pub(crate) fn assert_inside(bundle: &Bundle, container: &Container) {
     );
 }
 
-fn shares_pids(bundle: &Bundle) -> bool {
+fn has_no_new_pid_namespace(bundle: &Bundle) -> bool {
     let own = |entry: &&Value| entry["type"] == "pid" && entry.get("path").is_none();
     !bundle
         .config()
@@ -69,7 +71,7 @@ fn shares_pids(bundle: &Bundle) -> bool {
         .any(|entry| own(&entry))
 }
 
-/// Needs none of the kinds.
+/// The template without the settings and mounts that need one of [`KINDS`].
 fn neutral() -> Bundle {
     Bundle::new()
         .remove("/hostname")
@@ -87,13 +89,13 @@ const KINDS: [(&str, &str); 5] = [
     ("cgroup", "cgroup"),
 ];
 
-fn all_namespaces_are_the_containers() {
+fn exec_joins_all_namespaces_of_the_container() {
     let (bundle, container) = running(Bundle::new().namespace("cgroup", None).hostname("web"));
     assert_inside(&bundle, &container);
     assert_eq!(probe(&bundle, &[])["hostname"], "web");
 }
 
-fn each_kind_shared() {
+fn exec_works_with_each_kind_shared() {
     for (kind, _) in KINDS {
         let (bundle, container) = running(neutral().without_namespace(kind));
         assert_inside(&bundle, &container);
@@ -106,7 +108,7 @@ fn each_kind_shared() {
     assert_inside(&bundle, &container);
 }
 
-fn each_kind_joined_by_path() {
+fn exec_works_with_each_kind_joined_by_path() {
     let holder = Holder::of_each_kind();
     for (kind, link) in KINDS {
         let bundle = neutral().namespace(kind, Some(&holder.path(link)));
@@ -117,7 +119,7 @@ fn each_kind_joined_by_path() {
     }
 }
 
-fn all_kinds_joined_by_path() {
+fn exec_works_with_all_kinds_joined_by_path() {
     let holder = Holder::of_each_kind();
     let all = KINDS.iter().fold(neutral(), |bundle, (kind, link)| {
         bundle.namespace(kind, Some(&holder.path(link)))
@@ -126,14 +128,14 @@ fn all_kinds_joined_by_path() {
     assert_inside(&bundle, &container);
 }
 
-fn in_the_v2_view_too() {
+fn exec_joins_all_namespaces_in_the_v2_view() {
     let runtime = crate::harness::Runtime::new().view(View::V2);
     let bundle = Bundle::with_runtime(&runtime).namespace("cgroup", None);
     let (bundle, container) = running(bundle);
     assert_inside(&bundle, &container);
 }
 
-fn a_member_of_a_pod() {
+fn exec_works_in_a_pod_member() {
     let (pod, first) = running(Bundle::new().hostname("pod"));
     let path = |link: &str| format!("/proc/{}/ns/{link}", first.pid());
     let member = KINDS[..4].iter().fold(
@@ -150,7 +152,7 @@ fn a_member_of_a_pod() {
 }
 
 fn mappings(entries: &[(u32, u32, u32)]) -> Value {
-    let entry = |(inside, outside, size): &(u32, u32, u32)| json!({ "containerID": inside, "hostID": outside, "size": size });
+    let entry = |(container, host, size): &(u32, u32, u32)| json!({ "containerID": container, "hostID": host, "size": size });
     entries.iter().map(entry).collect()
 }
 
@@ -161,7 +163,7 @@ fn mapped(entries: &[(u32, u32, u32)]) -> Bundle {
         .set("/linux/gidMappings", mappings(entries))
 }
 
-fn a_user_namespace_of_its_own() {
+fn exec_works_with_a_new_user_namespace() {
     let (bundle, container) = running(mapped(&[(0, 100_000, 65_536)]));
     assert_inside(&bundle, &container);
     let seen = probe(&bundle, &["-u", "1000:1001"]);
@@ -186,8 +188,8 @@ fn a_user_namespace_of_its_own() {
     assert!(granted.contains(&"CAP_SYS_ADMIN".to_owned()), "{granted:?}");
 }
 
-fn a_user_namespace_with_maps_that_leave_root_out() {
-    only_rt("runc becomes root, which is not there");
+fn exec_works_with_a_map_without_id_0() {
+    only_rt("runc takes uid 0, which is not mapped");
     let (bundle, container) = running(
         mapped(&[(1000, 101_000, 10)])
             .without_mount("/dev/pts")
@@ -197,7 +199,7 @@ fn a_user_namespace_with_maps_that_leave_root_out() {
     assert_eq!(probe(&bundle, &["-u", "1001:1002"])["uid"], 1001);
 }
 
-fn a_user_namespace_joined_with_all_others() {
+fn exec_works_with_a_user_namespace_joined_with_all_others() {
     differs(Kind::Runc, "Debian's old one enters the others first");
     let flags = [
         "--user",
@@ -226,10 +228,10 @@ fn a_user_namespace_joined_with_all_others() {
     assert_inside(&bundle, &container);
 }
 
-fn a_user_namespace_of_its_own_beside_joined_ones() {
+fn exec_works_with_a_new_user_namespace_beside_joined_namespaces() {
     differs(
         Kind::Runc,
-        "Debian's old one enters the user namespace first, and may not the others",
+        "Debian's old one enters the user namespace first, and then may not enter the others",
     );
     let holder = Holder::of_each_kind();
     let bundle = mapped(&[(0, 100_000, 65_536)])
@@ -242,7 +244,7 @@ fn a_user_namespace_of_its_own_beside_joined_ones() {
     assert_inside(&bundle, &container);
 }
 
-fn an_id_that_is_not_mapped_is_refused() {
+fn an_unmapped_id_is_refused() {
     let (bundle, _container) = running(mapped(&[(0, 100_000, 10)]));
     let before = Traces::of(&bundle);
     for user in ["10", "0:10", "70000"] {
@@ -252,7 +254,7 @@ fn an_id_that_is_not_mapped_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_time_namespace_with_offsets() {
+fn exec_joins_a_time_namespace_with_offsets() {
     only_rt("the old runc knows no time namespaces");
     let offsets = json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 2_000_000}});
     let bundle = Bundle::new()
@@ -260,17 +262,17 @@ fn a_time_namespace_with_offsets() {
         .set("/linux/timeOffsets", offsets);
     let (bundle, container) = running(bundle);
     assert_inside(&bundle, &container);
-    let outside = std::process::Command::new(bundle.rootfs().join("probe"))
+    let on_host = std::process::Command::new(bundle.rootfs().join("probe"))
         .arg("report")
         .output()
         .unwrap();
-    let outside = crate::harness::Report::parse(&String::from_utf8_lossy(&outside.stdout));
+    let on_host = crate::harness::Report::parse(&String::from_utf8_lossy(&on_host.stdout));
     let ahead = probe(&bundle, &[])["clocks"]["boottime"].as_f64().unwrap()
-        - outside["clocks"]["boottime"].as_f64().unwrap();
+        - on_host["clocks"]["boottime"].as_f64().unwrap();
     assert!((ahead / 1e9 - 1e6).abs() < 10.0, "{ahead}");
 }
 
-fn a_cgroup_namespace_hides_what_is_above() {
+fn exec_joins_a_cgroup_namespace() {
     for view in [View::Machine, View::V2] {
         let runtime = crate::harness::Runtime::new().view(view);
         let bundle = Bundle::with_runtime(&runtime).namespace("cgroup", None);
@@ -283,7 +285,7 @@ fn a_cgroup_namespace_hides_what_is_above() {
             .filter_map(Value::as_str)
             .collect();
         let own = |line: &&str| match view {
-            // The one tree of the view: others are where the caller is.
+            // The view has this hierarchy only.
             View::V2 => line.starts_with("0::"),
             View::Machine => !line.starts_with("0::") && !line.contains("name="),
         };
@@ -304,7 +306,7 @@ fn without_mounts() -> Bundle {
         .writable()
 }
 
-fn without_a_mount_namespace_the_root_is_the_containers() {
+fn exec_enters_the_root_without_a_mount_namespace() {
     only_rt("runc refuses such a container");
     let (bundle, container) = running(without_mounts());
     let said = sh(
@@ -320,7 +322,7 @@ fn without_a_mount_namespace_the_root_is_the_containers() {
     container.end();
 }
 
-fn without_a_pivot_the_root_is_the_containers() {
+fn exec_enters_the_root_of_a_container_without_pivot_root() {
     let bundle = super::waiting(Bundle::new());
     bundle
         .call("run", &["--detach", "--no-pivot"])
@@ -335,8 +337,8 @@ fn without_a_pivot_the_root_is_the_containers() {
     assert_eq!(said, "probe\napart\n");
 }
 
-fn a_root_of_a_layer() {
-    only_rt("the annotation is ours");
+fn exec_enters_an_overlay_root() {
+    only_rt("the annotation is rt's");
     let bundle = Bundle::new()
         .set("/annotations", json!({"rt.rootfs.overlay": "ephemeral"}))
         .writable();
@@ -347,7 +349,7 @@ fn a_root_of_a_layer() {
     assert!(!bundle.rootfs().join("x").exists());
 }
 
-fn what_is_masked_and_read_only_stays() {
+fn masked_and_read_only_paths_apply_to_exec() {
     let (bundle, _container) = running(Bundle::new());
     let said = sh(
         &bundle,
@@ -371,7 +373,7 @@ fn keyring(seen: &crate::harness::Report) -> String {
     seen["keyring"].as_str().unwrap_or_default().to_owned()
 }
 
-fn the_keyring_is_the_containers() {
+fn exec_joins_the_session_keyring_of_the_container() {
     let bundle = Bundle::new().args(&["/probe", "report", "enter"]);
     let (_reader, stdin) = (std::io::pipe().unwrap(), ());
     let call = bundle
@@ -391,7 +393,7 @@ fn the_keyring_is_the_containers() {
     assert_eq!(seen.rsplit(';').next(), first.rsplit(';').next());
 }
 
-fn the_keyring_of_the_caller_stays() {
+fn exec_keeps_the_callers_keyring_with_no_new_keyring() {
     let bundle = super::waiting(Bundle::new());
     bundle
         .call("run", &["--detach", "--no-new-keyring"])
@@ -402,7 +404,7 @@ fn the_keyring_of_the_caller_stays() {
     assert!(!seen.ends_with(bundle.id()), "{seen}");
 }
 
-fn interfaces_and_devices_are_the_containers() {
+fn exec_sees_the_interfaces_and_devices_of_the_container() {
     let (bundle, _container) = running(Bundle::new());
     let seen = probe(&bundle, &[]);
     assert_eq!(

@@ -31,7 +31,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Kinds as config.json, as /proc/PID/ns and as unshare(1) call them.
+/// The names of the kinds in config.json and in /proc/PID/ns, and the flags of unshare(1).
 const KINDS: [(&str, &str, &str); 5] = [
     ("pid", "pid", "--pid"),
     ("network", "net", "--net"),
@@ -41,13 +41,13 @@ const KINDS: [(&str, &str, &str); 5] = [
 ];
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Way {
+enum Mode {
     New,
     Joined,
     Shared,
 }
 
-/// The template with nothing that needs any of the five namespaces.
+/// The template without the settings and mounts that need one of [`KINDS`].
 fn neutral() -> Bundle {
     Bundle::new()
         .remove("/hostname")
@@ -57,36 +57,41 @@ fn neutral() -> Bundle {
         .remove("/linux/maskedPaths")
 }
 
-fn with(bundle: Bundle, holder: &Holder, (kind, link, _): (&str, &str, &str), way: Way) -> Bundle {
-    match way {
-        Way::New => bundle.namespace(kind, None),
-        Way::Joined => bundle.namespace(kind, Some(&holder.path(link))),
-        Way::Shared => bundle.without_namespace(kind),
+fn with(
+    bundle: Bundle,
+    holder: &Holder,
+    (kind, link, _): (&str, &str, &str),
+    mode: Mode,
+) -> Bundle {
+    match mode {
+        Mode::New => bundle.namespace(kind, None),
+        Mode::Joined => bundle.namespace(kind, Some(&holder.path(link))),
+        Mode::Shared => bundle.without_namespace(kind),
     }
 }
 
-fn check(seen: &Report, holder: &Holder, link: &str, way: Way) {
-    let (inside, host) = (seen.namespace(link), namespace_of("self", link));
+fn check(seen: &Report, holder: &Holder, link: &str, mode: Mode) {
+    let (actual, host) = (seen.namespace(link), namespace_of("self", link));
     let joined = holder.namespace(link);
-    match way {
-        Way::New => assert!(
-            inside != host && inside != joined,
-            "{link}: {inside} is not new"
+    match mode {
+        Mode::New => assert!(
+            actual != host && actual != joined,
+            "{link}: {actual} is not new"
         ),
-        Way::Joined => assert_eq!(inside, joined, "{link}"),
-        Way::Shared => assert_eq!(inside, host, "{link}"),
+        Mode::Joined => assert_eq!(actual, joined, "{link}"),
+        Mode::Shared => assert_eq!(actual, host, "{link}"),
     }
 }
 
-fn all_in_one_way(way: Way) {
+fn all_in_one_mode(mode: Mode) {
     let holder = Holder::of_each_kind();
     let bundle = KINDS
         .into_iter()
-        .fold(neutral(), |bundle, kind| with(bundle, &holder, kind, way));
+        .fold(neutral(), |bundle, kind| with(bundle, &holder, kind, mode));
     let before = Traces::of(&bundle);
     let seen = bundle.probe();
     for (_, link, _) in KINDS {
-        check(&seen, &holder, link, way);
+        check(&seen, &holder, link, mode);
     }
     assert_ne!(seen.namespace("mnt"), namespace_of("self", "mnt"));
     assert_eq!(seen.namespace("user"), namespace_of("self", "user"));
@@ -94,36 +99,36 @@ fn all_in_one_way(way: Way) {
 }
 
 fn new_namespaces_are_new() {
-    all_in_one_way(Way::New);
+    all_in_one_mode(Mode::New);
 }
 
 fn shared_namespaces_are_the_hosts() {
-    all_in_one_way(Way::Shared);
+    all_in_one_mode(Mode::Shared);
 }
 
 fn joined_namespaces_are_those_of_the_path() {
-    all_in_one_way(Way::Joined);
+    all_in_one_mode(Mode::Joined);
 }
 
-/// Forty-five pairs; with three at once nothing new can go wrong that did not with two.
+/// Combinations of three kinds are not tested: they exercise no code that pairs do not.
 fn every_combination_of_two_kinds_works() {
     let holder = Holder::of_each_kind();
-    let ways = [Way::New, Way::Joined, Way::Shared];
+    let modes = [Mode::New, Mode::Joined, Mode::Shared];
     for (index, one) in KINDS.into_iter().enumerate() {
         for other in KINDS.into_iter().skip(index + 1) {
-            for (way, other_way) in ways.into_iter().flat_map(|a| ways.map(|b| (a, b))) {
-                if way == other_way {
+            for (mode, other_mode) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
+                if mode == other_mode {
                     continue;
                 }
                 let bundle = with(
-                    with(neutral(), &holder, one, way),
+                    with(neutral(), &holder, one, mode),
                     &holder,
                     other,
-                    other_way,
+                    other_mode,
                 );
                 let seen = bundle.probe();
-                check(&seen, &holder, one.1, way);
-                check(&seen, &holder, other.1, other_way);
+                check(&seen, &holder, one.1, mode);
+                check(&seen, &holder, other.1, other_mode);
             }
         }
     }
@@ -144,7 +149,7 @@ fn loopback_is_up_in_a_new_network_namespace() {
     assert_eq!(seen["interfaces"], json!({ "lo": { "up": true } }));
 }
 
-/// It belongs to whoever made the namespace.
+/// The owner of the namespace configures its interfaces.
 fn loopback_is_left_alone_in_a_joined_network_namespace() {
     let holder = Holder::new(&["--net"]);
     let seen = Bundle::new()
@@ -184,7 +189,7 @@ fn hostname_without_a_uts_namespace_is_refused() {
 }
 
 fn hostname_in_the_hosts_uts_namespace_by_path_is_refused() {
-    only_rt("Debian's runc renames the host");
+    only_rt("Debian's runc changes the host's name");
     let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let bundle = Bundle::new()
         .namespace("uts", Some("/proc/self/ns/uts"))
@@ -206,7 +211,7 @@ fn sysctls_are_set_inside_and_not_outside() {
     ];
     let read =
         |key: &str| fs::read_to_string(format!("/proc/sys/{}", key.replace('.', "/"))).unwrap();
-    let outside: Vec<String> = keys.iter().map(|(key, _)| read(key)).collect();
+    let on_host: Vec<String> = keys.iter().map(|(key, _)| read(key)).collect();
     let table: serde_json::Map<String, Value> = keys
         .iter()
         .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -225,7 +230,7 @@ fn sysctls_are_set_inside_and_not_outside() {
     );
     assert_eq!(
         keys.iter().map(|(key, _)| read(key)).collect::<Vec<_>>(),
-        outside
+        on_host
     );
 }
 
@@ -246,9 +251,9 @@ fn a_sysctl_of_a_namespace_that_is_not_there_is_refused() {
     }
 }
 
-/// A namespace joined by path may be the host's own: then the sysctl is the host's too.
+/// A path may name a namespace of the host, and then the sysctl would change the host.
 fn a_sysctl_in_the_hosts_network_namespace_by_path_is_refused() {
-    differs(Kind::Crun, "it looks at the kind only");
+    differs(Kind::Crun, "it checks the kind only");
     let own = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     let bundle = Bundle::new()
         .namespace("network", Some("/proc/self/ns/net"))
@@ -291,7 +296,7 @@ fn a_duplicate_namespace_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// Inside, every path in /proc/self/cgroup is `/`.
+/// In the namespace every path in /proc/self/cgroup is `/`.
 fn a_cgroup_namespace_starts_at_the_containers_cgroup() {
     let seen = Bundle::new().namespace("cgroup", None).probe();
     for line in seen["cgroups"].as_array().unwrap() {

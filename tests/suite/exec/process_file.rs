@@ -1,4 +1,4 @@
-//! `--process FILE`: all of it is described, and nothing is like the container's first process.
+//! `exec --process FILE`: the file replaces the container's `process` completely.
 
 use std::fs;
 use std::io::Write;
@@ -11,25 +11,25 @@ use crate::harness::{Bundle, Kind, differs, only_rt, skip, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_description_counts_alone,
-        other_flags_are_ignored,
-        everything_is_applied,
+        the_process_file_replaces_the_configured_process,
+        flags_that_change_the_process_are_ignored,
+        all_fields_of_the_process_are_applied,
         limits_are_raised_and_lowered,
-        what_is_left_out_has_its_default,
-        the_score_stays_where_none_is_given,
-        cpus_are_first_those_and_then_these,
+        missing_fields_have_their_defaults,
+        the_oom_score_is_unchanged_if_none_is_given,
+        the_initial_and_final_cpu_affinity_are_set,
         cpus_that_do_not_exist_are_refused,
-        what_is_not_applied_is_refused_by_name,
-        bad_descriptions_are_refused_by_place,
-        unknown_members_are_ignored,
-        a_file_that_cannot_be_read_is_named,
-        a_file_that_never_ends_is_refused,
-        a_file_may_be_a_pipe,
-        a_relative_path_is_meant_from_where_the_caller_stands,
+        unsupported_fields_are_refused_by_name,
+        invalid_fields_are_refused_by_name,
+        unknown_fields_are_ignored,
+        an_unreadable_process_file_is_reported,
+        an_endless_process_file_is_refused,
+        the_process_file_may_be_a_pipe,
+        a_relative_process_file_path_starts_at_the_callers_directory,
     ]
 }
 
-fn the_description_counts_alone() {
+fn the_process_file_replaces_the_configured_process() {
     let bundle = Bundle::new()
         .user(1000, 1000)
         .set("/process/env/-", json!("OWN=1"));
@@ -45,7 +45,7 @@ fn the_description_counts_alone() {
 }
 
 /// As in runc.
-fn other_flags_are_ignored() {
+fn flags_that_change_the_process_are_ignored() {
     let (bundle, _container) = running(Bundle::new());
     let file = process_file(&bundle, &["/probe", "report"], &[]);
     let file = file.to_str().unwrap();
@@ -61,7 +61,7 @@ fn other_flags_are_ignored() {
         "--cap",
         "CAP_SYS_ADMIN",
     ];
-    let seen = call(&bundle, &flags, &["ignored", "words"]).assert_report();
+    let seen = call(&bundle, &flags, &["ignored", "arguments"]).assert_report();
     assert_eq!((&seen["uid"], &seen["cwd"]), (&json!(0), &json!("/")));
     assert_eq!(seen.env("A"), None);
     assert!(
@@ -71,7 +71,7 @@ fn other_flags_are_ignored() {
     );
 }
 
-fn everything_is_applied() {
+fn all_fields_of_the_process_are_applied() {
     let (bundle, _container) = running(Bundle::new());
     let sets = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
     let seen = probe_described(
@@ -88,7 +88,7 @@ fn everything_is_applied() {
             ("/oomScoreAdj", json!(500)),
             (
                 "/rlimits",
-                // RLIMIT_NOFILE is raised by the Go that runc is written in, at a moment of its own.
+                // Not RLIMIT_NOFILE, which the Go runtime in runc raises by itself.
                 json!([{"type": "RLIMIT_CORE", "soft": 17, "hard": 18}]),
             ),
         ],
@@ -103,7 +103,7 @@ fn everything_is_applied() {
     assert_eq!(seen["rlimits"]["RLIMIT_CORE"], json!([17, 18]));
     differs(
         Kind::Runc,
-        "Debian's old one sets neither umask nor score of a process that joins",
+        "Debian's old one sets neither umask nor OOM score of an exec process",
     );
     assert_eq!(seen["oom_score_adj"], "500");
     assert_eq!(seen["umask"], 0o77);
@@ -151,7 +151,7 @@ fn limits_are_raised_and_lowered() {
     assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([1 << 19, 1 << 19]));
 }
 
-fn what_is_left_out_has_its_default() {
+fn missing_fields_have_their_defaults() {
     let bundle = Bundle::new()
         .set("/process/oomScoreAdj", json!(300))
         .set("/process/user/umask", json!(0o77));
@@ -173,24 +173,24 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(
         seen.capabilities("effective"),
         [""; 0],
-        "no capabilities are none"
+        "without `capabilities` there are none"
     );
 }
 
-fn the_score_stays_where_none_is_given() {
+fn the_oom_score_is_unchanged_if_none_is_given() {
     let (bundle, _container) = running(Bundle::new());
     let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     let seen = probe_described(&bundle, &[]);
     assert_eq!(seen["oom_score_adj"], own.trim());
 }
 
-fn cpus_are_first_those_and_then_these() {
+fn the_initial_and_final_cpu_affinity_are_set() {
     differs(
         Kind::Runc,
         "Debian's old one lacks process.execCPUAffinity, newer runc has it",
     );
     if fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|all| all.trim() == "0") {
-        skip("one cpu only");
+        skip("this host has only one CPU");
     }
     let (bundle, _container) = running(Bundle::new());
     let all = probe(&bundle, &[])["cpus"].clone();
@@ -223,7 +223,7 @@ fn cpus_that_do_not_exist_are_refused() {
     }
 }
 
-fn what_is_not_applied_is_refused_by_name() {
+fn unsupported_fields_are_refused_by_name() {
     only_rt("runc applies them");
     let (bundle, _container) = running(Bundle::new());
     for (member, value) in [
@@ -239,16 +239,16 @@ fn what_is_not_applied_is_refused_by_name() {
             .each_ref()
             .map(|(pointer, value)| (pointer.as_str(), value.clone()));
         let outcome = described(&bundle, &["/bin/true"], &changes).run();
-        let words = format!("process.{member}: not applied by this version");
-        outcome.assert_code(255).assert_refused(&words).one_line();
+        let message = format!("process.{member}: not applied by this version");
+        outcome.assert_code(255).assert_refused(&message).one_line();
     }
 }
 
-fn bad_descriptions_are_refused_by_place() {
-    only_rt("the texts are our own");
+fn invalid_fields_are_refused_by_name() {
+    only_rt("the error texts are rt's");
     let (bundle, _container) = running(Bundle::new());
     let file = bundle.runtime().home().join("p.json");
-    for (text, words) in [
+    for (text, message) in [
         ("[]", "process: not a JSON object"),
         ("{}", "process.args: required"),
         (r#"{"args": [], "cwd": "/"}"#, "process.args: "),
@@ -281,12 +281,12 @@ fn bad_descriptions_are_refused_by_place() {
     ] {
         fs::write(&file, text).unwrap();
         let outcome = exec(&bundle, &["-p", file.to_str().unwrap()], &[]);
-        outcome.assert_code(255).assert_refused(words).one_line();
+        outcome.assert_code(255).assert_refused(message).one_line();
     }
 }
 
 /// config.md, "Extensibility".
-fn unknown_members_are_ignored() {
+fn unknown_fields_are_ignored() {
     let (bundle, _container) = running(Bundle::new());
     let changes = [
         ("/somethingNew", json!({"a": [1]})),
@@ -297,7 +297,7 @@ fn unknown_members_are_ignored() {
         .assert_ok();
 }
 
-fn a_file_that_cannot_be_read_is_named() {
+fn an_unreadable_process_file_is_reported() {
     let (bundle, _container) = running(Bundle::new());
     let directory = bundle.path().to_str().unwrap();
     for file in ["/nonexistent/process.json", directory] {
@@ -306,7 +306,7 @@ fn a_file_that_cannot_be_read_is_named() {
     }
 }
 
-fn a_file_that_never_ends_is_refused() {
+fn an_endless_process_file_is_refused() {
     only_rt("runc reads on");
     let (bundle, _container) = running(Bundle::new());
     let outcome = exec(&bundle, &["-p", "/dev/zero"], &[]).assert_code(255);
@@ -315,8 +315,8 @@ fn a_file_that_never_ends_is_refused() {
         .one_line();
 }
 
-/// `exec -p <(jq ...)`.
-fn a_file_may_be_a_pipe() {
+/// As in `exec -p <(jq ...)`.
+fn the_process_file_may_be_a_pipe() {
     let (bundle, _container) = running(Bundle::new());
     let file = process_file(&bundle, &["/bin/echo", "from a pipe"], &[]);
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -327,7 +327,7 @@ fn a_file_may_be_a_pipe() {
     assert_eq!(outcome.assert_ok().stdout, "from a pipe\n");
 }
 
-fn a_relative_path_is_meant_from_where_the_caller_stands() {
+fn a_relative_process_file_path_starts_at_the_callers_directory() {
     let (bundle, _container) = running(Bundle::new());
     process_file(&bundle, &["/bin/echo", "found"], &[]);
     let home = bundle.runtime().home().to_owned();

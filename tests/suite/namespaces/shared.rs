@@ -1,4 +1,4 @@
-//! Without a namespace of its own: care for what the container shares with the host.
+//! Containers that share the pid or the mount namespace with the host.
 
 use std::fs;
 
@@ -13,14 +13,14 @@ use crate::harness::{
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         without_a_pid_namespace_kill_ends_every_process,
-        without_a_pid_namespace_the_end_of_the_first_process_ends_all,
+        without_a_pid_namespace_delete_force_ends_processes_that_outlive_init,
         without_a_mount_namespace_it_runs_by_chroot,
         without_a_mount_namespace_mounts_are_refused,
     ]
 }
 
-/// A process with a child in the host's pid namespace; returns both pids.
-fn family(bundle: &Bundle) -> (i32, i32) {
+/// Waits until init has a child, and returns the pids of both.
+fn init_and_child(bundle: &Bundle) -> (i32, i32) {
     let pid = bundle.container().pid();
     let path = format!("/proc/{pid}/task/{pid}/children");
     wait_until("the child", || {
@@ -31,13 +31,13 @@ fn family(bundle: &Bundle) -> (i32, i32) {
 }
 
 fn without_a_pid_namespace_kill_ends_every_process() {
-    differs(Kind::Runc, "the old one ends only the first without --all");
+    differs(Kind::Runc, "the old one kills only init without --all");
     let bundle = Bundle::new()
         .without_namespace("pid")
         .args(&["/probe", "spawn-sleep"]);
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
-    let (pid, child) = family(&bundle);
+    let (pid, child) = init_and_child(&bundle);
     assert!(alive(pid) && alive(child));
     container.kill("KILL").assert_ok();
     wait_gone(pid);
@@ -46,22 +46,22 @@ fn without_a_pid_namespace_kill_ends_every_process() {
     before.assert_unchanged(&bundle);
 }
 
-fn without_a_pid_namespace_the_end_of_the_first_process_ends_all() {
+fn without_a_pid_namespace_delete_force_ends_processes_that_outlive_init() {
     let bundle = Bundle::new()
         .without_namespace("pid")
         .args(&["/probe", "spawn-sleep"]);
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
-    let (pid, child) = family(&bundle);
+    let (pid, child) = init_and_child(&bundle);
     signal(pid, Signal::SIGKILL);
     wait_gone(pid);
-    assert!(alive(child), "nothing ends it yet");
+    assert!(alive(child), "the child outlives init");
     container.delete_force().assert_ok();
     wait_gone(child);
     before.assert_unchanged(&bundle);
 }
 
-/// A config without a mount namespace and without anything to be mounted.
+/// A configuration without a mount namespace, mounts, masked or read-only paths.
 fn without_mounts() -> Bundle {
     Bundle::new()
         .without_namespace("mount")
@@ -72,7 +72,7 @@ fn without_mounts() -> Bundle {
 }
 
 fn without_a_mount_namespace_it_runs_by_chroot() {
-    only_rt("Debian's runc pivots the mount namespace of its caller then");
+    only_rt("Debian's runc calls pivot_root in the caller's mount namespace");
     let bundle = without_mounts();
     let before = Traces::of(&bundle);
     let seen = bundle.probe();
@@ -90,7 +90,7 @@ fn without_a_mount_namespace_it_runs_by_chroot() {
 }
 
 fn without_a_mount_namespace_mounts_are_refused() {
-    only_rt("Debian's runc pivots the mount namespace of its caller then");
+    only_rt("Debian's runc calls pivot_root in the caller's mount namespace");
     let tmpfs = json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" });
     let cases = [
         ("/mounts", json!([tmpfs]), "mounts"),

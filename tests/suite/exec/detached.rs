@@ -1,4 +1,4 @@
-//! Detached, and the file that tells its number.
+//! `exec --detach` and `--pid-file`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,18 +14,18 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        detached_it_returns_as_soon_as_it_runs,
-        detached_it_can_be_killed_by_its_number,
-        the_pid_file_is_there_before_the_runtime_returns,
-        the_pid_file_is_written_in_the_foreground_too,
-        the_pid_file_names_the_number_outside,
-        a_relative_path_is_meant_from_where_the_caller_stands,
-        what_lay_there_is_replaced_at_once,
-        a_program_that_is_not_found_has_no_pid_file,
-        a_program_that_its_filter_kills_has_no_pid_file,
-        a_program_that_ends_at_once_has_a_pid_file,
-        a_pid_file_that_cannot_be_written_ends_it,
-        detached_failures_are_told,
+        detached_exec_returns_once_the_process_runs,
+        a_detached_process_can_be_killed_by_its_pid,
+        the_pid_file_exists_before_exec_returns,
+        the_pid_file_is_written_in_the_foreground,
+        the_pid_file_holds_the_pid_on_the_host,
+        a_relative_pid_file_path_starts_at_the_callers_directory,
+        an_existing_pid_file_is_replaced_atomically,
+        no_pid_file_is_written_if_the_program_is_missing,
+        no_pid_file_is_written_if_the_filter_kills_execve,
+        a_pid_file_is_written_for_a_program_that_ends_at_once,
+        the_process_is_killed_if_the_pid_file_cannot_be_written,
+        failures_of_a_detached_exec_are_reported,
     ]
 }
 
@@ -38,17 +38,17 @@ fn read_pid(bundle: &Bundle) -> i32 {
     text.parse().unwrap_or_else(|e| panic!("{text:?}: {e}"))
 }
 
-/// Runs it detached with a pid file, and returns the number.
+/// Runs `exec --detach` with a pid file, and returns the pid.
 #[track_caller]
-fn start(bundle: &Bundle, words: &[&str]) -> i32 {
+fn start(bundle: &Bundle, args: &[&str]) -> i32 {
     let file = pid_file(bundle);
     let flags = ["--detach", "--pid-file", file.to_str().unwrap()];
-    let outcome = exec(bundle, &flags, words).assert_ok();
+    let outcome = exec(bundle, &flags, args).assert_ok();
     assert_eq!(outcome.stderr, "");
     read_pid(bundle)
 }
 
-fn detached_it_returns_as_soon_as_it_runs() {
+fn detached_exec_returns_once_the_process_runs() {
     let (bundle, container) = running(Bundle::new());
     let outcome = call(
         &bundle,
@@ -62,7 +62,7 @@ fn detached_it_returns_as_soon_as_it_runs() {
     assert_eq!(container.status(), "running");
 }
 
-fn detached_it_can_be_killed_by_its_number() {
+fn a_detached_process_can_be_killed_by_its_pid() {
     let (bundle, container) = running(Bundle::new());
     let pid = start(&bundle, &["/bin/sleep", "1001"]);
     assert!(alive(pid));
@@ -75,19 +75,19 @@ fn detached_it_can_be_killed_by_its_number() {
     assert_eq!(container.status(), "running");
 }
 
-fn the_pid_file_is_there_before_the_runtime_returns() {
+fn the_pid_file_exists_before_exec_returns() {
     differs(Kind::Runc, "it returns before the program is executed");
     let (bundle, _container) = running(Bundle::new());
     for _ in 0..10 {
         let pid = start(&bundle, &["/bin/sleep", "1001"]);
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        assert_eq!(line, b"/bin/sleep\x001001\0", "it is that program by then");
+        assert_eq!(line, b"/bin/sleep\x001001\0", "the program runs by then");
         signal(pid, Signal::SIGKILL);
         wait_gone(pid);
     }
 }
 
-fn the_pid_file_is_written_in_the_foreground_too() {
+fn the_pid_file_is_written_in_the_foreground() {
     let (bundle, _container) = running(Bundle::new());
     let file = pid_file(&bundle);
     let flags = ["--pid-file", file.to_str().unwrap()];
@@ -95,25 +95,25 @@ fn the_pid_file_is_written_in_the_foreground_too() {
     assert!(read_pid(&bundle) > 1);
 }
 
-fn the_pid_file_names_the_number_outside() {
+fn the_pid_file_holds_the_pid_on_the_host() {
     let (bundle, _container) = running(Bundle::new());
     let pid = start(&bundle, &["/bin/sleep", "1001"]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let numbers = status
+    let pids = status
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))
         .unwrap();
-    let numbers: Vec<i32> = numbers
+    let pids: Vec<i32> = pids
         .split_whitespace()
         .filter_map(|n| n.parse().ok())
         .collect();
-    assert_eq!(numbers[0], pid);
-    assert!(numbers[1] < 100, "{numbers:?}");
+    assert_eq!(pids[0], pid);
+    assert!(pids[1] < 100, "{pids:?}");
     let text = fs::read_to_string(pid_file(&bundle)).unwrap();
     assert_eq!(text, pid.to_string(), "no line feed");
 }
 
-fn a_relative_path_is_meant_from_where_the_caller_stands() {
+fn a_relative_pid_file_path_starts_at_the_callers_directory() {
     let (bundle, _container) = running(Bundle::new());
     let home = bundle.runtime().home().to_owned();
     let call = call(&bundle, &["--pid-file", "exec.pid"], &["/bin/true"]);
@@ -123,8 +123,8 @@ fn a_relative_path_is_meant_from_where_the_caller_stands() {
     assert!(read_pid(&bundle) > 1);
 }
 
-/// By renaming: who has it open reads the old one to its end.
-fn what_lay_there_is_replaced_at_once() {
+/// By rename(2), so that a reader that has the old file open can read it to its end.
+fn an_existing_pid_file_is_replaced_atomically() {
     let (bundle, _container) = running(Bundle::new());
     let file = pid_file(&bundle);
     fs::write(&file, "4194303 and more").unwrap();
@@ -134,11 +134,11 @@ fn what_lay_there_is_replaced_at_once() {
     assert_eq!(fs::read_to_string(other).unwrap(), "4194303 and more");
     let names = fs::read_dir(bundle.runtime().home()).unwrap().flatten();
     let hidden = names.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
-    assert_eq!(hidden.count(), 0, "a draft is left");
+    assert_eq!(hidden.count(), 0, "a temporary file is left");
 }
 
-/// By that conmon tells a failure of the runtime from one of the process.
-fn a_program_that_is_not_found_has_no_pid_file() {
+/// conmon uses this to distinguish a failure of the runtime from one of the process.
+fn no_pid_file_is_written_if_the_program_is_missing() {
     let (bundle, _container) = running(Bundle::new());
     for program in ["nosuch", "/no/such", "/etc/passwd"] {
         for detach in [&["--detach"] as &[&str], &[]] {
@@ -157,11 +157,10 @@ fn killing(name: &str) -> serde_json::Value {
     })
 }
 
-/// It has never run.
-fn a_program_that_its_filter_kills_has_no_pid_file() {
+fn no_pid_file_is_written_if_the_filter_kills_execve() {
     only_rt("runc writes the pid file before execve(2)");
     let bundle = super::waiting(Bundle::new().set("/linux/seccomp", killing("execve")));
-    // The first process waits for its start: it would not survive it either.
+    // The container is not started, because the filter would kill init as well.
     let container = bundle.create();
     let before = Traces::of(&bundle);
     for detach in [&["--detach"] as &[&str], &[]] {
@@ -177,11 +176,11 @@ fn a_program_that_its_filter_kills_has_no_pid_file() {
     container.end();
 }
 
-/// However it ends: it has run.
-fn a_program_that_ends_at_once_has_a_pid_file() {
+/// The program has run, so the way it ends does not matter.
+fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
     let bundle = Bundle::new().set("/linux/seccomp", killing("sethostname"));
     let (bundle, _container) = running(bundle);
-    for (words, code) in [
+    for (args, code) in [
         (&["/bin/true"] as &[&str], 0),
         (&["/bin/false"], 1),
         (&["/bin/sh", "-c", "kill -KILL $$"], 137),
@@ -192,13 +191,13 @@ fn a_program_that_ends_at_once_has_a_pid_file() {
             let file = pid_file(&bundle);
             let mut flags = vec!["--pid-file", file.to_str().unwrap()];
             flags.extend(detach.then_some("--detach"));
-            exec(&bundle, &flags, words).assert_code(if detach { 0 } else { code });
-            assert!(read_pid(&bundle) > 1, "{words:?}");
+            exec(&bundle, &flags, args).assert_code(if detach { 0 } else { code });
+            assert!(read_pid(&bundle) > 1, "{args:?}");
         }
     }
 }
 
-fn a_pid_file_that_cannot_be_written_ends_it() {
+fn the_process_is_killed_if_the_pid_file_cannot_be_written() {
     let (bundle, _container) = running(Bundle::new());
     let before = Traces::of(&bundle);
     let flags = ["--detach", "--pid-file", "/nonexistent/exec.pid"];
@@ -207,10 +206,10 @@ fn a_pid_file_that_cannot_be_written_ends_it() {
     before.assert_unchanged(&bundle);
 }
 
-fn detached_failures_are_told() {
+fn failures_of_a_detached_exec_are_reported() {
     let (bundle, _container) = running(Bundle::new());
-    for words in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
-        let outcome = exec(&bundle, &["-d"], words).assert_code(255);
+    for args in [&["nosuch"] as &[&str], &["/etc/passwd"], &[]] {
+        let outcome = exec(&bundle, &["-d"], args).assert_code(255);
         outcome.one_line();
     }
 }
