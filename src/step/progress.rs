@@ -8,11 +8,11 @@ use super::{Cause, Failure, Step};
 pub(crate) struct Progress {
     step: Cell<Step>,
     item: Cell<u16>,
-    teller: RefCell<Option<Teller>>,
+    reporter: RefCell<Option<Reporter>>,
 }
 
 /// Who is told of each position (`--debug`).
-pub(crate) type Teller = Box<dyn Fn(Position)>;
+pub(crate) type Reporter = Box<dyn Fn(Position)>;
 
 /// A step, and the item of its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +44,13 @@ impl Progress {
         Progress {
             step: Cell::new(Step::Wait),
             item: Cell::new(0),
-            teller: RefCell::new(None),
+            reporter: RefCell::new(None),
         }
     }
 
     /// Has each position from the next one on told, or none any more.
-    pub(crate) fn tell(&self, teller: Option<Teller>) {
-        *self.teller.borrow_mut() = teller;
+    pub(crate) fn report_to(&self, reporter: Option<Reporter>) {
+        *self.reporter.borrow_mut() = reporter;
     }
 
     /// Begins a step.
@@ -63,8 +63,8 @@ impl Progress {
         let item = u16::try_from(item).unwrap_or(u16::MAX);
         self.step.set(step);
         self.item.set(item);
-        if let Some(tell) = self.teller.borrow().as_ref() {
-            tell(Position { step, item });
+        if let Some(report) = self.reporter.borrow().as_ref() {
+            report(Position { step, item });
         }
     }
 
@@ -97,11 +97,11 @@ mod tests {
         let at = Progress::new();
         at.enter(Step::Signals);
         let all = told.clone();
-        at.tell(Some(Box::new(move |position| {
+        at.report_to(Some(Box::new(move |position| {
             all.borrow_mut().push(position)
         })));
         at.at(Step::Mount, 7);
-        at.tell(None);
+        at.report_to(None);
         at.enter(Step::Exec);
         let (step, item) = (Step::Mount, 7);
         assert_eq!(*told.borrow(), [Position { step, item }]);

@@ -1,11 +1,11 @@
-//! Where a container is on disk: a directory below the runtime's root, called by
-//! its id.
+//! A container's directory: below the runtime's root, named by the id, and locked (flock(2))
+//! by the command that changes the container.
 //!
-//! As long as it has that name, it holds a state. So it is made, locked and given
-//! its first state under a name that no id can be, and then renamed; and it is
-//! renamed once more before it is emptied. Whoever is killed in between leaves a
-//! directory that is no container, and that nobody holds: the next to make or to
-//! remove a container of this id uses it or removes it.
+//! A directory that is named by an id always holds a state. It is therefore created, locked
+//! and given its first state under a name that cannot be an id, and then renamed; before it is
+//! emptied it is renamed again. A command that is killed in between leaves an unlocked
+//! directory that is not a container. The next command that creates or deletes a container
+//! with this id reuses or removes it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,14 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
 use nix::sys::stat::{FileStat, Mode, fstat, lstat, stat};
 use nix::unistd::{geteuid, unlinkat};
 
-use super::state::{self, State};
-use super::valid_id;
+use super::entries::ENTRIES;
+use super::file::State;
 use crate::log;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -28,47 +28,47 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// What comes before the id in the name of a directory that is being made.
-const UNMADE: char = '~';
+/// Precedes the id in the name of a directory that is being created.
+const CREATING_PREFIX: char = '~';
 
-/// The same for one that is being emptied.
-const UNUSED: char = '=';
+/// Precedes the id in the name of a directory that is being removed.
+const REMOVING_PREFIX: char = '=';
 
-/// For whoever has no right to the directory of others.
-const WHERE: &str =
+/// A hint for a user without access to the runtime's root.
+const ROOT_HINT: &str =
     "(a user's containers are kept in XDG_RUNTIME_DIR, if that is set, or where --root says)";
 
 /// The directory of one container, below the runtime's root.
-pub(super) struct Container {
-    pub(super) root: PathBuf,
-    pub(super) id: String,
+pub(crate) struct Container {
+    pub(crate) root: PathBuf,
+    pub(crate) id: String,
     directory: File,
 }
 
 impl Container {
-    /// Takes `id`: makes its directory, locked, with the state that `first` draws
-    /// up. That is asked when nobody else has the id or can get it any more.
+    /// Creates and locks the directory for a new container, with the state that
+    /// `initial_state` returns. It is called once no other command can take the id.
     ///
     /// # Errors
-    /// When the id is taken; those of `first`.
-    pub(super) fn new(
+    /// When the id is in use, or `initial_state` fails.
+    pub(crate) fn new(
         root: &Path,
         id: &str,
-        first: impl FnOnce() -> Result<State>,
+        initial_state: impl FnOnce() -> Result<State>,
     ) -> Result<(Container, State)> {
         ensure!(valid_id(id), "invalid container ID format: {id:?}");
         check_root(root)?;
-        let (unmade, path) = (beside(root, UNMADE, id), root.join(id));
-        let directory = claim(root, &unmade)?;
+        let (draft, path) = (prefixed(root, CREATING_PREFIX, id), root.join(id));
+        let directory = create_locked(root, &draft)?;
         let made = (|| {
             match lstat(&path) {
                 Err(Errno::ENOENT) => {}
-                Ok(_) => bail!(taken()),
+                Ok(_) => bail!(id_in_use()),
                 Err(errno) => return Err(errno).with_context(|| path.display().to_string()),
             }
-            let state = first()?;
+            let state = initial_state()?;
             state.save(directory.as_fd())?;
-            rename(&unmade, &path)?;
+            rename(&draft, &path)?;
             Ok(state)
         })();
         let container = Container {
@@ -79,7 +79,7 @@ impl Container {
         match made {
             Ok(state) => Ok((container, state)),
             Err(error) => {
-                if let Err(left) = empty(&container.directory, &unmade) {
+                if let Err(left) = empty(&container.directory, &draft) {
                     log::warn(&format!("left behind: {}", log::sentence(&left)));
                 }
                 Err(error)
@@ -87,33 +87,34 @@ impl Container {
         }
     }
 
-    /// Opens and locks the container `id`; `None` when there is none.
-    pub(super) fn open(root: &Path, id: &str) -> Result<Option<Container>> {
-        let Some(container) = Container::unlocked(root, id)? else {
+    /// Opens and locks the container `id`. `None` when there is no such container.
+    pub(crate) fn open_locked(root: &Path, id: &str) -> Result<Option<Container>> {
+        let Some(container) = Container::open(root, id)? else {
             return Ok(None);
         };
         Ok(container.lock()?.then_some(container))
     }
 
-    /// Waits for the lock; false when whoever held it has removed the container.
-    pub(super) fn lock(&self) -> Result<bool> {
+    /// Waits for the lock. False when the command that held it has removed the container.
+    pub(crate) fn lock(&self) -> Result<bool> {
         let path = self.path();
         let subject = || format!("lock {}", path.display());
         self.directory.lock().with_context(subject)?;
         is_at(&self.directory, &path)
     }
 
-    /// Whether somebody else holds the lock; if not, this process does now.
-    pub(super) fn is_busy(&self) -> bool {
+    /// Whether another process holds the lock. If not, this process holds it afterwards.
+    pub(crate) fn is_locked_by_other(&self) -> bool {
         self.directory.try_lock().is_err()
     }
 
-    /// Lets others at it, for as long as its process runs.
-    pub(super) fn unlock(&self) -> Result<()> {
+    /// Releases the lock, so that other commands can act on the container.
+    pub(crate) fn unlock(&self) -> Result<()> {
         self.directory.unlock().with_context(|| self.id.clone())
     }
 
-    pub(super) fn unlocked(root: &Path, id: &str) -> Result<Option<Container>> {
+    /// Opens the container `id` without locking it. `None` when there is no such container.
+    pub(crate) fn open(root: &Path, id: &str) -> Result<Option<Container>> {
         ensure!(valid_id(id), "invalid container ID format: {id:?}");
         check_root(root)?;
         let directory = open_own(&root.join(id))?;
@@ -124,11 +125,15 @@ impl Container {
         }))
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.root.join(&self.id)
     }
 
-    pub(super) fn state(&self) -> Result<Option<State>> {
+    /// `None` when the directory holds no `state.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or parsed, or belongs to another id.
+    pub(crate) fn state(&self) -> Result<Option<State>> {
         let subject = || self.path().display().to_string();
         let state = State::load(self.directory.as_fd()).with_context(subject)?;
         if let Some(state) = &state {
@@ -137,22 +142,22 @@ impl Container {
         Ok(state)
     }
 
-    /// Removes what is on disk. This process holds the lock.
-    pub(super) fn remove(&self) -> Result<()> {
-        let (path, unused) = (self.path(), beside(&self.root, UNUSED, &self.id));
+    /// Removes the directory, whose lock this process holds.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let (path, removing) = (self.path(), prefixed(&self.root, REMOVING_PREFIX, &self.id));
         loop {
             match renameat2(
                 AT_FDCWD,
                 &path,
                 AT_FDCWD,
-                &unused,
+                &removing,
                 RenameFlags::RENAME_NOREPLACE,
             ) {
-                Ok(()) => return empty(&self.directory, &unused),
+                Ok(()) => return empty(&self.directory, &removing),
                 Err(Errno::ENOENT) => return Ok(()),
-                // Of one that had this id before; whoever empties it is soon done.
-                Err(Errno::EEXIST) if clear(&unused, File::lock).is_ok() => {}
-                // What is there cannot be emptied, or the file system knows no such call.
+                // An earlier container with this id is still being removed.
+                Err(Errno::EEXIST) if remove_unlocked(&removing, File::lock).is_ok() => {}
+                // The leftover cannot be removed, or the file system has no RENAME_NOREPLACE.
                 Err(Errno::EEXIST | Errno::EINVAL | Errno::ENOSYS) => {
                     return empty(&self.directory, &path);
                 }
@@ -168,14 +173,14 @@ impl AsFd for Container {
     }
 }
 
-/// Removes what is left where a container `id` was being made or removed by one
-/// that was killed.
+/// Removes the directories of a container `id` that a killed command was creating or
+/// removing.
 ///
 /// # Errors
-/// Those of the file system.
-pub(super) fn sweep(root: &Path, id: &str) -> Result<()> {
-    for mark in [UNMADE, UNUSED] {
-        clear(&beside(root, mark, id), |directory| {
+/// When one cannot be locked or removed.
+pub(crate) fn remove_leftovers(root: &Path, id: &str) -> Result<()> {
+    for prefix in [CREATING_PREFIX, REMOVING_PREFIX] {
+        remove_unlocked(&prefixed(root, prefix, id), |directory| {
             directory.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
                 TryLockError::Error(error) => error,
@@ -185,12 +190,30 @@ pub(super) fn sweep(root: &Path, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Others who can write to the root could put one container's directory in the
-/// place of another's.
+/// Whether `id` is a valid container id: 1 to 1024 letters, digits, `_`, `+`, `-` and `.`, but
+/// neither `.` nor `..`.
+pub(crate) fn valid_id(id: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
+    !id.is_empty() && id.len() <= 1024 && id.chars().all(is_allowed) && id != "." && id != ".."
+}
+
+/// The names below `root` that are valid ids, sorted.
+pub(crate) fn ids(root: &Path) -> Result<Vec<String>> {
+    let mut ids: Vec<String> = std::fs::read_dir(root)
+        .with_context(|| root.display().to_string())?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| valid_id(name))
+        .collect();
+    ids.sort();
+    Ok(ids)
+}
+
+/// Checks that no other user can write to the runtime's root, and there exchange one
+/// container's directory for another's. A missing root is no error.
 ///
 /// # Errors
-/// When they can. That it is missing is none.
-pub(super) fn check_root(root: &Path) -> Result<()> {
+/// When another user owns it or can write to it.
+pub(crate) fn check_root(root: &Path) -> Result<()> {
     let meta = match stat(root) {
         Err(Errno::ENOENT) => return Ok(()),
         meta => meta.with_context(|| root.display().to_string())?,
@@ -203,46 +226,52 @@ pub(super) fn check_root(root: &Path) -> Result<()> {
     );
     ensure!(
         owner == geteuid().as_raw() || owner == 0,
-        "{}: belongs to user {owner}, not to the one who runs this: containers cannot be kept there {WHERE}",
+        "{}: belongs to user {owner}, not to the one who runs this: containers cannot be kept there {ROOT_HINT}",
         root.display()
     );
     Ok(())
 }
 
-fn taken() -> &'static str {
+/// The error of a command for an id that names no container.
+pub(crate) fn no_such_container() -> Error {
+    anyhow!("container does not exist")
+}
+
+fn id_in_use() -> &'static str {
     "container with given ID already exists"
 }
 
-/// A name beside `id` that is no id, and no longer than a file's may be.
-fn beside(root: &Path, mark: char, id: &str) -> PathBuf {
+/// The path of `id` with a prefix that no id has, cut to the kernel's limit for file names.
+fn prefixed(root: &Path, prefix: char, id: &str) -> PathBuf {
     let short: String = id.chars().take(254).collect();
-    root.join(format!("{mark}{short}"))
+    root.join(format!("{prefix}{short}"))
 }
 
-/// Makes the directory at `path`, or takes one that was left, and locks it. Who
-/// has the lock of what is there alone renames it or removes it.
-fn claim(root: &Path, path: &Path) -> Result<File> {
+/// Creates and locks the directory at `path`, or locks a leftover one. Only the holder of the
+/// lock renames or removes the directory.
+fn create_locked(root: &Path, path: &Path) -> Result<File> {
     loop {
-        make(root, path)?;
+        create_directory(root, path)?;
         let Some(directory) = open_own(path)? else {
             continue;
         };
         match directory.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(taken()),
+            Err(TryLockError::WouldBlock) => bail!(id_in_use()),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("lock {}", path.display()));
             }
         }
-        // Else whoever had the lock was done with it in the meantime.
+        // If not, the previous holder of the lock has renamed or removed the directory.
         if is_at(&directory, path)? {
             return Ok(directory);
         }
     }
 }
 
-/// Makes the directory at `path`, and `root` if need be. One that is there is fine.
-fn make(root: &Path, path: &Path) -> Result<()> {
+/// Creates the directory at `path`, and `root` if it is missing. An existing directory is no
+/// error.
+fn create_directory(root: &Path, path: &Path) -> Result<()> {
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700);
     let made = match private.create(path) {
@@ -255,13 +284,16 @@ fn make(root: &Path, path: &Path) -> Result<()> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(error).with_context(|| format!("{} {WHERE}", root.display()))
+            Err(error).with_context(|| format!("{} {ROOT_HINT}", root.display()))
         }
         done => done.with_context(|| path.display().to_string()),
     }
 }
 
-/// Opens the directory at `path`, which is this user's; `None` when there is none.
+/// Opens the directory at `path`. `None` when there is none.
+///
+/// # Errors
+/// When it belongs to another user.
 fn open_own(path: &Path) -> Result<Option<File>> {
     let subject = || path.display().to_string();
     let directory = match open(path, DIRECTORY, Mode::empty()) {
@@ -277,38 +309,39 @@ fn open_own(path: &Path) -> Result<Option<File>> {
     Ok(Some(directory))
 }
 
-/// Whether `directory` is the one at `path`.
+/// Whether `path` still refers to the open `directory`.
 fn is_at(directory: &File, path: &Path) -> Result<bool> {
-    let which = |meta: FileStat| (meta.st_dev, meta.st_ino);
+    let inode = |meta: FileStat| (meta.st_dev, meta.st_ino);
     let subject = || path.display().to_string();
     match lstat(path) {
         Err(Errno::ENOENT) => Ok(false),
         there => {
-            Ok(which(there.with_context(subject)?)
-                == which(fstat(directory).with_context(subject)?))
+            Ok(inode(there.with_context(subject)?)
+                == inode(fstat(directory).with_context(subject)?))
         }
     }
 }
 
-/// Renames a directory, and replaces nothing.
+/// Renames a directory, but replaces no other.
 fn rename(from: &Path, to: &Path) -> Result<()> {
     let flags = RenameFlags::RENAME_NOREPLACE;
     let renamed = match renameat2(AT_FDCWD, from, AT_FDCWD, to, flags) {
-        // A file system that knows no such call: it replaces no directory that holds a state.
+        // Not every file system has RENAME_NOREPLACE. Without it, rename(2) still replaces no
+        // directory that holds a state.
         Err(Errno::EINVAL | Errno::ENOSYS) => {
             renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::empty())
         }
         done => done,
     };
     match renamed {
-        Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => bail!(taken()),
+        Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => bail!(id_in_use()),
         done => done.with_context(|| to.display().to_string()),
     }
 }
 
-/// Removes the directory at `path`, if one is there, that somebody has left whom
-/// `lock` does not find there any more.
-fn clear(path: &Path, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
+/// Removes the directory at `path`, if there is one and `lock` succeeds on it. When `lock`
+/// returns `WouldBlock`, a command is still using the directory.
+fn remove_unlocked(path: &Path, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
     let Some(directory) = open_own(path)? else {
         return Ok(());
     };
@@ -320,9 +353,9 @@ fn clear(path: &Path, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<()> 
     }
 }
 
-/// Removes the directory at `path` with what a container's holds.
+/// Removes the directory at `path` and the files that a container's directory may hold.
 fn empty(directory: &File, path: &Path) -> Result<()> {
-    for (name, how) in state::ENTRIES {
+    for (name, how) in ENTRIES {
         match unlinkat(directory, name, how) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => {
@@ -331,7 +364,7 @@ fn empty(directory: &File, path: &Path) -> Result<()> {
         }
         match std::fs::remove_dir(path) {
             Ok(()) => return Ok(()),
-            // Another of the files is there.
+            // It still holds one of the next entries.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
