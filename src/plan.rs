@@ -162,7 +162,7 @@ impl Plan {
 
     /// Every position of init, in words.
     pub(crate) fn step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
-        let all = Step::all().iter().copied();
+        let all = Step::ALL.iter().copied();
         describe_all(all, |step, item| self.describe(step, item))
     }
 }

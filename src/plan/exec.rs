@@ -97,7 +97,7 @@ impl ExecPlan {
         &self,
         cgroup_join: &CgroupJoin,
     ) -> Vec<(Step, u16, (String, String))> {
-        super::describe_all(Step::all().iter().copied(), |step, item| {
+        super::describe_all(Step::ALL.iter().copied(), |step, item| {
             let listed = self.process.describe(step, item);
             listed.or_else(|| cgroup_join.describe(step, item))
         })

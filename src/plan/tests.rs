@@ -183,7 +183,7 @@ fn mounts_of_the_machine_s_namespace_are_refused() {
 fn every_step_has_words() {
     let plan = decide("full.json", &modern()).unwrap();
     // What a full plan has none of: one thing excludes the other.
-    let silent: Vec<Step> = Step::all()
+    let silent: Vec<Step> = Step::ALL
         .iter()
         .copied()
         .filter(|step| {
