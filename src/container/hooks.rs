@@ -89,7 +89,7 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
 
 fn hook_error(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
     let description = hook.describe(moment, item);
-    let error = plan::sentence(&description, Step::RuntimeHooks, failed.cause, None);
+    let error = plan::error_message(&description, Step::RuntimeHooks, failed.cause, None);
     anyhow!("{error}{}", failed.said)
 }
 

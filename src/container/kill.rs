@@ -46,7 +46,7 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()>
     if whom == Whom::All && signal != libc::SIGKILL {
         ensure!(
             !state.cgroup_paths.is_empty(),
-            "--all: the container has no cgroup of its own, by which its processes could be found"
+            "--all: the container has no cgroup of its own by which to find its processes"
         );
         return state.cgroups().kill(signal);
     }
@@ -68,7 +68,7 @@ fn kill_all(state: &State, init: BorrowedFd) -> Result<()> {
     if !state.own_pid_namespace {
         if state.cgroup_paths.is_empty() {
             log::warn(
-                "only its first process is killed: others have neither a cgroup nor a pid namespace to be found by",
+                "only the init process is killed: without a cgroup or a pid namespace of the container, others cannot be found",
             );
         }
         state.cgroups().kill(libc::SIGKILL)?;

@@ -78,7 +78,7 @@ fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) ->
         InitMessage::Failed(failure) if failure.step == Step::Exec => Ok(()),
         InitMessage::Failed(failure) => {
             let description = state.describe(failure);
-            Err(plan::sentence(
+            Err(plan::error_message(
                 &description,
                 failure.step,
                 failure.cause,

@@ -27,7 +27,7 @@ use crate::trusted_proc::Proc;
 /// When its processes cannot be killed, or its files cannot be removed.
 pub(super) fn delete(container: &Container, reason: &Error, proc: &Proc) -> Result<()> {
     log::warn(&format!(
-        "{}: what cannot be shown to be the container's is left alone",
+        "{}: only what provably belongs to the container is removed",
         log::sentence(reason)
     ));
     let mut state = State::recover(container.as_fd(), &container.id);
@@ -117,7 +117,7 @@ fn refuse_host_processes(path: &Path, proc: &Proc) -> Result<()> {
     for pid in processes {
         let of_process = namespace(&pid.to_string())?;
         if of_process.is_some() && (of_process == own || of_process == of_pid_1) {
-            bail!("process {pid} is in the mount namespace of the machine");
+            bail!("process {pid} is in the mount namespace of the host");
         }
     }
     Ok(())

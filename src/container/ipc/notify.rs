@@ -207,7 +207,9 @@ impl NotifyProxy {
             let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::ZERO);
             let mut fds = [PollFd::new(closed.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, timeout) {
-                Ok(0) => log::warn("NOTIFY_SOCKET: nobody has confirmed READY in 30 s"),
+                Ok(0) => {
+                    log::warn("NOTIFY_SOCKET: the service manager has not confirmed READY in 30 s")
+                }
                 Err(Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(errno) => self.give_up(errno),
@@ -219,7 +221,7 @@ impl NotifyProxy {
     fn give_up(&mut self, errno: Errno) {
         self.stage = Stage::Done;
         let why = log::errno_text(errno);
-        log::warn(&format!("NOTIFY_SOCKET: READY is not handed on: {why}"));
+        log::warn(&format!("NOTIFY_SOCKET: READY is not forwarded: {why}"));
     }
 }
 

@@ -35,8 +35,7 @@ const CREATING_PREFIX: char = '~';
 const REMOVING_PREFIX: char = '=';
 
 /// A hint for a user without access to the runtime's root.
-const ROOT_HINT: &str =
-    "(a user's containers are kept in XDG_RUNTIME_DIR, if that is set, or where --root says)";
+const ROOT_HINT: &str = "(an unprivileged user's containers are kept in XDG_RUNTIME_DIR, if it is set, or in the directory of --root)";
 
 /// The directory of one container, below the runtime's root.
 pub(crate) struct Container {
@@ -221,12 +220,12 @@ pub(crate) fn check_root(root: &Path) -> Result<()> {
     let (mode, owner) = (meta.st_mode & 0o7777, meta.st_uid);
     ensure!(
         mode & 0o022 == 0,
-        "{}: others than its owner can write to it (mode {mode:04o}): containers cannot be kept there",
+        "{}: users other than its owner can write to it (mode {mode:04o}): containers cannot be kept there",
         root.display()
     );
     ensure!(
         owner == geteuid().as_raw() || owner == 0,
-        "{}: belongs to user {owner}, not to the one who runs this: containers cannot be kept there {ROOT_HINT}",
+        "{}: belongs to user {owner}, not to the user who runs rt: containers cannot be kept there {ROOT_HINT}",
         root.display()
     );
     Ok(())
@@ -303,7 +302,7 @@ fn open_own(path: &Path) -> Result<Option<File>> {
     let owner = fstat(&directory).with_context(subject)?.st_uid;
     ensure!(
         owner == geteuid().as_raw(),
-        "{}: belongs to user {owner}, not to the one who runs this",
+        "{}: belongs to user {owner}, not to the user who runs rt",
         path.display()
     );
     Ok(Some(directory))

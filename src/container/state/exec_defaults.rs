@@ -27,7 +27,7 @@ impl ExecDefaults {
     /// When `state.json` holds no defaults, or they cannot be parsed.
     pub(crate) fn load(state: &State) -> Result<ExecDefaults> {
         let exec = state.exec.as_ref();
-        let text = exec.context("state.json: nothing is remembered for processes that join")?;
+        let text = exec.context("state.json: has nothing saved for exec")?;
         serde_json::from_str(text.get()).context("state.json")
     }
 }

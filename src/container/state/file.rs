@@ -75,7 +75,7 @@ impl State {
     pub(super) fn check_id(&self, id: &str) -> Result<()> {
         ensure!(
             self.id == id,
-            "{STATE_FILE}: is of another container: {:?}",
+            "{STATE_FILE}: belongs to another container: {:?}",
             self.id
         );
         Ok(())

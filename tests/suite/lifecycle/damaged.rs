@@ -135,7 +135,7 @@ fn delete_force_of_a_damaged_state_leaves_the_machines_processes_alone() {
     damage(&bundle, |_| Vec::new());
     let deleted = container.delete_force().assert_ok();
     let named = format!(
-        "process {} is in the mount namespace of the machine",
+        "process {} is in the mount namespace of the host",
         machines.id()
     );
     assert!(deleted.stderr.contains(&named), "{deleted}");
