@@ -252,7 +252,7 @@ fn reason(step: Step, cause: Cause) -> String {
                 "its ids are not those of linux.uidMappings and linux.gidMappings"
             }
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
-            Refusal::Abandoned => "the runtime has ended",
+            Refusal::RuntimeEnded => "the runtime has ended",
             Refusal::ContainerEnded => "the container ended meanwhile",
             Refusal::MachinesNull => {
                 "is the host's /dev/null, and the container has no null device that can be opened"

@@ -110,7 +110,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     if !keep {
         delete::delete_stopped(&container, &state)?;
     }
-    drop(container); // Releases the lock: a slow reader of the output must not hold up others.
+    drop(container); // A slow reader of the output must not keep the container locked.
     foreground.finish()?;
     Ok(status)
 }
@@ -226,8 +226,8 @@ impl ReadyContainer {
 
     /// The error for a failure of init, with the output of the hook that failed.
     fn explain(&self, failure: Failure) -> anyhow::Error {
-        let (error, said) = (self.plan.explain(failure), self.hooks.said(failure));
-        anyhow!("{error}{said}")
+        let (error, output) = (self.plan.explain(failure), self.hooks.said(failure));
+        anyhow!("{error}{output}")
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) enum Wanted {
 /// # Errors
 /// When the container is not running, or a step fails, by its place in the process's
 /// description. No process is left then.
-pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
+pub(crate) fn exec(root: &Path, id: &str, request: Joining) -> Result<u8> {
     // The process has a copy of this memory and of these descriptors, and processes in the
     // container can see it. They may not read either through /proc (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
@@ -75,27 +75,29 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let proc = open_proc()?;
     // Opened before the status is read, so that both are about the same process.
     let init = state.pidfd_of_init_pid()?;
-    ensure_running(container.status(&state, &proc)?, joining.ignore_paused)?;
+    ensure_running(container.status(&state, &proc)?, request.ignore_paused)?;
     let init = init.context("container not running")?;
     let ExecDefaults { process, shared } = ExecDefaults::load(&state)?;
-    let (wanted, passed) = (joining.process, joining.passed);
-    let streams = if joining.detach {
+    let (description, passed) = (request.process, request.passed);
+    let streams = if request.detach {
         Streams::Left
     } else {
         Streams::Lent
     };
-    let plan = decide(&state, (wanted, process), shared, (passed, streams), &proc)?;
-    let mut foreground = if joining.detach {
-        None
-    } else {
-        Some(Foreground::new()?)
-    };
+    let plan = decide(
+        &state,
+        (description, process),
+        shared,
+        (passed, streams),
+        &proc,
+    )?;
+    let mut foreground = (!request.detach).then(Foreground::new).transpose()?;
     let terminal = plan.process.has_terminal();
-    let socket = joining.console_socket.as_deref();
-    let (console, relay) = ConsoleSocket::open(terminal, joining.detach, socket)?.split();
-    let pidfd = PidfdSocket::connect(joining.pidfd_socket.as_deref())?;
+    let socket = request.console_socket.as_deref();
+    let (console, relay) = ConsoleSocket::open(terminal, request.detach, socket)?.split();
+    let pidfd = PidfdSocket::connect(request.pidfd_socket.as_deref())?;
     let explain_if_stopping = |error| explain_if_stopping(error, &state);
-    let cgroup_join = state.cgroups().join(&joining.below);
+    let cgroup_join = state.cgroups().join(&request.below);
     let cgroup_join = cgroup_join.map_err(explain_if_stopping)?;
     drop(container);
     let mut pending = PendingExec {
@@ -108,7 +110,7 @@ pub(crate) fn exec(root: &Path, id: &str, joining: Joining) -> Result<u8> {
     let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
     let cloned = pending.clone_process(init, console, waits);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
-    let pid_file = joining.pid_file.as_deref();
+    let pid_file = request.pid_file.as_deref();
     let running = pending
         .wait_until_running(&end, (relay, pidfd), (&child, pid_file), &mut foreground)
         .map_err(explain_if_stopping)
@@ -156,12 +158,12 @@ fn explain_if_stopping(error: Error, state: &State) -> Error {
 
 fn decide(
     state: &State,
-    (wanted, own): (Wanted, Value),
+    (description, own): (Wanted, Value),
     mut shared: Shared,
     (passed, streams): (Passed, Streams),
     proc: &Proc,
 ) -> Result<ExecPlan> {
-    let process = match wanted {
+    let process = match description {
         Wanted::Described(process) => process,
         Wanted::Like(changes) => changes.apply(own),
     };

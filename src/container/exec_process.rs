@@ -60,7 +60,7 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     cgroup_join.enter(at)?;
     plan.process.raise_limits(at)?; // While it has the runtime's privileges.
     plan.membership.join(init, inside, at)?;
-    plan.membership.become_root(proc, at)?; // Until here it had the caller's ids.
+    plan.membership.become_root(proc, at)?; // It had the caller's ids until here.
     plan.process.join_keyring(at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = rootfs::open_terminal(at)?;

@@ -83,7 +83,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     let end = reporter.insert(end);
 
     end.die_with_runtime()?;
-    end.wait_for_go()?; // From here on it is in its cgroups.
+    end.wait_for_go()?; // Init is in its cgroups from here on.
     // The steps below set exact modes. The process gets its own umask at the end.
     let caller_umask = umask(Mode::empty());
 
@@ -96,7 +96,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     let mut sources = sources_or_open(plan, sources, at)?;
     let entered = plan.rootfs.enter(at)?;
     let owner = geteuid(); // The caller's uid in this user namespace.
-    plan.namespaces.become_root(&proc, at)?; // Until here it had the caller's ids.
+    plan.namespaces.become_root(&proc, at)?; // Init had the caller's ids until here.
     die_with_runtime_again(plan, end)?;
     let mut root = plan.rootfs.attach(entered, &mut sources, &proc, at)?;
     plan.process.join_keyring(at)?;
@@ -188,5 +188,5 @@ fn wait_for_start<'a>(
             .insert(start_socket.wait_for_start(owner)?)
             .follow(at);
     }
-    reporter.as_ref().ok_or(Refusal::Abandoned.into())
+    reporter.as_ref().ok_or(Refusal::RuntimeEnded.into())
 }

@@ -43,24 +43,25 @@ pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<Pid>> {
 fn in_namespace_of(proc: &Proc, init: i32) -> nix::Result<Vec<Pid>> {
     let namespace = pid_namespace(proc, init)?;
     let mut found = BTreeSet::from([init]);
-    let mut others = BTreeMap::new();
+    // Each process outside of the namespace, with its parent.
+    let mut outside = BTreeMap::new();
     for pid in all_pids(proc)? {
         let own = pid_namespace(proc, pid)?;
         if own.is_some() && own == namespace {
             found.insert(pid);
         } else {
-            others.insert(pid, parent(proc, pid)?);
+            outside.insert(pid, parent(proc, pid)?);
         }
     }
     // PID 1 of a nested namespace has a parent in the namespace around it.
     loop {
         let is_child = |parent: &Option<i32>| parent.is_some_and(|pid| found.contains(&pid));
-        let children = others.iter().filter(|(_, parent)| is_child(parent));
+        let children = outside.iter().filter(|(_, parent)| is_child(parent));
         let children: Vec<i32> = children.map(|(pid, _)| *pid).collect();
         if children.is_empty() {
             return Ok(found.into_iter().map(Pid::from_raw).collect());
         }
-        others.retain(|pid, _| !children.contains(pid));
+        outside.retain(|pid, _| !children.contains(pid));
         found.extend(children);
     }
 }

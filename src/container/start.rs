@@ -51,8 +51,8 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         bail!("init: ended before it was started");
     }
     if let Err(error) = wait_until_running(&container, &state, &end) {
-        if let Err(left) = delete::delete_failed(&container, &state, &proc) {
-            log::warn(&format!("left behind: {}", log::sentence(&left)));
+        if let Err(failed_delete) = delete::delete_failed(&container, &state, &proc) {
+            log::warn(&format!("left behind: {}", log::sentence(&failed_delete)));
         }
         return Err(error);
     }

@@ -1,5 +1,5 @@
-//! The plan of an exec process: what it shares with the container's init process, as the plan
-//! of the container has left it, and what is its own.
+//! The plan of an exec process: what it shares with all processes of the container, saved when
+//! the container was created, and what is specific to it.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Why a step failed, and how a failure is encoded for the way from init to the runtime.
+//! Why a step failed, and the encoding in which init reports it to the runtime.
 
 use nix::errno::Errno;
 
@@ -46,7 +46,7 @@ numbered_enum! {
         /// A joined user namespace has id maps other than `linux.uidMappings` and `linux.gidMappings`.
         OtherMaps,
         /// The runtime has ended.
-        Abandoned,
+        RuntimeEnded,
         /// The container's process ended while a hook ran.
         ContainerEnded,
         /// Another process has replaced a mount or its mount point.

@@ -193,7 +193,7 @@ impl Foreground {
     /// [`Foreground::wait`], then [`Foreground::finish`].
     ///
     /// # Errors
-    /// Those of both.
+    /// When either fails.
     pub(crate) fn wait_and_finish(mut self, process: Pid, pidfd: BorrowedFd) -> Result<u8> {
         let status = self.wait(process, pidfd)?;
         self.finish()?;
@@ -240,9 +240,9 @@ impl Foreground {
         let relayed = self.relay.as_ref().map(Relay::poll_fds).unwrap_or_default();
         let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
         let own = [Some(signals), notify].into_iter().chain(relayed);
-        let (places, mut fds): (Vec<usize>, Vec<PollFd>) = own
+        let (indices, mut fds): (Vec<usize>, Vec<PollFd>) = own
             .enumerate()
-            .filter_map(|(place, fd)| Some((place, fd?)))
+            .filter_map(|(index, fd)| Some((index, fd?)))
             .unzip();
         let others = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
         fds.extend(others);
@@ -254,8 +254,8 @@ impl Foreground {
             .iter()
             .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         let mut own = [PollFlags::empty(); 5];
-        for place in places {
-            own[place] = events.next().unwrap_or(PollFlags::empty());
+        for index in indices {
+            own[index] = events.next().unwrap_or(PollFlags::empty());
         }
         let ready = events.position(|event| !event.is_empty());
         let [signalled, notified, relayed @ ..] = own;

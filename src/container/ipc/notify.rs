@@ -125,7 +125,7 @@ impl NotifyProxy {
             Err(Errno::ENOENT) => return Ok(None),
             opened => opened.context(NOTIFY_DIRECTORY)?,
         };
-        // A command that listened before was killed.
+        // If a command that listened before was killed, its socket is still there.
         match unlinkat(&directory, SOCKET, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context(NOTIFY_SOCKET),

@@ -183,11 +183,11 @@ impl InitEnd {
     /// Waits until the runtime says to continue.
     ///
     /// # Errors
-    /// [`Refusal::Abandoned`] when the runtime has ended.
+    /// [`Refusal::RuntimeEnded`] when the runtime has ended.
     pub(crate) fn wait_for_go(&self) -> Result<(), Cause> {
         let mut bytes = [0; GO.len() + 1];
         match sys::recv(self.socket.as_fd(), &mut bytes)? {
-            0 => Err(Refusal::Abandoned.into()),
+            0 => Err(Refusal::RuntimeEnded.into()),
             1 if [GO, GO_WITH_PROGRESS].contains(&[bytes[0]]) => {
                 self.sends_progress.set([bytes[0]] == GO_WITH_PROGRESS);
                 Ok(())
@@ -201,7 +201,7 @@ impl InitEnd {
     /// even if an intermediate process has cloned this one.
     ///
     /// # Errors
-    /// [`Refusal::Abandoned`] when the runtime has ended.
+    /// [`Refusal::RuntimeEnded`] when the runtime has ended.
     pub(crate) fn die_with_runtime(&self) -> Result<(), Cause> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // If the runtime ended before the prctl(2), there is no signal. getppid(2) cannot tell,
@@ -210,7 +210,7 @@ impl InitEnd {
         poll(&mut end, PollTimeout::ZERO)?;
         match end[0].any() {
             Some(false) => Ok(()),
-            Some(true) | None => Err(Refusal::Abandoned.into()),
+            Some(true) | None => Err(Refusal::RuntimeEnded.into()),
         }
     }
 
@@ -223,11 +223,13 @@ impl InitEnd {
         self.ready()
     }
 
+    /// Sends [`InitMessage::Ready`].
     pub(crate) fn ready(&self) -> Result<(), Cause> {
         sys::send(self.socket.as_fd(), &[READY])?;
         Ok(())
     }
 
+    /// Sends [`InitMessage::Mounted`].
     pub(crate) fn mounted(&self) -> Result<(), Cause> {
         sys::send(self.socket.as_fd(), &[MOUNTED])?;
         Ok(())
@@ -337,7 +339,7 @@ mod tests {
     fn init_notices_that_the_runtime_has_ended() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
         drop(runtime);
-        assert_eq!(init.wait_for_go(), Err(Refusal::Abandoned.into()));
+        assert_eq!(init.wait_for_go(), Err(Refusal::RuntimeEnded.into()));
         assert!(init.ready().is_err());
     }
 

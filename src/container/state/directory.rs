@@ -59,7 +59,7 @@ impl Container {
         check_root(root)?;
         let (draft, path) = (prefixed(root, CREATING_PREFIX, id), root.join(id));
         let directory = create_locked(root, &draft)?;
-        let made = (|| {
+        let created = (|| {
             match lstat(&path) {
                 Err(Errno::ENOENT) => {}
                 Ok(_) => bail!(id_in_use()),
@@ -75,11 +75,11 @@ impl Container {
             id: id.to_owned(),
             directory,
         };
-        match made {
+        match created {
             Ok(state) => Ok((container, state)),
             Err(error) => {
-                if let Err(left) = empty(&container.directory, &draft) {
-                    log::warn(&format!("left behind: {}", log::sentence(&left)));
+                if let Err(not_removed) = empty(&container.directory, &draft) {
+                    log::warn(&format!("left behind: {}", log::sentence(&not_removed)));
                 }
                 Err(error)
             }
@@ -273,14 +273,14 @@ fn create_locked(root: &Path, path: &Path) -> Result<File> {
 fn create_directory(root: &Path, path: &Path) -> Result<()> {
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700);
-    let made = match private.create(path) {
+    let created = match private.create(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => private
             .recursive(true)
             .create(root)
             .and_then(|()| private.recursive(false).create(path)),
         done => done,
     };
-    match made {
+    match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(error).with_context(|| format!("{} {ROOT_HINT}", root.display()))

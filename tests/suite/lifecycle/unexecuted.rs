@@ -134,8 +134,11 @@ fn the_hint_names_the_architecture_of_the_program() {
     let expected = "exec /bin/program: exec format error (it is a program for s390x)";
     assert_eq!(reason(&bundle), expected);
     fs::write(&file, "echo\n").unwrap();
-    let said = reason(&bundle);
-    assert!(said.contains("(it is neither an ELF program"), "{said:?}");
+    let stderr = reason(&bundle);
+    assert!(
+        stderr.contains("(it is neither an ELF program"),
+        "{stderr:?}"
+    );
 }
 
 /// The filter allows only write(2), so the reason must be found before it is in force.
@@ -154,8 +157,8 @@ fn a_strict_seccomp_filter_does_not_hide_the_reason() {
                 ],
             }),
         );
-    let said = reason(&bundle);
-    assert!(said.contains("its interpreter /bin/bash"), "{said:?}");
+    let stderr = reason(&bundle);
+    assert!(stderr.contains("its interpreter /bin/bash"), "{stderr:?}");
 }
 
 /// config.md: "The poststart hooks MUST be called after the user-specified process is executed".
