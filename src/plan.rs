@@ -334,7 +334,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         CgroupLayout::V2 { mount, own } => (Vec::new(), Some(facts_of_unified(mount, own))),
         CgroupLayout::V1 {
             hierarchies,
-            unified: other,
+            unified: v2,
         } => {
             let hierarchies = hierarchies.iter().filter_map(|hierarchy| {
                 Some(HierarchyFacts {
@@ -344,9 +344,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
                     callers: cgroup_directory(&hierarchy.mount, &hierarchy.own),
                 })
             });
-            let unified = other.as_ref();
-            let unified =
-                unified.map(|hierarchy| facts_of_unified(&hierarchy.mount, &hierarchy.own));
+            let unified = v2.as_ref().map(|v2| facts_of_unified(&v2.mount, &v2.own));
             (hierarchies.collect(), unified)
         }
     };

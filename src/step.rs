@@ -58,14 +58,15 @@ numbered_enum! {
         OomScore,
         /// An exec process enters the container's cgroups. Item: the hierarchy of version 1.
         JoinCgroup,
-        /// Enters the namespaces that the configuration names by path. Item: `linux.namespaces[item]`.
+        /// Enters the namespaces that the configuration names by path.
+        /// Item: `linux.namespaces[item]`.
         JoinNamespace,
         /// An exec process enters the container's namespaces, and its root.
         JoinContainer,
         /// A new time namespace with `linux.timeOffsets`.
         TimeNamespace,
-        /// Opens `root.path`. The runtime takes this step and the next five before the clone, if it has
-        /// the privileges; otherwise init takes them.
+        /// Opens `root.path`. The runtime takes this step and the next five before the clone, if
+        /// it has the privileges; otherwise init takes them.
         OpenRoot,
         /// Opens the source of a mount on the host. Item: `mounts[item]`.
         OpenSource,
@@ -84,8 +85,8 @@ numbered_enum! {
         Overlay,
         /// Attaches the root file system.
         Root,
-        /// Leaves the host's mounts (pivot_root(2), or chroot(2)). Comes after the devices if hooks or
-        /// a user namespace need the host's mounts until then.
+        /// Leaves the host's mounts (pivot_root(2), or chroot(2)). Comes after the devices if hooks
+        /// or a user namespace need the host's mounts until then.
         Pivot,
         /// Becomes root of its user namespace.
         NamespaceRoot,
@@ -139,13 +140,15 @@ numbered_enum! {
         ReadonlyRoot,
         /// `linux.rootfsPropagation`.
         RootPropagation,
-        /// Checks that the mounts at /proc and /sys are those that init has made. Item: `mounts[item]`.
+        /// Checks that the mounts at /proc and /sys are those that init has made.
+        /// Item: `mounts[item]`.
         MountInPlace,
         /// Resets the CPU affinity that was inherited from the caller.
         Affinity,
         /// `process.cwd`: creates it if missing, enters it, and checks that it is inside the root.
         WorkingDirectory,
-        /// The process's user becomes the owner of standard input, output and error. Item: the descriptor.
+        /// The process's user becomes the owner of standard input, output and error.
+        /// Item: the descriptor.
         StandardIo,
         /// `process.capabilities.bounding`.
         BoundingSet,

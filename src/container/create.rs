@@ -258,7 +258,8 @@ fn prepare(
     let container = rollback.container.insert(container);
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
-    let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
+    // After the cgroups exist: a mount may show them.
+    let sources = open_sources(&plan, &host, &joined, &proc)?;
     let hooks = plan.hooks.wire()?;
     let start = start_mode(mode, container)?;
     let (end, init_end) = ipc::pair(|| plan.step_descriptions()).context("socketpair")?;

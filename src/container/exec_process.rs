@@ -72,7 +72,8 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
         None if plan.process.has_label() => Some(Proc::detached()?),
         _ => None,
     };
-    let prepared = plan.process.prepare(proc.or(detached.as_ref()), at)?; // Privileges are dropped, and the executable is found.
+    // Drops privileges, and looks up the executable.
+    let prepared = plan.process.prepare(proc.or(detached.as_ref()), at)?;
     drop(detached);
     at.enter(Step::Start);
     end.ready()?;

@@ -100,7 +100,8 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     die_with_runtime_again(plan, end)?;
     let mut root = plan.rootfs.attach(entered, &mut sources, &proc, at)?;
     plan.process.join_keyring(at)?;
-    plan.namespaces.apply(at)?; // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
+    // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
+    plan.namespaces.apply(at)?;
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.make_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
@@ -113,14 +114,15 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     if let Some(console) = console {
         take_terminal(plan, &root, &console, at)?;
     }
-    plan.rootfs.leave_last(&mut root, &proc, at)?; // From here on the host's mounts are out of reach.
+    plan.rootfs.leave_last(&mut root, &proc, at)?; // The host's mounts are out of reach now.
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only.
     plan.process.make_working_directory(at)?; // Before the root becomes read-only.
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;
     drop((root, sources));
 
     let ids_changed = || end.die_with_runtime();
-    let prepared = plan.process.prepare_with(ids_changed, Some(&proc), at)?; // Privileges are dropped, and the executable is found.
+    // Drops privileges, and looks up the executable.
+    let prepared = plan.process.prepare_with(ids_changed, Some(&proc), at)?;
     drop(proc);
     descriptors.map_or(Ok(()), lower_limit)?;
 
@@ -131,7 +133,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     let end = wait_for_start(start_socket, owner, reporter, at)?;
 
     let process = (&plan.process, &prepared);
-    plan.hooks.start_container(&hooks, process, at)?; // With the ids and the working directory of the process.
+    plan.hooks.start_container(&hooks, process, at)?; // With the process's ids and directory.
     drop(hooks);
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }

@@ -43,7 +43,8 @@ numbered_enum! {
         NotProc,
         /// The id maps of a user namespace are empty.
         NoIds,
-        /// A joined user namespace has id maps other than `linux.uidMappings` and `linux.gidMappings`.
+        /// The id maps of a joined user namespace are not `linux.uidMappings` and
+        /// `linux.gidMappings`.
         OtherMaps,
         /// The runtime has ended.
         RuntimeEnded,
@@ -51,8 +52,8 @@ numbered_enum! {
         ContainerEnded,
         /// Another process has replaced a mount or its mount point.
         Replaced,
-        /// To mask a file, the host's /dev/null would have to be used, and the container could change
-        /// its attributes.
+        /// Only the host's /dev/null could mask the file, and the container could change its
+        /// attributes.
         MachinesNull,
     }
 }

@@ -46,6 +46,8 @@ pub(crate) enum CreateMode {
     RunForeground,
 }
 
+/// Plans the container.
+///
 /// # Errors
 /// The first part of the configuration that cannot be applied, by its place in config.json.
 pub(crate) fn decide(

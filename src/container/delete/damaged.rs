@@ -2,9 +2,8 @@
 //! the disk was full. Without it the id could never be used again.
 //!
 //! Only what provably belongs to the container is killed and removed: the process and the
-//! cgroups that the readable part of `state.json` names. If it names no cgroup, these are the
-//! cgroups that a container with this id has by default. Everything else is left alone, with
-//! a warning.
+//! cgroups that the readable part of `state.json` names. If it names no cgroup, the default
+//! cgroups of a container with this id are used. Everything else is left alone, with a warning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
