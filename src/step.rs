@@ -143,7 +143,8 @@ numbered_enum! {
         /// Checks that the mounts at /proc and /sys are those that init has made.
         /// Item: `mounts[item]`.
         MountInPlace,
-        /// Resets the CPU affinity that was inherited from the caller.
+        /// `process.execCPUAffinity.final`, or else resets the CPU affinity inherited from the
+        /// caller.
         Affinity,
         /// `process.cwd`: creates it if missing, enters it, and checks that it is inside the root.
         WorkingDirectory,
