@@ -1,114 +1,139 @@
-//! `rt` is an OCI container runtime: config.json in, a container out, in one
-//! process that clones once.
+//! `rt` is an OCI container runtime. It turns a bundle (a directory with config.json and a root
+//! file system) into a running container.
 //!
 //! # How it works
 //!
+//! A container is made by two processes: the *runtime*, which the user has called, and *init*,
+//! which the runtime clones and which becomes the container's first process.
+//!
 //! ```text
 //! config.json ─ bundle ─▶ Spec ─┐
-//!                               ├─ plan ─▶ Plan      immutable; both sides of the clone hold it
+//!                               ├─ plan ─▶ Plan      immutable; both processes hold it
 //! /proc, /sys ── host ──▶ Host ─┘           │
 //!        runtime   container/create.rs      │                 init   container/init.rs
 //!        ───────────────────────────────────┼───────────────────────────────────────────
-//!        opens what belongs to the machine: │
-//!        namespaces, bind sources, the root │
-//!        makes cgroups, clones ─────────────┼──▶ (waits)
-//!        writes id maps, moves it into      │
+//!        opens on the host: namespaces,     │
+//!        bind sources, the root             │
+//!        creates cgroups, clones init ──────┼──▶ (waits)
+//!        writes id maps, moves init into    │
 //!        its cgroups                    Go ─┼──▶ namespaces, root, mounts, devices, masks,
-//!                                           │    user, capabilities; finds the executable
+//!                                           │    user, capabilities; looks up the executable
 //!        saves the state             ◀─ Ready
-//!        `rt run`, or `rt start`        Go ─┼──▶ startContainer hooks, execve
+//!        `rt run`, or `rt start`        Go ─┼──▶ startContainer hooks, execve(2)
 //!        "running", poststart hooks  ◀─ end of file, by close-on-exec
 //! ```
 //!
-//! `rt exec` is the same with a process that joins: `container/exec.rs` makes it,
-//! `container/exec_process.rs` is what it does.
+//! `rt exec` works the same way, with a process that joins an existing container:
+//! `container/exec.rs` is the runtime's side, `container/exec_process.rs` the other.
 //!
-//! Five decisions make it small.
+//! # Glossary
 //!
-//! *Everything is decided before anything is touched.* [`plan`] turns the
-//! configuration and the facts about this machine into one plain value. What
-//! can be refused is refused there, by its place in config.json, with nothing
-//! to undo.
+//! - **bundle**: the directory with config.json and the root file system (OCI specification).
+//! - **host**: the system outside of the container, with its namespaces, mounts and cgroups.
+//! - **caller**: the user and the process that called `rt`.
+//! - **runtime**: the `rt` process that carries out a command.
+//! - **init**: the process that the runtime clones, and that becomes the container's first process.
+//! - **exec process**: a process that `rt exec` adds to a container.
+//! - **intermediate process**: a short-lived process that enters namespaces and clones another.
+//! - **plan**: everything that was decided about a container, as one immutable value.
+//! - **step**: one numbered action of init; its *item* is an index into a list of config.json.
+//! - **wire**: the runtime's part of the plan, such as creating cgroups.
+//! - **apply**: init's part of the plan, such as mounting.
+//! - **rollback**: the removal of everything that a failed command has made.
+//! - **state**: what `state.json` in the container's directory says about the container.
+//! - **hook**: a program that config.json names for a moment in the container's life.
+//! - **sealed**: protected from writes through /proc/PID/exe, as the `rt` binary is (CVE-2019-5736).
 //!
-//! *Init performs; it does not decide.* After the clone nobody looks at a
-//! configuration, an environment or a user database. What belongs to the
-//! machine was opened before, so no descriptor has to be sent, and the two
-//! processes exchange nothing but single bytes and failures. (A terminal is of
-//! the container's own devpts, which only init can open: its other end goes to
-//! whoever is to serve it, on a socket of its own. More mounts than there may be
-//! descriptors wait in a socket that init is born with.) A bind mount whose source
-//! lies in the container's root shows earlier mounts, so init opens it in its turn.
+//! # Design
 //!
-//! *A failure is a position.* Init keeps a [`step::Progress`], returns plain
-//! errors, and in the end reports step, item and cause in eight bytes. The
-//! runtime holds the same plan and writes the sentence.
+//! Five decisions keep it small.
 //!
-//! *Order is on two pages.* Each feature is one directory that knows nothing of
-//! the others; `container/create.rs` and `container/init.rs`, for one that joins
-//! `container/exec.rs` and `container/exec_process.rs`, say what comes after what, and
-//! nothing else does. There is no registry and no trait: every
-//! step is called once, by name, in sight.
+//! *Everything is decided before anything is changed.* [`plan`] turns the configuration and the
+//! facts about the host into one plain value. What is not supported is refused there, by its
+//! place in config.json, when there is nothing to undo.
 //!
-//! *Everything is a descriptor.* Paths in a root are opened below it by one
-//! module (`rootfs/root.rs`) and never joined; mounts are built detached, get
-//! their attributes, and are attached once; /proc is opened once and checked
-//! ([`trusted_proc`]).
+//! *Init carries out the plan and decides nothing.* After the clone, no process reads a
+//! configuration, an environment variable or a user database of the host. What is needed from
+//! the host was opened before the clone, so no descriptor has to be sent, and the two processes
+//! exchange only single bytes and failures. There are three exceptions. A terminal belongs to
+//! the container's own devpts, so only init can open it; the master goes over a socket of its
+//! own. When there are more mounts than descriptors may be open, the rest are parked in a
+//! socket that init inherits. A bind source inside the container's root can be the result of an
+//! earlier mount, so init opens it when its turn comes.
 //!
-//! Alternatives were weighed. A list of operations interpreted by the child
-//! (bubblewrap) needs registers as soon as one operation opens what a later one
-//! uses, and scatters each feature over three files. Types for every stage
-//! (`Cloned → Mapped → …`) multiply where half of the stages are optional. Three
-//! processes (runc) or four sockets (youki) are protocol without need: Rust can
-//! clone.
+//! *A failure is a position.* Init keeps a [`step::Progress`] and returns plain errors. When a
+//! step fails, it reports step, item and cause in eight bytes. The runtime holds the same plan
+//! and writes the error message.
 //!
-//! The root is entered before anything is mounted, so a mistaken path can only
-//! hit the container. There are two reasons to mount first, and no other
-//! (`rootfs::Turn`): hooks that the specification runs before pivot_root(2), and
-//! a user namespace, in which the kernel mounts /proc and /sys only for those
-//! who have one in sight.
+//! *The order of steps is in two files.* Each feature is one directory that does not depend on
+//! the others. `container/create.rs` and `container/init.rs` (for `rt exec`,
+//! `container/exec.rs` and `container/exec_process.rs`) hold the order of the steps. There is
+//! no registry and no trait: every step is called once, by name.
+//!
+//! *Everything is a descriptor.* Only one module (`rootfs/root.rs`) opens paths below a root,
+//! and paths are never joined as strings. Mounts are created detached, get their attributes,
+//! and are attached once. /proc is opened once and checked ([`trusted_proc`]).
+//!
+//! The root is entered before anything is mounted, so that a wrong path can only affect the
+//! container. Mounts come before that in two cases only (`rootfs::Turn`): when hooks have to
+//! run before pivot_root(2), and in a user namespace, where the kernel allows a mount of /proc
+//! or /sys only while another one is visible.
+//!
+//! Other designs were considered. A list of operations that the child interprets (bubblewrap)
+//! needs variables as soon as one operation opens what a later one uses, and spreads each
+//! feature over three files. A type for every stage (`Cloned → Mapped → …`) multiplies the
+//! types when half of the stages are optional. Three processes (runc) or four sockets (youki)
+//! need a longer protocol; in Rust, one clone is enough.
 //!
 //! # User namespaces
 //!
-//! Rights are a matter of the namespace that one is in, so with a user namespace
-//! the order of things is a matter of who does them.
+//! Privileges depend on the user namespace of a process, so in a container with a user
+//! namespace some steps are taken by another process:
 //!
-//! - Born into a new one, init waits for the runtime to write its maps, directly
-//!   or by newuidmap(1). Until it has opened what belongs to the machine, it
-//!   keeps the caller's id; then it becomes root of its namespace.
-//! - A container that has a user namespace and joins anything by path needs a
-//!   third process for a moment: the intermediate process (`namespaces/clone.rs`), which
-//!   enters what is joined and clones init as its own sibling.
-//! - Who may not copy the machine's mounts (a user without privileges) leaves the
-//!   opening of bind sources to init, which may, in its own mount namespace.
-//! - Nobody in there makes a device: the machine's are bound.
-//! - Who does not rule the machine has cgroups where somebody has handed some
-//!   over; without, and without a limit to keep, the container stays in the
-//!   caller's.
+//! - Init waits in its new user namespace until the runtime has written the id maps, directly or
+//!   with newuidmap(1). It keeps the caller's ids until it has opened what it needs from the
+//!   host, and then becomes root of the namespace.
+//! - If such a container also joins a namespace by path, an intermediate process
+//!   (`namespaces/clone.rs`) enters the joined namespaces and clones init as its sibling.
+//! - An unprivileged caller may not copy the host's mounts (open_tree(2)). Then init opens the
+//!   bind sources, in its own mount namespace.
+//! - A user namespace has no right to create devices, so the host's devices are bind-mounted.
+//! - An unprivileged caller can use cgroups only where some are delegated to it. Without them,
+//!   and without a limit to enforce, the container stays in the caller's cgroup.
 //!
-//! # Processes that join
+//! # Exec processes
 //!
-//! What the processes of a container have in common (`plan/exec.rs`), the compiled
-//! filter included, is kept in state.json when it is made; the bundle is not
-//! looked at again. A guest is born in the container's pid namespace and, on cgroup
-//! v2, in its cgroup; into those of version 1 it moves itself. One setns(2) on
-//! a pidfd of the first process enters the namespaces. Without a user namespace of
-//! the container's own an intermediate process does that before, which nobody inside sees, and
-//! closes what is the machine's: the guest is born inside with nothing worth
-//! stealing. From there on it does what init does: user, capabilities, limits, executable, filter. It says
-//! *Ready* before execve(2) and ends its socket with it, so whoever called knows
-//! whether it runs; only then there is a pid file.
+//! What all processes of a container share (`plan/exec.rs`), including the compiled seccomp
+//! filter, is saved in state.json when the container is created. `rt exec` does not read the
+//! bundle again. The exec process is cloned into the container's pid namespace and, on cgroup
+//! v2, into its cgroup; it moves itself into cgroups of version 1. One setns(2) on a pidfd of
+//! init enters the namespaces.
+//!
+//! If the container shares the host's user namespace, its processes could inspect an exec
+//! process that holds descriptors of the host. Then an intermediate process, which is invisible
+//! in the container, enters the namespaces first and closes these descriptors before it clones
+//! the exec process.
+//!
+//! The rest is the same as for init: user, capabilities, limits, executable, filter. The exec
+//! process sends *Ready* before execve(2), and its socket closes on execve(2), so the runtime
+//! knows whether the program runs. The pid file is written only then.
 //!
 //! # Hooks
 //!
-//! Six lists of programs, at six moments (runtime.md, "Lifecycle"). Where some
-//! are to look at the finished root from the machine's side, init says *Mounted*
-//! before it leaves the machine, and waits: the runtime calls prestart and
-//! createRuntime hooks, then init its createContainer hooks. Right before
-//! execve(2) init calls startContainer hooks, right after it the runtime calls
-//! poststart hooks. A container that has come as far as *Mounted* or *Ready* goes
-//! as any other does, with poststop hooks when nothing is left. The last two
-//! kinds live in state.json, for the commands that come later. All are children
-//! of whoever calls them, and read the state from an anonymous file.
+//! config.json names six lists of programs for six moments (runtime.md, "Lifecycle"):
+//!
+//! | hooks | called by | when |
+//! |---|---|---|
+//! | prestart, createRuntime | runtime | after init has mounted everything and sent *Mounted* |
+//! | createContainer | init | then, before it leaves the host's mounts |
+//! | startContainer | init | after the start, right before execve(2) |
+//! | poststart | runtime | right after execve(2) |
+//! | poststop | runtime | after the container is deleted |
+//!
+//! Once init has sent *Mounted* or *Ready*, hooks may know of the container. It is then removed
+//! like any other container, with poststop hooks, even if a later step fails. The poststart and
+//! poststop hooks are saved in state.json for later commands. Every hook is a child of the
+//! process that calls it, and reads the state from an anonymous file.
 //!
 //! # The modules
 //!
@@ -116,39 +141,42 @@
 //! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { log · step · sys }
 //! ```
 //!
-//! A module names only what stands right of it; the four in braces never name
-//! each other, and [`plan`] hands one what it must know of another. A test holds
-//! this. Only [`sys`] contains `unsafe`: one function for each system call that
-//! nix lacks. The four verbs are the same everywhere: `plan` decides, `wire`
-//! acts from outside, `apply` performs inside, `undo` reverses.
+//! A module uses only modules to its right. The four feature modules never use each other:
+//! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
+//! `unsafe`: it has one function for each system call that nix lacks. In every feature module
+//! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
+//! in init, `undo` reverses `wire`.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
-//! | [`cli`], [`commands`] | the command line, one verb a file |
-//! | [`container`] | a container's life; the two pages; state.json |
-//! | [`plan`] | the configuration and the machine, composed |
-//! | [`namespaces`] | what is private, with ids, clocks, host name and sysctls |
-//! | [`cgroups`] | limits and devices, version 1 and 2 |
-//! | [`rootfs`] | root, mounts, devices, masks |
-//! | [`process`] | what PID 1 becomes; hooks |
-//! | [`annotations`], [`bundle`], [`host`] | what is read: `rt.*`, config.json, this machine |
-//! | [`seal`], [`trusted_proc`], [`log`], [`step`], [`sys`] | the ground |
+//! | [`cli`], [`commands`] | the command line, with one file for each verb |
+//! | [`container`] | the life of a container: the order of steps, and state.json |
+//! | [`plan`] | configuration and host, composed into a plan |
+//! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
+//! | [`cgroups`] | resource limits and device rules, cgroup v1 and v2 |
+//! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
+//! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
+//! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
+//! | [`seal`] | the protection of the `rt` binary against containers |
+//! | [`trusted_proc`] | a checked /proc |
+//! | [`log`], [`step`], [`sys`] | messages, steps and failures, system calls |
 //!
 //! # Kernels
 //!
-//! Linux 5.10 and later. Where a newer call serves better, it is used:
+//! `rt` runs on Linux 5.10 and later, and uses newer system calls where they exist
+//! (docs/kernels.md has the view of a user):
 //!
-//! | call | since | before, or where it is refused |
+//! | feature | since | otherwise |
 //! |---|---|---|
-//! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching; recursive options (`rro`) and idmapped mounts are refused. Asked once, by `Kernel::probe` |
+//! | mount_setattr(2) | 5.12 | mount(2) on the descriptor, right after attaching. Recursive options (`rro`) and idmapped mounts are refused. Probed once, by `Kernel::probe` |
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
-//! | `userxattr` of overlay | 5.11 | `rt.rootfs.overlay` in a user namespace is refused by the kernel |
+//! | `userxattr` of overlay | 5.11 | the kernel refuses `rt.rootfs.overlay` in a user namespace |
 //! | `lowerdir+` of overlay | 6.7 | a list of layers that is too long for fsconfig(2) goes to mount(2), called by a child in a mount namespace of its own |
-//! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | without it |
+//! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | memfd_create(2) without the flag |
 //!
-//! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6),
-//! fsopen(2) and its kin (5.2), pidfds (5.3), setns(2) on one (5.8), mount numbers of
+//! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6), fsopen(2) and the
+//! rest of the new mount API (5.2), pidfds (5.3), setns(2) on a pidfd (5.8), mount ids of
 //! statx(2) (5.8), close_range(2) (5.9).
 
 mod annotations;
@@ -176,8 +204,8 @@ pub fn run() -> u8 {
     cli::run()
 }
 
-/// The command line as it is defined, with all verbs: what the manual pages and
-/// the completions are made of (`examples/pages`). Hidden flags are refused.
+/// The definition of the command line with all verbs, from which the manual pages and the
+/// completions are generated (`examples/pages`). Flags that are refused are hidden.
 pub fn command_line() -> clap::Command {
     cli::program()
 }

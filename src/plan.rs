@@ -1,9 +1,9 @@
-//! A container, decided: config.json and this machine, composed into one
-//! immutable value before anything is touched.
+//! The plan of a container: config.json and the facts about the host, composed into one
+//! immutable value before anything on the host is changed.
 //!
-//! The only matchmaker among the feature directories: what one of them must
-//! know of another is a plain fact handed over here. Both sides of the clone
-//! hold the same plan, so a position in it says everything about a failure.
+//! Only this module connects the feature directories: what one of them must know of another is
+//! a plain fact that is passed here. Both sides of the clone hold the same plan, so a position
+//! in it is enough to describe a failure.
 
 mod exec;
 
@@ -27,7 +27,7 @@ use crate::step::{Cause, Failure, Refusal, Step};
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
 
-/// Where a container finds the socket of `Settings::notify`, as with runc.
+/// Where `Settings::notify` is mounted in the container, as with runc.
 const NOTIFY_DIRECTORY: &str = "/run/notify";
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
 
@@ -40,15 +40,15 @@ pub(crate) struct Settings<'a> {
     pub(crate) streams: Streams,
     pub(crate) passed: Passed,
     pub(crate) cgroups: CgroupMode,
-    /// A directory of the machine with a socket on which the container's process
-    /// may say that it is ready.
+    /// A directory of the host with the socket on which the container's process reports READY
+    /// (sd_notify(3)).
     pub(crate) notify: Option<PathBuf>,
     pub(crate) caller: Caller,
-    /// Whether this machine enforces profiles of AppArmor.
+    /// Whether the host enforces AppArmor profiles.
     pub(crate) apparmor: bool,
 }
 
-/// Everything that init does, and everything that the runtime does for it.
+/// Everything that init does, and that the runtime does for it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
@@ -60,7 +60,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Decides everything that can be decided without touching the machine.
+    /// Decides everything that can be decided without a change to the host.
     ///
     /// # Errors
     /// The first thing that cannot be applied, by its place in config.json.
@@ -81,10 +81,11 @@ impl Plan {
                 passed: settings.passed,
                 keeps_groups: annotations.keeps_groups,
                 variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
-                caller: &match own_user {
-                    // Who enters a user namespace has every right in there.
-                    true => settings.caller.all_powerful(),
-                    false => settings.caller.clone(),
+                caller: &if own_user {
+                    // A process that enters a user namespace has all capabilities there.
+                    settings.caller.all_powerful()
+                } else {
+                    settings.caller.clone()
                 },
                 apparmor: settings.apparmor,
                 filter: linux
@@ -103,9 +104,10 @@ impl Plan {
             owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
         }
         let entry = entry(&namespaces, settings);
-        let layer = match annotations.ephemeral_root {
-            true => Layer::Ephemeral,
-            false => Layer::Direct,
+        let layer = if annotations.ephemeral_root {
+            Layer::Ephemeral
+        } else {
+            Layer::Direct
         };
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
@@ -125,15 +127,16 @@ impl Plan {
         })
     }
 
-    /// The sentence for a failure of init, without verb and container.
+    /// The error message for a failure of init, without verb and container id.
     pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
-        let words = match cause {
-            Cause::Parameter(place, _) => self.rootfs.describe_parameter(step, item, place),
+        let description = match cause {
+            Cause::Parameter(index, _) => self.rootfs.describe_parameter(step, item, index),
             _ => None,
         };
-        let words = words.or_else(|| self.describe(step, item));
-        let words = words.unwrap_or_else(|| ("init".into(), format!("{step:?}")));
+        let description = description
+            .or_else(|| self.describe(step, item))
+            .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let hint = match cause {
             Cause::Errno(errno) | Cause::Parameter(_, errno) => self
                 .process
@@ -143,9 +146,10 @@ impl Plan {
                 .or_else(|| self.namespaces.hint(step, errno).map(Cow::Borrowed)),
             Cause::Refused(_) | Cause::Exit(_) | Cause::Signal(_) | Cause::TimedOut(_) => None,
         };
-        sentence(&words, step, cause, hint.as_deref())
+        error_message(&description, step, cause, hint.as_deref())
     }
 
+    /// The place in config.json and the action of a position.
     fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         self.process
             .describe(step, item)
@@ -154,60 +158,64 @@ impl Plan {
             .or_else(|| self.rootfs.describe(step, item))
     }
 
-    /// Every position at which init can yet fail when it is told to start, in
-    /// words: whoever tells it has no plan.
+    /// The description of every position at which init can fail after it was told to start.
+    /// `rt start` has no plan, and needs them for its error messages.
     pub(crate) fn start_step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
         describe_all(Step::after_start(), |step, item| self.describe(step, item))
     }
 
-    /// Every position of init, in words.
+    /// The description of every position of init.
     pub(crate) fn step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
-        let all = Step::all().iter().copied();
+        let all = Step::ALL.iter().copied();
         describe_all(all, |step, item| self.describe(step, item))
     }
 }
 
-/// What `describe` says of every position in these steps.
+/// The description of every position in these steps.
 fn describe_all(
     steps: impl Iterator<Item = Step>,
     describe: impl Fn(Step, u16) -> Option<(String, String)>,
 ) -> Vec<(Step, u16, (String, String))> {
     let mut all = Vec::new();
     for step in steps {
-        let mut last = None;
+        let mut previous = None;
         for item in 0..u16::MAX {
-            let words = describe(step, item);
-            // Without a list, a step has the same words for every item.
-            if words.is_none() || words == last {
+            let description = describe(step, item);
+            // A step without a list has the same description for every item.
+            if description.is_none() || description == previous {
                 break;
             }
-            all.extend(words.clone().map(|words| (step, item, words)));
-            last = words;
+            all.extend(
+                description
+                    .clone()
+                    .map(|description| (step, item, description)),
+            );
+            previous = description;
         }
     }
     all
 }
 
-/// One line out of a place and a deed, and why it failed.
-pub(crate) fn sentence(
-    words: &(String, String),
+/// The line `place: action: reason`, where `description` is the place and the action.
+pub(crate) fn error_message(
+    description: &(String, String),
     step: Step,
     cause: Cause,
     hint: Option<&str>,
 ) -> anyhow::Error {
-    let (place, what) = words;
-    let why = why(step, cause);
-    match (hint, why.strip_suffix(')')) {
-        (Some(hint), Some(why)) => anyhow!("{place}: {what}: {why}; {hint})"),
-        (Some(hint), None) => anyhow!("{place}: {what}: {why} ({hint})"),
-        (None, _) => anyhow!("{place}: {what}: {why}"),
+    let (place, action) = description;
+    let reason = reason(step, cause);
+    match (hint, reason.strip_suffix(')')) {
+        (Some(hint), Some(reason)) => anyhow!("{place}: {action}: {reason}; {hint})"),
+        (Some(hint), None) => anyhow!("{place}: {action}: {reason} ({hint})"),
+        (None, _) => anyhow!("{place}: {action}: {reason}"),
     }
 }
 
-fn why(step: Step, cause: Cause) -> String {
+fn reason(step: Step, cause: Cause) -> String {
     match cause {
-        // Engines take these words for "command not found", so only here. runc
-        // says them of a working directory too.
+        // Engines read this text as "command not found", so it is used for these steps only.
+        // runc uses it for a working directory too.
         Cause::Errno(Errno::ENOENT)
             if matches!(
                 step,
@@ -217,7 +225,7 @@ fn why(step: Step, cause: Cause) -> String {
             "no such file or directory (ENOENT)".into()
         }
         Cause::Errno(Errno::ENOEXEC) => {
-            "exec format error (ENOEXEC; a program of another machine, or a script without #!?)"
+            "exec format error (ENOEXEC; a program for another architecture, or a script without #!?)"
                 .into()
         }
         Cause::Errno(errno) | Cause::Parameter(_, errno) => log::errno_text(errno),
@@ -226,7 +234,7 @@ fn why(step: Step, cause: Cause) -> String {
             Ok(signal) => format!("ended by {signal}"),
             Err(_) => format!("ended by signal {number}"),
         },
-        // With the decimal that callers of runc know.
+        // The format of runc, with one decimal.
         Cause::TimedOut(seconds) => format!("hook ran past specified timeout of {seconds}.0s"),
         Cause::Refused(refusal) => match refusal {
             Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
@@ -234,29 +242,29 @@ fn why(step: Step, cause: Cause) -> String {
             Refusal::OtherFile => "another file is there already",
             Refusal::OutsideRoot => "lies outside of the container's root",
             Refusal::NotInPath => "executable file not found in $PATH",
-            // In the words of execve(2), by which Docker knows status 126.
+            // The text of execve(2), from which Docker derives status 126.
             Refusal::IsDirectory => "is a directory: permission denied (EACCES)",
             Refusal::MachineRoot => {
-                "is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
+                "is the host's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
             }
             Refusal::NoIds => "its uid_map or gid_map is empty",
             Refusal::OtherMaps => {
                 "its ids are not those of linux.uidMappings and linux.gidMappings"
             }
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
-            Refusal::Abandoned => "the runtime is gone",
-            Refusal::ContainerEnded => "the container was ended meanwhile",
+            Refusal::RuntimeEnded => "the runtime has ended",
+            Refusal::ContainerEnded => "the container ended meanwhile",
             Refusal::MachinesNull => {
-                "is the machine's null device, and the container has none that can be opened"
+                "is the host's /dev/null, and the container has no null device that can be opened"
             }
-            Refusal::Replaced => "something else is there, put by somebody who shares the root",
+            Refusal::Replaced => "another process has replaced it",
         }
         .into(),
     }
 }
 
-/// Whether the container is to manage cgroups below its own, by the rule of
-/// config-linux.md, "Cgroup ownership".
+/// Whether the container may create cgroups below its own (config-linux.md, "Cgroup
+/// ownership").
 fn writes_cgroups(bundle: &Bundle) -> bool {
     let mounts = bundle.spec.mounts().iter().flatten();
     let mut cgroups = mounts.filter(|mount| {
@@ -277,9 +285,9 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
     }
 }
 
-/// Who is to write the ids of a user namespace.
+/// The caller's ids, and whether it may write any id map.
 fn mapper(settings: &Settings, host: &Host) -> Mapper {
-    let has = |one| settings.caller.grantable.contains(&one);
+    let has = |capability| settings.caller.grantable.contains(&capability);
     Mapper {
         uid: host.caller.uid,
         gid: host.caller.gid,
@@ -287,7 +295,7 @@ fn mapper(settings: &Settings, host: &Host) -> Mapper {
     }
 }
 
-/// Nobody can become who has no id outside of a new user namespace.
+/// Refuses ids of the process that have no mapping in a new user namespace.
 fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
     let Some(maps) = namespaces.new_maps() else {
         return Ok(());
@@ -310,34 +318,34 @@ fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
-/// What the file system must know of namespaces and cgroups.
+/// What [`Rootfs`] must know of namespaces and cgroups.
 fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
     let paths = cgroups.paths();
-    let place = |mount: &Path, own: &Path| {
-        // Above the root of a cgroup namespace nothing is in sight.
-        let inside = (own.components()).filter(|part| matches!(part, Component::Normal(_)));
-        mount.join(inside.collect::<PathBuf>())
+    let cgroup_directory = |mount: &Path, own: &Path| {
+        // `..` components lead above the root of a cgroup namespace, where nothing is visible.
+        let visible = (own.components()).filter(|part| matches!(part, Component::Normal(_)));
+        mount.join(visible.collect::<PathBuf>())
     };
-    let unified = |mount: &Path, own: &Path| UnifiedFacts {
+    let facts_of_unified = |mount: &Path, own: &Path| UnifiedFacts {
         directory: paths.get(UNIFIED).cloned(),
-        callers: place(mount, own),
+        callers: cgroup_directory(mount, own),
     };
     let (hierarchies, unified) = match &host.cgroups {
-        CgroupLayout::V2 { mount, own } => (Vec::new(), Some(unified(mount, own))),
+        CgroupLayout::V2 { mount, own } => (Vec::new(), Some(facts_of_unified(mount, own))),
         CgroupLayout::V1 {
             hierarchies,
-            unified: beside,
+            unified: v2,
         } => {
             let hierarchies = hierarchies.iter().filter_map(|hierarchy| {
                 Some(HierarchyFacts {
                     controllers: hierarchy.controllers.clone(),
                     name: hierarchy.mount.file_name()?.to_str()?.to_owned(),
                     directory: paths.get(hierarchy.controllers.first()?).cloned(),
-                    callers: place(&hierarchy.mount, &hierarchy.own),
+                    callers: cgroup_directory(&hierarchy.mount, &hierarchy.own),
                 })
             });
-            let beside = beside.as_ref().map(|tree| unified(&tree.mount, &tree.own));
-            (hierarchies.collect(), beside)
+            let unified = v2.as_ref().map(|v2| facts_of_unified(&v2.mount, &v2.own));
+            (hierarchies.collect(), unified)
         }
     };
     Facts {

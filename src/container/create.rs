@@ -1,5 +1,11 @@
-//! The runtime's page: from a bundle to a container that is ready to execute
-//! its process, step by step, and all of it undone when a step fails.
+//! `rt create` and `rt run`, the runtime's side: from a bundle to a container that is ready to
+//! execute its process. `init.rs` is the other side of the clone.
+//!
+//! [`prepare`] holds the order of the steps. If one fails, everything is undone.
+
+mod listeners;
+mod request;
+mod rollback;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,19 +15,15 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
-use super::foreground::{self, Foreground};
-use super::init::{self, Init, Start};
-use super::listeners::Listeners;
-use super::notify::Notify;
-use super::pid_file::write_pid_file;
-use super::pidfd::{PidfdSocket, Sent};
-use super::relay::Relay;
-use super::request::{Request, decide, draft, remember};
-use super::rollback::{Child, Rollback};
-use super::state::{State, Status};
-use super::sync::{self, FromInit, RuntimeEnd};
-use super::terminal;
-use super::{Container, SOCKET, delete, hooks, notify, start};
+use super::child::Child;
+use super::foreground::{self, CallerTerminal, Foreground, Relay};
+use super::init::{self, Init, StartMode};
+use super::ipc::{
+    self, InitMessage, NotifyProxy, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
+    write_pid_file,
+};
+use super::state::{Container, START_SOCKET, State, Status};
+use super::{delete, hooks, start};
 use crate::cgroups::Wired;
 use crate::host::Host;
 use crate::log;
@@ -32,52 +34,55 @@ use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
+use listeners::Listeners;
+pub(crate) use request::Request;
+use request::{CreateMode, decide, exec_defaults, initial_state};
+use rollback::Rollback;
 
-/// Descriptors that `rt` itself needs beside one for each mount.
+/// Descriptors that `rt` needs beside those for mounts, hooks and passed descriptors.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// What no init does.
-pub(super) const OUT_OF_TURN: &str = "init answers out of turn";
-
-/// How `rt run` goes on once the process runs.
+/// Whether `rt run` waits for the process.
 pub(crate) enum Attachment {
     Detached,
     Foreground {
-        /// The container's state outlives its process.
+        /// The container is not deleted when its process ends.
         keep: bool,
-        /// Processes that lose their parent become children of this one, where
-        /// the container has no pid namespace that ends with its first process.
+        /// This process becomes a child subreaper, for a container without a pid namespace of
+        /// its own (prctl(2), `PR_SET_CHILD_SUBREAPER`).
         reaps: bool,
     },
 }
 
-/// Makes a container that waits for `rt start` (runtime.md, "Create").
+/// Creates a container that waits for `rt start` (runtime.md, "Create").
 ///
 /// # Errors
-/// By place in config.json; nothing is left behind.
+/// The first step that fails, by its place in config.json. Everything is undone then.
 pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut rollback = Rollback::default();
-    make(root, request, Way::Create, (&mut rollback, &mut None))
-        .and_then(|made| made.end.go().map_err(unstarted))
+    let mode = CreateMode::Create;
+    prepare(root, request, mode, (&mut rollback, &mut None))
+        .and_then(|ready| ready.end.go().map_err(start_error))
         .inspect_err(|_| rollback.undo())
 }
 
-/// Makes a container and starts it; in the foreground, waits for it and returns
-/// its exit status, 128+n when signal n ended it, or this command before.
+/// Creates a container and starts it. In the foreground, waits for its process and returns the
+/// exit status, which is 128+n when signal n ended the process, or ended this command before
+/// the process was started.
 ///
 /// # Errors
-/// By place in config.json; nothing is left behind.
+/// The first step that fails, by its place in config.json. Everything is undone then.
 pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Result<u8> {
-    let (way, mut foreground) = match attachment {
-        Attachment::Detached => (Way::RunDetached, None),
-        Attachment::Foreground { .. } => (Way::RunForeground, Some(Foreground::new()?)),
+    let (mode, mut foreground) = match attachment {
+        Attachment::Detached => (CreateMode::RunDetached, None),
+        Attachment::Foreground { .. } => (CreateMode::RunForeground, Some(Foreground::new()?)),
     };
     if let Attachment::Foreground { reaps: true, .. } = attachment {
         prctl::set_child_subreaper(true).context("become a child subreaper")?;
     }
     let mut rollback = Rollback::default();
-    let started = make(root, request, way, (&mut rollback, &mut foreground))
-        .and_then(|made| made.start(&mut foreground))
+    let started = prepare(root, request, mode, (&mut rollback, &mut foreground))
+        .and_then(|ready| ready.start(&mut foreground))
         .and_then(|started| {
             if started.executed {
                 rollback.call_poststart(&started.state, &mut foreground)?;
@@ -103,45 +108,34 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     container.unlock()?;
     let status = foreground.wait(child.pid, child.pidfd.as_fd())?;
     if !keep {
-        delete::after_run(&container, &state)?;
+        delete::delete_stopped(&container, &state)?;
     }
-    drop(container); // Whoever reads may take their time: nobody else waits for them.
+    drop(container); // A slow reader of the output must not keep the container locked.
     foreground.finish()?;
     Ok(status)
 }
 
-/// A container that has been started.
+/// A container whose init process was told to execute the program.
 struct Started {
     state: State,
-    /// For whoever is not in the foreground.
-    notify: Option<Notify>,
-    /// Its process runs its program. Else execve(2) was refused, and it has said so.
+    /// Only when the command does not stay in the foreground.
+    notify: Option<NotifyProxy>,
+    /// False when execve(2) failed. Init has printed the reason then.
     executed: bool,
 }
 
-/// What becomes of the container, and of this process, once it is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// It waits for `rt start`, on a socket in its directory.
-    Create,
-    /// It is started, by a word on the sockets that init was born with.
-    RunDetached,
-    /// It is started, and served until it ends.
-    RunForeground,
-}
-
-/// A container that is ready to execute its process.
-struct Made {
+/// A container that is ready to execute its process, or is being built.
+struct ReadyContainer {
     end: RuntimeEnd,
     plan: Plan,
     hooks: WiredHooks,
     state: State,
-    notify: Option<Notify>,
+    notify: Option<NotifyProxy>,
 }
 
-impl Made {
-    fn new(end: RuntimeEnd, plan: Plan, hooks: WiredHooks, state: State) -> Made {
-        Made {
+impl ReadyContainer {
+    fn new(end: RuntimeEnd, plan: Plan, hooks: WiredHooks, state: State) -> ReadyContainer {
+        ReadyContainer {
             end,
             plan,
             hooks,
@@ -150,22 +144,22 @@ impl Made {
         }
     }
 
-    /// Lets init build the container, and waits until it has. `called` takes the
-    /// state as soon as hooks are called.
-    fn see_built(
+    /// Lets init build the container, and waits until it is ready. `state_for_hooks` is set as
+    /// soon as hooks are called.
+    fn wait_until_ready(
         &mut self,
         container: &Container,
         (child, cgroups, proc): (&Child, &Wired, &Proc),
-        called: &mut Option<State>,
+        state_for_hooks: &mut Option<State>,
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
-        self.state.know_init(child, &self.plan, proc)?;
-        // Init and hooks may take their time: who deletes it meanwhile finds whom to end.
+        self.state.set_init_process(child.pid, &self.plan, proc)?;
+        // Init or a hook may hang. `rt delete --force` then finds init by this state.
         self.state.save(container.as_fd())?;
-        hooks::tell(&self.hooks, &self.state, child.pid, proc)?;
-        let mut heard = self.go_on(foreground)?;
-        if heard == FromInit::Mounted {
-            *called = Some(self.state.clone());
+        hooks::write_states(&self.hooks, &self.state, child.pid, proc)?;
+        let mut message = self.go_and_receive(foreground)?;
+        if message == InitMessage::Mounted {
+            *state_for_hooks = Some(self.state.clone());
             for (moment, hooks) in [
                 (Moment::Prestart, &self.plan.hooks.prestart),
                 (Moment::CreateRuntime, &self.plan.hooks.create_runtime),
@@ -176,40 +170,41 @@ impl Made {
                     hooks::call(moment, hooks, status, init, wait)
                 })?;
             }
-            heard = self.go_on(foreground)?;
+            message = self.go_and_receive(foreground)?;
         }
-        match heard {
-            FromInit::Ready => Ok(()),
-            FromInit::Failed(failure) => Err(self.explain(failure)),
-            FromInit::Gone => Err(child.how_it_ended(cgroups)),
-            FromInit::Mounted => bail!(OUT_OF_TURN),
+        match message {
+            InitMessage::Ready => Ok(()),
+            InitMessage::Failed(failure) => Err(self.explain(failure)),
+            InitMessage::Closed => Err(child.unexpected_end(cgroups)),
+            InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
         }
     }
 
-    /// Takes what this command does for a container beside making it.
-    fn attend(
+    /// Starts relaying the terminal, and keeps `notify` for the time after the start.
+    fn serve(
         &mut self,
         foreground: &mut Option<Foreground>,
-        (relay, notify): (Option<(terminal::Caller, OwnedFd)>, Option<Notify>),
+        (relay, notify): (Option<(CallerTerminal, OwnedFd)>, Option<NotifyProxy>),
     ) -> Result<()> {
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         match foreground {
-            Some(foreground) => foreground.attend(relay.transpose()?, notify),
+            Some(foreground) => foreground.serve(relay.transpose()?, notify),
             None => self.notify = notify,
         }
         Ok(())
     }
 
+    /// Tells init to execute the program, and waits until it has.
     fn start(self, foreground: &mut Option<Foreground>) -> Result<Started> {
-        self.end.go().map_err(unstarted)?;
-        let executed = match foreground::hear(&self.end, foreground).context("init")? {
-            FromInit::Gone => {
-                start::refuse_unless_executed(&self.state)?;
+        self.end.go().map_err(start_error)?;
+        let executed = match foreground::receive(&self.end, foreground).context("init")? {
+            InitMessage::Closed => {
+                start::ensure_executed(&self.state)?;
                 true
             }
-            FromInit::Failed(failure) if failure.step == Step::Exec => false,
-            FromInit::Failed(failure) => return Err(self.explain(failure)),
-            FromInit::Ready | FromInit::Mounted => bail!(OUT_OF_TURN),
+            InitMessage::Failed(failure) if failure.step == Step::Exec => false,
+            InitMessage::Failed(failure) => return Err(self.explain(failure)),
+            InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
         };
         Ok(Started {
             state: self.state,
@@ -218,57 +213,62 @@ impl Made {
         })
     }
 
-    /// Lets init go on, and hears how far it came.
-    fn go_on(&self, foreground: &mut Option<Foreground>) -> Result<FromInit> {
+    /// Tells init to continue, and waits for its next message.
+    fn go_and_receive(&self, foreground: &mut Option<Foreground>) -> Result<InitMessage> {
         match self.end.go() {
-            // It has ended, and may have said why.
-            Ok(()) | Err(Errno::EPIPE) => foreground::hear(&self.end, foreground).context("init"),
+            // Even if init has ended, its last message can still be received.
+            Ok(()) | Err(Errno::EPIPE) => {
+                foreground::receive(&self.end, foreground).context("init")
+            }
             Err(errno) => Err(errno).context("init"),
         }
     }
 
-    /// The sentence for a failure of init, with what its hook has said.
+    /// The error for a failure of init, with the output of the hook that failed.
     fn explain(&self, failure: Failure) -> anyhow::Error {
-        let (error, said) = (self.plan.explain(failure), self.hooks.said(failure));
-        anyhow!("{error}{said}")
+        let (error, output) = (self.plan.explain(failure), self.hooks.said(failure));
+        anyhow!("{error}{output}")
     }
 }
 
-/// The page.
-fn make(
+/// Makes the container up to the point where init is ready to execute the program. What has
+/// been made is recorded in `rollback`.
+fn prepare(
     root: &Path,
     request: &Request,
-    way: Way,
+    mode: CreateMode,
     (rollback, foreground): (&mut Rollback, &mut Option<Foreground>),
-) -> Result<Made> {
-    // Init copies this memory and these descriptors: nobody may look into either (CVE-2016-9962).
+) -> Result<ReadyContainer> {
+    // Init has a copy of this memory and of these descriptors. No process in the container may
+    // read them through /proc (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
     let proc = Proc::open().context("/proc")?;
     let host = Host::probe(&proc)?;
-    let plan = decide(root, request, way, &host, &proc)?;
+    let plan = decide(root, request, mode, &host, &proc)?;
 
-    // Nothing is made yet: what only looks comes first.
+    // These steps change nothing on the host, so they come first.
     let joined = plan.namespaces.wire()?;
-    let listeners = Listeners::connect(request, &plan, way)?;
+    let listeners = Listeners::connect(request, &plan, mode)?;
     let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
 
-    // The state names the cgroups before they exist: a delete finds them.
-    let first = || draft(request, &plan, &host, &proc);
-    let (container, mut state) = Container::new(root, &request.id, first)?;
+    // The state names the cgroups before they exist, so that `rt delete` can always find them.
+    let initial_state = || initial_state(request, &plan, &host, &proc);
+    let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
-    notify::make_directory(container.as_fd(), request.notify_socket.as_ref())?;
+    ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
-    let sources = open_sources(&plan, &host, &joined, &proc)?; // After the cgroups: a mount may show them.
+    // After the cgroups exist: a mount may show them.
+    let sources = open_sources(&plan, &host, &joined, &proc)?;
     let hooks = plan.hooks.wire()?;
-    let start = way.prepare(container)?;
-    let (end, init_end) = sync::pair(|| plan.step_descriptions()).context("socketpair")?;
+    let start = start_mode(mode, container)?;
+    let (end, init_end) = ipc::pair(|| plan.step_descriptions()).context("socketpair")?;
 
     let cloned = plan.namespaces.clone(&joined, cgroups.clone_into(), &proc);
-    let child = match cloned.map_err(|why| clone_error(&plan, why))? {
+    let child = match cloned.map_err(|error| clone_error(&plan, error))? {
         Cloned::Runtime { pid, pidfd } => rollback.child.insert(Child { pid, pidfd }),
         Cloned::Init => {
-            // The lock, the cgroups and the runtime's ends are not init's to hold.
+            // Init must not hold the lock, the cgroups or the runtime's ends of sockets.
             drop((std::mem::take(rollback), foreground.take()));
             drop((end, listeners.pidfd, listeners.manager));
             init::run(Init {
@@ -289,86 +289,86 @@ fn make(
     plan.namespaces.map(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.admit(child.pid)?;
-    state.know_cgroups(cgroups); // Those that a user was not kept out of.
+    state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     plan.process.wire(child.pid)?;
-    let mut made = Made::new(end, plan, hooks, state);
-    let held = (&*child, &*cgroups, &proc);
-    made.see_built(container, held, &mut rollback.state, foreground)?;
+    let mut ready = ReadyContainer::new(end, plan, hooks, state);
+    let parts = (&*child, &*cgroups, &proc);
+    ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
 
-    made.state.creating = false;
-    made.state.exec = Some(remember(request, &made.plan)?);
-    rollback.state = Some(made.state.clone());
+    ready.state.creating = false;
+    ready.state.exec = Some(exec_defaults(request, &ready.plan)?);
+    rollback.state = Some(ready.state.clone());
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
-    made.state.save(container.as_fd())?;
-    let notify = Notify::listen(container.as_fd(), listeners.manager)?;
-    made.attend(foreground, (relay, notify))?;
+    ready.state.save(container.as_fd())?;
+    let notify = NotifyProxy::listen(container.as_fd(), listeners.manager)?;
+    ready.serve(foreground, (relay, notify))?;
     log::tell();
-    Ok(made)
+    Ok(ready)
 }
 
-/// Why init, which was ready, does not go on.
-fn unstarted(errno: Errno) -> anyhow::Error {
+/// The error when init, which was ready, cannot be told to start.
+fn start_error(errno: Errno) -> anyhow::Error {
     match errno {
         Errno::EPIPE => anyhow!("init: ended before it was started"),
         other => Error::new(other).context("init"),
     }
 }
 
-/// The pidfd goes out before the pid file is there, as in runc. Returns the file.
+/// Sends the pidfd, then writes the pid file, in the order of runc. Returns the path of the pid
+/// file.
 fn announce(
     request: &Request,
     socket: Option<PidfdSocket>,
     child: &Child,
 ) -> Result<Option<PathBuf>> {
     if let Some(socket) = socket {
-        socket.send(Sent::Standard, child.pidfd.as_fd())?;
+        socket.send(PidfdKind::Standard, child.pidfd.as_fd())?;
     }
     write_pid_file(request.pid_file.as_deref(), child.pid)
 }
 
-fn clone_error(plan: &Plan, why: CloneError) -> anyhow::Error {
-    match why {
+fn clone_error(plan: &Plan, error: CloneError) -> anyhow::Error {
+    match error {
         CloneError::At(failure) => plan.explain(failure),
         CloneError::Outside(error) => error,
     }
 }
 
-/// Nothing where the caller may not: init is to do it then.
+/// Opens the sources of bind mounts and the devices of the host. `None` when the caller has no
+/// right to do so; init opens them then.
 fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Result<Option<Sources>> {
     if !host.kernel.may_mount {
         return Ok(None);
     }
     let ids = plan.idmappings.wire(joined, proc)?;
     let at = Progress::new();
-    sync::follow(&at, || plan.step_descriptions());
+    ipc::log_progress(&at, || plan.step_descriptions());
     let opened = plan.rootfs.open_sources(&ids, &at);
     let opened = opened.map_err(|cause| plan.explain(at.failed(cause)))?;
     Ok(Some(opened))
 }
 
-impl Way {
-    fn prepare(self, container: &Container) -> Result<Start> {
-        Ok(match self {
-            Way::RunDetached | Way::RunForeground => Start::AtOnce,
-            Way::Create => Start::OnRequest {
-                socket: sys::listen_at(container.as_fd(), SOCKET).context(SOCKET)?,
-            },
-        })
-    }
+fn start_mode(mode: CreateMode, container: &Container) -> Result<StartMode> {
+    Ok(match mode {
+        CreateMode::RunDetached | CreateMode::RunForeground => StartMode::Immediately,
+        CreateMode::Create => StartMode::OnRequest {
+            socket: sys::listen_at(container.as_fd(), START_SOCKET).context(START_SOCKET)?,
+        },
+    })
 }
 
-/// Makes room below the soft limit for all that is to be opened; returns the one
-/// that the container gets all the same, when it had to be raised.
+/// Raises the soft RLIMIT_NOFILE if it is too low for all descriptors to be opened. Returns the
+/// original limit, which the container gets, if it was raised.
 fn raise_descriptors(plan: &Plan, passed: Passed) -> Result<Option<u64>> {
     let (this, nofile) = (Pid::from_raw(0), libc::RLIMIT_NOFILE);
     let opened = plan.rootfs.descriptors() + plan.hooks.descriptors();
-    let wanted = opened + u64::from(passed.count());
-    // The usual soft limit of 1024 need not be asked for.
-    if wanted + SPARE_DESCRIPTORS < 256 {
+    let needed = opened + u64::from(passed.count());
+    // The usual soft limit is 1024: for a small number no system call is needed.
+    if needed + SPARE_DESCRIPTORS < 256 {
         return Ok(None);
     }
     let (soft, hard) = sys::prlimit(this, nofile, None).context("RLIMIT_NOFILE")?;
-    if wanted + SPARE_DESCRIPTORS <= soft {
+    if needed + SPARE_DESCRIPTORS <= soft {
         return Ok(None);
     }
     sys::prlimit(this, nofile, Some((hard, hard))).context("RLIMIT_NOFILE")?;

@@ -1,12 +1,12 @@
-//! The page of a process that joins a container: every step between the clone
-//! and execve(2), in order. Most are those of init.
+//! The exec process's side of `rt exec`: every step between the clone and execve(2), in order.
+//! `exec.rs` is the runtime's side. Most steps are those of init.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::stat::{Mode, umask};
 
-use super::sync::InitEnd;
+use super::ipc::InitEnd;
 use crate::cgroups::CgroupJoin;
 use crate::plan::ExecPlan;
 use crate::rootfs::{self, Pty};
@@ -14,53 +14,53 @@ use crate::step::{Cause, Progress, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Everything that the process was born with. It owns none of it: this memory is a
-/// copy of the runtime's, and all is closed together, right before execve(2).
+/// What the process has from the runtime, through the clone. It borrows everything: its memory
+/// is a copy of the runtime's, and all descriptors are closed together before execve(2).
 pub(super) struct ExecProcess<'a> {
     pub(super) plan: &'a ExecPlan,
     pub(super) end: &'a InitEnd,
     pub(super) cgroup_join: &'a CgroupJoin,
-    /// A pidfd of the container's first process, and the root of that process where
-    /// its mount namespace has another.
-    pub(super) first: (BorrowedFd<'a>, Option<BorrowedFd<'a>>),
-    /// It was born in the container's namespaces and root.
+    /// A pidfd of init, and init's root directory if that is not the root of its mount
+    /// namespace.
+    pub(super) init: (BorrowedFd<'a>, Option<BorrowedFd<'a>>),
+    /// It was cloned in the container's namespaces and root by an intermediate process.
     pub(super) inside: bool,
-    /// The machine's, where nobody in the container can look into this process.
+    /// The host's /proc, unless processes in the container can inspect this process.
     pub(super) proc: Option<&'a Proc>,
-    /// Who gets the other end of the terminal, if there is to be one.
+    /// The socket on which to send the master end of the terminal, if there is one.
     pub(super) console: Option<BorrowedFd<'a>>,
-    /// The runtime has something to do before the process runs.
+    /// The process waits for the runtime before execve(2).
     pub(super) waits: bool,
 }
 
-/// Becomes the process, or reports why not and ends.
+/// Becomes the exec process, or reports the failure and exits.
 pub(super) fn run(process: &ExecProcess) -> ! {
     let at = Progress::new();
     process.end.follow(&at);
     let Err(cause) = perform(process, &at);
-    process.end.failed(at.failed(cause));
+    process.end.send_failure(at.failed(cause));
     sys::exit(1)
 }
 
-/// The page.
+/// Takes the steps.
 fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     let ExecProcess {
         plan,
         end,
         cgroup_join,
-        first,
+        init,
         inside,
         proc,
         console,
         waits,
     } = *process;
-    umask(Mode::empty()); // The process gets its own at the end.
+    umask(Mode::empty()); // The process gets its own umask at the end.
 
-    plan.process.detach(at)?; // Signals and session are its own.
+    plan.process.detach(at)?; // From the caller's session and signal settings.
     cgroup_join.enter(at)?;
-    plan.process.raise_limits(at)?; // While it has the runtime's rights.
-    plan.membership.join(first, inside, at)?;
-    plan.membership.become_root(proc, at)?; // Until here it was the caller.
+    plan.process.raise_limits(at)?; // While it has the runtime's privileges.
+    plan.membership.join(init, inside, at)?;
+    plan.membership.become_root(proc, at)?; // It had the caller's ids until here.
     plan.process.join_keyring(at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = rootfs::open_terminal(at)?;
@@ -72,7 +72,8 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
         None if plan.process.has_label() => Some(Proc::detached()?),
         _ => None,
     };
-    let prepared = plan.process.prepare(proc.or(detached.as_ref()), at)?; // Privileges are gone; the executable is found.
+    // Drops privileges, and looks up the executable.
+    let prepared = plan.process.prepare(proc.or(detached.as_ref()), at)?;
     drop(detached);
     at.enter(Step::Start);
     end.ready()?;

@@ -1,11 +1,14 @@
-//! What the runtime does about hooks: calls those that run in its own
-//! namespaces, and tells init's what they are to read.
+//! The hooks that the runtime calls in its own namespaces, and the state that every hook
+//! reads from its standard input.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::unistd::Pid;
+use serde::Serialize;
 
 use super::state::{State, Status};
 use crate::log;
@@ -14,8 +17,35 @@ use crate::process::{Failed, Hook, Moment, Wait, WiredHooks, wait_alone};
 use crate::step::Step;
 use crate::trusted_proc::Proc;
 
-/// Calls the hooks of one moment in their order, up to the first that fails. `init`
-/// is the container's process, with a descriptor if its end is theirs.
+/// The state that a hook reads (runtime.md, "State").
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HookState<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    bundle: &'a Path,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+/// [`HookState`] as JSON. `pid` is the init process's pid as the hook sees it.
+fn state_json(state: &State, status: Status, pid: Option<i32>) -> Result<Vec<u8>> {
+    let hook_state = HookState {
+        oci_version: &state.oci_version,
+        id: &state.id,
+        status: status.to_string(),
+        pid,
+        bundle: &state.bundle,
+        annotations: &state.annotations,
+    };
+    serde_json::to_vec(&hook_state).context("state")
+}
+
+/// Calls the hooks of one moment in order, up to the first that fails. `pid` is the init
+/// process. With its `pidfd`, the hooks are ended when the init process ends.
 ///
 /// # Errors
 /// `hooks.prestart[0]: error running prestart hook #0: ...`
@@ -29,25 +59,24 @@ pub(super) fn call(
     if hooks.is_empty() {
         return Ok(());
     }
-    let told = state.told(status, Some(pid.as_raw()))?;
+    let json = state_json(state, status, Some(pid.as_raw()))?;
     for (item, hook) in hooks.iter().enumerate() {
-        hook.run(&told, &state.bundle, pidfd, wait)
-            .map_err(|failed| sentence(moment, item, hook, &failed))?;
+        hook.run(&json, &state.bundle, pidfd, wait)
+            .map_err(|failed| hook_error(moment, item, hook, &failed))?;
     }
     Ok(())
 }
 
-/// Calls every poststop hook, for a container that is no more. One that fails is
-/// worth a warning: what it was to clean up, others may yet (runtime.md,
-/// "Lifecycle", 13).
+/// Calls every poststop hook of a container that has been deleted. A failed hook is reported
+/// as a warning, and the next ones are called all the same (runtime.md, "Lifecycle", 13).
 pub(super) fn call_poststop(state: &State) -> Result<()> {
     if state.hooks.poststop.is_empty() {
         return Ok(());
     }
-    let told = state.told(Status::Stopped, None)?;
+    let json = state_json(state, Status::Stopped, None)?;
     for (item, hook) in state.hooks.poststop.iter().enumerate() {
-        if let Err(failed) = hook.run(&told, &state.bundle, None, &mut wait_alone) {
-            log::warn(&log::sentence(&sentence(
+        if let Err(failed) = hook.run(&json, &state.bundle, None, &mut wait_alone) {
+            log::warn(&log::sentence(&hook_error(
                 Moment::Poststop,
                 item,
                 hook,
@@ -58,24 +87,25 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
     Ok(())
 }
 
-fn sentence(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
-    let words = hook.describe(moment, item);
-    let error = plan::sentence(&words, Step::RuntimeHooks, failed.cause, None);
+fn hook_error(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
+    let description = hook.describe(moment, item);
+    let error = plan::error_message(&description, Step::RuntimeHooks, failed.cause, None);
     anyhow!("{error}{}", failed.said)
 }
 
-/// Fills in what init's hooks read, which is told the pid as they see it.
-pub(super) fn tell(hooks: &WiredHooks, state: &State, pid: Pid, proc: &Proc) -> Result<()> {
+/// Writes the state that the hooks in the container read, with init's pid in their own pid
+/// namespace.
+pub(super) fn write_states(hooks: &WiredHooks, state: &State, pid: Pid, proc: &Proc) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let inner = inner_pid(proc, pid)?;
-    let creating = state.told(Status::Creating, Some(inner))?;
-    let created = state.told(Status::Created, Some(inner))?;
+    let creating = state_json(state, Status::Creating, Some(inner))?;
+    let created = state_json(state, Status::Created, Some(inner))?;
     hooks.tell(&creating, &created).context("hooks")
 }
 
-/// The number of the process `pid` in its own pid namespace: the last of `NSpid`
+/// The pid of the process `pid` in its own pid namespace: the last number of `NSpid`
 /// (proc_pid_status(5)).
 fn inner_pid(proc: &Proc, pid: Pid) -> Result<i32> {
     let path = format!("{pid}/status");
@@ -98,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_number_is_the_last() {
+    fn the_last_nspid_is_the_innermost() {
         assert_eq!(
             last_nspid("Name:\tx\nNSpid:\t4711\t12\t1\nSeccomp:\t0\n"),
             Some(1)

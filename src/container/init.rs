@@ -1,7 +1,8 @@
-//! Init's page: every step between the clone and execve(2), in order.
+//! Init's side of `rt create` and `rt run`: every step between the clone and execve(2), in
+//! order. `create.rs` is the runtime's side.
 //!
-//! Init performs a plan and decides nothing. When a step fails, its position
-//! goes to the runtime, which knows the words.
+//! Init carries out the plan and decides nothing. When a step fails, it sends the position to
+//! the runtime, which writes the error message.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -10,8 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, Uid, geteuid};
 
-use super::sync::InitEnd;
-use super::waiting::Waiting;
+use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
 use crate::process::WiredHooks;
@@ -20,54 +20,55 @@ use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Everything that init was born with.
+/// What init has from the runtime, through the clone.
 pub(super) struct Init<'a> {
     pub(super) plan: &'a Plan,
     pub(super) end: InitEnd,
-    pub(super) start: Start,
+    pub(super) start: StartMode,
     pub(super) joined: Joined,
-    /// What belongs to the machine, if the runtime could open it.
+    /// What is opened on the host. `None` when the runtime had no right to open it.
     pub(super) sources: Option<Sources>,
     pub(super) hooks: WiredHooks,
     pub(super) proc: Proc,
-    /// Who gets the other end of the terminal, if there is to be one.
+    /// The socket on which to send the master end of the terminal, if there is one.
     pub(super) console: Option<OwnedFd>,
-    /// The soft RLIMIT_NOFILE that the runtime raised for its own sake.
+    /// The original soft RLIMIT_NOFILE, if the runtime has raised it.
     pub(super) descriptors: Option<u64>,
 }
 
-/// When the process is executed.
-pub(super) enum Start {
-    /// As soon as the runtime is content (`rt run`).
-    AtOnce,
-    /// When `rt start`, run by the same user, connects to start.sock.
+/// When init executes the program.
+pub(super) enum StartMode {
+    /// As soon as the runtime has saved the state (`rt run`).
+    Immediately,
+    /// When the same user runs `rt start`, which connects to this socket.
     OnRequest { socket: OwnedFd },
 }
 
-impl Start {
-    fn prepare(self) -> Result<Option<Waiting>, Cause> {
+impl StartMode {
+    fn prepare(self) -> Result<Option<StartSocket>, Cause> {
         Ok(match self {
-            Start::AtOnce => None,
-            Start::OnRequest { socket } => Some(Waiting::new(socket)?),
+            StartMode::Immediately => None,
+            StartMode::OnRequest { socket } => Some(StartSocket::new(socket)?),
         })
     }
 }
 
-/// Becomes the container's process, or reports why not and ends.
+/// Becomes the container's process, or reports the failure and exits.
 pub(super) fn run(init: Init) -> ! {
     let at = Progress::new();
     init.end.follow(&at);
-    let mut listener = None;
-    let Err(cause) = perform(init, &mut listener, &at);
-    // Kept open: the process's own filter may be in force, and allow no close(2).
-    if let Some(end) = &listener {
-        end.failed(at.failed(cause));
+    let mut reporter = None;
+    let Err(cause) = perform(init, &mut reporter, &at);
+    // The end is not dropped: the container's seccomp filter may be in force, and forbid
+    // close(2).
+    if let Some(end) = &reporter {
+        end.send_failure(at.failed(cause));
     }
     sys::exit(1)
 }
 
-/// The page. `listener` is who is to hear of a failure.
-fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<Infallible, Cause> {
+/// Takes the steps. A failure is sent to the end in `reporter`.
+fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<Infallible, Cause> {
     let Init {
         plan,
         end,
@@ -79,72 +80,76 @@ fn perform(init: Init, listener: &mut Option<InitEnd>, at: &Progress) -> Result<
         console,
         descriptors,
     } = init;
-    let end = listener.insert(end);
+    let end = reporter.insert(end);
 
-    end.end_with_runtime()?;
-    end.wait_for_go()?; // From here on it is in its cgroups.
-    // Modes below are exact; the process gets its own umask at the end.
-    let callers = umask(Mode::empty());
+    end.die_with_runtime()?;
+    end.wait_for_go()?; // Init is in its cgroups from here on.
+    // The steps below set exact modes. The process gets its own umask at the end.
+    let caller_umask = umask(Mode::empty());
 
-    plan.process.detach(at)?; // Signals and session are its own.
+    plan.process.detach(at)?; // From the caller's session and signal settings.
     plan.process.set_oom_score(&proc, at)?;
     plan.namespaces.join(&joined, at)?;
     plan.namespaces.set_clocks(&proc, at)?;
     drop(joined);
 
-    let mut sources = opened(plan, sources, at)?;
-    let ground = plan.rootfs.enter(at)?;
-    let owner = geteuid(); // As this user namespace numbers the caller.
-    plan.namespaces.become_root(&proc, at)?; // Until here it was the caller.
-    end_with_runtime_again(plan, end)?;
-    let mut root = plan.rootfs.attach(ground, &mut sources, &proc, at)?;
+    let mut sources = sources_or_open(plan, sources, at)?;
+    let entered = plan.rootfs.enter(at)?;
+    let owner = geteuid(); // The caller's uid in this user namespace.
+    plan.namespaces.become_root(&proc, at)?; // Init had the caller's ids until here.
+    die_with_runtime_again(plan, end)?;
+    let mut root = plan.rootfs.attach(entered, &mut sources, &proc, at)?;
     plan.process.join_keyring(at)?;
-    plan.namespaces.apply(at)?; // After the cgroups: a cgroup namespace begins where the process is.
+    // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
+    plan.namespaces.apply(at)?;
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.make_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
         at.enter(Step::RuntimeHooks);
         end.mounted()?;
-        end.wait_for_go()?; // Hooks in the machine's namespaces have been called.
+        end.wait_for_go()?; // The runtime has called the prestart and createRuntime hooks.
         plan.hooks
-            .create_container(&hooks, root.as_fd(), callers, at)?;
+            .create_container(&hooks, root.as_fd(), caller_umask, at)?;
     }
     if let Some(console) = console {
         take_terminal(plan, &root, &console, at)?;
     }
-    plan.rootfs.leave_last(&mut root, &proc, at)?; // At the latest here the machine is out of reach.
-    plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only for good.
-    plan.process.make_working_directory(at)?; // While the root can be written.
+    plan.rootfs.leave_last(&mut root, &proc, at)?; // The host's mounts are out of reach now.
+    plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only.
+    plan.process.make_working_directory(at)?; // Before the root becomes read-only.
     plan.rootfs.protect(&root, &mut sources, &proc, at)?;
     drop((root, sources));
 
-    let assumed = || end.end_with_runtime();
-    let prepared = plan.process.prepare_with(assumed, Some(&proc), at)?; // Privileges are gone; the executable is found.
+    let ids_changed = || end.die_with_runtime();
+    // Drops privileges, and looks up the executable.
+    let prepared = plan.process.prepare_with(ids_changed, Some(&proc), at)?;
     drop(proc);
     descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
-    let waiting = start.prepare()?;
-    end.built()?;
-    end.wait_for_go()?; // The state is saved: `rt create` returns, `rt run` goes on.
-    let end = wait_for_start(waiting, owner, listener, at)?;
+    let start_socket = start.prepare()?;
+    end.ready_to_outlive_runtime()?;
+    end.wait_for_go()?; // The state is saved. `rt create` returns now.
+    let end = wait_for_start(start_socket, owner, reporter, at)?;
 
     let process = (&plan.process, &prepared);
-    plan.hooks.start_container(&hooks, process, at)?; // As the process, and where it will be.
+    plan.hooks.start_container(&hooks, process, at)?; // With the process's ids and directory.
     drop(hooks);
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }
 
-/// The kernel forgets it with the ids, which change where there are a container's own.
-fn end_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
+/// Repeats [`InitEnd::die_with_runtime`], which the kernel resets when a process changes its
+/// ids: so it did on becoming root of a user namespace.
+fn die_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
     match plan.namespaces.place(Kind::User) {
         Place::Shared => Ok(()),
-        Place::New | Place::Joined { .. } => end.end_with_runtime(),
+        Place::New | Place::Joined { .. } => end.die_with_runtime(),
     }
 }
 
-/// Init opens itself what the runtime had no rights to, without those to map ids.
-fn opened(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Result<Sources, Cause> {
+/// The sources, which init opens if the runtime could not. Idmapped mounts are not possible
+/// then.
+fn sources_or_open(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Result<Sources, Cause> {
     match sources {
         Some(sources) => Ok(sources),
         None => plan.rootfs.open_sources(&BTreeMap::new(), at),
@@ -168,19 +173,22 @@ fn lower_limit(soft: u64) -> nix::Result<()> {
     sys::prlimit(this, nofile, Some((soft, hard))).map(drop)
 }
 
-/// Waits for `rt start`, if need be; a failure from then on is told to it.
+/// Waits for `rt start`, if the container was created with `rt create`. A later failure is
+/// reported to `rt start`.
 fn wait_for_start<'a>(
-    waiting: Option<Waiting>,
+    start_socket: Option<StartSocket>,
     owner: Uid,
-    listener: &'a mut Option<InitEnd>,
+    reporter: &'a mut Option<InitEnd>,
     at: &Progress,
 ) -> Result<&'a InitEnd, Cause> {
-    if let Some(waiting) = waiting {
-        // The runtime that made this container is done: it is not to wait for a second answer.
-        *listener = None;
-        at.tell(None);
-        // From here on, the end of this connection means "running".
-        listener.insert(waiting.for_start(owner)?).follow(at);
+    if let Some(start_socket) = start_socket {
+        // Closes the socket to `rt create`, which has ended or is about to.
+        *reporter = None;
+        at.report_to(None);
+        // From here on, an end of file on this connection means "running".
+        reporter
+            .insert(start_socket.wait_for_start(owner)?)
+            .follow(at);
     }
-    listener.as_ref().ok_or(Refusal::Abandoned.into())
+    reporter.as_ref().ok_or(Refusal::RuntimeEnded.into())
 }

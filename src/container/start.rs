@@ -1,4 +1,4 @@
-//! `rt start`: tells a created container to execute its process.
+//! `rt start`: tells the init process of a created container to execute the program.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -8,10 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use super::notify::{Manager, Notify};
-use super::state::{Shown, State, Status};
-use super::sync::{FromInit, RuntimeEnd};
-use super::{Container, SOCKET, delete, hooks, kill, missing};
+use super::ipc::{InitMessage, NotifyProxy, RuntimeEnd, ServiceManager, UNEXPECTED_MESSAGE};
+use super::state::{Container, ProcessStat, START_SOCKET, State, Status, no_such_container};
+use super::{delete, hooks};
 use crate::log;
 use crate::plan;
 use crate::process::{Moment, wait_alone};
@@ -19,16 +18,17 @@ use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
-/// Starts the container `id` (runtime.md, "Start"). A process that execve(2) itself
-/// refuses has started: it has said why, and ends with 1, as with runc.
+/// Starts the container `id` (runtime.md, "Start"). When only execve(2) itself fails, this
+/// returns success: init prints the reason to its own standard error and exits with status 1,
+/// as with runc.
 ///
 /// # Errors
-/// When it is not created, or a hook fails, or what is left to do before execve(2);
-/// the container is deleted then, and its process is gone before this returns:
-/// engines take an error for the end of both.
+/// When the container is not in the created state, or a step before execve(2) or a hook fails.
+/// After a failed step or hook the container is deleted and its process has ended when this
+/// returns, because engines assume so after an error.
 pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
-    let container = Container::open(root, id)?.ok_or_else(missing)?;
-    let state = container.state()?.ok_or_else(missing)?;
+    let container = Container::open_locked(root, id)?.ok_or_else(no_such_container)?;
+    let state = container.state()?.ok_or_else(no_such_container)?;
     let proc = Proc::open().context("/proc")?;
     match container.status(&state, &proc)? {
         Status::Created => {}
@@ -38,64 +38,70 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
             bail!("cannot start a container in the {other} state")
         }
     }
-    let notify = Notify::listen(container.as_fd(), Manager::connect(notify_socket)?)?;
-    let process = notify
+    let notify = NotifyProxy::listen(container.as_fd(), ServiceManager::connect(notify_socket)?)?;
+    let pidfd = notify
         .as_ref()
-        .map(|_| kill::init(&state, &proc))
+        .map(|_| state.init_pidfd(&proc))
         .transpose()?;
-    let mut end = RuntimeEnd::connected(sys::connect(container.as_fd(), SOCKET).context(SOCKET)?);
-    end.explain(|| state.start_step_descriptions.clone());
+    let mut end =
+        RuntimeEnd::connected(sys::connect(container.as_fd(), START_SOCKET).context(START_SOCKET)?);
+    end.describe_positions_with(|| state.start_step_descriptions.clone());
     end.go().context("init")?;
-    if !matches!(end.receive().context("init")?, FromInit::Ready) {
+    if !matches!(end.receive().context("init")?, InitMessage::Ready) {
         bail!("init: ended before it was started");
     }
-    if let Err(error) = see_started(&container, &state, &end) {
-        if let Err(left) = delete::after_failure(&container, &state, &proc) {
-            log::warn(&format!("left behind: {}", log::sentence(&left)));
+    if let Err(error) = wait_until_running(&container, &state, &end) {
+        if let Err(failed_delete) = delete::delete_failed(&container, &state, &proc) {
+            log::warn(&format!("left behind: {}", log::sentence(&failed_delete)));
         }
         return Err(error);
     }
-    if let (Some(notify), Some(Some(process))) = (notify, process) {
+    if let (Some(notify), Some(Some(pidfd))) = (notify, pidfd) {
         container.unlock()?;
-        notify.forward(Pid::from_raw(state.init_process_pid), process.as_fd());
+        notify.forward(Pid::from_raw(state.init_process_pid), pidfd.as_fd());
     }
     Ok(())
 }
 
-/// Waits until init has become the container's process, and calls the hooks that
-/// come then.
-fn see_started(container: &Container, state: &State, end: &RuntimeEnd) -> Result<()> {
-    // Whatever comes of it, the container waits no longer.
-    match unlinkat(container.as_fd(), SOCKET, UnlinkatFlags::NoRemoveDir) {
+/// Waits until init has executed the program, then calls the poststart hooks.
+fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) -> Result<()> {
+    // The container no longer waits for a start, whether this one succeeds or fails.
+    match unlinkat(container.as_fd(), START_SOCKET, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno).context(SOCKET),
+        Err(errno) => return Err(errno).context(START_SOCKET),
     }
     match end.receive().context("init")? {
-        FromInit::Gone => {
-            refuse_unless_executed(state)?;
+        InitMessage::Closed => {
+            ensure_executed(state)?;
             call_poststart(container, state)
         }
-        FromInit::Failed(failure) if failure.step == Step::Exec => Ok(()),
-        FromInit::Failed(failure) => {
-            let words = state.describe(failure);
-            Err(plan::sentence(&words, failure.step, failure.cause, None))
+        InitMessage::Failed(failure) if failure.step == Step::Exec => Ok(()),
+        InitMessage::Failed(failure) => {
+            let description = state.describe(failure);
+            Err(plan::error_message(
+                &description,
+                failure.step,
+                failure.cause,
+                None,
+            ))
         }
-        FromInit::Ready | FromInit::Mounted => bail!("init answers out of turn"),
+        InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
     }
 }
 
-/// Whether init, which says nothing any more, runs its program. Only startContainer
-/// hooks give anybody the time to end it before; one that is gone cannot be asked.
+/// Checks that init, whose socket is closed, has executed the program. Only while
+/// startContainer hooks run is there time to kill init before execve(2), so nothing is checked
+/// without such hooks. A process that has been reaped cannot be checked.
 ///
 /// # Errors
-/// When it has ended without.
-pub(super) fn refuse_unless_executed(state: &State) -> Result<()> {
-    let hooks = |(step, ..): &(Step, u16, _)| *step == Step::StartHook;
-    if !state.start_step_descriptions.iter().any(hooks) {
+/// When init ended before execve(2).
+pub(super) fn ensure_executed(state: &State) -> Result<()> {
+    let is_hook = |(step, ..): &(Step, u16, _)| *step == Step::StartHook;
+    if !state.start_step_descriptions.iter().any(is_hook) {
         return Ok(());
     }
     let proc = Proc::open().context("/proc")?;
-    let init = Shown::of(&proc, state.init_process_pid)?;
+    let init = ProcessStat::read(&proc, state.init_process_pid)?;
     ensure!(
         init.is_none_or(|init| init.has_executed()),
         "init: ended before it was executed"
@@ -103,7 +109,7 @@ pub(super) fn refuse_unless_executed(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// They may use the container, so others are let at it.
+/// Unlocks the container first: the hooks may call `rt` for it.
 fn call_poststart(container: &Container, state: &State) -> Result<()> {
     let hooks = &state.hooks.poststart;
     if hooks.is_empty() {

@@ -1,24 +1,24 @@
-//! `rt update`: other limits for a container.
+//! `rt update`: changes the resource limits of a container.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::state::Status;
-use super::{Container, existing, missing};
+use super::state::{Container, Status, no_such_container};
 use crate::bundle::Resources;
 use crate::trusted_proc::Proc;
 
-/// Changes the limits of the container `id` that `asked` names. Nothing of it
-/// is remembered: the cgroups know.
+/// Changes the limits of the container `id` that `resources` names. They are written to
+/// the cgroups only, not to `state.json`.
 ///
 /// # Errors
-/// When its process has ended, or a limit is refused; all is as before then.
-pub(crate) fn update(root: &Path, id: &str, asked: &Resources) -> Result<()> {
-    let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
-    let state = container.state()?.ok_or_else(missing)?;
+/// When the container is not created, running or paused, or the kernel refuses a limit. All
+/// limits are then as before.
+pub(crate) fn update(root: &Path, id: &str, resources: &Resources) -> Result<()> {
+    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
+    let state = container.state()?.ok_or_else(no_such_container)?;
     match container.status(&state, &Proc::open().context("/proc")?)? {
-        Status::Created | Status::Running | Status::Paused => existing(&state).update(asked),
+        Status::Created | Status::Running | Status::Paused => state.cgroups().update(resources),
         Status::Creating | Status::Stopped => bail!("container not running"),
     }
 }

@@ -1,46 +1,46 @@
-//! A process that joins a container, decided: what it shares with the first one,
-//! as that one's plan has left it, and what it is itself.
+//! The plan of an exec process: what it shares with all processes of the container, saved when
+//! the container was created, and what is specific to it.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, sentence};
+use super::{Plan, error_message};
 use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place};
 use crate::process::{self, Caller, Filter, Passed, Process, Role, Seccomp, Streams};
 use crate::step::{Cause, Failure, Step};
 
-/// What all processes of a container have in common.
+/// What all processes of a container have in common. It is saved in `state.json`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Shared {
     pub(crate) membership: Membership,
-    /// The root is not that of the mount namespace.
+    /// The container's root is not the root of a mount namespace of its own.
     pub(crate) chroot: bool,
     new_keyring: bool,
     keeps_groups: bool,
     filter: Option<Seccomp>,
 }
 
-/// What the command line and the machine add.
+/// What the command line and the host add to the description of the process.
 pub(crate) struct ExecSettings<'a> {
     pub(crate) id: &'a str,
     pub(crate) caller: Caller,
-    /// Whether this machine enforces profiles of AppArmor.
+    /// Whether the host enforces AppArmor profiles.
     pub(crate) apparmor: bool,
     pub(crate) streams: Streams,
     pub(crate) passed: Passed,
 }
 
-/// Everything that a process does that joins a container.
+/// Everything that an exec process does.
 pub(crate) struct ExecPlan {
-    /// Those namespaces that the runtime is not in.
+    /// The container's namespaces that the runtime is not in.
     pub(crate) membership: Membership,
     pub(crate) chroot: bool,
     pub(crate) process: Process,
 }
 
 impl Plan {
-    /// What is to be remembered for those who join later.
+    /// What later exec processes need.
     pub(crate) fn shared(&self) -> Shared {
         Shared {
             membership: self.namespaces.membership(),
@@ -72,9 +72,10 @@ impl ExecPlan {
             &process::Options {
                 id: settings.id,
                 new_keyring,
-                caller: &match membership.has(Kind::User) {
-                    true => settings.caller.all_powerful(),
-                    false => settings.caller.clone(),
+                caller: &if membership.has(Kind::User) {
+                    settings.caller.all_powerful()
+                } else {
+                    settings.caller.clone()
                 },
                 apparmor: settings.apparmor,
                 filter: filter.map_or(Filter::None, Filter::Compiled),
@@ -92,38 +93,38 @@ impl ExecPlan {
         })
     }
 
-    /// Every position of the process, in words.
+    /// The description of every position of the process.
     pub(crate) fn step_descriptions(
         &self,
         cgroup_join: &CgroupJoin,
     ) -> Vec<(Step, u16, (String, String))> {
-        super::describe_all(Step::all().iter().copied(), |step, item| {
-            let listed = self.process.describe(step, item);
-            listed.or_else(|| cgroup_join.describe(step, item))
+        super::describe_all(Step::ALL.iter().copied(), |step, item| {
+            let description = self.process.describe(step, item);
+            description.or_else(|| cgroup_join.describe(step, item))
         })
     }
 
-    /// The sentence for a failure of the process, without verb and container.
+    /// The error message for a failure of the process, without verb and container id.
     pub(crate) fn explain(&self, failure: Failure, cgroup_join: &CgroupJoin) -> anyhow::Error {
         let Failure { step, item, cause } = failure;
-        let words = self
+        let description = self
             .process
             .describe(step, item)
             .or_else(|| cgroup_join.describe(step, item))
             .unwrap_or_else(|| {
-                let what = match step {
+                let action = match step {
                     Step::JoinContainer => "enter its namespaces",
                     Step::NamespaceRoot => "become root of its user namespace",
                     Step::Terminal => "open a terminal of its /dev/pts",
                     Step::Clone => "make a process in it",
                     _ => "join it",
                 };
-                ("container".to_owned(), what.to_owned())
+                ("container".to_owned(), action.to_owned())
             });
         let hint = match cause {
             Cause::Errno(errno) => self.process.hint(step, item, errno),
             _ => None,
         };
-        sentence(&words, step, cause, hint)
+        error_message(&description, step, cause, hint)
     }
 }

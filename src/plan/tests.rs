@@ -1,7 +1,7 @@
-//! Golden plans: `tests/plans/NAME.json` decided for a machine that is only
-//! described, printed, and compared with `tests/plans/NAME.plan`.
+//! Golden plans: each plans `tests/plans/NAME.json` for a described host, and compares the
+//! printed plan with `tests/plans/NAME.plan`.
 //!
-//! A changed decision is a changed text file. `RT_BLESS=1` writes the files anew.
+//! A changed decision is a changed text file. `RT_BLESS=1` rewrites the files.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::host::{self, CgroupLayout, Hierarchy, Host, Kernel};
 use crate::process::{Caller, Passed};
 use crate::step::{Failure, Step};
 
-/// A machine with version 2 alone, on a kernel that has everything.
+/// A host with cgroup v2 only, on a kernel with all optional features.
 fn modern() -> Host {
     Host {
         cgroups: CgroupLayout::V2 {
@@ -35,7 +35,7 @@ fn modern() -> Host {
     }
 }
 
-/// Version 1 beside a version 2 without controllers.
+/// A host with cgroup v1, and a v2 hierarchy without controllers.
 fn hybrid() -> Host {
     let hierarchies = [
         "cpu,cpuacct",
@@ -66,7 +66,7 @@ fn hybrid() -> Host {
     }
 }
 
-/// Linux 5.10.
+/// A host with Linux 5.10.
 fn old() -> Host {
     Host {
         kernel: Kernel {
@@ -82,13 +82,13 @@ fn directory() -> PathBuf {
 }
 
 fn decide(config: &str, host: &Host) -> Result<Plan> {
-    // The bundle is read where it would be, and then stands in one fixed place.
+    // The bundle is read from a temporary directory, and then given a fixed path.
     let (process, thread) = (std::process::id(), std::thread::current().id());
-    let place = std::env::temp_dir().join(format!("rt-plan-{process}-{thread:?}"));
-    std::fs::create_dir_all(&place)?;
-    std::fs::copy(directory().join(config), place.join("config.json"))?;
-    let bundle = bundle::open(&place);
-    std::fs::remove_dir_all(&place)?;
+    let directory_copy = std::env::temp_dir().join(format!("rt-plan-{process}-{thread:?}"));
+    std::fs::create_dir_all(&directory_copy)?;
+    std::fs::copy(directory().join(config), directory_copy.join("config.json"))?;
+    let bundle = bundle::open(&directory_copy);
+    std::fs::remove_dir_all(&directory_copy)?;
     let mut bundle = bundle?;
     bundle.directory = "/bundle".into();
     let settings = Settings {
@@ -96,13 +96,14 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
         no_pivot: false,
         new_keyring: true,
         streams: crate::process::Streams::Left,
-        passed: match config.starts_with("full") {
-            true => Passed {
+        passed: if config.starts_with("full") {
+            Passed {
                 activated: 1,
                 preserved: 2,
                 holes: &[],
-            },
-            false => Passed::default(),
+            }
+        } else {
+            Passed::default()
         },
         cgroups: CgroupMode::ByPrivileges,
         notify: config
@@ -119,7 +120,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "the one switch of these tests; nothing of it is in the program"
+    reason = "these tests are rewritten by an environment variable; the program reads none here"
 )]
 fn golden(name: &str, config: &str, host: &Host) {
     let printed = match decide(config, host) {
@@ -169,21 +170,22 @@ fn recursive_options_on_an_old_kernel_are_refused() {
 }
 
 #[test]
-fn a_container_of_the_machine_s_namespaces() {
+fn a_container_in_the_namespaces_of_the_host() {
     golden("shared", "shared.json", &modern());
 }
 
 #[test]
-fn mounts_of_the_machine_s_namespace_are_refused() {
+fn mounts_in_the_mount_namespace_of_the_host_are_refused() {
     golden("shared-mounts", "shared-mounts.json", &modern());
 }
 
-/// Whoever adds a step gives it words: a failure must never read as a number.
+/// A failure must never be reported by the name of its step alone.
 #[test]
-fn every_step_has_words() {
+fn every_step_has_a_description() {
     let plan = decide("full.json", &modern()).unwrap();
-    // What a full plan has none of: one thing excludes the other.
-    let silent: Vec<Step> = Step::all()
+    // No single plan uses the steps that remain: init does not take those of exec processes,
+    // and the two waits cannot fail on their own.
+    let undescribed: Vec<Step> = Step::ALL
         .iter()
         .copied()
         .filter(|step| {
@@ -195,9 +197,9 @@ fn every_step_has_words() {
             plan.explain(failure).to_string().starts_with("init: ")
         })
         .collect();
-    let guests = [Step::JoinCgroup, Step::JoinContainer];
+    let of_exec_processes = [Step::JoinCgroup, Step::JoinContainer];
     assert_eq!(
-        silent,
-        [&[Step::Wait], &guests[..], &[Step::Start]].concat()
+        undescribed,
+        [&[Step::Wait], &of_exec_processes[..], &[Step::Start]].concat()
     );
 }

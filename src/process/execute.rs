@@ -55,7 +55,7 @@ impl Process {
             // computes both sets anew, from the other three and the file.
             self.capabilities.use_reserved(right)?;
         }
-        at.tell(None); // The filter may forbid to tell.
+        at.report_to(None); // The filter may forbid sendto(2).
         filter.install()
     }
 

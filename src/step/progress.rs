@@ -1,20 +1,20 @@
-//! The position of a process among the steps, and who is told of it.
+//! The step that a process has reached, and reports of it for `--debug`.
 
 use std::cell::{Cell, RefCell};
 
 use super::{Cause, Failure, Step};
 
-/// Where init is. Shared by reference; only ever moved forward.
+/// The current step and item. Shared by reference, and only ever moved forward.
 pub(crate) struct Progress {
     step: Cell<Step>,
     item: Cell<u16>,
-    teller: RefCell<Option<Teller>>,
+    reporter: RefCell<Option<Reporter>>,
 }
 
-/// Who is told of each position (`--debug`).
-pub(crate) type Teller = Box<dyn Fn(Position)>;
+/// Called for each position (`--debug`).
+pub(crate) type Reporter = Box<dyn Fn(Position)>;
 
-/// A step, and the item of its list.
+/// A step, and the index of the item that it handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) step: Step,
@@ -30,7 +30,7 @@ impl Position {
         [self.step as u8, low, high]
     }
 
-    /// `None` for bytes that no init sends.
+    /// `None` for bytes that are no position.
     pub(crate) fn decode([step, low, high]: [u8; Self::LENGTH]) -> Option<Position> {
         Some(Position {
             step: Step::decode(step)?,
@@ -44,13 +44,13 @@ impl Progress {
         Progress {
             step: Cell::new(Step::Wait),
             item: Cell::new(0),
-            teller: RefCell::new(None),
+            reporter: RefCell::new(None),
         }
     }
 
-    /// Has each position from the next one on told, or none any more.
-    pub(crate) fn tell(&self, teller: Option<Teller>) {
-        *self.teller.borrow_mut() = teller;
+    /// Calls `reporter` for each position from the next one on. `None` ends the reports.
+    pub(crate) fn report_to(&self, reporter: Option<Reporter>) {
+        *self.reporter.borrow_mut() = reporter;
     }
 
     /// Begins a step.
@@ -58,17 +58,17 @@ impl Progress {
         self.at(step, 0);
     }
 
-    /// Begins the part of a step that concerns the `item`th of its list.
+    /// Begins a step for one item of its list.
     pub(crate) fn at(&self, step: Step, item: usize) {
         let item = u16::try_from(item).unwrap_or(u16::MAX);
         self.step.set(step);
         self.item.set(item);
-        if let Some(tell) = self.teller.borrow().as_ref() {
-            tell(Position { step, item });
+        if let Some(report) = self.reporter.borrow().as_ref() {
+            report(Position { step, item });
         }
     }
 
-    /// The position, with what ended it.
+    /// The failure of the current step.
     pub(crate) fn failed(&self, cause: Cause) -> Failure {
         Failure {
             step: self.step.get(),
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_survives_the_wire() {
-        for &step in Step::all() {
+    fn a_position_is_decoded_as_it_was_encoded() {
+        for &step in Step::ALL {
             let position = Position { step, item: 511 };
             assert_eq!(Position::decode(position.encode()), Some(position));
         }
@@ -92,18 +92,18 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_told_until_nobody_is_to_hear() {
-        let told = std::rc::Rc::new(RefCell::new(Vec::new()));
+    fn positions_are_reported_until_the_reporter_is_removed() {
+        let reported = std::rc::Rc::new(RefCell::new(Vec::new()));
         let at = Progress::new();
         at.enter(Step::Signals);
-        let all = told.clone();
-        at.tell(Some(Box::new(move |position| {
-            all.borrow_mut().push(position)
+        let sink = reported.clone();
+        at.report_to(Some(Box::new(move |position| {
+            sink.borrow_mut().push(position)
         })));
         at.at(Step::Mount, 7);
-        at.tell(None);
+        at.report_to(None);
         at.enter(Step::Exec);
         let (step, item) = (Step::Mount, 7);
-        assert_eq!(*told.borrow(), [Position { step, item }]);
+        assert_eq!(*reported.borrow(), [Position { step, item }]);
     }
 }

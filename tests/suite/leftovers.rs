@@ -1,4 +1,4 @@
-//! Many runs in a row: the host stays as it was.
+//! After many runs in a row, the host is unchanged.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -7,12 +7,12 @@ use crate::harness::{Bundle, Traces, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        two_hundred_runs_leave_no_trace,
-        fifty_failing_runs_leave_no_trace,
+        two_hundred_runs_leave_the_host_unchanged,
+        fifty_failing_runs_leave_the_host_unchanged,
     ]
 }
 
-fn two_hundred_runs_leave_no_trace() {
+fn two_hundred_runs_leave_the_host_unchanged() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     for _ in 0..200 {
@@ -21,8 +21,8 @@ fn two_hundred_runs_leave_no_trace() {
     before.assert_unchanged(&bundle);
 }
 
-/// Five ways to fail, at the beginning, in the middle and at the end of the set-up.
-fn fifty_failing_runs_leave_no_trace() {
+/// Five kinds of failure, early and late in the setup.
+fn fifty_failing_runs_leave_the_host_unchanged() {
     let mount =
         |kind: &str, source: &str| json!({ "destination": "/tmp", "type": kind, "source": source });
     let failures: [(&str, Value); 5] = [

@@ -1,4 +1,4 @@
-//! Containers that share namespaces: with the machine, and with each other as the members of a pod.
+//! Containers that share namespaces with the host, or with each other as the members of a pod.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,27 +14,27 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        members_have_the_namespaces_of_the_first,
-        members_with_the_pid_namespace_of_the_first,
-        members_without_a_pid_namespace_of_their_own_see_the_machine,
-        members_share_memory_and_names,
-        a_member_may_join_by_a_file_that_keeps_the_namespace,
-        kill_ends_a_member_and_nobody_else,
-        the_first_process_of_a_member_leaves_the_others_to_delete,
-        delete_force_of_a_member_leaves_the_pod,
-        the_end_of_the_pods_init_ends_the_members_in_its_pid_namespace,
-        the_end_of_the_pods_init_leaves_members_in_pid_namespaces_of_their_own,
+        members_share_the_namespaces_of_the_pod,
+        members_can_share_the_pid_namespace_of_the_pod,
+        containers_without_a_pid_namespace_see_the_processes_of_the_host,
+        members_share_ipc_and_the_host_name,
+        a_member_can_join_a_bind_mounted_namespace,
+        kill_ends_one_member_only,
+        delete_kills_processes_that_outlived_a_members_init,
+        delete_force_of_a_member_spares_the_pod,
+        the_end_of_the_pods_pid_1_ends_the_members_in_its_pid_namespace,
+        the_end_of_the_pods_pid_1_spares_members_in_pid_namespaces_of_their_own,
         a_pod_that_has_ended_cannot_be_joined,
         a_process_that_is_not_pid_1_has_default_signals,
-        orphans_of_a_member_go_to_the_pods_init,
+        orphans_of_a_member_become_children_of_the_pods_pid_1,
         signals_are_forwarded_to_a_process_that_is_not_pid_1,
-        exit_codes_of_a_process_that_is_not_pid_1,
+        a_process_that_is_not_pid_1_has_the_usual_exit_statuses,
         a_created_member_waits_and_starts,
-        ten_members_start_at_once,
+        ten_members_start_concurrently,
     ]
 }
 
-/// A container that holds namespaces, as the pause container of a Kubernetes pod.
+/// A container that holds the namespaces, like the pause container of a Kubernetes pod.
 struct Pod {
     bundle: Bundle,
     container: Container,
@@ -68,8 +68,8 @@ impl Pod {
         format!("/proc/{}/ns/{link}", self.pid)
     }
 
-    /// A file on which its namespace is mounted, which keeps it. Who is done with it unmounts it.
-    fn keep(&self, link: &str) -> PathBuf {
+    /// A file on which a namespace of the pod is bind-mounted. The caller unmounts it.
+    fn bind_mount(&self, link: &str) -> PathBuf {
         use nix::mount::{MsFlags, mount};
         let file = self.bundle.runtime().home().join(format!("{link}-ns"));
         fs::write(&file, "").unwrap();
@@ -78,7 +78,7 @@ impl Pod {
         file
     }
 
-    /// A container with all four of its namespaces.
+    /// A container in all four namespaces of the pod.
     fn member(&self) -> Bundle {
         self.join(&["network", "ipc", "uts", "pid"])
     }
@@ -102,14 +102,14 @@ fn child_of(pid: i32) -> i32 {
     read().trim().parse().unwrap()
 }
 
-fn members_have_the_namespaces_of_the_first() {
+fn members_share_the_namespaces_of_the_pod() {
     let pod = Pod::new();
     let member = pod.join(&["network", "ipc", "uts"]);
     let before = Traces::of(&member);
     let seen = member.probe();
     for link in ["net", "ipc", "uts"] {
-        let theirs = namespace_of(&pod.pid.to_string(), link);
-        assert_eq!(seen.namespace(link), theirs, "{link}");
+        let expected = namespace_of(&pod.pid.to_string(), link);
+        assert_eq!(seen.namespace(link), expected, "{link}");
     }
     assert_eq!(
         (&seen["hostname"], &seen["pid"]),
@@ -125,14 +125,14 @@ fn members_have_the_namespaces_of_the_first() {
     );
     assert_eq!(
         seen["interfaces"]["lo"]["up"], true,
-        "brought up by the first"
+        "brought up by the pod's container"
     );
     before.assert_unchanged(&member);
     assert_eq!(pod.container.status(), "running");
 }
 
 /// `shareProcessNamespace: true`
-fn members_with_the_pid_namespace_of_the_first() {
+fn members_can_share_the_pid_namespace_of_the_pod() {
     let pod = Pod::new();
     let member = pod.member();
     let before = Traces::of(&member);
@@ -143,26 +143,26 @@ fn members_with_the_pid_namespace_of_the_first() {
         namespace_of(&pod.pid.to_string(), "pid")
     );
     let member = member.sh("cat /proc/1/comm /proc/self/comm");
-    let said = member.run();
-    assert!(said.assert_ok().stdout.starts_with("probe\ncat\n"));
+    let outcome = member.run();
+    assert!(outcome.assert_ok().stdout.starts_with("probe\ncat\n"));
     before.assert_unchanged(&member);
 }
 
-fn members_without_a_pid_namespace_of_their_own_see_the_machine() {
+fn containers_without_a_pid_namespace_see_the_processes_of_the_host() {
     let bundle = Bundle::new().without_namespace("pid");
     let before = Traces::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(seen.namespace("pid"), namespace_of("self", "pid"));
     let own = std::process::id().to_string();
     let bundle = bundle.args(&["/bin/cat", &format!("/proc/{own}/comm")]);
-    let said = bundle.run();
+    let outcome = bundle.run();
     let comm = fs::read_to_string(format!("/proc/{own}/comm")).unwrap();
-    assert_eq!(said.assert_ok().stdout, comm);
+    assert_eq!(outcome.assert_ok().stdout, comm);
     before.assert_unchanged(&bundle);
 }
 
-/// What one makes the other finds: System V and POSIX queues, network, host name.
-fn members_share_memory_and_names() {
+/// One member sees the POSIX message queue and the host name that another has set.
+fn members_share_ipc_and_the_host_name() {
     let pod = Pod::new();
     let member = pod.member().capabilities(&["CAP_SYS_ADMIN"]);
     member
@@ -173,10 +173,10 @@ fn members_share_memory_and_names() {
     assert_eq!(other.run().assert_ok().stdout, "q\nrenamed\n");
 }
 
-/// As CNI keeps network namespaces: a file on which one is mounted.
-fn a_member_may_join_by_a_file_that_keeps_the_namespace() {
+/// CNI keeps network namespaces this way.
+fn a_member_can_join_a_bind_mounted_namespace() {
     let pod = Pod::new();
-    let file = pod.keep("net");
+    let file = pod.bind_mount("net");
     let expected = namespace_of(&pod.pid.to_string(), "net");
     pod.container.kill("KILL").assert_ok();
     wait_gone(pod.pid);
@@ -186,12 +186,9 @@ fn a_member_may_join_by_a_file_that_keeps_the_namespace() {
     assert_eq!(seen.namespace("net"), expected);
 }
 
-fn kill_ends_a_member_and_nobody_else() {
-    differs(
-        Kind::Runc,
-        "the old one ends only the first process without --all",
-    );
-    differs(Kind::Crun, "it ends only the first process");
+fn kill_ends_one_member_only() {
+    differs(Kind::Runc, "an old runc kills only init without --all");
+    differs(Kind::Crun, "it kills only init");
     let pod = Pod::new();
     let (one, other) = (pod.member(), pod.member());
     let (one, other) = (
@@ -211,7 +208,7 @@ fn kill_ends_a_member_and_nobody_else() {
     assert!(alive(other_pid) && alive(other_child) && alive(pod.pid));
 }
 
-fn the_first_process_of_a_member_leaves_the_others_to_delete() {
+fn delete_kills_processes_that_outlived_a_members_init() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
     let before = Traces::of(&member);
@@ -220,14 +217,14 @@ fn the_first_process_of_a_member_leaves_the_others_to_delete() {
     let child = child_of(pid);
     signal(pid, Signal::SIGKILL);
     container.wait_stopped();
-    assert!(alive(child), "it has another parent now: the pod's init");
+    assert!(alive(child), "its new parent is the pod's PID 1");
     container.delete().assert_ok();
     wait_gone(child);
     assert!(alive(pod.pid));
     before.assert_unchanged(&member);
 }
 
-fn delete_force_of_a_member_leaves_the_pod() {
+fn delete_force_of_a_member_spares_the_pod() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
     let before = Traces::of(&member);
@@ -239,13 +236,13 @@ fn delete_force_of_a_member_leaves_the_pod() {
     wait_gone(child);
     assert_eq!(pod.container.status(), "running");
     before.assert_unchanged(&member);
-    // And again by the same id.
+    // The same id can be used again.
     member.run_detached().end();
     before.assert_unchanged(&member);
 }
 
-/// pid_namespaces(7): the kernel ends all with PID 1.
-fn the_end_of_the_pods_init_ends_the_members_in_its_pid_namespace() {
+/// pid_namespaces(7): the kernel kills all processes of the namespace with PID 1.
+fn the_end_of_the_pods_pid_1_ends_the_members_in_its_pid_namespace() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
     let before = Traces::of(&pod.bundle);
@@ -253,7 +250,7 @@ fn the_end_of_the_pods_init_ends_the_members_in_its_pid_namespace() {
     let pid = container.pid();
     let child = child_of(pid);
     pod.container.kill("KILL").assert_ok();
-    // In this order: PID 1 ends last, when somebody has reaped those that came from outside.
+    // In this order: PID 1 ends last, after the processes that joined from outside were reaped.
     for pid in [pid, child, pod.pid] {
         wait_gone(pid);
     }
@@ -264,7 +261,7 @@ fn the_end_of_the_pods_init_ends_the_members_in_its_pid_namespace() {
     assert!(!before.changes_since(&pod.bundle).contains('+'));
 }
 
-fn the_end_of_the_pods_init_leaves_members_in_pid_namespaces_of_their_own() {
+fn the_end_of_the_pods_pid_1_spares_members_in_pid_namespaces_of_their_own() {
     let pod = Pod::new();
     let member = pod
         .join(&["network", "ipc", "uts"])
@@ -276,17 +273,17 @@ fn the_end_of_the_pods_init_leaves_members_in_pid_namespaces_of_their_own() {
     wait_gone(pod.pid);
     assert_eq!(container.status(), "running");
     assert_eq!(namespace_of(&pid.to_string(), "net"), network);
-    // A third joins by way of the second.
+    // A third container joins through the second.
     let third = Bundle::new()
         .remove("/hostname")
         .namespace("network", Some(&format!("/proc/{pid}/ns/net")));
     assert_eq!(third.probe().namespace("net"), network);
 }
 
-/// A pid namespace without its init takes nobody in (fork says ENOMEM).
+/// A pid namespace without PID 1 accepts no new process (fork(2) fails with ENOMEM).
 fn a_pod_that_has_ended_cannot_be_joined() {
     let pod = Pod::new();
-    let file = pod.keep("pid");
+    let file = pod.bind_mount("pid");
     let by_link = pod.member().args(&["/bin/true"]);
     pod.container.kill("KILL").assert_ok();
     wait_gone(pod.pid);
@@ -316,7 +313,7 @@ fn a_pod_that_has_ended_cannot_be_joined() {
     assert!(!before.changes_since(&by_file).contains('+'));
 }
 
-/// TERM ends it though it has no handler; PID 1 of a namespace would ignore it.
+/// SIGTERM ends it without a handler. PID 1 of a pid namespace would ignore the signal.
 fn a_process_that_is_not_pid_1_has_default_signals() {
     let pod = Pod::new();
     for member in [pod.member(), Bundle::new().without_namespace("pid")] {
@@ -336,8 +333,8 @@ fn a_process_that_is_not_pid_1_has_default_signals() {
     assert!(alive(container.pid()));
 }
 
-/// They are no zombies that the member or the runtime would have to wait for.
-fn orphans_of_a_member_go_to_the_pods_init() {
+/// So the member and the runtime need not reap them.
+fn orphans_of_a_member_become_children_of_the_pods_pid_1() {
     let pod = Pod::new();
     let member = pod
         .member()
@@ -366,7 +363,7 @@ fn signals_are_forwarded_to_a_process_that_is_not_pid_1() {
     }
 }
 
-fn exit_codes_of_a_process_that_is_not_pid_1() {
+fn a_process_that_is_not_pid_1_has_the_usual_exit_statuses() {
     let pod = Pod::new();
     for member in [pod.member(), Bundle::new().without_namespace("pid")] {
         let before = Traces::of(&member);
@@ -393,15 +390,15 @@ fn a_created_member_waits_and_starts() {
     before.assert_unchanged(&member);
 }
 
-fn ten_members_start_at_once() {
+fn ten_members_start_concurrently() {
     let pod = Pod::new();
     let members: Vec<Bundle> = (0..10).map(|_| pod.member().sh("echo done")).collect();
     let running: Vec<_> = members
         .iter()
         .map(|member| member.call("run", &[]).start())
         .collect();
-    for one in running {
-        assert_eq!(one.wait().assert_ok().stdout, "done\n");
+    for run in running {
+        assert_eq!(run.wait().assert_ok().stdout, "done\n");
     }
     assert_eq!(pod.container.status(), "running");
 }

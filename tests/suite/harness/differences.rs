@@ -67,11 +67,11 @@ const CRUN: &[(&str, &str)] = &[
         "what they write goes nowhere",
     ),
     (
-        "lifecycle::unexecuted::run_ends_as_the_process_that_execve_refuses",
+        "lifecycle::unexecuted::run_exits_with_1_when_execve_fails",
         "it says so in its own words",
     ),
     (
-        "lifecycle::unexecuted::start_leaves_a_process_that_execve_refuses_to_itself",
+        "lifecycle::unexecuted::start_succeeds_when_only_execve_fails",
         "it says so in its own words",
     ),
     (
@@ -167,7 +167,7 @@ const CRUN: &[(&str, &str)] = &[
         "it has no --keep",
     ),
     (
-        "lifecycle::run_writes_the_pid_file_exactly",
+        "lifecycle::run_resolves_the_pid_file_against_the_working_directory",
         "a relative pid file starts at the bundle",
     ),
     (
@@ -175,16 +175,19 @@ const CRUN: &[(&str, &str)] = &[
         "its rootfs is relative",
     ),
     (
-        "lifecycle::state_file_has_the_keys_that_others_read",
+        "lifecycle::state_json_has_the_keys_that_other_tools_read",
         "its file is called status",
     ),
-    ("lifecycle::start_works_once", "its text is about exec.fifo"),
+    (
+        "lifecycle::a_second_start_is_refused",
+        "its text is about exec.fifo",
+    ),
     (
         "lifecycle::start_of_a_stopped_container_is_refused",
         "its text is another",
     ),
     (
-        "lifecycle::kill_takes_names_and_numbers",
+        "lifecycle::kill_accepts_signal_names_and_numbers",
         "it knows no small letters",
     ),
     (
@@ -196,16 +199,16 @@ const CRUN: &[(&str, &str)] = &[
         "its text is `No such process`",
     ),
     (
-        "lifecycle::a_missing_container_does_not_exist",
+        "lifecycle::a_missing_container_is_refused_except_by_delete_force",
         "its text is about its file",
     ),
-    ("lifecycle::an_id_is_taken_once", "its text is another"),
+    ("lifecycle::an_id_in_use_is_refused", "its text is another"),
     (
         "lifecycle::invalid_ids_are_refused",
         "it takes spaces and colons",
     ),
     (
-        "leftovers::fifty_failing_runs_leave_no_trace",
+        "leftovers::fifty_failing_runs_leave_the_host_unchanged",
         "some of them work",
     ),
     (

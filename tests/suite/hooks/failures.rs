@@ -243,7 +243,7 @@ fn a_program_that_cannot_be_executed_is_an_error() {
             (
                 script,
                 true,
-                "exec format error (ENOEXEC; a program of another machine, or a script without \
+                "exec format error (ENOEXEC; a program for another architecture, or a script without \
                  #!?)",
             ),
         ] {

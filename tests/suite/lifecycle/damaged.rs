@@ -1,4 +1,5 @@
-//! A state that cannot be read, or is another container's, and a root that is not the owner's alone.
+//! A state.json that cannot be read or belongs to another container, and a root directory that
+//! other users can write to.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -17,19 +18,20 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_damaged_state_is_one_line_for_every_verb,
-        delete_force_of_a_damaged_state_ends_the_container,
-        delete_force_of_anothers_state_leaves_the_other_alone,
-        delete_force_of_a_damaged_state_leaves_the_machines_processes_alone,
-        a_root_that_others_can_write_to_is_refused,
+        every_verb_reports_a_damaged_state_in_one_line,
+        delete_force_of_a_container_with_a_damaged_state_kills_it,
+        delete_force_with_the_state_of_another_container_spares_that_container,
+        delete_force_of_a_container_with_a_damaged_state_spares_processes_of_the_host,
+        a_root_that_other_users_can_write_to_is_refused,
     ]
 }
 
-const OURS: &str = "runc keeps the id for ever";
+/// Why these tests are for `rt` only.
+const ONLY_RT: &str = "runc never frees the id";
 
 type Damage = fn(&[u8]) -> Vec<u8>;
 
-/// What a full disk and a lost write make of the file.
+/// The content of the file after a full disk or a lost write.
 const DAMAGES: [(&str, Damage); 4] = [
     ("empty", |_| Vec::new()),
     ("cut", |whole| whole[..whole.len() / 2].to_vec()),
@@ -46,15 +48,15 @@ fn damage(bundle: &Bundle, how: Damage) {
     fs::write(file(bundle), how(&whole)).unwrap();
 }
 
-fn a_damaged_state_is_one_line_for_every_verb() {
-    only_rt(OURS);
+fn every_verb_reports_a_damaged_state_in_one_line() {
+    only_rt(ONLY_RT);
     let bundle = sleeper();
     let container = bundle.run_detached();
     let whole = fs::read(file(&bundle)).unwrap();
-    let others = String::from_utf8(whole.clone()).unwrap();
-    let others = others.replace(bundle.id(), "another");
+    let of_other = String::from_utf8(whole.clone()).unwrap();
+    let of_other = of_other.replace(bundle.id(), "another");
     let mut damaged: Vec<Vec<u8>> = DAMAGES.iter().map(|(_, how)| how(&whole)).collect();
-    damaged.push(others.into_bytes());
+    damaged.push(of_other.into_bytes());
     for text in damaged {
         fs::write(file(&bundle), &text).unwrap();
         let verbs: [(&str, &[&str]); 9] = [
@@ -68,8 +70,8 @@ fn a_damaged_state_is_one_line_for_every_verb() {
             ("delete", &[]),
             ("update", &["--pids-limit", "10"]),
         ];
-        for (verb, words) in verbs {
-            let outcome = container.call(verb, words);
+        for (verb, arguments) in verbs {
+            let outcome = container.call(verb, arguments);
             assert_ne!(outcome.code(), 0, "{verb}\n{outcome}");
             let line = outcome.one_line();
             assert!(line.contains("state.json: "), "{verb}: {line}");
@@ -82,13 +84,14 @@ fn a_damaged_state_is_one_line_for_every_verb() {
     container.end();
 }
 
-fn delete_force_of_a_damaged_state_ends_the_container() {
-    only_rt(OURS);
+fn delete_force_of_a_container_with_a_damaged_state_kills_it() {
+    only_rt(ONLY_RT);
     for (kind, how) in DAMAGES {
         for shared in [false, true] {
-            let bundle = match shared {
-                true => sleeper().without_namespace("pid"),
-                false => sleeper(),
+            let bundle = if shared {
+                sleeper().without_namespace("pid")
+            } else {
+                sleeper()
             };
             let before = Traces::of(&bundle);
             let container = bundle.run_detached();
@@ -103,9 +106,9 @@ fn delete_force_of_a_damaged_state_ends_the_container() {
     }
 }
 
-/// The process that it names is not this container's.
-fn delete_force_of_anothers_state_leaves_the_other_alone() {
-    only_rt(OURS);
+/// The state names the process of the other container.
+fn delete_force_with_the_state_of_another_container_spares_that_container() {
+    only_rt(ONLY_RT);
     let runtime = Runtime::new();
     let make = || Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
     let (one, other) = (make(), make());
@@ -120,37 +123,37 @@ fn delete_force_of_anothers_state_leaves_the_other_alone() {
     other.end();
 }
 
-/// They are in a cgroup that happens to be called by the id.
-fn delete_force_of_a_damaged_state_leaves_the_machines_processes_alone() {
-    only_rt(OURS);
+/// The cgroup has the container's id as its name, but holds a process of the host.
+fn delete_force_of_a_container_with_a_damaged_state_spares_processes_of_the_host() {
+    only_rt(ONLY_RT);
     let bundle = sleeper();
-    let place = format!("/elsewhere-{}", bundle.id());
-    let bundle = bundle.set("/linux/cgroupsPath", json!(place));
+    let cgroups_path = format!("/elsewhere-{}", bundle.id());
+    let bundle = bundle.set("/linux/cgroupsPath", json!(cgroups_path));
     let container = bundle.run_detached();
     let pid = container.pid();
     let cgroup = cgroup_top("pids").join(bundle.id());
     fs::create_dir(&cgroup).unwrap();
-    let mut machines = Command::new("sleep").arg("1000").spawn().unwrap();
-    fs::write(cgroup.join("cgroup.procs"), machines.id().to_string()).unwrap();
+    let mut host_process = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(cgroup.join("cgroup.procs"), host_process.id().to_string()).unwrap();
     damage(&bundle, |_| Vec::new());
     let deleted = container.delete_force().assert_ok();
-    let named = format!(
-        "process {} is in the mount namespace of the machine",
-        machines.id()
+    let reason = format!(
+        "process {} is in the mount namespace of the host",
+        host_process.id()
     );
-    assert!(deleted.stderr.contains(&named), "{deleted}");
-    assert!(alive(machines.id().cast_signed()) && alive(pid));
-    machines.kill().unwrap();
-    machines.wait().unwrap();
+    assert!(deleted.stderr.contains(&reason), "{deleted}");
+    assert!(alive(host_process.id().cast_signed()) && alive(pid));
+    host_process.kill().unwrap();
+    host_process.wait().unwrap();
     signal(pid, Signal::SIGKILL);
     wait_gone(pid);
     remove_cgroup(bundle.id());
-    remove_cgroup(place.trim_start_matches('/'));
+    remove_cgroup(cgroups_path.trim_start_matches('/'));
 }
 
-/// Whoever can write there puts one container's directory in the place of another's.
-fn a_root_that_others_can_write_to_is_refused() {
-    only_rt("runc takes any");
+/// A user who can write there can exchange one container's directory for another's.
+fn a_root_that_other_users_can_write_to_is_refused() {
+    only_rt("runc accepts any root");
     let bundle = sleeper();
     let root = bundle.runtime().root();
     fs::create_dir(&root).unwrap();
@@ -166,13 +169,13 @@ fn a_root_that_others_can_write_to_is_refused() {
         (0o755, 65534),
     ] {
         set(mode, owner);
-        for words in [
+        for arguments in [
             vec!["list"],
             vec!["state", "web"],
             vec!["kill", "web"],
             vec!["delete", "--force", "web"],
         ] {
-            let outcome = bundle.runtime().call(&words).run();
+            let outcome = bundle.runtime().call(&arguments).run();
             let refused = outcome.assert_refused("containers cannot be kept there");
             refused.one_line();
         }

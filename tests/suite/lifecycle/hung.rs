@@ -1,4 +1,4 @@
-//! A container that hangs while it is made, below a file system that does not answer.
+//! An init process that hangs in a file system that does not answer.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -15,16 +15,16 @@ use crate::harness::{
 };
 
 pub(super) fn tests() -> Vec<Trial> {
-    trials![init_ends_with_a_create_that_is_killed]
+    trials![init_ends_when_its_create_is_killed]
 }
 
-/// A FUSE file system whose server reads nothing.
-struct Dead {
-    place: Directory,
+/// A mounted FUSE file system whose server reads no requests.
+struct HungFileSystem {
+    directory: Directory,
     _server: fs::File,
 }
 
-impl Dead {
+impl HungFileSystem {
     fn new() -> Self {
         let server = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let server = server.unwrap_or_else(|_| skip("no FUSE here"));
@@ -32,65 +32,65 @@ impl Dead {
             "fd={},rootmode=40000,user_id=0,group_id=0,allow_other",
             server.as_raw_fd()
         );
-        let place = Directory::new();
+        let directory = Directory::new();
         let mounted = mount(
-            Some("dead"),
-            place.path(),
+            Some("hung"),
+            directory.path(),
             Some("fuse"),
             MsFlags::MS_NOSUID,
             Some(options.as_str()),
         );
         mounted.unwrap();
         Self {
-            place,
+            directory,
             _server: server,
         }
     }
 
     fn path(&self) -> &Path {
-        self.place.path()
+        self.directory.path()
     }
 }
 
-impl Drop for Dead {
+impl Drop for HungFileSystem {
     fn drop(&mut self) {
         let _ = umount2(self.path(), MntFlags::MNT_DETACH);
     }
 }
 
-/// The process of a container that is being made, as its state has it.
-fn known_pid(bundle: &Bundle) -> Option<i32> {
+/// The init process in the state of a container that is being created.
+fn init_pid(bundle: &Bundle) -> Option<i32> {
     let state = bundle.runtime().root().join(bundle.id()).join("state.json");
     let state: Value = serde_json::from_slice(&fs::read(state).ok()?).ok()?;
     let pid = i32::try_from(state["init_process_pid"].as_i64()?).ok()?;
     (pid > 0).then_some(pid)
 }
 
-/// Whether a process waits for the server of the file system.
+/// Whether a process waits for a FUSE server.
 fn hangs(pid: i32) -> bool {
-    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    place.contains("fuse") || place.contains("request_wait")
+    let function = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    function.contains("fuse") || function.contains("request_wait")
 }
 
-/// Wherever it hangs, whoever it is by then; and what is left can be deleted.
-fn init_ends_with_a_create_that_is_killed() {
+/// In whatever step init hangs, and with whatever ids; the container can be deleted afterwards.
+fn init_ends_when_its_create_is_killed() {
     only_rt("Debian's runc leaves its init");
-    let dead = Dead::new();
+    let hung = HungFileSystem::new();
     let volume = || {
         sleeper()
-            .bind(dead.path(), "/data", &["rbind"])
+            .bind(hung.path(), "/data", &["rbind"])
             .folder("data")
     };
-    let below = || {
+    let mount_below = || {
         let other = "/data/below";
         volume().bind(Path::new("/etc"), other, &["bind", "ro"])
     };
-    let directory = || volume().set("/process/cwd", "/data/here".into());
+    let working_directory = || volume().set("/process/cwd", "/data/here".into());
     let program = || volume().args(&["/data/program"]);
     let bundles = [
-        below(),
-        below().without_namespace("pid"),
-        directory(),
+        mount_below(),
+        mount_below().without_namespace("pid"),
+        working_directory(),
         program(),
         program().user(1000, 1000),
         program().user(1000, 1000).without_namespace("pid"),
@@ -98,8 +98,8 @@ fn init_ends_with_a_create_that_is_killed() {
     for bundle in bundles {
         let before = Traces::of(&bundle);
         let create = bundle.call("create", &[]).start();
-        wait_until("init to hang", || known_pid(&bundle).is_some_and(hangs));
-        let pid = known_pid(&bundle).unwrap();
+        wait_until("init to hang", || init_pid(&bundle).is_some_and(hangs));
+        let pid = init_pid(&bundle).unwrap();
         signal(create.pid(), Signal::SIGKILL);
         assert_eq!(create.wait().code(), 137);
         wait_gone(pid);

@@ -1,4 +1,4 @@
-//! An id, and the directory that it names: taken, given back, and asked for by many at once.
+//! Container ids and their directories: creation, removal, and concurrent commands.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,31 +12,32 @@ use crate::harness::{Traces, needs_strace, only_rt, tree, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        an_id_that_is_being_taken_is_nobodys_to_delete,
-        what_a_killed_create_leaves_is_no_container,
-        what_a_killed_delete_leaves_is_no_container,
-        a_storm_on_one_id_loses_no_container,
+        delete_force_ignores_a_container_that_has_no_state_yet,
+        a_killed_create_leaves_no_container,
+        a_killed_delete_leaves_no_container,
+        concurrent_commands_on_one_id_lose_no_container,
     ]
 }
 
-const OURS: &str = "how the directory is made is ours";
+/// Why these tests are for `rt` only.
+const ONLY_RT: &str = "they depend on how rt creates and removes its directories";
 
-/// `verb` behind strace, which does `what` at a system call.
-fn injected(what: &str) -> [&str; 5] {
+/// strace with `what` to inject at a system call.
+fn strace_injecting(what: &str) -> [&str; 5] {
     ["strace", "-o", "/dev/null", "-e", what]
 }
 
-/// The directory is there, and is not called by the id before it holds a state.
-fn an_id_that_is_being_taken_is_nobodys_to_delete() {
-    only_rt(OURS);
+/// The directory does not have the id as its name before it holds a state.
+fn delete_force_ignores_a_container_that_has_no_state_yet() {
+    only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
     let before = Traces::of(&bundle);
-    let held = injected("inject=renameat2:delay_enter=2000000:when=1");
-    let create = bundle.call_through(&held, "create", &[]).start();
+    let delayed = strace_injecting("inject=renameat2:delay_enter=2000000:when=1");
+    let create = bundle.call_through(&delayed, "create", &[]).start();
     let root = bundle.runtime().root();
-    let unmade = root.join(format!("~{}", bundle.id()));
-    wait_until("a state", || unmade.join("state.json").exists());
+    let draft = root.join(format!("~{}", bundle.id()));
+    wait_until("a state", || draft.join("state.json").exists());
     bundle.container().delete_force().assert_ok();
     let state = bundle.container().call("state", &[]);
     state.assert_refused("container does not exist");
@@ -44,26 +45,26 @@ fn an_id_that_is_being_taken_is_nobodys_to_delete() {
     assert_eq!(listed.stdout, "");
     let second = bundle.call("run", &["--detach"]).run();
     second.assert_refused("container with given ID already exists");
-    assert!(unmade.exists(), "it did not stay for as long as all this");
+    assert!(draft.exists(), "create was not delayed long enough");
     create.wait().assert_ok();
     assert_eq!(bundle.container().status(), "created");
     bundle.container().delete().assert_ok();
     before.assert_unchanged(&bundle);
 }
 
-fn what_a_killed_create_leaves_is_no_container() {
-    only_rt(OURS);
+fn a_killed_create_leaves_no_container() {
+    only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
     let before = Traces::of(&bundle);
-    let killed = injected("inject=renameat2:signal=KILL:when=1");
+    let killed = strace_injecting("inject=renameat2:signal=KILL:when=1");
     let left = format!("~{}/state.json", bundle.id());
     let kill = || {
         drop(bundle.call_through(&killed, "create", &[]).run());
-        let there = tree(&bundle.runtime().root());
+        let files = tree(&bundle.runtime().root());
         assert!(
-            there.iter().any(|path| path.starts_with(&left)),
-            "{there:?}"
+            files.iter().any(|path| path.starts_with(&left)),
+            "{files:?}"
         );
     };
     kill();
@@ -71,7 +72,7 @@ fn what_a_killed_create_leaves_is_no_container() {
     assert_eq!(listed.stdout, "");
     let delete = bundle.container().delete();
     delete.assert_refused("container does not exist");
-    // The next one makes its own of it.
+    // The next create reuses the directory.
     bundle.create().delete().assert_ok();
     before.assert_unchanged(&bundle);
     kill();
@@ -79,12 +80,12 @@ fn what_a_killed_create_leaves_is_no_container() {
     before.assert_unchanged(&bundle);
 }
 
-fn what_a_killed_delete_leaves_is_no_container() {
-    only_rt(OURS);
+fn a_killed_delete_leaves_no_container() {
+    only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
     let before = Traces::of(&bundle);
-    let killed = injected("inject=unlinkat:signal=KILL:when=1");
+    let killed = strace_injecting("inject=unlinkat:signal=KILL:when=1");
     for forced in [true, false] {
         let container = bundle.create();
         let delete = ["delete", container.id()];
@@ -97,7 +98,7 @@ fn what_a_killed_delete_leaves_is_no_container() {
         if forced {
             container.delete_force().assert_ok();
         } else {
-            // The next one of this id is not in the way of it.
+            // The next create with this id is not disturbed by the directory.
             bundle.create().delete().assert_ok();
         }
         before.assert_unchanged(&bundle);
@@ -105,9 +106,9 @@ fn what_a_killed_delete_leaves_is_no_container() {
 }
 
 const WORKERS: u64 = 8;
-const STORM: Duration = Duration::from_secs(4);
+const DURATION: Duration = Duration::from_secs(4);
 
-/// What a verb may say when another one was faster.
+/// The errors that a command may report when another command was faster.
 const EXPECTED: [&str; 7] = [
     "container with given ID already exists",
     "container does not exist",
@@ -118,37 +119,36 @@ const EXPECTED: [&str; 7] = [
     "init: ",
 ];
 
-/// Each with a container, or without one, and told so in one line. When all is over,
-/// `delete --force` leaves no process, no cgroup and no state: whoever lost its state
-/// would be left.
-fn a_storm_on_one_id_loses_no_container() {
+/// Each command succeeds, or fails with one line. At the end, `delete --force` leaves no
+/// process, no cgroup and no state: a container that had lost its state would remain.
+fn concurrent_commands_on_one_id_lose_no_container() {
     only_rt("runc deletes the state of containers that run");
     let bundle = sleeper();
     bundle.write();
     let before = Traces::of(&bundle);
     let (program, root) = (bundle.runtime().program(), bundle.runtime().root());
     let (path, id) = (bundle.path().to_owned(), bundle.id().to_owned());
-    let deadline = Instant::now() + STORM;
+    let deadline = Instant::now() + DURATION;
     let workers: Vec<_> = (0..WORKERS)
         .map(|seed| {
             let (program, root, path, id) =
                 (program.clone(), root.clone(), path.clone(), id.clone());
-            std::thread::spawn(move || storm(seed, &program, &root, &path, &id, deadline))
+            std::thread::spawn(move || call_verbs(seed, &program, &root, &path, &id, deadline))
         })
         .collect();
-    let said: Vec<String> = workers
+    let lines: Vec<String> = workers
         .into_iter()
         .flat_map(|worker| worker.join().unwrap())
         .collect();
     bundle.container().delete_force().assert_ok();
     before.assert_unchanged(&bundle);
-    let odd = |line: &&String| !EXPECTED.iter().any(|text| line.contains(text));
-    let odd: Vec<&String> = said.iter().filter(odd).collect();
-    assert!(odd.is_empty(), "{odd:#?}");
+    let is_unexpected = |line: &&String| !EXPECTED.iter().any(|text| line.contains(text));
+    let unexpected: Vec<&String> = lines.iter().filter(is_unexpected).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
 
-/// Calls one verb after the other, in an order of its own; returns what they said.
-fn storm(
+/// Calls verbs in a pseudo-random order until `deadline`. Returns their error lines.
+fn call_verbs(
     seed: u64,
     program: &PathBuf,
     root: &PathBuf,
@@ -166,21 +166,22 @@ fn storm(
         &["kill"],
         &["state"],
     ];
-    let (mut random, mut said) = (seed + 1, Vec::new());
+    let (mut random, mut errors) = (seed + 1, Vec::new());
     while Instant::now() < deadline {
-        // Knuth's generator: the same order each time.
+        // Knuth's linear congruential generator: the same order in each run.
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        let words = VERBS[(random >> 33) as usize % VERBS.len()];
+        let verb = VERBS[(random >> 33) as usize % VERBS.len()];
         let mut command = Command::new(program);
-        command.arg("--root").arg(root).args(words);
-        if words.contains(&"--bundle") {
+        command.arg("--root").arg(root).args(verb);
+        if verb.contains(&"--bundle") {
             command.arg(bundle);
         }
-        command.arg(id).args((words == ["kill"]).then_some("KILL"));
-        // A container keeps the streams of who made it.
-        let log = bundle.join(format!("said-{seed}"));
+        command.arg(id).args((verb == ["kill"]).then_some("KILL"));
+        // A container keeps the standard streams of the command that created it, so a pipe would
+        // not be closed.
+        let log = bundle.join(format!("errors-{seed}"));
         let file = fs::File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let status = command.stderr(file).status().unwrap();
@@ -188,9 +189,9 @@ fn storm(
         let lines = text.lines().count();
         assert!(
             lines == usize::from(!status.success()),
-            "{words:?}: {status}, and {lines} lines: {text}"
+            "{verb:?}: {status}, and {lines} lines: {text}"
         );
-        said.extend(text.lines().map(|line| format!("{}: {line}", words[0])));
+        errors.extend(text.lines().map(|line| format!("{}: {line}", verb[0])));
     }
-    said
+    errors
 }

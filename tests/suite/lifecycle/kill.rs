@@ -1,4 +1,4 @@
-//! `kill`: whom a signal reaches, and when it does.
+//! `kill`: which processes a signal reaches, and in which states of the container.
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -11,23 +11,23 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        kill_takes_names_and_numbers,
+        kill_accepts_signal_names_and_numbers,
         kill_without_a_signal_sends_term,
         kill_with_an_unknown_signal_is_refused,
         kill_of_a_created_container_works,
-        a_signal_ends_a_created_container,
-        a_created_container_stays_for_signals_that_end_nobody,
+        a_fatal_signal_ends_a_created_container,
+        a_created_container_survives_signals_that_are_not_fatal,
         kill_of_a_stopped_container_is_refused,
-        kill_ends_all_that_share_a_pid_namespace,
+        kill_9_reaches_every_process_in_a_shared_pid_namespace,
         kill_all_reaches_every_process,
-        kill_all_reaches_those_that_outlived_the_first,
-        kill_9_ends_those_that_outlived_the_first,
-        kill_all_of_a_stopped_container_is_content,
-        kill_all_of_what_does_not_exist_is_refused,
+        kill_all_reaches_processes_that_outlived_init,
+        kill_9_ends_processes_that_outlived_init,
+        kill_all_of_a_stopped_container_succeeds,
+        kill_all_of_a_missing_container_is_refused,
     ]
 }
 
-fn kill_takes_names_and_numbers() {
+fn kill_accepts_signal_names_and_numbers() {
     let spellings = [
         ("TERM", 15),
         ("SIGUSR1", 10),
@@ -40,8 +40,12 @@ fn kill_takes_names_and_numbers() {
         let container = bundle.run_detached();
         container.wait_for("ready\n");
         container.kill(spelling).assert_ok();
-        let said = container.wait_for(&format!("\n{number}\n"));
-        assert_eq!(said, format!("ready\n{number}\n"), "after kill {spelling}");
+        let stdout = container.wait_for(&format!("\n{number}\n"));
+        assert_eq!(
+            stdout,
+            format!("ready\n{number}\n"),
+            "after kill {spelling}"
+        );
     }
 }
 
@@ -70,19 +74,20 @@ fn kill_of_a_created_container_works() {
     container.delete().assert_ok();
 }
 
-/// As managers stop one that they have not started: the kernel would drop what
-/// the first process of a pid namespace does not handle.
-fn a_signal_ends_a_created_container() {
+/// Managers stop a created container with a signal. The kernel would discard a signal that PID 1
+/// of a pid namespace does not handle.
+fn a_fatal_signal_ends_a_created_container() {
     let signals: &[&str] = match Kind::under_test() {
         Kind::Rt => &["TERM", "INT", "HUP", "QUIT", "USR1", "37"],
         Kind::Runc | Kind::Crun => &["TERM", "INT", "HUP"],
     };
-    differs(Kind::Crun, "its first process handles none");
+    differs(Kind::Crun, "its init handles no signals");
     for shared in [false, true] {
         for signal in signals {
-            let bundle = match shared {
-                true => sleeper().without_namespace("pid"),
-                false => sleeper(),
+            let bundle = if shared {
+                sleeper().without_namespace("pid")
+            } else {
+                sleeper()
             };
             let before = Traces::of(&bundle);
             let container = bundle.create();
@@ -97,7 +102,7 @@ fn a_signal_ends_a_created_container() {
     }
 }
 
-fn a_created_container_stays_for_signals_that_end_nobody() {
+fn a_created_container_survives_signals_that_are_not_fatal() {
     let bundle = Bundle::new().args(&["/probe", "report"]);
     let container = bundle.create();
     for signal in ["WINCH", "CHLD", "URG", "STOP", "TSTP", "TTIN", "CONT"] {
@@ -120,8 +125,9 @@ fn kill_of_a_stopped_container_is_refused() {
         .assert_refused("container not running");
 }
 
-/// A script that says the machine's number of another process before it goes on to do `last`.
-fn with_another(view: View, last: &str) -> Bundle {
+/// A container in the host's pid namespace: starts a second process, prints its pid, then runs
+/// `last`.
+fn with_second_process(view: View, last: &str) -> Bundle {
     let bundle = Bundle::with_runtime(&Runtime::new().view(view)).without_namespace("pid");
     let bundle = match Kind::under_test() {
         Kind::Crun => bundle.remove("/linux/resources"),
@@ -131,34 +137,34 @@ fn with_another(view: View, last: &str) -> Bundle {
 }
 
 fn kill_all(bundle: &Bundle, flag: &str, signal: &str) -> Outcome {
-    let words = ["kill", flag, bundle.id(), signal];
-    bundle.runtime().call(&words).run()
+    let arguments = ["kill", flag, bundle.id(), signal];
+    bundle.runtime().call(&arguments).run()
 }
 
-fn other_of(container: &Container) -> i32 {
+fn second_pid(container: &Container) -> i32 {
     container.wait_for("\n").trim().parse().unwrap()
 }
 
-fn kill_ends_all_that_share_a_pid_namespace() {
+fn kill_9_reaches_every_process_in_a_shared_pid_namespace() {
     differs(
         Kind::Runc,
-        "as old as Debian's it ends them when the container is deleted",
+        "Debian's old version kills them when the container is deleted",
     );
-    differs(Kind::Crun, "it ends them when the container is deleted");
+    differs(Kind::Crun, "it kills them when the container is deleted");
     for view in [View::Machine, View::V2] {
-        let bundle = with_another(view, "sleep 1000");
+        let bundle = with_second_process(view, "sleep 1000");
         let before = Traces::of(&bundle);
         let container = bundle.run_detached();
-        let other = other_of(&container);
+        let second = second_pid(&container);
         container.kill("KILL").assert_ok();
-        wait_gone(other);
+        wait_gone(second);
         container.wait_stopped();
         container.delete().assert_ok();
         before.assert_unchanged(&bundle);
     }
 }
 
-/// As containerd's shim and Podman call it, where the container shares the pid namespace.
+/// containerd's shim and Podman do this when the container shares a pid namespace.
 fn kill_all_reaches_every_process() {
     let script = "trap 'echo one' USR1; \
                   (trap 'echo two' USR1; echo ready; while :; do sleep 0.02; done) & \
@@ -173,9 +179,10 @@ fn kill_all_reaches_every_process() {
             (Kind::Crun, View::V2) => bundle.remove("/linux/resources"),
             _ => bundle,
         };
-        let bundle = match shared {
-            true => bundle.without_namespace("pid"),
-            false => bundle,
+        let bundle = if shared {
+            bundle.without_namespace("pid")
+        } else {
+            bundle
         };
         let container = bundle.run_detached();
         container.wait_for("ready\n");
@@ -189,50 +196,56 @@ fn kill_all_reaches_every_process() {
     }
 }
 
-fn kill_all_reaches_those_that_outlived_the_first() {
+fn kill_all_reaches_processes_that_outlived_init() {
     for view in [View::Machine, View::V2] {
-        let bundle = with_another(view, "exit 0");
+        let bundle = with_second_process(view, "exit 0");
         let before = Traces::of(&bundle);
         let container = bundle.run_detached();
-        let other = other_of(&container);
+        let second = second_pid(&container);
         container.wait_stopped();
-        assert!(alive(other), "it is not alone in its pid namespace");
+        assert!(
+            alive(second),
+            "it must survive, because its pid namespace does"
+        );
         if Kind::under_test() != Kind::Crun {
             container
                 .kill("TERM")
                 .assert_refused("container not running");
         }
         kill_all(&bundle, "--all", "9").assert_ok();
-        wait_gone(other);
+        wait_gone(second);
         container.delete().assert_ok();
         before.assert_unchanged(&bundle);
     }
 }
 
-/// They share a pid namespace, so that nobody else ends them.
-fn kill_9_ends_those_that_outlived_the_first() {
-    differs(Kind::Runc, "as old as Debian's it says that nothing runs");
-    differs(Kind::Crun, "it ends them when the container is deleted");
+/// In a shared pid namespace the kernel does not kill them with init.
+fn kill_9_ends_processes_that_outlived_init() {
+    differs(Kind::Runc, "Debian's old version reports that nothing runs");
+    differs(Kind::Crun, "it kills them when the container is deleted");
     for view in [View::Machine, View::V2] {
-        let bundle = with_another(view, "exit 0");
+        let bundle = with_second_process(view, "exit 0");
         let before = Traces::of(&bundle);
         let container = bundle.run_detached();
-        let other = other_of(&container);
+        let second = second_pid(&container);
         container.wait_stopped();
-        assert!(alive(other), "it is not alone in its pid namespace");
+        assert!(
+            alive(second),
+            "it must survive, because its pid namespace does"
+        );
         for refused in ["TERM", "0"] {
             container
                 .kill(refused)
                 .assert_refused("container not running");
         }
         container.kill("KILL").assert_ok();
-        wait_gone(other);
+        wait_gone(second);
         container.delete().assert_ok();
         before.assert_unchanged(&bundle);
     }
 }
 
-fn kill_all_of_a_stopped_container_is_content() {
+fn kill_all_of_a_stopped_container_succeeds() {
     let bundle = sleeper();
     let container = bundle.run_detached();
     signal(container.pid(), Signal::SIGKILL);
@@ -241,8 +254,10 @@ fn kill_all_of_a_stopped_container_is_content() {
     kill_all(&bundle, "--all", "TERM").assert_ok();
 }
 
-fn kill_all_of_what_does_not_exist_is_refused() {
-    let nobody = Runtime::new().call(&["kill", "--all", "nobody", "9"]).run();
+fn kill_all_of_a_missing_container_is_refused() {
+    let outcome = Runtime::new()
+        .call(&["kill", "--all", "missing", "9"])
+        .run();
     differs(Kind::Crun, "its text is `No such file or directory`");
-    nobody.assert_refused("does not exist");
+    outcome.assert_refused("does not exist");
 }

@@ -1,4 +1,4 @@
-//! The life of a container: create, start, run, kill, delete, and what `state` says meanwhile.
+//! The life of a container: create, start, run, kill and delete, with the states in between.
 
 mod damaged;
 mod hung;
@@ -17,7 +17,7 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut all = trials![
-        run_exits_as_the_process_did,
+        run_exits_with_the_status_of_the_process,
         run_exits_137_when_kill_9_ends_the_process,
         run_exits_137_after_kill_by_the_runtime,
         run_forwards_signals,
@@ -25,19 +25,19 @@ pub(crate) fn tests() -> Vec<Trial> {
         run_keep_leaves_a_stopped_container,
         create_executes_nothing_before_start,
         create_reads_the_config_once,
-        create_writes_the_pid_file_exactly,
-        run_writes_the_pid_file_exactly,
+        create_writes_the_pid_to_the_pid_file,
+        run_resolves_the_pid_file_against_the_working_directory,
         state_has_the_fields_of_the_specification,
         state_says_stopped_when_the_process_has_ended,
-        state_file_has_the_keys_that_others_read,
-        start_works_once,
+        state_json_has_the_keys_that_other_tools_read,
+        a_second_start_is_refused,
         start_of_a_stopped_container_is_refused,
         delete_of_a_running_container_is_refused,
         delete_of_a_created_container_works,
         delete_force_ends_a_running_container,
-        a_missing_container_does_not_exist,
-        an_id_is_taken_once,
-        an_id_is_free_again_after_delete,
+        a_missing_container_is_refused_except_by_delete_force,
+        an_id_in_use_is_refused,
+        an_id_can_be_reused_after_delete,
         invalid_ids_are_refused,
     ];
     all.extend(damaged::tests());
@@ -57,7 +57,7 @@ fn waiter() -> Bundle {
     Bundle::new().args(&["/probe", "wait-signal"])
 }
 
-fn run_exits_as_the_process_did() {
+fn run_exits_with_the_status_of_the_process() {
     let bundle = Bundle::new().sh("exit 7");
     let before = Traces::of(&bundle);
     bundle.run().assert_code(7);
@@ -82,7 +82,7 @@ fn run_exits_137_after_kill_by_the_runtime() {
     run.wait().assert_code(137);
 }
 
-/// All signals reach the process; Ctrl-C is one of them.
+/// Including SIGINT, which is Ctrl-C.
 fn run_forwards_signals() {
     for sent in [
         Signal::SIGINT,
@@ -129,7 +129,7 @@ fn create_executes_nothing_before_start() {
     let container = bundle.create();
     let pid = container.pid();
     assert_eq!(container.status(), "created");
-    assert!(alive(pid), "the pid of a created container lives");
+    assert!(alive(pid), "init of a created container is alive");
     std::thread::sleep(std::time::Duration::from_millis(50));
     assert_eq!(container.stdout(), "");
     container.start().assert_ok();
@@ -149,7 +149,7 @@ fn create_reads_the_config_once() {
     assert_eq!(container.stdout(), "first\n");
 }
 
-fn create_writes_the_pid_file_exactly() {
+fn create_writes_the_pid_to_the_pid_file() {
     let bundle = sleeper();
     let file = bundle.runtime().home().join("pid");
     let container = bundle.create_with(&["--pid-file", file.to_str().unwrap()]);
@@ -164,8 +164,8 @@ fn create_writes_the_pid_file_exactly() {
     );
 }
 
-/// A relative pid file is meant from where the caller stands, not from the bundle.
-fn run_writes_the_pid_file_exactly() {
+/// Not against the bundle.
+fn run_resolves_the_pid_file_against_the_working_directory() {
     let bundle = sleeper();
     let home = bundle.runtime().home().to_owned();
     let call = bundle.call("run", &["-d", "--pid-file", "here.pid"]);
@@ -205,7 +205,7 @@ fn state_says_stopped_when_the_process_has_ended() {
 }
 
 /// cAdvisor, old kubelets and eBPF tools read these keys of runc's state.json.
-fn state_file_has_the_keys_that_others_read() {
+fn state_json_has_the_keys_that_other_tools_read() {
     let bundle = sleeper();
     let container = bundle.create();
     let directory = bundle.runtime().root().join(bundle.id());
@@ -224,7 +224,7 @@ fn state_file_has_the_keys_that_others_read() {
     assert_eq!(net, format!("/proc/{}/ns/net", container.pid()));
 }
 
-fn start_works_once() {
+fn a_second_start_is_refused() {
     let bundle = sleeper();
     let container = bundle.create();
     container.start().assert_ok();
@@ -273,21 +273,21 @@ fn delete_force_ends_a_running_container() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_missing_container_does_not_exist() {
+fn a_missing_container_is_refused_except_by_delete_force() {
     let runtime = Runtime::new();
     for verb in ["state", "start", "kill", "delete"] {
         runtime
-            .call(&[verb, "nobody"])
+            .call(&[verb, "missing"])
             .run()
             .assert_refused("does not exist");
     }
     runtime
-        .call(&["delete", "--force", "nobody"])
+        .call(&["delete", "--force", "missing"])
         .run()
         .assert_ok();
 }
 
-fn an_id_is_taken_once() {
+fn an_id_in_use_is_refused() {
     let bundle = sleeper();
     let container = bundle.create();
     let pid = container.pid();
@@ -299,7 +299,7 @@ fn an_id_is_taken_once() {
     );
 }
 
-fn an_id_is_free_again_after_delete() {
+fn an_id_can_be_reused_after_delete() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     for _ in 0..3 {
         let container = bundle.create();

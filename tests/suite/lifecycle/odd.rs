@@ -1,4 +1,4 @@
-//! Programs, machines and callers that are not as usual.
+//! Unusual programs, hosts and callers.
 
 use std::fs;
 
@@ -13,20 +13,20 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_kernel_may_cut_a_programs_name_inside_a_letter,
-        a_program_whose_first_thread_has_ended_runs,
-        where_proc_sys_is_a_mount_of_its_own,
-        from_a_directory_that_is_gone,
-        the_bundle_is_told_without_dots,
-        an_empty_id_is_named,
-        others_in_a_cgroup_of_the_same_name_are_left_alone,
-        a_create_that_waits_for_a_hook_is_ended_by_delete_force,
-        a_hook_that_is_ended_is_no_start,
+        a_program_name_that_the_kernel_cuts_inside_a_utf8_character_is_no_problem,
+        a_program_whose_main_thread_has_ended_is_running,
+        containers_work_where_proc_sys_is_a_separate_mount,
+        containers_work_from_a_deleted_working_directory,
+        state_reports_the_bundle_as_a_canonical_path,
+        an_empty_id_is_refused,
+        delete_spares_another_container_in_a_cgroup_of_the_same_name,
+        delete_force_ends_a_create_that_waits_for_a_hook,
+        a_container_killed_during_a_start_hook_has_not_started,
     ]
 }
 
-/// After 15 bytes (`TASK_COMM_LEN`): what is left is no UTF-8.
-fn the_kernel_may_cut_a_programs_name_inside_a_letter() {
+/// The kernel keeps 15 bytes of the name (`TASK_COMM_LEN`), which need not be valid UTF-8.
+fn a_program_name_that_the_kernel_cuts_inside_a_utf8_character_is_no_problem() {
     let name = "bin/\u{43f}\u{440}\u{438}\u{432}\u{435}\u{442}\u{43c}\u{438}\u{440}";
     let program = format!("/{name}");
     let bundle = Bundle::new()
@@ -48,10 +48,10 @@ fn the_kernel_may_cut_a_programs_name_inside_a_letter() {
     before.assert_unchanged(&bundle);
 }
 
-/// The kernel shows it as a zombie, as it shows a process that has ended.
-fn a_program_whose_first_thread_has_ended_runs() {
-    differs(Kind::Runc, "the old one takes it for stopped");
-    differs(Kind::Crun, "it takes it for stopped");
+/// The kernel shows the process as a zombie, like a process that has ended.
+fn a_program_whose_main_thread_has_ended_is_running() {
+    differs(Kind::Runc, "an old runc reports it as stopped");
+    differs(Kind::Crun, "it reports it as stopped");
     let bundle = Bundle::new().args(&["/probe", "lose-first-thread"]);
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
@@ -68,11 +68,11 @@ fn a_program_whose_first_thread_has_ended_runs() {
     before.assert_unchanged(&bundle);
 }
 
-/// In another container, or below a service manager that protects it (`ProtectKernelTunables=`).
+/// As in a container, or in a service with `ProtectKernelTunables=`.
 const PROC_SYS: &str = "mount --bind /proc/sys /proc/sys && \
     mount -o remount,ro,bind /proc/sys && exec \"$@\"";
 
-fn where_proc_sys_is_a_mount_of_its_own() {
+fn containers_work_where_proc_sys_is_a_separate_mount() {
     let inside = ["unshare", "-m", "sh", "-c", PROC_SYS, "sh"];
     let bundle = sleeper();
     let run = bundle.call_through(&inside, "run", &["--detach"]);
@@ -85,48 +85,48 @@ fn where_proc_sys_is_a_mount_of_its_own() {
     delete.run().assert_ok();
 }
 
-fn from_a_directory_that_is_gone() {
-    let gone = [
+fn containers_work_from_a_deleted_working_directory() {
+    let deleted = [
         "sh",
         "-c",
         "cd $(mktemp -d) && rmdir $PWD && exec \"$@\"",
         "sh",
     ];
     let bundle = sleeper();
-    let run = bundle.call_through(&gone, "run", &["--detach"]);
+    let run = bundle.call_through(&deleted, "run", &["--detach"]);
     run.run().assert_ok();
-    through(&bundle, &gone, &[], &["/bin/true"])
+    through(&bundle, &deleted, &[], &["/bin/true"])
         .run()
         .assert_ok();
     only_rt("the text is our own");
     let relative = ["--pid-file", "pid"];
-    let refused = through(&bundle, &gone, &relative, &["/bin/true"]).run();
+    let refused = through(&bundle, &deleted, &relative, &["/bin/true"]).run();
     refused.assert_refused("working directory: ").one_line();
 }
 
-fn the_bundle_is_told_without_dots() {
-    differs(Kind::Crun, "it tells it as it was given");
+fn state_reports_the_bundle_as_a_canonical_path() {
+    differs(Kind::Crun, "it reports the path as given");
     let bundle = sleeper();
     bundle.write();
     let given = bundle.path().join("rootfs/..");
-    let words = ["create", "--bundle", given.to_str().unwrap(), bundle.id()];
-    bundle.runtime().call(&words).run().assert_ok();
+    let arguments = ["create", "--bundle", given.to_str().unwrap(), bundle.id()];
+    bundle.runtime().call(&arguments).run().assert_ok();
     let container = bundle.container();
     assert_eq!(container.state()["bundle"], bundle.path().to_str().unwrap());
     container.delete().assert_ok();
 }
 
-fn an_empty_id_is_named() {
-    differs(Kind::Crun, "it looks for it");
+fn an_empty_id_is_refused() {
+    differs(Kind::Crun, "it looks for a container with an empty id");
     for verb in ["state", "start", "delete"] {
         let outcome = Runtime::new().call(&[verb, ""]).run();
         outcome.assert_refused("container id cannot be empty");
     }
 }
 
-/// Whoever was to make the cgroup was killed before, and another has made it since.
-fn others_in_a_cgroup_of_the_same_name_are_left_alone() {
-    only_rt("the system call at which it is killed is ours");
+/// The first create is killed before it makes the cgroup; a second container then makes it.
+fn delete_spares_another_container_in_a_cgroup_of_the_same_name() {
+    only_rt("the test depends on the system calls of rt");
     needs_strace();
     let runtime = Runtime::new();
     let first = Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
@@ -138,16 +138,16 @@ fn others_in_a_cgroup_of_the_same_name_are_left_alone() {
     drop(first.call_through(&strace, "create", &[]).run());
     assert_eq!(first.container().status(), "stopped", "it was not killed");
     let running = second.run_detached();
-    // It says that somebody is in there, or that there is nothing left.
+    // The delete may fail, because the cgroup is in use.
     drop(first.container().delete());
     assert_eq!(running.status(), "running");
     running.delete_force().assert_ok();
     first.container().delete_force().assert_ok();
 }
 
-/// The rest of what it has made goes by itself.
-fn a_create_that_waits_for_a_hook_is_ended_by_delete_force() {
-    only_rt("runc's delete does nothing, and create waits on");
+/// The create command then removes everything that it has made.
+fn delete_force_ends_a_create_that_waits_for_a_hook() {
+    only_rt("runc's delete does nothing, and create keeps waiting");
     let hook = json!([{"path": "/bin/sleep", "args": ["sleep", "1000"]}]);
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let bundle = sleeper().set(&format!("/hooks/{kind}"), hook.clone());
@@ -166,12 +166,12 @@ fn a_create_that_waits_for_a_hook_is_ended_by_delete_force() {
     }
 }
 
-/// Nobody is told that it runs, and what it has made goes.
-fn a_hook_that_is_ended_is_no_start() {
-    only_rt("runc's start knows nothing of its hooks");
-    let noted = |bundle: &Bundle| bundle.runtime().home().join("noted");
+/// No poststart hook is called, and the container is removed.
+fn a_container_killed_during_a_start_hook_has_not_started() {
+    only_rt("runc's start does not notice it");
+    let marker = |bundle: &Bundle| bundle.runtime().home().join("called");
     let bundle = sleeper();
-    let note = format!("touch {}", noted(&bundle).display());
+    let script = format!("touch {}", marker(&bundle).display());
     let bundle = bundle
         .writable()
         .set(
@@ -180,7 +180,7 @@ fn a_hook_that_is_ended_is_no_start() {
         )
         .set(
             "/hooks/poststart",
-            json!([{"path": "/bin/sh", "args": ["sh", "-c", note], "env": ["PATH=/bin:/usr/bin"]}]),
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]),
         );
     let run = bundle.call("run", &[]).start();
     let hangs = bundle.rootfs().join("hangs");
@@ -188,6 +188,6 @@ fn a_hook_that_is_ended_is_no_start() {
     bundle.container().kill("KILL").assert_ok();
     let outcome = run.wait().assert_code(1);
     outcome.assert_refused("init: ended before it was executed");
-    assert!(!noted(&bundle).exists(), "poststart hooks were called");
+    assert!(!marker(&bundle).exists(), "poststart hooks were called");
     running(sleeper()).1.end();
 }

@@ -1,5 +1,5 @@
-//! A program that is there and may be executed, and that execve(2) refuses all the same: its process
-//! has started, says why on its own standard error, and ends with 1.
+//! A program that exists and is executable, but on which execve(2) fails. The container counts as
+//! started: its process prints the reason to its own standard error and exits with 1.
 
 use std::fs;
 
@@ -11,18 +11,18 @@ use crate::hooks::{POSTSTART, START_CONTAINER, add};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        run_ends_as_the_process_that_execve_refuses,
-        start_leaves_a_process_that_execve_refuses_to_itself,
-        run_detached_leaves_it_too,
-        the_hint_names_the_interpreter_that_is_missing,
-        the_hint_names_the_machine_that_the_program_is_for,
-        what_the_filter_forbids_does_not_hide_why,
-        poststart_hooks_are_for_a_program_that_runs,
-        a_start_that_fails_has_ended_the_process,
+        run_exits_with_1_when_execve_fails,
+        start_succeeds_when_only_execve_fails,
+        run_detached_succeeds_when_only_execve_fails,
+        the_hint_names_the_missing_interpreter,
+        the_hint_names_the_architecture_of_the_program,
+        a_strict_seccomp_filter_does_not_hide_the_reason,
+        poststart_hooks_are_called_only_if_the_program_runs,
+        the_process_has_ended_when_start_fails,
     ]
 }
 
-/// The words of runc for each kind, and what is in the file.
+/// For each kind, runc's text and the content of the file.
 const KINDS: [(&str, &str); 4] = [
     ("no such file or directory", "#!/no/such\n"),
     ("exec format error", "\u{1}\u{2}garbage"),
@@ -36,24 +36,24 @@ fn with_program(content: &str) -> Bundle {
 }
 
 #[track_caller]
-fn assert_said(said: &str, words: &str) {
-    let line = format!("exec /bin/program: {words}");
-    assert!(said.starts_with(&line), "{said:?}");
-    assert_eq!(said.lines().count(), 1, "{said:?}");
+fn assert_reason(stderr: &str, text: &str) {
+    let line = format!("exec /bin/program: {text}");
+    assert!(stderr.starts_with(&line), "{stderr:?}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr:?}");
 }
 
-fn run_ends_as_the_process_that_execve_refuses() {
-    for (words, content) in KINDS {
+fn run_exits_with_1_when_execve_fails() {
+    for (text, content) in KINDS {
         let bundle = with_program(content);
         let before = Traces::of(&bundle);
         let outcome = bundle.run().assert_code(1);
-        assert_said(&outcome.stderr, words);
+        assert_reason(&outcome.stderr, text);
         before.assert_unchanged(&bundle);
     }
 }
 
-fn start_leaves_a_process_that_execve_refuses_to_itself() {
-    for (words, content) in KINDS {
+fn start_succeeds_when_only_execve_fails() {
+    for (text, content) in KINDS {
         let bundle = with_program(content);
         let before = Traces::of(&bundle);
         let container = bundle.create();
@@ -61,13 +61,13 @@ fn start_leaves_a_process_that_execve_refuses_to_itself() {
         container.start().assert_ok();
         container.wait_stopped();
         wait_gone(pid);
-        assert_said(&container.stderr(), words);
+        assert_reason(&container.stderr(), text);
         container.delete().assert_ok();
         before.assert_unchanged(&bundle);
     }
 }
 
-fn run_detached_leaves_it_too() {
+fn run_detached_succeeds_when_only_execve_fails() {
     let bundle = with_program("#!/no/such\n");
     let before = Traces::of(&bundle);
     let container = bundle.run_detached();
@@ -76,15 +76,15 @@ fn run_detached_leaves_it_too() {
     before.assert_unchanged(&bundle);
 }
 
-/// What a program says for which there is an explanation.
+/// What the process prints.
 #[track_caller]
-fn explained(bundle: &Bundle) -> String {
-    let said = bundle.run().assert_code(1).stderr;
-    said.trim_end().to_owned()
+fn reason(bundle: &Bundle) -> String {
+    let stderr = bundle.run().assert_code(1).stderr;
+    stderr.trim_end().to_owned()
 }
 
-fn the_hint_names_the_interpreter_that_is_missing() {
-    only_rt("others have the kernel's word alone");
+fn the_hint_names_the_missing_interpreter() {
+    only_rt("other runtimes print the errno only");
     let missing = |name: &str| {
         format!(
             "exec /bin/program: no such file or directory (its interpreter {name} is not in the root)"
@@ -95,18 +95,18 @@ fn the_hint_names_the_interpreter_that_is_missing() {
         ("#! /usr/bin/env python3\n", "/usr/bin/env"),
         ("#!/bin/sh\r\necho\r\n", "/bin/sh\\r"),
     ] {
-        assert_eq!(explained(&with_program(content)), missing(name));
+        assert_eq!(reason(&with_program(content)), missing(name));
     }
-    // One script is the interpreter of the other.
+    // A script whose interpreter is another script.
     let bundle = with_program("#!/bin/other\n").executable("bin/other", "#!/no/such\n");
-    assert_eq!(explained(&bundle), missing("/no/such"));
-    // And the loader of a program that is linked to libraries.
+    assert_eq!(reason(&bundle), missing("/no/such"));
+    // The loader of a dynamically linked program.
     let bundle = with_program("");
     fs::write(bundle.rootfs().join("bin/program"), linked_to("/lib/ld.so")).unwrap();
-    assert_eq!(explained(&bundle), missing("/lib/ld.so"));
+    assert_eq!(reason(&bundle), missing("/lib/ld.so"));
 }
 
-/// A program of this machine, as far as the kernel looks before it opens the loader.
+/// An ELF file for this architecture, as far as the kernel reads it before it opens the loader.
 fn linked_to(loader: &str) -> Vec<u8> {
     let own = fs::read("/proc/self/exe").unwrap();
     let (headers, size) = (64u64, 56u16);
@@ -115,32 +115,35 @@ fn linked_to(loader: &str) -> Vec<u8> {
     elf[32..40].copy_from_slice(&headers.to_ne_bytes());
     elf[54..56].copy_from_slice(&size.to_ne_bytes());
     elf[56..58].copy_from_slice(&1u16.to_ne_bytes());
-    // PT_INTERP, readable: where it is in the file, and its length.
+    // PT_INTERP, readable, with its offset and its length.
     elf.extend([3u32, 4].map(u32::to_ne_bytes).concat());
     elf.extend([at, 0, 0, length, length, 1].map(u64::to_ne_bytes).concat());
     elf.extend(loader.bytes().chain([0]));
     elf
 }
 
-fn the_hint_names_the_machine_that_the_program_is_for() {
-    only_rt("others have the kernel's word alone");
+fn the_hint_names_the_architecture_of_the_program() {
+    only_rt("other runtimes print the errno only");
     let bundle = with_program("");
     let file = bundle.rootfs().join("bin/program");
-    // EM_S390, in its byte order.
+    // EM_S390, big-endian.
     let mut elf = vec![0; 64];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x02\x01");
     elf[18..20].copy_from_slice(&[0, 22]);
     fs::write(&file, elf).unwrap();
     let expected = "exec /bin/program: exec format error (it is a program for s390x)";
-    assert_eq!(explained(&bundle), expected);
+    assert_eq!(reason(&bundle), expected);
     fs::write(&file, "echo\n").unwrap();
-    let said = explained(&bundle);
-    assert!(said.contains("(it is neither an ELF program"), "{said:?}");
+    let stderr = reason(&bundle);
+    assert!(
+        stderr.contains("(it is neither an ELF program"),
+        "{stderr:?}"
+    );
 }
 
-/// Only writing is allowed: nothing is looked for when it is in force.
-fn what_the_filter_forbids_does_not_hide_why() {
-    only_rt("runc opens files below it");
+/// The filter allows only write(2), so the reason must be found before it is in force.
+fn a_strict_seccomp_filter_does_not_hide_the_reason() {
+    only_rt("runc opens files with the filter in force");
     let allowed = ["execve", "write", "exit", "exit_group"];
     let bundle = with_program("#!/bin/bash\n")
         .set("/process/noNewPrivileges", json!(true))
@@ -154,12 +157,12 @@ fn what_the_filter_forbids_does_not_hide_why() {
                 ],
             }),
         );
-    let said = explained(&bundle);
-    assert!(said.contains("its interpreter /bin/bash"), "{said:?}");
+    let stderr = reason(&bundle);
+    assert!(stderr.contains("its interpreter /bin/bash"), "{stderr:?}");
 }
 
 /// config.md: "The poststart hooks MUST be called after the user-specified process is executed".
-fn poststart_hooks_are_for_a_program_that_runs() {
+fn poststart_hooks_are_called_only_if_the_program_runs() {
     only_rt("runc calls them in create");
     for verb in ["create", "run"] {
         let bundle = with_program("#!/no/such\n");
@@ -178,8 +181,8 @@ fn poststart_hooks_are_for_a_program_that_runs() {
     }
 }
 
-/// An engine removes a container whose start has failed, and takes it for one that has stopped.
-fn a_start_that_fails_has_ended_the_process() {
+/// An engine assumes that a container has stopped when its start has failed.
+fn the_process_has_ended_when_start_fails() {
     only_rt("runc's start does not fail");
     for kind in [START_CONTAINER, POSTSTART] {
         for _ in 0..3 {

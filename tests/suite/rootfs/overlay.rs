@@ -107,7 +107,7 @@ fn the_hosts_root_requires_an_overlay_or_readonly() {
     bundle.run().assert_ok();
     let bare = bundle.remove(POINTER);
     let refused = bare.run().assert_refused(
-        "root.path: /: is the machine's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
+        "root.path: /: is the host's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\"",
     );
     refused.one_line();
     let readonly = bare.set("/root/readonly", json!(true));

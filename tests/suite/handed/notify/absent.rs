@@ -131,7 +131,7 @@ fn a_manager_that_goes_away_is_a_warning() {
     let outcome = running.wait().assert_ok();
     let line = outcome.one_line();
     assert!(
-        line.contains("NOTIFY_SOCKET: READY is not handed on: connection refused"),
+        line.contains("NOTIFY_SOCKET: READY is not forwarded: connection refused"),
         "{line}"
     );
     bundle.container().end();
@@ -149,7 +149,7 @@ fn a_manager_that_confirms_nothing_is_waited_for_30_s() {
     let waited = begun.elapsed();
     assert!(waited >= Duration::from_secs(30), "only {waited:?}");
     let line = outcome.one_line();
-    let expected = "NOTIFY_SOCKET: nobody has confirmed READY in 30 s";
+    let expected = "NOTIFY_SOCKET: the service manager has not confirmed READY in 30 s";
     assert!(line.contains(expected), "{line}");
     drop(barrier);
 }

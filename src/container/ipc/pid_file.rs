@@ -1,4 +1,4 @@
-//! `--pid-file`: the number of a process, for a manager that waits for the file.
+//! `--pid-file`: the pid of the container's process, for a manager that waits for the file.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
-/// Writes the decimal pid under another name and renames it: a reader finds the
-/// whole number or no file. Returns the path, if there is to be one.
-pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
+/// Writes the decimal pid to a draft and renames it, so that a reader never sees a part of the
+/// number. Returns `path`, if the file was asked for.
+///
+/// # Errors
+/// When the draft exists, or cannot be written or renamed.
+pub(crate) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<PathBuf>> {
     let Some(path) = path else {
         return Ok(None);
     };

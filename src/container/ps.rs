@@ -1,4 +1,4 @@
-//! `rt ps`: which processes of the machine are a container's.
+//! `rt ps`: the pids of a container's processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,61 +12,62 @@ use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::Stat;
 
-use super::{Container, existing, missing};
+use super::state::{Container, no_such_container};
 use crate::trusted_proc::Proc;
 
-/// All processes of the container `id`, ascending, as this process numbers
-/// them: those in its cgroups, and below. One without cgroups of its own has
-/// its first process, with all others of its pid namespace if that is its own.
+/// The pids of all processes of the container `id`, in ascending order, in the caller's pid
+/// namespace. These are the processes in its cgroups and in cgroups below. Without a cgroup of
+/// its own, they are the processes of its own pid namespace, or else init alone.
 ///
 /// # Errors
-/// When there is no such container, or the kernel does not list them.
+/// When there is no such container, or its cgroups or /proc cannot be read.
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<Pid>> {
-    let container = Container::unlocked(root, id)?.ok_or_else(missing)?;
-    let state = container.state()?.ok_or_else(missing)?;
+    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
+    let state = container.state()?.ok_or_else(no_such_container)?;
     let proc = Proc::open().context("/proc")?;
     if !state.cgroup_paths.is_empty() {
-        return existing(&state).processes();
+        return state.cgroups().processes();
     }
-    if !state.alive(&proc)? {
+    if !state.is_alive(&proc)? {
         return Ok(Vec::new());
     }
     let init = state.init_process_pid;
     if state.own_pid_namespace {
-        of_namespace(&proc, init).context("/proc")
+        in_namespace_of(&proc, init).context("/proc")
     } else {
         Ok(vec![Pid::from_raw(init)])
     }
 }
 
-/// The processes of the pid namespace of `init`, and of those that were made in it.
-fn of_namespace(proc: &Proc, init: i32) -> nix::Result<Vec<Pid>> {
+/// The processes in the pid namespace of `init`, and in the namespaces nested in it.
+fn in_namespace_of(proc: &Proc, init: i32) -> nix::Result<Vec<Pid>> {
     let namespace = pid_namespace(proc, init)?;
     let mut found = BTreeSet::from([init]);
-    let mut others = BTreeMap::new();
-    for pid in numbers(proc)? {
+    // Each process outside of the namespace, with its parent.
+    let mut outside = BTreeMap::new();
+    for pid in all_pids(proc)? {
         let own = pid_namespace(proc, pid)?;
         if own.is_some() && own == namespace {
             found.insert(pid);
         } else {
-            others.insert(pid, parent(proc, pid)?);
+            outside.insert(pid, parent(proc, pid)?);
         }
     }
-    // The first process of a namespace below was born by one of these, and so on.
+    // PID 1 of a nested namespace has a parent in the namespace around it.
     loop {
         let is_child = |parent: &Option<i32>| parent.is_some_and(|pid| found.contains(&pid));
-        let children = others.iter().filter(|(_, parent)| is_child(parent));
+        let children = outside.iter().filter(|(_, parent)| is_child(parent));
         let children: Vec<i32> = children.map(|(pid, _)| *pid).collect();
         if children.is_empty() {
             return Ok(found.into_iter().map(Pid::from_raw).collect());
         }
-        others.retain(|pid, _| !children.contains(pid));
+        outside.retain(|pid, _| !children.contains(pid));
         found.extend(children);
     }
 }
 
-/// The number of every process of the machine.
-fn numbers(proc: &Proc) -> nix::Result<Vec<i32>> {
+/// The pids of all processes that /proc shows.
+fn all_pids(proc: &Proc) -> nix::Result<Vec<i32>> {
     let directory = proc.file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     let listed = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     let listed =
@@ -75,8 +76,8 @@ fn numbers(proc: &Proc) -> nix::Result<Vec<i32>> {
     Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
-/// What tells the pid namespace of a process from others; `None` when it is
-/// gone, or not ours to ask.
+/// The name of a process's pid namespace, such as `pid:[4026531836]`. `None` when the process
+/// has ended, or this user may not read the link.
 fn pid_namespace(proc: &Proc, pid: i32) -> nix::Result<Option<std::ffi::OsString>> {
     match proc.link_text(&format!("{pid}/ns/pid")) {
         Ok(name) => Ok(Some(name)),
@@ -85,7 +86,7 @@ fn pid_namespace(proc: &Proc, pid: i32) -> nix::Result<Option<std::ffi::OsString
     }
 }
 
-/// `None` when it is gone.
+/// `None` when the process has ended.
 fn parent(proc: &Proc, pid: i32) -> nix::Result<Option<i32>> {
     match proc.read(&format!("{pid}/stat")) {
         Ok(text) => Ok(Stat::from_read(text.as_bytes()).ok().map(|stat| stat.ppid)),

@@ -1,30 +1,29 @@
-//! What the runtime and init say to each other, over one socket pair.
+//! The messages between the runtime and init, over one socket pair.
 //!
 //! ```text
 //!   runtime                               init
 //!   ───────                               ────
-//!   puts it into its cgroups
+//!   moves init into its cgroups
 //!   Go        ──────────────────────────▶ builds the container
 //!   calls hooks        ◀───────────────── Mounted   only if there are hooks before the pivot
-//!   Go        ──────────────────────────▶ calls hooks, leaves the machine
-//!   sets limits, saves the state ◀─────── Ready     (or Failed: what, why)
+//!   Go        ──────────────────────────▶ calls hooks, leaves the host's mounts
+//!   saves the state    ◀───────────────── Ready     (or Failed: step and cause)
 //!   Go        ──────────────────────────▶ run: execve     create: waits on start.sock
 //!
 //!   rt start, on start.sock:
 //!   Go        ──────────────────────────▶
 //!             ◀────────────────────────── Ready; calls hooks, execve
 //!   "running" ◀────────────────────────── end of file, by close-on-exec
-//!   why not   ◀────────────────────────── Failed
+//!   error     ◀────────────────────────── Failed
 //! ```
 //!
-//! When execve(2) itself has failed, init has said why as the container's process,
-//! on its own standard error, and ends as that: to the runtime it has run.
+//! When execve(2) itself fails, init prints the reason to its own standard error and exits as
+//! the container's process. For the runtime, the container has run.
 //!
-//! No descriptors travel and no text: init has both since the clone. An end of
-//! file where a message is due means that the other one is gone. Until it is
-//! ready, init is killed when the runtime ends, for it may hang in a call that
-//! lets it read nothing. For `--debug` init also says each position, with the time,
-//! between all of these.
+//! No descriptors and no text are sent: init has both since the clone. An end of file in place
+//! of a message means that the other side has ended. Until init is ready, the kernel kills it
+//! when the runtime ends, because init may block in a system call in which it cannot notice
+//! that. With `--debug`, init also sends each step that it begins, with the time.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,105 +40,117 @@ use crate::log;
 use crate::step::{Cause, Failure, Position, Progress, Refusal, Step};
 use crate::sys;
 
-/// The first bytes of [`FromInit::Ready`] and [`FromInit::Mounted`]; no step has
+/// The first bytes of [`InitMessage::Ready`] and [`InitMessage::Mounted`]; no step has
 /// these numbers.
 const READY: u8 = 0xff;
 const MOUNTED: u8 = 0xfe;
 const GO: [u8; 1] = [1];
-/// [`GO`], and tell each position.
-const GO_AND_TELL: [u8; 1] = [2];
+/// [`GO`], and a request to send each position.
+const GO_WITH_PROGRESS: [u8; 1] = [2];
 /// A position, and when it was reached, in nanoseconds since 1970.
-const TOLD: usize = Position::LENGTH + 8;
+const TIMED_POSITION: usize = Position::LENGTH + 8;
 
-/// What init says.
+/// A message from init to the runtime.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum FromInit {
-    /// All is mounted, and the machine's mounts are still in sight.
+pub(crate) enum InitMessage {
+    /// Everything is mounted, and the host's mounts can still be reached.
     Mounted,
-    /// All is built; only hooks and execve(2) are left.
+    /// The container is built. Only startContainer hooks and execve(2) are left.
     Ready,
     Failed(Failure),
-    /// It is gone, or has become the container's process.
-    Gone,
+    /// The socket is closed: init has ended, or has executed the program.
+    Closed,
 }
 
-/// The end that the runtime holds.
+/// The error for a message that init does not send at this point.
+pub(crate) const UNEXPECTED_MESSAGE: &str = "init answers out of turn";
+
+/// The runtime's end.
 pub(crate) struct RuntimeEnd {
     socket: OwnedFd,
-    words: StepDescriptions,
+    descriptions: StepDescriptions,
 }
 
-/// What positions are about: a place, and what is done there.
+/// For each position the place in config.json and the action, for messages.
 pub(crate) type StepDescriptions = Vec<(Step, u16, (String, String))>;
 
-/// The end that init holds.
+/// Init's end.
 pub(crate) struct InitEnd {
     socket: Arc<OwnedFd>,
-    /// The runtime wants to hear each position.
-    tells: Cell<bool>,
+    /// Whether the runtime has asked for each position.
+    sends_progress: Cell<bool>,
 }
 
-/// A pair of ends, one for each side of the clone; `words` as for [`RuntimeEnd::explain`].
-pub(crate) fn pair(words: impl FnOnce() -> StepDescriptions) -> nix::Result<(RuntimeEnd, InitEnd)> {
+/// One end for each side of the clone. `describe` is called for `--debug` only.
+pub(crate) fn pair(
+    describe: impl FnOnce() -> StepDescriptions,
+) -> nix::Result<(RuntimeEnd, InitEnd)> {
     let (runtime, init) = sys::socketpair()?;
     let mut runtime = RuntimeEnd::connected(runtime);
-    runtime.explain(words);
+    runtime.describe_positions_with(describe);
     let init = InitEnd {
         socket: Arc::new(init),
-        tells: Cell::new(log::debugs()),
+        sends_progress: Cell::new(log::debugs()),
     };
     Ok((runtime, init))
 }
 
 impl RuntimeEnd {
-    /// The end of a connection to start.sock.
+    /// The end of `rt start`, from a connection to start.sock.
     pub(crate) fn connected(socket: OwnedFd) -> RuntimeEnd {
         RuntimeEnd {
             socket,
-            words: StepDescriptions::new(),
+            descriptions: StepDescriptions::new(),
         }
     }
 
-    /// For `--debug`, which says where init is: in these words.
-    pub(crate) fn explain(&mut self, words: impl FnOnce() -> StepDescriptions) {
+    /// For `--debug`: logs init's positions with these descriptions.
+    pub(crate) fn describe_positions_with(&mut self, describe: impl FnOnce() -> StepDescriptions) {
         if log::debugs() {
-            self.words = words();
+            self.descriptions = describe();
         }
     }
 
+    /// Tells init to continue.
+    ///
     /// # Errors
-    /// `EPIPE` when init is gone.
+    /// `EPIPE` when init has ended.
     pub(crate) fn go(&self) -> nix::Result<()> {
-        let go = if log::debugs() { GO_AND_TELL } else { GO };
+        let go = if log::debugs() { GO_WITH_PROGRESS } else { GO };
         sys::send(self.socket.as_fd(), &go)
     }
 
+    /// Waits for a message from init.
+    ///
     /// # Errors
-    /// `EPROTO` for bytes that no init sends.
-    pub(crate) fn receive(&self) -> nix::Result<FromInit> {
-        let mut bytes = [0; TOLD + 1];
+    /// `EPROTO` for bytes that are no message.
+    pub(crate) fn receive(&self) -> nix::Result<InitMessage> {
+        let mut bytes = [0; TIMED_POSITION + 1];
         let length = loop {
             match sys::recv(self.socket.as_fd(), &mut bytes)? {
-                TOLD => self.say(&bytes)?,
+                TIMED_POSITION => self.log_position(&bytes)?,
                 length => break length,
             }
         };
         match bytes[..length] {
-            [] => Ok(FromInit::Gone),
-            [READY] => Ok(FromInit::Ready),
-            [MOUNTED] => Ok(FromInit::Mounted),
+            [] => Ok(InitMessage::Closed),
+            [READY] => Ok(InitMessage::Ready),
+            [MOUNTED] => Ok(InitMessage::Mounted),
             [a, b, c, d, e, f, g, h] => Failure::decode([a, b, c, d, e, f, g, h])
-                .map(FromInit::Failed)
+                .map(InitMessage::Failed)
                 .ok_or(Errno::EPROTO),
             _ => Err(Errno::EPROTO),
         }
     }
 
-    fn say(&self, bytes: &[u8; TOLD + 1]) -> nix::Result<()> {
+    fn log_position(&self, bytes: &[u8; TIMED_POSITION + 1]) -> nix::Result<()> {
         let [step, low, high, a, b, c, d, e, f, g, h, _] = *bytes;
         let position = Position::decode([step, low, high]).ok_or(Errno::EPROTO)?;
         let time = Duration::from_nanos(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
-        log::debug_at(SystemTime::UNIX_EPOCH + time, &text(&self.words, position));
+        log::debug_at(
+            SystemTime::UNIX_EPOCH + time,
+            &position_text(&self.descriptions, position),
+        );
         Ok(())
     }
 }
@@ -151,78 +162,84 @@ impl AsFd for RuntimeEnd {
 }
 
 impl InitEnd {
-    /// The end of a connection that start.sock accepted.
+    /// From a connection that was accepted on start.sock.
     pub(crate) fn accepted(socket: OwnedFd) -> InitEnd {
         InitEnd {
             socket: Arc::new(socket),
-            tells: Cell::new(false),
+            sends_progress: Cell::new(false),
         }
     }
 
-    /// Has the runtime told of each position from the next one on, if it wants that.
+    /// Sends each position from the next one on, if the runtime has asked for that.
     pub(crate) fn follow(&self, at: &Progress) {
-        if self.tells.get() {
+        if self.sends_progress.get() {
             let socket = self.socket.clone();
-            at.tell(Some(Box::new(move |position| tell(&socket, position))));
+            at.report_to(Some(Box::new(move |position| {
+                send_position(&socket, position)
+            })));
         }
     }
 
+    /// Waits until the runtime says to continue.
+    ///
     /// # Errors
-    /// [`Refusal::Abandoned`] when the runtime is gone.
+    /// [`Refusal::RuntimeEnded`] when the runtime has ended.
     pub(crate) fn wait_for_go(&self) -> Result<(), Cause> {
         let mut bytes = [0; GO.len() + 1];
         match sys::recv(self.socket.as_fd(), &mut bytes)? {
-            0 => Err(Refusal::Abandoned.into()),
-            1 if [GO, GO_AND_TELL].contains(&[bytes[0]]) => {
-                self.tells.set([bytes[0]] == GO_AND_TELL);
+            0 => Err(Refusal::RuntimeEnded.into()),
+            1 if [GO, GO_WITH_PROGRESS].contains(&[bytes[0]]) => {
+                self.sends_progress.set([bytes[0]] == GO_WITH_PROGRESS);
                 Ok(())
             }
             _ => Err(Errno::EPROTO.into()),
         }
     }
 
-    /// From here on this process is killed when the runtime ends, until it changes
-    /// its ids or is [`InitEnd::built`]: whatever it hangs in, it does not
-    /// hang there for ever. Its parent is the runtime, also if a forerunner has
-    /// cloned it.
+    /// Has the kernel kill this process when the runtime ends, whatever system call it blocks
+    /// in. The kernel resets this when the process changes its ids. The runtime is the parent
+    /// even if an intermediate process has cloned this one.
     ///
     /// # Errors
-    /// [`Refusal::Abandoned`] when the runtime is gone.
-    pub(crate) fn end_with_runtime(&self) -> Result<(), Cause> {
+    /// [`Refusal::RuntimeEnded`] when the runtime has ended.
+    pub(crate) fn die_with_runtime(&self) -> Result<(), Cause> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // One that ended before sends no signal. The number of a parent outside of
-        // this pid namespace says nothing, but it has closed its end (poll(2)).
+        // If the runtime ended before the prctl(2), there is no signal. getppid(2) cannot tell,
+        // because the runtime is outside of this pid namespace; but its socket is closed.
         let mut end = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
         poll(&mut end, PollTimeout::ZERO)?;
         match end[0].any() {
             Some(false) => Ok(()),
-            Some(true) | None => Err(Refusal::Abandoned.into()),
+            Some(true) | None => Err(Refusal::RuntimeEnded.into()),
         }
     }
 
-    /// Ready, and in need of the runtime no longer. One that is gone is noticed
-    /// all the same.
-    pub(crate) fn built(&self) -> Result<(), Cause> {
+    /// Sends [`InitMessage::Ready`]. From here on this process outlives the runtime.
+    ///
+    /// # Errors
+    /// When the runtime has ended.
+    pub(crate) fn ready_to_outlive_runtime(&self) -> Result<(), Cause> {
         prctl::set_pdeathsig(None)?;
         self.ready()
     }
 
+    /// Sends [`InitMessage::Ready`].
     pub(crate) fn ready(&self) -> Result<(), Cause> {
         sys::send(self.socket.as_fd(), &[READY])?;
         Ok(())
     }
 
+    /// Sends [`InitMessage::Mounted`].
     pub(crate) fn mounted(&self) -> Result<(), Cause> {
         sys::send(self.socket.as_fd(), &[MOUNTED])?;
         Ok(())
     }
 
-    /// Says what went wrong to whoever listens. Nobody can be told if that
-    /// fails: the runtime then sees the end of the socket.
-    pub(crate) fn failed(&self, failure: Failure) {
+    /// Sends the failure. If that fails, the runtime sees the end of file instead.
+    pub(crate) fn send_failure(&self, failure: Failure) {
         let message = failure.encode();
         if sys::send(self.socket.as_fd(), &message).is_err() {
-            // The process's own filter may be in force, and allow no sockets.
+            // The container's seccomp filter may be in force, and forbid sendto(2).
             let _written = write(self.socket.as_fd(), &message);
         }
     }
@@ -234,19 +251,19 @@ impl AsFd for InitEnd {
     }
 }
 
-/// For `--debug`, which says where the runtime is, in a step of its own: in these words.
-pub(crate) fn follow(at: &Progress, words: impl FnOnce() -> StepDescriptions) {
+/// For `--debug`: logs the steps that the runtime takes itself.
+pub(crate) fn log_progress(at: &Progress, describe: impl FnOnce() -> StepDescriptions) {
     if log::debugs() {
-        let words = words();
-        at.tell(Some(Box::new(move |position| {
-            log::debug(&text(&words, position))
+        let descriptions = describe();
+        at.report_to(Some(Box::new(move |position| {
+            log::debug(&position_text(&descriptions, position))
         })));
     }
 }
 
-fn text(words: &StepDescriptions, at: Position) -> String {
+fn position_text(descriptions: &StepDescriptions, at: Position) -> String {
     let Position { step, item } = at;
-    let known = words
+    let known = descriptions
         .iter()
         .find(|known| (known.0, known.1) == (step, item));
     match known {
@@ -256,12 +273,12 @@ fn text(words: &StepDescriptions, at: Position) -> String {
     }
 }
 
-/// Without memory or anything else that the process's limits could refuse. A
-/// runtime that is gone need not hear it.
-fn tell(socket: &OwnedFd, position: Position) {
+/// Allocates nothing, because the process's limits may be in force. An error is ignored: the
+/// runtime may have ended.
+fn send_position(socket: &OwnedFd, position: Position) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos() as u64);
-    let mut message = [0; TOLD];
+    let mut message = [0; TIMED_POSITION];
     message[..Position::LENGTH].copy_from_slice(&position.encode());
     message[Position::LENGTH..].copy_from_slice(&now.to_le_bytes());
     sys::send(socket.as_fd(), &message).unwrap_or_default();
@@ -272,62 +289,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_picture_above_holds() {
+    fn messages_arrive_in_the_documented_order() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
-        let inside = std::thread::spawn(move || {
+        let init_thread = std::thread::spawn(move || {
             init.wait_for_go().unwrap();
             init.mounted().unwrap();
             init.wait_for_go().unwrap();
             init.ready().unwrap();
             init.wait_for_go().unwrap();
-            init.failed(Failure {
+            init.send_failure(Failure {
                 step: Step::Exec,
                 item: 3,
                 cause: Errno::ENOEXEC.into(),
             });
         });
         runtime.go().unwrap();
-        assert_eq!(runtime.receive(), Ok(FromInit::Mounted));
+        assert_eq!(runtime.receive(), Ok(InitMessage::Mounted));
         runtime.go().unwrap();
-        assert_eq!(runtime.receive(), Ok(FromInit::Ready));
+        assert_eq!(runtime.receive(), Ok(InitMessage::Ready));
         runtime.go().unwrap();
         assert_eq!(
             runtime.receive(),
-            Ok(FromInit::Failed(Failure {
+            Ok(InitMessage::Failed(Failure {
                 step: Step::Exec,
                 item: 3,
                 cause: Errno::ENOEXEC.into()
             }))
         );
-        assert_eq!(runtime.receive(), Ok(FromInit::Gone));
-        inside.join().unwrap();
+        assert_eq!(runtime.receive(), Ok(InitMessage::Closed));
+        init_thread.join().unwrap();
         assert_eq!(runtime.go(), Err(Errno::EPIPE));
     }
 
     #[test]
-    fn positions_come_between_all_else() {
+    fn positions_are_logged_between_messages() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
         let at = Progress::new();
-        init.tells.set(true);
+        init.sends_progress.set(true);
         init.follow(&at);
         at.enter(Step::Signals);
         init.ready().unwrap();
         at.at(Step::Mount, 3);
         drop((init, at));
-        assert_eq!(runtime.receive(), Ok(FromInit::Ready));
-        assert_eq!(runtime.receive(), Ok(FromInit::Gone));
+        assert_eq!(runtime.receive(), Ok(InitMessage::Ready));
+        assert_eq!(runtime.receive(), Ok(InitMessage::Closed));
     }
 
     #[test]
-    fn a_lost_runtime_is_noticed() {
+    fn init_notices_that_the_runtime_has_ended() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
         drop(runtime);
-        assert_eq!(init.wait_for_go(), Err(Refusal::Abandoned.into()));
+        assert_eq!(init.wait_for_go(), Err(Refusal::RuntimeEnded.into()));
         assert!(init.ready().is_err());
     }
 
     #[test]
-    fn foreign_bytes_are_refused() {
+    fn unknown_bytes_are_refused() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
         sys::send(init.socket.as_fd(), &[7, 7]).unwrap();
         assert_eq!(runtime.receive(), Err(Errno::EPROTO));

@@ -1,4 +1,4 @@
-//! What `rt create` and `rt run` are asked for, decided before anything is made.
+//! What `rt create` and `rt run` are asked to make, and the plan and first state of it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,39 +7,53 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use serde_json::value::RawValue;
 
-use super::create::Way;
-use super::state::{self, Config, State};
-use super::{exec, notify};
 use crate::bundle::Bundle;
 use crate::cgroups::CgroupMode;
+use crate::container::ipc;
+use crate::container::state::{Config, ExecDefaults, State, boot_id};
 use crate::host::{self, Host};
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
 use crate::process::{Caller, Passed, Streams};
 use crate::trusted_proc::Proc;
 
-/// What is to be made.
+/// The container to create.
 pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) bundle: Bundle,
     /// Absolute.
     pub(crate) pid_file: Option<PathBuf>,
-    /// Absolute. Where the terminal goes when nobody stays to serve it.
+    /// Absolute. Receives the terminal when no command stays in the foreground.
     pub(crate) console_socket: Option<PathBuf>,
-    /// Absolute. Who gets a pidfd of the container's process.
+    /// Absolute. Receives a pidfd of the init process.
     pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
     pub(crate) cgroups: CgroupMode,
-    /// Where a service manager waits to hear that the container is ready.
+    /// The address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
 }
 
-pub(super) fn decide(
+/// What the command does once the container is created.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CreateMode {
+    /// `rt create`: init waits for `rt start`, on a socket in the container's directory.
+    Create,
+    /// `rt run --detach`: init executes the program, and the command returns.
+    RunDetached,
+    /// `rt run`: init executes the program, and the command waits until it ends.
+    RunForeground,
+}
+
+/// Plans the container.
+///
+/// # Errors
+/// The first part of the configuration that cannot be applied, by its place in config.json.
+pub(crate) fn decide(
     root: &Path,
     request: &Request,
-    way: Way,
+    mode: CreateMode,
     host: &Host,
     proc: &Proc,
 ) -> Result<Plan> {
@@ -48,31 +62,37 @@ pub(super) fn decide(
         id: &request.id,
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
-        streams: match way {
-            Way::Create | Way::RunDetached => Streams::Left,
-            Way::RunForeground => Streams::Lent,
+        streams: match mode {
+            CreateMode::Create | CreateMode::RunDetached => Streams::Left,
+            CreateMode::RunForeground => Streams::Lent,
         },
         passed: request.passed,
         cgroups: request.cgroups,
-        notify: notify.map(|_| notify::directory(root, &request.id)),
+        notify: notify.map(|_| ipc::notify_directory(root, &request.id)),
         caller: Caller::read(proc)?,
-        apparmor: has_profile(&request.bundle) && host::enforces_apparmor(),
+        apparmor: names_apparmor_profile(&request.bundle) && host::enforces_apparmor(),
     };
     Plan::new(&request.bundle, &settings, host)
 }
 
-pub(super) fn remember(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
+/// What `rt exec` will need, for [`State::exec`].
+pub(crate) fn exec_defaults(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
     let process = serde_json::to_value(request.bundle.spec.process()).context("process")?;
-    exec::remember(process, plan)
+    ExecDefaults::to_json(process, plan)
 }
 
-fn has_profile(bundle: &Bundle) -> bool {
+fn names_apparmor_profile(bundle: &Bundle) -> bool {
     let process = bundle.spec.process().as_ref();
     process.is_some_and(|process| process.apparmor_profile().is_some())
 }
 
-/// The state before there is a process.
-pub(super) fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) -> Result<State> {
+/// The state of the container before its init process exists.
+pub(crate) fn initial_state(
+    request: &Request,
+    plan: &Plan,
+    host: &Host,
+    proc: &Proc,
+) -> Result<State> {
     let cgroup_paths = plan.cgroups.paths();
     let annotations = request
         .bundle
@@ -86,7 +106,7 @@ pub(super) fn draft(request: &Request, plan: &Plan, host: &Host, proc: &Proc) ->
         init_process_pid: 0,
         creating: true,
         init_process_start: 0,
-        boot_id: state::boot_id(proc)?,
+        boot_id: boot_id(proc)?,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         bundle: request.bundle.directory.clone(),
         owner: host.caller.uid,

@@ -1,0 +1,79 @@
+//! `rt state` and `rt list`: the status of one container, or of all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::state::{Container, Status, check_root, ids, no_such_container};
+use crate::log;
+use crate::trusted_proc::Proc;
+
+/// The state of a container as runtime.md, "State", defines it, with the additions of runc.
+pub(crate) struct Report {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    /// 0 when the container is stopped.
+    pub(crate) pid: i32,
+    pub(crate) status: Status,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub(crate) created: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The user who created the container.
+    pub(crate) owner: u32,
+}
+
+/// The state of the container `id`.
+///
+/// # Errors
+/// When there is no such container.
+pub(crate) fn state(root: &Path, id: &str) -> Result<Report> {
+    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
+    report(&container, &Proc::open().context("/proc")?)?.ok_or_else(no_such_container)
+}
+
+/// All containers below `root`, sorted by id.
+///
+/// # Errors
+/// When `root` does not exist (`NotFound`) or cannot be read.
+pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
+    check_root(root)?;
+    let proc = Proc::open().context("/proc")?;
+    let ids = ids(root)?;
+    let mut reports = Vec::with_capacity(ids.len());
+    for id in ids {
+        // A container may be removed meanwhile, and a directory may belong to something else.
+        if let Ok(Some(container)) = Container::open(root, &id) {
+            match report(&container, &proc).with_context(|| id.clone()) {
+                Ok(report) => reports.extend(report),
+                // One unreadable container does not hide the others.
+                Err(error) => log::warn(&log::sentence(&error)),
+            }
+        }
+    }
+    Ok(reports)
+}
+
+fn report(container: &Container, proc: &Proc) -> Result<Option<Report>> {
+    let Some(state) = container.state()? else {
+        return Ok(None);
+    };
+    let status = container.status(&state, proc)?;
+    Ok(Some(Report {
+        pid: if status == Status::Stopped {
+            0
+        } else {
+            state.init_process_pid
+        },
+        status,
+        oci_version: state.oci_version,
+        id: state.id,
+        bundle: state.bundle,
+        rootfs: state.config.rootfs,
+        created: state.created,
+        annotations: state.annotations,
+        owner: state.owner,
+    }))
+}

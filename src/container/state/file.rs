@@ -1,0 +1,130 @@
+//! `state.json`. Tools that read runc's file find the same names here.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::entries::{STATE_DRAFT, STATE_FILE};
+use crate::cgroups::{Existing, Wired};
+use crate::process::LaterHooks;
+use crate::step::{Failure, Step};
+use crate::sys;
+
+/// The file, field for field.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    /// In the pid namespace of the runtime; 0 before the process exists.
+    pub(crate) init_process_pid: i32,
+    /// The container is being created. The command that creates it holds the lock.
+    #[serde(default)]
+    pub(crate) creating: bool,
+    /// Clock ticks after boot (proc_pid_stat(5), field 22). Together with `boot_id` it tells
+    /// the process from a later one with the same pid.
+    pub(crate) init_process_start: u64,
+    pub(crate) boot_id: String,
+    /// RFC 3339, UTC.
+    pub(crate) created: String,
+    pub(crate) bundle: PathBuf,
+    /// The effective user of `rt create`.
+    pub(crate) owner: u32,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) config: Config,
+    pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Directories that `rt` created and may remove, deepest first.
+    pub(crate) cgroups_created: Vec<PathBuf>,
+    /// From `NEWPID` and so on to a file below /proc.
+    pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
+    /// The init process is PID 1 of the container's own pid namespace, so the kernel kills
+    /// all other processes with it.
+    pub(crate) own_pid_namespace: bool,
+    /// The steps at which init can fail after `rt start`. Each has the place in config.json
+    /// and the action, for the error message.
+    pub(crate) start_step_descriptions: Vec<(Step, u16, (String, String))>,
+    pub(crate) hooks: LaterHooks,
+    /// [`super::ExecDefaults`], parsed by `rt exec` only. `None` until the container is created.
+    #[serde(alias = "guests")]
+    pub(crate) exec: Option<Box<RawValue>>,
+}
+
+/// The part of runc's `config` that other tools read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) rootfs: PathBuf,
+}
+
+impl State {
+    /// `None` when the directory holds no `state.json`.
+    pub(super) fn load(directory: BorrowedFd) -> Result<Option<State>> {
+        let state = read_file(directory)?.map(|text| serde_json::from_slice(&text));
+        state.transpose().context(STATE_FILE)
+    }
+
+    /// # Errors
+    /// When the file belongs to a container other than `id`.
+    pub(super) fn check_id(&self, id: &str) -> Result<()> {
+        ensure!(
+            self.id == id,
+            "{STATE_FILE}: belongs to another container: {:?}",
+            self.id
+        );
+        Ok(())
+    }
+
+    /// Replaces the file atomically: a reader sees the old content or the new one.
+    pub(crate) fn save(&self, directory: BorrowedFd) -> Result<()> {
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOFOLLOW;
+        let text = serde_json::to_vec(self).context(STATE_FILE)?;
+        let mode = Mode::from_bits_truncate(0o600);
+        let file = openat(directory, STATE_DRAFT, flags, mode).context(STATE_FILE)?;
+        File::from(file).write_all(&text).context(STATE_FILE)?;
+        renameat(directory, STATE_DRAFT, directory, STATE_FILE).context(STATE_FILE)
+    }
+
+    /// The container's cgroups.
+    pub(crate) fn cgroups(&self) -> Existing {
+        Existing::new(self.cgroup_paths.clone(), self.cgroups_created.clone())
+    }
+
+    /// Records the cgroups that were created.
+    pub(crate) fn set_cgroups(&mut self, cgroups: &Wired) {
+        self.cgroup_paths = cgroups.paths().clone();
+        self.cgroups_created = cgroups.created().to_vec();
+    }
+
+    /// The place and the action of a step at which init failed after `rt start`.
+    pub(crate) fn describe(&self, failure: Failure) -> (String, String) {
+        let Failure { step, item, .. } = failure;
+        let known = self.start_step_descriptions.iter();
+        let mut found = known.filter(|(s, i, _)| (*s, *i) == (step, item));
+        found.next().map_or_else(
+            || ("init".to_owned(), format!("{step:?}")),
+            |(_, _, description)| description.clone(),
+        )
+    }
+}
+
+/// The content of `state.json`; `None` when there is no such file.
+pub(super) fn read_file(directory: BorrowedFd) -> Result<Option<Vec<u8>>> {
+    // Without O_NONBLOCK, a FIFO in place of the file would block this open.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    match openat(directory, STATE_FILE, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(sys::read_to_end(file.as_fd()).context(STATE_FILE)?)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno).context(STATE_FILE),
+    }
+}

@@ -1,0 +1,77 @@
+//! How a container is killed and removed: shared by kill, delete, a failed start and a
+//! rolled-back create.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::hooks;
+use super::state::{Container, State};
+use crate::cgroups::Existing;
+use crate::sys;
+use crate::trusted_proc::Proc;
+
+/// How long a killed process may take to end, in milliseconds. The kernel may have to write
+/// its data to disk first.
+const KILL_TIMEOUT: u16 = 10_000;
+
+/// Kills the init process and waits until it has ended.
+///
+/// # Errors
+/// When it has not ended after [`KILL_TIMEOUT`].
+pub(super) fn kill_and_wait(state: &State, proc: &Proc) -> Result<()> {
+    let Some(pidfd) = state.init_pidfd(proc)? else {
+        return Ok(());
+    };
+    kill_init(state, pidfd.as_fd())?;
+    wait(pidfd.as_fd())
+}
+
+/// Sends SIGKILL to the init process, which may have ended.
+pub(super) fn kill_init(state: &State, init: BorrowedFd) -> Result<()> {
+    match sys::pidfd_send_signal(init, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno).context("kill"),
+    }
+    state.cgroups().let_die()
+}
+
+/// A pidfd becomes readable when its process has ended (pidfd_open(2)).
+fn wait(pidfd: BorrowedFd) -> Result<()> {
+    let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut ended, PollTimeout::from(KILL_TIMEOUT)) {
+            Ok(0) => bail!(
+                "its process was killed and has not ended after {} s",
+                KILL_TIMEOUT / 1000
+            ),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("wait for its process"),
+        }
+    }
+}
+
+/// The cgroups that may hold processes after the init process has ended. In a pid namespace
+/// of the container's own, the kernel has killed all processes with init.
+pub(super) fn surviving_cgroups(state: &State) -> Existing {
+    // If `rt create` was killed before it cloned init, a cgroup at this path may belong to
+    // something else.
+    if state.init_process_pid == 0 || state.own_pid_namespace {
+        Existing::new(BTreeMap::new(), Vec::new())
+    } else {
+        state.cgroups()
+    }
+}
+
+/// Kills the remaining processes, removes the cgroups and the container's directory, then
+/// calls the poststop hooks.
+pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
+    surviving_cgroups(state).kill(libc::SIGKILL)?;
+    state.cgroups().remove()?;
+    container.remove()?;
+    hooks::call_poststop(state)
+}
