@@ -171,12 +171,12 @@ fn an_error_about_an_unknown_name_has_the_field_and_the_name() {
     assert_refused(
         "/linux/devices",
         json!([{"type": "a", "path": "/dev/x", "major": 1, "minor": 1}]),
-        "linux.devices[0].type: \"a\" is none of b, c, p, u",
+        "linux.devices[0].type: \"a\" is not one of b, c, p, u",
     );
     assert_refused(
         "/linux/resources/devices",
         json!([{"allow": true, "type": "p"}]),
-        "linux.resources.devices[0].type: \"p\" is none of a, b, c",
+        "linux.resources.devices[0].type: \"p\" is not one of a, b, c",
     );
 }
 
@@ -187,7 +187,7 @@ fn a_missing_required_property_is_named() {
         (
             "/ociVersion",
             json!("2.0.0"),
-            "ociVersion: \"2.0.0\": this runtime knows version 1",
+            "ociVersion: \"2.0.0\": only version 1 is supported",
         ),
         ("/root", json!(null), "root: required"),
         ("/root", json!({}), "root.path: required"),
@@ -256,7 +256,7 @@ fn a_duplicate_namespace_is_refused() {
 #[test]
 fn a_section_for_another_platform_is_refused() {
     for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
-        let text = format!("{platform}: for another platform than Linux");
+        let text = format!("{platform}: for a platform other than Linux");
         assert_refused(&format!("/{platform}"), json!({"a": 1}), &text);
         assert_accepted(&format!("/{platform}"), json!({}));
     }

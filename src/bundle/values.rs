@@ -49,7 +49,7 @@ pub(super) fn check_version(config: &Value) -> Result<()> {
     match major(version) {
         None => bail!("ociVersion: {version:?} is not a version such as \"1.3.0\""),
         Some(0 | 1) => Ok(()),
-        Some(_) => bail!("ociVersion: {version:?}: this runtime knows version 1"),
+        Some(_) => bail!("ociVersion: {version:?}: only version 1 is supported"),
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn check_platform(config: &Value) -> Result<()> {
     for platform in PLATFORMS {
         let section = config.get(platform).and_then(Value::as_object);
         if section.is_some_and(|members| !members.is_empty()) {
-            bail!("{platform}: for another platform than Linux");
+            bail!("{platform}: for a platform other than Linux");
         }
     }
     Ok(())
@@ -205,7 +205,7 @@ fn check_one_of(config: &Value, pattern: &str, allowed: &[&str]) -> Result<()> {
     for (path, text) in strings(config, pattern) {
         ensure!(
             allowed.contains(&text),
-            "{path}: {text:?} is none of {}",
+            "{path}: {text:?} is not one of {}",
             allowed.join(", ")
         );
     }

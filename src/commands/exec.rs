@@ -123,7 +123,7 @@ fn changes(matches: &ArgMatches) -> Result<Changes> {
     let args = matches.get_many::<OsString>("command").into_iter();
     let args = args.flatten().enumerate().map(|(i, arg)| {
         let text = arg.to_str().map(str::to_owned);
-        text.with_context(|| format!("process.args[{i}]: is no UTF-8"))
+        text.with_context(|| format!("process.args[{i}]: is not valid UTF-8"))
     });
     let args: Vec<String> = args.collect::<Result<_>>()?;
     ensure!(!args.is_empty(), "exec args cannot be empty");

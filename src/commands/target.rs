@@ -58,7 +58,7 @@ pub(super) fn find(
     if is_path(argument) {
         if bundle.is_some() {
             bail!(
-                "{}: is a bundle, and so is --bundle: give -b DIR ID",
+                "{}: cannot be combined with --bundle: give -b DIR ID",
                 argument.display()
             );
         }
@@ -131,7 +131,7 @@ fn from_directory(directory: &Path) -> Result<Target> {
             bundle,
         }),
         None => bail!(
-            "bundle {}: its name {:?} is no container ID: give -b DIR ID",
+            "bundle {}: its name {:?} is not a valid container ID: give -b DIR ID",
             bundle.display(),
             name.display().to_string()
         ),
@@ -250,17 +250,17 @@ mod tests {
     #[test]
     fn an_ambiguous_or_invalid_argument_is_refused() {
         let fixture = Fixture::new("refused");
-        let both = "./a: is a bundle, and so is --bundle: give -b DIR ID";
+        let both = "./a: cannot be combined with --bundle: give -b DIR ID";
         fixture.assert_refused("./a", Some("/b"), "with", both);
         let name =
-            "bundle TOP/without/bad name: its name \"bad name\" is no container ID: give -b DIR ID";
+            "bundle TOP/without/bad name: its name \"bad name\" is not a valid container ID: give -b DIR ID";
         fixture.assert_refused("./bad name", None, "without", name);
         fixture.assert_refused("bad name", None, "without", name);
         fixture.assert_refused(
             "/",
             None,
             "with",
-            "bundle /: its name \"\" is no container ID: give -b DIR ID",
+            "bundle /: its name \"\" is not a valid container ID: give -b DIR ID",
         );
         let missing =
             "web: no config.json in TOP/without, and no directory \"web\": give -b DIR ID";

@@ -184,7 +184,7 @@ fn resources(matches: &ArgMatches) -> Result<Resources> {
     });
     if let Some(file) = matches.get_one::<std::path::PathBuf>("resources") {
         if let Some((flag, _)) = given.next() {
-            bail!("--{}: --resources says it all: give either", flag.name);
+            bail!("--{}: cannot be combined with --resources", flag.name);
         }
         return read_resources(file);
     }
@@ -228,12 +228,12 @@ impl Flag {
 fn parse_number(text: &str) -> Result<i64> {
     text.parse()
         .ok()
-        .with_context(|| format!("{text:?} is no number"))
+        .with_context(|| format!("{text:?} is not a number"))
 }
 
 /// Parses a number of bytes in the format of Docker's command line (`512m`, `1.5 GiB`), or -1.
 fn parse_bytes(text: &str) -> Result<i64> {
-    let wrong = || format!("{text:?} is no number of bytes such as 512m, and not -1 (unlimited)");
+    let wrong = || format!("{text:?} is not a number of bytes such as 512m, or -1 (unlimited)");
     if text == "-1" {
         return Ok(-1);
     }

@@ -1,4 +1,4 @@
-//! What config.json gets wrong: found before anything is touched.
+//! Errors in config.json, which are found before anything is created.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,14 +17,14 @@ pub(super) fn tests() -> Vec<Trial> {
         config_is_a_directory,
         config_is_not_json,
         config_is_empty,
-        an_unknown_property_may_hold_anything,
+        an_unknown_property_may_have_any_value,
         wrong_type,
-        unknown_capability_warns_and_goes_on,
+        unknown_capability_is_a_warning,
         unknown_rlimit,
         duplicate_namespace,
         forty_thousand_namespaces,
-        field_not_applied_yet,
-        several_fields_not_applied_yet,
+        unsupported_field,
+        several_unsupported_fields,
         other_platform,
         relative_cwd,
         duplicate_rlimit,
@@ -95,7 +95,7 @@ fn config_is_empty() {
 }
 
 /// config.md, "Extensibility".
-fn an_unknown_property_may_hold_anything() {
+fn an_unknown_property_may_have_any_value() {
     let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
     let mut values = vec![
         deep(200),
@@ -118,7 +118,7 @@ fn an_unknown_property_may_hold_anything() {
 }
 
 fn wrong_type() {
-    differs(Kind::Crun, "takes the text for a number");
+    differs(Kind::Crun, "accepts a string as a number");
     let bundle = Bundle::new().set("/linux/resources/memory/limit", json!("1M"));
     assert_error(
         &bundle,
@@ -126,8 +126,8 @@ fn wrong_type() {
     );
 }
 
-fn unknown_capability_warns_and_goes_on() {
-    differs(Kind::Crun, "warns nobody");
+fn unknown_capability_is_a_warning() {
+    differs(Kind::Crun, "prints no warning");
     let names = ["CAP_KILL", "CAP_NO_SUCH"];
     let bundle = Bundle::new().capabilities(&names).sh("exit 3");
     let before = Traces::of(&bundle);
@@ -151,7 +151,7 @@ fn unknown_rlimit() {
 }
 
 fn duplicate_namespace() {
-    differs(Kind::Crun, "takes the first");
+    differs(Kind::Crun, "uses the first");
     let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "pid"}));
     assert_error(
         &bundle,
@@ -159,9 +159,9 @@ fn duplicate_namespace() {
     );
 }
 
-/// In a time that grows with their number, and not with its square.
+/// The check takes linear time, not quadratic time.
 fn forty_thousand_namespaces() {
-    only_rt("others name another");
+    only_rt("other runtimes report another namespace");
     let kinds = (0..40_000).map(|n| json!({ "type": format!("kind-{n}") }));
     let kinds: Vec<_> = kinds.chain([json!({ "type": "kind-39999" })]).collect();
     let bundle = Bundle::new().set("/linux/namespaces", json!(kinds));
@@ -173,8 +173,8 @@ fn forty_thousand_namespaces() {
     assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
 }
 
-fn field_not_applied_yet() {
-    only_rt("others apply them");
+fn unsupported_field() {
+    only_rt("other runtimes support them");
     let fields = [
         (
             "/process/selinuxLabel",
@@ -197,14 +197,14 @@ fn field_not_applied_yet() {
             "mounts[0].options: remount",
         ),
     ];
-    for (pointer, value, place) in fields {
+    for (pointer, value, field) in fields {
         let bundle = Bundle::new().set(pointer, value);
-        assert_error(&bundle, &format!("{place}: not applied by this version"));
+        assert_error(&bundle, &format!("{field}: not applied by this version"));
     }
 }
 
-fn several_fields_not_applied_yet() {
-    only_rt("others apply them");
+fn several_unsupported_fields() {
+    only_rt("other runtimes support them");
     let bundle = Bundle::new()
         .set("/linux/intelRdt", json!({"closID": "web"}))
         .set("/process/selinuxLabel", json!("a:b:c:d"));
@@ -212,26 +212,26 @@ fn several_fields_not_applied_yet() {
 }
 
 fn other_platform() {
-    only_rt("others ignore the section");
+    only_rt("other runtimes ignore the section");
     let bundle = Bundle::new().set("/windows/layerFolders", json!(["C:\\"]));
-    assert_error(&bundle, "windows: for another platform than Linux");
+    assert_error(&bundle, "windows: for a platform other than Linux");
 }
 
 fn relative_cwd() {
-    differs(Kind::Crun, "takes it as it is");
+    differs(Kind::Crun, "accepts it");
     let bundle = Bundle::new().set("/process/cwd", json!("tmp"));
     assert_error(&bundle, "process.cwd: \"tmp\" must be an absolute path");
 }
 
 fn duplicate_rlimit() {
-    only_rt("no other runtime has the check that the specification demands");
+    only_rt("other runtimes lack the check that the specification requires");
     let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});
     let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
     assert_error(&bundle, "process.rlimits[1]: RLIMIT_CORE is listed twice");
 }
 
 fn relative_hook() {
-    only_rt("config.md: \"path MUST be absolute\"; others find out when it is called");
+    only_rt("config.md: \"path MUST be absolute\"; other runtimes find out when they call it");
     for path in ["true", "./true", "bin/true"] {
         let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": path}]));
         assert_error(

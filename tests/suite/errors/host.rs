@@ -1,4 +1,4 @@
-//! What the machine does not have or does not allow: found on the way, and undone.
+//! Errors about what the host lacks or refuses. They occur during creation, which is then undone.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -71,8 +71,8 @@ fn executable_is_not_executable() {
 
 fn executable_is_a_directory() {
     let bundle = Bundle::new().args(&["/etc"]);
-    let wanted = "process.args[0]: exec: \"/etc\": is a directory: permission denied (EACCES)";
-    assert_error(&bundle, wanted);
+    let line = "process.args[0]: exec: \"/etc\": is a directory: permission denied (EACCES)";
+    assert_error(&bundle, line);
 }
 
 fn unknown_file_system_type() {
@@ -90,7 +90,7 @@ fn missing_bind_source() {
     );
 }
 
-/// The root itself can be written.
+/// The root file system is writable; only the mount is read-only.
 fn mount_point_missing_on_a_readonly_mount() {
     let tmpfs = json!({ "destination": "/mnt/below", "type": "tmpfs", "source": "tmpfs" });
     let source = crate::harness::Directory::new();
@@ -130,7 +130,7 @@ fn sysctl_of_the_host() {
 }
 
 fn bad_id() {
-    differs(Kind::Crun, "takes it");
+    differs(Kind::Crun, "accepts it");
     let bundle = Bundle::new().with_id("no spaces");
     assert_error(&bundle, "invalid container ID format");
     let bundle = Bundle::new().with_id(&"x".repeat(1025));
@@ -159,7 +159,7 @@ fn namespace_path_missing() {
 }
 
 fn limit_that_the_kernel_refuses() {
-    differs(Kind::Crun, "leaves its cgroups");
+    differs(Kind::Crun, "its cgroups remain");
     let bundle = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10}));
     let file = if on_v2() {
         "cpu.max"
@@ -173,13 +173,16 @@ fn limit_that_the_kernel_refuses() {
 }
 
 fn missing_container() {
-    differs(Kind::Crun, "has other words");
+    differs(Kind::Crun, "has another text");
     let runtime = Runtime::new();
     for verb in ["start", "state", "kill", "delete"] {
-        let outcome = runtime.call(&[verb, "nobody"]).run().assert_code(1);
+        let outcome = runtime
+            .call(&[verb, "no-such-container"])
+            .run()
+            .assert_code(1);
         assert!(outcome.one_line().contains("does not exist"), "{outcome}");
         if runtime.kind() == Kind::Rt {
-            let line = format!("rt {verb}: nobody: container does not exist");
+            let line = format!("rt {verb}: no-such-container: container does not exist");
             assert_eq!(outcome.one_line(), line);
         }
     }
