@@ -1,4 +1,5 @@
-//! `features`: what it names is asked for, item by item, and must be had; what it denies must be refused.
+//! `features`: every listed item is used and must have its effect. Every item that is disabled must be
+//! refused.
 
 mod mounts;
 mod seccomp;
@@ -15,31 +16,31 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut all = trials![
-        the_shape_is_that_of_the_specification,
-        both_versions_are_accepted,
+        the_output_has_the_keys_of_the_specification,
+        the_minimum_and_the_maximum_version_are_accepted,
         each_hook_runs,
-        each_namespace_is_new,
-        each_capability_is_known,
-        each_cgroup_version_is_used,
-        what_is_denied_is_refused_by_name,
-        annotations_that_matter_are_named,
+        each_namespace_is_created,
+        each_capability_is_granted,
+        each_cgroup_version_is_supported,
+        each_disabled_feature_is_refused_by_name,
+        annotations_with_an_effect_are_listed,
     ];
     all.extend(mounts::tests());
     all.extend(seccomp::tests());
     all
 }
 
-fn said() -> String {
+fn output() -> String {
     differs(Kind::Crun, "Debian's version has no such verb");
     Runtime::new().call(&["features"]).run().assert_ok().stdout
 }
 
-/// The object, read.
+/// The output as JSON.
 fn features() -> Value {
-    serde_json::from_str(&said()).unwrap()
+    serde_json::from_str(&output()).unwrap()
 }
 
-/// The items of an array of strings; none when it is absent.
+/// The items of an array of strings; empty if the array is absent.
 fn names(features: &Value, pointer: &str) -> Vec<String> {
     let list = features.pointer(pointer).map(|list| {
         let items = list
@@ -55,7 +56,7 @@ fn is_on(features: &Value, pointer: &str) -> bool {
     features.pointer(pointer) == Some(&Value::Bool(true))
 }
 
-/// A bundle whose process does nothing.
+/// A bundle whose process exits immediately.
 fn idle() -> Bundle {
     Bundle::new().args(&["/bin/true"])
 }
@@ -64,7 +65,7 @@ fn denies(outcome: &Outcome) -> bool {
     outcome.stderr.contains("not applied by this version")
 }
 
-/// The keys that features.md and features-linux.md define, in the order of runc.
+/// The keys that features.md and features-linux.md define, in the order of runc's output.
 const KEYS: [(&str, &[&str]); 6] = [
     (
         "",
@@ -112,8 +113,8 @@ const KEYS: [(&str, &[&str]); 6] = [
     ("/linux/mountExtensions", &["idmap"]),
 ];
 
-fn the_shape_is_that_of_the_specification() {
-    let said = said();
+fn the_output_has_the_keys_of_the_specification() {
+    let said = output();
     let features: Value = serde_json::from_str(&said).unwrap();
     for (pointer, known) in KEYS {
         let Some(object) = features.pointer(pointer) else {
@@ -173,7 +174,7 @@ fn the_shape_is_that_of_the_specification() {
         .assert_refused("");
 }
 
-fn both_versions_are_accepted() {
+fn the_minimum_and_the_maximum_version_are_accepted() {
     let features = features();
     for key in ["ociVersionMin", "ociVersionMax"] {
         let bundle = idle().set("/ociVersion", features[key].clone());
@@ -181,7 +182,8 @@ fn both_versions_are_accepted() {
     }
 }
 
-/// Every hook says its name in the bundle; the one that runs inside, in the root.
+/// Every hook creates a file with its name in the bundle, or in the root file system if it runs in the
+/// container.
 fn each_hook_runs() {
     let listed = names(&features(), "/hooks");
     for name in [
@@ -213,7 +215,7 @@ fn each_hook_runs() {
     }
 }
 
-fn each_namespace_is_new() {
+fn each_namespace_is_created() {
     let listed = names(&features(), "/linux/namespaces");
     for kind in [
         "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
@@ -240,8 +242,8 @@ fn each_namespace_is_new() {
     }
 }
 
-/// Their order is that of their numbers; what the machine cannot give is left out by a warning.
-fn each_capability_is_known() {
+/// The capabilities are in numerical order. Those that the host does not have are omitted with a warning.
+fn each_capability_is_granted() {
     let listed = names(&features(), "/linux/capabilities");
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let own = status
@@ -259,7 +261,7 @@ fn each_capability_is_known() {
     assert_eq!(seen["capabilities"]["bounding"], json!(grantable));
 }
 
-fn each_cgroup_version_is_used() {
+fn each_cgroup_version_is_supported() {
     let features = features();
     if !on_v2() && is_on(&features, "/linux/cgroup/v1") {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
@@ -284,9 +286,9 @@ fn each_cgroup_version_is_used() {
     );
 }
 
-/// What says "enabled" is the same as what refuses the fields.
-fn what_is_denied_is_refused_by_name() {
-    only_rt("others ignore what they do not have");
+/// A feature is `enabled` if and only if its fields are accepted.
+fn each_disabled_feature_is_refused_by_name() {
+    only_rt("other runtimes ignore unsupported fields");
     let features = features();
     let label = json!("system_u:system_r:container_t:s0");
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
@@ -336,8 +338,8 @@ fn what_is_denied_is_refused_by_name() {
     }
 }
 
-fn annotations_that_matter_are_named() {
-    only_rt("its own annotations");
+fn annotations_with_an_effect_are_listed() {
+    only_rt("the annotations are those of rt");
     let features = features();
     for name in names(&features, "/potentiallyUnsafeConfigAnnotations") {
         let bundle = idle().set("/annotations", json!({ &name: "nonsense" }));
