@@ -145,7 +145,7 @@ fn log() -> &'static Log {
 }
 
 /// Writes a line with a single write(2), so that lines of several processes do not mix. An error
-/// is ignored, because there is no other place to report it.
+/// is ignored, because it cannot be reported anywhere else.
 fn write(mut output: impl Write, line: &str) {
     let _ = output.write_all(format!("{line}\n").as_bytes());
 }

@@ -1,7 +1,7 @@
 //! The fields of the specification that this version does not support.
 //!
 //! A configuration that uses one of them is refused with an error that names the field. A field
-//! with an empty value is not in use. Whoever implements a feature removes its line here.
+//! with an empty value is not in use. Remove a line when the feature is implemented.
 
 use serde_json::Value;
 

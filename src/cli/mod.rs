@@ -130,34 +130,42 @@ fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
     if matches.get_flag("version") {
         return print_and_succeed(&version(argv0));
     }
-    match parsed.positionals.as_slice() {
-        _ if parsed.help => print_and_succeed(&help(program())),
+    if parsed.help {
+        return print_and_succeed(&help(program()));
+    }
+    match (parsed.positionals.as_slice(), invocation) {
+        (_, Some(invocation)) => {
+            let globals = Globals {
+                input_descriptors: InputDescriptors::new(inputs),
+                ..globals
+            };
+            invocation.perform(globals, passed)
+        }
+        (positionals, None) => help_or_failure(positionals),
+    }
+}
+
+/// What happens if the first positional argument is not a verb: `help`, a probe for
+/// [`PROBED_FLAG`], or an error.
+fn help_or_failure(positionals: &[OsString]) -> Result<u8, Failure> {
+    match positionals {
         [] => print_and_succeed(&help(program())),
         [name, rest @ ..] if name == "help" || name == "h" => match rest {
             [] => print_and_succeed(&help(program())),
             [name, ..] => print_and_succeed(&help(define(find(name)?))),
         },
-        [name, rest @ ..] => match invocation {
-            Some(invocation) => {
-                let globals = Globals {
-                    input_descriptors: InputDescriptors::new(inputs),
-                    ..globals
-                };
-                invocation.perform(globals, passed)
-            }
-            None if is_probe(name, rest) => {
-                let (verb, flag) = PROBED_FLAG;
-                let error = anyhow!("flag needs an argument: -{flag}");
-                Err(Failure::new(&format!("rt {verb}"), error))
-            }
-            None => Err(not_found(name)),
-        },
+        [name, rest @ ..] if is_probe(name, rest) => {
+            let (verb, flag) = PROBED_FLAG;
+            let error = anyhow!("flag needs an argument: -{flag}");
+            Err(Failure::new(&format!("rt {verb}"), error))
+        }
+        [name, ..] => Err(not_found(name)),
     }
 }
 
 /// Closes all inherited descriptors except those that go to the container's process and those
-/// in `needed`. It has to run before this program opens any descriptor, so that the numbers of
-/// the passed ones stay free.
+/// in `needed`. It has to run before this program opens any descriptor, which could get the number
+/// of one that is to be passed.
 ///
 /// Returns the descriptors to pass and those of `needed` that are open.
 fn prepare_descriptors(

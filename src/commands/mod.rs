@@ -51,7 +51,7 @@ pub(crate) struct Globals {
     pub(crate) root: PathBuf,
     /// Whether `--root` was given.
     pub(crate) root_given: bool,
-    /// The caller's descriptors that go to the container's process. All of them are open.
+    /// The caller's descriptors that go to the container's process.
     pub(crate) passed: Passed,
     /// The caller's descriptors that this command reads files from.
     pub(crate) input_descriptors: InputDescriptors,

@@ -163,7 +163,7 @@ fn the_example_runs_and_leaves_no_trace() {
         "  /proc  (rw,nosuid,nodev,noexec,relatime)  proc proc rw",
         "Max open files            1024",
         "  NoNewPrivs: 1",
-        "I have written /x; it goes when I go.",
+        "I have written /x; it is deleted with the container.",
     ] {
         assert!(said.stdout.contains(words), "no {words:?}\n{}", said.stdout);
     }

@@ -115,10 +115,10 @@ fn without_cgroup_kill_all_processes_are_killed() {
     running.wait_for("up");
     let mut strace = strace_failing("/dev/null", "inject=openat:error=ENOENT");
     strace.extend(["-P", "cgroup.kill"]);
-    let words = ["kill", bundle.id(), "KILL"];
+    let args = ["kill", bundle.id(), "KILL"];
     bundle
         .runtime()
-        .call_through(&strace, &words)
+        .call_through(&strace, &args)
         .run()
         .assert_ok();
     running.wait().assert_code(137);

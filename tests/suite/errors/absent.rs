@@ -204,7 +204,9 @@ fn a_missing_file_is_logged_otherwise() {
     let runtime = Runtime::new();
     let log = runtime.home().join("log.json");
     let args = ["--log", log.to_str().unwrap(), "--log-format", "json"];
-    let runtime = args.iter().fold(runtime, |all, word| all.global(word));
+    let runtime = args
+        .iter()
+        .fold(runtime, |runtime, arg| runtime.global(arg));
     let bundle = Bundle::with_runtime(&runtime);
     let bundle = bundle.bind("/nonexistent".as_ref(), "/tmp", &["bind"]);
     let outcome = bundle.run().assert_refused("/nonexistent");

@@ -61,7 +61,7 @@ fn idle() -> Bundle {
     Bundle::new().args(&["/bin/true"])
 }
 
-fn denies(outcome: &Outcome) -> bool {
+fn is_refused_as_unsupported(outcome: &Outcome) -> bool {
     outcome.stderr.contains("not applied by this version")
 }
 
@@ -114,8 +114,8 @@ const KEYS: [(&str, &[&str]); 6] = [
 ];
 
 fn the_output_has_the_keys_of_the_specification() {
-    let said = output();
-    let features: Value = serde_json::from_str(&said).unwrap();
+    let text = output();
+    let features: Value = serde_json::from_str(&text).unwrap();
     for (pointer, known) in KEYS {
         let Some(object) = features.pointer(pointer) else {
             continue;
@@ -126,17 +126,17 @@ fn the_output_has_the_keys_of_the_specification() {
         let depth = 4 * (1 + pointer.matches('/').count());
         let line = |key: &str| format!("\n{:depth$}\"{key}\": ", "");
         let start = pointer.rsplit('/').next().unwrap_or_default();
-        let start = said.find(&format!("\"{start}\": {{")).unwrap_or_default();
-        let given = known.iter().filter(|key| object.contains_key(**key));
-        let places: Vec<_> = given.map(|key| said[start..].find(&line(key))).collect();
+        let start = text.find(&format!("\"{start}\": {{")).unwrap_or_default();
+        let present = known.iter().filter(|key| object.contains_key(**key));
+        let positions: Vec<_> = present.map(|key| text[start..].find(&line(key))).collect();
         assert!(
-            places.iter().all(Option::is_some) && places.is_sorted(),
-            "{pointer}: {said}"
+            positions.iter().all(Option::is_some) && positions.is_sorted(),
+            "{pointer}: {text}"
         );
     }
     assert!(
-        said.starts_with("{\n    \"ociVersionMin\"") && said.ends_with("\n}\n"),
-        "{said}"
+        text.starts_with("{\n    \"ociVersionMin\"") && text.ends_with("\n}\n"),
+        "{text}"
     );
     for list in ["/hooks", "/linux/namespaces"] {
         assert!(features.pointer(list).unwrap().is_array(), "{list}");
@@ -195,11 +195,11 @@ fn each_hook_runs() {
         "poststop",
     ] {
         let bundle = idle().writable();
-        let place = match name {
+        let file = match name {
             "startContainer" => "/ran".into(),
             _ => bundle.path().join("ran").display().to_string(),
         };
-        let script = format!("echo {name} > {place}");
+        let script = format!("echo {name} > {file}");
         let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
         let bundle = bundle.set(&format!("/hooks/{name}"), hook);
         if !listed.contains(&name.to_owned()) {
@@ -209,7 +209,7 @@ fn each_hook_runs() {
             continue;
         }
         bundle.run().assert_ok();
-        let ran = ["ran", "rootfs/ran"].map(|file| fs::read_to_string(bundle.path().join(file)));
+        let ran = ["ran", "rootfs/ran"].map(|path| fs::read_to_string(bundle.path().join(path)));
         let ran = ran.into_iter().find_map(Result::ok).unwrap_or_default();
         assert_eq!(ran, format!("{name}\n"));
     }
@@ -278,11 +278,11 @@ fn each_cgroup_version_is_supported() {
         let pid = bundle.create().pid();
         assert_eq!(cgroup_of(pid, ""), cgroup_top("").join(bundle.id()));
     }
-    let denied = Runtime::new().call(&["--systemd-cgroup", "list"]).run();
+    let outcome = Runtime::new().call(&["--systemd-cgroup", "list"]).run();
     assert_eq!(
-        denies(&denied),
+        is_refused_as_unsupported(&outcome),
         !is_on(&features, "/linux/cgroup/systemd"),
-        "{denied}"
+        "{outcome}"
     );
 }
 
@@ -334,7 +334,11 @@ fn each_disabled_feature_is_refused_by_name() {
         let value_of = features.pointer(&format!("/linux/{item}"));
         let on = value_of.is_some_and(|value| *value != Value::Bool(false));
         let outcome = idle().set(pointer, value).run();
-        assert_eq!(denies(&outcome), !on, "{item}: {outcome}");
+        assert_eq!(
+            is_refused_as_unsupported(&outcome),
+            !on,
+            "{item}: {outcome}"
+        );
     }
 }
 

@@ -76,8 +76,8 @@ fn tmpfs_with(option: &str) -> Mount {
 /// A tmpfs with another tmpfs on its directory `below`, both mounted with these flags.
 fn nested(flags: MsFlags) -> Directory {
     let source = Directory::new();
-    let tmpfs = |place: &std::path::Path| {
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, None::<&str>).unwrap();
+    let tmpfs = |target: &std::path::Path| {
+        mount(Some("tmpfs"), target, Some("tmpfs"), flags, None::<&str>).unwrap();
     };
     let writable = flags - MsFlags::MS_RDONLY;
     mount(
@@ -125,19 +125,19 @@ fn recursive(option: &str, single: &str) {
         .folder("mnt")
         .bind(source.path(), "/mnt", &["rbind", option]);
     let seen = bundle.probe();
-    for place in ["/mnt", "/mnt/below"] {
-        let wanted = effect(single).unwrap_or_else(|| panic!("{option}: of which option?"));
-        assert_effect(option, &seen.mount(place), wanted);
+    for target in ["/mnt", "/mnt/below"] {
+        let wanted = effect(single).unwrap_or_else(|| panic!("{option}: not a recursive option"));
+        assert_effect(option, &seen.mount(target), wanted);
     }
 }
 
 /// Checks a propagation option with a source on a shared mount of the host.
 fn propagation(option: &str) {
     let source = nested(MsFlags::empty());
-    let shared = |place: &std::path::Path| {
+    let shared = |target: &std::path::Path| {
         mount(
             None::<&str>,
-            place,
+            target,
             None::<&str>,
             MsFlags::MS_SHARED,
             None::<&str>,
@@ -150,8 +150,8 @@ fn propagation(option: &str) {
         .folder("mnt")
         .bind(source.path(), "/mnt", &["rbind", option]);
     let seen = bundle.probe();
-    let kind = |place: &str| {
-        let all = seen.mount(place).propagation();
+    let kind = |target: &str| {
+        let all = seen.mount(target).propagation();
         match all.split(':').next().unwrap_or_default() {
             "shared" => "shared",
             "master" => "slave",
@@ -180,12 +180,12 @@ fn bind(option: &str) {
 fn copy_up() {
     let mount = json!({ "destination": "/mnt", "type": "tmpfs", "options": ["tmpcopyup"] });
     let bundle = Bundle::new().file("mnt/file", "below").mount(mount);
-    let said = bundle
+    let stdout = bundle
         .args(&["/bin/cat", "/mnt/file"])
         .run()
         .assert_ok()
         .stdout;
-    assert_eq!(said, "below");
+    assert_eq!(stdout, "below");
 }
 
 /// A file of root has another owner in an idmapped mount; with `ridmap` also in nested mounts.
@@ -195,12 +195,12 @@ fn ids(option: &str) {
     let mount = json!({"destination": "/mnt", "source": source.path(), "options": ["rbind", option],
                        "uidMappings": map, "gidMappings": map});
     let bundle = Bundle::new().folder("mnt").mount(mount);
-    let said = bundle.sh("stat -c %u /mnt /mnt/below").run();
+    let outcome = bundle.sh("stat -c %u /mnt /mnt/below").run();
     let below = if option == "ridmap" { 3000 } else { 0 };
     // tmpfs supports idmapped mounts since Linux 6.3. Before, the error says so.
-    match said.code() {
-        0 => assert_eq!(said.stdout, format!("3000\n{below}\n"), "{option}"),
-        _ => drop(said.assert_refused("does this kernel map the ids of that file system?")),
+    match outcome.code() {
+        0 => assert_eq!(outcome.stdout, format!("3000\n{below}\n"), "{option}"),
+        _ => drop(outcome.assert_refused("does this kernel map the ids of that file system?")),
     }
 }
 
@@ -225,7 +225,7 @@ fn each_option_has_its_effect() {
             ("tmpcopyup", _) => copy_up(),
             ("idmap" | "ridmap", _) => ids(option),
             (_, single) if effect(single).is_some() => recursive(option, single),
-            _ => panic!("{option}: named, and nobody knows what for"),
+            _ => panic!("{option}: no check for this option"),
         }
     }
 }

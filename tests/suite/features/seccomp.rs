@@ -25,14 +25,14 @@ fn with(rule: Value) -> Bundle {
 fn each_action_has_its_effect() {
     for action in names(&features(), "/linux/seccomp/actions") {
         let rule = json!({ "names": ["mkdir", "mkdirat"], "action": action });
-        let mut bundle = with(rule).sh("mkdir /made; echo $?");
+        let mut bundle = with(rule).sh("mkdir /created; echo $?");
         let socket = bundle.path().join("listener");
         let listener = (action == "SCMP_ACT_NOTIFY").then(|| UnixListener::bind(&socket).unwrap());
         if let Some(listener) = listener {
             bundle = bundle.set("/linux/seccomp/listenerPath", json!(socket));
             listener.set_nonblocking(true).unwrap();
             let running = bundle.call("run", &[]).start();
-            wait_until("the listener to be told", || listener.accept().is_ok());
+            wait_until("a connection to the listener", || listener.accept().is_ok());
             bundle.container().delete_force().assert_ok();
             running.wait();
             continue;
@@ -45,12 +45,12 @@ fn each_action_has_its_effect() {
             _ => "159\n",
         };
         assert_eq!(outcome.stdout, status, "{action}: {outcome}");
-        let words = match action.as_str() {
+        let message = match action.as_str() {
             "SCMP_ACT_ERRNO" => "Operation not permitted",
             "SCMP_ACT_TRACE" => "Function not implemented",
             _ => "",
         };
-        assert!(outcome.stderr.contains(words), "{action}: {outcome}");
+        assert!(outcome.stderr.contains(message), "{action}: {outcome}");
     }
 }
 
@@ -67,7 +67,7 @@ fn each_operator_has_its_effect() {
             "SCMP_CMP_GE" => [false, true, true],
             // `value` is the mask, here S_IXUSR.
             "SCMP_CMP_MASKED_EQ" => [false, false, true],
-            _ => panic!("{operator}: named, and nobody knows what for"),
+            _ => panic!("{operator}: no check for this operator"),
         };
         let (value, other) = match operator.as_str() {
             "SCMP_CMP_MASKED_EQ" => (0o100, 0o100),
@@ -79,8 +79,8 @@ fn each_operator_has_its_effect() {
         });
         let bundle = with(rule).file("file", "");
         let bundle = bundle.sh("for m in 0600 0644 0755; do busybox chmod $m /file; echo $?; done");
-        let said = bundle.run().assert_ok().stdout;
-        let seen: Vec<bool> = said.lines().map(|status| status != "0").collect();
+        let stdout = bundle.run().assert_ok().stdout;
+        let seen: Vec<bool> = stdout.lines().map(|status| status != "0").collect();
         assert_eq!(seen, refused, "{operator} of {modes:?}");
     }
 }

@@ -54,8 +54,8 @@ fn process_json() -> String {
 fn exec_reads_its_process_from_a_pipe() {
     let (bundle, _container) = running(Bundle::new());
     for name in ["/dev/fd/63", "/proc/self/fd/63", "/proc/thread-self/fd/63"] {
-        let words = ["exec", "--process", name, bundle.id()];
-        let call = bundle.runtime().call(&words);
+        let args = ["exec", "--process", name, bundle.id()];
+        let call = bundle.runtime().call(&args);
         let seen = assert_untouched(among_leaks(call, 63, &pipe(&process_json())).run());
         assert_eq!(seen.env("A").as_deref(), Some("1"));
     }
@@ -65,8 +65,8 @@ fn update_reads_its_resources_from_a_pipe() {
     differs(Kind::Crun, "its error text differs");
     let (bundle, _container) = running(Bundle::new());
     for (text, code) in [("{}", 0), (r#"{"pids": {"limit": "x"}}"#, 1)] {
-        let words = ["update", "-r", "/dev/fd/63", bundle.id()];
-        let call = bundle.runtime().call(&words);
+        let args = ["update", "-r", "/dev/fd/63", bundle.id()];
+        let call = bundle.runtime().call(&args);
         let outcome = among_leaks(call, 63, &pipe(text)).run().assert_code(code);
         if Kind::under_test() == Kind::Rt && code == 1 {
             assert!(outcome.one_line().contains("pids.limit"), "{outcome}");
@@ -78,8 +78,8 @@ fn a_bundle_may_be_given_as_a_descriptor() {
     let bundle = Bundle::new().args(&["/probe", "report"]);
     bundle.write();
     let directory = File::open(bundle.path()).unwrap();
-    let words = ["run", "--bundle", "/proc/self/fd/9", bundle.id()];
-    let call = bundle.runtime().call(&words);
+    let args = ["run", "--bundle", "/proc/self/fd/9", bundle.id()];
+    let call = bundle.runtime().call(&args);
     assert_untouched(among_leaks(call, 9, &directory).run());
 }
 
@@ -101,8 +101,8 @@ fn a_removed_file_is_read() {
     let file = File::open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "{}").unwrap();
-    let words = ["exec", "-p", "/dev/fd/9", bundle.id()];
-    let call = bundle.runtime().call(&words);
+    let args = ["exec", "-p", "/dev/fd/9", bundle.id()];
+    let call = bundle.runtime().call(&args);
     assert_untouched(among_leaks(call, 9, &file).run());
 }
 
@@ -123,7 +123,7 @@ fn the_log_may_be_a_pipe() {
 
 fn a_descriptor_that_is_not_open_is_not_found() {
     let (bundle, _container) = running(Bundle::new());
-    let words = ["exec", "-p", "/dev/fd/77", bundle.id()];
-    let outcome = bundle.runtime().call(&words).run();
+    let args = ["exec", "-p", "/dev/fd/77", bundle.id()];
+    let outcome = bundle.runtime().call(&args).run();
     outcome.assert_refused("/dev/fd/77").one_line();
 }

@@ -262,7 +262,7 @@ fn no_file_of_the_runtime_gets_the_number_of_a_missing_descriptor() {
 }
 
 fn a_missing_socket_of_socket_activation_is_refused() {
-    only_rt("sd_listen_fds(3): all of them are open; runc passes others in their place");
+    only_rt("sd_listen_fds(3): all of them are open; runc passes other descriptors instead");
     let bundle = Bundle::new().args(&["/bin/true"]);
     let files = files(&bundle, 1);
     let before = Traces::of(&bundle);

@@ -161,15 +161,15 @@ fn exec_keeps_the_groups_of_the_caller() {
     differs(Kind::Runc, NOT_RUNC);
     let bundle = keeping().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["exec", bundle.id(), "/probe", "report"];
-    let call = bundle.runtime().call_through(&CALLER, &words);
+    let args = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &args);
     assert_eq!(groups(&call.assert_report()), [10, 27]);
     container.end();
 
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["exec", bundle.id(), "/probe", "report"];
-    let call = bundle.runtime().call_through(&CALLER, &words);
+    let args = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &args);
     assert_eq!(groups(&call.assert_report()), [0u64; 0]);
     container.end();
 }

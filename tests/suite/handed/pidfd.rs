@@ -165,8 +165,8 @@ fn exec_sends_a_pidfd_of_its_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let receiver = Receiver::new(&bundle);
-    let words = ["exec", &receiver.flag(), bundle.id(), "/bin/sleep", "1000"];
-    let running = bundle.runtime().call(&words).start();
+    let args = ["exec", &receiver.flag(), bundle.id(), "/bin/sleep", "1000"];
+    let running = bundle.runtime().call(&args).start();
     let pidfd = receiver.receive("setns");
     assert_ne!(pidfd.pid(), container.pid());
     pidfd.signal(Signal::SIGKILL);

@@ -99,8 +99,8 @@ impl<'a> ExpectedMount<'a> {
         for destination in destinations {
             let mount = self.seen.mount(&destination);
             assert_eq!(mount.kind(), kind, "{destination}");
-            let asked = self.options.iter().filter(|option| **option != "rw");
-            asked.for_each(|option| self.check_option(option, &mount));
+            let options = self.options.iter().filter(|option| **option != "rw");
+            options.for_each(|option| self.check_option(option, &mount));
             let readonly = mount.options().contains(&"ro".to_owned());
             // A container without a cgroup of its own gets the caller's read-only.
             assert_eq!(

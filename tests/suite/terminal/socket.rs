@@ -149,11 +149,11 @@ fn the_process_has_no_descriptors_except_the_terminal() {
                   stat -L -c 'owner %u' /proc/self/fd/0; ls /proc/$$/fd; echo done; read -r end";
     let bundle = with_terminal().sh(script).user(1000, 1000);
     let mut master = run_detached(&bundle);
-    let said = master.expect("done");
+    let output = master.expect("done");
     let head = "/dev/pts/0\ncharacter special file 88:0\nto tty\nowner 1000\n";
-    let rest = said
+    let rest = output
         .strip_prefix(head)
-        .unwrap_or_else(|| panic!("{said:?}"));
+        .unwrap_or_else(|| panic!("{output:?}"));
     let descriptors: Vec<&str> = rest.split_whitespace().collect();
     // A shell with a terminal has it open as descriptor 10.
     let own: Vec<&str> = descriptors.into_iter().filter(|d| *d != "10").collect();
@@ -190,8 +190,8 @@ fn the_terminal_has_the_default_settings_for_line_feeds() {
 fn console_size_sets_the_size_of_the_terminal() {
     let bundle = with_terminal().sh("busybox stty size; echo done; read -r end");
     let size = json!({ "height": 33, "width": 101 });
-    let said = run_detached(&bundle.set("/process/consoleSize", size)).expect("done");
-    assert!(said.starts_with("33 101\n"), "{said:?}");
+    let output = run_detached(&bundle.set("/process/consoleSize", size)).expect("done");
+    assert!(output.starts_with("33 101\n"), "{output:?}");
 }
 
 fn a_size_set_by_the_receiver_reaches_the_process() {
@@ -202,8 +202,8 @@ fn a_size_set_by_the_receiver_reaches_the_process() {
     let mut master = run_detached(&bundle);
     master.expect("ready");
     master.set_size(44, 120);
-    let said = master.expect("done");
-    assert!(said.contains("44 120\n"), "{said:?}");
+    let output = master.expect("done");
+    assert!(output.contains("44 120\n"), "{output:?}");
 }
 
 fn control_c_interrupts() {

@@ -131,9 +131,9 @@ fn run_with_a_terminal_remains_the_main_process_of_the_service() {
     let main = manager.receive().text;
     let main = main.strip_prefix("MAINPID=").unwrap().trim_end();
     // /proc/PID/exe of the runtime leads to a detached mount.
-    let words = std::fs::read_to_string(format!("/proc/{main}/cmdline")).unwrap();
+    let cmdline = std::fs::read_to_string(format!("/proc/{main}/cmdline")).unwrap();
     let program = bundle.runtime().program();
-    assert_eq!(words.split('\0').next(), program.to_str());
+    assert_eq!(cmdline.split('\0').next(), program.to_str());
     if Kind::under_test() == Kind::Rt {
         assert_eq!(manager.receive().text, "BARRIER=1");
     }
@@ -261,7 +261,7 @@ fn a_container_with_a_user_namespace_can_send_ready() {
 fn only_ready_is_forwarded() {
     differs(
         Kind::Runc,
-        "it hands on the first line of a message that begins with READY",
+        "it forwards the first line of a message that begins with READY",
     );
     let messages = [
         "STATUS=READY=1",
