@@ -9,40 +9,40 @@ use super::field_path;
 
 /// The condition under which a field is in use.
 #[derive(Clone, Copy)]
-enum InUse {
+enum InUseIf {
     /// The value, or a value in it, is not 0, false or empty.
-    IfSet,
+    Set,
     /// The object or array has members, even if they are 0 or empty.
-    IfAnyMember,
+    AnyMember,
     /// The array contains this string.
-    IfContains(&'static str),
+    Contains(&'static str),
 }
 
-use InUse::{IfAnyMember, IfContains, IfSet};
+use InUseIf::{AnyMember, Contains, Set};
 
 /// The error names the first field in this order: `process`, `linux` in the order of the
 /// specification, `mounts`.
-const UNSUPPORTED: &[(&str, InUse)] = &[
-    ("process.selinuxLabel", IfSet),
-    ("process.scheduler", IfSet),
-    ("process.ioPriority", IfSet),
-    ("linux.netDevices", IfAnyMember),
-    ("linux.resources.unified", IfAnyMember),
-    ("linux.resources.blockIO.weight", IfSet),
-    ("linux.resources.blockIO.leafWeight", IfSet),
-    ("linux.resources.blockIO.weightDevice", IfSet),
-    ("linux.resources.hugepageLimits", IfAnyMember),
-    ("linux.resources.network", IfSet),
-    ("linux.resources.rdma", IfAnyMember),
-    ("linux.seccomp.flags", IfSet),
-    ("linux.seccomp.listenerPath", IfSet),
-    ("linux.seccomp.listenerMetadata", IfSet),
-    ("linux.mountLabel", IfSet),
-    ("linux.intelRdt", IfAnyMember),
-    ("linux.memoryPolicy", IfAnyMember),
-    ("linux.personality", IfAnyMember),
-    ("mounts[].options", IfContains("remount")),
-    ("mounts[].options", IfContains("iversion")),
+const UNSUPPORTED: &[(&str, InUseIf)] = &[
+    ("process.selinuxLabel", Set),
+    ("process.scheduler", Set),
+    ("process.ioPriority", Set),
+    ("linux.netDevices", AnyMember),
+    ("linux.resources.unified", AnyMember),
+    ("linux.resources.blockIO.weight", Set),
+    ("linux.resources.blockIO.leafWeight", Set),
+    ("linux.resources.blockIO.weightDevice", Set),
+    ("linux.resources.hugepageLimits", AnyMember),
+    ("linux.resources.network", Set),
+    ("linux.resources.rdma", AnyMember),
+    ("linux.seccomp.flags", Set),
+    ("linux.seccomp.listenerPath", Set),
+    ("linux.seccomp.listenerMetadata", Set),
+    ("linux.mountLabel", Set),
+    ("linux.intelRdt", AnyMember),
+    ("linux.memoryPolicy", AnyMember),
+    ("linux.personality", AnyMember),
+    ("mounts[].options", Contains("remount")),
+    ("mounts[].options", Contains("iversion")),
 ];
 
 /// Whether this version supports a field, which is written as in the table.
@@ -60,11 +60,11 @@ pub(super) fn first(config: &Value) -> Option<String> {
     })
 }
 
-fn path_in_use(path: String, value: &Value, in_use: InUse) -> Option<String> {
+fn path_in_use(path: String, value: &Value, in_use: InUseIf) -> Option<String> {
     match in_use {
-        IfSet => is_set(value).then_some(path),
-        IfAnyMember => has_members(value).then_some(path),
-        IfContains(text) => contains(value, text).then(|| format!("{path}: {text}")),
+        Set => is_set(value).then_some(path),
+        AnyMember => has_members(value).then_some(path),
+        Contains(text) => contains(value, text).then(|| format!("{path}: {text}")),
     }
 }
 

@@ -14,33 +14,10 @@ use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
 
 pub(super) fn define(command: Command) -> Command {
-    command
+    let command = command
         .about("Run another process in a running container")
-        .override_usage("rt exec [options] <container-id> <command> [arguments]")
-        .arg(option("cwd", "DIR").help("Working directory of the process"))
-        .arg(
-            options("env", "NAME=VALUE")
-                .short('e')
-                .help("Set an environment variable (repeatable)"),
-        )
-        .arg(
-            flag("tty")
-                .short('t')
-                .help("Allocate a terminal for the process"),
-        )
-        .arg(
-            option("user", "UID[:GID]")
-                .short('u')
-                .help("Numeric user and group of the process"),
-        )
-        .arg(
-            options("additional-gids", "GID")
-                .short('g')
-                .help("Add a numeric supplementary group (repeatable)"),
-        )
-        .arg(path_option("process", "FILE").short('p').help(
-            "Read the process from this JSON file, in the format of `process` in config.json",
-        ))
+        .override_usage("rt exec [options] <container-id> <command> [arguments]");
+    define_process(command)
         .arg(
             flag("detach")
                 .short('d')
@@ -77,6 +54,35 @@ pub(super) fn define(command: Command) -> Command {
                 .value_parser(value_parser!(OsString))
                 .help("The program and its arguments"),
         )
+}
+
+/// Adds the flags that change or replace `process`.
+fn define_process(command: Command) -> Command {
+    command
+        .arg(option("cwd", "DIR").help("Working directory of the process"))
+        .arg(
+            options("env", "NAME=VALUE")
+                .short('e')
+                .help("Set an environment variable (repeatable)"),
+        )
+        .arg(
+            flag("tty")
+                .short('t')
+                .help("Allocate a terminal for the process"),
+        )
+        .arg(
+            option("user", "UID[:GID]")
+                .short('u')
+                .help("Numeric user and group of the process"),
+        )
+        .arg(
+            options("additional-gids", "GID")
+                .short('g')
+                .help("Add a numeric supplementary group (repeatable)"),
+        )
+        .arg(path_option("process", "FILE").short('p').help(
+            "Read the process from this JSON file, in the format of `process` in config.json",
+        ))
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {

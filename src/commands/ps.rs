@@ -79,8 +79,7 @@ fn run_ps(options: &[OsString]) -> Result<String> {
     // If SIGCHLD is ignored, the kernel reaps ps before `output` can wait for it.
     sys::default_signal(libc::SIGCHLD)?;
     let found = PROGRAMS.iter().find(|path| Path::new(path).exists());
-    let program =
-        found.with_context(|| format!("neither {} exists", PROGRAMS.join(" nor ")))?;
+    let program = found.with_context(|| format!("neither {} exists", PROGRAMS.join(" nor ")))?;
     let mut command = process::Command::new(program);
     // The caller's variables could change what the dynamic loader does or which columns ps prints.
     command.env_clear().env("LC_ALL", "C.UTF-8");

@@ -252,8 +252,7 @@ mod tests {
         let fixture = Fixture::new("refused");
         let both = "./a: cannot be combined with --bundle: give -b DIR ID";
         fixture.assert_refused("./a", Some("/b"), "with", both);
-        let name =
-            "bundle TOP/without/bad name: its name \"bad name\" is not a valid container ID: give -b DIR ID";
+        let name = "bundle TOP/without/bad name: its name \"bad name\" is not a valid container ID: give -b DIR ID";
         fixture.assert_refused("./bad name", None, "without", name);
         fixture.assert_refused("bad name", None, "without", name);
         fixture.assert_refused(

@@ -570,13 +570,21 @@ fn values_that_are_none_are_refused_by_name() {
             "12x",
             "--memory: \"12x\" is not a number of bytes such as 512m",
         ),
-        ("--memory", "-5", "--memory: \"-5\" is not a number of bytes"),
+        (
+            "--memory",
+            "-5",
+            "--memory: \"-5\" is not a number of bytes",
+        ),
         (
             "--memory-swap",
             "m",
             "--memory-swap: \"m\" is not a number of bytes",
         ),
-        ("--cpu-period", "abc", "--cpu-period: \"abc\" is not a number"),
+        (
+            "--cpu-period",
+            "abc",
+            "--cpu-period: \"abc\" is not a number",
+        ),
         ("--cpu-share", "-1", "linux.resources.cpu.shares: "),
         (
             "--cpuset-cpus",
