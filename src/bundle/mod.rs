@@ -176,8 +176,8 @@ fn deserialize(config: Value) -> Result<Spec> {
     })
 }
 
-/// The name in serde's error for an unknown enum value. The rest of serde's text lists all known
-/// values, which can be hundreds.
+/// The name in serde's error for an unknown enum value. The rest of the text, a list of all known
+/// values, is left out.
 fn unknown_variant(text: &str) -> Option<&str> {
     let (name, _) = text
         .strip_prefix("unknown variant `")?

@@ -17,7 +17,7 @@ use crate::process::Passed;
 
 /// Adds the global flags to the program's definition.
 pub(super) fn define(command: Command) -> Command {
-    let root = "Directory for the state of containers [default: /run/rt as root, $XDG_RUNTIME_DIR/rt as another user]";
+    let root = "State directory [default: /run/rt as root, $XDG_RUNTIME_DIR/rt as another user]";
     let rootless =
         "Whether to ignore missing permissions for cgroups: true, false or auto [default: auto]";
     let manager = "How to manage cgroups: cgroupfs, or disabled to create none [default: cgroupfs]";
@@ -64,7 +64,7 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
 /// `--cgroup-manager disabled` for a container without cgroups.
 fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
-    let by_rootless = match text("rootless") {
+    let mode = match text("rootless") {
         None => CgroupMode::ByPrivileges,
         Some(value) if value.eq_ignore_ascii_case("auto") => CgroupMode::ByPrivileges,
         // runc's text, which is Go's.
@@ -75,7 +75,7 @@ fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
         },
     };
     match text("cgroup-manager") {
-        None | Some("cgroupfs") => Ok(by_rootless),
+        None | Some("cgroupfs") => Ok(mode),
         Some("disabled") => Ok(CgroupMode::Disabled),
         Some("systemd") => Err(not_applied("--cgroup-manager systemd")),
         Some(other) => bail!("--cgroup-manager: unknown value {other:?}: cgroupfs or disabled"),

@@ -144,7 +144,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// A temporary directory with `with/config.json`, `without/mybundle/`, `without/bad name/`, `without/link`.
+    /// A temporary directory that contains `with/config.json`, `without/mybundle/`,
+    /// `without/bad name/` and the symbolic link `without/link`.
     struct Fixture(PathBuf);
 
     impl Fixture {
