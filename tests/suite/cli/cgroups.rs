@@ -61,7 +61,7 @@ fn rootless_refuses_any_other_value() {
         let before = Traces::of(&bundle);
         let outcome = bundle.call("create", &[]).run().assert_code(1);
         before.assert_unchanged(&bundle);
-        // runc quotes its log line once more.
+        // runc quotes the message again in its log line.
         let line = outcome.one_line().replace('\\', "");
         let text = format!("parsing \"{value}\": invalid syntax");
         assert!(line.contains(&text), "{line}");

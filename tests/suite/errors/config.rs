@@ -11,33 +11,33 @@ use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        missing_config,
-        missing_bundle,
-        unreadable_config,
-        config_is_a_directory,
-        config_is_not_json,
-        config_is_empty,
+        a_missing_config_is_named,
+        a_missing_bundle_is_named,
+        an_unreadable_config_is_named,
+        a_config_that_is_a_directory_is_refused,
+        a_syntax_error_is_reported_with_line_and_column,
+        an_empty_config_is_refused,
         an_unknown_property_may_have_any_value,
-        wrong_type,
-        unknown_capability_is_a_warning,
-        unknown_rlimit,
-        duplicate_namespace,
+        a_value_of_the_wrong_type_is_refused,
+        an_unknown_capability_causes_a_warning,
+        an_unknown_rlimit_is_refused,
+        a_duplicate_namespace_is_refused,
         forty_thousand_namespaces,
-        unsupported_field,
-        several_unsupported_fields,
-        other_platform,
-        relative_cwd,
-        duplicate_rlimit,
-        relative_hook,
+        an_unsupported_field_is_refused_by_name,
+        the_first_of_several_unsupported_fields_is_named,
+        a_section_for_another_platform_is_refused,
+        a_relative_cwd_is_refused,
+        a_duplicate_rlimit_is_refused,
+        a_relative_hook_path_is_refused,
         hook_without_time,
     ]
 }
 
-fn missing_config() {
+fn a_missing_config_is_named() {
     assert_error_as_written(&Bundle::new(), "BUNDLE/config.json: not found (ENOENT)");
 }
 
-fn missing_bundle() {
+fn a_missing_bundle_is_named() {
     let runtime = Runtime::new();
     let outcome = runtime
         .call(&["run", "-b", "/nonexistent", "lost"])
@@ -51,7 +51,7 @@ fn missing_bundle() {
     }
 }
 
-fn unreadable_config() {
+fn an_unreadable_config_is_named() {
     let bundle = Bundle::new();
     bundle.write();
     let path = bundle.path().join("config.json");
@@ -69,13 +69,13 @@ fn unreadable_config() {
     );
 }
 
-fn config_is_a_directory() {
+fn a_config_that_is_a_directory_is_refused() {
     let bundle = Bundle::new();
     fs::create_dir(bundle.path().join("config.json")).unwrap();
     assert_error_as_written(&bundle, "BUNDLE/config.json: is a directory");
 }
 
-fn config_is_not_json() {
+fn a_syntax_error_is_reported_with_line_and_column() {
     let bundle = Bundle::new();
     let text = "{\n  \"ociVersion\": \"1.3.0\",\n  \"process\": {,}\n}\n";
     fs::write(bundle.path().join("config.json"), text).unwrap();
@@ -85,7 +85,7 @@ fn config_is_not_json() {
     );
 }
 
-fn config_is_empty() {
+fn an_empty_config_is_refused() {
     let bundle = Bundle::new();
     fs::write(bundle.path().join("config.json"), "").unwrap();
     assert_error_as_written(
@@ -117,7 +117,7 @@ fn an_unknown_property_may_have_any_value() {
     }
 }
 
-fn wrong_type() {
+fn a_value_of_the_wrong_type_is_refused() {
     differs(Kind::Crun, "accepts a string as a number");
     let bundle = Bundle::new().set("/linux/resources/memory/limit", json!("1M"));
     assert_error(
@@ -126,7 +126,7 @@ fn wrong_type() {
     );
 }
 
-fn unknown_capability_is_a_warning() {
+fn an_unknown_capability_causes_a_warning() {
     differs(Kind::Crun, "prints no warning");
     let names = ["CAP_KILL", "CAP_NO_SUCH"];
     let bundle = Bundle::new().capabilities(&names).sh("exit 3");
@@ -141,7 +141,7 @@ fn unknown_capability_is_a_warning() {
     }
 }
 
-fn unknown_rlimit() {
+fn an_unknown_rlimit_is_refused() {
     let limit = json!([{"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1}]);
     let bundle = Bundle::new().set("/process/rlimits", limit);
     assert_error(
@@ -150,7 +150,7 @@ fn unknown_rlimit() {
     );
 }
 
-fn duplicate_namespace() {
+fn a_duplicate_namespace_is_refused() {
     differs(Kind::Crun, "uses the first");
     let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "pid"}));
     assert_error(
@@ -173,7 +173,7 @@ fn forty_thousand_namespaces() {
     assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
 }
 
-fn unsupported_field() {
+fn an_unsupported_field_is_refused_by_name() {
     only_rt("other runtimes support them");
     let fields = [
         (
@@ -203,7 +203,7 @@ fn unsupported_field() {
     }
 }
 
-fn several_unsupported_fields() {
+fn the_first_of_several_unsupported_fields_is_named() {
     only_rt("other runtimes support them");
     let bundle = Bundle::new()
         .set("/linux/intelRdt", json!({"closID": "web"}))
@@ -211,26 +211,26 @@ fn several_unsupported_fields() {
     assert_error(&bundle, "process.selinuxLabel: not applied by this version");
 }
 
-fn other_platform() {
+fn a_section_for_another_platform_is_refused() {
     only_rt("other runtimes ignore the section");
     let bundle = Bundle::new().set("/windows/layerFolders", json!(["C:\\"]));
     assert_error(&bundle, "windows: for a platform other than Linux");
 }
 
-fn relative_cwd() {
+fn a_relative_cwd_is_refused() {
     differs(Kind::Crun, "accepts it");
     let bundle = Bundle::new().set("/process/cwd", json!("tmp"));
     assert_error(&bundle, "process.cwd: \"tmp\" must be an absolute path");
 }
 
-fn duplicate_rlimit() {
+fn a_duplicate_rlimit_is_refused() {
     only_rt("other runtimes lack the check that the specification requires");
     let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});
     let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
     assert_error(&bundle, "process.rlimits[1]: RLIMIT_CORE is listed twice");
 }
 
-fn relative_hook() {
+fn a_relative_hook_path_is_refused() {
     only_rt("config.md: \"path MUST be absolute\"; other runtimes find out when they call it");
     for path in ["true", "./true", "bin/true"] {
         let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": path}]));

@@ -9,15 +9,15 @@ use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        error_as_json,
-        error_in_a_log_file,
-        warning_in_a_log_file,
+        an_error_is_logged_as_json,
+        an_error_is_written_to_the_log_file_and_stderr,
+        a_warning_is_written_to_the_log_file_only,
         an_error_is_always_one_line,
     ]
 }
 
 /// The format is that of logrus. podman and containerd read these three keys.
-fn error_as_json() {
+fn an_error_is_logged_as_json() {
     let runtime = Runtime::new().global("--log-format=json");
     let bundle = Bundle::with_runtime(&runtime).set("/process/cwd", json!(""));
     let before = Traces::of(&bundle);
@@ -51,7 +51,7 @@ fn assert_record(line: &str, runtime: &Runtime, text: &str) {
     }
 }
 
-fn error_in_a_log_file() {
+fn an_error_is_written_to_the_log_file_and_stderr() {
     differs(Kind::Crun, "accepts a relative cwd");
     for format in ["text", "json"] {
         let runtime = Runtime::new();
@@ -86,7 +86,7 @@ fn error_in_a_log_file() {
     }
 }
 
-fn warning_in_a_log_file() {
+fn a_warning_is_written_to_the_log_file_only() {
     differs(Kind::Crun, "prints no warning");
     let runtime = Runtime::new();
     let log = runtime.home().join("log");
