@@ -1,5 +1,5 @@
-//! What `rt` says about itself: warnings and the final error, on stderr and in
-//! the file of `--log`, in the two formats that container managers parse.
+//! Writes warnings, debug messages and the final error to stderr and to the file of `--log`, in
+//! the two formats that container managers parse.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
-/// `--log-format`.
+/// The value of `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -26,25 +26,26 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-static LATER: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Warnings that [`warn_later`] holds back.
+static DEFERRED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Before [`init`], and for a caller that never calls it.
+/// Used until [`init`] is called.
 static DEFAULT: Log = Log {
     file: None,
     format: Format::Text,
     debug: false,
 };
 
-/// Decides where lines go from now on. A second call changes nothing.
+/// Sets the destination and the format of the log. A second call has no effect.
 ///
 /// # Errors
-/// When the file cannot be opened or made.
+/// When the file cannot be opened or created.
 pub(crate) fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<()> {
     let file = match file {
         Some(path) => Some(open(path).with_context(|| format!("--log {}", path.display()))?),
         None => None,
     };
-    // Set twice only by a second command line in one process: the first one stands.
+    // `set` fails only on a second call, which has no effect.
     let _ = LOG.set(Log {
         file,
         format,
@@ -53,8 +54,8 @@ pub(crate) fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<(
     Ok(())
 }
 
-/// Not `O_SYNC`, as runc has it: whoever reads the log of a failed call finds it
-/// as soon as it is written, and a crash of the machine ends the container too.
+/// Opens the log without `O_SYNC`, which runc uses. Other processes see a line as soon as it is
+/// written, and after a crash of the host no container is left for which the log would matter.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
@@ -63,23 +64,23 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Says what is odd but does not change the course of things.
+/// Logs a warning: a problem that does not make the command fail.
 pub(crate) fn warn(text: &str) {
     notice("warning", text);
 }
 
-/// Remembers a warning about a configuration until it is accepted: an error is
-/// one line, and what would have been left out does not matter then.
+/// Holds back a warning about a configuration until [`tell`] is called, which happens after the
+/// configuration is accepted. If it is refused, only the error is logged.
 pub(crate) fn warn_later(text: String) {
-    LATER
+    DEFERRED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(text);
 }
 
-/// Says what [`warn_later`] has kept.
+/// Logs the warnings that [`warn_later`] has held back.
 pub(crate) fn tell() {
-    for text in LATER
+    for text in DEFERRED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .drain(..)
@@ -88,33 +89,33 @@ pub(crate) fn tell() {
     }
 }
 
-/// Whether `--debug` asks for more.
+/// Whether `--debug` is set.
 pub(crate) fn debugs() -> bool {
     log().debug
 }
 
-/// Says what only `--debug` asks for.
+/// Logs a message if `--debug` is set.
 pub(crate) fn debug(text: &str) {
     if debugs() {
         debug_at(SystemTime::now(), text);
     }
 }
 
-/// The same about what happened at `time`. Steps follow each other within a
-/// second, so the time is finer than elsewhere, and said on stderr too.
+/// Logs a debug message for an event at `time`. Steps follow each other within a second, so the
+/// timestamp has microseconds, and lines on stderr have a timestamp too.
 pub(crate) fn debug_at(time: SystemTime, text: &str) {
     let log = log();
     let time = humantime::format_rfc3339_micros(time).to_string();
-    let line = record_of("debug", &one_line(text), log.format, &time);
+    let line = record_at("debug", &one_line(text), log.format, &time);
     match &log.file {
         Some(file) => write(file, &line),
         None => write(&io::stderr(), &line),
     }
 }
 
-/// The last words: one line on stderr, and one in the log.
+/// Logs the error that ends the program: one line on stderr, and one in the log file.
 ///
-/// `prefix` names the command and, where it is known, the container.
+/// `prefix` is the command, such as `rt create`.
 pub(crate) fn error(error: &anyhow::Error, prefix: &str) {
     let text = one_line(&format!("{prefix}: {}", sentence(error)));
     let log = log();
@@ -143,19 +144,20 @@ fn log() -> &'static Log {
     LOG.get().unwrap_or(&DEFAULT)
 }
 
-/// One write for one line, so that the lines of several processes never mix.
-/// A log that cannot be written must not become a second error.
-fn write(mut to: impl Write, line: &str) {
-    let _ = to.write_all(format!("{line}\n").as_bytes());
+/// Writes a line with a single write(2), so that lines of several processes do not mix. An error
+/// is ignored, because it cannot be reported anywhere else.
+fn write(mut output: impl Write, line: &str) {
+    let _ = output.write_all(format!("{line}\n").as_bytes());
 }
 
-/// A line as logrus writes it, which is what containerd, conmon and cri-o read.
+/// A line in the format of logrus, which containerd, conmon and cri-o parse.
 fn record(level: &str, text: &str, format: Format) -> String {
     let time = humantime::format_rfc3339_seconds(SystemTime::now());
-    record_of(level, text, format, &time.to_string())
+    record_at(level, text, format, &time.to_string())
 }
 
-fn record_of(level: &str, text: &str, format: Format, time: &str) -> String {
+/// A line with the given timestamp (RFC 3339).
+fn record_at(level: &str, text: &str, format: Format, time: &str) -> String {
     match format {
         Format::Text => format!("time=\"{time}\" level={level} msg={}", go_quoted(text)),
         Format::Json => {
@@ -180,8 +182,8 @@ fn go_quoted(text: &str) -> String {
     quoted
 }
 
-/// Line breaks and other control characters, which may come from config.json
-/// or from a path, as escapes: nothing forges a second line or moves a cursor.
+/// Escapes line breaks and other control characters. They may come from config.json or from a
+/// path, and could otherwise forge a second line or control the terminal.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -194,25 +196,25 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// The chain of an error as one sentence: `mounts[8]: mount tmpfs on /data:
+/// An error and its causes on one line: `mounts[8]: mount tmpfs on /data:
 /// operation not permitted (EPERM)`.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let words = words(cause);
-        // Some libraries repeat their cause in their own words.
-        if text.ends_with(&words) {
+        let cause_text = cause_text(cause);
+        // Some libraries repeat the text of the cause in their own.
+        if text.ends_with(&cause_text) {
             continue;
         }
         if !text.is_empty() {
             text.push_str(": ");
         }
-        text.push_str(&words);
+        text.push_str(&cause_text);
     }
     one_line(&text)
 }
 
-fn words(cause: &(dyn std::error::Error + 'static)) -> String {
+fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
     if let Some(errno) = cause.downcast_ref::<Errno>() {
         return errno_text(*errno);
     }
@@ -225,20 +227,20 @@ fn words(cause: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// `permission denied (EACCES)`.
+/// The description and the name of an errno: `permission denied (EACCES)`.
 ///
-/// "No such file or directory" is left to the executable, and to where it is to
-/// run: engines take these words for exit status 127, whatever did not exist.
+/// ENOENT is "not found". Only an error about the executable or its working directory says "no
+/// such file or directory", because engines take this text for exit status 127.
 pub(crate) fn errno_text(errno: Errno) -> String {
-    let words = match errno {
+    let description = match errno {
         Errno::ENOENT => "not found".to_owned(),
         errno => errno_words(errno),
     };
-    format!("{words} ({errno:?})")
+    format!("{description} ({errno:?})")
 }
 
-/// The same without the name, and always in the words of the C library: what a
-/// process says of itself.
+/// The C library's description of an errno, with a lower-case first letter: what programs
+/// themselves print.
 pub(crate) fn errno_words(errno: Errno) -> String {
     let mut rest = errno.desc().chars();
     let first = rest.next().map(|c| match rest.clone().next() {
@@ -255,7 +257,7 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn an_errno_is_words_and_a_name() {
+    fn an_errno_is_shown_with_description_and_name() {
         assert_eq!(errno_text(Errno::EACCES), "permission denied (EACCES)");
         assert_eq!(errno_text(Errno::EPERM), "operation not permitted (EPERM)");
         assert_eq!(errno_text(Errno::ENOENT), "not found (ENOENT)");
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_one_sentence() {
+    fn an_error_and_its_causes_are_one_line() {
         let error = anyhow::Error::from(Errno::EPERM)
             .context("mount tmpfs on /data")
             .context("mounts[8]");
@@ -276,18 +278,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_not_said_twice() {
+    fn a_repeated_cause_is_shown_once() {
         let error = anyhow!("root: required").context("config.json: root: required");
         assert_eq!(sentence(&error), "config.json: root: required");
     }
 
     #[test]
-    fn no_text_makes_a_second_line() {
+    fn control_characters_are_escaped() {
         assert_eq!(sentence(&anyhow!("a\nb\u{1b}[2Jc")), "a\\nb\\u{1b}[2Jc");
     }
 
     #[test]
-    fn records_are_those_of_logrus() {
+    fn records_have_the_format_of_logrus() {
         let text = record("error", "say \"x\" \\ y", Format::Text);
         assert!(text.starts_with("time=\"20"), "{text}");
         assert!(

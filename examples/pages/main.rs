@@ -1,17 +1,18 @@
-//! Writes the manual pages and the shells' completions, from the definition of the command line:
+//! Generates the manual pages and the shell completions from the definition of the command line.
 //!
 //! ```text
 //! cargo run --example pages -- DIRECTORY
 //! ```
 //!
-//! makes `DIRECTORY/man/*.1` and `DIRECTORY/completions/{bash,zsh,fish}/*`. What a definition
-//! cannot say, in `words.rs`, is added. `SOURCE_DATE_EPOCH` dates the pages.
+//! writes `DIRECTORY/man/*.1` and `DIRECTORY/completions/{bash,zsh,fish}/*`. The sections that the
+//! definition does not contain come from `text.rs`. The date of the pages is `SOURCE_DATE_EPOCH`
+//! (seconds) or today.
 #![allow(
     clippy::disallowed_methods,
-    reason = "asks the environment for the date of the sources"
+    reason = "reads SOURCE_DATE_EPOCH from the environment"
 )]
 
-mod words;
+mod text;
 
 use std::error::Error;
 use std::fs;
@@ -23,11 +24,11 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use words::{Words, words};
+use text::{PageText, page_text};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);
-    // A flag is not meant as one: `--help`, of which this has none.
+    // This program has no flags, so `--help` must not become a directory of that name.
     let directory = directory.filter(|directory| !directory.to_string_lossy().starts_with('-'));
     let directory = directory.ok_or("usage: pages DIRECTORY")?;
     let program = visible(&rt::command_line());
@@ -36,25 +37,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Without what is refused.
+/// The definition without the flags that this version refuses, which are hidden.
 fn visible(command: &Command) -> Command {
-    // clap takes names that live as long as the program.
+    // clap requires names that are `'static`.
     let name: &'static str = command.get_name().to_owned().leak();
-    let mut shown = Command::new(name)
+    let mut visible_command = Command::new(name)
         .disable_help_flag(true)
         .disable_help_subcommand(true)
-        .args(command.get_arguments().filter(|one| !one.is_hide_set()))
+        .args(
+            command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set()),
+        )
         .subcommands(command.get_subcommands().map(visible));
     if let Some(about) = command.get_about() {
-        shown = shown.about(about.clone());
+        visible_command = visible_command.about(about.clone());
     }
     if let Some(name) = command.get_bin_name() {
-        shown = shown.bin_name(&*name.to_owned().leak());
+        visible_command = visible_command.bin_name(&*name.to_owned().leak());
     }
     if let Some(usage) = command.get_overridden_usage() {
-        shown = shown.override_usage(usage.clone());
+        visible_command = visible_command.override_usage(usage.clone());
     }
-    shown
+    visible_command
 }
 
 fn write_pages(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
@@ -63,15 +68,15 @@ fn write_pages(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>
         .get_subcommands()
         .map(|verb| format!("rt-{}", verb.get_name()))
         .collect();
-    let page = |command: &Command, title: &str, others: &[&str]| {
-        let words = words(title).ok_or_else(|| format!("{title}: no words for its page"))?;
-        let text = page(command, title, &words, others)?;
-        Ok::<(), Box<dyn Error>>(fs::write(directory.join(format!("{title}.1")), text)?)
+    let write_page = |command: &Command, title: &str, others: &[&str]| {
+        let text = page_text(title).ok_or_else(|| format!("{title}: no text in text.rs"))?;
+        let page = page(command, title, &text, others)?;
+        Ok::<(), Box<dyn Error>>(fs::write(directory.join(format!("{title}.1")), page)?)
     };
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
-    page(program, "rt", &all)?;
+    write_page(program, "rt", &all)?;
     for (verb, title) in program.get_subcommands().zip(&names) {
-        page(verb, title, &["rt"])?;
+        write_page(verb, title, &["rt"])?;
     }
     Ok(())
 }
@@ -79,7 +84,7 @@ fn write_pages(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>
 fn page(
     command: &Command,
     title: &str,
-    words: &Words,
+    text: &PageText,
     others: &[&str],
 ) -> Result<Vec<u8>, Box<dyn Error>> {
     let man = Man::new(command.clone().display_name(&*title.to_owned().leak()))
@@ -88,12 +93,12 @@ fn page(
         .date(date()?)
         .source(concat!("rt ", env!("CARGO_PKG_VERSION")))
         .manual("Container runtime");
-    let mut text = Vec::new();
-    man.render_title(&mut text)?;
-    man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
     let mut before = Roff::new();
-    section(&mut before, "DESCRIPTION", words.description);
+    section(&mut before, "DESCRIPTION", text.description);
     if command.has_subcommands() {
         let verbs = command.get_subcommands().map(|verb| {
             let about = verb.get_about().map(ToString::to_string);
@@ -101,18 +106,18 @@ fn page(
         });
         list(&mut before, "COMMANDS", verbs);
     }
-    text.extend(before.to_roff().into_bytes());
-    man.render_options_section(&mut text)?;
+    page.extend(before.to_roff().into_bytes());
+    man.render_options_section(&mut page)?;
     let mut after = Roff::new();
     let pairs = |all: &[(&str, &str)]| -> Vec<(String, String)> {
-        let owned = |(term, text): &(&str, &str)| ((*term).to_owned(), (*text).to_owned());
+        let owned = |(term, entry): &(&str, &str)| ((*term).to_owned(), (*entry).to_owned());
         all.iter().map(owned).collect()
     };
-    list(&mut after, "EXIT STATUS", pairs(words.statuses));
-    list(&mut after, "FILES", pairs(words.files));
-    list(&mut after, "ENVIRONMENT", pairs(words.environment));
-    examples(&mut after, words.examples);
-    let others = others.iter().chain(words.others).enumerate();
+    list(&mut after, "EXIT STATUS", pairs(text.exit_statuses));
+    list(&mut after, "FILES", pairs(text.files));
+    list(&mut after, "ENVIRONMENT", pairs(text.environment));
+    examples(&mut after, text.examples);
+    let others = others.iter().chain(text.see_also).enumerate();
     after.control("SH", ["SEE ALSO"]);
     let others = others.map(|(i, name)| {
         let comma = if i == 0 { "" } else { ", " };
@@ -122,11 +127,11 @@ fn page(
         }
     });
     after.text(others.flatten().collect::<Vec<Inline>>());
-    text.extend(after.to_roff().into_bytes());
-    Ok(text)
+    page.extend(after.to_roff().into_bytes());
+    Ok(page)
 }
 
-/// Of the sources, if somebody says; else today.
+/// The date of the pages: `SOURCE_DATE_EPOCH` or today.
 fn date() -> Result<String, Box<dyn Error>> {
     let time = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds.parse()?),
@@ -136,7 +141,7 @@ fn date() -> Result<String, Box<dyn Error>> {
     Ok(text.split('T').next().unwrap_or_default().to_owned())
 }
 
-/// Paragraphs that an empty line parts; between two `*` a word is bold.
+/// A section of paragraphs. Empty lines separate them; text between two `*` is bold.
 fn section(roff: &mut Roff, title: &str, text: &str) {
     roff.control("SH", [title]);
     for (i, paragraph) in text.trim().split("\n\n").enumerate() {

@@ -1,4 +1,4 @@
-//! Capabilities that no kernel knows: taken out of the five sets, to be warned about.
+//! Removes unknown capabilities from the five sets and produces the warning about them.
 //!
 //! "Any value which cannot be mapped to a relevant kernel interface … MUST be
 //! logged as a warning … Runtimes SHOULD NOT fail" (config.md, capabilities).
@@ -17,7 +17,7 @@ const SETS: [&str; 5] = [
     "ambient",
 ];
 
-/// Removes every unknown name and returns each once, in the order of the sets.
+/// Removes unknown names from the sets. Returns each of them once, in the order of the sets.
 pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
     let mut seen = HashSet::new();
@@ -33,21 +33,21 @@ pub(super) fn drop_unknown(config: &mut Value) -> Vec<String> {
                 }
                 false
             }
-            // A value of another type is an error of its own.
+            // Deserialization reports a value of another type.
             _ => true,
         });
     }
     unknown
 }
 
-/// Some of the names say what is wrong; the rest is counted.
-const NAMED: usize = 8;
+/// Maximum number of names in the warning.
+const MAX_NAMES: usize = 8;
 
-/// One line about all of them; `None` where there is none.
+/// A one-line warning about the unknown names; `None` if there are none.
 pub(super) fn warning(unknown: &[String]) -> Option<String> {
     let named: Vec<String> = unknown
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMES)
         .map(|name| format!("{name:?}"))
         .collect();
     let names = named.join(", ");
@@ -63,8 +63,8 @@ pub(super) fn warning(unknown: &[String]) -> Option<String> {
     })
 }
 
-/// As capabilities(7) spells it. oci-spec would also take `sys_admin`, which to
-/// runc and crun is no capability.
+/// Whether `name` is a capability as capabilities(7) spells it. oci-spec would also accept
+/// `sys_admin`, which is unknown to runc and crun.
 fn is_known(name: &str) -> bool {
     name.strip_prefix("CAP_")
         .is_some_and(|name| Capability::from_str(name).is_ok())
@@ -76,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn unknown_names_are_taken_out_and_named_once() {
+    fn unknown_names_are_removed_and_returned_once() {
         let mut config = json!({"process": {"capabilities": {
             "bounding": ["CAP_KILL", "CAP_NONE_SUCH"],
             "effective": ["CAP_NONE_SUCH", "KILL", 7],
@@ -87,27 +87,27 @@ mod tests {
     }
 
     #[test]
-    fn however_many_are_unknown_it_is_one_line() {
-        let said = |count| {
+    fn the_warning_is_one_line_for_any_number_of_names() {
+        let text = |count| {
             let names: Vec<String> = (0..count).map(|i| format!("CAP_{i}")).collect();
             let line = warning(&names)?;
             Some(line.replace("process.capabilities: unknown ", ""))
         };
-        assert_eq!(said(0), None);
-        assert_eq!(said(1).unwrap(), "capability \"CAP_0\" is ignored");
+        assert_eq!(text(0), None);
+        assert_eq!(text(1).unwrap(), "capability \"CAP_0\" is ignored");
         assert_eq!(
-            said(2).unwrap(),
+            text(2).unwrap(),
             "capabilities \"CAP_0\", \"CAP_1\" are ignored"
         );
         assert!(
-            said(40_000)
+            text(40_000)
                 .unwrap()
                 .ends_with(" and 39992 more are ignored")
         );
     }
 
     #[test]
-    fn spelling_counts() {
+    fn a_capability_needs_the_exact_spelling() {
         assert!(is_known("CAP_CHECKPOINT_RESTORE"));
         for name in ["cap_kill", "CAP_CAP_KILL", "SYS_ADMIN", "CAP_", ""] {
             assert!(!is_known(name), "{name}");

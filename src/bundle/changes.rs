@@ -1,21 +1,22 @@
-//! Another process like the container's own: its description with changes.
+//! The differences between the process of `rt exec` and the container's `process`.
 
 use serde_json::{Map, Value, json};
 
-/// What is different. Empty fields change nothing.
+/// The values that replace or extend those of the container's `process`. An empty field changes
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) args: Vec<String>,
-    /// A terminal is had only by those that ask for one.
+    /// Replaces the container's value even if it is `false`.
     pub(crate) terminal: bool,
     pub(crate) cwd: Option<String>,
-    /// `NAME=value`, each of which counts over the container's own.
+    /// `NAME=value`; each one overrides a variable of the container's process.
     pub(crate) env: Vec<String>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
-    /// Added to the container's own.
+    /// Added to the groups of the container's process.
     pub(crate) additional_gids: Vec<u32>,
-    /// Added too, with `CAP_`.
+    /// Added to the capabilities of the container's process. Names begin with `CAP_`.
     pub(crate) capabilities: Vec<String>,
     pub(crate) apparmor: Option<String>,
     pub(crate) selinux_label: Option<String>,
@@ -23,7 +24,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// The `process` of a configuration, changed.
+    /// Returns `process` with the changes.
     pub(crate) fn apply(self, mut process: Value) -> Value {
         let Some(members) = process.as_object_mut() else {
             return process;
@@ -43,11 +44,11 @@ impl Changes {
         }
         append(members, "env", self.env);
         if !self.capabilities.is_empty() {
-            change(members, "capabilities", |sets| {
+            change_object(members, "capabilities", |sets| {
                 grant(sets, &self.capabilities)
             });
         }
-        change(members, "user", |user| {
+        change_object(members, "user", |user| {
             for (name, id) in [("uid", self.uid), ("gid", self.gid)] {
                 user.extend(id.map(|id| (name.to_owned(), json!(id))));
             }
@@ -57,17 +58,17 @@ impl Changes {
     }
 }
 
-/// Never inheritable, and ambient only where the configuration already lets
-/// capabilities through to other programs (CVE-2022-29162).
+/// Adds capabilities to the sets of a process. They never become inheritable (CVE-2022-29162),
+/// and they become ambient only if the configuration's inheritable set is not empty.
 fn grant(capabilities: &mut Map<String, Value>, names: &[String]) {
-    let inherits = capabilities
+    let has_inheritable = capabilities
         .get("inheritable")
         .and_then(Value::as_array)
         .is_some_and(|set| !set.is_empty());
     for set in ["bounding", "effective", "permitted"] {
         append(capabilities, set, names.to_vec());
     }
-    if inherits {
+    if has_inheritable {
         append(capabilities, "ambient", names.to_vec());
     }
 }
@@ -82,8 +83,8 @@ fn append<T: Into<Value>>(members: &mut Map<String, Value>, name: &str, more: Ve
     }
 }
 
-/// Changes the object `name`, which may be missing.
-fn change(
+/// Calls `change` with the object `name`, which is created if it is missing.
+fn change_object(
     members: &mut Map<String, Value>,
     name: &str,
     change: impl FnOnce(&mut Map<String, Value>),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_stays() {
+    fn a_field_without_a_change_keeps_its_value() {
         let changes = Changes {
             args: vec!["ls".to_owned()],
             ..Changes::default()
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_grow_and_the_rest_is_replaced() {
+    fn lists_are_extended_and_other_fields_are_replaced() {
         let changes = Changes {
             args: vec!["ls".to_owned()],
             terminal: true,
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_ambient_where_others_are_inherited() {
+    fn added_capabilities_are_ambient_if_the_inheritable_set_is_not_empty() {
         let changes = Changes {
             capabilities: vec!["CAP_CHOWN".to_owned()],
             ..Changes::default()

@@ -1,9 +1,8 @@
-//! JSON as text, read into values.
+//! Parses JSON, including values that serde_json cannot represent.
 //!
-//! A property that is not known here is ignored whatever it holds (config.md,
-//! "Extensibility"), but the reader of values gives up at what it cannot
-//! represent: nesting that would cost the stack, numbers beyond a float, text
-//! that is no Unicode. Such a file is read a second time, with those replaced.
+//! Unknown properties are ignored whatever their values are (config.md, "Extensibility"). But
+//! serde_json fails at deep nesting, at numbers beyond the range of `f64`, and at strings that are
+//! not Unicode. A file with such values is parsed a second time with the values replaced.
 
 use std::borrow::Cow;
 
@@ -11,30 +10,32 @@ use anyhow::{Error, anyhow};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-/// Nothing that the specification describes is nested half as deep. Below the
-/// limit of serde_json, which is 128.
-const DEEPEST: usize = 64;
+/// Deepest nesting that is kept. No property of the specification is nested half as deep.
+/// serde_json's own limit is 128.
+const MAX_DEPTH: usize = 64;
 
-/// What is beyond every float. As a float it is right for no property that the
-/// specification describes.
-const LARGEST: &str = "1e308";
+/// Replaces numbers beyond the range of `f64`. It is not a valid value for any property of the
+/// specification.
+const LARGE_NUMBER: &str = "1e308";
 
+/// Parses `text`. Errors begin with `name`.
+///
 /// # Errors
-/// At what is no JSON: `config.json: line 3 column 7: expected value`.
-pub(super) fn read(text: &[u8], name: &str) -> Result<Value, Error> {
+/// When `text` is not JSON: `config.json: line 3 column 7: expected value`.
+pub(super) fn parse(text: &[u8], name: &str) -> Result<Value, Error> {
     let failed = match serde_json::from_slice(text) {
         Ok(value) => return Ok(value),
         Err(failed) => failed,
     };
-    // This reads every syntax, to any depth, and keeps nothing.
+    // `IgnoredAny` checks the syntax at any depth and keeps no values.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
-        return Err(syntax(name, &error));
+        return Err(syntax_error(name, &error));
     }
     let readable = representable(&String::from_utf8_lossy(text));
-    serde_json::from_str(&readable).map_err(|_| syntax(name, &failed))
+    serde_json::from_str(&readable).map_err(|_| syntax_error(name, &failed))
 }
 
-fn syntax(name: &str, error: &serde_json::Error) -> Error {
+fn syntax_error(name: &str, error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let at = format!(" at line {line} column {column}");
@@ -42,27 +43,27 @@ fn syntax(name: &str, error: &serde_json::Error) -> Error {
     anyhow!("{name}: line {line} column {column}: {text}")
 }
 
-/// The same JSON, with what is nested too deep left out, and numbers and text
-/// that no value can hold replaced by their neighbours, as Go replaces text.
+/// Returns the same JSON without values below [`MAX_DEPTH`], with numbers clamped to the range of
+/// `f64`, and with unpaired surrogates replaced by U+FFFD, as Go replaces them.
 fn representable(json: &str) -> String {
     let mut readable = String::with_capacity(json.len());
     let mut depth = 0;
     let mut rest = json;
     while let Some(first) = rest.chars().next() {
         let length = match first {
-            '"' => text_length(rest),
+            '"' => string_length(rest),
             '-' | '0'..='9' => number_length(rest),
             _ => first.len_utf8(),
         };
-        let (token, others) = rest.split_at(length);
-        rest = others;
+        let (token, remainder) = rest.split_at(length);
+        rest = remainder;
         if matches!(first, ']' | '}') {
             depth -= 1;
         }
-        if depth < DEEPEST {
+        if depth < MAX_DEPTH {
             readable.push_str(&match first {
-                '"' => text(token),
-                '-' | '0'..='9' => number(token),
+                '"' => representable_string(token),
+                '-' | '0'..='9' => representable_number(token),
                 _ => Cow::Borrowed(token),
             });
         }
@@ -73,8 +74,8 @@ fn representable(json: &str) -> String {
     readable
 }
 
-/// With both quotation marks.
-fn text_length(json: &str) -> usize {
+/// Length in bytes of the string at the start of `json`, including both quotation marks.
+fn string_length(json: &str) -> usize {
     let mut escaped = false;
     let end = json.bytes().skip(1).position(|byte| {
         let ends = byte == b'"' && !escaped;
@@ -89,16 +90,16 @@ fn number_length(json: &str) -> usize {
     json.find(|c| !part(c)).unwrap_or(json.len())
 }
 
-fn number(token: &str) -> Cow<'_, str> {
+fn representable_number(token: &str) -> Cow<'_, str> {
     match token.parse::<f64>() {
         Ok(number) if number.is_finite() => Cow::Borrowed(token),
-        _ if token.starts_with('-') => Cow::Owned(format!("-{LARGEST}")),
-        _ => Cow::Borrowed(LARGEST),
+        _ if token.starts_with('-') => Cow::Owned(format!("-{LARGE_NUMBER}")),
+        _ => Cow::Borrowed(LARGE_NUMBER),
     }
 }
 
-/// Replaces halves of surrogate pairs, which are no characters.
-fn text(token: &str) -> Cow<'_, str> {
+/// Replaces unpaired surrogates, which are not characters.
+fn representable_string(token: &str) -> Cow<'_, str> {
     if serde_json::from_str::<Cow<str>>(token).is_ok() {
         return Cow::Borrowed(token);
     }
@@ -121,7 +122,7 @@ fn text(token: &str) -> Cow<'_, str> {
     Cow::Owned(readable)
 }
 
-/// The unit of UTF-16 in `\u0041` at the beginning of `escape`.
+/// The UTF-16 code unit of an escape such as `\u0041` at the start of `escape`.
 fn utf16(escape: &str) -> Option<u16> {
     let digits = escape.strip_prefix("\\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()
@@ -132,13 +133,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn unknown(value: &str) -> Value {
+    fn with_unknown_property(value: &str) -> Value {
         let text = format!(r#"{{"a": [1, "x"], "unknown": {value}, "b": {{"c": "\"\\"}}}}"#);
-        read(text.as_bytes(), "file").unwrap()
+        parse(text.as_bytes(), "file").unwrap()
     }
 
     #[test]
-    fn what_follows_is_read_whatever_came_before() {
+    fn properties_after_an_unrepresentable_value_are_read() {
         let deep = |open: &str, close: &str| open.repeat(99_999) + "0" + &close.repeat(99_999);
         let values = [
             deep("[", "]"),
@@ -150,31 +151,31 @@ mod tests {
             r#"{"\ud800": "\udc00\ud83d\ude00\\ud800", "x": "\ud83dx\ud83d\n"}"#.to_owned(),
         ];
         for value in values {
-            let read = unknown(&value);
-            assert_eq!(read["a"], json!([1, "x"]));
-            assert_eq!(read["b"], json!({"c": "\"\\"}));
+            let parsed = with_unknown_property(&value);
+            assert_eq!(parsed["a"], json!([1, "x"]));
+            assert_eq!(parsed["b"], json!({"c": "\"\\"}));
         }
     }
 
     #[test]
-    fn replacements_are_the_nearest() {
+    fn unrepresentable_values_are_replaced_by_the_nearest() {
         assert_eq!(
-            unknown("[-1e400, 1e400, 7, 1.5e3]")["unknown"],
+            with_unknown_property("[-1e400, 1e400, 7, 1.5e3]")["unknown"],
             json!([-1e308, 1e308, 7, 1.5e3])
         );
         assert_eq!(
-            unknown(r#""\udc00A\ud83d\ude00\\ud800\ud83dx\n""#)["unknown"],
+            with_unknown_property(r#""\udc00A\ud83d\ude00\\ud800\ud83dx\n""#)["unknown"],
             json!("\u{fffd}A\u{1f600}\\ud800\u{fffd}x\n")
         );
         assert_eq!(
-            read(b"{\"a\": \"\xff\xc3\"}", "file").unwrap(),
+            parse(b"{\"a\": \"\xff\xc3\"}", "file").unwrap(),
             json!({"a": "\u{fffd}\u{fffd}"})
         );
     }
 
     #[test]
-    fn no_mistake_of_syntax_is_forgiven() {
-        let refused = |text: &str| read(text.as_bytes(), "file").unwrap_err().to_string();
+    fn every_syntax_error_is_reported() {
+        let refused = |text: &str| parse(text.as_bytes(), "file").unwrap_err().to_string();
         assert_eq!(
             refused("{\"a\": 1e400,\n \"b\": }"),
             "file: line 2 column 7: expected value"

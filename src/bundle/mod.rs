@@ -1,16 +1,16 @@
-//! A bundle: a directory with config.json, read once, tolerantly, into typed fields.
+//! Reads a bundle, which is a directory with a config.json.
 //!
-//! The file is looked at three times, each time with one question: is it JSON;
-//! has every value the type that the specification gives it; does it ask for
-//! anything that this version does not apply. Each answer names the place, as
-//! `linux.resources.hugepageLimits[0].pageSize`.
+//! config.json passes three checks: it is JSON, every value has the type that the specification
+//! gives it, and it uses no feature that this version does not support. Each error begins with the
+//! path of the field: `linux.resources.hugepageLimits[0].pageSize`. Unknown properties are
+//! ignored.
 
 mod capabilities;
 mod changes;
+mod field_path;
 mod json;
-mod places;
 mod resources;
-mod unapplied;
+mod unsupported;
 mod values;
 
 use std::fs::{self, File, OpenOptions};
@@ -26,31 +26,31 @@ use serde_json::{Value, json};
 use crate::log;
 pub(crate) use changes::Changes;
 pub(crate) use resources::Resources;
-pub(crate) use unapplied::applies;
+pub(crate) use unsupported::is_supported;
 
-/// Real configurations are below 100 KiB; one with a 1 MiB environment is real too.
-const LARGEST_CONFIG: u64 = 64 << 20;
+/// Maximum size of config.json in bytes. Typical configurations are below 100 KiB, but an
+/// environment of 1 MiB occurs too.
+const MAX_CONFIG_BYTES: u64 = 64 << 20;
 
-/// The first and the last version of the specification whose configurations
-/// are understood. Later ones of the same major number are too: they may only
-/// add what is not known here, and that is ignored.
+/// The first and the last version of the specification that this version implements. Later
+/// versions with the same major number are accepted: they can only add properties, and unknown
+/// properties are ignored.
 pub(crate) const VERSIONS: (&str, &str) = ("1.0.0", "1.3.0");
 
-/// A bundle as it was when it was opened.
+/// A bundle and its configuration at the time it was read.
 #[derive(Debug)]
 pub(crate) struct Bundle {
     /// Absolute.
     pub(crate) directory: PathBuf,
-    /// Every field that it has is applied by this version.
+    /// The content of config.json. This version supports every field that is set.
     pub(crate) spec: Spec,
 }
 
-/// Opens the bundle in a directory, which may be relative.
+/// Reads the bundle in `directory`, which may be relative.
 ///
 /// # Errors
-/// When config.json is missing, unreadable, no JSON, not what the
-/// specification describes, for another platform, or asks for something that
-/// this version does not apply.
+/// When config.json is missing, unreadable or not JSON, violates the specification, is for
+/// another platform, or uses a feature that this version does not support.
 pub(crate) fn open(directory: &Path) -> Result<Bundle> {
     let directory = absolute(directory)?;
     let text = read(&directory)?;
@@ -58,122 +58,127 @@ pub(crate) fn open(directory: &Path) -> Result<Bundle> {
     Ok(Bundle { directory, spec })
 }
 
-/// Keeps `..`, which behind a symbolic link means what the kernel says.
+/// Makes the path absolute and keeps `..`, because after a symbolic link only the kernel can
+/// resolve it.
 fn absolute(directory: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(directory)
         .with_context(|| format!("bundle {:?}", directory.display().to_string()))?;
-    // Without the slash at the end.
+    // Removes a slash at the end.
     Ok(absolute.components().collect())
 }
 
 fn read(directory: &Path) -> Result<Vec<u8>> {
     let path = directory.join("config.json");
-    let file = match open_without_waiting(&path) {
+    let file = match open_nonblocking(&path) {
         Ok(file) => file,
         Err(error) => {
-            // One of two things is missing: say which.
+            // Reports the directory instead of the file if the directory itself is missing.
             if let Err(error) = fs::metadata(directory) {
                 return Err(error).with_context(|| format!("bundle {}", directory.display()));
             }
             return Err(error).with_context(|| path.display().to_string());
         }
     };
-    let content = content(file).with_context(|| path.display().to_string())?;
-    Ok(content)
+    read_config(file).with_context(|| path.display().to_string())
 }
 
-/// A FIFO in the file's place must not keep us waiting for its writer.
-fn open_without_waiting(path: &Path) -> std::io::Result<File> {
+/// Opens with `O_NONBLOCK`: if the path is a FIFO, open(2) would otherwise wait for a writer.
+fn open_nonblocking(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
 }
 
-fn content(file: File) -> Result<Vec<u8>> {
+fn read_config(file: File) -> Result<Vec<u8>> {
     let metadata = file.metadata()?;
     ensure!(!metadata.is_dir(), "is a directory");
     ensure!(metadata.is_file(), "not a regular file");
-    bounded(file)
+    read_limited(file)
 }
 
-/// All of a file, which may be a pipe, but no endless one.
-fn bounded(file: File) -> Result<Vec<u8>> {
+/// Reads a file, which may be a pipe, up to [`MAX_CONFIG_BYTES`].
+///
+/// # Errors
+/// When the file is larger, or cannot be read.
+fn read_limited(file: File) -> Result<Vec<u8>> {
     let length = file.metadata()?.len();
-    let mut content = Vec::with_capacity(usize::try_from(length.min(LARGEST_CONFIG))? + 1);
-    file.take(LARGEST_CONFIG + 1).read_to_end(&mut content)?;
+    let mut content = Vec::with_capacity(usize::try_from(length.min(MAX_CONFIG_BYTES))? + 1);
+    file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut content)?;
     ensure!(
-        content.len() as u64 <= LARGEST_CONFIG,
+        content.len() as u64 <= MAX_CONFIG_BYTES,
         "larger than {} MiB",
-        LARGEST_CONFIG >> 20
+        MAX_CONFIG_BYTES >> 20
     );
     Ok(content)
 }
 
-/// The text of config.json as fields that this version applies.
+/// Parses and checks the text of config.json.
 fn parse(text: &[u8]) -> Result<Spec> {
-    checked(json::read(text, "config.json")?)
+    check(json::parse(text, "config.json")?)
 }
 
-/// Any JSON, however it is to be understood. Errors begin with `name`.
+/// Reads a JSON file without checking its content. Errors begin with `name`.
 ///
 /// # Errors
-/// At what is no JSON, or larger than any configuration.
-pub(crate) fn value(file: File, name: &str) -> Result<Value> {
-    let text = bounded(file).with_context(|| name.to_owned())?;
-    json::read(&text, name)
+/// When the file is not JSON, is larger than [`MAX_CONFIG_BYTES`], or cannot be read.
+pub(crate) fn read_json(file: File, name: &str) -> Result<Value> {
+    let text = read_limited(file).with_context(|| name.to_owned())?;
+    json::parse(&text, name)
 }
 
-/// A `process` without the rest of a configuration, by the same rules.
+/// Checks a `process` object by the rules for `process` in config.json.
 ///
 /// # Errors
-/// Those of [`open`].
+/// When it violates the specification or uses a feature that this version does not support.
 pub(crate) fn process(process: Value) -> Result<Process> {
     ensure!(process.is_object(), "process: not a JSON object");
-    let rest = json!({"ociVersion": VERSIONS.1, "root": {"path": "/"}, "process": process});
-    checked(rest)?
+    let config = json!({"ociVersion": VERSIONS.1, "root": {"path": "/"}, "process": process});
+    check(config)?
         .process()
         .clone()
         .context("process: required")
 }
 
-fn checked(mut config: Value) -> Result<Spec> {
+fn check(mut config: Value) -> Result<Spec> {
     if !config.is_object() {
         bail!("config.json: not a JSON object");
     }
     values::drop_unset(&mut config);
     values::check_version(&config)?;
     values::check_platform(&config)?;
-    values::fill_in(&mut config);
+    values::normalize(&mut config);
     values::check_required(&config)?;
     let unknown = capabilities::drop_unknown(&mut config);
     if let Some(warning) = capabilities::warning(&unknown) {
         log::warn_later(warning);
     }
     values::check_values(&config)?;
-    let unapplied = unapplied::first(&config);
-    let spec = typed(config)?;
-    if let Some(place) = unapplied {
-        bail!("{place}: not applied by this version");
+    let unsupported = unsupported::first(&config);
+    let spec = deserialize(config)?;
+    if let Some(field) = unsupported {
+        bail!("{field}: not applied by this version");
     }
-    // Allowed, for a container that is never started; runc makes none either.
+    // The specification allows a configuration without `process` for a container that is never
+    // started. runc refuses it too.
     ensure!(spec.process().is_some(), "process: required");
     Ok(spec)
 }
 
-fn typed(config: Value) -> Result<Spec> {
+fn deserialize(config: Value) -> Result<Spec> {
     serde_path_to_error::deserialize(config).map_err(|error| {
-        let place = error.path().to_string();
+        let path = error.path().to_string();
         let text = error.into_inner().to_string();
-        match unknown(&text) {
-            Some(name) => anyhow!("{place}: unknown value {name:?}"),
-            None => anyhow!("{place}: {text}"),
+        match unknown_variant(&text) {
+            Some(name) => anyhow!("{path}: unknown value {name:?}"),
+            None => anyhow!("{path}: {text}"),
         }
     })
 }
 
-/// The name that serde found in no enumeration; it would go on to list all that it knows.
-fn unknown(text: &str) -> Option<&str> {
+/// The name in serde's error for an unknown enum value. The rest of the text, a list of all known
+/// values, is left out.
+fn unknown_variant(text: &str) -> Option<&str> {
     let (name, _) = text
         .strip_prefix("unknown variant `")?
         .split_once("`, expected")?;

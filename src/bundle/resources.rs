@@ -1,4 +1,4 @@
-//! What `rt update` is to change: `linux.resources` of the specification, alone.
+//! A `linux.resources` object without the rest of a configuration, for `rt update`.
 
 use std::io::Read;
 
@@ -6,48 +6,49 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
-use super::{LARGEST_CONFIG, VERSIONS, checked};
+use super::{MAX_CONFIG_BYTES, VERSIONS, check};
 
-/// Resources of which this version applies every field that asks for something.
+/// The resources to change. This version supports every field that is set.
 #[derive(Debug)]
 pub(crate) struct Resources {
     spec: LinuxResources,
-    of_flags: bool,
+    from_flags: bool,
 }
 
 impl Resources {
-    /// Reads JSON until its end. Errors begin with `name`.
+    /// Reads JSON until the end of the file. Errors begin with `name`.
     ///
     /// # Errors
-    /// What cannot be read or is no JSON, and what [`Resources::new`] refuses.
+    /// When the file cannot be read or is not a JSON object, and those of [`Resources::new`].
     pub(crate) fn read(from: impl Read, name: &str) -> Result<Resources> {
         let mut text = Vec::new();
-        let mut bounded = from.take(LARGEST_CONFIG + 1);
-        bounded
+        let mut limited = from.take(MAX_CONFIG_BYTES + 1);
+        limited
             .read_to_end(&mut text)
             .with_context(|| name.to_owned())?;
         ensure!(
-            text.len() as u64 <= LARGEST_CONFIG,
+            text.len() as u64 <= MAX_CONFIG_BYTES,
             "{name}: larger than {} MiB",
-            LARGEST_CONFIG >> 20
+            MAX_CONFIG_BYTES >> 20
         );
-        match super::json::read(&text, name)? {
+        match super::json::parse(&text, name)? {
             Value::Object(members) => Resources::new(members),
-            // What a pointer to nothing is written as.
+            // Go encodes a nil pointer as null.
             Value::Null => Resources::new(Map::new()),
             _ => bail!("{name}: not a JSON object"),
         }
     }
 
-    /// By the same rules as in a configuration.
+    /// Checks the members by the rules for `linux.resources` in config.json.
     ///
     /// # Errors
-    /// A value that is none, or something that this version does not apply,
-    /// with its place: `linux.resources.blockIO.weight: not applied by this version`.
+    /// When a value is invalid or uses a feature that this version does not support. The error
+    /// begins with the path of the field: `linux.resources.blockIO.weight: not applied by this version`.
     pub(crate) fn new(mut members: Map<String, Value>) -> Result<Resources> {
-        // Managers send what the container has; no update changes it.
+        // Container managers send the container's device rules with every update. An update does
+        // not change them.
         members.remove("devices");
-        let spec = checked(json!({
+        let spec = check(json!({
             "ociVersion": VERSIONS.1,
             "root": { "path": "/" },
             "process": { "args": ["/"], "cwd": "/" },
@@ -57,28 +58,28 @@ impl Resources {
         let resources = linux.and_then(|linux| linux.resources().clone());
         Ok(Resources {
             spec: resources.unwrap_or_default(),
-            of_flags: false,
+            from_flags: false,
         })
     }
 
-    /// What somebody has asked for one by one.
+    /// Resources that flags set one by one.
     ///
     /// # Errors
     /// Those of [`Resources::new`].
-    pub(crate) fn of_flags(members: Map<String, Value>) -> Result<Resources> {
-        let of_flags = true;
+    pub(crate) fn from_flags(members: Map<String, Value>) -> Result<Resources> {
         Ok(Resources {
-            of_flags,
+            from_flags: true,
             ..Resources::new(members)?
         })
     }
 
-    /// Whether each value is meant: managers fill a list of resources up with zeros.
+    /// Whether flags set the values. Then a zero is a value that the user gave; in JSON from a
+    /// container manager it may be a default.
     pub(crate) fn is_of_flags(&self) -> bool {
-        self.of_flags
+        self.from_flags
     }
 
-    /// In the types of the specification.
+    /// The resources in oci-spec's type.
     pub(crate) fn as_spec(&self) -> &LinuxResources {
         &self.spec
     }

@@ -1,4 +1,4 @@
-//! What is read and what is refused, with the words of the refusal.
+//! Which configurations are accepted and which are refused, with the error texts.
 
 use super::*;
 use serde_json::json;
@@ -9,7 +9,7 @@ fn refused(text: &str) -> String {
     log::sentence(&parse(text.as_bytes()).unwrap_err())
 }
 
-/// The smallest that passes, with a change: the value at a JSON pointer.
+/// The smallest valid configuration, with `value` at a JSON pointer.
 fn with(pointer: &str, value: Value) -> Value {
     let mut config = json!({
         "ociVersion": "1.3.0",
@@ -36,13 +36,13 @@ fn assert_refused(pointer: &str, value: Value, text: &str) {
 }
 
 #[track_caller]
-fn assert_read(pointer: &str, value: Value) -> Spec {
+fn assert_accepted(pointer: &str, value: Value) -> Spec {
     let config = with(pointer, value).to_string();
     parse(config.as_bytes()).unwrap_or_else(|error| panic!("{}: {config}", log::sentence(&error)))
 }
 
-/// config.json of a real manager, as it wrote it.
-fn config(name: &str) -> Value {
+/// A config.json as a container manager wrote it.
+fn manager_config(name: &str) -> Value {
     let path = format!(
         "{}/tests/suite/configs/{name}.json",
         env!("CARGO_MANIFEST_DIR")
@@ -51,10 +51,10 @@ fn config(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// `cri-systemd-plain` names a slice,
-/// which without `--systemd-cgroup` is part of an ordinary path; `podman-rootless-rich` was
-/// written for a runtime that is root in a user namespace of podman's own.
-const READ: [&str; 18] = [
+/// `cri-systemd-plain` has a slice in its cgroupsPath, which without `--systemd-cgroup` is part of
+/// an ordinary path. `podman-rootless-rich` was written for a runtime that is root in a user
+/// namespace of podman's.
+const MANAGER_CONFIGS: [&str; 18] = [
     "buildah-plain",
     "buildah-rich",
     "containerd-plain",
@@ -76,14 +76,14 @@ const READ: [&str; 18] = [
 ];
 
 #[test]
-fn what_managers_write_is_read() {
-    for name in READ {
-        parse(config(name).to_string().as_bytes()).unwrap();
+fn configurations_of_managers_are_accepted() {
+    for name in MANAGER_CONFIGS {
+        parse(manager_config(name).to_string().as_bytes()).unwrap();
     }
 }
 
 #[test]
-fn syntax_errors_have_a_line_and_a_column() {
+fn a_syntax_error_has_a_line_and_a_column() {
     assert_eq!(
         refused("{]"),
         "config.json: line 1 column 2: key must be a string"
@@ -100,7 +100,7 @@ fn syntax_errors_have_a_line_and_a_column() {
 }
 
 #[test]
-fn a_wrong_type_names_the_place() {
+fn an_error_about_a_type_names_the_field() {
     let mount = json!([{"destination": "/a", "options": "ro"}]);
     let cases = [
         ("/process", json!(3), "process"),
@@ -116,10 +116,10 @@ fn a_wrong_type_names_the_place() {
         ("/linux/sysctl", json!({"a.b": 1}), "linux.sysctl.a.b"),
         ("/annotations", json!({"a": 1}), "annotations.a"),
     ];
-    for (pointer, value, place) in cases {
+    for (pointer, value, path) in cases {
         let text = refused(&with(pointer, value).to_string());
         assert!(
-            text.starts_with(&format!("{place}: invalid type: ")),
+            text.starts_with(&format!("{path}: invalid type: ")),
             "{text}"
         );
     }
@@ -131,7 +131,7 @@ fn a_wrong_type_names_the_place() {
 }
 
 #[test]
-fn a_number_that_does_not_fit_names_the_place() {
+fn an_error_about_a_number_out_of_range_names_the_field() {
     let memory = "/linux/resources/memory/limit";
     let cases = [
         ("/process/user/uid", json!(-1), "process.user.uid"),
@@ -150,14 +150,14 @@ fn a_number_that_does_not_fit_names_the_place() {
             "linux.resources.cpu.shares",
         ),
     ];
-    for (pointer, value, place) in cases {
+    for (pointer, value, path) in cases {
         let text = refused(&with(pointer, value).to_string());
-        assert!(text.starts_with(&format!("{place}: invalid ")), "{text}");
+        assert!(text.starts_with(&format!("{path}: invalid ")), "{text}");
     }
 }
 
 #[test]
-fn an_unknown_name_names_place_and_value() {
+fn an_error_about_an_unknown_name_has_the_field_and_the_name() {
     assert_refused(
         "/linux/namespaces",
         json!([{"type": "pid"}, {"type": "foo"}]),
@@ -171,23 +171,23 @@ fn an_unknown_name_names_place_and_value() {
     assert_refused(
         "/linux/devices",
         json!([{"type": "a", "path": "/dev/x", "major": 1, "minor": 1}]),
-        "linux.devices[0].type: \"a\" is none of b, c, p, u",
+        "linux.devices[0].type: \"a\" is not one of b, c, p, u",
     );
     assert_refused(
         "/linux/resources/devices",
         json!([{"allow": true, "type": "p"}]),
-        "linux.resources.devices[0].type: \"p\" is none of a, b, c",
+        "linux.resources.devices[0].type: \"p\" is not one of a, b, c",
     );
 }
 
 #[test]
-fn what_is_required_is_missed_by_name() {
+fn a_missing_required_property_is_named() {
     let cases = [
         ("/ociVersion", json!(null), "ociVersion: required"),
         (
             "/ociVersion",
             json!("2.0.0"),
-            "ociVersion: \"2.0.0\": this runtime knows version 1",
+            "ociVersion: \"2.0.0\": only version 1 is supported",
         ),
         ("/root", json!(null), "root: required"),
         ("/root", json!({}), "root.path: required"),
@@ -245,7 +245,7 @@ fn what_is_required_is_missed_by_name() {
 }
 
 #[test]
-fn a_namespace_twice_is_refused() {
+fn a_duplicate_namespace_is_refused() {
     assert_refused(
         "/linux/namespaces",
         json!([{"type": "pid"}, {"type": "uts"}, {"type": "pid", "path": "/proc/1/ns/pid"}]),
@@ -254,26 +254,26 @@ fn a_namespace_twice_is_refused() {
 }
 
 #[test]
-fn other_platforms_are_refused_by_name() {
+fn a_section_for_another_platform_is_refused() {
     for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
-        let text = format!("{platform}: for another platform than Linux");
+        let text = format!("{platform}: for a platform other than Linux");
         assert_refused(&format!("/{platform}"), json!({"a": 1}), &text);
-        assert_read(&format!("/{platform}"), json!({}));
+        assert_accepted(&format!("/{platform}"), json!({}));
     }
 }
 
 #[test]
-fn what_asks_for_nothing_passes() {
-    assert_read("/process/consoleSize", json!({"height": "tall"}));
-    assert_read("/hooks", json!({"prestart": []}));
-    assert_read("/linux/seccomp", json!(null));
-    assert_read("/linux/seccomp", json!({}));
-    assert_read("/linux/namespaces", json!([{"type": "pid", "path": ""}]));
-    assert_read(
+fn empty_properties_are_accepted() {
+    assert_accepted("/process/consoleSize", json!({"height": "tall"}));
+    assert_accepted("/hooks", json!({"prestart": []}));
+    assert_accepted("/linux/seccomp", json!(null));
+    assert_accepted("/linux/seccomp", json!({}));
+    assert_accepted("/linux/namespaces", json!([{"type": "pid", "path": ""}]));
+    assert_accepted(
         "/linux/resources/devices",
         json!([{"allow": false, "type": "", "access": "rwm"}]),
     );
-    let spec = assert_read("/linux/resources/pids", json!({}));
+    let spec = assert_accepted("/linux/resources/pids", json!({}));
     let resources = spec
         .linux()
         .as_ref()
@@ -283,15 +283,15 @@ fn what_asks_for_nothing_passes() {
 
 #[test]
 fn unknown_properties_are_ignored() {
-    assert_read("/process/favouriteColour", json!({"r": 1}));
-    assert_read("/linux/resources/memory/colour", json!("red"));
-    assert_read("/mounts", json!([{"destination": "/a", "colour": null}]));
+    assert_accepted("/process/favouriteColour", json!({"r": 1}));
+    assert_accepted("/linux/resources/memory/colour", json!("red"));
+    assert_accepted("/mounts", json!([{"destination": "/a", "colour": null}]));
 }
 
 #[test]
-fn unknown_capabilities_go_and_the_rest_stays() {
+fn unknown_capabilities_are_removed() {
     let names = json!(["CAP_KILL", "CAP_NONE_SUCH", "CAP_BPF"]);
-    let spec = assert_read("/process/capabilities/bounding", names);
+    let spec = assert_accepted("/process/capabilities/bounding", names);
     let capabilities = spec
         .process()
         .as_ref()
@@ -300,7 +300,7 @@ fn unknown_capabilities_go_and_the_rest_stays() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn an_unreadable_file_is_named() {
     let directory = std::env::temp_dir().join(format!("rt-bundle-{}", std::process::id()));
     let shown = directory.display().to_string();
     let path = directory.join("config.json");

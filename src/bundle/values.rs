@@ -1,30 +1,30 @@
-//! What the specification demands of values beyond their types.
+//! Checks and normalizations that the specification requires beyond the types of values.
 //!
-//! oci-spec's types are laxer in places (a missing number is 0) and stricter
-//! in others (an empty string is no enum); both are settled here.
+//! oci-spec's types are laxer than the specification in some cases (a missing number is 0) and
+//! stricter in others (an empty string is not an enum value). This module corrects both.
 
 use std::collections::HashSet;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::places;
+use super::field_path;
 
-/// Maps from free names: in them an empty string is a value like any other.
-const FREE: [&str; 3] = ["annotations", "sysctl", "unified"];
+/// Objects whose keys the user chooses. In them an empty string is a value like any other.
+const FREE_FORM: [&str; 3] = ["annotations", "sysctl", "unified"];
 
-/// Removes properties that are null or an empty string. To the programs that
-/// write these files, which are in Go, both are the same as absent.
+/// Removes properties that are null or an empty string. The programs that write these files are
+/// written in Go, where both mean the same as an absent property.
 pub(super) fn drop_unset(value: &mut Value) {
     drop_unset_in(value, false);
 }
 
-fn drop_unset_in(value: &mut Value, free: bool) {
+fn drop_unset_in(value: &mut Value, free_form: bool) {
     match value {
         Value::Object(members) => {
-            members.retain(|_, member| !member.is_null() && (free || member != ""));
+            members.retain(|_, member| !member.is_null() && (free_form || member != ""));
             for (name, member) in members {
-                drop_unset_in(member, FREE.contains(&name.as_str()));
+                drop_unset_in(member, FREE_FORM.contains(&name.as_str()));
             }
         }
         Value::Array(items) => {
@@ -36,7 +36,10 @@ fn drop_unset_in(value: &mut Value, free: bool) {
     }
 }
 
-/// The draft versions before 1.0.0 pass: their files are those of version 1.
+/// Checks `ociVersion`. Drafts before 1.0.0 are accepted: their format is that of version 1.
+///
+/// # Errors
+/// When the version is missing, not a semantic version, or has a major number above 1.
 pub(super) fn check_version(config: &Value) -> Result<()> {
     let version = match config.get("ociVersion") {
         None => bail!("ociVersion: required"),
@@ -46,11 +49,11 @@ pub(super) fn check_version(config: &Value) -> Result<()> {
     match major(version) {
         None => bail!("ociVersion: {version:?} is not a version such as \"1.3.0\""),
         Some(0 | 1) => Ok(()),
-        Some(_) => bail!("ociVersion: {version:?}: this runtime knows version 1"),
+        Some(_) => bail!("ociVersion: {version:?}: only version 1 is supported"),
     }
 }
 
-/// The major number of `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]` (SemVer 2.0.0).
+/// The major number of a version of the form `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]` (SemVer 2.0.0).
 fn major(version: &str) -> Option<u64> {
     let (rest, build) = version.split_once('+').unwrap_or((version, "0"));
     let (core, prerelease) = rest.split_once('-').unwrap_or((rest, "0"));
@@ -71,20 +74,22 @@ fn major(version: &str) -> Option<u64> {
     complete.then_some(major)
 }
 
-/// Sections that are not for Linux on this machine.
+/// Sections of config.json for platforms other than Linux.
 const PLATFORMS: [&str; 5] = ["solaris", "windows", "vm", "zos", "freebsd"];
 
+/// # Errors
+/// When the configuration has a non-empty section for another platform.
 pub(super) fn check_platform(config: &Value) -> Result<()> {
     for platform in PLATFORMS {
         let section = config.get(platform).and_then(Value::as_object);
         if section.is_some_and(|members| !members.is_empty()) {
-            bail!("{platform}: for another platform than Linux");
+            bail!("{platform}: for a platform other than Linux");
         }
     }
     Ok(())
 }
 
-/// Where, and what must be there.
+/// Required properties, by the pattern of the object that contains them.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("", &["root"]),
     ("root", &["path"]),
@@ -106,23 +111,26 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),
 ];
 
+/// # Errors
+/// When an object in [`REQUIRED`] lacks one of its properties.
 pub(super) fn check_required(config: &Value) -> Result<()> {
     for (pattern, names) in REQUIRED {
-        for (place, value) in places::at(config, pattern) {
+        for (path, value) in field_path::find(config, pattern) {
             let Some(members) = value.as_object() else {
                 continue;
             };
             if let Some(name) = names.iter().find(|name| !members.contains_key(**name)) {
-                bail!("{}: required", places::join(&place, name));
+                bail!("{}: required", field_path::join(&path, name));
             }
         }
     }
     Ok(())
 }
 
-/// Removes what counts for nothing here, and adds what oci-spec insists on.
-pub(super) fn fill_in(config: &mut Value) {
-    // What is left of them is empty.
+/// Removes properties that have no effect, and adds those that oci-spec requires and the
+/// specification does not.
+pub(super) fn normalize(config: &mut Value) {
+    // `check_platform` has run, so these sections are empty.
     if let Some(members) = config.as_object_mut() {
         members.retain(|name, _| !PLATFORMS.contains(&name.as_str()));
     }
@@ -139,7 +147,7 @@ pub(super) fn fill_in(config: &mut Value) {
         let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
         linux.retain(|name, value| name != "seccomp" || !is_empty(value));
     }
-    // No limit is none; oci-spec would read 0, which is one.
+    // A `pids` without `limit` sets no limit. oci-spec would read a limit of 0.
     if let Some(resources) = config
         .pointer_mut("/linux/resources")
         .and_then(Value::as_object_mut)
@@ -150,7 +158,7 @@ pub(super) fn fill_in(config: &mut Value) {
 }
 
 /// # Errors
-/// At a value of the right type that means nothing, or that contradicts another.
+/// When a value has the right type but is invalid, or contradicts another value.
 pub(super) fn check_values(config: &Value) -> Result<()> {
     let args = config.pointer("/process/args").and_then(Value::as_array);
     ensure!(
@@ -160,10 +168,10 @@ pub(super) fn check_values(config: &Value) -> Result<()> {
     check_namespaces(config)?;
     check_devices(config)?;
     check_one_of(config, "linux.resources.devices[].type", &["a", "b", "c"])?;
-    for (place, size) in strings(config, "linux.resources.hugepageLimits[].pageSize") {
+    for (path, size) in strings(config, "linux.resources.hugepageLimits[].pageSize") {
         ensure!(
             is_page_size(size),
-            "{place}: {size:?} is not a size such as \"2MB\""
+            "{path}: {size:?} is not a size such as \"2MB\""
         );
     }
     Ok(())
@@ -171,49 +179,46 @@ pub(super) fn check_values(config: &Value) -> Result<()> {
 
 fn check_namespaces(config: &Value) -> Result<()> {
     let mut seen: HashSet<&Value> = HashSet::new();
-    for (place, namespace) in places::at(config, "linux.namespaces[]") {
+    for (path, namespace) in field_path::find(config, "linux.namespaces[]") {
         let Some(kind) = namespace.get("type") else {
             continue;
         };
-        ensure!(
-            seen.insert(kind),
-            "{place}: duplicate namespace type {kind}"
-        );
+        ensure!(seen.insert(kind), "{path}: duplicate namespace type {kind}");
     }
     Ok(())
 }
 
 fn check_devices(config: &Value) -> Result<()> {
     check_one_of(config, "linux.devices[].type", &["b", "c", "p", "u"])?;
-    for (place, device) in places::at(config, "linux.devices[]") {
+    for (path, device) in field_path::find(config, "linux.devices[]") {
         if device.get("type").is_none_or(|kind| kind == "p") {
             continue;
         }
         for number in ["major", "minor"] {
-            ensure!(device.get(number).is_some(), "{place}.{number}: required");
+            ensure!(device.get(number).is_some(), "{path}.{number}: required");
         }
     }
     Ok(())
 }
 
 fn check_one_of(config: &Value, pattern: &str, allowed: &[&str]) -> Result<()> {
-    for (place, text) in strings(config, pattern) {
+    for (path, text) in strings(config, pattern) {
         ensure!(
             allowed.contains(&text),
-            "{place}: {text:?} is none of {}",
+            "{path}: {text:?} is not one of {}",
             allowed.join(", ")
         );
     }
     Ok(())
 }
 
-/// Values of other types are found by their types.
+/// The strings that match a pattern. Deserialization reports values of other types.
 fn strings<'a>(config: &'a Value, pattern: &str) -> impl Iterator<Item = (String, &'a str)> {
-    let found = places::at(config, pattern).into_iter();
-    found.filter_map(|(place, value)| Some((place, value.as_str()?)))
+    let matches = field_path::find(config, pattern).into_iter();
+    matches.filter_map(|(path, value)| Some((path, value.as_str()?)))
 }
 
-/// `^[1-9][0-9]*[KMG]B$`
+/// Whether `size` matches `^[1-9][0-9]*[KMG]B$`, the specification's pattern.
 fn is_page_size(size: &str) -> bool {
     let number = ["KB", "MB", "GB"]
         .iter()
@@ -231,7 +236,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn null_and_empty_are_absent_but_not_in_free_maps() {
+    fn null_and_empty_properties_are_removed_except_in_free_form_objects() {
         let mut config = json!({
             "hostname": "", "root": null,
             "annotations": {"a": "", "b": null},
@@ -248,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_semantic() {
+    fn the_version_is_a_semantic_version() {
         for good in [
             "1.0.0",
             "1.0.2-dev",
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn page_sizes_are_those_of_the_specification() {
+    fn page_sizes_match_the_pattern_of_the_specification() {
         assert!(is_page_size("2MB") && is_page_size("64KB") && is_page_size("1GB"));
         for bad in ["64kB", "MB", "0MB", "2M", "02MB", "2 MB"] {
             assert!(!is_page_size(bad), "{bad}");

@@ -1,8 +1,8 @@
-//! Arguments as Go's flag package takes them, checked against clap's definitions.
+//! Parses arguments by the rules of Go's flag package, using clap's definitions.
 //!
-//! Managers write `-no-subreaper`, `--rootless=false` and `kill ID --all`, which
-//! clap refuses. One pass over the words, led by what the command defines, puts
-//! them into a form that clap takes; no flag is named here.
+//! Container managers write `-no-subreaper`, `--rootless=false` and `kill ID --all`,
+//! which clap rejects. One pass over the arguments rewrites them into a form that clap
+//! accepts. Which flags exist comes from the definition of the command.
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
@@ -12,55 +12,57 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// What was asked of one command.
-pub(super) struct Asked {
-    /// In the form that clap takes.
-    line: Vec<OsString>,
-    /// The words that are no flags: for a command with verbs, from the verb on.
-    pub(super) words: Vec<OsString>,
-    /// Wins over everything else.
+/// The arguments of one command.
+pub(super) struct ParsedArguments {
+    /// The command's name, its flags and its positional arguments, in a form that clap accepts.
+    clap_line: Vec<OsString>,
+    /// The positional arguments. For a command with verbs: the verb and everything after it.
+    pub(super) positionals: Vec<OsString>,
+    /// Whether `--help` was given, which overrides all other arguments.
     pub(super) help: bool,
-    /// The first flag that is defined as hidden, which means: refused.
-    pub(super) refused: Option<String>,
+    /// The first flag given that this version refuses. Such flags are defined as hidden.
+    pub(super) refused_flag: Option<String>,
 }
 
-/// Reads the words after the name of a command.
+/// Parses the arguments that follow the name of a command.
 ///
 /// # Errors
-/// In Go's words: `flag provided but not defined: -x`.
-pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
-    let mut given = Given::default();
-    let mut rest = Vec::new();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        if word == "--" {
-            rest.extend(words);
+/// When a flag is not defined, or its value is missing or malformed. The texts are those of
+/// Go's flag package: `flag provided but not defined: -x`.
+pub(super) fn parse(command: &Command, arguments: Vec<OsString>) -> Result<ParsedArguments> {
+    let mut flags = Flags::default();
+    let mut positionals = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            positionals.extend(arguments);
             break;
         }
-        let Some((name, value)) = as_flag(&word) else {
-            rest.push(word);
-            // The verb's own flags are the verb's; what `ps` is to show is its own affair.
-            if command.has_subcommands() || payload(command).is_some() {
-                rest.extend(words);
+        let Some((name, value)) = split_flag(&argument) else {
+            positionals.push(argument);
+            // Flags after a verb belong to the verb. After an id, `exec` and `ps` pass all
+            // arguments on.
+            if command.has_subcommands() || trailing_argument(command).is_some() {
+                positionals.extend(arguments);
                 break;
             }
             continue;
         };
-        let argument = find(command, name)
+        let definition = find(command, name)
             .with_context(|| format!("flag provided but not defined: -{}", name.display()))?;
-        if argument.get_action().takes_values() {
-            let value = value.map(OsStr::to_owned).or_else(|| words.next());
+        if definition.get_action().takes_values() {
+            let value = value.map(OsStr::to_owned).or_else(|| arguments.next());
             let value =
                 value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
             ensure!(
-                !value.is_empty() || is_text(argument),
+                !value.is_empty() || is_text(definition),
                 "invalid value \"\" for flag -{}: parse error",
                 name.display()
             );
-            // To those who ask, an empty text is none.
-            given.set(argument, (!value.is_empty()).then_some(value));
+            // As for runc, an empty value is the same as an absent flag.
+            flags.set(definition, (!value.is_empty()).then_some(value));
         } else {
-            let on = value.map_or(Some(true), as_bool).with_context(|| {
+            let on = value.map_or(Some(true), parse_bool).with_context(|| {
                 let value = value.unwrap_or_default().display();
                 format!(
                     "invalid boolean value {:?} for -{}",
@@ -68,16 +70,16 @@ pub(super) fn read(command: &Command, words: Vec<OsString>) -> Result<Asked> {
                     name.display()
                 )
             })?;
-            given.set(argument, on.then(OsString::new));
+            flags.set(definition, on.then(OsString::new));
         }
     }
-    Ok(given.into_asked(command, rest))
+    Ok(flags.into_parsed(command, positionals))
 }
 
-/// The flags so far, in the order given. Of one that takes a single value the last counts.
+/// The flags parsed so far, in their order. A flag that takes one value keeps the last one.
 #[derive(Default)]
-struct Given {
-    flags: Vec<Flag>,
+struct Flags {
+    list: Vec<Flag>,
 }
 
 struct Flag {
@@ -86,16 +88,16 @@ struct Flag {
     hidden: bool,
 }
 
-impl Given {
-    /// `None` takes a flag back: `--keep=false`.
-    fn set(&mut self, argument: &Arg, value: Option<OsString>) {
-        let name = argument.get_long().unwrap_or_default().to_owned();
-        if !matches!(argument.get_action(), ArgAction::Append) {
-            self.flags.retain(|other| other.name != name);
+impl Flags {
+    /// A value of `None` removes the flag, as `--keep=false` does.
+    fn set(&mut self, definition: &Arg, value: Option<OsString>) {
+        let name = definition.get_long().unwrap_or_default().to_owned();
+        if !matches!(definition.get_action(), ArgAction::Append) {
+            self.list.retain(|other| other.name != name);
         }
         if let Some(value) = value {
-            let hidden = argument.is_hide_set();
-            self.flags.push(Flag {
+            let hidden = definition.is_hide_set();
+            self.list.push(Flag {
                 name,
                 value,
                 hidden,
@@ -103,26 +105,26 @@ impl Given {
         }
     }
 
-    fn into_asked(self, command: &Command, words: Vec<OsString>) -> Asked {
-        let mut line = vec![OsString::from(command.get_name())];
-        for Flag { name, value, .. } in &self.flags {
-            let mut word = OsString::from(format!("--{name}"));
+    fn into_parsed(self, command: &Command, positionals: Vec<OsString>) -> ParsedArguments {
+        let mut clap_line = vec![OsString::from(command.get_name())];
+        for Flag { name, value, .. } in &self.list {
+            let mut argument = OsString::from(format!("--{name}"));
             if !value.is_empty() {
-                word.push("=");
-                word.push(value);
+                argument.push("=");
+                argument.push(value);
             }
-            line.push(word);
+            clap_line.push(argument);
         }
         if !command.has_subcommands() {
-            line.push(OsString::from("--"));
-            line.extend(words.iter().cloned());
+            clap_line.push(OsString::from("--"));
+            clap_line.extend(positionals.iter().cloned());
         }
-        Asked {
-            line,
-            words,
-            help: self.flags.iter().any(|flag| flag.name == "help"),
-            refused: self
-                .flags
+        ParsedArguments {
+            clap_line,
+            positionals,
+            help: self.list.iter().any(|flag| flag.name == "help"),
+            refused_flag: self
+                .list
                 .into_iter()
                 .find(|flag| flag.hidden)
                 .map(|flag| flag.name),
@@ -130,46 +132,48 @@ impl Given {
     }
 }
 
-impl Asked {
-    /// The value of a flag, as it was written.
+impl ParsedArguments {
+    /// The text of a flag's value. `name` is the long name.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        let mut flags = self.line.iter().take_while(|word| *word != "--");
-        flags.find_map(|word| {
-            let (flag, value) = word.to_str()?.split_once('=')?;
+        let mut flags = self.clap_line.iter().take_while(|flag| *flag != "--");
+        flags.find_map(|flag| {
+            let (flag, value) = flag.to_str()?.split_once('=')?;
             (flag.strip_prefix("--") == Some(name)).then_some(value)
         })
     }
 
-    /// Lets `replace` look at each flag with a path, by its long name, and change it.
+    /// Calls `replace` with the long name and the path of each flag that takes a path, and puts
+    /// the path that it returns into the flag.
     pub(super) fn replace_paths(
         &mut self,
         command: &Command,
         mut replace: impl FnMut(&str, &Path) -> Option<PathBuf>,
     ) {
-        let flags = self.line.iter_mut().take_while(|word| *word != "--");
-        for word in flags {
-            let Some((name, Some(value))) = as_flag(word) else {
+        let flags = self.clap_line.iter_mut().take_while(|flag| *flag != "--");
+        for flag in flags {
+            let Some((name, Some(value))) = split_flag(flag) else {
                 continue;
             };
-            let is_path =
-                |argument: &Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+            let is_path = |definition: &Arg| {
+                definition.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+            };
             if find(command, name).is_some_and(is_path)
                 && let Some(name) = name.to_str()
                 && let Some(path) = replace(name, Path::new(value))
             {
                 let mut replaced = OsString::from(format!("--{name}="));
                 replaced.push(path);
-                *word = replaced;
+                *flag = replaced;
             }
         }
     }
 
-    /// The values, once it is settled that they are to be used.
+    /// The arguments as clap's typed values.
     ///
     /// # Errors
-    /// At what clap finds wrong and nobody has found before: a value that is no UTF-8.
+    /// When clap rejects a value: a text that is not UTF-8, or a number that does not parse.
     pub(super) fn matches(&self, command: &Command) -> Result<ArgMatches> {
-        let matches = command.clone().try_get_matches_from(&self.line);
+        let matches = command.clone().try_get_matches_from(&self.clap_line);
         matches.map_err(|error| {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -178,9 +182,10 @@ impl Asked {
     }
 }
 
-/// Name and value of `-name`, `--name` and either with `=value`.
-pub(super) fn as_flag(word: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
-    let name = word
+/// Name and value of `-name`, `--name`, `-name=value` and `--name=value`. `None` for any other
+/// argument, `-` among them.
+pub(super) fn split_flag(argument: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
+    let name = argument
         .as_bytes()
         .strip_prefix(b"-")
         .filter(|name| !name.is_empty())?;
@@ -202,10 +207,10 @@ fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
     })
 }
 
-/// Whether the value may be any text, where an empty one counts as none. What runc reads as text is text
-/// here, even if a number is to come of it.
-fn is_text(argument: &Arg) -> bool {
-    let value = argument.get_value_parser().type_id();
+/// Whether the value is text or a path, and may be empty. A flag that runc defines as text is
+/// text here too, even if its value is converted to a number later.
+fn is_text(definition: &Arg) -> bool {
+    let value = definition.get_value_parser().type_id();
     let texts = [
         TypeId::of::<String>(),
         TypeId::of::<OsString>(),
@@ -214,14 +219,14 @@ fn is_text(argument: &Arg) -> bool {
     texts.iter().any(|text| value == *text)
 }
 
-/// The argument that takes everything after the one before it, whatever it looks like.
-fn payload(command: &Command) -> Option<&Arg> {
-    let mut words = command.get_positionals();
-    words.find(|word| word.is_trailing_var_arg_set())
+/// The positional argument that takes all remaining arguments, including those with dashes.
+fn trailing_argument(command: &Command) -> Option<&Arg> {
+    let mut positionals = command.get_positionals();
+    positionals.find(|argument| argument.is_trailing_var_arg_set())
 }
 
-/// What Go's `ParseBool` says.
-pub(super) fn as_bool(value: &OsStr) -> Option<bool> {
+/// The boolean that Go's `strconv.ParseBool` returns, `None` where it returns an error.
+pub(super) fn parse_bool(value: &OsStr) -> Option<bool> {
     match value.as_bytes() {
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
         b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
@@ -229,33 +234,33 @@ pub(super) fn as_bool(value: &OsStr) -> Option<bool> {
     }
 }
 
-/// Whether a command got as many words as it defines.
+/// Checks the number of positional arguments against the definition of the command.
 ///
 /// # Errors
-/// In runc's words: `"start" requires exactly 1 argument(s)`.
-pub(super) fn check_count(command: &Command, words: &[OsString]) -> Result<()> {
+/// When there are too few or too many, in runc's format: `"start" requires exactly 1 argument(s)`.
+pub(super) fn check_count(command: &Command, positionals: &[OsString]) -> Result<()> {
     let name = command.get_name();
-    let least = command
+    let minimum = command
         .get_positionals()
-        .filter(|word| word.is_required_set())
+        .filter(|argument| argument.is_required_set())
         .count();
-    let most = match payload(command) {
+    let maximum = match trailing_argument(command) {
         Some(_) => usize::MAX,
         None => command.get_positionals().count(),
     };
-    let count = words.len();
-    if least == most {
+    let count = positionals.len();
+    if minimum == maximum {
         ensure!(
-            count == most,
-            "{name:?} requires exactly {most} argument(s)"
+            count == maximum,
+            "{name:?} requires exactly {maximum} argument(s)"
         );
     }
-    if count < least {
-        bail!("{name:?} requires a minimum of {least} argument(s)");
+    if count < minimum {
+        bail!("{name:?} requires a minimum of {minimum} argument(s)");
     }
     ensure!(
-        count <= most,
-        "{name:?} requires a maximum of {most} argument(s)"
+        count <= maximum,
+        "{name:?} requires a maximum of {maximum} argument(s)"
     );
     Ok(())
 }

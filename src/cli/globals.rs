@@ -1,4 +1,4 @@
-//! The flags before the verb: how they are defined, and what they say.
+//! The global flags, which come before the verb: their definitions and their values.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,33 +7,36 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command};
 
-use super::arguments::as_bool;
-use super::not_applied;
+use super::arguments::parse_bool;
+use super::{not_applied, service_manager};
 use crate::cgroups::CgroupMode;
-use crate::commands::{Globals, Kept, flag, option, path_option, refused_flag};
+use crate::commands::{Globals, InputDescriptors, flag, option, path_option, refused_flag};
 use crate::host::Caller;
 use crate::log;
 use crate::process::Passed;
 
-/// Adds them to the program's definition.
+/// Adds the global flags to the program's definition.
 pub(super) fn define(command: Command) -> Command {
-    let root = "Where containers are kept [default: /run/rt; for a user $XDG_RUNTIME_DIR/rt]";
-    let rootless = "Ignores errors about rights to cgroups: true, false or auto [default: auto]";
-    let manager = "cgroupfs, or disabled for no cgroups at all [default: cgroupfs]";
+    let root = "State directory [default: /run/rt as root, $XDG_RUNTIME_DIR/rt as another user]";
+    let rootless =
+        "Whether to ignore missing permissions for cgroups: true, false or auto [default: auto]";
+    let manager = "How to manage cgroups: cgroupfs, or disabled to create none [default: cgroupfs]";
     command
         .arg(path_option("root", "DIR").help(root))
-        .arg(path_option("log", "FILE").help("Writes the log to this file"))
-        .arg(option("log-format", "FORMAT").help("text or json [default: text]"))
-        .arg(flag("debug").help("Says more in the log"))
+        .arg(path_option("log", "FILE").help("Write the log to this file"))
+        .arg(option("log-format", "FORMAT").help("Format of the log: text or json [default: text]"))
+        .arg(flag("debug").help("Write debug messages to the log"))
         .arg(option("rootless", "WHEN").help(rootless))
         .arg(option("cgroup-manager", "NAME").help(manager))
-        .arg(flag("help").short('h').help("Shows this"))
-        .arg(flag("version").short('v').help("Shows the version"))
+        .arg(flag("help").short('h').help("Print this help"))
+        .arg(flag("version").short('v').help("Print the version"))
         .arg(refused_flag("systemd-cgroup"))
 }
 
+/// Reads the values of the global flags and opens the log.
+///
 /// # Errors
-/// At a value that none of them takes, and at a log file that cannot be opened.
+/// When a flag has an invalid value, or when the log file cannot be opened.
 pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
     let format = match matches.get_one::<String>("log-format").map(String::as_str) {
         None | Some("text") => log::Format::Text,
@@ -42,43 +45,44 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
     };
     let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
     log::init(file, format, matches.get_flag("debug"))?;
-    let given = matches.get_one::<PathBuf>("root");
+    let root = matches.get_one::<PathBuf>("root");
     Ok(Globals {
-        root: match given {
+        root: match root {
             Some(root) => absolute_root(root)?,
             None => default_root()?,
         },
-        root_given: given.is_some(),
-        cgroups: wish(matches)?,
-        // Until the verb is performed.
+        root_given: root.is_some(),
+        cgroups: cgroup_mode(matches)?,
+        // The caller of this function fills in both.
         passed: Passed::default(),
-        kept: Kept::default(),
-        notify_socket: super::handed::notify_socket(),
+        input_descriptors: InputDescriptors::default(),
+        notify_socket: service_manager::notify_socket(),
     })
 }
 
-/// `--cgroup-manager` is crun's; Podman asks it for no cgroup at all.
-fn wish(matches: &ArgMatches) -> Result<CgroupMode> {
+/// `--rootless` is a flag of runc, `--cgroup-manager` one of crun. Podman passes
+/// `--cgroup-manager disabled` for a container without cgroups.
+fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
-    let by_rootless = match text("rootless") {
+    let mode = match text("rootless") {
         None => CgroupMode::ByPrivileges,
-        Some(word) if word.eq_ignore_ascii_case("auto") => CgroupMode::ByPrivileges,
-        // In the words of runc, which are Go's.
-        Some(word) => match as_bool(OsStr::new(word)) {
+        Some(value) if value.eq_ignore_ascii_case("auto") => CgroupMode::ByPrivileges,
+        // runc's text, which is Go's.
+        Some(value) => match parse_bool(OsStr::new(value)) {
             Some(true) => CgroupMode::IfAllowed,
             Some(false) => CgroupMode::Required,
-            None => bail!("--rootless: parsing {word:?}: invalid syntax (true, false or auto)"),
+            None => bail!("--rootless: parsing {value:?}: invalid syntax (true, false or auto)"),
         },
     };
     match text("cgroup-manager") {
-        None | Some("cgroupfs") => Ok(by_rootless),
+        None | Some("cgroupfs") => Ok(mode),
         Some("disabled") => Ok(CgroupMode::Disabled),
         Some("systemd") => Err(not_applied("--cgroup-manager systemd")),
         Some(other) => bail!("--cgroup-manager: unknown value {other:?}: cgroupfs or disabled"),
     }
 }
 
-/// Cleaned as text, as runc does it.
+/// The absolute path, with `..` resolved lexically as runc does (Go's `filepath.Abs`).
 fn absolute_root(root: &Path) -> Result<PathBuf> {
     let mut clean = PathBuf::new();
     for part in std::path::absolute(root).context("--root")?.components() {
@@ -94,23 +98,23 @@ fn absolute_root(root: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-/// Root of the machine keeps containers in one place for all. Everybody else has
-/// a directory of their own, root of a user namespace too, unless it is the
-/// whole world of who calls itself root there (USER), as runc decides it.
+/// `/run/rt` for root on the host, `$XDG_RUNTIME_DIR/rt` for any other user. Root in a user
+/// namespace is such a user, unless `USER` is `root`. These are runc's rules.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the command line is where the environment is asked"
+    reason = "the environment is read in src/cli only"
 )]
 fn default_root() -> Result<PathBuf> {
-    let of_all = PathBuf::from("/run/rt");
-    let Some(users) = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())
+    let system_wide = PathBuf::from("/run/rt");
+    let Some(runtime_directory) =
+        env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())
     else {
-        return Ok(of_all);
+        return Ok(system_wide);
     };
     let caller = Caller::probe()?;
-    let calls_itself_root = || env::var_os("USER").is_some_and(|name| name == "root");
+    let user_is_root = || env::var_os("USER").is_some_and(|name| name == "root");
     Ok(match caller.uid {
-        0 if caller.initial_user_namespace || calls_itself_root() => of_all,
-        _ => PathBuf::from(users).join("rt"),
+        0 if caller.initial_user_namespace || user_is_root() => system_wide,
+        _ => PathBuf::from(runtime_directory).join("rt"),
     })
 }

@@ -1,13 +1,12 @@
-//! The command line: global flags, the verb, and what to say when it fails.
+//! The command line: global flags, the verb with its arguments, and the report of errors.
 //!
-//! Flag for flag like runc, as far as this version goes. A flag or a verb of
-//! runc that it does not apply yet is refused by name; none is accepted and
-//! ignored.
+//! Flags have the names and the meaning that they have in runc. A flag or verb of runc that this
+//! version does not implement is an error that names it. No flag is accepted and ignored.
 
 mod arguments;
+mod descriptor_paths;
 mod globals;
-mod handed;
-mod named;
+mod service_manager;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -18,66 +17,66 @@ use anyhow::{Context, Error, Result, anyhow};
 use clap::Command;
 
 use crate::bundle;
-use crate::commands::{self, Globals, Kept, PRESERVED, Verb, flag, print};
+use crate::commands::{self, Globals, InputDescriptors, PRESERVE_FDS, Verb, flag, print};
 use crate::log;
 use crate::process::Passed;
 use crate::seal::seal;
 use crate::sys;
 
-use arguments::Asked;
+use arguments::ParsedArguments;
 
-/// Verbs of runc that a later version brings.
+/// Verbs of runc that this version does not implement.
 const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
 
-/// Verbs that hand on the sockets of socket activation.
-const ACTIVATED: [&str; 2] = ["create", "run"];
+/// Verbs that pass the sockets of socket activation on to the container.
+const SOCKET_ACTIVATION_VERBS: [&str; 2] = ["create", "run"];
 
-/// A flag of a later verb that Podman and CRI-O give without its value: Go's
-/// answer tells them that it exists.
-const PROBED: (&str, &str) = ("restore", "lsm-mount-context");
+/// A flag of an unimplemented verb. Podman and CRI-O give it without its value and take Go's
+/// error text for a missing value as proof that the flag exists.
+const PROBED_FLAG: (&str, &str) = ("restore", "lsm-mount-context");
 
-/// runc's exit status for a verb that it does not know.
-const NO_SUCH_VERB: u8 = 3;
+/// runc's exit status for an unknown verb.
+const UNKNOWN_VERB_STATUS: u8 = 3;
 
-/// Performs the command line of this process, and returns its exit status.
+/// Executes the command line of this process and returns the exit status.
 pub(crate) fn run() -> u8 {
-    let words: Vec<OsString> = env::args_os().collect();
-    // Whatever the words mean: a value that looks like a verb costs time and nothing else.
-    if words
+    let arguments: Vec<OsString> = env::args_os().collect();
+    // This comes before parsing, so a flag's value that equals a verb counts too. That only costs time.
+    if arguments
         .iter()
         .skip(1)
-        .any(|word| sys::SEALED.iter().any(|verb| word == verb))
-        && let Err(error) = seal(words.iter().map(OsString::as_os_str))
+        .any(|argument| sys::SEALED.iter().any(|verb| argument == verb))
+        && let Err(error) = seal(arguments.iter().map(OsString::as_os_str))
     {
         log::error(&error, "rt");
         return 1;
     }
-    let mut words = words.into_iter();
-    let called = words.next().unwrap_or_default();
-    perform(&called, words.collect()).unwrap_or_else(|failure| {
+    let mut arguments = arguments.into_iter();
+    let argv0 = arguments.next().unwrap_or_default();
+    perform(&argv0, arguments.collect()).unwrap_or_else(|failure| {
         if let Some(help) = failure.help {
-            // What went wrong is on stderr; nothing is gained by failing twice.
+            // The error itself goes to stderr below. A failure to print the help is not another one.
             let _ = print(&format!("Incorrect Usage.\n\n{help}"));
         }
-        log::error(&failure.error, &failure.who);
+        log::error(&failure.error, &failure.prefix);
         failure.status
     })
 }
 
-/// Why nothing more happens, and how it is said.
+/// An error that ends the program, and how to report it.
 struct Failure {
-    /// `rt`, or `rt create`.
-    who: String,
+    /// `rt` or `rt create`: the beginning of the error's line.
+    prefix: String,
     error: Error,
     status: u8,
-    /// Of the command that was called in a wrong way.
+    /// Help of the command whose arguments were wrong, for standard output.
     help: Option<String>,
 }
 
 impl Failure {
-    fn new(who: &str, error: Error) -> Self {
+    fn new(prefix: &str, error: Error) -> Self {
         Failure {
-            who: who.to_owned(),
+            prefix: prefix.to_owned(),
             error,
             status: 1,
             help: None,
@@ -92,134 +91,158 @@ impl Failure {
     }
 }
 
-/// `called` is how the program was found: a link may have another name.
-fn perform(called: &OsStr, words: Vec<OsString>) -> Result<u8, Failure> {
-    // A caller that ignores it hands that on: the kernel would reap our children.
-    let heard = sys::default_signal(libc::SIGCHLD).context("SIGCHLD");
-    heard.map_err(|error| Failure::new("rt", error))?;
-    // To define what every verb takes is more work than many a verb.
-    let own = with_globals([Command::new("command")].into_iter());
-    let mut asked = arguments::read(&own, words);
-    let mut call = asked
+/// Executes the arguments after `argv0` and returns the exit status.
+fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
+    // If the caller ignores SIGCHLD, this program inherits that, and the kernel reaps its
+    // children before it can wait for them.
+    let reset = sys::default_signal(libc::SIGCHLD).context("SIGCHLD");
+    reset.map_err(|error| Failure::new("rt", error))?;
+    // Defining the flags of every verb takes longer than executing many of the verbs, so a
+    // placeholder stands for the verbs here.
+    let global_command = with_globals([Command::new("command")].into_iter());
+    let mut parsed = arguments::parse(&global_command, arguments);
+    let mut invocation = parsed
         .as_ref()
         .ok()
-        .and_then(|asked| Call::read(&asked.words));
-    let for_log = asked.as_mut().map(|asked| named::settle(&own, asked));
-    let for_log = for_log.unwrap_or_default();
-    let for_verb = call.as_mut().map(Call::settle_names).unwrap_or_default();
+        .and_then(|parsed| Invocation::parse(&parsed.positionals));
+    let for_log = parsed
+        .as_mut()
+        .map(|parsed| descriptor_paths::resolve(&global_command, parsed))
+        .unwrap_or_default();
+    let for_verb = invocation
+        .as_mut()
+        .map(Invocation::resolve_descriptor_paths)
+        .unwrap_or_default();
     let needed = [for_log, for_verb.clone()].concat();
-    let (passed, mut kept) = settle_descriptors(call.as_ref(), needed)?;
-    let asked = match asked {
-        Ok(asked) => asked,
+    let (passed, mut inputs) = prepare_descriptors(invocation.as_ref(), needed)?;
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return Err(Failure::new("rt", error).with_help(program())),
     };
-    let matches = asked.matches(&own);
+    let matches = parsed.matches(&global_command);
     let matches = matches.map_err(|error| Failure::new("rt", error))?;
     let globals = globals::read(&matches).map_err(|error| Failure::new("rt", error))?;
-    kept.retain(|fd| for_verb.contains(&fd.as_raw_fd())); // The log is open.
-    if let Some(flag) = asked.refused {
+    // `globals::read` has opened the log, so its descriptor is not needed any more.
+    inputs.retain(|fd| for_verb.contains(&fd.as_raw_fd()));
+    if let Some(flag) = parsed.refused_flag {
         return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
     }
     if matches.get_flag("version") {
-        return said(&version(called));
+        return print_and_succeed(&version(argv0));
     }
-    match asked.words.as_slice() {
-        _ if asked.help => said(&help(program())),
-        [] => said(&help(program())),
-        [name, rest @ ..] if name == "help" || name == "h" => match rest {
-            [] => said(&help(program())),
-            [name, ..] => said(&help(define(find(name)?))),
-        },
-        [name, rest @ ..] => match call {
-            Some(call) => {
-                let kept = Kept::new(kept);
-                call.perform(Globals { kept, ..globals }, passed)
-            }
-            None if probes(name, rest) => {
-                let error = anyhow!("flag needs an argument: -{}", PROBED.1);
-                Err(Failure::new(&format!("rt {}", PROBED.0), error))
-            }
-            None => Err(not_found(name)),
-        },
+    if parsed.help {
+        return print_and_succeed(&help(program()));
+    }
+    match (parsed.positionals.as_slice(), invocation) {
+        (_, Some(invocation)) => {
+            let globals = Globals {
+                input_descriptors: InputDescriptors::new(inputs),
+                ..globals
+            };
+            invocation.perform(globals, passed)
+        }
+        (positionals, None) => help_or_failure(positionals),
     }
 }
 
-/// Before this program opens anything of its own: what the caller does not hand
-/// on is closed, but for what is `needed` to read a file, and what it does hand on
-/// is held in its place.
-fn settle_descriptors(
-    call: Option<&Call>,
+/// What happens if the first positional argument is not a verb: `help`, a probe for
+/// [`PROBED_FLAG`], or an error.
+fn help_or_failure(positionals: &[OsString]) -> Result<u8, Failure> {
+    match positionals {
+        [] => print_and_succeed(&help(program())),
+        [name, rest @ ..] if name == "help" || name == "h" => match rest {
+            [] => print_and_succeed(&help(program())),
+            [name, ..] => print_and_succeed(&help(define(find(name)?))),
+        },
+        [name, rest @ ..] if is_probe(name, rest) => {
+            let (verb, flag) = PROBED_FLAG;
+            let error = anyhow!("flag needs an argument: -{flag}");
+            Err(Failure::new(&format!("rt {verb}"), error))
+        }
+        [name, ..] => Err(not_found(name)),
+    }
+}
+
+/// Closes all inherited descriptors except those that go to the container's process and those
+/// in `needed`. It has to run before this program opens any descriptor, which could get the number
+/// of one that is to be passed.
+///
+/// Returns the descriptors to pass and those of `needed` that are open.
+fn prepare_descriptors(
+    invocation: Option<&Invocation>,
     needed: Vec<RawFd>,
 ) -> Result<(Result<Passed>, Vec<OwnedFd>), Failure> {
-    let passed = call.map_or(Ok(Passed::default()), Call::passed);
+    let passed = invocation.map_or(Ok(Passed::default()), Invocation::passed);
     let count = passed.as_ref().map_or(0, |passed| passed.count());
-    let kept = sys::tidy_descriptors(count, needed).context("/dev/null");
-    let kept = kept.map_err(|error| Failure::new("rt", error))?;
-    Ok((passed.and_then(Passed::hold), kept))
+    let inputs = sys::tidy_descriptors(count, needed).context("/dev/null");
+    let inputs = inputs.map_err(|error| Failure::new("rt", error))?;
+    Ok((passed.and_then(Passed::hold), inputs))
 }
 
-/// A verb with its words.
-struct Call {
+/// A verb and its arguments.
+struct Invocation {
     verb: &'static Verb,
     command: Command,
-    asked: Result<Asked>,
+    arguments: Result<ParsedArguments>,
 }
 
-impl Call {
-    /// `None` when the first word is no verb.
-    fn read(words: &[OsString]) -> Option<Call> {
-        let (name, words) = words.split_first()?;
+impl Invocation {
+    /// `None` when the first argument is not a verb.
+    fn parse(positionals: &[OsString]) -> Option<Invocation> {
+        let (name, arguments) = positionals.split_first()?;
         let verb = find(name).ok()?;
         let command = define(verb);
-        let asked = arguments::read(&command, words.to_vec());
-        Some(Call {
+        let arguments = arguments::parse(&command, arguments.to_vec());
+        Some(Invocation {
             verb,
             command,
-            asked,
+            arguments,
         })
     }
 
-    /// The descriptors of the caller that files are to be read from.
-    fn settle_names(&mut self) -> Vec<RawFd> {
-        match &mut self.asked {
-            Ok(asked) => named::settle(&self.command, asked),
-            Err(_) => Vec::new(), // Nothing will be read.
+    /// Replaces paths of descriptors and returns the descriptors that have to stay open.
+    fn resolve_descriptor_paths(&mut self) -> Vec<RawFd> {
+        match &mut self.arguments {
+            Ok(arguments) => descriptor_paths::resolve(&self.command, arguments),
+            Err(_) => Vec::new(), // `perform` reports the error and reads no file.
         }
     }
 
-    /// What the caller hands on to the container's process. Words that are wrong
-    /// hand on nothing: [`Call::perform`] says so.
+    /// The descriptors that go to the container's process. Malformed arguments pass none;
+    /// [`Invocation::perform`] reports them.
     fn passed(&self) -> Result<Passed> {
-        let asked = self.asked.as_ref().ok();
-        let given = asked.and_then(|asked| asked.value(PRESERVED)?.parse().ok());
+        let arguments = self.arguments.as_ref().ok();
+        let preserved = arguments.and_then(|all| all.value(PRESERVE_FDS)?.parse().ok());
         Ok(Passed {
-            activated: match ACTIVATED.contains(&self.verb.name) {
-                true => handed::activated()?,
-                false => 0,
+            activated: if SOCKET_ACTIVATION_VERBS.contains(&self.verb.name) {
+                service_manager::listen_fds()?
+            } else {
+                0
             },
-            preserved: given.unwrap_or(0),
+            preserved: preserved.unwrap_or(0),
             ..Passed::default()
         })
     }
 
     fn perform(self, globals: Globals, passed: Result<Passed>) -> Result<u8, Failure> {
-        let who = format!("rt {}", self.verb.name);
-        let asked = match self.asked {
-            Ok(asked) => asked,
-            Err(error) => return Err(Failure::new(&who, error).with_help(self.command)),
+        let prefix = format!("rt {}", self.verb.name);
+        let arguments = match self.arguments {
+            Ok(arguments) => arguments,
+            Err(error) => return Err(Failure::new(&prefix, error).with_help(self.command)),
         };
-        if asked.help {
-            return said(&help(self.command));
+        if arguments.help {
+            return print_and_succeed(&help(self.command));
         }
-        if let Some(flag) = asked.refused {
-            return Err(Failure::new(&who, not_applied(&format!("--{flag}"))));
+        if let Some(flag) = arguments.refused_flag {
+            return Err(Failure::new(&prefix, not_applied(&format!("--{flag}"))));
         }
-        if let Err(error) = arguments::check_count(&self.command, &asked.words) {
-            // In runc's words, which begin with the program.
+        if let Err(error) = arguments::check_count(&self.command, &arguments.positionals) {
+            // runc's text for this names the verb itself.
             return Err(Failure::new("rt", error).with_help(self.command));
         }
-        log::debug(&format!("{who}: containers in {}", globals.root.display()));
-        let status = asked.matches(&self.command).and_then(|matches| {
+        let root = globals.root.display();
+        log::debug(&format!("{prefix}: containers in {root}"));
+        let status = arguments.matches(&self.command).and_then(|matches| {
             let globals = Globals {
                 passed: passed?,
                 ..globals
@@ -227,20 +250,23 @@ impl Call {
             (self.verb.perform)(&globals, &matches)
         });
         status.map_err(|error| Failure {
-            status: self.verb.failed,
-            ..Failure::new(&who, error)
+            status: self.verb.error_status,
+            ..Failure::new(&prefix, error)
         })
     }
 }
 
-/// Whether it is [`PROBED`] that is asked for.
-fn probes(verb: &OsStr, words: &[OsString]) -> bool {
-    let last = words.last().and_then(|word| arguments::as_flag(word));
-    verb == PROBED.0 && last.is_some_and(|(flag, value)| flag == PROBED.1 && value.is_none())
+/// Whether the command line is a probe for [`PROBED_FLAG`].
+fn is_probe(verb: &OsStr, arguments: &[OsString]) -> bool {
+    let (probed_verb, probed_flag) = PROBED_FLAG;
+    let last = arguments
+        .last()
+        .and_then(|argument| arguments::split_flag(argument));
+    verb == probed_verb && last.is_some_and(|(flag, value)| flag == probed_flag && value.is_none())
 }
 
 /// # Errors
-/// In runc's words for a verb that does not exist, by name for one that a later version has.
+/// When the verb does not exist, with runc's text, or is not implemented by this version.
 fn find(name: &OsString) -> Result<&'static Verb, Failure> {
     if let Some(verb) = commands::VERBS.iter().find(|verb| *name == *verb.name) {
         return Ok(verb);
@@ -253,7 +279,7 @@ fn not_found(name: &OsString) -> Failure {
         return Failure::new("rt", not_applied(refused));
     }
     Failure {
-        status: NO_SUCH_VERB,
+        status: UNKNOWN_VERB_STATUS,
         ..Failure::new("rt", anyhow!("No help topic for '{}'", name.display()))
     }
 }
@@ -262,10 +288,10 @@ fn not_applied(what: &str) -> Error {
     anyhow!("{what}: not applied by this version")
 }
 
-/// `rt` itself, with its verbs so that its help names them.
+/// The definition of `rt` with all of its verbs, which its help lists.
 pub(crate) fn program() -> Command {
     with_globals(commands::VERBS.iter().map(define))
-        .about("Runs containers as the OCI runtime specification describes them")
+        .about("Create and run containers according to the OCI runtime specification")
         .override_usage("rt [global options] <command> [options] [arguments]")
 }
 
@@ -278,22 +304,23 @@ fn with_globals(verbs: impl Iterator<Item = Command>) -> Command {
     globals::define(program)
 }
 
-/// A verb's own definition, with what all verbs have.
+/// The definition of a verb, with the flags that all verbs have.
 fn define(verb: &Verb) -> Command {
     let command = Command::new(verb.name)
         .bin_name(format!("rt {}", verb.name))
         .disable_help_flag(true)
         .args_override_self(true)
-        .arg(flag("help").short('h').help("Shows this"));
+        .arg(flag("help").short('h').help("Print this help"));
     (verb.define)(command)
 }
 
-/// In the form that docker, podman and cri-o read. containerd's library reads
-/// it of nobody but runc, so a link of that name says which runc it stands for.
-fn version(called: &OsStr) -> String {
+/// The text of `--version`, in the form that docker, podman and cri-o parse. containerd's
+/// go-runc accepts only the name `runc`, so a link of that name prints the compatible version
+/// of runc.
+fn version(argv0: &OsStr) -> String {
     let (commit, spec) = (commands::COMMIT, bundle::VERSIONS.1);
-    let (name, version) = match Path::new(called).file_name() {
-        Some(name) if name == "runc" => ("runc", commands::AS_RUNC),
+    let (name, version) = match Path::new(argv0).file_name() {
+        Some(name) if name == "runc" => ("runc", commands::RUNC_VERSION),
         _ => ("rt", commands::VERSION),
     };
     format!("{name} version {version}\ncommit: {commit}\nspec: {spec}\n")
@@ -303,7 +330,7 @@ fn help(mut command: Command) -> String {
     command.render_help().to_string()
 }
 
-fn said(text: &str) -> Result<u8, Failure> {
+fn print_and_succeed(text: &str) -> Result<u8, Failure> {
     print(text).map_err(|error| Failure::new("rt", error))?;
     Ok(0)
 }

@@ -1,17 +1,17 @@
-//! `rt create`: makes a container and leaves its process waiting for `rt start`.
+//! `rt create`: creates a container, whose process then waits for `rt start`.
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 
-use super::{Globals, new};
+use super::{Globals, new_container};
 use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
-    new::define(command).about("Makes a container from a bundle, to be started later")
+    new_container::define(command).about("Create a container from a bundle without starting it")
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let request = new::request(globals, matches)?;
+    let request = new_container::request(globals, matches)?;
     container::create(&globals.root, &request).with_context(|| request.id.clone())?;
     Ok(0)
 }

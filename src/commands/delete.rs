@@ -1,4 +1,4 @@
-//! `rt delete`: takes away what is left of a container.
+//! `rt delete`: removes a container's processes, cgroups and state.
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
@@ -8,17 +8,17 @@ use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Deletes a container that has stopped")
+        .about("Delete a stopped container")
         .arg(
             flag("force")
                 .short('f')
-                .help("Kills it first if it still runs; no error if there is none"),
+                .help("Kill a running container first; ignore a container that does not exist"),
         )
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     let force = matches.get_flag("force");
     container::delete(&globals.root, id, force).with_context(|| id.to_owned())?;
     Ok(0)

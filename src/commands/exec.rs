@@ -1,4 +1,4 @@
-//! `rt exec`: runs another process in a container that runs.
+//! `rt exec`: runs another process in a running container.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -8,69 +8,87 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserved, target};
+use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserve_fds, target};
 use crate::bundle::{self, Changes};
 use crate::cgroups::Below;
 use crate::container::{self, Joining, Wanted};
 
 pub(super) fn define(command: Command) -> Command {
-    command
-        .about("Runs another process in a container that runs")
-        .override_usage("rt exec [options] <container-id> <command> [arguments]")
-        .arg(option("cwd", "DIR").help("Its working directory"))
+    let command = command
+        .about("Run another process in a running container")
+        .override_usage("rt exec [options] <container-id> <command> [arguments]");
+    define_process(command)
         .arg(
-            options("env", "NAME=VALUE")
-                .short('e')
-                .help("Adds to its environment"),
+            flag("detach")
+                .short('d')
+                .help("Return as soon as the process runs"),
         )
-        .arg(flag("tty").short('t').help("Gives it a terminal"))
-        .arg(
-            option("user", "UID[:GID]")
-                .short('u')
-                .help("Runs it as this user, by number"),
-        )
-        .arg(
-            options("additional-gids", "GID")
-                .short('g')
-                .help("Adds a group, by number"),
-        )
-        .arg(
-            path_option("process", "FILE")
-                .short('p')
-                .help("Reads all of it from this file: `process` as in config.json"),
-        )
-        .arg(flag("detach").short('d').help("Returns as soon as it runs"))
-        .arg(path_option("pid-file", "FILE").help("Writes its process id to this file"))
+        .arg(path_option("pid-file", "FILE").help("Write the pid of the process to this file"))
         .arg(
             path_option("console-socket", "SOCKET")
-                .help("Sends its terminal to whoever listens on this socket"),
+                .help("Send the terminal's master to this Unix socket"),
         )
         .arg(pidfd_socket())
-        .arg(preserved())
-        .arg(option("process-label", "LABEL").help("Its label for SELinux"))
-        .arg(option("apparmor", "PROFILE").help("Its profile of AppArmor"))
-        .arg(flag("no-new-privs").help("It can gain no privileges by execve(2)"))
+        .arg(preserve_fds())
+        .arg(option("process-label", "LABEL").help("SELinux label of the process"))
+        .arg(option("apparmor", "PROFILE").help("AppArmor profile of the process"))
+        .arg(flag("no-new-privs").help("Prevent the process from gaining privileges by execve(2)"))
         .arg(
             options("cap", "CAPABILITY")
                 .short('c')
-                .help("Adds a capability: CAP_NET_RAW"),
+                .help("Add a capability such as CAP_NET_RAW (repeatable)"),
         )
-        .arg(options("cgroup", "[CONTROLLERS:]PATH").help("Puts it below the container's cgroup"))
-        .arg(flag("ignore-paused").help("Lets it join a paused container, to wait with it"))
+        .arg(
+            options("cgroup", "[CONTROLLERS:]PATH")
+                .help("Place the process in this cgroup below the container's (repeatable)"),
+        )
+        .arg(
+            flag("ignore-paused")
+                .help("Allow a paused container; the process waits until it is resumed"),
+        )
         .arg(id::argument())
         .arg(
             Arg::new("command")
                 .num_args(0..)
                 .trailing_var_arg(true)
                 .value_parser(value_parser!(OsString))
-                .help("What to run"),
+                .help("The program and its arguments"),
         )
 }
 
+/// Adds the flags that change or replace `process`.
+fn define_process(command: Command) -> Command {
+    command
+        .arg(option("cwd", "DIR").help("Working directory of the process"))
+        .arg(
+            options("env", "NAME=VALUE")
+                .short('e')
+                .help("Set an environment variable (repeatable)"),
+        )
+        .arg(
+            flag("tty")
+                .short('t')
+                .help("Allocate a terminal for the process"),
+        )
+        .arg(
+            option("user", "UID[:GID]")
+                .short('u')
+                .help("Numeric user and group of the process"),
+        )
+        .arg(
+            options("additional-gids", "GID")
+                .short('g')
+                .help("Add a numeric supplementary group (repeatable)"),
+        )
+        .arg(path_option("process", "FILE").short('p').help(
+            "Read the process from this JSON file, in the format of `process` in config.json",
+        ))
+}
+
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     let joining = joining(globals, matches).with_context(|| id.to_owned())?;
-    globals.kept.close();
+    globals.input_descriptors.close();
     container::exec(&globals.root, id, joining).with_context(|| id.to_owned())
 }
 
@@ -78,7 +96,7 @@ fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
     let path = |name| target::absolute(matches.get_one::<PathBuf>(name));
     Ok(Joining {
         process: match path("process")? {
-            Some(file) => Wanted::Described(described(&file)?),
+            Some(file) => Wanted::Described(read_process(&file)?),
             None => Wanted::Like(changes(matches)?),
         },
         below: Below::parse(&texts(matches, "cgroup"))?,
@@ -91,16 +109,16 @@ fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
     })
 }
 
-fn described(file: &Path) -> Result<Value> {
+fn read_process(file: &Path) -> Result<Value> {
     let name = format!("--process {}", file.display());
     let opened = File::open(file).with_context(|| name.clone())?;
-    bundle::value(opened, &name)
+    bundle::read_json(opened, &name)
 }
 
 fn changes(matches: &ArgMatches) -> Result<Changes> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let (uid, gid) = match text("user") {
-        Some(user) => user_of(&user)?,
+        Some(user) => parse_user(&user)?,
         None => (None, None),
     };
     let gids = texts(matches, "additional-gids");
@@ -109,9 +127,9 @@ fn changes(matches: &ArgMatches) -> Result<Changes> {
         number.with_context(|| format!("--additional-gids: bad gid {gid:?}"))
     });
     let args = matches.get_many::<OsString>("command").into_iter();
-    let args = args.flatten().enumerate().map(|(i, word)| {
-        let text = word.to_str().map(str::to_owned);
-        text.with_context(|| format!("process.args[{i}]: is no UTF-8"))
+    let args = args.flatten().enumerate().map(|(i, arg)| {
+        let text = arg.to_str().map(str::to_owned);
+        text.with_context(|| format!("process.args[{i}]: is not valid UTF-8"))
     });
     let args: Vec<String> = args.collect::<Result<_>>()?;
     ensure!(!args.is_empty(), "exec args cannot be empty");
@@ -130,8 +148,8 @@ fn changes(matches: &ArgMatches) -> Result<Changes> {
     })
 }
 
-/// `UID[:GID]`; the container's own group stays where none is given.
-fn user_of(text: &str) -> Result<(Option<u32>, Option<u32>)> {
+/// Parses `UID[:GID]`. Without a GID the process keeps the gid of the container's process.
+fn parse_user(text: &str) -> Result<(Option<u32>, Option<u32>)> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(gid)),
         None => (text, None),
@@ -153,16 +171,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_numbers() {
-        assert_eq!(user_of("7").unwrap(), (Some(7), None));
-        assert_eq!(user_of("7:8").unwrap(), (Some(7), Some(8)));
-        for (text, words) in [
+    fn a_user_is_numeric() {
+        assert_eq!(parse_user("7").unwrap(), (Some(7), None));
+        assert_eq!(parse_user("7:8").unwrap(), (Some(7), Some(8)));
+        for (text, error) in [
             ("root", "--user: bad uid in \"root\""),
             ("7:wheel", "--user: bad gid in \"7:wheel\""),
             ("", "--user: bad uid in \"\""),
             ("-1", "--user: bad uid in \"-1\""),
         ] {
-            assert_eq!(user_of(text).unwrap_err().to_string(), words);
+            assert_eq!(parse_user(text).unwrap_err().to_string(), error);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `rt features`: what a configuration may ask of this version (features.md).
+//! `rt features`: what this version supports, in the format of the specification's features.md.
 //!
-//! Every list comes from the table that the code itself decides by, and every
-//! "enabled" from the table of what is refused: nothing is said twice.
+//! The lists come from the tables that the implementation itself uses. `enabled` comes from the
+//! table of unsupported fields in `bundle/unsupported.rs`.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use clap::{ArgMatches, Command};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::{AS_RUNC, COMMIT, Globals, VERSION, print};
+use super::{COMMIT, Globals, RUNC_VERSION, VERSION, print};
 use crate::annotations;
-use crate::bundle::{self, applies};
+use crate::bundle::{self, is_supported};
 use crate::namespaces::Kind;
 use crate::process::{self, Moment, Vocabulary};
 use crate::rootfs;
 
-/// The order of the keys is runc's.
+/// The keys are in the order of runc's output.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Features {
@@ -72,7 +72,7 @@ struct Enabled {
 }
 
 pub(super) fn define(command: Command) -> Command {
-    command.about("Shows what this version supports as JSON")
+    command.about("Print the features that this version supports, as JSON")
 }
 
 pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {
@@ -87,12 +87,12 @@ pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {
 fn features() -> Features {
     let (oci_version_min, oci_version_max) = bundle::VERSIONS;
     let mut hooks = Moment::all().map(|moment| moment.to_string()).to_vec();
-    hooks.retain(|name| applies(&format!("hooks.{name}")));
-    let version = [
-        // runc's own names, which others may use for the runc that they are
+    hooks.retain(|name| is_supported(&format!("hooks.{name}")));
+    let versions = [
+        // runc's annotations. Other runtimes may set them to the version of runc that they are
         // compatible with (specs-go/features).
         ("org.opencontainers.runc.checkpoint.enabled", "false"),
-        ("org.opencontainers.runc.version", AS_RUNC),
+        ("org.opencontainers.runc.version", RUNC_VERSION),
         ("rt.commit", COMMIT),
         ("rt.version", VERSION),
     ];
@@ -109,10 +109,10 @@ fn features() -> Features {
                 v2: true,
                 systemd: false,
                 systemd_user: false,
-                rdma: applies("linux.resources.rdma"),
+                rdma: is_supported("linux.resources.rdma"),
             },
             seccomp: Seccomp {
-                enabled: applies("linux.seccomp"),
+                enabled: is_supported("linux.seccomp"),
                 vocabulary: process::seccomp_vocabulary(),
             },
             apparmor: enabled(&["process.apparmorProfile"]),
@@ -123,14 +123,14 @@ fn features() -> Features {
             },
             net_devices: enabled(&["linux.netDevices"]),
         },
-        annotations: BTreeMap::from(version),
+        annotations: BTreeMap::from(versions),
         potentially_unsafe_config_annotations: &annotations::KNOWN,
     }
 }
 
 fn enabled(fields: &[&str]) -> Enabled {
     Enabled {
-        enabled: fields.iter().all(|field| applies(field)),
+        enabled: fields.iter().all(|field| is_supported(field)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The argument that names a container.
+//! The argument with the id of a container.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,30 +7,32 @@ use clap::{Arg, ArgMatches, value_parser};
 
 use crate::container::valid_id;
 
-/// The argument that names an existing container.
+/// The argument with the id of an existing container.
 pub(super) fn argument() -> Arg {
     Arg::new("id")
         .value_name("container-id")
         .required(true)
         .value_parser(value_parser!(OsString))
-        .help("The name of the container")
+        .help("Id of the container")
 }
 
-/// The container that the arguments name.
+/// The id in the arguments.
 ///
 /// # Errors
-/// When the id is none that a container can have.
-pub(super) fn of(matches: &ArgMatches) -> Result<&str> {
+/// When the id is empty or has characters that an id cannot have.
+pub(super) fn from_matches(matches: &ArgMatches) -> Result<&str> {
     let given = matches
         .get_one::<OsString>("id")
         .map(OsString::as_os_str)
         .unwrap_or_default();
-    checked(given)
+    validate(given)
 }
 
+/// `given` as text, if it is a valid id.
+///
 /// # Errors
-/// When the id is none that a container can have.
-pub(super) fn checked(given: &OsStr) -> Result<&str> {
+/// When the id is empty or has characters that an id cannot have.
+pub(super) fn validate(given: &OsStr) -> Result<&str> {
     ensure!(!given.is_empty(), "container id cannot be empty");
     let valid = given.to_str().filter(|id| valid_id(id));
     valid.ok_or_else(|| anyhow!("{}: invalid container ID format", given.display()))

@@ -1,4 +1,4 @@
-//! `rt kill`: sends a signal to a container's process, or to all of them.
+//! `rt kill`: sends a signal to a container's first process or to all of its processes.
 
 use std::str::FromStr;
 
@@ -9,55 +9,58 @@ use nix::sys::signal::Signal;
 use super::{Globals, flag, id};
 use crate::container::{self, Whom};
 
-/// The C library keeps the first two for itself (signal(7)).
+/// The numbers of SIGRTMIN to SIGRTMAX. The kernel's range begins at 32; the C library reserves 32
+/// and 33 (signal(7)).
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Sends a signal to the process of a container")
+        .about("Send a signal to a container")
         .arg(id::argument())
         .arg(
             Arg::new("signal")
                 .value_name("signal")
                 .default_value("SIGTERM")
-                .help("Its name, with or without SIG, or its number"),
+                .help("Name, with or without SIG, or number of the signal"),
         )
         .arg(
-            flag("all")
-                .short('a')
-                .help("To all of its processes, also those left when it has stopped"),
+            flag("all").short('a').help(
+                "Send the signal to all processes, also to those left in a stopped container",
+            ),
         )
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     let name = matches
         .get_one::<String>("signal")
         .map(String::as_str)
         .unwrap_or_default();
-    let signal = number(name)
+    let signal = parse_signal(name)
         .ok_or_else(|| anyhow!("unknown signal {name:?}"))
         .with_context(|| id.to_owned())?;
-    let whom = match matches.get_flag("all") {
-        true => Whom::All,
-        false => Whom::First,
+    let whom = if matches.get_flag("all") {
+        Whom::All
+    } else {
+        Whom::First
     };
     container::kill(&globals.root, id, signal, whom).with_context(|| id.to_owned())?;
     Ok(0)
 }
 
-/// 0 sends nothing and only asks whether the process is there, as kill(2) has it.
-fn number(name: &str) -> Option<i32> {
+/// The number of a signal given by name or number. Signal 0 is valid: kill(2) then only checks
+/// that the process exists.
+fn parse_signal(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse::<u8>() {
         let number = i32::from(number);
         return (number <= *REAL_TIME.end() && !name.starts_with('+')).then_some(number);
     }
     let name = name.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    if let Some(number) = real_time(name) {
+    if let Some(number) = parse_real_time(name) {
         return Some(number);
     }
-    // Other names for the same, which signal(7) lists.
+    // Synonyms that signal(7) lists.
     let name = match name {
         "CLD" => "CHLD",
         "IOT" => "ABRT",
@@ -69,8 +72,8 @@ fn number(name: &str) -> Option<i32> {
         .map(|signal| signal as i32)
 }
 
-/// `RTMIN`, `RTMIN+3`, `RTMAX`, `RTMAX-1`.
-fn real_time(name: &str) -> Option<i32> {
+/// The number of `RTMIN`, `RTMIN+3`, `RTMAX` or `RTMAX-1`.
+fn parse_real_time(name: &str) -> Option<i32> {
     let offset = |rest: &str, sign: char| match rest.strip_prefix(sign) {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             digits.parse::<i32>().ok()
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_are_signals() {
+    fn a_signal_has_a_name_or_a_number() {
         let cases = [
             ("TERM", 15),
             ("SIGTERM", 15),
@@ -112,12 +115,12 @@ mod tests {
             ("cld", 17),
         ];
         for (name, signal) in cases {
-            assert_eq!(number(name), Some(signal), "{name}");
+            assert_eq!(parse_signal(name), Some(signal), "{name}");
         }
     }
 
     #[test]
-    fn others_are_none() {
+    fn an_unknown_signal_is_refused() {
         let names = [
             "",
             "SIG",
@@ -135,7 +138,7 @@ mod tests {
             " TERM",
         ];
         for name in names {
-            assert_eq!(number(name), None, "{name}");
+            assert_eq!(parse_signal(name), None, "{name}");
         }
     }
 }

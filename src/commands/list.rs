@@ -1,4 +1,4 @@
-//! `rt list`: all containers, as a table, as ids, or as JSON.
+//! `rt list`: the containers below `--root`, as a table, as ids or as JSON.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,25 +10,25 @@ use super::report::{Entry, go_json};
 use super::{Globals, flag, option, print};
 use crate::container;
 
-/// A user data base larger than this is not read further.
-const LARGEST_PASSWD: u64 = 16 << 20;
+/// Number of bytes of /etc/passwd that are read.
+const MAX_PASSWD_BYTES: u64 = 16 << 20;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Lists the containers")
+        .about("List containers")
         .arg(
             option("format", "FORMAT")
                 .short('f')
                 .default_value("table")
-                .help("table or json"),
+                .help("Output format: table or json"),
         )
-        .arg(flag("quiet").short('q').help("Shows the ids only"))
+        .arg(flag("quiet").short('q').help("Print only the ids"))
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let mut reports = match container::list(&globals.root) {
         Ok(reports) => reports,
-        // Nobody has made a container yet.
+        // The default root exists only after the first container has been created.
         Err(_) if !globals.root_given && !globals.root.exists() => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -43,18 +43,18 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         return Ok(0);
     }
     let format = matches.get_one::<String>("format").map(String::as_str);
-    let users = if reports.is_empty() {
+    let passwd = if reports.is_empty() {
         String::new()
     } else {
-        users()
+        read_passwd()
     };
     let entries: Vec<Entry> = reports
         .iter()
-        .map(|report| Entry::new(report, user(&users, report.owner)))
+        .map(|report| Entry::new(report, user_name(&passwd, report.owner)))
         .collect();
     match format {
         Some("table") => print(&table(&entries))?,
-        // To Go an empty list is null, and that is what readers know.
+        // Go encodes a nil slice as null, and clients of runc expect that.
         Some("json") if entries.is_empty() => print("null\n")?,
         Some("json") => print(&format!("{}\n", go_json(&serde_json::to_string(&entries)?)))?,
         _ => bail!("invalid format option"),
@@ -62,21 +62,21 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     Ok(0)
 }
 
-/// The host's users as text. Not asked through the C library, which would load
-/// whatever /etc/nsswitch.conf names. A host may have none.
-fn users() -> String {
+/// The text of /etc/passwd, empty if there is none. getpwuid(3) would load the libraries that
+/// /etc/nsswitch.conf names.
+fn read_passwd() -> String {
     let mut text = Vec::new();
     if let Ok(file) = File::open("/etc/passwd") {
-        // Owners that cannot be read have numbers for names, as those of a host without the file.
-        let _ = file.take(LARGEST_PASSWD).read_to_end(&mut text);
+        // After a read error, owners are shown by number, as on a host without the file.
+        let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The name of a user, or `#uid`.
-fn user(users: &str, uid: u32) -> String {
+/// The name of a user, or `#uid` if the file does not list the user.
+fn user_name(passwd: &str, uid: u32) -> String {
     let uid = uid.to_string();
-    let mut lines = users
+    let mut lines = passwd
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>());
     let found = lines.find(|fields| fields.len() > 3 && fields.get(2) == Some(&uid.as_str()));
@@ -84,8 +84,8 @@ fn user(users: &str, uid: u32) -> String {
     name.unwrap_or_else(|| format!("#{uid}"))
 }
 
-/// As Go's tabwriter lays it out for runc: each column but the last at least
-/// 12 wide, and 3 wider than its widest cell.
+/// The table in the layout of runc, which uses Go's tabwriter: every column except the last is at
+/// least 12 characters wide, and 3 wider than its widest cell.
 fn table(entries: &[Entry]) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     let rows = entries.iter().map(|entry| {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_that_of_runc() {
+    fn the_table_has_the_layout_of_runc() {
         assert_eq!(
             table(&[]),
             "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_without_a_name_is_a_number() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nworker:x:1000:1000::/:/bin/sh\n";
-        assert_eq!(user(users, 0), "root");
-        assert_eq!(user(users, 1000), "worker");
-        assert_eq!(user(users, 7), "#7");
-        assert_eq!(user("", 0), "#0");
+    fn an_owner_without_a_name_is_shown_by_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nworker:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(user_name(passwd, 0), "root");
+        assert_eq!(user_name(passwd, 1000), "worker");
+        assert_eq!(user_name(passwd, 7), "#7");
+        assert_eq!(user_name("", 0), "#0");
     }
 
     #[test]

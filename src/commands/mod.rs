@@ -1,5 +1,5 @@
-//! The verbs of the command line, one file each: its flags, then a call of
-//! [`container`](crate::container), then what is printed.
+//! The verbs of the command line, one per file: the flags, a call into
+//! [`container`](crate::container), and the output.
 
 mod create;
 mod delete;
@@ -8,7 +8,7 @@ mod features;
 mod id;
 mod kill;
 mod list;
-mod new;
+mod new_container;
 mod pause;
 mod ps;
 mod report;
@@ -34,44 +34,46 @@ use crate::process::Passed;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The runc whose flags, outputs and texts these are, for those who ask for one.
-/// Ours is build metadata, which orders nothing (Semantic Versioning 2.0, 10).
-pub(crate) const AS_RUNC: &str = concat!("1.5.1+rt.", env!("CARGO_PKG_VERSION"));
+/// The version of runc that the flags, outputs and texts are compatible with, for programs that
+/// require a version of runc. `rt`'s own version is build metadata, which has no precedence
+/// (Semantic Versioning 2.0.0, 10).
+pub(crate) const RUNC_VERSION: &str = concat!("1.5.1+rt.", env!("CARGO_PKG_VERSION"));
 
-/// What this program was built from.
+/// The git commit that this program was built from.
 pub(crate) const COMMIT: &str = match option_env!("RT_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
-/// What the flags before the verb say.
+/// The values of the global flags, and what every verb takes from the caller's environment.
 pub(crate) struct Globals {
-    /// Where the state of containers is kept. Absolute.
+    /// The directory with the state of all containers. Absolute.
     pub(crate) root: PathBuf,
     /// Whether `--root` was given.
     pub(crate) root_given: bool,
-    /// What the caller hands on to the container's process, seen to be there.
+    /// The caller's descriptors that go to the container's process.
     pub(crate) passed: Passed,
-    /// What the caller has open, and this command reads from.
-    pub(crate) kept: Kept,
+    /// The caller's descriptors that this command reads files from.
+    pub(crate) input_descriptors: InputDescriptors,
     pub(crate) cgroups: CgroupMode,
-    /// Where a service manager waits to hear that the container is ready.
+    /// `NOTIFY_SOCKET`: the address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
 }
 
-/// Flags whose file is opened before anything else happens, and need not have a name.
-pub(crate) const READ_AT_ONCE: [&str; 3] = ["log", "process", "resources"];
+/// Flags whose file is opened before any process is created. It may be an inherited descriptor
+/// without a path, as in `--process /dev/fd/63`.
+pub(crate) const OPENED_IMMEDIATELY: [&str; 3] = ["log", "process", "resources"];
 
-/// Descriptors of the caller that files of [`READ_AT_ONCE`] are named through.
+/// Inherited descriptors that stay open for the flags of [`OPENED_IMMEDIATELY`].
 #[derive(Default)]
-pub(crate) struct Kept(Cell<Vec<OwnedFd>>);
+pub(crate) struct InputDescriptors(Cell<Vec<OwnedFd>>);
 
-impl Kept {
-    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> Kept {
-        Kept(Cell::new(descriptors))
+impl InputDescriptors {
+    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> InputDescriptors {
+        InputDescriptors(Cell::new(descriptors))
     }
 
-    /// Before there is any other process: none is to have them.
+    /// Has to be called before any process is created, which would inherit the descriptors.
     fn close(&self) {
         drop(self.0.take());
     }
@@ -80,12 +82,12 @@ impl Kept {
 /// A verb of the command line.
 pub(crate) struct Verb {
     pub(crate) name: &'static str,
-    /// Adds what the verb takes.
+    /// Adds the verb's flags and arguments.
     pub(crate) define: fn(Command) -> Command,
-    /// Performs it and returns the exit status.
+    /// Executes the verb and returns the exit status.
     pub(crate) perform: fn(&Globals, &ArgMatches) -> Result<u8>,
-    /// The exit status of one that could not be performed.
-    pub(crate) failed: u8,
+    /// The exit status when `perform` returns an error.
+    pub(crate) error_status: u8,
 }
 
 impl Verb {
@@ -98,18 +100,18 @@ impl Verb {
             name,
             define,
             perform,
-            failed: 1,
+            error_status: 1,
         }
     }
 }
 
-/// In the order of the help.
+/// In the order in which the help lists them.
 pub(crate) const VERBS: &[Verb] = &[
     Verb::new("run", run::define, run::perform),
     Verb::new("create", create::define, create::perform),
     Verb {
-        // Other than every status that a shell gives a process.
-        failed: 255,
+        // runc's status. A shell uses 126, 127 and 128 + n for its own errors.
+        error_status: 255,
         ..Verb::new("exec", exec::define, exec::perform)
     },
     Verb::new("start", start::define, start::perform),
@@ -125,55 +127,58 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("features", features::define, features::perform),
 ];
 
-/// The flag of [`preserved`].
-pub(crate) const PRESERVED: &str = "preserve-fds";
+/// The name of the flag [`preserve_fds`].
+pub(crate) const PRESERVE_FDS: &str = "preserve-fds";
 
-/// A flag that is either given or not.
+/// A flag without a value.
 pub(crate) fn flag(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
 /// A flag with a value.
-pub(crate) fn option(name: &'static str, kind: &'static str) -> Arg {
+pub(crate) fn option(name: &'static str, value_name: &'static str) -> Arg {
     let option = Arg::new(name).long(name).action(ArgAction::Set);
-    option.value_name(kind)
+    option.value_name(value_name)
 }
 
-/// A flag with a value, which may come several times.
-pub(crate) fn options(name: &'static str, kind: &'static str) -> Arg {
-    option(name, kind).action(ArgAction::Append)
+/// A flag with a value that may be given several times.
+pub(crate) fn options(name: &'static str, value_name: &'static str) -> Arg {
+    option(name, value_name).action(ArgAction::Append)
 }
 
-/// A flag with a path.
-pub(crate) fn path_option(name: &'static str, kind: &'static str) -> Arg {
-    option(name, kind).value_parser(value_parser!(PathBuf))
+/// A flag whose value is a path.
+pub(crate) fn path_option(name: &'static str, value_name: &'static str) -> Arg {
+    option(name, value_name).value_parser(value_parser!(PathBuf))
 }
 
-/// `--preserve-fds`: how many descriptors from 3 on, or behind the sockets of
-/// socket activation, go to the container's process. Read by `cli`, before this
-/// program opens any of its own.
-pub(crate) fn preserved() -> Arg {
-    let preserved = option(PRESERVED, "N").value_parser(value_parser!(u32));
-    preserved.help("Hands on so many descriptors beside standard input, output and error")
+/// `--preserve-fds`: the number of descriptors that go to the container's process. They start
+/// at 3, or after the sockets of socket activation. `cli` reads the value, before this program
+/// opens any descriptor.
+pub(crate) fn preserve_fds() -> Arg {
+    let preserve_fds = option(PRESERVE_FDS, "N").value_parser(value_parser!(u32));
+    preserve_fds
+        .help("Pass N more file descriptors to the process, after standard input, output and error")
 }
 
-/// `--pidfd-socket`, the same wherever a process is made.
+/// `--pidfd-socket` of `create`, `run` and `exec`.
 pub(crate) fn pidfd_socket() -> Arg {
     let socket = path_option("pidfd-socket", "SOCKET");
-    socket.help("Sends a pidfd of the process to whoever listens on this socket")
+    socket.help("Send a pidfd of the process to this Unix socket")
 }
 
-/// A flag of runc that a later version brings. Hidden means refused by name.
+/// A flag of runc that this version does not implement. It is defined as hidden, and giving it
+/// is an error that names it.
 pub(crate) fn refused_flag(name: &'static str) -> Arg {
     flag(name).hide(true)
 }
 
-/// The same for a flag with a value.
+/// As [`refused_flag`], for a flag with a value.
 pub(crate) fn refused_option(name: &'static str) -> Arg {
     option(name, "VALUE").hide(true)
 }
 
-/// Flushed here: nothing does it when the process ends (`sys/entry.rs`).
+/// Writes `text` to standard output and flushes it: Rust's own runtime, which flushes at exit, is
+/// not used (`sys/entry.rs`).
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! `rt pause`: holds all processes of a container still.
+//! `rt pause`: freezes all processes of a container.
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
@@ -8,12 +8,12 @@ use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Holds all processes of a container still")
+        .about("Suspend all processes of a container")
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     container::pause(&globals.root, id).with_context(|| id.to_owned())?;
     Ok(0)
 }

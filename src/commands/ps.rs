@@ -1,4 +1,4 @@
-//! `rt ps`: the processes of a container, as the machine's ps(1) shows them, or as JSON.
+//! `rt ps`: the processes of a container, in the output of the host's ps(1) or as JSON.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,18 +12,18 @@ use super::{Globals, id, option, print};
 use crate::container;
 use crate::sys;
 
-/// The machine's own, wherever PATH leads: the caller's may lead into an image
+/// The paths of the host's ps. The caller's PATH is not used, since it may lead into an image
 /// (CVE-2022-1227).
 const PROGRAMS: [&str; 2] = ["/usr/bin/ps", "/bin/ps"];
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Lists the processes of a container")
+        .about("List the processes of a container")
         .arg(
             option("format", "FORMAT")
                 .short('f')
                 .default_value("table")
-                .help("table or json"),
+                .help("Output format: table or json"),
         )
         .arg(id::argument())
         .arg(
@@ -32,17 +32,17 @@ pub(super) fn define(command: Command) -> Command {
                 .num_args(0..)
                 .trailing_var_arg(true)
                 .value_parser(value_parser!(OsString))
-                .help("What ps is to show [default: -ef]"),
+                .help("Options for ps(1) [default: -ef]"),
         )
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     let pids = container::processes(&globals.root, id).with_context(|| id.to_owned())?;
     let text = match matches.get_one::<String>("format").map(String::as_str) {
         Some("table") => {
-            let shown = shown(&options(matches)).with_context(|| id.to_owned())?;
-            table(&shown, &pids).with_context(|| id.to_owned())?
+            let output = run_ps(&ps_options(matches)).with_context(|| id.to_owned())?;
+            table(&output, &pids).with_context(|| id.to_owned())?
         }
         Some("json") => json(&pids),
         _ => bail!("invalid format option"),
@@ -51,53 +51,53 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     Ok(0)
 }
 
-/// What ps is asked. containerd passes all options in one word, empty for none.
-fn options(matches: &ArgMatches) -> Vec<OsString> {
-    let words = matches.get_many::<OsString>("options");
-    let words: Vec<OsString> = words.into_iter().flatten().cloned().collect();
-    let words = match words.as_slice() {
-        [word] => match word.to_str() {
+/// The options for ps. containerd passes all of them in one argument, which is empty if it has
+/// no options.
+fn ps_options(matches: &ArgMatches) -> Vec<OsString> {
+    let options = matches.get_many::<OsString>("options");
+    let options: Vec<OsString> = options.into_iter().flatten().cloned().collect();
+    let options = match options.as_slice() {
+        [option] => match option.to_str() {
             Some(text) => text.split_whitespace().map(OsString::from).collect(),
-            None => words,
+            None => options,
         },
-        _ => words,
+        _ => options,
     };
-    if words.is_empty() {
+    if options.is_empty() {
         vec![OsString::from("-ef")]
     } else {
-        words
+        options
     }
 }
 
-/// What ps says of the whole machine.
+/// The output of ps for all processes of the host.
 #[allow(
     clippy::disallowed_methods,
-    reason = "a program of the machine, by its absolute path: ps is what is asked for"
+    reason = "ps is a program of the host with a fixed absolute path"
 )]
-fn shown(options: &[OsString]) -> Result<String> {
-    // A caller that ignores it would leave nobody to wait for.
+fn run_ps(options: &[OsString]) -> Result<String> {
+    // If SIGCHLD is ignored, the kernel reaps ps before `output` can wait for it.
     sys::default_signal(libc::SIGCHLD)?;
     let found = PROGRAMS.iter().find(|path| Path::new(path).exists());
-    let program =
-        found.with_context(|| format!("no {} on this machine", PROGRAMS.join(", no ")))?;
+    let program = found.with_context(|| format!("neither {} exists", PROGRAMS.join(" nor ")))?;
     let mut command = process::Command::new(program);
-    // Nothing of the caller's, which may steer the loader or hide columns.
+    // The caller's variables could change what the dynamic loader does or which columns ps prints.
     command.env_clear().env("LC_ALL", "C.UTF-8");
     command.args(options).stdin(process::Stdio::null());
     let output = command.output().context(*program)?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
         "{program}: {}: {}",
         output.status,
-        said.lines().next().unwrap_or_default()
+        stderr.lines().next().unwrap_or_default()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The header of `shown`, and its lines about `pids`.
-fn table(shown: &str, pids: &[Pid]) -> Result<String> {
-    let mut lines = shown.lines();
+/// The header of `output`, and its lines for `pids`.
+fn table(output: &str, pids: &[Pid]) -> Result<String> {
+    let mut lines = output.lines();
     let header = lines.next().unwrap_or_default();
     let column = header.split_whitespace().position(|title| title == "PID");
     let column = column.context("couldn't find PID field in ps output")?;
@@ -114,7 +114,7 @@ fn table(shown: &str, pids: &[Pid]) -> Result<String> {
     Ok(text)
 }
 
-/// To Go an empty list is null, and that is what readers know.
+/// The pids as a JSON array. Go encodes a nil slice as null, and clients of runc expect that.
 fn json(pids: &[Pid]) -> String {
     if pids.is_empty() {
         return "null\n".to_owned();
@@ -132,15 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_others_are_left_out() {
-        let shown = "USER   PID CMD\nroot     7 a 8\nroot     8 b 7\n\nroot    70 c\n";
+    fn lines_of_other_processes_are_left_out() {
+        let output = "USER   PID CMD\nroot     7 a 8\nroot     8 b 7\n\nroot    70 c\n";
         let expected = "USER   PID CMD\nroot     7 a 8\nroot    70 c\n";
-        assert_eq!(table(shown, &pids()).unwrap(), expected);
+        assert_eq!(table(output, &pids()).unwrap(), expected);
     }
 
     #[test]
-    fn a_column_that_is_no_pid_is_an_error() {
-        let text = |shown| table(shown, &pids()).unwrap_err().to_string();
+    fn output_without_a_column_of_pids_is_an_error() {
+        let text = |output| table(output, &pids()).unwrap_err().to_string();
         assert_eq!(
             text("COMMAND\nsh\n"),
             "couldn't find PID field in ps output"
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_that_of_go() {
+    fn json_is_what_go_writes() {
         assert_eq!(json(&pids()), "[7,70]\n");
         assert_eq!(json(&[]), "null\n");
     }

@@ -1,4 +1,4 @@
-//! A container's state with the keys, their order and the letters that runc's has.
+//! The JSON of a container's state, with runc's keys, order of keys and escapes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,22 +7,22 @@ use serde::Serialize;
 
 use crate::container::Report;
 
-/// JSON as Go writes it: fit for HTML and JavaScript as well. In JSON these
-/// letters can stand in strings alone.
+/// Adds the escapes of Go's `json.Marshal`, which make JSON safe to embed in HTML and JavaScript.
+/// In JSON these characters occur only inside strings.
 pub(super) fn go_json(text: &str) -> String {
-    let mut all = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                all.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
             }
-            letter => all.push(letter),
+            character => escaped.push(character),
         }
     }
-    all
+    escaped
 }
 
-/// What `state` shows, and `list` for each container.
+/// The output of `state`, and of `list` for each container.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry<'a> {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_that_of_go() {
+    fn json_is_what_go_writes() {
         let text = serde_json::to_string("a<b>&c\u{2028}\u{2029} é \"\\").unwrap();
         let go = r#""a\u003cb\u003e\u0026c\u2028\u2029 é \"\\""#;
         assert_eq!(go_json(&text), go);

@@ -1,4 +1,4 @@
-//! `rt resume`: lets the processes of a paused container go on.
+//! `rt resume`: thaws the processes of a paused container.
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
@@ -8,12 +8,12 @@ use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Lets the processes of a paused container go on")
+        .about("Resume all processes of a paused container")
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     container::resume(&globals.root, id).with_context(|| id.to_owned())?;
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! `rt start`: lets the process of a created container run its program.
+//! `rt start`: makes the process of a created container execute its program.
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
@@ -8,12 +8,12 @@ use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Starts the program of a created container")
+        .about("Start a created container")
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     container::start(&globals.root, id, globals.notify_socket.as_ref())
         .with_context(|| id.to_owned())?;
     Ok(0)

@@ -9,14 +9,14 @@ use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Shows the state of a container as JSON")
+        .about("Print the state of a container as JSON")
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
+    let id = id::from_matches(matches)?;
     let report = container::state(&globals.root, id).with_context(|| id.to_owned())?;
-    // runc leaves the owner to `list`, and ends without a newline.
+    // As in runc, only `list` fills in the owner, and the output has no newline at the end.
     let entry = Entry::new(&report, String::new());
     print(&go_json(&serde_json::to_string_pretty(&entry)?))?;
     Ok(0)

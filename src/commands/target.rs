@@ -1,9 +1,9 @@
-//! Which bundle, and which id, the argument of `run` and `create` means.
+//! Derives the bundle and the id from the argument of `run` and `create`.
 //!
-//! To a manager it is always an id, and the bundle is named by `--bundle` or is
-//! the working directory. By hand it may name the bundle: what contains a slash
-//! can be no id, and a word without one is a bundle only where runc's meaning
-//! would be an error.
+//! Container managers give an id, and the bundle is `--bundle` or the working directory. On the
+//! command line the argument may also be the bundle's directory. An argument with a slash cannot
+//! be an id, so it is a directory. An argument without a slash is a directory only in cases where
+//! runc would report an error.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,76 +15,81 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::id;
 use crate::container::valid_id;
 
-/// A container to be made.
+/// The bundle and the id of a new container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) bundle: PathBuf,
     pub(super) id: String,
 }
 
-/// The path that an option gives, as it is meant: from where the caller stands.
+/// Resolves the path of a flag against the working directory.
 ///
 /// # Errors
-/// When that is a directory that is gone, and the path needs it.
+/// When the path is relative and the working directory has been removed.
 pub(super) fn absolute(path: Option<&PathBuf>) -> Result<Option<PathBuf>> {
-    path.map(|path| match path.is_absolute() {
-        true => Ok(path.clone()),
-        false => Ok(here()?.join(path)),
+    path.map(|path| {
+        if path.is_absolute() {
+            Ok(path.clone())
+        } else {
+            Ok(working_directory()?.join(path))
+        }
     })
     .transpose()
 }
 
-/// Where the caller stands.
+/// The caller's working directory.
 ///
 /// # Errors
-/// When that directory is gone.
-pub(super) fn here() -> Result<PathBuf> {
+/// When the directory has been removed.
+pub(super) fn working_directory() -> Result<PathBuf> {
     env::current_dir().context("working directory")
 }
 
-/// Asks `here`, where the caller stands, only if it has to; `bundle` is absolute.
+/// The bundle and the id that `argument` and `--bundle` (absolute) mean. `working_directory` is
+/// called only if the result depends on it.
 ///
 /// # Errors
-/// When there is no such bundle, or no valid id can be had.
+/// When there is no bundle, or the id is invalid.
 pub(super) fn find(
     argument: &OsStr,
     bundle: Option<&Path>,
-    here: impl FnOnce() -> Result<PathBuf>,
+    working_directory: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<Target> {
     if is_path(argument) {
         if bundle.is_some() {
             bail!(
-                "{}: is a bundle, and so is --bundle: give -b DIR ID",
+                "{}: cannot be combined with --bundle: give -b DIR ID",
                 argument.display()
             );
         }
-        return match Path::new(argument).is_absolute() {
-            true => named_by_directory(Path::new(argument)),
-            false => named_by_directory(&here()?.join(argument)),
+        return if Path::new(argument).is_absolute() {
+            from_directory(Path::new(argument))
+        } else {
+            from_directory(&working_directory()?.join(argument))
         };
     }
-    let id = || id::checked(argument).map(str::to_owned);
+    let id = || id::validate(argument).map(str::to_owned);
     if let Some(bundle) = bundle {
         return Ok(Target {
-            bundle: clean(bundle),
+            bundle: without_parent_components(bundle),
             id: id()?,
         });
     }
-    let here = here()?;
-    if here.join("config.json").exists() {
+    let working_directory = working_directory()?;
+    if working_directory.join("config.json").exists() {
         return Ok(Target {
-            bundle: here,
+            bundle: working_directory,
             id: id()?,
         });
     }
-    let directory = here.join(argument);
+    let directory = working_directory.join(argument);
     if directory.is_dir() {
-        return named_by_directory(&directory);
+        return from_directory(&directory);
     }
     let id = id()?;
     Err(anyhow!(
         "no config.json in {}, and no directory {id:?}: give -b DIR ID",
-        here.display()
+        working_directory.display()
     ))
     .context(id)
 }
@@ -93,31 +98,32 @@ fn is_path(argument: &OsStr) -> bool {
     argument.as_bytes().contains(&b'/') || argument == "." || argument == ".."
 }
 
-/// The path that others are told: without `..`, which may lead elsewhere once a
-/// link on the way has changed.
+/// The path that `state` and hooks get. A path with `..` is resolved, because it may lead
+/// elsewhere after a symbolic link in it has changed.
 #[allow(
     clippy::disallowed_methods,
-    reason = "says where the bundle is; whether it is there is found out later"
+    reason = "only makes the path canonical; opening the bundle reports whether it exists"
 )]
-fn clean(bundle: &Path) -> PathBuf {
-    let climbs = bundle.components().any(|part| part == Component::ParentDir);
-    let resolved = climbs.then(|| bundle.canonicalize().ok()).flatten();
+fn without_parent_components(bundle: &Path) -> PathBuf {
+    let has_parent = bundle.components().any(|part| part == Component::ParentDir);
+    let resolved = has_parent.then(|| bundle.canonicalize().ok()).flatten();
     resolved.unwrap_or_else(|| bundle.to_owned())
 }
 
-/// The container is called like the directory, once links and dots are resolved.
+/// The bundle in `directory`. The id is the name of the directory after symbolic links and `..`
+/// are resolved.
 #[allow(
     clippy::disallowed_methods,
-    reason = "gives the container its name; the bundle's files are opened by no other path"
+    reason = "the id comes from this path, and the bundle is opened by the same path"
 )]
-fn named_by_directory(directory: &Path) -> Result<Target> {
-    let shown = || {
+fn from_directory(directory: &Path) -> Result<Target> {
+    let context = || {
         format!(
             "bundle {}",
             directory.components().collect::<PathBuf>().display()
         )
     };
-    let bundle = directory.canonicalize().with_context(shown)?;
+    let bundle = directory.canonicalize().with_context(context)?;
     let name = bundle.file_name().map(OsString::from).unwrap_or_default();
     match name.to_str().filter(|name| valid_id(name)) {
         Some(id) => Ok(Target {
@@ -125,7 +131,7 @@ fn named_by_directory(directory: &Path) -> Result<Target> {
             bundle,
         }),
         None => bail!(
-            "bundle {}: its name {:?} is no container ID: give -b DIR ID",
+            "bundle {}: its name {:?} is not a valid container ID: give -b DIR ID",
             bundle.display(),
             name.display().to_string()
         ),
@@ -138,116 +144,129 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// `with/config.json`, `without/mybundle/`, `without/bad name/`, `without/link`.
-    struct Place(PathBuf);
+    /// A temporary directory that contains `with/config.json`, `without/mybundle/`,
+    /// `without/bad name/` and the symbolic link `without/link`.
+    struct Fixture(PathBuf);
 
-    impl Place {
-        fn new(name: &str) -> Place {
+    impl Fixture {
+        fn new(name: &str) -> Fixture {
             let top = std::env::temp_dir().join(format!("rt-target-{name}-{}", std::process::id()));
-            for directory in ["with", "without/mybundle", "without/bad name"] {
-                fs::create_dir_all(top.join(directory)).unwrap();
+            for subdirectory in ["with", "without/mybundle", "without/bad name"] {
+                fs::create_dir_all(top.join(subdirectory)).unwrap();
             }
             fs::write(top.join("with/config.json"), "{}").unwrap();
             symlink("mybundle", top.join("without/link")).unwrap();
-            Place(top)
+            Fixture(top)
         }
 
         fn find(
             &self,
             argument: &str,
             bundle: Option<&str>,
-            here: &str,
+            directory: &str,
         ) -> Result<(PathBuf, String)> {
-            let here = self.0.join(here);
-            let bundle = bundle.map(|bundle| here.join(bundle));
-            let found = find(argument.as_ref(), bundle.as_deref(), || Ok(here))?;
+            let directory = self.0.join(directory);
+            let bundle = bundle.map(|bundle| directory.join(bundle));
+            let found = find(argument.as_ref(), bundle.as_deref(), || Ok(directory))?;
             let below = found.bundle.strip_prefix(&self.0).unwrap_or(&found.bundle);
             Ok((below.to_owned(), found.id))
         }
 
         #[track_caller]
-        fn assert(&self, argument: &str, bundle: Option<&str>, here: &str, means: (&str, &str)) {
-            let found = self.find(argument, bundle, here).unwrap();
-            assert_eq!(found, (PathBuf::from(means.0), means.1.to_owned()));
+        fn assert(
+            &self,
+            argument: &str,
+            bundle: Option<&str>,
+            directory: &str,
+            expected: (&str, &str),
+        ) {
+            let found = self.find(argument, bundle, directory).unwrap();
+            assert_eq!(found, (PathBuf::from(expected.0), expected.1.to_owned()));
         }
 
         #[track_caller]
-        fn assert_refused(&self, argument: &str, bundle: Option<&str>, here: &str, text: &str) {
-            let error = self.find(argument, bundle, here).unwrap_err();
+        fn assert_refused(
+            &self,
+            argument: &str,
+            bundle: Option<&str>,
+            directory: &str,
+            text: &str,
+        ) {
+            let error = self.find(argument, bundle, directory).unwrap_err();
             let error = format!("{error:#}").replace(&self.0.display().to_string(), "TOP");
             assert_eq!(error, text);
         }
     }
 
-    impl Drop for Place {
+    impl Drop for Fixture {
         fn drop(&mut self) {
-            // What stays in the directory for temporary files fails no test.
+            // A failed removal leaves a temporary directory and must not fail the test.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 
     #[test]
-    fn a_word_is_an_id_where_runc_says_so() {
-        let place = Place::new("word");
-        place.assert("web", None, "with", ("with", "web"));
-        place.assert("web", Some("../with"), "without", ("with", "web"));
-        // A directory of that name does not count beside config.json or --bundle.
-        fs::create_dir(place.0.join("with/web")).unwrap();
-        place.assert("web", None, "with", ("with", "web"));
-        place.assert("mybundle", Some("/b"), "without", ("/b", "mybundle"));
+    fn an_argument_without_a_slash_is_an_id_where_runc_takes_it_for_one() {
+        let fixture = Fixture::new("id");
+        fixture.assert("web", None, "with", ("with", "web"));
+        fixture.assert("web", Some("../with"), "without", ("with", "web"));
+        // A directory of that name does not count if there is a config.json or --bundle.
+        fs::create_dir(fixture.0.join("with/web")).unwrap();
+        fixture.assert("web", None, "with", ("with", "web"));
+        fixture.assert("mybundle", Some("/b"), "without", ("/b", "mybundle"));
     }
 
     #[test]
-    fn a_word_is_a_bundle_where_runc_would_fail() {
-        let place = Place::new("bundle");
-        place.assert(
+    fn an_argument_without_a_slash_is_a_bundle_where_runc_would_fail() {
+        let fixture = Fixture::new("bundle");
+        fixture.assert(
             "mybundle",
             None,
             "without",
             ("without/mybundle", "mybundle"),
         );
-        place.assert("link", None, "without", ("without/mybundle", "mybundle"));
+        fixture.assert("link", None, "without", ("without/mybundle", "mybundle"));
     }
 
     #[test]
-    fn a_path_is_a_bundle_everywhere() {
-        let place = Place::new("path");
-        place.assert(
+    fn a_path_is_always_a_bundle() {
+        let fixture = Fixture::new("path");
+        fixture.assert(
             "./mybundle/",
             None,
             "without",
             ("without/mybundle", "mybundle"),
         );
-        place.assert(
+        fixture.assert(
             "../without/mybundle",
             None,
             "with",
             ("without/mybundle", "mybundle"),
         );
-        place.assert(".", None, "with", ("with", "with"));
-        place.assert("..", None, "without/mybundle", ("without", "without"));
-        place.assert("./link", None, "without", ("without/mybundle", "mybundle"));
+        fixture.assert(".", None, "with", ("with", "with"));
+        fixture.assert("..", None, "without/mybundle", ("without", "without"));
+        fixture.assert("./link", None, "without", ("without/mybundle", "mybundle"));
     }
 
     #[test]
-    fn what_cannot_be_is_one_line() {
-        let place = Place::new("refused");
-        let both = "./a: is a bundle, and so is --bundle: give -b DIR ID";
-        place.assert_refused("./a", Some("/b"), "with", both);
-        let name =
-            "bundle TOP/without/bad name: its name \"bad name\" is no container ID: give -b DIR ID";
-        place.assert_refused("./bad name", None, "without", name);
-        place.assert_refused("bad name", None, "without", name);
-        place.assert_refused(
+    fn an_ambiguous_or_invalid_argument_is_refused() {
+        let fixture = Fixture::new("refused");
+        let both = "./a: cannot be combined with --bundle: give -b DIR ID";
+        fixture.assert_refused("./a", Some("/b"), "with", both);
+        let name = "bundle TOP/without/bad name: its name \"bad name\" is not a valid container ID: give -b DIR ID";
+        fixture.assert_refused("./bad name", None, "without", name);
+        fixture.assert_refused("bad name", None, "without", name);
+        fixture.assert_refused(
             "/",
             None,
             "with",
-            "bundle /: its name \"\" is no container ID: give -b DIR ID",
+            "bundle /: its name \"\" is not a valid container ID: give -b DIR ID",
         );
-        let none = "web: no config.json in TOP/without, and no directory \"web\": give -b DIR ID";
-        place.assert_refused("web", None, "without", none);
-        place.assert_refused("a b", None, "with", "a b: invalid container ID format");
-        place.assert_refused(
+        let missing =
+            "web: no config.json in TOP/without, and no directory \"web\": give -b DIR ID";
+        fixture.assert_refused("web", None, "without", missing);
+        fixture.assert_refused("a b", None, "with", "a b: invalid container ID format");
+        fixture.assert_refused(
             "a b",
             Some("/b"),
             "with",

@@ -1,4 +1,4 @@
-//! `rt update`: changes the limits of a container.
+//! `rt update`: changes the resource limits of a container.
 
 use std::fs::File;
 use std::io;
@@ -12,37 +12,37 @@ use super::{Globals, id, option, path_option, refused_option};
 use crate::bundle::Resources;
 use crate::container;
 
-/// What the value of a flag is.
+/// The type of a flag's value.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Bytes, as `512m`; -1 is no limit.
+    /// A number of bytes such as `512m`. -1 is unlimited. May be empty.
     Bytes,
-    /// A number, or nothing.
+    /// A number. May be empty, which runc accepts for these flags.
     Number,
-    /// A number, and nothing else.
+    /// A number. Cannot be empty.
     Integer,
-    /// CPUs or memory nodes.
+    /// A list of CPUs or memory nodes, as in cpuset(7).
     List,
 }
 
-/// A flag, where its value goes in `linux.resources`, and its help.
+/// A flag and the field of `linux.resources` that it sets.
 struct Flag {
     name: &'static str,
     kind: Kind,
-    place: (&'static str, &'static str),
+    field: (&'static str, &'static str),
     help: &'static str,
 }
 
 const fn new(
     name: &'static str,
     kind: Kind,
-    place: (&'static str, &'static str),
+    field: (&'static str, &'static str),
     help: &'static str,
 ) -> Flag {
     Flag {
         name,
         kind,
-        place,
+        field,
         help,
     }
 }
@@ -52,97 +52,97 @@ const FLAGS: [Flag; 16] = [
         "memory",
         Kind::Bytes,
         ("memory", "limit"),
-        "Bytes of memory, as 512m; -1 is unlimited",
+        "Memory limit in bytes, such as 512m; -1 is unlimited",
     ),
     new(
         "memory-swap",
         Kind::Bytes,
         ("memory", "swap"),
-        "Bytes of memory and swap together; -1 is unlimited",
+        "Limit of memory plus swap in bytes; -1 is unlimited",
     ),
     new(
         "memory-reservation",
         Kind::Bytes,
         ("memory", "reservation"),
-        "Bytes of memory that are reclaimed last",
+        "Soft memory limit in bytes",
     ),
     new(
         "cpu-share",
         Kind::Number,
         ("cpu", "shares"),
-        "Weight of its CPU time; 1024 is ordinary",
+        "Relative weight of CPU time; the kernel's default is 1024",
     ),
     new(
         "cpu-quota",
         Kind::Number,
         ("cpu", "quota"),
-        "Microseconds of CPU time in each period; -1 is unlimited",
+        "CPU time per period in microseconds; -1 is unlimited",
     ),
     new(
         "cpu-period",
         Kind::Number,
         ("cpu", "period"),
-        "Length of a period in microseconds",
+        "Length of the CPU period in microseconds",
     ),
     new(
         "cpu-burst",
         Kind::Number,
         ("cpu", "burst"),
-        "Microseconds of CPU time that may be saved up",
+        "Unused CPU time that may accumulate, in microseconds",
     ),
     new(
         "cpu-idle",
         Kind::Number,
         ("cpu", "idle"),
-        "1: runs only when nobody else wants to; 0: not so",
+        "1 to run only on otherwise idle CPUs (SCHED_IDLE), 0 for normal scheduling",
     ),
     new(
         "cpu-rt-period",
         Kind::Number,
         ("cpu", "realtimePeriod"),
-        "Length of a period of real-time scheduling in microseconds",
+        "Length of the real-time scheduling period in microseconds",
     ),
     new(
         "cpu-rt-runtime",
         Kind::Number,
         ("cpu", "realtimeRuntime"),
-        "Microseconds of real-time scheduling in each period",
+        "Real-time CPU time per period in microseconds",
     ),
     new(
         "cpuset-cpus",
         Kind::List,
         ("cpu", "cpus"),
-        "CPUs to run on, as 0-3,8",
+        "CPUs to run on, such as 0-3,8",
     ),
     new(
         "cpuset-mems",
         Kind::List,
         ("cpu", "mems"),
-        "Memory nodes to use",
+        "Memory nodes to use, such as 0-1",
     ),
     new(
         "pids-limit",
         Kind::Integer,
         ("pids", "limit"),
-        "Number of tasks; -1 is unlimited",
+        "Maximum number of processes and threads; -1 is unlimited",
     ),
     new(
         "blkio-weight",
         Kind::Integer,
         ("blockIO", "weight"),
-        "Weight of its block I/O; only 0, for none, in this version",
+        "Weight of block I/O; this version accepts only 0, which sets none",
     ),
     new(
         "kernel-memory",
         Kind::Bytes,
         ("memory", "kernel"),
-        "Means nothing any more: says so and does nothing",
+        "Obsolete: prints a warning and has no effect",
     ),
     new(
         "kernel-memory-tcp",
         Kind::Bytes,
         ("memory", "kernelTCP"),
-        "Means nothing any more: says so and does nothing",
+        "Obsolete: prints a warning and has no effect",
     ),
 ];
 
@@ -157,11 +157,11 @@ pub(super) fn define(command: Command) -> Command {
         argument.help(flag.help)
     });
     command
-        .about("Changes the limits of a container")
+        .about("Change the resource limits of a container")
         .arg(
             path_option("resources", "FILE")
                 .short('r')
-                .help("The limits as JSON, as linux.resources has them; - is standard input"),
+                .help("Read the limits from this JSON file, in the format of linux.resources; - is standard input"),
         )
         .args(flags)
         .arg(refused_option("l3-cache-schema"))
@@ -170,23 +170,23 @@ pub(super) fn define(command: Command) -> Command {
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let id = id::of(matches)?;
-    let asked = asked(matches).with_context(|| id.to_owned())?;
-    globals.kept.close();
-    container::update(&globals.root, id, &asked).with_context(|| id.to_owned())?;
+    let id = id::from_matches(matches)?;
+    let resources = resources(matches).with_context(|| id.to_owned())?;
+    globals.input_descriptors.close();
+    container::update(&globals.root, id, &resources).with_context(|| id.to_owned())?;
     Ok(0)
 }
 
-fn asked(matches: &ArgMatches) -> Result<Resources> {
+fn resources(matches: &ArgMatches) -> Result<Resources> {
     let mut given = FLAGS.iter().filter_map(|flag| {
         let value = flag.value(matches)?;
         Some((flag, value))
     });
     if let Some(file) = matches.get_one::<std::path::PathBuf>("resources") {
         if let Some((flag, _)) = given.next() {
-            bail!("--{}: --resources says it all: give either", flag.name);
+            bail!("--{}: cannot be combined with --resources", flag.name);
         }
-        return read(file);
+        return read_resources(file);
     }
     let mut resources = Map::new();
     for (flag, value) in given {
@@ -196,14 +196,14 @@ fn asked(matches: &ArgMatches) -> Result<Resources> {
             "--{}: not applied by this version",
             flag.name
         );
-        let (group, field) = flag.place;
-        let group = resources.entry(group).or_insert_with(|| json!({}));
-        group[field] = value;
+        let (section, field) = flag.field;
+        let section = resources.entry(section).or_insert_with(|| json!({}));
+        section[field] = value;
     }
-    Resources::of_flags(resources)
+    Resources::from_flags(resources)
 }
 
-fn read(file: &Path) -> Result<Resources> {
+fn read_resources(file: &Path) -> Result<Resources> {
     if file == Path::new("-") {
         return Resources::read(io::stdin().lock(), "standard input");
     }
@@ -213,27 +213,27 @@ fn read(file: &Path) -> Result<Resources> {
 }
 
 impl Flag {
-    /// What was given, if anything.
+    /// The value of the flag in the arguments. `None` if the flag is not given.
     fn value(&self, matches: &ArgMatches) -> Option<Result<Value>> {
         let text = || matches.get_one::<String>(self.name);
         Some(match self.kind {
-            Kind::Bytes => bytes(text()?).map(Value::from),
-            Kind::Number => number(text()?).map(Value::from),
+            Kind::Bytes => parse_bytes(text()?).map(Value::from),
+            Kind::Number => parse_number(text()?).map(Value::from),
             Kind::Integer => Ok(Value::from(*matches.get_one::<i64>(self.name)?)),
             Kind::List => Ok(Value::from(text()?.as_str())),
         })
     }
 }
 
-fn number(text: &str) -> Result<i64> {
+fn parse_number(text: &str) -> Result<i64> {
     text.parse()
         .ok()
-        .with_context(|| format!("{text:?} is no number"))
+        .with_context(|| format!("{text:?} is not a number"))
 }
 
-/// A number of bytes as Docker's command line has it: `512m`, `1.5 GiB`; or -1.
-fn bytes(text: &str) -> Result<i64> {
-    let wrong = || format!("{text:?} is no number of bytes such as 512m, and not -1 (unlimited)");
+/// Parses a number of bytes in the format of Docker's command line (`512m`, `1.5 GiB`), or -1.
+fn parse_bytes(text: &str) -> Result<i64> {
+    let wrong = || format!("{text:?} is not a number of bytes such as 512m, or -1 (unlimited)");
     if text == "-1" {
         return Ok(-1);
     }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_have_the_units_of_docker() {
+    fn bytes_accept_the_units_of_docker() {
         for (text, expected) in [
             ("0", 0),
             ("-1", -1),
@@ -278,12 +278,12 @@ mod tests {
             ("2.t", 2 << 40),
             ("1P", 1 << 50),
         ] {
-            assert_eq!(bytes(text).ok(), Some(expected), "{text}");
+            assert_eq!(parse_bytes(text).ok(), Some(expected), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn an_invalid_size_is_refused() {
         for text in [
             "",
             "m",
@@ -301,7 +301,7 @@ mod tests {
             "5ib",
             "1e3",
         ] {
-            bytes(text).unwrap_err();
+            parse_bytes(text).unwrap_err();
         }
     }
 }

@@ -92,7 +92,7 @@ fn is_read(file: &Path) {
     let by_name = [
         ": not applied by this version",
         ": not applied by this version; set it to false",
-        ": for another platform than Linux",
+        ": for a platform other than Linux",
         ": process: required",
     ];
     let line = outcome.one_line();

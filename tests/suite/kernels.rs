@@ -1,5 +1,4 @@
-//! Kernels older than this one: the calls that they lack are refused by strace, and the container
-//! must come out the same.
+//! Older kernels: strace makes the system calls fail that they lack, and the container must be the same.
 //!
 //! Linux 5.10 has neither mount_setattr(2) (5.12) nor cgroup.kill (5.14).
 
@@ -12,25 +11,25 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        without_mount_setattr_a_container_is_the_same,
-        without_mount_setattr_binds_are_the_same,
+        without_mount_setattr_the_mounts_are_the_same,
+        without_mount_setattr_bind_mounts_are_the_same,
         without_mount_setattr_recursive_options_are_refused,
-        without_mount_setattr_no_ids_are_mapped,
+        without_mount_setattr_idmapped_mounts_are_refused,
         without_mount_setattr_no_pivot_works,
-        without_cgroup_kill_all_processes_die,
+        without_cgroup_kill_all_processes_are_killed,
     ]
 }
 
-/// `strace` words that make system calls fail as the old kernel would.
-fn refusing<'a>(trace: &'a str, inject: &'a str) -> Vec<&'a str> {
-    only_rt("what another runtime calls is its own affair");
+/// An `strace` command that makes system calls fail as on the old kernel.
+fn strace_failing<'a>(trace: &'a str, inject: &'a str) -> Vec<&'a str> {
+    only_rt("the system calls are those of rt");
     needs_strace();
     vec!["strace", "-f", "-o", trace, "-e", inject]
 }
 
 const NO_MOUNT_SETATTR: &str = "inject=mount_setattr:error=ENOSYS";
 
-/// What the probe sees of mounts, without what differs from run to run.
+/// The mounts in the probe's report, without values that differ between runs.
 fn mounts(report: &Report) -> Vec<Value> {
     let mut seen = report["mounts"].as_array().cloned().unwrap_or_default();
     assert!(!seen.is_empty());
@@ -49,7 +48,7 @@ fn same_mounts(bundle: &Bundle, flags: &[&str]) {
     assert_eq!(bundle.config().0["process"]["args"], json!(bundle_args));
     let before = Traces::of(bundle);
     let now = bundle.call("run", flags).assert_report();
-    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let old = bundle.call_through(&strace, "run", flags).assert_report();
     assert_eq!(mounts(&old), mounts(&now));
     before.assert_unchanged(bundle);
@@ -59,11 +58,11 @@ fn probing() -> Bundle {
     Bundle::new().args(&["/probe", "report"])
 }
 
-fn without_mount_setattr_a_container_is_the_same() {
+fn without_mount_setattr_the_mounts_are_the_same() {
     same_mounts(&probing(), &[]);
 }
 
-fn without_mount_setattr_binds_are_the_same() {
+fn without_mount_setattr_bind_mounts_are_the_same() {
     let directory = Directory::new();
     let bundle = ["one", "two", "three"]
         .into_iter()
@@ -83,13 +82,13 @@ fn without_mount_setattr_recursive_options_are_refused() {
     let directory = Directory::new();
     let bundle = probing().bind(directory.path(), "/one", &["rbind", "rro"]);
     let before = Traces::of(&bundle);
-    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
     refused.assert_refused("mounts[7]: options: recursive options need mount_setattr(2)");
     before.assert_unchanged(&bundle);
 }
 
-fn without_mount_setattr_no_ids_are_mapped() {
+fn without_mount_setattr_idmapped_mounts_are_refused() {
     let directory = Directory::new();
     let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
     let bundle = probing()
@@ -97,7 +96,7 @@ fn without_mount_setattr_no_ids_are_mapped() {
         .set("/mounts/7/uidMappings", map.clone())
         .set("/mounts/7/gidMappings", map);
     let before = Traces::of(&bundle);
-    let strace = refusing("/dev/null", NO_MOUNT_SETATTR);
+    let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
     refused.assert_refused("mounts[7]: options: idmap: needs mount_setattr(2)");
     before.assert_unchanged(&bundle);
@@ -107,19 +106,19 @@ fn without_mount_setattr_no_pivot_works() {
     same_mounts(&probing(), &["--no-pivot"]);
 }
 
-fn without_cgroup_kill_all_processes_die() {
+fn without_cgroup_kill_all_processes_are_killed() {
     let bundle = Bundle::with_runtime(&Runtime::new().view(View::V2))
         .without_namespace("pid")
         .sh("sleep 1000 & sleep 1000 & echo up; wait");
     let before = Traces::of(&bundle);
     let running = bundle.call("run", &[]).start();
     running.wait_for("up");
-    let mut strace = refusing("/dev/null", "inject=openat:error=ENOENT");
+    let mut strace = strace_failing("/dev/null", "inject=openat:error=ENOENT");
     strace.extend(["-P", "cgroup.kill"]);
-    let words = ["kill", bundle.id(), "KILL"];
+    let args = ["kill", bundle.id(), "KILL"];
     bundle
         .runtime()
-        .call_through(&strace, &words)
+        .call_through(&strace, &args)
         .run()
         .assert_ok();
     running.wait().assert_code(137);

@@ -1,4 +1,4 @@
-//! `list`: the containers of a `--root`, as a table, as ids, as JSON.
+//! `list`: the containers below `--root`, as a table, as ids and as JSON.
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -10,7 +10,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         table_has_a_line_for_each_container,
         quiet_prints_ids_alone,
         json_has_the_states,
-        one_that_cannot_be_read_hides_no_others,
+        an_unreadable_container_does_not_hide_the_others,
         an_empty_root_lists_nothing,
         a_missing_root_is_an_error,
         an_unknown_format_is_refused,
@@ -27,8 +27,8 @@ fn table_has_a_line_for_each_container() {
     let runtime = Runtime::new();
     let (one, two) = (sleeper(&runtime, "list-one"), sleeper(&runtime, "list-two"));
     let (created, running) = (one.create(), two.run_detached());
-    let said = runtime.call(&["list"]).run().assert_ok().stdout;
-    let rows: Vec<Vec<&str>> = said
+    let output = runtime.call(&["list"]).run().assert_ok().stdout;
+    let rows: Vec<Vec<&str>> = output
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
@@ -73,12 +73,12 @@ fn json_has_the_states() {
     let runtime = Runtime::new();
     let bundle = sleeper(&runtime, "json-one");
     let container = bundle.create();
-    let said = runtime
+    let output = runtime
         .call(&["list", "--format", "json"])
         .run()
         .assert_ok()
         .stdout;
-    let list: Value = serde_json::from_str(&said).unwrap();
+    let list: Value = serde_json::from_str(&output).unwrap();
     let items = list.as_array().unwrap();
     assert_eq!(items.len(), 1);
     let mut expected = container.state();
@@ -90,16 +90,16 @@ fn json_has_the_states() {
     }
 }
 
-fn one_that_cannot_be_read_hides_no_others() {
-    differs(Kind::Crun, "it lists none");
+fn an_unreadable_container_does_not_hide_the_others() {
+    differs(Kind::Crun, "it lists none of them");
     let runtime = Runtime::new();
     let bundle = sleeper(&runtime, "whole");
     let _container = bundle.create();
     std::fs::create_dir(runtime.root().join("broken")).unwrap();
     std::fs::write(runtime.root().join("broken/state.json"), "{").unwrap();
-    let said = runtime.call(&["list", "-q"]).run().assert_ok();
-    assert_eq!(said.stdout, "whole\n");
-    assert!(said.stderr.contains("broken"), "{said}");
+    let output = runtime.call(&["list", "-q"]).run().assert_ok();
+    assert_eq!(output.stdout, "whole\n");
+    assert!(output.stderr.contains("broken"), "{output}");
     std::fs::remove_dir_all(runtime.root().join("broken")).unwrap();
 }
 
@@ -123,9 +123,7 @@ fn an_empty_root_lists_nothing() {
 }
 
 fn a_missing_root_is_an_error() {
-    only_rt(
-        "crun and Debian's old runc list nothing, newer runc refuses a --root that is not there",
-    );
+    only_rt("crun and Debian's old runc list nothing; newer runc refuses a missing --root");
     let runtime = Runtime::new();
     runtime.call(&["list"]).run().assert_refused("");
 }

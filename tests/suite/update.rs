@@ -576,15 +576,23 @@ fn values_that_are_none_are_refused_by_name() {
         (
             "--memory",
             "12x",
-            "--memory: \"12x\" is no number of bytes such as 512m",
+            "--memory: \"12x\" is not a number of bytes such as 512m",
         ),
-        ("--memory", "-5", "--memory: \"-5\" is no number of bytes"),
+        (
+            "--memory",
+            "-5",
+            "--memory: \"-5\" is not a number of bytes",
+        ),
         (
             "--memory-swap",
             "m",
-            "--memory-swap: \"m\" is no number of bytes",
+            "--memory-swap: \"m\" is not a number of bytes",
         ),
-        ("--cpu-period", "abc", "--cpu-period: \"abc\" is no number"),
+        (
+            "--cpu-period",
+            "abc",
+            "--cpu-period: \"abc\" is not a number",
+        ),
         ("--cpu-share", "-1", "linux.resources.cpu.shares: "),
         (
             "--cpuset-cpus",
@@ -693,7 +701,7 @@ fn resources_and_flags_cannot_be_combined() {
         .update(&["--resources=-", "--pids-limit=5"])
         .assert_code(1);
     let id = running.bundle.id();
-    let line = format!("rt update: {id}: --pids-limit: --resources says it all: give either\n");
+    let line = format!("rt update: {id}: --pids-limit: cannot be combined with --resources\n");
     assert_eq!(outcome.stderr, line);
     assert_eq!(running.all(), before);
 }

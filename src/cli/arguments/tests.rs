@@ -1,4 +1,4 @@
-//! Words as managers and people write them.
+//! Arguments in the spellings that container managers and people use.
 
 use super::*;
 
@@ -28,24 +28,24 @@ fn command() -> Command {
         .arg(Arg::new("id").required(true))
 }
 
-fn asked(line: &str) -> Asked {
-    read(
+fn parsed(line: &str) -> ParsedArguments {
+    parse(
         &command(),
         line.split_whitespace().map(OsString::from).collect(),
     )
     .unwrap()
 }
 
-fn refused(line: &str) -> String {
-    let words = line.split_whitespace().map(OsString::from).collect();
-    read(&command(), words)
+fn error_of(line: &str) -> String {
+    let arguments = line.split_whitespace().map(OsString::from).collect();
+    parse(&command(), arguments)
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default()
 }
 
 #[test]
-fn every_spelling_of_a_flag_is_the_same() {
+fn every_spelling_of_a_flag_has_the_same_meaning() {
     for line in [
         "-b x id",
         "--b x id",
@@ -54,17 +54,17 @@ fn every_spelling_of_a_flag_is_the_same() {
         "-b=x id",
         "id -bundle x",
     ] {
-        let asked = asked(line);
-        let matches = asked.matches(&command()).unwrap();
+        let parsed = parsed(line);
+        let matches = parsed.matches(&command()).unwrap();
         let value = |name| matches.get_one::<String>(name).unwrap();
         assert_eq!(value("bundle"), "x", "{line}");
         assert_eq!(value("id"), "id", "{line}");
-        assert_eq!(asked.words, ["id"], "{line}");
+        assert_eq!(parsed.positionals, ["id"], "{line}");
     }
 }
 
 #[test]
-fn a_flag_can_be_given_a_truth() {
+fn a_flag_accepts_a_boolean_value() {
     for (line, on) in [
         ("-keep id", true),
         ("--keep=true id", true),
@@ -74,63 +74,63 @@ fn a_flag_can_be_given_a_truth() {
         ("id", false),
     ] {
         assert_eq!(
-            asked(line).matches(&command()).unwrap().get_flag("keep"),
+            parsed(line).matches(&command()).unwrap().get_flag("keep"),
             on,
             "{line}"
         );
     }
     assert_eq!(
-        refused("--keep=maybe id"),
+        error_of("--keep=maybe id"),
         "invalid boolean value \"maybe\" for -keep"
     );
 }
 
 #[test]
-fn an_empty_value_is_none() {
-    let asked = asked("-b x --bundle= id");
-    let matches = asked.matches(&command()).unwrap();
+fn an_empty_value_unsets_a_flag() {
+    let parsed = parsed("-b x --bundle= id");
+    let matches = parsed.matches(&command()).unwrap();
     assert_eq!(matches.get_one::<String>("bundle"), None);
-    assert_eq!(asked.words, ["id"]);
+    assert_eq!(parsed.positionals, ["id"]);
 }
 
 #[test]
-fn the_last_value_counts() {
-    let matches = asked("-b x --bundle=y id").matches(&command()).unwrap();
+fn the_last_value_of_a_flag_is_used() {
+    let matches = parsed("-b x --bundle=y id").matches(&command()).unwrap();
     assert_eq!(matches.get_one::<String>("bundle").unwrap(), "y");
 }
 
 #[test]
-fn a_word_that_is_no_text_is_refused() {
-    let words = vec![OsStr::from_bytes(b"\xff").to_owned()];
-    let asked = read(&command(), words).unwrap();
-    let error = asked.matches(&command()).unwrap_err();
+fn an_argument_that_is_not_utf_8_is_refused() {
+    let arguments = vec![OsStr::from_bytes(b"\xff").to_owned()];
+    let parsed = parse(&command(), arguments).unwrap();
+    let error = parsed.matches(&command()).unwrap_err();
     assert!(!error.to_string().contains('\n') && !error.to_string().is_empty());
 }
 
 #[test]
-fn after_two_dashes_nothing_is_a_flag() {
-    assert_eq!(asked("--keep -- -b").words, ["-b"]);
-    assert_eq!(asked("- --keep").words, ["-"]);
+fn arguments_after_two_dashes_are_positional() {
+    assert_eq!(parsed("--keep -- -b").positionals, ["-b"]);
+    assert_eq!(parsed("- --keep").positionals, ["-"]);
 }
 
 #[test]
-fn errors_are_in_the_words_of_go() {
+fn errors_have_the_text_of_go_s_flag_package() {
     assert_eq!(
-        refused("--bogus=1 id"),
+        error_of("--bogus=1 id"),
         "flag provided but not defined: -bogus"
     );
-    assert_eq!(refused("-bundle"), "flag needs an argument: -bundle");
+    assert_eq!(error_of("-bundle"), "flag needs an argument: -bundle");
 }
 
 #[test]
-fn what_follows_the_id_may_be_payload() {
+fn a_trailing_argument_takes_flags_and_dashes() {
     let command = command().arg(
         Arg::new("payload")
             .num_args(0..)
             .trailing_var_arg(true)
             .value_parser(clap::value_parser!(OsString)),
     );
-    for (line, words) in [
+    for (line, expected) in [
         (
             "--keep id -b --later -- -keep=x",
             &["-b", "--later", "--", "-keep=x"] as &[&str],
@@ -138,43 +138,43 @@ fn what_follows_the_id_may_be_payload() {
         ("--keep -- id --help", &["--help"]),
         ("--keep id", &[]),
     ] {
-        let words_given = line.split_whitespace().map(OsString::from).collect();
-        let asked = read(&command, words_given).unwrap();
-        assert!(!asked.help && asked.refused.is_none(), "{line}");
-        let matches = asked.matches(&command).unwrap();
+        let arguments = line.split_whitespace().map(OsString::from).collect();
+        let parsed = parse(&command, arguments).unwrap();
+        assert!(!parsed.help && parsed.refused_flag.is_none(), "{line}");
+        let matches = parsed.matches(&command).unwrap();
         assert!(matches.get_flag("keep"), "{line}");
         assert_eq!(matches.get_one::<String>("id").unwrap(), "id");
         let payload = matches.get_many::<OsString>("payload");
         let payload: Vec<&OsString> = payload.into_iter().flatten().collect();
-        assert_eq!(payload, words, "{line}");
-        assert!(check_count(&command, &asked.words).is_ok());
+        assert_eq!(payload, expected, "{line}");
+        assert!(check_count(&command, &parsed.positionals).is_ok());
     }
 }
 
 #[test]
-fn the_last_value_of_a_flag_counts() {
-    assert_eq!(asked("-b x --bundle=a=b id").value("bundle"), Some("a=b"));
-    assert_eq!(asked("id -- --bundle=x").value("bundle"), None);
+fn the_text_of_a_value_is_the_last_one_given() {
+    assert_eq!(parsed("-b x --bundle=a=b id").value("bundle"), Some("a=b"));
+    assert_eq!(parsed("id -- --bundle=x").value("bundle"), None);
 }
 
 #[test]
-fn a_hidden_flag_is_refused_by_name() {
-    assert_eq!(asked("-later id").refused.as_deref(), Some("later"));
-    assert_eq!(asked("id").refused, None);
-    assert_eq!(asked("-later=false id").refused, None);
-    assert_eq!(asked("-later --later=0 id").refused, None);
+fn a_hidden_flag_is_reported_by_name() {
+    assert_eq!(parsed("-later id").refused_flag.as_deref(), Some("later"));
+    assert_eq!(parsed("id").refused_flag, None);
+    assert_eq!(parsed("-later=false id").refused_flag, None);
+    assert_eq!(parsed("-later --later=0 id").refused_flag, None);
 }
 
 #[test]
-fn help_wins() {
-    assert!(asked("-h").help && asked("id --keep -help").help);
-    assert!(!asked("id").help);
+fn help_is_found_among_other_arguments() {
+    assert!(parsed("-h").help && parsed("id --keep -help").help);
+    assert!(!parsed("id").help);
 }
 
 #[test]
-fn words_are_counted() {
+fn the_number_of_arguments_is_checked() {
     let count = |line| {
-        check_count(&command(), &asked(line).words)
+        check_count(&command(), &parsed(line).positionals)
             .err()
             .map(|e| e.to_string())
     };
@@ -190,9 +190,9 @@ fn words_are_counted() {
     let optional = Command::new("kill")
         .arg(Arg::new("id").required(true))
         .arg(Arg::new("signal"));
-    let count = |words: &[&str]| {
-        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        check_count(&optional, &words)
+    let count = |arguments: &[&str]| {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        check_count(&optional, &arguments)
             .err()
             .map(|error| error.to_string())
     };

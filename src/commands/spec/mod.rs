@@ -1,4 +1,4 @@
-//! `rt spec`: writes runc's template of a config.json, byte for byte.
+//! `rt spec`: writes the config.json that `runc spec` writes, byte for byte.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -12,37 +12,39 @@ use nix::unistd::{getegid, geteuid};
 
 use super::{Globals, flag, path_option};
 
-/// For a machine with cgroups of version 1.
+/// The template for a host with cgroup v1.
 const TEMPLATE: &str = include_str!("template.json");
-/// The same for a user without privileges.
+/// The template for a user without privileges (`--rootless`).
 const ROOTLESS: &str = include_str!("rootless.json");
 
-/// After this namespace the one for cgroups is added where version 2 rules.
+/// On a host with cgroup v2, [`CGROUP_NAMESPACE`] follows this namespace.
 const LAST_NAMESPACE: &str = "\t\t\t{\n\t\t\t\t\"type\": \"mount\"\n\t\t\t}";
 const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}";
 
 pub(super) fn define(command: Command) -> Command {
     command
-        .about("Writes a config.json to start from")
+        .about("Write a template of config.json")
         .arg(
             path_option("bundle", "DIR")
                 .short('b')
-                .help("Where to (default: the working directory)"),
+                .help("Directory for config.json [default: .]"),
         )
-        .arg(flag("rootless").help("For a container that a user runs without privileges"))
+        .arg(flag("rootless").help("Write a config.json for a user without privileges"))
 }
 
 pub(super) fn perform(_: &Globals, matches: &ArgMatches) -> Result<u8> {
     let bundle = matches
         .get_one::<PathBuf>("bundle")
         .map_or(Path::new(""), PathBuf::as_path);
-    let template = match matches.get_flag("rootless") {
-        true => rootless(geteuid().as_raw(), getegid().as_raw()),
-        false => TEMPLATE.to_owned(),
+    let template = if matches.get_flag("rootless") {
+        rootless(geteuid().as_raw(), getegid().as_raw())
+    } else {
+        TEMPLATE.to_owned()
     };
-    let text = match only_cgroup2() {
-        true => with_cgroup_namespace(&template),
-        false => template,
+    let text = if host_has_cgroup_v2() {
+        with_cgroup_namespace(&template)
+    } else {
+        template
     };
     write(&bundle.join("config.json"), &text)?;
     Ok(0)
@@ -62,8 +64,8 @@ fn with_cgroup_namespace(template: &str) -> String {
     )
 }
 
-fn only_cgroup2() -> bool {
-    statfs("/sys/fs/cgroup").is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
+fn host_has_cgroup_v2() -> bool {
+    statfs("/sys/fs/cgroup").is_ok_and(|statfs| statfs.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -89,7 +91,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn both_templates_are_json() {
+    fn both_templates_are_valid_json() {
         let config: Value = serde_json::from_str(TEMPLATE).unwrap();
         assert_eq!(config["linux"]["namespaces"].as_array().unwrap().len(), 5);
         let config: Value = serde_json::from_str(&rootless(1000, 100)).unwrap();
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_brings_a_namespace() {
+    fn the_cgroup_namespace_follows_the_mount_namespace() {
         for (template, before) in [(TEMPLATE.to_owned(), 5), (rootless(0, 0), 5)] {
             let config: Value = serde_json::from_str(&with_cgroup_namespace(&template)).unwrap();
             let namespaces = config["linux"]["namespaces"].as_array().unwrap();

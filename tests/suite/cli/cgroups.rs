@@ -1,4 +1,4 @@
-//! The global flags about cgroups: `--rootless`, which is runc's, and crun's `--cgroup-manager`.
+//! The global flags for cgroups: runc's `--rootless` and crun's `--cgroup-manager`.
 
 use std::fs;
 
@@ -11,25 +11,25 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        rootless_takes_the_words_of_runc,
-        rootless_wants_no_other_words,
-        rootless_goes_on_where_no_cgroup_may_be_made,
-        rootless_keeps_every_limit,
-        without_rootless_a_cgroup_is_made_or_it_is_an_error,
-        without_cgroups_it_stays_in_those_of_the_caller,
-        without_cgroups_a_life_is_whole,
-        without_cgroups_kill_reaches_the_process,
+        rootless_accepts_the_values_of_runc,
+        rootless_refuses_any_other_value,
+        with_rootless_a_container_runs_without_permission_for_cgroups,
+        with_rootless_a_limit_that_cannot_be_set_is_an_error,
+        without_rootless_a_cgroup_that_cannot_be_created_is_an_error,
+        without_cgroups_a_container_stays_in_the_cgroups_of_the_caller,
+        without_cgroups_every_operation_of_the_lifecycle_works,
+        without_cgroups_kill_reaches_the_first_process,
         without_cgroups_a_limit_is_refused,
-        without_cgroups_those_of_the_caller_cannot_be_changed,
-        other_managers_of_cgroups_are_refused,
+        without_cgroups_a_container_cannot_change_the_cgroups_of_the_caller,
+        unknown_and_unsupported_cgroup_managers_are_refused,
     ]
 }
 
-/// Every file system of cgroups read-only, as in a container of somebody else's.
+/// Remounts every cgroup file system read-only, as inside a container of another runtime.
 const READONLY: &str = "for place in $(awk '$5 ~ /^\\/sys\\/fs\\/cgroup/ {print $5}' \
                         /proc/self/mountinfo); do mount -o remount,bind,ro $place; done; \
                         exec \"$@\"";
-const BEHIND: [&str; 5] = ["unshare", "-m", "sh", "-c", READONLY];
+const WITH_READONLY_CGROUPS: [&str; 5] = ["unshare", "-m", "sh", "-c", READONLY];
 
 fn sleeper(flags: &[&str], view: View) -> Bundle {
     let runtime = Runtime::new().view(view);
@@ -39,28 +39,31 @@ fn sleeper(flags: &[&str], view: View) -> Bundle {
 
 fn readonly(flags: &[&str]) -> (Bundle, Vec<&'static str>) {
     let bundle = sleeper(flags, View::Machine).sh("cat /proc/self/cgroup");
-    (bundle, BEHIND.into_iter().chain(["sh"]).collect())
+    (
+        bundle,
+        WITH_READONLY_CGROUPS.into_iter().chain(["sh"]).collect(),
+    )
 }
 
-fn rootless_takes_the_words_of_runc() {
-    for word in ["true", "false", "auto", "1", "F", "Auto"] {
-        let bundle = sleeper(&[&format!("--rootless={word}")], View::Machine);
+fn rootless_accepts_the_values_of_runc() {
+    for value in ["true", "false", "auto", "1", "F", "Auto"] {
+        let bundle = sleeper(&[&format!("--rootless={value}")], View::Machine);
         let container = bundle.create();
         let own = cgroup_of(container.pid(), "memory");
-        assert!(own.ends_with(container.id()), "{word}: {}", own.display());
+        assert!(own.ends_with(container.id()), "{value}: {}", own.display());
     }
 }
 
-fn rootless_wants_no_other_words() {
-    differs(Kind::Crun, "its text is another");
-    for word in ["maybe", "2", "tRUE"] {
-        let bundle = sleeper(&[&format!("--rootless={word}")], View::Machine);
+fn rootless_refuses_any_other_value() {
+    differs(Kind::Crun, "its error text differs");
+    for value in ["maybe", "2", "tRUE"] {
+        let bundle = sleeper(&[&format!("--rootless={value}")], View::Machine);
         let before = Traces::of(&bundle);
         let outcome = bundle.call("create", &[]).run().assert_code(1);
         before.assert_unchanged(&bundle);
-        // runc quotes its log line once more.
+        // runc quotes the message again in its log line.
         let line = outcome.one_line().replace('\\', "");
-        let text = format!("parsing \"{word}\": invalid syntax");
+        let text = format!("parsing \"{value}\": invalid syntax");
         assert!(line.contains(&text), "{line}");
         if Kind::under_test() == Kind::Rt {
             let line = format!("rt: --rootless: {text} (true, false or auto)\n");
@@ -69,34 +72,40 @@ fn rootless_wants_no_other_words() {
     }
 }
 
-fn rootless_goes_on_where_no_cgroup_may_be_made() {
-    differs(Kind::Crun, "it takes it for nothing but its own root");
-    let (bundle, behind) = readonly(&["--rootless=true"]);
+fn with_rootless_a_container_runs_without_permission_for_cgroups() {
+    differs(
+        Kind::Crun,
+        "it applies the flag only to its own default root",
+    );
+    let (bundle, wrapper) = readonly(&["--rootless=true"]);
     let before = Traces::of(&bundle);
-    let outcome = bundle.call_through(&behind, "run", &[]).run().assert_ok();
+    let outcome = bundle.call_through(&wrapper, "run", &[]).run().assert_ok();
     before.assert_unchanged(&bundle);
     assert!(!outcome.stdout.contains(bundle.id()), "{outcome}");
     if Kind::under_test() == Kind::Rt {
-        let place = "rt: warning: linux.resources.devices: not kept: linux.cgroupsPath: ";
-        assert!(outcome.one_line().starts_with(place), "{outcome}");
+        let prefix = "rt: warning: linux.resources.devices: not kept: linux.cgroupsPath: ";
+        assert!(outcome.one_line().starts_with(prefix), "{outcome}");
     }
 }
 
-fn rootless_keeps_every_limit() {
-    differs(Kind::Crun, "it takes it for nothing but its own root");
-    let (bundle, behind) = readonly(&["--rootless=true"]);
+fn with_rootless_a_limit_that_cannot_be_set_is_an_error() {
+    differs(
+        Kind::Crun,
+        "it applies the flag only to its own default root",
+    );
+    let (bundle, wrapper) = readonly(&["--rootless=true"]);
     let bundle = bundle.set("/linux/resources/pids", json!({"limit": 50}));
     let before = Traces::of(&bundle);
-    let outcome = bundle.call_through(&behind, "run", &[]).run();
+    let outcome = bundle.call_through(&wrapper, "run", &[]).run();
     before.assert_unchanged(&bundle);
     outcome.assert_refused("pids");
 }
 
-fn without_rootless_a_cgroup_is_made_or_it_is_an_error() {
+fn without_rootless_a_cgroup_that_cannot_be_created_is_an_error() {
     for flags in [&[] as &[&str], &["--rootless=false"], &["--rootless=auto"]] {
-        let (bundle, behind) = readonly(flags);
+        let (bundle, wrapper) = readonly(flags);
         let before = Traces::of(&bundle);
-        let outcome = bundle.call_through(&behind, "run", &[]).run();
+        let outcome = bundle.call_through(&wrapper, "run", &[]).run();
         before.assert_unchanged(&bundle);
         let outcome = outcome.assert_refused("cgroup");
         if Kind::under_test() == Kind::Rt {
@@ -109,13 +118,14 @@ fn without_rootless_a_cgroup_is_made_or_it_is_an_error() {
 const DISABLED: &str = "--cgroup-manager=disabled";
 
 fn views() -> Vec<View> {
-    match on_v2() {
-        true => vec![View::Machine],
-        false => vec![View::Machine, View::V2],
+    if on_v2() {
+        vec![View::Machine]
+    } else {
+        vec![View::Machine, View::V2]
     }
 }
 
-fn without_cgroups_it_stays_in_those_of_the_caller() {
+fn without_cgroups_a_container_stays_in_the_cgroups_of_the_caller() {
     differs(Kind::Runc, "has no --cgroup-manager");
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     for view in views() {
@@ -128,7 +138,7 @@ fn without_cgroups_it_stays_in_those_of_the_caller() {
     }
 }
 
-fn without_cgroups_a_life_is_whole() {
+fn without_cgroups_every_operation_of_the_lifecycle_works() {
     differs(Kind::Runc, "has no --cgroup-manager");
     for view in views() {
         let bundle = sleeper(&[DISABLED], view);
@@ -155,8 +165,8 @@ fn without_cgroups_a_life_is_whole() {
     }
 }
 
-/// There is no cgroup to find the others by.
-fn without_cgroups_kill_reaches_the_process() {
+/// Without a cgroup, only the first process of the container is known.
+fn without_cgroups_kill_reaches_the_first_process() {
     differs(Kind::Runc, "has no --cgroup-manager");
     let bundle = sleeper(&[DISABLED], View::Machine).without_namespace("pid");
     let container = bundle.run_detached();
@@ -167,21 +177,21 @@ fn without_cgroups_kill_reaches_the_process() {
 }
 
 fn without_cgroups_a_limit_is_refused() {
-    only_rt("crun forgets it");
+    only_rt("crun ignores the limit");
     let limits = [
         ("memory", json!({"limit": 100_000_000}), "memory.limit"),
         ("pids", json!({"limit": 50}), "pids.limit"),
         ("cpu", json!({"shares": 100}), "cpu.shares"),
     ];
     for view in views() {
-        for (name, value, place) in &limits {
+        for (name, value, field) in &limits {
             let pointer = format!("/linux/resources/{name}");
             let bundle = sleeper(&[DISABLED], view).set(&pointer, value.clone());
             let before = Traces::of(&bundle);
             let outcome = bundle.call("create", &[]).run().assert_code(1);
             before.assert_unchanged(&bundle);
             let line = format!(
-                "rt create: {}: linux.resources.{place}: the container has no cgroup (--cgroup-manager disabled)\n",
+                "rt create: {}: linux.resources.{field}: the container has no cgroup (--cgroup-manager disabled)\n",
                 bundle.id()
             );
             assert_eq!(outcome.stderr, line);
@@ -189,8 +199,8 @@ fn without_cgroups_a_limit_is_refused() {
     }
 }
 
-fn without_cgroups_those_of_the_caller_cannot_be_changed() {
-    only_rt("crun leaves them open to root");
+fn without_cgroups_a_container_cannot_change_the_cgroups_of_the_caller() {
+    only_rt("crun lets root in the container change them");
     let mount = json!({
         "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"],
     });
@@ -201,15 +211,16 @@ fn without_cgroups_those_of_the_caller_cannot_be_changed() {
         let bundle = sleeper(&[DISABLED], view).namespace("cgroup", None);
         let bundle = bundle.without_mount("/sys/fs/cgroup").mount(mount.clone());
         let outcome = bundle.sh(script).run().assert_ok();
-        let seen = match on_v2() || view == View::V2 {
-            true => "cgroup.procs\n",
-            false => "",
+        let expected = if on_v2() || view == View::V2 {
+            "cgroup.procs\n"
+        } else {
+            ""
         };
-        assert_eq!(outcome.stdout, seen, "{outcome}");
+        assert_eq!(outcome.stdout, expected, "{outcome}");
     }
 }
 
-fn other_managers_of_cgroups_are_refused() {
+fn unknown_and_unsupported_cgroup_managers_are_refused() {
     differs(Kind::Runc, "has no --cgroup-manager");
     let call = |name: &str| {
         let runtime = Runtime::new().global("--cgroup-manager").global(name);
@@ -217,10 +228,10 @@ fn other_managers_of_cgroups_are_refused() {
         runtime.call(&["list"]).run()
     };
     call("cgroupfs").assert_ok();
-    let outcome = call("nobodys");
+    let outcome = call("unknown");
     assert_ne!(outcome.code(), 0, "{outcome}");
     if Kind::under_test() == Kind::Rt {
-        let line = "rt: --cgroup-manager: unknown value \"nobodys\": cgroupfs or disabled\n";
+        let line = "rt: --cgroup-manager: unknown value \"unknown\": cgroupfs or disabled\n";
         assert_eq!(outcome.stderr, line);
         let line = "rt: --cgroup-manager systemd: not applied by this version\n";
         assert_eq!(call("systemd").assert_code(1).stderr, line);

@@ -1,4 +1,4 @@
-//! How flags may be written, and what the global ones do.
+//! The spellings of flags, and the effects of the global flags.
 
 use std::fs;
 
@@ -10,31 +10,31 @@ use crate::harness::{Bundle, Directory, Kind, Runtime, differs, only_rt, trials}
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        version_has_the_lines_that_engines_read,
+        version_has_the_lines_that_engines_parse,
         a_link_called_runc_answers_as_runc,
-        help_is_shown_and_succeeds,
-        one_dash_is_as_good_as_two,
+        help_is_printed_with_exit_status_0,
+        flags_accept_one_dash_or_two,
         a_flag_can_be_true_or_false,
         flags_may_follow_the_id,
-        a_relative_root_is_taken_from_here,
-        debug_says_more,
-        debug_tells_each_step_with_its_time,
-        without_debug_nothing_is_told,
+        a_relative_root_is_below_the_working_directory,
+        debug_logs_messages,
+        debug_logs_each_step_with_its_time,
+        without_debug_nothing_is_logged,
     ]
 }
 
-fn version_has_the_lines_that_engines_read() {
+fn version_has_the_lines_that_engines_parse() {
     for flag in ["--version", "-v", "-version"] {
-        let said = call(&[flag]).assert_ok().stdout;
-        let lines: Vec<&str> = said.lines().collect();
-        assert!(lines[0].contains(" version "), "{said}");
+        let output = call(&[flag]).assert_ok().stdout;
+        let lines: Vec<&str> = output.lines().collect();
+        assert!(lines[0].contains(" version "), "{output}");
         assert!(
             lines.iter().any(|line| line.starts_with("commit: ")),
-            "{said}"
+            "{output}"
         );
         assert!(
             lines.iter().any(|line| line.starts_with("spec: 1.")),
-            "{said}"
+            "{output}"
         );
         if Kind::under_test() == Kind::Rt {
             assert_eq!(
@@ -46,48 +46,48 @@ fn version_has_the_lines_that_engines_read() {
     }
 }
 
-/// containerd's library reads the version of nobody else.
+/// containerd's go-runc accepts only the name `runc`.
 fn a_link_called_runc_answers_as_runc() {
     differs(Kind::Crun, "is always crun");
     let home = Directory::new();
     let runtime = Runtime::new();
     let link = home.join("runc");
     std::os::unix::fs::symlink(runtime.program(), &link).unwrap();
-    let words = vec![link.to_str().unwrap(), "--version"];
-    let said = runtime.call_as_is(words).run().assert_ok().stdout;
-    let lines: Vec<&str> = said.lines().collect();
+    let args = vec![link.to_str().unwrap(), "--version"];
+    let output = runtime.call_as_is(args).run().assert_ok().stdout;
+    let lines: Vec<&str> = output.lines().collect();
     let version = lines[0].strip_prefix("runc version 1.");
-    assert!(version.is_some(), "{said}");
+    assert!(version.is_some(), "{output}");
     assert!(lines[1].starts_with("commit: ") && lines[2].starts_with("spec: 1."));
     if Kind::under_test() == Kind::Rt {
         let own = concat!("+rt.", env!("CARGO_PKG_VERSION"));
-        assert!(lines[0].ends_with(own), "{said}");
-        let words = vec![link.to_str().unwrap(), "bogus"];
-        let outcome = runtime.call_as_is(words).run();
+        assert!(lines[0].ends_with(own), "{output}");
+        let args = vec![link.to_str().unwrap(), "bogus"];
+        let outcome = runtime.call_as_is(args).run();
         assert_eq!(outcome.stderr, "rt: No help topic for 'bogus'\n");
     }
 }
 
-fn help_is_shown_and_succeeds() {
+fn help_is_printed_with_exit_status_0() {
     differs(Kind::Crun, "has no -h");
     let verbs = [
         "run", "create", "start", "state", "kill", "delete", "list", "ps", "spec", "features",
     ];
-    for words in [&["--help"] as &[&str], &["-h"], &["help"], &[]] {
-        let said = call(words).assert_ok().stdout;
+    for args in [&["--help"] as &[&str], &["-h"], &["help"], &[]] {
+        let output = call(args).assert_ok().stdout;
         for verb in verbs {
-            assert!(said.contains(verb), "{verb} in {said}");
+            assert!(output.contains(verb), "{verb} in {output}");
         }
     }
     for verb in verbs {
-        for words in [[verb, "--help"], [verb, "-h"]] {
-            assert!(call(&words).assert_ok().stdout.contains(verb));
+        for args in [[verb, "--help"], [verb, "-h"]] {
+            assert!(call(&args).assert_ok().stdout.contains(verb));
         }
     }
 }
 
-fn one_dash_is_as_good_as_two() {
-    differs(Kind::Crun, "takes one dash for single letters");
+fn flags_accept_one_dash_or_two() {
+    differs(Kind::Crun, "one dash is only for single letters");
     let bundle = Bundle::new().sh("exit 4");
     bundle.write();
     let directory = bundle.path().to_str().unwrap();
@@ -96,8 +96,8 @@ fn one_dash_is_as_good_as_two() {
         ["--bundle", directory],
         ["-b", directory],
     ] {
-        let words = ["run", flags[0], flags[1], "-no-new-keyring", bundle.id()];
-        bundle.runtime().call(&words).run().assert_code(4);
+        let args = ["run", flags[0], flags[1], "-no-new-keyring", bundle.id()];
+        bundle.runtime().call(&args).run().assert_code(4);
     }
     let joined = format!("-bundle={directory}");
     bundle
@@ -108,7 +108,7 @@ fn one_dash_is_as_good_as_two() {
 }
 
 fn a_flag_can_be_true_or_false() {
-    differs(Kind::Crun, "has flags without a value");
+    differs(Kind::Crun, "its flags without a value accept none");
     let bundle = Bundle::new().sh("exit 0");
     bundle.call("run", &["--keep=false"]).run().assert_ok();
     assert_eq!(
@@ -126,9 +126,9 @@ fn a_flag_can_be_true_or_false() {
     assert_ne!(outcome.code(), 0, "{outcome}");
 }
 
-/// cri-o and people write `delete ID --force`.
+/// cri-o and users write `delete ID --force`.
 fn flags_may_follow_the_id() {
-    differs(Kind::Crun, "takes flags before the id only");
+    differs(Kind::Crun, "accepts flags only before the id");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.create();
     bundle
@@ -139,14 +139,14 @@ fn flags_may_follow_the_id() {
     assert_eq!(bundle.runtime().call(&["list", "-q"]).run().stdout, "");
 }
 
-fn a_relative_root_is_taken_from_here() {
+fn a_relative_root_is_below_the_working_directory() {
     let home = Directory::new();
-    fs::create_dir(home.join("here")).unwrap();
-    let runtime = Runtime::new().global("--root").global("here");
+    fs::create_dir(home.join("root")).unwrap();
+    let runtime = Runtime::new().global("--root").global("root");
     call_in(&runtime, home.path(), &["list"]).assert_ok();
 }
 
-/// The steps that a log of `--debug` has, each time no earlier than the one before.
+/// The messages of a debug log. Asserts that no timestamp is earlier than the previous one.
 #[track_caller]
 fn steps(log: &str) -> Vec<String> {
     let lines = log
@@ -168,25 +168,28 @@ fn steps(log: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_in_order(said: &[String], expected: &[&str]) {
-    let mut said = said.iter();
+fn assert_in_order(messages: &[String], expected: &[&str]) {
+    let mut messages = messages.iter();
     for text in expected {
-        assert!(said.any(|one| one.starts_with(text)), "{text} in its place");
+        assert!(
+            messages.any(|one| one.starts_with(text)),
+            "{text} is missing or out of order"
+        );
     }
 }
 
-fn debug_tells_each_step_with_its_time() {
-    only_rt("runc tells other things");
+fn debug_logs_each_step_with_its_time() {
+    only_rt("runc logs other messages");
     let runtime = Runtime::new().global("--debug");
     let log = runtime.home().join("debug.json");
     let runtime = runtime.global("--log-format=json").global("--log");
     let runtime = runtime.global(log.to_str().unwrap());
-    let said = || {
+    let logged = || {
         let text = fs::read_to_string(&log).unwrap();
         fs::remove_file(&log).unwrap();
         steps(&text)
     };
-    let (built, begun) = (
+    let (creation, start) = (
         [
             "OpenRoot",
             "Clone",
@@ -200,15 +203,15 @@ fn debug_tells_each_step_with_its_time() {
         .sh("exit 0")
         .run()
         .assert_ok();
-    assert_in_order(&said(), &[&built as &[&str], &begun].concat());
+    assert_in_order(&logged(), &[&creation as &[&str], &start].concat());
 
     let bundle = Bundle::with_runtime(&runtime).args(&["/probe", "sleep"]);
     let container = bundle.create();
-    let texts = said();
-    assert_in_order(&texts, &built);
+    let texts = logged();
+    assert_in_order(&texts, &creation);
     assert!(!texts.iter().any(|text| text.starts_with("Exec:")));
     runtime.call(&["start", bundle.id()]).run().assert_ok();
-    assert_in_order(&said(), &begun);
+    assert_in_order(&logged(), &start);
 
     runtime
         .call(&["exec", bundle.id(), "/bin/true"])
@@ -220,14 +223,14 @@ fn debug_tells_each_step_with_its_time() {
         "Executable: process.args[0]: ",
         "Exec: process.args[0]: ",
     ];
-    assert_in_order(&said(), &expected);
+    assert_in_order(&logged(), &expected);
     container.end();
 }
 
-/// A filter that kills whoever says more than the program does, and limits that leave no
-/// room for words.
-fn without_debug_nothing_is_told() {
-    only_rt("runc needs more than that");
+/// With a seccomp filter that kills the process if it writes a message, and with a memory limit
+/// that leaves no room for one.
+fn without_debug_nothing_is_logged() {
+    only_rt("runc fails with such a filter and such a limit");
     let limit = json!({"type": "RLIMIT_AS", "soft": 0, "hard": 0});
     let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["sendto", "sendmsg", "write"], "action": "SCMP_ACT_KILL_PROCESS"},
@@ -245,15 +248,15 @@ fn without_debug_nothing_is_told() {
             .run()
             .assert_ok();
         assert_eq!(outcome.stderr.is_empty(), !debug, "{outcome}");
-        // The kernel cannot load it: it dies, as the process that it has become.
+        // The kernel cannot load the program and kills the process inside execve(2).
         let bundle = Bundle::with_runtime(&runtime).args(&["/bin/true"]);
         let outcome = bundle.set("/process/rlimits", json!([limit])).run();
         assert!(!outcome.stderr.contains("out of memory"), "{outcome}");
     }
 }
 
-fn debug_says_more() {
-    differs(Kind::Crun, "says nothing");
+fn debug_logs_messages() {
+    differs(Kind::Crun, "prints nothing");
     let runtime = Runtime::new().global("--debug");
     let bundle = Bundle::with_runtime(&runtime).sh("exit 0");
     let outcome = bundle.run().assert_ok();

@@ -1,4 +1,4 @@
-//! The command line: how arguments are taken, what is refused, what is printed.
+//! The command line: parsing of arguments, errors, output and exit statuses.
 
 mod cgroups;
 mod flags;
@@ -29,12 +29,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-fn call(words: &[&str]) -> Outcome {
-    Runtime::new().call(words).run()
+fn call(args: &[&str]) -> Outcome {
+    Runtime::new().call(args).run()
 }
 
-/// A call in a working directory.
-fn call_in(runtime: &Runtime, directory: &Path, words: &[&str]) -> Outcome {
-    let call = runtime.call(words);
+/// Calls the runtime in a working directory.
+fn call_in(runtime: &Runtime, directory: &Path, args: &[&str]) -> Outcome {
+    let call = runtime.call(args);
     call.with(|command| command.current_dir(directory)).run()
 }

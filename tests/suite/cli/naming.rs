@@ -1,4 +1,4 @@
-//! How a person names a bundle: by id and `--bundle`, as runc has it, or by its directory.
+//! The argument of `create` and `run`: an id as in runc, or the directory of a bundle.
 
 use std::fs;
 
@@ -10,24 +10,24 @@ use crate::harness::{Bundle, Directory, Outcome, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        an_id_is_taken_with_config_here,
-        a_directory_of_that_name_is_a_bundle,
-        a_path_is_a_bundle,
-        a_path_and_a_bundle_are_refused,
-        a_name_that_is_no_id_asks_for_one,
-        nothing_here_is_said_in_one_line,
+        an_argument_is_an_id_if_the_working_directory_is_a_bundle,
+        an_argument_may_be_the_name_of_a_bundle_directory,
+        an_argument_may_be_the_path_of_a_bundle_directory,
+        a_path_together_with_bundle_is_refused,
+        a_directory_name_that_is_not_a_valid_id_is_refused,
+        a_missing_bundle_is_reported_on_one_line,
     ]
 }
 
-/// A working directory with bundles in it, for the ways in which a person names one.
-struct Shelf {
+/// A working directory that contains a bundle with the given directory name.
+struct Fixture {
     directory: Directory,
     bundle: Bundle,
 }
 
-impl Shelf {
+impl Fixture {
     fn new(name: &str) -> Self {
-        only_rt("naming a bundle by its directory is our own");
+        only_rt("only rt accepts the directory of a bundle");
         let bundle = Bundle::new().sh("exit 9");
         let root = bundle.rootfs();
         let bundle = bundle.set("/root/path", json!(root));
@@ -39,12 +39,14 @@ impl Shelf {
         Self { directory, bundle }
     }
 
-    fn call(&self, below: &str, words: &[&str]) -> Outcome {
+    /// Calls the runtime in a subdirectory.
+    fn call(&self, subdirectory: &str, args: &[&str]) -> Outcome {
         let runtime = self.bundle.runtime();
-        call_in(runtime, &self.directory.join(below), words)
+        call_in(runtime, &self.directory.join(subdirectory), args)
     }
 
-    fn ids(&self) -> String {
+    /// The ids of all containers, which are deleted afterwards.
+    fn take_ids(&self) -> String {
         let runtime = self.bundle.runtime();
         let ids = runtime.call(&["list", "-q"]).run().assert_ok().stdout;
         for id in ids.lines() {
@@ -54,29 +56,29 @@ impl Shelf {
     }
 }
 
-fn an_id_is_taken_with_config_here() {
-    let shelf = Shelf::new("web");
-    shelf.call("web", &["create", "other"]).assert_ok();
-    assert_eq!(shelf.ids(), "other\n");
-    // Even where a directory of that name lies.
-    fs::create_dir(shelf.directory.join("web/other")).unwrap();
-    shelf.call("web", &["create", "other"]).assert_ok();
-    assert_eq!(shelf.ids(), "other\n");
+fn an_argument_is_an_id_if_the_working_directory_is_a_bundle() {
+    let fixture = Fixture::new("web");
+    fixture.call("web", &["create", "other"]).assert_ok();
+    assert_eq!(fixture.take_ids(), "other\n");
+    // This is so even if a directory of that name exists.
+    fs::create_dir(fixture.directory.join("web/other")).unwrap();
+    fixture.call("web", &["create", "other"]).assert_ok();
+    assert_eq!(fixture.take_ids(), "other\n");
 }
 
-fn a_directory_of_that_name_is_a_bundle() {
-    let shelf = Shelf::new("web");
-    shelf.call("", &["run", "web"]).assert_code(9);
-    shelf.call("", &["create", "web"]).assert_ok();
-    assert_eq!(shelf.ids(), "web\n");
+fn an_argument_may_be_the_name_of_a_bundle_directory() {
+    let fixture = Fixture::new("web");
+    fixture.call("", &["run", "web"]).assert_code(9);
+    fixture.call("", &["create", "web"]).assert_ok();
+    assert_eq!(fixture.take_ids(), "web\n");
 }
 
-fn a_path_is_a_bundle() {
-    let shelf = Shelf::new("web");
-    std::os::unix::fs::symlink("web", shelf.directory.join("link")).unwrap();
-    let absolute = shelf.directory.join("web");
+fn an_argument_may_be_the_path_of_a_bundle_directory() {
+    let fixture = Fixture::new("web");
+    std::os::unix::fs::symlink("web", fixture.directory.join("link")).unwrap();
+    let absolute = fixture.directory.join("web");
     let absolute = absolute.to_str().unwrap();
-    for (below, word) in [
+    for (directory, argument) in [
         ("", "./web"),
         ("", "web/"),
         ("web", "."),
@@ -84,42 +86,42 @@ fn a_path_is_a_bundle() {
         ("", absolute),
         ("", "./link"),
     ] {
-        shelf.call(below, &["create", word]).assert_ok();
-        assert_eq!(shelf.ids(), "web\n", "{word} in {below}");
+        fixture.call(directory, &["create", argument]).assert_ok();
+        assert_eq!(fixture.take_ids(), "web\n", "{argument} in {directory}");
     }
 }
 
-fn a_path_and_a_bundle_are_refused() {
-    let shelf = Shelf::new("web");
-    let outcome = shelf
+fn a_path_together_with_bundle_is_refused() {
+    let fixture = Fixture::new("web");
+    let outcome = fixture
         .call("", &["create", "-b", "web", "./web"])
         .assert_code(1);
     assert_eq!(
         outcome.stderr,
-        "rt create: ./web: is a bundle, and so is --bundle: give -b DIR ID\n"
+        "rt create: ./web: cannot be combined with --bundle: give -b DIR ID\n"
     );
 }
 
-fn a_name_that_is_no_id_asks_for_one() {
-    let shelf = Shelf::new("my web");
-    let path = shelf.directory.join("my web");
+fn a_directory_name_that_is_not_a_valid_id_is_refused() {
+    let fixture = Fixture::new("my web");
+    let path = fixture.directory.join("my web");
     let line = format!(
-        "bundle {}: its name \"my web\" is no container ID: give -b DIR ID\n",
+        "bundle {}: its name \"my web\" is not a valid container ID: give -b DIR ID\n",
         path.display()
     );
-    for word in ["my web", "./my web"] {
-        let outcome = shelf.call("", &["run", word]).assert_code(1);
+    for argument in ["my web", "./my web"] {
+        let outcome = fixture.call("", &["run", argument]).assert_code(1);
         assert_eq!(outcome.stderr, format!("rt run: {line}"));
     }
-    shelf
+    fixture
         .call("", &["run", "-b", "my web", "web"])
         .assert_code(9);
 }
 
-fn nothing_here_is_said_in_one_line() {
-    let shelf = Shelf::new("web");
-    let outcome = shelf.call("", &["run", "wep"]).assert_code(1);
-    let here = shelf.directory.path().display();
+fn a_missing_bundle_is_reported_on_one_line() {
+    let fixture = Fixture::new("web");
+    let outcome = fixture.call("", &["run", "wep"]).assert_code(1);
+    let here = fixture.directory.path().display();
     assert_eq!(
         outcome.stderr,
         format!(

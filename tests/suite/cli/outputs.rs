@@ -1,4 +1,5 @@
-//! What managers parse: `state`, `list` and `ps` beside those of Debian's runc, byte for byte.
+//! The outputs that managers parse: `state`, `list` and `ps` are compared with those of Debian's
+//! runc, byte for byte.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,16 +10,16 @@ use serde_json::{Value, json};
 use crate::harness::{Bundle, only_rt, skip, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
-    trials![outputs_are_those_of_runc]
+    trials![outputs_are_identical_to_those_of_runc]
 }
 
-/// What two runtimes say of the same bundle, once what has to differ is taken out.
-fn said(program: &str, root: &str, bundle: &Bundle) -> Vec<(String, String)> {
-    let call = |words: &[&str]| {
+/// The outputs of a runtime for a bundle. Pids and times are replaced, since they differ.
+fn outputs(program: &str, root: &str, bundle: &Bundle) -> Vec<(String, String)> {
+    let call = |args: &[&str]| {
         let mut command = Command::new(program);
-        command.args(["--root", root]).args(words);
-        // What the container inherits must not keep the answer open.
-        if words[0] == "create" {
+        command.args(["--root", root]).args(args);
+        // The container inherits these streams and would keep the pipes open.
+        if args[0] == "create" {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
         let output = command.stdin(Stdio::null()).output().unwrap();
@@ -28,9 +29,9 @@ fn said(program: &str, root: &str, bundle: &Bundle) -> Vec<(String, String)> {
     assert_eq!(call(&["create", "--bundle", path, id]).0, Some(0));
     let mut all = Vec::new();
     let state: Value = serde_json::from_slice(&call(&["state", id]).1).unwrap();
-    let (number, created) = (state["pid"].to_string(), state["created"].as_str().unwrap());
-    let mut ask = |when: &str| {
-        let words: [&[&str]; 7] = [
+    let (pid, created) = (state["pid"].to_string(), state["created"].as_str().unwrap());
+    let mut record = |when: &str| {
+        let args: [&[&str]; 7] = [
             &["state", id],
             &["list"],
             &["list", "-q"],
@@ -39,41 +40,41 @@ fn said(program: &str, root: &str, bundle: &Bundle) -> Vec<(String, String)> {
             &["ps", id, "-o", "pid,user"],
             &["ps", id],
         ];
-        for words in words {
-            let (code, text) = call(words);
+        for args in args {
+            let (code, text) = call(args);
             let text = String::from_utf8(text).unwrap();
-            let text = match words {
-                // What the process is called before it is started is its own affair.
+            let text = match args {
+                // The name of the process before the start may differ.
                 ["ps", _] => text.lines().next().unwrap_or_default().to_owned(),
-                ["ps", ..] => text.replace(&format!("{number:>7}"), " NUMBER"),
+                ["ps", ..] => text.replace(&format!("{pid:>7}"), " PID"),
                 _ => text,
             };
-            let text = text.replace(&number, "NUMBER");
+            let text = text.replace(&pid, "PID");
             let text = text.replace(created, "CREATED");
-            // A table is as wide as its cells, and Go leaves out zeros at the end of a time.
-            let text = match words {
+            // The widths of columns depend on the cells, and Go omits trailing zeros of a time.
+            let text = match args {
                 ["list"] => text.split_whitespace().collect::<Vec<_>>().join(" "),
                 _ => text,
             };
-            let shown = format!("{code:?} {text}");
-            all.push((format!("{when}: {words:?}"), shown));
+            let result = format!("{code:?} {text}");
+            all.push((format!("{when}: {args:?}"), result));
         }
     };
-    ask("created");
+    record("created");
     assert_eq!(call(&["start", id]).0, Some(0));
-    ask("running");
+    record("running");
     assert_eq!(call(&["kill", id, "KILL"]).0, Some(0));
-    wait_gone(number.parse().unwrap());
-    ask("stopped");
+    wait_gone(pid.parse().unwrap());
+    record("stopped");
     assert_eq!(call(&["delete", id]).0, Some(0));
-    ask("gone");
+    record("gone");
     all
 }
 
-fn outputs_are_those_of_runc() {
-    only_rt("it is compared with runc");
+fn outputs_are_identical_to_those_of_runc() {
+    only_rt("the test compares rt with runc");
     if !fs::exists("/usr/sbin/runc").unwrap() {
-        skip("no runc to compare with");
+        skip("runc is not installed");
     }
     let annotations = json!({"z": "<a href='x'>&", "a": "line\u{2028}two", "é": "\u{7f}\"\\"});
     let bundle = Bundle::new().set("/annotations", annotations);
@@ -81,8 +82,8 @@ fn outputs_are_those_of_runc() {
     bundle.write();
     let home = bundle.runtime().home();
     let roots = ["ours", "theirs"].map(|name| home.join(name).to_str().unwrap().to_owned());
-    let ours = said(env!("CARGO_BIN_EXE_rt"), &roots[0], &bundle);
-    let theirs = said("/usr/sbin/runc", &roots[1], &bundle);
+    let ours = outputs(env!("CARGO_BIN_EXE_rt"), &roots[0], &bundle);
+    let theirs = outputs("/usr/sbin/runc", &roots[1], &bundle);
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs);

@@ -1,4 +1,4 @@
-//! What is refused, in whose words, with which exit status.
+//! Refused command lines: the error texts and the exit statuses.
 
 use libtest_mimic::Trial;
 
@@ -7,29 +7,29 @@ use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        an_unknown_verb_has_no_help_topic,
-        a_wrong_number_of_words_shows_the_help,
+        an_unknown_verb_is_refused_with_the_text_of_runc,
+        a_wrong_number_of_arguments_prints_the_help,
         an_unknown_flag_is_refused,
         a_flag_without_its_value_is_refused,
-        flags_of_later_versions_are_refused_by_name,
-        verbs_of_later_versions_are_refused_by_name,
-        a_flag_of_a_later_version_may_be_off,
-        managers_learn_what_there_is,
-        the_root_must_not_be_the_root,
-        a_bad_log_format_is_refused,
+        unimplemented_flags_are_refused_by_name,
+        unimplemented_verbs_are_refused_by_name,
+        an_unimplemented_flag_may_be_false,
+        probes_of_managers_for_checkpoints_get_the_right_answer,
+        the_state_directory_cannot_be_the_root_directory,
+        an_unknown_log_format_is_refused,
         a_missing_log_directory_is_refused,
     ]
 }
 
-fn an_unknown_verb_has_no_help_topic() {
-    only_rt("crun has other words");
+fn an_unknown_verb_is_refused_with_the_text_of_runc() {
+    only_rt("crun has another text");
     let outcome = call(&["foo"]).assert_code(3);
     assert_eq!(outcome.stderr, "rt: No help topic for 'foo'\n");
     call(&["help", "foo"]).assert_code(3);
 }
 
-fn a_wrong_number_of_words_shows_the_help() {
-    differs(Kind::Crun, "has other words");
+fn a_wrong_number_of_arguments_prints_the_help() {
+    differs(Kind::Crun, "has another text");
     let cases: [(&[&str], &str); 8] = [
         (&["start"], "\"start\" requires exactly 1 argument(s)"),
         (
@@ -46,13 +46,13 @@ fn a_wrong_number_of_words_shows_the_help() {
             "\"kill\" requires a maximum of 2 argument(s)",
         ),
     ];
-    for (words, text) in cases {
-        let outcome = call(words).assert_code(1);
+    for (args, text) in cases {
+        let outcome = call(args).assert_code(1);
         assert!(
             outcome.stdout.starts_with("Incorrect Usage.\n\n"),
             "{outcome}"
         );
-        // runc quotes its log line once more.
+        // runc quotes the message again in its log line.
         assert!(
             outcome.one_line().replace('\\', "").contains(text),
             "{outcome}"
@@ -64,12 +64,12 @@ fn a_wrong_number_of_words_shows_the_help() {
 }
 
 fn an_unknown_flag_is_refused() {
-    for words in [
+    for args in [
         &["--bogus", "list"] as &[&str],
         &["list", "--bogus"],
         &["list", "-bogus=1"],
     ] {
-        let outcome = call(words);
+        let outcome = call(args);
         assert_ne!(outcome.code(), 0, "{outcome}");
         if Kind::under_test() != Kind::Crun {
             let text = "flag provided but not defined: -bogus";
@@ -91,8 +91,8 @@ fn a_flag_without_its_value_is_refused() {
     }
 }
 
-fn flags_of_later_versions_are_refused_by_name() {
-    only_rt("others apply them");
+fn unimplemented_flags_are_refused_by_name() {
+    only_rt("other runtimes implement them");
     let bundle = Bundle::new();
     let before = Traces::of(&bundle);
     let global = ["--systemd-cgroup", "-systemd-cgroup=1"];
@@ -112,8 +112,8 @@ fn flags_of_later_versions_are_refused_by_name() {
     before.assert_unchanged(&bundle);
 }
 
-fn verbs_of_later_versions_are_refused_by_name() {
-    only_rt("others have them");
+fn unimplemented_verbs_are_refused_by_name() {
+    only_rt("other runtimes implement them");
     for verb in ["events", "checkpoint", "restore"] {
         let outcome = call(&[verb, "--whatever", "x"]).assert_code(1);
         assert_eq!(
@@ -123,9 +123,9 @@ fn verbs_of_later_versions_are_refused_by_name() {
     }
 }
 
-/// go-runc says so of every flag that a manager has not set.
-fn a_flag_of_a_later_version_may_be_off() {
-    differs(Kind::Crun, "has flags without a value");
+/// go-runc writes `=false` for every flag that a manager has not set.
+fn an_unimplemented_flag_may_be_false() {
+    differs(Kind::Crun, "its flags without a value accept none");
     let runtime = Runtime::new();
     std::fs::create_dir_all(runtime.root()).unwrap();
     for flag in ["--systemd-cgroup=false", "-systemd-cgroup=0"] {
@@ -133,28 +133,28 @@ fn a_flag_of_a_later_version_may_be_off() {
     }
 }
 
-/// The first is how Podman and CRI-O ask whether a pod can be restored; the second how Podman
-/// asks whether there are checkpoints at all, and takes success for yes.
-fn managers_learn_what_there_is() {
+/// Podman and CRI-O call `restore --lsm-mount-context` to find out whether a pod can be restored.
+/// Podman calls `checkpoint --help` to find out whether checkpoints are supported; success means yes.
+fn probes_of_managers_for_checkpoints_get_the_right_answer() {
     let outcome = call(&["restore", "--lsm-mount-context"]);
     assert_ne!(outcome.code(), 0, "{outcome}");
     if Kind::under_test() == Kind::Rt {
         let line = "rt restore: flag needs an argument: -lsm-mount-context\n";
         assert_eq!(outcome.stderr, line);
-        for words in [
+        for args in [
             &["checkpoint", "--help"] as &[&str],
             &["restore", "--help"],
             &["restore", "--lsm-mount-context=x", "id"],
             &["checkpoint", "--lsm-mount-context"],
         ] {
-            let line = format!("rt: {}: not applied by this version\n", words[0]);
-            assert_eq!(call(words).assert_code(1).stderr, line);
+            let line = format!("rt: {}: not applied by this version\n", args[0]);
+            assert_eq!(call(args).assert_code(1).stderr, line);
         }
     }
 }
 
-fn the_root_must_not_be_the_root() {
-    only_rt("Debian's runc goes on");
+fn the_state_directory_cannot_be_the_root_directory() {
+    only_rt("Debian's runc accepts it");
     for root in ["/", "//", "/usr/..", "/."] {
         let outcome = Runtime::new()
             .global("--root")
@@ -169,7 +169,7 @@ fn the_root_must_not_be_the_root() {
     }
 }
 
-fn a_bad_log_format_is_refused() {
+fn an_unknown_log_format_is_refused() {
     let outcome = call(&["--log-format=xml", "list"]);
     assert_ne!(outcome.code(), 0, "{outcome}");
     if Kind::under_test() != Kind::Crun {

@@ -1,4 +1,4 @@
-//! `spec`: the template that a person starts from.
+//! `spec`: the template of config.json.
 
 use std::fs;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::harness::{Bundle, Config, Directory, Kind, Runtime, differs, only_rt,
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        spec_writes_a_config_that_runs,
-        spec_is_that_of_runc,
-        spec_does_not_overwrite,
-        spec_writes_where_it_is_told,
+        the_template_runs,
+        the_template_is_that_of_runc,
+        an_existing_config_is_not_overwritten,
+        bundle_sets_the_directory_of_the_template,
     ]
 }
 
-fn spec_writes_a_config_that_runs() {
+fn the_template_runs() {
     let home = Directory::new();
     call_in(&Runtime::new(), home.path(), &["spec"]).assert_ok();
     let text = fs::read_to_string(home.join("config.json")).unwrap();
@@ -34,11 +34,12 @@ fn spec_writes_a_config_that_runs() {
         .assert_code(6);
 }
 
-/// But for the version of the specification and the ambient capabilities, which newer ones leave out.
-fn spec_is_that_of_runc() {
-    only_rt("it is compared with runc's");
+/// Differences are the version of the specification and the ambient capabilities, which newer
+/// versions of runc omit.
+fn the_template_is_that_of_runc() {
+    only_rt("the test compares rt with runc");
     if !Path::new("/usr/sbin/runc").exists() {
-        skip("no runc here");
+        skip("runc is not installed");
     }
     for flags in [&["spec"] as &[&str], &["spec", "--rootless"]] {
         let (ours, theirs) = (Directory::new(), Directory::new());
@@ -65,7 +66,7 @@ fn spec_is_that_of_runc() {
     }
 }
 
-fn spec_does_not_overwrite() {
+fn an_existing_config_is_not_overwritten() {
     let home = Directory::new();
     fs::write(home.join("config.json"), "mine").unwrap();
     let outcome = call_in(&Runtime::new(), home.path(), &["spec"]);
@@ -80,11 +81,11 @@ fn spec_does_not_overwrite() {
     );
 }
 
-fn spec_writes_where_it_is_told() {
-    differs(Kind::Crun, "indents otherwise");
+fn bundle_sets_the_directory_of_the_template() {
+    differs(Kind::Crun, "its indentation differs");
     let home = Directory::new();
-    let there = home.path().to_str().unwrap();
-    call(&["spec", "--bundle", there]).assert_ok();
+    let directory = home.path().to_str().unwrap();
+    call(&["spec", "--bundle", directory]).assert_ok();
     let text = fs::read_to_string(home.join("config.json")).unwrap();
     assert!(
         serde_json::from_str::<Value>(&text).is_ok() && text.starts_with("{\n\t"),

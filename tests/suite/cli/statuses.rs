@@ -1,4 +1,4 @@
-//! Exit statuses: those of the process, and what tells a failing runtime from a failing process.
+//! Exit statuses: those of the process, and those of a failing runtime.
 
 use std::fs;
 
@@ -10,18 +10,18 @@ use crate::harness::{Bundle, Kind, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_status_of_the_process_is_that_of_run,
-        the_status_of_the_process_is_that_of_exec,
-        what_run_cannot_do_is_1,
-        what_exec_cannot_do_is_255,
-        what_other_verbs_cannot_do_is_1,
-        a_process_that_never_ran_has_no_pid_file,
-        words_after_the_id_are_those_of_the_process,
+        run_exits_with_the_status_of_the_process,
+        exec_exits_with_the_status_of_the_process,
+        an_error_of_run_is_status_1,
+        an_error_of_exec_is_status_255,
+        an_error_of_another_verb_is_status_1,
+        a_process_that_was_not_executed_has_no_pid_file,
+        arguments_after_the_id_go_to_the_process,
     ]
 }
 
-/// A script, and what becomes of it: 128 and the signal's number, as in a shell.
-const ENDS: [(&str, i32); 6] = [
+/// A script and its exit status: after a signal, 128 plus its number, as in a shell.
+const SCRIPTS: [(&str, i32); 6] = [
     ("exit 0", 0),
     ("exit 7", 7),
     ("exit 255", 255),
@@ -30,24 +30,24 @@ const ENDS: [(&str, i32); 6] = [
     ("kill -SEGV $$", 139),
 ];
 
-fn the_status_of_the_process_is_that_of_run() {
-    for (script, code) in ENDS {
-        // The first process of a pid namespace gets no signal from itself.
+fn run_exits_with_the_status_of_the_process() {
+    for (script, code) in SCRIPTS {
+        // The first process of a pid namespace ignores signals from itself.
         let bundle = Bundle::new().without_namespace("pid").sh(script);
         bundle.run().assert_code(code);
     }
 }
 
-fn the_status_of_the_process_is_that_of_exec() {
+fn exec_exits_with_the_status_of_the_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    for (script, code) in ENDS {
-        let words = ["exec", container.id(), "/bin/sh", "-c", script];
-        bundle.runtime().call(&words).run().assert_code(code);
+    for (script, code) in SCRIPTS {
+        let args = ["exec", container.id(), "/bin/sh", "-c", script];
+        bundle.runtime().call(&args).run().assert_code(code);
     }
 }
 
-fn what_run_cannot_do_is_1() {
+fn an_error_of_run_is_status_1() {
     differs(
         Kind::Crun,
         "its own errors are 255 after the bundle is read",
@@ -60,24 +60,24 @@ fn what_run_cannot_do_is_1() {
     call(&["run", "--bogus", "x"]).assert_code(1);
 }
 
-fn what_exec_cannot_do_is_255() {
+fn an_error_of_exec_is_status_255() {
     differs(Kind::Crun, "its own errors are 1");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let exec = |words: &[&str]| {
-        let words: Vec<&str> = ["exec"].iter().chain(words).copied().collect();
-        bundle.runtime().call(&words).run()
+    let exec = |args: &[&str]| {
+        let args: Vec<&str> = ["exec"].iter().chain(args).copied().collect();
+        bundle.runtime().call(&args).run()
     };
-    for words in [
+    for args in [
         &[container.id(), "/no/such"] as &[&str],
-        &["nobody", "true"],
+        &["no-such-container", "true"],
         &["--process", "/nonexistent", container.id()],
         &["--user", "nobody", container.id(), "true"],
         &[container.id()],
     ] {
-        exec(words).assert_code(255);
+        exec(args).assert_code(255);
     }
-    // Of the command line itself.
+    // Errors of the command line itself have exit status 1.
     exec(&[]).assert_code(1);
     exec(&["--bogus", container.id(), "true"]).assert_code(1);
     container.kill("KILL").assert_ok();
@@ -85,27 +85,27 @@ fn what_exec_cannot_do_is_255() {
     exec(&[container.id(), "true"]).assert_code(255);
 }
 
-fn what_other_verbs_cannot_do_is_1() {
+fn an_error_of_another_verb_is_status_1() {
     differs(Kind::Crun, "has other statuses");
     for verb in ["start", "state", "kill", "delete", "ps"] {
-        call(&[verb, "nobody"]).assert_code(1);
+        call(&[verb, "no-such-container"]).assert_code(1);
         call(&[verb]).assert_code(1);
     }
-    call(&["delete", "--force", "nobody"]).assert_ok();
+    call(&["delete", "--force", "no-such-container"]).assert_ok();
     call(&["create", "-b", "/nonexistent", "x"]).assert_code(1);
     call(&["list", "--format=xml"]).assert_code(1);
 }
 
-/// By this conmon tells one that could not be started from one that has failed.
-fn a_process_that_never_ran_has_no_pid_file() {
+/// conmon uses the pid file to tell a process that was not started from one that failed.
+fn a_process_that_was_not_executed_has_no_pid_file() {
     differs(Kind::Crun, "its own errors are 1");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let file = bundle.runtime().home().join("exec.pid");
     let flags = ["exec", "--pid-file", file.to_str().unwrap(), container.id()];
-    let exec = |words: &[&str]| {
-        let words: Vec<&str> = flags.iter().chain(words).copied().collect();
-        bundle.runtime().call(&words).run()
+    let exec = |args: &[&str]| {
+        let args: Vec<&str> = flags.iter().chain(args).copied().collect();
+        bundle.runtime().call(&args).run()
     };
     exec(&["/no/such"]).assert_code(255);
     assert!(!file.exists());
@@ -114,14 +114,14 @@ fn a_process_that_never_ran_has_no_pid_file() {
     assert!(pid.parse::<i32>().is_ok_and(|pid| pid > 0), "{pid:?}");
 }
 
-fn words_after_the_id_are_those_of_the_process() {
+fn arguments_after_the_id_go_to_the_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["--help", "-t", "--", "--cwd", "", "-e=x", "--bogus"];
+    let args = ["--help", "-t", "--", "--cwd", "", "-e=x", "--bogus"];
     let mut line = vec!["exec", container.id(), "/bin/sh", "-c"];
-    line.extend(["for word; do echo \"[$word]\"; done", "sh"]);
-    line.extend(words);
-    let said = bundle.runtime().call(&line).run().assert_ok().stdout;
-    let expected: String = words.iter().map(|word| format!("[{word}]\n")).collect();
-    assert_eq!(said, expected);
+    line.extend(["for arg; do echo \"[$arg]\"; done", "sh"]);
+    line.extend(args);
+    let output = bundle.runtime().call(&line).run().assert_ok().stdout;
+    let expected: String = args.iter().map(|arg| format!("[{arg}]\n")).collect();
+    assert_eq!(output, expected);
 }

@@ -1,6 +1,6 @@
-//! What is missing, and is neither the program nor where it is to run: engines take the words
-//! "no such file or directory" and "executable file not found" for exit status 127, "command not
-//! found". So nothing else may say them.
+//! Texts of errors about missing files. Engines map "no such file or directory" and "executable
+//! file not found" to exit status 127, "command not found". So only errors about the program or its
+//! working directory may contain these texts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,35 +12,35 @@ use crate::harness::{Bundle, Directory, Kind, Outcome, Runtime, Traces, only_rt,
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_program_alone_reads_as_not_found,
-        what_a_config_names_reads_otherwise,
-        what_the_command_line_names_reads_otherwise,
-        what_the_log_says_reads_otherwise,
-        hooks_read_otherwise,
-        a_guest_reads_otherwise,
+        a_missing_program_is_reported_as_not_found,
+        a_missing_file_of_the_config_is_reported_otherwise,
+        a_missing_file_of_the_command_line_is_reported_otherwise,
+        a_missing_file_is_logged_otherwise,
+        a_missing_hook_is_reported_otherwise,
+        a_missing_file_of_exec_is_reported_otherwise,
     ]
 }
 
-/// In small letters, as Podman (oci_util.go) and Docker (daemon/errors.go) look for them.
-const WORDS: [&str; 3] = [
+/// The texts that Podman (oci_util.go) and Docker (daemon/errors.go) search for, in lower case.
+const NOT_FOUND_TEXTS: [&str; 3] = [
     "no such file or directory",
     "executable file not found",
     "open executable",
 ];
 
-fn reads_as_not_found(text: &str) -> bool {
+fn is_not_found_text(text: &str) -> bool {
     let text = text.to_lowercase();
-    WORDS.iter().any(|words| text.contains(words))
+    NOT_FOUND_TEXTS.iter().any(|phrase| text.contains(phrase))
 }
 
 #[track_caller]
-fn assert_reads_otherwise(outcome: &Outcome, subject: &str) {
+fn assert_reported_otherwise(outcome: &Outcome, subject: &str) {
     assert_ne!(outcome.code(), 0, "{outcome}");
     assert!(outcome.one_line().contains(subject), "{outcome}");
-    assert!(!reads_as_not_found(&outcome.stderr), "{outcome}");
+    assert!(!is_not_found_text(&outcome.stderr), "{outcome}");
 }
 
-/// Made, and started if that works.
+/// Runs the container and asserts that nothing of it remains.
 fn outcome(bundle: &Bundle) -> Outcome {
     let before = Traces::of(bundle);
     let outcome = bundle.run();
@@ -48,7 +48,7 @@ fn outcome(bundle: &Bundle) -> Outcome {
     outcome
 }
 
-fn the_program_alone_reads_as_not_found() {
+fn a_missing_program_is_reported_as_not_found() {
     let script = "#!/bin/no-such-shell\n";
     let missing = [
         Bundle::new().args(&["no-such-program"]),
@@ -61,7 +61,7 @@ fn the_program_alone_reads_as_not_found() {
     ];
     for bundle in missing {
         let outcome = outcome(&bundle).assert_refused("");
-        assert!(reads_as_not_found(&outcome.stderr), "{outcome}");
+        assert!(is_not_found_text(&outcome.stderr), "{outcome}");
     }
 }
 
@@ -72,8 +72,8 @@ fn mapped(bundle: Bundle) -> Bundle {
     bundle.set("/linux/gidMappings", ids)
 }
 
-fn what_a_config_names_reads_otherwise() {
-    only_rt("runc's errors read so, whatever is missing");
+fn a_missing_file_of_the_config_is_reported_otherwise() {
+    only_rt("runc's errors contain these texts whatever is missing");
     let node = |path: &str| json!({"path": path, "type": "c", "major": 1, "minor": 3});
     let overlay = json!({
         "destination": "/tmp", "type": "overlay", "source": "overlay",
@@ -128,13 +128,13 @@ fn what_a_config_names_reads_otherwise() {
             "linux.resources.unified",
         ),
     ];
-    for (bundle, place) in cases {
-        assert_reads_otherwise(&outcome(&bundle), place);
+    for (bundle, field) in cases {
+        assert_reported_otherwise(&outcome(&bundle), field);
     }
 }
 
-fn hooks_read_otherwise() {
-    only_rt("runc's errors read so, whatever is missing");
+fn a_missing_hook_is_reported_otherwise() {
+    only_rt("runc's errors contain these texts whatever is missing");
     for moment in [
         "prestart",
         "createRuntime",
@@ -146,20 +146,20 @@ fn hooks_read_otherwise() {
             let hook = json!([{"path": path}]);
             let bundle = Bundle::new().sh("exit 0");
             let bundle = bundle.set(&format!("/hooks/{moment}"), hook);
-            assert_reads_otherwise(&outcome(&bundle), &format!("hooks.{moment}[0]"));
+            assert_reported_otherwise(&outcome(&bundle), &format!("hooks.{moment}[0]"));
         }
     }
 }
 
-fn what_the_command_line_names_reads_otherwise() {
-    only_rt("runc's errors read so, whatever is missing");
+fn a_missing_file_of_the_command_line_is_reported_otherwise() {
+    only_rt("runc's errors contain these texts whatever is missing");
     let empty = Directory::new();
     let dangling = empty.join("link");
     symlink("/nonexistent", &dangling).unwrap();
     let bundle = Bundle::new().sh("exit 0");
     bundle.write();
     let at = bundle.path().to_str().unwrap().to_owned();
-    let here = empty.path().to_str().unwrap();
+    let without_config = empty.path().to_str().unwrap();
     let cases: [(&[&str], &str); 9] = [
         (&["--log", "/nonexistent/log", "list"], "--log"),
         (
@@ -170,7 +170,7 @@ fn what_the_command_line_names_reads_otherwise() {
             &["create", "-b", "/nonexistent", "x"],
             "bundle /nonexistent",
         ),
-        (&["create", "-b", here, "x"], "config.json"),
+        (&["create", "-b", without_config, "x"], "config.json"),
         (
             &["create", "-b", dangling.to_str().unwrap(), "x"],
             "bundle ",
@@ -181,62 +181,64 @@ fn what_the_command_line_names_reads_otherwise() {
             "pid file",
         ),
         (&["spec", "-b", "/nonexistent"], "/nonexistent/config.json"),
-        (&["start", "nobody"], "container does not exist"),
+        (&["start", "no-such-container"], "container does not exist"),
     ];
-    for (words, subject) in cases {
-        let outcome = bundle.runtime().call(words).run();
-        assert_reads_otherwise(&outcome, subject);
+    for (args, subject) in cases {
+        let outcome = bundle.runtime().call(args).run();
+        assert_reported_otherwise(&outcome, subject);
     }
     let flags = ["--pidfd-socket", "/nonexistent/pidfd"];
     let outcome = bundle.call("create", &flags).run();
-    assert_reads_otherwise(&outcome, flags[1]);
+    assert_reported_otherwise(&outcome, flags[1]);
     let call = bundle.call("run", &[]);
     let call = call.with(|command| command.env("NOTIFY_SOCKET", "/nonexistent/notify"));
-    assert_reads_otherwise(&call.run(), "NOTIFY_SOCKET");
+    assert_reported_otherwise(&call.run(), "NOTIFY_SOCKET");
     let terminal = bundle.set("/process/terminal", json!(true));
     let flags = ["--console-socket", "/nonexistent/socket"];
     let outcome = terminal.call("create", &flags).run();
-    assert_reads_otherwise(&outcome, "/nonexistent/socket");
+    assert_reported_otherwise(&outcome, "/nonexistent/socket");
 }
 
-/// What goes to the shim of containerd is the last error there.
-fn what_the_log_says_reads_otherwise() {
+/// containerd's shim reads the last error in the log.
+fn a_missing_file_is_logged_otherwise() {
     let runtime = Runtime::new();
     let log = runtime.home().join("log.json");
-    let words = ["--log", log.to_str().unwrap(), "--log-format", "json"];
-    let runtime = words.iter().fold(runtime, |all, word| all.global(word));
+    let args = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let runtime = args
+        .iter()
+        .fold(runtime, |runtime, arg| runtime.global(arg));
     let bundle = Bundle::with_runtime(&runtime);
     let bundle = bundle.bind("/nonexistent".as_ref(), "/tmp", &["bind"]);
     let outcome = bundle.run().assert_refused("/nonexistent");
     let written = fs::read_to_string(&log).unwrap();
     let last: Value = serde_json::from_str(written.lines().last().unwrap()).unwrap();
     assert_eq!(last["level"], "error", "{written}");
-    let said = last["msg"].as_str().unwrap();
-    assert!(said.contains("/nonexistent"), "{written}");
+    let message = last["msg"].as_str().unwrap();
+    assert!(message.contains("/nonexistent"), "{written}");
     if Kind::under_test() == Kind::Rt {
-        assert!(!reads_as_not_found(said), "{written}");
-        assert_eq!(outcome.one_line(), said);
+        assert!(!is_not_found_text(message), "{written}");
+        assert_eq!(outcome.one_line(), message);
     }
 }
 
-/// A process that is to join a container.
-fn a_guest_reads_otherwise() {
+/// Errors about the process of `exec`.
+fn a_missing_file_of_exec_is_reported_otherwise() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let exec = |words: &[&str]| {
-        let words: Vec<&str> = ["exec"].iter().chain(words).copied().collect();
-        bundle.runtime().call(&words).run()
+    let exec = |args: &[&str]| {
+        let args: Vec<&str> = ["exec"].iter().chain(args).copied().collect();
+        bundle.runtime().call(&args).run()
     };
-    // Where a program is to run belongs to it: Docker's users expect 127 of both.
-    for words in [
+    // A missing working directory counts like a missing program: Docker's users expect 127.
+    for args in [
         &[container.id(), "no-such-program"] as &[&str],
         &[container.id(), "/bin/no-such-program"],
         &["--cwd", "/nonexistent", container.id(), "true"],
     ] {
-        let outcome = exec(words).assert_refused("");
-        assert!(reads_as_not_found(&outcome.stderr), "{outcome}");
+        let outcome = exec(args).assert_refused("");
+        assert!(is_not_found_text(&outcome.stderr), "{outcome}");
     }
-    only_rt("runc's errors read so, whatever is missing");
+    only_rt("runc's errors contain these texts whatever is missing");
     let cases: [(&[&str], &str); 3] = [
         (
             &["--process", "/nonexistent/process", container.id()],
@@ -248,7 +250,7 @@ fn a_guest_reads_otherwise() {
         ),
         (&["--cgroup", "nowhere", container.id(), "true"], "--cgroup"),
     ];
-    for (words, subject) in cases {
-        assert_reads_otherwise(&exec(words), subject);
+    for (args, subject) in cases {
+        assert_reported_otherwise(&exec(args), subject);
     }
 }

@@ -1,4 +1,4 @@
-//! What config.json gets wrong: found before anything is touched.
+//! Errors in config.json, which are found before anything is created.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,33 +11,33 @@ use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        missing_config,
-        missing_bundle,
-        unreadable_config,
-        config_is_a_directory,
-        config_is_not_json,
-        config_is_empty,
-        an_unknown_property_may_hold_anything,
-        wrong_type,
-        unknown_capability_warns_and_goes_on,
-        unknown_rlimit,
-        duplicate_namespace,
+        a_missing_config_is_named,
+        a_missing_bundle_is_named,
+        an_unreadable_config_is_named,
+        a_config_that_is_a_directory_is_refused,
+        a_syntax_error_is_reported_with_line_and_column,
+        an_empty_config_is_refused,
+        an_unknown_property_may_have_any_value,
+        a_value_of_the_wrong_type_is_refused,
+        an_unknown_capability_causes_a_warning,
+        an_unknown_rlimit_is_refused,
+        a_duplicate_namespace_is_refused,
         forty_thousand_namespaces,
-        field_not_applied_yet,
-        several_fields_not_applied_yet,
-        other_platform,
-        relative_cwd,
-        duplicate_rlimit,
-        relative_hook,
+        an_unsupported_field_is_refused_by_name,
+        the_first_of_several_unsupported_fields_is_named,
+        a_section_for_another_platform_is_refused,
+        a_relative_cwd_is_refused,
+        a_duplicate_rlimit_is_refused,
+        a_relative_hook_path_is_refused,
         hook_without_time,
     ]
 }
 
-fn missing_config() {
+fn a_missing_config_is_named() {
     assert_error_as_written(&Bundle::new(), "BUNDLE/config.json: not found (ENOENT)");
 }
 
-fn missing_bundle() {
+fn a_missing_bundle_is_named() {
     let runtime = Runtime::new();
     let outcome = runtime
         .call(&["run", "-b", "/nonexistent", "lost"])
@@ -51,7 +51,7 @@ fn missing_bundle() {
     }
 }
 
-fn unreadable_config() {
+fn an_unreadable_config_is_named() {
     let bundle = Bundle::new();
     bundle.write();
     let path = bundle.path().join("config.json");
@@ -69,13 +69,13 @@ fn unreadable_config() {
     );
 }
 
-fn config_is_a_directory() {
+fn a_config_that_is_a_directory_is_refused() {
     let bundle = Bundle::new();
     fs::create_dir(bundle.path().join("config.json")).unwrap();
     assert_error_as_written(&bundle, "BUNDLE/config.json: is a directory");
 }
 
-fn config_is_not_json() {
+fn a_syntax_error_is_reported_with_line_and_column() {
     let bundle = Bundle::new();
     let text = "{\n  \"ociVersion\": \"1.3.0\",\n  \"process\": {,}\n}\n";
     fs::write(bundle.path().join("config.json"), text).unwrap();
@@ -85,7 +85,7 @@ fn config_is_not_json() {
     );
 }
 
-fn config_is_empty() {
+fn an_empty_config_is_refused() {
     let bundle = Bundle::new();
     fs::write(bundle.path().join("config.json"), "").unwrap();
     assert_error_as_written(
@@ -95,7 +95,7 @@ fn config_is_empty() {
 }
 
 /// config.md, "Extensibility".
-fn an_unknown_property_may_hold_anything() {
+fn an_unknown_property_may_have_any_value() {
     let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
     let mut values = vec![
         deep(200),
@@ -117,8 +117,8 @@ fn an_unknown_property_may_hold_anything() {
     }
 }
 
-fn wrong_type() {
-    differs(Kind::Crun, "takes the text for a number");
+fn a_value_of_the_wrong_type_is_refused() {
+    differs(Kind::Crun, "accepts a string as a number");
     let bundle = Bundle::new().set("/linux/resources/memory/limit", json!("1M"));
     assert_error(
         &bundle,
@@ -126,8 +126,8 @@ fn wrong_type() {
     );
 }
 
-fn unknown_capability_warns_and_goes_on() {
-    differs(Kind::Crun, "warns nobody");
+fn an_unknown_capability_causes_a_warning() {
+    differs(Kind::Crun, "prints no warning");
     let names = ["CAP_KILL", "CAP_NO_SUCH"];
     let bundle = Bundle::new().capabilities(&names).sh("exit 3");
     let before = Traces::of(&bundle);
@@ -141,7 +141,7 @@ fn unknown_capability_warns_and_goes_on() {
     }
 }
 
-fn unknown_rlimit() {
+fn an_unknown_rlimit_is_refused() {
     let limit = json!([{"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1}]);
     let bundle = Bundle::new().set("/process/rlimits", limit);
     assert_error(
@@ -150,8 +150,8 @@ fn unknown_rlimit() {
     );
 }
 
-fn duplicate_namespace() {
-    differs(Kind::Crun, "takes the first");
+fn a_duplicate_namespace_is_refused() {
+    differs(Kind::Crun, "uses the first");
     let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "pid"}));
     assert_error(
         &bundle,
@@ -159,9 +159,9 @@ fn duplicate_namespace() {
     );
 }
 
-/// In a time that grows with their number, and not with its square.
+/// The check takes linear time, not quadratic time.
 fn forty_thousand_namespaces() {
-    only_rt("others name another");
+    only_rt("other runtimes report another namespace");
     let kinds = (0..40_000).map(|n| json!({ "type": format!("kind-{n}") }));
     let kinds: Vec<_> = kinds.chain([json!({ "type": "kind-39999" })]).collect();
     let bundle = Bundle::new().set("/linux/namespaces", json!(kinds));
@@ -173,8 +173,8 @@ fn forty_thousand_namespaces() {
     assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
 }
 
-fn field_not_applied_yet() {
-    only_rt("others apply them");
+fn an_unsupported_field_is_refused_by_name() {
+    only_rt("other runtimes support them");
     let fields = [
         (
             "/process/selinuxLabel",
@@ -197,41 +197,41 @@ fn field_not_applied_yet() {
             "mounts[0].options: remount",
         ),
     ];
-    for (pointer, value, place) in fields {
+    for (pointer, value, field) in fields {
         let bundle = Bundle::new().set(pointer, value);
-        assert_error(&bundle, &format!("{place}: not applied by this version"));
+        assert_error(&bundle, &format!("{field}: not applied by this version"));
     }
 }
 
-fn several_fields_not_applied_yet() {
-    only_rt("others apply them");
+fn the_first_of_several_unsupported_fields_is_named() {
+    only_rt("other runtimes support them");
     let bundle = Bundle::new()
         .set("/linux/intelRdt", json!({"closID": "web"}))
         .set("/process/selinuxLabel", json!("a:b:c:d"));
     assert_error(&bundle, "process.selinuxLabel: not applied by this version");
 }
 
-fn other_platform() {
-    only_rt("others ignore the section");
+fn a_section_for_another_platform_is_refused() {
+    only_rt("other runtimes ignore the section");
     let bundle = Bundle::new().set("/windows/layerFolders", json!(["C:\\"]));
-    assert_error(&bundle, "windows: for another platform than Linux");
+    assert_error(&bundle, "windows: for a platform other than Linux");
 }
 
-fn relative_cwd() {
-    differs(Kind::Crun, "takes it as it is");
+fn a_relative_cwd_is_refused() {
+    differs(Kind::Crun, "accepts it");
     let bundle = Bundle::new().set("/process/cwd", json!("tmp"));
     assert_error(&bundle, "process.cwd: \"tmp\" must be an absolute path");
 }
 
-fn duplicate_rlimit() {
-    only_rt("no other runtime has the check that the specification demands");
+fn a_duplicate_rlimit_is_refused() {
+    only_rt("other runtimes lack the check that the specification requires");
     let limit = json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1});
     let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
     assert_error(&bundle, "process.rlimits[1]: RLIMIT_CORE is listed twice");
 }
 
-fn relative_hook() {
-    only_rt("config.md: \"path MUST be absolute\"; others find out when it is called");
+fn a_relative_hook_path_is_refused() {
+    only_rt("config.md: \"path MUST be absolute\"; other runtimes find out when they call it");
     for path in ["true", "./true", "bin/true"] {
         let bundle = Bundle::new().set("/hooks/poststop", json!([{"path": path}]));
         assert_error(

@@ -1,4 +1,4 @@
-//! Where an error is said: stderr, the file of `--log`, as JSON; always one line.
+//! The destinations of an error: stderr and the file of `--log`, as text or JSON, always on one line.
 
 use std::fs;
 
@@ -9,15 +9,15 @@ use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        error_as_json,
-        error_in_a_log_file,
-        warning_in_a_log_file,
-        no_error_is_two_lines,
+        an_error_is_logged_as_json,
+        an_error_is_written_to_the_log_file_and_stderr,
+        a_warning_is_written_to_the_log_file_only,
+        an_error_is_always_one_line,
     ]
 }
 
-/// As logrus writes it: podman and containerd read these three keys.
-fn error_as_json() {
+/// The format is that of logrus. podman and containerd read these three keys.
+fn an_error_is_logged_as_json() {
     let runtime = Runtime::new().global("--log-format=json");
     let bundle = Bundle::with_runtime(&runtime).set("/process/cwd", json!(""));
     let before = Traces::of(&bundle);
@@ -51,8 +51,8 @@ fn assert_record(line: &str, runtime: &Runtime, text: &str) {
     }
 }
 
-fn error_in_a_log_file() {
-    differs(Kind::Crun, "takes a relative cwd");
+fn an_error_is_written_to_the_log_file_and_stderr() {
+    differs(Kind::Crun, "accepts a relative cwd");
     for format in ["text", "json"] {
         let runtime = Runtime::new();
         let log = runtime.home().join("log");
@@ -86,8 +86,8 @@ fn error_in_a_log_file() {
     }
 }
 
-fn warning_in_a_log_file() {
-    differs(Kind::Crun, "warns nobody");
+fn a_warning_is_written_to_the_log_file_only() {
+    differs(Kind::Crun, "prints no warning");
     let runtime = Runtime::new();
     let log = runtime.home().join("log");
     let runtime = runtime.global("--log").global(log.to_str().unwrap());
@@ -103,9 +103,9 @@ fn warning_in_a_log_file() {
     );
 }
 
-/// A text from config.json cannot forge a second line.
-fn no_error_is_two_lines() {
-    only_rt("the words are ours");
+/// A string from config.json cannot forge a second line.
+fn an_error_is_always_one_line() {
+    only_rt("the text is that of rt");
     let bundle = Bundle::new().args(&["/bin/a\nrt: all is well\u{1b}[2J"]);
     let outcome = bundle.call("create", &[]).run().assert_code(1);
     let line = outcome.one_line();

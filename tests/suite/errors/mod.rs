@@ -1,10 +1,10 @@
-//! Golden errors: one line that says verb, container, place in config.json, what and why;
-//! and nothing left behind. Under another runtime only the refusal and the traces count.
+//! Errors: the exact line with verb, container, field of config.json, operation and reason. After
+//! an error nothing of the container remains. Other runtimes only have to refuse and to clean up.
 
 mod absent;
 mod config;
+mod host;
 mod log;
-mod machine;
 
 use libtest_mimic::Trial;
 
@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     [
         absent::tests(),
         config::tests(),
-        machine::tests(),
+        host::tests(),
         log::tests(),
     ]
     .into_iter()
@@ -22,7 +22,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// Both verbs fail with this line, `BUNDLE` filled in, and leave nothing.
+/// `create` and `run` fail with this line, in which `BUNDLE` stands for the bundle's path, and
+/// nothing of the container remains.
 #[track_caller]
 fn assert_error(bundle: &Bundle, line: &str) {
     for verb in ["create", "run"] {
@@ -33,7 +34,7 @@ fn assert_error(bundle: &Bundle, line: &str) {
     }
 }
 
-/// The same for a config.json that a test has written itself.
+/// As [`assert_error`], for a config.json that the test has written itself.
 #[track_caller]
 fn assert_error_as_written(bundle: &Bundle, line: &str) {
     for verb in ["create", "run"] {

@@ -1,4 +1,5 @@
-//! `features`: what it names is asked for, item by item, and must be had; what it denies must be refused.
+//! `features`: every listed item is used and must have its effect. Every item that is disabled must be
+//! refused.
 
 mod mounts;
 mod seccomp;
@@ -15,31 +16,31 @@ use crate::harness::{
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut all = trials![
-        the_shape_is_that_of_the_specification,
-        both_versions_are_accepted,
+        the_output_has_the_keys_of_the_specification,
+        the_minimum_and_the_maximum_version_are_accepted,
         each_hook_runs,
-        each_namespace_is_new,
-        each_capability_is_known,
-        each_cgroup_version_is_used,
-        what_is_denied_is_refused_by_name,
-        annotations_that_matter_are_named,
+        each_namespace_is_created,
+        each_capability_is_granted,
+        each_cgroup_version_is_supported,
+        each_disabled_feature_is_refused_by_name,
+        annotations_with_an_effect_are_listed,
     ];
     all.extend(mounts::tests());
     all.extend(seccomp::tests());
     all
 }
 
-fn said() -> String {
+fn output() -> String {
     differs(Kind::Crun, "Debian's version has no such verb");
     Runtime::new().call(&["features"]).run().assert_ok().stdout
 }
 
-/// The object, read.
+/// The output as JSON.
 fn features() -> Value {
-    serde_json::from_str(&said()).unwrap()
+    serde_json::from_str(&output()).unwrap()
 }
 
-/// The items of an array of strings; none when it is absent.
+/// The items of an array of strings; empty if the array is absent.
 fn names(features: &Value, pointer: &str) -> Vec<String> {
     let list = features.pointer(pointer).map(|list| {
         let items = list
@@ -55,16 +56,16 @@ fn is_on(features: &Value, pointer: &str) -> bool {
     features.pointer(pointer) == Some(&Value::Bool(true))
 }
 
-/// A bundle whose process does nothing.
+/// A bundle whose process exits immediately.
 fn idle() -> Bundle {
     Bundle::new().args(&["/bin/true"])
 }
 
-fn denies(outcome: &Outcome) -> bool {
+fn is_refused_as_unsupported(outcome: &Outcome) -> bool {
     outcome.stderr.contains("not applied by this version")
 }
 
-/// The keys that features.md and features-linux.md define, in the order of runc.
+/// The keys that features.md and features-linux.md define, in the order of runc's output.
 const KEYS: [(&str, &[&str]); 6] = [
     (
         "",
@@ -112,9 +113,9 @@ const KEYS: [(&str, &[&str]); 6] = [
     ("/linux/mountExtensions", &["idmap"]),
 ];
 
-fn the_shape_is_that_of_the_specification() {
-    let said = said();
-    let features: Value = serde_json::from_str(&said).unwrap();
+fn the_output_has_the_keys_of_the_specification() {
+    let text = output();
+    let features: Value = serde_json::from_str(&text).unwrap();
     for (pointer, known) in KEYS {
         let Some(object) = features.pointer(pointer) else {
             continue;
@@ -125,17 +126,17 @@ fn the_shape_is_that_of_the_specification() {
         let depth = 4 * (1 + pointer.matches('/').count());
         let line = |key: &str| format!("\n{:depth$}\"{key}\": ", "");
         let start = pointer.rsplit('/').next().unwrap_or_default();
-        let start = said.find(&format!("\"{start}\": {{")).unwrap_or_default();
-        let given = known.iter().filter(|key| object.contains_key(**key));
-        let places: Vec<_> = given.map(|key| said[start..].find(&line(key))).collect();
+        let start = text.find(&format!("\"{start}\": {{")).unwrap_or_default();
+        let present = known.iter().filter(|key| object.contains_key(**key));
+        let positions: Vec<_> = present.map(|key| text[start..].find(&line(key))).collect();
         assert!(
-            places.iter().all(Option::is_some) && places.is_sorted(),
-            "{pointer}: {said}"
+            positions.iter().all(Option::is_some) && positions.is_sorted(),
+            "{pointer}: {text}"
         );
     }
     assert!(
-        said.starts_with("{\n    \"ociVersionMin\"") && said.ends_with("\n}\n"),
-        "{said}"
+        text.starts_with("{\n    \"ociVersionMin\"") && text.ends_with("\n}\n"),
+        "{text}"
     );
     for list in ["/hooks", "/linux/namespaces"] {
         assert!(features.pointer(list).unwrap().is_array(), "{list}");
@@ -173,7 +174,7 @@ fn the_shape_is_that_of_the_specification() {
         .assert_refused("");
 }
 
-fn both_versions_are_accepted() {
+fn the_minimum_and_the_maximum_version_are_accepted() {
     let features = features();
     for key in ["ociVersionMin", "ociVersionMax"] {
         let bundle = idle().set("/ociVersion", features[key].clone());
@@ -181,7 +182,8 @@ fn both_versions_are_accepted() {
     }
 }
 
-/// Every hook says its name in the bundle; the one that runs inside, in the root.
+/// Every hook creates a file with its name in the bundle, or in the root file system if it runs in the
+/// container.
 fn each_hook_runs() {
     let listed = names(&features(), "/hooks");
     for name in [
@@ -193,11 +195,11 @@ fn each_hook_runs() {
         "poststop",
     ] {
         let bundle = idle().writable();
-        let place = match name {
+        let file = match name {
             "startContainer" => "/ran".into(),
             _ => bundle.path().join("ran").display().to_string(),
         };
-        let script = format!("echo {name} > {place}");
+        let script = format!("echo {name} > {file}");
         let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
         let bundle = bundle.set(&format!("/hooks/{name}"), hook);
         if !listed.contains(&name.to_owned()) {
@@ -207,13 +209,13 @@ fn each_hook_runs() {
             continue;
         }
         bundle.run().assert_ok();
-        let ran = ["ran", "rootfs/ran"].map(|file| fs::read_to_string(bundle.path().join(file)));
+        let ran = ["ran", "rootfs/ran"].map(|path| fs::read_to_string(bundle.path().join(path)));
         let ran = ran.into_iter().find_map(Result::ok).unwrap_or_default();
         assert_eq!(ran, format!("{name}\n"));
     }
 }
 
-fn each_namespace_is_new() {
+fn each_namespace_is_created() {
     let listed = names(&features(), "/linux/namespaces");
     for kind in [
         "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
@@ -240,8 +242,8 @@ fn each_namespace_is_new() {
     }
 }
 
-/// Their order is that of their numbers; what the machine cannot give is left out by a warning.
-fn each_capability_is_known() {
+/// The capabilities are in numerical order. Those that the host does not have are omitted with a warning.
+fn each_capability_is_granted() {
     let listed = names(&features(), "/linux/capabilities");
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let own = status
@@ -259,7 +261,7 @@ fn each_capability_is_known() {
     assert_eq!(seen["capabilities"]["bounding"], json!(grantable));
 }
 
-fn each_cgroup_version_is_used() {
+fn each_cgroup_version_is_supported() {
     let features = features();
     if !on_v2() && is_on(&features, "/linux/cgroup/v1") {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
@@ -276,17 +278,17 @@ fn each_cgroup_version_is_used() {
         let pid = bundle.create().pid();
         assert_eq!(cgroup_of(pid, ""), cgroup_top("").join(bundle.id()));
     }
-    let denied = Runtime::new().call(&["--systemd-cgroup", "list"]).run();
+    let outcome = Runtime::new().call(&["--systemd-cgroup", "list"]).run();
     assert_eq!(
-        denies(&denied),
+        is_refused_as_unsupported(&outcome),
         !is_on(&features, "/linux/cgroup/systemd"),
-        "{denied}"
+        "{outcome}"
     );
 }
 
-/// What says "enabled" is the same as what refuses the fields.
-fn what_is_denied_is_refused_by_name() {
-    only_rt("others ignore what they do not have");
+/// A feature is `enabled` if and only if its fields are accepted.
+fn each_disabled_feature_is_refused_by_name() {
+    only_rt("other runtimes ignore unsupported fields");
     let features = features();
     let label = json!("system_u:system_r:container_t:s0");
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
@@ -332,12 +334,16 @@ fn what_is_denied_is_refused_by_name() {
         let value_of = features.pointer(&format!("/linux/{item}"));
         let on = value_of.is_some_and(|value| *value != Value::Bool(false));
         let outcome = idle().set(pointer, value).run();
-        assert_eq!(denies(&outcome), !on, "{item}: {outcome}");
+        assert_eq!(
+            is_refused_as_unsupported(&outcome),
+            !on,
+            "{item}: {outcome}"
+        );
     }
 }
 
-fn annotations_that_matter_are_named() {
-    only_rt("its own annotations");
+fn annotations_with_an_effect_are_listed() {
+    only_rt("the annotations are those of rt");
     let features = features();
     for name in names(&features, "/potentiallyUnsafeConfigAnnotations") {
         let bundle = idle().set("/annotations", json!({ &name: "nonsense" }));

@@ -1,4 +1,4 @@
-//! Each mount option that `features` names, on a real mount, by what the kernel then shows.
+//! Every mount option that `features` lists, checked in the mount table of a container.
 
 use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
@@ -11,10 +11,10 @@ pub(super) fn tests() -> Vec<Trial> {
     trials![each_option_has_its_effect]
 }
 
-/// What must be seen in the options of a mount, and what must not.
+/// Options that the mount table must show, and options that it must not show.
 type Effect = (&'static [&'static str], &'static [&'static str]);
 
-/// Of options that concern one mount.
+/// The effect of an option of a single mount (per-mount flag).
 fn effect(option: &str) -> Option<Effect> {
     Some(match option {
         "ro" => (&["ro"], &["rw"]),
@@ -36,8 +36,8 @@ fn effect(option: &str) -> Option<Effect> {
     })
 }
 
-/// Of options of a superblock. Those without a flag of their own must leave no
-/// trace, in particular not reach the file system, which would refuse them.
+/// The effect of a superblock option. An option that only clears a flag has no visible effect and must
+/// not reach the file system, which would refuse it.
 fn superblock_effect(option: &str) -> Option<Effect> {
     Some(match option {
         "sync" => (&["sync"], &[]),
@@ -73,11 +73,11 @@ fn tmpfs_with(option: &str) -> Mount {
         .mount("/mnt")
 }
 
-/// A tmpfs with another one on `below`, both with these flags.
+/// A tmpfs with another tmpfs on its directory `below`, both mounted with these flags.
 fn nested(flags: MsFlags) -> Directory {
     let source = Directory::new();
-    let tmpfs = |place: &std::path::Path| {
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, None::<&str>).unwrap();
+    let tmpfs = |target: &std::path::Path| {
+        mount(Some("tmpfs"), target, Some("tmpfs"), flags, None::<&str>).unwrap();
     };
     let writable = flags - MsFlags::MS_RDONLY;
     mount(
@@ -102,7 +102,7 @@ fn nested(flags: MsFlags) -> Directory {
     source
 }
 
-/// A recursive option on a tree that has the opposite everywhere.
+/// Checks a recursive option on nested mounts that all have the opposite option.
 fn recursive(option: &str, single: &str) {
     let sets = single == "ro" || single.starts_with("no") && !single.ends_with("relatime");
     let flags = match single {
@@ -125,19 +125,19 @@ fn recursive(option: &str, single: &str) {
         .folder("mnt")
         .bind(source.path(), "/mnt", &["rbind", option]);
     let seen = bundle.probe();
-    for place in ["/mnt", "/mnt/below"] {
-        let wanted = effect(single).unwrap_or_else(|| panic!("{option}: of which option?"));
-        assert_effect(option, &seen.mount(place), wanted);
+    for target in ["/mnt", "/mnt/below"] {
+        let wanted = effect(single).unwrap_or_else(|| panic!("{option}: not a recursive option"));
+        assert_effect(option, &seen.mount(target), wanted);
     }
 }
 
-/// Propagation, seen from a machine whose mounts are shared.
+/// Checks a propagation option with a source on a shared mount of the host.
 fn propagation(option: &str) {
     let source = nested(MsFlags::empty());
-    let shared = |place: &std::path::Path| {
+    let shared = |target: &std::path::Path| {
         mount(
             None::<&str>,
-            place,
+            target,
             None::<&str>,
             MsFlags::MS_SHARED,
             None::<&str>,
@@ -150,8 +150,8 @@ fn propagation(option: &str) {
         .folder("mnt")
         .bind(source.path(), "/mnt", &["rbind", option]);
     let seen = bundle.probe();
-    let kind = |place: &str| {
-        let all = seen.mount(place).propagation();
+    let kind = |target: &str| {
+        let all = seen.mount(target).propagation();
         match all.split(':').next().unwrap_or_default() {
             "shared" => "shared",
             "master" => "slave",
@@ -176,36 +176,36 @@ fn bind(option: &str) {
     assert_eq!(seen.has_mount("/mnt/below"), option == "rbind", "{option}");
 }
 
-/// What was in the directory is in the tmpfs over it.
+/// The content of the directory is copied into the tmpfs mounted over it.
 fn copy_up() {
     let mount = json!({ "destination": "/mnt", "type": "tmpfs", "options": ["tmpcopyup"] });
     let bundle = Bundle::new().file("mnt/file", "below").mount(mount);
-    let said = bundle
+    let stdout = bundle
         .args(&["/bin/cat", "/mnt/file"])
         .run()
         .assert_ok()
         .stdout;
-    assert_eq!(said, "below");
+    assert_eq!(stdout, "below");
 }
 
-/// Root's file is another's, and with `ridmap` also what is mounted below.
+/// A file of root has another owner in an idmapped mount; with `ridmap` also in nested mounts.
 fn ids(option: &str) {
     let source = nested(MsFlags::empty());
     let map = json!([{"containerID": 0, "hostID": 3000, "size": 1}]);
     let mount = json!({"destination": "/mnt", "source": source.path(), "options": ["rbind", option],
                        "uidMappings": map, "gidMappings": map});
     let bundle = Bundle::new().folder("mnt").mount(mount);
-    let said = bundle.sh("stat -c %u /mnt /mnt/below").run();
+    let outcome = bundle.sh("stat -c %u /mnt /mnt/below").run();
     let below = if option == "ridmap" { 3000 } else { 0 };
-    // Before Linux 6.3 there is no such tmpfs, and the error says so.
-    match said.code() {
-        0 => assert_eq!(said.stdout, format!("3000\n{below}\n"), "{option}"),
-        _ => drop(said.assert_refused("does this kernel map the ids of that file system?")),
+    // tmpfs supports idmapped mounts since Linux 6.3. Before, the error says so.
+    match outcome.code() {
+        0 => assert_eq!(outcome.stdout, format!("3000\n{below}\n"), "{option}"),
+        _ => drop(outcome.assert_refused("does this kernel map the ids of that file system?")),
     }
 }
 
 fn each_option_has_its_effect() {
-    // Of runc alone: what `rt` refuses, and what Debian's version does otherwise.
+    // Options of runc that `rt` refuses, and options that Debian's version handles differently.
     let foreign = ["acl", "noacl", "iversion", "remount"];
     let broken = ["defaults", "ratime", "rnostrictatime", "rnorelatime"];
     let is_runc = Runtime::new().kind() == Kind::Runc;
@@ -225,7 +225,7 @@ fn each_option_has_its_effect() {
             ("tmpcopyup", _) => copy_up(),
             ("idmap" | "ridmap", _) => ids(option),
             (_, single) if effect(single).is_some() => recursive(option, single),
-            _ => panic!("{option}: named, and nobody knows what for"),
+            _ => panic!("{option}: no check for this option"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Each action, operator, architecture and flag of seccomp that `features` names.
+//! Every seccomp action, operator, architecture and flag that `features` lists.
 
 use std::os::unix::net::UnixListener;
 
@@ -10,29 +10,29 @@ use crate::harness::{Bundle, Kind, Runtime, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        each_action_is_taken,
-        each_operator_compares,
-        each_architecture_and_flag_is_known,
+        each_action_has_its_effect,
+        each_operator_has_its_effect,
+        each_architecture_and_flag_is_accepted,
     ]
 }
 
-/// Everything is allowed but what `rule` says.
+/// A bundle with a filter that allows all system calls, plus `rule`.
 fn with(rule: Value) -> Bundle {
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
     Bundle::new().writable().set("/linux/seccomp", profile)
 }
 
-fn each_action_is_taken() {
+fn each_action_has_its_effect() {
     for action in names(&features(), "/linux/seccomp/actions") {
         let rule = json!({ "names": ["mkdir", "mkdirat"], "action": action });
-        let mut bundle = with(rule).sh("mkdir /made; echo $?");
+        let mut bundle = with(rule).sh("mkdir /created; echo $?");
         let socket = bundle.path().join("listener");
         let listener = (action == "SCMP_ACT_NOTIFY").then(|| UnixListener::bind(&socket).unwrap());
         if let Some(listener) = listener {
             bundle = bundle.set("/linux/seccomp/listenerPath", json!(socket));
             listener.set_nonblocking(true).unwrap();
             let running = bundle.call("run", &[]).start();
-            wait_until("the listener to be told", || listener.accept().is_ok());
+            wait_until("a connection to the listener", || listener.accept().is_ok());
             bundle.container().delete_force().assert_ok();
             running.wait();
             continue;
@@ -45,19 +45,19 @@ fn each_action_is_taken() {
             _ => "159\n",
         };
         assert_eq!(outcome.stdout, status, "{action}: {outcome}");
-        let words = match action.as_str() {
+        let message = match action.as_str() {
             "SCMP_ACT_ERRNO" => "Operation not permitted",
             "SCMP_ACT_TRACE" => "Function not implemented",
             _ => "",
         };
-        assert!(outcome.stderr.contains(words), "{action}: {outcome}");
+        assert!(outcome.stderr.contains(message), "{action}: {outcome}");
     }
 }
 
-fn each_operator_compares() {
+fn each_operator_has_its_effect() {
     let modes = ["0600", "0644", "0755"];
     for operator in names(&features(), "/linux/seccomp/operators") {
-        // Which of the modes are refused when compared with 0644.
+        // The modes that the filter refuses in comparison with 0644.
         let refused = match operator.as_str() {
             "SCMP_CMP_EQ" => [false, true, false],
             "SCMP_CMP_NE" => [true, false, true],
@@ -65,9 +65,9 @@ fn each_operator_compares() {
             "SCMP_CMP_LE" => [true, true, false],
             "SCMP_CMP_GT" => [false, false, true],
             "SCMP_CMP_GE" => [false, true, true],
-            // `value` is the mask: the owner may execute.
+            // `value` is the mask, here S_IXUSR.
             "SCMP_CMP_MASKED_EQ" => [false, false, true],
-            _ => panic!("{operator}: named, and nobody knows what for"),
+            _ => panic!("{operator}: no check for this operator"),
         };
         let (value, other) = match operator.as_str() {
             "SCMP_CMP_MASKED_EQ" => (0o100, 0o100),
@@ -79,13 +79,13 @@ fn each_operator_compares() {
         });
         let bundle = with(rule).file("file", "");
         let bundle = bundle.sh("for m in 0600 0644 0755; do busybox chmod $m /file; echo $?; done");
-        let said = bundle.run().assert_ok().stdout;
-        let seen: Vec<bool> = said.lines().map(|status| status != "0").collect();
+        let stdout = bundle.run().assert_ok().stdout;
+        let seen: Vec<bool> = stdout.lines().map(|status| status != "0").collect();
         assert_eq!(seen, refused, "{operator} of {modes:?}");
     }
 }
 
-/// Of the other byte order: libseccomp makes no one filter of both.
+/// Architectures with another byte order, which libseccomp cannot combine in one filter.
 const BIG_ENDIAN: [&str; 7] = [
     "SCMP_ARCH_MIPS",
     "SCMP_ARCH_MIPS64",
@@ -96,7 +96,7 @@ const BIG_ENDIAN: [&str; 7] = [
     "SCMP_ARCH_S390X",
 ];
 
-fn each_architecture_and_flag_is_known() {
+fn each_architecture_and_flag_is_accepted() {
     let features = features();
     let is_runc = Runtime::new().kind() == Kind::Runc;
     for architecture in names(&features, "/linux/seccomp/archs") {

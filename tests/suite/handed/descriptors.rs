@@ -1,4 +1,4 @@
-//! `--preserve-fds` and socket activation: which descriptors reach the process, and under which numbers.
+//! `--preserve-fds` and socket activation: the descriptors of the container's process and their numbers.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,30 +14,30 @@ use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         preserved_descriptors_keep_their_numbers,
-        only_as_many_as_asked_for_are_preserved,
-        preserved_descriptors_wait_for_start,
-        the_last_flag_counts_in_every_spelling,
-        sockets_of_activation_come_first,
-        activation_wins_over_the_config,
-        activation_of_another_process_is_none,
-        activation_without_a_process_is_none,
-        what_is_not_open_stays_closed,
-        nothing_takes_the_place_of_a_missing_descriptor,
-        a_missing_socket_of_activation_is_refused,
-        a_count_that_is_none_is_refused,
-        the_runtime_lets_go_of_what_it_hands_on,
-        a_filter_may_forbid_fcntl,
-        a_user_namespace_gets_them_too,
-        more_descriptors_than_the_soft_limit_leaves_room_for,
-        a_preserved_directory_is_no_way_out_for_the_config,
-        exec_hands_on_what_was_preserved_and_no_sockets_of_activation,
+        only_the_given_number_of_descriptors_is_preserved,
+        preserved_descriptors_are_those_of_create_and_not_of_start,
+        the_last_preserve_fds_is_used_in_every_spelling,
+        sockets_of_socket_activation_come_before_preserved_descriptors,
+        socket_activation_overrides_the_variables_of_the_config,
+        socket_activation_of_another_process_is_ignored,
+        socket_activation_without_a_pid_is_ignored,
+        a_descriptor_that_is_not_open_stays_closed,
+        no_file_of_the_runtime_gets_the_number_of_a_missing_descriptor,
+        a_missing_socket_of_socket_activation_is_refused,
+        an_invalid_count_is_refused,
+        the_runtime_closes_its_copies_of_passed_descriptors,
+        a_seccomp_filter_may_forbid_fcntl,
+        a_container_with_a_user_namespace_gets_passed_descriptors,
+        the_soft_limit_of_descriptors_may_be_exceeded_by_mounts,
+        a_preserved_directory_is_not_a_container_escape_for_the_config,
+        exec_passes_preserved_descriptors_and_no_activation_sockets,
     ]
 }
 
-/// Files with names that tell them apart.
+/// Open files with different paths.
 fn files(bundle: &Bundle, count: usize) -> Vec<(PathBuf, File)> {
     let files = (0..count).map(|number| {
-        let path = bundle.runtime().home().join(format!("handed-{number}"));
+        let path = bundle.runtime().home().join(format!("passed-{number}"));
         fs::write(&path, format!("content {number}")).unwrap();
         let file = File::open(&path).unwrap();
         (path, file)
@@ -45,13 +45,13 @@ fn files(bundle: &Bundle, count: usize) -> Vec<(PathBuf, File)> {
     files.collect()
 }
 
-/// The same, each with its number: from 3 on.
+/// The files with descriptor numbers from 3 on.
 fn from_three(files: &[(PathBuf, File)]) -> Vec<(RawFd, &File)> {
     (3..).zip(files.iter().map(|(_, file)| file)).collect()
 }
 
 #[track_caller]
-fn assert_handed(seen: &Report, files: &[(PathBuf, File)]) {
+fn assert_passed(seen: &Report, files: &[(PathBuf, File)]) {
     let count = u32::try_from(files.len()).unwrap();
     let expected: Vec<u32> = (0..3 + count).collect();
     assert_eq!(numbers(seen), expected, "{}", seen["fds"]);
@@ -73,24 +73,24 @@ fn preserved_descriptors_keep_their_numbers() {
         with_descriptors(call, &from_three(&files))
             .run()
             .assert_ok();
-        let said = || fs::read_to_string(&output).unwrap();
-        crate::harness::wait_until("the report", || said().ends_with('\n'));
-        assert_handed(&Report::parse(&said()), &files);
+        let output_text = || fs::read_to_string(&output).unwrap();
+        crate::harness::wait_until("the report", || output_text().ends_with('\n'));
+        assert_passed(&Report::parse(&output_text()), &files);
     }
 }
 
-/// The others are leaks, whether they come right after or later.
-fn only_as_many_as_asked_for_are_preserved() {
+/// Descriptors beyond the count are closed, whether or not their numbers are consecutive.
+fn only_the_given_number_of_descriptors_is_preserved() {
     let bundle = Bundle::new();
     let files = files(&bundle, 6);
     let mut given = from_three(&files);
     given.push((40, &files[5].1));
     let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
     let seen = with_descriptors(call, &given).assert_report();
-    assert_handed(&seen, &files[..2]);
+    assert_passed(&seen, &files[..2]);
 }
 
-fn preserved_descriptors_wait_for_start() {
+fn preserved_descriptors_are_those_of_create_and_not_of_start() {
     let bundle = Bundle::new().args(&["/probe", "report"]);
     let files = files(&bundle, 2);
     let call = bundle.call("create", &["--preserve-fds=2"]);
@@ -98,17 +98,17 @@ fn preserved_descriptors_wait_for_start() {
     with_descriptors(call, &from_three(&files))
         .run()
         .assert_ok();
-    // What `start` has open is no concern of the container.
+    // Descriptors of `start` do not reach the container.
     let other = File::open("/").unwrap();
     let start = bundle.runtime().call(&["start", bundle.id()]);
     let leaked: Vec<(RawFd, &File)> = (3..20).map(|number| (number, &other)).collect();
     with_descriptors(start, &leaked).run().assert_ok();
-    let said = || fs::read_to_string(&output).unwrap();
-    crate::harness::wait_until("the report", || said().ends_with('\n'));
-    assert_handed(&Report::parse(&said()), &files);
+    let output_text = || fs::read_to_string(&output).unwrap();
+    crate::harness::wait_until("the report", || output_text().ends_with('\n'));
+    assert_passed(&Report::parse(&output_text()), &files);
 }
 
-fn the_last_flag_counts_in_every_spelling() {
+fn the_last_preserve_fds_is_used_in_every_spelling() {
     let bundle = Bundle::new();
     let files = files(&bundle, 3);
     for flags in [
@@ -116,31 +116,31 @@ fn the_last_flag_counts_in_every_spelling() {
         &["--preserve-fds=3", "-preserve-fds=1"],
     ] {
         let call = with_descriptors(bundle.probe_call(&[], flags), &from_three(&files));
-        assert_handed(&call.assert_report(), &files[..1]);
+        assert_passed(&call.assert_report(), &files[..1]);
     }
 }
 
-/// A shell that becomes the runtime, so that its pid can be told.
-const ACTIVATED: [&str; 4] = [
+/// A shell that sets `LISTEN_PID` to its own pid and then executes the runtime.
+const WITH_ACTIVATION: [&str; 4] = [
     "sh",
     "-c",
     "export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$@\"",
     "sh",
 ];
 
-fn sockets_of_activation_come_first() {
+fn sockets_of_socket_activation_come_before_preserved_descriptors() {
     let bundle = Bundle::new();
     let files = files(&bundle, 4);
     for (flags, count) in [(&[] as &[&str], 2), (&["--preserve-fds=1"], 3)] {
-        let call = bundle.probe_call(&ACTIVATED, flags);
+        let call = bundle.probe_call(&WITH_ACTIVATION, flags);
         let seen = with_descriptors(call, &from_three(&files)).assert_report();
-        assert_handed(&seen, &files[..count]);
+        assert_passed(&seen, &files[..count]);
         assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
         assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
     }
 }
 
-fn activation_wins_over_the_config() {
+fn socket_activation_overrides_the_variables_of_the_config() {
     let env = json!([
         "LISTEN_PID=77",
         "PATH=/bin",
@@ -149,15 +149,16 @@ fn activation_wins_over_the_config() {
     ]);
     let bundle = Bundle::new().set("/process/env", env);
     let files = files(&bundle, 2);
-    let call = bundle.probe_call(&ACTIVATED, &[]);
+    let call = bundle.probe_call(&WITH_ACTIVATION, &[]);
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
     assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
     assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
     assert_eq!(seen.env("LISTEN_FDNAMES").as_deref(), Some("web:admin"));
-    // Without activation the config's own stay, as Podman writes them with `--preserve-fds`.
+    // Without socket activation the variables of the configuration stay: Podman sets them and passes
+    // the sockets with `--preserve-fds`.
     let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
-    assert_handed(&seen, &files);
+    assert_passed(&seen, &files);
     assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("9"));
     assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("77"));
 }
@@ -169,24 +170,24 @@ fn assert_not_activated(environment: &[(&str, &str)]) {
     let call = bundle.probe_call(&[], &[]);
     let call = call.with(|command| command.env_remove("LISTEN_PID").envs(environment.to_vec()));
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
-    assert_handed(&seen, &[]);
+    assert_passed(&seen, &[]);
     assert_eq!(seen.env("LISTEN_FDS"), None);
     assert_eq!(seen.env("LISTEN_PID"), None);
 }
 
-/// sd_listen_fds(3): the variables of a parent are inherited, and mean nothing.
-fn activation_of_another_process_is_none() {
+/// sd_listen_fds(3): a process may inherit the variables of its parent, which it has to ignore.
+fn socket_activation_of_another_process_is_ignored() {
     assert_not_activated(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "1")]);
 }
 
-fn activation_without_a_process_is_none() {
+fn socket_activation_without_a_pid_is_ignored() {
     assert_not_activated(&[("LISTEN_FDS", "2")]);
     assert_not_activated(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "")]);
 }
 
-/// As `podman run --preserve-fd 3,5` asks for it.
-fn what_is_not_open_stays_closed() {
-    only_rt("runc refuses it; crun takes what it has opened itself for the caller's");
+/// `podman run --preserve-fd 3,5` passes descriptors with a gap in their numbers.
+fn a_descriptor_that_is_not_open_stays_closed() {
+    only_rt("runc refuses it; crun passes descriptors that it has opened itself");
     let bundle = Bundle::new();
     let files = files(&bundle, 2);
     for (count, given, expected) in [
@@ -212,9 +213,10 @@ fn what_is_not_open_stays_closed() {
     }
 }
 
-/// Not the log, nor anything else that is opened on the way, for create and exec too.
-fn nothing_takes_the_place_of_a_missing_descriptor() {
-    only_rt("runc refuses it; crun takes what it has opened itself for the caller's");
+/// In `create` and `exec`, neither the log nor another file gets the number of a descriptor that the
+/// caller does not have open.
+fn no_file_of_the_runtime_gets_the_number_of_a_missing_descriptor() {
+    only_rt("runc refuses it; crun passes descriptors that it has opened itself");
     let bundle = Bundle::new().args(&["/probe", "report"]);
     let files = files(&bundle, 1);
     let log = bundle.runtime().home().join("log.json");
@@ -225,24 +227,24 @@ fn nothing_takes_the_place_of_a_missing_descriptor() {
         "--debug",
     ];
     bundle.write();
-    let words = |words: &[&'static str], more: &[&str]| {
-        let words = [&global, words, &["--preserve-fds=60"], more].concat();
-        let call = bundle.runtime().call(&words);
+    let run_with = |args: &[&'static str], more: &[&str]| {
+        let args = [&global, args, &["--preserve-fds=60"], more].concat();
+        let call = bundle.runtime().call(&args);
         let output = call.output().with_extension("out");
         let given = [(9, &files[0].1)];
         with_descriptors(call, &given).run().assert_ok();
         output
     };
     let directory = bundle.path().to_str().unwrap();
-    let output = words(&["create"], &["--bundle", directory, bundle.id()]);
+    let output = run_with(&["create"], &["--bundle", directory, bundle.id()]);
     bundle
         .runtime()
         .call(&["start", bundle.id()])
         .run()
         .assert_ok();
-    let said = || fs::read_to_string(&output).unwrap();
-    crate::harness::wait_until("the report", || said().ends_with('\n'));
-    let seen = Report::parse(&said());
+    let output_text = || fs::read_to_string(&output).unwrap();
+    crate::harness::wait_until("the report", || output_text().ends_with('\n'));
+    let seen = Report::parse(&output_text());
     assert_eq!(numbers(&seen), [0, 1, 2, 9], "{}", seen["fds"]);
 
     bundle
@@ -253,18 +255,18 @@ fn nothing_takes_the_place_of_a_missing_descriptor() {
     let bundle = &bundle;
     let sleeping = Bundle::with_runtime(bundle.runtime()).args(&["/probe", "sleep"]);
     let container = sleeping.run_detached();
-    let output = words(&["exec"], &[sleeping.id(), "/probe", "report"]);
+    let output = run_with(&["exec"], &[sleeping.id(), "/probe", "report"]);
     let seen = Report::parse(&fs::read_to_string(&output).unwrap());
     assert_eq!(numbers(&seen), [0, 1, 2, 9], "{}", seen["fds"]);
     container.end();
 }
 
-fn a_missing_socket_of_activation_is_refused() {
-    only_rt("sd_listen_fds(3): every one of them is there; runc takes others in their place");
+fn a_missing_socket_of_socket_activation_is_refused() {
+    only_rt("sd_listen_fds(3): all of them are open; runc passes other descriptors instead");
     let bundle = Bundle::new().args(&["/bin/true"]);
     let files = files(&bundle, 1);
     let before = Traces::of(&bundle);
-    let call = bundle.call_through(&ACTIVATED, "run", &[]);
+    let call = bundle.call_through(&WITH_ACTIVATION, "run", &[]);
     let refused = with_descriptors(call, &from_three(&files))
         .run()
         .assert_code(1);
@@ -275,7 +277,7 @@ fn a_missing_socket_of_activation_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_count_that_is_none_is_refused() {
+fn an_invalid_count_is_refused() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     for value in ["", "x", "1.5", "0x", "99999999999999999999"] {
@@ -286,7 +288,7 @@ fn a_count_that_is_none_is_refused() {
             .assert_refused("preserve-fds");
     }
     if Kind::under_test() == Kind::Rt {
-        // runc takes a number below zero for none.
+        // runc treats a negative number as 0.
         let refused = bundle
             .call("run", &["--preserve-fds=-1"])
             .run()
@@ -301,9 +303,9 @@ fn a_count_that_is_none_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-/// A pipe ends when the container has closed it, although `run` is still there.
-fn the_runtime_lets_go_of_what_it_hands_on() {
-    only_rt("runc holds its copy as long as the container runs");
+/// A pipe is at its end when the container has closed it, although `run` still runs.
+fn the_runtime_closes_its_copies_of_passed_descriptors() {
+    only_rt("runc keeps its copy open while the container runs");
     let (mut reader, writer) = std::io::pipe().unwrap();
     let bundle = Bundle::new().sh("echo through >&3; exec 3>&-; echo closed; sleep 1000");
     let writer = File::from(OwnedFd::from(writer));
@@ -311,17 +313,17 @@ fn the_runtime_lets_go_of_what_it_hands_on() {
     let running = with_descriptors(call, &[(3, &writer)]).start();
     drop(writer);
     running.wait_for("closed");
-    let mut said = String::new();
-    reader.read_to_string(&mut said).unwrap();
-    assert_eq!(said, "through\n");
+    let mut output_text = String::new();
+    reader.read_to_string(&mut output_text).unwrap();
+    assert_eq!(output_text, "through\n");
     bundle.container().delete_force().assert_ok();
 }
 
-/// The filter is the last thing of all: what is handed on is so by then.
-fn a_filter_may_forbid_fcntl() {
+/// The filter is installed last, after the descriptors are in place.
+fn a_seccomp_filter_may_forbid_fcntl() {
     differs(
         Kind::Runc,
-        "Go's own run time needs fcntl behind the filter",
+        "Go's runtime calls fcntl after the filter is installed",
     );
     let bundle = Bundle::new()
         .set(
@@ -337,23 +339,23 @@ fn a_filter_may_forbid_fcntl() {
     let files = files(&bundle, 1);
     let call = bundle.call("run", &["--preserve-fds=1"]);
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
-    assert_handed(&seen, &files);
+    assert_passed(&seen, &files);
 }
 
-fn a_user_namespace_gets_them_too() {
+fn a_container_with_a_user_namespace_gets_passed_descriptors() {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     let bundle = Bundle::new()
         .namespace("user", None)
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map);
     let files = files(&bundle, 2);
-    let call = bundle.probe_call(&ACTIVATED, &[]);
+    let call = bundle.probe_call(&WITH_ACTIVATION, &[]);
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
-    assert_handed(&seen, &files);
+    assert_passed(&seen, &files);
 }
 
-/// The soft limit is 40, and more than that many mounts are opened beside 20 that are handed on.
-fn more_descriptors_than_the_soft_limit_leaves_room_for() {
+/// The soft limit is 60 descriptors, 40 are passed, and 200 bind mounts are opened.
+fn the_soft_limit_of_descriptors_may_be_exceeded_by_mounts() {
     let mut bundle = Bundle::new();
     for number in 0..200 {
         let name = format!("bound-{number}");
@@ -365,12 +367,12 @@ fn more_descriptors_than_the_soft_limit_leaves_room_for() {
     let limited = ["sh", "-c", "ulimit -S -n 60; exec \"$@\"", "sh"];
     let call = bundle.probe_call(&limited, &["--preserve-fds=40"]);
     let seen = with_descriptors(call, &from_three(&files)).assert_report();
-    assert_handed(&seen, &files);
+    assert_passed(&seen, &files);
 }
 
-/// CVE-2024-21626 with a descriptor that is handed on: the process may use it, for that is what the
-/// caller wanted, but neither the working directory nor the program may lie behind it.
-fn a_preserved_directory_is_no_way_out_for_the_config() {
+/// CVE-2024-21626 with a preserved descriptor: the process may use the directory, since the caller
+/// passed it, but neither the working directory nor the program may be reached through it.
+fn a_preserved_directory_is_not_a_container_escape_for_the_config() {
     let bundle = Bundle::new();
     let outside = bundle.runtime().home().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -386,16 +388,16 @@ fn a_preserved_directory_is_no_way_out_for_the_config() {
     assert_eq!(run(&bundle).assert_ok().stdout, "seen");
     differs(
         Kind::Runc,
-        "Debian's 1.1.5 has not the mending of CVE-2024-21626",
+        "Debian's 1.1.5 lacks the fix for CVE-2024-21626",
     );
     for cwd in [
         "/proc/self/fd/3",
         "/proc/self/fd/3/..",
         "/proc/1/fd/3",
-        "/way",
+        "/link",
     ] {
         let bundle = Bundle::new()
-            .symlink("way", "/proc/self/fd/3")
+            .symlink("link", "/proc/self/fd/3")
             .set("/process/cwd", json!(cwd))
             .sh("ls -a . .. ../..");
         let outcome = run(&bundle).assert_refused("process.cwd");
@@ -407,20 +409,20 @@ fn a_preserved_directory_is_no_way_out_for_the_config() {
     }
 }
 
-/// runc's exec knows no activation either.
-fn exec_hands_on_what_was_preserved_and_no_sockets_of_activation() {
+/// runc's exec does not pass the sockets of socket activation either.
+fn exec_passes_preserved_descriptors_and_no_activation_sockets() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let files = files(&bundle, 4);
-    let words = |flags: &[&'static str]| {
-        let mut words = vec!["exec"];
-        words.extend(flags);
-        words.extend([bundle.id(), "/probe", "report"]);
-        bundle.runtime().call_through(&ACTIVATED, &words)
+    let exec = |flags: &[&'static str]| {
+        let mut args = vec!["exec"];
+        args.extend(flags);
+        args.extend([bundle.id(), "/probe", "report"]);
+        bundle.runtime().call_through(&WITH_ACTIVATION, &args)
     };
     for (flags, count) in [(&[] as &[&str], 0), (&["--preserve-fds=3"], 3)] {
-        let seen = with_descriptors(words(flags), &from_three(&files)).assert_report();
-        assert_handed(&seen, &files[..count]);
+        let seen = with_descriptors(exec(flags), &from_three(&files)).assert_report();
+        assert_passed(&seen, &files[..count]);
         assert_eq!(seen.env("LISTEN_PID"), None);
     }
     container.end();

@@ -1,5 +1,5 @@
-//! `run.oci.keep_original_groups`, which Podman writes for `--group-add keep-groups`: the additional groups of
-//! the caller stay, so that a container may open what they may.
+//! The annotation `run.oci.keep_original_groups`, which Podman sets for `--group-add keep-groups`: the
+//! container's process keeps the caller's supplementary groups and their access to files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -11,20 +11,20 @@ use crate::harness::{Bundle, Kind, Report, Runtime, Traces, differs, only_rt, tr
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_callers_groups_stay_where_the_annotation_says_so,
-        no_other_value_keeps_them,
-        they_open_what_they_may,
-        a_user_keeps_an_extra_group_in_a_user_namespace,
-        an_unmapped_group_stays_in_a_user_namespace_of_root_s,
-        exec_keeps_them_too,
-        the_groups_of_the_config_count_for_nothing_then,
+        the_annotation_keeps_the_groups_of_the_caller,
+        other_values_of_the_annotation_do_not_keep_groups,
+        kept_groups_give_access_to_files,
+        an_unprivileged_user_keeps_groups_in_a_user_namespace,
+        root_keeps_an_unmapped_group_in_a_user_namespace,
+        exec_keeps_the_groups_of_the_caller,
+        the_annotation_overrides_the_groups_of_the_config,
     ]
 }
 
 const KEY: &str = "run.oci.keep_original_groups";
-const NOT_RUNC: &str = "it is crun's; runc knows no way to keep them";
+const NOT_RUNC: &str = "the annotation is crun's; runc does not implement it";
 
-/// A caller with two groups beside its own.
+/// Runs the runtime with two supplementary groups.
 const CALLER: [&str; 3] = ["setpriv", "--groups", "10,27"];
 
 fn keeping() -> Bundle {
@@ -36,7 +36,7 @@ fn groups(seen: &Report) -> Vec<u64> {
     groups.iter().map(|group| group.as_u64().unwrap()).collect()
 }
 
-fn the_callers_groups_stay_where_the_annotation_says_so() {
+fn the_annotation_keeps_the_groups_of_the_caller() {
     differs(Kind::Runc, NOT_RUNC);
     for (uid, gid) in [(0, 0), (1000, 1000)] {
         let bundle = keeping().user(uid, gid);
@@ -46,11 +46,11 @@ fn the_callers_groups_stay_where_the_annotation_says_so() {
     }
 }
 
-fn no_other_value_keeps_them() {
+fn other_values_of_the_annotation_do_not_keep_groups() {
     let bundle = Bundle::new().set("/annotations", json!({ KEY: "0" }));
     let seen = bundle.probe_call(&CALLER, &[]).assert_report();
     assert_eq!(groups(&seen), [0u64; 0]);
-    only_rt("others take every value for yes, or for nothing");
+    only_rt("other runtimes accept every value, or ignore the annotation");
     for value in ["", "true", "yes", " 1"] {
         let bundle = Bundle::new()
             .set("/annotations", json!({ KEY: value }))
@@ -63,8 +63,8 @@ fn no_other_value_keeps_them() {
     }
 }
 
-/// What Podman's users want it for: a device or a directory of a group.
-fn they_open_what_they_may() {
+/// Podman's users need it for a device or a directory of a group.
+fn kept_groups_give_access_to_files() {
     differs(Kind::Runc, NOT_RUNC);
     for (keep, status) in [("1", 0), ("0", 1)] {
         let bundle = Bundle::new()
@@ -83,8 +83,9 @@ fn they_open_what_they_may() {
     }
 }
 
-/// Podman without root: the extra group has no number in there, and opens what it may all the same.
-fn a_user_keeps_an_extra_group_in_a_user_namespace() {
+/// Rootless Podman: the supplementary group is not mapped in the user namespace, and still gives
+/// access to files.
+fn an_unprivileged_user_keeps_groups_in_a_user_namespace() {
     differs(Kind::Runc, NOT_RUNC);
     let caller = [
         "setpriv",
@@ -118,11 +119,11 @@ fn a_user_keeps_an_extra_group_in_a_user_namespace() {
     assert_eq!(outcome.stdout, "for the group\n0 65534\n");
 }
 
-/// Root may drop groups in a user namespace, and one that is not mapped too.
-fn an_unmapped_group_stays_in_a_user_namespace_of_root_s() {
+/// Root in a user namespace could drop its groups, including unmapped ones.
+fn root_keeps_an_unmapped_group_in_a_user_namespace() {
     differs(Kind::Runc, NOT_RUNC);
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    for (keep, said) in [("1", "for the group\n0 65534\n"), ("0", "0\n")] {
+    for (keep, output) in [("1", "for the group\n0 65534\n"), ("0", "0\n")] {
         let bundle = Bundle::new()
             .namespace("user", None)
             .set("/linux/uidMappings", map.clone())
@@ -131,11 +132,11 @@ fn an_unmapped_group_stays_in_a_user_namespace_of_root_s() {
         let bundle = with_file_of(4444, bundle);
         let caller = ["setpriv", "--groups", "4444"];
         let outcome = bundle.call_through(&caller, "run", &[]).run().assert_ok();
-        assert_eq!(outcome.stdout, said);
+        assert_eq!(outcome.stdout, output);
     }
 }
 
-/// A bundle that says what is in a file that only this group may read, and which groups it has.
+/// A bundle that prints a file that only this group may read, and the groups of the process.
 fn with_file_of(group: u32, bundle: Bundle) -> Bundle {
     let shared = bundle.runtime().home().join("shared");
     fs::write(&shared, "for the group\n").unwrap();
@@ -156,25 +157,26 @@ fn with_file_of(group: u32, bundle: Bundle) -> Bundle {
         .sh("cat /shared; id -G")
 }
 
-fn exec_keeps_them_too() {
+fn exec_keeps_the_groups_of_the_caller() {
     differs(Kind::Runc, NOT_RUNC);
     let bundle = keeping().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["exec", bundle.id(), "/probe", "report"];
-    let call = bundle.runtime().call_through(&CALLER, &words);
+    let args = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &args);
     assert_eq!(groups(&call.assert_report()), [10, 27]);
     container.end();
 
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
-    let words = ["exec", bundle.id(), "/probe", "report"];
-    let call = bundle.runtime().call_through(&CALLER, &words);
+    let args = ["exec", bundle.id(), "/probe", "report"];
+    let call = bundle.runtime().call_through(&CALLER, &args);
     assert_eq!(groups(&call.assert_report()), [0u64; 0]);
     container.end();
 }
 
-/// crun(1): it skips the system call that sets them. Podman writes those of the image's user beside it.
-fn the_groups_of_the_config_count_for_nothing_then() {
+/// crun(1): with the annotation, setgroups(2) is not called. Podman also writes the groups of the
+/// image's user, which have no effect then.
+fn the_annotation_overrides_the_groups_of_the_config() {
     differs(Kind::Runc, NOT_RUNC);
     let bundle = keeping().set("/process/user/additionalGids", json!([7, 8]));
     let seen = bundle.probe_call(&CALLER, &[]).assert_report();

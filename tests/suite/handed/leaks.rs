@@ -1,4 +1,4 @@
-//! What a caller leaks reaches nobody: neither the container nor a hook, whatever the command.
+//! Descriptors that a caller leaks do not reach the container or its hooks, with any command.
 
 use std::fs::{self, File};
 use std::os::fd::{OwnedFd, RawFd};
@@ -15,13 +15,14 @@ use crate::hooks::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_container_gets_nothing_that_was_leaked,
-        the_descriptors_that_managers_leak_stay_outside,
-        hooks_get_neither_leaks_nor_what_is_handed_on,
+        a_container_gets_no_leaked_descriptors,
+        descriptors_that_managers_leak_do_not_reach_the_container,
+        hooks_get_neither_leaked_nor_preserved_descriptors,
     ]
 }
 
-/// One of each kind that a manager has open: a directory of the machine, a socket, a pipe, a file.
+/// Open descriptors of the kinds that managers leak: a directory of the host, a socket, a pipe and a
+/// file.
 struct Leaks {
     files: [File; 4],
     _other_ends: (UnixStream, std::io::PipeReader),
@@ -43,7 +44,7 @@ impl Leaks {
         }
     }
 
-    /// Leaks them into the command, in turns, under these numbers.
+    /// Leaks the descriptors, in turns, into the command with these numbers.
     fn leak(&self, call: Call, numbers: impl IntoIterator<Item = RawFd>) -> Call {
         let given: Vec<(RawFd, &File)> =
             numbers.into_iter().zip(self.files.iter().cycle()).collect();
@@ -51,7 +52,7 @@ impl Leaks {
     }
 }
 
-fn a_container_gets_nothing_that_was_leaked() {
+fn a_container_gets_no_leaked_descriptors() {
     let leaks = Leaks::new();
     let bundle = Bundle::new();
     let seen = leaks
@@ -65,14 +66,14 @@ fn a_container_gets_nothing_that_was_leaked() {
     leaks.leak(call, 3..=50).run().assert_ok();
     let start = bundle.runtime().call(&["start", bundle.id()]);
     leaks.leak(start, 3..=50).run().assert_ok();
-    let said = || fs::read_to_string(&output).unwrap();
-    wait_until("the report", || said().ends_with('\n'));
-    let seen = Report::parse(&said());
+    let text = || fs::read_to_string(&output).unwrap();
+    wait_until("the report", || text().ends_with('\n'));
+    let seen = Report::parse(&text());
     assert_eq!(numbers(&seen), [0, 1, 2], "{}", seen["fds"]);
 }
 
-/// containerd's shim a socket on 3, conmon 3 to 5, Buildah 11 to 18 beside those.
-fn the_descriptors_that_managers_leak_stay_outside() {
+/// containerd's shim leaks a socket as 3, conmon leaks 3 to 5, Buildah also 11 to 18.
+fn descriptors_that_managers_leak_do_not_reach_the_container() {
     let leaks = Leaks::new();
     for numbers_leaked in [
         vec![3],
@@ -87,11 +88,11 @@ fn the_descriptors_that_managers_leak_stay_outside() {
     }
 }
 
-/// Every kind, of a container that is handed two descriptors by a caller who leaks fifty.
-fn hooks_get_neither_leaks_nor_what_is_handed_on() {
+/// The caller preserves two descriptors for the container and leaks further ones up to 50.
+fn hooks_get_neither_leaked_nor_preserved_descriptors() {
     differs(
         Kind::Runc,
-        "config.md: poststart hooks are called by start; its own come in create",
+        "config.md: poststart hooks are called by start; runc calls them in create",
     );
     let leaks = Leaks::new();
     let kinds = [

@@ -1,9 +1,9 @@
-//! What a caller hands to a container beside standard input, output and error.
+//! What a container inherits from the caller besides standard input, output and error.
 
+mod descriptor_paths;
 mod descriptors;
 mod groups;
 mod leaks;
-mod named;
 mod notify;
 mod orphans;
 mod pidfd;
@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         descriptors::tests(),
         groups::tests(),
         leaks::tests(),
-        named::tests(),
+        descriptor_paths::tests(),
         notify::tests(),
         pidfd::tests(),
         orphans::tests(),
@@ -32,45 +32,46 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// Gives each of the files to the command under a number of its own, without close-on-exec,
-/// and nothing that the tests themselves were started with.
+/// Passes each file to the command as the descriptor with the given number, and none of the
+/// descriptors that the test suite itself has inherited.
 #[allow(
     unsafe_code,
-    reason = "descriptors get their numbers between fork and exec"
+    reason = "descriptors are duplicated between fork and exec"
 )]
 pub(crate) fn with_descriptors(call: Call, files: &[(RawFd, &File)]) -> Call {
-    // Out of the way of every number that a test gives.
-    let parked: Vec<(RawFd, File)> = files
+    // The duplicates have numbers from 200 on, so that no `dup2` below closes one of them.
+    let duplicates: Vec<(RawFd, File)> = files
         .iter()
-        .map(|(number, file)| (*number, park(file)))
+        .map(|(number, file)| (*number, duplicate(file)))
         .collect();
-    let place = move || {
+    let install = move || {
         let cloexec = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
-        // SAFETY: a flag on a descriptor closes none; without the call (Linux 5.10) all stays.
+        // SAFETY: the call sets flags and closes no descriptor. On Linux 5.10, which lacks
+        // CLOSE_RANGE_CLOEXEC, it fails and changes nothing.
         unsafe { libc::close_range(3, libc::c_uint::MAX, cloexec) };
-        for (number, file) in &parked {
-            // SAFETY: duplicates a descriptor in the child that is about to exec.
+        for (number, file) in &duplicates {
+            // SAFETY: the call takes numbers only, in a child that is about to exec.
             if unsafe { libc::dup2(file.as_raw_fd(), *number) } < 0 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
     };
-    // SAFETY: `place` makes only async-signal-safe calls and does not allocate.
-    call.with(|command| unsafe { command.pre_exec(place) })
+    // SAFETY: `install` makes only async-signal-safe calls and does not allocate.
+    call.with(|command| unsafe { command.pre_exec(install) })
 }
 
-/// A copy with a number from 200 on.
-fn park(file: &File) -> File {
-    let parked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(200)).unwrap();
-    // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
+/// A duplicate of a descriptor, with a number from 200 on.
+fn duplicate(file: &File) -> File {
+    let duplicate = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(200)).unwrap();
+    // SAFETY: the kernel has just created the descriptor, and nothing else owns it.
     #[allow(unsafe_code, reason = "the descriptor is new")]
     unsafe {
-        std::os::fd::FromRawFd::from_raw_fd(parked)
+        std::os::fd::FromRawFd::from_raw_fd(duplicate)
     }
 }
 
-/// The numbers of the open descriptors, in order.
+/// The sorted numbers of the open descriptors in the probe's report.
 fn numbers(seen: &Report) -> Vec<u32> {
     let open = seen["fds"].as_object().unwrap().keys();
     let mut numbers: Vec<u32> = open.map(|number| number.parse().unwrap()).collect();

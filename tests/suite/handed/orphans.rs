@@ -1,4 +1,5 @@
-//! Who gets a container's orphans: `run` in the foreground, unless it is told not to.
+//! Orphaned processes of a container: `run` in the foreground is their subreaper, except with
+//! `--no-subreaper`.
 
 use std::fs;
 
@@ -8,20 +9,20 @@ use crate::harness::{Bundle, stat, trials, wait_gone, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        run_adopts_orphans,
-        without_a_subreaper_orphans_go_further_up,
+        run_is_the_subreaper_of_orphans,
+        with_no_subreaper_orphans_go_to_the_next_subreaper,
     ]
 }
 
-/// The parent of a process that has lost its own, and the runtime's pid.
+/// The parent of an orphaned process after its reparenting, and the runtime's pid.
 fn parent_of_an_orphan(flags: &[&str]) -> (i32, i32) {
     let bundle = Bundle::new()
         .without_namespace("pid")
         .sh("sh -c 'sleep 1000 > /dev/null & echo orphan $!'; sleep 1000");
     let running = bundle.call("run", flags).start();
     wait_until("the orphan's pid", || running.stdout().ends_with('\n'));
-    let said = running.stdout();
-    let orphan: i32 = said
+    let output = running.stdout();
+    let orphan: i32 = output
         .trim()
         .strip_prefix("orphan ")
         .unwrap()
@@ -40,13 +41,13 @@ fn parent_of_an_orphan(flags: &[&str]) -> (i32, i32) {
     (parent, runtime)
 }
 
-fn run_adopts_orphans() {
+fn run_is_the_subreaper_of_orphans() {
     let (parent, runtime) = parent_of_an_orphan(&[]);
     assert_eq!(parent, runtime);
 }
 
-/// go-runc writes it with one dash. The suite is the next subreaper up.
-fn without_a_subreaper_orphans_go_further_up() {
+/// go-runc writes the flag with one dash. The test suite is the next subreaper.
+fn with_no_subreaper_orphans_go_to_the_next_subreaper() {
     for flag in ["--no-subreaper", "-no-subreaper"] {
         let (parent, runtime) = parent_of_an_orphan(&[flag]);
         assert_eq!(parent, std::process::id().cast_signed(), "not {runtime}");

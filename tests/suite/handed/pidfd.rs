@@ -1,4 +1,5 @@
-//! `--pidfd-socket`: a pidfd of the process goes to who listens there, as `pidfd-kill` of runc's tests does.
+//! `--pidfd-socket`: the runtime sends a pidfd of the process to a socket. `pidfd-kill` in runc's tests
+//! is such a receiver.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,12 +16,12 @@ use crate::terminal::{message, wait_readable};
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         create_sends_a_pidfd_of_the_first_process,
-        run_sends_it_too,
-        it_comes_before_the_pid_file,
-        a_user_namespace_makes_no_difference,
-        exec_sends_one_of_the_process_that_joins,
-        a_socket_that_nobody_listens_on_is_refused_before_anything_is_made,
-        a_receiver_that_hangs_up_ends_the_container,
+        run_sends_a_pidfd_of_the_first_process,
+        the_pidfd_is_sent_before_the_pid_file_is_written,
+        a_pidfd_of_a_process_in_a_user_namespace_is_sent,
+        exec_sends_a_pidfd_of_its_process,
+        a_socket_without_a_listener_is_refused_before_creation,
+        a_receiver_that_closes_the_connection_makes_creation_fail,
     ]
 }
 
@@ -42,7 +43,7 @@ impl Receiver {
         format!("--pidfd-socket={}", self.path.display())
     }
 
-    /// One connection, one message with this text, one descriptor.
+    /// Receives one connection with one message, which has this text and one descriptor.
     #[track_caller]
     fn receive(&self, expected: &str) -> Pidfd {
         wait_readable(&self.socket);
@@ -58,7 +59,7 @@ impl Receiver {
 struct Pidfd(OwnedFd);
 
 impl Pidfd {
-    /// The process that it names, as this one numbers it.
+    /// The pid of the process in the pid namespace of the test.
     fn pid(&self) -> i32 {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix("Pid:"));
@@ -71,7 +72,7 @@ impl Pidfd {
     #[allow(unsafe_code, reason = "no crate wraps this call")]
     fn signal(&self, signal: Signal) {
         let (fd, none) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-        // SAFETY: without a siginfo the call takes numbers only.
+        // SAFETY: the pointer to a siginfo is null; all other arguments are numbers.
         let sent =
             unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
         assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
@@ -95,7 +96,7 @@ fn create_sends_a_pidfd_of_the_first_process() {
     before.assert_unchanged(&bundle);
 }
 
-fn run_sends_it_too() {
+fn run_sends_a_pidfd_of_the_first_process() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let receiver = Receiver::new(&bundle);
@@ -107,12 +108,12 @@ fn run_sends_it_too() {
     assert_eq!(receiver.receive("standard").pid(), container.pid());
     container.end();
 
-    // In the foreground, from where the caller stands, with one dash.
+    // In the foreground, with a path relative to the working directory, and with one dash.
     let call = bundle.call("run", &["-pidfd-socket", "pidfd.sock"]);
     let home = bundle.runtime().home().to_owned();
     let running = call.with(|command| command.current_dir(home)).start();
     let pidfd = receiver.receive("standard");
-    // It comes before the program is executed.
+    // The pidfd is sent before the program is executed.
     wait_until("the program runs", || {
         let line = fs::read(format!("/proc/{}/cmdline", pidfd.pid()));
         line.is_ok_and(|line| line.starts_with(b"/probe"))
@@ -121,8 +122,8 @@ fn run_sends_it_too() {
     running.wait().assert_code(137);
 }
 
-/// As in runc, whose first process sends it: who has seen the file has the descriptor.
-fn it_comes_before_the_pid_file() {
+/// As in runc: a program that sees the pid file can rely on the pidfd having been sent.
+fn the_pidfd_is_sent_before_the_pid_file_is_written() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let receiver = Receiver::new(&bundle);
@@ -132,7 +133,7 @@ fn it_comes_before_the_pid_file() {
     let pid = receiver.receive("standard").pid();
     assert_eq!(fs::read_to_string(&file).unwrap(), pid.to_string());
     container.end();
-    // A pid file that cannot be written comes after the message, and ends all.
+    // A pid file that cannot be written is an error after the message has been sent.
     let refused = bundle.call("create", &["--pid-file=/no/such/pid", &receiver.flag()]);
     refused.run().assert_refused("/no/such/pid");
     wait_readable(&receiver.socket);
@@ -140,7 +141,7 @@ fn it_comes_before_the_pid_file() {
     assert_eq!(message(&stream).0, "standard");
 }
 
-fn a_user_namespace_makes_no_difference() {
+fn a_pidfd_of_a_process_in_a_user_namespace_is_sent() {
     only_rt(NEWER);
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     let bundle = Bundle::new()
@@ -159,13 +160,13 @@ fn a_user_namespace_makes_no_difference() {
     container.end();
 }
 
-fn exec_sends_one_of_the_process_that_joins() {
+fn exec_sends_a_pidfd_of_its_process() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let container = bundle.run_detached();
     let receiver = Receiver::new(&bundle);
-    let words = ["exec", &receiver.flag(), bundle.id(), "/bin/sleep", "1000"];
-    let running = bundle.runtime().call(&words).start();
+    let args = ["exec", &receiver.flag(), bundle.id(), "/bin/sleep", "1000"];
+    let running = bundle.runtime().call(&args).start();
     let pidfd = receiver.receive("setns");
     assert_ne!(pidfd.pid(), container.pid());
     pidfd.signal(Signal::SIGKILL);
@@ -173,7 +174,7 @@ fn exec_sends_one_of_the_process_that_joins() {
     container.end();
 }
 
-fn a_socket_that_nobody_listens_on_is_refused_before_anything_is_made() {
+fn a_socket_without_a_listener_is_refused_before_creation() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
@@ -196,15 +197,15 @@ fn a_socket_that_nobody_listens_on_is_refused_before_anything_is_made() {
     before.assert_unchanged(&bundle);
 }
 
-fn a_receiver_that_hangs_up_ends_the_container() {
+fn a_receiver_that_closes_the_connection_makes_creation_fail() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     let Receiver { socket, path } = Receiver::new(&bundle);
-    let hangs_up = std::thread::spawn(move || drop(socket.accept().unwrap()));
+    let receiver = std::thread::spawn(move || drop(socket.accept().unwrap()));
     let flag = format!("--pidfd-socket={}", path.display());
     let refused = bundle.call("create", &[&flag]).run().assert_code(1);
-    hangs_up.join().unwrap();
+    receiver.join().unwrap();
     assert!(refused.one_line().contains("--pidfd-socket"), "{refused}");
     before.assert_unchanged(&bundle);
 }

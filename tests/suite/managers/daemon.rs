@@ -1,7 +1,7 @@
-//! Docker's daemon as its runtime meets it: a running program that is its own hook.
+//! A stand-in for Docker's daemon, a running program that is its own hook.
 //!
-//! The hook's path is `/proc/PID/exe`, which is no path but a door to the executable: here, as after an
-//! upgrade of the daemon, the file behind it has no name any more.
+//! The hook's path is `/proc/PID/exe`, a magic link to the executable of the daemon. It works even if
+//! the executable has been removed or replaced, as after an upgrade of the daemon.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Daemon {
         PathBuf::from(format!("/proc/{}/exe", self.process.id()))
     }
 
-    /// Where the daemon and its hook meet.
+    /// The directory that the hook's `-exec-root` names.
     pub(super) fn exec_root(&self) -> &Path {
         self.directory.path()
     }
@@ -45,15 +45,15 @@ impl Daemon {
         assert!(!self.record().exists(), "the hook has run");
     }
 
-    /// The hook has run as the configuration says, in the runtime's namespaces, with the state of a
-    /// container that is being created on its stdin.
-    pub(super) fn confirm(&self, bundle: &Bundle, pid: i32, seen: &Report) {
+    /// Asserts that the hook has run with its arguments, in the runtime's namespaces, and with the state
+    /// of a container in status `creating` on its stdin.
+    pub(super) fn check(&self, bundle: &Bundle, pid: i32, seen: &Report) {
         let record = fs::read_to_string(self.record()).expect("the hook's record");
         let record: Value = serde_json::from_str(&record).unwrap();
         let config = bundle.config();
         assert_eq!(&record["argv"], config.get("/hooks/prestart/0/args"));
         if bundle.runtime().kind() == Kind::Rt {
-            // Debian's runc hands on its own environment when the hook has none.
+            // Debian's runc passes its own environment to a hook that has none.
             assert_eq!(record["env"], json!([]));
         }
         assert_eq!(record["end_of_stdin"], true);

@@ -1,11 +1,11 @@
-//! Seccomp profiles judged apart from the runtime: what twenty-five calls must answer.
+//! Evaluates seccomp profiles independently of the runtime, for twenty-five system calls.
 
 use nix::errno::Errno;
 use serde_json::Value;
 
 use crate::harness::{Config, Report};
 
-/// A system call with arguments that harm nobody, should it be let through.
+/// A system call with arguments that have no effect even if the profile allows it.
 pub(super) struct Call {
     name: &'static str,
     number: libc::c_long,
@@ -22,12 +22,12 @@ const fn call(name: &'static str, number: libc::c_long, arguments: &'static [u64
 
 const NONE: u64 = u64::MAX;
 
-/// Chosen so that the kernel, asked without a filter, never answers what a filter would.
+/// Without a filter, none of these calls fails with the errno that a filter returns.
 pub(super) const CALLS: [Call; 25] = [
     call("getpid", libc::SYS_getpid, &[]),
     call("getppid", libc::SYS_getppid, &[]),
     call("ptrace", libc::SYS_ptrace, &[NONE]),
-    // The present persona; an old kernel's (two rules of their own); one that no profile lets through.
+    // Reads the persona; two other values that have rules of their own; a value that no profile allows.
     call("personality", libc::SYS_personality, &[0xffff_ffff]),
     call("personality", libc::SYS_personality, &[0x2_0000]),
     call("personality", libc::SYS_personality, &[0]),
@@ -40,7 +40,7 @@ pub(super) const CALLS: [Call; 25] = [
     call("clone", libc::SYS_clone, &[0x800]),
     call("clone", libc::SYS_clone, &[0x1000_0200]),
     call("clone3", libc::SYS_clone3, &[]),
-    // IPv4 datagrams; netlink's routes; netlink's audit.
+    // AF_INET SOCK_DGRAM; AF_NETLINK NETLINK_ROUTE; AF_NETLINK NETLINK_AUDIT.
     call("socket", libc::SYS_socket, &[2, 2, 0]),
     call("socket", libc::SYS_socket, &[16, 3, 0]),
     call("socket", libc::SYS_socket, &[16, 3, 9]),
@@ -55,13 +55,13 @@ pub(super) const CALLS: [Call; 25] = [
 ];
 
 impl Call {
-    /// In the probe's words.
+    /// The question for the probe.
     pub(super) fn question(&self) -> String {
-        let mut words = format!("call {}", self.number);
+        let mut question = format!("call {}", self.number);
         for argument in self.arguments {
-            words.push_str(&format!(" {}", argument.cast_signed()));
+            question.push_str(&format!(" {}", argument.cast_signed()));
         }
-        words
+        question
     }
 
     fn argument(&self, index: u64) -> u64 {
@@ -70,17 +70,18 @@ impl Call {
     }
 }
 
-/// What a profile does with a call.
+/// The effect of a profile on a call.
 #[derive(PartialEq, Debug)]
-enum Verdict {
+enum Outcome {
     Allow,
     Refuse(Errno),
 }
 
-/// A rule for all arguments counts before those for some, the first of either kind before the rest.
-fn judge(profile: &Value, call: &Call) -> Verdict {
+/// The effect of `profile` on `call`. A rule without conditions on arguments takes precedence over
+/// rules with conditions; among rules of the same kind the first one applies.
+fn evaluate(profile: &Value, call: &Call) -> Outcome {
     let rules = profile["syscalls"].as_array().unwrap().iter();
-    let of_call: Vec<&Value> = rules
+    let for_call: Vec<&Value> = rules
         .filter(|rule| {
             rule["names"]
                 .as_array()
@@ -88,11 +89,11 @@ fn judge(profile: &Value, call: &Call) -> Verdict {
                 .contains(&call.name.into())
         })
         .collect();
-    let plain = of_call.iter().find(|rule| conditions(rule).is_empty());
-    let fitting = || of_call.iter().find(|rule| fits(rule, call));
-    match plain.or_else(fitting) {
-        Some(rule) => verdict(&rule["action"], &rule["errnoRet"]),
-        None => verdict(&profile["defaultAction"], &profile["defaultErrnoRet"]),
+    let unconditional = for_call.iter().find(|rule| conditions(rule).is_empty());
+    let matching = || for_call.iter().find(|rule| matches(rule, call));
+    match unconditional.or_else(matching) {
+        Some(rule) => outcome(&rule["action"], &rule["errnoRet"]),
+        None => outcome(&profile["defaultAction"], &profile["defaultErrnoRet"]),
     }
 }
 
@@ -100,42 +101,46 @@ fn conditions(rule: &Value) -> &[Value] {
     rule["args"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn fits(rule: &Value, call: &Call) -> bool {
+fn matches(rule: &Value, call: &Call) -> bool {
     conditions(rule).iter().all(|condition| {
         let number = |key: &str| condition[key].as_u64().unwrap_or(0);
-        let (given, value) = (call.argument(number("index")), number("value"));
+        let (argument, value) = (call.argument(number("index")), number("value"));
         match condition["op"].as_str().unwrap() {
-            "SCMP_CMP_EQ" => given == value,
-            "SCMP_CMP_NE" => given != value,
-            "SCMP_CMP_MASKED_EQ" => given & value == number("valueTwo"),
+            "SCMP_CMP_EQ" => argument == value,
+            "SCMP_CMP_NE" => argument != value,
+            "SCMP_CMP_MASKED_EQ" => argument & value == number("valueTwo"),
             other => panic!("no profile here has {other}"),
         }
     })
 }
 
-fn verdict(action: &Value, errno: &Value) -> Verdict {
+fn outcome(action: &Value, errno: &Value) -> Outcome {
     match action.as_str().unwrap() {
-        "SCMP_ACT_ALLOW" => Verdict::Allow,
+        "SCMP_ACT_ALLOW" => Outcome::Allow,
         "SCMP_ACT_ERRNO" => {
             let number = errno.as_i64().unwrap_or(i64::from(libc::EPERM));
-            Verdict::Refuse(Errno::from_raw(i32::try_from(number).unwrap()))
+            Outcome::Refuse(Errno::from_raw(i32::try_from(number).unwrap()))
         }
         other => panic!("no profile here has {other}"),
     }
 }
 
-/// `free` is what the probe saw in the same container without the profile.
-pub(super) fn confirm(config: &Config, seen: &Report, free: &Report) {
+/// Asserts that each call has the result that the profile specifies. `unfiltered` is the report from
+/// the same container without the profile.
+pub(super) fn check(config: &Config, seen: &Report, unfiltered: &Report) {
     let profile = config.get("/linux/seccomp");
     for call in &CALLS {
         let question = call.question();
-        let [answer, unfiltered] = [seen, free].map(|report| report.asked(&question));
+        let [answer, unfiltered] = [seen, unfiltered].map(|report| report.asked(&question));
         let (name, arguments) = (call.name, call.arguments);
-        match judge(profile, call) {
-            Verdict::Allow => assert_eq!(answer, unfiltered, "{name} {arguments:x?}"),
-            Verdict::Refuse(errno) => {
+        match evaluate(profile, call) {
+            Outcome::Allow => assert_eq!(answer, unfiltered, "{name} {arguments:x?}"),
+            Outcome::Refuse(errno) => {
                 let errno = format!("{errno:?}");
-                assert_ne!(unfiltered, errno, "{name} {arguments:x?} shows nothing");
+                assert_ne!(
+                    unfiltered, errno,
+                    "{name} {arguments:x?} fails without the filter, too"
+                );
                 assert_eq!(answer, errno, "{name} {arguments:x?}");
             }
         }

@@ -1,45 +1,45 @@
-//! Where the container's process is kept, and its limits as the kernel holds them.
+//! Checks the cgroups of the container's process, and their resource limits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::scene::{NODES, Scene, node};
+use super::setup::{NODES, Setup, node};
 use crate::harness::{Config, Report, cgroup_of, cgroup_top, on_v2};
 
 const CONTROLLERS: [&str; 6] = ["memory", "cpu", "pids", "devices", "cpuset", "freezer"];
 
-pub(super) fn confirm(scene: &Scene, pid: i32) {
+pub(super) fn check(setup: &Setup, pid: i32) {
     let own = std::process::id().cast_signed();
-    let config = scene.config();
+    let config = setup.config();
     for controller in CONTROLLERS {
-        let place = cgroup_of(pid, controller);
-        if scene.is_rootless() {
-            // Nobody has given the user a cgroup, and the configuration names none.
-            assert_eq!(place, cgroup_of(own, controller), "{controller}");
+        let cgroup = cgroup_of(pid, controller);
+        if setup.is_rootless() {
+            // The user owns no cgroup, and the configuration has no cgroupsPath.
+            assert_eq!(cgroup, cgroup_of(own, controller), "{controller}");
         } else {
-            assert_eq!(place, expected(scene, controller), "{controller}");
+            assert_eq!(cgroup, expected_cgroup(setup, controller), "{controller}");
         }
     }
-    if scene.is_rootless() {
+    if setup.is_rootless() {
         return;
     }
     let resources = Config(config.get("/linux/resources").clone());
     if on_v2() {
-        on_version_2(&resources, &cgroup_of(pid, ""));
+        check_v2(&resources, &cgroup_of(pid, ""));
     } else {
-        on_version_1(&resources, |controller| cgroup_of(pid, controller));
-        device_list(&resources, &cgroup_of(pid, "devices"));
+        check_v1(&resources, |controller| cgroup_of(pid, controller));
+        check_device_list(&resources, &cgroup_of(pid, "devices"));
     }
 }
 
-/// An absolute path starts at the top, a relative one at the caller's cgroup (version 2: beside it),
-/// and the name is the container's where there is none.
-fn expected(scene: &Scene, controller: &str) -> PathBuf {
+/// The expected cgroup. An absolute cgroupsPath starts at the root of the hierarchy, a relative one at
+/// the caller's cgroup (v1) or at its parent (v2). The default is the container's id.
+fn expected_cgroup(setup: &Setup, controller: &str) -> PathBuf {
     let top = cgroup_top(controller);
-    let default = format!("/{}", scene.bundle.id());
-    let path = scene.config().get("/linux/cgroupsPath").as_str();
+    let default = format!("/{}", setup.bundle.id());
+    let path = setup.config().get("/linux/cgroupsPath").as_str();
     let path = path.unwrap_or(&default);
     if let Some(below) = path.strip_prefix('/') {
         return top.join(below);
@@ -51,13 +51,13 @@ fn expected(scene: &Scene, controller: &str) -> PathBuf {
     }
 }
 
-fn assert_file(cgroup: &Path, file: &str, wanted: &str) {
+fn assert_file(cgroup: &Path, file: &str, expected: &str) {
     let written = fs::read_to_string(cgroup.join(file));
     let written = written.unwrap_or_else(|e| panic!("{}/{file}: {e}", cgroup.display()));
-    assert_eq!(written.trim(), wanted, "{file}");
+    assert_eq!(written.trim(), expected, "{file}");
 }
 
-/// Nulls and zeros ask for nothing.
+/// The number at `pointer`. 0 and null set no limit.
 fn number(resources: &Config, pointer: &str) -> Option<i64> {
     resources
         .get(pointer)
@@ -65,7 +65,7 @@ fn number(resources: &Config, pointer: &str) -> Option<i64> {
         .filter(|number| *number != 0)
 }
 
-fn on_version_1(resources: &Config, cgroup: impl Fn(&str) -> PathBuf) {
+fn check_v1(resources: &Config, cgroup: impl Fn(&str) -> PathBuf) {
     for (pointer, controller, file) in [
         ("/memory/limit", "memory", "memory.limit_in_bytes"),
         ("/memory/swap", "memory", "memory.memsw.limit_in_bytes"),
@@ -74,14 +74,14 @@ fn on_version_1(resources: &Config, cgroup: impl Fn(&str) -> PathBuf) {
         ("/cpu/period", "cpu", "cpu.cfs_period_us"),
         ("/pids/limit", "pids", "pids.max"),
     ] {
-        if let Some(wanted) = number(resources, pointer) {
-            assert_file(&cgroup(controller), file, &wanted.to_string());
+        if let Some(expected) = number(resources, pointer) {
+            assert_file(&cgroup(controller), file, &expected.to_string());
         }
     }
 }
 
-/// Weights have tests of their own.
-fn on_version_2(resources: &Config, cgroup: &Path) {
+/// CPU weights are covered by other tests.
+fn check_v2(resources: &Config, cgroup: &Path) {
     let number = |pointer| number(resources, pointer);
     if let Some(limit) = number("/memory/limit") {
         assert_file(cgroup, "memory.max", &limit.to_string());
@@ -98,7 +98,7 @@ fn on_version_2(resources: &Config, cgroup: &Path) {
     }
 }
 
-fn device_list(resources: &Config, cgroup: &Path) {
+fn check_device_list(resources: &Config, cgroup: &Path) {
     let list = fs::read_to_string(cgroup.join("devices.list")).unwrap();
     assert!(
         !list.contains("a *:* rwm"),
@@ -110,27 +110,28 @@ fn device_list(resources: &Config, cgroup: &Path) {
             number.map_or("*".to_owned(), |number| number.to_string())
         };
         let line = format!("c {}:{} rwm", number("major"), number("minor"));
-        let there = list.lines().any(|entry| entry == line);
-        assert_eq!(json!(there), rule["allow"], "{line} in {list}");
+        let listed = list.lines().any(|entry| entry == line);
+        assert_eq!(json!(listed), rule["allow"], "{line} in {list}");
     }
 }
 
-/// What the process itself is told when it makes a device and opens it. Nobody makes devices in a user
-/// namespace.
-pub(super) fn confirm_devices(scene: &Scene, seen: &Report) {
-    let config = scene.config();
+/// Asserts the result of creating and opening devices in the container. In a user namespace mknod(2) is
+/// not permitted.
+pub(super) fn check_devices(setup: &Setup, seen: &Report) {
+    let config = setup.config();
     let capabilities = config.items("/process/capabilities/effective");
     if !capabilities.contains(&json!("CAP_MKNOD")) {
         return;
     }
     for (major, minor) in NODES {
-        let may = !scene.is_rootless() && may_open(config, major, minor);
-        let verdict = if may { "ok" } else { "EPERM" };
-        assert_eq!(seen.asked(&node(major, minor)), verdict, "{major}:{minor}");
+        let allowed = !setup.is_rootless() && may_open(config, major, minor);
+        let expected = if allowed { "ok" } else { "EPERM" };
+        assert_eq!(seen.asked(&node(major, minor)), expected, "{major}:{minor}");
     }
 }
 
-/// The last rule that fits decides, after those for the devices that every container has.
+/// Whether the device rules allow a device. The last matching rule applies; the devices that every
+/// container has are always allowed.
 fn may_open(config: &Config, major: u32, minor: u32) -> bool {
     let rules = config.items("/linux/resources/devices").iter();
     let fits = |rule: &&Value| {

@@ -1,19 +1,19 @@
-//! What real managers write: configs of containerd, the Kubernetes CRI, Docker, Podman and Buildah.
+//! Configurations that containerd, the Kubernetes CRI, Docker, Podman and Buildah have written.
 //!
-//! Each runs with nothing changed but paths, joined namespaces, the program behind the hook, and args, and
-//! every field is confirmed from inside or from the machine's files. Five ask for what not every machine has
-//! (AppArmor; limits that only CAP_SYS_RESOURCE raises): elsewhere they are refused by the name of the field.
+//! The tests change only paths, joined namespaces, the program of the hook, and args. They check every
+//! field from inside the container or in files of the host. Five configurations need AppArmor or raise an
+//! rlimit, which needs CAP_SYS_RESOURCE. On hosts without these the runtime has to refuse the field.
 
-mod confirm;
 mod daemon;
+mod fields;
 mod filter;
 mod limits;
 mod mounts;
 mod profile;
 mod refusals;
-mod rights;
+mod rlimits;
 mod rootless;
-mod scene;
+mod setup;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::harness::{
     withheld_capabilities,
 };
 use profile::Profile;
-use scene::Scene;
+use setup::Setup;
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut all = trials![
@@ -49,14 +49,14 @@ pub(crate) fn tests() -> Vec<Trial> {
         podman_systemd_plain_is_applied_field_by_field,
         podman_systemd_rich_is_applied_field_by_field,
         the_template_is_applied_field_by_field,
-        capabilities_that_the_machine_withholds_are_warned_of,
+        withheld_capabilities_cause_a_warning,
         the_last_error_in_the_log_says_why,
     ];
     all.extend(refusals::tests());
     all
 }
 
-/// One of the configurations by its file's name.
+/// The configuration in the file of this name.
 macro_rules! config {
     ($name:literal) => {
         $crate::harness::Config::parse(include_str!(concat!("../configs/", $name, ".json")))
@@ -65,155 +65,162 @@ macro_rules! config {
 use config;
 
 fn buildah_plain_is_applied_field_by_field() {
-    confirm(config!("buildah-plain"));
+    check(config!("buildah-plain"));
 }
 
 fn buildah_rich_is_applied_field_by_field() {
     differs(Kind::Crun, "a mount with `shared` stays private");
-    confirm(config!("buildah-rich"));
+    check(config!("buildah-rich"));
 }
 
 fn containerd_plain_is_applied_field_by_field() {
-    confirm(config!("containerd-plain"));
+    check(config!("containerd-plain"));
 }
 
 fn containerd_rich_is_applied_field_by_field() {
-    confirm(config!("containerd-rich"));
+    check(config!("containerd-rich"));
 }
 
 fn cri_plain_is_applied_field_by_field() {
-    confirm(config!("cri-plain"));
+    check(config!("cri-plain"));
 }
 
 fn cri_rich_is_applied_field_by_field() {
-    confirm(config!("cri-rich"));
+    check(config!("cri-rich"));
 }
 
 fn cri_systemd_plain_is_applied_field_by_field() {
-    confirm(config!("cri-systemd-plain"));
+    check(config!("cri-systemd-plain"));
 }
 
 fn cri_systemd_rich_is_applied_field_by_field() {
-    confirm(config!("cri-systemd-rich"));
+    check(config!("cri-systemd-rich"));
 }
 
 fn docker_plain_is_applied_field_by_field() {
-    differs(Kind::Crun, "its hooks are told another status");
-    confirm(config!("docker-plain"));
+    differs(Kind::Crun, "its hooks get another status");
+    check(config!("docker-plain"));
 }
 
 fn docker_rich_is_applied_field_by_field() {
-    differs(Kind::Crun, "its hooks are told another status");
-    confirm(config!("docker-rich"));
+    differs(Kind::Crun, "its hooks get another status");
+    check(config!("docker-rich"));
 }
 
 fn docker_systemd_plain_is_applied_field_by_field() {
-    differs(Kind::Crun, "its hooks are told another status");
-    confirm(config!("docker-systemd-plain"));
+    differs(Kind::Crun, "its hooks get another status");
+    check(config!("docker-systemd-plain"));
 }
 
 fn docker_systemd_rich_is_applied_field_by_field() {
-    differs(Kind::Crun, "its hooks are told another status");
-    confirm(config!("docker-systemd-rich"));
+    differs(Kind::Crun, "its hooks get another status");
+    check(config!("docker-systemd-rich"));
 }
 
 fn podman_plain_is_applied_field_by_field() {
-    confirm(config!("podman-plain"));
+    check(config!("podman-plain"));
 }
 
 fn podman_rich_is_applied_field_by_field() {
-    confirm(config!("podman-rich"));
+    check(config!("podman-rich"));
 }
 
 fn podman_rootless_plain_is_applied_field_by_field() {
-    confirm_rootless(config!("podman-rootless-plain"));
+    check_rootless(config!("podman-rootless-plain"));
 }
 
 fn podman_rootless_rich_is_applied_field_by_field() {
-    confirm_rootless(config!("podman-rootless-rich"));
+    check_rootless(config!("podman-rootless-rich"));
 }
 
 fn podman_systemd_plain_is_applied_field_by_field() {
-    confirm(config!("podman-systemd-plain"));
+    check(config!("podman-systemd-plain"));
 }
 
 fn podman_systemd_rich_is_applied_field_by_field() {
-    confirm(config!("podman-systemd-rich"));
+    check(config!("podman-systemd-rich"));
 }
 
 fn the_template_is_applied_field_by_field() {
-    confirm(Config::template());
+    check(Config::template());
 }
 
 /// config.md: "Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot be
-/// granted", but MUST log a warning. Here without the user namespace in which the user holds them all.
-fn capabilities_that_the_machine_withholds_are_warned_of() {
+/// granted", but MUST log a warning. The test runs the configuration without the user namespace in which
+/// the user has all of them.
+fn withheld_capabilities_cause_a_warning() {
     for kind in [Kind::Runc, Kind::Crun] {
-        differs(kind, "it refuses, against the specification");
+        differs(
+            kind,
+            "it refuses the configuration, contrary to the specification",
+        );
     }
     let withheld = withheld_capabilities();
     if withheld.is_empty() {
-        skip("this machine withholds none");
+        skip("the host withholds no capabilities");
     }
     let config = config!("podman-rootless-rich");
-    let scene = Scene::new(config.clone(), &[]);
-    let call = scene.bundle.call("run", &[]);
+    let setup = Setup::new(config.clone(), &[]);
+    let call = setup.bundle.call("run", &[]);
     let outcome = call.run().assert_ok();
     for name in &withheld {
         assert!(outcome.stderr.contains(name), "{name}: {outcome}");
     }
     let seen = Report::parse(&outcome.stdout);
-    confirm::capabilities(&config, &seen, &withheld);
+    fields::capabilities(&config, &seen, &withheld);
 }
 
-fn confirm(config: Config) {
+fn check(config: Config) {
     let profile = Profile::load(&config);
-    rights::need_limits(&config);
-    confirm_scene(config.clone(), Scene::new);
-    profile::confirm_outside(&config);
+    rlimits::need_limits(&config);
+    check_setup(config.clone(), Setup::new);
+    profile::check_outside(&config);
     drop(profile);
 }
 
-fn confirm_rootless(config: Config) {
+fn check_rootless(config: Config) {
     if !on_v2() {
-        differs(Kind::Crun, "it refuses both versions of cgroups at once");
+        differs(
+            Kind::Crun,
+            "it refuses a host with both versions of cgroups",
+        );
     }
-    confirm_scene(config, Scene::rootless);
+    check_setup(config, Setup::rootless);
 }
 
-fn confirm_scene(config: Config, make: fn(Config, &[String]) -> Scene) {
-    let asked = scene::questions(&config);
-    let scene = make(config.clone(), &asked);
-    let created = scene.create();
+fn check_setup(config: Config, make: fn(Config, &[String]) -> Setup) {
+    let questions = setup::questions(&config);
+    let setup = make(config.clone(), &questions);
+    let created = setup.create();
     let state = created.container.state();
     assert_eq!(state["annotations"], *config.get("/annotations"));
     let pid = created.container.pid();
-    limits::confirm(&scene, pid);
+    limits::check(&setup, pid);
     let seen = created.report();
 
-    if let Some(daemon) = &scene.daemon {
-        daemon.confirm(&scene.bundle, pid, &seen);
+    if let Some(daemon) = &setup.daemon {
+        daemon.check(&setup.bundle, pid, &seen);
     }
-    confirm::process(scene.config(), &seen);
-    confirm::capabilities(&config, &seen, &BTreeSet::new());
-    confirm::namespaces(&scene, &seen);
-    confirm::maps(&scene, &seen);
-    confirm::terminal(&config, &seen);
-    confirm::masks(&config, &seen);
-    confirm::devices(&config, &seen);
-    confirm::sysctls(&config, &seen);
-    profile::confirm(&config, &seen);
-    mounts::confirm(&scene, &seen);
-    limits::confirm_devices(&scene, &seen);
+    fields::process(setup.config(), &seen);
+    fields::capabilities(&config, &seen, &BTreeSet::new());
+    fields::namespaces(&setup, &seen);
+    fields::maps(&setup, &seen);
+    fields::terminal(&config, &seen);
+    fields::masks(&config, &seen);
+    fields::devices(&config, &seen);
+    fields::sysctls(&config, &seen);
+    profile::check(&config, &seen);
+    mounts::check(&setup, &seen);
+    limits::check_devices(&setup, &seen);
     if config.get("/linux/seccomp").is_object() {
         let mut unfiltered = config.clone();
         unfiltered.remove("/linux/seccomp");
-        let free = make(unfiltered, &asked).create().report();
-        filter::confirm(&config, &seen, &free);
+        let unfiltered_report = make(unfiltered, &questions).create().report();
+        filter::check(&config, &seen, &unfiltered_report);
     }
 }
 
-/// containerd shows its user the last entry of the log with the level "error".
+/// containerd shows the user the last entry of the log with level "error".
 fn the_last_error_in_the_log_says_why() {
     let home = Directory::new();
     let log = home.join("log.json");

@@ -1,4 +1,4 @@
-//! AppArmor, where the machine has it: a profile for the test, and how to see that it is in force.
+//! AppArmor, if the host has it: loads a profile for the test and checks that it is enforced.
 
 use std::fs;
 use std::io::Write;
@@ -6,27 +6,27 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::scene::Scene;
+use super::setup::Setup;
 use crate::harness::{Config, Report, skip, wait_until};
 
-/// Whether the kernel enforces AppArmor's profiles.
+/// Whether the kernel enforces AppArmor profiles.
 pub(super) fn has_apparmor() -> bool {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     enabled.is_ok_and(|enabled| enabled.trim() == "Y")
 }
 
-/// A profile in the kernel, gone when dropped.
+/// A loaded profile, which is removed on drop.
 pub(super) struct Profile(String);
 
-/// What the profile denies to write.
+/// The file that the profile does not allow to write.
 const DENIED: &str = "/denied";
 
 impl Profile {
-    /// Loads a profile with the name that the configuration asks for; skips the test where there is no AppArmor.
+    /// Loads a profile with the name in the configuration. Skips the test if the host has no AppArmor.
     pub(super) fn load(config: &Config) -> Option<Self> {
         let name = config.get("/process/apparmorProfile").as_str()?;
         if !has_apparmor() {
-            skip("this machine has no AppArmor");
+            skip("the host has no AppArmor");
         }
         let text = format!(
             "profile \"{name}\" flags=(attach_disconnected) {{\n  file,\n  capability,\n  network,\n  \
@@ -54,8 +54,8 @@ fn parse(action: &str, text: &str) {
     assert!(status.success(), "apparmor_parser {action}: {status}");
 }
 
-/// The profile is in force: by its name from inside and outside, and by what it denies.
-pub(super) fn confirm(config: &Config, seen: &Report) {
+/// Asserts that the profile is enforced: its name is visible inside, and it denies a write.
+pub(super) fn check(config: &Config, seen: &Report) {
     let Some(name) = config.get("/process/apparmorProfile").as_str() else {
         return;
     };
@@ -65,14 +65,14 @@ pub(super) fn confirm(config: &Config, seen: &Report) {
     assert_eq!(seen.asked(&write(GRANTED)), "ok");
 }
 
-/// As others on the machine see the process.
-pub(super) fn confirm_outside(config: &Config) {
+/// Asserts that the process has the profile in the host's view.
+pub(super) fn check_outside(config: &Config) {
     let Some(name) = config.get("/process/apparmorProfile").as_str() else {
         return;
     };
-    let mut scene = Scene::new(config.clone(), &[]);
-    scene.bundle = scene.bundle.args(&["/probe", "sleep"]);
-    let created = scene.create();
+    let mut setup = Setup::new(config.clone(), &[]);
+    setup.bundle = setup.bundle.args(&["/probe", "sleep"]);
+    let created = setup.create();
     let label = format!("/proc/{}/attr/current", created.container.pid());
     created.container.start().assert_ok();
     let enforced = format!("{name} (enforce)");
@@ -83,14 +83,14 @@ pub(super) fn confirm_outside(config: &Config) {
     created.container.end();
 }
 
-/// Beside the denied one, in the same directory.
+/// A file in the same directory that the profile allows to write.
 const GRANTED: &str = "/granted";
 
 fn write(path: &str) -> String {
     format!("write {path}")
 }
 
-/// What the probe is asked where the configuration has a profile.
+/// The questions for the probe if the configuration has a profile.
 pub(super) fn questions(config: &Config) -> Vec<String> {
     match config.get("/process/apparmorProfile") {
         Value::String(_) => [DENIED, GRANTED].map(write).into(),

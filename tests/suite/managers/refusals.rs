@@ -1,24 +1,25 @@
-//! Where the machine lacks what a configuration asks for: one line that names the field, and nothing left.
+//! Configurations that the host cannot apply: the error is one line with the field, and nothing of the
+//! container remains.
 
 use libtest_mimic::Trial;
 
 use super::config;
 use super::profile::has_apparmor;
-use super::rights::may_raise;
-use super::scene::Scene;
+use super::rlimits::may_raise;
+use super::setup::Setup;
 use crate::harness::{Config, Traces, only_rt, skip, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_profile_is_refused_by_its_field_without_apparmor,
-        a_limit_above_the_machines_is_refused_by_its_field,
+        an_apparmor_profile_is_refused_on_a_host_without_apparmor,
+        an_rlimit_above_the_hard_limit_is_refused,
     ]
 }
 
-fn a_profile_is_refused_by_its_field_without_apparmor() {
-    only_rt("its text is about a file in /proc");
+fn an_apparmor_profile_is_refused_on_a_host_without_apparmor() {
+    only_rt("other runtimes report a file in /proc");
     if has_apparmor() {
-        skip("this machine has AppArmor");
+        skip("the host has AppArmor");
     }
     for config in [
         config!("cri-systemd-rich"),
@@ -31,10 +32,10 @@ fn a_profile_is_refused_by_its_field_without_apparmor() {
     }
 }
 
-fn a_limit_above_the_machines_is_refused_by_its_field() {
-    only_rt("its text is about a number");
+fn an_rlimit_above_the_hard_limit_is_refused() {
+    only_rt("other runtimes report a number");
     if may_raise() {
-        skip("this machine lets root raise its limits");
+        skip("root may raise its limits on this host");
     }
     for mut config in [
         config!("podman-systemd-plain"),
@@ -46,13 +47,13 @@ fn a_limit_above_the_machines_is_refused_by_its_field() {
 }
 
 fn assert_refused(config: Config, field: &str) {
-    let scene = Scene::new(config, &[]);
-    let bundle = &scene.bundle;
+    let setup = Setup::new(config, &[]);
+    let bundle = &setup.bundle;
     let before = Traces::of(bundle);
     let outcome = bundle.call("create", &[]).run().assert_code(1);
     let start = format!("rt create: {}: {field}", bundle.id());
     assert!(outcome.one_line().starts_with(&start), "{outcome}");
-    if let Some(daemon) = &scene.daemon {
+    if let Some(daemon) = &setup.daemon {
         daemon.assert_not_called();
     }
     before.assert_unchanged(bundle);

@@ -1,4 +1,5 @@
-//! A user who is root in a user namespace of his own, with a range of ids, as Podman starts its runtime.
+//! An unprivileged user who is root in a user namespace with a range of subordinate ids, as rootless
+//! Podman sets it up.
 
 use std::fs;
 
@@ -8,10 +9,10 @@ use crate::harness::{Holder, Runtime};
 pub(super) struct Rootless(Holder);
 
 impl Rootless {
-    /// Who is root inside.
+    /// The uid on the host that is root in the namespace.
     pub(super) const OWNER: u32 = 1000;
 
-    /// As newuidmap(1) and newgidmap(1) write them for a line `user:100000:65536`.
+    /// The maps that newuidmap(1) and newgidmap(1) write for the line `user:100000:65536` in /etc/subuid.
     const MAP: &str = "0 1000 1\n1 100000 65536\n";
 
     pub(super) fn new() -> Self {
@@ -38,7 +39,7 @@ impl Rootless {
         &self.0
     }
 
-    /// The runtime, called by root of the namespace with what Podman leaves of the environment.
+    /// The runtime, called as root of the namespace with the environment that Podman passes.
     pub(super) fn runtime(&self) -> Runtime {
         let pid = self.0.pid().to_string();
         let enter = [

@@ -1,4 +1,4 @@
-//! `process.terminal`: the container's own terminal, the caller's, and which flags go with it.
+//! `process.terminal`: the container's terminal, the caller's terminal, and the flags for them.
 
 mod outer;
 mod pty;
@@ -20,8 +20,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         detached_without_a_console_socket_is_refused,
         a_console_socket_without_a_terminal_is_refused,
         a_console_socket_in_the_foreground_is_refused,
-        a_console_socket_that_nobody_listens_on_is_refused,
-        in_the_foreground_without_a_terminal_outside_is_refused,
+        a_console_socket_without_a_listener_is_refused,
+        in_the_foreground_a_caller_without_a_terminal_is_refused,
         the_console_size_is_ignored_without_a_terminal,
     ];
     all.extend(outer::tests());
@@ -34,11 +34,11 @@ fn with_terminal() -> Bundle {
     Bundle::new().set("/process/terminal", json!(true))
 }
 
-/// Exit status 1, `text` in the error, and nothing left behind.
+/// Asserts exit status 1, an error with `text`, and that nothing of the container remains.
 #[track_caller]
 fn assert_refused(bundle: &Bundle, verb: &str, flags: &[&str], text: &str) {
     let before = Traces::of(bundle);
-    // Without a terminal even when the suite runs on one.
+    // The command has no terminal, even if the test suite runs on one.
     let call = bundle.call_through(&["setsid", "--wait"], verb, flags);
     let outcome = call.run().assert_code(1).assert_refused(text);
     if Kind::under_test() == Kind::Rt {
@@ -71,7 +71,7 @@ fn a_console_socket_in_the_foreground_is_refused() {
     assert_refused(&bundle, "run", &flags, text);
 }
 
-fn a_console_socket_that_nobody_listens_on_is_refused() {
+fn a_console_socket_without_a_listener_is_refused() {
     let bundle = with_terminal().sh("true");
     let file = bundle.runtime().home().join("file");
     std::fs::write(&file, "").unwrap();
@@ -81,9 +81,9 @@ fn a_console_socket_that_nobody_listens_on_is_refused() {
     }
 }
 
-/// Neither of the three descriptors nor /dev/tty is a terminal.
-fn in_the_foreground_without_a_terminal_outside_is_refused() {
-    only_rt("the text is our own");
+/// None of descriptors 0 to 2 is a terminal, and /dev/tty cannot be opened.
+fn in_the_foreground_a_caller_without_a_terminal_is_refused() {
+    only_rt("the text is that of rt");
     let bundle = with_terminal().sh("true");
     assert_refused(&bundle, "run", &[], "terminal");
 }

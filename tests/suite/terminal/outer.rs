@@ -1,4 +1,4 @@
-//! In the foreground: the container's terminal behind the caller's.
+//! A container in the foreground, whose terminal is connected to the caller's.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -14,57 +14,58 @@ use crate::harness::{Bundle, Directory, Report, Traces, only_rt, signal, trials}
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        the_three_descriptors_are_the_terminal,
-        it_is_the_controlling_terminal,
+        descriptors_0_to_2_are_the_terminal,
+        the_terminal_is_the_controlling_terminal,
         dev_console_is_the_same_terminal,
-        it_belongs_to_the_user_of_the_process,
+        the_terminal_belongs_to_the_user_of_the_process,
         the_exit_status_is_passed_on,
-        the_settings_outside_come_back_after_kill_9,
-        the_settings_outside_come_back_when_the_program_is_missing,
-        lines_end_as_a_terminal_needs_it,
-        much_output_arrives_whole,
+        the_settings_of_the_callers_terminal_are_restored_after_sigkill,
+        the_settings_of_the_callers_terminal_are_restored_after_an_error,
+        a_line_ends_with_one_carriage_return_and_a_line_feed,
+        large_output_arrives_completely,
         stdout_may_be_a_file,
-        stdout_may_take_its_time,
-        stdout_may_lose_its_reader,
+        stdout_may_be_non_blocking,
+        the_reader_of_stdout_may_close_it,
         the_size_outside_is_the_size_inside,
-        the_size_is_right_from_the_start,
+        the_terminal_has_its_size_before_the_process_starts,
         a_new_size_outside_is_told_inside,
-        what_is_typed_arrives,
+        input_reaches_the_process,
         control_c_interrupts,
         control_d_ends_the_input,
         control_z_and_jobs_work_in_a_shell,
-        closing_the_window_ends_what_runs_in_it,
+        closing_the_terminal_emulator_ends_the_process,
         cve_2025_52565_dev_console_follows_no_link_to_a_file,
         cve_2025_52565_dev_console_follows_no_link_to_a_missing_file,
     ]
 }
 
-/// Ends with what it does after the next Enter: what a process says last may be lost with its terminal.
-fn script(words: &str) -> Bundle {
-    with_terminal().sh(&format!("{words}; read -r end"))
+/// A script that waits for Enter before it exits. Output right before the exit may be lost when the
+/// terminal is closed.
+fn script(commands: &str) -> Bundle {
+    with_terminal().sh(&format!("{commands}; read -r end"))
 }
 
-/// What a script says that ends with `done`; it must exit with 0.
+/// The output of a script that ends with `done` and exits with 0.
 #[track_caller]
-fn said_by(bundle: &Bundle) -> String {
+fn output_of(bundle: &Bundle) -> String {
     let before = Traces::of(bundle);
     let mut session = Session::start(bundle);
     session.terminal.expect("done\n");
     session.terminal.type_keys("\r");
-    let said = session.assert_end(0);
+    let output = session.assert_end(0);
     before.assert_unchanged(bundle);
-    said
+    output
 }
 
-fn the_three_descriptors_are_the_terminal() {
+fn descriptors_0_to_2_are_the_terminal() {
     let bundle =
         script("busybox tty; test -t 0 && test -t 1 && test -t 2 && echo three; echo done");
-    let said = said_by(&bundle);
-    assert!(said.contains("/dev/pts/0\nthree\n"), "{said:?}");
+    let output = output_of(&bundle);
+    assert!(output.contains("/dev/pts/0\nthree\n"), "{output:?}");
 
     let bundle = script("/probe report; echo done");
-    let said = said_by(&bundle);
-    let report = said.split_once("\n").map_or("", |(report, _)| report);
+    let output = output_of(&bundle);
+    let report = output.split_once("\n").map_or("", |(report, _)| report);
     let seen = Report::parse(report);
     let descriptors = seen["fds"].as_object().expect("descriptors");
     assert_eq!(descriptors.len(), 3, "{descriptors:?}");
@@ -73,17 +74,17 @@ fn the_three_descriptors_are_the_terminal() {
     }
 }
 
-/// /dev/tty opens, and the process is the leader of its session.
-fn it_is_the_controlling_terminal() {
+/// /dev/tty can be opened, and the process is the leader of its session.
+fn the_terminal_is_the_controlling_terminal() {
     let bundle =
         script("read -r stat </proc/self/stat; echo $stat; echo opened >/dev/tty; echo done");
-    let said = said_by(&bundle);
-    assert!(said.contains("opened\n"), "{said:?}");
-    let stat = said.lines().next().unwrap_or_default();
+    let output = output_of(&bundle);
+    assert!(output.contains("opened\n"), "{output:?}");
+    let stat = output.lines().next().unwrap_or_default();
     let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
-    // State, parent, group, session, terminal (136:0), group in the foreground: see proc_pid_stat(5).
+    // state, ppid, pgrp, session, tty_nr (136:0) and tpgid (proc_pid_stat(5)).
     let fields: Vec<&str> = fields.split(' ').take(6).collect();
-    assert_eq!(fields, ["R", "0", "1", "1", "34816", "1"], "{said:?}");
+    assert_eq!(fields, ["R", "0", "1", "1", "34816", "1"], "{output:?}");
 }
 
 fn dev_console_is_the_same_terminal() {
@@ -91,11 +92,11 @@ fn dev_console_is_the_same_terminal() {
         "echo $(stat -c '%F %t:%T %i' /dev/console); echo $(stat -L -c '%F %t:%T %i' /proc/self/fd/0); \
          echo through >/dev/console; cat /proc/self/mountinfo; echo done",
     );
-    let said = said_by(&bundle);
-    let lines: Vec<&str> = said.lines().collect();
+    let output = output_of(&bundle);
+    let lines: Vec<&str> = output.lines().collect();
     assert!(
         lines[0].starts_with("character special file 88:0 "),
-        "{said:?}"
+        "{output:?}"
     );
     assert_eq!(lines[0], lines[1]);
     assert_eq!(lines[2], "through");
@@ -103,10 +104,10 @@ fn dev_console_is_the_same_terminal() {
     assert!(mount.is_some_and(|m| m.contains(" - devpts ")), "{mount:?}");
 }
 
-fn it_belongs_to_the_user_of_the_process() {
+fn the_terminal_belongs_to_the_user_of_the_process() {
     let bundle = script("stat -L -c 'owner %u' /proc/self/fd/0; echo done >/dev/pts/0");
-    let said = said_by(&bundle.user(1000, 1000));
-    assert!(said.contains("owner 1000\n"), "{said:?}");
+    let output = output_of(&bundle.user(1000, 1000));
+    assert!(output.contains("owner 1000\n"), "{output:?}");
 }
 
 fn the_exit_status_is_passed_on() {
@@ -120,7 +121,7 @@ fn the_exit_status_is_passed_on() {
     before.assert_unchanged(&bundle);
 }
 
-fn the_settings_outside_come_back_after_kill_9() {
+fn the_settings_of_the_callers_terminal_are_restored_after_sigkill() {
     let bundle = with_terminal().sh("echo ready; read -r end");
     let before = Traces::of(&bundle);
     let mut session = Session::start(&bundle);
@@ -131,17 +132,17 @@ fn the_settings_outside_come_back_after_kill_9() {
     before.assert_unchanged(&bundle);
 }
 
-fn the_settings_outside_come_back_when_the_program_is_missing() {
+fn the_settings_of_the_callers_terminal_are_restored_after_an_error() {
     let bundle = with_terminal().args(&["/missing"]);
     let before = Traces::of(&bundle);
-    let said = Session::start(&bundle).assert_end(1);
-    assert!(said.contains("/missing"), "{said:?}");
+    let output = Session::start(&bundle).assert_end(1);
+    assert!(output.contains("/missing"), "{output:?}");
     before.assert_unchanged(&bundle);
 }
 
-/// Each line feed gets its carriage return exactly once.
-fn lines_end_as_a_terminal_needs_it() {
-    only_rt("runc sees to it when the process runs already");
+/// Each line feed is preceded by exactly one carriage return.
+fn a_line_ends_with_one_carriage_return_and_a_line_feed() {
+    only_rt("runc changes the settings when the process already runs");
     let bundle = script("echo one; echo two; echo done");
     let mut session = Session::start(&bundle);
     session.terminal.expect("done\n");
@@ -150,15 +151,15 @@ fn lines_end_as_a_terminal_needs_it() {
     session.assert_end(0);
 }
 
-/// More than any buffer on the way holds.
-fn much_output_arrives_whole() {
+/// The output is larger than all buffers between the process and the test.
+fn large_output_arrives_completely() {
     let count = "i=0; while [ $i -lt 9999 ]; do i=$((i+1)); echo $i; done";
-    let said = said_by(&script(&format!("{count}; echo done")));
+    let output = output_of(&script(&format!("{count}; echo done")));
     let whole: String = (1..=9999).map(|i| format!("{i}\n")).collect();
-    assert!(said.starts_with(&whole), "{} bytes came", said.len());
+    assert!(output.starts_with(&whole), "{} bytes came", output.len());
 }
 
-/// `run ID | tee log`: inside, stdout is a terminal all the same.
+/// `run ID | tee log`: inside the container, stdout is a terminal nevertheless.
 fn stdout_may_be_a_file() {
     let bundle = with_terminal().sh("read -r line; echo got $line; test -t 1 && echo terminal");
     let path = bundle.runtime().home().join("stdout");
@@ -167,13 +168,13 @@ fn stdout_may_be_a_file() {
     let mut session = Session::start_with_stdout(&bundle, Some(file.unwrap()));
     session.terminal.type_keys("word\n");
     session.assert_end(0);
-    let said = fs::read_to_string(&path).unwrap();
-    assert!(said.contains("got word\n"), "{said:?}");
-    assert!(said.ends_with("terminal\n"), "{said:?}");
+    let output = fs::read_to_string(&path).unwrap();
+    assert!(output.contains("got word\n"), "{output:?}");
+    assert!(output.ends_with("terminal\n"), "{output:?}");
 }
 
-/// Somebody else has made the description non-blocking, as of a terminal that they share.
-fn stdout_may_take_its_time() {
+/// Another process has set O_NONBLOCK on the open file description, as on a shared terminal.
+fn stdout_may_be_non_blocking() {
     let bundle = with_terminal().sh("busybox seq 1 40000; read -r line");
     let (mut reader, writer) = std::io::pipe().unwrap();
     let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
@@ -181,22 +182,22 @@ fn stdout_may_take_its_time() {
     let file = File::from(OwnedFd::from(writer));
     let mut session = Session::start_with_stdout(&bundle, Some(file));
     std::thread::sleep(std::time::Duration::from_millis(300));
-    let mut said = Vec::new();
-    while !said.ends_with(b"40000\n") {
+    let mut output = Vec::new();
+    while !output.ends_with(b"40000\n") {
         let mut bytes = [0; 4096];
         let length = std::io::Read::read(&mut reader, &mut bytes).unwrap();
         assert!(length > 0, "it ended too early");
-        said.extend_from_slice(&bytes[..length]);
+        output.extend_from_slice(&bytes[..length]);
     }
     let expected: String = (1..=40000).map(|n| format!("{n}\n")).collect();
-    assert!(said == expected.as_bytes(), "{} bytes", said.len());
+    assert!(output == expected.as_bytes(), "{} bytes", output.len());
     session.terminal.type_keys("\r");
     session.assert_end(0);
 }
 
-/// The container goes on, and goes at its end.
-fn stdout_may_lose_its_reader() {
-    only_rt("runc waits for ever, for nobody reads the container's terminal any more");
+/// The container continues to run, and is deleted after its exit.
+fn the_reader_of_stdout_may_close_it() {
+    only_rt("runc stops reading the container's terminal and waits forever");
     let bundle = with_terminal().sh("busybox seq 1 40000; exit 7");
     let before = Traces::of(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
@@ -206,22 +207,22 @@ fn stdout_may_lose_its_reader() {
     before.assert_unchanged(&bundle);
 }
 
-/// Waits inside until the size is this one.
+/// A command that waits until the container's terminal has this size.
 fn until_size(size: &str) -> String {
     format!("until [ \"$(busybox stty size)\" = '{size}' ]; do busybox sleep 0.02; done")
 }
 
 fn the_size_outside_is_the_size_inside() {
-    said_by(&script(&format!("{}; echo done", until_size("24 80"))));
+    output_of(&script(&format!("{}; echo done", until_size("24 80"))));
 }
 
-fn the_size_is_right_from_the_start() {
-    only_rt("runc sets it when the process runs already");
-    let said = said_by(&script("busybox stty size; echo done"));
-    assert!(said.starts_with("24 80\n"), "{said:?}");
+fn the_terminal_has_its_size_before_the_process_starts() {
+    only_rt("runc sets the size when the process already runs");
+    let output = output_of(&script("busybox stty size; echo done"));
+    assert!(output.starts_with("24 80\n"), "{output:?}");
 }
 
-/// The new size is there, and the process gets SIGWINCH for it.
+/// The process gets SIGWINCH, and its terminal has the new size.
 fn a_new_size_outside_is_told_inside() {
     let bundle = script(&format!(
         "{}; echo first; {}; echo second; trap 'busybox stty size; echo done' WINCH; echo ready; \
@@ -234,20 +235,20 @@ fn a_new_size_outside_is_told_inside() {
     session.terminal.set_size(44, 120);
     session.terminal.expect("ready");
     session.terminal.set_size(50, 132);
-    let said = session.terminal.expect("done");
-    assert!(said.contains("ready\n50 132\n"), "{said:?}");
+    let output = session.terminal.expect("done");
+    assert!(output.contains("ready\n50 132\n"), "{output:?}");
     session.terminal.type_keys("\r");
     session.assert_end(0);
 }
 
-fn what_is_typed_arrives() {
+fn input_reaches_the_process() {
     let bundle = script("echo ready; read -r line; echo got $line; echo done");
     let mut session = Session::start(&bundle);
     session.terminal.expect("ready");
     session.terminal.type_keys("two words\r");
-    let said = session.terminal.expect("done\n");
-    // Once as the echo of the terminal inside, not again by the one outside.
-    assert_eq!(said, "ready\ntwo words\ngot two words\ndone\n");
+    let output = session.terminal.expect("done\n");
+    // The container's terminal echoes the line; the caller's does not echo it again.
+    assert_eq!(output, "ready\ntwo words\ngot two words\ndone\n");
     session.terminal.type_keys("\r");
     session.assert_end(0);
 }
@@ -278,8 +279,8 @@ fn control_z_and_jobs_work_in_a_shell() {
     let before = Traces::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.type_keys("echo its sum $((20+22))\r");
-    let said = session.terminal.expect("its sum 42\n");
-    assert!(!said.contains("job control"), "{said:?}");
+    let output = session.terminal.expect("its sum 42\n");
+    assert!(!output.contains("job control"), "{output:?}");
     session
         .terminal
         .type_keys("sh -c 'echo jo''b; read -r end'\r");
@@ -293,8 +294,8 @@ fn control_z_and_jobs_work_in_a_shell() {
     before.assert_unchanged(&bundle);
 }
 
-/// The hangup reaches the process as SIGHUP, and the runtime ends after it as always.
-fn closing_the_window_ends_what_runs_in_it() {
+/// The process gets SIGHUP, and the runtime exits after it as usual.
+fn closing_the_terminal_emulator_ends_the_process() {
     let loops = "while :; do busybox sleep 0.05; done";
     let bundle = with_terminal().sh(&format!("trap 'exit' HUP; echo ready; {loops}"));
     let before = Traces::of(&bundle);
@@ -304,7 +305,7 @@ fn closing_the_window_ends_what_runs_in_it() {
     before.assert_unchanged(&bundle);
 }
 
-/// An image whose /dev/console is a link, with nothing mounted on /dev.
+/// An image in which /dev/console is a symbolic link. Nothing is mounted on /dev.
 fn with_console_link(target: &str) -> Bundle {
     let bundle = with_terminal().sh("exit 0");
     let bundle = ["/dev", "/dev/shm", "/dev/mqueue"]
@@ -314,9 +315,10 @@ fn with_console_link(target: &str) -> Bundle {
     bundle.symlink("dev/console", target)
 }
 
-/// Inside and outside of the image: whether the container starts or not, the file stays as it is.
+/// The link points inside or outside the root file system. The file stays unchanged, whether or not the
+/// container starts.
 fn cve_2025_52565_dev_console_follows_no_link_to_a_file() {
-    only_rt("Debian's follows it and empties the file");
+    only_rt("Debian's runc follows the link and truncates the file");
     let bundle = with_console_link("/etc/target").file("etc/target", "precious\n");
     drop(Session::start(&bundle).ended());
     let target = fs::read_to_string(bundle.rootfs().join("etc/target"));
@@ -331,7 +333,7 @@ fn cve_2025_52565_dev_console_follows_no_link_to_a_file() {
 }
 
 fn cve_2025_52565_dev_console_follows_no_link_to_a_missing_file() {
-    only_rt("Debian's follows it and makes the file");
+    only_rt("Debian's runc follows the link and creates the file");
     let bundle = with_console_link("/etc/target");
     drop(Session::start(&bundle).ended());
     assert!(!bundle.rootfs().join("etc/target").exists());

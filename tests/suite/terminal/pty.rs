@@ -1,4 +1,4 @@
-//! The master of a pty: what a terminal emulator, or a manager behind a console socket, does with it.
+//! The master of a pty, with the operations of a terminal emulator or of a manager with a console socket.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Nothing that a container writes takes this long to arrive.
+/// Time limit for output of a container.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How many control characters the kernel has in its `termios`; the C library's has room for more.
+/// Number of control characters in the kernel's `termios`. The C library's has more.
 const CONTROL_CHARACTERS: usize = 19;
 
 pub(crate) struct Master {
@@ -22,7 +22,7 @@ pub(crate) struct Master {
     seen: Vec<u8>,
 }
 
-/// All that `stty` can change.
+/// The settings that stty(1) shows.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Settings {
     input: u32,
@@ -41,7 +41,7 @@ impl Settings {
         self.local & libc::ISIG != 0
     }
 
-    /// Whether a line feed becomes a carriage return and a line feed.
+    /// Whether a line feed is written as a carriage return and a line feed (ONLCR).
     pub(crate) fn returns_the_carriage(&self) -> bool {
         let both = libc::OPOST | libc::ONLCR;
         self.output & both == both
@@ -54,7 +54,7 @@ impl Master {
         Self { file, seen }
     }
 
-    /// A new pty of this machine: its master and its slave.
+    /// Opens a new pty of the host. Returns its master and its slave.
     pub(crate) fn open() -> (Self, File) {
         let master = Self::new(open("/dev/ptmx"));
         control(&master.file, libc::TIOCSPTLCK, &mut 0i32).expect("unlock the pty");
@@ -62,14 +62,14 @@ impl Master {
         (master, open(&format!("/dev/pts/{number}")))
     }
 
-    /// Which of its devpts this is; an error unless it is the master of a pty.
+    /// The number of the pty in its devpts. An error if the file is not the master of a pty.
     pub(crate) fn number(&self) -> io::Result<i32> {
         let mut number = -1i32;
         control(&self.file, libc::TIOCGPTN, &mut number)?;
         Ok(number)
     }
 
-    /// Rows and columns. The kernel tells the processes in the foreground of the terminal.
+    /// Sets the size. The kernel sends SIGWINCH to the foreground process group.
     pub(crate) fn set_size(&self, rows: u16, columns: u16) {
         let mut size = libc::winsize {
             ws_row: rows,
@@ -80,7 +80,7 @@ impl Master {
         control(&self.file, libc::TIOCSWINSZ, &mut size).expect("set the size");
     }
 
-    /// The settings that the slave has: both ends share them.
+    /// The settings of the terminal, which master and slave share.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = libc::termios {
             c_iflag: 0,
@@ -102,22 +102,22 @@ impl Master {
         }
     }
 
-    /// What someone at the keyboard does. Enter is `\r`.
+    /// Sends input as a keyboard does. Enter is `\r`.
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.file.write_all(keys.as_bytes()).expect("type");
     }
 
-    /// Everything that has arrived, byte for byte.
+    /// The output so far, byte for byte.
     pub(crate) fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen).into_owned()
     }
 
-    /// Everything that has arrived, without carriage returns: runc adds one too many at times.
+    /// The output so far, without carriage returns: runc sometimes writes one too many.
     fn lines(&self) -> String {
         self.seen().replace('\r', "")
     }
 
-    /// Reads until the lines that have arrived contain `text`, and returns them all.
+    /// Reads until the output contains `text`, and returns all output.
     #[track_caller]
     pub(crate) fn expect(&mut self, text: &str) -> String {
         let deadline = Instant::now() + LIMIT;
@@ -128,7 +128,7 @@ impl Master {
         self.lines()
     }
 
-    /// Waits until no process has the slave open any more.
+    /// Waits until no process has the slave open.
     #[track_caller]
     pub(crate) fn expect_hangup(&mut self) {
         let deadline = Instant::now() + LIMIT;
@@ -137,7 +137,7 @@ impl Master {
         assert!(!late, "still open: {:?}", self.seen());
     }
 
-    /// False when the time is over or the other end is closed.
+    /// Reads once. Returns false at the deadline or if the slave is closed.
     fn read_until(&mut self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
@@ -167,7 +167,7 @@ fn open(path: &str) -> File {
     file.unwrap_or_else(|e| panic!("open {path}: {e}"))
 }
 
-/// A request to a terminal, with the type of value that ioctl_tty(2) gives for it.
+/// An ioctl on a terminal. `T` has to be the type of argument in ioctl_tty(2).
 #[allow(unsafe_code, reason = "no safe function knows these requests")]
 fn control<T>(file: &File, request: libc::Ioctl, value: &mut T) -> io::Result<()> {
     // SAFETY: for each request made above, the kernel reads or writes at most one `T`.
@@ -175,15 +175,15 @@ fn control<T>(file: &File, request: libc::Ioctl, value: &mut T) -> io::Result<()
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
-/// Starts the command as a session of its own, with its stdin as controlling terminal.
+/// Starts the command in a new session, with its stdin as the controlling terminal.
 #[allow(unsafe_code, reason = "what happens between fork and exec is unsafe")]
 pub(crate) fn take_terminal(command: &mut Command) -> &mut Command {
     let take = || {
         nix::unistd::setsid()?;
-        // SAFETY: takes a number, no pointer.
+        // SAFETY: the argument is a number, not a pointer.
         let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         Errno::result(result).map(drop).map_err(io::Error::from)
     };
-    // SAFETY: two system calls and nothing else: no memory, no locks.
+    // SAFETY: the closure makes two system calls; it neither allocates nor takes locks.
     unsafe { command.pre_exec(take) }
 }

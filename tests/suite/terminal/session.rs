@@ -1,14 +1,15 @@
-//! `run` in the foreground of a terminal, with the test at keyboard and screen.
+//! `run` in the foreground of a terminal that the test controls.
 
 use std::fs::File;
 
 use super::pty::{Master, Settings, take_terminal};
 use crate::harness::{Bundle, Call, Outcome};
 
-/// Leads the session and outlives the runtime: the end of a session resets its terminal.
+/// The session leader. It outlives the runtime, because the terminal is reset when the session leader
+/// exits.
 const LEADER: &str = "\"$@\"; printf '\\nended %d;\\n' $? >&2; read -r end";
 
-/// What a call has to go through to be at the keyboard.
+/// The command that has to wrap a call so that it has a session leader.
 pub(crate) const LED: [&str; 4] = ["sh", "-c", LEADER, "sh"];
 
 pub(crate) struct Session {
@@ -18,17 +19,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A terminal of 24 rows with 80 columns.
+    /// Calls `run` on a terminal with 24 rows and 80 columns.
     pub(crate) fn start(bundle: &Bundle) -> Self {
         Self::start_with_stdout(bundle, None)
     }
 
-    /// The same, with stdout in a file when one is given.
+    /// As [`Session::start`], with stdout as the given file.
     pub(crate) fn start_with_stdout(bundle: &Bundle, stdout: Option<File>) -> Self {
         Self::of(bundle.call_through(&LED, "run", &[]), stdout)
     }
 
-    /// Any call that goes through [`LED`].
+    /// Starts a call that is wrapped in [`LED`].
     pub(crate) fn of(call: Call, stdout: Option<File>) -> Self {
         let (terminal, slave) = Master::open();
         terminal.set_size(24, 80);
@@ -48,14 +49,14 @@ impl Session {
         }
     }
 
-    /// The settings of the terminal have been changed.
+    /// Asserts that the caller's terminal is in raw mode.
     #[track_caller]
     pub(crate) fn assert_raw(&self) {
         let now = self.terminal.settings();
         assert!(!now.echoes() && !now.makes_signals(), "not raw: {now:?}");
     }
 
-    /// The runtime ends with this status and leaves the terminal as it was. Returns what was shown.
+    /// Asserts that the runtime exits with `status` and restores the terminal's settings. Returns the output.
     #[track_caller]
     pub(crate) fn assert_end(mut self, status: i32) -> String {
         let seen = self.terminal.expect(&format!("\nended {status};"));
@@ -63,7 +64,8 @@ impl Session {
         seen
     }
 
-    /// The runtime ends, well or not, and leaves the terminal as it was. Returns what was shown.
+    /// Asserts that the runtime exits with any status and restores the terminal's settings. Returns the
+    /// output.
     #[track_caller]
     pub(crate) fn ended(mut self) -> String {
         self.terminal.expect("\nended ");
@@ -79,7 +81,7 @@ impl Session {
         (self.leader)().assert_ok();
     }
 
-    /// The emulator goes away: the kernel sends SIGHUP to the session's leader and the runtime.
+    /// Closes the master: the kernel sends SIGHUP to the session leader and the runtime.
     #[track_caller]
     pub(crate) fn hang_up(self) {
         drop(self.terminal);

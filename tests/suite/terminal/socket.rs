@@ -1,4 +1,4 @@
-//! `--console-socket`: the master of the container's terminal goes to who listens there.
+//! `--console-socket`: the runtime sends the master of the container's terminal to a socket.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -19,17 +19,17 @@ pub(super) fn tests() -> Vec<Trial> {
     trials![
         create_sends_the_master_of_the_terminal,
         run_detached_sends_the_master_of_the_terminal,
-        the_process_has_this_terminal_and_no_more,
+        the_process_has_no_descriptors_except_the_terminal,
         a_relative_path_is_meant_from_where_the_caller_stands,
-        line_feeds_are_left_to_the_terminals_settings,
-        the_console_size_is_the_size_inside,
-        a_size_set_by_the_receiver_is_told_inside,
+        the_terminal_has_the_default_settings_for_line_feeds,
+        console_size_sets_the_size_of_the_terminal,
+        a_size_set_by_the_receiver_reaches_the_process,
         control_c_interrupts,
         closing_the_master_hangs_up,
     ]
 }
 
-/// A console socket as a manager would listen on it.
+/// A listening console socket, as of a container manager.
 pub(crate) struct Listener {
     socket: UnixListener,
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Listener {
         ["--console-socket", self.path.to_str().unwrap_or_default()]
     }
 
-    /// Exactly one message came, with exactly one descriptor. Returns it with the text.
+    /// Receives exactly one message with exactly one descriptor. Returns the descriptor and the text.
     #[track_caller]
     pub(crate) fn receive(&self) -> (Master, String) {
         wait_readable(&self.socket);
@@ -68,7 +68,7 @@ pub(crate) fn wait_readable(socket: &impl AsFd) {
     assert_eq!(count, 1, "nothing came on the console socket");
 }
 
-/// The next message, empty at the end.
+/// The next message and its descriptors; both are empty at the end of the stream.
 #[track_caller]
 #[allow(unsafe_code, reason = "received descriptors are numbers")]
 pub(crate) fn message(stream: &UnixStream) -> (String, Vec<OwnedFd>) {
@@ -84,7 +84,7 @@ pub(crate) fn message(stream: &UnixStream) -> (String, Vec<OwnedFd>) {
         ControlMessageOwned::ScmRights(numbers) => numbers,
         _ => Vec::new(),
     });
-    // SAFETY: the kernel has just opened these for this process, and nobody else knows them.
+    // SAFETY: the kernel has just created these descriptors, and nothing else owns them.
     let open = |number| unsafe { OwnedFd::from_raw_fd(number) };
     let descriptors = rights.map(open).collect();
     let length = got.bytes;
@@ -102,7 +102,8 @@ fn run_detached(bundle: &Bundle) -> Master {
     listener.receive().0
 }
 
-/// The text is the name of the pty: runc sends that of the multiplexer.
+/// Asserts that the descriptor is the master of a pty, and that `name` is its name. runc sends the name
+/// of the multiplexer instead.
 #[track_caller]
 fn assert_pty(master: &Master, name: &str) {
     assert_eq!(master.number().expect("the master of a pty"), 0);
@@ -142,26 +143,26 @@ fn run_detached_sends_the_master_of_the_terminal() {
     before.assert_unchanged(&bundle);
 }
 
-/// Neither the socket nor the master stays open inside.
-fn the_process_has_this_terminal_and_no_more() {
+/// Neither the socket nor the master is open in the container.
+fn the_process_has_no_descriptors_except_the_terminal() {
     let script = "busybox tty; stat -c '%F %t:%T' /dev/console; echo to tty >/dev/tty; \
                   stat -L -c 'owner %u' /proc/self/fd/0; ls /proc/$$/fd; echo done; read -r end";
     let bundle = with_terminal().sh(script).user(1000, 1000);
     let mut master = run_detached(&bundle);
-    let said = master.expect("done");
+    let output = master.expect("done");
     let head = "/dev/pts/0\ncharacter special file 88:0\nto tty\nowner 1000\n";
-    let rest = said
+    let rest = output
         .strip_prefix(head)
-        .unwrap_or_else(|| panic!("{said:?}"));
+        .unwrap_or_else(|| panic!("{output:?}"));
     let descriptors: Vec<&str> = rest.split_whitespace().collect();
-    // A shell with a terminal keeps it open at 10.
+    // A shell with a terminal has it open as descriptor 10.
     let own: Vec<&str> = descriptors.into_iter().filter(|d| *d != "10").collect();
     assert_eq!(own, ["0", "1", "2", "done"]);
 }
 
-/// As for the pid file.
+/// The path is relative to the caller's working directory, as for the pid file.
 fn a_relative_path_is_meant_from_where_the_caller_stands() {
-    differs(Kind::Runc, "it starts at the bundle");
+    differs(Kind::Runc, "its path is relative to the bundle");
     let bundle = with_terminal().sh("echo done; sleep 1000");
     let listener = Listener::new(&bundle);
     let home = bundle.runtime().home().to_owned();
@@ -171,8 +172,9 @@ fn a_relative_path_is_meant_from_where_the_caller_stands() {
     listener.receive().0.expect("done");
 }
 
-/// The kernel's own settings: a manager that wants bare line feeds clears ONLCR itself.
-fn line_feeds_are_left_to_the_terminals_settings() {
+/// The terminal has the kernel's default settings. A manager that needs bare line feeds clears ONLCR
+/// itself.
+fn the_terminal_has_the_default_settings_for_line_feeds() {
     let bundle = with_terminal().sh("echo a; echo done; read -r end");
     let mut master = run_detached(&bundle);
     master.expect("done\n");
@@ -185,14 +187,14 @@ fn line_feeds_are_left_to_the_terminals_settings() {
     assert_eq!(master.seen(), "a\r\ndone\r\n");
 }
 
-fn the_console_size_is_the_size_inside() {
+fn console_size_sets_the_size_of_the_terminal() {
     let bundle = with_terminal().sh("busybox stty size; echo done; read -r end");
     let size = json!({ "height": 33, "width": 101 });
-    let said = run_detached(&bundle.set("/process/consoleSize", size)).expect("done");
-    assert!(said.starts_with("33 101\n"), "{said:?}");
+    let output = run_detached(&bundle.set("/process/consoleSize", size)).expect("done");
+    assert!(output.starts_with("33 101\n"), "{output:?}");
 }
 
-fn a_size_set_by_the_receiver_is_told_inside() {
+fn a_size_set_by_the_receiver_reaches_the_process() {
     let wait = "while :; do busybox sleep 0.05; done";
     let bundle = with_terminal().sh(&format!(
         "trap 'busybox stty size; echo done' WINCH; echo ready; {wait}"
@@ -200,8 +202,8 @@ fn a_size_set_by_the_receiver_is_told_inside() {
     let mut master = run_detached(&bundle);
     master.expect("ready");
     master.set_size(44, 120);
-    let said = master.expect("done");
-    assert!(said.contains("44 120\n"), "{said:?}");
+    let output = master.expect("done");
+    assert!(output.contains("44 120\n"), "{output:?}");
 }
 
 fn control_c_interrupts() {
@@ -218,7 +220,7 @@ fn control_c_interrupts() {
     bundle.container().wait_stopped();
 }
 
-/// The process gets SIGHUP when the last master is closed: the runtime has kept none.
+/// The process gets SIGHUP when the master is closed, since the runtime has no copy of it.
 fn closing_the_master_hangs_up() {
     let wait = "while :; do busybox sleep 0.05; done";
     let bundle = with_terminal().sh(&format!("trap 'exit' HUP; echo ready; {wait}"));

@@ -1,5 +1,5 @@
-//! A client of a terminal that is not read, or whose streams are all something else: nobody else
-//! waits for it, and it hears signals.
+//! A client (`run` or `exec`) whose output is not read, or whose streams are not the terminal: it does not
+//! block other commands, and it handles signals.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,28 +17,28 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_client_of_run_that_does_not_read_holds_nobody_up,
-        a_client_of_exec_that_does_not_read_holds_nobody_up,
-        what_was_not_read_is_read_after_the_end,
-        exec_hears_signals_while_its_process_is_stopped,
+        a_blocked_run_does_not_block_delete,
+        a_blocked_exec_does_not_block_delete,
+        output_can_be_read_after_the_process_has_exited,
+        exec_handles_signals_while_its_process_is_stopped,
         with_all_streams_redirected_the_terminal_is_dev_tty,
     ]
 }
 
-/// Much less than what a `delete` waits for a process.
-const SOON: Duration = Duration::from_secs(5);
+/// A time limit far below the time that `delete` waits for a process.
+const SHORT: Duration = Duration::from_secs(5);
 
-const SAYS_MUCH: [&str; 3] = ["/bin/busybox", "yes", "as much as is read"];
+const ENDLESS_OUTPUT: [&str; 3] = ["/bin/busybox", "yes", "as much as is read"];
 
-/// A command on a terminal whose output goes into a pipe that nobody reads, and is full.
-struct Unread {
+/// A client on a terminal whose output goes to a full pipe that is not read.
+struct BlockedClient {
     client: Running,
     reader: std::io::PipeReader,
     _terminal: Master,
 }
 
-impl Unread {
-    fn start(call: Call) -> Unread {
+impl BlockedClient {
+    fn start(call: Call) -> BlockedClient {
         let (terminal, slave) = Master::open();
         let (reader, writer) = std::io::pipe().unwrap();
         let full = writer.try_clone().unwrap();
@@ -52,20 +52,20 @@ impl Unread {
             let mut room = [PollFd::new(full.as_fd(), PollFlags::POLLOUT)];
             poll(&mut room, PollTimeout::ZERO) == Ok(0)
         });
-        Unread {
+        BlockedClient {
             client,
             reader,
             _terminal: terminal,
         }
     }
 
-    /// Deletes the container, and ends the client by a signal.
+    /// Asserts that the container can be deleted quickly, and that SIGTERM ends the client.
     #[track_caller]
-    fn assert_holds_nobody_up(self, bundle: &Bundle, before: &Traces) {
+    fn assert_delete_is_fast(self, bundle: &Bundle, before: &Traces) {
         let begun = Instant::now();
         bundle.container().delete_force().assert_ok();
         let took = begun.elapsed();
-        assert!(took < SOON, "delete took {took:?}");
+        assert!(took < SHORT, "delete took {took:?}");
         let state = bundle.runtime().call(&["state", bundle.id()]).run();
         state.assert_refused("does not exist");
         signal(self.client.pid(), Signal::SIGTERM);
@@ -75,75 +75,75 @@ impl Unread {
     }
 }
 
-fn a_client_of_run_that_does_not_read_holds_nobody_up() {
-    only_rt("runc waits for its reader, whatever signals say");
+fn a_blocked_run_does_not_block_delete() {
+    only_rt("runc waits for the reader and ignores signals");
     for is_killed_before in [false, true] {
-        let bundle = with_terminal().args(&SAYS_MUCH);
+        let bundle = with_terminal().args(&ENDLESS_OUTPUT);
         let before = Traces::of(&bundle);
-        let unread = Unread::start(bundle.call("run", &[]));
+        let blocked = BlockedClient::start(bundle.call("run", &[]));
         if is_killed_before {
             let pid = bundle.container().pid();
             bundle.container().kill("KILL").assert_ok();
             wait_gone(pid);
         }
-        unread.assert_holds_nobody_up(&bundle, &before);
+        blocked.assert_delete_is_fast(&bundle, &before);
     }
 }
 
-fn a_client_of_exec_that_does_not_read_holds_nobody_up() {
-    only_rt("runc waits for its reader, whatever signals say");
+fn a_blocked_exec_does_not_block_delete() {
+    only_rt("runc waits for the reader and ignores signals");
     let bundle = Bundle::new();
     let before = Traces::of(&bundle);
     let (bundle, _container) = exec::running(bundle);
-    let unread = Unread::start(exec::call(&bundle, &["-t"], &SAYS_MUCH));
-    unread.assert_holds_nobody_up(&bundle, &before);
+    let blocked = BlockedClient::start(exec::call(&bundle, &["-t"], &ENDLESS_OUTPUT));
+    blocked.assert_delete_is_fast(&bundle, &before);
 }
 
-fn what_was_not_read_is_read_after_the_end() {
-    only_rt("runc loses what the terminal still holds");
+fn output_can_be_read_after_the_process_has_exited() {
+    only_rt("runc loses output that is still in the terminal");
     let bundle = with_terminal().sh("busybox seq 1 20000; exit 7");
     let before = Traces::of(&bundle);
-    let Unread {
+    let BlockedClient {
         client, mut reader, ..
-    } = Unread::start(bundle.call("run", &[]));
-    let mut said = Vec::new();
-    std::io::Read::read_to_end(&mut reader, &mut said).unwrap();
+    } = BlockedClient::start(bundle.call("run", &[]));
+    let mut output = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut output).unwrap();
     let all: String = (1..=20000).map(|number| format!("{number}\n")).collect();
-    assert!(said == all.as_bytes(), "{} bytes", said.len());
+    assert!(output == all.as_bytes(), "{} bytes", output.len());
     client.wait().assert_code(7);
     before.assert_unchanged(&bundle);
 }
 
-/// Whether a process of the container sees `pid`.
+/// Whether `pid` is in a nested pid namespace.
 fn is_inside(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
-/// The child of `parent` in the container, which is stopped now.
+/// Stops the child of `parent` that is in the container, and returns its pid.
 fn stopped_child(parent: i32) -> i32 {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let mut child = None;
-    // Without a pause: it has a millisecond to go.
+    // A busy loop, because the child executes its program within a millisecond.
     let begun = Instant::now();
     while child.is_none() {
-        assert!(begun.elapsed() < SOON, "the client has no child");
+        assert!(begun.elapsed() < SHORT, "the client has no child");
         let listed = fs::read_to_string(&children).unwrap_or_default();
         let mut listed = listed.split_whitespace();
         child = listed.find(|child| is_inside(child)).map(str::to_owned);
     }
     let child = child.unwrap().parse().unwrap();
     signal(child, Signal::SIGSTOP);
-    wait_until("it to stop", || {
+    wait_until("the child to stop", || {
         stat::<char>(child, 3).is_none_or(|state| state == 'T')
     });
     child
 }
 
-/// As one that is already in a container that they share may stop it.
-fn exec_hears_signals_while_its_process_is_stopped() {
-    only_rt("runc does not hear signals before the process runs");
+/// Another process of the container may stop the process of `exec` before it executes its program.
+fn exec_handles_signals_while_its_process_is_stopped() {
+    only_rt("runc handles no signals before the process runs");
     let (bundle, container) = exec::running(Bundle::new());
     let before = Traces::of(&bundle);
     for _ in 0..50 {
@@ -151,7 +151,7 @@ fn exec_hears_signals_while_its_process_is_stopped() {
         let child = stopped_child(client.pid());
         let program = fs::read_link(format!("/proc/{child}/exe")).unwrap();
         if program.ends_with("busybox") {
-            // It was faster.
+            // The child has already executed its program.
             signal(child, Signal::SIGKILL);
             client.wait().assert_code(137);
             continue;
@@ -159,7 +159,7 @@ fn exec_hears_signals_while_its_process_is_stopped() {
         let begun = Instant::now();
         signal(client.pid(), Signal::SIGTERM);
         client.wait().assert_code(143);
-        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SHORT, "{:?}", begun.elapsed());
         wait_gone(child);
         before.assert_unchanged(&bundle);
         return container.end();
@@ -167,7 +167,7 @@ fn exec_hears_signals_while_its_process_is_stopped() {
     panic!("no process was stopped before it ran");
 }
 
-/// `"$@" < /dev/null > FILE 2>&1`, led as in a session.
+/// A session leader that calls `"$@" < /dev/null > FILE 2>&1`.
 fn redirected(file: &str) -> Vec<String> {
     let script =
         format!("\"$@\" </dev/null >{file} 2>&1; printf '\\nended %d;\\n' $? >&2; read -r end");
@@ -176,19 +176,20 @@ fn redirected(file: &str) -> Vec<String> {
 
 fn with_all_streams_redirected_the_terminal_is_dev_tty() {
     let script = "until [ \"$(busybox stty size)\" = '24 80' ]; do busybox sleep 0.02; done; echo of this size";
-    let words = ["/bin/sh", "-c", script];
-    let run = with_terminal().args(&words);
+    let args = ["/bin/sh", "-c", script];
+    let run = with_terminal().args(&args);
     let (joined, _container) = exec::running(Bundle::new());
     for bundle in [&run, &joined] {
-        let file = bundle.runtime().home().join("said");
-        let before = redirected(file.to_str().unwrap());
-        let before: Vec<&str> = before.iter().map(String::as_str).collect();
-        let call = match std::ptr::eq(bundle, &run) {
-            true => bundle.call_through(&before, "run", &[]),
-            false => exec::through(bundle, &before, &["-t"], &words),
+        let file = bundle.runtime().home().join("output");
+        let wrapper = redirected(file.to_str().unwrap());
+        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        let call = if std::ptr::eq(bundle, &run) {
+            bundle.call_through(&wrapper, "run", &[])
+        } else {
+            exec::through(bundle, &wrapper, &["-t"], &args)
         };
         Session::of(call, None).assert_end(0);
-        let said = fs::read_to_string(&file).unwrap();
-        assert!(said.contains("of this size"), "{said:?}");
+        let output = fs::read_to_string(&file).unwrap();
+        assert!(output.contains("of this size"), "{output:?}");
     }
 }

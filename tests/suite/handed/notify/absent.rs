@@ -1,39 +1,45 @@
-//! Nobody says that it is ready, or nobody hears it.
+//! A container that never sends READY=1, or a service manager that does not receive it.
 
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
-use super::{Manager, ZOMBIES, bundle, speaking};
+use super::{Manager, ZOMBIES, bundle, sending};
 use crate::harness::{Kind, Traces, differs, only_rt, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_container_that_ends_first_is_not_waited_for,
+        start_does_not_wait_for_a_container_that_has_exited,
         the_container_can_be_used_while_start_waits,
-        start_without_a_manager_waits_for_nobody,
-        start_with_a_manager_of_a_container_made_without,
-        a_manager_that_is_not_there_is_refused_before_anything_is_made,
-        a_manager_that_goes_away_is_a_warning,
-        a_manager_that_confirms_nothing_is_waited_for_30_s,
-        without_a_mount_namespace_it_is_refused,
-        a_failing_create_leaves_nothing_behind,
+        start_without_a_service_manager_does_not_wait,
+        start_with_a_service_manager_of_a_container_created_without_one,
+        a_missing_socket_of_the_service_manager_is_refused_before_creation,
+        a_service_manager_that_exits_causes_a_warning,
+        a_barrier_that_stays_open_is_waited_for_30_s,
+        without_a_mount_namespace_notify_socket_is_refused,
+        after_a_failed_create_no_socket_remains,
     ]
 }
 
-fn a_container_that_ends_first_is_not_waited_for() {
+fn start_does_not_wait_for_a_container_that_has_exited() {
     differs(Kind::Runc, ZOMBIES);
     let bundle = bundle().args(&["/bin/true"]);
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
     let run = bundle.call("run", &["--detach"]);
-    manager.tell(run).run().assert_ok();
+    manager.set_notify_socket(run).run().assert_ok();
     bundle.container().delete().assert_ok();
-    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    manager
+        .set_notify_socket(bundle.call("create", &[]))
+        .run()
+        .assert_ok();
     let start = bundle.runtime().call(&["start", bundle.id()]);
-    manager.tell(start).run().assert_ok();
+    manager.set_notify_socket(start).run().assert_ok();
     bundle.container().delete().assert_ok();
-    manager.tell(bundle.call("run", &[])).run().assert_ok();
+    manager
+        .set_notify_socket(bundle.call("run", &[]))
+        .run()
+        .assert_ok();
     manager.assert_silent();
     before.assert_unchanged(&bundle);
 }
@@ -43,9 +49,12 @@ fn the_container_can_be_used_while_start_waits() {
     let bundle = bundle().args(&["/probe", "sleep"]);
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
-    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    manager
+        .set_notify_socket(bundle.call("create", &[]))
+        .run()
+        .assert_ok();
     let start = bundle.runtime().call(&["start", bundle.id()]);
-    let running = manager.tell(start).start();
+    let running = manager.set_notify_socket(start).start();
     let container = bundle.container();
     wait_until("the container to run", || container.status() == "running");
     container.delete_force().assert_ok();
@@ -54,40 +63,40 @@ fn the_container_can_be_used_while_start_waits() {
     before.assert_unchanged(&bundle);
 }
 
-fn start_without_a_manager_waits_for_nobody() {
-    let bundle = speaking(&["READY=1", "sleep"]);
+fn start_without_a_service_manager_does_not_wait() {
+    let bundle = sending(&["READY=1", "sleep"]);
     let manager = Manager::new(&bundle);
-    let call = manager.tell(bundle.call("create", &[]));
-    let said = call.output().with_extension("out");
+    let call = manager.set_notify_socket(bundle.call("create", &[]));
+    let output = call.output().with_extension("out");
     call.run().assert_ok();
     let container = bundle.container();
     container.start().assert_ok();
-    let said = || std::fs::read_to_string(&said).unwrap();
-    wait_until("the service to speak", || {
-        said().contains("READY=1: NotFound")
+    let output = || std::fs::read_to_string(&output).unwrap();
+    wait_until("the message of the service", || {
+        output().contains("READY=1: NotFound")
     });
     manager.assert_silent();
     container.end();
 }
 
-fn start_with_a_manager_of_a_container_made_without() {
-    only_rt("runc fails to make its socket, after the start");
-    let bundle = speaking(&["READY=1", "sleep"]);
+fn start_with_a_service_manager_of_a_container_created_without_one() {
+    only_rt("runc fails to create its socket, after the start");
+    let bundle = sending(&["READY=1", "sleep"]);
     let manager = Manager::new(&bundle);
     let container = bundle.create();
     let start = bundle.runtime().call(&["start", bundle.id()]);
-    manager.tell(start).run().assert_ok();
+    manager.set_notify_socket(start).run().assert_ok();
     manager.assert_silent();
     container.end();
 }
 
-fn a_manager_that_is_not_there_is_refused_before_anything_is_made() {
-    only_rt("runc finds out when the container runs, or not at all");
-    let bundle = speaking(&["READY=1", "sleep"]);
+fn a_missing_socket_of_the_service_manager_is_refused_before_creation() {
+    only_rt("runc notices when the container runs, or not at all");
+    let bundle = sending(&["READY=1", "sleep"]);
     let before = Traces::of(&bundle);
-    for (address, why) in [
+    for (address, reason) in [
         ("/no/such", "not found (ENOENT)"),
-        ("@rt-suite-nobody", "connection refused (ECONNREFUSED)"),
+        ("@rt-suite-no-listener", "connection refused (ECONNREFUSED)"),
         (
             "relative",
             "neither an absolute path nor the name of an abstract socket",
@@ -100,30 +109,33 @@ fn a_manager_that_is_not_there_is_refused_before_anything_is_made() {
         let call = bundle.call("run", &["--detach"]);
         let call = call.with(|command| command.env("NOTIFY_SOCKET", address));
         let refused = call.run().assert_code(1);
-        let line = format!("rt run: {}: NOTIFY_SOCKET {address}: {why}", bundle.id());
+        let line = format!("rt run: {}: NOTIFY_SOCKET {address}: {reason}", bundle.id());
         assert_eq!(refused.one_line(), line);
         before.assert_unchanged(&bundle);
     }
-    // The container waits for another `start`.
+    // The container can be started again.
     let manager = Manager::new(&bundle);
-    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    manager
+        .set_notify_socket(bundle.call("create", &[]))
+        .run()
+        .assert_ok();
     let start = || bundle.runtime().call(&["start", bundle.id()]);
     let call = start().with(|command| command.env("NOTIFY_SOCKET", "/no/such"));
     call.run().assert_refused("NOTIFY_SOCKET /no/such: ");
     assert_eq!(bundle.container().status(), "created");
-    let running = manager.tell(start()).start();
+    let running = manager.set_notify_socket(start()).start();
     drop(manager.receive_ready(bundle.container().pid()));
     running.wait().assert_ok();
     bundle.container().end();
     before.assert_unchanged(&bundle);
 }
 
-fn a_manager_that_goes_away_is_a_warning() {
-    only_rt("runc says nothing");
-    let bundle = speaking(&["enter", "READY=1", "sleep"]);
+fn a_service_manager_that_exits_causes_a_warning() {
+    only_rt("runc prints no warning");
+    let bundle = sending(&["enter", "READY=1", "sleep"]);
     let manager = Manager::new(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
-    let call = manager.tell(bundle.call("run", &["--detach"]));
+    let call = manager.set_notify_socket(bundle.call("run", &["--detach"]));
     let running = call.with(|command| command.stdin(reader)).start();
     bundle.container_pid_once_it_runs();
     drop(manager);
@@ -137,13 +149,13 @@ fn a_manager_that_goes_away_is_a_warning() {
     bundle.container().end();
 }
 
-/// It takes that long.
-fn a_manager_that_confirms_nothing_is_waited_for_30_s() {
+/// This test takes 30 seconds.
+fn a_barrier_that_stays_open_is_waited_for_30_s() {
     only_rt("Debian's runc sends no barrier");
-    let bundle = speaking(&["READY=1"]);
+    let bundle = sending(&["READY=1"]);
     let manager = Manager::new(&bundle);
     let begun = Instant::now();
-    let running = manager.tell(bundle.call("run", &[])).start();
+    let running = manager.set_notify_socket(bundle.call("run", &[])).start();
     let barrier = manager.receive_ready(running.pid());
     let outcome = running.wait().assert_ok();
     let waited = begun.elapsed();
@@ -154,9 +166,9 @@ fn a_manager_that_confirms_nothing_is_waited_for_30_s() {
     drop(barrier);
 }
 
-fn without_a_mount_namespace_it_is_refused() {
-    only_rt("runc mounts nothing then, and says nothing");
-    let bundle = speaking(&["READY=1", "sleep"])
+fn without_a_mount_namespace_notify_socket_is_refused() {
+    only_rt("runc does not mount the socket then, and prints no error");
+    let bundle = sending(&["READY=1", "sleep"])
         .without_namespace("mount")
         .remove("/mounts")
         .remove("/linux/maskedPaths")
@@ -164,12 +176,14 @@ fn without_a_mount_namespace_it_is_refused() {
         .writable();
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
-    let refused = manager.tell(bundle.call("run", &["--detach"])).run();
+    let refused = manager
+        .set_notify_socket(bundle.call("run", &["--detach"]))
+        .run();
     refused.assert_refused("NOTIFY_SOCKET: needs a new mount namespace");
     before.assert_unchanged(&bundle);
 }
 
-fn a_failing_create_leaves_nothing_behind() {
+fn after_a_failed_create_no_socket_remains() {
     let no_program = bundle().args(&["/no/such/program"]);
     let no_mount_point = bundle().symlink("run", "/etc/passwd");
     for bundle in [no_program, no_mount_point] {
@@ -177,7 +191,7 @@ fn a_failing_create_leaves_nothing_behind() {
         let manager = Manager::new(&bundle);
         for (verb, flags) in [("create", &[] as &[&str]), ("run", &["--detach"])] {
             manager
-                .tell(bundle.call(verb, flags))
+                .set_notify_socket(bundle.call(verb, flags))
                 .run()
                 .assert_refused("");
             before.assert_unchanged(&bundle);

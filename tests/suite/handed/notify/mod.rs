@@ -1,4 +1,4 @@
-//! `NOTIFY_SOCKET`: how "I am ready" gets from a container to the service manager (sd_notify(3)).
+//! `NOTIFY_SOCKET`: READY=1 is forwarded from a container to the service manager (sd_notify(3)).
 
 mod absent;
 mod ready;
@@ -19,14 +19,14 @@ pub(super) fn tests() -> Vec<Trial> {
     ready::tests().into_iter().chain(absent::tests()).collect()
 }
 
-/// The service manager: what a unit of `Type=notify` is started by.
+/// A service manager that has started a unit with `Type=notify`.
 struct Manager {
     socket: UnixDatagram,
-    /// As `NOTIFY_SOCKET` has it.
+    /// The value of `NOTIFY_SOCKET`.
     address: String,
 }
 
-/// One message, with the descriptors that came along.
+/// A message and the descriptors that were sent with it.
 struct Message {
     text: String,
     descriptors: Vec<OwnedFd>,
@@ -42,7 +42,7 @@ impl Manager {
         }
     }
 
-    fn abstract_one(bundle: &Bundle) -> Self {
+    fn with_abstract_address(bundle: &Bundle) -> Self {
         let name = format!("rt-suite/{}", bundle.id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         Self {
@@ -51,14 +51,14 @@ impl Manager {
         }
     }
 
-    fn tell(&self, call: Call) -> Call {
+    fn set_notify_socket(&self, call: Call) -> Call {
         call.with(|command| command.env("NOTIFY_SOCKET", &self.address))
     }
 
-    fn has_message(&self, patience: u16) -> bool {
+    fn has_message(&self, timeout: u16) -> bool {
         use std::os::fd::AsFd;
         let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        poll(&mut waiting, PollTimeout::from(patience)).unwrap() == 1
+        poll(&mut waiting, PollTimeout::from(timeout)).unwrap() == 1
     }
 
     #[track_caller]
@@ -75,7 +75,7 @@ impl Manager {
             ControlMessageOwned::ScmRights(numbers) => numbers,
             _ => Vec::new(),
         });
-        // SAFETY: the kernel has just opened these for this process, and nobody else knows them.
+        // SAFETY: the kernel has just created these descriptors, and nothing else owns them.
         let descriptors = rights
             .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
             .collect();
@@ -86,7 +86,8 @@ impl Manager {
         }
     }
 
-    /// The three messages that newer runc sends, the barrier still open; 1.1 sends none.
+    /// Receives the three messages that rt and newer runc send. Returns the barrier, which is still
+    /// open; runc 1.1 sends none.
     #[track_caller]
     fn receive_ready(&self, main: i32) -> Option<OwnedFd> {
         assert_eq!(self.receive().text, "READY=1\n");
@@ -106,18 +107,19 @@ impl Manager {
     }
 }
 
-/// With a mount point, which would else be made in the root file system, as every other is.
+/// A bundle with a mount point for the socket, which would otherwise be created in the root file
+/// system.
 fn bundle() -> Bundle {
     Bundle::new().folder("run/notify")
 }
 
-const ZOMBIES: &str = "it waits for a process that has ended, as long as nobody has reaped it";
+const ZOMBIES: &str = "it waits for a process that has exited until it is reaped";
 
-fn speaking(messages: &[&str]) -> Bundle {
+fn sending(messages: &[&str]) -> Bundle {
     bundle().args(&[&["/probe", "notify"], messages].concat())
 }
 
-/// A moment in which what must not happen could happen.
+/// Waits long enough to notice something that must not happen.
 fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(150));
 }
@@ -127,7 +129,7 @@ fn is_running(pid: i32) -> bool {
 }
 
 impl Bundle {
-    /// Once the runtime knows it.
+    /// The pid of the container's process, as soon as `state` shows it.
     fn container_pid_once_it_runs(&self) -> i32 {
         let state: PathBuf = self.runtime().root().join(self.id()).join("state.json");
         wait_until("the container to run", || {

@@ -1,4 +1,4 @@
-//! A container that says that it is ready, and what the manager hears of it.
+//! A container that sends READY=1, and the messages that the service manager receives.
 
 use std::os::fd::OwnedFd;
 
@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Manager, ZOMBIES, bundle, is_running, pause, speaking};
+use super::{Manager, ZOMBIES, bundle, is_running, pause, sending};
 use crate::harness::{Bundle, Kind, Running, Traces, differs, only_rt, signal, trials, wait_until};
 use crate::terminal::{LED, Session};
 
@@ -14,20 +14,20 @@ pub(super) fn tests() -> Vec<Trial> {
     trials![
         run_detached_waits_until_the_container_is_ready,
         start_waits_until_the_container_is_ready,
-        run_in_the_foreground_stays_the_service,
-        run_in_a_terminal_stays_the_service,
+        run_in_the_foreground_remains_the_main_process_of_the_service,
+        run_with_a_terminal_remains_the_main_process_of_the_service,
         signals_are_forwarded_before_the_container_is_ready,
-        an_abstract_socket_is_a_service_manager_too,
-        what_the_container_sees_is_a_socket_of_its_own,
-        the_caller_s_umask_has_no_part_in_it,
-        a_user_namespace_can_say_that_it_is_ready,
-        only_ready_goes_further,
+        the_socket_may_have_an_abstract_address,
+        the_container_gets_a_socket_of_its_own,
+        the_umask_of_the_caller_does_not_affect_the_socket,
+        a_container_with_a_user_namespace_can_send_ready,
+        only_ready_is_forwarded,
         messages_after_ready_do_not_block_in_the_foreground,
-        ready_is_told_of_a_container_that_ends_right_after,
+        ready_is_forwarded_for_a_container_that_exits_right_after,
     ]
 }
 
-/// It ends well, and not before the barrier is closed, if there is one.
+/// Asserts that the call succeeds, and that it does not return before the barrier is closed.
 #[track_caller]
 fn assert_waits_for(barrier: Option<OwnedFd>, running: Running) {
     if barrier.is_some() {
@@ -41,13 +41,14 @@ fn assert_waits_for(barrier: Option<OwnedFd>, running: Running) {
     running.wait().assert_ok();
 }
 
-/// sd_notify_barrier(3): `run` is there until the manager has read all, who may look at who wrote it.
+/// sd_notify_barrier(3): `run` does not exit until the service manager has read all messages, because
+/// the manager may look up the process that sent them.
 fn run_detached_waits_until_the_container_is_ready() {
-    let bundle = speaking(&["enter", "STATUS=starting", "READY=1", "sleep"]);
+    let bundle = sending(&["enter", "STATUS=starting", "READY=1", "sleep"]);
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
-    let call = manager.tell(bundle.call("run", &["--detach"]));
+    let call = manager.set_notify_socket(bundle.call("run", &["--detach"]));
     let running = call.with(|command| command.stdin(reader)).start();
     wait_until("the container to run", || {
         bundle
@@ -70,41 +71,42 @@ fn run_detached_waits_until_the_container_is_ready() {
 }
 
 fn start_waits_until_the_container_is_ready() {
-    // runc has gone by then, or not: whether the barrier reaches it is chance.
+    // runc may have exited by then, so the barrier arrives only sometimes.
     let with_barrier = Kind::under_test() == Kind::Rt;
     let bundle = if with_barrier {
-        speaking(&["READY=1", "barrier", "sleep"])
+        sending(&["READY=1", "barrier", "sleep"])
     } else {
-        speaking(&["READY=1", "sleep"])
+        sending(&["READY=1", "sleep"])
     };
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
-    let output = manager.tell(bundle.call("create", &[]));
-    let said = output.output().with_extension("out");
-    output.run().assert_ok();
+    let create = manager.set_notify_socket(bundle.call("create", &[]));
+    let output = create.output().with_extension("out");
+    create.run().assert_ok();
     let container = bundle.container();
     assert_eq!(container.status(), "created");
     manager.assert_silent();
     let start = bundle.runtime().call(&["start", bundle.id()]);
-    let running = manager.tell(start).start();
+    let running = manager.set_notify_socket(start).start();
     let barrier = manager.receive_ready(container.pid());
     assert_waits_for(barrier, running);
-    // The service's own barrier is closed by whoever got it, at the latest with the socket.
+    // The receiver of the service's own barrier closes it, at the latest together with the socket.
     if with_barrier {
-        let said = || std::fs::read_to_string(&said).unwrap();
-        wait_until("the barrier", || said().contains("barrier: ok"));
+        let output = || std::fs::read_to_string(&output).unwrap();
+        wait_until("the barrier", || output().contains("barrier: ok"));
     }
     container.end();
     before.assert_unchanged(&bundle);
 }
 
-/// The container's process is a child of `run`, which the manager has started: that is the service.
-fn run_in_the_foreground_stays_the_service() {
-    let bundle = speaking(&["READY=1", "enter"]);
+/// The service manager has started `run`, so `run` is the main process of the service. The
+/// container's process is its child.
+fn run_in_the_foreground_remains_the_main_process_of_the_service() {
+    let bundle = sending(&["READY=1", "enter"]);
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
-    let call = manager.tell(bundle.call("run", &[]));
+    let call = manager.set_notify_socket(bundle.call("run", &[]));
     let running = call.with(|command| command.stdin(reader)).start();
     drop(manager.receive_ready(running.pid()));
     drop(writer);
@@ -114,8 +116,8 @@ fn run_in_the_foreground_stays_the_service() {
     before.assert_unchanged(&bundle);
 }
 
-/// The same with a relay between two terminals.
-fn run_in_a_terminal_stays_the_service() {
+/// As above, with a terminal whose data `run` forwards.
+fn run_with_a_terminal_remains_the_main_process_of_the_service() {
     let script =
         "/probe notify STATUS=up READY=1 WATCHDOG=1; read -r line; echo got $line; read -r end";
     let bundle = bundle()
@@ -123,15 +125,15 @@ fn run_in_a_terminal_stays_the_service() {
         .set("/process/args", json!(["/bin/sh", "-c", script]));
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
-    let call = manager.tell(bundle.call_through(&LED, "run", &[]));
+    let call = manager.set_notify_socket(bundle.call_through(&LED, "run", &[]));
     let mut session = Session::of(call, None);
     assert_eq!(manager.receive().text, "READY=1\n");
     let main = manager.receive().text;
     let main = main.strip_prefix("MAINPID=").unwrap().trim_end();
-    // Its link to the program leads to a mount that is attached nowhere.
-    let words = std::fs::read_to_string(format!("/proc/{main}/cmdline")).unwrap();
+    // /proc/PID/exe of the runtime leads to a detached mount.
+    let cmdline = std::fs::read_to_string(format!("/proc/{main}/cmdline")).unwrap();
     let program = bundle.runtime().program();
-    assert_eq!(words.split('\0').next(), program.to_str());
+    assert_eq!(cmdline.split('\0').next(), program.to_str());
     if Kind::under_test() == Kind::Rt {
         assert_eq!(manager.receive().text, "BARRIER=1");
     }
@@ -145,10 +147,10 @@ fn run_in_a_terminal_stays_the_service() {
 }
 
 fn signals_are_forwarded_before_the_container_is_ready() {
-    only_rt("runc's foreground waits for READY before it looks at signals");
+    only_rt("runc in the foreground handles no signals before READY=1");
     let bundle = Bundle::new().args(&["/probe", "wait-signal"]);
     let manager = Manager::new(&bundle);
-    let running = manager.tell(bundle.call("run", &[])).start();
+    let running = manager.set_notify_socket(bundle.call("run", &[])).start();
     running.wait_for("ready");
     signal(running.pid(), Signal::SIGTERM);
     let outcome = running.wait().assert_ok();
@@ -156,30 +158,34 @@ fn signals_are_forwarded_before_the_container_is_ready() {
     manager.assert_silent();
 }
 
-fn an_abstract_socket_is_a_service_manager_too() {
-    let bundle = speaking(&["READY=1", "sleep"]);
-    let manager = Manager::abstract_one(&bundle);
-    let running = manager.tell(bundle.call("run", &["--detach"])).start();
+fn the_socket_may_have_an_abstract_address() {
+    let bundle = sending(&["READY=1", "sleep"]);
+    let manager = Manager::with_abstract_address(&bundle);
+    let running = manager
+        .set_notify_socket(bundle.call("run", &["--detach"]))
+        .start();
     drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
     running.wait().assert_ok();
     bundle.container().end();
 }
 
-/// Who cannot reach the manager's socket can claim nothing there.
-fn what_the_container_sees_is_a_socket_of_its_own() {
+/// The container cannot reach the service manager's socket, so it cannot send messages of other kinds.
+fn the_container_gets_a_socket_of_its_own() {
     differs(Kind::Runc, ZOMBIES);
     let bundle = Bundle::new()
         .user(1000, 1000)
         .set("/process/env", json!(["NOTIFY_SOCKET=/config"]));
     let manager = Manager::new(&bundle);
-    let seen = manager.tell(bundle.probe_call(&[], &["--detach"])).start();
-    let place = bundle.runtime().root().join(bundle.id()).join("notify");
+    let seen = manager
+        .set_notify_socket(bundle.probe_call(&[], &["--detach"]))
+        .start();
+    let directory = bundle.runtime().root().join(bundle.id()).join("notify");
     seen.wait().assert_ok();
-    assert!(place.join("notify.sock").exists());
-    let said = bundle.container();
-    said.wait_stopped();
-    said.end();
-    assert!(!place.exists());
+    assert!(directory.join("notify.sock").exists());
+    let container = bundle.container();
+    container.wait_stopped();
+    container.end();
+    assert!(!directory.exists());
 
     let bundle = Bundle::new().args(&[
         "/bin/sh",
@@ -191,7 +197,10 @@ fn what_the_container_sees_is_a_socket_of_its_own() {
         "/process/env",
         json!(["NOTIFY_SOCKET=/config", "PATH=/bin"]),
     );
-    let outcome = manager.tell(bundle.call("run", &[])).run().assert_ok();
+    let outcome = manager
+        .set_notify_socket(bundle.call("run", &[]))
+        .run()
+        .assert_ok();
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     let expected = [
         "/run/notify/notify.sock",
@@ -214,8 +223,8 @@ fn what_the_container_sees_is_a_socket_of_its_own() {
     assert!(!outcome.stdout.contains("manager.sock"), "{outcome}");
 }
 
-fn the_caller_s_umask_has_no_part_in_it() {
-    let bundle = speaking(&["READY=1", "sleep"]).user(1000, 1000);
+fn the_umask_of_the_caller_does_not_affect_the_socket() {
+    let bundle = sending(&["READY=1", "sleep"]).user(1000, 1000);
     let manager = Manager::new(&bundle);
     let masked = ["sh", "-c", "umask 0077; exec \"$@\"", "sh"];
     differs(
@@ -223,33 +232,36 @@ fn the_caller_s_umask_has_no_part_in_it() {
         "its directory has the mode that the umask leaves",
     );
     let call = bundle.call_through(&masked, "run", &["--detach"]);
-    let running = manager.tell(call).start();
+    let running = manager.set_notify_socket(call).start();
     drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
     running.wait().assert_ok();
     bundle.container().end();
 }
 
-fn a_user_namespace_can_say_that_it_is_ready() {
+fn a_container_with_a_user_namespace_can_send_ready() {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    let bundle = speaking(&["READY=1", "sleep"])
+    let bundle = sending(&["READY=1", "sleep"])
         .namespace("user", None)
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map);
     let before = Traces::of(&bundle);
     let manager = Manager::new(&bundle);
-    manager.tell(bundle.call("create", &[])).run().assert_ok();
+    manager
+        .set_notify_socket(bundle.call("create", &[]))
+        .run()
+        .assert_ok();
     let start = bundle.runtime().call(&["start", bundle.id()]);
-    let running = manager.tell(start).start();
+    let running = manager.set_notify_socket(start).start();
     drop(manager.receive_ready(bundle.container().pid()));
     running.wait().assert_ok();
     bundle.container().end();
     before.assert_unchanged(&bundle);
 }
 
-fn only_ready_goes_further() {
+fn only_ready_is_forwarded() {
     differs(
         Kind::Runc,
-        "it hands on the first line of a message that begins with READY",
+        "it forwards the first line of a message that begins with READY",
     );
     let messages = [
         "STATUS=READY=1",
@@ -257,24 +269,26 @@ fn only_ready_goes_further() {
         "STATUS=up~READY=1~MAINPID=77",
         "sleep",
     ];
-    let bundle = speaking(&messages);
+    let bundle = sending(&messages);
     let manager = Manager::new(&bundle);
-    let running = manager.tell(bundle.call("run", &["--detach"])).start();
+    let running = manager
+        .set_notify_socket(bundle.call("run", &["--detach"]))
+        .start();
     drop(manager.receive_ready(bundle.container_pid_once_it_runs()));
     running.wait().assert_ok();
     manager.assert_silent();
     bundle.container().end();
 }
 
-/// The queue of a socket holds about ten (net.unix.max_dgram_qlen).
+/// The queue of a socket holds about ten messages (net.unix.max_dgram_qlen).
 fn messages_after_ready_do_not_block_in_the_foreground() {
     let mut messages = vec!["READY=1"];
     messages.extend(["WATCHDOG=1"; 100]);
     messages.extend(["READY=1", "barrier"]);
-    only_rt("runc stops reading when it has heard READY twice");
-    let bundle = speaking(&messages);
+    only_rt("runc stops reading after it has received READY=1 twice");
+    let bundle = sending(&messages);
     let manager = Manager::new(&bundle);
-    let running = manager.tell(bundle.call("run", &[])).start();
+    let running = manager.set_notify_socket(bundle.call("run", &[])).start();
     drop(manager.receive_ready(running.pid()));
     let outcome = running.wait().assert_ok();
     assert_eq!(outcome.stdout.lines().count(), 103);
@@ -282,12 +296,12 @@ fn messages_after_ready_do_not_block_in_the_foreground() {
     manager.assert_silent();
 }
 
-fn ready_is_told_of_a_container_that_ends_right_after() {
-    only_rt("runc looks first at whether the process is there");
+fn ready_is_forwarded_for_a_container_that_exits_right_after() {
+    only_rt("runc first checks whether the process exists");
     for flags in [&["--detach"] as &[&str], &[]] {
-        let bundle = speaking(&["READY=1"]);
+        let bundle = sending(&["READY=1"]);
         let manager = Manager::new(&bundle);
-        let running = manager.tell(bundle.call("run", flags)).start();
+        let running = manager.set_notify_socket(bundle.call("run", flags)).start();
         assert_eq!(manager.receive().text, "READY=1\n");
         assert!(manager.receive().text.starts_with("MAINPID="));
         drop(manager.receive());

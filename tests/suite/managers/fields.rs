@@ -1,4 +1,4 @@
-//! Every field of a configuration that is neither a mount nor a limit nor a filter.
+//! Checks all fields of a configuration except mounts, resource limits and seccomp.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::scene::{Scene, link_of};
+use super::setup::{Setup, link_of};
 use crate::harness::{Config, Report};
 
 pub(super) fn process(config: &Config, seen: &Report) {
@@ -27,7 +27,7 @@ pub(super) fn process(config: &Config, seen: &Report) {
     environment(config, seen);
     let no_new_privileges = config.get("/process/noNewPrivileges") == &json!(true);
     assert_eq!(seen["no_new_privs"], u64::from(no_new_privileges));
-    // 2 is a filter; see proc_pid_status(5).
+    // `Seccomp: 2` means a filter (proc_pid_status(5)).
     let filtered = config.get("/linux/seccomp").is_object();
     assert_eq!(seen["seccomp"], if filtered { 2 } else { 0 });
     for limit in config.items("/process/rlimits") {
@@ -46,26 +46,27 @@ pub(super) fn process(config: &Config, seen: &Report) {
     );
 }
 
-/// As written, with HOME from passwd where it is not set.
+/// The environment is that of the configuration, with HOME from /etc/passwd if it is not set.
 fn environment(config: &Config, seen: &Report) {
-    let mut wanted = config.items("/process/env").to_vec();
+    let mut expected = config.items("/process/env").to_vec();
     let home = json!("HOME=/root");
-    if !wanted.contains(&home) {
-        wanted.push(home);
+    if !expected.contains(&home) {
+        expected.push(home);
     }
     let mut set = seen["env"].as_array().unwrap().clone();
-    for list in [&mut wanted, &mut set] {
+    for list in [&mut expected, &mut set] {
         list.sort_by_key(Value::to_string);
     }
-    assert_eq!(set, wanted);
+    assert_eq!(set, expected);
 }
 
-/// Those of the configuration; nothing can be ambient that is not inheritable too (capabilities(7)).
+/// The capabilities are those of the configuration. An ambient capability has to be inheritable too
+/// (capabilities(7)).
 pub(super) fn capabilities(config: &Config, seen: &Report, withheld: &BTreeSet<String>) {
     let names = |set: &str| {
-        let wanted = config.items(&format!("/process/capabilities/{set}"));
-        let wanted = wanted.iter().filter_map(Value::as_str).map(str::to_owned);
-        wanted.collect::<BTreeSet<String>>()
+        let expected = config.items(&format!("/process/capabilities/{set}"));
+        let expected = expected.iter().filter_map(Value::as_str).map(str::to_owned);
+        expected.collect::<BTreeSet<String>>()
     };
     for set in [
         "bounding",
@@ -74,26 +75,26 @@ pub(super) fn capabilities(config: &Config, seen: &Report, withheld: &BTreeSet<S
         "inheritable",
         "ambient",
     ] {
-        let mut wanted = names(set);
-        wanted.retain(|name| !withheld.contains(name));
+        let mut expected = names(set);
+        expected.retain(|name| !withheld.contains(name));
         if set == "ambient" {
-            wanted.retain(|name| names("inheritable").contains(name));
+            expected.retain(|name| names("inheritable").contains(name));
         }
         let held: BTreeSet<String> = seen.capabilities(set).into_iter().collect();
-        assert_eq!(held, wanted, "{set}");
+        assert_eq!(held, expected, "{set}");
     }
 }
 
-pub(super) fn namespaces(scene: &Scene, seen: &Report) {
-    let config = scene.config();
+pub(super) fn namespaces(setup: &Setup, seen: &Report) {
+    let config = setup.config();
     for kind in ["pid", "network", "ipc", "uts", "mount", "cgroup", "user"] {
         let link = link_of(kind);
-        let (inside, outside) = (seen.namespace(link), scene.outside(link));
+        let (inside, outside) = (seen.namespace(link), setup.outside(link));
         let mut entries = config.items("/linux/namespaces").iter();
         match entries.find(|entry| entry["type"] == kind) {
             None => assert_eq!(inside, outside, "{kind} is the runtime's"),
             Some(entry) if entry["path"].is_null() => assert_ne!(inside, outside, "{kind} is new"),
-            Some(_) => assert_eq!(inside, scene.joined(link), "{kind} is the pod's"),
+            Some(_) => assert_eq!(inside, setup.joined(link), "{kind} is the pod's"),
         }
     }
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
@@ -101,7 +102,7 @@ pub(super) fn namespaces(scene: &Scene, seen: &Report) {
     assert_eq!(seen["hostname"], name);
 }
 
-/// The lines of a map of ids: inside, outside, size.
+/// Parses an id map. Each line has the first id inside, the first id outside, and the number of ids.
 pub(super) fn map(lines: &Value) -> Vec<[u64; 3]> {
     let lines = lines.as_array().unwrap().iter();
     let numbers = |line: &Value| {
@@ -112,25 +113,25 @@ pub(super) fn map(lines: &Value) -> Vec<[u64; 3]> {
     lines.map(numbers).collect()
 }
 
-/// The maps of the configuration, or of the user namespace that the runtime is in.
-pub(super) fn maps(scene: &Scene, seen: &Report) {
+/// The id maps are those of the configuration, or those of the runtime's user namespace.
+pub(super) fn maps(setup: &Setup, seen: &Report) {
     for (name, pointer) in [
         ("uid_map", "/linux/uidMappings"),
         ("gid_map", "/linux/gidMappings"),
     ] {
-        let entries = scene.config().items(pointer).iter();
+        let entries = setup.config().items(pointer).iter();
         let keys = ["containerID", "hostID", "size"];
         let numbers = |map: &Value| keys.map(|key| map[key].as_u64().unwrap());
-        let mut wanted: Vec<[u64; 3]> = entries.map(numbers).collect();
-        if wanted.is_empty() {
-            wanted = scene.outside_map(name);
+        let mut expected: Vec<[u64; 3]> = entries.map(numbers).collect();
+        if expected.is_empty() {
+            expected = setup.outside_map(name);
         }
-        assert_eq!(map(&seen[name]), wanted, "{name}");
+        assert_eq!(map(&seen[name]), expected, "{name}");
     }
     assert_eq!(seen["setgroups"], "allow");
 }
 
-/// All three descriptors are the container's own terminal, which controls the process.
+/// All three descriptors are the container's terminal, which is the controlling terminal.
 pub(super) fn terminal(config: &Config, seen: &Report) {
     if config.get("/process/terminal") != &json!(true) {
         assert_eq!(seen["terminal"], "0:0", "no controlling terminal");
@@ -168,20 +169,23 @@ pub(super) fn masks(config: &Config, seen: &Report) {
     }
 }
 
-/// What every container has in /dev.
+/// The devices in every container's /dev.
 pub(super) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 pub(super) fn devices(config: &Config, seen: &Report) {
     for name in DEVICES {
         assert_eq!(seen["devices"][name]["mode"], "0666", "{name}");
     }
-    for wanted in config.items("/linux/devices") {
-        let name = wanted["path"].as_str().unwrap().trim_start_matches("/dev/");
+    for expected in config.items("/linux/devices") {
+        let name = expected["path"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("/dev/");
         let device = &seen["devices"][name];
         for key in ["type", "major", "minor", "uid", "gid"] {
-            assert_eq!(device[key], wanted[key], "{name}: {key}");
+            assert_eq!(device[key], expected[key], "{name}: {key}");
         }
-        let mode = wanted["fileMode"].as_u64().unwrap();
+        let mode = expected["fileMode"].as_u64().unwrap();
         assert_eq!(device["mode"], format!("{mode:04o}"), "{name}");
     }
 }
@@ -190,11 +194,11 @@ pub(super) fn sysctls(config: &Config, seen: &Report) {
     let table = config.get("/linux/sysctl").as_object();
     for (key, value) in table.into_iter().flatten() {
         let set = seen.asked(&format!("sysctl {key}"));
-        let words = |text: &str| {
+        let fields = |text: &str| {
             text.split_whitespace()
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(words(set), words(value.as_str().unwrap()), "{key}");
+        assert_eq!(fields(set), fields(value.as_str().unwrap()), "{key}");
     }
 }

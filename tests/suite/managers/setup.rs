@@ -1,4 +1,5 @@
-//! What a manager makes before it calls its runtime: sources, namespaces, owners, a daemon with a hook.
+//! Creates what a container manager creates before it calls the runtime: sources of mounts, namespaces,
+//! owners of files, and a daemon with a hook.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
@@ -7,8 +8,8 @@ use std::path::Path;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
-use super::confirm::map;
 use super::daemon::Daemon;
+use super::fields::map;
 use super::rootless::Rootless;
 use super::{filter, profile};
 use crate::harness::{
@@ -16,16 +17,16 @@ use crate::harness::{
 };
 use crate::terminal::{Listener, Master};
 
-/// A bundle with all that its configuration names. What it stands on goes after it.
-pub(super) struct Scene {
+/// A bundle and everything that its configuration refers to. The fields are dropped in this order.
+pub(super) struct Setup {
     pub(super) bundle: Bundle,
     pub(super) daemon: Option<Daemon>,
     user: Option<Rootless>,
     pod: Option<Holder>,
-    _parent: Option<Parent>,
+    _parent: Option<ParentCgroup>,
 }
 
-/// A kind of config.json as /proc/PID/ns calls it.
+/// The name in /proc/PID/ns of a namespace type of config.json.
 pub(super) fn link_of(kind: &str) -> &str {
     match kind {
         "network" => "net",
@@ -34,45 +35,45 @@ pub(super) fn link_of(kind: &str) -> &str {
     }
 }
 
-impl Scene {
-    /// Run by root, as the manager's daemon runs.
-    pub(super) fn new(config: Config, asked: &[String]) -> Self {
+impl Setup {
+    /// A container of root, as a manager's daemon runs it.
+    pub(super) fn new(config: Config, questions: &[String]) -> Self {
         let pod = Holder::new(&["--pid", "--fork", "--net", "--ipc", "--uts"]);
-        Self::adapt(config, asked, &Runtime::new(), Some(pod), None)
+        Self::adapt(config, questions, &Runtime::new(), Some(pod), None)
     }
 
-    /// Run by an unprivileged user who is root in a user namespace of his own.
-    pub(super) fn rootless(config: Config, asked: &[String]) -> Self {
+    /// A container of an unprivileged user who is root in a user namespace.
+    pub(super) fn rootless(config: Config, questions: &[String]) -> Self {
         let user = Rootless::new();
         let runtime = user.runtime();
-        Self::adapt(config, asked, &runtime, None, Some(user))
+        Self::adapt(config, questions, &runtime, None, Some(user))
     }
 
     fn adapt(
         mut config: Config,
-        asked: &[String],
+        questions: &[String],
         runtime: &Runtime,
         pod: Option<Holder>,
         user: Option<Rootless>,
     ) -> Self {
-        let mut scene = Self {
+        let mut setup = Self {
             bundle: Bundle::with_runtime(runtime),
             daemon: None,
             user,
             pod,
             _parent: None,
         };
-        config.set("/root/path", json!(scene.bundle.rootfs()));
-        scene.join_namespaces(&mut config);
-        scene.move_cgroup(&mut config);
-        scene.make_sources(&mut config);
-        scene.start_daemon(&mut config);
-        let mut words = vec!["/probe", "report"];
-        words.extend(asked.iter().map(String::as_str));
-        config.set("/process/args", json!(words));
-        scene.bundle = scene.bundle.with_config(config);
-        scene.give_away();
-        scene
+        config.set("/root/path", json!(setup.bundle.rootfs()));
+        setup.join_namespaces(&mut config);
+        setup.move_cgroup(&mut config);
+        setup.make_sources(&mut config);
+        setup.start_daemon(&mut config);
+        let mut args = vec!["/probe", "report"];
+        args.extend(questions.iter().map(String::as_str));
+        config.set("/process/args", json!(args));
+        setup.bundle = setup.bundle.with_config(config);
+        setup.change_owner();
+        setup
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -83,7 +84,7 @@ impl Scene {
         self.user.is_some()
     }
 
-    /// The namespace that the runtime itself is in.
+    /// The runtime's own namespace.
     pub(super) fn outside(&self, link: &str) -> String {
         match &self.user {
             Some(user) if ["user", "mnt"].contains(&link) => user.holder().namespace(link),
@@ -91,7 +92,7 @@ impl Scene {
         }
     }
 
-    /// The map of ids that the runtime itself lives with.
+    /// The id map of the runtime's user namespace.
     pub(super) fn outside_map(&self, name: &str) -> Vec<[u64; 3]> {
         let user = self.user.as_ref();
         let pid = user.map_or("self".to_owned(), |user| user.holder().pid().to_string());
@@ -104,7 +105,7 @@ impl Scene {
         holders.into_iter().flatten().next().expect("a pod")
     }
 
-    /// The namespace that the configuration joins.
+    /// The namespace that the container joins.
     pub(super) fn joined(&self, link: &str) -> String {
         self.holder().namespace(link)
     }
@@ -120,7 +121,7 @@ impl Scene {
         }
     }
 
-    /// The manager's own parent is of this test alone: `/suite-1-2-docker/ID` for `/docker/ID`.
+    /// Gives the test a parent cgroup of its own: `/suite-1-2-docker/ID` instead of `/docker/ID`.
     fn move_cgroup(&mut self, config: &mut Config) {
         let Some(path) = config.get("/linux/cgroupsPath").as_str().map(str::to_owned) else {
             return;
@@ -131,16 +132,16 @@ impl Scene {
             None => format!("{path}-{id}"),
         };
         let parent = moved.split('/').nth(1).map(str::to_owned);
-        self._parent = parent.map(Parent);
+        self._parent = parent.map(ParentCgroup);
         config.set("/linux/cgroupsPath", json!(moved));
     }
 
-    /// A file or directory of ours for each bind mount, and the layers of overlays.
+    /// Creates a file or directory for each bind mount, and the layers of overlays.
     fn make_sources(&self, config: &mut Config) {
         let sources = self.bundle.path().join("sources");
         fs::create_dir(&sources).unwrap();
         if on_v2() {
-            // Podman mounts systemd's own hierarchy on cgroup v1 alone.
+            // Podman mounts systemd's named hierarchy on cgroup v1 only.
             config.retain("/mounts", |mount| {
                 mount["destination"] != "/sys/fs/cgroup/systemd"
             });
@@ -152,9 +153,9 @@ impl Scene {
 
     fn prepare_mount(&self, config: &mut Config, index: usize, own: &Path) {
         let mount = config.items("/mounts")[index].clone();
-        let place = mount["destination"].as_str().unwrap();
-        if mount["type"] == "bind" && !is_of_the_machine(&mount["source"]) {
-            make_source(own, place);
+        let destination = mount["destination"].as_str().unwrap();
+        if mount["type"] == "bind" && !is_on_host(&mount["source"]) {
+            make_source(own, destination);
             config.set(&format!("/mounts/{index}/source"), json!(own));
         }
         let options = mount["options"].as_array().into_iter().flatten();
@@ -166,7 +167,9 @@ impl Scene {
                     let option = format!("{layer}={}", directory.display());
                     config.set(&format!("/mounts/{index}/options/{at}"), json!(option));
                 }
-                None if option == "tmpcopyup" => keep(&self.bundle.rootfs(), place),
+                None if option == "tmpcopyup" => {
+                    make_file_to_copy_up(&self.bundle.rootfs(), destination)
+                }
                 _ => {}
             }
         }
@@ -179,24 +182,24 @@ impl Scene {
         let daemon = Daemon::start(&self.bundle);
         let hook = "/hooks/prestart/0";
         config.set(&format!("{hook}/path"), json!(daemon.executable()));
-        let place = format!("-exec-root={}", daemon.exec_root().display());
-        config.set(&format!("{hook}/args/1"), json!(place));
+        let exec_root = format!("-exec-root={}", daemon.exec_root().display());
+        config.set(&format!("{hook}/args/1"), json!(exec_root));
         self.daemon = Some(daemon);
     }
 
-    /// All files belong to who is root inside, as a manager unpacks an image.
-    fn give_away(&self) {
+    /// Changes the owner of all files to root of the container, as a manager does for an image.
+    fn change_owner(&self) {
         let config = self.bundle.config();
         let mapped = config.get("/linux/uidMappings/0/hostID").as_u64();
         let owner = self.user.as_ref().map(|_| Rootless::OWNER);
         let owner = owner.or(mapped.and_then(|id| u32::try_from(id).ok()));
         let Some(owner) = owner else { return };
         for directory in ["rootfs", "sources"] {
-            give(&self.bundle.path().join(directory), owner);
+            chown_recursively(&self.bundle.path().join(directory), owner);
         }
     }
 
-    /// Creates the container; the other end of its terminal comes through a console socket.
+    /// Creates the container. The master of its terminal comes through a console socket.
     pub(super) fn create(&self) -> Created {
         if self.config().get("/process/terminal") == &json!(true) {
             let listener = Listener::new(&self.bundle);
@@ -215,48 +218,49 @@ impl Scene {
     }
 }
 
-/// The cgroup that a cgroupsPath starts with.
-struct Parent(String);
+/// The first component of a cgroupsPath, which is removed on drop.
+struct ParentCgroup(String);
 
-impl Drop for Parent {
+impl Drop for ParentCgroup {
     fn drop(&mut self) {
         remove_cgroup(&self.0);
     }
 }
 
-/// Created and not yet started.
+/// A created container that has not been started.
 pub(super) struct Created {
     pub(super) container: Container,
     terminal: Option<Master>,
 }
 
 impl Created {
-    /// Starts it, reads the report and deletes what is left.
+    /// Starts the container, reads the probe's report and deletes the container.
     pub(super) fn report(mut self) -> Report {
         self.container.start().assert_ok();
-        let said = match &mut self.terminal {
+        let output = match &mut self.terminal {
             None => {
                 self.container.wait_stopped();
                 self.container.stdout()
             }
             Some(master) => {
-                let said = master.expect("}\n");
+                let output = master.expect("}\n");
                 master.type_keys("\r");
                 self.container.wait_stopped();
-                said
+                output
             }
         };
         self.container.delete().assert_ok();
-        Report::parse(&said)
+        Report::parse(&output)
     }
 }
 
-/// What the probe is to be asked beside its report: sysctls, kept files, devices, filtered calls.
+/// The questions for the probe in addition to its report: sysctls, copied files, devices and filtered
+/// system calls.
 pub(super) fn questions(config: &Config) -> Vec<String> {
     let sysctls = config.get("/linux/sysctl").as_object();
     let sysctls = sysctls.into_iter().flatten();
     let mut all: Vec<String> = sysctls.map(|(key, _)| format!("sysctl {key}")).collect();
-    all.extend(config.items("/mounts").iter().filter_map(kept));
+    all.extend(config.items("/mounts").iter().filter_map(copied_up_file));
     all.extend(profile::questions(config));
     let capabilities = config.items("/process/capabilities/effective");
     if capabilities.contains(&json!("CAP_MKNOD")) {
@@ -271,40 +275,40 @@ pub(super) fn questions(config: &Config) -> Vec<String> {
     all
 }
 
-/// Devices that some allow and some deny: null, kmsg, fuse.
+/// Devices that some configurations allow and others deny: null, kmsg and fuse.
 pub(super) const NODES: [(u32, u32); 3] = [(1, 3), (1, 11), (10, 229)];
 
 pub(super) fn node(major: u32, minor: u32) -> String {
     format!("node {major} {minor}")
 }
 
-/// For a mount with `tmpcopyup`: the file below it that must still be there.
-pub(super) fn kept(mount: &Value) -> Option<String> {
+/// For a mount with `tmpcopyup`: the question about the file that the runtime copies into it.
+pub(super) fn copied_up_file(mount: &Value) -> Option<String> {
     let options = mount["options"].as_array()?;
-    let place = mount["destination"].as_str()?;
+    let destination = mount["destination"].as_str()?;
     let copied = options.contains(&json!("tmpcopyup"));
-    copied.then(|| format!("read {place}/kept"))
+    copied.then(|| format!("read {destination}/kept"))
 }
 
-fn keep(rootfs: &Path, place: &str) {
-    let directory = rootfs.join(place.trim_start_matches('/'));
+fn make_file_to_copy_up(rootfs: &Path, destination: &str) {
+    let directory = rootfs.join(destination.trim_start_matches('/'));
     fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("kept"), format!("kept in {place}\n")).unwrap();
+    fs::write(directory.join("kept"), format!("kept in {destination}\n")).unwrap();
 }
 
-/// Devices and cgroups are the machine's own.
-fn is_of_the_machine(source: &Value) -> bool {
+/// Whether the source is a device or cgroup of the host, which the test uses as it is.
+fn is_on_host(source: &Value) -> bool {
     let source = source.as_str().unwrap();
     let own = source.starts_with("/dev/") || source.starts_with("/sys/");
     own && Path::new(source).exists()
 }
 
-fn make_source(source: &Path, place: &str) {
-    let file = place.starts_with("/etc/") || place == "/run/.containerenv";
+fn make_source(source: &Path, destination: &str) {
+    let file = destination.starts_with("/etc/") || destination == "/run/.containerenv";
     if file {
-        fs::write(source, format!("content of {place}\n")).unwrap();
-    } else if place.starts_with("/dev/") && place != "/dev/shm" {
-        // A device that this machine lacks: another zero.
+        fs::write(source, format!("content of {destination}\n")).unwrap();
+    } else if destination.starts_with("/dev/") && destination != "/dev/shm" {
+        // A device that the host lacks: /dev/zero stands in for it.
         let mode = Mode::from_bits_truncate(0o600);
         mknod(source, SFlag::S_IFCHR, mode, makedev(1, 5)).unwrap();
     } else {
@@ -312,13 +316,13 @@ fn make_source(source: &Path, place: &str) {
     }
 }
 
-/// Gives a directory with all below it to a user and the group of the same number.
-fn give(path: &Path, owner: u32) {
+/// Changes the owner of a directory and everything below it to a uid and the gid of the same number.
+fn chown_recursively(path: &Path, owner: u32) {
     lchown(path, Some(owner), Some(owner)).unwrap();
     let mode = fs::symlink_metadata(path).unwrap().mode();
     if mode & libc::S_IFMT == libc::S_IFDIR {
         for entry in fs::read_dir(path).unwrap() {
-            give(&entry.unwrap().path(), owner);
+            chown_recursively(&entry.unwrap().path(), owner);
         }
     }
 }

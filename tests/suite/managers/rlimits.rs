@@ -1,20 +1,20 @@
-//! What not every machine lets root do: raise limits.
+//! Raising rlimits, which needs CAP_SYS_RESOURCE. Root does not have it on every host.
 
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::harness::{Config, skip, withheld_capabilities};
 
-/// Skips the test where a limit of the configuration is above what this process may raise.
+/// Skips the test if an rlimit of the configuration is above the hard limit and cannot be raised.
 pub(super) fn need_limits(config: &Config) {
     for limit in config.items("/process/rlimits") {
         let name = limit["type"].as_str().unwrap();
         if limit["hard"].as_u64() > Some(highest(name)) {
-            skip(&format!("this machine lets nobody raise {name}"));
+            skip(&format!("{name} cannot be raised on this host"));
         }
     }
 }
 
-/// The hard limit of this process, unless it may raise it.
+/// The hard limit of this process, or the maximum if the process may raise it.
 fn highest(name: &str) -> u64 {
     let resource = match name {
         "RLIMIT_NOFILE" => Resource::RLIMIT_NOFILE,

@@ -1,4 +1,4 @@
-//! What `create` and `run` have in common: a new container from a bundle.
+//! The arguments that `create` and `run` share, and the request for a new container.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,50 +7,60 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::target::{self, Target};
-use super::{Globals, flag, path_option, pidfd_socket, preserved};
+use super::{Globals, flag, path_option, pidfd_socket, preserve_fds};
 use crate::bundle;
 use crate::container::Request;
 use crate::log;
 
-/// Adds the arguments that both take.
+/// Adds the arguments that both verbs take.
 pub(super) fn define(command: Command) -> Command {
     command
         .arg(
             path_option("bundle", "DIR")
                 .short('b')
-                .help("The bundle [default: .]"),
+                .help("Directory of the bundle [default: .]"),
         )
-        .arg(path_option("pid-file", "FILE").help("Writes the process id to this file"))
-        .arg(flag("no-pivot").help("For a root on a ramdisk, where pivot_root(2) cannot work"))
-        .arg(flag("no-new-keyring").help("Keeps the session keyring of the caller"))
+        .arg(
+            path_option("pid-file", "FILE")
+                .help("Write the pid of the container's process to this file"),
+        )
+        .arg(
+            flag("no-pivot")
+                .help("Do not use pivot_root(2), which does not work with a root on a ramdisk"),
+        )
+        .arg(flag("no-new-keyring").help("Keep the caller's session keyring"))
         .arg(
             path_option("console-socket", "SOCKET")
-                .help("Sends the container's terminal to whoever listens on this socket"),
+                .help("Send the terminal's master to this Unix socket"),
         )
         .arg(pidfd_socket())
-        .arg(preserved())
-        .arg(argument())
+        .arg(preserve_fds())
+        .arg(target_argument())
 }
 
-fn argument() -> Arg {
+fn target_argument() -> Arg {
     Arg::new("id")
         .value_name("container-id")
         .required(true)
         .value_parser(value_parser!(OsString))
-        .help("Its name; or the directory of a bundle, which is called like it")
+        .help("Id of the container, or a bundle directory whose name becomes the id")
 }
 
-/// The container that the arguments describe.
+/// The request for the container that the arguments describe.
 ///
 /// # Errors
-/// When there is no such bundle, or it asks for something that cannot be.
+/// When the bundle does not exist, its config.json is invalid, or the id is invalid.
 pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request> {
     let path = |name| target::absolute(matches.get_one::<PathBuf>(name));
     let argument = matches
         .get_one::<OsString>("id")
         .map(OsString::as_os_str)
         .unwrap_or_default();
-    let Target { bundle, id } = target::find(argument, path("bundle")?.as_deref(), target::here)?;
+    let Target { bundle, id } = target::find(
+        argument,
+        path("bundle")?.as_deref(),
+        target::working_directory,
+    )?;
     log::debug(&format!("{id}: bundle {}", bundle.display()));
     Ok(Request {
         bundle: bundle::open(&bundle).with_context(|| id.clone())?,

@@ -1,5 +1,5 @@
-//! Files that the command line names through a descriptor of the caller, as a
-//! shell writes them for `<(..)`: read, and nothing of it reaches anybody else.
+//! Paths of descriptors such as `/dev/fd/63` on the command line, which a shell writes for `<(..)`:
+//! the file is read, and the descriptor does not reach the container.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,15 +16,15 @@ pub(super) fn tests() -> Vec<Trial> {
     trials![
         exec_reads_its_process_from_a_pipe,
         update_reads_its_resources_from_a_pipe,
-        a_bundle_is_named_by_its_directory,
-        a_pid_file_is_named_by_its_directory,
-        a_file_without_a_name_is_read,
+        a_bundle_may_be_given_as_a_descriptor,
+        a_pid_file_may_be_below_a_descriptor,
+        a_removed_file_is_read,
         the_log_may_be_a_pipe,
-        what_is_not_open_is_not_found,
+        a_descriptor_that_is_not_open_is_not_found,
     ]
 }
 
-/// Descriptors beside the one that is read from: a directory of the machine on each side.
+/// Passes `file` as `number`, and leaks a directory of the host as the numbers before and after it.
 fn among_leaks(call: Call, number: RawFd, file: &File) -> Call {
     let root = File::open("/").unwrap();
     with_descriptors(
@@ -33,7 +33,7 @@ fn among_leaks(call: Call, number: RawFd, file: &File) -> Call {
     )
 }
 
-/// A pipe that holds this text and no more.
+/// A pipe that contains this text and is closed for writing.
 fn pipe(text: &str) -> File {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(text.as_bytes()).unwrap();
@@ -47,26 +47,26 @@ fn assert_untouched(outcome: Outcome) -> Report {
     seen
 }
 
-fn described() -> String {
+fn process_json() -> String {
     json!({"cwd": "/", "args": ["/probe", "report"], "env": ["A=1"]}).to_string()
 }
 
 fn exec_reads_its_process_from_a_pipe() {
     let (bundle, _container) = running(Bundle::new());
     for name in ["/dev/fd/63", "/proc/self/fd/63", "/proc/thread-self/fd/63"] {
-        let words = ["exec", "--process", name, bundle.id()];
-        let call = bundle.runtime().call(&words);
-        let seen = assert_untouched(among_leaks(call, 63, &pipe(&described())).run());
+        let args = ["exec", "--process", name, bundle.id()];
+        let call = bundle.runtime().call(&args);
+        let seen = assert_untouched(among_leaks(call, 63, &pipe(&process_json())).run());
         assert_eq!(seen.env("A").as_deref(), Some("1"));
     }
 }
 
 fn update_reads_its_resources_from_a_pipe() {
-    differs(Kind::Crun, "its text is another");
+    differs(Kind::Crun, "its error text differs");
     let (bundle, _container) = running(Bundle::new());
     for (text, code) in [("{}", 0), (r#"{"pids": {"limit": "x"}}"#, 1)] {
-        let words = ["update", "-r", "/dev/fd/63", bundle.id()];
-        let call = bundle.runtime().call(&words);
+        let args = ["update", "-r", "/dev/fd/63", bundle.id()];
+        let call = bundle.runtime().call(&args);
         let outcome = among_leaks(call, 63, &pipe(text)).run().assert_code(code);
         if Kind::under_test() == Kind::Rt && code == 1 {
             assert!(outcome.one_line().contains("pids.limit"), "{outcome}");
@@ -74,16 +74,16 @@ fn update_reads_its_resources_from_a_pipe() {
     }
 }
 
-fn a_bundle_is_named_by_its_directory() {
+fn a_bundle_may_be_given_as_a_descriptor() {
     let bundle = Bundle::new().args(&["/probe", "report"]);
     bundle.write();
     let directory = File::open(bundle.path()).unwrap();
-    let words = ["run", "--bundle", "/proc/self/fd/9", bundle.id()];
-    let call = bundle.runtime().call(&words);
+    let args = ["run", "--bundle", "/proc/self/fd/9", bundle.id()];
+    let call = bundle.runtime().call(&args);
     assert_untouched(among_leaks(call, 9, &directory).run());
 }
 
-fn a_pid_file_is_named_by_its_directory() {
+fn a_pid_file_may_be_below_a_descriptor() {
     let bundle = Bundle::new().args(&["/probe", "report"]);
     let home = bundle.runtime().home();
     let directory = File::open(home).unwrap();
@@ -93,21 +93,21 @@ fn a_pid_file_is_named_by_its_directory() {
     assert!(pid.parse::<u32>().is_ok(), "{pid}");
 }
 
-/// One that was removed; the name belongs to another by now.
-fn a_file_without_a_name_is_read() {
+/// The open file has been removed, and another file has its path.
+fn a_removed_file_is_read() {
     let (bundle, _container) = running(Bundle::new());
-    let path = bundle.runtime().home().join("described");
-    fs::write(&path, described()).unwrap();
+    let path = bundle.runtime().home().join("process_json");
+    fs::write(&path, process_json()).unwrap();
     let file = File::open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "{}").unwrap();
-    let words = ["exec", "-p", "/dev/fd/9", bundle.id()];
-    let call = bundle.runtime().call(&words);
+    let args = ["exec", "-p", "/dev/fd/9", bundle.id()];
+    let call = bundle.runtime().call(&args);
     assert_untouched(among_leaks(call, 9, &file).run());
 }
 
 fn the_log_may_be_a_pipe() {
-    differs(Kind::Crun, "its text is another");
+    differs(Kind::Crun, "its error text differs");
     let bundle = Bundle::new();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let call = bundle
@@ -121,9 +121,9 @@ fn the_log_may_be_a_pipe() {
     assert!(text.contains("does not exist"), "{text}");
 }
 
-fn what_is_not_open_is_not_found() {
+fn a_descriptor_that_is_not_open_is_not_found() {
     let (bundle, _container) = running(Bundle::new());
-    let words = ["exec", "-p", "/dev/fd/77", bundle.id()];
-    let outcome = bundle.runtime().call(&words).run();
+    let args = ["exec", "-p", "/dev/fd/77", bundle.id()];
+    let outcome = bundle.runtime().call(&args).run();
     outcome.assert_refused("/dev/fd/77").one_line();
 }

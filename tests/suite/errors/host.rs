@@ -1,4 +1,4 @@
-//! What the machine does not have or does not allow: found on the way, and undone.
+//! Errors about what the host lacks or refuses. They occur during creation, which is then undone.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -8,28 +8,28 @@ use crate::harness::{Bundle, Kind, Runtime, differs, on_v2, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        missing_root_directory,
-        root_is_a_file,
-        missing_executable,
-        missing_executable_by_path,
-        executable_is_not_executable,
-        executable_is_a_directory,
-        unknown_file_system_type,
-        missing_bind_source,
-        bind_over_proc,
-        mount_point_missing_on_a_readonly_mount,
-        bad_sysctl,
-        sysctl_of_the_host,
-        bad_id,
-        id_taken,
-        namespace_path_of_the_wrong_type,
-        namespace_path_missing,
-        limit_that_the_kernel_refuses,
-        missing_container,
+        a_missing_root_directory_is_refused,
+        a_root_that_is_a_file_is_refused,
+        a_missing_executable_is_refused,
+        a_missing_executable_with_a_path_is_refused,
+        a_file_without_execute_permission_is_refused,
+        a_directory_as_executable_is_refused,
+        an_unknown_file_system_type_is_refused,
+        a_missing_bind_source_is_refused,
+        a_bind_mount_over_proc_is_refused,
+        a_missing_mount_point_on_a_readonly_mount_is_refused,
+        an_unknown_sysctl_is_refused,
+        a_sysctl_of_the_host_is_refused,
+        an_invalid_id_is_refused,
+        an_id_in_use_is_refused,
+        a_namespace_path_of_another_type_is_refused,
+        a_missing_namespace_path_is_refused,
+        a_limit_that_the_kernel_refuses_is_reported,
+        a_missing_container_is_reported,
     ]
 }
 
-fn missing_root_directory() {
+fn a_missing_root_directory_is_refused() {
     let bundle = Bundle::new().set("/root/path", json!("nothing-here"));
     assert_error(
         &bundle,
@@ -37,7 +37,7 @@ fn missing_root_directory() {
     );
 }
 
-fn root_is_a_file() {
+fn a_root_that_is_a_file_is_refused() {
     let bundle = Bundle::new().set("/root/path", json!("rootfs/etc/passwd"));
     assert_error(
         &bundle,
@@ -45,7 +45,7 @@ fn root_is_a_file() {
     );
 }
 
-fn missing_executable() {
+fn a_missing_executable_is_refused() {
     let bundle = Bundle::new().args(&["no-such-program"]);
     assert_error(
         &bundle,
@@ -53,7 +53,7 @@ fn missing_executable() {
     );
 }
 
-fn missing_executable_by_path() {
+fn a_missing_executable_with_a_path_is_refused() {
     let bundle = Bundle::new().args(&["/bin/no-such-program"]);
     assert_error(
         &bundle,
@@ -61,7 +61,7 @@ fn missing_executable_by_path() {
     );
 }
 
-fn executable_is_not_executable() {
+fn a_file_without_execute_permission_is_refused() {
     let bundle = Bundle::new().file("bin/data", "x").args(&["/bin/data"]);
     assert_error(
         &bundle,
@@ -69,20 +69,20 @@ fn executable_is_not_executable() {
     );
 }
 
-fn executable_is_a_directory() {
+fn a_directory_as_executable_is_refused() {
     let bundle = Bundle::new().args(&["/etc"]);
-    let wanted = "process.args[0]: exec: \"/etc\": is a directory: permission denied (EACCES)";
-    assert_error(&bundle, wanted);
+    let line = "process.args[0]: exec: \"/etc\": is a directory: permission denied (EACCES)";
+    assert_error(&bundle, line);
 }
 
-fn unknown_file_system_type() {
+fn an_unknown_file_system_type_is_refused() {
     let mount = json!({"destination": "/tmp", "type": "nosuchfs", "source": "none"});
     let line = "mounts[7]: mount nosuchfs on /tmp: no such device \
                 (ENODEV; is the file system built into this kernel?)";
     assert_error(&Bundle::new().mount(mount), line);
 }
 
-fn missing_bind_source() {
+fn a_missing_bind_source_is_refused() {
     let bundle = Bundle::new().bind("/nonexistent".as_ref(), "/tmp", &["rbind"]);
     assert_error(
         &bundle,
@@ -90,8 +90,8 @@ fn missing_bind_source() {
     );
 }
 
-/// The root itself can be written.
-fn mount_point_missing_on_a_readonly_mount() {
+/// The root file system is writable; only the mount is read-only.
+fn a_missing_mount_point_on_a_readonly_mount_is_refused() {
     let tmpfs = json!({ "destination": "/mnt/below", "type": "tmpfs", "source": "tmpfs" });
     let source = crate::harness::Directory::new();
     let bundle = Bundle::new().writable().folder("mnt");
@@ -107,7 +107,7 @@ fn mount_point_missing_on_a_readonly_mount() {
     );
 }
 
-fn bind_over_proc() {
+fn a_bind_mount_over_proc_is_refused() {
     differs(Kind::Crun, "mounts it");
     let bundle = Bundle::new().bind("/etc".as_ref(), "/proc", &["rbind"]);
     assert_error(
@@ -116,41 +116,41 @@ fn bind_over_proc() {
     );
 }
 
-fn bad_sysctl() {
+fn an_unknown_sysctl_is_refused() {
     let bundle = Bundle::new().set("/linux/sysctl", json!({"net.ipv4.no_such_thing": "1"}));
     let line = "linux.sysctl: net.ipv4.no_such_thing: \
                 write \"1\" to /proc/sys/net/ipv4/no_such_thing: not found (ENOENT)";
     assert_error(&bundle, line);
 }
 
-fn sysctl_of_the_host() {
+fn a_sysctl_of_the_host_is_refused() {
     let bundle = Bundle::new().set("/linux/sysctl", json!({"vm.swappiness": "1"}));
     let line = "linux.sysctl: sysctl \"vm.swappiness\" is not in a separate kernel namespace";
     assert_error(&bundle, line);
 }
 
-fn bad_id() {
-    differs(Kind::Crun, "takes it");
+fn an_invalid_id_is_refused() {
+    differs(Kind::Crun, "accepts it");
     let bundle = Bundle::new().with_id("no spaces");
     assert_error(&bundle, "invalid container ID format");
     let bundle = Bundle::new().with_id(&"x".repeat(1025));
     assert_error(&bundle, "invalid container ID format");
 }
 
-fn id_taken() {
+fn an_id_in_use_is_refused() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let _container = bundle.create();
     assert_error(&bundle, "container with given ID already exists");
 }
 
-fn namespace_path_of_the_wrong_type() {
+fn a_namespace_path_of_another_type_is_refused() {
     let bundle = Bundle::new().namespace("network", Some("/proc/self/ns/uts"));
     let line =
         "linux.namespaces[4].path: /proc/self/ns/uts: is a uts namespace, not a network namespace";
     assert_error(&bundle, line);
 }
 
-fn namespace_path_missing() {
+fn a_missing_namespace_path_is_refused() {
     let bundle = Bundle::new().namespace("network", Some("/nonexistent/net"));
     assert_error(
         &bundle,
@@ -158,8 +158,8 @@ fn namespace_path_missing() {
     );
 }
 
-fn limit_that_the_kernel_refuses() {
-    differs(Kind::Crun, "leaves its cgroups");
+fn a_limit_that_the_kernel_refuses_is_reported() {
+    differs(Kind::Crun, "its cgroups remain");
     let bundle = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10}));
     let file = if on_v2() {
         "cpu.max"
@@ -172,14 +172,17 @@ fn limit_that_the_kernel_refuses() {
     );
 }
 
-fn missing_container() {
-    differs(Kind::Crun, "has other words");
+fn a_missing_container_is_reported() {
+    differs(Kind::Crun, "has another text");
     let runtime = Runtime::new();
     for verb in ["start", "state", "kill", "delete"] {
-        let outcome = runtime.call(&[verb, "nobody"]).run().assert_code(1);
+        let outcome = runtime
+            .call(&[verb, "no-such-container"])
+            .run()
+            .assert_code(1);
         assert!(outcome.one_line().contains("does not exist"), "{outcome}");
         if runtime.kind() == Kind::Rt {
-            let line = format!("rt {verb}: nobody: container does not exist");
+            let line = format!("rt {verb}: no-such-container: container does not exist");
             assert_eq!(outcome.one_line(), line);
         }
     }

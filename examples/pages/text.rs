@@ -1,0 +1,384 @@
+//! The text of the manual pages that the definition of the command line does not contain.
+
+/// The text of one page. In every field, text between two `*` is bold.
+pub(crate) struct PageText {
+    /// Paragraphs, separated by empty lines.
+    pub(crate) description: &'static str,
+    pub(crate) exit_statuses: &'static [(&'static str, &'static str)],
+    pub(crate) files: &'static [(&'static str, &'static str)],
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// A description, which may be empty, and the lines of the command.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// Related pages, such as `cgroups(7)`. The default section is 1.
+    pub(crate) see_also: &'static [&'static str],
+}
+
+const DEFAULT: PageText = PageText {
+    description: "",
+    exit_statuses: &[
+        ("0", "Success."),
+        ("1", "Failure. One line on standard error gives the reason."),
+    ],
+    files: &[],
+    environment: &[],
+    examples: &[],
+    see_also: &[],
+};
+
+const CONFIG: (&str, &str) = (
+    "*config.json*",
+    "The configuration of the container in the bundle, in the format of the OCI runtime specification.",
+);
+const STATE_FILE: (&str, &str) = (
+    "*/run/rt/*ID*/state.json*",
+    "The state of a container. *--root* changes the directory.",
+);
+const SIGNAL_STATUS: (&str, &str) = ("128+*n*", "Signal *n* killed the process.");
+
+/// Environment variables that a service manager sets.
+const LISTEN: (&str, &str) = (
+    "*LISTEN_FDS*, *LISTEN_PID*",
+    "Sockets of socket activation (*sd_listen_fds*(3)). If *LISTEN_PID* is the pid of *rt*, the
+     sockets are passed to the container's process. The descriptors of *--preserve-fds* follow them.",
+);
+const NOTIFY: (&str, &str) = (
+    "*NOTIFY_SOCKET*",
+    "Socket of the service manager (*sd_notify*(3)). The container gets a socket of its own. When it
+     sends *READY=1* there, *rt* notifies the service manager, with the pid of the container's process.",
+);
+
+/// The text of the page with this title.
+pub(crate) fn page_text(title: &str) -> Option<PageText> {
+    let all = [
+        ("rt", RT),
+        ("rt-run", RUN),
+        ("rt-create", CREATE),
+        ("rt-exec", EXEC),
+        ("rt-start", START),
+        ("rt-state", STATE_VERB),
+        ("rt-kill", KILL),
+        ("rt-delete", DELETE),
+        ("rt-list", LIST),
+        ("rt-ps", PS),
+        ("rt-pause", PAUSE),
+        ("rt-resume", RESUME),
+        ("rt-update", UPDATE),
+        ("rt-spec", SPEC),
+        ("rt-features", FEATURES),
+    ];
+    let mut all = all.into_iter();
+    all.find(|(name, _)| *name == title).map(|(_, text)| text)
+}
+
+const RT: PageText = PageText {
+    description: "
+*rt* creates and runs containers according to the OCI runtime specification. A container is
+created from a bundle, which is a directory with a *config.json* and usually a root file system.
+The command line is compatible with that of runc, so Docker, containerd, Podman and Buildah can use
+*rt* in place of runc.
+
+Flags may be written with one dash or two. A value follows *=* or is the next argument. Flags may
+come before or after the container's id, except for *exec* and *ps*, which pass on all arguments
+after the id. A flag without a value accepts a boolean: *--keep=false*.
+
+An error is one line on standard error. The line has the command, the container, the field of
+*config.json* and the reason. If the arguments are wrong, the help of the command is printed on
+standard output. A container that cannot be created leaves no files, cgroups or processes.
+
+*--rootless* determines what happens if the caller has no permission to create the container's
+cgroups. With *false* this is an error. With *true* the container stays in the caller's cgroups,
+unless it has a resource limit, which is an error. If the caller is root, device rules that cannot
+be applied cause a warning. The default, *auto*, means *false* for root on the host and *true* for
+other users.
+
+*--cgroup-manager disabled* creates no cgroups and refuses every resource limit. *cgroupfs*, the
+default, creates cgroups directly in the cgroup file system.
+
+If *rt* is called through a link with the name *runc*, *rt --version* prints the version of runc
+that it is compatible with.",
+    exit_statuses: &[
+        ("0", "Success."),
+        ("1", "Failure. One line on standard error gives the reason."),
+        ("3", "Unknown command."),
+        ("255", "*rt exec* could not run the process."),
+        (
+            "others",
+            "Exit status of the process of *rt run* or *rt exec*; 128+*n* if signal *n* killed it.",
+        ),
+    ],
+    files: &[
+        (
+            "*/run/rt*",
+            "State of root's containers, one directory for each.",
+        ),
+        (
+            "*$XDG_RUNTIME_DIR/rt*",
+            "State of another user's containers.",
+        ),
+        STATE_FILE,
+        CONFIG,
+        (
+            "*/etc/subuid*, */etc/subgid*",
+            "Subordinate ids of a user, for *newuidmap*(1) and *newgidmap*(1).",
+        ),
+    ],
+    environment: &[
+        (
+            "*XDG_RUNTIME_DIR*",
+            "Directory for the state of the containers of a user other than root, in its
+             subdirectory *rt*. Root in a user namespace is such a user, too.",
+        ),
+        (
+            "*USER*",
+            "If the value is *root*, the state of the containers of root in a user namespace is in */run/rt*.",
+        ),
+    ],
+    examples: &[
+        (
+            "A container with the host's busybox as its shell:",
+            "mkdir -p web/rootfs/bin
+cp /bin/busybox web/rootfs/bin/sh
+cd web
+rt spec
+rt run web",
+        ),
+        (
+            "Docker with *rt* in place of runc:",
+            "dockerd --add-runtime=rt=/usr/bin/rt --default-runtime=rt \\
+    --exec-opt native.cgroupdriver=cgroupfs",
+        ),
+        (
+            "Podman:",
+            "podman --runtime /usr/bin/rt --cgroup-manager cgroupfs run --rm IMAGE",
+        ),
+    ],
+    see_also: &["user_namespaces(7)", "cgroups(7)", "capabilities(7)"],
+};
+
+const RUN: PageText = PageText {
+    description: "
+*rt run* creates a container from a bundle, starts it and waits until its process exits. Then it
+deletes the container.
+
+The bundle is the directory given by *--bundle*, or the working directory. If *--bundle* is not
+given, *container-id* may also be the directory of a bundle, whose name becomes the id of the
+container. It is taken for a directory if it contains a slash, or if the working directory has no
+*config.json*.
+
+In the foreground, *rt* forwards signals to the process. If *process.terminal* is set, the process
+gets a terminal of its own, whose size follows the size of the caller's. With *--detach* the command
+returns as soon as the process runs. The process then has the caller's standard input and output, or
+a terminal whose master is sent to *--console-socket*.",
+    exit_statuses: &[
+        (
+            "*n*",
+            "Exit status of the container's process; 0 with *--detach*.",
+        ),
+        SIGNAL_STATUS,
+        ("1", "The container could not be created or started."),
+    ],
+    files: &[CONFIG, STATE_FILE],
+    environment: &[LISTEN, NOTIFY],
+    examples: &[
+        ("The bundle in the working directory:", "rt run web"),
+        (
+            "A bundle by its directory, whose name becomes the id:",
+            "rt run ./bundles/web",
+        ),
+        (
+            "In the background, with the pid in a file:",
+            "rt run --detach --pid-file web.pid -b bundles/web web",
+        ),
+    ],
+    see_also: &["rt-create", "rt-start", "rt-delete", "rt-spec"],
+};
+
+const CREATE: PageText = PageText {
+    description: "
+*rt create* creates a container with the namespaces, cgroups, mounts and devices of its
+configuration. The container's process then waits for *rt start* before it executes its program.
+
+A container that cannot be created leaves no files, cgroups or processes. If *rt create* is killed
+before it has finished, the container is *stopped*, and *rt delete* removes it.",
+    files: &[CONFIG, STATE_FILE],
+    environment: &[LISTEN, NOTIFY],
+    examples: &[(
+        "The lifecycle of a container without a terminal:",
+        "rt create -b bundles/web web
+rt start web
+rt kill web KILL
+rt delete web",
+    )],
+    see_also: &["rt-start", "rt-run", "rt-delete"],
+    ..DEFAULT
+};
+
+const EXEC: PageText = PageText {
+    description: "
+*rt exec* runs another process in a running container. The process has the container's namespaces
+and cgroups, and the user, environment, capabilities and limits of *process* in the container's
+configuration. Flags change these. *--process* reads all of them from a file instead.
+
+All arguments after the id belong to the process. Flags of *rt* come before the id.
+
+In the foreground, *rt* forwards signals to the process, and with *--tty* the process has a
+terminal. With *--detach* the command returns as soon as the process runs. *--pid-file* is written
+only if the program was executed.",
+    exit_statuses: &[
+        ("*n*", "Exit status of the process; 0 with *--detach*."),
+        SIGNAL_STATUS,
+        (
+            "255",
+            "The process could not be run, or the container does not run. One line on standard error gives
+             the reason.",
+        ),
+        ("1", "Unknown flag."),
+    ],
+    examples: &[
+        ("A shell:", "rt exec --tty web /bin/sh"),
+        (
+            "As another user, in another directory:",
+            "rt exec --user 33:33 --cwd /srv web ls -l",
+        ),
+    ],
+    see_also: &["rt-ps"],
+    ..DEFAULT
+};
+
+const START: PageText = PageText {
+    description: "
+*rt start* makes the process of a created container execute its program, and runs the
+*startContainer* and *poststart* hooks. A container can be started once.",
+    environment: &[NOTIFY],
+    examples: &[("", "rt start web")],
+    see_also: &["rt-create", "rt-run"],
+    ..DEFAULT
+};
+
+const STATE_VERB: PageText = PageText {
+    description: "
+*rt state* prints the state of a container as JSON: *ociVersion*, *id*, *pid* (0 if the container
+is stopped), *status*, *bundle*, *rootfs*, *created* (the time of creation), the *annotations* of its
+configuration, and *owner*.
+
+The status is *creating*, *created* (not started yet), *running*, *paused* or *stopped*.",
+    examples: &[("", "rt state web")],
+    see_also: &["rt-list"],
+    ..DEFAULT
+};
+
+const KILL: PageText = PageText {
+    description: "
+*rt kill* sends a signal to the first process of a container. The default is *SIGTERM*. A signal is
+a name with or without *SIG*, in upper or lower case, a number up to 64, or a real-time signal such as
+*RTMIN+1*.
+
+*SIGKILL* kills all processes of the container, even if the container is paused. If the container
+shares its pid namespace with other processes, this requires that it has a cgroup of its own. Other
+signals are sent to all processes only with *--all*.",
+    examples: &[("", "rt kill web\nrt kill web HUP\nrt kill --all web 9")],
+    see_also: &["rt-delete", "signal(7)"],
+    ..DEFAULT
+};
+
+const DELETE: PageText = PageText {
+    description: "
+*rt delete* removes the remaining processes of a container, its cgroups and the directory with its
+state. Then it runs the *poststop* hooks. A container that has not been started is killed first. A
+running container is killed and deleted only with *--force*. With *--force* a container that does not
+exist is not an error.",
+    examples: &[("", "rt delete web\nrt delete --force web")],
+    see_also: &["rt-kill"],
+    ..DEFAULT
+};
+
+const LIST: PageText = PageText {
+    description: "
+*rt list* prints the containers below *--root*, sorted by id: as a table, as a list of ids, or as
+JSON with the state of each container and the name of the user who created it.",
+    examples: &[
+        ("", "rt list"),
+        (
+            "Delete all stopped containers:",
+            "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
+    xargs -n 1 rt delete",
+        ),
+    ],
+    see_also: &["rt-state"],
+    ..DEFAULT
+};
+
+const PS: PageText = PageText {
+    description: "
+*rt ps* prints the processes of a container with their pids on the host. It runs the host's *ps*(1)
+and prints only the lines of the container's processes. The arguments after the id are the options
+for *ps*; the default is *-ef*. They must keep the column *PID*. With *--format json* it prints the
+pids as an array.
+
+The processes of a container are those in its cgroups, or, if it has no cgroups, those in its pid
+namespace.",
+    examples: &[("", "rt ps web\nrt ps web -o pid,rss,comm")],
+    see_also: &["ps", "rt-exec"],
+    ..DEFAULT
+};
+
+const PAUSE: PageText = PageText {
+    description:
+        "
+*rt pause* suspends all processes of a container with the freezer of its cgroup, until *rt resume*.",
+    examples: &[("", "rt pause web")],
+    see_also: &["rt-resume", "cgroups(7)"],
+    ..DEFAULT
+};
+
+const RESUME: PageText = PageText {
+    description: "*rt resume* resumes all processes of a paused container.",
+    examples: &[("", "rt resume web")],
+    see_also: &["rt-pause"],
+    ..DEFAULT
+};
+
+const UPDATE: PageText = PageText {
+    description: "
+*rt update* changes the resource limits of an existing container. Limits that are not given keep
+their values. They are given by flags, or by *--resources* with a file in the format of
+*linux.resources* in *config.json*; *-* is standard input.",
+    examples: &[
+        ("", "rt update --memory 512m --pids-limit 100 web"),
+        (
+            "",
+            "echo '{\"cpu\": {\"shares\": 512}}' | rt update --resources - web",
+        ),
+    ],
+    see_also: &["cgroups(7)"],
+    ..DEFAULT
+};
+
+const SPEC: PageText = PageText {
+    description:
+        "
+*rt spec* writes a template of *config.json*: a shell in a terminal, with new namespaces, few
+capabilities and a read-only root file system in *rootfs*. With *--rootless* the container needs no
+privileges and has a user namespace in which the user is root. An existing file is not overwritten.",
+    files: &[CONFIG],
+    examples: &[
+        ("", "rt spec"),
+        ("Without privileges:", "rt spec --rootless\nrt run web"),
+    ],
+    see_also: &["rt-run"],
+    ..DEFAULT
+};
+
+const FEATURES: PageText = PageText {
+    description: "
+*rt features* prints the features that this version supports as JSON, in the format of the OCI
+runtime specification: mount options, namespaces, capabilities, seccomp actions and architectures,
+and others. A configuration with a value that is not listed is refused. Exceptions are unknown
+capabilities, which are ignored with a warning, and mount options of a file system's own.",
+    examples: &[(
+        "Check whether a mount can be recursively read-only:",
+        "rt features | jq '.mountOptions | index(\"rro\") != null'",
+    )],
+    see_also: &[],
+    ..DEFAULT
+};
