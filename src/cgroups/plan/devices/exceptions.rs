@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
 
-use super::{Access, DeviceSet, FIELD, Rule};
+use super::rule::{Access, DeviceSet, FIELD, Rule};
 
 /// The access that is excepted, by set of devices. Where two sets overlap and neither contains
 /// the other, one is all devices of a major number, and the other all devices of a minor number.
