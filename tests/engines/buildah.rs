@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use libtest_mimic::Arguments;
 
-use crate::call::{self, Said};
+use crate::command::{self, CommandOutput};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 use crate::podman::{IMAGE, Mode, Podman, SIZED, terminal};
 
 const PROGRAMS: &[&str] = &[
@@ -22,9 +22,9 @@ const PROGRAMS: &[&str] = &[
     "script",
 ];
 
-type Line = (&'static str, fn(&Store));
+type Test = (&'static str, fn(&Store));
 
-const LINES: &[Line] = &[
+const TESTS: &[Test] = &[
     ("run", run),
     ("run_exit_status", run_exit_status),
     ("run_not_found", run_not_found),
@@ -38,7 +38,7 @@ const LINES: &[Line] = &[
     ("run_hostname_and_network", run_hostname),
     ("run_namespaces", run_namespaces),
     ("run_again", run_again),
-    ("run_after_an_interrupt", run_interrupted),
+    ("run_after_an_interrupt", run_after_an_interrupt),
     ("commit", commit),
     ("from_scratch", from_scratch),
 ];
@@ -55,21 +55,21 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
 }
 
 fn of_mode(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
-    let lines = [LINES, bud::LINES].concat();
+    let lines = [TESTS, bud::TESTS].concat();
     let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
-    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
-    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, engine, &names);
+    let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
+    let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, engine, &names);
     let new = |runtime| Store(Podman::new(mode, runtime, "-b"));
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(new)));
-    let feature = |&(name, drive): &Line| {
+    let feature = |&(name, test): &Test| {
         let stores = stores.clone();
         Feature {
             name: format!("{engine}::{name}"),
-            drive: Box::new(move |runtime| {
+            run: Box::new(move |runtime| {
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
-                drive(stores.find(|store| store.0.runtime == runtime).unwrap());
+                test(stores.find(|store| store.0.runtime == runtime).unwrap());
             }),
-            lacking: lacking.clone(),
+            skip_reason: skip_reason.clone(),
         }
     };
     lines.iter().map(feature).collect()
@@ -78,17 +78,17 @@ fn of_mode(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Featu
 struct Store(Podman);
 
 impl Store {
-    fn command(&self, words: &[&str]) -> std::process::Command {
-        self.0.program("buildah", words)
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        self.0.program("buildah", args)
     }
 
-    fn call(&self, words: &[&str]) -> Said {
-        call::run(&mut self.command(words))
+    fn call(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.command(args))
     }
 
     #[track_caller]
-    fn ok(&self, words: &[&str]) -> String {
-        self.call(words).ok()
+    fn ok(&self, args: &[&str]) -> String {
+        self.call(args).ok()
     }
 
     /// An ordinary user's containers get slirp4netns in place of a bridge.
@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// `buildah bud` of a directory with this Containerfile.
-    fn bud(&self, name: &str, options: &[&str], text: &str) -> Said {
+    fn bud(&self, name: &str, options: &[&str], text: &str) -> CommandOutput {
         let files = self.0.files(name);
         fs::write(files.join("Containerfile"), text.replace("IMAGE", IMAGE)).unwrap();
         let fixed = [
@@ -160,7 +160,7 @@ struct Working<'a> {
 }
 
 impl Working<'_> {
-    fn words<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
+    fn args<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
         let fixed = [
             "run",
             "--runtime",
@@ -173,8 +173,8 @@ impl Working<'_> {
         [&fixed[..], network, options, &command].concat()
     }
 
-    fn run(&self, options: &[&str], script: &str) -> Said {
-        self.store.call(&self.words(options, script))
+    fn run(&self, options: &[&str], script: &str) -> CommandOutput {
+        self.store.call(&self.args(options, script))
     }
 
     #[track_caller]
@@ -191,24 +191,27 @@ impl Drop for Working<'_> {
 
 fn run(s: &Store) {
     let c = s.from("run");
-    let said = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm; true");
-    assert_eq!(said.stdout, "out\nsh\n");
-    assert!(said.stderr.contains("err\n"), "{said:?}");
-    assert_eq!(said.status, 0);
+    let output = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm; true");
+    assert_eq!(output.stdout, "out\nsh\n");
+    assert!(output.stderr.contains("err\n"), "{output:?}");
+    assert_eq!(output.status, 0);
 }
 
 fn run_exit_status(s: &Store) {
     let c = s.from("run_exit_status");
     for status in [1, 5, 255] {
-        let said = c.run(&[], &format!("exit {status}")).fails(status);
-        assert!(said.contains(&format!("exit status {status}")), "{said}");
+        let output = c.run(&[], &format!("exit {status}")).fails(status);
+        assert!(
+            output.contains(&format!("exit status {status}")),
+            "{output}"
+        );
     }
 }
 
 fn run_not_found(s: &Store) {
     let c = s.from("run_not_found");
     let runtime = s.0.runtime_path();
-    let said = s.call(&[
+    let output = s.call(&[
         "run",
         "--runtime",
         runtime,
@@ -219,10 +222,10 @@ fn run_not_found(s: &Store) {
         &c.name,
         "absent",
     ]);
-    assert_ne!(said.status, 0);
+    assert_ne!(output.status, 0);
     assert!(
-        said.stderr.contains("executable file not found in $PATH"),
-        "{said:?}"
+        output.stderr.contains("executable file not found in $PATH"),
+        "{output:?}"
     );
 }
 
@@ -255,8 +258,8 @@ fn run_env_and_workdir(s: &Store) {
 fn run_capabilities(s: &Store) {
     let c = s.from("run_capabilities");
     let effective = |options: &[&str]| {
-        let said = c.says(options, "grep CapEff /proc/self/status | cut -f2");
-        u64::from_str_radix(&said, 16).unwrap()
+        let output = c.says(options, "grep CapEff /proc/self/status | cut -f2");
+        u64::from_str_radix(&output, 16).unwrap()
     };
     let plain = effective(&[]);
     assert_eq!(effective(&["--cap-add", "CAP_NET_ADMIN"]), plain | 1 << 12);
@@ -283,18 +286,18 @@ fn run_volume(s: &Store) {
 
 fn run_mount(s: &Store) {
     let c = s.from("run_mount");
-    let said = c.says(
+    let output = c.says(
         &["--mount", "type=tmpfs,dst=/scratch,tmpfs-size=1048576"],
         "df -k /scratch | tail -n 1",
     );
-    assert_eq!(said.split_whitespace().nth(1), Some("1024"), "{said}");
+    assert_eq!(output.split_whitespace().nth(1), Some("1024"), "{output}");
 }
 
 fn run_stdin(s: &Store) {
     let c = s.from("run_stdin");
-    let words = c.words(&[], "read a; echo $a; cat");
+    let args = c.args(&[], "read a; echo $a; cat");
     assert_eq!(
-        call::run_with(&mut s.command(&words), b"one\ntwo").ok(),
+        command::run_with(&mut s.command(&args), b"one\ntwo").ok(),
         "one\ntwo"
     );
 }
@@ -302,26 +305,26 @@ fn run_stdin(s: &Store) {
 fn run_tty(s: &Store) {
     let c = s.from("run_tty");
     let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 3");
-    let mut terminal = terminal(s.command(&c.words(&["--tty"], &script)));
+    let mut terminal = terminal(s.command(&c.args(&["--tty"], &script)));
     terminal.expect("sized");
-    terminal.say("typed\n");
+    terminal.type_text("typed\n");
     terminal.expect("<typed>");
-    let (status, said) = terminal.end();
-    assert!(said.contains("/dev/pts/0"), "{said}");
+    let (status, output) = terminal.end();
+    assert!(output.contains("/dev/pts/0"), "{output}");
     assert_eq!(status, Some(3));
 }
 
 fn run_hostname(s: &Store) {
     let c = s.from("run_hostname");
-    let said = c.says(
+    let output = c.says(
         &["--hostname", "named", "--network", "none"],
         "hostname; ip -o link | cut -d : -f 2 | grep -v tunl",
     );
-    assert!(said.starts_with("named\n lo"), "{said}");
-    assert!(!said.contains("eth0"), "{said}");
-    let machine = fs::read_link("/proc/self/ns/net").unwrap();
-    let said = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
-    assert_eq!(said, machine.to_str().unwrap());
+    assert!(output.starts_with("named\n lo"), "{output}");
+    assert!(!output.contains("eth0"), "{output}");
+    let host = fs::read_link("/proc/self/ns/net").unwrap();
+    let output = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
+    assert_eq!(output, host.to_str().unwrap());
 }
 
 fn run_namespaces(s: &Store) {
@@ -332,14 +335,10 @@ fn run_namespaces(s: &Store) {
         if kind == "ipc" && s.0.mode == Mode::Rootless && !fs::exists("/dev/mqueue").unwrap() {
             continue;
         }
-        let machine = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        let machine = machine.to_str().unwrap();
-        assert_eq!(c.says(&[option, "host"], &link(kind)), machine, "{kind}");
-        assert_ne!(
-            c.says(&[option, "container"], &link(kind)),
-            machine,
-            "{kind}"
-        );
+        let host = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let host = host.to_str().unwrap();
+        assert_eq!(c.says(&[option, "host"], &link(kind)), host, "{kind}");
+        assert_ne!(c.says(&[option, "container"], &link(kind)), host, "{kind}");
     }
 }
 
@@ -352,10 +351,10 @@ fn run_again(s: &Store) {
 }
 
 /// Its polling ends with a kill and a delete.
-fn run_interrupted(s: &Store) {
-    let c = s.from("run_interrupted");
-    let words = c.words(&[], "exec sleep 7531");
-    let inner = s.command(&words);
+fn run_after_an_interrupt(s: &Store) {
+    let c = s.from("run_after_an_interrupt");
+    let args = c.args(&[], "exec sleep 7531");
+    let inner = s.command(&args);
     let mut timeout = std::process::Command::new("timeout");
     timeout.args(["-k", "20", "-s", "INT", "1"]);
     timeout.arg(inner.get_program()).args(inner.get_args());
@@ -363,7 +362,7 @@ fn run_interrupted(s: &Store) {
         timeout.env(name, value.unwrap());
     }
     timeout.current_dir("/");
-    assert_ne!(call::run(&mut timeout).status, 0);
+    assert_ne!(command::run(&mut timeout).status, 0);
     assert_eq!(c.says(&[], "echo again"), "again");
 }
 
@@ -373,7 +372,7 @@ fn commit(s: &Store) {
     s.ok(&["config", "--cmd", "cat /file", &c.name]);
     s.ok(&["commit", "-q", &c.name, "localhost/committed"]);
     assert_eq!(s.file("committed", "/file"), "kept");
-    let words = [
+    let args = [
         "run",
         "--rm",
         "localhost/committed",
@@ -382,7 +381,7 @@ fn commit(s: &Store) {
         "%a %U",
         "/file",
     ];
-    assert_eq!(s.0.ok(&words), "4711 user");
+    assert_eq!(s.0.ok(&args), "4711 user");
 }
 
 fn from_scratch(s: &Store) {

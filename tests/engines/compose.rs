@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::call::{self, Said, wait_until};
-use crate::docker::{Drive, drives};
+use crate::command::{self, CommandOutput, wait_until};
+use crate::docker::{Test, tests};
 use crate::dockerd::Dockerd;
 
-pub(crate) fn all() -> Vec<Drive> {
-    drives![up_and_down, exec, logs, scale, restart, changed]
+pub(crate) fn all() -> Vec<Test> {
+    tests![up_and_down, exec, logs, scale, restart, changed]
 }
 
 /// What it needs besides Docker.
@@ -62,14 +62,14 @@ impl Project<'_> {
     }
 
     /// `docker-compose WORDS`.
-    fn call(&self, words: &[&str]) -> Said {
+    fn call(&self, args: &[&str]) -> CommandOutput {
         let mut compose = Command::new("docker-compose");
-        compose.env("DOCKER_HOST", self.docker.host());
+        compose.env("DOCKER_HOST", self.docker.socket_url());
         compose.env("DOCKER_CONFIG", self.docker.path("client"));
         compose
             .args(["--no-ansi", "-p", self.name, "-f"])
             .arg(&self.file);
-        call::run(compose.args(words))
+        command::run(compose.args(args))
     }
 
     /// What a shell in a service says.
@@ -80,8 +80,8 @@ impl Project<'_> {
 
     #[track_caller]
     fn ids(&self, service: &str) -> Vec<String> {
-        let said = self.call(&["ps", "-q", service]).ok();
-        said.lines().map(str::to_owned).collect()
+        let output = self.call(&["ps", "-q", service]).ok();
+        output.lines().map(str::to_owned).collect()
     }
 }
 
@@ -93,9 +93,9 @@ impl Drop for Project<'_> {
 
 fn up_and_down(docker: &Dockerd) {
     let project = Project::up(docker, "up");
-    let said = project.call(&["ps"]).ok();
-    assert_eq!(said.matches("Up").count(), 3, "{said}");
-    assert!(said.contains("(healthy)"), "{said}");
+    let output = project.call(&["ps"]).ok();
+    assert_eq!(output.matches("Up").count(), 3, "{output}");
+    assert!(output.contains("(healthy)"), "{output}");
     project.call(&["down", "-v", "-t", "1"]).ok();
     let left = docker.docker(&[
         "ps",
@@ -125,10 +125,10 @@ fn exec(docker: &Dockerd) {
             .status,
         1
     );
-    let said = project.call(&["exec", "-T", "store", "touch", "/etc/a"]);
+    let output = project.call(&["exec", "-T", "store", "touch", "/etc/a"]);
     assert!(
-        said.status == 1 && said.stderr.contains("Read-only"),
-        "{said}"
+        output.status == 1 && output.stderr.contains("Read-only"),
+        "{output}"
     );
     assert_eq!(
         project
@@ -142,8 +142,12 @@ fn exec(docker: &Dockerd) {
 fn logs(docker: &Dockerd) {
     let project = Project::up(docker, "logs");
     wait_until("pages in the log", 30, || {
-        let said = project.call(&["logs", "--no-color", "client"]).ok();
-        said.lines().filter(|line| line.ends_with("| page")).count() > 2
+        let output = project.call(&["logs", "--no-color", "client"]).ok();
+        output
+            .lines()
+            .filter(|line| line.ends_with("| page"))
+            .count()
+            > 2
     });
 }
 

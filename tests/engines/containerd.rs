@@ -4,7 +4,7 @@ mod archive;
 mod daemon;
 mod exec;
 mod life;
-mod rights;
+mod limits;
 mod run;
 mod task;
 
@@ -15,33 +15,33 @@ use libtest_mimic::Arguments;
 
 pub(crate) use daemon::Containerd;
 
-use crate::call::{self, Said};
+use crate::command::{self, CommandOutput};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 use crate::{cri, image};
 
 /// The image of the tests.
 pub(crate) const BUSYBOX: &str = "localhost/rt/busybox:1";
 
 /// A feature's name and what drives it.
-pub(crate) type Driven = (&'static str, fn(&Containerd));
+pub(crate) type Test = (&'static str, fn(&Containerd));
 
 /// What ctr can do, and what the kubelet asks for.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     let ctr = [
-        run::FEATURES,
-        rights::FEATURES,
-        task::FEATURES,
-        exec::FEATURES,
-        life::FEATURES,
+        run::TESTS,
+        limits::TESTS,
+        task::TESTS,
+        exec::TESTS,
+        life::TESTS,
     ]
     .concat();
     let cri = cri::features();
     let programs = ["containerd", "ctr", "containerd-shim-runc-v2", "runc"];
-    let no_ctr = feature::lacking().or_else(|| ground::lacks(&programs));
-    let no_cri = no_ctr.clone().or_else(cri::lacking);
+    let no_ctr = feature::skip_reason().or_else(|| environment::missing_program(&programs));
+    let no_cri = no_ctr.clone().or_else(cri::skip_reason);
 
-    let wanted = |engine, features: &[Driven]| {
+    let wanted = |engine, features: &[Test]| {
         let names: Vec<&str> = features.iter().map(|(name, _)| *name).collect();
         feature::is_wanted(arguments, engine, &names)
     };
@@ -64,26 +64,26 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
         let nginx = features
             .iter_mut()
             .find(|feature| feature.name == "cri::nginx");
-        nginx.unwrap().lacking = image::debian_archive().err();
+        nginx.unwrap().skip_reason = image::debian_archive().err();
     }
     features
 }
 
 fn named(
     engine: &str,
-    features: Vec<Driven>,
+    features: Vec<Test>,
     daemons: Option<&Arc<[Containerd; 2]>>,
-    lacking: Option<&String>,
+    skip_reason: Option<&String>,
 ) -> impl Iterator<Item = Feature> {
-    features.into_iter().map(move |(name, drive)| {
+    features.into_iter().map(move |(name, test)| {
         let daemons = daemons.cloned();
         Feature {
             name: format!("{engine}::{name}"),
-            drive: Box::new(move |runtime| {
+            run: Box::new(move |runtime| {
                 let daemons = daemons.as_ref().expect("a daemon for what is wanted");
-                drive(daemons.iter().find(|d| d.runtime == runtime).unwrap());
+                test(daemons.iter().find(|d| d.runtime == runtime).unwrap());
             }),
-            lacking: lacking.cloned(),
+            skip_reason: skip_reason.cloned(),
         }
     })
 }
@@ -101,8 +101,8 @@ impl<'a> Task<'a> {
     }
 
     /// `ctr task exec` with flags.
-    pub(crate) fn exec(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> Said {
-        call::run(&mut self.exec_command(exec_id, flags, args))
+    pub(crate) fn exec(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> CommandOutput {
+        command::run(&mut self.exec_command(exec_id, flags, args))
     }
 
     /// What a script says in it. It lingers, as all whom ctr is to hear.
@@ -142,9 +142,12 @@ impl<'a> Task<'a> {
     /// Deletes it, having ended with `status`.
     #[track_caller]
     pub(crate) fn deleted(&self, status: i32) {
-        let said = self.daemon.ctr(&["task", "delete", &self.id]);
+        let output = self.daemon.ctr(&["task", "delete", &self.id]);
         let code = format!("non-zero exit code {status}\"");
-        assert!(said.status == 0 && said.stderr.contains(&code), "{said:#?}");
+        assert!(
+            output.status == 0 && output.stderr.contains(&code),
+            "{output:#?}"
+        );
         assert_eq!(self.listed(), None);
     }
 
@@ -160,7 +163,7 @@ impl<'a> Task<'a> {
     /// Waits for what `ctr task ls` says of it.
     #[track_caller]
     pub(crate) fn becomes(&self, status: &str) {
-        call::wait_until(status, 20, || self.status() == status);
+        command::wait_until(status, 20, || self.status() == status);
     }
 }
 

@@ -16,19 +16,19 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::call;
-use crate::containerd::{BUSYBOX, Containerd, Driven};
-use crate::ground::{self, Daemon};
+use crate::command;
+use crate::containerd::{BUSYBOX, Containerd, Test};
+use crate::environment::{self, Daemon};
 
-pub(crate) fn features() -> Vec<Driven> {
+pub(crate) fn features() -> Vec<Test> {
     [
-        pod::FEATURES,
-        container::FEATURES,
-        exec::FEATURES,
-        limits::FEATURES,
-        security::FEATURES,
-        mounts::FEATURES,
-        nginx::FEATURES,
+        pod::TESTS,
+        container::TESTS,
+        exec::TESTS,
+        limits::TESTS,
+        security::TESTS,
+        mounts::TESTS,
+        nginx::TESTS,
     ]
     .concat()
 }
@@ -37,17 +37,17 @@ pub(crate) fn features() -> Vec<Driven> {
 const PYTHON: &str = "/usr/bin/python3";
 
 /// Why there is no client.
-pub(crate) fn lacking() -> Option<String> {
+pub(crate) fn skip_reason() -> Option<String> {
     if !Path::new("/usr/lib/cni/bridge").exists() {
         return Some("containernetworking-plugins is not installed".to_owned());
     }
-    let lacking = ground::lacks(&["protoc", "ip", "python3"]);
-    lacking.or_else(|| {
+    let skip_reason = environment::missing_program(&["protoc", "ip", "python3"]);
+    skip_reason.or_else(|| {
         let mut import = Command::new(PYTHON);
         import.args(["-c", "import grpc, websocket, google.protobuf"]);
-        let said = call::run(&mut import);
-        let last = said.stderr.lines().last().unwrap_or_default().to_owned();
-        (said.status != 0).then(|| format!("python3 lacks a module: {last}"))
+        let output = command::run(&mut import);
+        let last = output.stderr.lines().last().unwrap_or_default().to_owned();
+        (output.status != 0).then(|| format!("python3 lacks a module: {last}"))
     })
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn write_network(directory: &Path, network: u8) {
 
 pub(crate) fn remove_network(network: u8) {
     let mut ip = Command::new("ip");
-    call::run_last(ip.args(["link", "delete", &bridge(network)]));
+    command::run_cleanup(ip.args(["link", "delete", &bridge(network)]));
 }
 
 /// The kubelet's side: `cri/client.py`, which speaks gRPC.
@@ -104,7 +104,7 @@ impl Client {
             .arg(&vendor)
             .arg("--descriptor_set_out")
             .arg(&api);
-        call::run(protoc.arg(vendor.join("api.proto"))).ok();
+        command::run(protoc.arg(vendor.join("api.proto"))).ok();
         let mut client = Command::new(PYTHON);
         client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/cri/client.py"));
         client.arg(&socket).arg(containerd.socket()).arg(&api);
@@ -113,7 +113,7 @@ impl Client {
             socket,
             _daemon: daemon,
         };
-        call::wait_until("the CRI answers", 30, || {
+        command::wait_until("the CRI answers", 30, || {
             client.call("Version", json!({})).is_ok()
         });
         client
@@ -137,11 +137,13 @@ impl Client {
     }
 
     fn ask(&self, request: &Value) -> Result<Value, String> {
-        let said = |error| format!("{}: {error}", self.socket.display());
-        let mut stream = UnixStream::connect(&self.socket).map_err(said)?;
-        writeln!(stream, "{request}").map_err(said)?;
+        let output = |error| format!("{}: {error}", self.socket.display());
+        let mut stream = UnixStream::connect(&self.socket).map_err(output)?;
+        writeln!(stream, "{request}").map_err(output)?;
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).map_err(said)?;
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .map_err(output)?;
         let mut answer: Value =
             serde_json::from_str(&line).map_err(|e| format!("{line:?}: {e}"))?;
         match answer["error"].as_str() {
@@ -287,7 +289,7 @@ impl Container<'_> {
     /// Waits for its end, and gives its exit status.
     #[track_caller]
     pub(crate) fn ends(&self) -> i64 {
-        call::wait_until("the container ends", 30, || {
+        command::wait_until("the container ends", 30, || {
             self.state() == "CONTAINER_EXITED"
         });
         self.status()["exit_code"].as_i64().unwrap()
@@ -347,8 +349,8 @@ impl Container<'_> {
     pub(crate) fn stream(&self, call: &str, request: Value, steps: &Value) -> Value {
         let answer = self.call(call, request);
         let url = answer["url"].as_str().unwrap();
-        let heard = client(self.daemon).stream(url, steps, 0);
-        heard.unwrap_or_else(|error| panic!("{url}: {error}"))
+        let output = client(self.daemon).stream(url, steps, 0);
+        output.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 }
 

@@ -4,13 +4,13 @@
 mod build;
 mod exec;
 mod files;
-mod kernel;
 mod life;
 mod limits;
 mod networks;
 mod nginx;
 mod process;
 mod remapped;
+mod security;
 mod sharing;
 mod streams;
 
@@ -20,17 +20,17 @@ use libtest_mimic::Arguments;
 
 use crate::compose;
 use crate::dockerd::Dockerd;
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 
 /// A name and how it is driven.
-pub(crate) type Drive = (&'static str, fn(&Dockerd));
+pub(crate) type Test = (&'static str, fn(&Dockerd));
 
 /// The functions of these names.
-macro_rules! drives {
+macro_rules! tests {
     ($($name:ident),* $(,)?) => { vec![$((stringify!($name), $name as fn(&crate::dockerd::Dockerd))),*] };
 }
-pub(crate) use drives;
+pub(crate) use tests;
 
 /// What all of it needs.
 pub(crate) const PROGRAMS: &[&str] = &[
@@ -57,25 +57,25 @@ struct Pair {
 /// Features that want the same.
 struct Group {
     engine: &'static str,
-    drives: Vec<Drive>,
+    tests: Vec<Test>,
     daemon: fn(&Pair) -> &Dockerd,
     /// Why they cannot be had, besides Docker itself.
-    lacking: fn() -> Option<String>,
+    skip_reason: fn() -> Option<String>,
 }
 
 impl Group {
     fn is_wanted(&self, arguments: &Arguments) -> bool {
-        let names: Vec<&str> = self.drives.iter().map(|drive| drive.0).collect();
+        let names: Vec<&str> = self.tests.iter().map(|test| test.0).collect();
         feature::is_wanted(arguments, self.engine, &names)
     }
 }
 
 fn groups() -> [Group; 4] {
-    let group = |engine, drives| Group {
+    let group = |engine, tests| Group {
         engine,
-        drives,
+        tests,
         daemon: |pair| &pair.plain,
-        lacking: || None,
+        skip_reason: || None,
     };
     [
         group("docker", plain()),
@@ -84,11 +84,11 @@ fn groups() -> [Group; 4] {
             ..group("docker", remapped::all())
         },
         Group {
-            lacking: nginx::lacking,
+            skip_reason: nginx::skip_reason,
             ..group("docker", nginx::all())
         },
         Group {
-            lacking: || ground::lacks(compose::PROGRAMS),
+            skip_reason: || environment::missing_program(compose::PROGRAMS),
             ..group("compose", compose::all())
         },
     ]
@@ -98,25 +98,25 @@ fn groups() -> [Group; 4] {
 #[derive(Clone)]
 pub(crate) struct Docker {
     pairs: Option<Arc<[Pair; 2]>>,
-    lacking: Option<String>,
+    skip_reason: Option<String>,
 }
 
 impl Docker {
     /// Starts the daemons if a feature is asked for.
     pub(crate) fn start(arguments: &Arguments) -> Docker {
-        let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
+        let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
         let [.., nginx, _] = groups().map(|group| group.is_wanted(arguments));
         let wanted = groups().iter().any(|group| group.is_wanted(arguments));
-        let start = lacking.is_none() && wanted;
+        let start = skip_reason.is_none() && wanted;
         let pairs = start.then(|| Arc::new(Runtime::BOTH.map(Pair::start)));
         for pair in pairs.iter().flat_map(|pairs| pairs.iter()) {
-            pair.plain.provide();
-            pair.remapped.provide();
+            pair.plain.load_images();
+            pair.remapped.load_images();
             if nginx {
-                nginx::provide(&pair.plain);
+                nginx::load_images(&pair.plain);
             }
         }
-        Docker { pairs, lacking }
+        Docker { pairs, skip_reason }
     }
 
     /// Those of Docker and of Compose.
@@ -126,17 +126,17 @@ impl Docker {
     }
 
     fn of(&self, group: &Group) -> Vec<Feature> {
-        let asked = || self.pairs.as_ref().and_then(|_| (group.lacking)());
-        let lacking = self.lacking.clone().or_else(asked);
-        let features = group.drives.iter().map(|&(name, drive)| {
+        let asked = || self.pairs.as_ref().and_then(|_| (group.skip_reason)());
+        let skip_reason = self.skip_reason.clone().or_else(asked);
+        let features = group.tests.iter().map(|&(name, test)| {
             let (pairs, daemon) = (self.pairs.clone(), group.daemon);
             Feature {
                 name: format!("{}::{name}", group.engine),
-                drive: Box::new(move |runtime| {
+                run: Box::new(move |runtime| {
                     let pairs = pairs.as_ref().unwrap();
-                    drive(daemon(&pairs[usize::from(runtime == Runtime::Runc)]));
+                    test(daemon(&pairs[usize::from(runtime == Runtime::Runc)]));
                 }),
-                lacking: lacking.clone(),
+                skip_reason: skip_reason.clone(),
             }
         });
         features.collect()
@@ -153,14 +153,14 @@ impl Pair {
 }
 
 /// All that the first daemon is for.
-fn plain() -> Vec<Drive> {
+fn plain() -> Vec<Test> {
     [
         process::all(),
         exec::all(),
         streams::all(),
         life::all(),
         limits::all(),
-        kernel::all(),
+        security::all(),
         files::all(),
         networks::all(),
         sharing::all(),

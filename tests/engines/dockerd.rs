@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::call::{self, Said};
-use crate::ground::{Daemon, Directory, Runtime};
+use crate::command::{self, CommandOutput};
+use crate::environment::{Daemon, Directory, Runtime};
+use crate::host::Host;
 use crate::image;
-use crate::machine::Machine;
 
 /// Debian's. Another client may be first in PATH.
 pub(crate) const CLIENT: &str = "/usr/bin/docker";
@@ -19,7 +19,7 @@ pub(crate) const BUSYBOX: &str = "busybox";
 
 pub(crate) struct Dockerd {
     pub(crate) runtime: Runtime,
-    pub(crate) machine: Machine,
+    pub(crate) host: Host,
     /// Its command line, to start it again.
     options: Vec<String>,
     /// The parent of its containers' cgroups.
@@ -35,14 +35,14 @@ impl Dockerd {
     pub(crate) fn start(name: &str, runtime: Runtime, options: &[&str]) -> Dockerd {
         let name = format!("{name}-{}", runtime.name());
         let directory = Directory::new(&name);
-        let machine = Machine::start(&name, directory.path());
+        let host = Host::start(&name, directory.path());
         let cgroup = format!("/rt-engines-{name}.{}", std::process::id());
         let mut all = basic_options(&directory, runtime, &cgroup);
         all.extend(options.iter().map(|&option| option.to_owned()));
         let daemon = Mutex::new(None);
         let dockerd = Dockerd {
             runtime,
-            machine,
+            host,
             options: all,
             cgroup,
             daemon,
@@ -52,17 +52,17 @@ impl Dockerd {
         let programs = dockerd.directory.join("bin");
         fs::create_dir_all(&programs).unwrap();
         std::os::unix::fs::symlink(runtime.path(), programs.join("runc")).unwrap();
-        dockerd.begin();
+        dockerd.start_daemon();
         dockerd
     }
 
     /// Starts the daemon's process.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn start_daemon(&self) {
         let path = format!(
             "PATH={}:/usr/sbin:/usr/bin:/sbin:/bin",
             self.directory.join("bin").display()
         );
-        let mut command = self.machine.command("env");
+        let mut command = self.host.command("env");
         command.args([&path, "dockerd"]).args(&self.options);
         command.current_dir(self.directory.path());
         let daemon = Daemon::start(&command, self.directory.join("log"));
@@ -71,16 +71,16 @@ impl Dockerd {
 
     /// Waits until it answers.
     pub(crate) fn wait(&self) {
-        let is_up = || call::run(self.client().arg("version")).status == 0;
+        let is_up = || command::run(self.client().arg("version")).status == 0;
         let deadline = Instant::now() + Duration::from_secs(60);
         while !is_up() {
-            assert!(Instant::now() < deadline, "no daemon: {}", self.said());
+            assert!(Instant::now() < deadline, "no daemon: {}", self.log());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
     /// Waits, and gives it the image of busybox.
-    pub(crate) fn provide(&self) {
+    pub(crate) fn load_images(&self) {
         self.wait();
         let archive = image::busybox_archive(self.directory.path());
         self.import(&archive, BUSYBOX, "CMD [\"/bin/sh\"]");
@@ -90,14 +90,14 @@ impl Dockerd {
         let mut import = self.client();
         import.args(["import", "-c", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
         import.args(["-c", change]).arg(archive).arg(name);
-        call::run(&mut import).ok();
+        command::run(&mut import).ok();
     }
 
     /// Ends the daemon and starts it again; containers are its own matter.
     pub(crate) fn restart(&self, meanwhile: impl FnOnce()) {
         self.end();
         meanwhile();
-        self.begin();
+        self.start_daemon();
         self.wait();
     }
 
@@ -106,7 +106,7 @@ impl Dockerd {
         let daemon = self.daemon.lock().unwrap().take();
         if let Some(daemon) = daemon {
             let pid = fs::read_to_string(self.directory.join("pid")).unwrap_or_default();
-            call::run(self.machine.command("kill").args(["-TERM", &pid]));
+            command::run(self.host.command("kill").args(["-TERM", &pid]));
             daemon.wait();
         }
     }
@@ -114,18 +114,18 @@ impl Dockerd {
     /// All that runs on its machine ends at once.
     pub(crate) fn crash(&self) {
         // But the first process.
-        let _ = call::run(self.machine.command("kill").args(["-KILL", "-1"]));
+        let _ = command::run(self.host.command("kill").args(["-KILL", "-1"]));
         *self.daemon.lock().unwrap() = None;
     }
 
     /// What the daemon has said so far.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let daemon = self.daemon.lock().unwrap();
-        daemon.as_ref().map(Daemon::said).unwrap_or_default()
+        daemon.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
     /// The socket, for other clients.
-    pub(crate) fn host(&self) -> String {
+    pub(crate) fn socket_url(&self) -> String {
         format!("unix://{}", self.directory.join("sock").display())
     }
 
@@ -133,22 +133,22 @@ impl Dockerd {
     pub(crate) fn client(&self) -> Command {
         let mut client = Command::new(CLIENT);
         client.env("DOCKER_CONFIG", self.directory.join("client"));
-        client.args(["-H", &self.host()]);
+        client.args(["-H", &self.socket_url()]);
         client
     }
 
     /// `docker` and its words.
-    pub(crate) fn docker(&self, words: &[&str]) -> Said {
-        call::run(self.client().args(words))
+    pub(crate) fn docker(&self, args: &[&str]) -> CommandOutput {
+        command::run(self.client().args(args))
     }
 
     /// `docker run --rm OPTIONS busybox COMMAND`.
-    pub(crate) fn run(&self, options: &str, command: &[&str]) -> Said {
+    pub(crate) fn run(&self, options: &str, command: &[&str]) -> CommandOutput {
         let mut client = self.client();
         client
             .args(["run", "--rm"])
             .args(options.split_whitespace());
-        call::run(client.arg(BUSYBOX).args(command))
+        command::run(client.arg(BUSYBOX).args(command))
     }
 
     /// What a shell in a container with these options says to a script, which must succeed.
@@ -158,26 +158,31 @@ impl Dockerd {
     }
 
     /// `docker WORDS sh -c SCRIPT` on a terminal of 33 rows and 99 columns.
-    pub(crate) fn on_terminal(&self, words: &str, script: &str) -> Said {
+    pub(crate) fn on_terminal(&self, args: &str, script: &str) -> CommandOutput {
         let mut typescript = Command::new("script");
-        let host = self.host();
+        let socket_url = self.socket_url();
         let line =
-            format!("stty rows 33 cols 99; exec {CLIENT} -H {host} {words} sh -c \"$SCRIPT\"");
+            format!("stty rows 33 cols 99; exec {CLIENT} -H {socket_url} {args} sh -c \"$SCRIPT\"");
         typescript
             .env("SCRIPT", script)
             .args(["-qec", &line, "/dev/null"]);
-        call::run(&mut typescript)
+        command::run(&mut typescript)
     }
 
     /// `docker run -d --name NAME OPTIONS busybox COMMAND`: removed when it is dropped.
     #[track_caller]
-    pub(crate) fn keep(&self, name: &str, options: &str, command: &[&str]) -> Container<'_> {
-        self.keep_of(BUSYBOX, name, options, command)
+    pub(crate) fn run_detached(
+        &self,
+        name: &str,
+        options: &str,
+        command: &[&str],
+    ) -> Container<'_> {
+        self.run_detached_image(BUSYBOX, name, options, command)
     }
 
     /// The same of another image.
     #[track_caller]
-    pub(crate) fn keep_of(
+    pub(crate) fn run_detached_image(
         &self,
         image: &str,
         name: &str,
@@ -188,14 +193,14 @@ impl Dockerd {
         client.args(["run", "-d", "--name", name]);
         client.args(options.split_whitespace());
         let container = self.container(name);
-        call::run(client.arg(image).args(command)).ok();
+        command::run(client.arg(image).args(command)).ok();
         container
     }
 
     /// One that sleeps.
     #[track_caller]
     pub(crate) fn sleeper(&self, name: &str, options: &str) -> Container<'_> {
-        self.keep(name, options, &["sleep", "1000"])
+        self.run_detached(name, options, &["sleep", "1000"])
     }
 
     /// One that was made in another way: removed when this is dropped.
@@ -215,16 +220,16 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        let all = call::run_last(self.client().args(["ps", "-aq"])).stdout;
+        let all = command::run_cleanup(self.client().args(["ps", "-aq"])).stdout;
         let all: Vec<&str> = all.split_whitespace().collect();
         if !all.is_empty() {
-            call::run_last(self.client().args(["rm", "-f", "-v"]).args(all));
+            command::run_cleanup(self.client().args(["rm", "-f", "-v"]).args(all));
         }
-        self.machine.end();
+        self.host.kill();
         // A runtime may have left some below it, and the daemon leaves the parent itself.
         let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
         let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
-        call::run_last(Command::new("sh").args(["-c", &clear]));
+        command::run_cleanup(Command::new("sh").args(["-c", &clear]));
     }
 }
 
@@ -257,10 +262,10 @@ pub(crate) struct Container<'a> {
 
 impl Container<'_> {
     /// `docker VERB.. NAME WORDS`.
-    pub(crate) fn call(&self, verb: &str, words: &[&str]) -> Said {
+    pub(crate) fn call(&self, verb: &str, args: &[&str]) -> CommandOutput {
         let mut client = self.dockerd.client();
         client.args(verb.split_whitespace());
-        call::run(client.arg(&self.name).args(words))
+        command::run(client.arg(&self.name).args(args))
     }
 
     /// What a shell in it says to a script, which must succeed.
@@ -286,15 +291,15 @@ impl Container<'_> {
     /// What it has written.
     #[track_caller]
     pub(crate) fn logs(&self) -> String {
-        let said = self.call("logs", &[]);
-        assert_eq!(said.status, 0, "{said:?}");
-        (said.stdout + &said.stderr).trim().to_owned()
+        let output = self.call("logs", &[]);
+        assert_eq!(output.status, 0, "{output:?}");
+        (output.stdout + &output.stderr).trim().to_owned()
     }
 
     #[track_caller]
     pub(crate) fn waits_for_logs(&self, text: &str) {
         let what = format!("{} says {text}", self.name);
-        call::wait_until(&what, 30, || self.logs().contains(text));
+        command::wait_until(&what, 30, || self.logs().contains(text));
     }
 }
 

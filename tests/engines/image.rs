@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::{call, ground};
+use crate::{command, environment};
 
 /// What the image of busybox answers to.
 pub(crate) const APPLETS: &[&str] = &[
@@ -51,7 +51,7 @@ pub(crate) fn busybox(directory: &Path) {
 /// getent(1) with its libraries: busybox cannot ask for names that have several addresses, linked as it is.
 fn getent(directory: &Path) {
     let getent = "/usr/bin/getent";
-    let libraries = call::run(Command::new("ldd").arg(getent)).ok();
+    let libraries = command::run(Command::new("ldd").arg(getent)).ok();
     let libraries = libraries
         .split_whitespace()
         .filter(|word| word.starts_with('/'));
@@ -87,7 +87,7 @@ pub(crate) fn busybox_archive(directory: &Path) -> PathBuf {
         busybox(&tree);
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".");
-        call::run(&mut tar).ok();
+        command::run(&mut tar).ok();
     }
     archive
 }
@@ -116,7 +116,7 @@ pub(crate) fn debian_archive() -> Result<PathBuf, String> {
 }
 
 fn make_debian() -> Result<PathBuf, String> {
-    if let Some(reason) = ground::lacks(&["debootstrap", "apt-get", "tar"]) {
+    if let Some(reason) = environment::missing_program(&["debootstrap", "apt-get", "tar"]) {
         return Err(reason);
     }
     let (mirror, release) = mirror()?;
@@ -138,10 +138,10 @@ fn mirror() -> Result<(String, String), String> {
     targets.args(["indextargets", "--format"]);
     targets.args(["$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)"]);
     targets.arg("Identifier: Packages");
-    let targets = call::run(&mut targets).ok();
+    let targets = command::run(&mut targets).ok();
     let mut repositories = targets.lines().filter_map(|line| {
-        let mut words = line.strip_prefix("Debian main ")?.split(' ');
-        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        let mut args = line.strip_prefix("Debian main ")?.split(' ');
+        Some((args.next()?.to_owned(), args.next()?.to_owned()))
     });
     // The others are `bookworm-updates`, `bookworm-security`.
     let release = repositories.find(|(release, _)| !release.contains('-'));
@@ -153,9 +153,9 @@ fn bootstrap(tree: &Path, mirror: &str, release: &str) -> Result<(), String> {
     let mut debootstrap = Command::new("debootstrap");
     debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}")]);
     debootstrap.arg(release).arg(tree).arg(mirror);
-    let said = call::run_for(&mut debootstrap, b"", Duration::from_secs(600));
-    if said.status != 0 {
-        let last = said.stdout.lines().chain(said.stderr.lines()).last();
+    let output = command::run_for(&mut debootstrap, b"", Duration::from_secs(600));
+    if output.status != 0 {
+        let last = output.stdout.lines().chain(output.stderr.lines()).last();
         let last = last.unwrap_or_default();
         return Err(format!("no Debian from {mirror}: {last}"));
     }
@@ -169,6 +169,6 @@ fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
     let unfinished = tree.with_extension("tar");
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(tree).arg("-cf").arg(&unfinished);
-    call::run(tar.args(["--numeric-owner", "--exclude=./dev/*", "."])).ok();
+    command::run(tar.args(["--numeric-owner", "--exclude=./dev/*", "."])).ok();
     fs::rename(&unfinished, archive).map_err(|e| format!("{}: {e}", archive.display()))
 }

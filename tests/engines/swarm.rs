@@ -6,16 +6,16 @@ use std::sync::{Arc, RwLock};
 
 use libtest_mimic::Arguments;
 
-use crate::call::{self, wait_until};
+use crate::command::{self, wait_until};
 use crate::docker;
 use crate::dockerd::{BUSYBOX, Dockerd};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 
 /// A name and how it is driven.
-type Drive = (&'static str, fn(&Cluster));
+type Test = (&'static str, fn(&Cluster));
 
-fn all() -> Vec<Drive> {
+fn all() -> Vec<Test> {
     vec![
         ("spread_and_scaled", spread_and_scaled),
         ("rolling_update", rolling_update),
@@ -37,34 +37,38 @@ struct Cluster {
 #[derive(Clone)]
 pub(crate) struct Swarm {
     clusters: Option<Arc<[Cluster; 2]>>,
-    lacking: Option<String>,
+    skip_reason: Option<String>,
 }
 
 impl Swarm {
     /// Starts the clusters if a feature is asked for.
     pub(crate) fn start(arguments: &Arguments) -> Swarm {
-        let lacking = feature::lacking().or_else(|| ground::lacks(docker::PROGRAMS));
-        let names: Vec<&str> = all().iter().map(|drive| drive.0).collect();
-        if lacking.is_some() || !feature::is_wanted(arguments, "swarm", &names) {
+        let skip_reason =
+            feature::skip_reason().or_else(|| environment::missing_program(docker::PROGRAMS));
+        let names: Vec<&str> = all().iter().map(|test| test.0).collect();
+        if skip_reason.is_some() || !feature::is_wanted(arguments, "swarm", &names) {
             return Swarm {
                 clusters: None,
-                lacking,
+                skip_reason,
             };
         }
         let clusters = Some(Arc::new(Runtime::BOTH.map(Cluster::start)));
-        Swarm { clusters, lacking }
+        Swarm {
+            clusters,
+            skip_reason,
+        }
     }
 
     pub(crate) fn features(&self) -> Vec<Feature> {
-        let features = all().into_iter().map(|(name, drive)| {
+        let features = all().into_iter().map(|(name, test)| {
             let swarm = self.clone();
             Feature {
                 name: format!("swarm::{name}"),
-                drive: Box::new(move |runtime| {
+                run: Box::new(move |runtime| {
                     let clusters = swarm.clusters.as_ref().unwrap();
-                    drive(&clusters[usize::from(runtime == Runtime::Runc)]);
+                    test(&clusters[usize::from(runtime == Runtime::Runc)]);
                 }),
-                lacking: self.lacking.clone(),
+                skip_reason: self.skip_reason.clone(),
             }
         });
         features.collect()
@@ -76,7 +80,7 @@ impl Cluster {
         let nodes = ["node1", "node2", "node3"].map(|name| Dockerd::start(name, runtime, &[]));
         connect(&nodes);
         for node in &nodes {
-            node.provide();
+            node.load_images();
         }
         let [manager, workers @ ..] = &nodes;
         manager
@@ -115,7 +119,7 @@ impl Cluster {
         client
             .args(["--name", name])
             .args(options.split_whitespace());
-        call::run(client.arg(BUSYBOX).args(command)).ok();
+        command::run(client.arg(BUSYBOX).args(command)).ok();
         Service {
             cluster: self,
             name,
@@ -126,14 +130,14 @@ impl Cluster {
 /// The first machine is the switch as well: it has the bridge, with its own address.
 fn connect(nodes: &[Dockerd; 3]) {
     let [manager, workers @ ..] = nodes;
-    manager.machine.sh(
+    manager.host.sh(
         "ip link add lan type bridge && ip addr add 10.77.0.1/24 dev lan && ip link set lan up",
     );
     for (number, worker) in (2..).zip(workers) {
         let mut link = Command::new("nsenter");
         link.args([
             "--target",
-            manager.machine.init(),
+            manager.host.init(),
             "--net",
             "ip",
             "link",
@@ -147,11 +151,11 @@ fn connect(nodes: &[Dockerd; 3]) {
             "name",
             "lan",
         ]);
-        call::run(link.args(["netns", worker.machine.init()])).ok();
+        command::run(link.args(["netns", worker.host.init()])).ok();
         manager
-            .machine
+            .host
             .sh(&format!("ip link set lan{number} master lan up"));
-        worker.machine.sh(&format!(
+        worker.host.sh(&format!(
             "ip addr add 10.77.0.{number}/24 dev lan && ip link set lan up"
         ));
     }
@@ -165,21 +169,21 @@ struct Service<'a> {
 impl Service<'_> {
     /// `docker service VERB WORDS NAME`.
     #[track_caller]
-    fn call(&self, verb: &str, words: &[&str]) -> String {
+    fn call(&self, verb: &str, args: &[&str]) -> String {
         let mut client = self.cluster.manager().client();
-        client.args(["service", verb]).args(words);
-        call::run(client.arg(self.name)).ok()
+        client.args(["service", verb]).args(args);
+        command::run(client.arg(self.name)).ok()
     }
 
     /// Tasks that run, by node.
     fn tasks(&self) -> BTreeMap<String, usize> {
         let format = "{{.Node}} {{.CurrentState}}";
-        let said = self.call(
+        let output = self.call(
             "ps",
             &["--filter", "desired-state=running", "--format", format],
         );
         let mut tasks = BTreeMap::new();
-        for line in said.lines() {
+        for line in output.lines() {
             if let Some((node, state)) = line.split_once(' ')
                 && state.starts_with("Running")
             {
@@ -204,8 +208,8 @@ impl Service<'_> {
     fn containers(&self) -> Vec<(&Dockerd, String)> {
         let label = format!("label=com.docker.swarm.service.name={}", self.name);
         let nodes = self.cluster.nodes.iter().flat_map(|node| {
-            let said = node.docker(&["ps", "-q", "--filter", &label]).stdout;
-            let ids: Vec<_> = said.lines().map(|id| (node, id.to_owned())).collect();
+            let output = node.docker(&["ps", "-q", "--filter", &label]).stdout;
+            let ids: Vec<_> = output.lines().map(|id| (node, id.to_owned())).collect();
             ids
         });
         nodes.collect()
@@ -273,16 +277,16 @@ fn secret(cluster: &Cluster) {
     let _whole = cluster.whole.read();
     let manager = cluster.manager();
     let mut client = manager.client();
-    call::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
+    command::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
     let mut client = manager.client();
-    call::run_with(client.args(["config", "create", "plan", "-"]), b"open").ok();
+    command::run_with(client.args(["config", "create", "plan", "-"]), b"open").ok();
     let options = format!(
         "{QUICK} --replicas 2 --secret word --config source=plan,target=/etc/plan,mode=0440"
     );
     let service = cluster.service("secret", &options, SLEEPS);
     service.waits_for(2);
-    let said = service.sh("cat /run/secrets/word; echo; cat /etc/plan; stat -c ' %a' /etc/plan; grep -c ' /run/secrets/word tmpfs ro' /proc/mounts");
-    assert_eq!(said, ["hidden\nopen 440\n1"; 2]);
+    let output = service.sh("cat /run/secrets/word; echo; cat /etc/plan; stat -c ' %a' /etc/plan; grep -c ' /run/secrets/word tmpfs ro' /proc/mounts");
+    assert_eq!(output, ["hidden\nopen 440\n1"; 2]);
     drop(service);
 }
 
@@ -332,11 +336,11 @@ fn task_that_fails(cluster: &Cluster) {
     let options = format!("{QUICK} --replicas 1 --restart-delay 100ms --restart-max-attempts 2");
     let service = cluster.service("fails", &options, &["sh", "-c", "sleep 0.3; exit 3"]);
     wait_until("three tries", 60, || {
-        let said = service.call(
+        let output = service.call(
             "ps",
             &["--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"],
         );
-        said.matches("task: non-zero exit (3)").count() == 3
+        output.matches("task: non-zero exit (3)").count() == 3
     });
 }
 
@@ -346,7 +350,7 @@ fn node_lost(cluster: &Cluster) {
     let service = cluster.service("lost", &format!("{QUICK} --replicas 9"), SLEEPS);
     service.waits_for(9);
     let lost = &cluster.nodes[2];
-    let name = lost.machine.sh("hostname");
+    let name = lost.host.sh("hostname");
     assert!(service.tasks().contains_key(&name));
     lost.crash();
     wait_until("its tasks are elsewhere", 100, || {
@@ -354,13 +358,14 @@ fn node_lost(cluster: &Cluster) {
         !tasks.contains_key(&name) && tasks.values().sum::<usize>() == 9
     });
     assert_eq!(service.containers().len(), 9);
-    lost.begin();
+    lost.start_daemon();
     lost.wait();
     wait_until("it is back", 60, || {
-        let said = cluster
-            .manager()
-            .docker(&["node", "inspect", "-f", "{{.Status.State}}", &name]);
-        said.ok() == "ready"
+        let output =
+            cluster
+                .manager()
+                .docker(&["node", "inspect", "-f", "{{.Status.State}}", &name]);
+        output.ok() == "ready"
     });
     service.call("update", &["-d", "--force"]);
     wait_until("it works again", 100, || {

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::unistd::ttyname;
 
-use crate::call;
+use crate::command;
 
 /// What anything awaited may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ pub(crate) struct Terminal {
     master: std::fs::File,
     /// The other side, as a file.
     name: PathBuf,
-    heard: String,
+    output: String,
 }
 
 impl Terminal {
@@ -43,14 +43,14 @@ impl Terminal {
             child,
             master: pty.master.into(),
             name,
-            heard: String::new(),
+            output: String::new(),
         };
         terminal.resize(80, 24);
         terminal
     }
 
     /// Types.
-    pub(crate) fn say(&mut self, text: &str) {
+    pub(crate) fn type_text(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
@@ -59,7 +59,7 @@ impl Terminal {
         let mut stty = Command::new("stty");
         stty.arg("-F").arg(&self.name);
         stty.args(["cols", &columns.to_string(), "rows", &rows.to_string()]);
-        call::run(&mut stty).ok();
+        command::run(&mut stty).ok();
     }
 
     /// Makes the window larger or smaller until the screen has shown something: a client looks at
@@ -67,13 +67,13 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn resize_until(&mut self, columns: u16, rows: u16, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.heard.contains(text) {
+        while !self.output.contains(text) {
             self.resize(columns - 1, rows);
             self.resize(columns, rows);
             let pause = Instant::now() + Duration::from_millis(300);
-            while Instant::now() < pause && !self.heard.contains(text) {
+            while Instant::now() < pause && !self.output.contains(text) {
                 let more = Instant::now() < deadline && self.listen();
-                assert!(more, "{text:?} never came: {:?}", self.heard);
+                assert!(more, "{text:?} never came: {:?}", self.output);
             }
         }
     }
@@ -82,9 +82,9 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn expect(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.heard.contains(text) {
+        while !self.output.contains(text) {
             let more = Instant::now() < deadline && self.listen();
-            assert!(more, "{text:?} never came: {:?}", self.heard);
+            assert!(more, "{text:?} never came: {:?}", self.output);
         }
     }
 
@@ -93,10 +93,10 @@ impl Terminal {
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         while self.listen() {
-            assert!(Instant::now() < deadline, "no end: {:?}", self.heard);
+            assert!(Instant::now() < deadline, "no end: {:?}", self.output);
         }
         let status = self.child.wait().unwrap().code();
-        (status, std::mem::take(&mut self.heard))
+        (status, std::mem::take(&mut self.output))
     }
 
     /// False after the last has let go of the terminal.
@@ -109,7 +109,7 @@ impl Terminal {
         match self.master.read(&mut bytes) {
             Ok(0) => false,
             Ok(count) => {
-                self.heard += &String::from_utf8_lossy(&bytes[..count]);
+                self.output += &String::from_utf8_lossy(&bytes[..count]);
                 true
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => true,

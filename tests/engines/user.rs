@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::call;
+use crate::command;
 
 /// Gone, with all that it runs, when it is dropped.
 pub(crate) struct User {
@@ -25,14 +25,14 @@ impl User {
     pub(crate) fn new(purpose: &str) -> User {
         let name = format!("{purpose}-{}", std::process::id());
         let group = second_group(&name);
-        call::run(Command::new("groupadd").arg(&group)).ok();
+        command::run(Command::new("groupadd").arg(&group)).ok();
         let mut useradd = Command::new("useradd");
         useradd.args(["-U", "-M", "-d", "/nonexistent", "-s", "/bin/sh"]);
         useradd.args(["-G", &group]);
-        call::run(useradd.arg(&name)).ok();
+        command::run(useradd.arg(&name)).ok();
         let number = |of: &str| {
-            let said = call::run(Command::new("id").args([of, &name])).ok();
-            said.parse().unwrap()
+            let output = command::run(Command::new("id").args([of, &name])).ok();
+            output.parse().unwrap()
         };
         let (uid, gid) = (number("-u"), number("-g"));
         User { name, uid, gid }
@@ -87,17 +87,17 @@ impl Drop for User {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             self.kill_all();
-            let said = call::run_last(Command::new("userdel").arg(&self.name));
-            if said.status == 0 {
+            let output = command::run_cleanup(Command::new("userdel").arg(&self.name));
+            if output.status == 0 {
                 break;
             }
             if Instant::now() > deadline {
-                eprintln!("{said}");
+                eprintln!("{output}");
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        call::run_last(Command::new("groupdel").arg(second_group(&self.name)));
+        command::run_cleanup(Command::new("groupdel").arg(second_group(&self.name)));
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::call;
+use crate::command;
 
 const IMAGE: &str = "application/vnd.oci.image";
 
@@ -35,7 +35,7 @@ pub(crate) fn make(directory: &Path, name: &str, layer: &Path, config: &Value) -
     let archive = directory.join("archive.tar");
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".");
-    call::run(&mut tar).ok();
+    command::run(&mut tar).ok();
     fs::remove_dir_all(&tree).unwrap();
     archive
 }
@@ -50,7 +50,7 @@ fn text(blobs: &Path, kind: &str, content: &Value) -> Value {
 
 /// Puts a file where its digest says, and describes it.
 fn blob(blobs: &Path, kind: &str, file: &Path) -> Value {
-    let sum = call::run(Command::new("sha256sum").arg(file)).ok();
+    let sum = command::run(Command::new("sha256sum").arg(file)).ok();
     let (digest, _) = sum.split_once(' ').unwrap();
     let place = blobs.join(digest);
     // A layer may be large; below one directory it need not be copied.

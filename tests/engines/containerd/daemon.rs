@@ -11,9 +11,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{BUSYBOX, Task, archive};
-use crate::call::{self, Said};
-use crate::ground::{Daemon, Directory, Runtime};
-use crate::{cgroup, cri, image};
+use crate::command::{self, CommandOutput};
+use crate::environment::{Daemon, Directory, Runtime};
+use crate::{cgroups, cri, image};
 
 /// How many daemons have been started.
 static NETWORKS: AtomicU8 = AtomicU8::new(0);
@@ -112,7 +112,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("containerd does not answer: {}", self.daemon.said());
+        panic!("containerd does not answer: {}", self.daemon.log());
     }
 
     /// Ends the daemon, at once if it is to be a surprise. What runs in it goes on.
@@ -122,7 +122,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
                 Pid::from_raw(self.daemon.pid().cast_signed()),
                 Signal::SIGTERM,
             );
-            call::wait_until("containerd ends", 20, || {
+            command::wait_until("containerd ends", 20, || {
                 let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.pid()));
                 stat.is_ok_and(|stat| stat.contains(") Z "))
             });
@@ -175,7 +175,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         list.arg("--root")
             .arg(self.runtime_root())
             .args(["list", "-q"]);
-        call::run(&mut list)
+        command::run(&mut list)
             .ok()
             .lines()
             .map(str::to_owned)
@@ -187,7 +187,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         let directory = self.scratch(&name.replace('/', "-"));
         let archive = archive::make(&directory, name, layer, config);
         let mut import = self.command(namespace);
-        call::run(import.args(["image", "import"]).arg(&archive)).ok();
+        command::run(import.args(["image", "import"]).arg(&archive)).ok();
         let _ = fs::remove_dir_all(&directory);
     }
 
@@ -197,14 +197,14 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         ctr
     }
 
-    pub(crate) fn ctr_command(&self, words: &[&str]) -> Command {
+    pub(crate) fn ctr_command(&self, args: &[&str]) -> Command {
         let mut ctr = self.command(self.namespace());
-        ctr.args(words);
+        ctr.args(args);
         ctr
     }
 
-    pub(crate) fn ctr(&self, words: &[&str]) -> Said {
-        call::run(&mut self.ctr_command(words))
+    pub(crate) fn ctr(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.ctr_command(args))
     }
 
     /// `ctr run` with this runtime and image.
@@ -217,11 +217,11 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
 
     /// Runs a container to its end, and removes it. It lingers: ctr loses now and then what
     /// a process writes that ends before ctr has begun to read, with any runtime.
-    pub(crate) fn run(&self, id: &str, flags: &[&str], args: &[&str]) -> Said {
+    pub(crate) fn run(&self, id: &str, flags: &[&str], args: &[&str]) -> CommandOutput {
         const LINGER: &str = r#""$@"; status=$?; sleep 0.3; exit $status"#;
         let flags = [&["--rm"], flags].concat();
         let args = [&["sh", "-c", LINGER, "sh"], args].concat();
-        call::run(&mut self.run_command(id, &flags, &args))
+        command::run(&mut self.run_command(id, &flags, &args))
     }
 
     /// Standard output of a shell script in a container, which must succeed.
@@ -234,7 +234,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
     #[track_caller]
     pub(crate) fn task(&self, id: &str, flags: &[&str], args: &[&str]) -> Task<'_> {
         let flags = [&["--detach"], flags].concat();
-        call::run(&mut self.run_command(id, &flags, args)).ok();
+        command::run(&mut self.run_command(id, &flags, args)).ok();
         Task::of(self, id)
     }
 
@@ -245,10 +245,10 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
-            let words: Vec<&str> = line.split('\0').collect();
-            let is_shim = words[0].contains("containerd-shim");
-            let fits = id.is_empty() || words.contains(&id);
-            if is_shim && fits && words.contains(&socket.as_str()) {
+            let args: Vec<&str> = line.split('\0').collect();
+            let is_shim = args[0].contains("containerd-shim");
+            let fits = id.is_empty() || args.contains(&id);
+            if is_shim && fits && args.contains(&socket.as_str()) {
                 let pid = process.file_name().to_string_lossy().parse();
                 shims.extend(pid.ok().map(Pid::from_raw));
             }
@@ -261,9 +261,9 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         // What features that have failed may have left.
         for namespace in [self.namespace(), "k8s.io"] {
-            let left = call::run_last(self.command(namespace).args(["task", "ls", "-q"]));
+            let left = command::run_cleanup(self.command(namespace).args(["task", "ls", "-q"]));
             for id in left.stdout.lines() {
-                call::run_last(self.command(namespace).args(["task", "delete", "-f", id]));
+                command::run_cleanup(self.command(namespace).args(["task", "delete", "-f", id]));
             }
         }
         for shim in self.shims("") {
@@ -271,7 +271,7 @@ impl Drop for Containerd {
         }
         cri::remove_network(self.network);
         for parent in [self.namespace(), &cri::cgroup(self.namespace())] {
-            cgroup::remove(parent);
+            cgroups::remove(parent);
         }
         let _ = fs::remove_dir(self.runtime_root());
     }

@@ -1,10 +1,10 @@
 //! `ctr task exec`: more processes in a container that runs.
 
-use super::{Containerd, Driven, sleeper};
-use crate::call;
+use super::{Containerd, Test, sleeper};
+use crate::command;
 use crate::terminal::Terminal;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("exec", exec),
     ("exec_exit_status", exec_exit_status),
     ("exec_stdin", exec_stdin),
@@ -22,7 +22,7 @@ pub(super) const FEATURES: &[Driven] = &[
 
 fn exec(daemon: &Containerd) {
     let task = sleeper(daemon, "exec");
-    let said = task.exec(
+    let output = task.exec(
         "a",
         &[],
         &[
@@ -32,7 +32,7 @@ fn exec(daemon: &Containerd) {
         ],
     );
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("out\nsleep\n", "err\n")
     );
     let script =
@@ -54,7 +54,10 @@ fn exec_exit_status(daemon: &Containerd) {
 fn exec_stdin(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_stdin");
     let mut exec = task.exec_command("a", &[], &["sh", "-c", "head -c 100000 | wc -c; sleep 0.3"]);
-    assert_eq!(call::run_with(&mut exec, &[b'x'; 100_000]).ok(), "100000");
+    assert_eq!(
+        command::run_with(&mut exec, &[b'x'; 100_000]).ok(),
+        "100000"
+    );
 }
 
 fn exec_cwd(daemon: &Containerd) {
@@ -69,17 +72,17 @@ fn exec_user(daemon: &Containerd) {
     let id = task.says("b", &["--user", "user"], "id");
     assert!(id.starts_with("uid=1000(user) gid=1000(user)"), "{id}");
     let script = "touch /etc/passwd 2>&1 || true";
-    let said = task.says("c", &["--user", "1000"], script);
-    assert!(said.contains("Permission denied"), "{said}");
+    let output = task.says("c", &["--user", "1000"], script);
+    assert!(output.contains("Permission denied"), "{output}");
 }
 
 fn exec_tty(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_tty");
     let mut terminal = Terminal::start(&task.exec_command("a", &["--tty"], &["sh"]));
-    terminal.say("tty; until stty size | grep '24 80'; do sleep 0.1; done\n");
+    terminal.type_text("tty; until stty size | grep '24 80'; do sleep 0.1; done\n");
     terminal.expect("/dev/pts/0");
     terminal.expect("\n24 80");
-    terminal.say(
+    terminal.type_text(
         "until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; echo $((6*7))1; exit 12\n",
     );
     terminal.resize_until(101, 43, "421");
@@ -91,7 +94,7 @@ fn exec_detach(daemon: &Containerd) {
     let script = "echo done > /tmp/mark; sleep 1000; true";
     task.exec("a", &["--detach"], &["sh", "-c", script]).ok();
     let marked = || task.exec("b", &[], &["cat", "/tmp/mark"]).stdout == "done\n";
-    call::wait_until("it has run", 10, marked);
+    command::wait_until("it has run", 10, marked);
     let comms = task.says("c", &[], "ps");
     assert!(comms.contains("sh -c echo done"), "{comms}");
 }
@@ -129,22 +132,22 @@ fn exec_cgroup(daemon: &Containerd) {
 
 fn exec_no_program(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_no_program");
-    let said = task.exec("a", &[], &["/no/such/program"]).fails(1);
-    assert!(said.contains("/no/such/program"), "{said}");
-    assert!(said.contains("no such file or directory"), "{said}");
+    let output = task.exec("a", &[], &["/no/such/program"]).fails(1);
+    assert!(output.contains("/no/such/program"), "{output}");
+    assert!(output.contains("no such file or directory"), "{output}");
     assert_eq!(task.says("b", &[], "echo still"), "still");
 }
 
 fn exec_stopped(daemon: &Containerd) {
     let task = daemon.task("exec_stopped", &[], &["true"]);
     task.becomes("STOPPED");
-    let said = task.exec("a", &[], &["true"]).fails(1);
-    assert!(said.contains("stopped"), "{said}");
+    let output = task.exec("a", &[], &["true"]).fails(1);
+    assert!(output.contains("stopped"), "{output}");
 }
 
 fn exec_many(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_many");
-    let said: Vec<String> = std::thread::scope(|scope| {
+    let output: Vec<String> = std::thread::scope(|scope| {
         let task = &task;
         let call = |i: usize| {
             let (name, word) = (format!("e{i}"), format!("word{i}"));
@@ -153,7 +156,7 @@ fn exec_many(daemon: &Containerd) {
         let calls: Vec<_> = (0..10).map(|i| scope.spawn(move || call(i))).collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
-    for (i, said) in said.into_iter().enumerate() {
-        assert_eq!(said, format!("word{i}"));
+    for (i, output) in output.into_iter().enumerate() {
+        assert_eq!(output, format!("word{i}"));
     }
 }

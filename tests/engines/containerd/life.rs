@@ -6,10 +6,10 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Containerd, Driven};
-use crate::call;
+use super::{Containerd, Test};
+use crate::command;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("daemon_restarted", daemon_restarted),
     ("daemon_killed", daemon_killed),
     ("shim_killed", shim_killed),
@@ -36,7 +36,7 @@ fn daemon_restarted(shared: &Containerd) {
                 "trap 'exit 8' TERM; touch /tmp/ready; while :; do sleep 0.1; done",
             ],
         );
-        call::wait_until("it listens", 10, || {
+        command::wait_until("it listens", 10, || {
             task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
         });
         let pid = task.pid();
@@ -69,7 +69,7 @@ fn daemon_killed(shared: &Containerd) {
     });
     daemon.stop(true);
     kill(Pid::from_raw(pids[1].cast_signed()), Signal::SIGKILL).unwrap();
-    call::wait_until("one has ended", 10, || !lives(pids[1]));
+    command::wait_until("one has ended", 10, || !lives(pids[1]));
     assert!(lives(pids[0]));
     daemon.restart();
     let [stays, ends] = ["stays", "ends"].map(|id| super::Task::of(&daemon, id));
@@ -88,8 +88,8 @@ fn shim_killed(daemon: &Containerd) {
     assert_eq!(shims.len(), 1);
     kill(shims[0], Signal::SIGKILL).unwrap();
     let _ = fs::remove_file(socket);
-    call::wait_until("the container has gone", 20, || !lives(pid));
-    call::wait_until("the task has gone", 20, || {
+    command::wait_until("the container has gone", 20, || !lives(pid));
+    command::wait_until("the task has gone", 20, || {
         daemon.ctr(&["task", "delete", "--force", "shim_killed"]);
         task.listed().is_none()
     });
@@ -99,7 +99,7 @@ fn shim_killed(daemon: &Containerd) {
         let top = Path::new("/sys/fs/cgroup").join(hierarchy);
         left.push(top.join(daemon.namespace()).join("shim_killed"));
     }
-    call::wait_until("its cgroups and state have gone", 20, || {
+    command::wait_until("its cgroups and state have gone", 20, || {
         left.retain(|path| path.exists());
         left.is_empty()
     });
@@ -123,12 +123,12 @@ fn first_process_killed(daemon: &Containerd) {
 fn out_of_memory(daemon: &Containerd) {
     let script = "head -c 100000000 /dev/zero | tail -c 99999999 | wc -c";
     let flags = ["--memory-limit", "16777216"];
-    let said = daemon.run("out_of_memory", &flags, &["sh", "-c", script]);
-    assert!(!said.stdout.contains("99999999"), "{said:?}");
-    let said = daemon.run(
+    let output = daemon.run("out_of_memory", &flags, &["sh", "-c", script]);
+    assert!(!output.stdout.contains("99999999"), "{output:?}");
+    let output = daemon.run(
         "out_of_memory",
         &flags,
         &["tail", "-c", "99999999", "/dev/zero"],
     );
-    said.fails(137);
+    output.fails(137);
 }

@@ -2,12 +2,12 @@
 
 use std::process::Stdio;
 
-use super::{Containerd, Driven, Task, sleeper};
-use crate::call;
-use crate::cgroup::limit;
+use super::{Containerd, Task, Test, sleeper};
+use crate::cgroups::limit;
+use crate::command;
 use crate::terminal::Terminal;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("start_again", start_again),
     ("ls", ls),
     ("ps", ps),
@@ -25,7 +25,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("delete_running", delete_running),
     ("delete_force", delete_force),
     ("events", events),
-    ("ten_at_once", ten_at_once),
+    ("ten_concurrently", ten_concurrently),
 ];
 
 fn start_again(daemon: &Containerd) {
@@ -59,7 +59,7 @@ fn ps(daemon: &Containerd) {
         assert!(pids.contains(&pid), "{table}");
         pids.len()
     };
-    call::wait_until("three processes", 10, || children() == 3);
+    command::wait_until("three processes", 10, || children() == 3);
 }
 
 /// `ctr run` waits, and says how it ended, whoever ended it.
@@ -80,7 +80,7 @@ fn wait(daemon: &Containerd) {
         .unwrap();
     let task = Task::of(daemon, "wait");
     task.becomes("RUNNING");
-    call::wait_until("ctr run ends", 20, || {
+    command::wait_until("ctr run ends", 20, || {
         daemon.ctr(&["task", "kill", "-s", "TERM", "wait"]);
         run.try_wait().unwrap().is_some()
     });
@@ -89,25 +89,25 @@ fn wait(daemon: &Containerd) {
 
 /// The shell ends after what ctr has shown, not with it: ctr stops listening as soon as it has heard of the end.
 fn attach(daemon: &Containerd) {
-    let script = "while read line; do echo heard $line; test $line = end && exit 6; done";
+    let script = "while read line; do echo output $line; test $line = end && exit 6; done";
     let mut first = daemon.run_command("attach", &["--tty"], &["sh", "-c", script]);
     let mut first = Terminal::start(first.args([""; 0]));
-    first.say("one\n");
-    first.expect("heard one");
+    first.type_text("one\n");
+    first.expect("output one");
     let task = Task::of(daemon, "attach");
     assert_eq!(task.status(), "RUNNING");
     drop(first);
     let mut second = Terminal::start(&daemon.ctr_command(&["task", "attach", "attach"]));
-    second.say("two\n");
-    second.expect("heard two");
-    second.say("end\n");
+    second.type_text("two\n");
+    second.expect("output two");
+    second.type_text("end\n");
     assert_eq!(second.end().0, Some(6));
 }
 
 fn kill(daemon: &Containerd) {
     let script = "trap 'exit 21' USR1; touch /tmp/ready; while :; do sleep 0.1; done";
     let task = daemon.task("kill", &[], &["sh", "-c", script]);
-    call::wait_until("it listens", 10, || {
+    command::wait_until("it listens", 10, || {
         task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
     });
     daemon.ctr(&["task", "kill", "-s", "SIGUSR1", "kill"]).ok();
@@ -118,20 +118,20 @@ fn kill(daemon: &Containerd) {
 fn kill_again(daemon: &Containerd) {
     let task = daemon.task("kill_again", &[], &["true"]);
     task.becomes("STOPPED");
-    let said = daemon
+    let output = daemon
         .ctr(&["task", "kill", "-s", "KILL", "kill_again"])
         .fails(1);
-    assert!(said.contains("not found"), "{said}");
-    let said = daemon
+    assert!(output.contains("not found"), "{output}");
+    let output = daemon
         .ctr(&["task", "kill", "-s", "KILL", "kill_nobody"])
         .fails(1);
-    assert!(said.contains("not found"), "{said}");
+    assert!(output.contains("not found"), "{output}");
 }
 
 /// Without a pid namespace of its own the others would go on.
 fn kill_all(daemon: &Containerd) {
-    let machine = format!("pid:/proc/{}/ns/pid", std::process::id());
-    let flags = ["--with-ns", &machine];
+    let host = format!("pid:/proc/{}/ns/pid", std::process::id());
+    let flags = ["--with-ns", &host];
     let task = daemon.task(
         "kill_all",
         &flags,
@@ -141,7 +141,7 @@ fn kill_all(daemon: &Containerd) {
         let procs = limit(task.pid(), "pids", "cgroup.procs", "cgroup.procs");
         procs.lines().count()
     };
-    call::wait_until("three processes", 10, || count() == 3);
+    command::wait_until("three processes", 10, || count() == 3);
     let procs = limit(task.pid(), "pids", "cgroup.procs", "cgroup.procs");
     daemon
         .ctr(&["task", "kill", "--all", "-s", "KILL", "kill_all"])
@@ -151,7 +151,7 @@ fn kill_all(daemon: &Containerd) {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         stat.is_ok_and(|stat| stat.contains("(sleep)") && !stat.contains(") Z "))
     };
-    call::wait_until("all have ended", 10, || !procs.lines().any(alive));
+    command::wait_until("all have ended", 10, || !procs.lines().any(alive));
 }
 
 fn kill_exec(daemon: &Containerd) {
@@ -172,7 +172,7 @@ fn kill_exec(daemon: &Containerd) {
             .status
             == 0
     };
-    call::wait_until("the process can be killed", 10, there);
+    command::wait_until("the process can be killed", 10, there);
     assert_eq!(exec.wait().unwrap().code(), Some(137));
     assert_eq!(task.status(), "RUNNING");
 }
@@ -189,14 +189,14 @@ fn pause_and_resume(daemon: &Containerd) {
     assert_eq!(count(), before);
     daemon.ctr(&["task", "resume", &task.id]).ok();
     assert_eq!(task.status(), "RUNNING");
-    call::wait_until("it goes on", 10, || count() != before);
+    command::wait_until("it goes on", 10, || count() != before);
 }
 
 fn pause_exec(daemon: &Containerd) {
     let task = sleeper(daemon, "pause_exec");
     daemon.ctr(&["task", "pause", &task.id]).ok();
-    let said = task.exec("a", &[], &["true"]).fails(1);
-    assert!(said.contains("paused"), "{said}");
+    let output = task.exec("a", &[], &["true"]).fails(1);
+    assert!(output.contains("paused"), "{output}");
     daemon.ctr(&["task", "resume", &task.id]).ok();
     task.exec("b", &[], &["true"]).ok();
 }
@@ -235,7 +235,7 @@ fn delete(daemon: &Containerd) {
     task.becomes("STOPPED");
     task.deleted(5);
     assert_eq!(task.listed(), None);
-    call::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
+    command::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
     for hierarchy in ["memory", "pids", "."] {
         let left = format!("/sys/fs/cgroup/{hierarchy}/{}/delete", daemon.namespace());
         assert!(!std::path::Path::new(&left).exists(), "{left}");
@@ -245,8 +245,8 @@ fn delete(daemon: &Containerd) {
 
 fn delete_running(daemon: &Containerd) {
     let task = sleeper(daemon, "delete_running");
-    let said = daemon.ctr(&["task", "delete", &task.id]).fails(1);
-    assert!(said.contains("must be stopped"), "{said}");
+    let output = daemon.ctr(&["task", "delete", &task.id]).fails(1);
+    assert!(output.contains("must be stopped"), "{output}");
     assert_eq!(task.status(), "RUNNING");
 }
 
@@ -264,16 +264,16 @@ fn events(daemon: &Containerd) {
         .spawn()
         .unwrap();
     // It says nothing when it is ready: something has to happen until it is heard.
-    let heard = |topic: &str, id: &str| {
+    let output = |topic: &str, id: &str| {
         let log = std::fs::read_to_string(&log).unwrap();
         log.lines()
             .any(|line| line.contains(topic) && line.contains(id))
     };
     let label = |i: usize| daemon.run(&format!("events_{i}"), &[], &["true"]).status == 0;
     let mut i = 0;
-    call::wait_until("an event is heard", 20, || {
+    command::wait_until("an event is output", 20, || {
         i += 1;
-        label(i) && heard("/tasks/exit", "events_")
+        label(i) && output("/tasks/exit", "events_")
     });
     let task = daemon.task("events", &[], &["sleep", "1000"]);
     task.exec("extra", &[], &["true"]).ok();
@@ -290,16 +290,16 @@ fn events(daemon: &Containerd) {
         "exit",
         "delete",
     ];
-    call::wait_until("every event", 10, || {
+    command::wait_until("every event", 10, || {
         topics
             .iter()
-            .all(|topic| heard(&format!("/tasks/{topic}"), r#""container_id":"events""#))
+            .all(|topic| output(&format!("/tasks/{topic}"), r#""container_id":"events""#))
     });
     let _ = events.kill();
     let _ = events.wait();
 }
 
-fn ten_at_once(daemon: &Containerd) {
+fn ten_concurrently(daemon: &Containerd) {
     let runs: Vec<_> = (0..10)
         .map(|i| {
             let (name, script) = (format!("ten_{i}"), format!("exit {}", 20 + i));

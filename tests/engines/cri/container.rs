@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Pod, client};
-use crate::containerd::{Containerd, Driven};
-use crate::{call, image};
+use crate::containerd::{Containerd, Test};
+use crate::{command, image};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("container", container),
     ("container_exit_status", exit_status),
     ("container_list", list),
@@ -22,7 +22,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("container_stop_timeout", stop_timeout),
     ("container_remove", remove),
     ("container_remove_running", remove_running),
-    ("container_again", again),
+    ("container_restarted", again),
     ("container_no_program", no_program),
     ("container_stdin", stdin),
     ("container_tty", tty),
@@ -128,7 +128,7 @@ const LISTENING: &str = "trap 'echo asked; exit 3' TERM; echo ready; while :; do
 fn stop(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_stop");
     let container = pod.run("one", sh(LISTENING));
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("it listens", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
     assert_eq!(container.ends(), 3);
     assert!(container.log().contains("asked"));
@@ -145,7 +145,7 @@ fn stop_signal(daemon: &Containerd) {
     let mut more = sh("trap 'exit 17' USR2; echo ready; while :; do sleep 0.1; done");
     more["image"] = json!({ "image": IMAGE });
     let container = pod.run("one", more);
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("it listens", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
     assert_eq!(container.ends(), 17);
 }
@@ -156,7 +156,7 @@ fn stop_timeout(daemon: &Containerd) {
         "one",
         sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done"),
     );
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("it listens", 10, || container.log().contains("ready"));
     let since = Instant::now();
     container.call("StopContainer", json!({ "timeout": 1 }));
     assert!(since.elapsed() >= Duration::from_secs(1));
@@ -186,7 +186,7 @@ fn remove_running(daemon: &Containerd) {
 
 /// As a kubelet does after a crash: the next attempt in the same pod.
 fn again(daemon: &Containerd) {
-    let pod = Pod::new(daemon, "container_again");
+    let pod = Pod::new(daemon, "container_restarted");
     for attempt in 0..3 {
         let more = json!({ "metadata": { "name": "one", "attempt": attempt }, "command": ["sh", "-c", "exit 1"] });
         assert_eq!(pod.run("one", more).ends(), 1);
@@ -211,8 +211,8 @@ fn stdin(daemon: &Containerd) {
     let more = json!({ "stdin": true, "stdin_once": true, "command": ["sh", "-c", "read line; echo got $line; exit 5"] });
     let container = pod.run("one", more);
     let attach = json!({ "stdin": true, "stdout": true, "stderr": true });
-    let heard = container.stream("Attach", attach, &json!([{ "send": "a line\n" }]));
-    assert_eq!(heard["1"], "got a line\n", "{heard}");
+    let output = container.stream("Attach", attach, &json!([{ "send": "a line\n" }]));
+    assert_eq!(output["1"], "got a line\n", "{output}");
     assert_eq!(container.ends(), 5);
 }
 
@@ -239,7 +239,7 @@ fn log(daemon: &Containerd) {
         sh("echo out; sleep 0.2; echo err >&2; sleep 0.2; printf end"),
     );
     container.ends();
-    call::wait_until("everything is logged", 10, || {
+    command::wait_until("everything is logged", 10, || {
         container.log().contains("end")
     });
     let log = container.log();
@@ -260,7 +260,7 @@ fn log_tty(daemon: &Containerd) {
     more["tty"] = true.into();
     let container = pod.run("one", more);
     assert_eq!(container.ends(), 0);
-    call::wait_until("it is logged", 10, || {
+    command::wait_until("it is logged", 10, || {
         container.log().contains("stdout F terminal")
     });
 }
@@ -270,17 +270,17 @@ fn log_long_lines(daemon: &Containerd) {
     let container = pod.run("one", sh("head -c 40000 /dev/zero | tr '\\0' x; echo"));
     assert_eq!(container.ends(), 0);
     let count = || container.log().matches('x').count();
-    call::wait_until("all of it is logged", 10, || count() == 40000);
+    command::wait_until("all of it is logged", 10, || count() == 40000);
     assert!(container.log().contains(" stdout P x"));
 }
 
 fn log_reopen(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log_reopen");
     let container = pod.run("one", sh("while :; do echo tick; sleep 0.1; done"));
-    call::wait_until("it logs", 10, || container.log().contains("tick"));
+    command::wait_until("it logs", 10, || container.log().contains("tick"));
     fs::rename(&container.log, container.log.with_extension("old")).unwrap();
     container.call("ReopenContainerLog", json!({}));
-    call::wait_until("it logs again", 10, || container.log().contains("tick"));
+    command::wait_until("it logs again", 10, || container.log().contains("tick"));
 }
 
 fn stats(daemon: &Containerd) {
@@ -294,7 +294,7 @@ fn stats(daemon: &Containerd) {
         let used = &stats["stats"]["cpu"]["usage_core_nano_seconds"]["value"];
         used.as_str().unwrap_or("0").parse::<u64>().unwrap()
     };
-    call::wait_until("20 ms of a processor are counted", 20, || {
+    command::wait_until("20 ms of a processor are counted", 20, || {
         cpu() > 20_000_000
     });
     let stats = container.call("ContainerStats", json!({}));

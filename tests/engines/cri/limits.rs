@@ -5,11 +5,11 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::call;
-use crate::cgroup::{assert_shares, limit};
-use crate::containerd::{Containerd, Driven};
+use crate::cgroups::{assert_shares, limit};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("memory", memory),
     ("memory_exceeded", memory_exceeded),
     ("cpu_quota", cpu_quota),
@@ -70,7 +70,7 @@ fn memory_exceeded(daemon: &Containerd) {
     // and may miss what happens right at either.
     let container = pod.idle(limited());
     assert_eq!(container.exec(&devour, 60).unwrap().status, 137);
-    call::wait_until("a reason", 20, || {
+    command::wait_until("a reason", 20, || {
         container.status()["reason"] == "OOMKilled"
     });
 }

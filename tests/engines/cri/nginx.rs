@@ -5,20 +5,20 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::Pod;
-use crate::cgroup::limit;
-use crate::containerd::{Containerd, Driven};
-use crate::{call, image};
+use crate::cgroups::limit;
+use crate::containerd::{Containerd, Test};
+use crate::{command, image};
 
-pub(super) const FEATURES: &[Driven] = &[("nginx", nginx)];
+pub(super) const TESTS: &[Test] = &[("nginx", nginx)];
 
 const NGINX: &str = "localhost/rt/nginx:1";
 
 /// What happens is logged where containers log.
 const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
 
-fn page(address: &str, path: &str) -> call::Said {
+fn page(address: &str, path: &str) -> command::CommandOutput {
     let url = format!("http://{address}/{path}");
-    call::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
+    command::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
 }
 
 fn nginx(daemon: &Containerd) {
@@ -47,8 +47,8 @@ fn nginx(daemon: &Containerd) {
     let container = pod.run("nginx", config(0));
     let address = pod.address();
     let serves = || page(&address, "").stdout.contains("Welcome to nginx!");
-    call::wait_until("nginx serves", 30, serves);
-    call::wait_until("requests are logged", 20, || {
+    command::wait_until("nginx serves", 30, serves);
+    command::wait_until("requests are logged", 20, || {
         page(&address, "asked-for");
         container.log().contains("GET /asked-for HTTP/1.1\" 404")
     });
@@ -71,5 +71,5 @@ fn nginx(daemon: &Containerd) {
     assert!(!serves());
     container.call("RemoveContainer", json!({}));
     let _again = pod.run("nginx", config(1));
-    call::wait_until("the next one serves", 30, serves);
+    command::wait_until("the next one serves", 30, serves);
 }

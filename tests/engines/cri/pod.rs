@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{Client, Pod, client};
-use crate::call;
-use crate::containerd::{Containerd, Driven};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("version", version),
     ("pod", pod),
     ("pod_list", list),
@@ -36,7 +36,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("pod_stats", stats),
     ("pod_stop", stop),
     ("pod_killed", killed),
-    ("pod_ten_at_once", ten_at_once),
+    ("pod_ten_concurrently", ten_concurrently),
     ("pod_restarted_daemon", restarted_daemon),
 ];
 
@@ -97,8 +97,8 @@ fn network(daemon: &Containerd) {
     let address = pod.address();
     assert!(server.sh("ip addr show eth0").contains(&address));
     let url = format!("http://{address}:8080/");
-    call::wait_until("the machine is served", 20, || {
-        call::run(Command::new("curl").args(["-sS", "-m", "5", &url])).stdout == "served\n"
+    command::wait_until("the host is served", 20, || {
+        command::run(Command::new("curl").args(["-sS", "-m", "5", &url])).stdout == "served\n"
     });
     let asker = other.idle(json!({}));
     assert_eq!(asker.sh(&format!("wget -q -O - {url}")), "served");
@@ -334,12 +334,12 @@ fn stop(daemon: &Containerd) {
 fn killed(daemon: &Containerd) {
     let pod = Pod::new(daemon, "pod_killed");
     kill(Pid::from_raw(first(&pod).cast_signed()), Signal::SIGKILL).unwrap();
-    call::wait_until("it is seen", 20, || {
+    command::wait_until("it is seen", 20, || {
         pod.status()["state"] == "SANDBOX_NOTREADY"
     });
 }
 
-fn ten_at_once(daemon: &Containerd) {
+fn ten_concurrently(daemon: &Containerd) {
     let seen = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for i in 0..10 {
@@ -348,19 +348,19 @@ fn ten_at_once(daemon: &Containerd) {
                 let pod = Pod::new(daemon, &format!("pod_ten_{i}"));
                 let container =
                     pod.idle(json!({ "envs": [{ "key": "I", "value": i.to_string() }] }));
-                let said = container.sh("hostname; echo $I");
-                seen.lock().unwrap().push((said, pod.address()));
+                let output = container.sh("hostname; echo $I");
+                seen.lock().unwrap().push((output, pod.address()));
             });
         }
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort();
-    let said: Vec<String> = (0..10).map(|i| format!("pod-ten-{i}\n{i}")).collect();
+    let output: Vec<String> = (0..10).map(|i| format!("pod-ten-{i}\n{i}")).collect();
     assert_eq!(
         seen.iter()
-            .map(|(said, _)| said.clone())
+            .map(|(output, _)| output.clone())
             .collect::<Vec<_>>(),
-        said
+        output
     );
     let mut addresses: Vec<String> = seen.into_iter().map(|(_, address)| address).collect();
     addresses.sort();
@@ -384,7 +384,7 @@ fn restarted_daemon(shared: &Containerd) {
     };
     daemon.stop(false);
     daemon.restart();
-    call::wait_until("the CRI answers", 30, || {
+    command::wait_until("the CRI answers", 30, || {
         client(&daemon).call("Version", json!({})).is_ok()
     });
     let pod = Pod {

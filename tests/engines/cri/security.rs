@@ -5,10 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::containerd::{Containerd, Driven};
+use crate::containerd::{Containerd, Test};
 use crate::image;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("seccomp_default", seccomp_default),
     ("seccomp_unconfined", seccomp_unconfined),
     ("seccomp_localhost", seccomp_localhost),
@@ -23,7 +23,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("run_as_user", run_as_user),
     ("run_as_group", run_as_group),
     ("run_as_username", run_as_username),
-    ("run_as_nobody_known", run_as_nobody_known),
+    ("run_as_unknown_user", run_as_unknown_user),
     ("image_user", image_user),
     ("supplemental_groups", supplemental_groups),
     ("no_new_privs", no_new_privs),
@@ -197,8 +197,8 @@ fn run_as_username(daemon: &Containerd) {
     );
 }
 
-fn run_as_nobody_known(daemon: &Containerd) {
-    let pod = Pod::new(daemon, "run_as_nobody_known");
+fn run_as_unknown_user(daemon: &Containerd) {
+    let pod = Pod::new(daemon, "run_as_unknown_user");
     let context = json!({ "run_as_username": "nobodyknown" });
     let created = pod.create("one", json!({ "linux": { "security_context": context } }));
     assert!(created.err().unwrap().contains("no users found"));
@@ -279,8 +279,8 @@ fn devices_read_only(daemon: &Containerd) {
 
 fn devices_refused(daemon: &Containerd) {
     with(daemon, "devices_refused", &json!({}), |container| {
-        let said = container.sh_fails("mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse");
-        assert!(said.contains("not permitted"), "{said}");
+        let output = container.sh_fails("mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse");
+        assert!(output.contains("not permitted"), "{output}");
         container.sh("echo > /dev/null && head -c 1 /dev/urandom && head -c 1 /dev/zero");
     });
 }

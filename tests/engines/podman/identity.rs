@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use super::Who::{Both, User};
-use super::{IMAGE, Line, Podman};
+use super::RunAs::{Both, User};
+use super::{IMAGE, Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("user", Both, user),
     ("user_absent", Both, user_absent),
     ("groups", Both, groups),
@@ -16,42 +16,42 @@ pub(super) const LINES: &[Line] = &[
     ("userns_keep_id", User, userns_keep_id),
     ("userns_keep_id_exec", User, userns_keep_id_exec),
     ("userns_no_map", User, userns_no_map),
-    ("userns_of_a_container", Both, userns_of_a_container),
+    ("userns_container", Both, userns_container),
     ("passwd_entry", User, passwd_entry),
     ("unshare", User, unshare),
 ];
 
 fn user(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--user", "user"],
         "id; echo $HOME; touch /tmp/x; stat -c %U /tmp/x",
     );
     assert!(
-        said.starts_with("uid=1000(user) gid=1000(user) groups="),
-        "{said}"
+        output.starts_with("uid=1000(user) gid=1000(user) groups="),
+        "{output}"
     );
     assert!(
-        said.contains("2000(extra)") && said.ends_with("/home/user\nuser"),
-        "{said}"
+        output.contains("2000(extra)") && output.ends_with("/home/user\nuser"),
+        "{output}"
     );
-    let said = p.says(&["--user", "1234:4321"], "id");
-    assert_eq!(said, "uid=1234(1234) gid=4321(4321) groups=4321(4321)");
-    let said = p.says(&["--user", "user:extra"], "id -g");
-    assert_eq!(said, "2000");
+    let output = p.says(&["--user", "1234:4321"], "id");
+    assert_eq!(output, "uid=1234(1234) gid=4321(4321) groups=4321(4321)");
+    let output = p.says(&["--user", "user:extra"], "id -g");
+    assert_eq!(output, "2000");
 }
 
 fn user_absent(p: &Podman) {
-    let said = p.call(&["run", "--rm", "--user", "absent", IMAGE, "true"]);
-    assert!([125, 126].contains(&said.status), "{said:?}");
+    let output = p.call(&["run", "--rm", "--user", "absent", IMAGE, "true"]);
+    assert!([125, 126].contains(&output.status), "{output:?}");
     assert!(
-        said.stderr.contains("no matching entries in passwd"),
-        "{said:?}"
+        output.stderr.contains("no matching entries in passwd"),
+        "{output:?}"
     );
 }
 
 fn groups(p: &Podman) {
-    let said = p.says(&["--group-add", "extra", "--group-add", "777"], "id -G");
-    let mut groups: Vec<&str> = said.split_whitespace().collect();
+    let output = p.says(&["--group-add", "extra", "--group-add", "777"], "id -G");
+    let mut groups: Vec<&str> = output.split_whitespace().collect();
     groups.sort_unstable();
     assert_eq!(groups, ["0", "2000", "777"]);
 }
@@ -78,7 +78,7 @@ fn groups_kept(p: &Podman) {
             );
         }
         None => {
-            let words = [
+            let args = [
                 "run",
                 "--rm",
                 "--group-add",
@@ -87,37 +87,37 @@ fn groups_kept(p: &Podman) {
                 "id",
                 "-G",
             ];
-            let inner = p.command(&words);
+            let inner = p.command(&args);
             let mut other = std::process::Command::new("setpriv");
             other.args(["--groups", "0,3456"]);
             other.arg(inner.get_program()).args(inner.get_args());
             for (name, value) in inner.get_envs() {
                 other.env(name, value.unwrap());
             }
-            assert_eq!(crate::call::run(&mut other).ok(), "0 3456");
+            assert_eq!(crate::command::run(&mut other).ok(), "0 3456");
         }
     }
 }
 
 /// A map in the words of /proc/self/uid_map.
 fn ids(text: &str) -> Vec<Vec<u32>> {
-    let words = |line: &str| {
+    let args = |line: &str| {
         line.split_whitespace()
             .map(|w| w.parse().unwrap())
             .collect()
     };
-    text.lines().map(words).collect()
+    text.lines().map(args).collect()
 }
 
 fn uid_map(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--uidmap", "0:2000:900", "--gidmap", "0:3000:800"],
         "cat /proc/self/uid_map; cat /proc/self/gid_map",
     );
-    let map = ids(&said);
-    assert_eq!((map[0][2], map[1][2]), (900, 800), "{said}");
+    let map = ids(&output);
+    assert_eq!((map[0][2], map[1][2]), (900, 800), "{output}");
     if p.user().is_none() {
-        assert_eq!((map[0][1], map[1][1]), (2000, 3000), "{said}");
+        assert_eq!((map[0][1], map[1][1]), (2000, 3000), "{output}");
     }
     let options = ["--uidmap", "0:2000:900", "--user", "user"];
     assert!(
@@ -167,9 +167,9 @@ fn userns_keep_id(p: &Podman) {
     let (uid, gid) = (p.user().unwrap().uid, p.user().unwrap().gid);
     let files = p.files("keep_id");
     let volume = format!("{}:/data", files.display());
-    let said = p.says(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
+    let output = p.says(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
     let wanted = format!("{uid}\n{gid}\n{uid}\n");
-    assert!(said.starts_with(&wanted), "{said}");
+    assert!(output.starts_with(&wanted), "{output}");
     use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(files.join("mine")).unwrap().uid(), uid);
     assert_eq!(
@@ -189,13 +189,13 @@ fn userns_keep_id_exec(p: &Podman) {
 }
 
 fn userns_no_map(p: &Podman) {
-    let said = p.says(&["--userns", "nomap"], "cat /proc/self/uid_map; id -u");
+    let output = p.says(&["--userns", "nomap"], "cat /proc/self/uid_map; id -u");
     let uid = p.user().unwrap().uid;
-    assert!(said.ends_with("\n0"), "{said}");
-    assert!(!said.contains(&format!(" {uid} ")), "{said}");
+    assert!(output.ends_with("\n0"), "{output}");
+    assert!(!output.contains(&format!(" {uid} ")), "{output}");
 }
 
-fn userns_of_a_container(p: &Podman) {
+fn userns_container(p: &Podman) {
     let options = ["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"];
     let c = p.start("userns_of", &options, "sleep 1000");
     let place = format!("container:{}", c.name);
@@ -206,14 +206,14 @@ fn userns_of_a_container(p: &Podman) {
 }
 
 fn passwd_entry(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--userns", "keep-id"],
         "tail -n 1 /etc/passwd; echo $HOME",
     );
     let user = p.user().unwrap();
     assert!(
-        said.contains(&format!(":{}:{}:", user.uid, user.gid)),
-        "{said}"
+        output.contains(&format!(":{}:{}:", user.uid, user.gid)),
+        "{output}"
     );
 }
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::Who::Both;
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::Both;
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("play_kube", Both, play),
     ("play_kube_security", Both, security),
     ("generate_kube", Both, generate),
@@ -74,13 +74,16 @@ spec:
     played(p, "strict", yaml, || {
         let main = p.named("strict-main");
         main.wait_for("end");
-        let said = main.logs();
-        assert!(said.starts_with("uid=1000(user) gid=2000(extra)"), "{said}");
+        let output = main.logs();
         assert!(
-            said.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1"),
-            "{said}"
+            output.starts_with("uid=1000(user) gid=2000(extra)"),
+            "{output}"
         );
-        assert!(said.contains("Read-only file system"), "{said}");
+        assert!(
+            output.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1"),
+            "{output}"
+        );
+        assert!(output.contains("Read-only file system"), "{output}");
     });
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::{self, wait_until};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::{self, wait_until};
 use crate::image;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("run", Both, run),
     ("exit_status", Both, exit_status),
     ("exit_125_of_podman", Both, exit_125),
@@ -19,14 +19,14 @@ pub(super) const LINES: &[Line] = &[
     ("start_attached", Both, start_attached),
     ("detach", Both, detach),
     ("stop", Both, stop),
-    ("stop_at_last_kills", Both, stop_at_last_kills),
-    ("stop_signal_of_its_own", Both, stop_signal),
-    ("stop_of_what_was_not_started", Both, stop_not_started),
+    ("stop_timeout_kills", Both, stop_timeout_kills),
+    ("stop_signal_custom", Both, stop_signal),
+    ("stop_of_a_created_container", Both, stop_not_started),
     ("kill_with_a_signal", Both, kill_with_a_signal),
     ("restart", Both, restart),
     ("restart_policy", Both, restart_policy),
     ("pause", Root, pause),
-    ("rm_refuses_what_runs", Both, rm_refuses),
+    ("rm_refuses_a_running_container", Both, rm_refuses),
     ("rm_force_leaves_nothing", Both, rm_force),
     ("init_reaps", Both, init_reaps),
     ("rename", Both, rename),
@@ -35,12 +35,12 @@ pub(super) const LINES: &[Line] = &[
 ];
 
 fn run(p: &Podman) {
-    let said = p.run(&[], "echo out; echo err >&2");
+    let output = p.run(&[], "echo out; echo err >&2");
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("out\n", "err\n")
     );
-    assert_eq!(said.status, 0);
+    assert_eq!(output.status, 0);
 }
 
 fn exit_status(p: &Podman) {
@@ -56,16 +56,16 @@ fn exit_125(p: &Podman) {
 }
 
 fn exit_126(p: &Podman) {
-    let said = p.call(&["run", "--rm", IMAGE, "/etc/passwd"]).fails(126);
-    assert!(said.contains("permission denied"), "{said}");
+    let output = p.call(&["run", "--rm", IMAGE, "/etc/passwd"]).fails(126);
+    assert!(output.contains("permission denied"), "{output}");
     p.call(&["run", "--rm", IMAGE, "/etc"]).fails(126);
 }
 
 fn exit_127(p: &Podman) {
-    let said = p.call(&["run", "--rm", IMAGE, "absent"]).fails(127);
+    let output = p.call(&["run", "--rm", IMAGE, "absent"]).fails(127);
     assert!(
-        said.contains("executable file not found in $PATH"),
-        "{said}"
+        output.contains("executable file not found in $PATH"),
+        "{output}"
     );
     p.call(&["run", "--rm", IMAGE, "/absent"]).fails(127);
 }
@@ -77,9 +77,9 @@ fn exit_1_not_executed(p: &Podman) {
     image::refused_programs(&programs);
     let volume = format!("{}:/programs:ro", programs.display());
     let running = p.start("not_executed", &["-v", &volume], "sleep 1000");
-    for (name, _, words) in image::REFUSED {
+    for (name, _, args) in image::REFUSED {
         let program = format!("/programs/{name}");
-        let says = format!("exec {program}: {words}");
+        let says = format!("exec {program}: {args}");
         for round in 0..6 {
             let file = programs.join(format!("{name}-{round}"));
             let cid = ["--cidfile", file.to_str().unwrap()];
@@ -88,18 +88,18 @@ fn exit_1_not_executed(p: &Podman) {
                 &cid[..],
                 &[IMAGE, &program],
             ];
-            let said = p.call(&run.concat()).fails(1);
-            assert!(said.contains(&says), "{said}");
+            let output = p.call(&run.concat()).fails(1);
+            assert!(output.contains(&says), "{output}");
             let id = fs::read_to_string(&file).unwrap_or_default();
             assert_eq!(p.call(&["container", "exists", &id]).status, 1, "{id}");
             let monitor = format!("conmon.*{id}");
             wait_until("its monitor gone", 10, || {
-                call::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
+                command::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
             });
             assert_no_cgroup(&id);
         }
-        let said = p.call(&["exec", &running.name, &program]).fails(1);
-        assert!(said.contains(&says), "{said}");
+        let output = p.call(&["exec", &running.name, &program]).fails(1);
+        assert!(output.contains(&says), "{output}");
     }
 }
 
@@ -138,8 +138,8 @@ fn start_attached(p: &Podman) {
         "read x; echo got $x; exit 6",
     ]);
     let _c = p.named(name);
-    let said = p.call_with(&["start", "-ai", name], "word\n");
-    assert_eq!((said.stdout.as_str(), said.status), ("got word\n", 6));
+    let output = p.call_with(&["start", "-ai", name], "word\n");
+    assert_eq!((output.stdout.as_str(), output.status), ("got word\n", 6));
 }
 
 fn detach(p: &Podman) {
@@ -174,9 +174,9 @@ fn stop(p: &Podman) {
     assert_eq!(c.logs(), "ready\ncaught TERM\n");
 }
 
-fn stop_at_last_kills(p: &Podman) {
+fn stop_timeout_kills(p: &Podman) {
     let c = p.start(
-        "stop_at_last_kills",
+        "stop_timeout_kills",
         &[],
         "trap '' TERM; echo ready; sleep 1000",
     );
@@ -197,7 +197,7 @@ fn stop_signal(p: &Podman) {
 
 /// By its signal, not after the grace period by SIGKILL.
 fn stop_not_started(p: &Podman) {
-    let name = "stop_of_what_was_not_started";
+    let name = "stop_of_a_created_container";
     p.ok(&["create", "--name", name, IMAGE, "sleep", "1000"]);
     let c = p.named(name);
     p.ok(&["init", name]);
@@ -269,8 +269,8 @@ fn pause(p: &Podman) {
 
 fn rm_refuses(p: &Podman) {
     let c = p.start("rm_refuses", &[], "sleep 1000");
-    let said = p.call(&["rm", &c.name]).fails(2);
-    assert!(said.contains("as it is running"), "{said}");
+    let output = p.call(&["rm", &c.name]).fails(2);
+    assert!(output.contains("as it is running"), "{output}");
     assert_eq!(c.inspect("{{.State.Status}}"), "running");
 }
 
@@ -298,9 +298,9 @@ fn assert_no_cgroup(id: &str) {
 }
 
 fn init_reaps(p: &Podman) {
-    let script = format!("{}; tr '\\0' ' ' </proc/1/cmdline", call::ORPHAN);
-    let said = p.says(&["--init"], &script);
-    assert!(said.contains("podman-init"), "{said}");
+    let script = format!("{}; tr '\\0' ' ' </proc/1/cmdline", command::ORPHAN);
+    let output = p.says(&["--init"], &script);
+    assert!(output.contains("podman-init"), "{output}");
 }
 
 fn rename(p: &Podman) {
@@ -322,7 +322,7 @@ fn conmon_killed(p: &Podman) {
     let c = p.start("conmon_killed", &[], "sleep 1000");
     let pid = c.pid();
     let conmon = c.inspect("{{.State.ConmonPid}}");
-    call::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
+    command::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
     assert!(fs::exists(format!("/proc/{pid}")).unwrap());
     assert_eq!(c.says(&[], "echo in"), "in");
     p.call(&["rm", "-f", "-t0", &c.name]).ok();

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::cgroup::{assert_shares, show};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::cgroups::{assert_shares, show};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("memory", Root, memory),
     ("memory_exceeded", Root, memory_exceeded),
     ("memory_reservation", Root, memory_reservation),
@@ -24,11 +24,11 @@ pub(super) const LINES: &[Line] = &[
     ("cgroup_parent", Root, cgroup_parent),
     ("cgroups_disabled", Root, cgroups_disabled),
     ("cgroups_no_conmon", Root, cgroups_no_conmon),
-    ("cgroup_split_as_the_machine_can", Root, cgroups_split),
+    ("cgroup_split", Root, cgroups_split),
     ("cgroup_namespace", Root, cgroup_namespace),
     (
         "limits_of_a_user_are_ignored",
-        super::Who::User,
+        super::RunAs::User,
         limits_of_a_user,
     ),
 ];
@@ -54,18 +54,18 @@ fn memory_reservation(p: &Podman) {
 
 fn cpus(p: &Podman) {
     let script = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us 2>/dev/null || cat cpu.max";
-    let said = p.says(&["--cpus", "0.5"], script);
-    assert_eq!(said.replace('\n', " "), "50000 100000");
-    let said = p.says(&["--cpu-quota", "20000", "--cpu-period", "40000"], script);
-    assert_eq!(said.replace('\n', " "), "20000 40000");
+    let output = p.says(&["--cpus", "0.5"], script);
+    assert_eq!(output.replace('\n', " "), "50000 100000");
+    let output = p.says(&["--cpu-quota", "20000", "--cpu-period", "40000"], script);
+    assert_eq!(output.replace('\n', " "), "20000 40000");
 }
 
 fn cpu_shares(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--cpu-shares", "512"],
         &show("cpu", "cpu.shares", "cpu.weight"),
     );
-    assert_shares(&said, 512);
+    assert_shares(&output, 512);
 }
 
 fn cpuset(p: &Podman) {
@@ -77,11 +77,11 @@ fn cpuset(p: &Podman) {
 }
 
 fn pids(p: &Podman) {
-    let said = p.run(
+    let output = p.run(
         &["--pids-limit", "4"],
         "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait",
     );
-    assert!(said.stderr.contains("can't fork"), "{said:?}");
+    assert!(output.stderr.contains("can't fork"), "{output:?}");
     assert_eq!(
         p.says(
             &["--pids-limit", "33"],
@@ -94,15 +94,15 @@ fn pids(p: &Podman) {
 fn device_rates(p: &Podman) {
     let major_minor = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let disk = major_minor.lines().find_map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let source = words[words.iter().position(|w| *w == "-")? + 2];
-        (words[4] == "/" && source.starts_with("/dev/")).then(|| source.to_owned())
+        let args: Vec<&str> = line.split(' ').collect();
+        let source = args[args.iter().position(|w| *w == "-")? + 2];
+        (args[4] == "/" && source.starts_with("/dev/")).then(|| source.to_owned())
     });
-    let disk = disk.expect("the machine's root is on a disk");
+    let disk = disk.expect("the host's root is on a disk");
     let rate = format!("{disk}:1mb");
     let script = show("blkio", "blkio.throttle.read_bps_device", "io.max");
-    let said = p.says(&["--device-read-bps", &rate], &script);
-    assert!(said.contains("1048576"), "{said}");
+    let output = p.says(&["--device-read-bps", &rate], &script);
+    assert!(output.contains("1048576"), "{output}");
 }
 
 fn update_memory(p: &Podman) {
@@ -137,8 +137,11 @@ fn update_again(p: &Podman) {
     assert_eq!(c.says(&[], quota), "25000");
     p.ok(&["restart", "-t", "0", &c.name]);
     let script = show("memory", "memory.limit_in_bytes", "memory.max");
-    let said = c.says(&[], &script);
-    assert!(["67108864", "83886080"].contains(&said.as_str()), "{said}");
+    let output = c.says(&[], &script);
+    assert!(
+        ["67108864", "83886080"].contains(&output.as_str()),
+        "{output}"
+    );
 }
 
 fn ulimits(p: &Podman) {
@@ -159,8 +162,8 @@ fn oom_score_adj(p: &Podman) {
 }
 
 fn shm_size(p: &Podman) {
-    let said = p.says(&["--shm-size", "8m"], "df -k /dev/shm | tail -n 1");
-    assert_eq!(said.split_whitespace().nth(1), Some("8192"), "{said}");
+    let output = p.says(&["--shm-size", "8m"], "df -k /dev/shm | tail -n 1");
+    assert_eq!(output.split_whitespace().nth(1), Some("8192"), "{output}");
 }
 
 fn cgroup_parent(p: &Podman) {
@@ -199,10 +202,13 @@ fn cgroups_no_conmon(p: &Podman) {
 
 /// Podman splits only its own cgroup v2 and below: elsewhere it has to say so itself.
 fn cgroups_split(p: &Podman) {
-    let said = p.call(&["run", "--rm", "--cgroups", "split", IMAGE, "true"]);
-    if said.status != 0 {
-        let said = said.fails(126);
-        assert!(said.contains("could not find cgroup mount in"), "{said}");
+    let output = p.call(&["run", "--rm", "--cgroups", "split", IMAGE, "true"]);
+    if output.status != 0 {
+        let output = output.fails(126);
+        assert!(
+            output.contains("could not find cgroup mount in"),
+            "{output}"
+        );
     }
 }
 
@@ -223,10 +229,10 @@ fn cgroup_namespace(p: &Podman) {
 
 /// Where the machine gives a user no cgroup, Podman says so and goes on.
 fn limits_of_a_user(p: &Podman) {
-    let said = p.run(&["--memory", "64m", "--cpus", "0.5"], "echo ran");
+    let output = p.run(&["--memory", "64m", "--cpus", "0.5"], "echo ran");
     assert_eq!(
-        (said.stdout.as_str(), said.status),
+        (output.stdout.as_str(), output.status),
         ("ran\n", 0),
-        "{said:?}"
+        "{output:?}"
     );
 }

@@ -11,18 +11,18 @@ mod limits;
 mod network;
 mod nginx;
 mod pods;
+mod security;
 mod sharing;
-mod shield;
 mod store;
-mod talk;
-mod whole;
+mod streams;
+mod system;
 
 use std::sync::{Arc, RwLock};
 
 use libtest_mimic::Arguments;
 
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 use crate::image;
 
 pub(crate) use store::{Container, IMAGE, Mode, Podman, SIZED, terminal};
@@ -40,20 +40,20 @@ const PROGRAMS: &[&str] = &[
 
 /// Who it is that a feature is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
+enum RunAs {
     Both,
     Root,
     User,
 }
 
 /// A feature as the files here list it: its name, for whom it is, and what drives it.
-type Line = (&'static str, Who, fn(&Podman));
+type Test = (&'static str, RunAs, fn(&Podman));
 
 /// What makes networks on the machine itself: netavark does so by iptables(8), where two at a
 /// time get into each other's way, whatever the runtime is.
 const NETWORKED: &[&str] = &[
     "network_bridge",
-    "network_of_ones_own",
+    "network_custom",
     "network_connect",
     "network_names",
     "network_by_path",
@@ -68,7 +68,7 @@ const NETWORKED: &[&str] = &[
 const ALONE: [&str; 3] = ["commit", "export_and_import", "build"];
 
 /// Why one feature cannot be had, where the others can.
-fn lacking_for(name: &str) -> Option<String> {
+fn skip_reason_for(name: &str) -> Option<String> {
     match name {
         "nginx" => image::debian_archive().err(),
         _ => None,
@@ -85,49 +85,51 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
 
 fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
     let lines = [
-        life::LINES,
-        talk::LINES,
-        exec::LINES,
-        limits::LINES,
-        shield::LINES,
-        files::LINES,
-        identity::LINES,
-        sharing::LINES,
-        network::LINES,
-        nginx::LINES,
-        pods::LINES,
-        kube::LINES,
-        whole::LINES,
+        life::TESTS,
+        streams::TESTS,
+        exec::TESTS,
+        limits::TESTS,
+        security::TESTS,
+        files::TESTS,
+        identity::TESTS,
+        sharing::TESTS,
+        network::TESTS,
+        nginx::TESTS,
+        pods::TESTS,
+        kube::TESTS,
+        system::TESTS,
     ];
-    let is_for = |who| match mode {
-        Mode::Root => who != Who::User,
-        Mode::Rootless => who != Who::Root,
+    let is_for = |run_as| match mode {
+        Mode::Root => run_as != RunAs::User,
+        Mode::Rootless => run_as != RunAs::Root,
     };
-    let lines: Vec<&Line> = lines
+    let lines: Vec<&Test> = lines
         .into_iter()
         .flatten()
         .filter(|l| is_for(l.1))
         .collect();
     let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
-    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
-    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, mode.name(), &names);
+    let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
+    let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, mode.name(), &names);
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(|r| Podman::new(mode, r, ""))));
     let images = Arc::new(RwLock::new(()));
-    let feature = |&&(name, _, drive): &&Line| {
+    let feature = |&&(name, _, test): &&Test| {
         let (stores, images) = (stores.clone(), images.clone());
         Feature {
             name: format!("{}::{name}", mode.name()),
-            drive: Box::new(move |runtime| {
-                let _alone = NETWORKED.contains(&name).then(ground::alone_in_the_network);
+            run: Box::new(move |runtime| {
+                let _alone = NETWORKED
+                    .contains(&name)
+                    .then(environment::lock_host_network);
                 let is_alone = ALONE.contains(&name);
                 let _changing = is_alone.then(|| images.write());
                 let _using = (!is_alone).then(|| images.read());
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
-                drive(stores.find(|store| store.runtime == runtime).unwrap());
+                test(stores.find(|store| store.runtime == runtime).unwrap());
             }),
-            lacking: match is_wanted {
-                true => lacking_for(name),
-                false => lacking.clone(),
+            skip_reason: match is_wanted {
+                true => skip_reason_for(name),
+                false => skip_reason.clone(),
             },
         }
     };

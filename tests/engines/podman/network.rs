@@ -3,15 +3,15 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::Who::{Both, Root, User};
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::{Both, Root, User};
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("network_none", Both, none),
     ("network_host", Both, host),
     ("network_bridge", Root, bridge),
-    ("network_of_ones_own", Both, own),
+    ("network_custom", Both, own),
     ("network_connect", Both, connect),
     ("network_names", Both, names),
     ("network_by_path", Root, by_path),
@@ -21,13 +21,13 @@ pub(super) const LINES: &[Line] = &[
 ];
 
 fn none(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--network", "none"],
         "ip -o link | cut -d : -f 2; ip route | wc -l",
     );
     assert!(
-        said.starts_with("lo\n") && said.ends_with("\n0") || !said.contains("eth0"),
-        "{said}"
+        output.starts_with("lo\n") && output.ends_with("\n0") || !output.contains("eth0"),
+        "{output}"
     );
     assert!(
         p.says(&["--network", "none"], "ip address show lo")
@@ -99,11 +99,11 @@ fn own(p: &Podman) {
     let network = Network::new(p, "own", 1);
     let start = p.subnet(1).replace(".0/24", ".");
     let address = format!("{start}77");
-    let said = p.says(
+    let output = p.says(
         &["--network", &network.name, "--ip", &address],
         "ip -4 -o address show eth0",
     );
-    assert!(said.contains(&format!("{address}/24")), "{said}");
+    assert!(output.contains(&format!("{address}/24")), "{output}");
     let options = [
         "--network",
         &network.name,
@@ -143,35 +143,35 @@ fn names(p: &Podman) {
 fn by_path(p: &Podman) {
     let c = p.start("by_path", &[], "sleep 1000");
     let place = format!("ns:/proc/{}/ns/net", c.pid());
-    let said = p.says(&["--network", &place], "readlink /proc/self/ns/net");
-    assert_eq!(said, c.says(&[], "readlink /proc/self/ns/net"));
+    let output = p.says(&["--network", &place], "readlink /proc/self/ns/net");
+    assert_eq!(output, c.says(&[], "readlink /proc/self/ns/net"));
 }
 
 fn slirp4netns(p: &Podman) {
-    let said = p.says(
+    let output = p.says(
         &["--network", "slirp4netns"],
         "ip -4 -o address show tap0; ip route",
     );
     assert!(
-        said.contains("10.0.2.100/24") && said.contains("default via 10.0.2.2"),
-        "{said}"
+        output.contains("10.0.2.100/24") && output.contains("default via 10.0.2.2"),
+        "{output}"
     );
 }
 
 /// What an HTTP server on this machine's port answers.
 pub(super) fn page(port: u16) -> String {
-    let mut said = String::new();
+    let mut output = String::new();
     wait_until("an answer over the port", 30, || {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
             return false;
         };
         let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(5)));
         let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
-        said.clear();
-        let _ = stream.read_to_string(&mut said);
-        said.starts_with("HTTP/1.")
+        output.clear();
+        let _ = stream.read_to_string(&mut output);
+        output.starts_with("HTTP/1.")
     });
-    said
+    output
 }
 
 /// How a port gets to a container: by a bridge, or by rootlessport.
@@ -190,8 +190,8 @@ fn publish(p: &Podman) {
     let option = format!("127.0.0.1:{port}:80");
     let options = ["--network", way(p), "-p", &option, "--hostname", "served"];
     let c = p.start("publish", &options, SERVER);
-    let said = page(port);
-    assert!(said.contains("hello from served"), "{said}");
+    let output = page(port);
+    assert!(output.contains("hello from served"), "{output}");
     assert_eq!(
         p.ok(&["port", &c.name]),
         format!("80/tcp -> 127.0.0.1:{port}")
@@ -212,6 +212,6 @@ fn publish_restarted(p: &Podman) {
     );
     page(port);
     p.ok(&["restart", "-t", "0", &c.name]);
-    let said = page(port);
-    assert!(said.contains("hello from"), "{said}");
+    let output = page(port);
+    assert!(output.contains("hello from"), "{output}");
 }

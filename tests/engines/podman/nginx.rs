@@ -1,11 +1,11 @@
 //! A program of the real world: nginx, of Debian's packages, as it is.
 
-use super::Who::Root;
-use super::{Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::Root;
+use super::{Podman, Test};
+use crate::command::wait_until;
 use crate::image;
 
-pub(super) const LINES: &[Line] = &[("nginx", Root, nginx)];
+pub(super) const TESTS: &[Test] = &[("nginx", Root, nginx)];
 
 const DEBIAN: &str = "localhost/debian";
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("pod_shares", Both, shares),
     ("pod_shares_pid", Both, shares_pid),
     ("pod_life", Both, life),
@@ -91,10 +91,10 @@ fn shares_pid(p: &Podman) {
     let pod = Pod::new(p, "shares_pid", &["--share", "pid,net,ipc,uts"]);
     let a = pod.start("shares_pid_a", &[], "exec sleep 1111");
     let b = pod.start("shares_pid_b", &[], "exec sleep 2222");
-    let said = b.says(&[], "ps");
+    let output = b.says(&[], "ps");
     assert!(
-        said.contains("sleep 1111") && said.contains("sleep 2222"),
-        "{said}"
+        output.contains("sleep 1111") && output.contains("sleep 2222"),
+        "{output}"
     );
     drop(a);
     wait_until("only one of them", 10, || {
@@ -160,7 +160,7 @@ fn init_containers(p: &Podman) {
     p.ok(&["volume", "create", "inits"]);
     let write = |name: &str, kind: &str| {
         let script = format!("echo {name} >>/shared/order");
-        let words = [
+        let args = [
             "create",
             "--name",
             name,
@@ -171,13 +171,13 @@ fn init_containers(p: &Podman) {
             "-v",
             "inits:/shared",
         ];
-        p.ok(&[&words[..], &[IMAGE, "sh", "-c", &script]].concat());
+        p.ok(&[&args[..], &[IMAGE, "sh", "-c", &script]].concat());
     };
     // One of type `once` Podman 4.3 may still take for running when it removes it.
     write("init_first", "always");
     write("init_second", "always");
     let script = "cat /shared/order; sleep 1000";
-    let words = [
+    let args = [
         "create",
         "--name",
         "inits_main",
@@ -186,7 +186,7 @@ fn init_containers(p: &Podman) {
         "-v",
         "inits:/shared",
     ];
-    p.ok(&[&words[..], &[IMAGE, "sh", "-c", script]].concat());
+    p.ok(&[&args[..], &[IMAGE, "sh", "-c", script]].concat());
     p.ok(&["pod", "start", pod.name]);
     let main = p.named("inits_main");
     main.wait_for("init_second");
@@ -262,7 +262,7 @@ fn top(p: &Podman) {
     assert!(p.ok(&["pod", "top", pod.name]).contains("sleep 3333"));
     assert!(p.ok(&["pod", "ps"]).contains("pod_top"));
     if p.user().is_none() {
-        let said = p.ok(&["pod", "stats", "--no-stream", pod.name]);
-        assert!(said.contains("pod_top_c"), "{said}");
+        let output = p.ok(&["pod", "stats", "--no-stream", pod.name]);
+        assert!(output.contains("pod_top_c"), "{output}");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{Line, Podman};
+use super::RunAs::{Both, Root};
+use super::{Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("namespaces_private", Both, private),
     ("pid_host", Both, pid_host),
     ("pid_container", Both, pid_container),
@@ -43,8 +43,8 @@ fn pid_host(p: &Podman) {
 fn pid_container(p: &Podman) {
     let c = p.start("pid_container", &[], "exec sleep 1234");
     let place = format!("container:{}", c.name);
-    let said = p.says(&["--pid", &place], "ps; echo $$");
-    assert!(said.contains("1 root     sleep 1234"), "{said}");
+    let output = p.says(&["--pid", &place], "ps; echo $$");
+    assert!(output.contains("1 root     sleep 1234"), "{output}");
     // What is left in there goes with the namespace, and not before.
     let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
     p.ok(&["rm", "-f", "-t0", &other.name]);
@@ -66,10 +66,10 @@ fn ipc_container(p: &Podman) {
 }
 
 fn uts_host(p: &Podman) {
-    let machine = nix::unistd::gethostname().unwrap();
+    let host = nix::unistd::gethostname().unwrap();
     assert_eq!(
         p.says(&["--uts", "host"], "hostname"),
-        machine.to_str().unwrap()
+        host.to_str().unwrap()
     );
 }
 
@@ -95,11 +95,11 @@ fn network_container(p: &Podman) {
         "echo over loopback | nc -l -p 1234; sleep 1000",
     );
     let place = format!("container:{}", c.name);
-    let said = p.says(
+    let output = p.says(
         &["--network", &place],
         "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 1234 && break; sleep 0.2; done",
     );
-    assert_eq!(said, "over loopback");
+    assert_eq!(output, "over loopback");
 }
 
 fn cgroupns_container(p: &Podman) {
@@ -122,10 +122,13 @@ fn systemd_always(p: &Podman) {
     let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
         echo $container; ls -d /run/.containerenv; \
         grep -cE ' /sys/fs/cgroup(/systemd)? cgroup2? rw' /proc/mounts; true";
-    let said = p.says(&["--systemd", "always"], script);
-    assert_eq!(said, "/run\n/run/lock\n/tmp\npodman\n/run/.containerenv\n1");
-    let said = p.says(&["--systemd", "false"], script);
-    assert_eq!(said, "podman\n/run/.containerenv\n0");
+    let output = p.says(&["--systemd", "always"], script);
+    assert_eq!(
+        output,
+        "/run\n/run/lock\n/tmp\npodman\n/run/.containerenv\n1"
+    );
+    let output = p.says(&["--systemd", "false"], script);
+    assert_eq!(output, "podman\n/run/.containerenv\n0");
 }
 
 /// Podman takes a command of this name for systemd.
@@ -133,7 +136,7 @@ fn systemd_true(p: &Podman) {
     let files = p.files("systemd");
     fs::copy("/bin/busybox", files.join("busybox")).unwrap();
     let volume = format!("{}:/sbin/init", files.join("busybox").display());
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -143,9 +146,9 @@ fn systemd_true(p: &Podman) {
         super::IMAGE,
         "/sbin/init",
     ];
-    let said = p.call(&words);
+    let output = p.call(&args);
     let c = p.named("systemd_true");
-    assert!([0, 127].contains(&said.status), "{said:?}");
+    assert!([0, 127].contains(&output.status), "{output:?}");
     assert_eq!(
         c.inspect("{{.Config.SystemdMode}} {{.Config.StopSignal}}"),
         "true 37"

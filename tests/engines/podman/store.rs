@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::call::{self, Said};
-use crate::ground::{Directory, Runtime, find};
+use crate::command::{self, CommandOutput};
+use crate::environment::{Directory, Runtime, find};
 use crate::image;
 use crate::terminal::Terminal;
 use crate::user::{Ranges, User};
@@ -87,12 +87,12 @@ impl Podman {
     }
 
     /// `podman WORDS`, not started yet.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
-        self.program("podman", words)
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.program("podman", args)
     }
 
     /// Podman or Buildah with this store. The options before the verb are the same as far as both have them.
-    pub(crate) fn program(&self, program: &str, words: &[&str]) -> Command {
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Command {
         let at = |name: &str| self.directory.join(name);
         let path = find(program).unwrap();
         let mut command = match &self.user {
@@ -113,7 +113,7 @@ impl Podman {
             command.arg("--tmpdir").arg(at("tmp"));
             command.arg("--runtime").arg(&self.program);
         }
-        command.args(words);
+        command.args(args);
         command
     }
 
@@ -122,22 +122,22 @@ impl Podman {
         self.program.to_str().unwrap()
     }
 
-    pub(crate) fn call(&self, words: &[&str]) -> Said {
-        call::run(&mut self.command(words))
+    pub(crate) fn call(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.command(args))
     }
 
-    pub(crate) fn call_with(&self, words: &[&str], input: &str) -> Said {
-        call::run_with(&mut self.command(words), input.as_bytes())
+    pub(crate) fn call_with(&self, args: &[&str], input: &str) -> CommandOutput {
+        command::run_with(&mut self.command(args), input.as_bytes())
     }
 
     /// Standard output of a command that must succeed.
     #[track_caller]
-    pub(crate) fn ok(&self, words: &[&str]) -> String {
-        self.call(words).ok()
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        self.call(args).ok()
     }
 
     /// `podman run --rm` of a script.
-    pub(crate) fn run(&self, options: &[&str], script: &str) -> Said {
+    pub(crate) fn run(&self, options: &[&str], script: &str) -> CommandOutput {
         let run = [&["run", "--rm"], options, &[IMAGE, "sh", "-c", script]];
         self.call(&run.concat())
     }
@@ -166,8 +166,8 @@ impl Podman {
     }
 
     /// The same on a terminal of 77 columns and 33 rows.
-    pub(crate) fn on_terminal(&self, words: &[&str]) -> Terminal {
-        terminal(self.command(words))
+    pub(crate) fn on_terminal(&self, args: &[&str]) -> Terminal {
+        terminal(self.command(args))
     }
 
     /// A new directory for one feature, that the store's user owns.
@@ -218,13 +218,14 @@ impl Podman {
     /// What the runtime keeps and the engines forgot: Podman that of a conmon killed, Buildah that of a
     /// run interrupted.
     fn end_forgotten(&self) {
-        let listed = call::run_last(Command::new(&self.program).args(["list", "--format", "json"]));
+        let listed =
+            command::run_cleanup(Command::new(&self.program).args(["list", "--format", "json"]));
         let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
         for container in listed.as_array().into_iter().flatten() {
             let [id, bundle] =
                 ["id", "bundle"].map(|key| container[key].as_str().unwrap_or_default());
             if Path::new(bundle).starts_with(self.path()) {
-                call::run_last(Command::new(&self.program).args(["delete", "--force", id]));
+                command::run_cleanup(Command::new(&self.program).args(["delete", "--force", id]));
             }
         }
     }
@@ -232,8 +233,8 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        for words in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
-            call::run_last(&mut self.command(words));
+        for args in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
+            command::run_cleanup(&mut self.command(args));
         }
         match self.user.take() {
             Some(user) => drop(user),
@@ -268,9 +269,9 @@ pub(crate) struct Container<'a> {
 
 impl Container<'_> {
     /// `podman exec` of a script.
-    pub(crate) fn exec(&self, options: &[&str], script: &str) -> Said {
-        let words = [&["exec"], options, &[&self.name, "sh", "-c", script]];
-        self.podman.call(&words.concat())
+    pub(crate) fn exec(&self, options: &[&str], script: &str) -> CommandOutput {
+        let args = [&["exec"], options, &[&self.name, "sh", "-c", script]];
+        self.podman.call(&args.concat())
     }
 
     /// What a script says in there that must succeed.
@@ -281,20 +282,20 @@ impl Container<'_> {
 
     /// Both outputs so far.
     pub(crate) fn logs(&self) -> String {
-        let said = self.podman.call(&["logs", &self.name]);
-        format!("{}{}", said.stdout, said.stderr)
+        let output = self.podman.call(&["logs", &self.name]);
+        format!("{}{}", output.stdout, output.stderr)
     }
 
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
-        call::wait_until(text, 30, || self.logs().contains(text));
+        command::wait_until(text, 30, || self.logs().contains(text));
     }
 
     /// `podman inspect` of a container, by a Go template.
     #[track_caller]
     pub(crate) fn inspect(&self, template: &str) -> String {
-        let words = ["container", "inspect", "--format", template, &self.name];
-        self.podman.ok(&words)
+        let args = ["container", "inspect", "--format", template, &self.name];
+        self.podman.ok(&args)
     }
 
     pub(crate) fn pid(&self) -> u32 {

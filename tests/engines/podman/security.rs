@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{Line, Podman};
+use super::RunAs::{Both, Root};
+use super::{Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("capabilities", Both, capabilities),
     ("capability_added", Both, capability_added),
     ("capability_dropped", Both, capability_dropped),
@@ -18,19 +18,19 @@ pub(super) const LINES: &[Line] = &[
     ("read_only", Both, read_only),
     ("read_only_without_tmpfs", Both, read_only_without_tmpfs),
     ("masked_paths", Both, masked_paths),
-    ("masked_paths_of_ones_own", Both, masked_by_option),
+    ("masked_paths_custom", Both, masked_by_option),
     ("unmasked", Both, unmasked),
     ("device", Both, device),
     ("device_denied", Root, device_denied),
     ("device_rule", Root, device_rule),
     ("sysctls", Both, sysctls),
-    ("sysctl_of_the_machine_refused", Both, sysctl_refused),
+    ("sysctl_of_the_host_refused", Both, sysctl_refused),
 ];
 
 /// Bits of CapEff, of what `run` with these options starts.
 fn effective(p: &Podman, options: &[&str]) -> u64 {
-    let said = p.says(options, "grep CapEff /proc/self/status | cut -f2");
-    u64::from_str_radix(&said, 16).unwrap()
+    let output = p.says(options, "grep CapEff /proc/self/status | cut -f2");
+    u64::from_str_radix(&output, 16).unwrap()
 }
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -68,16 +68,16 @@ fn capability_dropped(p: &Podman) {
 }
 
 fn all_dropped(p: &Podman) {
-    let said = p.says(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
-    assert_eq!(said.matches("\t0000000000000000").count(), 5, "{said}");
+    let output = p.says(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
+    assert_eq!(output.matches("\t0000000000000000").count(), 5, "{output}");
 }
 
 /// The profile denies it whatever the capabilities are.
 fn seccomp_default(p: &Podman) {
     let script = "grep Seccomp: /proc/self/status; busybox swapoff /etc/passwd 2>&1 || true";
-    let said = p.says(&["--cap-add", "SYS_ADMIN"], script);
-    assert!(said.starts_with("Seccomp:\t2"), "{said}");
-    assert!(said.ends_with("Operation not permitted"), "{said}");
+    let output = p.says(&["--cap-add", "SYS_ADMIN"], script);
+    assert!(output.starts_with("Seccomp:\t2"), "{output}");
+    assert!(output.ends_with("Operation not permitted"), "{output}");
 }
 
 fn seccomp_custom(p: &Podman) {
@@ -87,18 +87,18 @@ fn seccomp_custom(p: &Podman) {
         [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
     fs::write(&profile, text).unwrap();
     let option = format!("seccomp={}", profile.display());
-    let said = p.run(&["--security-opt", &option], "echo ran; mkdir /x");
-    assert_eq!((said.stdout.as_str(), said.status), ("ran\n", 1));
-    assert!(said.stderr.contains("No space left"), "{said:?}");
+    let output = p.run(&["--security-opt", &option], "echo ran; mkdir /x");
+    assert_eq!((output.stdout.as_str(), output.status), ("ran\n", 1));
+    assert!(output.stderr.contains("No space left"), "{output:?}");
 }
 
 fn seccomp_unconfined(p: &Podman) {
     let options = ["--security-opt", "seccomp=unconfined"];
-    let said = p.says(
+    let output = p.says(
         &options,
         "grep Seccomp: /proc/self/status; unshare -U echo in",
     );
-    assert_eq!(said, "Seccomp:\t0\nin");
+    assert_eq!(output, "Seccomp:\t0\nin");
 }
 
 fn no_new_privileges(p: &Podman) {
@@ -112,29 +112,32 @@ fn no_new_privileges(p: &Podman) {
 
 fn privileged(p: &Podman) {
     let script = "grep -E 'CapEff|Seccomp:' /proc/self/status; ls /dev; touch /proc/sys/kernel/x 2>&1; cat /proc/keys >/dev/null && mount -t tmpfs none /tmp && echo mounted";
-    let said = p.says(&["--privileged"], script);
+    let output = p.says(&["--privileged"], script);
     let bounding = fs::read_to_string("/proc/self/status").unwrap();
     if p.user().is_none() {
         let all = bounding
             .lines()
             .find_map(|l| l.strip_prefix("CapBnd:\t"))
             .unwrap();
-        assert!(said.contains(&format!("CapEff:\t{all}")), "{said}");
+        assert!(output.contains(&format!("CapEff:\t{all}")), "{output}");
     }
     assert!(
-        said.contains("Seccomp:\t0") && said.contains("\nfuse\n"),
-        "{said}"
+        output.contains("Seccomp:\t0") && output.contains("\nfuse\n"),
+        "{output}"
     );
-    assert!(said.ends_with("mounted"), "{said}");
+    assert!(output.ends_with("mounted"), "{output}");
 }
 
 fn read_only(p: &Podman) {
-    let said = p.run(
+    let output = p.run(
         &["--read-only"],
         "touch /tmp/w /run/w /dev/shm/w && echo written; touch /etc/x",
     );
-    assert_eq!((said.stdout.as_str(), said.status), ("written\n", 1));
-    assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+    assert_eq!((output.stdout.as_str(), output.status), ("written\n", 1));
+    assert!(
+        output.stderr.contains("Read-only file system"),
+        "{output:?}"
+    );
 }
 
 fn read_only_without_tmpfs(p: &Podman) {
@@ -147,10 +150,10 @@ fn masked_paths(p: &Podman) {
         for at in /proc/sys /proc/bus /proc/irq /proc/sysrq-trigger; do \
             grep \" $at \" /proc/mounts | cut -d ' ' -f 4 | cut -d , -f 1; done; \
         echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused";
-    let said = p.run(&[], script);
+    let output = p.run(&[], script);
     // A machine may lack one of the four.
-    let seen = said.stdout.replace("ro\nro\nro\nro\n", "ro\nro\nro\n");
-    assert_eq!(seen, "0\n0\nro\nro\nro\nrefused\n", "{said:?}");
+    let seen = output.stdout.replace("ro\nro\nro\nro\n", "ro\nro\nro\n");
+    assert_eq!(seen, "0\n0\nro\nro\nro\nrefused\n", "{output:?}");
 }
 
 fn masked_by_option(p: &Podman) {
@@ -170,14 +173,17 @@ fn unmasked(p: &Podman) {
 
 fn device(p: &Podman) {
     let script = "ls -l /dev/given; head -c 4 /dev/given | wc -c";
-    let said = p.says(&["--device", "/dev/zero:/dev/given:r"], script);
-    assert!(said.starts_with('c') && said.ends_with("\n4"), "{said}");
+    let output = p.says(&["--device", "/dev/zero:/dev/given:r"], script);
+    assert!(
+        output.starts_with('c') && output.ends_with("\n4"),
+        "{output}"
+    );
 }
 
 fn device_denied(p: &Podman) {
     let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 m"];
-    let said = p.run(&options, "mknod /fuse c 10 229 && : </fuse").fails(1);
-    assert!(said.contains("Operation not permitted"), "{said}");
+    let output = p.run(&options, "mknod /fuse c 10 229 && : </fuse").fails(1);
+    assert!(output.contains("Operation not permitted"), "{output}");
 }
 
 fn device_rule(p: &Podman) {
@@ -199,6 +205,6 @@ fn sysctls(p: &Podman) {
 }
 
 fn sysctl_refused(p: &Podman) {
-    let said = p.run(&["--sysctl", "vm.swappiness=1"], "true");
-    assert_ne!(said.status, 0, "{said:?}");
+    let output = p.run(&["--sysctl", "vm.swappiness=1"], "true");
+    assert_ne!(output.status, 0, "{output:?}");
 }

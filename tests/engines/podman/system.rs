@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::{self, wait_until};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::{self, wait_until};
 
-pub(super) const LINES: &[Line] = &[
-    ("twenty_at_once", Both, twenty_at_once),
+pub(super) const TESTS: &[Test] = &[
+    ("twenty_concurrently", Both, twenty_concurrently),
     ("notify_by_conmon", Both, notify_by_conmon),
     ("notify_by_container", Both, notify_by_container),
     ("checkpoint_refused", Root, checkpoint_refused),
@@ -16,7 +16,7 @@ pub(super) const LINES: &[Line] = &[
     ("system_reset_leaves_nothing", Root, system_reset),
 ];
 
-fn twenty_at_once(p: &Podman) {
+fn twenty_concurrently(p: &Podman) {
     std::thread::scope(|scope| {
         let each = |number: usize| p.says(&[], &format!("sleep 0.2; echo {number}"));
         let calls: Vec<_> = (0..20)
@@ -47,7 +47,7 @@ fn received(socket: &UnixDatagram, all: &mut String) {
 
 fn notify_by_conmon(p: &Podman) {
     let (socket, path) = service_manager(p, "notify_conmon");
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -57,8 +57,8 @@ fn notify_by_conmon(p: &Podman) {
         IMAGE,
     ];
     let script = ["sh", "-c", "echo \"<$NOTIFY_SOCKET>\"; sleep 1000"];
-    let mut command = p.command(&[&words[..], &script].concat());
-    call::run(command.env("NOTIFY_SOCKET", path)).ok();
+    let mut command = p.command(&[&args[..], &script].concat());
+    command::run(command.env("NOTIFY_SOCKET", path)).ok();
     let c = p.named("notify_conmon");
     let mut seen = String::new();
     wait_until("READY", 10, || {
@@ -73,7 +73,7 @@ fn notify_by_conmon(p: &Podman) {
 /// What is in the container is told where to say so, and nobody says it for it.
 fn notify_by_container(p: &Podman) {
     let (socket, path) = service_manager(p, "notify_container");
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -87,9 +87,9 @@ fn notify_by_container(p: &Podman) {
         "-c",
         "ls -l $NOTIFY_SOCKET && echo \"<$NOTIFY_SOCKET>\"; sleep 1000",
     ];
-    let mut command = p.command(&[&words[..], &script].concat());
-    let said = call::run(command.env("NOTIFY_SOCKET", path));
-    said.ok();
+    let mut command = p.command(&[&args[..], &script].concat());
+    let output = command::run(command.env("NOTIFY_SOCKET", path));
+    output.ok();
     let c = p.named("notify_container");
     c.wait_for("<");
     assert!(c.logs().starts_with('s'), "{}", c.logs());
@@ -100,8 +100,8 @@ fn notify_by_container(p: &Podman) {
 
 fn checkpoint_refused(p: &Podman) {
     let c = p.start("checkpoint", &[], "sleep 1000");
-    let said = p.call(&["container", "checkpoint", &c.name]).fails(125);
-    assert!(said.to_lowercase().contains("checkpoint"), "{said}");
+    let output = p.call(&["container", "checkpoint", &c.name]).fails(125);
+    assert!(output.to_lowercase().contains("checkpoint"), "{output}");
     assert_eq!(c.says(&[], "echo in"), "in");
 }
 
@@ -109,7 +109,7 @@ fn checkpoint_refused(p: &Podman) {
 fn runtime_flag(p: &Podman) {
     let log = p.files("runtime_flag").join("log");
     let flag = format!("log={}", log.display());
-    let words = [
+    let args = [
         "--runtime-flag",
         &flag,
         "--runtime-flag",
@@ -120,7 +120,7 @@ fn runtime_flag(p: &Podman) {
         "echo",
         "ran",
     ];
-    assert_eq!(p.ok(&words), "ran");
+    assert_eq!(p.ok(&args), "ran");
 }
 
 fn system_reset(p: &Podman) {
