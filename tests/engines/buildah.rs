@@ -1,5 +1,5 @@
-//! Buildah, by root and by an ordinary user: it calls the runtime itself, without a monitor, and asks for the
-//! state until the container has ended.
+//! Buildah, as root and rootless. It calls the runtime without a monitor, and polls `state` until the container has
+//! stopped.
 
 mod bud;
 
@@ -43,18 +43,18 @@ const TESTS: &[Test] = &[
     ("from_scratch", from_scratch),
 ];
 
-/// All features of both modes. The stores are Podman's: the two share them.
+/// The tests of both modes. Podman and Buildah share their stores.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     [
         ("buildah", Mode::Root),
         ("buildah-rootless", Mode::Rootless),
     ]
     .into_iter()
-    .flat_map(|(engine, mode)| of_mode(arguments, engine, mode))
+    .flat_map(|(engine, mode)| features_of(arguments, engine, mode))
     .collect()
 }
 
-fn of_mode(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
+fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
     let lines = [TESTS, bud::TESTS].concat();
     let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
@@ -91,7 +91,7 @@ impl Store {
         self.call(args).ok()
     }
 
-    /// An ordinary user's containers get slirp4netns in place of a bridge.
+    /// The value of `--isolation`: rootless containers get slirp4netns instead of a bridge.
     fn isolation(&self) -> &'static str {
         match self.0.mode {
             Mode::Root => "oci",
@@ -99,16 +99,16 @@ impl Store {
         }
     }
 
-    /// A working container of the feature.
-    fn from(&self, name: &str) -> Working<'_> {
+    /// Creates a working container, named after the test.
+    fn from(&self, name: &str) -> WorkingContainer<'_> {
         self.ok(&["from", "--pull-never", "--name", name, IMAGE]);
-        Working {
+        WorkingContainer {
             store: self,
             name: name.to_owned(),
         }
     }
 
-    /// `buildah bud` of a directory with this Containerfile.
+    /// Runs `buildah bud` on a directory with this Containerfile.
     fn bud(&self, name: &str, options: &[&str], text: &str) -> CommandOutput {
         let files = self.0.files(name);
         fs::write(files.join("Containerfile"), text.replace("IMAGE", IMAGE)).unwrap();
@@ -133,7 +133,7 @@ impl Store {
         )
     }
 
-    /// What is in a file of an image.
+    /// The content of a file in an image.
     fn file(&self, image: &str, path: &str) -> String {
         self.0.ok(&[
             "run",
@@ -145,21 +145,23 @@ impl Store {
     }
 }
 
-/// Most need no network, and netavark makes it by iptables(8), where several at a
-/// time get into each other's way.
+/// `--network none`, unless the options select a network. Most tests need no network, and netavark sets one up
+/// with iptables(8), where concurrent calls conflict.
 fn without_network<'a>(options: &[&str]) -> &'a [&'static str] {
-    match options.contains(&"--network") {
-        true => &[],
-        false => &["--network", "none"],
+    if options.contains(&"--network") {
+        &[]
+    } else {
+        &["--network", "none"]
     }
 }
 
-struct Working<'a> {
+/// A working container. Dropping it removes it.
+struct WorkingContainer<'a> {
     store: &'a Store,
     name: String,
 }
 
-impl Working<'_> {
+impl WorkingContainer<'_> {
     fn args<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
         let fixed = [
             "run",
@@ -183,7 +185,7 @@ impl Working<'_> {
     }
 }
 
-impl Drop for Working<'_> {
+impl Drop for WorkingContainer<'_> {
     fn drop(&mut self) {
         self.store.call(&["rm", &self.name]);
     }
@@ -331,7 +333,7 @@ fn run_namespaces(s: &Store) {
     let c = s.from("run_namespaces");
     let link = |kind: &str| format!("readlink /proc/self/ns/{kind}");
     for (option, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
-        // For a user's the machine's message queues are bound, as far as it shows them.
+        // A rootless container with `--ipc host` bind-mounts the host's /dev/mqueue, which must exist.
         if kind == "ipc" && s.0.mode == Mode::Rootless && !fs::exists("/dev/mqueue").unwrap() {
             continue;
         }
@@ -350,7 +352,7 @@ fn run_again(s: &Store) {
     assert_eq!(c.says(&[], "wc -l </file"), "3");
 }
 
-/// Its polling ends with a kill and a delete.
+/// Buildah ends its polling with `kill` and `delete`.
 fn run_after_an_interrupt(s: &Store) {
     let c = s.from("run_after_an_interrupt");
     let args = c.args(&[], "exec sleep 7531");
@@ -386,7 +388,7 @@ fn commit(s: &Store) {
 
 fn from_scratch(s: &Store) {
     s.ok(&["from", "--name", "scratched", "scratch"]);
-    let c = Working {
+    let c = WorkingContainer {
         store: s,
         name: "scratched".to_owned(),
     };

@@ -12,10 +12,11 @@ pub(crate) fn all() -> Vec<Test> {
     tests![up_and_down, exec, logs, scale, restart, changed]
 }
 
-/// What it needs besides Docker.
+/// The programs that the tests need besides Docker.
 pub(crate) const PROGRAMS: &[&str] = &["docker-compose"];
 
-/// A server; a client of it, by its name; and one that must be well before the client begins.
+/// Three services: a web server, a client that resolves the server by its name, and a service that must be healthy
+/// before the client starts.
 const FILE: &str = r#"
 version: "2.4"
 services:
@@ -44,7 +45,7 @@ services:
 volumes: { data: {} }
 "#;
 
-/// A project, which is gone when it is dropped.
+/// A project. Dropping it runs `docker-compose down`.
 struct Project<'a> {
     docker: &'a Dockerd,
     name: &'static str,
@@ -61,7 +62,7 @@ impl Project<'_> {
         project
     }
 
-    /// `docker-compose WORDS`.
+    /// `docker-compose ARGS`.
     fn call(&self, args: &[&str]) -> CommandOutput {
         let mut compose = Command::new("docker-compose");
         compose.env("DOCKER_HOST", self.docker.socket_url());
@@ -72,7 +73,7 @@ impl Project<'_> {
         command::run(compose.args(args))
     }
 
-    /// What a shell in a service says.
+    /// The output of a shell script in a service's container.
     #[track_caller]
     fn sh(&self, service: &str, script: &str) -> String {
         self.call(&["exec", "-T", service, "sh", "-c", script]).ok()
@@ -138,7 +139,7 @@ fn exec(docker: &Dockerd) {
     );
 }
 
-/// The client finds the server by its name.
+/// The log shows that the client reaches the server by its name.
 fn logs(docker: &Dockerd) {
     let project = Project::up(docker, "logs");
     wait_until("pages in the log", 30, || {
@@ -195,7 +196,7 @@ fn restart(docker: &Dockerd) {
     wait_until("it is killed", 10, || state() == "exited");
 }
 
-/// Another configuration makes another container, and only where it is another.
+/// `up` recreates the containers of the services that have changed, and no others.
 fn changed(docker: &Dockerd) {
     let project = Project::up(docker, "changed");
     let (web, store) = (project.ids("web"), project.ids("store"));

@@ -1,5 +1,5 @@
-//! CRI-O's calls: it is not in Debian, but conmon is, which starts its containers, and the
-//! rest are calls of the runtime.
+//! The calls of CRI-O. Debian has no CRI-O, but it has conmon, through which CRI-O creates containers; for
+//! everything else CRI-O calls the runtime directly.
 
 mod calls;
 mod start;
@@ -22,10 +22,10 @@ use crate::environment::{self, Directory, Runtime};
 use crate::feature::{self, Feature};
 use crate::image;
 
-/// A feature's name and what drives it.
+/// A test's name and its function.
 type Test = (&'static str, fn(&Environment));
 
-/// Does nothing for long, and ends with its last command if it must.
+/// A script that sleeps. The second command keeps the shell from replacing itself with `sleep`.
 const IDLE: &str = "sleep 1000; true";
 
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
@@ -54,7 +54,7 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     all.iter().map(feature).collect()
 }
 
-/// A root file system and a place for everything.
+/// The root file system, the bundles and the state of the containers of one runtime.
 struct Environment {
     runtime: Runtime,
     directory: Directory,
@@ -70,7 +70,7 @@ impl Environment {
         Environment { runtime, directory }
     }
 
-    /// `RT --root R …`, as CRI-O calls it.
+    /// `RUNTIME --root DIRECTORY ARGS`, as CRI-O calls it.
     fn runtime(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.runtime.path());
         command
@@ -110,7 +110,8 @@ impl Environment {
         format!("rt-conmon-{}-{}", std::process::id(), self.runtime.name())
     }
 
-    /// conmon, which says on descriptor 3 what became of it, and begins when 4 has something.
+    /// A conmon command. conmon waits for a byte on descriptor 4 and reports the result as JSON on descriptor 3,
+    /// which is the file `report` of the bundle.
     fn conmon(&self, bundle: &Path, id: &str, report: &str, more: &[&str]) -> Command {
         let start = bundle.join("start");
         fs::write(&start, [0]).unwrap();
@@ -145,7 +146,7 @@ impl Environment {
         conmon
     }
 
-    /// A container by `conmon`, created and started.
+    /// Creates a container through conmon and starts it.
     fn start(&self, id: &str, script: &str, more: &[&str]) -> Container<'_> {
         let container = self.create(id, script, more);
         assert!(
@@ -175,16 +176,17 @@ impl Drop for Environment {
     }
 }
 
-/// The line of JSON that conmon has written.
+/// The last line of JSON that conmon has written.
 fn read_report(file: &Path) -> Value {
     let mut line = String::new();
-    command::wait_until("conmon says something", 20, || {
+    command::wait_until("conmon reports", 20, || {
         line = fs::read_to_string(file).unwrap_or_default();
         line.ends_with('\n')
     });
     serde_json::from_str(line.lines().next_back().unwrap()).unwrap()
 }
 
+/// A container. Dropping it deletes it.
 struct Container<'a> {
     env: &'a Environment,
     id: String,
@@ -192,7 +194,7 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// What conmon said that the process is, and the runtime has written.
+    /// The pid that conmon has reported, under the key of either conmon version.
     fn pid(&self) -> i64 {
         let pid = read_report(&self.bundle.join("report"))["data"].as_i64();
         pid.or_else(|| read_report(&self.bundle.join("report"))["pid"].as_i64())
@@ -205,8 +207,8 @@ impl Container<'_> {
         state["status"].as_str().unwrap().to_owned()
     }
 
-    /// What conmon has left of its end.
-    fn ends(&self) -> i32 {
+    /// Waits for conmon's exit file and returns the exit status in it.
+    fn exit_status(&self) -> i32 {
         let file = self.env.directory.join("exits").join(&self.id);
         command::wait_until("an exit file", 20, || file.exists());
         fs::read_to_string(file).unwrap().parse().unwrap()
@@ -216,8 +218,8 @@ impl Container<'_> {
         fs::read_to_string(self.bundle.join("report.log")).unwrap_or_default()
     }
 
-    /// A file with a process for exec.
-    fn process(&self, name: &str, args: &[&str], terminal: bool) -> String {
+    /// Writes a process specification for `exec --process`.
+    fn write_process(&self, name: &str, args: &[&str], terminal: bool) -> String {
         let file = self.bundle.join(name);
         let process = json!({
             "args": args,
@@ -230,7 +232,7 @@ impl Container<'_> {
         file.display().to_string()
     }
 
-    /// The socket of conmon for those who attach.
+    /// Connects to conmon's attach socket.
     fn attach(&self, id: &str) -> OwnedFd {
         let place = self.env.directory.join("attach").join(id).join("attach");
         let kind = SockType::SeqPacket;
@@ -248,13 +250,13 @@ impl Drop for Container<'_> {
     }
 }
 
-/// Reads what is sent to one who is attached, until it contains a text.
+/// Reads from the attach socket until the output contains `text`.
 fn expect(end: &OwnedFd, text: &str) {
     let mut output = String::new();
     while !output.contains(text) {
         let mut packet = [0; 8193];
         let count = recv(end.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
-        assert!(count > 0, "{text:?} never came: {output:?}");
+        assert!(count > 0, "no {text:?} in {output:?}");
         output += &String::from_utf8_lossy(&packet[1..count]);
     }
 }

@@ -1,5 +1,4 @@
-//! Docker: one daemon for each runtime, and a second that maps users and keeps containers over
-//! its own end.
+//! Docker. Each runtime has two daemons; the second uses `--userns-remap` and `--live-restore`.
 
 mod build;
 mod exec;
@@ -23,16 +22,16 @@ use crate::dockerd::Dockerd;
 use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
 
-/// A name and how it is driven.
+/// A test's name and its function.
 pub(crate) type Test = (&'static str, fn(&Dockerd));
 
-/// The functions of these names.
+/// A list of [`Test`]s from the names of their functions.
 macro_rules! tests {
     ($($name:ident),* $(,)?) => { vec![$((stringify!($name), $name as fn(&crate::dockerd::Dockerd))),*] };
 }
 pub(crate) use tests;
 
-/// What all of it needs.
+/// The programs that all tests need.
 pub(crate) const PROGRAMS: &[&str] = &[
     "docker",
     "dockerd",
@@ -54,12 +53,12 @@ struct Pair {
     remapped: Dockerd,
 }
 
-/// Features that want the same.
+/// Tests that use the same daemon and have the same requirements.
 struct Group {
     engine: &'static str,
     tests: Vec<Test>,
     daemon: fn(&Pair) -> &Dockerd,
-    /// Why they cannot be had, besides Docker itself.
+    /// Why the group cannot run, besides missing programs of Docker.
     skip_reason: fn() -> Option<String>,
 }
 
@@ -94,7 +93,7 @@ fn groups() -> [Group; 4] {
     ]
 }
 
-/// Keeps the daemons until it is dropped.
+/// The daemons of both runtimes, until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Docker {
     pairs: Option<Arc<[Pair; 2]>>,
@@ -102,7 +101,7 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    /// Starts the daemons if a feature is asked for.
+    /// Starts the daemons if the arguments select a test that uses them.
     pub(crate) fn start(arguments: &Arguments) -> Docker {
         let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
         let [.., nginx, _] = groups().map(|group| group.is_wanted(arguments));
@@ -119,15 +118,15 @@ impl Docker {
         Docker { pairs, skip_reason }
     }
 
-    /// Those of Docker and of Compose.
+    /// The tests of Docker and of Compose.
     pub(crate) fn features(&self) -> Vec<Feature> {
         let groups = groups().into_iter();
-        groups.flat_map(|group| self.of(&group)).collect()
+        groups.flat_map(|group| self.features_of(&group)).collect()
     }
 
-    fn of(&self, group: &Group) -> Vec<Feature> {
-        let asked = || self.pairs.as_ref().and_then(|_| (group.skip_reason)());
-        let skip_reason = self.skip_reason.clone().or_else(asked);
+    fn features_of(&self, group: &Group) -> Vec<Feature> {
+        let group_reason = || self.pairs.as_ref().and_then(|_| (group.skip_reason)());
+        let skip_reason = self.skip_reason.clone().or_else(group_reason);
         let features = group.tests.iter().map(|&(name, test)| {
             let (pairs, daemon) = (self.pairs.clone(), group.daemon);
             Feature {
@@ -152,7 +151,7 @@ impl Pair {
     }
 }
 
-/// All that the first daemon is for.
+/// The tests that use the first daemon.
 fn plain() -> Vec<Test> {
     [
         process::all(),

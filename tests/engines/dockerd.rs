@@ -1,4 +1,4 @@
-//! A Docker daemon on a machine of its own, and what one says to it.
+//! A Docker daemon on an isolated host, and its client.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,27 +11,28 @@ use crate::environment::{Daemon, Directory, Runtime};
 use crate::host::Host;
 use crate::image;
 
-/// Debian's. Another client may be first in PATH.
+/// Debian's client. PATH may have another one first.
 pub(crate) const CLIENT: &str = "/usr/bin/docker";
 
-/// The image of busybox.
+/// The name of the busybox image.
 pub(crate) const BUSYBOX: &str = "busybox";
 
+/// A daemon with its containers. Dropping it removes them all.
 pub(crate) struct Dockerd {
     pub(crate) runtime: Runtime,
     pub(crate) host: Host,
-    /// Its command line, to start it again.
+    /// The daemon's command line.
     options: Vec<String>,
-    /// The parent of its containers' cgroups.
+    /// The parent cgroup of its containers.
     cgroup: String,
-    /// The daemon's own words, one file for all its lives.
+    /// The process, while it runs. All runs write to one log file.
     daemon: Mutex<Option<Daemon>>,
-    /// The last to go: all others live in it.
+    /// The last field, so that it is dropped after everything that uses it.
     pub(crate) directory: Directory,
 }
 
 impl Dockerd {
-    /// Starts one and does not wait for it. `name` tells it from the others of this run.
+    /// Starts a daemon without waiting for it. `name` is unique among the daemons of one runtime.
     pub(crate) fn start(name: &str, runtime: Runtime, options: &[&str]) -> Dockerd {
         let name = format!("{name}-{}", runtime.name());
         let directory = Directory::new(&name);
@@ -48,7 +49,7 @@ impl Dockerd {
             daemon,
             directory,
         };
-        // BuildKit runs what is called `runc`, whatever the daemon's runtime is.
+        // BuildKit always runs `runc` from PATH, whatever the daemon's runtime is.
         let programs = dockerd.directory.join("bin");
         fs::create_dir_all(&programs).unwrap();
         std::os::unix::fs::symlink(runtime.path(), programs.join("runc")).unwrap();
@@ -69,7 +70,7 @@ impl Dockerd {
         *self.daemon.lock().unwrap() = Some(daemon);
     }
 
-    /// Waits until it answers.
+    /// Waits until the daemon answers.
     pub(crate) fn wait(&self) {
         let is_up = || command::run(self.client().arg("version")).status == 0;
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -79,7 +80,7 @@ impl Dockerd {
         }
     }
 
-    /// Waits, and gives it the image of busybox.
+    /// Waits until the daemon answers, and imports the busybox image.
     pub(crate) fn load_images(&self) {
         self.wait();
         let archive = image::busybox_archive(self.directory.path());
@@ -93,16 +94,16 @@ impl Dockerd {
         command::run(&mut import).ok();
     }
 
-    /// Ends the daemon and starts it again; containers are its own matter.
-    pub(crate) fn restart(&self, meanwhile: impl FnOnce()) {
-        self.end();
-        meanwhile();
+    /// Stops the daemon, calls `while_stopped`, and starts the daemon again.
+    pub(crate) fn restart(&self, while_stopped: impl FnOnce()) {
+        self.stop();
+        while_stopped();
         self.start_daemon();
         self.wait();
     }
 
-    /// Asks the daemon to end, and waits for it.
-    fn end(&self) {
+    /// Sends SIGTERM to the daemon and waits for its end.
+    fn stop(&self) {
         let daemon = self.daemon.lock().unwrap().take();
         if let Some(daemon) = daemon {
             let pid = fs::read_to_string(self.directory.join("pid")).unwrap_or_default();
@@ -111,25 +112,25 @@ impl Dockerd {
         }
     }
 
-    /// All that runs on its machine ends at once.
+    /// Kills the daemon and all other processes of its host, except the host's init process.
     pub(crate) fn crash(&self) {
-        // But the first process.
+        // kill(2) with pid -1 spares init.
         let _ = command::run(self.host.command("kill").args(["-KILL", "-1"]));
         *self.daemon.lock().unwrap() = None;
     }
 
-    /// What the daemon has said so far.
+    /// The daemon's log so far.
     pub(crate) fn log(&self) -> String {
         let daemon = self.daemon.lock().unwrap();
         daemon.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
-    /// The socket, for other clients.
+    /// The URL of the daemon's socket, as in DOCKER_HOST.
     pub(crate) fn socket_url(&self) -> String {
         format!("unix://{}", self.directory.join("sock").display())
     }
 
-    /// The client, without a verb.
+    /// The client without a subcommand.
     pub(crate) fn client(&self) -> Command {
         let mut client = Command::new(CLIENT);
         client.env("DOCKER_CONFIG", self.directory.join("client"));
@@ -137,7 +138,7 @@ impl Dockerd {
         client
     }
 
-    /// `docker` and its words.
+    /// `docker ARGS`.
     pub(crate) fn docker(&self, args: &[&str]) -> CommandOutput {
         command::run(self.client().args(args))
     }
@@ -151,13 +152,13 @@ impl Dockerd {
         command::run(client.arg(BUSYBOX).args(command))
     }
 
-    /// What a shell in a container with these options says to a script, which must succeed.
+    /// Runs a shell script in a container with these options and returns its output. Panics unless it succeeds.
     #[track_caller]
     pub(crate) fn sh(&self, options: &str, script: &str) -> String {
         self.run(options, &["sh", "-c", script]).ok()
     }
 
-    /// `docker WORDS sh -c SCRIPT` on a terminal of 33 rows and 99 columns.
+    /// `docker ARGS sh -c SCRIPT` on a terminal of 33 rows and 99 columns.
     pub(crate) fn on_terminal(&self, args: &str, script: &str) -> CommandOutput {
         let mut typescript = Command::new("script");
         let socket_url = self.socket_url();
@@ -169,7 +170,7 @@ impl Dockerd {
         command::run(&mut typescript)
     }
 
-    /// `docker run -d --name NAME OPTIONS busybox COMMAND`: removed when it is dropped.
+    /// `docker run -d --name NAME OPTIONS busybox COMMAND`. The container is removed when the value is dropped.
     #[track_caller]
     pub(crate) fn run_detached(
         &self,
@@ -180,7 +181,7 @@ impl Dockerd {
         self.run_detached_image(BUSYBOX, name, options, command)
     }
 
-    /// The same of another image.
+    /// The same with another image.
     #[track_caller]
     pub(crate) fn run_detached_image(
         &self,
@@ -197,13 +198,13 @@ impl Dockerd {
         container
     }
 
-    /// One that sleeps.
+    /// A container that sleeps.
     #[track_caller]
     pub(crate) fn sleeper(&self, name: &str, options: &str) -> Container<'_> {
         self.run_detached(name, options, &["sleep", "1000"])
     }
 
-    /// One that was made in another way: removed when this is dropped.
+    /// A handle to a container that the test has created itself. Dropping it removes the container.
     pub(crate) fn container(&self, name: &str) -> Container<'_> {
         let name = name.to_owned();
         Container {
@@ -212,7 +213,7 @@ impl Dockerd {
         }
     }
 
-    /// A file of its own.
+    /// The path of a file in the daemon's directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -226,7 +227,7 @@ impl Drop for Dockerd {
             command::run_cleanup(self.client().args(["rm", "-f", "-v"]).args(all));
         }
         self.host.kill();
-        // A runtime may have left some below it, and the daemon leaves the parent itself.
+        // The daemon leaves its parent cgroup behind, and the runtime may have left cgroups below it.
         let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
         let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
         command::run_cleanup(Command::new("sh").args(["-c", &clear]));
@@ -234,41 +235,41 @@ impl Drop for Dockerd {
 }
 
 fn basic_options(directory: &Directory, runtime: Runtime, cgroup: &str) -> Vec<String> {
-    let at = |name: &str| directory.join(name).display().to_string();
-    fs::write(at("daemon.json"), "{}").unwrap();
+    let path = |name: &str| directory.join(name).display().to_string();
+    fs::write(path("daemon.json"), "{}").unwrap();
     let mut options = vec![
-        format!("--config-file={}", at("daemon.json")),
-        format!("--data-root={}", at("root")),
-        format!("--exec-root={}", at("exec")),
-        format!("--pidfile={}", at("pid")),
-        format!("--host=unix://{}", at("sock")),
+        format!("--config-file={}", path("daemon.json")),
+        format!("--data-root={}", path("root")),
+        format!("--exec-root={}", path("exec")),
+        format!("--pidfile={}", path("pid")),
+        format!("--host=unix://{}", path("sock")),
         format!("--default-runtime={}", runtime.name()),
         "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
         "--storage-driver=overlay2".to_owned(),
         format!("--cgroup-parent={cgroup}"),
     ];
-    // The name `runc` is taken.
+    // dockerd reserves the name `runc`.
     if runtime == Runtime::Rt {
         options.push(format!("--add-runtime=rt={}", runtime.path().display()));
     }
     options
 }
 
-/// A container with a name.
+/// A container. Dropping it removes it.
 pub(crate) struct Container<'a> {
     dockerd: &'a Dockerd,
     name: String,
 }
 
 impl Container<'_> {
-    /// `docker VERB.. NAME WORDS`.
+    /// `docker VERB.. NAME ARGS`.
     pub(crate) fn call(&self, verb: &str, args: &[&str]) -> CommandOutput {
         let mut client = self.dockerd.client();
         client.args(verb.split_whitespace());
         command::run(client.arg(&self.name).args(args))
     }
 
-    /// What a shell in it says to a script, which must succeed.
+    /// Runs a shell script with `docker exec` and returns its output. Panics unless it succeeds.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         self.call("exec", &["sh", "-c", script]).ok()
@@ -282,13 +283,13 @@ impl Container<'_> {
             .ok()
     }
 
-    /// The status that it ended with.
+    /// `docker wait`: the exit status.
     #[track_caller]
     pub(crate) fn wait(&self) -> String {
         self.call("wait", &[]).ok()
     }
 
-    /// What it has written.
+    /// The container's stdout and stderr so far.
     #[track_caller]
     pub(crate) fn logs(&self) -> String {
         let output = self.call("logs", &[]);
@@ -298,7 +299,7 @@ impl Container<'_> {
 
     #[track_caller]
     pub(crate) fn waits_for_logs(&self, text: &str) {
-        let what = format!("{} says {text}", self.name);
+        let what = format!("{} prints {text}", self.name);
         command::wait_until(&what, 30, || self.logs().contains(text));
     }
 }

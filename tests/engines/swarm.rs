@@ -1,4 +1,4 @@
-//! Docker Swarm: three machines on one network.
+//! Docker Swarm: three isolated hosts on one network.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::dockerd::{BUSYBOX, Dockerd};
 use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
 
-/// A name and how it is driven.
+/// A test's name and its function.
 type Test = (&'static str, fn(&Cluster));
 
 fn all() -> Vec<Test> {
@@ -29,11 +29,11 @@ fn all() -> Vec<Test> {
 /// The nodes of one runtime. The first is the manager.
 struct Cluster {
     nodes: [Dockerd; 3],
-    /// Held to write while one of the nodes is away.
-    whole: RwLock<()>,
+    /// Held for writing while one of the nodes is down, and for reading by the other tests.
+    all_nodes_up: RwLock<()>,
 }
 
-/// Keeps the clusters until it is dropped.
+/// The clusters of both runtimes, until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Swarm {
     clusters: Option<Arc<[Cluster; 2]>>,
@@ -41,7 +41,7 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// Starts the clusters if a feature is asked for.
+    /// Starts the clusters if the arguments select a test of Swarm.
     pub(crate) fn start(arguments: &Arguments) -> Swarm {
         let skip_reason =
             feature::skip_reason().or_else(|| environment::missing_program(docker::PROGRAMS));
@@ -96,7 +96,7 @@ impl Cluster {
         }
         Cluster {
             nodes,
-            whole: RwLock::new(()),
+            all_nodes_up: RwLock::new(()),
         }
     }
 
@@ -104,7 +104,7 @@ impl Cluster {
         &self.nodes[0]
     }
 
-    /// Makes a service of busybox, which is removed when this is dropped.
+    /// Creates a service of the busybox image. Dropping the value removes the service.
     #[track_caller]
     fn service(&self, name: &'static str, options: &str, command: &[&str]) -> Service<'_> {
         let mut client = self.manager().client();
@@ -127,7 +127,7 @@ impl Cluster {
     }
 }
 
-/// The first machine is the switch as well: it has the bridge, with its own address.
+/// Connects the hosts by a bridge on the first host.
 fn connect(nodes: &[Dockerd; 3]) {
     let [manager, workers @ ..] = nodes;
     manager.host.sh(
@@ -167,7 +167,7 @@ struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// `docker service VERB WORDS NAME`.
+    /// `docker service VERB ARGS NAME`.
     #[track_caller]
     fn call(&self, verb: &str, args: &[&str]) -> String {
         let mut client = self.cluster.manager().client();
@@ -175,7 +175,7 @@ impl Service<'_> {
         command::run(client.arg(self.name)).ok()
     }
 
-    /// Tasks that run, by node.
+    /// The number of running tasks on each node.
     fn tasks(&self) -> BTreeMap<String, usize> {
         let format = "{{.Node}} {{.CurrentState}}";
         let output = self.call(
@@ -193,7 +193,7 @@ impl Service<'_> {
         tasks
     }
 
-    /// Waits until so many run, and the nodes themselves have so many.
+    /// Waits until the manager reports `count` running tasks and the nodes have as many containers.
     #[track_caller]
     fn waits_for(&self, replicas: usize) {
         let what = format!("{replicas} tasks of {}: {:?}", self.name, self.tasks());
@@ -204,7 +204,7 @@ impl Service<'_> {
         wait_until(&what, 20, || self.containers().len() == replicas);
     }
 
-    /// The containers that run, with the node of each.
+    /// The running containers, each with its node.
     fn containers(&self) -> Vec<(&Dockerd, String)> {
         let label = format!("label=com.docker.swarm.service.name={}", self.name);
         let nodes = self.cluster.nodes.iter().flat_map(|node| {
@@ -215,7 +215,7 @@ impl Service<'_> {
         nodes.collect()
     }
 
-    /// What a shell in each says.
+    /// The output of a shell script in each container.
     #[track_caller]
     fn sh(&self, script: &str) -> Vec<String> {
         let all = self.containers();
@@ -234,11 +234,11 @@ impl Drop for Service<'_> {
 
 const SLEEPS: &[&str] = &["sleep", "1000"];
 
-/// They do not wait for what does not hear them.
+/// The options and the command of a service whose tasks end at once on SIGTERM.
 const QUICK: &str = "--init --stop-grace-period 1s";
 
 fn spread_and_scaled(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _whole = cluster.all_nodes_up.read();
     let service = cluster.service(
         "spread",
         &format!("{QUICK} --replicas 12 --limit-memory 32m"),
@@ -259,7 +259,7 @@ fn spread_and_scaled(cluster: &Cluster) {
 }
 
 fn rolling_update(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _whole = cluster.all_nodes_up.read();
     let options = format!(
         "{QUICK} --replicas 6 --env WORD=first --update-parallelism 2 --update-monitor 1s --update-order start-first"
     );
@@ -274,7 +274,7 @@ fn rolling_update(cluster: &Cluster) {
 }
 
 fn secret(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _whole = cluster.all_nodes_up.read();
     let manager = cluster.manager();
     let mut client = manager.client();
     command::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
@@ -290,9 +290,9 @@ fn secret(cluster: &Cluster) {
     drop(service);
 }
 
-/// Tasks on different nodes, by the name of their service.
+/// Tasks on different nodes reach each other by the name of their service.
 fn overlay_network(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _whole = cluster.all_nodes_up.read();
     cluster
         .manager()
         .docker(&["network", "create", "-d", "overlay", "wide"])
@@ -315,7 +315,7 @@ fn overlay_network(cluster: &Cluster) {
     server.waits_for(3);
     client.waits_for(3);
     let hosts = server.sh("hostname");
-    // Names are passed on between the nodes in a moment of their own.
+    // The nodes exchange the names of services asynchronously.
     wait_until("each sees all", 60, || {
         let script = "for a in $(getent ahostsv4 server | grep STREAM | cut -d' ' -f1); do \
              timeout 3 wget -q -O - http://$a/; done; true";
@@ -330,9 +330,9 @@ fn overlay_network(cluster: &Cluster) {
     });
 }
 
-/// Another takes its place.
+/// Swarm replaces a task that fails.
 fn task_that_fails(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _whole = cluster.all_nodes_up.read();
     let options = format!("{QUICK} --replicas 1 --restart-delay 100ms --restart-max-attempts 2");
     let service = cluster.service("fails", &options, &["sh", "-c", "sleep 0.3; exit 3"]);
     wait_until("three tries", 60, || {
@@ -344,9 +344,9 @@ fn task_that_fails(cluster: &Cluster) {
     });
 }
 
-/// All that runs on it ends at once; what it had comes up elsewhere, and it comes back.
+/// When a node crashes, its tasks start on another node; later the node rejoins.
 fn node_lost(cluster: &Cluster) {
-    let _alone = cluster.whole.write();
+    let _alone = cluster.all_nodes_up.write();
     let service = cluster.service("lost", &format!("{QUICK} --replicas 9"), SLEEPS);
     service.waits_for(9);
     let lost = &cluster.nodes[2];

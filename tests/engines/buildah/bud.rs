@@ -1,4 +1,4 @@
-//! What is built of a Containerfile.
+//! `buildah bud`: builds from a Containerfile.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn bud_secret(s: &Store) {
     let files = s.0.files("secret_source");
     let source = files.join("word");
     fs::write(&source, "the word").unwrap();
-    s.0.owns(&source);
+    s.0.chown(&source);
     let secret = format!("id=word,src={}", source.display());
     let text = "FROM IMAGE\nRUN --mount=type=secret,id=word wc -c </run/secrets/word >/length\nRUN test ! -s /run/secrets/word\n";
     s.bud("bud_secret", &["--secret", &secret], text).ok();
@@ -64,7 +64,7 @@ fn bud_secret(s: &Store) {
 
 fn bud_limits(s: &Store) {
     let text = "FROM IMAGE\nRUN df -k /dev/shm | tail -n 1 >/shm; ulimit -n >/files; cat /etc/hosts >/hosts\n";
-    // Without a network there is no /etc/hosts.
+    // Buildah writes no /etc/hosts without a network.
     let options = [
         "--network",
         "host",

@@ -1,4 +1,4 @@
-//! The calls after the start, CRI-O's own and those by conmon.
+//! Operations on a running container: exec, stop, update, pause, delete.
 
 use std::fs;
 
@@ -21,11 +21,11 @@ pub(super) const TESTS: &[Test] = &[
     ("version", version),
 ];
 
-/// As CRI-O's probes: no pid file, the exit status is that of the call.
+/// CRI-O's ExecSync calls the runtime without a pid file and uses the exit status of the call.
 fn exec_sync(env: &Environment) {
     let container = env.start("exec_sync", IDLE, &[]);
     let script = "echo out; echo err >&2; exit 42";
-    let file = container.process("process", &["sh", "-c", script], false);
+    let file = container.write_process("process", &["sh", "-c", script], false);
     let ran = env.call(&["exec", "--process", &file, "exec_sync"]);
     assert_eq!(
         (ran.status, ran.stdout.as_str(), ran.stderr.as_str()),
@@ -35,7 +35,7 @@ fn exec_sync(env: &Environment) {
 
 fn exec(env: &Environment) {
     let container = env.start("exec", IDLE, &[]);
-    let file = container.process("process", &["sh", "-c", "echo inside; exit 12"], false);
+    let file = container.write_process("process", &["sh", "-c", "echo inside; exit 12"], false);
     let more = ["-e", "--exec-process-spec", &file];
     let bundle = &container.bundle;
     command::run(&mut env.conmon(bundle, "exec", "exec", &more)).ok();
@@ -52,7 +52,7 @@ fn exec(env: &Environment) {
 
 fn exec_error(env: &Environment) {
     let container = env.start("exec_error", IDLE, &[]);
-    let file = container.process("process", &["/no/such/program"], false);
+    let file = container.write_process("process", &["/no/such/program"], false);
     let more = ["-e", "--exec-process-spec", &file];
     let bundle = &container.bundle;
     command::run(&mut env.conmon(bundle, "exec_error", "exec", &more));
@@ -65,7 +65,7 @@ fn exec_error(env: &Environment) {
 fn exec_terminal(env: &Environment) {
     let container = env.start("exec_terminal", IDLE, &[]);
     let script = "read go; tty; read line; echo got $line; exit 13";
-    let file = container.process("process", &["sh", "-c", script], true);
+    let file = container.write_process("process", &["sh", "-c", script], true);
     let more = [
         "-e",
         "-t",
@@ -84,35 +84,37 @@ fn exec_terminal(env: &Environment) {
     expect(&end, "got a word");
 }
 
-/// A signal by its name, and at last the other.
+/// CRI-O stops a container with a signal given by name, and then with SIGKILL.
 fn stop(env: &Environment) {
     let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done";
     let container = env.start("stop", script, &[]);
-    command::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     env.call(&["kill", "stop", "TERM"]).ok();
-    assert_eq!(container.ends(), 7);
-    let deaf = env.start(
-        "stop_deaf",
+    assert_eq!(container.exit_status(), 7);
+    let ignores_term = env.start(
+        "stop_ignored",
         "trap '' TERM; echo ready; sleep 1000; true",
         &[],
     );
-    command::wait_until("it listens", 10, || deaf.log().contains("ready"));
-    env.call(&["kill", "stop_deaf", "TERM"]).ok();
-    env.call(&["kill", "stop_deaf", "KILL"]).ok();
-    assert_eq!(deaf.ends(), 137);
+    command::wait_until("the trap is set", 10, || {
+        ignores_term.log().contains("ready")
+    });
+    env.call(&["kill", "stop_ignored", "TERM"]).ok();
+    env.call(&["kill", "stop_ignored", "KILL"]).ok();
+    assert_eq!(ignores_term.exit_status(), 137);
 }
 
-/// By these words CRI-O knows that there is nothing to do.
+/// CRI-O recognizes these error texts and treats the container as stopped.
 fn kill_stopped(env: &Environment) {
     let container = env.start("kill_stopped", "true", &[]);
-    container.ends();
-    let args = env.call(&["kill", "kill_stopped", "KILL"]).fails(1);
+    container.exit_status();
+    let output = env.call(&["kill", "kill_stopped", "KILL"]).fails(1);
     let known = [
         "no such process",
         "container not running",
         "invalid process",
     ];
-    assert!(known.iter().any(|known| args.contains(known)), "{args}");
+    assert!(known.iter().any(|known| output.contains(known)), "{output}");
 }
 
 fn update(env: &Environment) {
@@ -136,13 +138,13 @@ fn pause(env: &Environment) {
 fn delete(env: &Environment) {
     let container = env.start("delete", IDLE, &[]);
     env.call(&["delete", "--force", "delete"]).ok();
-    assert_eq!(container.ends(), 137);
+    assert_eq!(container.exit_status(), 137);
     env.call(&["delete", "--force", "delete"]).ok();
     let gone = env.call(&["state", "delete"]).fails(1);
     assert!(gone.contains("does not exist"), "{gone}");
 }
 
-/// What CRI-O reads when it starts.
+/// The version and the features that CRI-O reads when it starts.
 fn version(env: &Environment) {
     let version = env.call(&["--version"]).ok();
     assert!(

@@ -1,4 +1,4 @@
-//! What conmon makes of a container, from its creation to its end.
+//! A container under conmon, from its creation to its exit status.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -31,14 +31,14 @@ fn create(env: &Environment) {
 
 fn exit_status(env: &Environment) {
     let container = env.start("exit_status", "exit 43", &[]);
-    assert_eq!(container.ends(), 43);
+    assert_eq!(container.exit_status(), 43);
     assert_eq!(container.status(), "stopped");
     let killed = env.start("exit_killed", "kill -KILL $$; sleep 9", &[]);
     env.call(&["kill", "exit_killed", "KILL"]);
-    assert_eq!(killed.ends(), 137);
+    assert_eq!(killed.exit_status(), 137);
 }
 
-/// What the runtime has said reaches who has called conmon.
+/// conmon reports the runtime's error message to its caller.
 fn create_error(env: &Environment) {
     let bundle = env.bundle("create_error", IDLE, false);
     let file = bundle.join("config.json");
@@ -55,7 +55,7 @@ fn create_error(env: &Environment) {
 
 fn log(env: &Environment) {
     let container = env.start("log", "echo out; echo err >&2", &[]);
-    container.ends();
+    container.exit_status();
     let log = container.log();
     assert!(
         log.contains(" stdout F out\n") && log.contains(" stderr F err\n"),
@@ -69,7 +69,7 @@ fn stdin(env: &Environment) {
     let end = container.attach("stdin");
     send_text(&end, "a word\n");
     expect(&end, "got a word");
-    assert_eq!(container.ends(), 4);
+    assert_eq!(container.exit_status(), 4);
 }
 
 fn terminal(env: &Environment) {
@@ -87,7 +87,7 @@ fn terminal(env: &Environment) {
     expect(&end, "37 91");
     send_text(&end, "a word\n");
     expect(&end, "got a word");
-    assert_eq!(container.ends(), 6);
+    assert_eq!(container.exit_status(), 6);
     assert!(container.log().contains("37 91"), "{}", container.log());
 }
 
@@ -101,12 +101,16 @@ fn exit_command(env: &Environment) {
         &mark,
     ];
     let container = env.start("exit_command", "true", &more);
-    container.ends();
+    container.exit_status();
     command::wait_until("the command is called", 10, || Path::new(&mark).exists());
 }
 
 fn timeout(env: &Environment) {
     let container = env.start("timeout", IDLE, &["-T", "1"]);
-    assert_eq!(container.ends(), -1, "what conmon says of its own doing");
+    assert_eq!(
+        container.exit_status(),
+        -1,
+        "conmon reports -1 for its own time-out"
+    );
     command::wait_until("it is killed", 10, || container.status() == "stopped");
 }

@@ -1,4 +1,4 @@
-//! `ctr task exec`: more processes in a container that runs.
+//! `ctr task exec`: further processes in a running container.
 
 use super::{Containerd, Test, sleeper};
 use crate::command;
@@ -109,7 +109,7 @@ fn exec_environment(daemon: &Containerd) {
     assert_eq!(seen, "yes yes /bin");
 }
 
-/// As the container's own process.
+/// The exec process has the capabilities, seccomp filter and namespaces of the container's process.
 fn exec_confinement(daemon: &Containerd) {
     let flags = ["--seccomp", "--cap-drop", "CAP_CHOWN"];
     let task = daemon.task("exec_confinement", &flags, &["sleep", "1000"]);
@@ -140,7 +140,7 @@ fn exec_no_program(daemon: &Containerd) {
 
 fn exec_stopped(daemon: &Containerd) {
     let task = daemon.task("exec_stopped", &[], &["true"]);
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let output = task.exec("a", &[], &["true"]).fails(1);
     assert!(output.contains("stopped"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! `ctr run`: limits and rights.
+//! `ctr run`: resource limits, devices, capabilities and seccomp.
 
 use std::fs;
 
@@ -72,7 +72,7 @@ fn device(daemon: &Containerd) {
     assert_eq!(seen, "a:e5:character special file\nopened");
 }
 
-/// Made inside by who may make them, and closed to them by the cgroup.
+/// A container with CAP_MKNOD can create a device node, but the device cgroup denies access to it.
 fn device_refused(daemon: &Containerd) {
     let script = "mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse && echo opened";
     let flags = ["--cap-add", "CAP_MKNOD"];
@@ -142,7 +142,7 @@ fn privileged(daemon: &Containerd) {
     daemon.sh("privileged_used", &["--privileged"], script);
 }
 
-/// One line of /proc/self/status.
+/// A field of /proc/self/status in a container.
 fn status(daemon: &Containerd, id: &str, flags: &[&str], line: &str) -> String {
     let seen = daemon
         .run(id, flags, &["grep", line, "/proc/self/status"])

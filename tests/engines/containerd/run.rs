@@ -1,4 +1,4 @@
-//! `ctr run`, flag by flag, looked at from inside.
+//! The flags of `ctr run`, checked from inside the container.
 
 use std::fs;
 use std::process::Command;
@@ -170,7 +170,7 @@ fn net_host(daemon: &Containerd) {
     assert_eq!(inside, ours.to_string_lossy());
 }
 
-/// All are its own, and in the network there is nothing but the loopback device.
+/// The container has its own namespaces, and its network has only the loopback device.
 fn namespaces(daemon: &Containerd) {
     let script =
         "for i in mnt uts ipc net pid; do readlink /proc/self/ns/$i; done; ls /sys/class/net";
@@ -246,7 +246,7 @@ fn rootfs(daemon: &Containerd) {
     assert_eq!(fs::read_to_string(tree.join("made")).unwrap(), "new");
 }
 
-/// Without the flag mounts of the machine arrive.
+/// Without the flag, mounts of the host propagate into the container.
 fn rootfs_propagation(daemon: &Containerd) {
     let first = "head -n 1 /proc/self/mountinfo";
     let flags = ["--rootfs-propagation", "rprivate"];
@@ -315,7 +315,7 @@ fn log_uri(daemon: &Containerd) {
     drop(task);
 }
 
-/// Where the runtime keeps its containers.
+/// `--runc-root` sets the runtime's `--root`.
 fn runc_root(daemon: &Containerd) {
     let root = daemon.scratch("runc_root").join("root");
     let flags = ["--runc-root", &root.display().to_string()];
@@ -326,7 +326,7 @@ fn runc_root(daemon: &Containerd) {
     assert!(!kept.exists(), "{}", kept.display());
 }
 
-/// The error names the program, and nothing is left.
+/// The error names the missing program, and no container remains.
 fn no_program(daemon: &Containerd) {
     let args = ["/no/such/program"];
     let output = command::run(&mut daemon.run_command("no_program", &["--rm"], &args));

@@ -1,4 +1,4 @@
-//! `ctr task`: what can be done with a container that is there.
+//! The subcommands of `ctr task`.
 
 use std::process::Stdio;
 
@@ -31,15 +31,15 @@ pub(super) const TESTS: &[Test] = &[
 fn start_again(daemon: &Containerd) {
     let task = sleeper(daemon, "start_again");
     daemon.ctr(&["task", "kill", "-s", "KILL", &task.id]).ok();
-    task.becomes("STOPPED");
-    task.deleted(137);
+    task.wait_for_status("STOPPED");
+    task.delete(137);
     daemon.ctr(&["task", "start", "--detach", &task.id]).ok();
     assert_eq!(task.status(), "RUNNING");
 }
 
 fn ls(daemon: &Containerd) {
     let task = daemon.task("ls", &[], &["sh", "-c", "exit 3"]);
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let other = daemon.task("ls_other", &[], &["sleep", "1000"]);
     assert_eq!(other.status(), "RUNNING");
     let quiet = daemon.ctr(&["task", "ls", "-q"]).ok();
@@ -62,7 +62,7 @@ fn ps(daemon: &Containerd) {
     command::wait_until("three processes", 10, || children() == 3);
 }
 
-/// `ctr run` waits, and says how it ended, whoever ended it.
+/// `ctr run` returns the exit status also when the container is ended by another client.
 fn wait(daemon: &Containerd) {
     let mut run = daemon.run_command(
         "wait",
@@ -79,7 +79,7 @@ fn wait(daemon: &Containerd) {
         .spawn()
         .unwrap();
     let task = Task::of(daemon, "wait");
-    task.becomes("RUNNING");
+    task.wait_for_status("RUNNING");
     command::wait_until("ctr run ends", 20, || {
         daemon.ctr(&["task", "kill", "-s", "TERM", "wait"]);
         run.try_wait().unwrap().is_some()
@@ -87,7 +87,7 @@ fn wait(daemon: &Containerd) {
     assert_eq!(run.wait().unwrap().code(), Some(9));
 }
 
-/// The shell ends after what ctr has shown, not with it: ctr stops listening as soon as it has heard of the end.
+/// The test waits for ctr's output before it ends the shell: ctr stops reading as soon as the task has exited.
 fn attach(daemon: &Containerd) {
     let script = "while read line; do echo output $line; test $line = end && exit 6; done";
     let mut first = daemon.run_command("attach", &["--tty"], &["sh", "-c", script]);
@@ -107,28 +107,28 @@ fn attach(daemon: &Containerd) {
 fn kill(daemon: &Containerd) {
     let script = "trap 'exit 21' USR1; touch /tmp/ready; while :; do sleep 0.1; done";
     let task = daemon.task("kill", &[], &["sh", "-c", script]);
-    command::wait_until("it listens", 10, || {
+    command::wait_until("the trap is set", 10, || {
         task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
     });
     daemon.ctr(&["task", "kill", "-s", "SIGUSR1", "kill"]).ok();
-    task.becomes("STOPPED");
-    task.deleted(21);
+    task.wait_for_status("STOPPED");
+    task.delete(21);
 }
 
 fn kill_again(daemon: &Containerd) {
     let task = daemon.task("kill_again", &[], &["true"]);
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let output = daemon
         .ctr(&["task", "kill", "-s", "KILL", "kill_again"])
         .fails(1);
     assert!(output.contains("not found"), "{output}");
     let output = daemon
-        .ctr(&["task", "kill", "-s", "KILL", "kill_nobody"])
+        .ctr(&["task", "kill", "-s", "KILL", "no_such_task"])
         .fails(1);
     assert!(output.contains("not found"), "{output}");
 }
 
-/// Without a pid namespace of its own the others would go on.
+/// The container shares the host's pid namespace, so the kernel does not kill the other processes with the first.
 fn kill_all(daemon: &Containerd) {
     let host = format!("pid:/proc/{}/ns/pid", std::process::id());
     let flags = ["--with-ns", &host];
@@ -146,7 +146,7 @@ fn kill_all(daemon: &Containerd) {
     daemon
         .ctr(&["task", "kill", "--all", "-s", "KILL", "kill_all"])
         .ok();
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let alive = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         stat.is_ok_and(|stat| stat.contains("(sleep)") && !stat.contains(") Z "))
@@ -232,15 +232,15 @@ fn metrics(daemon: &Containerd) {
 
 fn delete(daemon: &Containerd) {
     let task = daemon.task("delete", &[], &["sh", "-c", "exit 5"]);
-    task.becomes("STOPPED");
-    task.deleted(5);
+    task.wait_for_status("STOPPED");
+    task.delete(5);
     assert_eq!(task.listed(), None);
     command::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
     for hierarchy in ["memory", "pids", "."] {
         let left = format!("/sys/fs/cgroup/{hierarchy}/{}/delete", daemon.namespace());
         assert!(!std::path::Path::new(&left).exists(), "{left}");
     }
-    assert!(!daemon.kept().contains(&task.id));
+    assert!(!daemon.runtime_list().contains(&task.id));
 }
 
 fn delete_running(daemon: &Containerd) {
@@ -252,7 +252,7 @@ fn delete_running(daemon: &Containerd) {
 
 fn delete_force(daemon: &Containerd) {
     let task = sleeper(daemon, "delete_force");
-    task.deleted_by_force();
+    task.force_delete();
     assert_eq!(task.listed(), None);
 }
 
@@ -263,23 +263,23 @@ fn events(daemon: &Containerd) {
         .stdout(std::fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    // It says nothing when it is ready: something has to happen until it is heard.
-    let output = |topic: &str, id: &str| {
+    // `ctr events` does not report when it is ready, so run containers until an event arrives.
+    let has_event = |topic: &str, id: &str| {
         let log = std::fs::read_to_string(&log).unwrap();
         log.lines()
             .any(|line| line.contains(topic) && line.contains(id))
     };
-    let label = |i: usize| daemon.run(&format!("events_{i}"), &[], &["true"]).status == 0;
+    let run = |i: usize| daemon.run(&format!("events_{i}"), &[], &["true"]).status == 0;
     let mut i = 0;
-    command::wait_until("an event is output", 20, || {
+    command::wait_until("an event arrives", 20, || {
         i += 1;
-        label(i) && output("/tasks/exit", "events_")
+        run(i) && has_event("/tasks/exit", "events_")
     });
     let task = daemon.task("events", &[], &["sleep", "1000"]);
     task.exec("extra", &[], &["true"]).ok();
     daemon.ctr(&["task", "pause", "events"]).ok();
     daemon.ctr(&["task", "resume", "events"]).ok();
-    task.deleted_by_force();
+    task.force_delete();
     let topics = [
         "create",
         "start",
@@ -293,7 +293,7 @@ fn events(daemon: &Containerd) {
     command::wait_until("every event", 10, || {
         topics
             .iter()
-            .all(|topic| output(&format!("/tasks/{topic}"), r#""container_id":"events""#))
+            .all(|topic| has_event(&format!("/tasks/{topic}"), r#""container_id":"events""#))
     });
     let _ = events.kill();
     let _ = events.wait();

@@ -57,12 +57,12 @@ fn container(daemon: &Containerd) {
 fn exit_status(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_exit_status");
     let container = pod.run("one", sh("exit 77"));
-    assert_eq!(container.ends(), 77);
+    assert_eq!(container.wait(), 77);
     assert_eq!(container.status()["reason"], "Error");
-    assert_eq!(pod.run("two", sh("true")).ends(), 0);
+    assert_eq!(pod.run("two", sh("true")).wait(), 0);
     assert_eq!(
         pod.run("three", sh("sh -c 'kill -ABRT $$'; exit $?"))
-            .ends(),
+            .wait(),
         134
     );
 }
@@ -89,7 +89,7 @@ fn command(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_command");
     let more = json!({ "command": ["sh", "-c"], "args": ["echo \"$0 $1\"", "first", "se cond"] });
     let container = pod.run("one", more);
-    assert_eq!(container.ends(), 0);
+    assert_eq!(container.wait(), 0);
     assert!(
         container.log().ends_with(" stdout F first se cond\n"),
         "{}",
@@ -130,7 +130,7 @@ fn stop(daemon: &Containerd) {
     let container = pod.run("one", sh(LISTENING));
     command::wait_until("it listens", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
-    assert_eq!(container.ends(), 3);
+    assert_eq!(container.wait(), 3);
     assert!(container.log().contains("asked"));
     container.call("StopContainer", json!({ "timeout": 20 }));
 }
@@ -147,7 +147,7 @@ fn stop_signal(daemon: &Containerd) {
     let container = pod.run("one", more);
     command::wait_until("it listens", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
-    assert_eq!(container.ends(), 17);
+    assert_eq!(container.wait(), 17);
 }
 
 fn stop_timeout(daemon: &Containerd) {
@@ -160,14 +160,14 @@ fn stop_timeout(daemon: &Containerd) {
     let since = Instant::now();
     container.call("StopContainer", json!({ "timeout": 1 }));
     assert!(since.elapsed() >= Duration::from_secs(1));
-    assert_eq!(container.ends(), 137);
+    assert_eq!(container.wait(), 137);
     assert!(container.log().contains("asked"));
 }
 
 fn remove(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_remove");
     let container = pod.run("one", sh("true"));
-    container.ends();
+    container.wait();
     container.call("RemoveContainer", json!({}));
     let gone = container
         .try_call("ContainerStatus", json!({}))
@@ -189,7 +189,7 @@ fn again(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_restarted");
     for attempt in 0..3 {
         let more = json!({ "metadata": { "name": "one", "attempt": attempt }, "command": ["sh", "-c", "exit 1"] });
-        assert_eq!(pod.run("one", more).ends(), 1);
+        assert_eq!(pod.run("one", more).wait(), 1);
     }
 }
 
@@ -213,7 +213,7 @@ fn stdin(daemon: &Containerd) {
     let attach = json!({ "stdin": true, "stdout": true, "stderr": true });
     let output = container.stream("Attach", attach, &json!([{ "send": "a line\n" }]));
     assert_eq!(output["1"], "got a line\n", "{output}");
-    assert_eq!(container.ends(), 5);
+    assert_eq!(container.wait(), 5);
 }
 
 fn tty(daemon: &Containerd) {
@@ -228,7 +228,7 @@ fn tty(daemon: &Containerd) {
         { "send": "until [ \"$(stty size)\" = '37 91' ]; do sleep 0.1; done; exit 6\n" },
     ]);
     container.stream("Attach", attach, &steps);
-    assert_eq!(container.ends(), 6);
+    assert_eq!(container.wait(), 6);
 }
 
 /// Lines of `TIME stdout F text`.
@@ -238,7 +238,7 @@ fn log(daemon: &Containerd) {
         "one",
         sh("echo out; sleep 0.2; echo err >&2; sleep 0.2; printf end"),
     );
-    container.ends();
+    container.wait();
     command::wait_until("everything is logged", 10, || {
         container.log().contains("end")
     });
@@ -259,7 +259,7 @@ fn log_tty(daemon: &Containerd) {
     let mut more = sh("test -t 1 && echo terminal");
     more["tty"] = true.into();
     let container = pod.run("one", more);
-    assert_eq!(container.ends(), 0);
+    assert_eq!(container.wait(), 0);
     command::wait_until("it is logged", 10, || {
         container.log().contains("stdout F terminal")
     });
@@ -268,7 +268,7 @@ fn log_tty(daemon: &Containerd) {
 fn log_long_lines(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log_long_lines");
     let container = pod.run("one", sh("head -c 40000 /dev/zero | tr '\\0' x; echo"));
-    assert_eq!(container.ends(), 0);
+    assert_eq!(container.wait(), 0);
     let count = || container.log().matches('x').count();
     command::wait_until("all of it is logged", 10, || count() == 40000);
     assert!(container.log().contains(" stdout P x"));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Pod, Ran, client};
+use super::{ExecResult, Pod, client};
 use crate::command;
 use crate::containerd::{Containerd, Test};
 
@@ -33,7 +33,7 @@ fn sync(daemon: &Containerd) {
     let (stdout, stderr) = ("out\n".to_owned(), "err\n".to_owned());
     assert_eq!(
         ran,
-        Ran {
+        ExecResult {
             status: 42,
             stdout,
             stderr
@@ -107,7 +107,7 @@ fn sync_confinement(daemon: &Containerd) {
 fn sync_stopped(daemon: &Containerd) {
     let pod = Pod::new(daemon, "exec_sync_stopped");
     let container = pod.run("one", json!({ "command": ["true"] }));
-    container.ends();
+    container.wait();
     let error = container.exec(&["true"], 10).unwrap_err();
     assert!(error.contains("CONTAINER_EXITED"), "{error}");
 }

@@ -65,7 +65,7 @@ fn memory_exceeded(daemon: &Containerd) {
     let mut more = limited();
     more["command"] = json!(devour);
     let container = pod.run("first", more);
-    assert_eq!(container.ends(), 137);
+    assert_eq!(container.wait(), 137);
     // The reason comes with one that goes on: containerd listens from the start of a container to its end,
     // and may miss what happens right at either.
     let container = pod.idle(limited());

@@ -67,7 +67,7 @@ fn nginx(daemon: &Containerd) {
     assert!(serves());
 
     container.call("StopContainer", json!({ "timeout": 10 }));
-    assert_eq!(container.ends(), 0, "nginx ends on SIGTERM by itself");
+    assert_eq!(container.wait(), 0, "nginx ends on SIGTERM by itself");
     assert!(!serves());
     container.call("RemoveContainer", json!({}));
     let _again = pod.run("nginx", config(1));

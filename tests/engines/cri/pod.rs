@@ -404,5 +404,5 @@ fn restarted_daemon(shared: &Containerd) {
     );
     assert_eq!(container.sh("echo still"), "still");
     container.call("StopContainer", json!({ "timeout": 10 }));
-    assert_eq!(container.ends(), 9);
+    assert_eq!(container.wait(), 9);
 }

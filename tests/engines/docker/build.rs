@@ -1,4 +1,4 @@
-//! `docker build`, by the older builder and by BuildKit.
+//! `docker build` with the legacy builder and with BuildKit.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ USER 1000
 CMD [\"sh\", \"-c\", \"cat /out/link /run_as; echo $KEPT; stat -c %U /out/made\"]
 ";
 
-/// Builds what `text` says, as an image `name`.
+/// Builds the Dockerfile `text` as the image `name`.
 fn build_of(docker: &Dockerd, name: &str, text: &str, buildkit: &str) -> CommandOutput {
     let directory = docker.path(name);
     fs::create_dir_all(directory.join("source")).unwrap();

@@ -53,7 +53,7 @@ fn exec_exit_code(docker: &Dockerd) {
 
 fn exec_not_found(docker: &Dockerd) {
     let container = docker.sleeper("exec_not_found", "");
-    // Docker 20.10 says 126 or 127, by the text.
+    // Docker 20.10 chooses 126 or 127 by the text of the runtime's error.
     let output = container.call("exec", &["no-such-program"]);
     assert!([126, 127].contains(&output.status), "{output:?}");
     let text = output.stdout + &output.stderr;
@@ -205,7 +205,7 @@ fn exec_killed_by_a_signal(docker: &Dockerd) {
         .fails(137);
 }
 
-/// Ten of them in one container.
+/// Ten concurrent calls in one container.
 fn exec_concurrently(docker: &Dockerd) {
     let container = docker.sleeper("exec_concurrently", "");
     let container: &Container<'_> = &container;

@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Test> {
     ]
 }
 
-/// A directory of the machine with a file in it.
+/// Creates a directory on the host with a file in it.
 fn directory(docker: &Dockerd, name: &str) -> String {
     let path = docker.path(name);
     fs::create_dir_all(&path).unwrap();
@@ -63,7 +63,7 @@ fn volume_read_only(docker: &Dockerd) {
     );
 }
 
-/// What the image has there is copied into it.
+/// Docker copies the image's files into a new volume.
 fn anonymous_volume(docker: &Dockerd) {
     assert_eq!(
         docker.sh("-v /home", "ls /home; grep -c ' /home ' /proc/mounts"),
@@ -138,7 +138,7 @@ fn tmpfs(docker: &Dockerd) {
 fn read_only(docker: &Dockerd) {
     let script = "for f in /tmp/a /run/a /etc/hosts /dev/shm/a; do touch $f && echo $f; done";
     let output = docker.run("--read-only --tmpfs /run", &["sh", "-c", script]);
-    // With it Docker's own files are read-only too.
+    // `--read-only` makes Docker's own files, such as /etc/hosts, read-only too.
     assert_eq!(output.stdout, "/run/a\n/dev/shm/a\n", "{output:?}");
     assert!(
         output.stderr.contains("/tmp/a: Read-only file system"),
@@ -146,8 +146,8 @@ fn read_only(docker: &Dockerd) {
     );
 }
 
-/// What is mounted on the machine below a volume after the container has begun.
-fn sees_a_mount(docker: &Dockerd, name: &str) -> String {
+/// The content of a file on a file system that the host mounts below a volume after the container has started.
+fn file_on_a_later_mount(docker: &Dockerd, name: &str) -> String {
     let path = directory(docker, name);
     fs::create_dir_all(format!("{path}/sub")).unwrap();
     docker.host.sh(&format!(
@@ -166,16 +166,16 @@ fn sees_a_mount(docker: &Dockerd, name: &str) -> String {
 }
 
 fn propagation_private(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rprivate"), "nothing");
+    assert_eq!(file_on_a_later_mount(docker, "rprivate"), "nothing");
 }
 
 fn propagation_slave(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rslave"), "late");
+    assert_eq!(file_on_a_later_mount(docker, "rslave"), "late");
 }
 
-/// In both directions.
+/// Mounts propagate in both directions.
 fn propagation_shared(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rshared"), "late");
+    assert_eq!(file_on_a_later_mount(docker, "rshared"), "late");
     let path = directory(docker, "both");
     fs::create_dir_all(format!("{path}/sub")).unwrap();
     docker.host.sh(&format!(
@@ -236,9 +236,9 @@ fn no_such_source(docker: &Dockerd) {
     assert!(output.contains("/no/such/source"), "{output}");
 }
 
-/// Docker's own words of help, which it has for a message with these in it.
+/// Docker adds its hint when the runtime's message contains "not a directory".
 fn mount_source_of_the_wrong_type(docker: &Dockerd) {
-    let path = directory(docker, "directory_on_a_file");
+    let path = directory(docker, "mount_source_of_the_wrong_type");
     for (source, target) in [
         (path.clone(), "/etc/passwd"),
         (format!("{path}/file"), "/bin"),

@@ -1,4 +1,4 @@
-//! A container's life: stopped, killed, paused, started again, watched.
+//! The lifecycle of a container: start, stop, kill, pause, restart, health checks and removal.
 
 use std::fs;
 
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<Test> {
     ]
 }
 
-/// Says which of these signals it got.
+/// A script that prints the name of each signal it receives.
 const TRAPS: &str = "for s in TERM USR1 HUP INT; do trap \"echo $s; [ $s = USR1 ] || exit 3\" $s; done; \
     echo ready; while :; do sleep 0.05; done";
 
@@ -136,7 +136,7 @@ fn remove(docker: &Dockerd) {
         "test ! -e /proc/{pid} && echo gone || cat /proc/{pid}/status"
     ));
     assert_eq!(alive, "gone");
-    // Paused ones go as well.
+    // `docker rm -f` removes a paused container too.
     let container = docker.sleeper("remove", "");
     container.call("pause", &[]).ok();
     container.call("rm -f", &[]).ok();
@@ -248,7 +248,7 @@ fn wait_and_inspect(docker: &Dockerd) {
     assert_eq!(runtime, docker.runtime.name());
 }
 
-/// Twenty at once: each is itself, and says its own status.
+/// Twenty concurrent containers each have their own host name and exit status.
 fn many_concurrently(docker: &Dockerd) {
     std::thread::scope(|scope| {
         let one = |number: i32| {
@@ -283,7 +283,7 @@ fn automatic_removal(docker: &Dockerd) {
     });
 }
 
-/// Neither a cgroup nor a state directory of a container that is gone.
+/// A removed container leaves neither a cgroup nor a state directory.
 fn no_leftovers(docker: &Dockerd) {
     let container = docker.sleeper("no_leftovers", "");
     let id = container.inspect("{{.Id}}");
@@ -292,18 +292,18 @@ fn no_leftovers(docker: &Dockerd) {
     wait_until("no trace of it", 10, || traces(docker, &id).is_empty());
 }
 
-/// Its cgroups and state directories.
+/// The cgroups and the state directories of a container.
 fn traces(docker: &Dockerd, id: &str) -> String {
     let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
     let find = format!("find {places} -name '*{id}*' 2>/dev/null || true");
     docker.host.sh(&find)
 }
 
-/// The program is there, and execve(2) refuses it: the process says so and ends, and neither its
-/// shim nor a cgroup, a state directory or the container stays.
+/// When execve(2) refuses an existing program, the process reports the error and exits. No shim, cgroup, state
+/// directory or container remains.
 fn no_leftovers_after_a_failed_exec(docker: &Dockerd) {
     let programs = docker.path("programs");
-    image::refused_programs(&programs);
+    image::write_refused_programs(&programs);
     let volume = format!("-v {}:/programs:ro", programs.display());
     let running = docker.sleeper("not_executed", &volume);
     let mut ids = Vec::new();

@@ -1,4 +1,4 @@
-//! Limits, and `docker update`, seen from inside.
+//! Resource limits and `docker update`, as the container sees them.
 
 use super::{Test, tests};
 use crate::cgroups::{assert_shares, show};
@@ -32,7 +32,7 @@ fn memory_limit() -> String {
     show("memory", "memory.limit_in_bytes", "memory.max")
 }
 
-/// Quota and period, as version 2 writes them.
+/// A shell command that prints CPU quota and period in the format of cgroup v2.
 fn cpu_max() -> String {
     "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
      echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us)"
@@ -118,7 +118,7 @@ fn out_of_memory(docker: &Dockerd) {
         container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}"),
         "true 137"
     );
-    // A process of it that is not the first.
+    // The OOM killer ends a process that is not the container's init process.
     let script = "tail /dev/zero; echo status $?; sleep 1000";
     let container = docker.run_detached(
         "out_of_memory_2",
@@ -214,7 +214,7 @@ fn cgroup_parent(docker: &Dockerd) {
     });
 }
 
-/// A link's number tells whether two processes share a namespace.
+/// The target of the link in /proc identifies the namespace.
 const NAMESPACE: &str = "readlink /proc/self/ns/cgroup";
 
 fn cgroup_namespace(docker: &Dockerd) {

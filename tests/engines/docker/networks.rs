@@ -1,4 +1,4 @@
-//! Networks, between containers and from the machine.
+//! Networks between containers, and published ports.
 
 use super::{Test, tests};
 use crate::command::{self, wait_until};
@@ -68,13 +68,13 @@ fn network_user_defined(docker: &Dockerd) {
             "page"
         );
     }
-    // Who is not in it knows no such name.
+    // A container outside the network cannot resolve the name.
     docker.run("", &["getent", "hosts", "server"]).fails(2);
     drop(server);
     docker.docker(&["network", "rm", "users"]).ok();
 }
 
-/// A running one gets a second network, and loses it.
+/// `network connect` and `disconnect` on a running container.
 fn network_connect(docker: &Dockerd) {
     docker.docker(&["network", "create", "second"]).ok();
     let container = docker.sleeper("network_connect", "");

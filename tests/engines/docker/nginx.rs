@@ -1,4 +1,4 @@
-//! A program of the real world: nginx, of Debian's packages, as it is.
+//! nginx from Debian's package, unmodified.
 
 use std::fs;
 
@@ -17,24 +17,24 @@ pub(super) fn all() -> Vec<Test> {
     ]
 }
 
-/// Its image.
+/// The name of the image.
 const DEBIAN: &str = "debian";
 
-/// What the image starts.
+/// The command of the image.
 const CHANGE: &str = "CMD [\"nginx\", \"-g\", \"daemon off;\"]";
 
 pub(super) fn skip_reason() -> Option<String> {
     image::debian_archive().err()
 }
 
-/// Gives a daemon the image, if there is one.
+/// Imports the image into a daemon, if it could be built.
 pub(super) fn load_images(docker: &Dockerd) {
     if let Ok(archive) = image::debian_archive() {
         docker.import(&archive, DEBIAN, CHANGE);
     }
 }
 
-/// What it answers on a port of the machine.
+/// The page that nginx serves on a port of the host.
 fn page(docker: &Dockerd, port: u16) -> String {
     let mut curl = docker.host.command("curl");
     command::run(curl.args(["-s", "-m", "5", &format!("http://127.0.0.1:{port}/")])).stdout
@@ -61,7 +61,7 @@ fn nginx_serves(docker: &Dockerd) {
         users.contains("root") && users.contains("www-data"),
         "{users}"
     );
-    // All of it, many at a time.
+    // Many concurrent requests.
     let script = "for i in $(seq 100); do echo url=http://127.0.0.1:8101/; done | \
                   curl -sZ --parallel-max 20 -K - | grep -c 'Welcome to nginx!</h1>'";
     assert_eq!(docker.host.sh(script), "100");
@@ -97,7 +97,7 @@ fn nginx_updated(docker: &Dockerd) {
     serves(docker, 8103, WELCOME);
 }
 
-/// It reads its configuration again by a signal, and its workers change.
+/// On SIGHUP nginx reloads its configuration and starts new workers.
 fn nginx_reloaded(docker: &Dockerd) {
     let sites = docker.path("sites");
     fs::create_dir_all(&sites).unwrap();
@@ -117,7 +117,7 @@ fn nginx_reloaded(docker: &Dockerd) {
     assert_eq!(container.inspect("{{.State.Pid}}"), first);
 }
 
-/// The system around it: its shell, its package manager, its users.
+/// The Debian system in the container: shell, package manager and users.
 fn nginx_shell(docker: &Dockerd) {
     let container = nginx(docker, "nginx_shell", 8105, "");
     let output = container.call(

@@ -1,4 +1,4 @@
-//! What the process is: command, user, environment, and how it ends.
+//! The container's process: command, user, environment and exit status.
 
 use std::fs;
 
@@ -80,7 +80,7 @@ fn directory_as_command(docker: &Dockerd) {
 }
 
 fn killed_by_a_signal(docker: &Dockerd) {
-    // The first process of a namespace ignores what it sends to itself.
+    // The init process of a pid namespace ignores signals that it sends to itself, so run under docker-init.
     docker
         .run("--init", &["sh", "-c", "kill -KILL $$"])
         .fails(137);
@@ -89,7 +89,7 @@ fn killed_by_a_signal(docker: &Dockerd) {
     assert_eq!(container.wait(), "137");
 }
 
-/// Docker makes a directory that is not there, so this is a file.
+/// Docker creates a missing directory, so the test uses a file.
 fn work_directory_missing(docker: &Dockerd) {
     let output = docker.run("-w /etc/passwd", &["true"]);
     assert!([125, 126, 127].contains(&output.status), "{output:?}");
@@ -188,7 +188,7 @@ fn labels(docker: &Dockerd) {
     assert_eq!(found.lines().count(), 1);
 }
 
-/// The first process is docker-init, and it collects what others leave behind.
+/// With `--init` the first process is docker-init, which reaps orphans.
 fn init(docker: &Dockerd) {
     let output = docker.sh("--init", &format!("{}; cat /proc/1/comm", command::ORPHAN));
     assert_eq!(output, "docker-init");

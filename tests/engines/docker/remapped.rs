@@ -1,5 +1,5 @@
-//! A daemon that gives containers a user namespace (`--userns-remap`), and leaves them alone when it ends
-//! (`--live-restore`).
+//! A daemon with `--userns-remap`, which gives each container a user namespace, and `--live-restore`, which keeps
+//! containers running while the daemon is stopped.
 
 use super::{Test, tests};
 use crate::command::{self, wait_until};
@@ -32,7 +32,7 @@ fn remapped_users(docker: &Dockerd) {
     assert_eq!(docker.sh("-u user", "id -u; id -G"), "1000\n1000 2000");
 }
 
-/// Nobody inside is root of the machine's files.
+/// The container's root has no access to files of the host's root.
 fn remapped_volume(docker: &Dockerd) {
     let path = docker.path("root_only");
     std::fs::create_dir_all(&path).unwrap();
@@ -114,9 +114,9 @@ fn not_remapped(docker: &Dockerd) {
     assert_eq!(output.trim(), "0 0 4294967295");
 }
 
-/// The daemon ends, the container does not; the next daemon has it as before.
+/// The container keeps running while the daemon is stopped, and the restarted daemon manages it again.
 ///
-/// Nothing else may be asked of this daemon meanwhile, so it has one of its own.
+/// Other tests cannot use the daemon meanwhile, so this test has its own.
 fn live_restore(docker: &Dockerd) {
     let docker = &Dockerd::start("live", docker.runtime, &["--live-restore"]);
     docker.load_images();

@@ -1,4 +1,4 @@
-//! What the kernel is told about it: capabilities, seccomp, devices, sysctls.
+//! Capabilities, seccomp, devices, sysctls and masked paths.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -144,7 +144,7 @@ fn device_rule(docker: &Dockerd) {
 }
 
 fn device_denied(docker: &Dockerd) {
-    // It may be made by anyone with MKNOD, and opened by nobody.
+    // A container with CAP_MKNOD can create the device node, but the device cgroup denies access to it.
     let output = docker.run(
         "",
         &[
@@ -188,11 +188,11 @@ fn masked_paths(docker: &Dockerd) {
     );
 }
 
-/// Says which file a null device is: with `stat -L -c`.
+/// The format for `stat -L -c` that identifies a device file: file system, inode and device number.
 pub(super) const STAT_FORMAT: &str = "%d %i %t:%T";
 
-/// The machine's own null device, as [`STAT_FORMAT`] says it: root in a container could change
-/// its mode for all.
+/// The host's null device in [`STAT_FORMAT`]. A container must not see that file, because its root could change the
+/// mode for the whole host.
 pub(super) fn host_null_device() -> String {
     let null = fs::metadata("/dev/null").unwrap();
     format!("{} {} 1:3", null.dev(), null.ino())

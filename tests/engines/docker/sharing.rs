@@ -1,4 +1,4 @@
-//! Namespaces that are shared: with another container, or with the machine.
+//! Namespaces shared with another container or with the host.
 
 use super::{Test, tests};
 use crate::dockerd::Dockerd;
@@ -23,8 +23,8 @@ fn pid_container(docker: &Dockerd) {
         output,
         format!("sleep 1000 {}", container.sh("readlink /proc/self/ns/pid"))
     );
-    // It ends alone, and by every signal.
-    let other = docker.sleeper("pid_of_another_2", "--pid container:pid_container");
+    // The other container is not init of the pid namespace, so SIGTERM ends it, and it alone.
+    let other = docker.sleeper("pid_container_2", "--pid container:pid_container");
     other.call("stop", &[]).ok();
     assert_eq!(other.inspect("{{.State.ExitCode}}"), "143");
     assert_eq!(container.inspect("{{.State.Running}}"), "true");

@@ -1,4 +1,4 @@
-//! What goes in and comes out: logs, terminals, standard input.
+//! Standard streams, terminals, logs and events.
 
 use std::process::Command;
 
@@ -24,7 +24,7 @@ fn attach(docker: &Dockerd) {
     let script = "echo ready; read line; echo got $line; exit 7";
     let container = docker.run_detached("attach", "-i", &["sh", "-c", script]);
     container.waits_for_logs("ready");
-    // The client stops to listen when it has nothing more to say.
+    // The client stops reading output once its input ends, so keep the input open.
     let mut shell = Command::new("sh");
     shell
         .env("DOCKER", CLIENT)
@@ -68,7 +68,7 @@ fn tty(docker: &Dockerd) {
     assert_eq!(docker.run("", &["tty"]).fails(1), "not a tty\n");
 }
 
-/// A real terminal, with a size.
+/// The container's terminal has the size of the client's.
 fn tty_size(docker: &Dockerd) {
     let output = docker.on_terminal(
         &format!("run -it --rm {BUSYBOX}"),

@@ -114,7 +114,7 @@ fn volume_propagation(p: &Podman) {
 fn volume_overlay(p: &Podman) {
     let files = p.files("volume_overlay");
     fs::write(files.join("in"), "seen").unwrap();
-    p.owns(&files.join("in"));
+    p.chown(&files.join("in"));
     let option = format!("{}:/data:O", files.display());
     let output = p.says(
         &["-v", &option],
@@ -267,7 +267,7 @@ fn secrets(p: &Podman) {
 fn copy(p: &Podman) {
     let files = p.files("copy");
     fs::write(files.join("in"), "going in").unwrap();
-    p.owns(&files.join("in"));
+    p.chown(&files.join("in"));
     let c = p.start(
         "copy",
         &["-v", "copied-to:/volume", "--tmpfs", "/mem"],

@@ -74,7 +74,7 @@ fn exit_127(p: &Podman) {
 /// container nor its cgroup or its monitor stays.
 fn exit_1_not_executed(p: &Podman) {
     let programs = p.files("not_executed");
-    image::refused_programs(&programs);
+    image::write_refused_programs(&programs);
     let volume = format!("{}:/programs:ro", programs.display());
     let running = p.start("not_executed", &["-v", &volume], "sleep 1000");
     for (name, _, args) in image::REFUSED {

@@ -10,7 +10,7 @@ use crate::command::{self, CommandOutput};
 use crate::environment::{Directory, Runtime, find};
 use crate::image;
 use crate::terminal::Terminal;
-use crate::user::{Ranges, User};
+use crate::user::{ContainersIds, User};
 
 pub(crate) const IMAGE: &str = "localhost/busybox";
 
@@ -36,7 +36,7 @@ pub(crate) struct Podman {
     pub(crate) runtime: Runtime,
     program: PathBuf,
     user: Option<User>,
-    _ranges: Option<Ranges>,
+    _ids: Option<ContainersIds>,
     /// Whether the name server of its networks has been started.
     pub(super) named: OnceLock<()>,
     directory: Directory,
@@ -59,7 +59,7 @@ impl Podman {
             let mode = if name == "xdg" { 0o700 } else { 0o755 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             if let Some(user) = &user {
-                user.owns(&path);
+                user.chown(&path);
             }
         }
         // A user need not get to where cargo builds; and Podman knows a runtime by its name.
@@ -75,7 +75,7 @@ impl Podman {
             runtime,
             program,
             user,
-            _ranges: (mode == Mode::Root).then(Ranges::new),
+            _ids: (mode == Mode::Root).then(ContainersIds::new),
             named: OnceLock::new(),
             directory,
         };
@@ -175,14 +175,14 @@ impl Podman {
         let path = self.directory.join("files").join(feature);
         let _ = fs::remove_dir_all(&path); // Of the feature's first time.
         fs::create_dir(&path).unwrap();
-        self.owns(&path);
+        self.chown(&path);
         path
     }
 
     /// Gives a file to the store's user.
-    pub(crate) fn owns(&self, path: &Path) {
+    pub(crate) fn chown(&self, path: &Path) {
         if let Some(user) = &self.user {
-            user.owns(path);
+            user.chown(path);
         }
     }
 

@@ -32,7 +32,7 @@ fn twenty_concurrently(p: &Podman) {
 fn service_manager(p: &Podman, feature: &str) -> (UnixDatagram, String) {
     let path = p.files(feature).join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    p.owns(&path);
+    p.chown(&path);
     socket.set_nonblocking(true).unwrap();
     (socket, path.to_str().unwrap().to_owned())
 }
