@@ -11,7 +11,7 @@ use libtest_mimic::Arguments;
 use crate::command::{self, CommandOutput};
 use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::podman::{IMAGE, Mode, Podman, SIZED, terminal};
+use crate::podman::{IMAGE, Mode, Podman, WAIT_FOR_SIZE, terminal};
 
 const PROGRAMS: &[&str] = &[
     "podman",
@@ -306,7 +306,7 @@ fn run_stdin(s: &Store) {
 
 fn run_tty(s: &Store) {
     let c = s.from("run_tty");
-    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 3");
+    let script = format!("tty; {WAIT_FOR_SIZE}; echo sized; read x; echo \"<$x>\"; exit 3");
     let mut terminal = terminal(s.command(&c.args(&["--tty"], &script)));
     terminal.expect("sized");
     terminal.type_text("typed\n");

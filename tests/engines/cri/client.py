@@ -1,17 +1,17 @@
-"""The kubelet's side of the CRI, for tests: JSON in a line, JSON in a line back.
+"""A CRI client for tests, in the role of the kubelet. Requests and answers are lines of JSON.
 
     client.py LISTEN ENGINE API
 
-LISTEN is the Unix socket to serve on, ENGINE that of containerd, API the
-compiled description of the interface (`protoc --descriptor_set_out`). A
-connection brings one request a line:
+LISTEN is the Unix socket to serve on, ENGINE is the socket of containerd, and
+API is the compiled interface (`protoc --descriptor_set_out`). A connection
+sends one request per line:
 
     {"call": "RuntimeService/Version", "request": {}}
     {"stream": URL, "steps": [{"send": "id\\n"}, {"expect": "uid"}, {"resize": [80, 25]}, {"leave": true}]}
 
-and gets `{"answer": ...}` or `{"error": "CODE: text"}`. A stream's answer is
-what came on each channel of the protocol v4.channel.k8s.io: 1 is standard
-output, 2 standard error, 3 how it ended.
+and receives `{"answer": ...}` or `{"error": "CODE: text"}`. The answer of a
+stream is the data of each channel of the protocol v4.channel.k8s.io: 1 is
+standard output, 2 is standard error, 3 is the exit status.
 """
 
 import json
@@ -33,7 +33,7 @@ for file in files.file:
 messages = message_factory.MessageFactory(pool)
 channel = grpc.insecure_channel("unix://" + engine)
 
-# No call of a test takes as long.
+# Longer than any call of a test.
 SECONDS = 40
 
 
@@ -48,14 +48,14 @@ def call(name, request):
         response_deserializer=answered.FromString,
     )
     answer = send(json_format.ParseDict(request, asked()), timeout=SECONDS)
-    told = json_format.MessageToDict(
+    result = json_format.MessageToDict(
         answer, including_default_value_fields=True, preserving_proto_field_name=True
     )
-    # What a process has written is text here, not base64.
+    # Return bytes fields, such as the output of a process, as text instead of base64.
     for field in answer.DESCRIPTOR.fields:
         if field.type == field.TYPE_BYTES:
-            told[field.name] = getattr(answer, field.name).decode("utf-8", "replace")
-    return told
+            result[field.name] = getattr(answer, field.name).decode("utf-8", "replace")
+    return result
 
 
 class Stream:
@@ -79,7 +79,7 @@ class Stream:
             return False
         data = data.encode("latin-1") if isinstance(data, str) else data
         number, data = str(data[0]), data[1:]
-        # A forwarded port begins each channel with its number.
+        # In port forwarding each channel starts with the port number.
         skip = self.first if number not in self.heard else 0
         self.heard[number] = self.heard.get(number, "") + data[skip:].decode("utf-8", "replace")
         return True
@@ -119,7 +119,7 @@ class Connection(socketserver.StreamRequestHandler):
             return {"answer": stream(asked["stream"], asked["steps"], asked.get("first", 0))}
         except grpc.RpcError as error:
             return {"error": f"{error.code().name}: {error.details()}"}
-        except Exception as error:  # The test says what it makes of it.
+        except Exception as error:  # The test decides whether it is a failure.
             return {"error": f"{type(error).__name__}: {error}"}
 
 

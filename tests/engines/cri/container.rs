@@ -1,4 +1,4 @@
-//! A container of a pod from its creation to its removal.
+//! The lifecycle of a pod's container, and its log.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ fn stop(daemon: &Containerd) {
     container.call("StopContainer", json!({ "timeout": 20 }));
 }
 
-/// The one that the image asks for.
+/// The stop signal comes from the image.
 fn stop_signal(daemon: &Containerd) {
     const IMAGE: &str = "localhost/rt/signal:1";
     let layer = image::busybox_archive(&daemon.scratch("stop_signal_layer"));
@@ -184,7 +184,7 @@ fn remove_running(daemon: &Containerd) {
     assert!(!fs::exists(format!("/proc/{process}/exe")).unwrap());
 }
 
-/// As a kubelet does after a crash: the next attempt in the same pod.
+/// After a crash the kubelet creates the next attempt of the container in the same pod.
 fn again(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_restarted");
     for attempt in 0..3 {
@@ -231,7 +231,7 @@ fn tty(daemon: &Containerd) {
     assert_eq!(container.wait(), 6);
 }
 
-/// Lines of `TIME stdout F text`.
+/// The log has lines of the form `TIME stdout F text`.
 fn log(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log");
     let container = pod.run(

@@ -1,4 +1,4 @@
-//! Processes in a container that runs: ExecSync, Exec, Attach, PortForward.
+//! ExecSync, Exec, Attach and PortForward.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ fn sync_no_program(daemon: &Containerd) {
     );
 }
 
-/// Identity, rights and limits are those of the container.
+/// The process has the user, the capabilities, the seccomp filter and the cgroup of the container.
 fn sync_confinement(daemon: &Containerd) {
     let context = json!({
         "run_as_user": { "value": 1000 },
@@ -112,7 +112,7 @@ fn sync_stopped(daemon: &Containerd) {
     assert!(error.contains("CONTAINER_EXITED"), "{error}");
 }
 
-/// As probes of many containers are.
+/// Many concurrent calls, like the probes of many containers.
 fn sync_many(daemon: &Containerd) {
     let pod = Pod::new(daemon, "exec_sync_many");
     let container = pod.idle(json!({}));
@@ -128,7 +128,7 @@ fn sync_many(daemon: &Containerd) {
     });
 }
 
-/// The exit status that the last channel tells.
+/// The exit status from the error channel (3) of the stream.
 fn status(output: &Value) -> String {
     let ended: Value = serde_json::from_str(output["3"].as_str().unwrap()).unwrap();
     match ended["status"].as_str() {

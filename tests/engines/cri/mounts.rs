@@ -1,4 +1,4 @@
-//! Volumes.
+//! Volumes and mount propagation.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn mount_read_only(daemon: &Containerd) {
     assert!(container.sh_fails("touch /data/file").contains("Read-only"));
 }
 
-/// A source that is not there is made, as a directory.
+/// containerd creates a missing source as a directory.
 fn mount_creates_the_source(daemon: &Containerd) {
     let source = daemon.scratch("mount_made_source").join("not/there");
     let pod = Pod::new(daemon, "mount_creates_the_source");
@@ -64,7 +64,7 @@ fn mount_creates_the_source(daemon: &Containerd) {
     assert!(source.join("file").exists());
 }
 
-/// In the daemon's mount namespace, which is what the machine is to its pods.
+/// Mounts a tmpfs in the daemon's mount namespace, which is the host's from the view of the pods.
 fn mount_on_host(container: &Container, place: &Path) {
     let shim = parent(container.pid());
     let mut nsenter = std::process::Command::new("nsenter");
@@ -110,7 +110,7 @@ fn mount_to_container(daemon: &Containerd) {
     ));
 }
 
-/// What the container mounts is seen outside, and so by its neighbours.
+/// Mounts of the container propagate to the host, and from there to other containers.
 fn mount_bidirectional(daemon: &Containerd) {
     let source = daemon.scratch("mount_both_ways_source");
     fs::create_dir_all(source.join("later")).unwrap();

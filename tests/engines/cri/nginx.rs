@@ -1,4 +1,4 @@
-//! A real program: nginx of Debian, as a deployment has it.
+//! nginx from Debian's package, as in a Deployment.
 
 use std::process::Command;
 
@@ -13,8 +13,8 @@ pub(super) const TESTS: &[Test] = &[("nginx", nginx)];
 
 const NGINX: &str = "localhost/rt/nginx:1";
 
-/// What happens is logged where containers log.
-const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
+/// Starts nginx with its access log on standard output.
+const START: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
 
 fn page(address: &str, path: &str) -> command::CommandOutput {
     let url = format!("http://{address}/{path}");
@@ -29,7 +29,7 @@ fn nginx(daemon: &Containerd) {
     let config = |attempt: u32| -> Value {
         json!({
             "metadata": { "name": "nginx", "attempt": attempt },
-            "command": ["sh", "-c", LOGGED],
+            "command": ["sh", "-c", START],
             "image": { "image": NGINX },
             "linux": {
                 "resources": { "memory_limit_in_bytes": 134_217_728, "cpu_quota": 100_000, "cpu_period": 100_000 },

@@ -1,4 +1,4 @@
-//! Pods: what the containers of one share, and what happens to all of it.
+//! Pods: shared namespaces, networks, and the lifecycle of a pod.
 
 use std::fs;
 use std::process::Command;
@@ -86,7 +86,7 @@ fn list(daemon: &Containerd) {
     assert_eq!(ids, [&pod.id]);
 }
 
-/// A server in one pod, asked from the machine and from another pod.
+/// The host and another pod can reach a server in a pod.
 fn network(daemon: &Containerd) {
     let (pod, other) = (
         Pod::new(daemon, "pod_network"),
@@ -109,7 +109,7 @@ fn hostname(daemon: &Containerd) {
     let pod = Pod::with(daemon, "pod_hostname", json!({ "hostname": "named" }));
     let container = pod.idle(json!({}));
     assert_eq!(container.sh("hostname; cat /etc/hostname"), "named\nnamed");
-    // It belongs to who may change it.
+    // The container may not change the host name.
     assert!(
         container
             .sh_fails("hostname other")
@@ -175,7 +175,7 @@ fn pid(mode: &str) -> Value {
     json!({ "linux": { "security_context": { "namespace_options": { "pid": mode } } } })
 }
 
-/// The first process is the pod's, and each sees the other's.
+/// Init of the shared pid namespace is the pod's sandbox process, and containers see each other's processes.
 fn pid_pod(daemon: &Containerd) {
     let pod = Pod::with(daemon, "pod_pid_pod", pid("POD"));
     let mut more = pid("POD");
@@ -235,7 +235,7 @@ fn network_node(daemon: &Containerd) {
     assert_eq!(container.sh("readlink /proc/self/ns/uts"), own("uts"));
 }
 
-/// The process of the pod itself.
+/// The pid of the sandbox process.
 fn first(pod: &Pod) -> u32 {
     let answer = pod.call("PodSandboxStatus", json!({ "verbose": true }));
     let info: Value = serde_json::from_str(answer["info"]["info"].as_str().unwrap()).unwrap();
@@ -277,7 +277,7 @@ fn seccomp(daemon: &Containerd) {
     assert!(status.contains("Seccomp:\t2"), "{status}");
 }
 
-/// By the name that a RuntimeClass has for it; no other is there.
+/// A pod selects the runtime by the handler's name, as from a RuntimeClass. An unknown handler is an error.
 fn runtime_handler(daemon: &Containerd) {
     let config = json!({
         "metadata": { "name": "handled", "uid": "handled", "namespace": "tests" },
@@ -317,7 +317,7 @@ fn stats(daemon: &Containerd) {
     assert_eq!(list["stats"].as_array().unwrap().len(), 1);
 }
 
-/// Its containers end with it.
+/// StopPodSandbox stops the pod's containers.
 fn stop(daemon: &Containerd) {
     let pod = Pod::new(daemon, "pod_stop");
     let container = pod.idle(json!({}));
@@ -368,7 +368,7 @@ fn ten_concurrently(daemon: &Containerd) {
     assert_eq!(addresses.len(), 10);
 }
 
-/// Pods and containers go on, and are as before.
+/// Pods and containers keep running while the daemon restarts.
 fn restarted_daemon(shared: &Containerd) {
     let name = format!("{}-pods", shared.runtime.name());
     let mut daemon = Containerd::start(shared.runtime, &name);
@@ -378,7 +378,7 @@ fn restarted_daemon(shared: &Containerd) {
         let script = "trap 'exit 9' TERM; while :; do sleep 0.1; done";
         let container = pod.run("one", json!({ "command": ["sh", "-c", script] }));
         let ids = (pod.id.clone(), container.id.clone(), container.pid());
-        // The pod is to outlive this daemon.
+        // Keep the pod while the daemon restarts.
         std::mem::forget(pod);
         ids
     };

@@ -1,4 +1,4 @@
-//! What a container may do, looked at from inside.
+//! The security context of a container, checked from inside.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ pub(super) const TESTS: &[Test] = &[
     ("devices_refused", devices_refused),
 ];
 
-/// A container with a security context, in a pod of its own.
+/// Calls `check` with a container that has a security context, in its own pod.
 fn with(daemon: &Containerd, name: &str, context: &Value, check: impl FnOnce(&Container)) {
     let pod = Pod::new(daemon, name);
     check(&pod.idle(json!({ "linux": { "security_context": context } })));
@@ -204,7 +204,7 @@ fn run_as_unknown_user(daemon: &Containerd) {
     assert!(created.err().unwrap().contains("no users found"));
 }
 
-/// Of the image, where the pod says nothing.
+/// The user comes from the image if the security context has none.
 fn image_user(daemon: &Containerd) {
     const IMAGE: &str = "localhost/rt/user:1";
     let layer = image::busybox_archive(&daemon.scratch("image_user_layer"));
@@ -247,7 +247,7 @@ fn privileged(daemon: &Containerd) {
     assert!(has(&container, "CapEff", SYS_ADMIN));
     container.sh("mount -t tmpfs none /tmp && touch /tmp/file");
     container.sh("test -c /dev/fuse && exec 3<>/dev/fuse");
-    // Nothing is masked.
+    // A privileged container has no masked paths.
     assert_ne!(container.sh("cat /proc/timer_list | wc -l"), "0");
 }
 

@@ -1,9 +1,9 @@
-//! More processes in a container that runs.
+//! `podman exec`: further processes in a running container.
 
 use std::fs;
 
 use super::RunAs::{Both, Root};
-use super::{Podman, SIZED, Test};
+use super::{Podman, Test, WAIT_FOR_SIZE};
 use crate::command::wait_until;
 
 pub(super) const TESTS: &[Test] = &[
@@ -26,7 +26,7 @@ pub(super) const TESTS: &[Test] = &[
         Both,
         exec_in_a_stopped_container,
     ),
-    ("exec_session_ends_with_it", Both, exec_session_ends),
+    ("exec_ends_with_the_container", Both, exec_session_ends),
     ("exec_concurrently", Both, exec_concurrently),
 ];
 
@@ -103,7 +103,7 @@ fn exec_stdin(p: &Podman) {
 
 fn exec_tty(p: &Podman) {
     let c = p.start("exec_tty", &[], "sleep 1000");
-    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 4");
+    let script = format!("tty; {WAIT_FOR_SIZE}; echo sized; read x; echo \"<$x>\"; exit 4");
     let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", &script]);
     terminal.expect("sized");
     terminal.type_text("typed\n");

@@ -1,4 +1,4 @@
-//! What a container sees of files: volumes of all kinds, and what is taken out of it again.
+//! Volumes, mounts, secrets, copies, commits and builds.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -58,7 +58,7 @@ fn volume_named(p: &Podman) {
     p.ok(&["volume", "create", "named"]);
     p.says(&["-v", "named:/data"], "echo kept >/data/file");
     assert_eq!(p.says(&["-v", "named:/other"], "cat /other/file"), "kept");
-    // A new one takes what the image has there.
+    // Podman copies the image's files into a new volume.
     assert_eq!(
         p.says(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
         "root:x:0:"
@@ -77,7 +77,7 @@ fn volume_options(p: &Podman) {
     assert!(output.ends_with("Permission denied"), "{output}");
 }
 
-/// The machine's root is private: what is mounted is watched in another mount namespace.
+/// The host's root mount may be private, so the test mounts in another mount namespace.
 fn volume_propagation(p: &Podman) {
     let files = p.files("volume_propagation");
     let name = "volume_propagation";
@@ -207,7 +207,7 @@ fn tmpfs(p: &Podman) {
 
 fn workdir(p: &Podman) {
     assert_eq!(p.says(&["-w", "/home/user"], "pwd"), "/home/user");
-    // Podman makes one that the image lacks no more since 3.0.
+    // Since version 3.0 Podman does not create a missing working directory.
     p.run(&["-w", "/absent"], "pwd").fails(126);
 }
 

@@ -1,4 +1,4 @@
-//! Who a container's processes are: users, groups, and user namespaces.
+//! Users, groups and user namespaces.
 
 use std::fs;
 
@@ -56,8 +56,8 @@ fn groups(p: &Podman) {
     assert_eq!(groups, ["0", "2000", "777"]);
 }
 
-/// The groups of who calls, as an annotation asks. A user's are not mapped: they are all `nobody`'s, and
-/// what they may read is what shows them.
+/// `--group-add keep-groups` asks by an annotation to keep the caller's supplementary groups. A rootless container
+/// maps none of them, so the test checks that a file of the group is readable.
 fn groups_kept(p: &Podman) {
     match p.user() {
         Some(user) => {
@@ -99,14 +99,14 @@ fn groups_kept(p: &Podman) {
     }
 }
 
-/// A map in the words of /proc/self/uid_map.
-fn ids(text: &str) -> Vec<Vec<u32>> {
-    let args = |line: &str| {
+/// Parses /proc/PID/uid_map.
+fn parse_id_map(text: &str) -> Vec<Vec<u32>> {
+    let fields = |line: &str| {
         line.split_whitespace()
             .map(|w| w.parse().unwrap())
             .collect()
     };
-    text.lines().map(args).collect()
+    text.lines().map(fields).collect()
 }
 
 fn uid_map(p: &Podman) {
@@ -114,7 +114,7 @@ fn uid_map(p: &Podman) {
         &["--uidmap", "0:2000:900", "--gidmap", "0:3000:800"],
         "cat /proc/self/uid_map; cat /proc/self/gid_map",
     );
-    let map = ids(&output);
+    let map = parse_id_map(&output);
     assert_eq!((map[0][2], map[1][2]), (900, 800), "{output}");
     if p.user().is_none() {
         assert_eq!((map[0][1], map[1][1]), (2000, 3000), "{output}");
@@ -150,7 +150,7 @@ fn userns_auto(p: &Podman) {
     );
     let d = p.start("userns_auto_2", &["--userns", "auto"], "sleep 1000");
     let map = |c: &super::Container| {
-        ids(&fs::read_to_string(format!("/proc/{}/uid_map", c.pid())).unwrap())
+        parse_id_map(&fs::read_to_string(format!("/proc/{}/uid_map", c.pid())).unwrap())
     };
     let (first, second) = (map(&c), map(&d));
     assert_eq!(first.iter().map(|line| line[2]).sum::<u32>(), 3000);
@@ -219,8 +219,8 @@ fn passwd_entry(p: &Podman) {
 
 fn unshare(p: &Podman) {
     let uid = p.user().unwrap().uid;
-    let map = ids(&p.ok(&["unshare", "cat", "/proc/self/uid_map"]));
+    let map = parse_id_map(&p.ok(&["unshare", "cat", "/proc/self/uid_map"]));
     assert_eq!(map[0], [0, uid, 1]);
-    // The runtime as Podman calls it: root of a user namespace.
+    // Rootless Podman calls the runtime as root of a user namespace.
     p.ok(&["unshare", p.runtime_path(), "--version"]);
 }

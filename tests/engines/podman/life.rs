@@ -1,4 +1,4 @@
-//! A container's life: how it starts, stops, and what its end says.
+//! The lifecycle of a container: start, stop, restart, removal and exit status.
 
 use std::fs;
 
@@ -70,16 +70,16 @@ fn exit_127(p: &Podman) {
     p.call(&["run", "--rm", IMAGE, "/absent"]).fails(127);
 }
 
-/// The program is there, and execve(2) refuses it: the process says so and ends, and neither the
-/// container nor its cgroup or its monitor stays.
+/// When execve(2) refuses an existing program, the process reports the error and exits with 1. No container, cgroup
+/// or conmon remains.
 fn exit_1_not_executed(p: &Podman) {
     let programs = p.files("not_executed");
     image::write_refused_programs(&programs);
     let volume = format!("{}:/programs:ro", programs.display());
     let running = p.start("not_executed", &["-v", &volume], "sleep 1000");
-    for (name, _, args) in image::REFUSED {
+    for (name, _, reason) in image::REFUSED {
         let program = format!("/programs/{name}");
-        let says = format!("exec {program}: {args}");
+        let message = format!("exec {program}: {reason}");
         for round in 0..6 {
             let file = programs.join(format!("{name}-{round}"));
             let cid = ["--cidfile", file.to_str().unwrap()];
@@ -89,7 +89,7 @@ fn exit_1_not_executed(p: &Podman) {
                 &[IMAGE, &program],
             ];
             let output = p.call(&run.concat()).fails(1);
-            assert!(output.contains(&says), "{output}");
+            assert!(output.contains(&message), "{output}");
             let id = fs::read_to_string(&file).unwrap_or_default();
             assert_eq!(p.call(&["container", "exists", &id]).status, 1, "{id}");
             let monitor = format!("conmon.*{id}");
@@ -99,7 +99,7 @@ fn exit_1_not_executed(p: &Podman) {
             assert_no_cgroup(&id);
         }
         let output = p.call(&["exec", &running.name, &program]).fails(1);
-        assert!(output.contains(&says), "{output}");
+        assert!(output.contains(&message), "{output}");
     }
 }
 
@@ -114,9 +114,9 @@ fn create_and_start(p: &Podman) {
     let name = "create_and_start";
     let command = [IMAGE, "sh", "-c", "echo started; exit 4"];
     p.ok(&[&["create", "--name", name][..], &command].concat());
-    let c = p.named(name);
+    let c = p.container(name);
     assert_eq!(c.inspect("{{.State.Status}}"), "created");
-    // `podman init` has the runtime create it and goes no further.
+    // `podman init` calls the runtime's `create`, but not `start`.
     p.ok(&["init", name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "initialized");
     assert_eq!(c.logs(), "");
@@ -137,7 +137,7 @@ fn start_attached(p: &Podman) {
         "-c",
         "read x; echo got $x; exit 6",
     ]);
-    let _c = p.named(name);
+    let _c = p.container(name);
     let output = p.call_with(&["start", "-ai", name], "word\n");
     assert_eq!((output.stdout.as_str(), output.status), ("got word\n", 6));
 }
@@ -158,7 +158,7 @@ fn detach(p: &Podman) {
     );
 }
 
-/// Ends with a status of its own on a signal.
+/// A script that exits with 9 on a signal.
 fn trap(signal: &str) -> String {
     format!("trap 'echo caught {signal}; exit 9' {signal}; echo ready; while :; do sleep 0.1; done")
 }
@@ -195,11 +195,11 @@ fn stop_signal(p: &Podman) {
     assert_eq!(c.inspect("{{.State.ExitCode}}"), "9");
 }
 
-/// By its signal, not after the grace period by SIGKILL.
+/// A created container ends by its stop signal, not by SIGKILL after the time-out.
 fn stop_not_started(p: &Podman) {
     let name = "stop_of_a_created_container";
     p.ok(&["create", "--name", name, IMAGE, "sleep", "1000"]);
-    let c = p.named(name);
+    let c = p.container(name);
     p.ok(&["init", name]);
     p.ok(&["stop", "-t", "30", name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "exited");
@@ -305,7 +305,7 @@ fn init_reaps(p: &Podman) {
 
 fn rename(p: &Podman) {
     let c = p.start("rename_before", &[], "sleep 1000");
-    let (id, renamed) = (c.inspect("{{.Id}}"), p.named("rename_after"));
+    let (id, renamed) = (c.inspect("{{.Id}}"), p.container("rename_after"));
     p.ok(&["rename", &c.name, &renamed.name]);
     assert_eq!(renamed.inspect("{{.Id}}"), id);
     assert_eq!(renamed.says(&[], "echo in"), "in");
@@ -317,7 +317,7 @@ fn timeout(p: &Podman) {
     assert!(before.elapsed().as_secs() < 60);
 }
 
-/// Nobody is left to reap it; it runs on, and Podman still removes it.
+/// Without conmon the container keeps running, and `podman rm -f` still removes it.
 fn conmon_killed(p: &Podman) {
     let c = p.start("conmon_killed", &[], "sleep 1000");
     let pid = c.pid();

@@ -1,4 +1,4 @@
-//! What a container may use: cgroups, resource limits, and changes while it runs.
+//! Cgroups, resource limits and `podman update`.
 
 use std::fs;
 
@@ -200,7 +200,7 @@ fn cgroups_no_conmon(p: &Podman) {
     assert!(!conmon.contains("libpod"), "{conmon}");
 }
 
-/// Podman splits only its own cgroup v2 and below: elsewhere it has to say so itself.
+/// `--cgroups split` works only with cgroup v2. With v1 Podman itself reports the error.
 fn cgroups_split(p: &Podman) {
     let output = p.call(&["run", "--rm", "--cgroups", "split", IMAGE, "true"]);
     if output.status != 0 {
@@ -227,7 +227,7 @@ fn cgroup_namespace(p: &Podman) {
     assert!(mount.contains("pids.max"), "{mount}");
 }
 
-/// Where the machine gives a user no cgroup, Podman says so and goes on.
+/// If the host delegates no cgroup to the user, Podman prints a warning and runs the container without limits.
 fn limits_of_a_user(p: &Podman) {
     let output = p.run(&["--memory", "64m", "--cpus", "0.5"], "echo ran");
     assert_eq!(

@@ -1,6 +1,7 @@
-//! Podman, by root and by an ordinary user. It has no daemon: what lasts is a store for each runtime.
+//! Podman, as root and rootless. It has no daemon; each runtime has a store of its own.
 //!
-//! Containers have no network unless a feature says so: most need none, and making one takes half of the time.
+//! Containers have no network unless a test asks for one: most tests need none, and setting one up takes half of
+//! the time.
 
 mod exec;
 mod files;
@@ -25,9 +26,9 @@ use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
 use crate::image;
 
-pub(crate) use store::{Container, IMAGE, Mode, Podman, SIZED, terminal};
+pub(crate) use store::{Container, IMAGE, Mode, Podman, WAIT_FOR_SIZE, terminal};
 
-/// What Podman calls besides the runtime; netavark and rootlessport have a directory of their own.
+/// The programs that Podman calls. netavark and rootlessport are missing here because they are not in PATH.
 const PROGRAMS: &[&str] = &[
     "podman",
     "conmon",
@@ -38,7 +39,7 @@ const PROGRAMS: &[&str] = &[
     "setpriv",
 ];
 
-/// Who it is that a feature is for.
+/// The modes in which a test runs: as root, rootless (`User`), or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RunAs {
     Both,
@@ -46,12 +47,12 @@ enum RunAs {
     User,
 }
 
-/// A feature as the files here list it: its name, for whom it is, and what drives it.
+/// A test's name, its modes and its function.
 type Test = (&'static str, RunAs, fn(&Podman));
 
-/// What makes networks on the machine itself: netavark does so by iptables(8), where two at a
-/// time get into each other's way, whatever the runtime is.
-const NETWORKED: &[&str] = &[
+/// Tests that set up networks of the host, one at a time: netavark does so with iptables(8), where concurrent calls
+/// conflict with any runtime.
+const CHANGES_NETWORK: &[&str] = &[
     "network_bridge",
     "network_custom",
     "network_connect",
@@ -63,11 +64,11 @@ const NETWORKED: &[&str] = &[
     "nginx",
 ];
 
-/// These make images and remove them. When one does while another maps the ids of an image for its
-/// container, Podman 4.3 waits for itself, whoever the runtime is: nothing else runs in the stores then.
-const ALONE: [&str; 3] = ["commit", "export_and_import", "build"];
+/// Tests that create and remove images, with no other test running in the stores. Podman 4.3 deadlocks with any
+/// runtime when one process changes images while another maps the ids of an image.
+const CHANGES_IMAGES: [&str; 3] = ["commit", "export_and_import", "build"];
 
-/// Why one feature cannot be had, where the others can.
+/// Why a single test cannot run here, if so.
 fn skip_reason_for(name: &str) -> Option<String> {
     match name {
         "nginx" => image::debian_archive().err(),
@@ -75,15 +76,15 @@ fn skip_reason_for(name: &str) -> Option<String> {
     }
 }
 
-/// All features of both modes. The stores are made here, if one of them is asked for.
+/// The tests of both modes. Creates the stores if the arguments select one of the tests.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     [Mode::Root, Mode::Rootless]
         .into_iter()
-        .flat_map(|mode| of_mode(arguments, mode))
+        .flat_map(|mode| features_of(arguments, mode))
         .collect()
 }
 
-fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
+fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
     let lines = [
         life::TESTS,
         streams::TESTS,
@@ -99,14 +100,14 @@ fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
         kube::TESTS,
         system::TESTS,
     ];
-    let is_for = |run_as| match mode {
+    let runs_in_mode = |run_as| match mode {
         Mode::Root => run_as != RunAs::User,
         Mode::Rootless => run_as != RunAs::Root,
     };
     let lines: Vec<&Test> = lines
         .into_iter()
         .flatten()
-        .filter(|l| is_for(l.1))
+        .filter(|l| runs_in_mode(l.1))
         .collect();
     let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
@@ -118,18 +119,19 @@ fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
         Feature {
             name: format!("{}::{name}", mode.name()),
             run: Box::new(move |runtime| {
-                let _alone = NETWORKED
+                let _network = CHANGES_NETWORK
                     .contains(&name)
                     .then(environment::lock_host_network);
-                let is_alone = ALONE.contains(&name);
-                let _changing = is_alone.then(|| images.write());
-                let _using = (!is_alone).then(|| images.read());
+                let changes_images = CHANGES_IMAGES.contains(&name);
+                let _changing = changes_images.then(|| images.write());
+                let _using = (!changes_images).then(|| images.read());
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
                 test(stores.find(|store| store.runtime == runtime).unwrap());
             }),
-            skip_reason: match is_wanted {
-                true => skip_reason_for(name),
-                false => skip_reason.clone(),
+            skip_reason: if is_wanted {
+                skip_reason_for(name)
+            } else {
+                skip_reason.clone()
             },
         }
     };

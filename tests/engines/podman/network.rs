@@ -1,4 +1,4 @@
-//! Networks: netavark's bridges for root, slirp4netns for a user.
+//! Networks: netavark's bridges as root, slirp4netns rootless.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn bridge(p: &Podman) {
     );
 }
 
-/// A network of one feature, gone with it.
+/// A network. Dropping it removes it.
 struct Network<'a> {
     podman: &'a Podman,
     name: String,
@@ -59,7 +59,7 @@ struct Network<'a> {
 
 impl<'a> Network<'a> {
     fn new(podman: &'a Podman, name: &str, number: u8) -> Network<'a> {
-        podman.named.get_or_init(|| keep_names(podman));
+        podman.name_server.get_or_init(|| keep_name_server(podman));
         let name = podman.network(name);
         create(podman, &name, number);
         Network { podman, name }
@@ -70,22 +70,22 @@ fn create(p: &Podman, name: &str, number: u8) {
     p.ok(&["network", "create", "--subnet", &p.subnet(number), name]);
 }
 
-/// The name server comes with the first container of such networks and goes with the last. Of two
-/// that come at once, or when one comes as another goes, netavark 1.4 leaves one without it. One
-/// container stays until the store goes.
-fn keep_names(p: &Podman) {
+/// Starts a container that keeps the name server running until the store is dropped. netavark starts the name server
+/// with the first container on such a network and ends it with the last. When containers start or end concurrently,
+/// netavark 1.4 can leave one of them without a name server.
+fn keep_name_server(p: &Podman) {
     let network = p.network("kept");
-    // What an attempt in vain has left.
+    // An earlier attempt that failed may have left the network.
     p.call(&["network", "rm", "-f", "-t0", &network]);
     create(p, &network, 9);
     let run = ["run", "-d", "--name", "kept", "--network", &network, IMAGE];
     p.ok(&[&run[..], &["sleep", "100000"]].concat());
-    let asked = || {
+    let name_server_answers = || {
         p.call(&["exec", "kept", "busybox", "nslookup", "kept"])
             .status
             == 0
     };
-    wait_until("the name server", 20, asked);
+    wait_until("the name server", 20, name_server_answers);
 }
 
 impl Drop for Network<'_> {
@@ -158,7 +158,7 @@ fn slirp4netns(p: &Podman) {
     );
 }
 
-/// What an HTTP server on this machine's port answers.
+/// The answer of an HTTP server on a port of the host.
 pub(super) fn page(port: u16) -> String {
     let mut output = String::new();
     wait_until("an answer over the port", 30, || {
@@ -174,8 +174,8 @@ pub(super) fn page(port: u16) -> String {
     output
 }
 
-/// How a port gets to a container: by a bridge, or by rootlessport.
-fn way(p: &Podman) -> &'static str {
+/// The network mode in which the tests publish ports.
+fn publish_network(p: &Podman) -> &'static str {
     match p.user() {
         Some(_) => "slirp4netns",
         None => "bridge",
@@ -188,7 +188,14 @@ const SERVER: &str =
 fn publish(p: &Podman) {
     let port = p.port(1);
     let option = format!("127.0.0.1:{port}:80");
-    let options = ["--network", way(p), "-p", &option, "--hostname", "served"];
+    let options = [
+        "--network",
+        publish_network(p),
+        "-p",
+        &option,
+        "--hostname",
+        "served",
+    ];
     let c = p.start("publish", &options, SERVER);
     let output = page(port);
     assert!(output.contains("hello from served"), "{output}");
@@ -207,7 +214,7 @@ fn publish_restarted(p: &Podman) {
     let option = format!("127.0.0.1:{port}:80");
     let c = p.start(
         "publish_restarted",
-        &["--network", way(p), "-p", &option],
+        &["--network", publish_network(p), "-p", &option],
         SERVER,
     );
     page(port);

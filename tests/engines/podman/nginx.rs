@@ -1,4 +1,4 @@
-//! A program of the real world: nginx, of Debian's packages, as it is.
+//! nginx from Debian's package, unmodified.
 
 use super::RunAs::Root;
 use super::{Podman, Test};
@@ -9,7 +9,7 @@ pub(super) const TESTS: &[Test] = &[("nginx", Root, nginx)];
 
 const DEBIAN: &str = "localhost/debian";
 
-/// Served, restarted, updated, told to read its configuration again, and stopped as it wishes.
+/// nginx serves a page, is restarted, updated and reloaded, and stops by its own stop signal.
 fn nginx(p: &Podman) {
     let archive = image::debian_archive().unwrap();
     let command = "CMD [\"nginx\", \"-g\", \"daemon off;\"]";
@@ -30,7 +30,7 @@ fn nginx(p: &Podman) {
         &["--stop-signal", "QUIT", DEBIAN],
     ];
     p.ok(&run.concat());
-    let c = p.named("nginx");
+    let c = p.container("nginx");
     let serves = || super::network::page(port).contains("Welcome to nginx!");
     assert!(serves());
     let users = c.says(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");

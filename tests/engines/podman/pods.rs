@@ -22,7 +22,7 @@ pub(super) const TESTS: &[Test] = &[
     ("pod_top_and_stats", Both, top),
 ];
 
-/// A pod, gone with the feature.
+/// A pod. Dropping it removes it.
 struct Pod<'a> {
     podman: &'a Podman,
     name: &'a str,
@@ -31,15 +31,16 @@ struct Pod<'a> {
 impl<'a> Pod<'a> {
     fn new(podman: &'a Podman, name: &'a str, options: &[&str]) -> Pod<'a> {
         let network: &[&str] =
-            match options.contains(&"--network") || options.contains(&"--infra=false") {
-                true => &[],
-                false => &["--network", "none"],
+            if options.contains(&"--network") || options.contains(&"--infra=false") {
+                &[]
+            } else {
+                &["--network", "none"]
             };
         podman.ok(&[&["pod", "create", "--name", name], network, options].concat());
         Pod { podman, name }
     }
 
-    /// `podman run` in it. The container goes with the pod.
+    /// `podman run` in the pod. The container is removed with the pod.
     fn start(&self, name: &str, options: &[&str], script: &str) -> super::Container<'a> {
         self.podman
             .start(name, &[&["--pod", self.name], options].concat(), script)
@@ -50,7 +51,7 @@ impl<'a> Pod<'a> {
             .ok(&["pod", "inspect", "--format", format, self.name])
     }
 
-    /// The process that holds its namespaces.
+    /// The pid of the infra container.
     fn infra(&self) -> u32 {
         let id = self.inspect("{{.InfraContainerID}}");
         let pid = self
@@ -173,7 +174,7 @@ fn init_containers(p: &Podman) {
         ];
         p.ok(&[&args[..], &[IMAGE, "sh", "-c", &script]].concat());
     };
-    // One of type `once` Podman 4.3 may still take for running when it removes it.
+    // Not `once`: Podman 4.3 may still consider such an init container running when it removes it.
     write("init_first", "always");
     write("init_second", "always");
     let script = "cat /shared/order; sleep 1000";
@@ -188,7 +189,7 @@ fn init_containers(p: &Podman) {
     ];
     p.ok(&[&args[..], &[IMAGE, "sh", "-c", script]].concat());
     p.ok(&["pod", "start", pod.name]);
-    let main = p.named("inits_main");
+    let main = p.container("inits_main");
     main.wait_for("init_second");
     assert!(main.logs().contains("init_first"));
     p.ok(&["pod", "stop", "-t", "0", pod.name]);

@@ -1,4 +1,4 @@
-//! What keeps a container in: capabilities, system calls, masks, devices.
+//! Capabilities, seccomp, masked paths, devices and sysctls.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ pub(super) const TESTS: &[Test] = &[
     ("sysctl_of_the_host_refused", Both, sysctl_refused),
 ];
 
-/// Bits of CapEff, of what `run` with these options starts.
+/// CapEff of a container that is run with these options.
 fn effective(p: &Podman, options: &[&str]) -> u64 {
     let output = p.says(options, "grep CapEff /proc/self/status | cut -f2");
     u64::from_str_radix(&output, 16).unwrap()
@@ -53,7 +53,7 @@ fn capability_added(p: &Podman) {
     );
     p.says(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
     assert_ne!(p.run(&[], "ip link set lo mtu 1500").status, 0);
-    // For a user other than root it is ambient.
+    // For a user other than root the capability is ambient.
     let options = ["--cap-add", "NET_ADMIN", "--user", "user"];
     assert_eq!(effective(p, &options), NET_ADMIN);
 }
@@ -72,7 +72,7 @@ fn all_dropped(p: &Podman) {
     assert_eq!(output.matches("\t0000000000000000").count(), 5, "{output}");
 }
 
-/// The profile denies it whatever the capabilities are.
+/// The default profile denies the call whatever the capabilities are.
 fn seccomp_default(p: &Podman) {
     let script = "grep Seccomp: /proc/self/status; busybox swapoff /etc/passwd 2>&1 || true";
     let output = p.says(&["--cap-add", "SYS_ADMIN"], script);
@@ -151,7 +151,7 @@ fn masked_paths(p: &Podman) {
             grep \" $at \" /proc/mounts | cut -d ' ' -f 4 | cut -d , -f 1; done; \
         echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused";
     let output = p.run(&[], script);
-    // A machine may lack one of the four.
+    // A host may lack one of the four paths.
     let seen = output.stdout.replace("ro\nro\nro\nro\n", "ro\nro\nro\n");
     assert_eq!(seen, "0\n0\nro\nro\nro\nrefused\n", "{output:?}");
 }

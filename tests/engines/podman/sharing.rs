@@ -1,4 +1,4 @@
-//! Namespaces that are shared, with the machine or with another container.
+//! Namespaces shared with the host or with another container; systemd mode.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(super) const TESTS: &[Test] = &[
     ("network_container", Both, network_container),
     ("cgroupns_container", Root, cgroupns_container),
     ("systemd_always", Root, systemd_always),
-    ("systemd_true_of_an_init", Root, systemd_true),
+    ("systemd_true", Root, systemd_true),
 ];
 
 fn of(pid: impl std::fmt::Display, kind: &str) -> String {
@@ -45,7 +45,7 @@ fn pid_container(p: &Podman) {
     let place = format!("container:{}", c.name);
     let output = p.says(&["--pid", &place], "ps; echo $$");
     assert!(output.contains("1 root     sleep 1234"), "{output}");
-    // What is left in there goes with the namespace, and not before.
+    // The other container's processes are killed with it, although the namespace lives on.
     let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
     p.ok(&["rm", "-f", "-t0", &other.name]);
     assert_eq!(c.says(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
@@ -117,7 +117,7 @@ fn cgroupns_container(p: &Podman) {
     assert_eq!(of(c.pid(), "cgroup"), of(other.pid(), "cgroup"));
 }
 
-/// What systemd needs: file systems in memory, and a cgroup that it may write.
+/// `--systemd always` sets up what systemd needs: tmpfs mounts and a writable cgroup.
 fn systemd_always(p: &Podman) {
     let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
         echo $container; ls -d /run/.containerenv; \
@@ -131,7 +131,7 @@ fn systemd_always(p: &Podman) {
     assert_eq!(output, "podman\n/run/.containerenv\n0");
 }
 
-/// Podman takes a command of this name for systemd.
+/// By default Podman enables systemd mode for a command called `/sbin/init`.
 fn systemd_true(p: &Podman) {
     let files = p.files("systemd");
     fs::copy("/bin/busybox", files.join("busybox")).unwrap();
@@ -147,7 +147,7 @@ fn systemd_true(p: &Podman) {
         "/sbin/init",
     ];
     let output = p.call(&args);
-    let c = p.named("systemd_true");
+    let c = p.container("systemd_true");
     assert!([0, 127].contains(&output.status), "{output:?}");
     assert_eq!(
         c.inspect("{{.Config.SystemdMode}} {{.Config.StopSignal}}"),

@@ -1,7 +1,7 @@
-//! What goes in and comes out: standard streams, terminals, logs, and what is asked from outside.
+//! Standard streams, terminals, logs, and queries such as `top`, `stats` and `inspect`.
 
 use super::RunAs::{Both, Root};
-use super::{IMAGE, Podman, SIZED, Test};
+use super::{IMAGE, Podman, Test, WAIT_FOR_SIZE};
 use crate::command::wait_until;
 
 pub(super) const TESTS: &[Test] = &[
@@ -57,7 +57,7 @@ fn stdin_large(p: &Podman) {
 fn tty(p: &Podman) {
     let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; \
         stty size; ls -l /dev/console; echo \"<$TERM>\"";
-    let script = format!("{SIZED}; {script}");
+    let script = format!("{WAIT_FOR_SIZE}; {script}");
     let mut terminal = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", &script]);
     terminal.expect(">");
     let (status, output) = terminal.end();
@@ -79,7 +79,7 @@ fn tty_typed(p: &Podman) {
     assert_eq!(terminal.end().0, Some(5));
 }
 
-/// What the line discipline makes of ^C is of the container's own terminal.
+/// The container's own terminal turns ^C into SIGINT.
 fn tty_interrupt(p: &Podman) {
     let script = "trap 'echo interrupted; exit 8' INT; echo ready; while :; do sleep 0.1; done";
     let mut terminal = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", script]);
@@ -124,7 +124,7 @@ fn logs_drivers(p: &Podman) {
     assert!(!c.logs().contains("unseen"));
 }
 
-/// The shell that starts Podman opens the descriptor.
+/// Runs Podman from a shell script, which can open file descriptors for it.
 pub(super) fn through_a_shell(p: &Podman, script: &str, args: &[&str]) -> String {
     use std::os::unix::process::CommandExt;
     let inner = p.command(args);
@@ -204,7 +204,7 @@ fn ps_and_inspect(p: &Podman) {
         output.contains(" seen ") && output.contains("A=b"),
         "{output}"
     );
-    // Podman reads what the runtime keeps only through its verbs; the process is the container's.
+    // Podman reads the runtime's state only through its commands.
     assert_eq!(c.says(&[], "hostname"), "seen");
 }
 
@@ -226,7 +226,7 @@ fn events(p: &Podman) {
     }
 }
 
-/// The timer that would ask by itself is systemd's.
+/// Runs the health check explicitly: Podman relies on systemd timers to run it periodically.
 fn healthcheck(p: &Podman) {
     let options = [
         "--health-cmd",

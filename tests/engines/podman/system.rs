@@ -1,4 +1,4 @@
-//! What takes the whole of Podman: many at once, service managers, checkpoints, and nothing left behind.
+//! Concurrent containers, sd_notify, checkpoints, runtime flags and `podman system reset`.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -28,7 +28,7 @@ fn twenty_concurrently(p: &Podman) {
     });
 }
 
-/// A socket as a service manager has it.
+/// A notification socket, in the role of the service manager.
 fn service_manager(p: &Podman, feature: &str) -> (UnixDatagram, String) {
     let path = p.files(feature).join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -59,7 +59,7 @@ fn notify_by_conmon(p: &Podman) {
     let script = ["sh", "-c", "echo \"<$NOTIFY_SOCKET>\"; sleep 1000"];
     let mut command = p.command(&[&args[..], &script].concat());
     command::run(command.env("NOTIFY_SOCKET", path)).ok();
-    let c = p.named("notify_conmon");
+    let c = p.container("notify_conmon");
     let mut seen = String::new();
     wait_until("READY", 10, || {
         received(&socket, &mut seen);
@@ -70,7 +70,7 @@ fn notify_by_conmon(p: &Podman) {
     c.wait_for("<>");
 }
 
-/// What is in the container is told where to say so, and nobody says it for it.
+/// With `--sdnotify=container` the container gets NOTIFY_SOCKET, and only the container sends READY=1.
 fn notify_by_container(p: &Podman) {
     let (socket, path) = service_manager(p, "notify_container");
     let args = [
@@ -90,7 +90,7 @@ fn notify_by_container(p: &Podman) {
     let mut command = p.command(&[&args[..], &script].concat());
     let output = command::run(command.env("NOTIFY_SOCKET", path));
     output.ok();
-    let c = p.named("notify_container");
+    let c = p.container("notify_container");
     c.wait_for("<");
     assert!(c.logs().starts_with('s'), "{}", c.logs());
     let mut seen = String::new();
@@ -105,7 +105,7 @@ fn checkpoint_refused(p: &Podman) {
     assert_eq!(c.says(&[], "echo in"), "in");
 }
 
-/// Options for the runtime go before its verb.
+/// `--runtime-flag` passes global options to the runtime.
 fn runtime_flag(p: &Podman) {
     let log = p.files("runtime_flag").join("log");
     let flag = format!("log={}", log.display());
