@@ -45,7 +45,7 @@ impl Canary {
 #[track_caller]
 fn assert_silent(said: &str, way: &str) {
     assert!(
-        !said.contains("unknown words"),
+        !said.contains("unknown arguments"),
         "{way}: a program of the machine has run: {said}"
     );
 }
