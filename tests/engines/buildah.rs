@@ -180,7 +180,7 @@ impl WorkingContainer<'_> {
     }
 
     #[track_caller]
-    fn says(&self, options: &[&str], script: &str) -> String {
+    fn sh(&self, options: &[&str], script: &str) -> String {
         self.run(options, script).ok()
     }
 }
@@ -234,10 +234,10 @@ fn run_not_found(s: &Store) {
 fn run_user(s: &Store) {
     let c = s.from("run_user");
     assert_eq!(
-        c.says(&["--user", "user"], "id -u; id -g; echo $HOME"),
+        c.sh(&["--user", "user"], "id -u; id -g; echo $HOME"),
         "1000\n1000\n/home/user"
     );
-    assert_eq!(c.says(&["--user", "12:34"], "id -u; id -g"), "12\n34");
+    assert_eq!(c.sh(&["--user", "12:34"], "id -u; id -g"), "12\n34");
 }
 
 fn run_env_and_workdir(s: &Store) {
@@ -251,25 +251,22 @@ fn run_env_and_workdir(s: &Store) {
         &c.name,
     ]);
     assert_eq!(
-        c.says(&["--env", "MORE=given"], "echo $WORD $MORE; pwd"),
+        c.sh(&["--env", "MORE=given"], "echo $WORD $MORE; pwd"),
         "configured given\n/home/user"
     );
-    assert_eq!(c.says(&["--workingdir", "/tmp"], "pwd"), "/tmp");
+    assert_eq!(c.sh(&["--workingdir", "/tmp"], "pwd"), "/tmp");
 }
 
 fn run_capabilities(s: &Store) {
     let c = s.from("run_capabilities");
     let effective = |options: &[&str]| {
-        let output = c.says(options, "grep CapEff /proc/self/status | cut -f2");
+        let output = c.sh(options, "grep CapEff /proc/self/status | cut -f2");
         u64::from_str_radix(&output, 16).unwrap()
     };
     let plain = effective(&[]);
     assert_eq!(effective(&["--cap-add", "CAP_NET_ADMIN"]), plain | 1 << 12);
     assert_eq!(effective(&["--cap-drop", "CAP_CHOWN"]), plain & !1);
-    assert!(
-        c.says(&[], "grep Seccomp: /proc/self/status")
-            .ends_with('2')
-    );
+    assert!(c.sh(&[], "grep Seccomp: /proc/self/status").ends_with('2'));
 }
 
 fn run_volume(s: &Store) {
@@ -278,7 +275,7 @@ fn run_volume(s: &Store) {
     fs::write(files.join("in"), "seen").unwrap();
     let option = format!("{}:/data", files.display());
     assert_eq!(
-        c.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        c.sh(&["-v", &option], "cat /data/in; echo back >/data/out"),
         "seen"
     );
     assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
@@ -288,7 +285,7 @@ fn run_volume(s: &Store) {
 
 fn run_mount(s: &Store) {
     let c = s.from("run_mount");
-    let output = c.says(
+    let output = c.sh(
         &["--mount", "type=tmpfs,dst=/scratch,tmpfs-size=1048576"],
         "df -k /scratch | tail -n 1",
     );
@@ -318,14 +315,14 @@ fn run_tty(s: &Store) {
 
 fn run_hostname(s: &Store) {
     let c = s.from("run_hostname");
-    let output = c.says(
+    let output = c.sh(
         &["--hostname", "named", "--network", "none"],
         "hostname; ip -o link | cut -d : -f 2 | grep -v tunl",
     );
     assert!(output.starts_with("named\n lo"), "{output}");
     assert!(!output.contains("eth0"), "{output}");
     let host = fs::read_link("/proc/self/ns/net").unwrap();
-    let output = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
+    let output = c.sh(&["--network", "host"], "readlink /proc/self/ns/net");
     assert_eq!(output, host.to_str().unwrap());
 }
 
@@ -339,17 +336,17 @@ fn run_namespaces(s: &Store) {
         }
         let host = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         let host = host.to_str().unwrap();
-        assert_eq!(c.says(&[option, "host"], &link(kind)), host, "{kind}");
-        assert_ne!(c.says(&[option, "container"], &link(kind)), host, "{kind}");
+        assert_eq!(c.sh(&[option, "host"], &link(kind)), host, "{kind}");
+        assert_ne!(c.sh(&[option, "container"], &link(kind)), host, "{kind}");
     }
 }
 
 fn run_again(s: &Store) {
     let c = s.from("run_again");
     for _ in 0..3 {
-        c.says(&[], "echo line >>/file");
+        c.sh(&[], "echo line >>/file");
     }
-    assert_eq!(c.says(&[], "wc -l </file"), "3");
+    assert_eq!(c.sh(&[], "wc -l </file"), "3");
 }
 
 /// Buildah ends its polling with `kill` and `delete`.
@@ -365,12 +362,12 @@ fn run_after_an_interrupt(s: &Store) {
     }
     timeout.current_dir("/");
     assert_ne!(command::run(&mut timeout).status, 0);
-    assert_eq!(c.says(&[], "echo again"), "again");
+    assert_eq!(c.sh(&[], "echo again"), "again");
 }
 
 fn commit(s: &Store) {
     let c = s.from("commit");
-    c.says(&[], "echo kept >/file; chown user /file; chmod 4711 /file");
+    c.sh(&[], "echo kept >/file; chown user /file; chmod 4711 /file");
     s.ok(&["config", "--cmd", "cat /file", &c.name]);
     s.ok(&["commit", "-q", &c.name, "localhost/committed"]);
     assert_eq!(s.file("committed", "/file"), "kept");
@@ -393,7 +390,7 @@ fn from_scratch(s: &Store) {
         name: "scratched".to_owned(),
     };
     s.ok(&["copy", &c.name, "/bin/busybox", "/bin/sh"]);
-    assert_eq!(c.says(&[], "echo /*"), "/bin /dev /etc /proc /run /sys");
+    assert_eq!(c.sh(&[], "echo /*"), "/bin /dev /etc /proc /run /sys");
     s.ok(&["commit", "-q", &c.name, "localhost/scratched"]);
     assert_eq!(
         s.0.ok(&[

@@ -193,7 +193,7 @@ fn restart(docker: &Dockerd) {
     assert_eq!(state(), "paused");
     project.call(&["unpause", "web"]).ok();
     project.call(&["kill", "-s", "KILL", "web"]).ok();
-    wait_until("it is killed", 10, || state() == "exited");
+    wait_until("the process is killed", 10, || state() == "exited");
 }
 
 /// `up` recreates the containers of the services that have changed, and no others.

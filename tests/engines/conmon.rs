@@ -40,7 +40,9 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
         Feature {
             name: format!("conmon::{name}"),
             run: Box::new(move |runtime| {
-                let environments = environments.as_ref().expect("a env for what is wanted");
+                let environments = environments
+                    .as_ref()
+                    .expect("the environment of a selected test");
                 test(
                     environments
                         .iter()
@@ -210,7 +212,7 @@ impl Container<'_> {
     /// Waits for conmon's exit file and returns the exit status in it.
     fn exit_status(&self) -> i32 {
         let file = self.env.directory.join("exits").join(&self.id);
-        command::wait_until("an exit file", 20, || file.exists());
+        command::wait_until("the exit file exists", 20, || file.exists());
         fs::read_to_string(file).unwrap().parse().unwrap()
     }
 

@@ -109,7 +109,7 @@ impl<'a> Task<'a> {
     /// The output of a shell script run with `ctr task exec`. The script sleeps at its end for the reason given at
     /// [`Containerd::run`].
     #[track_caller]
-    pub(crate) fn says(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
         let script = format!("{script}\nsleep 0.3");
         self.exec(exec_id, flags, &["sh", "-c", &script]).ok()
     }
@@ -134,7 +134,7 @@ impl<'a> Task<'a> {
 
     #[track_caller]
     pub(crate) fn pid(&self) -> u32 {
-        self.listed().expect("a task in the list").0
+        self.listed().expect("the task is not in the list").0
     }
 
     pub(crate) fn status(&self) -> String {

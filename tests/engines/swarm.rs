@@ -238,7 +238,7 @@ const SLEEPS: &[&str] = &["sleep", "1000"];
 const QUICK: &str = "--init --stop-grace-period 1s";
 
 fn spread_and_scaled(cluster: &Cluster) {
-    let _whole = cluster.all_nodes_up.read();
+    let _guard = cluster.all_nodes_up.read();
     let service = cluster.service(
         "spread",
         &format!("{QUICK} --replicas 12 --limit-memory 32m"),
@@ -259,7 +259,7 @@ fn spread_and_scaled(cluster: &Cluster) {
 }
 
 fn rolling_update(cluster: &Cluster) {
-    let _whole = cluster.all_nodes_up.read();
+    let _guard = cluster.all_nodes_up.read();
     let options = format!(
         "{QUICK} --replicas 6 --env WORD=first --update-parallelism 2 --update-monitor 1s --update-order start-first"
     );
@@ -274,7 +274,7 @@ fn rolling_update(cluster: &Cluster) {
 }
 
 fn secret(cluster: &Cluster) {
-    let _whole = cluster.all_nodes_up.read();
+    let _guard = cluster.all_nodes_up.read();
     let manager = cluster.manager();
     let mut client = manager.client();
     command::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
@@ -292,7 +292,7 @@ fn secret(cluster: &Cluster) {
 
 /// Tasks on different nodes reach each other by the name of their service.
 fn overlay_network(cluster: &Cluster) {
-    let _whole = cluster.all_nodes_up.read();
+    let _guard = cluster.all_nodes_up.read();
     cluster
         .manager()
         .docker(&["network", "create", "-d", "overlay", "wide"])
@@ -316,7 +316,7 @@ fn overlay_network(cluster: &Cluster) {
     client.waits_for(3);
     let hosts = server.sh("hostname");
     // The nodes exchange the names of services asynchronously.
-    wait_until("each sees all", 60, || {
+    wait_until("each task reaches all others", 60, || {
         let script = "for a in $(getent ahostsv4 server | grep STREAM | cut -d' ' -f1); do \
              timeout 3 wget -q -O - http://$a/; done; true";
         let pages = client.sh(script);
@@ -332,10 +332,10 @@ fn overlay_network(cluster: &Cluster) {
 
 /// Swarm replaces a task that fails.
 fn task_that_fails(cluster: &Cluster) {
-    let _whole = cluster.all_nodes_up.read();
+    let _guard = cluster.all_nodes_up.read();
     let options = format!("{QUICK} --replicas 1 --restart-delay 100ms --restart-max-attempts 2");
     let service = cluster.service("fails", &options, &["sh", "-c", "sleep 0.3; exit 3"]);
-    wait_until("three tries", 60, || {
+    wait_until("three tasks have failed", 60, || {
         let output = service.call(
             "ps",
             &["--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"],
@@ -353,14 +353,14 @@ fn node_lost(cluster: &Cluster) {
     let name = lost.host.sh("hostname");
     assert!(service.tasks().contains_key(&name));
     lost.crash();
-    wait_until("its tasks are elsewhere", 100, || {
+    wait_until("the tasks run on other nodes", 100, || {
         let tasks = service.tasks();
         !tasks.contains_key(&name) && tasks.values().sum::<usize>() == 9
     });
     assert_eq!(service.containers().len(), 9);
     lost.start_daemon();
     lost.wait();
-    wait_until("it is back", 60, || {
+    wait_until("the node has rejoined", 60, || {
         let output =
             cluster
                 .manager()
@@ -368,7 +368,7 @@ fn node_lost(cluster: &Cluster) {
         output.ok() == "ready"
     });
     service.call("update", &["-d", "--force"]);
-    wait_until("it works again", 100, || {
+    wait_until("the node has tasks again", 100, || {
         service.tasks().contains_key(&name)
     });
 }

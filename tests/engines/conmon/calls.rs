@@ -39,7 +39,7 @@ fn exec(env: &Environment) {
     let more = ["-e", "--exec-process-spec", &file];
     let bundle = &container.bundle;
     command::run(&mut env.conmon(bundle, "exec", "exec", &more)).ok();
-    command::wait_until("it has run", 20, || {
+    command::wait_until("the process has run", 20, || {
         fs::read_to_string(bundle.join("exec"))
             .is_ok_and(|report| report.contains("exit_code") || report.lines().count() > 1)
     });

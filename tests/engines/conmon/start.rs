@@ -112,5 +112,7 @@ fn timeout(env: &Environment) {
         -1,
         "conmon reports -1 for its own time-out"
     );
-    command::wait_until("it is killed", 10, || container.status() == "stopped");
+    command::wait_until("the process is killed", 10, || {
+        container.status() == "stopped"
+    });
 }

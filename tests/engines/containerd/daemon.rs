@@ -65,7 +65,7 @@ impl Containerd {
             .split("```toml\n")
             .nth(1)
             .and_then(|rest| rest.split("```").next());
-        let documented = documented.expect("a configuration in the page");
+        let documented = documented.expect("no configuration in the documentation");
         let documented = documented.replace("/usr/local/bin/rt", &path);
         let documented = documented.replace("runtimes.rt", &format!("runtimes.{name}"));
         let documented = documented.replace("\"rt\"", &format!("\"{name}\""));

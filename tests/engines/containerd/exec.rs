@@ -37,7 +37,7 @@ fn exec(daemon: &Containerd) {
     );
     let script =
         "for i in mnt uts ipc net pid; do for p in 1 self; do readlink /proc/$p/ns/$i; done; done";
-    let links = task.says("b", &[], script);
+    let links = task.sh("b", &[], script);
     let links: Vec<&str> = links.lines().collect();
     assert_eq!(links.len(), 10);
     assert!(links.chunks(2).all(|pair| pair[0] == pair[1]), "{links:?}");
@@ -62,17 +62,17 @@ fn exec_stdin(daemon: &Containerd) {
 
 fn exec_cwd(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_cwd");
-    assert_eq!(task.says("a", &["--cwd", "/var/www"], "pwd"), "/var/www");
+    assert_eq!(task.sh("a", &["--cwd", "/var/www"], "pwd"), "/var/www");
 }
 
 fn exec_user(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_user");
-    let id = task.says("a", &["--user", "1000:2000"], "id");
+    let id = task.sh("a", &["--user", "1000:2000"], "id");
     assert!(id.starts_with("uid=1000(user) gid=2000(extra)"), "{id}");
-    let id = task.says("b", &["--user", "user"], "id");
+    let id = task.sh("b", &["--user", "user"], "id");
     assert!(id.starts_with("uid=1000(user) gid=1000(user)"), "{id}");
     let script = "touch /etc/passwd 2>&1 || true";
-    let output = task.says("c", &["--user", "1000"], script);
+    let output = task.sh("c", &["--user", "1000"], script);
     assert!(output.contains("Permission denied"), "{output}");
 }
 
@@ -94,8 +94,8 @@ fn exec_detach(daemon: &Containerd) {
     let script = "echo done > /tmp/mark; sleep 1000; true";
     task.exec("a", &["--detach"], &["sh", "-c", script]).ok();
     let marked = || task.exec("b", &[], &["cat", "/tmp/mark"]).stdout == "done\n";
-    command::wait_until("it has run", 10, marked);
-    let comms = task.says("c", &[], "ps");
+    command::wait_until("the process has run", 10, marked);
+    let comms = task.sh("c", &[], "ps");
     assert!(comms.contains("sh -c echo done"), "{comms}");
 }
 
@@ -105,7 +105,7 @@ fn exec_environment(daemon: &Containerd) {
         &["--env", "GIVEN=yes"],
         &["sleep", "1000"],
     );
-    let seen = task.says("a", &[], "echo $GIVEN $IMAGE $PATH");
+    let seen = task.sh("a", &[], "echo $GIVEN $IMAGE $PATH");
     assert_eq!(seen, "yes yes /bin");
 }
 
@@ -114,8 +114,8 @@ fn exec_confinement(daemon: &Containerd) {
     let flags = ["--seccomp", "--cap-drop", "CAP_CHOWN"];
     let task = daemon.task("exec_confinement", &flags, &["sleep", "1000"]);
     let lines = "^Cap|^Seccomp:|^NoNewPrivs";
-    let own = task.says("a", &[], &format!("grep -E '{lines}' /proc/self/status"));
-    let first = task.says("b", &[], &format!("grep -E '{lines}' /proc/1/status"));
+    let own = task.sh("a", &[], &format!("grep -E '{lines}' /proc/self/status"));
+    let first = task.sh("b", &[], &format!("grep -E '{lines}' /proc/1/status"));
     assert_eq!(own, first);
     assert!(
         own.contains("Seccomp:\t2") && own.contains("NoNewPrivs:\t1"),
@@ -125,8 +125,8 @@ fn exec_confinement(daemon: &Containerd) {
 
 fn exec_cgroup(daemon: &Containerd) {
     let task = sleeper(daemon, "exec_cgroup");
-    let own = task.says("a", &[], "cat /proc/self/cgroup");
-    let first = task.says("b", &[], "cat /proc/1/cgroup");
+    let own = task.sh("a", &[], "cat /proc/self/cgroup");
+    let first = task.sh("b", &[], "cat /proc/1/cgroup");
     assert_eq!(own, first);
 }
 
@@ -135,7 +135,7 @@ fn exec_no_program(daemon: &Containerd) {
     let output = task.exec("a", &[], &["/no/such/program"]).fails(1);
     assert!(output.contains("/no/such/program"), "{output}");
     assert!(output.contains("no such file or directory"), "{output}");
-    assert_eq!(task.says("b", &[], "echo still"), "still");
+    assert_eq!(task.sh("b", &[], "echo still"), "still");
 }
 
 fn exec_stopped(daemon: &Containerd) {
@@ -151,7 +151,7 @@ fn exec_many(daemon: &Containerd) {
         let task = &task;
         let call = |i: usize| {
             let (name, word) = (format!("e{i}"), format!("word{i}"));
-            task.says(&name, &[], &format!("echo {word}"))
+            task.sh(&name, &[], &format!("echo {word}"))
         };
         let calls: Vec<_> = (0..10).map(|i| scope.spawn(move || call(i))).collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()

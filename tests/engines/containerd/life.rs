@@ -48,7 +48,7 @@ fn daemon_restarted(shared: &Containerd) {
     daemon.restart();
     let task = super::Task::of(&daemon, "survivor");
     assert_eq!(task.listed(), Some((pid, "RUNNING".to_owned())));
-    assert_eq!(task.says("b", &[], "cat /proc/1/comm"), "sh");
+    assert_eq!(task.sh("b", &[], "cat /proc/1/comm"), "sh");
     daemon.ctr(&["task", "pause", "survivor"]).ok();
     daemon.ctr(&["task", "resume", "survivor"]).ok();
     daemon.ctr(&["task", "kill", "-s", "TERM", "survivor"]).ok();
@@ -69,14 +69,14 @@ fn daemon_killed(shared: &Containerd) {
     });
     daemon.stop(true);
     kill(Pid::from_raw(pids[1].cast_signed()), Signal::SIGKILL).unwrap();
-    command::wait_until("one has ended", 10, || !is_alive(pids[1]));
+    command::wait_until("the killed process has ended", 10, || !is_alive(pids[1]));
     assert!(is_alive(pids[0]));
     daemon.restart();
     let [stays, ends] = ["stays", "ends"].map(|id| super::Task::of(&daemon, id));
     assert_eq!(stays.status(), "RUNNING");
     ends.wait_for_status("STOPPED");
     ends.delete(137);
-    assert_eq!(stays.says("a", &[], "echo here"), "here");
+    assert_eq!(stays.sh("a", &[], "echo here"), "here");
 }
 
 /// When a shim is killed, containerd removes its container with the cgroups and the state.
@@ -99,7 +99,7 @@ fn shim_killed(daemon: &Containerd) {
         let top = Path::new("/sys/fs/cgroup").join(hierarchy);
         left.push(top.join(daemon.namespace()).join("shim_killed"));
     }
-    command::wait_until("its cgroups and state have gone", 20, || {
+    command::wait_until("the cgroups and the state are removed", 20, || {
         left.retain(|path| path.exists());
         left.is_empty()
     });

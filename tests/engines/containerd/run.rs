@@ -287,7 +287,7 @@ fn user_namespace(daemon: &Containerd) {
     let status = fs::read_to_string(format!("/proc/{}/status", task.pid())).unwrap();
     assert!(status.contains("Uid:\t100000\t"), "{status}");
     assert!(status.contains("Gid:\t200000\t"), "{status}");
-    let owner = task.says("own", &[], "stat -c %u:%g /etc/passwd");
+    let owner = task.sh("own", &[], "stat -c %u:%g /etc/passwd");
     assert_eq!(owner, "0:0");
 }
 
@@ -309,7 +309,7 @@ fn log_uri(daemon: &Containerd) {
         &["--log-uri", &uri],
         &["sh", "-c", "echo kept; sleep 1000"],
     );
-    command::wait_until("the log has it", 10, || {
+    command::wait_until("the output is logged", 10, || {
         fs::read_to_string(&log).is_ok_and(|log| log == "kept\n")
     });
     drop(task);

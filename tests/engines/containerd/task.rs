@@ -189,7 +189,7 @@ fn pause_and_resume(daemon: &Containerd) {
     assert_eq!(count(), before);
     daemon.ctr(&["task", "resume", &task.id]).ok();
     assert_eq!(task.status(), "RUNNING");
-    command::wait_until("it goes on", 10, || count() != before);
+    command::wait_until("the container continues to count", 10, || count() != before);
 }
 
 fn pause_exec(daemon: &Containerd) {
@@ -235,7 +235,7 @@ fn delete(daemon: &Containerd) {
     task.wait_for_status("STOPPED");
     task.delete(5);
     assert_eq!(task.listed(), None);
-    command::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
+    command::wait_until("the shim ends", 10, || daemon.shims("delete").is_empty());
     for hierarchy in ["memory", "pids", "."] {
         let left = format!("/sys/fs/cgroup/{hierarchy}/{}/delete", daemon.namespace());
         assert!(!std::path::Path::new(&left).exists(), "{left}");

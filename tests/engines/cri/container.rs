@@ -71,16 +71,16 @@ fn list(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_list");
     let one = pod.run("one", json!({ "labels": { "kind": "list" } }));
     let _two = pod.run("two", json!({}));
-    let of = |filter: Value| {
+    let list = |filter: Value| {
         let list = client(daemon).ok("ListContainers", json!({ "filter": filter }));
         let list = list["containers"].as_array().unwrap().clone();
         list.into_iter()
             .map(|container| container["id"].clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(of(json!({ "pod_sandbox_id": pod.id })).len(), 2);
+    assert_eq!(list(json!({ "pod_sandbox_id": pod.id })).len(), 2);
     assert_eq!(
-        of(json!({ "label_selector": { "kind": "list" } })),
+        list(json!({ "label_selector": { "kind": "list" } })),
         [one.id.as_str()]
     );
 }
@@ -128,7 +128,7 @@ const LISTENING: &str = "trap 'echo asked; exit 3' TERM; echo ready; while :; do
 fn stop(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_stop");
     let container = pod.run("one", sh(LISTENING));
-    command::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
     assert_eq!(container.wait(), 3);
     assert!(container.log().contains("asked"));
@@ -145,7 +145,7 @@ fn stop_signal(daemon: &Containerd) {
     let mut more = sh("trap 'exit 17' USR2; echo ready; while :; do sleep 0.1; done");
     more["image"] = json!({ "image": IMAGE });
     let container = pod.run("one", more);
-    command::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
     assert_eq!(container.wait(), 17);
 }
@@ -156,7 +156,7 @@ fn stop_timeout(daemon: &Containerd) {
         "one",
         sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done"),
     );
-    command::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     let since = Instant::now();
     container.call("StopContainer", json!({ "timeout": 1 }));
     assert!(since.elapsed() >= Duration::from_secs(1));
@@ -260,7 +260,7 @@ fn log_tty(daemon: &Containerd) {
     more["tty"] = true.into();
     let container = pod.run("one", more);
     assert_eq!(container.wait(), 0);
-    command::wait_until("it is logged", 10, || {
+    command::wait_until("the output is logged", 10, || {
         container.log().contains("stdout F terminal")
     });
 }
@@ -270,17 +270,21 @@ fn log_long_lines(daemon: &Containerd) {
     let container = pod.run("one", sh("head -c 40000 /dev/zero | tr '\\0' x; echo"));
     assert_eq!(container.wait(), 0);
     let count = || container.log().matches('x').count();
-    command::wait_until("all of it is logged", 10, || count() == 40000);
+    command::wait_until("all output is logged", 10, || count() == 40000);
     assert!(container.log().contains(" stdout P x"));
 }
 
 fn log_reopen(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log_reopen");
     let container = pod.run("one", sh("while :; do echo tick; sleep 0.1; done"));
-    command::wait_until("it logs", 10, || container.log().contains("tick"));
+    command::wait_until("the log has output", 10, || {
+        container.log().contains("tick")
+    });
     fs::rename(&container.log, container.log.with_extension("old")).unwrap();
     container.call("ReopenContainerLog", json!({}));
-    command::wait_until("it logs again", 10, || container.log().contains("tick"));
+    command::wait_until("the new log has output", 10, || {
+        container.log().contains("tick")
+    });
 }
 
 fn stats(daemon: &Containerd) {

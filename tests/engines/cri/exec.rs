@@ -67,7 +67,7 @@ fn sync_timeout(daemon: &Containerd) {
         "{error}"
     );
     assert!(since.elapsed() < Duration::from_secs(20));
-    command::wait_until("it is killed", 10, || {
+    command::wait_until("the process is killed", 10, || {
         !container.sh("ps").contains("sleep 773")
     });
 }
@@ -213,7 +213,7 @@ fn port_forward(daemon: &Containerd) {
     let pod = Pod::new(daemon, "port_forward");
     let script = "nc -l -p 7000 -e sh -c 'read line; echo back $line'";
     let container = pod.run("one", json!({ "command": ["sh", "-c", script] }));
-    command::wait_until("it listens", 10, || {
+    command::wait_until("the server listens", 10, || {
         container
             .sh("cat /proc/net/tcp /proc/net/tcp6")
             .contains(":1B58 ")

@@ -70,7 +70,7 @@ fn memory_exceeded(daemon: &Containerd) {
     // end of a container, and may miss an event close to either.
     let container = pod.idle(limited());
     assert_eq!(container.exec(&devour, 60).unwrap().status, 137);
-    command::wait_until("a reason", 20, || {
+    command::wait_until("the reason is OOMKilled", 20, || {
         container.status()["reason"] == "OOMKilled"
     });
 }

@@ -71,5 +71,5 @@ fn nginx(daemon: &Containerd) {
     assert!(!serves());
     container.call("RemoveContainer", json!({}));
     let _again = pod.run("nginx", config(1));
-    command::wait_until("the next one serves", 30, serves);
+    command::wait_until("the next container serves", 30, serves);
 }

@@ -97,7 +97,7 @@ fn network(daemon: &Containerd) {
     let address = pod.address();
     assert!(server.sh("ip addr show eth0").contains(&address));
     let url = format!("http://{address}:8080/");
-    command::wait_until("the host is served", 20, || {
+    command::wait_until("the port of the host answers", 20, || {
         command::run(Command::new("curl").args(["-sS", "-m", "5", &url])).stdout == "served\n"
     });
     let asker = other.idle(json!({}));
@@ -334,7 +334,7 @@ fn stop(daemon: &Containerd) {
 fn killed(daemon: &Containerd) {
     let pod = Pod::new(daemon, "pod_killed");
     kill(Pid::from_raw(first(&pod).cast_signed()), Signal::SIGKILL).unwrap();
-    command::wait_until("it is seen", 20, || {
+    command::wait_until("the pod is reported as not ready", 20, || {
         pod.status()["state"] == "SANDBOX_NOTREADY"
     });
 }

@@ -109,12 +109,12 @@ fn exec_detached(docker: &Dockerd) {
     let script =
         "echo $$ > /tmp/began; while [ ! -e /tmp/end ]; do sleep 0.05; done; touch /tmp/ended";
     assert_eq!(container.call("exec -d", &["sh", "-c", script]).ok(), "");
-    wait_until("it began", 20, || {
+    wait_until("the exec process has started", 20, || {
         container.call("exec", &["cat", "/tmp/began"]).status == 0
     });
     assert_eq!(container.call("exec", &["cat", "/tmp/ended"]).status, 1);
     container.sh("touch /tmp/end");
-    wait_until("it ended", 20, || {
+    wait_until("the exec process has ended", 20, || {
         container.call("exec", &["cat", "/tmp/ended"]).status == 0
     });
 }
@@ -179,9 +179,9 @@ fn exec_joins_the_cgroups(docker: &Dockerd) {
 fn exec_joins_the_namespaces(docker: &Dockerd) {
     let container = docker.sleeper("exec_joins_the_namespaces", "");
     let links = "for n in mnt net pid ipc uts cgroup user; do readlink /proc/$P/ns/$n; done";
-    let of = |pid: &str| container.sh(&format!("P={pid}; {links}"));
-    let own = of("self");
-    assert_eq!(own, of("1"));
+    let links_of = |pid: &str| container.sh(&format!("P={pid}; {links}"));
+    let own = links_of("self");
+    assert_eq!(own, links_of("1"));
     assert_eq!(own.lines().count(), 7);
 }
 

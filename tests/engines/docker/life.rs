@@ -102,13 +102,15 @@ fn restart(docker: &Dockerd) {
     container.call("restart -t 0", &[]).ok();
     container.waits_for_logs("began\nbegan");
     assert_ne!(container.inspect("{{.State.Pid}}"), pid);
-    wait_until("both left a file", 10, || container.sh("ls /tmp") == "0\n1");
+    wait_until("each run has left a file", 10, || {
+        container.sh("ls /tmp") == "0\n1"
+    });
 }
 
 fn pause(docker: &Dockerd) {
     let script = "while :; do echo x >> /tmp/ticks; sleep 0.02; done";
     let container = docker.run_detached("pause", "-v /tmp", &["sh", "-c", script]);
-    wait_until("it ticks", 20, || {
+    wait_until("the container has started to count", 20, || {
         container.call("exec", &["cat", "/tmp/ticks"]).status == 0
     });
     let volume = container.inspect("{{(index .Mounts 0).Source}}");
@@ -117,10 +119,10 @@ fn pause(docker: &Dockerd) {
     assert_eq!(container.inspect("{{.State.Status}}"), "paused");
     let then = ticks();
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(ticks(), then, "it goes on");
+    assert_eq!(ticks(), then, "the container continues to count");
     container.call("unpause", &[]).ok();
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
-    wait_until("it goes on", 20, || ticks() != then);
+    wait_until("the container continues to count", 20, || ticks() != then);
     let output = container.call("unpause", &[]).fails(1);
     assert!(output.contains("is not paused"), "{output}");
 }
@@ -157,7 +159,7 @@ fn restart_on_failure(docker: &Dockerd) {
         "--restart on-failure:2",
         &["sh", "-c", script],
     );
-    wait_until("it was tried three times", 30, || {
+    wait_until("the container has been restarted twice", 30, || {
         container.inspect("{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 4"
     });
     assert_eq!(container.logs(), "life\nlife\nlife");
@@ -222,7 +224,7 @@ fn stats(docker: &Dockerd) {
     let script =
         "dd if=/dev/zero of=/dev/shm/used bs=1M count=8 2>/dev/null; sleep 1001 & sleep 1002";
     let container = docker.run_detached("stats", "-m 64m --pids-limit 17", &["sh", "-c", script]);
-    wait_until("its processes run", 20, || {
+    wait_until("the processes run", 20, || {
         let output = container
             .call(
                 "stats --no-stream",
@@ -278,7 +280,7 @@ fn automatic_removal(docker: &Dockerd) {
         "true",
     ]))
     .ok();
-    wait_until("it is gone", 20, || {
+    wait_until("the container is removed", 20, || {
         docker.docker(&["inspect", "automatic_removal"]).status == 1
     });
 }
@@ -287,13 +289,15 @@ fn automatic_removal(docker: &Dockerd) {
 fn no_leftovers(docker: &Dockerd) {
     let container = docker.sleeper("no_leftovers", "");
     let id = container.inspect("{{.Id}}");
-    assert_ne!(traces(docker, &id), "");
+    assert_ne!(leftovers(docker, &id), "");
     drop(container);
-    wait_until("no trace of it", 10, || traces(docker, &id).is_empty());
+    wait_until("no cgroup and no state directory remains", 10, || {
+        leftovers(docker, &id).is_empty()
+    });
 }
 
 /// The cgroups and the state directories of a container.
-fn traces(docker: &Dockerd, id: &str) -> String {
+fn leftovers(docker: &Dockerd, id: &str) -> String {
     let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
     let find = format!("find {places} -name '*{id}*' 2>/dev/null || true");
     docker.host.sh(&find)
@@ -323,9 +327,9 @@ fn no_leftovers_after_a_failed_exec(docker: &Dockerd) {
     }
     for id in ids {
         assert_eq!(docker.docker(&["inspect", &id]).status, 1, "{id}");
-        wait_until("no trace of it", 10, || {
+        wait_until("no cgroup and no state directory remains", 10, || {
             let shims = format!("pgrep -f '[c]ontainerd-shim.*{id}' || true");
-            traces(docker, &id).is_empty() && docker.host.sh(&shims).is_empty()
+            leftovers(docker, &id).is_empty() && docker.host.sh(&shims).is_empty()
         });
     }
 }

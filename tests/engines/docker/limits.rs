@@ -206,7 +206,7 @@ fn cgroup_parent(docker: &Dockerd) {
         "{output}"
     );
     drop(container);
-    wait_until("its parent can go", 10, || {
+    wait_until("the parent cgroup is removed", 10, || {
         docker.host.sh(&format!(
             "find /sys/fs/cgroup -depth -type d -path '*{name}*' -exec rmdir {{}} + 2>/dev/null; \
              find /sys/fs/cgroup -path '*{name}*' | wc -l"

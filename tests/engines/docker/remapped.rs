@@ -123,7 +123,7 @@ fn live_restore(docker: &Dockerd) {
     let script = "i=0; while :; do echo $((i=i+1)) > /tmp/ticks; sleep 0.05; done";
     let container = docker.run_detached("live_restore", "-m 64m", &["sh", "-c", script]);
     let pid = container.inspect("{{.State.Pid}}");
-    wait_until("it ticks", 10, || {
+    wait_until("the container has started to count", 10, || {
         container.call("exec", &["cat", "/tmp/ticks"]).status == 0
     });
     let short = docker.run_detached("live_restore_2", "", &["sh", "-c", "sleep 1; exit 9"]);
@@ -138,7 +138,7 @@ fn live_restore(docker: &Dockerd) {
         format!("{pid} true")
     );
     let ticks = container.sh("cat /tmp/ticks");
-    wait_until("it ticks on", 10, || {
+    wait_until("the counter advances", 10, || {
         container.sh("cat /tmp/ticks") != ticks
     });
     assert_eq!(short.wait(), "9");

@@ -39,7 +39,7 @@ fn exec(p: &Podman) {
         let same = format!(
             "test $(readlink /proc/self/ns/{namespace}) = $(readlink /proc/1/ns/{namespace})"
         );
-        c.says(&[], &same);
+        c.sh(&[], &same);
     }
 }
 
@@ -60,14 +60,14 @@ fn exec_not_found(p: &Podman) {
 fn exec_env(p: &Podman) {
     let c = p.start("exec_env", &["-e", "OF=container"], "sleep 1000");
     assert_eq!(
-        c.says(&["-e", "MORE=exec"], "echo $OF $MORE $PATH"),
+        c.sh(&["-e", "MORE=exec"], "echo $OF $MORE $PATH"),
         "container exec /bin"
     );
 }
 
 fn exec_user(p: &Podman) {
     let c = p.start("exec_user", &[], "sleep 1000");
-    let output = c.says(&["--user", "user"], "id; echo $HOME");
+    let output = c.sh(&["--user", "user"], "id; echo $HOME");
     assert!(
         output.starts_with("uid=1000(user) gid=1000(user) groups="),
         "{output}"
@@ -76,7 +76,7 @@ fn exec_user(p: &Podman) {
         output.contains("2000(extra)") && output.ends_with("/home/user"),
         "{output}"
     );
-    let output = c.says(
+    let output = c.sh(
         &["--user", "4321:1234"],
         "id; grep -E 'Cap(Eff|Prm)' /proc/self/status",
     );
@@ -88,8 +88,8 @@ fn exec_user(p: &Podman) {
 
 fn exec_workdir(p: &Podman) {
     let c = p.start("exec_workdir", &["--workdir", "/tmp"], "sleep 1000");
-    assert_eq!(c.says(&[], "pwd"), "/tmp");
-    assert_eq!(c.says(&["--workdir", "/home/user"], "pwd"), "/home/user");
+    assert_eq!(c.sh(&[], "pwd"), "/tmp");
+    assert_eq!(c.sh(&["--workdir", "/home/user"], "pwd"), "/home/user");
 }
 
 fn exec_stdin(p: &Podman) {
@@ -123,7 +123,7 @@ fn exec_detach(p: &Podman) {
         "-c",
         "sleep 0.3; echo done >/tmp/mark; sleep 1000",
     ]);
-    wait_until("its mark", 10, || {
+    wait_until("the marker file exists", 10, || {
         c.exec(&[], "cat /tmp/mark").stdout == "done\n"
     });
     let running = c.inspect("{{len .ExecIDs}}");
@@ -140,9 +140,9 @@ fn exec_signal(p: &Podman) {
 fn exec_privileged(p: &Podman) {
     let c = p.start("exec_privileged", &[], "sleep 1000");
     let has = "grep CapEff /proc/self/status | cut -f2";
-    let (plain, privileged) = (c.says(&[], has), c.says(&["--privileged"], has));
+    let (plain, privileged) = (c.sh(&[], has), c.sh(&["--privileged"], has));
     assert!(privileged.trim_start_matches('0').len() > plain.trim_start_matches('0').len());
-    assert_eq!(c.says(&[], "grep CapEff /proc/1/status | cut -f2"), plain);
+    assert_eq!(c.sh(&[], "grep CapEff /proc/1/status | cut -f2"), plain);
 }
 
 fn exec_confined(p: &Podman) {
@@ -155,27 +155,27 @@ fn exec_confined(p: &Podman) {
     ];
     let c = p.start("exec_confined", &options, "sleep 1000");
     let what = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status";
-    let output = c.says(&[], what);
-    assert_eq!(output, c.says(&[], &what.replace("self", "1")));
+    let output = c.sh(&[], what);
+    assert_eq!(output, c.sh(&[], &what.replace("self", "1")));
     assert!(
         output.contains("NoNewPrivs:\t1") && output.contains("Seccomp:\t2"),
         "{output}"
     );
     assert!(output.contains("CapBnd:\t0000000000000000"), "{output}");
     assert_ne!(c.exec(&[], "touch /here").status, 0);
-    assert_eq!(c.says(&[], "umask; ulimit -n"), "0022\n1024");
+    assert_eq!(c.sh(&[], "umask; ulimit -n"), "0022\n1024");
 }
 
 fn exec_in_the_cgroup(p: &Podman) {
     let c = p.start("exec_in_the_cgroup", &["--pids-limit", "16"], "sleep 1000");
     let id = c.inspect("{{.Id}}");
     p.ok(&["exec", "-d", &c.name, "sleep", "5432"]);
-    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let cgroups_of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let output = p.ok(&["top", &c.name, "hpid", "args"]);
     let pid = output.lines().find(|line| line.contains("5432")).unwrap();
     let pid = pid.split_whitespace().next().unwrap();
-    assert!(of(pid).contains(&id), "{}", of(pid));
-    assert_eq!(of(pid), of(&c.pid().to_string()));
+    assert!(cgroups_of(pid).contains(&id), "{}", cgroups_of(pid));
+    assert_eq!(cgroups_of(pid), cgroups_of(&c.pid().to_string()));
     let output = c.exec(&[], "for i in $(seq 20); do sleep 1 & done; wait");
     assert!(output.stderr.contains("can't fork"), "{output:?}");
 }
@@ -192,7 +192,7 @@ fn exec_preserve_fds(p: &Podman) {
     ];
     let output = super::streams::through_a_shell(p, "exec 3<<a; \"$@\"\nkept\na\n", &args);
     assert_eq!(output, "kept");
-    assert_eq!(c.says(&[], "ls /proc/$$/fd; true"), "0\n1\n2");
+    assert_eq!(c.sh(&[], "ls /proc/$$/fd; true"), "0\n1\n2");
 }
 
 fn exec_in_a_stopped_container(p: &Podman) {
@@ -211,7 +211,7 @@ fn exec_session_ends(p: &Podman) {
 fn exec_concurrently(p: &Podman) {
     let c = p.start("exec_concurrently", &[], "sleep 1000");
     std::thread::scope(|scope| {
-        let each = |number: usize| c.says(&[], &format!("echo {number}"));
+        let each = |number: usize| c.sh(&[], &format!("echo {number}"));
         let calls: Vec<_> = (0..8)
             .map(|number| scope.spawn(move || each(number)))
             .collect();

@@ -37,7 +37,7 @@ fn volume(p: &Podman) {
     fs::write(files.join("in"), "seen").unwrap();
     let option = format!("{}:/data", files.display());
     assert_eq!(
-        p.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        p.sh(&["-v", &option], "cat /data/in; echo back >/data/out"),
         "seen"
     );
     assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
@@ -56,11 +56,11 @@ fn volume_read_only(p: &Podman) {
 
 fn volume_named(p: &Podman) {
     p.ok(&["volume", "create", "named"]);
-    p.says(&["-v", "named:/data"], "echo kept >/data/file");
-    assert_eq!(p.says(&["-v", "named:/other"], "cat /other/file"), "kept");
+    p.sh(&["-v", "named:/data"], "echo kept >/data/file");
+    assert_eq!(p.sh(&["-v", "named:/other"], "cat /other/file"), "kept");
     // Podman copies the image's files into a new volume.
     assert_eq!(
-        p.says(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
+        p.sh(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
         "root:x:0:"
     );
     p.ok(&["volume", "rm", "named", "copied"]);
@@ -69,7 +69,7 @@ fn volume_named(p: &Podman) {
 fn volume_options(p: &Podman) {
     let files = p.files("volume_options");
     let option = format!("{}:/data:nodev,noexec,nosuid", files.display());
-    let output = p.says(
+    let output = p.sh(
         &["-v", &option],
         "grep ' /data ' /proc/self/mounts; cp /bin/busybox /data/echo; /data/echo ran 2>&1 || true",
     );
@@ -116,7 +116,7 @@ fn volume_overlay(p: &Podman) {
     fs::write(files.join("in"), "seen").unwrap();
     p.chown(&files.join("in"));
     let option = format!("{}:/data:O", files.display());
-    let output = p.says(
+    let output = p.sh(
         &["-v", &option],
         "cat /data/in; echo changed >/data/in; cat /data/in",
     );
@@ -129,7 +129,7 @@ fn volume_chowned(p: &Podman) {
     let option = format!("{}:/data:U", files.display());
     let options = ["-v", &option, "--user", "user"];
     assert_eq!(
-        p.says(&options, "touch /data/mine; stat -c %u:%g /data /data/mine"),
+        p.sh(&options, "touch /data/mine; stat -c %u:%g /data /data/mine"),
         "1000:1000\n1000:1000"
     );
 }
@@ -138,7 +138,7 @@ fn volume_relabelled(p: &Podman) {
     let files = p.files("volume_relabelled");
     for label in ["z", "Z"] {
         let option = format!("{}:/data:{label}", files.display());
-        p.says(&["-v", &option], "touch /data/x");
+        p.sh(&["-v", &option], "touch /data/x");
     }
 }
 
@@ -153,7 +153,7 @@ fn volume_idmapped(p: &Podman) {
         "-v",
         &option,
     ];
-    assert_eq!(p.says(&options, "stat -c %u /data; touch /data/x"), "0");
+    assert_eq!(p.sh(&options, "stat -c %u /data; touch /data/x"), "0");
     assert_eq!(fs::metadata(files.join("x")).unwrap().uid(), 0);
 }
 
@@ -163,7 +163,7 @@ fn volumes_from(p: &Podman) {
         &["-v", "/shared"],
         "echo from >/shared/file; sleep 1000",
     );
-    let output = p.says(
+    let output = p.sh(
         &["--volumes-from", &c.name],
         "until cat /shared/file 2>/dev/null; do sleep 0.1; done",
     );
@@ -174,13 +174,13 @@ fn volume_of_a_file(p: &Podman) {
     let files = p.files("volume_of_a_file");
     fs::write(files.join("file"), "single").unwrap();
     let option = format!("{}:/etc/new/file:ro", files.join("file").display());
-    assert_eq!(p.says(&["-v", &option], "cat /etc/new/file"), "single");
+    assert_eq!(p.sh(&["-v", &option], "cat /etc/new/file"), "single");
 }
 
 fn mount_of_an_image(p: &Podman) {
     let option = format!("type=image,src={IMAGE},dst=/image,rw=true");
     assert_eq!(
-        p.says(
+        p.sh(
             &["--mount", &option],
             "head -n 1 /image/etc/group; touch /image/x"
         ),
@@ -189,7 +189,7 @@ fn mount_of_an_image(p: &Podman) {
 }
 
 fn tmpfs(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--tmpfs", "/scratch:size=2m,mode=1770,noexec"],
         "stat -c %a /scratch; grep ' /scratch ' /proc/mounts",
     );
@@ -198,7 +198,7 @@ fn tmpfs(p: &Podman) {
         output.contains("size=2048k") && output.contains("noexec"),
         "{output}"
     );
-    let output = p.says(
+    let output = p.sh(
         &["--mount", "type=tmpfs,dst=/etc,tmpcopyup"],
         "ls /etc/group",
     );
@@ -206,7 +206,7 @@ fn tmpfs(p: &Podman) {
 }
 
 fn workdir(p: &Podman) {
-    assert_eq!(p.says(&["-w", "/home/user"], "pwd"), "/home/user");
+    assert_eq!(p.sh(&["-w", "/home/user"], "pwd"), "/home/user");
     // Since version 3.0 Podman does not create a missing working directory.
     p.run(&["-w", "/absent"], "pwd").fails(126);
 }
@@ -220,7 +220,7 @@ fn hosts(p: &Podman) {
         "--dns",
         "10.9.8.7",
     ];
-    let output = p.says(
+    let output = p.sh(
         &[&options[..], &["--network", "slirp4netns"]].concat(),
         "cat /etc/hosts /etc/resolv.conf /etc/hostname; hostname",
     );
@@ -244,7 +244,7 @@ fn env(p: &Podman) {
         "TERM",
     ];
     assert_eq!(
-        p.says(&options, "echo $A $FROM_FILE \"<$TERM>\" $PATH $container"),
+        p.sh(&options, "echo $A $FROM_FILE \"<$TERM>\" $PATH $container"),
         "b c 1 <> /bin podman"
     );
 }
@@ -260,7 +260,7 @@ fn secrets(p: &Podman) {
         "hidden,type=env,target=WORD",
     ];
     let script = "cat /run/secrets/hidden; echo; echo $WORD; stat -c %a /run/secrets/hidden";
-    assert_eq!(p.says(&options, script), "the word\nthe word\n400");
+    assert_eq!(p.sh(&options, script), "the word\nthe word\n400");
     p.ok(&["secret", "rm", "hidden"]);
 }
 
@@ -276,9 +276,9 @@ fn copy(p: &Podman) {
     let inside = |path: &str| format!("copy:{path}");
     for place in ["/tmp/in", "/volume/in"] {
         p.ok(&["cp", files.join("in").to_str().unwrap(), &inside(place)]);
-        assert_eq!(c.says(&[], &format!("cat {place}")), "going in");
+        assert_eq!(c.sh(&[], &format!("cat {place}")), "going in");
     }
-    c.says(&[], "echo coming out >/tmp/out");
+    c.sh(&[], "echo coming out >/tmp/out");
     p.ok(&[
         "cp",
         &inside("/tmp/out"),
@@ -296,7 +296,7 @@ fn diff(p: &Podman) {
         &[],
         "echo >/added; rm /etc/group; echo >>/etc/passwd; sleep 1000",
     );
-    crate::command::wait_until("changes", 10, || {
+    crate::command::wait_until("the changes are written", 10, || {
         c.exec(&[], "tail -n 1 /etc/passwd").stdout == "\n"
     });
     let output = p.ok(&["diff", &c.name]);
@@ -307,7 +307,9 @@ fn diff(p: &Podman) {
 
 fn commit(p: &Podman) {
     let c = p.start("commit", &[], "echo kept >/file; sleep 1000");
-    crate::command::wait_until("its file", 10, || c.exec(&[], "test -s /file").status == 0);
+    crate::command::wait_until("the file is written", 10, || {
+        c.exec(&[], "test -s /file").status == 0
+    });
     p.ok(&[
         "commit",
         "-q",

@@ -22,7 +22,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 fn user(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--user", "user"],
         "id; echo $HOME; touch /tmp/x; stat -c %U /tmp/x",
     );
@@ -34,9 +34,9 @@ fn user(p: &Podman) {
         output.contains("2000(extra)") && output.ends_with("/home/user\nuser"),
         "{output}"
     );
-    let output = p.says(&["--user", "1234:4321"], "id");
+    let output = p.sh(&["--user", "1234:4321"], "id");
     assert_eq!(output, "uid=1234(1234) gid=4321(4321) groups=4321(4321)");
-    let output = p.says(&["--user", "user:extra"], "id -g");
+    let output = p.sh(&["--user", "user:extra"], "id -g");
     assert_eq!(output, "2000");
 }
 
@@ -50,7 +50,7 @@ fn user_absent(p: &Podman) {
 }
 
 fn groups(p: &Podman) {
-    let output = p.says(&["--group-add", "extra", "--group-add", "777"], "id -G");
+    let output = p.sh(&["--group-add", "extra", "--group-add", "777"], "id -G");
     let mut groups: Vec<&str> = output.split_whitespace().collect();
     groups.sort_unstable();
     assert_eq!(groups, ["0", "2000", "777"]);
@@ -70,11 +70,11 @@ fn groups_kept(p: &Podman) {
             let volume = format!("{}:/data", files.display());
             p.run(&["-v", &volume], "cat /data/*").fails(1);
             let options = ["-v", &volume, "--group-add", "keep-groups"];
-            assert_eq!(p.says(&options, "cat /data/*"), "readable");
+            assert_eq!(p.sh(&options, "cat /data/*"), "readable");
             let c = p.start("groups_kept", &options, "sleep 1000");
             assert_eq!(
-                c.says(&[], "cat /proc/1/status | grep Groups"),
-                c.says(&[], "grep Groups /proc/1/status")
+                c.sh(&[], "cat /proc/1/status | grep Groups"),
+                c.sh(&[], "grep Groups /proc/1/status")
             );
         }
         None => {
@@ -110,7 +110,7 @@ fn parse_id_map(text: &str) -> Vec<Vec<u32>> {
 }
 
 fn uid_map(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--uidmap", "0:2000:900", "--gidmap", "0:3000:800"],
         "cat /proc/self/uid_map; cat /proc/self/gid_map",
     );
@@ -131,11 +131,11 @@ fn uid_map_and_exec(p: &Podman) {
     let options = ["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"];
     let c = p.start("uid_map_and_exec", &options, "touch /tmp/x; sleep 1000");
     assert_eq!(
-        c.says(&[], "id -u; cat /proc/self/uid_map"),
-        c.says(&[], "id -u; cat /proc/1/uid_map")
+        c.sh(&[], "id -u; cat /proc/self/uid_map"),
+        c.sh(&[], "id -u; cat /proc/1/uid_map")
     );
     assert_eq!(
-        c.says(&["--user", "user"], "id -u; stat -c %u /tmp/x"),
+        c.sh(&["--user", "user"], "id -u; stat -c %u /tmp/x"),
         "1000\n0"
     );
     let outside = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
@@ -160,20 +160,20 @@ fn userns_auto(p: &Podman) {
             .all(|other| { one[1] + one[2] <= other[1] || other[1] + other[2] <= one[1] })),
         "{first:?} {second:?}"
     );
-    assert_eq!(c.says(&[], "touch /x; stat -c %u /x"), "0");
+    assert_eq!(c.sh(&[], "touch /x; stat -c %u /x"), "0");
 }
 
 fn userns_keep_id(p: &Podman) {
     let (uid, gid) = (p.user().unwrap().uid, p.user().unwrap().gid);
     let files = p.files("keep_id");
     let volume = format!("{}:/data", files.display());
-    let output = p.says(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
+    let output = p.sh(&["--userns", "keep-id", "-v", &volume], "id -u; id -g; echo x >/data/mine; stat -c %u /data/mine /etc/passwd; touch /etc/y 2>&1; true");
     let wanted = format!("{uid}\n{gid}\n{uid}\n");
     assert!(output.starts_with(&wanted), "{output}");
     use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(files.join("mine")).unwrap().uid(), uid);
     assert_eq!(
-        p.says(&["--userns", "keep-id", "--user", "root"], "id -u"),
+        p.sh(&["--userns", "keep-id", "--user", "root"], "id -u"),
         "0"
     );
 }
@@ -181,15 +181,15 @@ fn userns_keep_id(p: &Podman) {
 fn userns_keep_id_exec(p: &Podman) {
     let uid = p.user().unwrap().uid.to_string();
     let c = p.start("keep_id_exec", &["--userns", "keep-id"], "sleep 1000");
-    assert_eq!(c.says(&[], "id -u"), uid);
+    assert_eq!(c.sh(&[], "id -u"), uid);
     assert_eq!(
-        c.says(&["--user", "0"], "id -u; touch /etc/x; stat -c %u /etc/x"),
+        c.sh(&["--user", "0"], "id -u; touch /etc/x; stat -c %u /etc/x"),
         "0\n0"
     );
 }
 
 fn userns_no_map(p: &Podman) {
-    let output = p.says(&["--userns", "nomap"], "cat /proc/self/uid_map; id -u");
+    let output = p.sh(&["--userns", "nomap"], "cat /proc/self/uid_map; id -u");
     let uid = p.user().unwrap().uid;
     assert!(output.ends_with("\n0"), "{output}");
     assert!(!output.contains(&format!(" {uid} ")), "{output}");
@@ -200,13 +200,13 @@ fn userns_container(p: &Podman) {
     let c = p.start("userns_of", &options, "sleep 1000");
     let place = format!("container:{}", c.name);
     let other = p.start("userns_of_2", &["--userns", &place], "sleep 1000");
-    let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
-    assert_eq!(of(c.pid()), of(other.pid()));
-    assert_eq!(other.says(&[], "id -u"), "0");
+    let userns_of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert_eq!(userns_of(c.pid()), userns_of(other.pid()));
+    assert_eq!(other.sh(&[], "id -u"), "0");
 }
 
 fn passwd_entry(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--userns", "keep-id"],
         "tail -n 1 /etc/passwd; echo $HOME",
     );

@@ -97,6 +97,8 @@ fn generate(p: &Podman) {
     }
     p.ok(&["play", "kube", "--network", "none", path]);
     let c = p.container("generated-pod-generated");
-    wait_until("its word", 20, || c.logs() == "kept\n");
+    wait_until("the container has printed the word", 20, || {
+        c.logs() == "kept\n"
+    });
     p.ok(&["play", "kube", "--down", path]);
 }

@@ -93,7 +93,7 @@ fn exit_1_not_executed(p: &Podman) {
             let id = fs::read_to_string(&file).unwrap_or_default();
             assert_eq!(p.call(&["container", "exists", &id]).status, 1, "{id}");
             let monitor = format!("conmon.*{id}");
-            wait_until("its monitor gone", 10, || {
+            wait_until("conmon has ended", 10, || {
                 command::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
             });
             assert_no_cgroup(&id);
@@ -240,8 +240,12 @@ fn restart_policy(p: &Podman) {
         &["--restart", "on-failure:2"],
         "echo again; exit 1",
     );
-    wait_until("three lives", 30, || c.logs() == "again\nagain\nagain\n");
-    wait_until("its end", 30, || c.inspect("{{.State.Status}}") == "exited");
+    wait_until("the container has run three times", 30, || {
+        c.logs() == "again\nagain\nagain\n"
+    });
+    wait_until("the container has ended", 30, || {
+        c.inspect("{{.State.Status}}") == "exited"
+    });
     assert_eq!(c.inspect("{{.RestartCount}} {{.State.ExitCode}}"), "2 1");
 }
 
@@ -252,7 +256,9 @@ fn pause(p: &Podman) {
     fs::write(files.join("count"), "").unwrap();
     let count = || fs::read_to_string(files.join("count")).unwrap();
     let c = p.start("pause", &["-v", &volume], script);
-    wait_until("the first count", 10, || count().len() > 1);
+    wait_until("the container has started to count", 10, || {
+        count().len() > 1
+    });
     p.ok(&["pause", &c.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "paused");
     let paused = count();
@@ -260,7 +266,7 @@ fn pause(p: &Podman) {
     assert_eq!(count(), paused);
     p.call(&["exec", &c.name, "true"]).fails(255);
     p.ok(&["unpause", &c.name]);
-    wait_until("another count", 10, || {
+    wait_until("the counter advances", 10, || {
         count().len() > 1 && count() != paused
     });
     p.ok(&["pause", &c.name]);
@@ -279,7 +285,9 @@ fn rm_force(p: &Podman) {
     let (pid, id) = (c.pid(), c.inspect("{{.Id}}"));
     p.ok(&["rm", "-f", "-t0", &c.name]);
     let process = format!("/proc/{pid}");
-    wait_until("its processes gone", 10, || !fs::exists(&process).unwrap());
+    wait_until("the process has ended", 10, || {
+        !fs::exists(&process).unwrap()
+    });
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&id), "{mounts}");
     p.call(&["container", "exists", &c.name]).fails(1);
@@ -299,7 +307,7 @@ fn assert_no_cgroup(id: &str) {
 
 fn init_reaps(p: &Podman) {
     let script = format!("{}; tr '\\0' ' ' </proc/1/cmdline", command::ORPHAN);
-    let output = p.says(&["--init"], &script);
+    let output = p.sh(&["--init"], &script);
     assert!(output.contains("podman-init"), "{output}");
 }
 
@@ -308,7 +316,7 @@ fn rename(p: &Podman) {
     let (id, renamed) = (c.inspect("{{.Id}}"), p.container("rename_after"));
     p.ok(&["rename", &c.name, &renamed.name]);
     assert_eq!(renamed.inspect("{{.Id}}"), id);
-    assert_eq!(renamed.says(&[], "echo in"), "in");
+    assert_eq!(renamed.sh(&[], "echo in"), "in");
 }
 
 fn timeout(p: &Podman) {
@@ -324,9 +332,9 @@ fn conmon_killed(p: &Podman) {
     let conmon = c.inspect("{{.State.ConmonPid}}");
     command::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
     assert!(fs::exists(format!("/proc/{pid}")).unwrap());
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
     p.call(&["rm", "-f", "-t0", &c.name]).ok();
-    wait_until("its end", 10, || {
+    wait_until("the container has ended", 10, || {
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         state.is_empty() || state.contains(") Z ")
     });

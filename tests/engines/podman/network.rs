@@ -21,7 +21,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 fn none(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--network", "none"],
         "ip -o link | cut -d : -f 2; ip route | wc -l",
     );
@@ -30,22 +30,22 @@ fn none(p: &Podman) {
         "{output}"
     );
     assert!(
-        p.says(&["--network", "none"], "ip address show lo")
+        p.sh(&["--network", "none"], "ip address show lo")
             .contains("UP,LOWER_UP")
     );
 }
 
 fn host(p: &Podman) {
     let c = p.start("network_host", &["--network", "host"], "sleep 1000");
-    let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-    assert_eq!(of(&c.pid().to_string()), of("self"));
+    let netns_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_eq!(netns_of(&c.pid().to_string()), netns_of("self"));
 }
 
 fn bridge(p: &Podman) {
     let c = p.start("bridge", &["--network", "bridge"], "sleep 1000");
     let address = c.inspect("{{.NetworkSettings.IPAddress}}");
-    assert!(c.says(&[], "ip -4 -o address show eth0").contains(&address));
-    p.says(
+    assert!(c.sh(&[], "ip -4 -o address show eth0").contains(&address));
+    p.sh(
         &["--network", "bridge"],
         &format!("ping -c 1 -W 5 {address}"),
     );
@@ -99,7 +99,7 @@ fn own(p: &Podman) {
     let network = Network::new(p, "own", 1);
     let start = p.subnet(1).replace(".0/24", ".");
     let address = format!("{start}77");
-    let output = p.says(
+    let output = p.sh(
         &["--network", &network.name, "--ip", &address],
         "ip -4 -o address show eth0",
     );
@@ -111,7 +111,7 @@ fn own(p: &Podman) {
         "92:d0:c6:0a:29:33",
     ];
     assert!(
-        p.says(&options, "cat /sys/class/net/eth0/address")
+        p.sh(&options, "cat /sys/class/net/eth0/address")
             .contains("92:d0:c6:0a:29:33")
     );
 }
@@ -125,7 +125,7 @@ fn connect(p: &Podman) {
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
     p.ok(&["network", "connect", &second.name, &c.name]);
     let start = p.subnet(3).replace(".0/24", ".");
-    assert!(c.says(&[], "ip -4 -o address show eth1").contains(&start));
+    assert!(c.sh(&[], "ip -4 -o address show eth1").contains(&start));
     p.ok(&["network", "disconnect", &second.name, &c.name]);
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
     drop(c);
@@ -136,19 +136,19 @@ fn names(p: &Podman) {
     let c = p.start("named_host", &["--network", &network.name], "sleep 1000");
     let script =
         "for i in 1 2 3 4 5; do ping -c 1 -W 5 named_host && exit 0; sleep 0.5; done; exit 1";
-    p.says(&["--network", &network.name], script);
+    p.sh(&["--network", &network.name], script);
     drop(c);
 }
 
 fn by_path(p: &Podman) {
     let c = p.start("by_path", &[], "sleep 1000");
     let place = format!("ns:/proc/{}/ns/net", c.pid());
-    let output = p.says(&["--network", &place], "readlink /proc/self/ns/net");
-    assert_eq!(output, c.says(&[], "readlink /proc/self/ns/net"));
+    let output = p.sh(&["--network", &place], "readlink /proc/self/ns/net");
+    assert_eq!(output, c.sh(&[], "readlink /proc/self/ns/net"));
 }
 
 fn slirp4netns(p: &Podman) {
-    let output = p.says(
+    let output = p.sh(
         &["--network", "slirp4netns"],
         "ip -4 -o address show tap0; ip route",
     );

@@ -33,14 +33,14 @@ fn nginx(p: &Podman) {
     let c = p.container("nginx");
     let serves = || super::network::page(port).contains("Welcome to nginx!");
     assert!(serves());
-    let users = c.says(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");
+    let users = c.sh(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");
     assert!(
         users.contains("root") && users.contains("www-data"),
         "{users}"
     );
     p.ok(&["update", "--memory", "256m", "--cpus", "0.5", "nginx"]);
     assert!(serves());
-    c.says(
+    c.sh(
         &[],
         "echo changed >/var/www/html/index.html; nginx -s reload",
     );

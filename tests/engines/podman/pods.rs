@@ -67,7 +67,7 @@ impl Drop for Pod<'_> {
     }
 }
 
-fn of(pid: u32, kind: &str) -> String {
+fn namespace_of(pid: u32, kind: &str) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
     link.to_str().unwrap().to_owned()
 }
@@ -79,27 +79,38 @@ fn shares(p: &Podman) {
         pod.start("shares_b", &[], "sleep 1000"),
     );
     for kind in ["net", "ipc", "uts"] {
-        assert_eq!(of(a.pid(), kind), of(b.pid(), kind), "{kind}");
+        assert_eq!(
+            namespace_of(a.pid(), kind),
+            namespace_of(b.pid(), kind),
+            "{kind}"
+        );
     }
     for kind in ["mnt", "pid"] {
-        assert_ne!(of(a.pid(), kind), of(b.pid(), kind), "{kind}");
+        assert_ne!(
+            namespace_of(a.pid(), kind),
+            namespace_of(b.pid(), kind),
+            "{kind}"
+        );
     }
-    assert_eq!(b.says(&[], "hostname"), "common");
-    assert_eq!(of(a.pid(), "net"), of(pod.infra(), "net"));
+    assert_eq!(b.sh(&[], "hostname"), "common");
+    assert_eq!(
+        namespace_of(a.pid(), "net"),
+        namespace_of(pod.infra(), "net")
+    );
 }
 
 fn shares_pid(p: &Podman) {
     let pod = Pod::new(p, "shares_pid", &["--share", "pid,net,ipc,uts"]);
     let a = pod.start("shares_pid_a", &[], "exec sleep 1111");
     let b = pod.start("shares_pid_b", &[], "exec sleep 2222");
-    let output = b.says(&[], "ps");
+    let output = b.sh(&[], "ps");
     assert!(
         output.contains("sleep 1111") && output.contains("sleep 2222"),
         "{output}"
     );
     drop(a);
-    wait_until("only one of them", 10, || {
-        !b.says(&[], "ps").contains("sleep 1111")
+    wait_until("the process of the removed container has ended", 10, || {
+        !b.sh(&[], "ps").contains("sleep 1111")
     });
 }
 
@@ -110,9 +121,11 @@ fn life(p: &Podman) {
     p.ok(&["pod", "stop", "-t", "0", pod.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "exited");
     p.ok(&["pod", "start", pod.name]);
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
     p.ok(&["pod", "restart", pod.name]);
-    wait_until("three lives", 20, || c.logs() == "again\nagain\nagain\n");
+    wait_until("the container has run three times", 20, || {
+        c.logs() == "again\nagain\nagain\n"
+    });
 }
 
 fn pause(p: &Podman) {
@@ -121,7 +134,7 @@ fn pause(p: &Podman) {
     p.ok(&["pod", "pause", pod.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "paused");
     p.ok(&["pod", "unpause", pod.name]);
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
 }
 
 fn kill(p: &Podman) {
@@ -138,7 +151,7 @@ fn remove(p: &Podman) {
     let id = p.ok(&["pod", "inspect", "--format", "{{.ID}}", pod.name]);
     p.ok(&["pod", "rm", "-f", "-t0", pod.name]);
     p.call(&["container", "exists", &c.name]).fails(1);
-    wait_until("its processes gone", 10, || {
+    wait_until("the process has ended", 10, || {
         !fs::exists(format!("/proc/{pid}")).unwrap()
     });
     for controller in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
@@ -153,7 +166,7 @@ fn without_infra(p: &Podman) {
         pod.start("without_a", &[], "sleep 1000"),
         pod.start("without_b", &[], "sleep 1000"),
     );
-    assert_ne!(of(a.pid(), "net"), of(b.pid(), "net"));
+    assert_ne!(namespace_of(a.pid(), "net"), namespace_of(b.pid(), "net"));
 }
 
 fn init_containers(p: &Podman) {
@@ -219,9 +232,15 @@ fn user_namespace(p: &Podman) {
         &["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"],
     );
     let c = pod.start("pod_user_c", &[], "sleep 1000");
-    assert_eq!(c.says(&[], "id -u; touch /x; stat -c %u /x"), "0\n0");
-    assert_ne!(of(c.pid(), "user"), of(std::process::id(), "user"));
-    assert_eq!(of(c.pid(), "user"), of(pod.infra(), "user"));
+    assert_eq!(c.sh(&[], "id -u; touch /x; stat -c %u /x"), "0\n0");
+    assert_ne!(
+        namespace_of(c.pid(), "user"),
+        namespace_of(std::process::id(), "user")
+    );
+    assert_eq!(
+        namespace_of(c.pid(), "user"),
+        namespace_of(pod.infra(), "user")
+    );
 }
 
 fn publish(p: &Podman) {
@@ -251,7 +270,7 @@ fn volumes(p: &Podman) {
         "echo from a >/common/file; sleep 1000",
     );
     let b = pod.start("pod_volumes_b", &[], "sleep 1000");
-    wait_until("the file", 10, || {
+    wait_until("the file is written", 10, || {
         b.exec(&[], "cat /common/file").stdout == "from a\n"
     });
     drop(a);

@@ -29,7 +29,7 @@ pub(super) const TESTS: &[Test] = &[
 
 /// CapEff of a container that is run with these options.
 fn effective(p: &Podman, options: &[&str]) -> u64 {
-    let output = p.says(options, "grep CapEff /proc/self/status | cut -f2");
+    let output = p.sh(options, "grep CapEff /proc/self/status | cut -f2");
     u64::from_str_radix(&output, 16).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn capability_added(p: &Podman) {
         effective(p, &["--cap-add", "NET_ADMIN"]) & NET_ADMIN,
         NET_ADMIN
     );
-    p.says(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
+    p.sh(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
     assert_ne!(p.run(&[], "ip link set lo mtu 1500").status, 0);
     // For a user other than root the capability is ambient.
     let options = ["--cap-add", "NET_ADMIN", "--user", "user"];
@@ -68,14 +68,14 @@ fn capability_dropped(p: &Podman) {
 }
 
 fn all_dropped(p: &Podman) {
-    let output = p.says(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
+    let output = p.sh(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
     assert_eq!(output.matches("\t0000000000000000").count(), 5, "{output}");
 }
 
 /// The default profile denies the call whatever the capabilities are.
 fn seccomp_default(p: &Podman) {
     let script = "grep Seccomp: /proc/self/status; busybox swapoff /etc/passwd 2>&1 || true";
-    let output = p.says(&["--cap-add", "SYS_ADMIN"], script);
+    let output = p.sh(&["--cap-add", "SYS_ADMIN"], script);
     assert!(output.starts_with("Seccomp:\t2"), "{output}");
     assert!(output.ends_with("Operation not permitted"), "{output}");
 }
@@ -94,7 +94,7 @@ fn seccomp_custom(p: &Podman) {
 
 fn seccomp_unconfined(p: &Podman) {
     let options = ["--security-opt", "seccomp=unconfined"];
-    let output = p.says(
+    let output = p.sh(
         &options,
         "grep Seccomp: /proc/self/status; unshare -U echo in",
     );
@@ -104,15 +104,15 @@ fn seccomp_unconfined(p: &Podman) {
 fn no_new_privileges(p: &Podman) {
     let script = "grep NoNewPrivs /proc/self/status";
     assert_eq!(
-        p.says(&["--security-opt", "no-new-privileges"], script),
+        p.sh(&["--security-opt", "no-new-privileges"], script),
         "NoNewPrivs:\t1"
     );
-    assert_eq!(p.says(&[], script), "NoNewPrivs:\t0");
+    assert_eq!(p.sh(&[], script), "NoNewPrivs:\t0");
 }
 
 fn privileged(p: &Podman) {
     let script = "grep -E 'CapEff|Seccomp:' /proc/self/status; ls /dev; touch /proc/sys/kernel/x 2>&1; cat /proc/keys >/dev/null && mount -t tmpfs none /tmp && echo mounted";
-    let output = p.says(&["--privileged"], script);
+    let output = p.sh(&["--privileged"], script);
     let bounding = fs::read_to_string("/proc/self/status").unwrap();
     if p.user().is_none() {
         let all = bounding
@@ -159,7 +159,7 @@ fn masked_paths(p: &Podman) {
 fn masked_by_option(p: &Podman) {
     let options = ["--security-opt", "mask=/etc/passwd:/home"];
     assert_eq!(
-        p.says(&options, "cat /etc/passwd | wc -c; ls /home | wc -l"),
+        p.sh(&options, "cat /etc/passwd | wc -c; ls /home | wc -l"),
         "0\n0"
     );
 }
@@ -168,12 +168,12 @@ fn unmasked(p: &Podman) {
     let options = ["--security-opt", "unmask=/proc/timer_list"];
     let mounts = "grep -c ' /proc/timer_list ' /proc/self/mounts";
     assert_eq!(p.run(&options, mounts).stdout, "0\n");
-    assert_eq!(p.says(&[], mounts), "1");
+    assert_eq!(p.sh(&[], mounts), "1");
 }
 
 fn device(p: &Podman) {
     let script = "ls -l /dev/given; head -c 4 /dev/given | wc -c";
-    let output = p.says(&["--device", "/dev/zero:/dev/given:r"], script);
+    let output = p.sh(&["--device", "/dev/zero:/dev/given:r"], script);
     assert!(
         output.starts_with('c') && output.ends_with("\n4"),
         "{output}"
@@ -188,7 +188,7 @@ fn device_denied(p: &Podman) {
 
 fn device_rule(p: &Podman) {
     let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 rwm"];
-    p.says(&options, "mknod /fuse c 10 229 && : </fuse");
+    p.sh(&options, "mknod /fuse c 10 229 && : </fuse");
 }
 
 fn sysctls(p: &Podman) {
@@ -201,7 +201,7 @@ fn sysctls(p: &Podman) {
         "kernel.msgmax=4096",
     ];
     let script = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax";
-    assert_eq!(p.says(&options, script), "1\n4096");
+    assert_eq!(p.sh(&options, script), "1\n4096");
 }
 
 fn sysctl_refused(p: &Podman) {

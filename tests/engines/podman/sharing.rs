@@ -20,7 +20,7 @@ pub(super) const TESTS: &[Test] = &[
     ("systemd_true", Root, systemd_true),
 ];
 
-fn of(pid: impl std::fmt::Display, kind: &str) -> String {
+fn namespace_of(pid: impl std::fmt::Display, kind: &str) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
     link.to_str().unwrap().to_owned()
 }
@@ -28,13 +28,17 @@ fn of(pid: impl std::fmt::Display, kind: &str) -> String {
 fn private(p: &Podman) {
     let c = p.start("private", &[], "sleep 1000");
     for kind in ["mnt", "pid", "net", "ipc", "uts"] {
-        assert_ne!(of(c.pid(), kind), of("self", kind), "{kind}");
+        assert_ne!(
+            namespace_of(c.pid(), kind),
+            namespace_of("self", kind),
+            "{kind}"
+        );
     }
 }
 
 fn pid_host(p: &Podman) {
     let c = p.start("pid_host", &["--pid", "host"], "echo $$; sleep 1000");
-    assert_eq!(of(c.pid(), "pid"), of("self", "pid"));
+    assert_eq!(namespace_of(c.pid(), "pid"), namespace_of("self", "pid"));
     assert_eq!(c.logs().trim(), c.pid().to_string());
     p.ok(&["stop", "-t", "1", &c.name]);
     assert_ne!(c.inspect("{{.State.ExitCode}}"), "0");
@@ -43,49 +47,49 @@ fn pid_host(p: &Podman) {
 fn pid_container(p: &Podman) {
     let c = p.start("pid_container", &[], "exec sleep 1234");
     let place = format!("container:{}", c.name);
-    let output = p.says(&["--pid", &place], "ps; echo $$");
+    let output = p.sh(&["--pid", &place], "ps; echo $$");
     assert!(output.contains("1 root     sleep 1234"), "{output}");
     // The other container's processes are killed with it, although the namespace lives on.
     let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
     p.ok(&["rm", "-f", "-t0", &other.name]);
-    assert_eq!(c.says(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
+    assert_eq!(c.sh(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
 }
 
 fn ipc_host(p: &Podman) {
     let c = p.start("ipc_host", &["--ipc", "host"], "sleep 1000");
-    assert_eq!(of(c.pid(), "ipc"), of("self", "ipc"));
+    assert_eq!(namespace_of(c.pid(), "ipc"), namespace_of("self", "ipc"));
 }
 
 fn ipc_container(p: &Podman) {
     let c = p.start("ipc_container", &["--ipc", "shareable"], "sleep 1000");
     let place = format!("container:{}", c.name);
     let other = p.start("ipc_container_2", &["--ipc", &place], "sleep 1000");
-    assert_eq!(of(c.pid(), "ipc"), of(other.pid(), "ipc"));
-    c.says(&[], "echo shared >/dev/shm/file");
-    assert_eq!(other.says(&[], "cat /dev/shm/file"), "shared");
+    assert_eq!(
+        namespace_of(c.pid(), "ipc"),
+        namespace_of(other.pid(), "ipc")
+    );
+    c.sh(&[], "echo shared >/dev/shm/file");
+    assert_eq!(other.sh(&[], "cat /dev/shm/file"), "shared");
 }
 
 fn uts_host(p: &Podman) {
     let host = nix::unistd::gethostname().unwrap();
-    assert_eq!(
-        p.says(&["--uts", "host"], "hostname"),
-        host.to_str().unwrap()
-    );
+    assert_eq!(p.sh(&["--uts", "host"], "hostname"), host.to_str().unwrap());
 }
 
 fn uts_container(p: &Podman) {
     let c = p.start("uts_container", &["--hostname", "both"], "sleep 1000");
     let place = format!("container:{}", c.name);
-    assert_eq!(p.says(&["--uts", &place], "hostname"), "both");
+    assert_eq!(p.sh(&["--uts", &place], "hostname"), "both");
 }
 
 fn hostname(p: &Podman) {
     assert_eq!(
-        p.says(&["--hostname", "a.b.c"], "hostname; cat /etc/hostname"),
+        p.sh(&["--hostname", "a.b.c"], "hostname; cat /etc/hostname"),
         "a.b.c\na.b.c"
     );
     let c = p.start("hostname", &[], "sleep 1000");
-    assert_eq!(c.says(&[], "hostname"), c.inspect("{{.Id}}")[..12]);
+    assert_eq!(c.sh(&[], "hostname"), c.inspect("{{.Id}}")[..12]);
 }
 
 fn network_container(p: &Podman) {
@@ -95,7 +99,7 @@ fn network_container(p: &Podman) {
         "echo over loopback | nc -l -p 1234; sleep 1000",
     );
     let place = format!("container:{}", c.name);
-    let output = p.says(
+    let output = p.sh(
         &["--network", &place],
         "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 1234 && break; sleep 0.2; done",
     );
@@ -114,7 +118,10 @@ fn cgroupns_container(p: &Podman) {
         &["--cgroupns", &place],
         "sleep 1000",
     );
-    assert_eq!(of(c.pid(), "cgroup"), of(other.pid(), "cgroup"));
+    assert_eq!(
+        namespace_of(c.pid(), "cgroup"),
+        namespace_of(other.pid(), "cgroup")
+    );
 }
 
 /// `--systemd always` sets up what systemd needs: tmpfs mounts and a writable cgroup.
@@ -122,12 +129,12 @@ fn systemd_always(p: &Podman) {
     let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
         echo $container; ls -d /run/.containerenv; \
         grep -cE ' /sys/fs/cgroup(/systemd)? cgroup2? rw' /proc/mounts; true";
-    let output = p.says(&["--systemd", "always"], script);
+    let output = p.sh(&["--systemd", "always"], script);
     assert_eq!(
         output,
         "/run\n/run/lock\n/tmp\npodman\n/run/.containerenv\n1"
     );
-    let output = p.says(&["--systemd", "false"], script);
+    let output = p.sh(&["--systemd", "false"], script);
     assert_eq!(output, "podman\n/run/.containerenv\n0");
 }
 

@@ -145,7 +145,7 @@ impl Podman {
 
     /// `podman run --rm` of a script. Returns its output and panics unless it succeeds.
     #[track_caller]
-    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
         self.run(options, script).ok()
     }
 
@@ -278,7 +278,7 @@ impl Container<'_> {
 
     /// `podman exec` of a script. Returns its output and panics unless it succeeds.
     #[track_caller]
-    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
         self.exec(options, script).ok()
     }
 

@@ -92,7 +92,7 @@ fn tty_interrupt(p: &Podman) {
 fn tty_detached(p: &Podman) {
     let c = p.start("tty_detached", &["-t"], "tty; sleep 1000");
     c.wait_for("/dev/pts/0");
-    assert_eq!(c.says(&[], "readlink /proc/1/fd/0"), "/dev/pts/0");
+    assert_eq!(c.sh(&[], "readlink /proc/1/fd/0"), "/dev/pts/0");
 }
 
 fn attach(p: &Podman) {
@@ -118,7 +118,7 @@ fn logs(p: &Podman) {
 }
 
 fn logs_drivers(p: &Podman) {
-    assert_eq!(p.says(&["--log-driver", "none"], "echo seen"), "seen");
+    assert_eq!(p.sh(&["--log-driver", "none"], "echo seen"), "seen");
     let c = p.start("logs_drivers", &["--log-driver", "none"], "echo unseen");
     p.ok(&["wait", &c.name]);
     assert!(!c.logs().contains("unseen"));
@@ -147,12 +147,12 @@ fn preserve_fds(p: &Podman) {
 }
 
 fn no_leaked_descriptors(p: &Podman) {
-    assert_eq!(p.says(&[], "ls /proc/1/fd; true"), "0\n1\n2");
+    assert_eq!(p.sh(&[], "ls /proc/1/fd; true"), "0\n1\n2");
 }
 
 fn top(p: &Podman) {
     let c = p.start("top", &["--user", "user"], "sleep 1234 & sleep 4321");
-    wait_until("two sleeps", 10, || {
+    wait_until("both processes are listed", 10, || {
         let output = p.ok(&["top", &c.name, "pid", "user", "args"]);
         output
             .lines()
@@ -174,7 +174,7 @@ fn stats(p: &Podman) {
     let c = p.start("stats", &["--memory", "64m"], "while :; do :; done");
     let format = "{{.PIDs}} {{.MemUsage}} {{.CPUNano}}";
     let mut output = String::new();
-    wait_until("some use of the processor", 20, || {
+    wait_until("the CPU usage is not zero", 20, || {
         output = p.ok(&["stats", "--no-stream", "--format", format, &c.name]);
         output
             .rsplit(' ')
@@ -205,7 +205,7 @@ fn ps_and_inspect(p: &Podman) {
         "{output}"
     );
     // Podman reads the runtime's state only through its commands.
-    assert_eq!(c.says(&[], "hostname"), "seen");
+    assert_eq!(c.sh(&[], "hostname"), "seen");
 }
 
 fn events(p: &Podman) {
@@ -238,7 +238,7 @@ fn healthcheck(p: &Podman) {
     let c = p.start("healthcheck", &retries, "sleep 1000");
     p.call(&["healthcheck", "run", &c.name]).fails(1);
     assert_eq!(c.inspect("{{.State.Health.Status}}"), "unhealthy");
-    c.says(&[], "touch /healthy");
+    c.sh(&[], "touch /healthy");
     p.ok(&["healthcheck", "run", &c.name]);
     assert_eq!(c.inspect("{{.State.Health.Status}}"), "healthy");
 }

@@ -18,7 +18,7 @@ pub(super) const TESTS: &[Test] = &[
 
 fn twenty_concurrently(p: &Podman) {
     std::thread::scope(|scope| {
-        let each = |number: usize| p.says(&[], &format!("sleep 0.2; echo {number}"));
+        let each = |number: usize| p.sh(&[], &format!("sleep 0.2; echo {number}"));
         let calls: Vec<_> = (0..20)
             .map(|number| scope.spawn(move || each(number)))
             .collect();
@@ -61,7 +61,7 @@ fn notify_by_conmon(p: &Podman) {
     command::run(command.env("NOTIFY_SOCKET", path)).ok();
     let c = p.container("notify_conmon");
     let mut seen = String::new();
-    wait_until("READY", 10, || {
+    wait_until("READY=1 arrives", 10, || {
         received(&socket, &mut seen);
         seen.contains("READY=1")
     });
@@ -102,7 +102,7 @@ fn checkpoint_refused(p: &Podman) {
     let c = p.start("checkpoint", &[], "sleep 1000");
     let output = p.call(&["container", "checkpoint", &c.name]).fails(125);
     assert!(output.to_lowercase().contains("checkpoint"), "{output}");
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
 }
 
 /// `--runtime-flag` passes global options to the runtime.
