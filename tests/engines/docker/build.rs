@@ -24,14 +24,14 @@ COPY source/file /in/
 WORKDIR /out
 RUN echo \"$WORD $(cat /in/file) $(id -u)\" > made && chown user made && ln -s made link
 USER user
-RUN id -un > /tmp/run_as
+RUN id -un > /tmp/user
 
 FROM busybox
 ENV KEPT=yes
 COPY --from=first /out /out
-COPY --from=first /tmp/run_as /run_as
+COPY --from=first /tmp/user /user
 USER 1000
-CMD [\"sh\", \"-c\", \"cat /out/link /run_as; echo $KEPT; stat -c %U /out/made\"]
+CMD [\"sh\", \"-c\", \"cat /out/link /user; echo $KEPT; stat -c %U /out/made\"]
 ";
 
 /// Builds the Dockerfile `text` as the image `name`.

@@ -311,19 +311,19 @@ fn no_leftovers_after_a_failed_exec(docker: &Dockerd) {
     let volume = format!("-v {}:/programs:ro", programs.display());
     let running = docker.sleeper("not_executed", &volume);
     let mut ids = Vec::new();
-    for (name, _, args) in image::REFUSED {
+    for (name, _, reason) in image::REFUSED {
         let program = format!("/programs/{name}");
-        let says = format!("exec {program}: {args}");
+        let message = format!("exec {program}: {reason}");
         for round in 0..6 {
             let file = docker.path(&format!("{name}-{round}"));
             let options = format!("{volume} --cidfile {}", file.display());
             let output = docker.run(&options, &[&program]).fails(1);
-            assert!(output.starts_with(&says), "{output}");
+            assert!(output.starts_with(&message), "{output}");
             ids.push(fs::read_to_string(&file).unwrap());
             fs::remove_file(file).unwrap();
         }
         let output = running.call("exec", &[&program]).fails(1);
-        assert!(output.starts_with(&says), "{output}");
+        assert!(output.starts_with(&message), "{output}");
     }
     for id in ids {
         assert_eq!(docker.docker(&["inspect", &id]).status, 1, "{id}");
