@@ -55,8 +55,8 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
 }
 
 fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
-    let lines = [TESTS, bud::TESTS].concat();
-    let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
+    let tests = [TESTS, bud::TESTS].concat();
+    let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
     let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, engine, &names);
     let new = |runtime| Store(Podman::new(mode, runtime, "-b"));
@@ -72,7 +72,7 @@ fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<F
             skip_reason: skip_reason.clone(),
         }
     };
-    lines.iter().map(feature).collect()
+    tests.iter().map(feature).collect()
 }
 
 struct Store(Podman);
@@ -308,7 +308,7 @@ fn run_tty(s: &Store) {
     terminal.expect("sized");
     terminal.type_text("typed\n");
     terminal.expect("<typed>");
-    let (status, output) = terminal.end();
+    let (status, output) = terminal.wait();
     assert!(output.contains("/dev/pts/0"), "{output}");
     assert_eq!(status, Some(3));
 }

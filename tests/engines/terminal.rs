@@ -90,7 +90,7 @@ impl Terminal {
 
     /// Waits for the command's end. Returns its exit status and all of its output.
     #[track_caller]
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + TIMEOUT;
         while self.read_more() {
             assert!(Instant::now() < deadline, "no end: {:?}", self.output);

@@ -86,7 +86,7 @@ fn exec_tty(daemon: &Containerd) {
         "until [ \"$(stty size)\" = '43 101' ]; do sleep 0.1; done; echo $((6*7))1; exit 12\n",
     );
     terminal.resize_until(101, 43, "421");
-    assert_eq!(terminal.end().0, Some(12));
+    assert_eq!(terminal.wait().0, Some(12));
 }
 
 fn exec_detach(daemon: &Containerd) {

@@ -84,7 +84,7 @@ fn tty(daemon: &Containerd) {
     terminal.expect("/dev/pts/0");
     terminal.type_text("word\n");
     terminal.expect("got word");
-    let (status, screen) = terminal.end();
+    let (status, screen) = terminal.wait();
     assert_eq!(status, Some(3), "{screen}");
 }
 
@@ -95,7 +95,7 @@ fn tty_resize(daemon: &Containerd) {
     let mut terminal = Terminal::start(&run);
     terminal.expect("ready");
     terminal.resize_until(77, 33, "33 77");
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 fn env(daemon: &Containerd) {

@@ -101,7 +101,7 @@ fn attach(daemon: &Containerd) {
     second.type_text("two\n");
     second.expect("output two");
     second.type_text("end\n");
-    assert_eq!(second.end().0, Some(6));
+    assert_eq!(second.wait().0, Some(6));
 }
 
 fn kill(daemon: &Containerd) {

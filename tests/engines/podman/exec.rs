@@ -108,7 +108,7 @@ fn exec_tty(p: &Podman) {
     terminal.expect("sized");
     terminal.type_text("typed\n");
     terminal.expect("<typed>");
-    let (status, output) = terminal.end();
+    let (status, output) = terminal.wait();
     assert!(output.starts_with("/dev/pts/0"), "{output}");
     assert_eq!(status, Some(4));
 }

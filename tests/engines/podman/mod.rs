@@ -85,7 +85,7 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
 }
 
 fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
-    let lines = [
+    let tests = [
         life::TESTS,
         streams::TESTS,
         exec::TESTS,
@@ -104,12 +104,12 @@ fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
         Mode::Root => run_as != RunAs::User,
         Mode::Rootless => run_as != RunAs::Root,
     };
-    let lines: Vec<&Test> = lines
+    let tests: Vec<&Test> = tests
         .into_iter()
         .flatten()
-        .filter(|l| runs_in_mode(l.1))
+        .filter(|test| runs_in_mode(test.1))
         .collect();
-    let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
+    let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
     let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, mode.name(), &names);
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(|r| Podman::new(mode, r, ""))));
@@ -135,5 +135,5 @@ fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
             },
         }
     };
-    lines.iter().map(feature).collect()
+    tests.iter().map(feature).collect()
 }

@@ -60,7 +60,7 @@ fn tty(p: &Podman) {
     let script = format!("{WAIT_FOR_SIZE}; {script}");
     let mut terminal = p.on_terminal(&["run", "--rm", "-it", IMAGE, "sh", "-c", &script]);
     terminal.expect(">");
-    let (status, output) = terminal.end();
+    let (status, output) = terminal.wait();
     let lines: Vec<&str> = output.lines().map(str::trim_end).collect();
     assert_eq!(lines[..3], ["/dev/pts/0", "all", "33 77"], "{output}");
     assert!(lines[3].starts_with("crw--w----"), "{output}");
@@ -76,7 +76,7 @@ fn tty_typed(p: &Podman) {
         .type_text("until [ \"$(stty size)\" = '33 50' ]; do sleep 0.1; done; echo $((6*7))1\n");
     terminal.resize_until(50, 33, "421");
     terminal.type_text("exit 5\n");
-    assert_eq!(terminal.end().0, Some(5));
+    assert_eq!(terminal.wait().0, Some(5));
 }
 
 /// The container's own terminal turns ^C into SIGINT.
@@ -86,7 +86,7 @@ fn tty_interrupt(p: &Podman) {
     terminal.expect("ready");
     terminal.type_text("\x03");
     terminal.expect("interrupted");
-    assert_eq!(terminal.end().0, Some(8));
+    assert_eq!(terminal.wait().0, Some(8));
 }
 
 fn tty_detached(p: &Podman) {
