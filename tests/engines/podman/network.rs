@@ -11,7 +11,7 @@ pub(super) const TESTS: &[Test] = &[
     ("network_none", Both, none),
     ("network_host", Both, host),
     ("network_bridge", Root, bridge),
-    ("network_custom", Both, own),
+    ("network_custom", Both, custom),
     ("network_connect", Both, connect),
     ("network_names", Both, names),
     ("network_by_path", Root, by_path),
@@ -95,7 +95,7 @@ impl Drop for Network<'_> {
     }
 }
 
-fn own(p: &Podman) {
+fn custom(p: &Podman) {
     let network = Network::new(p, "own", 1);
     let start = p.subnet(1).replace(".0/24", ".");
     let address = format!("{start}77");

@@ -9,7 +9,7 @@ use crate::command::wait_until;
 pub(super) const TESTS: &[Test] = &[
     ("pod_shares", Both, shares),
     ("pod_shares_pid", Both, shares_pid),
-    ("pod_life", Both, life),
+    ("pod_lifecycle", Both, lifecycle),
     ("pod_pause", Root, pause),
     ("pod_kill", Both, kill),
     ("pod_remove", Both, remove),
@@ -114,7 +114,7 @@ fn shares_pid(p: &Podman) {
     });
 }
 
-fn life(p: &Podman) {
+fn lifecycle(p: &Podman) {
     let pod = Pod::new(p, "life", &[]);
     let c = pod.start("life_c", &[], "echo again; sleep 1000");
     assert_eq!(pod.inspect("{{.State}}"), "Running");
