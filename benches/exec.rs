@@ -1,10 +1,8 @@
-//! What `rt exec` takes: `true` in a container that runs, ours beside those of runc and crun.
+//! The duration of `exec` of `true` in a running container, with `rt`, runc and crun.
 //!
-//! `cargo bench --bench exec [-- ROUNDS]`, as root. Each runtime has a container
-//! of the same bundle, once without and once with Docker's seccomp profile. Each
-//! round runs each variant once, one after the other, so that what the machine
-//! does meanwhile hits them alike; of all rounds the medians are compared. The exit
-//! status is 1 when ours is above half of crun's.
+//! Usage: `cargo bench --bench exec [-- ROUNDS]`, as root. Each runtime has two containers of the same bundle, without
+//! and with Docker's seccomp profile. Each round runs each variant once, so that other load on the host affects all
+//! variants alike. The medians are compared. The exit status is 1 if `rt` takes more than half of crun's time.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -13,61 +11,61 @@
     reason = "a benchmark fails by panicking, and is there to print"
 )]
 
-mod ground;
+mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use ground::Directory;
+use common::Directory;
 
 const ROUNDS: usize = 300;
-/// What of crun's time is enough.
-const SHARE: f64 = 0.5;
+/// The largest passing ratio of the time of `rt` to that of crun.
+const MAX_RATIO: f64 = 0.5;
 
 fn main() -> ExitCode {
-    if !ground::is_prepared() {
-        return ground::in_own_view();
+    if !common::is_prepared() {
+        return common::reexec_in_mount_namespace();
     }
-    let rounds = ground::rounds(ROUNDS);
+    let rounds = common::rounds(ROUNDS);
     let directory = Directory::new();
     let bundles = ["without", "with"];
-    let bundles = bundles.map(|name| ground::bundle(&directory.0, name, &["/bin/sleep", "10000"]));
-    let runtimes = ground::RUNTIMES.into_iter();
+    let bundles = bundles.map(|name| common::bundle(&directory.0, name, &["/bin/sleep", "10000"]));
+    let runtimes = common::RUNTIMES.into_iter();
     let mut containers: Vec<Container> = runtimes
         .flat_map(|runtime| bundles.iter().map(move |bundle| (runtime, bundle)))
-        .filter_map(|(runtime, bundle)| Container::run(runtime, &directory.0, bundle))
+        .filter_map(|(runtime, bundle)| Container::start(runtime, &directory.0, bundle))
         .collect();
     let count = containers.len();
-    for i in ground::turns(rounds, count) {
+    for i in common::shuffled_rounds(rounds, count) {
         containers[i].exec();
     }
     println!("{rounds} interleaved rounds of exec, in ms");
     println!("                  median  fastest");
     let medians: Vec<(&str, f64)> = containers.iter_mut().map(Container::report).collect();
-    let of = |wanted: &str| medians.iter().find(|(name, _)| *name == wanted);
-    match (of("rt without"), of("crun without")) {
-        (Some((_, ours)), Some((_, theirs))) => {
-            println!("{:.2} of crun's time", ours / theirs);
-            ExitCode::from(u8::from(ours / theirs > SHARE))
+    let find = |wanted: &str| medians.iter().find(|(name, _)| *name == wanted);
+    match (find("rt without"), find("crun without")) {
+        (Some((_, rt)), Some((_, crun))) => {
+            println!("{:.2} of crun's time", rt / crun);
+            ExitCode::from(u8::from(rt / crun > MAX_RATIO))
         }
         _ => ExitCode::FAILURE,
     }
 }
 
-/// One that runs until it is dropped.
+/// A running container. Dropping it deletes it.
 struct Container {
-    /// `crun with`
+    /// For example `crun with`.
     name: String,
     program: &'static str,
     root: PathBuf,
     id: String,
-    took: Vec<Duration>,
+    durations: Vec<Duration>,
 }
 
 impl Container {
-    /// `None`, and why, where the runtime cannot run the bundle here.
-    fn run(
+    /// Starts the container. Prints the reason and returns `None` if the runtime cannot run the bundle here.
+    fn start(
         (runtime, program): (&'static str, &'static str),
         directory: &Path,
         bundle: &Path,
@@ -78,23 +76,23 @@ impl Container {
             program,
             root: directory.join(runtime),
             id: format!("bench-{runtime}-{with}-{}", std::process::id()),
-            took: Vec::new(),
+            durations: Vec::new(),
         };
-        let ran = container
+        let status = container
             .command()
             .args(["run", "--detach", "--bundle"])
             .arg(bundle)
             .arg(&container.id)
             .stdout(Stdio::null())
             .status();
-        if !ran.is_ok_and(|status| status.success()) {
-            assert_ne!(runtime, "rt", "ours has to run");
+        if !status.is_ok_and(|status| status.success()) {
+            assert_ne!(runtime, "rt", "rt must be able to run the bundle");
             println!("{} is left out", container.name);
             return None;
         }
-        // The first one also warms the caches.
+        // The first call warms the caches and is not counted.
         container.exec();
-        container.took.clear();
+        container.durations.clear();
         Some(container)
     }
 
@@ -107,17 +105,17 @@ impl Container {
     fn exec(&mut self) {
         let mut command = self.command();
         command.args(["exec", &self.id, "/bin/true"]);
-        let began = Instant::now();
+        let start = Instant::now();
         let status = command.status().unwrap();
-        self.took.push(began.elapsed());
+        self.durations.push(start.elapsed());
         assert!(status.success(), "{}: {status}", self.name);
     }
 
     fn report(&mut self) -> (&str, f64) {
-        self.took.sort_unstable();
+        self.durations.sort_unstable();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let median = ms(self.took[self.took.len() / 2]);
-        println!("{:14}{median:10.2}{:9.2}", self.name, ms(self.took[0]));
+        let median = ms(self.durations[self.durations.len() / 2]);
+        println!("{:14}{median:10.2}{:9.2}", self.name, ms(self.durations[0]));
         (&self.name, median)
     }
 }

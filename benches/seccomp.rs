@@ -1,10 +1,8 @@
-//! What a seccomp profile costs: the same container with and without Docker's.
+//! The cost of a seccomp profile: the same container with and without Docker's profile.
 //!
-//! `cargo bench --bench seccomp [-- ROUNDS]`, as root. Each round runs each
-//! variant once, one after the other, so that what the machine does meanwhile
-//! hits them alike; of all rounds the medians are compared. runc and crun are measured
-//! beside ours where they are installed. The exit status is 1 when our
-//! difference is a millisecond or more.
+//! Usage: `cargo bench --bench seccomp [-- ROUNDS]`, as root. Each round runs each variant once, so that other load on
+//! the host affects all variants alike. The medians are compared. runc and crun are measured too if they are
+//! installed. The exit status is 1 if the profile costs `rt` a millisecond or more.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -13,35 +11,35 @@
     reason = "a benchmark fails by panicking, and is there to print"
 )]
 
-mod ground;
+mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use ground::Directory;
+use common::Directory;
 
 const ROUNDS: usize = 200;
-/// What the difference must stay below.
+/// The difference must be below this limit.
 const LIMIT: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
-    if !ground::is_prepared() {
-        return ground::in_own_view();
+    if !common::is_prepared() {
+        return common::reexec_in_mount_namespace();
     }
-    let rounds = ground::rounds(ROUNDS);
+    let rounds = common::rounds(ROUNDS);
     let directory = Directory::new();
     let bundles = ["without", "with"];
-    let bundles = bundles.map(|name| ground::bundle(&directory.0, name, &["/bin/true"]));
-    let mut runtimes: Vec<Runtime> = ground::RUNTIMES
+    let bundles = bundles.map(|name| common::bundle(&directory.0, name, &["/bin/true"]));
+    let mut runtimes: Vec<Runtime> = common::RUNTIMES
         .into_iter()
-        .filter_map(|(name, program)| Runtime::tried(name, program, &directory.0, &bundles))
+        .filter_map(|(name, program)| Runtime::try_new(name, program, &directory.0, &bundles))
         .collect();
     let variants = 2 * runtimes.len();
-    for i in ground::turns(rounds, variants) {
+    for i in common::shuffled_rounds(rounds, variants) {
         let (runtime, with) = (&mut runtimes[i / 2], i % 2);
         let took = runtime.run(&bundles[with]).expect("it ran before");
-        runtime.took[with].push(took);
+        runtime.durations[with].push(took);
     }
     println!("{rounds} interleaved runs without and with Docker's profile, in ms");
     println!("       medians           difference        fastest           difference");
@@ -53,13 +51,13 @@ struct Runtime {
     name: &'static str,
     program: &'static str,
     root: PathBuf,
-    /// Without a profile, and with one.
-    took: [Vec<Duration>; 2],
+    /// The durations without and with a profile.
+    durations: [Vec<Duration>; 2],
 }
 
 impl Runtime {
-    /// `None`, and why, if it cannot run both bundles here.
-    fn tried(
+    /// Prints the reason and returns `None` if the runtime cannot run both bundles here.
+    fn try_new(
         name: &'static str,
         program: &'static str,
         directory: &Path,
@@ -69,11 +67,11 @@ impl Runtime {
             name,
             program,
             root: directory.join(name),
-            took: Default::default(),
+            durations: Default::default(),
         };
-        // The first runs also warm the caches.
-        let tried = bundles.iter().map(|bundle| runtime.run(bundle));
-        match tried.collect::<Result<Vec<_>, _>>() {
+        // These runs also warm the caches.
+        let results = bundles.iter().map(|bundle| runtime.run(bundle));
+        match results.collect::<Result<Vec<_>, _>>() {
             Ok(_) => Some(runtime),
             Err(why) if name == "rt" => panic!("rt: {why}"),
             Err(why) => {
@@ -84,7 +82,7 @@ impl Runtime {
     }
 
     fn run(&self, bundle: &Path) -> Result<Duration, String> {
-        let began = Instant::now();
+        let start = Instant::now();
         let output = Command::new(self.program)
             .arg("--root")
             .arg(&self.root)
@@ -94,19 +92,22 @@ impl Runtime {
             .stdin(Stdio::null())
             .output()
             .map_err(|error| error.to_string())?;
-        let took = began.elapsed();
-        match output.status.success() {
-            true => Ok(took),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        let took = start.elapsed();
+        if output.status.success() {
+            Ok(took)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 
-    /// Prints a line, and returns the difference of the medians.
+    /// Prints the runtime's line and returns the difference of its medians.
     fn report(&mut self) -> Duration {
-        self.took.iter_mut().for_each(|took| took.sort_unstable());
-        let at = |i: usize| self.took.each_ref().map(|took| took[i]);
+        self.durations
+            .iter_mut()
+            .for_each(|durations| durations.sort_unstable());
+        let at = |i: usize| self.durations.each_ref().map(|durations| durations[i]);
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let [without, with] = at(self.took[0].len() / 2);
+        let [without, with] = at(self.durations[0].len() / 2);
         let [fastest_without, fastest_with] = at(0);
         println!(
             "{:6}{:9.2}{:9.2}{:12.2}{:15.2}{:9.2}{:12.2}",

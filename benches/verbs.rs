@@ -1,11 +1,9 @@
-//! What each verb takes: a container's whole life, ours beside that of runc and crun.
+//! The duration of each command in the lifecycle of a container, with `rt`, runc and crun.
 //!
-//! `cargo bench --bench verbs [-- ROUNDS] [NAME=PROGRAM...]`, as root. Each round
-//! runs, creates, starts, enters, asks and deletes one container with each runtime,
-//! one runtime after the other, so that what the machine does meanwhile hits them
-//! alike; of all rounds the medians are compared. Bundles and states lie on a
-//! tmpfs. `before=/path/to/rt` adds the program of before a change: the exit
-//! status is 1 when a verb takes more than 1.10 times as long as with that one.
+//! Usage: `cargo bench --bench verbs [-- ROUNDS] [NAME=PROGRAM...]`, as root. Each round calls each command once with
+//! each runtime, so that other load on the host affects all runtimes alike. The medians are compared. Bundles and
+//! state directories are on a tmpfs. `before=/path/to/rt` adds the program as it was before a change; the exit status
+//! is 1 if a command takes more than 1.10 times as long as with that program.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -14,43 +12,43 @@
     reason = "a benchmark fails by panicking, and is there to print"
 )]
 
-mod ground;
+mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use ground::Directory;
+use common::Directory;
 
 const ROUNDS: usize = 100;
-/// Rounds that are not counted: they warm the caches.
-const WARMING: usize = 3;
-/// What of the time of before is allowed.
-const SHARE: f64 = 1.10;
+/// Rounds that warm the caches and are not counted.
+const WARM_UP_ROUNDS: usize = 3;
+/// The largest passing ratio of the time of `rt` to that of `before`.
+const MAX_RATIO: f64 = 1.10;
 
-/// The first one has a container of its own, the others share one.
+/// `run` has a container of its own; the other commands share one.
 const VERBS: [&str; 6] = ["run", "create", "start", "exec", "state", "delete -f"];
 
 fn main() -> ExitCode {
-    if !ground::is_prepared() {
-        return ground::in_own_view();
+    if !common::is_prepared() {
+        return common::reexec_in_mount_namespace();
     }
-    let rounds = ground::rounds(ROUNDS);
+    let rounds = common::rounds(ROUNDS);
     let directory = Directory::new();
     let bundles = Bundles {
-        short: ground::bundle(&directory.0, "short", &["/bin/true"]),
-        long: ground::bundle(&directory.0, "long", &["/bin/sleep", "10000"]),
+        short: common::bundle(&directory.0, "short", &["/bin/true"]),
+        long: common::bundle(&directory.0, "long", &["/bin/sleep", "10000"]),
     };
-    let known = ground::RUNTIMES.map(|(name, program)| (name.to_owned(), program.to_owned()));
-    let mut runtimes: Vec<Runtime> = known
+    let installed = common::RUNTIMES.map(|(name, program)| (name.to_owned(), program.to_owned()));
+    let mut runtimes: Vec<Runtime> = installed
         .into_iter()
-        .chain(ground::programs())
+        .chain(common::programs())
         .map(|(name, program)| Runtime::new(name, program, &directory.0))
-        .filter_map(|runtime| runtime.tried(&bundles))
+        .filter_map(|runtime| runtime.check(&bundles))
         .collect();
-    for i in ground::turns(rounds + WARMING, runtimes.len()) {
-        runtimes[i].live(&bundles);
+    for i in common::shuffled_rounds(rounds + WARM_UP_ROUNDS, runtimes.len()) {
+        runtimes[i].run_lifecycle(&bundles);
     }
     print!("{rounds} interleaved rounds, medians in ms\n{:10}", "");
     println!("{}", VERBS.map(|verb| format!("{verb:>11}")).concat());
@@ -59,7 +57,7 @@ fn main() -> ExitCode {
     let ours = reports[0].1;
     let mut is_slower = false;
     for (name, theirs) in &reports[1..] {
-        let shares: Vec<f64> = ours
+        let ratios: Vec<f64> = ours
             .iter()
             .zip(theirs)
             .map(|(our, their)| our / their)
@@ -67,20 +65,20 @@ fn main() -> ExitCode {
         print!("rt/{name:7}");
         println!(
             "{}",
-            shares
+            ratios
                 .iter()
-                .map(|share| format!("{share:11.2}"))
+                .map(|ratio| format!("{ratio:11.2}"))
                 .collect::<String>()
         );
-        is_slower |= *name == "before" && shares.iter().any(|share| *share > SHARE);
+        is_slower |= *name == "before" && ratios.iter().any(|ratio| *ratio > MAX_RATIO);
     }
     ExitCode::from(u8::from(is_slower))
 }
 
 struct Bundles {
-    /// Ends at once.
+    /// Its process exits at once.
     short: PathBuf,
-    /// Runs until it is deleted.
+    /// Its process runs until the container is deleted.
     long: PathBuf,
 }
 
@@ -89,13 +87,13 @@ struct Runtime {
     program: PathBuf,
     root: PathBuf,
     id: String,
-    /// For each verb.
-    took: [Vec<Duration>; VERBS.len()],
+    /// The durations of each command.
+    durations: [Vec<Duration>; VERBS.len()],
 }
 
 impl Runtime {
-    /// A program that is named by its path is copied: how a file came to be decides
-    /// in what pieces the kernel holds it, and so what a start takes.
+    /// Copies a program that is given by its path, so that all copies are written alike: how a file was written decides
+    /// the size of its folios in the page cache, and so the time of execve(2).
     fn new(name: String, program: String, directory: &Path) -> Runtime {
         let mut program = PathBuf::from(program);
         if program.is_absolute() {
@@ -106,21 +104,21 @@ impl Runtime {
         Runtime {
             root: directory.join(format!("state-{name}")),
             id: format!("bench-{name}-{}", std::process::id()),
-            took: Default::default(),
+            durations: Default::default(),
             name,
             program,
         }
     }
 
-    /// `None`, and why, where it cannot run the bundle here.
-    fn tried(self, bundles: &Bundles) -> Option<Runtime> {
+    /// Prints a message and returns `None` if the runtime cannot run the bundle here.
+    fn check(self, bundles: &Bundles) -> Option<Runtime> {
         let mut command = self.command();
         let run = command.args(["run", "--bundle"]).arg(&bundles.short);
-        let ran = run.arg(&self.id).status();
-        if ran.is_ok_and(|status| status.success()) {
+        let status = run.arg(&self.id).status();
+        if status.is_ok_and(|status| status.success()) {
             return Some(self);
         }
-        assert_ne!(self.name, "rt", "ours has to run");
+        assert_ne!(self.name, "rt", "rt must be able to run the bundle");
         println!("{} is left out", self.name);
         None
     }
@@ -132,8 +130,8 @@ impl Runtime {
         command
     }
 
-    /// One container that ends at once, and one that is deleted.
-    fn live(&mut self, bundles: &Bundles) {
+    /// Calls each command once and records its duration.
+    fn run_lifecycle(&mut self, bundles: &Bundles) {
         let id = self.id.clone();
         let (short, long) = (
             bundles.short.to_str().unwrap(),
@@ -150,21 +148,21 @@ impl Runtime {
         for (verb, call) in calls.into_iter().enumerate() {
             let mut command = self.command();
             command.args(call);
-            let began = Instant::now();
+            let start = Instant::now();
             let status = command.status().unwrap();
-            self.took[verb].push(began.elapsed());
+            self.durations[verb].push(start.elapsed());
             assert!(status.success(), "{} {call:?}: {status}", self.name);
         }
     }
 
     fn report(&mut self) -> (&str, [f64; VERBS.len()]) {
-        let medians = self.took.each_mut().map(|took| {
-            took.drain(..WARMING);
-            took.sort_unstable();
-            took[took.len() / 2].as_secs_f64() * 1000.0
+        let medians = self.durations.each_mut().map(|durations| {
+            durations.drain(..WARM_UP_ROUNDS);
+            durations.sort_unstable();
+            durations[durations.len() / 2].as_secs_f64() * 1000.0
         });
-        let words = medians.map(|median| format!("{median:11.2}"));
-        println!("{:10}{}", self.name, words.concat());
+        let columns = medians.map(|median| format!("{median:11.2}"));
+        println!("{:10}{}", self.name, columns.concat());
         (&self.name, medians)
     }
 }

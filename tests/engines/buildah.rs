@@ -1,5 +1,5 @@
-//! Buildah, by root and by an ordinary user: it calls the runtime itself, without a monitor, and asks for the
-//! state until the container has ended.
+//! Buildah, as root and rootless. It calls the runtime without a monitor, and polls `state` until the container has
+//! stopped.
 
 mod bud;
 
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use libtest_mimic::Arguments;
 
-use crate::call::{self, Said};
+use crate::command::{self, CommandOutput};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
-use crate::podman::{IMAGE, Mode, Podman, SIZED, terminal};
+use crate::podman::{IMAGE, Mode, Podman, WAIT_FOR_SIZE, terminal};
 
 const PROGRAMS: &[&str] = &[
     "podman",
@@ -22,9 +22,9 @@ const PROGRAMS: &[&str] = &[
     "script",
 ];
 
-type Line = (&'static str, fn(&Store));
+type Test = (&'static str, fn(&Store));
 
-const LINES: &[Line] = &[
+const TESTS: &[Test] = &[
     ("run", run),
     ("run_exit_status", run_exit_status),
     ("run_not_found", run_not_found),
@@ -38,60 +38,60 @@ const LINES: &[Line] = &[
     ("run_hostname_and_network", run_hostname),
     ("run_namespaces", run_namespaces),
     ("run_again", run_again),
-    ("run_after_an_interrupt", run_interrupted),
+    ("run_after_an_interrupt", run_after_an_interrupt),
     ("commit", commit),
     ("from_scratch", from_scratch),
 ];
 
-/// All features of both modes. The stores are Podman's: the two share them.
+/// The tests of both modes. Podman and Buildah share their stores.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     [
         ("buildah", Mode::Root),
         ("buildah-rootless", Mode::Rootless),
     ]
     .into_iter()
-    .flat_map(|(engine, mode)| of_mode(arguments, engine, mode))
+    .flat_map(|(engine, mode)| features_of(arguments, engine, mode))
     .collect()
 }
 
-fn of_mode(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
-    let lines = [LINES, bud::LINES].concat();
-    let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
-    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
-    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, engine, &names);
+fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
+    let tests = [TESTS, bud::TESTS].concat();
+    let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
+    let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
+    let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, engine, &names);
     let new = |runtime| Store(Podman::new(mode, runtime, "-b"));
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(new)));
-    let feature = |&(name, drive): &Line| {
+    let feature = |&(name, test): &Test| {
         let stores = stores.clone();
         Feature {
             name: format!("{engine}::{name}"),
-            drive: Box::new(move |runtime| {
+            run: Box::new(move |runtime| {
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
-                drive(stores.find(|store| store.0.runtime == runtime).unwrap());
+                test(stores.find(|store| store.0.runtime == runtime).unwrap());
             }),
-            lacking: lacking.clone(),
+            skip_reason: skip_reason.clone(),
         }
     };
-    lines.iter().map(feature).collect()
+    tests.iter().map(feature).collect()
 }
 
 struct Store(Podman);
 
 impl Store {
-    fn command(&self, words: &[&str]) -> std::process::Command {
-        self.0.program("buildah", words)
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        self.0.program("buildah", args)
     }
 
-    fn call(&self, words: &[&str]) -> Said {
-        call::run(&mut self.command(words))
+    fn call(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.command(args))
     }
 
     #[track_caller]
-    fn ok(&self, words: &[&str]) -> String {
-        self.call(words).ok()
+    fn ok(&self, args: &[&str]) -> String {
+        self.call(args).ok()
     }
 
-    /// An ordinary user's containers get slirp4netns in place of a bridge.
+    /// The value of `--isolation`: rootless containers get slirp4netns instead of a bridge.
     fn isolation(&self) -> &'static str {
         match self.0.mode {
             Mode::Root => "oci",
@@ -99,17 +99,17 @@ impl Store {
         }
     }
 
-    /// A working container of the feature.
-    fn from(&self, name: &str) -> Working<'_> {
+    /// Creates a working container, named after the test.
+    fn from(&self, name: &str) -> WorkingContainer<'_> {
         self.ok(&["from", "--pull-never", "--name", name, IMAGE]);
-        Working {
+        WorkingContainer {
             store: self,
             name: name.to_owned(),
         }
     }
 
-    /// `buildah bud` of a directory with this Containerfile.
-    fn bud(&self, name: &str, options: &[&str], text: &str) -> Said {
+    /// Runs `buildah bud` on a directory with this Containerfile.
+    fn bud(&self, name: &str, options: &[&str], text: &str) -> CommandOutput {
         let files = self.0.files(name);
         fs::write(files.join("Containerfile"), text.replace("IMAGE", IMAGE)).unwrap();
         let fixed = [
@@ -133,7 +133,7 @@ impl Store {
         )
     }
 
-    /// What is in a file of an image.
+    /// The content of a file in an image.
     fn file(&self, image: &str, path: &str) -> String {
         self.0.ok(&[
             "run",
@@ -145,22 +145,24 @@ impl Store {
     }
 }
 
-/// Most need no network, and netavark makes it by iptables(8), where several at a
-/// time get into each other's way.
+/// `--network none`, unless the options select a network. Most tests need no network, and netavark sets one up
+/// with iptables(8), where concurrent calls conflict.
 fn without_network<'a>(options: &[&str]) -> &'a [&'static str] {
-    match options.contains(&"--network") {
-        true => &[],
-        false => &["--network", "none"],
+    if options.contains(&"--network") {
+        &[]
+    } else {
+        &["--network", "none"]
     }
 }
 
-struct Working<'a> {
+/// A working container. Dropping it removes it.
+struct WorkingContainer<'a> {
     store: &'a Store,
     name: String,
 }
 
-impl Working<'_> {
-    fn words<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
+impl WorkingContainer<'_> {
+    fn args<'b>(&'b self, options: &[&'b str], script: &'b str) -> Vec<&'b str> {
         let fixed = [
             "run",
             "--runtime",
@@ -173,17 +175,17 @@ impl Working<'_> {
         [&fixed[..], network, options, &command].concat()
     }
 
-    fn run(&self, options: &[&str], script: &str) -> Said {
-        self.store.call(&self.words(options, script))
+    fn run(&self, options: &[&str], script: &str) -> CommandOutput {
+        self.store.call(&self.args(options, script))
     }
 
     #[track_caller]
-    fn says(&self, options: &[&str], script: &str) -> String {
+    fn sh(&self, options: &[&str], script: &str) -> String {
         self.run(options, script).ok()
     }
 }
 
-impl Drop for Working<'_> {
+impl Drop for WorkingContainer<'_> {
     fn drop(&mut self) {
         self.store.call(&["rm", &self.name]);
     }
@@ -191,24 +193,27 @@ impl Drop for Working<'_> {
 
 fn run(s: &Store) {
     let c = s.from("run");
-    let said = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm; true");
-    assert_eq!(said.stdout, "out\nsh\n");
-    assert!(said.stderr.contains("err\n"), "{said:?}");
-    assert_eq!(said.status, 0);
+    let output = c.run(&[], "echo out; echo err >&2; cat /proc/1/comm; true");
+    assert_eq!(output.stdout, "out\nsh\n");
+    assert!(output.stderr.contains("err\n"), "{output:?}");
+    assert_eq!(output.status, 0);
 }
 
 fn run_exit_status(s: &Store) {
     let c = s.from("run_exit_status");
     for status in [1, 5, 255] {
-        let said = c.run(&[], &format!("exit {status}")).fails(status);
-        assert!(said.contains(&format!("exit status {status}")), "{said}");
+        let output = c.run(&[], &format!("exit {status}")).fails(status);
+        assert!(
+            output.contains(&format!("exit status {status}")),
+            "{output}"
+        );
     }
 }
 
 fn run_not_found(s: &Store) {
     let c = s.from("run_not_found");
     let runtime = s.0.runtime_path();
-    let said = s.call(&[
+    let output = s.call(&[
         "run",
         "--runtime",
         runtime,
@@ -219,20 +224,20 @@ fn run_not_found(s: &Store) {
         &c.name,
         "absent",
     ]);
-    assert_ne!(said.status, 0);
+    assert_ne!(output.status, 0);
     assert!(
-        said.stderr.contains("executable file not found in $PATH"),
-        "{said:?}"
+        output.stderr.contains("executable file not found in $PATH"),
+        "{output:?}"
     );
 }
 
 fn run_user(s: &Store) {
     let c = s.from("run_user");
     assert_eq!(
-        c.says(&["--user", "user"], "id -u; id -g; echo $HOME"),
+        c.sh(&["--user", "user"], "id -u; id -g; echo $HOME"),
         "1000\n1000\n/home/user"
     );
-    assert_eq!(c.says(&["--user", "12:34"], "id -u; id -g"), "12\n34");
+    assert_eq!(c.sh(&["--user", "12:34"], "id -u; id -g"), "12\n34");
 }
 
 fn run_env_and_workdir(s: &Store) {
@@ -246,25 +251,22 @@ fn run_env_and_workdir(s: &Store) {
         &c.name,
     ]);
     assert_eq!(
-        c.says(&["--env", "MORE=given"], "echo $WORD $MORE; pwd"),
+        c.sh(&["--env", "MORE=given"], "echo $WORD $MORE; pwd"),
         "configured given\n/home/user"
     );
-    assert_eq!(c.says(&["--workingdir", "/tmp"], "pwd"), "/tmp");
+    assert_eq!(c.sh(&["--workingdir", "/tmp"], "pwd"), "/tmp");
 }
 
 fn run_capabilities(s: &Store) {
     let c = s.from("run_capabilities");
     let effective = |options: &[&str]| {
-        let said = c.says(options, "grep CapEff /proc/self/status | cut -f2");
-        u64::from_str_radix(&said, 16).unwrap()
+        let output = c.sh(options, "grep CapEff /proc/self/status | cut -f2");
+        u64::from_str_radix(&output, 16).unwrap()
     };
     let plain = effective(&[]);
     assert_eq!(effective(&["--cap-add", "CAP_NET_ADMIN"]), plain | 1 << 12);
     assert_eq!(effective(&["--cap-drop", "CAP_CHOWN"]), plain & !1);
-    assert!(
-        c.says(&[], "grep Seccomp: /proc/self/status")
-            .ends_with('2')
-    );
+    assert!(c.sh(&[], "grep Seccomp: /proc/self/status").ends_with('2'));
 }
 
 fn run_volume(s: &Store) {
@@ -273,7 +275,7 @@ fn run_volume(s: &Store) {
     fs::write(files.join("in"), "seen").unwrap();
     let option = format!("{}:/data", files.display());
     assert_eq!(
-        c.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        c.sh(&["-v", &option], "cat /data/in; echo back >/data/out"),
         "seen"
     );
     assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
@@ -283,79 +285,75 @@ fn run_volume(s: &Store) {
 
 fn run_mount(s: &Store) {
     let c = s.from("run_mount");
-    let said = c.says(
+    let output = c.sh(
         &["--mount", "type=tmpfs,dst=/scratch,tmpfs-size=1048576"],
         "df -k /scratch | tail -n 1",
     );
-    assert_eq!(said.split_whitespace().nth(1), Some("1024"), "{said}");
+    assert_eq!(output.split_whitespace().nth(1), Some("1024"), "{output}");
 }
 
 fn run_stdin(s: &Store) {
     let c = s.from("run_stdin");
-    let words = c.words(&[], "read a; echo $a; cat");
+    let args = c.args(&[], "read a; echo $a; cat");
     assert_eq!(
-        call::run_with(&mut s.command(&words), b"one\ntwo").ok(),
+        command::run_with(&mut s.command(&args), b"one\ntwo").ok(),
         "one\ntwo"
     );
 }
 
 fn run_tty(s: &Store) {
     let c = s.from("run_tty");
-    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 3");
-    let mut terminal = terminal(s.command(&c.words(&["--tty"], &script)));
+    let script = format!("tty; {WAIT_FOR_SIZE}; echo sized; read x; echo \"<$x>\"; exit 3");
+    let mut terminal = terminal(s.command(&c.args(&["--tty"], &script)));
     terminal.expect("sized");
-    terminal.say("typed\n");
+    terminal.type_text("typed\n");
     terminal.expect("<typed>");
-    let (status, said) = terminal.end();
-    assert!(said.contains("/dev/pts/0"), "{said}");
+    let (status, output) = terminal.wait();
+    assert!(output.contains("/dev/pts/0"), "{output}");
     assert_eq!(status, Some(3));
 }
 
 fn run_hostname(s: &Store) {
     let c = s.from("run_hostname");
-    let said = c.says(
+    let output = c.sh(
         &["--hostname", "named", "--network", "none"],
         "hostname; ip -o link | cut -d : -f 2 | grep -v tunl",
     );
-    assert!(said.starts_with("named\n lo"), "{said}");
-    assert!(!said.contains("eth0"), "{said}");
-    let machine = fs::read_link("/proc/self/ns/net").unwrap();
-    let said = c.says(&["--network", "host"], "readlink /proc/self/ns/net");
-    assert_eq!(said, machine.to_str().unwrap());
+    assert!(output.starts_with("named\n lo"), "{output}");
+    assert!(!output.contains("eth0"), "{output}");
+    let host = fs::read_link("/proc/self/ns/net").unwrap();
+    let output = c.sh(&["--network", "host"], "readlink /proc/self/ns/net");
+    assert_eq!(output, host.to_str().unwrap());
 }
 
 fn run_namespaces(s: &Store) {
     let c = s.from("run_namespaces");
     let link = |kind: &str| format!("readlink /proc/self/ns/{kind}");
     for (option, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
-        // For a user's the machine's message queues are bound, as far as it shows them.
+        // A rootless container with `--ipc host` bind-mounts the host's /dev/mqueue, which must exist.
         if kind == "ipc" && s.0.mode == Mode::Rootless && !fs::exists("/dev/mqueue").unwrap() {
             continue;
         }
-        let machine = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        let machine = machine.to_str().unwrap();
-        assert_eq!(c.says(&[option, "host"], &link(kind)), machine, "{kind}");
-        assert_ne!(
-            c.says(&[option, "container"], &link(kind)),
-            machine,
-            "{kind}"
-        );
+        let host = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        let host = host.to_str().unwrap();
+        assert_eq!(c.sh(&[option, "host"], &link(kind)), host, "{kind}");
+        assert_ne!(c.sh(&[option, "container"], &link(kind)), host, "{kind}");
     }
 }
 
 fn run_again(s: &Store) {
     let c = s.from("run_again");
     for _ in 0..3 {
-        c.says(&[], "echo line >>/file");
+        c.sh(&[], "echo line >>/file");
     }
-    assert_eq!(c.says(&[], "wc -l </file"), "3");
+    assert_eq!(c.sh(&[], "wc -l </file"), "3");
 }
 
-/// Its polling ends with a kill and a delete.
-fn run_interrupted(s: &Store) {
-    let c = s.from("run_interrupted");
-    let words = c.words(&[], "exec sleep 7531");
-    let inner = s.command(&words);
+/// Buildah ends its polling with `kill` and `delete`.
+fn run_after_an_interrupt(s: &Store) {
+    let c = s.from("run_after_an_interrupt");
+    let args = c.args(&[], "exec sleep 7531");
+    let inner = s.command(&args);
     let mut timeout = std::process::Command::new("timeout");
     timeout.args(["-k", "20", "-s", "INT", "1"]);
     timeout.arg(inner.get_program()).args(inner.get_args());
@@ -363,17 +361,17 @@ fn run_interrupted(s: &Store) {
         timeout.env(name, value.unwrap());
     }
     timeout.current_dir("/");
-    assert_ne!(call::run(&mut timeout).status, 0);
-    assert_eq!(c.says(&[], "echo again"), "again");
+    assert_ne!(command::run(&mut timeout).status, 0);
+    assert_eq!(c.sh(&[], "echo again"), "again");
 }
 
 fn commit(s: &Store) {
     let c = s.from("commit");
-    c.says(&[], "echo kept >/file; chown user /file; chmod 4711 /file");
+    c.sh(&[], "echo kept >/file; chown user /file; chmod 4711 /file");
     s.ok(&["config", "--cmd", "cat /file", &c.name]);
     s.ok(&["commit", "-q", &c.name, "localhost/committed"]);
     assert_eq!(s.file("committed", "/file"), "kept");
-    let words = [
+    let args = [
         "run",
         "--rm",
         "localhost/committed",
@@ -382,17 +380,17 @@ fn commit(s: &Store) {
         "%a %U",
         "/file",
     ];
-    assert_eq!(s.0.ok(&words), "4711 user");
+    assert_eq!(s.0.ok(&args), "4711 user");
 }
 
 fn from_scratch(s: &Store) {
     s.ok(&["from", "--name", "scratched", "scratch"]);
-    let c = Working {
+    let c = WorkingContainer {
         store: s,
         name: "scratched".to_owned(),
     };
     s.ok(&["copy", &c.name, "/bin/busybox", "/bin/sh"]);
-    assert_eq!(c.says(&[], "echo /*"), "/bin /dev /etc /proc /run /sys");
+    assert_eq!(c.sh(&[], "echo /*"), "/bin /dev /etc /proc /run /sys");
     s.ok(&["commit", "-q", &c.name, "localhost/scratched"]);
     assert_eq!(
         s.0.ok(&[

@@ -4,18 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::call::{self, Said, wait_until};
-use crate::docker::{Drive, drives};
+use crate::command::{self, CommandOutput, wait_until};
+use crate::docker::{Test, tests};
 use crate::dockerd::Dockerd;
 
-pub(crate) fn all() -> Vec<Drive> {
-    drives![up_and_down, exec, logs, scale, restart, changed]
+pub(crate) fn all() -> Vec<Test> {
+    tests![up_and_down, exec, logs, scale, restart, changed]
 }
 
-/// What it needs besides Docker.
+/// The programs that the tests need besides Docker.
 pub(crate) const PROGRAMS: &[&str] = &["docker-compose"];
 
-/// A server; a client of it, by its name; and one that must be well before the client begins.
+/// Three services: a web server, a client that resolves the server by its name, and a service that must be healthy
+/// before the client starts.
 const FILE: &str = r#"
 version: "2.4"
 services:
@@ -44,7 +45,7 @@ services:
 volumes: { data: {} }
 "#;
 
-/// A project, which is gone when it is dropped.
+/// A project. Dropping it runs `docker-compose down`.
 struct Project<'a> {
     docker: &'a Dockerd,
     name: &'static str,
@@ -61,18 +62,18 @@ impl Project<'_> {
         project
     }
 
-    /// `docker-compose WORDS`.
-    fn call(&self, words: &[&str]) -> Said {
+    /// `docker-compose ARGS`.
+    fn call(&self, args: &[&str]) -> CommandOutput {
         let mut compose = Command::new("docker-compose");
-        compose.env("DOCKER_HOST", self.docker.host());
+        compose.env("DOCKER_HOST", self.docker.socket_url());
         compose.env("DOCKER_CONFIG", self.docker.path("client"));
         compose
             .args(["--no-ansi", "-p", self.name, "-f"])
             .arg(&self.file);
-        call::run(compose.args(words))
+        command::run(compose.args(args))
     }
 
-    /// What a shell in a service says.
+    /// The output of a shell script in a service's container.
     #[track_caller]
     fn sh(&self, service: &str, script: &str) -> String {
         self.call(&["exec", "-T", service, "sh", "-c", script]).ok()
@@ -80,8 +81,8 @@ impl Project<'_> {
 
     #[track_caller]
     fn ids(&self, service: &str) -> Vec<String> {
-        let said = self.call(&["ps", "-q", service]).ok();
-        said.lines().map(str::to_owned).collect()
+        let output = self.call(&["ps", "-q", service]).ok();
+        output.lines().map(str::to_owned).collect()
     }
 }
 
@@ -93,9 +94,9 @@ impl Drop for Project<'_> {
 
 fn up_and_down(docker: &Dockerd) {
     let project = Project::up(docker, "up");
-    let said = project.call(&["ps"]).ok();
-    assert_eq!(said.matches("Up").count(), 3, "{said}");
-    assert!(said.contains("(healthy)"), "{said}");
+    let output = project.call(&["ps"]).ok();
+    assert_eq!(output.matches("Up").count(), 3, "{output}");
+    assert!(output.contains("(healthy)"), "{output}");
     project.call(&["down", "-v", "-t", "1"]).ok();
     let left = docker.docker(&[
         "ps",
@@ -125,10 +126,10 @@ fn exec(docker: &Dockerd) {
             .status,
         1
     );
-    let said = project.call(&["exec", "-T", "store", "touch", "/etc/a"]);
+    let output = project.call(&["exec", "-T", "store", "touch", "/etc/a"]);
     assert!(
-        said.status == 1 && said.stderr.contains("Read-only"),
-        "{said}"
+        output.status == 1 && output.stderr.contains("Read-only"),
+        "{output}"
     );
     assert_eq!(
         project
@@ -138,12 +139,16 @@ fn exec(docker: &Dockerd) {
     );
 }
 
-/// The client finds the server by its name.
+/// The log shows that the client reaches the server by its name.
 fn logs(docker: &Dockerd) {
     let project = Project::up(docker, "logs");
     wait_until("pages in the log", 30, || {
-        let said = project.call(&["logs", "--no-color", "client"]).ok();
-        said.lines().filter(|line| line.ends_with("| page")).count() > 2
+        let output = project.call(&["logs", "--no-color", "client"]).ok();
+        output
+            .lines()
+            .filter(|line| line.ends_with("| page"))
+            .count()
+            > 2
     });
 }
 
@@ -188,10 +193,10 @@ fn restart(docker: &Dockerd) {
     assert_eq!(state(), "paused");
     project.call(&["unpause", "web"]).ok();
     project.call(&["kill", "-s", "KILL", "web"]).ok();
-    wait_until("it is killed", 10, || state() == "exited");
+    wait_until("the process is killed", 10, || state() == "exited");
 }
 
-/// Another configuration makes another container, and only where it is another.
+/// `up` recreates the containers of the services that have changed, and no others.
 fn changed(docker: &Dockerd) {
     let project = Project::up(docker, "changed");
     let (web, store) = (project.ids("web"), project.ids("store"));

@@ -1,5 +1,5 @@
-//! CRI-O's calls: it is not in Debian, but conmon is, which starts its containers, and the
-//! rest are calls of the runtime.
+//! The calls of CRI-O. Debian has no CRI-O, but it has conmon, through which CRI-O creates containers; for
+//! everything else CRI-O calls the runtime directly.
 
 mod calls;
 mod start;
@@ -16,78 +16,81 @@ use nix::sys::socket::{
 };
 use serde_json::{Value, json};
 
-use crate::call::{self, Said};
-use crate::cgroup;
+use crate::cgroups;
+use crate::command::{self, CommandOutput};
+use crate::environment::{self, Directory, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Directory, Runtime};
 use crate::image;
 
-/// A feature's name and what drives it.
-type Driven = (&'static str, fn(&Ground));
+/// A test's name and its function.
+type Test = (&'static str, fn(&Environment));
 
-/// Does nothing for long, and ends with its last command if it must.
+/// A script that sleeps. The second command keeps the shell from replacing itself with `sleep`.
 const IDLE: &str = "sleep 1000; true";
 
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
-    let lacking = feature::lacking().or_else(|| ground::lacks(&["conmon", "runc"]));
-    let all = [start::FEATURES, calls::FEATURES].concat();
+    let skip_reason =
+        feature::skip_reason().or_else(|| environment::missing_program(&["conmon", "runc"]));
+    let all = [start::TESTS, calls::TESTS].concat();
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-    let wanted = lacking.is_none() && feature::is_wanted(arguments, "conmon", &names);
-    let grounds = wanted.then(|| Arc::new(Runtime::BOTH.map(Ground::new)));
-    let feature = |&(name, drive): &Driven| {
-        let grounds = grounds.clone();
+    let wanted = skip_reason.is_none() && feature::is_wanted(arguments, "conmon", &names);
+    let environments = wanted.then(|| Arc::new(Runtime::BOTH.map(Environment::new)));
+    let feature = |&(name, test): &Test| {
+        let environments = environments.clone();
         Feature {
             name: format!("conmon::{name}"),
-            drive: Box::new(move |runtime| {
-                let grounds = grounds.as_ref().expect("a ground for what is wanted");
-                drive(
-                    grounds
+            run: Box::new(move |runtime| {
+                let environments = environments
+                    .as_ref()
+                    .expect("the environment of a selected test");
+                test(
+                    environments
                         .iter()
-                        .find(|ground| ground.runtime == runtime)
+                        .find(|env| env.runtime == runtime)
                         .unwrap(),
                 );
             }),
-            lacking: lacking.clone(),
+            skip_reason: skip_reason.clone(),
         }
     };
     all.iter().map(feature).collect()
 }
 
-/// A root file system and a place for everything.
-struct Ground {
+/// The root file system, the bundles and the state of the containers of one runtime.
+struct Environment {
     runtime: Runtime,
     directory: Directory,
 }
 
-impl Ground {
-    fn new(runtime: Runtime) -> Ground {
+impl Environment {
+    fn new(runtime: Runtime) -> Environment {
         let directory = Directory::new(&format!("cm-{}", runtime.name()));
         image::busybox(&directory.join("rootfs"));
         for name in ["root", "exits", "attach"] {
             fs::create_dir_all(directory.join(name)).unwrap();
         }
-        Ground { runtime, directory }
+        Environment { runtime, directory }
     }
 
-    /// `RT --root R …`, as CRI-O calls it.
-    fn runtime(&self, words: &[&str]) -> Command {
+    /// `RUNTIME --root DIRECTORY ARGS`, as CRI-O calls it.
+    fn runtime(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.runtime.path());
         command
             .arg("--root")
             .arg(self.directory.join("root"))
-            .args(words);
+            .args(args);
         command
     }
 
-    fn call(&self, words: &[&str]) -> Said {
-        call::run(&mut self.runtime(words))
+    fn call(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.runtime(args))
     }
 
     /// A bundle whose process runs a shell script.
     fn bundle(&self, id: &str, script: &str, terminal: bool) -> PathBuf {
         let bundle = self.directory.join(id);
         fs::create_dir_all(&bundle).unwrap();
-        call::run(
+        command::run(
             Command::new(self.runtime.path())
                 .arg("spec")
                 .current_dir(&bundle),
@@ -109,14 +112,17 @@ impl Ground {
         format!("rt-conmon-{}-{}", std::process::id(), self.runtime.name())
     }
 
-    /// conmon, which says on descriptor 3 what became of it, and begins when 4 has something.
-    fn conmon(&self, bundle: &Path, id: &str, said: &str, more: &[&str]) -> Command {
+    /// A conmon command. conmon waits for a byte on descriptor 4 and reports the result as JSON on descriptor 3,
+    /// which is the file `report` of the bundle.
+    fn conmon(&self, bundle: &Path, id: &str, report: &str, more: &[&str]) -> Command {
         let start = bundle.join("start");
         fs::write(&start, [0]).unwrap();
-        let script = r#"exec conmon "$@" 3>"$SAID" 4<"$START""#;
+        let script = r#"exec conmon "$@" 3>"$REPORT" 4<"$START""#;
         let mut conmon = Command::new("sh");
         conmon.args(["-c", script, "conmon"]);
-        conmon.env("SAID", bundle.join(said)).env("START", start);
+        conmon
+            .env("REPORT", bundle.join(report))
+            .env("START", start);
         conmon.env("_OCI_SYNCPIPE", "3").env("_OCI_STARTPIPE", "4");
         conmon
             .arg("-b")
@@ -125,12 +131,12 @@ impl Ground {
         conmon.arg("--exit-dir").arg(self.directory.join("exits"));
         conmon
             .arg("-l")
-            .arg(bundle.join(format!("{said}.log")))
+            .arg(bundle.join(format!("{report}.log")))
             .args(["--log-level", "info"]);
         conmon
             .arg("-P")
-            .arg(bundle.join(format!("{said}.conmon-pid")));
-        conmon.arg("-p").arg(bundle.join(format!("{said}.pid")));
+            .arg(bundle.join(format!("{report}.conmon-pid")));
+        conmon.arg("-p").arg(bundle.join(format!("{report}.pid")));
         conmon.arg("--persist-dir").arg(bundle);
         conmon.arg("-r").arg(self.runtime.path());
         let root = format!("--root={}", self.directory.join("root").display());
@@ -142,13 +148,13 @@ impl Ground {
         conmon
     }
 
-    /// A container by `conmon`, created and started.
+    /// Creates a container through conmon and starts it.
     fn start(&self, id: &str, script: &str, more: &[&str]) -> Container<'_> {
         let container = self.create(id, script, more);
         assert!(
             container.pid() > 0,
             "{:?}",
-            said(&container.bundle.join("said"))
+            read_report(&container.bundle.join("report"))
         );
         self.call(&["start", id]).ok();
         container
@@ -156,65 +162,66 @@ impl Ground {
 
     fn create(&self, id: &str, script: &str, more: &[&str]) -> Container<'_> {
         let bundle = self.bundle(id, script, more.contains(&"-t"));
-        call::run(&mut self.conmon(&bundle, id, "said", more)).ok();
+        command::run(&mut self.conmon(&bundle, id, "report", more)).ok();
         let id = id.to_owned();
         Container {
-            ground: self,
+            env: self,
             id,
             bundle,
         }
     }
 }
 
-impl Drop for Ground {
+impl Drop for Environment {
     fn drop(&mut self) {
-        cgroup::remove(&self.parent());
+        cgroups::remove(&self.parent());
     }
 }
 
-/// The line of JSON that conmon has written.
-fn said(file: &Path) -> Value {
+/// The last line of JSON that conmon has written.
+fn read_report(file: &Path) -> Value {
     let mut line = String::new();
-    call::wait_until("conmon says something", 20, || {
+    command::wait_until("conmon reports", 20, || {
         line = fs::read_to_string(file).unwrap_or_default();
         line.ends_with('\n')
     });
     serde_json::from_str(line.lines().next_back().unwrap()).unwrap()
 }
 
+/// A container. Dropping it deletes it.
 struct Container<'a> {
-    ground: &'a Ground,
+    env: &'a Environment,
     id: String,
     bundle: PathBuf,
 }
 
 impl Container<'_> {
-    /// What conmon said that the process is, and the runtime has written.
+    /// The pid that conmon has reported, under the key of either conmon version.
     fn pid(&self) -> i64 {
-        let pid = said(&self.bundle.join("said"))["data"].as_i64();
-        pid.or_else(|| said(&self.bundle.join("said"))["pid"].as_i64())
+        let pid = read_report(&self.bundle.join("report"))["data"].as_i64();
+        pid.or_else(|| read_report(&self.bundle.join("report"))["pid"].as_i64())
             .unwrap()
     }
 
     fn status(&self) -> String {
-        let state = self.ground.call(&["state", &self.id]).ok();
+        let state = self.env.call(&["state", &self.id]).ok();
         let state: Value = serde_json::from_str(&state).unwrap();
         state["status"].as_str().unwrap().to_owned()
     }
 
-    /// What conmon has left of its end.
-    fn ends(&self) -> i32 {
-        let file = self.ground.directory.join("exits").join(&self.id);
-        call::wait_until("an exit file", 20, || file.exists());
+    /// Waits for conmon's exit file and returns the exit status in it.
+    fn exit_status(&self) -> i32 {
+        let file = self.env.directory.join("exits").join(&self.id);
+        command::wait_until("the exit file exists", 20, || file.exists());
         fs::read_to_string(file).unwrap().parse().unwrap()
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.bundle.join("said.log")).unwrap_or_default()
+        fs::read_to_string(self.bundle.join("report.log")).unwrap_or_default()
     }
 
-    /// A file with a process for exec.
-    fn process(&self, name: &str, args: &[&str], terminal: bool) -> String {
+    /// Writes a process specification for `exec --process`.
+    fn write_process(&self, name: &str, args: &[&str], terminal: bool) -> String {
         let file = self.bundle.join(name);
         let process = json!({
             "args": args,
@@ -227,12 +234,12 @@ impl Container<'_> {
         file.display().to_string()
     }
 
-    /// The socket of conmon for those who attach.
+    /// Connects to conmon's attach socket.
     fn attach(&self, id: &str) -> OwnedFd {
-        let place = self.ground.directory.join("attach").join(id).join("attach");
+        let place = self.env.directory.join("attach").join(id).join("attach");
         let kind = SockType::SeqPacket;
         let end = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        call::wait_until("conmon listens", 10, || {
+        command::wait_until("conmon listens", 10, || {
             UnixAddr::new(&place).is_ok_and(|place| connect(end.as_raw_fd(), &place).is_ok())
         });
         end
@@ -241,21 +248,21 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        self.ground.call(&["delete", "--force", &self.id]);
+        self.env.call(&["delete", "--force", &self.id]);
     }
 }
 
-/// Reads what is sent to one who is attached, until it contains a text.
+/// Reads from the attach socket until the output contains `text`.
 fn expect(end: &OwnedFd, text: &str) {
-    let mut heard = String::new();
-    while !heard.contains(text) {
+    let mut output = String::new();
+    while !output.contains(text) {
         let mut packet = [0; 8193];
         let count = recv(end.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
-        assert!(count > 0, "{text:?} never came: {heard:?}");
-        heard += &String::from_utf8_lossy(&packet[1..count]);
+        assert!(count > 0, "no {text:?} in {output:?}");
+        output += &String::from_utf8_lossy(&packet[1..count]);
     }
 }
 
-fn say(end: &OwnedFd, text: &str) {
+fn send_text(end: &OwnedFd, text: &str) {
     send(end.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL).unwrap();
 }

@@ -1,10 +1,10 @@
-//! containerd, by ctr and by the CRI: one daemon for each runtime.
+//! containerd, called through ctr and through the CRI. Each runtime has one daemon.
 
 mod archive;
 mod daemon;
 mod exec;
 mod life;
-mod rights;
+mod limits;
 mod run;
 mod task;
 
@@ -15,33 +15,33 @@ use libtest_mimic::Arguments;
 
 pub(crate) use daemon::Containerd;
 
-use crate::call::{self, Said};
+use crate::command::{self, CommandOutput};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 use crate::{cri, image};
 
-/// The image of the tests.
+/// The name of the busybox image.
 pub(crate) const BUSYBOX: &str = "localhost/rt/busybox:1";
 
-/// A feature's name and what drives it.
-pub(crate) type Driven = (&'static str, fn(&Containerd));
+/// A test's name and its function.
+pub(crate) type Test = (&'static str, fn(&Containerd));
 
-/// What ctr can do, and what the kubelet asks for.
+/// The tests through ctr and through the CRI.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     let ctr = [
-        run::FEATURES,
-        rights::FEATURES,
-        task::FEATURES,
-        exec::FEATURES,
-        life::FEATURES,
+        run::TESTS,
+        limits::TESTS,
+        task::TESTS,
+        exec::TESTS,
+        life::TESTS,
     ]
     .concat();
     let cri = cri::features();
     let programs = ["containerd", "ctr", "containerd-shim-runc-v2", "runc"];
-    let no_ctr = feature::lacking().or_else(|| ground::lacks(&programs));
-    let no_cri = no_ctr.clone().or_else(cri::lacking);
+    let no_ctr = feature::skip_reason().or_else(|| environment::missing_program(&programs));
+    let no_cri = no_ctr.clone().or_else(cri::skip_reason);
 
-    let wanted = |engine, features: &[Driven]| {
+    let wanted = |engine, features: &[Test]| {
         let names: Vec<&str> = features.iter().map(|(name, _)| *name).collect();
         feature::is_wanted(arguments, engine, &names)
     };
@@ -59,55 +59,57 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     let ctr = named("containerd", ctr, daemons.as_ref(), no_ctr.as_ref());
     let cri = named("cri", cri, daemons.as_ref(), no_cri.as_ref());
     let mut features: Vec<Feature> = ctr.chain(cri).collect();
-    // Its image takes a minute where it is not kept yet.
+    // Build the Debian image only if the test is selected: the first time it takes a minute.
     if with_cri && feature::is_wanted(arguments, "cri", &["nginx"]) {
         let nginx = features
             .iter_mut()
             .find(|feature| feature.name == "cri::nginx");
-        nginx.unwrap().lacking = image::debian_archive().err();
+        nginx.unwrap().skip_reason = image::debian_archive().err();
     }
     features
 }
 
 fn named(
     engine: &str,
-    features: Vec<Driven>,
+    features: Vec<Test>,
     daemons: Option<&Arc<[Containerd; 2]>>,
-    lacking: Option<&String>,
+    skip_reason: Option<&String>,
 ) -> impl Iterator<Item = Feature> {
-    features.into_iter().map(move |(name, drive)| {
+    features.into_iter().map(move |(name, test)| {
         let daemons = daemons.cloned();
         Feature {
             name: format!("{engine}::{name}"),
-            drive: Box::new(move |runtime| {
-                let daemons = daemons.as_ref().expect("a daemon for what is wanted");
-                drive(daemons.iter().find(|d| d.runtime == runtime).unwrap());
+            run: Box::new(move |runtime| {
+                let daemons = daemons.as_ref().expect("the daemons of a selected test");
+                test(daemons.iter().find(|d| d.runtime == runtime).unwrap());
             }),
-            lacking: lacking.cloned(),
+            skip_reason: skip_reason.cloned(),
         }
     })
 }
 
-/// A container of ctr's that runs, and goes when this is dropped.
+/// A running container of ctr. Dropping it deletes the task and the container.
 pub(crate) struct Task<'a> {
     pub(crate) daemon: &'a Containerd,
     pub(crate) id: String,
 }
 
 impl<'a> Task<'a> {
+    /// A handle to a container that the test has created itself.
     pub(crate) fn of(daemon: &'a Containerd, id: &str) -> Task<'a> {
         let id = id.to_owned();
         Task { daemon, id }
     }
 
     /// `ctr task exec` with flags.
-    pub(crate) fn exec(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> Said {
-        call::run(&mut self.exec_command(exec_id, flags, args))
+    pub(crate) fn exec(&self, exec_id: &str, flags: &[&str], args: &[&str]) -> CommandOutput {
+        command::run(&mut self.exec_command(exec_id, flags, args))
     }
 
-    /// What a script says in it. It lingers, as all whom ctr is to hear.
+    /// The output of a shell script run with `ctr task exec`. The script sleeps at its end for the reason given at
+    /// [`Containerd::run`].
     #[track_caller]
-    pub(crate) fn says(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, exec_id: &str, flags: &[&str], script: &str) -> String {
         let script = format!("{script}\nsleep 0.3");
         self.exec(exec_id, flags, &["sh", "-c", &script]).ok()
     }
@@ -120,7 +122,7 @@ impl<'a> Task<'a> {
         exec
     }
 
-    /// The columns of `ctr task ls`: the process on the machine, and a word.
+    /// The pid and the status from `ctr task ls`.
     pub(crate) fn listed(&self) -> Option<(u32, String)> {
         let table = self.daemon.ctr(&["task", "ls"]).ok();
         let row = table
@@ -132,35 +134,38 @@ impl<'a> Task<'a> {
 
     #[track_caller]
     pub(crate) fn pid(&self) -> u32 {
-        self.listed().expect("a task in the list").0
+        self.listed().expect("the task is not in the list").0
     }
 
     pub(crate) fn status(&self) -> String {
         self.listed().map_or_else(String::new, |(_, status)| status)
     }
 
-    /// Deletes it, having ended with `status`.
+    /// Deletes the stopped task and checks its exit status.
     #[track_caller]
-    pub(crate) fn deleted(&self, status: i32) {
-        let said = self.daemon.ctr(&["task", "delete", &self.id]);
+    pub(crate) fn delete(&self, status: i32) {
+        let output = self.daemon.ctr(&["task", "delete", &self.id]);
         let code = format!("non-zero exit code {status}\"");
-        assert!(said.status == 0 && said.stderr.contains(&code), "{said:#?}");
+        assert!(
+            output.status == 0 && output.stderr.contains(&code),
+            "{output:#?}"
+        );
         assert_eq!(self.listed(), None);
     }
 
-    /// Deletes it as it runs.
+    /// Deletes the task with `--force`, while it runs.
     #[track_caller]
-    pub(crate) fn deleted_by_force(&self) {
+    pub(crate) fn force_delete(&self) {
         self.daemon
             .ctr(&["task", "delete", "--force", &self.id])
             .ok();
         assert_eq!(self.listed(), None);
     }
 
-    /// Waits for what `ctr task ls` says of it.
+    /// Waits until `ctr task ls` shows this status.
     #[track_caller]
-    pub(crate) fn becomes(&self, status: &str) {
-        call::wait_until(status, 20, || self.status() == status);
+    pub(crate) fn wait_for_status(&self, status: &str) {
+        command::wait_until(status, 20, || self.status() == status);
     }
 }
 
@@ -171,7 +176,7 @@ impl Drop for Task<'_> {
     }
 }
 
-/// A container that does nothing.
+/// A container that sleeps.
 fn sleeper<'a>(daemon: &'a Containerd, id: &str) -> Task<'a> {
     daemon.task(id, &[], &["sleep", "1000"])
 }

@@ -1,4 +1,4 @@
-//! The CRI: containerd as the kubelet drives it, by gRPC and web sockets.
+//! The CRI: containerd as the kubelet uses it, through gRPC and WebSockets.
 
 mod container;
 mod exec;
@@ -16,52 +16,52 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::call;
-use crate::containerd::{BUSYBOX, Containerd, Driven};
-use crate::ground::{self, Daemon};
+use crate::command;
+use crate::containerd::{BUSYBOX, Containerd, Test};
+use crate::environment::{self, Daemon};
 
-pub(crate) fn features() -> Vec<Driven> {
+pub(crate) fn features() -> Vec<Test> {
     [
-        pod::FEATURES,
-        container::FEATURES,
-        exec::FEATURES,
-        limits::FEATURES,
-        security::FEATURES,
-        mounts::FEATURES,
-        nginx::FEATURES,
+        pod::TESTS,
+        container::TESTS,
+        exec::TESTS,
+        limits::TESTS,
+        security::TESTS,
+        mounts::TESTS,
+        nginx::TESTS,
     ]
     .concat()
 }
 
-/// Debian's own, for its modules.
+/// Debian's Python, which has the modules that the client needs.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Why there is no client.
-pub(crate) fn lacking() -> Option<String> {
+/// Why the client cannot run here, if so.
+pub(crate) fn skip_reason() -> Option<String> {
     if !Path::new("/usr/lib/cni/bridge").exists() {
         return Some("containernetworking-plugins is not installed".to_owned());
     }
-    let lacking = ground::lacks(&["protoc", "ip", "python3"]);
-    lacking.or_else(|| {
+    let skip_reason = environment::missing_program(&["protoc", "ip", "python3"]);
+    skip_reason.or_else(|| {
         let mut import = Command::new(PYTHON);
         import.args(["-c", "import grpc, websocket, google.protobuf"]);
-        let said = call::run(&mut import);
-        let last = said.stderr.lines().last().unwrap_or_default().to_owned();
-        (said.status != 0).then(|| format!("python3 lacks a module: {last}"))
+        let output = command::run(&mut import);
+        let last = output.stderr.lines().last().unwrap_or_default().to_owned();
+        (output.status != 0).then(|| format!("python3 lacks a module: {last}"))
     })
 }
 
-/// The parent of the cgroups of a daemon's pods.
+/// The parent cgroup of a daemon's pods.
 pub(crate) fn cgroup(name: &str) -> String {
     format!("{name}-cri")
 }
 
-/// Daemons have networks of their own: pods of two on one bridge could have one address.
+/// The name of a daemon's bridge. Each daemon has its own, because two daemons could give the same address to pods.
 fn bridge(network: u8) -> String {
     format!("rt{}-{network}", std::process::id())
 }
 
-/// A bridge for pods, as a file for CNI.
+/// Writes the CNI configuration of a daemon's bridge.
 pub(crate) fn write_network(directory: &Path, network: u8) {
     let part = 64 + std::process::id() % 128;
     let subnet = format!("10.{part}.{network}.0/24");
@@ -85,10 +85,10 @@ pub(crate) fn write_network(directory: &Path, network: u8) {
 
 pub(crate) fn remove_network(network: u8) {
     let mut ip = Command::new("ip");
-    call::run_last(ip.args(["link", "delete", &bridge(network)]));
+    command::run_cleanup(ip.args(["link", "delete", &bridge(network)]));
 }
 
-/// The kubelet's side: `cri/client.py`, which speaks gRPC.
+/// The gRPC client `cri/client.py`, in the role of the kubelet.
 pub(crate) struct Client {
     socket: PathBuf,
     _daemon: Daemon,
@@ -104,7 +104,7 @@ impl Client {
             .arg(&vendor)
             .arg("--descriptor_set_out")
             .arg(&api);
-        call::run(protoc.arg(vendor.join("api.proto"))).ok();
+        command::run(protoc.arg(vendor.join("api.proto"))).ok();
         let mut client = Command::new(PYTHON);
         client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/cri/client.py"));
         client.arg(&socket).arg(containerd.socket()).arg(&api);
@@ -113,35 +113,37 @@ impl Client {
             socket,
             _daemon: daemon,
         };
-        call::wait_until("the CRI answers", 30, || {
+        command::wait_until("the CRI answers", 30, || {
             client.call("Version", json!({})).is_ok()
         });
         client
     }
 
-    /// One call of the runtime service, as JSON.
+    /// Calls a method of the CRI's RuntimeService. Messages are JSON.
     pub(crate) fn call(&self, name: &str, request: Value) -> Result<Value, String> {
         self.ask(&json!({ "call": format!("RuntimeService/{name}"), "request": request }))
     }
 
     #[track_caller]
     pub(crate) fn ok(&self, name: &str, request: Value) -> Value {
-        let shown = request.to_string();
+        let request_text = request.to_string();
         let answer = self.call(name, request);
-        answer.unwrap_or_else(|error| panic!("{name} {shown}: {error}"))
+        answer.unwrap_or_else(|error| panic!("{name} {request_text}: {error}"))
     }
 
-    /// What came on the channels of a stream, by their numbers.
+    /// Opens a WebSocket stream, performs `steps`, and returns the output by channel number.
     pub(crate) fn stream(&self, url: &str, steps: &Value, first: u8) -> Result<Value, String> {
         self.ask(&json!({ "stream": url, "steps": steps, "first": first }))
     }
 
     fn ask(&self, request: &Value) -> Result<Value, String> {
-        let said = |error| format!("{}: {error}", self.socket.display());
-        let mut stream = UnixStream::connect(&self.socket).map_err(said)?;
-        writeln!(stream, "{request}").map_err(said)?;
+        let context = |error| format!("{}: {error}", self.socket.display());
+        let mut stream = UnixStream::connect(&self.socket).map_err(context)?;
+        writeln!(stream, "{request}").map_err(context)?;
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).map_err(said)?;
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .map_err(context)?;
         let mut answer: Value =
             serde_json::from_str(&line).map_err(|e| format!("{line:?}: {e}"))?;
         match answer["error"].as_str() {
@@ -151,7 +153,7 @@ impl Client {
     }
 }
 
-/// A pod, which goes when this is dropped.
+/// A pod. Dropping it stops and removes it.
 pub(crate) struct Pod<'a> {
     pub(crate) daemon: &'a Containerd,
     pub(crate) id: String,
@@ -159,13 +161,13 @@ pub(crate) struct Pod<'a> {
 }
 
 impl<'a> Pod<'a> {
-    /// A pod as the kubelet makes it where nothing is asked for.
+    /// A pod with the kubelet's defaults.
     #[track_caller]
     pub(crate) fn new(daemon: &'a Containerd, name: &str) -> Pod<'a> {
         Pod::with(daemon, name, json!({}))
     }
 
-    /// With more in its PodSandboxConfig.
+    /// A pod with additions to its PodSandboxConfig.
     #[track_caller]
     pub(crate) fn with(daemon: &'a Containerd, name: &str, more: Value) -> Pod<'a> {
         let mut config = json!({
@@ -197,10 +199,10 @@ impl<'a> Pod<'a> {
         self.status()["network"]["ip"].as_str().unwrap().to_owned()
     }
 
-    /// A container with more in its ContainerConfig, created.
+    /// Creates a container, with additions to its ContainerConfig.
     ///
     /// # Errors
-    /// What containerd said.
+    /// The message of containerd, when it refuses.
     pub(crate) fn create(&self, name: &str, more: Value) -> Result<Container<'a>, String> {
         let mut config = json!({
             "metadata": { "name": name },
@@ -223,7 +225,7 @@ impl<'a> Pod<'a> {
         })
     }
 
-    /// One that is created and started.
+    /// Creates and starts a container.
     #[track_caller]
     pub(crate) fn run(&self, name: &str, more: Value) -> Container<'a> {
         let container = self.create(name, more).unwrap_or_else(|e| panic!("{e}"));
@@ -231,7 +233,7 @@ impl<'a> Pod<'a> {
         container
     }
 
-    /// One that does nothing, to look around in.
+    /// Starts a container that sleeps.
     #[track_caller]
     pub(crate) fn idle(&self, more: Value) -> Container<'a> {
         self.run("idle", more)
@@ -246,16 +248,16 @@ impl Drop for Pod<'_> {
     }
 }
 
-/// A container, which goes with its pod.
+/// A container. It is removed with its pod.
 pub(crate) struct Container<'a> {
     daemon: &'a Containerd,
     pub(crate) id: String,
     log: PathBuf,
 }
 
-/// What a process in a container has left.
+/// The result of a process in a container.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
+pub(crate) struct ExecResult {
     pub(crate) status: i64,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -284,34 +286,34 @@ impl Container<'_> {
             .to_owned()
     }
 
-    /// Waits for its end, and gives its exit status.
+    /// Waits for the container's end and returns its exit status.
     #[track_caller]
-    pub(crate) fn ends(&self) -> i64 {
-        call::wait_until("the container ends", 30, || {
+    pub(crate) fn wait(&self) -> i64 {
+        command::wait_until("the container ends", 30, || {
             self.state() == "CONTAINER_EXITED"
         });
         self.status()["exit_code"].as_i64().unwrap()
     }
 
-    /// Its first process, on the machine.
+    /// The pid of the container's process on the host.
     pub(crate) fn pid(&self) -> u32 {
         let answer = self.call("ContainerStatus", json!({ "verbose": true }));
         let info: Value = serde_json::from_str(answer["info"]["info"].as_str().unwrap()).unwrap();
         info["pid"].as_u64().unwrap().try_into().unwrap()
     }
 
-    /// ExecSync, with seconds to wait or 0.
-    pub(crate) fn exec(&self, args: &[&str], timeout: u32) -> Result<Ran, String> {
+    /// ExecSync. `timeout` is in seconds; 0 means none.
+    pub(crate) fn exec(&self, args: &[&str], timeout: u32) -> Result<ExecResult, String> {
         let answer = self.try_call("ExecSync", json!({ "cmd": args, "timeout": timeout }))?;
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-        Ok(Ran {
+        Ok(ExecResult {
             status: answer["exit_code"].as_i64().unwrap_or(-1),
             stdout: text("stdout"),
             stderr: text("stderr"),
         })
     }
 
-    /// What a script says in it, which must succeed.
+    /// Runs a shell script and returns its output. Panics unless it succeeds.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         let ran = self
@@ -321,7 +323,7 @@ impl Container<'_> {
         ran.stdout.trim().to_owned()
     }
 
-    /// Standard error of a script that must not succeed.
+    /// Runs a shell script and returns its standard error. Panics if it succeeds.
     #[track_caller]
     pub(crate) fn sh_fails(&self, script: &str) -> String {
         let ran = self
@@ -331,7 +333,7 @@ impl Container<'_> {
         ran.stderr
     }
 
-    /// One line of its processes' status.
+    /// A field of /proc/1/status in the container.
     #[track_caller]
     pub(crate) fn proc_status(&self, line: &str) -> String {
         let seen = self.sh(&format!("grep {line}: /proc/1/status"));
@@ -347,16 +349,16 @@ impl Container<'_> {
     pub(crate) fn stream(&self, call: &str, request: Value, steps: &Value) -> Value {
         let answer = self.call(call, request);
         let url = answer["url"].as_str().unwrap();
-        let heard = client(self.daemon).stream(url, steps, 0);
-        heard.unwrap_or_else(|error| panic!("{url}: {error}"))
+        let output = client(self.daemon).stream(url, steps, 0);
+        output.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 }
 
 fn client(daemon: &Containerd) -> &Client {
-    daemon.cri.as_ref().expect("a client for what is wanted")
+    daemon.cri.as_ref().expect("the client of a selected test")
 }
 
-/// Puts one configuration into another.
+/// Merges `more` into `config`, recursively.
 fn merge(config: &mut Value, more: Value) {
     match (config, more) {
         (Value::Object(config), Value::Object(more)) => {

@@ -1,16 +1,15 @@
-//! Docker: one daemon for each runtime, and a second that maps users and keeps containers over
-//! its own end.
+//! Docker. Each runtime has two daemons; the second uses `--userns-remap` and `--live-restore`.
 
 mod build;
 mod exec;
 mod files;
-mod kernel;
 mod life;
 mod limits;
 mod networks;
 mod nginx;
 mod process;
 mod remapped;
+mod security;
 mod sharing;
 mod streams;
 
@@ -20,19 +19,19 @@ use libtest_mimic::Arguments;
 
 use crate::compose;
 use crate::dockerd::Dockerd;
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 
-/// A name and how it is driven.
-pub(crate) type Drive = (&'static str, fn(&Dockerd));
+/// A test's name and its function.
+pub(crate) type Test = (&'static str, fn(&Dockerd));
 
-/// The functions of these names.
-macro_rules! drives {
+/// A list of [`Test`]s from the names of their functions.
+macro_rules! tests {
     ($($name:ident),* $(,)?) => { vec![$((stringify!($name), $name as fn(&crate::dockerd::Dockerd))),*] };
 }
-pub(crate) use drives;
+pub(crate) use tests;
 
-/// What all of it needs.
+/// The programs that all tests need.
 pub(crate) const PROGRAMS: &[&str] = &[
     "docker",
     "dockerd",
@@ -54,28 +53,28 @@ struct Pair {
     remapped: Dockerd,
 }
 
-/// Features that want the same.
+/// Tests that use the same daemon and have the same requirements.
 struct Group {
     engine: &'static str,
-    drives: Vec<Drive>,
+    tests: Vec<Test>,
     daemon: fn(&Pair) -> &Dockerd,
-    /// Why they cannot be had, besides Docker itself.
-    lacking: fn() -> Option<String>,
+    /// Why the group cannot run, besides missing programs of Docker.
+    skip_reason: fn() -> Option<String>,
 }
 
 impl Group {
     fn is_wanted(&self, arguments: &Arguments) -> bool {
-        let names: Vec<&str> = self.drives.iter().map(|drive| drive.0).collect();
+        let names: Vec<&str> = self.tests.iter().map(|test| test.0).collect();
         feature::is_wanted(arguments, self.engine, &names)
     }
 }
 
 fn groups() -> [Group; 4] {
-    let group = |engine, drives| Group {
+    let group = |engine, tests| Group {
         engine,
-        drives,
+        tests,
         daemon: |pair| &pair.plain,
-        lacking: || None,
+        skip_reason: || None,
     };
     [
         group("docker", plain()),
@@ -84,59 +83,59 @@ fn groups() -> [Group; 4] {
             ..group("docker", remapped::all())
         },
         Group {
-            lacking: nginx::lacking,
+            skip_reason: nginx::skip_reason,
             ..group("docker", nginx::all())
         },
         Group {
-            lacking: || ground::lacks(compose::PROGRAMS),
+            skip_reason: || environment::missing_program(compose::PROGRAMS),
             ..group("compose", compose::all())
         },
     ]
 }
 
-/// Keeps the daemons until it is dropped.
+/// The daemons of both runtimes, until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Docker {
     pairs: Option<Arc<[Pair; 2]>>,
-    lacking: Option<String>,
+    skip_reason: Option<String>,
 }
 
 impl Docker {
-    /// Starts the daemons if a feature is asked for.
+    /// Starts the daemons if the arguments select a test that uses them.
     pub(crate) fn start(arguments: &Arguments) -> Docker {
-        let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
+        let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
         let [.., nginx, _] = groups().map(|group| group.is_wanted(arguments));
         let wanted = groups().iter().any(|group| group.is_wanted(arguments));
-        let start = lacking.is_none() && wanted;
+        let start = skip_reason.is_none() && wanted;
         let pairs = start.then(|| Arc::new(Runtime::BOTH.map(Pair::start)));
         for pair in pairs.iter().flat_map(|pairs| pairs.iter()) {
-            pair.plain.provide();
-            pair.remapped.provide();
+            pair.plain.load_images();
+            pair.remapped.load_images();
             if nginx {
-                nginx::provide(&pair.plain);
+                nginx::load_images(&pair.plain);
             }
         }
-        Docker { pairs, lacking }
+        Docker { pairs, skip_reason }
     }
 
-    /// Those of Docker and of Compose.
+    /// The tests of Docker and of Compose.
     pub(crate) fn features(&self) -> Vec<Feature> {
         let groups = groups().into_iter();
-        groups.flat_map(|group| self.of(&group)).collect()
+        groups.flat_map(|group| self.features_of(&group)).collect()
     }
 
-    fn of(&self, group: &Group) -> Vec<Feature> {
-        let asked = || self.pairs.as_ref().and_then(|_| (group.lacking)());
-        let lacking = self.lacking.clone().or_else(asked);
-        let features = group.drives.iter().map(|&(name, drive)| {
+    fn features_of(&self, group: &Group) -> Vec<Feature> {
+        let group_reason = || self.pairs.as_ref().and_then(|_| (group.skip_reason)());
+        let skip_reason = self.skip_reason.clone().or_else(group_reason);
+        let features = group.tests.iter().map(|&(name, test)| {
             let (pairs, daemon) = (self.pairs.clone(), group.daemon);
             Feature {
                 name: format!("{}::{name}", group.engine),
-                drive: Box::new(move |runtime| {
+                run: Box::new(move |runtime| {
                     let pairs = pairs.as_ref().unwrap();
-                    drive(daemon(&pairs[usize::from(runtime == Runtime::Runc)]));
+                    test(daemon(&pairs[usize::from(runtime == Runtime::Runc)]));
                 }),
-                lacking: lacking.clone(),
+                skip_reason: skip_reason.clone(),
             }
         });
         features.collect()
@@ -152,15 +151,15 @@ impl Pair {
     }
 }
 
-/// All that the first daemon is for.
-fn plain() -> Vec<Drive> {
+/// The tests that use the first daemon.
+fn plain() -> Vec<Test> {
     [
         process::all(),
         exec::all(),
         streams::all(),
         life::all(),
         limits::all(),
-        kernel::all(),
+        security::all(),
         files::all(),
         networks::all(),
         sharing::all(),

@@ -1,4 +1,4 @@
-//! One feature of one engine: what it is called, how it is driven, and what of it counts.
+//! A test of one feature of an engine, and the comparison of `rt` with runc.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,29 +7,30 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::ground::Runtime;
+use crate::environment::Runtime;
 
-/// A test. Several run at a time, so each names what it makes after itself.
+/// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
+/// containers from its own name.
 pub(crate) struct Feature {
-    /// `docker::exec_tty`.
+    /// For example `docker::exec_tty`.
     pub(crate) name: String,
-    /// Panics where the feature does not work with this runtime.
-    pub(crate) drive: Box<dyn Fn(Runtime) + Send>,
-    /// Why the engine cannot be had here.
-    pub(crate) lacking: Option<String>,
+    /// The test body. Panics if the feature does not work with this runtime.
+    pub(crate) run: Box<dyn Fn(Runtime) + Send>,
+    /// Why the test cannot run here, if so.
+    pub(crate) skip_reason: Option<String>,
 }
 
-/// Engine to the number of features that each runtime passes, all, and those that `rt` passed
-/// only when they were driven again.
+/// For each engine: the tests that `rt` passes, those that runc passes, all tests, and those that `rt` passed
+/// only at the second attempt.
 type Counts = BTreeMap<String, [usize; 4]>;
 
-/// Runs those that are asked for, and closes with the counts.
+/// Runs the tests that the arguments select, and prints the counts at the end.
 pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     let counts = Arc::new(Mutex::new(Counts::new()));
     let trials = features.into_iter().map(|feature| {
         let counts = counts.clone();
         let name = feature.name.clone();
-        Trial::ignorable_test(name, move || match &feature.lacking {
+        Trial::ignorable_test(name, move || match &feature.skip_reason {
             Some(reason) => Ok(Completion::ignored_with(reason.clone())),
             None => compare(&feature, &counts),
         })
@@ -41,21 +42,22 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Written by who needs the machine for itself.
-static MACHINE: RwLock<()> = RwLock::new(());
+/// Held for reading by each test, and for writing by a test that runs alone.
+static EXCLUSIVE: RwLock<()> = RwLock::new(());
 
-/// An engine has races of its own, which strike one runtime or the other, on a busy machine more often. So
-/// what only `rt` fails is driven with it once more, alone, and said; what it fails twice is its own failure.
+/// Runs a test with both runtimes. Engines have races of their own, which show more often on a busy host. A test
+/// that fails with `rt` alone is therefore printed and repeated, with no other test running; it fails if `rt`
+/// fails again.
 fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Failed> {
     let [mut ours, theirs] = {
-        let _shared = MACHINE.read().unwrap();
-        Runtime::BOTH.map(|runtime| drive(feature, runtime))
+        let _shared = EXCLUSIVE.read().unwrap();
+        Runtime::BOTH.map(|runtime| attempt(feature, runtime))
     };
     let mut again = false;
     if let (Err(why), Ok(())) = (&ours, &theirs) {
         eprintln!("{}: rt fails the first time: {why}", feature.name);
-        let _alone = MACHINE.write().unwrap();
-        ours = drive(feature, Runtime::Rt);
+        let _alone = EXCLUSIVE.write().unwrap();
+        ours = attempt(feature, Runtime::Rt);
         again = ours.is_ok();
     }
     let engine = feature.name.split("::").next().unwrap_or_default();
@@ -80,20 +82,20 @@ fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Fail
     }
 }
 
-/// Why it fails, if it does.
-fn drive(feature: &Feature, runtime: Runtime) -> Result<(), String> {
-    let driven = catch_unwind(AssertUnwindSafe(|| (feature.drive)(runtime)));
-    driven.map_err(|panic| said(&*panic))
+/// Runs the test with one runtime. The error is the message of the panic.
+fn attempt(feature: &Feature, runtime: Runtime) -> Result<(), String> {
+    let result = catch_unwind(AssertUnwindSafe(|| (feature.run)(runtime)));
+    result.map_err(|panic| message(&*panic))
 }
 
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("it panicked").to_owned()
 }
 
-/// Why no engine is tested in this run at all.
-pub(crate) fn lacking() -> Option<String> {
+/// Why this run skips all engines, if it does.
+pub(crate) fn skip_reason() -> Option<String> {
     if std::env::var("RT_TESTS").as_deref() != Ok("all") {
         return Some("RT_TESTS=all starts the engines".to_owned());
     }
@@ -101,15 +103,18 @@ pub(crate) fn lacking() -> Option<String> {
     (!root).then(|| "only root can start the engines".to_owned())
 }
 
-/// Whether one of the features of `engine` is asked for: only then its daemons start.
+/// Whether the arguments select a test of `engine`. Its daemons start only then.
 pub(crate) fn is_wanted(arguments: &Arguments, engine: &str, names: &[&str]) -> bool {
-    let fits = |name: &&str| {
+    let is_selected = |name: &&str| {
         let name = format!("{engine}::{name}");
-        let fits = |filter: &String| match arguments.exact {
-            true => name == *filter,
-            false => name.contains(filter.as_str()),
+        let matches = |filter: &String| {
+            if arguments.exact {
+                name == *filter
+            } else {
+                name.contains(filter.as_str())
+            }
         };
-        !arguments.skip.iter().any(fits) && arguments.filter.as_ref().is_none_or(fits)
+        !arguments.skip.iter().any(matches) && arguments.filter.as_ref().is_none_or(matches)
     };
-    !arguments.list && names.iter().any(fits)
+    !arguments.list && names.iter().any(is_selected)
 }

@@ -1,4 +1,4 @@
-//! Images, made here and without a registry.
+//! Images that the tests build themselves, without a registry.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::{call, ground};
+use crate::{command, environment};
 
-/// What the image of busybox answers to.
+/// The applets of the busybox image.
 pub(crate) const APPLETS: &[&str] = &[
     "sh", "true", "false", "cat", "echo", "sleep", "ls", "id", "env", "hostname", "mount", "ps",
     "touch", "rm", "mkdir", "grep", "head", "tail", "wc", "stat", "nc", "wget", "httpd", "ip",
@@ -18,8 +18,8 @@ pub(crate) const APPLETS: &[&str] = &[
     "md5sum", "mknod", "unshare", "free", "sync", "sed", "awk", "sort", "timeout",
 ];
 
-/// A directory with busybox (Debian's, static), its links, and a user `user`
-/// (1000:1000), who is in the group `extra` (2000).
+/// Fills a root file system with Debian's static busybox, links for its applets, and a user `user` (1000:1000)
+/// with the supplementary group `extra` (2000).
 pub(crate) fn busybox(directory: &Path) {
     for name in [
         "bin",
@@ -39,7 +39,7 @@ pub(crate) fn busybox(directory: &Path) {
     for applet in APPLETS {
         symlink("busybox", directory.join("bin").join(applet)).unwrap();
     }
-    getent(directory);
+    copy_getent(directory);
     let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n";
     fs::write(directory.join("etc/passwd"), passwd).unwrap();
     let group = "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n";
@@ -48,10 +48,10 @@ pub(crate) fn busybox(directory: &Path) {
     fs::set_permissions(directory.join("tmp"), mode).unwrap();
 }
 
-/// getent(1) with its libraries: busybox cannot ask for names that have several addresses, linked as it is.
-fn getent(directory: &Path) {
+/// Copies getent(1) and its libraries: the static busybox cannot resolve names that have several addresses.
+fn copy_getent(directory: &Path) {
     let getent = "/usr/bin/getent";
-    let libraries = call::run(Command::new("ldd").arg(getent)).ok();
+    let libraries = command::run(Command::new("ldd").arg(getent)).ok();
     let libraries = libraries
         .split_whitespace()
         .filter(|word| word.starts_with('/'));
@@ -62,15 +62,14 @@ fn getent(directory: &Path) {
     }
 }
 
-/// Programs that execve(2) refuses though they may be executed: what they are called, what is in
-/// them, and why.
+/// Programs that execve(2) refuses although they have the execute permission: name, content, and the error text.
 pub(crate) const REFUSED: [(&str, &str, &str); 2] = [
     ("orphan", "#!/no/such\n", "no such file or directory"),
     ("garbage", "\u{1}\u{2}garbage", "exec format error"),
 ];
 
-/// Writes them into a directory.
-pub(crate) fn refused_programs(directory: &Path) {
+/// Writes the programs of [`REFUSED`] to a directory.
+pub(crate) fn write_refused_programs(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     for (name, content, _) in REFUSED {
         let file = directory.join(name);
@@ -80,24 +79,24 @@ pub(crate) fn refused_programs(directory: &Path) {
     }
 }
 
-/// The image of busybox as an archive, for `docker import` and its kin.
+/// The busybox image as a tar archive, for `docker import` and similar commands.
 pub(crate) fn busybox_archive(directory: &Path) -> PathBuf {
-    let (tree, archive) = (directory.join("busybox"), directory.join("busybox.tar"));
+    let (rootfs, archive) = (directory.join("busybox"), directory.join("busybox.tar"));
     if !archive.exists() {
-        busybox(&tree);
+        busybox(&rootfs);
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".");
-        call::run(&mut tar).ok();
+        tar.arg("-C").arg(&rootfs).arg("-cf").arg(&archive).arg(".");
+        command::run(&mut tar).ok();
     }
     archive
 }
 
-/// What is in the image of Debian besides its smallest system. It is part of the
-/// archive's name, so that another list makes another archive.
+/// The packages that the Debian image has besides the minimal system. The list is part of the archive's name, so
+/// that a changed list makes a new archive.
 const PACKAGES: &str = "nginx";
 
-/// What a package brings and no container reads.
-const BALLAST: &[&str] = &[
+/// Files of packages that no test reads.
+const UNNEEDED: &[&str] = &[
     "var/cache/apt",
     "var/lib/apt/lists",
     "usr/share/doc",
@@ -105,18 +104,18 @@ const BALLAST: &[&str] = &[
     "usr/share/man",
 ];
 
-/// An archive of this machine's Debian, with nginx, from the mirror of its apt. It takes a
-/// minute, so it is made once and kept below target/engines.
+/// An archive of the host's Debian release with nginx, fetched from the mirror that the host's apt uses. Building
+/// it takes a minute, so it is kept below target/engines.
 ///
 /// # Errors
-/// Where there is no mirror: with the reason.
+/// The reason, when a program is missing, apt has no mirror, or debootstrap fails.
 pub(crate) fn debian_archive() -> Result<PathBuf, String> {
-    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    MADE.get_or_init(make_debian).clone()
+    static ARCHIVE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    ARCHIVE.get_or_init(build_debian).clone()
 }
 
-fn make_debian() -> Result<PathBuf, String> {
-    if let Some(reason) = ground::lacks(&["debootstrap", "apt-get", "tar"]) {
+fn build_debian() -> Result<PathBuf, String> {
+    if let Some(reason) = environment::missing_program(&["debootstrap", "apt-get", "tar"]) {
         return Err(reason);
     }
     let (mirror, release) = mirror()?;
@@ -125,50 +124,50 @@ fn make_debian() -> Result<PathBuf, String> {
     if archive.exists() {
         return Ok(archive);
     }
-    let tree = kept.join(format!("debian.{}", std::process::id()));
+    let rootfs = kept.join(format!("debian.{}", std::process::id()));
     fs::create_dir_all(&kept).unwrap();
-    let made = bootstrap(&tree, &mirror, &release).and_then(|()| pack(&tree, &archive));
-    let _ = fs::remove_dir_all(&tree);
-    made.map(|()| archive)
+    let result = bootstrap(&rootfs, &mirror, &release).and_then(|()| pack(&rootfs, &archive));
+    let _ = fs::remove_dir_all(&rootfs);
+    result.map(|()| archive)
 }
 
-/// Where the machine's own packages come from, and of which release they are.
+/// The mirror and the release of the host's own packages.
 fn mirror() -> Result<(String, String), String> {
     let mut targets = Command::new("apt-get");
     targets.args(["indextargets", "--format"]);
     targets.args(["$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)"]);
     targets.arg("Identifier: Packages");
-    let targets = call::run(&mut targets).ok();
+    let targets = command::run(&mut targets).ok();
     let mut repositories = targets.lines().filter_map(|line| {
-        let mut words = line.strip_prefix("Debian main ")?.split(' ');
-        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        let mut fields = line.strip_prefix("Debian main ")?.split(' ');
+        Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
     });
-    // The others are `bookworm-updates`, `bookworm-security`.
+    // Skip `bookworm-updates` and `bookworm-security`.
     let release = repositories.find(|(release, _)| !release.contains('-'));
     let (release, mirror) = release.ok_or("apt knows no mirror of Debian")?;
     Ok((mirror, release))
 }
 
-fn bootstrap(tree: &Path, mirror: &str, release: &str) -> Result<(), String> {
+fn bootstrap(rootfs: &Path, mirror: &str, release: &str) -> Result<(), String> {
     let mut debootstrap = Command::new("debootstrap");
     debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}")]);
-    debootstrap.arg(release).arg(tree).arg(mirror);
-    let said = call::run_for(&mut debootstrap, b"", Duration::from_secs(600));
-    if said.status != 0 {
-        let last = said.stdout.lines().chain(said.stderr.lines()).last();
+    debootstrap.arg(release).arg(rootfs).arg(mirror);
+    let output = command::run_for(&mut debootstrap, b"", Duration::from_secs(600));
+    if output.status != 0 {
+        let last = output.stdout.lines().chain(output.stderr.lines()).last();
         let last = last.unwrap_or_default();
         return Err(format!("no Debian from {mirror}: {last}"));
     }
-    for ballast in BALLAST {
-        let _ = fs::remove_dir_all(tree.join(ballast));
+    for path in UNNEEDED {
+        let _ = fs::remove_dir_all(rootfs.join(path));
     }
     Ok(())
 }
 
-fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
-    let unfinished = tree.with_extension("tar");
+fn pack(rootfs: &Path, archive: &Path) -> Result<(), String> {
+    let unfinished = rootfs.with_extension("tar");
     let mut tar = Command::new("tar");
-    tar.arg("-C").arg(tree).arg("-cf").arg(&unfinished);
-    call::run(tar.args(["--numeric-owner", "--exclude=./dev/*", "."])).ok();
+    tar.arg("-C").arg(rootfs).arg("-cf").arg(&unfinished);
+    command::run(tar.args(["--numeric-owner", "--exclude=./dev/*", "."])).ok();
     fs::rename(&unfinished, archive).map_err(|e| format!("{}: {e}", archive.display()))
 }

@@ -1,10 +1,10 @@
-//! The real managers: each feature of each engine, driven through `rt` and through runc.
+//! Container engines: each feature of each engine is tested with `rt` and with runc.
 //!
 //! `RT_TESTS=all cargo test --test engines` starts the daemons of Debian's packages in directories of their
-//! own, once with `rt` and once with runc, and gives each feature a line. A feature fails where runc passes and
-//! `rt` does not, twice, the second time alone: the engines have races of their own. The first failure is
-//! printed and counted. Where both fail it is reported as skipped, with what runc's engine said. The counts of
-//! both close the run.
+//! own, once with `rt` and once with runc, and reports each feature as a test. A test fails if it passes with
+//! runc and fails twice with `rt`, the second time with no other test running: the engines have races of their
+//! own. The first failure is printed and counted. A test that fails with both is reported as skipped, with the
+//! message of the run with runc. The counts for both runtimes end the report.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -15,18 +15,18 @@
 )]
 
 mod buildah;
-mod call;
-mod cgroup;
+mod cgroups;
+mod command;
 mod compose;
 mod conmon;
 mod containerd;
 mod cri;
 mod docker;
 mod dockerd;
+mod environment;
 mod feature;
-mod ground;
+mod host;
 mod image;
-mod machine;
 mod podman;
 mod swarm;
 mod terminal;
@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 use feature::Feature;
 
-/// Few: an engine's own work is what takes time, on all processors already.
+/// A small number: an engine's own work takes most of the time, and it uses all processors.
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {

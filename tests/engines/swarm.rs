@@ -1,4 +1,4 @@
-//! Docker Swarm: three machines on one network.
+//! Docker Swarm: three isolated hosts on one network.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::sync::{Arc, RwLock};
 
 use libtest_mimic::Arguments;
 
-use crate::call::{self, wait_until};
+use crate::command::{self, wait_until};
 use crate::docker;
 use crate::dockerd::{BUSYBOX, Dockerd};
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 
-/// A name and how it is driven.
-type Drive = (&'static str, fn(&Cluster));
+/// A test's name and its function.
+type Test = (&'static str, fn(&Cluster));
 
-fn all() -> Vec<Drive> {
+fn all() -> Vec<Test> {
     vec![
         ("spread_and_scaled", spread_and_scaled),
         ("rolling_update", rolling_update),
@@ -29,42 +29,46 @@ fn all() -> Vec<Drive> {
 /// The nodes of one runtime. The first is the manager.
 struct Cluster {
     nodes: [Dockerd; 3],
-    /// Held to write while one of the nodes is away.
-    whole: RwLock<()>,
+    /// Held for writing while one of the nodes is down, and for reading by the other tests.
+    all_nodes_up: RwLock<()>,
 }
 
-/// Keeps the clusters until it is dropped.
+/// The clusters of both runtimes, until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Swarm {
     clusters: Option<Arc<[Cluster; 2]>>,
-    lacking: Option<String>,
+    skip_reason: Option<String>,
 }
 
 impl Swarm {
-    /// Starts the clusters if a feature is asked for.
+    /// Starts the clusters if the arguments select a test of Swarm.
     pub(crate) fn start(arguments: &Arguments) -> Swarm {
-        let lacking = feature::lacking().or_else(|| ground::lacks(docker::PROGRAMS));
-        let names: Vec<&str> = all().iter().map(|drive| drive.0).collect();
-        if lacking.is_some() || !feature::is_wanted(arguments, "swarm", &names) {
+        let skip_reason =
+            feature::skip_reason().or_else(|| environment::missing_program(docker::PROGRAMS));
+        let names: Vec<&str> = all().iter().map(|test| test.0).collect();
+        if skip_reason.is_some() || !feature::is_wanted(arguments, "swarm", &names) {
             return Swarm {
                 clusters: None,
-                lacking,
+                skip_reason,
             };
         }
         let clusters = Some(Arc::new(Runtime::BOTH.map(Cluster::start)));
-        Swarm { clusters, lacking }
+        Swarm {
+            clusters,
+            skip_reason,
+        }
     }
 
     pub(crate) fn features(&self) -> Vec<Feature> {
-        let features = all().into_iter().map(|(name, drive)| {
+        let features = all().into_iter().map(|(name, test)| {
             let swarm = self.clone();
             Feature {
                 name: format!("swarm::{name}"),
-                drive: Box::new(move |runtime| {
+                run: Box::new(move |runtime| {
                     let clusters = swarm.clusters.as_ref().unwrap();
-                    drive(&clusters[usize::from(runtime == Runtime::Runc)]);
+                    test(&clusters[usize::from(runtime == Runtime::Runc)]);
                 }),
-                lacking: self.lacking.clone(),
+                skip_reason: self.skip_reason.clone(),
             }
         });
         features.collect()
@@ -76,7 +80,7 @@ impl Cluster {
         let nodes = ["node1", "node2", "node3"].map(|name| Dockerd::start(name, runtime, &[]));
         connect(&nodes);
         for node in &nodes {
-            node.provide();
+            node.load_images();
         }
         let [manager, workers @ ..] = &nodes;
         manager
@@ -92,7 +96,7 @@ impl Cluster {
         }
         Cluster {
             nodes,
-            whole: RwLock::new(()),
+            all_nodes_up: RwLock::new(()),
         }
     }
 
@@ -100,7 +104,7 @@ impl Cluster {
         &self.nodes[0]
     }
 
-    /// Makes a service of busybox, which is removed when this is dropped.
+    /// Creates a service of the busybox image. Dropping the value removes the service.
     #[track_caller]
     fn service(&self, name: &'static str, options: &str, command: &[&str]) -> Service<'_> {
         let mut client = self.manager().client();
@@ -115,7 +119,7 @@ impl Cluster {
         client
             .args(["--name", name])
             .args(options.split_whitespace());
-        call::run(client.arg(BUSYBOX).args(command)).ok();
+        command::run(client.arg(BUSYBOX).args(command)).ok();
         Service {
             cluster: self,
             name,
@@ -123,17 +127,17 @@ impl Cluster {
     }
 }
 
-/// The first machine is the switch as well: it has the bridge, with its own address.
+/// Connects the hosts by a bridge on the first host.
 fn connect(nodes: &[Dockerd; 3]) {
     let [manager, workers @ ..] = nodes;
-    manager.machine.sh(
+    manager.host.sh(
         "ip link add lan type bridge && ip addr add 10.77.0.1/24 dev lan && ip link set lan up",
     );
     for (number, worker) in (2..).zip(workers) {
         let mut link = Command::new("nsenter");
         link.args([
             "--target",
-            manager.machine.init(),
+            manager.host.init(),
             "--net",
             "ip",
             "link",
@@ -147,11 +151,11 @@ fn connect(nodes: &[Dockerd; 3]) {
             "name",
             "lan",
         ]);
-        call::run(link.args(["netns", worker.machine.init()])).ok();
+        command::run(link.args(["netns", worker.host.init()])).ok();
         manager
-            .machine
+            .host
             .sh(&format!("ip link set lan{number} master lan up"));
-        worker.machine.sh(&format!(
+        worker.host.sh(&format!(
             "ip addr add 10.77.0.{number}/24 dev lan && ip link set lan up"
         ));
     }
@@ -163,23 +167,23 @@ struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// `docker service VERB WORDS NAME`.
+    /// `docker service VERB ARGS NAME`.
     #[track_caller]
-    fn call(&self, verb: &str, words: &[&str]) -> String {
+    fn call(&self, verb: &str, args: &[&str]) -> String {
         let mut client = self.cluster.manager().client();
-        client.args(["service", verb]).args(words);
-        call::run(client.arg(self.name)).ok()
+        client.args(["service", verb]).args(args);
+        command::run(client.arg(self.name)).ok()
     }
 
-    /// Tasks that run, by node.
+    /// The number of running tasks on each node.
     fn tasks(&self) -> BTreeMap<String, usize> {
         let format = "{{.Node}} {{.CurrentState}}";
-        let said = self.call(
+        let output = self.call(
             "ps",
             &["--filter", "desired-state=running", "--format", format],
         );
         let mut tasks = BTreeMap::new();
-        for line in said.lines() {
+        for line in output.lines() {
             if let Some((node, state)) = line.split_once(' ')
                 && state.starts_with("Running")
             {
@@ -189,7 +193,7 @@ impl Service<'_> {
         tasks
     }
 
-    /// Waits until so many run, and the nodes themselves have so many.
+    /// Waits until the manager reports `count` running tasks and the nodes have as many containers.
     #[track_caller]
     fn waits_for(&self, replicas: usize) {
         let what = format!("{replicas} tasks of {}: {:?}", self.name, self.tasks());
@@ -200,18 +204,18 @@ impl Service<'_> {
         wait_until(&what, 20, || self.containers().len() == replicas);
     }
 
-    /// The containers that run, with the node of each.
+    /// The running containers, each with its node.
     fn containers(&self) -> Vec<(&Dockerd, String)> {
         let label = format!("label=com.docker.swarm.service.name={}", self.name);
         let nodes = self.cluster.nodes.iter().flat_map(|node| {
-            let said = node.docker(&["ps", "-q", "--filter", &label]).stdout;
-            let ids: Vec<_> = said.lines().map(|id| (node, id.to_owned())).collect();
+            let output = node.docker(&["ps", "-q", "--filter", &label]).stdout;
+            let ids: Vec<_> = output.lines().map(|id| (node, id.to_owned())).collect();
             ids
         });
         nodes.collect()
     }
 
-    /// What a shell in each says.
+    /// The output of a shell script in each container.
     #[track_caller]
     fn sh(&self, script: &str) -> Vec<String> {
         let all = self.containers();
@@ -230,11 +234,11 @@ impl Drop for Service<'_> {
 
 const SLEEPS: &[&str] = &["sleep", "1000"];
 
-/// They do not wait for what does not hear them.
+/// The options and the command of a service whose tasks end at once on SIGTERM.
 const QUICK: &str = "--init --stop-grace-period 1s";
 
 fn spread_and_scaled(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _guard = cluster.all_nodes_up.read();
     let service = cluster.service(
         "spread",
         &format!("{QUICK} --replicas 12 --limit-memory 32m"),
@@ -255,7 +259,7 @@ fn spread_and_scaled(cluster: &Cluster) {
 }
 
 fn rolling_update(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _guard = cluster.all_nodes_up.read();
     let options = format!(
         "{QUICK} --replicas 6 --env WORD=first --update-parallelism 2 --update-monitor 1s --update-order start-first"
     );
@@ -270,25 +274,25 @@ fn rolling_update(cluster: &Cluster) {
 }
 
 fn secret(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _guard = cluster.all_nodes_up.read();
     let manager = cluster.manager();
     let mut client = manager.client();
-    call::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
+    command::run_with(client.args(["secret", "create", "word", "-"]), b"hidden").ok();
     let mut client = manager.client();
-    call::run_with(client.args(["config", "create", "plan", "-"]), b"open").ok();
+    command::run_with(client.args(["config", "create", "plan", "-"]), b"open").ok();
     let options = format!(
         "{QUICK} --replicas 2 --secret word --config source=plan,target=/etc/plan,mode=0440"
     );
     let service = cluster.service("secret", &options, SLEEPS);
     service.waits_for(2);
-    let said = service.sh("cat /run/secrets/word; echo; cat /etc/plan; stat -c ' %a' /etc/plan; grep -c ' /run/secrets/word tmpfs ro' /proc/mounts");
-    assert_eq!(said, ["hidden\nopen 440\n1"; 2]);
+    let output = service.sh("cat /run/secrets/word; echo; cat /etc/plan; stat -c ' %a' /etc/plan; grep -c ' /run/secrets/word tmpfs ro' /proc/mounts");
+    assert_eq!(output, ["hidden\nopen 440\n1"; 2]);
     drop(service);
 }
 
-/// Tasks on different nodes, by the name of their service.
+/// Tasks on different nodes reach each other by the name of their service.
 fn overlay_network(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _guard = cluster.all_nodes_up.read();
     cluster
         .manager()
         .docker(&["network", "create", "-d", "overlay", "wide"])
@@ -311,8 +315,8 @@ fn overlay_network(cluster: &Cluster) {
     server.waits_for(3);
     client.waits_for(3);
     let hosts = server.sh("hostname");
-    // Names are passed on between the nodes in a moment of their own.
-    wait_until("each sees all", 60, || {
+    // The nodes exchange the names of services asynchronously.
+    wait_until("each task reaches all others", 60, || {
         let script = "for a in $(getent ahostsv4 server | grep STREAM | cut -d' ' -f1); do \
              timeout 3 wget -q -O - http://$a/; done; true";
         let pages = client.sh(script);
@@ -326,44 +330,45 @@ fn overlay_network(cluster: &Cluster) {
     });
 }
 
-/// Another takes its place.
+/// Swarm replaces a task that fails.
 fn task_that_fails(cluster: &Cluster) {
-    let _whole = cluster.whole.read();
+    let _guard = cluster.all_nodes_up.read();
     let options = format!("{QUICK} --replicas 1 --restart-delay 100ms --restart-max-attempts 2");
     let service = cluster.service("fails", &options, &["sh", "-c", "sleep 0.3; exit 3"]);
-    wait_until("three tries", 60, || {
-        let said = service.call(
+    wait_until("three tasks have failed", 60, || {
+        let output = service.call(
             "ps",
             &["--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"],
         );
-        said.matches("task: non-zero exit (3)").count() == 3
+        output.matches("task: non-zero exit (3)").count() == 3
     });
 }
 
-/// All that runs on it ends at once; what it had comes up elsewhere, and it comes back.
+/// When a node crashes, its tasks start on another node; later the node rejoins.
 fn node_lost(cluster: &Cluster) {
-    let _alone = cluster.whole.write();
+    let _alone = cluster.all_nodes_up.write();
     let service = cluster.service("lost", &format!("{QUICK} --replicas 9"), SLEEPS);
     service.waits_for(9);
     let lost = &cluster.nodes[2];
-    let name = lost.machine.sh("hostname");
+    let name = lost.host.sh("hostname");
     assert!(service.tasks().contains_key(&name));
     lost.crash();
-    wait_until("its tasks are elsewhere", 100, || {
+    wait_until("the tasks run on other nodes", 100, || {
         let tasks = service.tasks();
         !tasks.contains_key(&name) && tasks.values().sum::<usize>() == 9
     });
     assert_eq!(service.containers().len(), 9);
-    lost.begin();
+    lost.start_daemon();
     lost.wait();
-    wait_until("it is back", 60, || {
-        let said = cluster
-            .manager()
-            .docker(&["node", "inspect", "-f", "{{.Status.State}}", &name]);
-        said.ok() == "ready"
+    wait_until("the node has rejoined", 60, || {
+        let output =
+            cluster
+                .manager()
+                .docker(&["node", "inspect", "-f", "{{.Status.State}}", &name]);
+        output.ok() == "ready"
     });
     service.call("update", &["-d", "--force"]);
-    wait_until("it works again", 100, || {
+    wait_until("the node has tasks again", 100, || {
         service.tasks().contains_key(&name)
     });
 }

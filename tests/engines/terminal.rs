@@ -1,4 +1,4 @@
-//! A command behind a real terminal, as a person has it.
+//! A command on a pseudoterminal.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -10,25 +10,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::unistd::ttyname;
 
-use crate::call;
+use crate::command;
 
-/// What anything awaited may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for output or for the end.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The person's side.
+/// The master side of the pseudoterminal, and the command that runs on it.
 pub(crate) struct Terminal {
     child: Child,
     master: std::fs::File,
-    /// The other side, as a file.
-    name: PathBuf,
-    heard: String,
+    /// The path of the slave side.
+    slave: PathBuf,
+    output: String,
 }
 
 impl Terminal {
-    /// Starts a command on a new terminal of 80 by 24.
+    /// Starts a command on a new terminal of 80 columns and 24 rows.
     pub(crate) fn start(command: &Command) -> Terminal {
         let pty = openpty(None, None).unwrap();
-        let name = ttyname(&pty.slave).unwrap();
+        let path = ttyname(&pty.slave).unwrap();
         let mut session = Command::new("setsid");
         session.args(["--ctty", "--wait"]);
         session.arg(command.get_program()).args(command.get_args());
@@ -42,65 +42,65 @@ impl Terminal {
         let mut terminal = Terminal {
             child,
             master: pty.master.into(),
-            name,
-            heard: String::new(),
+            slave: path,
+            output: String::new(),
         };
         terminal.resize(80, 24);
         terminal
     }
 
-    /// Types.
-    pub(crate) fn say(&mut self, text: &str) {
+    /// Sends input.
+    pub(crate) fn type_text(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Makes the window larger or smaller.
+    /// Changes the size of the window.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         let mut stty = Command::new("stty");
-        stty.arg("-F").arg(&self.name);
+        stty.arg("-F").arg(&self.slave);
         stty.args(["cols", &columns.to_string(), "rows", &rows.to_string()]);
-        call::run(&mut stty).ok();
+        command::run(&mut stty).ok();
     }
 
-    /// Makes the window larger or smaller until the screen has shown something: a client looks at
-    /// the size once before it listens for changes, and may miss the first.
+    /// Changes the size of the window again and again until `text` has been printed: a client reads the size once
+    /// before it handles SIGWINCH, and may miss the first change.
     #[track_caller]
     pub(crate) fn resize_until(&mut self, columns: u16, rows: u16, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.heard.contains(text) {
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.output.contains(text) {
             self.resize(columns - 1, rows);
             self.resize(columns, rows);
             let pause = Instant::now() + Duration::from_millis(300);
-            while Instant::now() < pause && !self.heard.contains(text) {
-                let more = Instant::now() < deadline && self.listen();
-                assert!(more, "{text:?} never came: {:?}", self.heard);
+            while Instant::now() < pause && !self.output.contains(text) {
+                let more = Instant::now() < deadline && self.read_more();
+                assert!(more, "no {text:?} in {:?}", self.output);
             }
         }
     }
 
-    /// Waits until the screen has shown something.
+    /// Waits until `text` has been printed.
     #[track_caller]
     pub(crate) fn expect(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.heard.contains(text) {
-            let more = Instant::now() < deadline && self.listen();
-            assert!(more, "{text:?} never came: {:?}", self.heard);
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.output.contains(text) {
+            let more = Instant::now() < deadline && self.read_more();
+            assert!(more, "no {text:?} in {:?}", self.output);
         }
     }
 
-    /// The exit status, and all that the screen has shown.
+    /// Waits for the command's end. Returns its exit status and all of its output.
     #[track_caller]
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.listen() {
-            assert!(Instant::now() < deadline, "no end: {:?}", self.heard);
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.read_more() {
+            assert!(Instant::now() < deadline, "no end: {:?}", self.output);
         }
         let status = self.child.wait().unwrap().code();
-        (status, std::mem::take(&mut self.heard))
+        (status, std::mem::take(&mut self.output))
     }
 
-    /// False after the last has let go of the terminal.
-    fn listen(&mut self) -> bool {
+    /// Reads more output, for 200 ms at most. Returns false once no process has the slave side open.
+    fn read_more(&mut self) -> bool {
         let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::from(200_u16)).unwrap() == 0 {
             return true;
@@ -109,7 +109,7 @@ impl Terminal {
         match self.master.read(&mut bytes) {
             Ok(0) => false,
             Ok(count) => {
-                self.heard += &String::from_utf8_lossy(&bytes[..count]);
+                self.output += &String::from_utf8_lossy(&bytes[..count]);
                 true
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => true,

@@ -1,4 +1,4 @@
-//! An ordinary user of the machine, with ids of its own to map, for as long as it is needed.
+//! Temporary users of the host, with subordinate ids.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::call;
+use crate::command;
 
-/// Gone, with all that it runs, when it is dropped.
+/// An unprivileged user. Dropping it kills the user's processes and deletes the user.
 pub(crate) struct User {
     name: String,
     pub(crate) uid: u32,
@@ -21,24 +21,25 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// useradd(8) also finds a range of subordinate ids that nobody has. It takes one caller at a time.
+    /// Creates the user with useradd(8), which also allocates an unused range of subordinate ids, and locks its
+    /// files.
     pub(crate) fn new(purpose: &str) -> User {
         let name = format!("{purpose}-{}", std::process::id());
         let group = second_group(&name);
-        call::run(Command::new("groupadd").arg(&group)).ok();
+        command::run(Command::new("groupadd").arg(&group)).ok();
         let mut useradd = Command::new("useradd");
         useradd.args(["-U", "-M", "-d", "/nonexistent", "-s", "/bin/sh"]);
         useradd.args(["-G", &group]);
-        call::run(useradd.arg(&name)).ok();
+        command::run(useradd.arg(&name)).ok();
         let number = |of: &str| {
-            let said = call::run(Command::new("id").args([of, &name])).ok();
-            said.parse().unwrap()
+            let output = command::run(Command::new("id").args([of, &name])).ok();
+            output.parse().unwrap()
         };
         let (uid, gid) = (number("-u"), number("-g"));
         User { name, uid, gid }
     }
 
-    /// A program in the user's name, with nothing in its environment but PATH.
+    /// A command that runs `program` as the user, with only PATH in its environment.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("setpriv");
         command.args([
@@ -56,11 +57,12 @@ impl User {
         command
     }
 
-    pub(crate) fn owns(&self, path: &Path) {
+    /// Makes the user the owner of a file.
+    pub(crate) fn chown(&self, path: &Path) {
         chown(path, Some(self.uid), Some(self.gid)).unwrap();
     }
 
-    /// The number of the group that the user is in besides its own.
+    /// The gid of the user's supplementary group.
     pub(crate) fn second_gid(&self) -> u32 {
         let groups = fs::read_to_string("/etc/group").unwrap();
         let name = format!("{}:x:", second_group(&self.name));
@@ -68,13 +70,13 @@ impl User {
         line.unwrap().split(':').next().unwrap().parse().unwrap()
     }
 
-    /// Asks what runs in the user's name to end.
+    /// Sends SIGKILL to all processes of the user.
     fn kill_all(&self) {
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let is_own = process.metadata().is_ok_and(|p| p.uid() == self.uid);
             let pid = process.file_name().to_string_lossy().parse();
             if let (true, Ok(pid)) = (is_own, pid) {
-                // One that has ended meanwhile is no error.
+                // It is no error if the process has ended meanwhile.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
@@ -82,65 +84,66 @@ impl User {
 }
 
 impl Drop for User {
-    /// userdel(8) refuses one who has processes still, also those that are about to end.
+    /// userdel(8) refuses to delete a user with processes, even if they are about to end.
     fn drop(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             self.kill_all();
-            let said = call::run_last(Command::new("userdel").arg(&self.name));
-            if said.status == 0 {
+            let output = command::run_cleanup(Command::new("userdel").arg(&self.name));
+            if output.status == 0 {
                 break;
             }
             if Instant::now() > deadline {
-                eprintln!("{said}");
+                eprintln!("{output}");
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        call::run_last(Command::new("groupdel").arg(second_group(&self.name)));
+        command::run_cleanup(Command::new("groupdel").arg(second_group(&self.name)));
     }
 }
 
-/// A group that the user is in besides its own.
+/// The name of the user's supplementary group.
 fn second_group(user: &str) -> String {
     format!("{user}x")
 }
 
-/// Ids that Podman hands out to containers by itself (`--userns=auto` of root).
-pub(crate) struct Ranges;
+/// The subordinate ids of the user `containers`, from which root's Podman allocates with `--userns=auto`. They are
+/// removed when the last value is dropped.
+pub(crate) struct ContainersIds;
 
-const RANGES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+const FILES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 const CONTAINERS: &str = "containers:2000000:1048576\n";
-/// How many stores count on them.
+/// The number of `ContainersIds` that exist.
 static IN_USE: Mutex<u32> = Mutex::new(0);
 
-impl Ranges {
-    /// A range that the machine has already is left as it is, in the end as well.
-    pub(crate) fn new() -> Ranges {
+impl ContainersIds {
+    /// Adds a range, unless the host already has one, which then stays.
+    pub(crate) fn new() -> ContainersIds {
         let mut users = IN_USE.lock().unwrap();
-        for path in RANGES {
+        for path in FILES {
             let ranges = fs::read_to_string(path).unwrap_or_default();
             if *users == 0 && !ranges.contains("containers:") {
                 replace(path, &(ranges + CONTAINERS));
             }
         }
         *users += 1;
-        Ranges
+        ContainersIds
     }
 }
 
-/// At once: others read the file meanwhile.
+/// Replaces a file atomically, because other programs read it meanwhile.
 fn replace(path: &str, text: &str) {
     let draft = format!("{path}.rt");
     fs::write(&draft, text).unwrap();
     fs::rename(&draft, path).unwrap();
 }
 
-impl Drop for Ranges {
+impl Drop for ContainersIds {
     fn drop(&mut self) {
         let mut users = IN_USE.lock().unwrap();
         *users -= 1;
-        for path in RANGES {
+        for path in FILES {
             let ranges = fs::read_to_string(path).unwrap();
             if *users == 0 {
                 replace(path, &ranges.replace(CONTAINERS, ""));

@@ -1,4 +1,4 @@
-//! config.md: what the specification demands of a runtime that reads a configuration.
+//! config.md: requirements for runtimes that read a configuration.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -18,8 +18,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_namespace_of_another_type_is_an_error,
         mounts_are_made_in_the_listed_order,
         a_relative_destination_is_below_the_root,
-        oom_score_unset_is_left_alone,
-        a_hostname_needs_no_more_than_itself,
+        an_unset_oom_score_adj_is_not_changed,
+        a_hostname_needs_no_domainname,
     ]
 }
 
@@ -129,7 +129,7 @@ fn a_relative_destination_is_below_the_root() {
 }
 
 /// "If oomScoreAdj is not set, the runtime MUST NOT change the value of oom_score_adj."
-fn oom_score_unset_is_left_alone() {
+fn an_unset_oom_score_adj_is_not_changed() {
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     let bundle = Bundle::new()
         .remove("/process/oomScoreAdj")
@@ -137,6 +137,6 @@ fn oom_score_unset_is_left_alone() {
     assert_eq!(bundle.run().assert_ok().stdout, own);
 }
 
-fn a_hostname_needs_no_more_than_itself() {
+fn a_hostname_needs_no_domainname() {
     assert_eq!(Bundle::new().hostname("a.b-c").probe()["hostname"], "a.b-c");
 }

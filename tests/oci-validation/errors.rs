@@ -1,5 +1,5 @@
-//! runtime.md, "Errors" and "Warnings": an error leaves everything as if the operation had never
-//! been attempted, a warning changes nothing.
+//! runtime.md, "Errors" and "Warnings": an error leaves the environment as if the operation had never been attempted,
+//! and a warning does not change the operation.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -8,16 +8,16 @@ use crate::harness::{Bundle, Kind, Traces, differs, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_create_that_fails_early_leaves_nothing,
-        a_create_that_fails_late_leaves_nothing,
-        a_run_that_fails_leaves_nothing,
-        after_an_error_the_id_is_free,
-        a_warning_does_not_change_the_flow,
+        create_with_an_invalid_config_leaves_nothing,
+        create_with_a_failing_setup_leaves_nothing,
+        run_with_a_failing_setup_leaves_nothing,
+        the_id_can_be_used_again_after_an_error,
+        a_warning_does_not_change_the_operation,
     ]
 }
 
-/// Found in config.json alone.
-fn early() -> Vec<(&'static str, Value)> {
+/// Errors that are detected in config.json.
+fn config_errors() -> Vec<(&'static str, Value)> {
     vec![
         ("/ociVersion", json!(1)),
         ("/root/path", json!("missing")),
@@ -31,9 +31,8 @@ fn early() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Found when the kernel or the root file system says no: mounts, cgroups and processes exist
-/// by then.
-fn late() -> Vec<(&'static str, Value)> {
+/// Errors that are detected when the kernel refuses or a file is missing. Mounts, cgroups and processes exist by then.
+fn setup_errors() -> Vec<(&'static str, Value)> {
     vec![
         ("/process/args", json!(["/bin/missing"])),
         ("/process/args", json!(["/etc/passwd"])),
@@ -58,7 +57,7 @@ fn late() -> Vec<(&'static str, Value)> {
 }
 
 #[track_caller]
-fn assert_no_trace(verb: &str, pointer: &str, value: &Value) {
+fn assert_fails_without_leftovers(verb: &str, pointer: &str, value: &Value) {
     let bundle = Bundle::new().set(pointer, value.clone());
     let before = Traces::of(&bundle);
     let outcome = bundle.call(verb, &[]).run();
@@ -67,33 +66,33 @@ fn assert_no_trace(verb: &str, pointer: &str, value: &Value) {
     before.assert_unchanged(&bundle);
 }
 
-fn a_create_that_fails_early_leaves_nothing() {
-    differs(Kind::Crun, "takes most of them");
-    for (pointer, value) in early() {
-        assert_no_trace("create", pointer, &value);
+fn create_with_an_invalid_config_leaves_nothing() {
+    differs(Kind::Crun, "accepts most of these configurations");
+    for (pointer, value) in config_errors() {
+        assert_fails_without_leftovers("create", pointer, &value);
     }
 }
 
-fn a_create_that_fails_late_leaves_nothing() {
-    for (pointer, value) in late() {
-        assert_no_trace("create", pointer, &value);
+fn create_with_a_failing_setup_leaves_nothing() {
+    for (pointer, value) in setup_errors() {
+        assert_fails_without_leftovers("create", pointer, &value);
     }
 }
 
-fn a_run_that_fails_leaves_nothing() {
-    for (pointer, value) in late() {
-        assert_no_trace("run", pointer, &value);
+fn run_with_a_failing_setup_leaves_nothing() {
+    for (pointer, value) in setup_errors() {
+        assert_fails_without_leftovers("run", pointer, &value);
     }
 }
 
-fn after_an_error_the_id_is_free() {
+fn the_id_can_be_used_again_after_an_error() {
     let bundle = Bundle::new().args(&["/bin/missing"]);
     assert_ne!(bundle.call("create", &[]).run().code(), 0);
     bundle.sh("exit 5").run().assert_code(5);
 }
 
 /// "logging a warning does not change the flow of the operation"
-fn a_warning_does_not_change_the_flow() {
+fn a_warning_does_not_change_the_operation() {
     let bundle = Bundle::new().capabilities(&["CAP_KILL", "CAP_UNHEARD_OF"]);
     let seen = bundle.probe();
     assert_eq!(seen.capabilities("effective"), ["CAP_KILL"]);

@@ -1,4 +1,4 @@
-//! config.md, "POSIX-platform Hooks": when each runs, and what it is told.
+//! config.md, "POSIX-platform Hooks": when each hook runs, and the state that it receives.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use crate::harness::{Bundle, Kind, Traces, differs, trials, wait_gone};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         hooks_run_in_order,
-        hooks_are_told_the_state,
+        hooks_get_the_state_on_stdin,
         a_failing_hook_fails_create_and_leaves_nothing,
-        start_container_hooks_run_inside_at_start,
-        a_failing_hook_of_start_ends_the_container,
+        start_container_hooks_run_in_the_container_at_start,
+        a_failing_hook_of_start_stops_the_container,
         a_failing_poststop_hook_does_not_stop_delete,
     ]
 }
 
-/// A bundle whose hooks in the runtime's namespace write name and state to a file.
+/// A bundle whose hooks append their name and the state to a file.
 fn bundle_with_hooks(names: &[&str]) -> (Bundle, PathBuf) {
     let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
     let file = bundle.path().join("hooks");
@@ -62,7 +62,7 @@ fn hooks_run_in_order() {
 }
 
 /// "The state of the container MUST be passed to hooks over stdin"
-fn hooks_are_told_the_state() {
+fn hooks_get_the_state_on_stdin() {
     let (bundle, file) = bundle_with_hooks(&["createRuntime"]);
     let container = bundle.create();
     let text = fs::read_to_string(file).unwrap();
@@ -87,7 +87,7 @@ fn a_failing_hook_fails_create_and_leaves_nothing() {
 
 /// "The startContainer hooks MUST be called before the user-specified process is executed as part
 /// of the start operation", and their path "MUST resolve in the container namespace".
-fn start_container_hooks_run_inside_at_start() {
+fn start_container_hooks_run_in_the_container_at_start() {
     differs(
         Kind::Crun,
         "runtime.md, \"State\": \"created\", and \"the pid as seen by the container\"; it says starting, and 0",
@@ -100,8 +100,8 @@ fn start_container_hooks_run_inside_at_start() {
     let container = bundle.create();
     assert!(!bundle.rootfs().join("state").exists());
     container.start().assert_ok();
-    let said = container.wait_for("done");
-    let state: Value = serde_json::from_str(said.trim_end_matches("done\n")).unwrap();
+    let output = container.wait_for("done");
+    let state: Value = serde_json::from_str(output.trim_end_matches("done\n")).unwrap();
     assert_eq!(
         (&state["status"], &state["pid"]),
         (&json!("created"), &json!(1))
@@ -109,8 +109,8 @@ fn start_container_hooks_run_inside_at_start() {
 }
 
 /// "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and
-/// continue the lifecycle at step 12"; the same of poststart.
-fn a_failing_hook_of_start_ends_the_container() {
+/// continue the lifecycle at step 12"; the specification requires the same for poststart.
+fn a_failing_hook_of_start_stops_the_container() {
     differs(
         Kind::Crun,
         "runtime.md, \"Lifecycle\", 7: \"the runtime MUST generate an error\"; its start says nothing",

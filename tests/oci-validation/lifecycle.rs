@@ -1,4 +1,4 @@
-//! runtime.md, "Lifecycle": the steps in their order, but for the hooks.
+//! runtime.md, "Lifecycle": the steps in order, without the hooks.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         create_makes_the_environment,
         create_does_not_run_the_program,
-        changes_of_the_config_have_no_effect,
+        changes_of_the_config_after_create_have_no_effect,
         start_runs_the_program,
-        the_end_of_the_process_is_the_end,
+        the_container_stops_when_its_process_exits,
         delete_undoes_what_create_did,
-        the_whole_life_leaves_nothing,
-        several_containers_live_side_by_side,
+        a_complete_lifecycle_leaves_nothing,
+        several_containers_run_concurrently,
     ]
 }
 
@@ -35,7 +35,7 @@ fn create_makes_the_environment() {
         );
     }
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    for place in [
+    for path in [
         "/proc",
         "/dev",
         "/dev/pts",
@@ -43,8 +43,8 @@ fn create_makes_the_environment() {
         "/dev/mqueue",
         "/sys",
     ] {
-        let is_place = |line: &str| line.split(' ').nth(4) == Some(place);
-        assert!(mounts.lines().any(is_place), "{place} in {mounts}");
+        let is_mount = |line: &str| line.split(' ').nth(4) == Some(path);
+        assert!(mounts.lines().any(is_mount), "{path} in {mounts}");
     }
 }
 
@@ -61,7 +61,7 @@ fn create_does_not_run_the_program() {
 }
 
 /// Step 2: "Any updates to config.json after this step MUST NOT affect the container."
-fn changes_of_the_config_have_no_effect() {
+fn changes_of_the_config_after_create_have_no_effect() {
     let bundle = Bundle::new().hostname("first").sh("hostname; echo done");
     let container = bundle.create();
     fs::write(bundle.path().join("config.json"), "{}").unwrap();
@@ -86,7 +86,7 @@ fn start_runs_the_program() {
 }
 
 /// Step 10: "The container process exits. This MAY happen due to erroring out, exiting, crashing".
-fn the_end_of_the_process_is_the_end() {
+fn the_container_stops_when_its_process_exits() {
     for script in ["exit 0", "exit 3", "kill -SEGV $$"] {
         let bundle = Bundle::new().sh(script);
         let container = bundle.create();
@@ -111,7 +111,7 @@ fn delete_undoes_what_create_did() {
     before.assert_unchanged(&bundle);
 }
 
-fn the_whole_life_leaves_nothing() {
+fn a_complete_lifecycle_leaves_nothing() {
     let bundle = Bundle::new().sh("exit 0");
     let before = Traces::of(&bundle);
     for _ in 0..3 {
@@ -124,7 +124,7 @@ fn the_whole_life_leaves_nothing() {
     before.assert_unchanged(&bundle);
 }
 
-fn several_containers_live_side_by_side() {
+fn several_containers_run_concurrently() {
     let one = Bundle::new().args(&["/probe", "sleep"]);
     let two = Bundle::with_runtime(one.runtime()).args(&["/probe", "sleep"]);
     let (first, second) = (one.create(), two.run_detached());

@@ -1,8 +1,8 @@
-//! Our conformance suite: a test for each requirement of the runtime specification's
-//! lifecycle and operations (runtime.md), for any runtime, and its test vectors.
+//! A conformance suite for any OCI runtime: one test for each requirement that the runtime specification has for the
+//! lifecycle and the operations (runtime.md), and the specification's test vectors.
 //!
-//! `cargo test --test oci-validation` tests ours, `RT_UNDER_TEST=runc` (or `crun`)
-//! Debian's: where they fall short of the specification the test says so and is skipped.
+//! `cargo test --test oci-validation` tests `rt`. `RT_UNDER_TEST=runc` or `RT_UNDER_TEST=crun` tests Debian's runtime;
+//! a test of a requirement that it violates is skipped, with an explanation.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

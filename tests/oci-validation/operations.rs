@@ -1,4 +1,4 @@
-//! runtime.md, "Operations": what each must do, and when it must generate an error.
+//! runtime.md, "Operations": what each operation must do, and when it must generate an error.
 
 use std::fs;
 
@@ -16,12 +16,12 @@ pub(crate) fn tests() -> Vec<Trial> {
         create_without_a_bundle_is_an_error,
         start_of_a_running_container_is_an_error,
         start_of_a_stopped_container_is_an_error,
-        a_container_without_a_process_does_not_start,
+        start_without_a_process_is_an_error,
         kill_sends_the_signal,
         kill_reaches_a_created_container,
         kill_of_a_stopped_container_is_an_error,
         delete_of_a_running_container_is_an_error,
-        delete_leaves_what_create_did_not_make,
+        delete_keeps_resources_that_create_did_not_make,
         delete_frees_the_id,
     ]
 }
@@ -45,14 +45,14 @@ fn operations_without_an_id_are_errors() {
     bundle.write();
     let before = Traces::of(&bundle);
     let directory = bundle.path().to_str().unwrap();
-    for words in [
+    for arguments in [
         &["state"] as &[&str],
         &["start"],
         &["kill"],
         &["delete"],
         &["create", "-b", directory],
     ] {
-        let outcome = bundle.runtime().call(words).run();
+        let outcome = bundle.runtime().call(arguments).run();
         assert_ne!(outcome.code(), 0, "{outcome}");
     }
     before.assert_unchanged(&bundle);
@@ -63,7 +63,7 @@ fn operations_on_a_missing_container_are_errors() {
     let bundle = sleeper();
     let before = Traces::of(&bundle);
     for verb in ["state", "start", "kill", "delete"] {
-        let outcome = bundle.runtime().call(&[verb, "nobody"]).run();
+        let outcome = bundle.runtime().call(&[verb, "no-such-container"]).run();
         assert_ne!(outcome.code(), 0, "{outcome}");
     }
     before.assert_unchanged(&bundle);
@@ -94,8 +94,7 @@ fn create_with_an_invalid_id_is_an_error() {
     }
 }
 
-/// "MUST generate an error if it is not provided a path to the bundle": nor one in the working
-/// directory.
+/// "MUST generate an error if it is not provided a path to the bundle", and the working directory is not a bundle.
 fn create_without_a_bundle_is_an_error() {
     let bundle = sleeper();
     let before = Traces::of(&bundle);
@@ -125,7 +124,7 @@ fn start_of_a_stopped_container_is_an_error() {
 }
 
 /// "This operation MUST generate an error if process was not set." `create` may do so already.
-fn a_container_without_a_process_does_not_start() {
+fn start_without_a_process_is_an_error() {
     let bundle = sleeper().remove("/process");
     let before = Traces::of(&bundle);
     if bundle.call("create", &[]).run().code() == 0 {
@@ -168,8 +167,8 @@ fn kill_of_a_stopped_container_is_an_error() {
 }
 
 /// "Attempting to delete a container that is not stopped MUST have no effect on the container
-/// and MUST generate an error." Every runtime makes an exception of `created`, which has run
-/// nothing.
+/// and MUST generate an error." All runtimes
+/// make an exception for a container that is only created, because its program has not run.
 fn delete_of_a_running_container_is_an_error() {
     let bundle = sleeper();
     let container = bundle.run_detached();
@@ -182,7 +181,7 @@ fn delete_of_a_running_container_is_an_error() {
 
 /// "resources associated with the container, but not created by this container, MUST NOT be
 /// deleted"
-fn delete_leaves_what_create_did_not_make() {
+fn delete_keeps_resources_that_create_did_not_make() {
     let holder = Holder::new(&["--net"]);
     let shared = crate::harness::Directory::new();
     fs::write(shared.join("file"), "kept").unwrap();

@@ -10,14 +10,14 @@ use crate::harness::{Bundle, Container, alive, namespace_of, trials, wait_gone};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         the_required_properties_are_there,
-        the_version_is_a_version,
-        the_status_follows_the_life,
-        the_pid_is_that_of_the_process,
+        the_version_is_a_semantic_version,
+        the_status_follows_the_lifecycle,
+        the_pid_is_the_pid_of_the_container_process,
         the_bundle_is_absolute,
-        annotations_are_shown,
+        annotations_are_in_the_state,
         without_annotations_the_property_is_absent_or_empty,
         the_state_is_one_json_value,
-        it_is_seen_by_every_invocation,
+        every_invocation_finds_the_container,
     ]
 }
 
@@ -25,7 +25,7 @@ fn sleeper() -> Bundle {
     Bundle::new().args(&["/probe", "sleep"])
 }
 
-/// schema/state-schema.json, in the words that it uses.
+/// Checks the state against schema/state-schema.json.
 #[track_caller]
 fn assert_schema(state: &Value) {
     for name in ["ociVersion", "id", "status", "bundle"] {
@@ -66,7 +66,7 @@ fn the_required_properties_are_there() {
 }
 
 /// "version of the Open Container Initiative Runtime Specification with which the state complies"
-fn the_version_is_a_version() {
+fn the_version_is_a_semantic_version() {
     let bundle = sleeper();
     let state = bundle.create().state();
     let version = state["ociVersion"].as_str().unwrap().to_owned();
@@ -78,7 +78,7 @@ fn the_version_is_a_version() {
     assert_eq!((numbers.len(), numbers[0]), (3, 1), "{version}");
 }
 
-fn the_status_follows_the_life() {
+fn the_status_follows_the_lifecycle() {
     let bundle = sleeper();
     let container = bundle.create();
     assert_eq!(container.status(), "created");
@@ -91,7 +91,7 @@ fn the_status_follows_the_life() {
 }
 
 /// "For hooks executed in the runtime namespace, it is the pid as seen by the runtime."
-fn the_pid_is_that_of_the_process() {
+fn the_pid_is_the_pid_of_the_container_process() {
     let bundle = sleeper();
     let container = bundle.create();
     let pid = container.pid();
@@ -103,8 +103,7 @@ fn the_pid_is_that_of_the_process() {
     assert_eq!(namespace_of(&pid.to_string(), "pid"), namespace);
 }
 
-/// "the absolute path to the container's bundle directory", also when it was given as a
-/// relative one.
+/// "the absolute path to the container's bundle directory", even if `create` was given a relative path.
 fn the_bundle_is_absolute() {
     let bundle = sleeper();
     bundle.write();
@@ -115,11 +114,11 @@ fn the_bundle_is_absolute() {
         .run()
         .assert_ok();
     let state = bundle.container().state();
-    let shown = Path::new(state["bundle"].as_str().unwrap());
-    assert_eq!(shown, bundle.path());
+    let path = Path::new(state["bundle"].as_str().unwrap());
+    assert_eq!(path, bundle.path());
 }
 
-fn annotations_are_shown() {
+fn annotations_are_in_the_state() {
     let annotations = json!({"com.example.key": "value", "com.example.empty": ""});
     let bundle = sleeper().set("/annotations", annotations.clone());
     let state = bundle.create().state();
@@ -135,7 +134,7 @@ fn without_annotations_the_property_is_absent_or_empty() {
     assert!(annotations.is_none_or(serde_json::Map::is_empty), "{state}");
 }
 
-/// "When serialized in JSON": nothing else is on standard output.
+/// "When serialized in JSON": standard output has nothing but the JSON value.
 fn the_state_is_one_json_value() {
     let bundle = sleeper();
     let outcome = bundle.create().call("state", &[]).assert_ok();
@@ -145,11 +144,11 @@ fn the_state_is_one_json_value() {
 
 /// "The entity using a runtime to create a container MUST be able to use the operations … against
 /// that same container."
-fn it_is_seen_by_every_invocation() {
+fn every_invocation_finds_the_container() {
     let bundle = sleeper();
-    let made = bundle.create();
-    let seen: Container = bundle.container();
-    assert_eq!(seen.state(), made.state());
-    seen.start().assert_ok();
-    assert_eq!(made.status(), "running");
+    let created = bundle.create();
+    let found: Container = bundle.container();
+    assert_eq!(found.state(), created.state());
+    found.start().assert_ok();
+    assert_eq!(created.status(), "running");
 }

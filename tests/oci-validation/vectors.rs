@@ -1,6 +1,7 @@
-//! The specification's own test vectors: `good` ones are read, `bad` ones refused with their place.
+//! The test vectors of the specification: rt must read the `good` ones, and refuse the `bad` ones with an error that
+//! names the property.
 //!
-//! They are not part of this repository: where they do not lie beside it, they are skipped.
+//! The vectors are not part of this repository. The tests are skipped if the specification is not beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ const VECTORS: &str = concat!(
     "/../shared/reference/spec/test/config"
 );
 
-/// What is wrong with each, by its place.
-const PLACES: [(&str, &str); 5] = [
+/// For each bad vector, the property that the error must name.
+const BAD_PROPERTIES: [(&str, &str); 5] = [
     ("freebsd-vnet-disable", "freebsd: "),
     ("invalid-json", "config.json: line 1 column 2: "),
     (
@@ -27,8 +28,8 @@ const PLACES: [(&str, &str); 5] = [
 ];
 
 pub(crate) fn tests() -> Vec<Trial> {
-    let mut trials = trials_in("good", is_read);
-    trials.extend(trials_in("bad", is_refused));
+    let mut trials = trials_in("good", assert_read);
+    trials.extend(trials_in("bad", assert_refused));
     trials
 }
 
@@ -41,22 +42,26 @@ fn trials_in(kind: &'static str, check: fn(&Path)) -> Vec<Trial> {
         .collect();
     files.sort();
     if files.is_empty() {
-        let absent = || Ok(Completion::ignored_with("the specification is not here"));
+        let absent = || {
+            Ok(Completion::ignored_with(
+                "the specification is not beside the repository",
+            ))
+        };
         return vec![Trial::ignorable_test(format!("vectors::{kind}"), absent)];
     }
     let trial = |file: PathBuf| {
         let name = file.file_stem().unwrap_or_default().display().to_string();
         Trial::ignorable_test(format!("vectors::{kind}::{name}"), move || {
-            perform(&file, check)
+            run_vector(&file, check)
         })
     };
     files.into_iter().map(trial).collect()
 }
 
-fn perform(file: &Path, check: fn(&Path)) -> Result<Completion, Failed> {
+fn run_vector(file: &Path, check: fn(&Path)) -> Result<Completion, Failed> {
     if Kind::under_test() != Kind::Rt {
         return Ok(Completion::ignored_with(
-            "only rt: others take what they do not know",
+            "only for rt: other runtimes accept unknown values",
         ));
     }
     if !nix::unistd::geteuid().is_root() {
@@ -66,7 +71,7 @@ fn perform(file: &Path, check: fn(&Path)) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// `create` with this config.json; nothing may be left when it fails.
+/// Calls `create` with this config.json, and checks that nothing remains after an error.
 fn create(file: &Path) -> Outcome {
     let bundle = Bundle::new();
     fs::copy(file, bundle.path().join("config.json")).unwrap();
@@ -83,31 +88,35 @@ fn create(file: &Path) -> Outcome {
     outcome
 }
 
-/// Or refused by name: for another platform, for a field not applied yet, for want of a process.
-fn is_read(file: &Path) {
+/// Checks that the vector is read. rt may still refuse it because of another platform, a property that it does not
+/// apply, or a missing process.
+fn assert_read(file: &Path) {
     let outcome = create(file);
     if outcome.code() == 0 {
         return;
     }
-    let by_name = [
+    let expected_ends = [
         ": not applied by this version",
         ": not applied by this version; set it to false",
         ": for a platform other than Linux",
         ": process: required",
     ];
     let line = outcome.one_line();
-    assert!(by_name.iter().any(|end| line.ends_with(end)), "{outcome}");
+    assert!(
+        expected_ends.iter().any(|end| line.ends_with(end)),
+        "{outcome}"
+    );
 }
 
-fn is_refused(file: &Path) {
+fn assert_refused(file: &Path) {
     let outcome = create(file).assert_code(1);
     let line = outcome.one_line();
     let name = file.file_stem().unwrap_or_default();
-    let place = PLACES
+    let property = BAD_PROPERTIES
         .iter()
         .find(|(known, _)| name == *known)
-        .map(|(_, place)| *place);
-    let place =
-        place.unwrap_or_else(|| panic!("say what is wrong with {}: {line}", file.display()));
-    assert!(line.contains(&format!(": {place}")), "{outcome}");
+        .map(|(_, property)| *property);
+    let property =
+        property.unwrap_or_else(|| panic!("{} is not in BAD_PROPERTIES: {line}", file.display()));
+    assert!(line.contains(&format!(": {property}")), "{outcome}");
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use crate::{Test, need, run, top};
+use crate::{Test, require_program, run, run_directory};
 
 pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     vec![
@@ -73,11 +73,11 @@ fn make_debian() -> Result<PathBuf, String> {
     if env::var_os("RT_TESTS").is_none() {
         return Err("RT_TESTS=smoke fetches a clean Debian".to_owned());
     }
-    need("debootstrap")?;
+    require_program("debootstrap")?;
     if !nix::unistd::geteuid().is_root() {
         return Err("only root can make a clean Debian".to_owned());
     }
-    let root = top().join("clean");
+    let root = run_directory().join("clean");
     let mut debootstrap = Command::new("debootstrap");
     debootstrap.args([
         "--variant=minbase",

@@ -1,8 +1,8 @@
-//! Completions: what the shells offer.
+//! The completions of bash, zsh and fish.
 
 use std::process::Command;
 
-use crate::{Test, built, flags, need, run, verbs};
+use crate::{Test, dist, flags, require_program, run, verbs};
 
 pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     vec![
@@ -10,7 +10,10 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
             "completions::bash_offers_commands_and_flags",
             bash_offers_commands_and_flags,
         ),
-        ("completions::zsh_reads_them", zsh_reads_them),
+        (
+            "completions::zsh_loads_the_completions",
+            zsh_loads_the_completions,
+        ),
         (
             "completions::fish_offers_commands_and_flags",
             fish_offers_commands_and_flags,
@@ -18,23 +21,23 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     ]
 }
 
-/// What bash offers for the last of these words.
-fn bash(words: &[&str]) -> Vec<String> {
+/// The completions of bash for the last argument.
+fn bash(args: &[&str]) -> Vec<String> {
     let script = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
                   $(complete -p rt | sed 's/.*-F \\([^ ]*\\).*/\\1/') rt \"${!#}\" \
                   \"${COMP_WORDS[COMP_CWORD-1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let file = built().join("completions/bash/rt");
+    let file = dist().join("completions/bash/rt");
     let mut bash = Command::new("bash");
     bash.args(["--norc", "-uc", script, "bash"]).arg(file);
-    let said = run(bash.args(words));
-    said.lines().map(str::to_owned).collect()
+    let output = run(bash.args(args));
+    output.lines().map(str::to_owned).collect()
 }
 
 fn bash_offers_commands_and_flags() -> Result<(), String> {
-    need("bash")?;
+    require_program("bash")?;
     run(Command::new("bash")
         .arg("-n")
-        .arg(built().join("completions/bash/rt")));
+        .arg(dist().join("completions/bash/rt")));
     let offered = bash(&["rt", ""]);
     for verb in verbs() {
         assert!(offered.contains(&verb), "{verb}: {offered:?}");
@@ -48,7 +51,7 @@ fn bash_offers_commands_and_flags() -> Result<(), String> {
     }
     let offered = bash(&["rt", "--"]);
     assert!(offered.contains(&"--root".to_owned()), "{offered:?}");
-    // Refused is not offered.
+    // Do not offer a flag that rt refuses.
     assert!(
         !offered.contains(&"--systemd-cgroup".to_owned()),
         "{offered:?}"
@@ -56,28 +59,28 @@ fn bash_offers_commands_and_flags() -> Result<(), String> {
     Ok(())
 }
 
-fn zsh_reads_them() -> Result<(), String> {
-    need("zsh")?;
-    let file = built().join("completions/zsh/_rt");
+fn zsh_loads_the_completions() -> Result<(), String> {
+    require_program("zsh")?;
+    let file = dist().join("completions/zsh/_rt");
     run(Command::new("zsh").arg("-fn").arg(&file));
     let script = "autoload -Uz compinit && compinit -D -u && source \"$1\" && \
                   [ \"$_comps[rt]\" = _rt ] && whence -w _rt";
-    let said = run(Command::new("zsh").args(["-fc", script, "zsh"]).arg(&file));
-    assert_eq!(said, "_rt: function\n");
+    let output = run(Command::new("zsh").args(["-fc", script, "zsh"]).arg(&file));
+    assert_eq!(output, "_rt: function\n");
     Ok(())
 }
 
 fn fish_offers_commands_and_flags() -> Result<(), String> {
-    need("fish")?;
-    let file = built().join("completions/fish/rt.fish");
+    require_program("fish")?;
+    let file = dist().join("completions/fish/rt.fish");
     let offered = |line: &str| {
         let script = format!("source {}; complete -C '{line}'", file.display());
         let mut fish = Command::new("fish");
-        // Its own configuration is none of ours.
-        let said = run(fish
-            .env("HOME", built())
+        // Keep the user's configuration out.
+        let output = run(fish
+            .env("HOME", dist())
             .args(["--no-config", "-c", &script]));
-        let names = said.lines().filter_map(|line| line.split('\t').next());
+        let names = output.lines().filter_map(|line| line.split('\t').next());
         names.map(str::to_owned).collect::<Vec<_>>()
     };
     let verbs = verbs();

@@ -1,4 +1,4 @@
-//! The Debian package: what is in it, and a machine before and after it.
+//! The Debian package: its content, and a system before and after its installation.
 
 use std::env;
 use std::fs;
@@ -7,25 +7,25 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::installed::{expected, files};
-use crate::{Test, make, need, run, top, tree};
+use crate::{Test, list_files, make, require_program, run, run_directory};
 
 const NAME: &str = "rt-container-runtime";
 
 pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     vec![
         (
-            "debian::its_version_is_that_of_the_program",
-            its_version_is_that_of_the_program,
+            "debian::control_fields_are_correct",
+            control_fields_are_correct,
         ),
         (
-            "debian::it_holds_what_is_installed",
-            it_holds_what_is_installed,
+            "debian::package_has_the_files_of_install",
+            package_has_the_files_of_install,
         ),
-        ("debian::lintian_finds_no_error", lintian_finds_no_error),
-        ("debian::it_comes_and_goes", it_comes_and_goes),
+        ("debian::lintian_reports_no_error", lintian_reports_no_error),
+        ("debian::install_and_purge", install_and_purge),
         (
-            "debian::it_comes_and_goes_in_a_fresh_debian",
-            it_comes_and_goes_in_a_fresh_debian,
+            "debian::install_and_purge_in_a_fresh_debian",
+            install_and_purge_in_a_fresh_debian,
         ),
     ]
 }
@@ -33,34 +33,34 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
 fn package() -> &'static Path {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
     PACKAGE.get_or_init(|| {
-        let path = top().join("rt.deb");
+        let path = run_directory().join("rt.deb");
         make(&["package", &format!("DEB={}", path.display())]);
         path
     })
 }
 
-fn needs() -> Result<(), String> {
-    need("make")?;
-    need("dpkg-deb")
+fn require_programs() -> Result<(), String> {
+    require_program("make")?;
+    require_program("dpkg-deb")
 }
 
 fn field(name: &str) -> String {
     let mut dpkg = Command::new("dpkg-deb");
-    let said = run(dpkg.arg("--field").arg(package()).arg(name));
-    said.trim().to_owned()
+    let output = run(dpkg.arg("--field").arg(package()).arg(name));
+    output.trim().to_owned()
 }
 
-fn its_version_is_that_of_the_program() -> Result<(), String> {
-    needs()?;
+fn control_fields_are_correct() -> Result<(), String> {
+    require_programs()?;
     assert_eq!(field("Package"), NAME);
     assert_eq!(field("Version"), env!("CARGO_PKG_VERSION"));
-    // Request Tracker's have a command rt of their own.
+    // The packages of Request Tracker have a command `rt` too.
     assert_eq!(field("Conflicts"), "rt4-clients, rt5-clients");
     assert_eq!(field("Depends"), "");
     Ok(())
 }
 
-fn what_it_holds() -> Vec<String> {
+fn expected_files() -> Vec<String> {
     let mut all = expected("usr", "zsh/vendor-completions", "1.gz");
     all.extend([
         format!("644 usr/share/doc/{NAME}/changelog.gz"),
@@ -71,54 +71,54 @@ fn what_it_holds() -> Vec<String> {
     all
 }
 
-fn it_holds_what_is_installed() -> Result<(), String> {
-    needs()?;
-    let place = top().join("extracted");
+fn package_has_the_files_of_install() -> Result<(), String> {
+    require_programs()?;
+    let destdir = run_directory().join("extracted");
     run(Command::new("dpkg-deb")
         .arg("--extract")
         .arg(package())
-        .arg(&place));
-    assert_eq!(files(&place), what_it_holds());
+        .arg(&destdir));
+    assert_eq!(files(&destdir), expected_files());
     let listed = run(Command::new("dpkg-deb").arg("--contents").arg(package()));
     for line in listed.lines() {
         assert_eq!(line.split_whitespace().nth(1), Some("root/root"), "{line}");
     }
-    let sums = place.join("sums");
+    let sums = destdir.join("sums");
     run(Command::new("dpkg-deb")
         .arg("--control")
         .arg(package())
         .arg(&sums));
     let mut check = Command::new("md5sum");
     check
-        .current_dir(&place)
+        .current_dir(&destdir)
         .args(["--check", "--quiet", "sums/md5sums"]);
     run(&mut check);
     Ok(())
 }
 
-fn lintian_finds_no_error() -> Result<(), String> {
-    needs()?;
-    need("lintian")?;
+fn lintian_reports_no_error() -> Result<(), String> {
+    require_programs()?;
+    require_program("lintian")?;
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error"]);
     run(lintian.arg(package()));
     Ok(())
 }
 
-/// A database of packages and nothing else: the program needs nothing else.
-fn it_comes_and_goes() -> Result<(), String> {
-    needs()?;
-    need("dpkg")?;
+/// Installs into a root directory that has only a package database, because the program has no dependencies.
+fn install_and_purge() -> Result<(), String> {
+    require_programs()?;
+    require_program("dpkg")?;
     if !nix::unistd::geteuid().is_root() {
         return Err("only root can install".to_owned());
     }
-    let root = top().join("root");
+    let root = run_directory().join("root");
     let database = root.join("var/lib/dpkg");
     for directory in ["info", "updates", "triggers"] {
         fs::create_dir_all(database.join(directory)).unwrap();
     }
     fs::write(database.join("status"), "").unwrap();
-    let before = tree(&root.join("var"));
+    let before = list_files(&root.join("var"));
     assert!(!before.is_empty());
     let dpkg = |flag: &str, what: &Path| {
         let mut dpkg = Command::new("dpkg");
@@ -126,39 +126,39 @@ fn it_comes_and_goes() -> Result<(), String> {
         run(dpkg.arg("--force-not-root").arg(flag).arg(what))
     };
     dpkg("--install", package());
-    let said = run(Command::new("chroot")
+    let output = run(Command::new("chroot")
         .arg(&root)
         .args(["/usr/bin/rt", "--version"]));
-    assert!(said.starts_with("rt version "), "{said}");
+    assert!(output.starts_with("rt version "), "{output}");
     let mut usr = files(&root.join("usr"));
     usr.iter_mut()
         .for_each(|line| *line = line.replacen(' ', " usr/", 1));
-    assert_eq!(usr, what_it_holds());
+    assert_eq!(usr, expected_files());
     dpkg("--purge", Path::new(NAME));
-    assert!(!root.join("usr").exists(), "{:?}", tree(&root));
+    assert!(!root.join("usr").exists(), "{:?}", list_files(&root));
     Ok(())
 }
 
-/// Fetched by debootstrap from where this machine has its own packages from.
-fn it_comes_and_goes_in_a_fresh_debian() -> Result<(), String> {
+/// debootstrap downloads the system from its default mirror.
+fn install_and_purge_in_a_fresh_debian() -> Result<(), String> {
     if env::var("RT_TESTS").as_deref() != Ok("all") {
         return Err("RT_TESTS=all fetches one".to_owned());
     }
-    needs()?;
-    need("debootstrap")?;
-    let root = top().join("debian");
+    require_programs()?;
+    require_program("debootstrap")?;
+    let root = run_directory().join("debian");
     let mut debootstrap = Command::new("debootstrap");
     debootstrap.args(["--variant=minbase", "stable"]).arg(&root);
     let output = debootstrap.output().unwrap();
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         return Err(format!(
             "debootstrap: {}",
-            said.lines().last().unwrap_or_default()
+            stdout.lines().last().unwrap_or_default()
         ));
     }
     fs::copy(package(), root.join("rt.deb")).unwrap();
-    let inside = |words: &[&str]| run(Command::new("chroot").arg(&root).args(words));
+    let inside = |args: &[&str]| run(Command::new("chroot").arg(&root).args(args));
     let listed = || {
         let dirs = ["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib"];
         inside(&[&["find"], &dirs[..]].concat())

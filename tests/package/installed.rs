@@ -4,23 +4,26 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Test, built, make, need, run, top, tree, verbs};
+use crate::{Test, dist, list_files, make, require_program, run, run_directory, verbs};
 
 pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     vec![
         (
-            "installed::files_have_their_places",
-            files_have_their_places,
+            "installed::install_puts_files_in_place",
+            install_puts_files_in_place,
         ),
         (
-            "installed::uninstall_takes_away_just_that",
-            uninstall_takes_away_just_that,
+            "installed::uninstall_removes_only_its_own_files",
+            uninstall_removes_only_its_own_files,
         ),
-        ("installed::nothing_built_is_said", nothing_built_is_said),
+        (
+            "installed::install_without_a_build_is_an_error",
+            install_without_a_build_is_an_error,
+        ),
     ]
 }
 
-/// What an installation below `prefix` consists of.
+/// The files of an installation below `prefix`, with their modes.
 pub(crate) fn expected(prefix: &str, zsh: &str, page: &str) -> Vec<String> {
     let pages = verbs().into_iter().map(|verb| format!("rt-{verb}"));
     let pages = pages.chain(["rt".to_owned()]);
@@ -36,9 +39,9 @@ pub(crate) fn expected(prefix: &str, zsh: &str, page: &str) -> Vec<String> {
     all
 }
 
-/// The files of a tree; its directories can be entered by everybody.
+/// The files below `top` with their modes. Panics unless all directories have the mode 755.
 pub(crate) fn files(top: &Path) -> Vec<String> {
-    let (directories, files): (Vec<String>, Vec<String>) = tree(top)
+    let (directories, files): (Vec<String>, Vec<String>) = list_files(top)
         .into_iter()
         .partition(|line| top.join(line.split_once(' ').unwrap().1).is_dir());
     for directory in directories {
@@ -47,51 +50,51 @@ pub(crate) fn files(top: &Path) -> Vec<String> {
     files
 }
 
-fn files_have_their_places() -> Result<(), String> {
-    need("make")?;
+fn install_puts_files_in_place() -> Result<(), String> {
+    require_program("make")?;
     for (name, prefix, flags) in [
         ("usr-local", "usr/local", &[] as &[&str]),
         ("opt", "opt/rt", &["PREFIX=/opt/rt"]),
     ] {
-        let place = top().join(name);
-        let destination = format!("DESTDIR={}", place.display());
+        let destdir = run_directory().join(name);
+        let destination = format!("DESTDIR={}", destdir.display());
         make(&[&["install", &destination], flags].concat());
-        // Twice is once.
+        // A second installation changes nothing.
         make(&[&["install", &destination], flags].concat());
         let expected = expected(prefix, "zsh/site-functions", "1");
-        assert_eq!(files(&place), expected);
-        let said = run(Command::new(place.join(prefix).join("bin/rt")).arg("--version"));
-        assert!(said.starts_with("rt version "), "{said}");
+        assert_eq!(files(&destdir), expected);
+        let output = run(Command::new(destdir.join(prefix).join("bin/rt")).arg("--version"));
+        assert!(output.starts_with("rt version "), "{output}");
     }
     Ok(())
 }
 
-fn uninstall_takes_away_just_that() -> Result<(), String> {
-    need("make")?;
-    let place = top().join("uninstall");
+fn uninstall_removes_only_its_own_files() -> Result<(), String> {
+    require_program("make")?;
+    let destdir = run_directory().join("uninstall");
     let others = [
         "usr/local/bin/rtx",
         "usr/local/share/man/man1/rt-app.1",
         "usr/local/share/bash-completion/completions/rtx",
     ];
     for other in others {
-        fs::create_dir_all(place.join(other).parent().unwrap()).unwrap();
-        fs::write(place.join(other), "").unwrap();
+        fs::create_dir_all(destdir.join(other).parent().unwrap()).unwrap();
+        fs::write(destdir.join(other), "").unwrap();
     }
-    let before = files(&place);
-    let destination = format!("DESTDIR={}", place.display());
+    let before = files(&destdir);
+    let destination = format!("DESTDIR={}", destdir.display());
     make(&["install", &destination]);
-    assert!(files(&place).len() > before.len());
+    assert!(files(&destdir).len() > before.len());
     make(&["uninstall", &destination]);
-    assert_eq!(files(&place), before);
-    // There may be nothing left to take away.
+    assert_eq!(files(&destdir), before);
+    // It is no error if nothing is installed.
     make(&["uninstall", &destination]);
     Ok(())
 }
 
-fn nothing_built_is_said() -> Result<(), String> {
-    need("make")?;
-    let empty = top().join("empty");
+fn install_without_a_build_is_an_error() -> Result<(), String> {
+    require_program("make")?;
+    let empty = run_directory().join("empty");
     fs::create_dir_all(&empty).unwrap();
     for goal in ["install", "uninstall", "package"] {
         let mut make = Command::new("make");
@@ -100,14 +103,14 @@ fn nothing_built_is_said() -> Result<(), String> {
         make.arg(format!("DIST={}", empty.display()));
         make.arg(format!("DESTDIR={}", empty.display()));
         let output = make.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{goal}");
         assert!(
-            said.starts_with("nothing is built yet: run make first\n"),
-            "{said}"
+            stderr.starts_with("nothing is built yet: run make first\n"),
+            "{stderr}"
         );
-        assert_eq!(tree(&empty), Vec::<String>::new());
+        assert_eq!(list_files(&empty), Vec::<String>::new());
     }
-    assert!(built().join("rt").exists());
+    assert!(dist().join("rt").exists());
     Ok(())
 }

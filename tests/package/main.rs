@@ -1,6 +1,6 @@
-//! What people get beside the program: manual pages, completions, `make install`, a Debian package.
+//! Manual pages, shell completions, `make install`, and the Debian package.
 //!
-//! `RT_TESTS=all` adds the package in a fresh Debian of its own, which has to be fetched.
+//! `RT_TESTS=all` also installs the package in a new Debian system, which debootstrap downloads.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-/// Passes, or says why it cannot be tried here.
+/// A test. `Err` is the reason why it is skipped.
 type Test = fn() -> Result<(), String>;
 
 fn main() -> ExitCode {
@@ -38,34 +38,34 @@ fn main() -> ExitCode {
     ];
     let trials = tests.into_iter().flatten().map(|(name, test)| {
         Trial::ignorable_test(name, move || {
-            let done = catch_unwind(AssertUnwindSafe(test));
-            match done.map_err(|_| Failed::without_message())? {
+            let result = catch_unwind(AssertUnwindSafe(test));
+            match result.map_err(|_| Failed::without_message())? {
                 Ok(()) => Ok(Completion::Completed),
                 Err(reason) => Ok(Completion::ignored_with(reason)),
             }
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    drop(fs::remove_dir_all(top()));
+    drop(fs::remove_dir_all(run_directory()));
     conclusion.exit_code()
 }
 
-/// A directory of this run.
-fn top() -> PathBuf {
+/// The temporary directory of this run.
+fn run_directory() -> PathBuf {
     env::temp_dir().join(format!("rt-package-{}", std::process::id()))
 }
 
-/// What `make` leaves, made with the program and the profile of this run.
-fn built() -> &'static Path {
+/// The directory that `make` would fill, with the program of this run.
+fn dist() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let program = Path::new(env!("CARGO_BIN_EXE_rt"));
-        let place = top().join("dist");
-        fs::create_dir_all(&place).unwrap();
-        // As it ships, whatever the profile: what is of use to a debugger makes a large package.
+        let destdir = run_directory().join("dist");
+        fs::create_dir_all(&destdir).unwrap();
+        // Strip the program, as in a release: debug information would make the package large.
         run(Command::new("strip")
             .arg("-o")
-            .arg(place.join("rt"))
+            .arg(destdir.join("rt"))
             .arg(program));
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["run", "--quiet", "--example", "pages"]);
@@ -75,40 +75,40 @@ fn built() -> &'static Path {
         run(cargo
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .arg("--")
-            .arg(&place));
-        place
+            .arg(&destdir));
+        destdir
     })
 }
 
-/// Runs to the end, which must be good; what it has said.
+/// Runs a command and returns its standard output. Panics unless the command succeeds.
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let output = command.output();
     let output = output.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}{errors}");
-    said
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stdout}{stderr}");
+    stdout
 }
 
 #[track_caller]
-fn make(words: &[&str]) -> String {
+fn make(args: &[&str]) -> String {
     let mut make = Command::new("make");
-    make.current_dir(env!("CARGO_MANIFEST_DIR")).args(words);
-    run(make.arg(format!("DIST={}", built().display())))
+    make.current_dir(env!("CARGO_MANIFEST_DIR")).args(args);
+    run(make.arg(format!("DIST={}", dist().display())))
 }
 
 /// # Errors
-/// When there is no such program on this machine.
-fn need(program: &str) -> Result<(), String> {
+/// When the program is not in PATH.
+fn require_program(program: &str) -> Result<(), String> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|place| place.join(program).exists());
+    let found = env::split_paths(&path).any(|directory| directory.join(program).exists());
     found
         .then_some(())
         .ok_or_else(|| format!("no {program} here"))
 }
 
-/// The verbs that the help names.
+/// The commands that `rt --help` lists.
 fn verbs() -> Vec<String> {
     let help = run(Command::new(env!("CARGO_BIN_EXE_rt")).arg("--help"));
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -119,24 +119,24 @@ fn verbs() -> Vec<String> {
     names
 }
 
-/// The long flags that the help of a verb names; those of the program for none.
+/// The long flags in the help of a command, or in the help of the program for `None`.
 fn flags(verb: Option<&str>) -> Vec<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rt"));
     let help = run(command.args(verb).arg("--help"));
-    let words = help.lines().filter_map(|line| {
+    let flags = help.lines().filter_map(|line| {
         let line = line.trim_start();
         let flag = line.split_whitespace().find(|word| word.starts_with("--"));
         flag.filter(|_| line.starts_with('-')).map(str::to_owned)
     });
-    words.collect()
+    flags.collect()
 }
 
-/// Every file and directory below, with its mode: `755 usr/bin/rt`.
-fn tree(top: &Path) -> Vec<String> {
-    let said = run(Command::new("find")
+/// All files and directories below `top` with their modes, as `755 usr/bin/rt`.
+fn list_files(top: &Path) -> Vec<String> {
+    let output = run(Command::new("find")
         .arg(top)
         .args(["-mindepth", "1", "-printf", "%m %P\n"]));
-    let mut all: Vec<String> = said.lines().map(str::to_owned).collect();
+    let mut all: Vec<String> = output.lines().map(str::to_owned).collect();
     all.sort();
     all
 }

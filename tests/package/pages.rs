@@ -1,26 +1,29 @@
-//! Manual pages: one for each command, whole, and without a mark that no reader of them knows.
+//! Manual pages: one for each command, complete, and valid for man and mandoc.
 
 use std::fs;
 use std::process::Command;
 
-use crate::{Test, built, flags, need, run, verbs};
+use crate::{Test, dist, flags, require_program, run, verbs};
 
 pub(crate) fn tests() -> Vec<(&'static str, Test)> {
     vec![
-        ("pages::every_command_has_one", every_command_has_one),
-        ("pages::every_flag_is_explained", every_flag_is_explained),
+        ("pages::every_command_has_a_page", every_command_has_a_page),
+        ("pages::every_flag_is_documented", every_flag_is_documented),
         (
-            "pages::they_name_pages_that_exist",
-            they_name_pages_that_exist,
+            "pages::see_also_names_existing_pages",
+            see_also_names_existing_pages,
         ),
-        ("pages::man_shows_them", man_shows_them),
-        ("pages::mandoc_finds_no_fault", mandoc_finds_no_fault),
+        ("pages::man_renders_every_page", man_renders_every_page),
+        (
+            "pages::mandoc_reports_no_warning",
+            mandoc_reports_no_warning,
+        ),
     ]
 }
 
-/// Title to text.
+/// The titles and the texts of all pages.
 fn pages() -> Vec<(String, String)> {
-    let files = fs::read_dir(built().join("man")).unwrap();
+    let files = fs::read_dir(dist().join("man")).unwrap();
     let page = |file: std::io::Result<fs::DirEntry>| {
         let path = file.unwrap().path();
         let title = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -30,11 +33,11 @@ fn pages() -> Vec<(String, String)> {
 }
 
 fn page(title: &str) -> String {
-    let path = built().join("man").join(format!("{title}.1"));
+    let path = dist().join("man").join(format!("{title}.1"));
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{title}: {e}"))
 }
 
-fn every_command_has_one() -> Result<(), String> {
+fn every_command_has_a_page() -> Result<(), String> {
     let titles = verbs().into_iter().map(|verb| format!("rt-{verb}"));
     let mut titles: Vec<String> = titles.chain(["rt".to_owned()]).collect();
     for title in &titles {
@@ -59,7 +62,7 @@ fn every_command_has_one() -> Result<(), String> {
     Ok(())
 }
 
-fn every_flag_is_explained() -> Result<(), String> {
+fn every_flag_is_documented() -> Result<(), String> {
     let verbs = verbs();
     let all = verbs.iter().map(|verb| Some(verb.as_str())).chain([None]);
     for verb in all {
@@ -76,7 +79,7 @@ fn every_flag_is_explained() -> Result<(), String> {
     Ok(())
 }
 
-fn they_name_pages_that_exist() -> Result<(), String> {
+fn see_also_names_existing_pages() -> Result<(), String> {
     let verbs = verbs();
     for (title, text) in pages() {
         let (_, others) = text.split_once("\"SEE ALSO\"").unwrap();
@@ -95,11 +98,11 @@ fn they_name_pages_that_exist() -> Result<(), String> {
     Ok(())
 }
 
-fn man_shows_them() -> Result<(), String> {
-    need("man")?;
-    need("groff")?;
+fn man_renders_every_page() -> Result<(), String> {
+    require_program("man")?;
+    require_program("groff")?;
     for (title, _) in pages() {
-        let path = built().join("man").join(format!("{title}.1"));
+        let path = dist().join("man").join(format!("{title}.1"));
         let mut man = Command::new("man");
         man.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80");
         let output = man
@@ -107,28 +110,28 @@ fn man_shows_them() -> Result<(), String> {
             .arg(&path)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success() && errors.is_empty(),
             "{title}: {errors}"
         );
         assert!(
-            said.contains("SEE ALSO") && said.contains("EXIT STATUS"),
-            "{said}"
+            text.contains("SEE ALSO") && text.contains("EXIT STATUS"),
+            "{text}"
         );
     }
     Ok(())
 }
 
-fn mandoc_finds_no_fault() -> Result<(), String> {
-    need("mandoc")?;
+fn mandoc_reports_no_warning() -> Result<(), String> {
+    require_program("mandoc")?;
     for (title, _) in pages() {
-        let path = built().join("man").join(format!("{title}.1"));
-        let said = run(Command::new("mandoc")
+        let path = dist().join("man").join(format!("{title}.1"));
+        let output = run(Command::new("mandoc")
             .args(["-T", "lint", "-W", "warning"])
             .arg(path));
-        assert_eq!(said, "", "{title}");
+        assert_eq!(output, "", "{title}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The program behind Docker's hook: started as `libnetwork-setkey`, it writes down how.
+//! The program of Docker's network hook. Started as `libnetwork-setkey`, the probe records how it was called.
 
 use std::fs;
 use std::io::Read;
@@ -9,10 +9,10 @@ use crate::proc;
 
 pub(crate) const NAME: &str = "libnetwork-setkey";
 
-/// Writes `setkey.json` into the directory that `-exec-root=DIRECTORY` names: arguments, environment,
-/// the state on stdin, where the hook runs, and the network namespace that it finds behind the state's pid.
-pub(crate) fn record(place: &str) -> i32 {
-    let Some(directory) = place.strip_prefix("-exec-root=") else {
+/// Writes `setkey.json` to the directory given by `-exec-root=DIRECTORY`: arguments, environment, the state on stdin,
+/// the hook's namespaces, and the network namespace of the state's pid.
+pub(crate) fn record(exec_root: &str) -> i32 {
+    let Some(directory) = exec_root.strip_prefix("-exec-root=") else {
         return 2;
     };
     let mut state = String::new();

@@ -1,4 +1,4 @@
-//! The few questions that only a raw system call answers.
+//! System calls that no crate wraps.
 #![allow(
     unsafe_code,
     reason = "no crate wraps these calls, and nothing here outlives a test"
@@ -26,20 +26,20 @@ pub(crate) fn session_keyring() -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
-/// One system call of this machine's own kind, by number.
-pub(crate) fn native(number: u64, args: [u64; 6]) -> nix::Result<()> {
+/// Makes a system call of the native architecture by its number.
+pub(crate) fn call_native(number: u64, args: [u64; 6]) -> nix::Result<()> {
     let [a, b, c, d, e, f] = args;
-    // SAFETY: none; the test that asks for a call answers for what it does.
+    // SAFETY: not guaranteed here. The test that passes the number and the arguments is responsible for the effects.
     let result = unsafe { libc::syscall(number.cast_signed(), a, b, c, d, e, f) };
     nix::errno::Errno::result(result).map(drop)
 }
 
-/// One system call as a 32-bit program makes it (`int 0x80`), by its number there.
+/// Makes a system call as a 32-bit program does (`int 0x80`), by its i386 number.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn elder(number: u64, args: [u64; 6]) -> nix::Result<()> {
+pub(crate) fn call_i386(number: u64, args: [u64; 6]) -> nix::Result<()> {
     let [a, b, c, d, ..] = args;
     let result: i32;
-    // SAFETY: as above. rbx, which the compiler keeps to itself, is put back;
+    // SAFETY: as above. rbx, which the compiler reserves, is restored;
     // the kernel changes no other register but rax, and r8 to r11.
     unsafe {
         std::arch::asm!(
@@ -98,7 +98,7 @@ pub(crate) fn interface_flags(name: &CStr) -> Option<i32> {
     (result == 0).then(|| i32::from(unsafe { request.ifr_ifru.ifru_flags }))
 }
 
-/// Soft and hard limit, `u64::MAX` for none.
+/// The soft and the hard limit; `u64::MAX` means unlimited.
 pub(crate) fn rlimit(resource: u32) -> Option<(u64, u64)> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -109,7 +109,7 @@ pub(crate) fn rlimit(resource: u32) -> Option<(u64, u64)> {
     (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
 }
 
-/// What a clock shows, in nanoseconds.
+/// The time of a clock in nanoseconds.
 pub(crate) fn clock(number: libc::clockid_t) -> Option<i64> {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -120,7 +120,7 @@ pub(crate) fn clock(number: libc::clockid_t) -> Option<i64> {
     (result == 0).then(|| time.tv_sec * 1_000_000_000 + time.tv_nsec)
 }
 
-/// All signals but those that no runtime forwards.
+/// All signals except those that runtimes do not forward.
 fn signals() -> libc::sigset_t {
     // SAFETY: all-zero bytes are a valid `sigset_t`.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -139,7 +139,7 @@ pub(crate) fn block_signals() {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Waits for a blocked signal, real-time ones too, which `nix` does not know.
+/// Waits for a blocked signal. Unlike nix, it supports real-time signals.
 pub(crate) fn next_signal() -> Option<i32> {
     let set = signals();
     let mut number = 0;
@@ -148,10 +148,10 @@ pub(crate) fn next_signal() -> Option<i32> {
     (result == 0).then_some(number)
 }
 
-/// Any system call by its number, with what the kernel answers.
+/// Makes a system call by its number.
 ///
-/// Only for calls that take no memory of this process: numbers, and null or wild pointers,
-/// which the kernel refuses.
+/// The arguments must not point to memory of this process. They are numbers, null, or invalid pointers, which the
+/// kernel refuses.
 pub(crate) fn syscall(number: libc::c_long, arguments: [libc::c_long; 6]) -> nix::Result<()> {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: the tests pass no address of anything that lives here.
@@ -159,7 +159,7 @@ pub(crate) fn syscall(number: libc::c_long, arguments: [libc::c_long; 6]) -> nix
     nix::errno::Errno::result(result).map(drop)
 }
 
-/// Ends the thread that calls it, and no other (_exit(2), "C library/kernel differences").
+/// Ends only the calling thread (_exit(2), "C library/kernel differences").
 pub(crate) fn end_this_thread() -> i32 {
     // SAFETY: the call takes a number, and nothing of this thread is used again.
     unsafe { libc::syscall(libc::SYS_exit, 0) as i32 }

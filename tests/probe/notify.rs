@@ -1,4 +1,4 @@
-//! A service that talks to its manager, as `systemd-notify` does.
+//! A service that sends notifications to its service manager, like `systemd-notify`.
 
 use std::io::{Error, IoSlice};
 use std::os::fd::AsRawFd;
@@ -6,25 +6,25 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-use crate::acts;
+use crate::actions;
 
-/// Sends each message to `NOTIFY_SOCKET` and says how that went; `~` stands for the end of a line in one.
+/// Sends each message to `NOTIFY_SOCKET` and prints the result. `~` in a message stands for a newline.
 ///
-/// Three words are none: `barrier` sends one and waits until it is closed, `enter` waits for a line on standard
-/// input, `sleep` sleeps.
+/// Three messages are commands instead: `barrier` sends a barrier (sd_notify_barrier(3)) and waits until the manager
+/// closes its descriptor, `enter` waits for a line on standard input, and `sleep` sleeps.
 pub(crate) fn notify(messages: &[&str]) -> i32 {
     let socket = std::env::vars().find(|(name, _)| name == "NOTIFY_SOCKET");
     let (_, socket) = socket.unwrap_or_default();
     for message in messages {
-        let done = match *message {
-            "sleep" => return acts::sleep(),
+        let result = match *message {
+            "sleep" => return actions::sleep(),
             "enter" => std::io::stdin().read_line(&mut String::new()).map(drop),
             "barrier" => barrier(&socket),
             text => send(&socket, &text.replace('~', "\n")),
         };
-        match done {
-            Ok(()) => crate::say(&format!("{message}: ok")),
-            Err(error) => crate::say(&format!("{message}: {:?}", error.kind())),
+        match result {
+            Ok(()) => crate::print(&format!("{message}: ok")),
+            Err(error) => crate::print(&format!("{message}: {:?}", error.kind())),
         };
     }
     0

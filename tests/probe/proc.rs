@@ -1,4 +1,4 @@
-//! What /proc/self tells; `null` when there is no /proc.
+//! Values from /proc/self. A value is `null` if there is no /proc.
 
 use std::fs;
 
@@ -73,7 +73,7 @@ impl Status {
         json!(self.field(name).and_then(|text| text.parse::<u64>().ok()))
     }
 
-    /// The four ids of a line: real, effective, saved, file system.
+    /// The four ids of a field: real, effective, saved set, file system.
     pub(crate) fn ids(&self, name: &str) -> Value {
         let ids = self.field(name).map(|text| {
             text.split_whitespace()
@@ -122,7 +122,7 @@ pub(crate) fn namespaces() -> Value {
     Value::Object(links.collect())
 }
 
-/// The open descriptors, without the one that lists them.
+/// The open file descriptors, except the one that lists the directory.
 pub(crate) fn descriptors() -> Value {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else {
         return Value::Null;
@@ -169,7 +169,7 @@ fn mount(line: &str) -> Option<Value> {
     }))
 }
 
-/// A small file as text without its last newline.
+/// The content of a small file, without trailing white space.
 pub(crate) fn text(path: &str) -> Value {
     json!(
         fs::read_to_string(path)

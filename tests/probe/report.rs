@@ -1,4 +1,4 @@
-//! The report: one JSON object with everything a process can learn about its own situation.
+//! The report: a JSON object that describes the process and its environment in the container.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,7 +12,7 @@ use crate::kernel;
 use crate::proc::{self, Status};
 
 pub(crate) fn report() -> Value {
-    // The descriptors first: before this program opens any of its own.
+    // List the file descriptors first, before this program opens files itself.
     let descriptors = proc::descriptors();
     let mut seen = process();
     seen.insert("fds".into(), descriptors);
@@ -97,7 +97,7 @@ fn domainname() -> Value {
     json!(name.map(|name| name.domainname().to_string_lossy().into_owned()))
 }
 
-/// What a time namespace can move, in nanoseconds; and the first word of /proc/uptime.
+/// The clocks in nanoseconds, and the first field of /proc/uptime. A time namespace can offset all but `realtime`.
 fn clocks() -> Value {
     let uptime = fs::read_to_string("/proc/uptime").ok();
     let uptime = uptime.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
@@ -157,7 +157,7 @@ fn rlimits() -> Value {
     Value::Object(seen.collect())
 }
 
-/// Everything in /dev but what other mounts bring (pts, shm, mqueue).
+/// The entries of /dev itself, without the content of its subdirectories.
 fn devices() -> Value {
     let Ok(entries) = fs::read_dir("/dev") else {
         return Value::Null;
@@ -172,7 +172,7 @@ fn devices() -> Value {
     Value::Object(seen)
 }
 
-/// What lies at a path, symbolic links not followed; `null` when nothing does.
+/// The attributes of the file at a path, without following symbolic links; `null` if there is no file.
 pub(crate) fn node(path: &Path) -> Value {
     let Ok(meta) = fs::symlink_metadata(path) else {
         return Value::Null;

@@ -1,14 +1,14 @@
-//! The virtual machine as a source of lines: it boots when the first outcome is asked for.
+//! The virtual machine, whose output is parsed line by line. It boots when the first outcome is requested.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// The program that boots it.
+/// The script that boots the virtual machine.
 pub(crate) const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/boot");
 
-/// How a test in the machine ended.
+/// The outcome of a test in the virtual machine.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Outcome {
     Passed,
@@ -16,40 +16,45 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+/// The virtual machine. Dropping it waits for its end.
 pub(crate) struct Guest {
     script: String,
     running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
-    said: Said,
+    report: Report,
+    /// Why it has ended, if it has.
     end: Option<String>,
 }
 
 impl Guest {
-    /// `calls` are runtimes with the suite's arguments.
+    /// `calls` are pairs of a runtime and the arguments of the suite.
     pub(crate) fn new(suite: &str, calls: Vec<(&str, String)>) -> Self {
         let mut script = String::new();
-        for (runtime, words) in calls {
-            let call = format!("echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} {words}\n");
+        for (runtime, arguments) in calls {
+            let call =
+                format!("echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} {arguments}\n");
             script.push_str(&call);
         }
         Self {
             script,
             running: None,
-            said: Said::default(),
+            report: Report::default(),
             end: None,
         }
     }
 
-    /// Waits until the machine has said how this test ended.
+    /// Waits for the outcome of a test.
     pub(crate) fn outcome(&mut self, test: &str) -> Outcome {
         loop {
-            if let Some(outcome) = self.said.outcomes.get(test) {
+            if let Some(outcome) = self.report.outcomes.get(test) {
                 return outcome.clone();
             }
             if let Some(end) = &self.end {
-                return Outcome::Failed(format!("the machine ended before: {end}"));
+                return Outcome::Failed(format!(
+                    "the virtual machine ended before the test: {end}"
+                ));
             }
             match self.next_line() {
-                Some(line) => self.said.hear(&line),
+                Some(line) => self.report.read_line(&line),
                 None => self.close(),
             }
         }
@@ -63,7 +68,7 @@ impl Guest {
     fn close(&mut self) {
         let status = self.running.take().map(|(mut child, _)| child.wait());
         self.end = Some(match status {
-            Some(Ok(status)) if status.code() == Some(124) => "its time was over".to_owned(),
+            Some(Ok(status)) if status.code() == Some(124) => "it timed out".to_owned(),
             Some(Ok(status)) => status.to_string(),
             other => format!("{other:?}"),
         });
@@ -90,19 +95,19 @@ fn boot(script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
     (child, lines)
 }
 
-/// What libtest-mimic has printed so far, in its pretty format.
+/// The outcomes so far, parsed from the pretty format of libtest-mimic.
 #[derive(Default)]
-struct Said {
+struct Report {
     runtime: String,
-    /// Failed, with nothing but their names yet: the messages come last.
+    /// The failed tests with their messages so far. libtest-mimic prints the messages after all tests.
     pending: HashMap<String, String>,
-    /// Whose message the next lines belong to.
+    /// The failed test whose message is being printed.
     current: Option<String>,
     outcomes: HashMap<String, Outcome>,
 }
 
-impl Said {
-    fn hear(&mut self, line: &str) {
+impl Report {
+    fn read_line(&mut self, line: &str) {
         if let Some(runtime) = line.strip_prefix("runtime ") {
             runtime.clone_into(&mut self.runtime);
         } else if line.starts_with("test result: ") {
@@ -111,11 +116,11 @@ impl Said {
                 .map(|(test, message)| (test, Outcome::Failed(message.trim_end().to_owned())));
             self.outcomes.extend(failed);
             self.current = None;
-        } else if let Some((name, how)) = line
+        } else if let Some((name, outcome)) = line
             .strip_prefix("test ")
             .and_then(|test| test.split_once(" ... "))
         {
-            self.hear_end(name.trim_end(), how);
+            self.read_outcome(name.trim_end(), outcome);
         } else if let Some(name) = line
             .strip_prefix("---- ")
             .and_then(|name| name.strip_suffix(" ----"))
@@ -130,10 +135,10 @@ impl Said {
         }
     }
 
-    fn hear_end(&mut self, name: &str, how: &str) {
+    fn read_outcome(&mut self, name: &str, outcome: &str) {
         let test = format!("{}::{name}", self.runtime);
-        let reason = how.strip_prefix("ignored (");
-        let outcome = match (how, reason.and_then(|how| how.strip_suffix(')'))) {
+        let reason = outcome.strip_prefix("ignored (");
+        let outcome = match (outcome, reason.and_then(|reason| reason.strip_suffix(')'))) {
             ("ok", _) => Outcome::Passed,
             (_, Some(reason)) => Outcome::Skipped(reason.to_owned()),
             _ => {

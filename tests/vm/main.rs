@@ -1,8 +1,7 @@
-//! What only another machine can show: cgroup v2 with all its controllers, AppArmor, limits that root may raise.
+//! Tests that the host may be unable to run: cgroup v2 with all controllers, AppArmor, and CAP_SYS_RESOURCE.
 //!
-//! `RT_TESTS=all cargo test --test vm` boots a virtual machine once, runs the suite's binary in it with some
-//! filters, and gives each of its tests a line here, in its order and as soon as it is known. See `boot` for
-//! the machine.
+//! `RT_TESTS=all cargo test --test vm` boots a virtual machine once, runs some tests of the suite in it, and reports
+//! each of them as soon as its outcome is known. `boot` describes the virtual machine.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -23,7 +22,7 @@ use serde_json::Value;
 
 use guest::{Guest, Outcome};
 
-/// A runtime and which of the suite's tests it goes through.
+/// A runtime, and a filter that selects tests of the suite.
 const RUNS: [(&str, &str); 12] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
@@ -31,11 +30,11 @@ const RUNS: [(&str, &str); 12] = [
     ("rt", "update::"),
     ("rt", "apparmor::"),
     ("rt", "takes_cap_sys_resource"),
-    // That nothing else is different: an older kernel, another version of cgroups.
+    // The lifecycle with another kernel and another cgroup version.
     ("rt", "lifecycle::run_"),
     ("rt", "lifecycle::delete_"),
     ("rt", "lifecycle::kill::"),
-    // What no other machine shows of runc.
+    // Configurations that only the virtual machine can run with runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),
     ("runc", "managers::podman_systemd"),
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
         eprintln!("vm: the suite is not built");
         return ExitCode::FAILURE;
     };
-    let lacking = lacking();
+    let skip_reason = skip_reason();
     let mut calls = Vec::new();
     let mut tests = Vec::new();
     for (runtime, filter) in RUNS {
@@ -57,32 +56,32 @@ fn main() -> ExitCode {
             eprintln!("vm: the suite has no {filter} any more");
             return ExitCode::FAILURE;
         }
-        let of_run = names.iter().map(|name| format!("{runtime}::{name}"));
-        let of_run: Vec<String> = of_run.collect();
+        let tests_of_run = names.iter().map(|name| format!("{runtime}::{name}"));
+        let tests_of_run: Vec<String> = tests_of_run.collect();
         let is_wanted = |test: &&String| is_wanted(&arguments, test);
-        let wanted: Vec<&String> = of_run.iter().filter(is_wanted).collect();
-        if wanted.len() == of_run.len() {
+        let wanted: Vec<&String> = tests_of_run.iter().filter(is_wanted).collect();
+        if wanted.len() == tests_of_run.len() {
             calls.push((runtime, filter.to_owned()));
         } else {
             let name = |test: &String| test[runtime.len() + 2..].to_owned();
             let call = |test: &&String| (runtime, format!("--exact {}", name(test)));
             calls.extend(wanted.iter().map(call));
         }
-        tests.extend(of_run);
+        tests.extend(tests_of_run);
     }
     let guest = Arc::new(Mutex::new(Guest::new(&suite, calls)));
     let trial = |name: String| {
-        let (guest, lacking) = (guest.clone(), lacking.clone());
-        Trial::ignorable_test(name.clone(), move || match lacking {
+        let (guest, skip_reason) = (guest.clone(), skip_reason.clone());
+        Trial::ignorable_test(name.clone(), move || match skip_reason {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => ended(guest.lock().unwrap().outcome(&name)),
+            None => completion(guest.lock().unwrap().outcome(&name)),
         })
     };
     let trials = tests.into_iter().map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn ended(outcome: Outcome) -> Result<Completion, Failed> {
+fn completion(outcome: Outcome) -> Result<Completion, Failed> {
     match outcome {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
@@ -90,23 +89,26 @@ fn ended(outcome: Outcome) -> Result<Completion, Failed> {
     }
 }
 
-/// As libtest-mimic will decide.
+/// Whether the arguments select a test, by the rules of libtest-mimic.
 fn is_wanted(arguments: &Arguments, test: &str) -> bool {
-    let fits = |filter: &String| match arguments.exact {
-        true => test == filter,
-        false => test.contains(filter),
+    let matches = |filter: &String| {
+        if arguments.exact {
+            test == filter
+        } else {
+            test.contains(filter)
+        }
     };
-    let skipped = arguments.skip.iter().any(fits);
-    !skipped && arguments.filter.as_ref().is_none_or(fits)
+    let skipped = arguments.skip.iter().any(matches);
+    !skipped && arguments.filter.as_ref().is_none_or(matches)
 }
 
-/// Why there will be no virtual machine.
-fn lacking() -> Option<String> {
+/// Why the virtual machine cannot be used here, if so.
+fn skip_reason() -> Option<String> {
     if env::var("RT_TESTS").as_deref() != Ok("all") {
         return Some("RT_TESTS=all boots a virtual machine for it".to_owned());
     }
     if !nix::unistd::geteuid().is_root() {
-        return Some("only root can show the machine all files".to_owned());
+        return Some("only root can give the virtual machine access to all files".to_owned());
     }
     let checked = Command::new(guest::BOOT).arg("--check").output();
     let checked = checked.unwrap_or_else(|e| panic!("start {}: {e}", guest::BOOT));
@@ -114,7 +116,7 @@ fn lacking() -> Option<String> {
     (!checked.status.success()).then_some(reason)
 }
 
-/// The suite's binary, as cargo has built it for this run.
+/// Builds the suite and returns the path of its binary.
 fn suite() -> Option<String> {
     let release = Path::new(env!("CARGO_BIN_EXE_rt"))
         .parent()?
@@ -137,7 +139,7 @@ fn suite() -> Option<String> {
     executables.next()
 }
 
-/// The names of the suite's tests that a filter lets through.
+/// The names of the suite's tests that match a filter.
 fn list(suite: &str, filter: &str) -> Vec<String> {
     let listed = Command::new(suite).args(["--list", filter]).output();
     let listed = listed.unwrap_or_else(|e| panic!("start {suite}: {e}"));

@@ -1,10 +1,10 @@
-//! What is built of a Containerfile.
+//! `buildah bud`: builds from a Containerfile.
 
 use std::fs;
 
-use super::{Line, Store};
+use super::{Store, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("bud", bud),
     ("bud_stages", bud_stages),
     ("bud_fails", bud_fails),
@@ -12,7 +12,7 @@ pub(super) const LINES: &[Line] = &[
     ("bud_secret", bud_secret),
     ("bud_limits", bud_limits),
     ("bud_user_namespace", bud_user_namespace),
-    ("bud_at_once", bud_at_once),
+    ("bud_concurrently", bud_concurrently),
 ];
 
 fn bud(s: &Store) {
@@ -32,14 +32,14 @@ fn bud_stages(s: &Store) {
 }
 
 fn bud_fails(s: &Store) {
-    let said = s.bud("bud_fails", &[], "FROM IMAGE\nRUN exit 7\nRUN echo never\n");
-    assert_ne!(said.status, 0);
-    assert!(said.stderr.contains("exit status 7"), "{said:?}");
-    assert!(!said.stdout.contains("never\nnever"), "{said:?}");
-    let said = s.bud("bud_fails_1", &[], "FROM IMAGE\nRUN [\"absent\"]\n");
+    let output = s.bud("bud_fails", &[], "FROM IMAGE\nRUN exit 7\nRUN echo never\n");
+    assert_ne!(output.status, 0);
+    assert!(output.stderr.contains("exit status 7"), "{output:?}");
+    assert!(!output.stdout.contains("never\nnever"), "{output:?}");
+    let output = s.bud("bud_fails_1", &[], "FROM IMAGE\nRUN [\"absent\"]\n");
     assert!(
-        said.status != 0 && said.stderr.contains("absent"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("absent"),
+        "{output:?}"
     );
 }
 
@@ -55,7 +55,7 @@ fn bud_secret(s: &Store) {
     let files = s.0.files("secret_source");
     let source = files.join("word");
     fs::write(&source, "the word").unwrap();
-    s.0.owns(&source);
+    s.0.chown(&source);
     let secret = format!("id=word,src={}", source.display());
     let text = "FROM IMAGE\nRUN --mount=type=secret,id=word wc -c </run/secrets/word >/length\nRUN test ! -s /run/secrets/word\n";
     s.bud("bud_secret", &["--secret", &secret], text).ok();
@@ -64,7 +64,7 @@ fn bud_secret(s: &Store) {
 
 fn bud_limits(s: &Store) {
     let text = "FROM IMAGE\nRUN df -k /dev/shm | tail -n 1 >/shm; ulimit -n >/files; cat /etc/hosts >/hosts\n";
-    // Without a network there is no /etc/hosts.
+    // Buildah writes no /etc/hosts without a network.
     let options = [
         "--network",
         "host",
@@ -89,15 +89,15 @@ fn bud_user_namespace(s: &Store) {
         "0:7000:2000",
     ];
     s.bud("bud_userns", &map, text).ok();
-    let said = s.file("bud_userns", "/map");
+    let output = s.file("bud_userns", "/map");
     assert_eq!(
-        said.split_whitespace().collect::<Vec<_>>()[1..],
+        output.split_whitespace().collect::<Vec<_>>()[1..],
         ["7000", "2000"]
     );
     assert_eq!(s.file("bud_userns", "/owners"), "0\n0");
 }
 
-fn bud_at_once(s: &Store) {
+fn bud_concurrently(s: &Store) {
     std::thread::scope(|scope| {
         let each = |number: usize| {
             let text = format!("FROM IMAGE\nRUN echo {number} >/number\n");

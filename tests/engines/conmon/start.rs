@@ -1,14 +1,14 @@
-//! What conmon makes of a container, from its creation to its end.
+//! A container under conmon, from its creation to its exit status.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Driven, Ground, IDLE, expect, said, say};
-use crate::call;
+use super::{Environment, IDLE, Test, expect, read_report, send_text};
+use crate::command;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("create", create),
     ("exit_status", exit_status),
     ("create_error", create_error),
@@ -19,43 +19,43 @@ pub(super) const FEATURES: &[Driven] = &[
     ("timeout", timeout),
 ];
 
-fn create(ground: &Ground) {
-    let container = ground.create("create", IDLE, &[]);
+fn create(env: &Environment) {
+    let container = env.create("create", IDLE, &[]);
     assert!(container.pid() > 0);
     assert_eq!(container.status(), "created");
-    let file = fs::read_to_string(container.bundle.join("said.pid")).unwrap();
+    let file = fs::read_to_string(container.bundle.join("report.pid")).unwrap();
     assert_eq!(container.pid().to_string(), file);
-    ground.call(&["start", "create"]).ok();
+    env.call(&["start", "create"]).ok();
     assert_eq!(container.status(), "running");
 }
 
-fn exit_status(ground: &Ground) {
-    let container = ground.start("exit_status", "exit 43", &[]);
-    assert_eq!(container.ends(), 43);
+fn exit_status(env: &Environment) {
+    let container = env.start("exit_status", "exit 43", &[]);
+    assert_eq!(container.exit_status(), 43);
     assert_eq!(container.status(), "stopped");
-    let killed = ground.start("exit_killed", "kill -KILL $$; sleep 9", &[]);
-    ground.call(&["kill", "exit_killed", "KILL"]);
-    assert_eq!(killed.ends(), 137);
+    let killed = env.start("exit_killed", "kill -KILL $$; sleep 9", &[]);
+    env.call(&["kill", "exit_killed", "KILL"]);
+    assert_eq!(killed.exit_status(), 137);
 }
 
-/// What the runtime has said reaches who has called conmon.
-fn create_error(ground: &Ground) {
-    let bundle = ground.bundle("create_error", IDLE, false);
+/// conmon reports the runtime's error message to its caller.
+fn create_error(env: &Environment) {
+    let bundle = env.bundle("create_error", IDLE, false);
     let file = bundle.join("config.json");
     let config = fs::read_to_string(&file).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
     config["process"]["args"] = json!(["/no/such/program"]);
     fs::write(&file, config.to_string()).unwrap();
-    call::run(&mut ground.conmon(&bundle, "create_error", "said", &[]));
-    let said = said(&bundle.join("said")).to_string();
-    assert!(said.contains("/no/such/program"), "{said}");
-    assert!(said.contains("no such file or directory"), "{said}");
-    assert!(!ground.call(&["list", "-q"]).ok().contains("create_error"));
+    command::run(&mut env.conmon(&bundle, "create_error", "report", &[]));
+    let report = read_report(&bundle.join("report")).to_string();
+    assert!(report.contains("/no/such/program"), "{report}");
+    assert!(report.contains("no such file or directory"), "{report}");
+    assert!(!env.call(&["list", "-q"]).ok().contains("create_error"));
 }
 
-fn log(ground: &Ground) {
-    let container = ground.start("log", "echo out; echo err >&2", &[]);
-    container.ends();
+fn log(env: &Environment) {
+    let container = env.start("log", "echo out; echo err >&2", &[]);
+    container.exit_status();
     let log = container.log();
     assert!(
         log.contains(" stdout F out\n") && log.contains(" stderr F err\n"),
@@ -63,21 +63,21 @@ fn log(ground: &Ground) {
     );
 }
 
-fn stdin(ground: &Ground) {
+fn stdin(env: &Environment) {
     let script = "read line; echo got $line; exit 4";
-    let container = ground.start("stdin", script, &["-i"]);
+    let container = env.start("stdin", script, &["-i"]);
     let end = container.attach("stdin");
-    say(&end, "a word\n");
+    send_text(&end, "a word\n");
     expect(&end, "got a word");
-    assert_eq!(container.ends(), 4);
+    assert_eq!(container.exit_status(), 4);
 }
 
-fn terminal(ground: &Ground) {
+fn terminal(env: &Environment) {
     let script =
         "trap 'stty size' WINCH; tty; while ! read line; do :; done; echo got $line; exit 6";
-    let container = ground.start("terminal", &format!("read go; {script}"), &["-t", "-i"]);
+    let container = env.start("terminal", &format!("read go; {script}"), &["-t", "-i"]);
     let end = container.attach("terminal");
-    say(&end, "go\n");
+    send_text(&end, "go\n");
     expect(&end, "/dev/pts/0");
     let mut control = File::options()
         .write(true)
@@ -85,14 +85,14 @@ fn terminal(ground: &Ground) {
         .unwrap();
     std::io::Write::write_all(&mut control, b"1 37 91\n").unwrap();
     expect(&end, "37 91");
-    say(&end, "a word\n");
+    send_text(&end, "a word\n");
     expect(&end, "got a word");
-    assert_eq!(container.ends(), 6);
+    assert_eq!(container.exit_status(), 6);
     assert!(container.log().contains("37 91"), "{}", container.log());
 }
 
-fn exit_command(ground: &Ground) {
-    let mark = ground.directory.join("exit_command.mark");
+fn exit_command(env: &Environment) {
+    let mark = env.directory.join("exit_command.mark");
     let mark = mark.display().to_string();
     let more = [
         "--exit-command",
@@ -100,13 +100,19 @@ fn exit_command(ground: &Ground) {
         "--exit-command-arg",
         &mark,
     ];
-    let container = ground.start("exit_command", "true", &more);
-    container.ends();
-    call::wait_until("the command is called", 10, || Path::new(&mark).exists());
+    let container = env.start("exit_command", "true", &more);
+    container.exit_status();
+    command::wait_until("the command is called", 10, || Path::new(&mark).exists());
 }
 
-fn timeout(ground: &Ground) {
-    let container = ground.start("timeout", IDLE, &["-T", "1"]);
-    assert_eq!(container.ends(), -1, "what conmon says of its own doing");
-    call::wait_until("it is killed", 10, || container.status() == "stopped");
+fn timeout(env: &Environment) {
+    let container = env.start("timeout", IDLE, &["-T", "1"]);
+    assert_eq!(
+        container.exit_status(),
+        -1,
+        "conmon reports -1 for its own time-out"
+    );
+    command::wait_until("the process is killed", 10, || {
+        container.status() == "stopped"
+    });
 }

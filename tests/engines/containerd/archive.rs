@@ -1,4 +1,4 @@
-//! OCI archives, made by hand: what `ctr image import` reads.
+//! Builds OCI image archives for `ctr image import`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::call;
+use crate::command;
 
 const IMAGE: &str = "application/vnd.oci.image";
 
-/// Makes an archive of one image with one layer below `directory`. Both `name`
-/// (`localhost/rt/busybox:1`) and `config` are as an image's own are.
+/// Builds an archive of one image with one layer in `directory`. `name` is the image reference, such as
+/// `localhost/rt/busybox:1`; `config` is the `config` object of the image configuration.
 pub(crate) fn make(directory: &Path, name: &str, layer: &Path, config: &Value) -> PathBuf {
     let tree = directory.join("archive");
     let blobs = tree.join("blobs/sha256");
@@ -35,7 +35,7 @@ pub(crate) fn make(directory: &Path, name: &str, layer: &Path, config: &Value) -
     let archive = directory.join("archive.tar");
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".");
-    call::run(&mut tar).ok();
+    command::run(&mut tar).ok();
     fs::remove_dir_all(&tree).unwrap();
     archive
 }
@@ -48,12 +48,12 @@ fn text(blobs: &Path, kind: &str, content: &Value) -> Value {
     described
 }
 
-/// Puts a file where its digest says, and describes it.
+/// Moves a file to the path of its digest and returns its descriptor.
 fn blob(blobs: &Path, kind: &str, file: &Path) -> Value {
-    let sum = call::run(Command::new("sha256sum").arg(file)).ok();
+    let sum = command::run(Command::new("sha256sum").arg(file)).ok();
     let (digest, _) = sum.split_once(' ').unwrap();
     let place = blobs.join(digest);
-    // A layer may be large; below one directory it need not be copied.
+    // Use a hard link, because a layer may be large.
     if fs::hard_link(file, &place).is_err() {
         fs::copy(file, &place).unwrap();
     }
@@ -61,7 +61,7 @@ fn blob(blobs: &Path, kind: &str, file: &Path) -> Value {
     json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": size })
 }
 
-/// As Go calls it.
+/// The architecture by its name in Go.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

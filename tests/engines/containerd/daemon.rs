@@ -1,4 +1,4 @@
-//! A daemon with everything of its own, and the image in it.
+//! A containerd daemon with its own directories, network and images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{BUSYBOX, Task, archive};
-use crate::call::{self, Said};
-use crate::ground::{Daemon, Directory, Runtime};
-use crate::{cgroup, cri, image};
+use crate::command::{self, CommandOutput};
+use crate::environment::{Daemon, Directory, Runtime};
+use crate::{cgroups, cri, image};
 
-/// How many daemons have been started.
+/// The number of daemons started so far, which numbers their networks.
 static NETWORKS: AtomicU8 = AtomicU8::new(0);
 
-/// Ended, with what is in it, when it is dropped.
+/// A daemon. Dropping it ends the daemon and its containers.
 pub(crate) struct Containerd {
     pub(crate) runtime: Runtime,
     pub(crate) cri: Option<cri::Client>,
-    /// Ends before the directory goes.
+    /// Declared before `directory`, so that it is dropped first.
     daemon: Daemon,
     network: u8,
     name: String,
@@ -30,14 +30,14 @@ pub(crate) struct Containerd {
 }
 
 impl Containerd {
-    /// Starts one; `name` tells it from others of this run.
+    /// Starts a daemon. `name` is unique in this run.
     pub(crate) fn start(runtime: Runtime, name: &str) -> Containerd {
         let directory = Directory::new(&format!("ctd-{name}"));
         let config = directory.join("config.toml");
         fs::write(&config, Self::config(runtime, directory.path())).unwrap();
         let network = NETWORKS.fetch_add(1, Ordering::Relaxed);
         cri::write_network(directory.path(), network);
-        let daemon = Self::daemon(directory.path());
+        let daemon = Self::start_process(directory.path());
         let containerd = Containerd {
             runtime,
             cri: None,
@@ -55,16 +55,17 @@ impl Containerd {
         containerd
     }
 
-    /// The configuration of docs/containerd.md, to the letter but for the names. What comes
-    /// before keeps the daemon to itself; OOM scores and AppArmor are not for every machine.
+    /// The configuration that docs/containerd.md documents, with the runtime's name and path replaced. The settings
+    /// before it isolate the daemon from others, and turn off what not every host supports: lower OOM scores and
+    /// AppArmor.
     fn config(runtime: Runtime, directory: &Path) -> String {
         let (name, path) = (runtime.name(), runtime.path().display().to_string());
-        let page = include_str!("../../../docs/containerd.md");
-        let documented = page
+        let documentation = include_str!("../../../docs/containerd.md");
+        let documented = documentation
             .split("```toml\n")
             .nth(1)
             .and_then(|rest| rest.split("```").next());
-        let documented = documented.expect("a configuration in the page");
+        let documented = documented.expect("no configuration in the documentation");
         let documented = documented.replace("/usr/local/bin/rt", &path);
         let documented = documented.replace("runtimes.rt", &format!("runtimes.{name}"));
         let documented = documented.replace("\"rt\"", &format!("\"{name}\""));
@@ -95,8 +96,8 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         )
     }
 
-    /// With a mount namespace whose mounts may be shared with containers.
-    fn daemon(directory: &Path) -> Daemon {
+    /// Starts the process in a mount namespace with shared propagation, which bidirectional mounts need.
+    fn start_process(directory: &Path) -> Daemon {
         let script = "mount --make-rshared / && exec containerd --config $0";
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
@@ -104,7 +105,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         Daemon::start(&command, directory.join("log"))
     }
 
-    /// Until it answers.
+    /// Waits until the daemon answers.
     fn wait(&self) {
         for _ in 0..300 {
             if self.socket().exists() && self.ctr(&["version"]).status == 0 {
@@ -112,17 +113,17 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("containerd does not answer: {}", self.daemon.said());
+        panic!("containerd does not answer: {}", self.daemon.log());
     }
 
-    /// Ends the daemon, at once if it is to be a surprise. What runs in it goes on.
-    pub(crate) fn stop(&mut self, at_once: bool) {
-        if !at_once {
+    /// Ends the daemon with SIGTERM, or with SIGKILL if `kill_daemon`. Its containers keep running.
+    pub(crate) fn stop(&mut self, kill_daemon: bool) {
+        if !kill_daemon {
             let _ = kill(
                 Pid::from_raw(self.daemon.pid().cast_signed()),
                 Signal::SIGTERM,
             );
-            call::wait_until("containerd ends", 20, || {
+            command::wait_until("containerd ends", 20, || {
                 let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.pid()));
                 stat.is_ok_and(|stat| stat.contains(") Z "))
             });
@@ -130,9 +131,9 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         self.daemon.kill();
     }
 
-    /// Starts the daemon again.
+    /// Starts the daemon again after [`Self::stop`].
     pub(crate) fn restart(&mut self) {
-        self.daemon = Self::daemon(self.directory.path());
+        self.daemon = Self::start_process(self.directory.path());
         self.wait();
     }
 
@@ -140,7 +141,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         self.directory.path()
     }
 
-    /// A directory for one feature, empty.
+    /// A directory for one test.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         let path = self.directory.join("scratch").join(name);
         fs::create_dir_all(&path).unwrap();
@@ -151,17 +152,17 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         self.directory.join("sock")
     }
 
-    /// The namespace of what ctr makes, which is the parent of its cgroups too.
+    /// The containerd namespace of ctr's containers, which is also the name of their parent cgroup.
     pub(crate) fn namespace(&self) -> &str {
         &self.name
     }
 
-    /// Where the runtime keeps what ctr makes.
+    /// The runtime's `--root` for ctr's containers.
     pub(crate) fn runtime_root(&self) -> PathBuf {
         Path::new("/run/containerd/runc").join(&self.name)
     }
 
-    /// The socket of a shim, which one that is killed leaves behind.
+    /// The socket of a shim. A shim that is killed leaves it behind.
     pub(crate) fn shim_socket(&self, id: &str) -> PathBuf {
         let tasks = self.directory.join("state/io.containerd.runtime.v2.task");
         let address = tasks.join(&self.name).join(id).join("address");
@@ -169,25 +170,25 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         address.strip_prefix("unix://").unwrap().into()
     }
 
-    /// The containers that the runtime knows of.
-    pub(crate) fn kept(&self) -> Vec<String> {
+    /// The ids that the runtime lists.
+    pub(crate) fn runtime_list(&self) -> Vec<String> {
         let mut list = Command::new(self.runtime.path());
         list.arg("--root")
             .arg(self.runtime_root())
             .args(["list", "-q"]);
-        call::run(&mut list)
+        command::run(&mut list)
             .ok()
             .lines()
             .map(str::to_owned)
             .collect()
     }
 
-    /// Makes an image of one layer known in a namespace; `k8s.io` is the CRI's.
+    /// Imports an image of one layer into a namespace. The CRI uses `k8s.io`.
     pub(crate) fn import(&self, namespace: &str, name: &str, layer: &Path, config: &Value) {
         let directory = self.scratch(&name.replace('/', "-"));
         let archive = archive::make(&directory, name, layer, config);
         let mut import = self.command(namespace);
-        call::run(import.args(["image", "import"]).arg(&archive)).ok();
+        command::run(import.args(["image", "import"]).arg(&archive)).ok();
         let _ = fs::remove_dir_all(&directory);
     }
 
@@ -197,14 +198,14 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         ctr
     }
 
-    pub(crate) fn ctr_command(&self, words: &[&str]) -> Command {
+    pub(crate) fn ctr_command(&self, args: &[&str]) -> Command {
         let mut ctr = self.command(self.namespace());
-        ctr.args(words);
+        ctr.args(args);
         ctr
     }
 
-    pub(crate) fn ctr(&self, words: &[&str]) -> Said {
-        call::run(&mut self.ctr_command(words))
+    pub(crate) fn ctr(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.ctr_command(args))
     }
 
     /// `ctr run` with this runtime and image.
@@ -215,40 +216,40 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         run
     }
 
-    /// Runs a container to its end, and removes it. It lingers: ctr loses now and then what
-    /// a process writes that ends before ctr has begun to read, with any runtime.
-    pub(crate) fn run(&self, id: &str, flags: &[&str], args: &[&str]) -> Said {
+    /// Runs a container to its end and removes it. The container sleeps for 0.3 s after the command: with any
+    /// runtime, ctr may lose the output of a process that ends before ctr has started to read.
+    pub(crate) fn run(&self, id: &str, flags: &[&str], args: &[&str]) -> CommandOutput {
         const LINGER: &str = r#""$@"; status=$?; sleep 0.3; exit $status"#;
         let flags = [&["--rm"], flags].concat();
         let args = [&["sh", "-c", LINGER, "sh"], args].concat();
-        call::run(&mut self.run_command(id, &flags, &args))
+        command::run(&mut self.run_command(id, &flags, &args))
     }
 
-    /// Standard output of a shell script in a container, which must succeed.
+    /// Runs a shell script in a container and returns its output. Panics unless it succeeds.
     #[track_caller]
     pub(crate) fn sh(&self, id: &str, flags: &[&str], script: &str) -> String {
         self.run(id, flags, &["sh", "-c", script]).ok()
     }
 
-    /// A container that goes on.
+    /// Starts a container in the background.
     #[track_caller]
     pub(crate) fn task(&self, id: &str, flags: &[&str], args: &[&str]) -> Task<'_> {
         let flags = [&["--detach"], flags].concat();
-        call::run(&mut self.run_command(id, &flags, args)).ok();
+        command::run(&mut self.run_command(id, &flags, args)).ok();
         Task::of(self, id)
     }
 
-    /// The processes of its shims.
+    /// The pids of the shims of a container, or of all containers if `id` is empty.
     pub(crate) fn shims(&self, id: &str) -> Vec<Pid> {
         let socket = self.socket().display().to_string();
         let mut shims = Vec::new();
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
-            let words: Vec<&str> = line.split('\0').collect();
-            let is_shim = words[0].contains("containerd-shim");
-            let fits = id.is_empty() || words.contains(&id);
-            if is_shim && fits && words.contains(&socket.as_str()) {
+            let args: Vec<&str> = line.split('\0').collect();
+            let is_shim = args[0].contains("containerd-shim");
+            let matches = id.is_empty() || args.contains(&id);
+            if is_shim && matches && args.contains(&socket.as_str()) {
                 let pid = process.file_name().to_string_lossy().parse();
                 shims.extend(pid.ok().map(Pid::from_raw));
             }
@@ -259,11 +260,11 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        // What features that have failed may have left.
+        // Tests that failed may have left containers.
         for namespace in [self.namespace(), "k8s.io"] {
-            let left = call::run_last(self.command(namespace).args(["task", "ls", "-q"]));
+            let left = command::run_cleanup(self.command(namespace).args(["task", "ls", "-q"]));
             for id in left.stdout.lines() {
-                call::run_last(self.command(namespace).args(["task", "delete", "-f", id]));
+                command::run_cleanup(self.command(namespace).args(["task", "delete", "-f", id]));
             }
         }
         for shim in self.shims("") {
@@ -271,7 +272,7 @@ impl Drop for Containerd {
         }
         cri::remove_network(self.network);
         for parent in [self.namespace(), &cri::cgroup(self.namespace())] {
-            cgroup::remove(parent);
+            cgroups::remove(parent);
         }
         let _ = fs::remove_dir(self.runtime_root());
     }

@@ -1,4 +1,4 @@
-//! What happens to containers when something dies.
+//! Crashes of the daemon, the shim or the container's process.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Containerd, Driven};
-use crate::call;
+use super::{Containerd, Test};
+use crate::command;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("daemon_restarted", daemon_restarted),
     ("daemon_killed", daemon_killed),
     ("shim_killed", shim_killed),
@@ -17,13 +17,13 @@ pub(super) const FEATURES: &[Driven] = &[
     ("out_of_memory", out_of_memory),
 ];
 
-/// Whether the process is there and no zombie.
-fn lives(pid: u32) -> bool {
+/// Whether a process exists and is not a zombie.
+fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// What runs goes on, and can be served again.
+/// A container keeps running while the daemon restarts, and the new daemon manages it.
 fn daemon_restarted(shared: &Containerd) {
     let mut daemon = Containerd::start(shared.runtime, &format!("{}-again", shared.runtime.name()));
     let pid = {
@@ -36,7 +36,7 @@ fn daemon_restarted(shared: &Containerd) {
                 "trap 'exit 8' TERM; touch /tmp/ready; while :; do sleep 0.1; done",
             ],
         );
-        call::wait_until("it listens", 10, || {
+        command::wait_until("the trap is set", 10, || {
             task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
         });
         let pid = task.pid();
@@ -44,20 +44,20 @@ fn daemon_restarted(shared: &Containerd) {
         pid
     };
     daemon.stop(false);
-    assert!(lives(pid));
+    assert!(is_alive(pid));
     daemon.restart();
     let task = super::Task::of(&daemon, "survivor");
     assert_eq!(task.listed(), Some((pid, "RUNNING".to_owned())));
-    assert_eq!(task.says("b", &[], "cat /proc/1/comm"), "sh");
+    assert_eq!(task.sh("b", &[], "cat /proc/1/comm"), "sh");
     daemon.ctr(&["task", "pause", "survivor"]).ok();
     daemon.ctr(&["task", "resume", "survivor"]).ok();
     daemon.ctr(&["task", "kill", "-s", "TERM", "survivor"]).ok();
-    task.becomes("STOPPED");
-    task.deleted(8);
-    assert!(!lives(pid));
+    task.wait_for_status("STOPPED");
+    task.delete(8);
+    assert!(!is_alive(pid));
 }
 
-/// One container goes on, another ends while nobody listens.
+/// After the daemon is killed, one container keeps running, and another ends before the daemon is back.
 fn daemon_killed(shared: &Containerd) {
     let mut daemon =
         Containerd::start(shared.runtime, &format!("{}-killed", shared.runtime.name()));
@@ -69,17 +69,17 @@ fn daemon_killed(shared: &Containerd) {
     });
     daemon.stop(true);
     kill(Pid::from_raw(pids[1].cast_signed()), Signal::SIGKILL).unwrap();
-    call::wait_until("one has ended", 10, || !lives(pids[1]));
-    assert!(lives(pids[0]));
+    command::wait_until("the killed process has ended", 10, || !is_alive(pids[1]));
+    assert!(is_alive(pids[0]));
     daemon.restart();
     let [stays, ends] = ["stays", "ends"].map(|id| super::Task::of(&daemon, id));
     assert_eq!(stays.status(), "RUNNING");
-    ends.becomes("STOPPED");
-    ends.deleted(137);
-    assert_eq!(stays.says("a", &[], "echo here"), "here");
+    ends.wait_for_status("STOPPED");
+    ends.delete(137);
+    assert_eq!(stays.sh("a", &[], "echo here"), "here");
 }
 
-/// Its container goes, with its cgroups and its state.
+/// When a shim is killed, containerd removes its container with the cgroups and the state.
 fn shim_killed(daemon: &Containerd) {
     let task = daemon.task("shim_killed", &[], &["sh", "-c", "sleep 1000 & wait"]);
     let pid = task.pid();
@@ -88,22 +88,22 @@ fn shim_killed(daemon: &Containerd) {
     assert_eq!(shims.len(), 1);
     kill(shims[0], Signal::SIGKILL).unwrap();
     let _ = fs::remove_file(socket);
-    call::wait_until("the container has gone", 20, || !lives(pid));
-    call::wait_until("the task has gone", 20, || {
+    command::wait_until("the container has gone", 20, || !is_alive(pid));
+    command::wait_until("the task has gone", 20, || {
         daemon.ctr(&["task", "delete", "--force", "shim_killed"]);
         task.listed().is_none()
     });
-    // The daemon calls the runtime as soon as it misses the shim, and may not have done when asked here.
+    // The daemon calls the runtime once it notices that the shim is gone, which may take a while.
     let mut left = vec![daemon.runtime_root().join("shim_killed")];
     for hierarchy in ["memory", "pids", "."] {
         let top = Path::new("/sys/fs/cgroup").join(hierarchy);
         left.push(top.join(daemon.namespace()).join("shim_killed"));
     }
-    call::wait_until("its cgroups and state have gone", 20, || {
+    command::wait_until("the cgroups and the state are removed", 20, || {
         left.retain(|path| path.exists());
         left.is_empty()
     });
-    assert!(!daemon.kept().contains(&task.id));
+    assert!(!daemon.runtime_list().contains(&task.id));
     daemon.ctr(&["container", "delete", "shim_killed"]).ok();
     let again = daemon.task("shim_killed", &[], &["sleep", "1000"]);
     assert_eq!(again.status(), "RUNNING");
@@ -116,19 +116,19 @@ fn first_process_killed(daemon: &Containerd) {
         &["sh", "-c", "sleep 1000 & wait"],
     );
     kill(Pid::from_raw(task.pid().cast_signed()), Signal::SIGKILL).unwrap();
-    task.becomes("STOPPED");
-    task.deleted(137);
+    task.wait_for_status("STOPPED");
+    task.delete(137);
 }
 
 fn out_of_memory(daemon: &Containerd) {
     let script = "head -c 100000000 /dev/zero | tail -c 99999999 | wc -c";
     let flags = ["--memory-limit", "16777216"];
-    let said = daemon.run("out_of_memory", &flags, &["sh", "-c", script]);
-    assert!(!said.stdout.contains("99999999"), "{said:?}");
-    let said = daemon.run(
+    let output = daemon.run("out_of_memory", &flags, &["sh", "-c", script]);
+    assert!(!output.stdout.contains("99999999"), "{output:?}");
+    let output = daemon.run(
         "out_of_memory",
         &flags,
         &["tail", "-c", "99999999", "/dev/zero"],
     );
-    said.fails(137);
+    output.fails(137);
 }

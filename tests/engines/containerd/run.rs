@@ -1,13 +1,13 @@
-//! `ctr run`, flag by flag, looked at from inside.
+//! The flags of `ctr run`, checked from inside the container.
 
 use std::fs;
 use std::process::Command;
 
-use super::{Containerd, Driven, Task};
+use super::{Containerd, Task, Test};
 use crate::terminal::Terminal;
-use crate::{call, image};
+use crate::{command, image};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("run", run),
     ("run_exit_status", exit_status),
     ("run_signal", signal),
@@ -43,12 +43,12 @@ pub(super) const FEATURES: &[Driven] = &[
 ];
 
 fn run(daemon: &Containerd) {
-    let said = daemon.run("run", &[], &["sh", "-c", "echo out; echo err >&2"]);
+    let output = daemon.run("run", &[], &["sh", "-c", "echo out; echo err >&2"]);
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("out\n", "err\n")
     );
-    assert_eq!(said.status, 0);
+    assert_eq!(output.status, 0);
     let gone = daemon.ctr(&["container", "ls", "-q"]).ok();
     assert!(!gone.lines().any(|id| id == "run"), "{gone}");
 }
@@ -66,7 +66,7 @@ fn signal(daemon: &Containerd) {
 
 fn stdin(daemon: &Containerd) {
     let mut run = daemon.run_command("stdin", &["--rm"], &["head", "-n", "1"]);
-    assert_eq!(call::run_with(&mut run, b"given\n").ok(), "given");
+    assert_eq!(command::run_with(&mut run, b"given\n").ok(), "given");
 }
 
 fn detach(daemon: &Containerd) {
@@ -82,9 +82,9 @@ fn tty(daemon: &Containerd) {
     let run = daemon.run_command("tty", &["--rm", "--tty"], &["sh", "-c", script]);
     let mut terminal = Terminal::start(&run);
     terminal.expect("/dev/pts/0");
-    terminal.say("word\n");
+    terminal.type_text("word\n");
     terminal.expect("got word");
-    let (status, screen) = terminal.end();
+    let (status, screen) = terminal.wait();
     assert_eq!(status, Some(3), "{screen}");
 }
 
@@ -95,7 +95,7 @@ fn tty_resize(daemon: &Containerd) {
     let mut terminal = Terminal::start(&run);
     terminal.expect("ready");
     terminal.resize_until(77, 33, "33 77");
-    assert_eq!(terminal.end().0, Some(0));
+    assert_eq!(terminal.wait().0, Some(0));
 }
 
 fn env(daemon: &Containerd) {
@@ -119,8 +119,8 @@ fn cwd(daemon: &Containerd) {
 }
 
 fn read_only(daemon: &Containerd) {
-    let said = daemon.run("read_only", &["--read-only"], &["touch", "/file"]);
-    assert!(said.fails(1).contains("Read-only file system"));
+    let output = daemon.run("read_only", &["--read-only"], &["touch", "/file"]);
+    assert!(output.fails(1).contains("Read-only file system"));
     daemon.sh("writable", &[], "touch /file && test -f /file");
 }
 
@@ -145,12 +145,12 @@ fn mount_read_only(daemon: &Containerd) {
         "type=bind,src={},dst=/data,options=rbind:ro",
         source.display()
     );
-    let said = daemon.run(
+    let output = daemon.run(
         "mount_read_only",
         &["--mount", &mount],
         &["touch", "/data/file"],
     );
-    assert!(said.fails(1).contains("Read-only file system"));
+    assert!(output.fails(1).contains("Read-only file system"));
 }
 
 fn mount_tmpfs(daemon: &Containerd) {
@@ -170,7 +170,7 @@ fn net_host(daemon: &Containerd) {
     assert_eq!(inside, ours.to_string_lossy());
 }
 
-/// All are its own, and in the network there is nothing but the loopback device.
+/// The container has its own namespaces, and its network has only the loopback device.
 fn namespaces(daemon: &Containerd) {
     let script =
         "for i in mnt uts ipc net pid; do readlink /proc/self/ns/$i; done; ls /sys/class/net";
@@ -230,7 +230,7 @@ fn annotation(daemon: &Containerd) {
     let _task = daemon.task("annotation", &flags, &["sleep", "1000"]);
     let root = daemon.runtime_root().display().to_string();
     let mut state = Command::new(daemon.runtime.path());
-    let state = call::run(state.args(["--root", &root, "state", "annotation"])).ok();
+    let state = command::run(state.args(["--root", &root, "state", "annotation"])).ok();
     assert!(state.contains(r#""org.example.kind": "test""#), "{state}");
 }
 
@@ -240,12 +240,13 @@ fn rootfs(daemon: &Containerd) {
     fs::write(tree.join("mark"), "this one").unwrap();
     let mut run = daemon.ctr_command(&["run", "--rm", "--rootfs", "--runc-binary"]);
     run.arg(daemon.runtime.path()).arg(&tree);
-    let said = call::run(run.args(["rootfs", "/bin/sh", "-c", "cat /mark; echo -n new > /made"]));
-    assert_eq!(said.ok(), "this one");
+    let output =
+        command::run(run.args(["rootfs", "/bin/sh", "-c", "cat /mark; echo -n new > /made"]));
+    assert_eq!(output.ok(), "this one");
     assert_eq!(fs::read_to_string(tree.join("made")).unwrap(), "new");
 }
 
-/// Without the flag mounts of the machine arrive.
+/// Without the flag, mounts of the host propagate into the container.
 fn rootfs_propagation(daemon: &Containerd) {
     let first = "head -n 1 /proc/self/mountinfo";
     let flags = ["--rootfs-propagation", "rprivate"];
@@ -259,7 +260,7 @@ fn config(daemon: &Containerd) {
     let directory = daemon.scratch("config");
     let tree = directory.join("rootfs");
     image::busybox(&tree);
-    call::run(
+    command::run(
         Command::new(daemon.runtime.path())
             .arg("spec")
             .current_dir(&directory),
@@ -277,7 +278,7 @@ fn config(daemon: &Containerd) {
         .arg("--config")
         .arg(&file)
         .arg("config");
-    assert_eq!(call::run(&mut run).ok(), "by-config");
+    assert_eq!(command::run(&mut run).ok(), "by-config");
 }
 
 fn user_namespace(daemon: &Containerd) {
@@ -286,7 +287,7 @@ fn user_namespace(daemon: &Containerd) {
     let status = fs::read_to_string(format!("/proc/{}/status", task.pid())).unwrap();
     assert!(status.contains("Uid:\t100000\t"), "{status}");
     assert!(status.contains("Gid:\t200000\t"), "{status}");
-    let owner = task.says("own", &[], "stat -c %u:%g /etc/passwd");
+    let owner = task.sh("own", &[], "stat -c %u:%g /etc/passwd");
     assert_eq!(owner, "0:0");
 }
 
@@ -296,8 +297,8 @@ fn no_pivot(daemon: &Containerd) {
 }
 
 fn null_io(daemon: &Containerd) {
-    let said = daemon.run("null_io", &["--null-io"], &["sh", "-c", "echo out; exit 4"]);
-    assert_eq!((said.status, said.stdout.as_str()), (4, ""));
+    let output = daemon.run("null_io", &["--null-io"], &["sh", "-c", "echo out; exit 4"]);
+    assert_eq!((output.status, output.stdout.as_str()), (4, ""));
 }
 
 fn log_uri(daemon: &Containerd) {
@@ -308,13 +309,13 @@ fn log_uri(daemon: &Containerd) {
         &["--log-uri", &uri],
         &["sh", "-c", "echo kept; sleep 1000"],
     );
-    call::wait_until("the log has it", 10, || {
+    command::wait_until("the output is logged", 10, || {
         fs::read_to_string(&log).is_ok_and(|log| log == "kept\n")
     });
     drop(task);
 }
 
-/// Where the runtime keeps its containers.
+/// `--runc-root` sets the runtime's `--root`.
 fn runc_root(daemon: &Containerd) {
     let root = daemon.scratch("runc_root").join("root");
     let flags = ["--runc-root", &root.display().to_string()];
@@ -325,36 +326,36 @@ fn runc_root(daemon: &Containerd) {
     assert!(!kept.exists(), "{}", kept.display());
 }
 
-/// The error names the program, and nothing is left.
+/// The error names the missing program, and no container remains.
 fn no_program(daemon: &Containerd) {
     let args = ["/no/such/program"];
-    let said = call::run(&mut daemon.run_command("no_program", &["--rm"], &args));
-    let said = said.fails(1);
-    assert!(said.contains("/no/such/program"), "{said}");
-    assert!(said.contains("no such file or directory"), "{said}");
+    let output = command::run(&mut daemon.run_command("no_program", &["--rm"], &args));
+    let output = output.fails(1);
+    assert!(output.contains("/no/such/program"), "{output}");
+    assert!(output.contains("no such file or directory"), "{output}");
     let left = daemon.ctr(&["task", "ls", "-q"]).ok();
     assert!(!left.lines().any(|id| id == "no_program"), "{left}");
 }
 
 fn no_directory(daemon: &Containerd) {
     let flags = ["--cwd", "/etc/passwd"];
-    let said = daemon.run("no_directory", &flags, &["true"]).fails(1);
-    assert!(said.contains("not a directory"), "{said}");
+    let output = daemon.run("no_directory", &flags, &["true"]).fails(1);
+    assert!(output.contains("not a directory"), "{output}");
 }
 
 fn bad_mount(daemon: &Containerd) {
     let mount = "type=bind,src=/no/such/source,dst=/data,options=rbind";
-    let said = daemon
+    let output = daemon
         .run("bad_mount", &["--mount", mount], &["true"])
         .fails(1);
-    assert!(said.contains("/no/such/source"), "{said}");
+    assert!(output.contains("/no/such/source"), "{output}");
     let left = daemon.ctr(&["container", "ls", "-q"]).ok();
     assert!(!left.lines().any(|id| id == "bad_mount"), "{left}");
 }
 
 fn same_name(daemon: &Containerd) {
     let task = Task::of(daemon, "same_name");
-    call::run(&mut daemon.run_command("same_name", &["-d"], &["sleep", "1000"])).ok();
+    command::run(&mut daemon.run_command("same_name", &["-d"], &["sleep", "1000"])).ok();
     let again = daemon.run("same_name", &[], &["true"]).fails(1);
     assert!(again.contains("already exists"), "{again}");
     assert_eq!(task.status(), "RUNNING");

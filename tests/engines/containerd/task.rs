@@ -1,13 +1,13 @@
-//! `ctr task`: what can be done with a container that is there.
+//! The subcommands of `ctr task`.
 
 use std::process::Stdio;
 
-use super::{Containerd, Driven, Task, sleeper};
-use crate::call;
-use crate::cgroup::limit;
+use super::{Containerd, Task, Test, sleeper};
+use crate::cgroups::limit;
+use crate::command;
 use crate::terminal::Terminal;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("start_again", start_again),
     ("ls", ls),
     ("ps", ps),
@@ -25,21 +25,21 @@ pub(super) const FEATURES: &[Driven] = &[
     ("delete_running", delete_running),
     ("delete_force", delete_force),
     ("events", events),
-    ("ten_at_once", ten_at_once),
+    ("ten_concurrently", ten_concurrently),
 ];
 
 fn start_again(daemon: &Containerd) {
     let task = sleeper(daemon, "start_again");
     daemon.ctr(&["task", "kill", "-s", "KILL", &task.id]).ok();
-    task.becomes("STOPPED");
-    task.deleted(137);
+    task.wait_for_status("STOPPED");
+    task.delete(137);
     daemon.ctr(&["task", "start", "--detach", &task.id]).ok();
     assert_eq!(task.status(), "RUNNING");
 }
 
 fn ls(daemon: &Containerd) {
     let task = daemon.task("ls", &[], &["sh", "-c", "exit 3"]);
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let other = daemon.task("ls_other", &[], &["sleep", "1000"]);
     assert_eq!(other.status(), "RUNNING");
     let quiet = daemon.ctr(&["task", "ls", "-q"]).ok();
@@ -59,10 +59,10 @@ fn ps(daemon: &Containerd) {
         assert!(pids.contains(&pid), "{table}");
         pids.len()
     };
-    call::wait_until("three processes", 10, || children() == 3);
+    command::wait_until("three processes", 10, || children() == 3);
 }
 
-/// `ctr run` waits, and says how it ended, whoever ended it.
+/// `ctr run` returns the exit status also when the container is ended by another client.
 fn wait(daemon: &Containerd) {
     let mut run = daemon.run_command(
         "wait",
@@ -79,59 +79,59 @@ fn wait(daemon: &Containerd) {
         .spawn()
         .unwrap();
     let task = Task::of(daemon, "wait");
-    task.becomes("RUNNING");
-    call::wait_until("ctr run ends", 20, || {
+    task.wait_for_status("RUNNING");
+    command::wait_until("ctr run ends", 20, || {
         daemon.ctr(&["task", "kill", "-s", "TERM", "wait"]);
         run.try_wait().unwrap().is_some()
     });
     assert_eq!(run.wait().unwrap().code(), Some(9));
 }
 
-/// The shell ends after what ctr has shown, not with it: ctr stops listening as soon as it has heard of the end.
+/// The test waits for ctr's output before it ends the shell: ctr stops reading as soon as the task has exited.
 fn attach(daemon: &Containerd) {
-    let script = "while read line; do echo heard $line; test $line = end && exit 6; done";
+    let script = "while read line; do echo output $line; test $line = end && exit 6; done";
     let mut first = daemon.run_command("attach", &["--tty"], &["sh", "-c", script]);
     let mut first = Terminal::start(first.args([""; 0]));
-    first.say("one\n");
-    first.expect("heard one");
+    first.type_text("one\n");
+    first.expect("output one");
     let task = Task::of(daemon, "attach");
     assert_eq!(task.status(), "RUNNING");
     drop(first);
     let mut second = Terminal::start(&daemon.ctr_command(&["task", "attach", "attach"]));
-    second.say("two\n");
-    second.expect("heard two");
-    second.say("end\n");
-    assert_eq!(second.end().0, Some(6));
+    second.type_text("two\n");
+    second.expect("output two");
+    second.type_text("end\n");
+    assert_eq!(second.wait().0, Some(6));
 }
 
 fn kill(daemon: &Containerd) {
     let script = "trap 'exit 21' USR1; touch /tmp/ready; while :; do sleep 0.1; done";
     let task = daemon.task("kill", &[], &["sh", "-c", script]);
-    call::wait_until("it listens", 10, || {
+    command::wait_until("the trap is set", 10, || {
         task.exec("a", &[], &["test", "-f", "/tmp/ready"]).status == 0
     });
     daemon.ctr(&["task", "kill", "-s", "SIGUSR1", "kill"]).ok();
-    task.becomes("STOPPED");
-    task.deleted(21);
+    task.wait_for_status("STOPPED");
+    task.delete(21);
 }
 
 fn kill_again(daemon: &Containerd) {
     let task = daemon.task("kill_again", &[], &["true"]);
-    task.becomes("STOPPED");
-    let said = daemon
+    task.wait_for_status("STOPPED");
+    let output = daemon
         .ctr(&["task", "kill", "-s", "KILL", "kill_again"])
         .fails(1);
-    assert!(said.contains("not found"), "{said}");
-    let said = daemon
-        .ctr(&["task", "kill", "-s", "KILL", "kill_nobody"])
+    assert!(output.contains("not found"), "{output}");
+    let output = daemon
+        .ctr(&["task", "kill", "-s", "KILL", "no_such_task"])
         .fails(1);
-    assert!(said.contains("not found"), "{said}");
+    assert!(output.contains("not found"), "{output}");
 }
 
-/// Without a pid namespace of its own the others would go on.
+/// The container shares the host's pid namespace, so the kernel does not kill the other processes with the first.
 fn kill_all(daemon: &Containerd) {
-    let machine = format!("pid:/proc/{}/ns/pid", std::process::id());
-    let flags = ["--with-ns", &machine];
+    let host = format!("pid:/proc/{}/ns/pid", std::process::id());
+    let flags = ["--with-ns", &host];
     let task = daemon.task(
         "kill_all",
         &flags,
@@ -141,17 +141,17 @@ fn kill_all(daemon: &Containerd) {
         let procs = limit(task.pid(), "pids", "cgroup.procs", "cgroup.procs");
         procs.lines().count()
     };
-    call::wait_until("three processes", 10, || count() == 3);
+    command::wait_until("three processes", 10, || count() == 3);
     let procs = limit(task.pid(), "pids", "cgroup.procs", "cgroup.procs");
     daemon
         .ctr(&["task", "kill", "--all", "-s", "KILL", "kill_all"])
         .ok();
-    task.becomes("STOPPED");
+    task.wait_for_status("STOPPED");
     let alive = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         stat.is_ok_and(|stat| stat.contains("(sleep)") && !stat.contains(") Z "))
     };
-    call::wait_until("all have ended", 10, || !procs.lines().any(alive));
+    command::wait_until("all have ended", 10, || !procs.lines().any(alive));
 }
 
 fn kill_exec(daemon: &Containerd) {
@@ -172,7 +172,7 @@ fn kill_exec(daemon: &Containerd) {
             .status
             == 0
     };
-    call::wait_until("the process can be killed", 10, there);
+    command::wait_until("the process can be killed", 10, there);
     assert_eq!(exec.wait().unwrap().code(), Some(137));
     assert_eq!(task.status(), "RUNNING");
 }
@@ -189,14 +189,14 @@ fn pause_and_resume(daemon: &Containerd) {
     assert_eq!(count(), before);
     daemon.ctr(&["task", "resume", &task.id]).ok();
     assert_eq!(task.status(), "RUNNING");
-    call::wait_until("it goes on", 10, || count() != before);
+    command::wait_until("the container continues to count", 10, || count() != before);
 }
 
 fn pause_exec(daemon: &Containerd) {
     let task = sleeper(daemon, "pause_exec");
     daemon.ctr(&["task", "pause", &task.id]).ok();
-    let said = task.exec("a", &[], &["true"]).fails(1);
-    assert!(said.contains("paused"), "{said}");
+    let output = task.exec("a", &[], &["true"]).fails(1);
+    assert!(output.contains("paused"), "{output}");
     daemon.ctr(&["task", "resume", &task.id]).ok();
     task.exec("b", &[], &["true"]).ok();
 }
@@ -232,27 +232,27 @@ fn metrics(daemon: &Containerd) {
 
 fn delete(daemon: &Containerd) {
     let task = daemon.task("delete", &[], &["sh", "-c", "exit 5"]);
-    task.becomes("STOPPED");
-    task.deleted(5);
+    task.wait_for_status("STOPPED");
+    task.delete(5);
     assert_eq!(task.listed(), None);
-    call::wait_until("its shim ends", 10, || daemon.shims("delete").is_empty());
+    command::wait_until("the shim ends", 10, || daemon.shims("delete").is_empty());
     for hierarchy in ["memory", "pids", "."] {
         let left = format!("/sys/fs/cgroup/{hierarchy}/{}/delete", daemon.namespace());
         assert!(!std::path::Path::new(&left).exists(), "{left}");
     }
-    assert!(!daemon.kept().contains(&task.id));
+    assert!(!daemon.runtime_list().contains(&task.id));
 }
 
 fn delete_running(daemon: &Containerd) {
     let task = sleeper(daemon, "delete_running");
-    let said = daemon.ctr(&["task", "delete", &task.id]).fails(1);
-    assert!(said.contains("must be stopped"), "{said}");
+    let output = daemon.ctr(&["task", "delete", &task.id]).fails(1);
+    assert!(output.contains("must be stopped"), "{output}");
     assert_eq!(task.status(), "RUNNING");
 }
 
 fn delete_force(daemon: &Containerd) {
     let task = sleeper(daemon, "delete_force");
-    task.deleted_by_force();
+    task.force_delete();
     assert_eq!(task.listed(), None);
 }
 
@@ -263,23 +263,23 @@ fn events(daemon: &Containerd) {
         .stdout(std::fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    // It says nothing when it is ready: something has to happen until it is heard.
-    let heard = |topic: &str, id: &str| {
+    // `ctr events` does not report when it is ready, so run containers until an event arrives.
+    let has_event = |topic: &str, id: &str| {
         let log = std::fs::read_to_string(&log).unwrap();
         log.lines()
             .any(|line| line.contains(topic) && line.contains(id))
     };
-    let label = |i: usize| daemon.run(&format!("events_{i}"), &[], &["true"]).status == 0;
+    let run = |i: usize| daemon.run(&format!("events_{i}"), &[], &["true"]).status == 0;
     let mut i = 0;
-    call::wait_until("an event is heard", 20, || {
+    command::wait_until("an event arrives", 20, || {
         i += 1;
-        label(i) && heard("/tasks/exit", "events_")
+        run(i) && has_event("/tasks/exit", "events_")
     });
     let task = daemon.task("events", &[], &["sleep", "1000"]);
     task.exec("extra", &[], &["true"]).ok();
     daemon.ctr(&["task", "pause", "events"]).ok();
     daemon.ctr(&["task", "resume", "events"]).ok();
-    task.deleted_by_force();
+    task.force_delete();
     let topics = [
         "create",
         "start",
@@ -290,16 +290,16 @@ fn events(daemon: &Containerd) {
         "exit",
         "delete",
     ];
-    call::wait_until("every event", 10, || {
+    command::wait_until("every event", 10, || {
         topics
             .iter()
-            .all(|topic| heard(&format!("/tasks/{topic}"), r#""container_id":"events""#))
+            .all(|topic| has_event(&format!("/tasks/{topic}"), r#""container_id":"events""#))
     });
     let _ = events.kill();
     let _ = events.wait();
 }
 
-fn ten_at_once(daemon: &Containerd) {
+fn ten_concurrently(daemon: &Containerd) {
     let runs: Vec<_> = (0..10)
         .map(|i| {
             let (name, script) = (format!("ten_{i}"), format!("exit {}", 20 + i));

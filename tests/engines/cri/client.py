@@ -1,17 +1,17 @@
-"""The kubelet's side of the CRI, for tests: JSON in a line, JSON in a line back.
+"""A CRI client for tests, in the role of the kubelet. Requests and answers are lines of JSON.
 
     client.py LISTEN ENGINE API
 
-LISTEN is the Unix socket to serve on, ENGINE that of containerd, API the
-compiled description of the interface (`protoc --descriptor_set_out`). A
-connection brings one request a line:
+LISTEN is the Unix socket to serve on, ENGINE is the socket of containerd, and
+API is the compiled interface (`protoc --descriptor_set_out`). A connection
+sends one request per line:
 
     {"call": "RuntimeService/Version", "request": {}}
     {"stream": URL, "steps": [{"send": "id\\n"}, {"expect": "uid"}, {"resize": [80, 25]}, {"leave": true}]}
 
-and gets `{"answer": ...}` or `{"error": "CODE: text"}`. A stream's answer is
-what came on each channel of the protocol v4.channel.k8s.io: 1 is standard
-output, 2 standard error, 3 how it ended.
+and receives `{"answer": ...}` or `{"error": "CODE: text"}`. The answer of a
+stream is the data of each channel of the protocol v4.channel.k8s.io: 1 is
+standard output, 2 is standard error, 3 is the exit status.
 """
 
 import json
@@ -33,44 +33,44 @@ for file in files.file:
 messages = message_factory.MessageFactory(pool)
 channel = grpc.insecure_channel("unix://" + engine)
 
-# No call of a test takes as long.
+# Longer than any call of a test.
 SECONDS = 40
 
 
 def call(name, request):
     service, method = name.split("/")
-    described = pool.FindServiceByName("runtime.v1." + service).FindMethodByName(method)
-    asked = messages.GetPrototype(described.input_type)
-    answered = messages.GetPrototype(described.output_type)
+    descriptor = pool.FindServiceByName("runtime.v1." + service).FindMethodByName(method)
+    request_type = messages.GetPrototype(descriptor.input_type)
+    answer_type = messages.GetPrototype(descriptor.output_type)
     send = channel.unary_unary(
         f"/runtime.v1.{service}/{method}",
-        request_serializer=asked.SerializeToString,
-        response_deserializer=answered.FromString,
+        request_serializer=request_type.SerializeToString,
+        response_deserializer=answer_type.FromString,
     )
-    answer = send(json_format.ParseDict(request, asked()), timeout=SECONDS)
-    told = json_format.MessageToDict(
+    answer = send(json_format.ParseDict(request, request_type()), timeout=SECONDS)
+    result = json_format.MessageToDict(
         answer, including_default_value_fields=True, preserving_proto_field_name=True
     )
-    # What a process has written is text here, not base64.
+    # Return bytes fields, such as the output of a process, as text instead of base64.
     for field in answer.DESCRIPTOR.fields:
         if field.type == field.TYPE_BYTES:
-            told[field.name] = getattr(answer, field.name).decode("utf-8", "replace")
-    return told
+            result[field.name] = getattr(answer, field.name).decode("utf-8", "replace")
+    return result
 
 
 class Stream:
-    """An Exec, Attach or PortForward; `heard` is by channel what has come."""
+    """An Exec, Attach or PortForward stream; `received` maps channels to their data."""
 
     def __init__(self, url, first):
         url = url.replace("http://", "ws://")
         self.socket = websocket.create_connection(
             url, subprotocols=["v4.channel.k8s.io"], timeout=SECONDS
         )
-        self.heard = {}
+        self.received = {}
         self.first = first
 
-    def listen(self):
-        """False when the other side has closed."""
+    def receive(self):
+        """Receives one message. Returns False when the server has closed the stream."""
         try:
             data = self.socket.recv()
         except websocket.WebSocketConnectionClosedException:
@@ -79,9 +79,9 @@ class Stream:
             return False
         data = data.encode("latin-1") if isinstance(data, str) else data
         number, data = str(data[0]), data[1:]
-        # A forwarded port begins each channel with its number.
-        skip = self.first if number not in self.heard else 0
-        self.heard[number] = self.heard.get(number, "") + data[skip:].decode("utf-8", "replace")
+        # In port forwarding each channel starts with the port number.
+        skip = self.first if number not in self.received else 0
+        self.received[number] = self.received.get(number, "") + data[skip:].decode("utf-8", "replace")
         return True
 
     def step(self, send=None, expect=None, resize=None, leave=None):
@@ -90,9 +90,9 @@ class Stream:
         if resize is not None:
             size = {"Width": resize[0], "Height": resize[1]}
             self.socket.send_binary(b"\4" + json.dumps(size).encode())
-        while expect is not None and expect not in "".join(self.heard.values()):
-            if not self.listen():
-                raise EOFError(f"{expect!r} never came: {self.heard}")
+        while expect is not None and expect not in "".join(self.received.values()):
+            if not self.receive():
+                raise EOFError(f"{expect!r} not received: {self.received}")
         if leave:
             self.socket.close()
 
@@ -102,9 +102,9 @@ def stream(url, steps, first):
     for step in steps:
         connection.step(**step)
     if not steps or not steps[-1].get("leave"):
-        while connection.listen():
+        while connection.receive():
             pass
-    return connection.heard
+    return connection.received
 
 
 class Connection(socketserver.StreamRequestHandler):
@@ -112,14 +112,14 @@ class Connection(socketserver.StreamRequestHandler):
         for line in self.rfile:
             self.wfile.write(json.dumps(self.answer(json.loads(line))).encode() + b"\n")
 
-    def answer(self, asked):
+    def answer(self, request):
         try:
-            if "call" in asked:
-                return {"answer": call(asked["call"], asked["request"])}
-            return {"answer": stream(asked["stream"], asked["steps"], asked.get("first", 0))}
+            if "call" in request:
+                return {"answer": call(request["call"], request["request"])}
+            return {"answer": stream(request["stream"], request["steps"], request.get("first", 0))}
         except grpc.RpcError as error:
             return {"error": f"{error.code().name}: {error.details()}"}
-        except Exception as error:  # The test says what it makes of it.
+        except Exception as error:  # The test decides whether it is a failure.
             return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -1,4 +1,4 @@
-//! A container of a pod from its creation to its removal.
+//! The lifecycle of a pod's container, and its log.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Pod, client};
-use crate::containerd::{Containerd, Driven};
-use crate::{call, image};
+use crate::containerd::{Containerd, Test};
+use crate::{command, image};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("container", container),
     ("container_exit_status", exit_status),
     ("container_list", list),
@@ -22,7 +22,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("container_stop_timeout", stop_timeout),
     ("container_remove", remove),
     ("container_remove_running", remove_running),
-    ("container_again", again),
+    ("container_restarted", again),
     ("container_no_program", no_program),
     ("container_stdin", stdin),
     ("container_tty", tty),
@@ -57,12 +57,12 @@ fn container(daemon: &Containerd) {
 fn exit_status(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_exit_status");
     let container = pod.run("one", sh("exit 77"));
-    assert_eq!(container.ends(), 77);
+    assert_eq!(container.wait(), 77);
     assert_eq!(container.status()["reason"], "Error");
-    assert_eq!(pod.run("two", sh("true")).ends(), 0);
+    assert_eq!(pod.run("two", sh("true")).wait(), 0);
     assert_eq!(
         pod.run("three", sh("sh -c 'kill -ABRT $$'; exit $?"))
-            .ends(),
+            .wait(),
         134
     );
 }
@@ -71,16 +71,16 @@ fn list(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_list");
     let one = pod.run("one", json!({ "labels": { "kind": "list" } }));
     let _two = pod.run("two", json!({}));
-    let of = |filter: Value| {
+    let list = |filter: Value| {
         let list = client(daemon).ok("ListContainers", json!({ "filter": filter }));
         let list = list["containers"].as_array().unwrap().clone();
         list.into_iter()
             .map(|container| container["id"].clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(of(json!({ "pod_sandbox_id": pod.id })).len(), 2);
+    assert_eq!(list(json!({ "pod_sandbox_id": pod.id })).len(), 2);
     assert_eq!(
-        of(json!({ "label_selector": { "kind": "list" } })),
+        list(json!({ "label_selector": { "kind": "list" } })),
         [one.id.as_str()]
     );
 }
@@ -89,7 +89,7 @@ fn command(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_command");
     let more = json!({ "command": ["sh", "-c"], "args": ["echo \"$0 $1\"", "first", "se cond"] });
     let container = pod.run("one", more);
-    assert_eq!(container.ends(), 0);
+    assert_eq!(container.wait(), 0);
     assert!(
         container.log().ends_with(" stdout F first se cond\n"),
         "{}",
@@ -128,14 +128,14 @@ const LISTENING: &str = "trap 'echo asked; exit 3' TERM; echo ready; while :; do
 fn stop(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_stop");
     let container = pod.run("one", sh(LISTENING));
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
-    assert_eq!(container.ends(), 3);
+    assert_eq!(container.wait(), 3);
     assert!(container.log().contains("asked"));
     container.call("StopContainer", json!({ "timeout": 20 }));
 }
 
-/// The one that the image asks for.
+/// The stop signal comes from the image.
 fn stop_signal(daemon: &Containerd) {
     const IMAGE: &str = "localhost/rt/signal:1";
     let layer = image::busybox_archive(&daemon.scratch("stop_signal_layer"));
@@ -145,9 +145,9 @@ fn stop_signal(daemon: &Containerd) {
     let mut more = sh("trap 'exit 17' USR2; echo ready; while :; do sleep 0.1; done");
     more["image"] = json!({ "image": IMAGE });
     let container = pod.run("one", more);
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     container.call("StopContainer", json!({ "timeout": 20 }));
-    assert_eq!(container.ends(), 17);
+    assert_eq!(container.wait(), 17);
 }
 
 fn stop_timeout(daemon: &Containerd) {
@@ -156,18 +156,18 @@ fn stop_timeout(daemon: &Containerd) {
         "one",
         sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done"),
     );
-    call::wait_until("it listens", 10, || container.log().contains("ready"));
+    command::wait_until("the trap is set", 10, || container.log().contains("ready"));
     let since = Instant::now();
     container.call("StopContainer", json!({ "timeout": 1 }));
     assert!(since.elapsed() >= Duration::from_secs(1));
-    assert_eq!(container.ends(), 137);
+    assert_eq!(container.wait(), 137);
     assert!(container.log().contains("asked"));
 }
 
 fn remove(daemon: &Containerd) {
     let pod = Pod::new(daemon, "container_remove");
     let container = pod.run("one", sh("true"));
-    container.ends();
+    container.wait();
     container.call("RemoveContainer", json!({}));
     let gone = container
         .try_call("ContainerStatus", json!({}))
@@ -184,12 +184,12 @@ fn remove_running(daemon: &Containerd) {
     assert!(!fs::exists(format!("/proc/{process}/exe")).unwrap());
 }
 
-/// As a kubelet does after a crash: the next attempt in the same pod.
+/// After a crash the kubelet creates the next attempt of the container in the same pod.
 fn again(daemon: &Containerd) {
-    let pod = Pod::new(daemon, "container_again");
+    let pod = Pod::new(daemon, "container_restarted");
     for attempt in 0..3 {
         let more = json!({ "metadata": { "name": "one", "attempt": attempt }, "command": ["sh", "-c", "exit 1"] });
-        assert_eq!(pod.run("one", more).ends(), 1);
+        assert_eq!(pod.run("one", more).wait(), 1);
     }
 }
 
@@ -211,9 +211,9 @@ fn stdin(daemon: &Containerd) {
     let more = json!({ "stdin": true, "stdin_once": true, "command": ["sh", "-c", "read line; echo got $line; exit 5"] });
     let container = pod.run("one", more);
     let attach = json!({ "stdin": true, "stdout": true, "stderr": true });
-    let heard = container.stream("Attach", attach, &json!([{ "send": "a line\n" }]));
-    assert_eq!(heard["1"], "got a line\n", "{heard}");
-    assert_eq!(container.ends(), 5);
+    let output = container.stream("Attach", attach, &json!([{ "send": "a line\n" }]));
+    assert_eq!(output["1"], "got a line\n", "{output}");
+    assert_eq!(container.wait(), 5);
 }
 
 fn tty(daemon: &Containerd) {
@@ -228,18 +228,18 @@ fn tty(daemon: &Containerd) {
         { "send": "until [ \"$(stty size)\" = '37 91' ]; do sleep 0.1; done; exit 6\n" },
     ]);
     container.stream("Attach", attach, &steps);
-    assert_eq!(container.ends(), 6);
+    assert_eq!(container.wait(), 6);
 }
 
-/// Lines of `TIME stdout F text`.
+/// The log has lines of the form `TIME stdout F text`.
 fn log(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log");
     let container = pod.run(
         "one",
         sh("echo out; sleep 0.2; echo err >&2; sleep 0.2; printf end"),
     );
-    container.ends();
-    call::wait_until("everything is logged", 10, || {
+    container.wait();
+    command::wait_until("everything is logged", 10, || {
         container.log().contains("end")
     });
     let log = container.log();
@@ -259,8 +259,8 @@ fn log_tty(daemon: &Containerd) {
     let mut more = sh("test -t 1 && echo terminal");
     more["tty"] = true.into();
     let container = pod.run("one", more);
-    assert_eq!(container.ends(), 0);
-    call::wait_until("it is logged", 10, || {
+    assert_eq!(container.wait(), 0);
+    command::wait_until("the output is logged", 10, || {
         container.log().contains("stdout F terminal")
     });
 }
@@ -268,19 +268,23 @@ fn log_tty(daemon: &Containerd) {
 fn log_long_lines(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log_long_lines");
     let container = pod.run("one", sh("head -c 40000 /dev/zero | tr '\\0' x; echo"));
-    assert_eq!(container.ends(), 0);
+    assert_eq!(container.wait(), 0);
     let count = || container.log().matches('x').count();
-    call::wait_until("all of it is logged", 10, || count() == 40000);
+    command::wait_until("all output is logged", 10, || count() == 40000);
     assert!(container.log().contains(" stdout P x"));
 }
 
 fn log_reopen(daemon: &Containerd) {
     let pod = Pod::new(daemon, "log_reopen");
     let container = pod.run("one", sh("while :; do echo tick; sleep 0.1; done"));
-    call::wait_until("it logs", 10, || container.log().contains("tick"));
+    command::wait_until("the log has output", 10, || {
+        container.log().contains("tick")
+    });
     fs::rename(&container.log, container.log.with_extension("old")).unwrap();
     container.call("ReopenContainerLog", json!({}));
-    call::wait_until("it logs again", 10, || container.log().contains("tick"));
+    command::wait_until("the new log has output", 10, || {
+        container.log().contains("tick")
+    });
 }
 
 fn stats(daemon: &Containerd) {
@@ -294,7 +298,7 @@ fn stats(daemon: &Containerd) {
         let used = &stats["stats"]["cpu"]["usage_core_nano_seconds"]["value"];
         used.as_str().unwrap_or("0").parse::<u64>().unwrap()
     };
-    call::wait_until("20 ms of a processor are counted", 20, || {
+    command::wait_until("20 ms of a processor are counted", 20, || {
         cpu() > 20_000_000
     });
     let stats = container.call("ContainerStats", json!({}));

@@ -1,14 +1,14 @@
-//! Processes in a container that runs: ExecSync, Exec, Attach, PortForward.
+//! ExecSync, Exec, Attach and PortForward.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Pod, Ran, client};
-use crate::call;
-use crate::containerd::{Containerd, Driven};
+use super::{ExecResult, Pod, client};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("exec_sync", sync),
     ("exec_sync_large", sync_large),
     ("exec_sync_timeout", sync_timeout),
@@ -33,7 +33,7 @@ fn sync(daemon: &Containerd) {
     let (stdout, stderr) = ("out\n".to_owned(), "err\n".to_owned());
     assert_eq!(
         ran,
-        Ran {
+        ExecResult {
             status: 42,
             stdout,
             stderr
@@ -67,7 +67,7 @@ fn sync_timeout(daemon: &Containerd) {
         "{error}"
     );
     assert!(since.elapsed() < Duration::from_secs(20));
-    call::wait_until("it is killed", 10, || {
+    command::wait_until("the process is killed", 10, || {
         !container.sh("ps").contains("sleep 773")
     });
 }
@@ -84,7 +84,7 @@ fn sync_no_program(daemon: &Containerd) {
     );
 }
 
-/// Identity, rights and limits are those of the container.
+/// The process has the user, the capabilities, the seccomp filter and the cgroup of the container.
 fn sync_confinement(daemon: &Containerd) {
     let context = json!({
         "run_as_user": { "value": 1000 },
@@ -107,12 +107,12 @@ fn sync_confinement(daemon: &Containerd) {
 fn sync_stopped(daemon: &Containerd) {
     let pod = Pod::new(daemon, "exec_sync_stopped");
     let container = pod.run("one", json!({ "command": ["true"] }));
-    container.ends();
+    container.wait();
     let error = container.exec(&["true"], 10).unwrap_err();
     assert!(error.contains("CONTAINER_EXITED"), "{error}");
 }
 
-/// As probes of many containers are.
+/// Many concurrent calls, like the probes of many containers.
 fn sync_many(daemon: &Containerd) {
     let pod = Pod::new(daemon, "exec_sync_many");
     let container = pod.idle(json!({}));
@@ -128,9 +128,9 @@ fn sync_many(daemon: &Containerd) {
     });
 }
 
-/// The exit status that the last channel tells.
-fn status(heard: &Value) -> String {
-    let ended: Value = serde_json::from_str(heard["3"].as_str().unwrap()).unwrap();
+/// The exit status from the error channel (3) of the stream.
+fn status(output: &Value) -> String {
+    let ended: Value = serde_json::from_str(output["3"].as_str().unwrap()).unwrap();
     match ended["status"].as_str() {
         Some("Success") => "0".to_owned(),
         _ => ended["details"]["causes"][0]["message"]
@@ -145,12 +145,12 @@ fn exec(daemon: &Containerd) {
     let container = pod.idle(json!({}));
     let script = "echo out; echo err >&2; exit 11";
     let request = json!({ "cmd": ["sh", "-c", script], "stdout": true, "stderr": true });
-    let heard = container.stream("Exec", request, &json!([]));
+    let output = container.stream("Exec", request, &json!([]));
     assert_eq!(
-        (&heard["1"], &heard["2"]),
+        (&output["1"], &output["2"]),
         (&json!("out\n"), &json!("err\n"))
     );
-    assert_eq!(status(&heard), "11");
+    assert_eq!(status(&output), "11");
     let request = json!({ "cmd": ["true"], "stdout": true });
     assert_eq!(status(&container.stream("Exec", request, &json!([]))), "0");
 }
@@ -161,8 +161,8 @@ fn exec_stdin(daemon: &Containerd) {
     let script = "read a; echo got $a; read b; echo got $b";
     let request = json!({ "cmd": ["sh", "-c", script], "stdin": true, "stdout": true });
     let steps = json!([{ "send": "one\n" }, { "expect": "got one" }, { "send": "two\n" }]);
-    let heard = container.stream("Exec", request, &steps);
-    assert_eq!(heard["1"], "got one\ngot two\n");
+    let output = container.stream("Exec", request, &steps);
+    assert_eq!(output["1"], "got one\ngot two\n");
 }
 
 fn exec_tty(daemon: &Containerd) {
@@ -182,19 +182,19 @@ fn exec_no_program(daemon: &Containerd) {
     let pod = Pod::new(daemon, "exec_no_program");
     let container = pod.idle(json!({}));
     let request = json!({ "cmd": ["/no/such/program"], "stdout": true });
-    let heard = container.stream("Exec", request, &json!([]));
+    let output = container.stream("Exec", request, &json!([]));
     assert!(
-        heard["3"]
+        output["3"]
             .as_str()
             .unwrap()
             .contains("no such file or directory"),
-        "{heard}"
+        "{output}"
     );
 }
 
 fn attach(daemon: &Containerd) {
     let pod = Pod::new(daemon, "attach");
-    let script = "while read line; do echo heard $line; done";
+    let script = "while read line; do echo output $line; done";
     let container = pod.run(
         "one",
         json!({ "stdin": true, "command": ["sh", "-c", script] }),
@@ -203,7 +203,7 @@ fn attach(daemon: &Containerd) {
     for word in ["first", "second"] {
         let line = format!("{word}\n");
         let steps =
-            json!([{ "send": line }, { "expect": format!("heard {word}") }, { "leave": true }]);
+            json!([{ "send": line }, { "expect": format!("output {word}") }, { "leave": true }]);
         container.stream("Attach", request.clone(), &steps);
         assert_eq!(container.state(), "CONTAINER_RUNNING");
     }
@@ -213,7 +213,7 @@ fn port_forward(daemon: &Containerd) {
     let pod = Pod::new(daemon, "port_forward");
     let script = "nc -l -p 7000 -e sh -c 'read line; echo back $line'";
     let container = pod.run("one", json!({ "command": ["sh", "-c", script] }));
-    call::wait_until("it listens", 10, || {
+    command::wait_until("the server listens", 10, || {
         container
             .sh("cat /proc/net/tcp /proc/net/tcp6")
             .contains(":1B58 ")
@@ -221,6 +221,6 @@ fn port_forward(daemon: &Containerd) {
     let answer = pod.call("PortForward", json!({ "port": [7000] }));
     let url = format!("{}?port=7000", answer["url"].as_str().unwrap());
     let steps = json!([{ "send": "there\n" }, { "expect": "back there" }, { "leave": true }]);
-    let heard = client(daemon).stream(&url, &steps, 2).unwrap();
-    assert_eq!(heard["0"], "back there\n");
+    let output = client(daemon).stream(&url, &steps, 2).unwrap();
+    assert_eq!(output["0"], "back there\n");
 }

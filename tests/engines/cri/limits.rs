@@ -1,15 +1,15 @@
-//! Limits of a container, read from its cgroup.
+//! Resource limits of a container, read from its cgroup.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::call;
-use crate::cgroup::{assert_shares, limit};
-use crate::containerd::{Containerd, Driven};
+use crate::cgroups::{assert_shares, limit};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("memory", memory),
     ("memory_exceeded", memory_exceeded),
     ("cpu_quota", cpu_quota),
@@ -65,12 +65,12 @@ fn memory_exceeded(daemon: &Containerd) {
     let mut more = limited();
     more["command"] = json!(devour);
     let container = pod.run("first", more);
-    assert_eq!(container.ends(), 137);
-    // The reason comes with one that goes on: containerd listens from the start of a container to its end,
-    // and may miss what happens right at either.
+    assert_eq!(container.wait(), 137);
+    // The container keeps running after the OOM kill: containerd watches for OOM events between the start and the
+    // end of a container, and may miss an event close to either.
     let container = pod.idle(limited());
     assert_eq!(container.exec(&devour, 60).unwrap().status, 137);
-    call::wait_until("a reason", 20, || {
+    command::wait_until("the reason is OOMKilled", 20, || {
         container.status()["reason"] == "OOMKilled"
     });
 }
@@ -137,7 +137,7 @@ fn update(daemon: &Containerd) {
     assert_eq!(container.sh("echo runs"), "runs");
 }
 
-/// What cannot be is an error, and all is as before.
+/// An impossible limit is an error and changes nothing.
 fn update_refused(daemon: &Containerd) {
     let pod = Pod::new(daemon, "update_refused");
     let container = pod.idle(resources(
@@ -150,7 +150,7 @@ fn update_refused(daemon: &Containerd) {
     assert_eq!(container.state(), "CONTAINER_RUNNING");
 }
 
-/// The limits of one that has not been started count when it is.
+/// Limits that are updated before the start apply after it.
 fn update_created(daemon: &Containerd) {
     let pod = Pod::new(daemon, "update_created");
     let container = pod

@@ -1,4 +1,4 @@
-//! Volumes.
+//! Volumes and mount propagation.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::call;
-use crate::containerd::{Containerd, Driven};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("mount", mount),
     ("mount_file", mount_file),
     ("mount_read_only", mount_read_only),
-    ("mount_made", mount_made),
+    ("mount_creates_the_source", mount_creates_the_source),
     ("mount_private", mount_private),
     ("mount_to_container", mount_to_container),
-    ("mount_both_ways", mount_both_ways),
+    ("mount_bidirectional", mount_bidirectional),
     ("mount_shared_between", mount_shared_between),
 ];
 
@@ -56,20 +56,20 @@ fn mount_read_only(daemon: &Containerd) {
     assert!(container.sh_fails("touch /data/file").contains("Read-only"));
 }
 
-/// A source that is not there is made, as a directory.
-fn mount_made(daemon: &Containerd) {
+/// containerd creates a missing source as a directory.
+fn mount_creates_the_source(daemon: &Containerd) {
     let source = daemon.scratch("mount_made_source").join("not/there");
-    let pod = Pod::new(daemon, "mount_made");
+    let pod = Pod::new(daemon, "mount_creates_the_source");
     pod.idle(volume(&source, json!({}))).sh("touch /data/file");
     assert!(source.join("file").exists());
 }
 
-/// In the daemon's mount namespace, which is what the machine is to its pods.
-fn mount_on_machine(container: &Container, place: &Path) {
+/// Mounts a tmpfs in the daemon's mount namespace, which is the host's from the view of the pods.
+fn mount_on_host(container: &Container, place: &Path) {
     let shim = parent(container.pid());
     let mut nsenter = std::process::Command::new("nsenter");
     nsenter.args(["--target", &shim, "--mount", "mount", "-t", "tmpfs", "none"]);
-    call::run(nsenter.arg(place)).ok();
+    command::run(nsenter.arg(place)).ok();
 }
 
 fn parent(pid: u32) -> String {
@@ -94,7 +94,7 @@ fn propagated(daemon: &Containerd, name: &str, propagation: &str) -> bool {
     let pod = Pod::new(daemon, name);
     let container = pod.idle(volume(&source, json!({ "propagation": propagation })));
     assert!(!is_mounted(&container));
-    mount_on_machine(&container, &place);
+    mount_on_host(&container, &place);
     is_mounted(&container)
 }
 
@@ -110,12 +110,16 @@ fn mount_to_container(daemon: &Containerd) {
     ));
 }
 
-/// What the container mounts is seen outside, and so by its neighbours.
-fn mount_both_ways(daemon: &Containerd) {
+/// Mounts of the container propagate to the host, and from there to other containers.
+fn mount_bidirectional(daemon: &Containerd) {
     let source = daemon.scratch("mount_both_ways_source");
     fs::create_dir_all(source.join("later")).unwrap();
     let privileged = json!({ "security_context": { "privileged": true } });
-    let pod = Pod::with(daemon, "mount_both_ways", json!({ "linux": privileged }));
+    let pod = Pod::with(
+        daemon,
+        "mount_bidirectional",
+        json!({ "linux": privileged }),
+    );
     let mut more = volume(
         &source,
         json!({ "propagation": "PROPAGATION_BIDIRECTIONAL" }),

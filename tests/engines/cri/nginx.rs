@@ -1,24 +1,24 @@
-//! A real program: nginx of Debian, as a deployment has it.
+//! nginx from Debian's package, as in a Deployment.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::Pod;
-use crate::cgroup::limit;
-use crate::containerd::{Containerd, Driven};
-use crate::{call, image};
+use crate::cgroups::limit;
+use crate::containerd::{Containerd, Test};
+use crate::{command, image};
 
-pub(super) const FEATURES: &[Driven] = &[("nginx", nginx)];
+pub(super) const TESTS: &[Test] = &[("nginx", nginx)];
 
 const NGINX: &str = "localhost/rt/nginx:1";
 
-/// What happens is logged where containers log.
-const LOGGED: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
+/// Starts nginx with its access log on standard output.
+const START: &str = "ln -sf /dev/stdout /var/log/nginx/access.log && exec nginx -g 'daemon off;'";
 
-fn page(address: &str, path: &str) -> call::Said {
+fn page(address: &str, path: &str) -> command::CommandOutput {
     let url = format!("http://{address}/{path}");
-    call::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
+    command::run(Command::new("curl").args(["-sS", "-m", "5", &url]))
 }
 
 fn nginx(daemon: &Containerd) {
@@ -29,7 +29,7 @@ fn nginx(daemon: &Containerd) {
     let config = |attempt: u32| -> Value {
         json!({
             "metadata": { "name": "nginx", "attempt": attempt },
-            "command": ["sh", "-c", LOGGED],
+            "command": ["sh", "-c", START],
             "image": { "image": NGINX },
             "linux": {
                 "resources": { "memory_limit_in_bytes": 134_217_728, "cpu_quota": 100_000, "cpu_period": 100_000 },
@@ -47,8 +47,8 @@ fn nginx(daemon: &Containerd) {
     let container = pod.run("nginx", config(0));
     let address = pod.address();
     let serves = || page(&address, "").stdout.contains("Welcome to nginx!");
-    call::wait_until("nginx serves", 30, serves);
-    call::wait_until("requests are logged", 20, || {
+    command::wait_until("nginx serves", 30, serves);
+    command::wait_until("requests are logged", 20, || {
         page(&address, "asked-for");
         container.log().contains("GET /asked-for HTTP/1.1\" 404")
     });
@@ -67,9 +67,9 @@ fn nginx(daemon: &Containerd) {
     assert!(serves());
 
     container.call("StopContainer", json!({ "timeout": 10 }));
-    assert_eq!(container.ends(), 0, "nginx ends on SIGTERM by itself");
+    assert_eq!(container.wait(), 0, "nginx ends on SIGTERM by itself");
     assert!(!serves());
     container.call("RemoveContainer", json!({}));
     let _again = pod.run("nginx", config(1));
-    call::wait_until("the next one serves", 30, serves);
+    command::wait_until("the next container serves", 30, serves);
 }

@@ -1,4 +1,4 @@
-//! Pods: what the containers of one share, and what happens to all of it.
+//! Pods: shared namespaces, networks, and the lifecycle of a pod.
 
 use std::fs;
 use std::process::Command;
@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{Client, Pod, client};
-use crate::call;
-use crate::containerd::{Containerd, Driven};
+use crate::command;
+use crate::containerd::{Containerd, Test};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("version", version),
     ("pod", pod),
     ("pod_list", list),
@@ -36,7 +36,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("pod_stats", stats),
     ("pod_stop", stop),
     ("pod_killed", killed),
-    ("pod_ten_at_once", ten_at_once),
+    ("pod_ten_concurrently", ten_concurrently),
     ("pod_restarted_daemon", restarted_daemon),
 ];
 
@@ -86,7 +86,7 @@ fn list(daemon: &Containerd) {
     assert_eq!(ids, [&pod.id]);
 }
 
-/// A server in one pod, asked from the machine and from another pod.
+/// The host and another pod can reach a server in a pod.
 fn network(daemon: &Containerd) {
     let (pod, other) = (
         Pod::new(daemon, "pod_network"),
@@ -97,8 +97,8 @@ fn network(daemon: &Containerd) {
     let address = pod.address();
     assert!(server.sh("ip addr show eth0").contains(&address));
     let url = format!("http://{address}:8080/");
-    call::wait_until("the machine is served", 20, || {
-        call::run(Command::new("curl").args(["-sS", "-m", "5", &url])).stdout == "served\n"
+    command::wait_until("the port of the host answers", 20, || {
+        command::run(Command::new("curl").args(["-sS", "-m", "5", &url])).stdout == "served\n"
     });
     let asker = other.idle(json!({}));
     assert_eq!(asker.sh(&format!("wget -q -O - {url}")), "served");
@@ -109,7 +109,7 @@ fn hostname(daemon: &Containerd) {
     let pod = Pod::with(daemon, "pod_hostname", json!({ "hostname": "named" }));
     let container = pod.idle(json!({}));
     assert_eq!(container.sh("hostname; cat /etc/hostname"), "named\nnamed");
-    // It belongs to who may change it.
+    // The container may not change the host name.
     assert!(
         container
             .sh_fails("hostname other")
@@ -175,7 +175,7 @@ fn pid(mode: &str) -> Value {
     json!({ "linux": { "security_context": { "namespace_options": { "pid": mode } } } })
 }
 
-/// The first process is the pod's, and each sees the other's.
+/// Init of the shared pid namespace is the pod's sandbox process, and containers see each other's processes.
 fn pid_pod(daemon: &Containerd) {
     let pod = Pod::with(daemon, "pod_pid_pod", pid("POD"));
     let mut more = pid("POD");
@@ -235,7 +235,7 @@ fn network_node(daemon: &Containerd) {
     assert_eq!(container.sh("readlink /proc/self/ns/uts"), own("uts"));
 }
 
-/// The process of the pod itself.
+/// The pid of the sandbox process.
 fn first(pod: &Pod) -> u32 {
     let answer = pod.call("PodSandboxStatus", json!({ "verbose": true }));
     let info: Value = serde_json::from_str(answer["info"]["info"].as_str().unwrap()).unwrap();
@@ -277,7 +277,7 @@ fn seccomp(daemon: &Containerd) {
     assert!(status.contains("Seccomp:\t2"), "{status}");
 }
 
-/// By the name that a RuntimeClass has for it; no other is there.
+/// A pod selects the runtime by the handler's name, as from a RuntimeClass. An unknown handler is an error.
 fn runtime_handler(daemon: &Containerd) {
     let config = json!({
         "metadata": { "name": "handled", "uid": "handled", "namespace": "tests" },
@@ -317,7 +317,7 @@ fn stats(daemon: &Containerd) {
     assert_eq!(list["stats"].as_array().unwrap().len(), 1);
 }
 
-/// Its containers end with it.
+/// StopPodSandbox stops the pod's containers.
 fn stop(daemon: &Containerd) {
     let pod = Pod::new(daemon, "pod_stop");
     let container = pod.idle(json!({}));
@@ -334,12 +334,12 @@ fn stop(daemon: &Containerd) {
 fn killed(daemon: &Containerd) {
     let pod = Pod::new(daemon, "pod_killed");
     kill(Pid::from_raw(first(&pod).cast_signed()), Signal::SIGKILL).unwrap();
-    call::wait_until("it is seen", 20, || {
+    command::wait_until("the pod is reported as not ready", 20, || {
         pod.status()["state"] == "SANDBOX_NOTREADY"
     });
 }
 
-fn ten_at_once(daemon: &Containerd) {
+fn ten_concurrently(daemon: &Containerd) {
     let seen = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for i in 0..10 {
@@ -348,19 +348,19 @@ fn ten_at_once(daemon: &Containerd) {
                 let pod = Pod::new(daemon, &format!("pod_ten_{i}"));
                 let container =
                     pod.idle(json!({ "envs": [{ "key": "I", "value": i.to_string() }] }));
-                let said = container.sh("hostname; echo $I");
-                seen.lock().unwrap().push((said, pod.address()));
+                let output = container.sh("hostname; echo $I");
+                seen.lock().unwrap().push((output, pod.address()));
             });
         }
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort();
-    let said: Vec<String> = (0..10).map(|i| format!("pod-ten-{i}\n{i}")).collect();
+    let output: Vec<String> = (0..10).map(|i| format!("pod-ten-{i}\n{i}")).collect();
     assert_eq!(
         seen.iter()
-            .map(|(said, _)| said.clone())
+            .map(|(output, _)| output.clone())
             .collect::<Vec<_>>(),
-        said
+        output
     );
     let mut addresses: Vec<String> = seen.into_iter().map(|(_, address)| address).collect();
     addresses.sort();
@@ -368,7 +368,7 @@ fn ten_at_once(daemon: &Containerd) {
     assert_eq!(addresses.len(), 10);
 }
 
-/// Pods and containers go on, and are as before.
+/// Pods and containers keep running while the daemon restarts.
 fn restarted_daemon(shared: &Containerd) {
     let name = format!("{}-pods", shared.runtime.name());
     let mut daemon = Containerd::start(shared.runtime, &name);
@@ -378,13 +378,13 @@ fn restarted_daemon(shared: &Containerd) {
         let script = "trap 'exit 9' TERM; while :; do sleep 0.1; done";
         let container = pod.run("one", json!({ "command": ["sh", "-c", script] }));
         let ids = (pod.id.clone(), container.id.clone(), container.pid());
-        // The pod is to outlive this daemon.
+        // Keep the pod while the daemon restarts.
         std::mem::forget(pod);
         ids
     };
     daemon.stop(false);
     daemon.restart();
-    call::wait_until("the CRI answers", 30, || {
+    command::wait_until("the CRI answers", 30, || {
         client(&daemon).call("Version", json!({})).is_ok()
     });
     let pod = Pod {
@@ -404,5 +404,5 @@ fn restarted_daemon(shared: &Containerd) {
     );
     assert_eq!(container.sh("echo still"), "still");
     container.call("StopContainer", json!({ "timeout": 10 }));
-    assert_eq!(container.ends(), 9);
+    assert_eq!(container.wait(), 9);
 }

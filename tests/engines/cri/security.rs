@@ -1,14 +1,14 @@
-//! What a container may do, looked at from inside.
+//! The security context of a container, checked from inside.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use super::{Container, Pod};
-use crate::containerd::{Containerd, Driven};
+use crate::containerd::{Containerd, Test};
 use crate::image;
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("seccomp_default", seccomp_default),
     ("seccomp_unconfined", seccomp_unconfined),
     ("seccomp_localhost", seccomp_localhost),
@@ -23,7 +23,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("run_as_user", run_as_user),
     ("run_as_group", run_as_group),
     ("run_as_username", run_as_username),
-    ("run_as_nobody_known", run_as_nobody_known),
+    ("run_as_unknown_user", run_as_unknown_user),
     ("image_user", image_user),
     ("supplemental_groups", supplemental_groups),
     ("no_new_privs", no_new_privs),
@@ -33,7 +33,7 @@ pub(super) const FEATURES: &[Driven] = &[
     ("devices_refused", devices_refused),
 ];
 
-/// A container with a security context, in a pod of its own.
+/// Calls `check` with a container that has a security context, in its own pod.
 fn with(daemon: &Containerd, name: &str, context: &Value, check: impl FnOnce(&Container)) {
     let pod = Pod::new(daemon, name);
     check(&pod.idle(json!({ "linux": { "security_context": context } })));
@@ -197,14 +197,14 @@ fn run_as_username(daemon: &Containerd) {
     );
 }
 
-fn run_as_nobody_known(daemon: &Containerd) {
-    let pod = Pod::new(daemon, "run_as_nobody_known");
+fn run_as_unknown_user(daemon: &Containerd) {
+    let pod = Pod::new(daemon, "run_as_unknown_user");
     let context = json!({ "run_as_username": "nobodyknown" });
     let created = pod.create("one", json!({ "linux": { "security_context": context } }));
     assert!(created.err().unwrap().contains("no users found"));
 }
 
-/// Of the image, where the pod says nothing.
+/// The user comes from the image if the security context has none.
 fn image_user(daemon: &Containerd) {
     const IMAGE: &str = "localhost/rt/user:1";
     let layer = image::busybox_archive(&daemon.scratch("image_user_layer"));
@@ -247,7 +247,7 @@ fn privileged(daemon: &Containerd) {
     assert!(has(&container, "CapEff", SYS_ADMIN));
     container.sh("mount -t tmpfs none /tmp && touch /tmp/file");
     container.sh("test -c /dev/fuse && exec 3<>/dev/fuse");
-    // Nothing is masked.
+    // A privileged container has no masked paths.
     assert_ne!(container.sh("cat /proc/timer_list | wc -l"), "0");
 }
 
@@ -279,8 +279,8 @@ fn devices_read_only(daemon: &Containerd) {
 
 fn devices_refused(daemon: &Containerd) {
     with(daemon, "devices_refused", &json!({}), |container| {
-        let said = container.sh_fails("mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse");
-        assert!(said.contains("not permitted"), "{said}");
+        let output = container.sh_fails("mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse");
+        assert!(output.contains("not permitted"), "{output}");
         container.sh("echo > /dev/null && head -c 1 /dev/urandom && head -c 1 /dev/zero");
     });
 }

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::{Drive, drives};
-use crate::call;
+use super::{Test, tests};
+use crate::command;
 use crate::dockerd::{BUSYBOX, Dockerd};
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         volume,
         volume_read_only,
         anonymous_volume,
@@ -23,13 +23,13 @@ pub(super) fn all() -> Vec<Drive> {
         propagation_slave,
         propagation_shared,
         copy_in_and_out,
-        copy_of_a_running_one,
+        copy_from_a_running_container,
         no_such_source,
-        directory_on_a_file_and_the_reverse,
+        mount_source_of_the_wrong_type,
     ]
 }
 
-/// A directory of the machine with a file in it.
+/// Creates a directory on the host with a file in it.
 fn directory(docker: &Dockerd, name: &str) -> String {
     let path = docker.path(name);
     fs::create_dir_all(&path).unwrap();
@@ -39,11 +39,11 @@ fn directory(docker: &Dockerd, name: &str) -> String {
 
 fn volume(docker: &Dockerd) {
     let path = directory(docker, "volume");
-    let said = docker.sh(
+    let output = docker.sh(
         &format!("-v {path}:/mnt/deep/in"),
         "cat /mnt/deep/in/file; echo inside > /mnt/deep/in/made",
     );
-    assert_eq!(said, "from outside");
+    assert_eq!(output, "from outside");
     assert_eq!(
         fs::read_to_string(format!("{path}/made")).unwrap(),
         "inside\n"
@@ -52,18 +52,18 @@ fn volume(docker: &Dockerd) {
 
 fn volume_read_only(docker: &Dockerd) {
     let path = directory(docker, "volume_read_only");
-    let said = docker.run(
+    let output = docker.run(
         &format!("-v {path}:/mnt:ro"),
         &["sh", "-c", "cat /mnt/file; : > /mnt/made"],
     );
-    assert_eq!(said.stdout, "from outside\n");
+    assert_eq!(output.stdout, "from outside\n");
     assert!(
-        said.status != 0 && said.stderr.contains("ead-only"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("ead-only"),
+        "{output:?}"
     );
 }
 
-/// What the image has there is copied into it.
+/// Docker copies the image's files into a new volume.
 fn anonymous_volume(docker: &Dockerd) {
     assert_eq!(
         docker.sh("-v /home", "ls /home; grep -c ' /home ' /proc/mounts"),
@@ -83,11 +83,11 @@ fn named_volume(docker: &Dockerd) {
 
 fn volume_of_a_file(docker: &Dockerd) {
     let path = directory(docker, "volume_of_a_file");
-    let said = docker.sh(
+    let output = docker.sh(
         &format!("-v {path}/file:/etc/passwd:ro -v {path}/file:/etc/new"),
         "cat /etc/passwd /etc/new",
     );
-    assert_eq!(said, "from outside\nfrom outside");
+    assert_eq!(output, "from outside\nfrom outside");
 }
 
 fn volumes_from(docker: &Dockerd) {
@@ -102,20 +102,20 @@ fn volumes_from(docker: &Dockerd) {
 fn mount_bind(docker: &Dockerd) {
     let path = directory(docker, "mount_bind");
     let options = format!("--mount type=bind,source={path},target=/mnt,readonly");
-    let said = docker.run(&options, &["sh", "-c", "cat /mnt/file; : > /mnt/made"]);
+    let output = docker.run(&options, &["sh", "-c", "cat /mnt/file; : > /mnt/made"]);
     assert!(
-        said.status != 0 && said.stdout == "from outside\n",
-        "{said:?}"
+        output.status != 0 && output.stdout == "from outside\n",
+        "{output:?}"
     );
 }
 
 fn mount_tmpfs(docker: &Dockerd) {
     let options = "--mount type=tmpfs,target=/mnt,tmpfs-size=1048576,tmpfs-mode=1750";
-    let said = docker.sh(
+    let output = docker.sh(
         options,
         "stat -c %a /mnt; df -k /mnt | tail -1 | awk '{print $2}'",
     );
-    assert_eq!(said, "1750\n1024");
+    assert_eq!(output, "1750\n1024");
 }
 
 fn mount_volume(docker: &Dockerd) {
@@ -124,71 +124,71 @@ fn mount_volume(docker: &Dockerd) {
 }
 
 fn tmpfs(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--tmpfs /mnt:size=2m,mode=0711,uid=1000,noexec",
         "stat -c '%a %u' /mnt; df -k /mnt | tail -1 | awk '{print $2}'; grep ' /mnt ' /proc/mounts",
     );
-    assert!(said.starts_with("711 1000\n2048\n"), "{said}");
+    assert!(output.starts_with("711 1000\n2048\n"), "{output}");
     assert!(
-        said.contains("noexec") && said.contains("nosuid") && said.contains("nodev"),
-        "{said}"
+        output.contains("noexec") && output.contains("nosuid") && output.contains("nodev"),
+        "{output}"
     );
 }
 
 fn read_only(docker: &Dockerd) {
     let script = "for f in /tmp/a /run/a /etc/hosts /dev/shm/a; do touch $f && echo $f; done";
-    let said = docker.run("--read-only --tmpfs /run", &["sh", "-c", script]);
-    // With it Docker's own files are read-only too.
-    assert_eq!(said.stdout, "/run/a\n/dev/shm/a\n", "{said:?}");
+    let output = docker.run("--read-only --tmpfs /run", &["sh", "-c", script]);
+    // `--read-only` makes Docker's own files, such as /etc/hosts, read-only too.
+    assert_eq!(output.stdout, "/run/a\n/dev/shm/a\n", "{output:?}");
     assert!(
-        said.stderr.contains("/tmp/a: Read-only file system"),
-        "{said:?}"
+        output.stderr.contains("/tmp/a: Read-only file system"),
+        "{output:?}"
     );
 }
 
-/// What is mounted on the machine below a volume after the container has begun.
-fn sees_a_mount(docker: &Dockerd, name: &str) -> String {
+/// The content of a file on a file system that the host mounts below a volume after the container has started.
+fn file_on_a_later_mount(docker: &Dockerd, name: &str) -> String {
     let path = directory(docker, name);
     fs::create_dir_all(format!("{path}/sub")).unwrap();
-    docker.machine.sh(&format!(
+    docker.host.sh(&format!(
         "mount --bind {path} {path}; mount --make-shared {path}"
     ));
     let container = docker.sleeper(name, &format!("-v {path}:/mnt:{name}"));
-    docker.machine.sh(&format!(
+    docker.host.sh(&format!(
         "mount -t tmpfs late {path}/sub; echo late > {path}/sub/file"
     ));
-    let said = container.sh("cat /mnt/sub/file 2>/dev/null || echo nothing");
+    let output = container.sh("cat /mnt/sub/file 2>/dev/null || echo nothing");
     drop(container);
     docker
-        .machine
+        .host
         .sh(&format!("umount -l {path}/sub; umount -l {path}"));
-    said
+    output
 }
 
 fn propagation_private(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rprivate"), "nothing");
+    assert_eq!(file_on_a_later_mount(docker, "rprivate"), "nothing");
 }
 
 fn propagation_slave(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rslave"), "late");
+    assert_eq!(file_on_a_later_mount(docker, "rslave"), "late");
 }
 
-/// In both directions.
+/// Mounts propagate in both directions.
 fn propagation_shared(docker: &Dockerd) {
-    assert_eq!(sees_a_mount(docker, "rshared"), "late");
+    assert_eq!(file_on_a_later_mount(docker, "rshared"), "late");
     let path = directory(docker, "both");
     fs::create_dir_all(format!("{path}/sub")).unwrap();
-    docker.machine.sh(&format!(
+    docker.host.sh(&format!(
         "mount --bind {path} {path}; mount --make-shared {path}"
     ));
     let options =
         format!("--cap-add SYS_ADMIN --security-opt apparmor=unconfined -v {path}:/mnt:rshared");
     let container = docker.sleeper("both", &options);
     container.sh("mount -t tmpfs inside /mnt/sub && echo inside > /mnt/sub/file");
-    assert_eq!(docker.machine.sh(&format!("cat {path}/sub/file")), "inside");
+    assert_eq!(docker.host.sh(&format!("cat {path}/sub/file")), "inside");
     drop(container);
     docker
-        .machine
+        .host
         .sh(&format!("umount -l {path}/sub; umount -l {path}"));
 }
 
@@ -211,8 +211,8 @@ fn copy_in_and_out(docker: &Dockerd) {
     );
 }
 
-fn copy_of_a_running_one(docker: &Dockerd) {
-    let path = directory(docker, "copy_of_a_running_one");
+fn copy_from_a_running_container(docker: &Dockerd) {
+    let path = directory(docker, "copy_from_a_running_container");
     let container = docker.sleeper("copy_running", "-v /kept");
     docker
         .docker(&["cp", &format!("{path}/file"), "copy_running:/kept/"])
@@ -222,31 +222,31 @@ fn copy_of_a_running_one(docker: &Dockerd) {
         "from outside"
     );
     let mut client = docker.client();
-    let archive = call::run(client.args(["cp", "copy_running:/etc/changed", "-"]));
+    let archive = command::run(client.args(["cp", "copy_running:/etc/changed", "-"]));
     assert!(archive.stdout.contains("changed\n"), "{archive:?}");
 }
 
 fn no_such_source(docker: &Dockerd) {
-    let said = docker
+    let output = docker
         .run(
             "--mount type=bind,source=/no/such/source,target=/mnt",
             &["true"],
         )
         .fails(125);
-    assert!(said.contains("/no/such/source"), "{said}");
+    assert!(output.contains("/no/such/source"), "{output}");
 }
 
-/// Docker's own words of help, which it has for a message with these in it.
-fn directory_on_a_file_and_the_reverse(docker: &Dockerd) {
-    let path = directory(docker, "directory_on_a_file");
+/// Docker adds its hint when the runtime's message contains "not a directory".
+fn mount_source_of_the_wrong_type(docker: &Dockerd) {
+    let path = directory(docker, "mount_source_of_the_wrong_type");
     for (source, target) in [
         (path.clone(), "/etc/passwd"),
         (format!("{path}/file"), "/bin"),
     ] {
         let volume = format!("-v {source}:{target}");
-        let said = docker.run(&volume, &["true"]).fails(127);
+        let output = docker.run(&volume, &["true"]).fails(127);
         let help = "Are you trying to mount a directory onto a file (or vice-versa)?";
-        assert!(said.contains("not a directory"), "{said}");
-        assert!(said.contains(help), "{said}");
+        assert!(output.contains("not a directory"), "{output}");
+        assert!(output.contains(help), "{output}");
     }
 }

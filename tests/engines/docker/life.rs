@@ -1,17 +1,17 @@
-//! A container's life: stopped, killed, paused, started again, watched.
+//! The lifecycle of a container: start, stop, kill, pause, restart, health checks and removal.
 
 use std::fs;
 
-use super::{Drive, drives};
-use crate::call::{self, wait_until};
+use super::{Test, tests};
+use crate::command::{self, wait_until};
 use crate::dockerd::{BUSYBOX, Dockerd};
 use crate::image;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         create_and_start,
         stop,
-        stop_after_its_grace,
+        stop_timeout,
         stop_signal,
         kill,
         restart,
@@ -23,14 +23,14 @@ pub(super) fn all() -> Vec<Drive> {
         top,
         stats,
         wait_and_inspect,
-        many_at_once,
-        removed_by_itself,
-        nothing_is_left,
-        nothing_is_left_of_what_is_not_executed,
+        many_concurrently,
+        automatic_removal,
+        no_leftovers,
+        no_leftovers_after_a_failed_exec,
     ]
 }
 
-/// Says which of these signals it got.
+/// A script that prints the name of each signal it receives.
 const TRAPS: &str = "for s in TERM USR1 HUP INT; do trap \"echo $s; [ $s = USR1 ] || exit 3\" $s; done; \
     echo ready; while :; do sleep 0.05; done";
 
@@ -56,7 +56,7 @@ fn create_and_start(docker: &Dockerd) {
 }
 
 fn stop(docker: &Dockerd) {
-    let container = docker.keep("stop", "", &["sh", "-c", TRAPS]);
+    let container = docker.run_detached("stop", "", &["sh", "-c", TRAPS]);
     container.waits_for_logs("ready");
     container.call("stop", &[]).ok();
     assert_eq!(container.logs(), "ready\nTERM");
@@ -66,8 +66,8 @@ fn stop(docker: &Dockerd) {
     );
 }
 
-fn stop_after_its_grace(docker: &Dockerd) {
-    let container = docker.sleeper("stop_after_its_grace", "");
+fn stop_timeout(docker: &Dockerd) {
+    let container = docker.sleeper("stop_timeout", "");
     let began = std::time::Instant::now();
     container.call("stop -t 1", &[]).ok();
     assert!(began.elapsed().as_millis() > 900, "{:?}", began.elapsed());
@@ -75,14 +75,14 @@ fn stop_after_its_grace(docker: &Dockerd) {
 }
 
 fn stop_signal(docker: &Dockerd) {
-    let container = docker.keep("stop_signal", "--stop-signal HUP", &["sh", "-c", TRAPS]);
+    let container = docker.run_detached("stop_signal", "--stop-signal HUP", &["sh", "-c", TRAPS]);
     container.waits_for_logs("ready");
     container.call("stop", &[]).ok();
     assert_eq!(container.logs(), "ready\nHUP");
 }
 
 fn kill(docker: &Dockerd) {
-    let container = docker.keep("kill", "", &["sh", "-c", TRAPS]);
+    let container = docker.run_detached("kill", "", &["sh", "-c", TRAPS]);
     container.waits_for_logs("ready");
     container.call("kill -s USR1", &[]).ok();
     container.waits_for_logs("USR1");
@@ -90,53 +90,55 @@ fn kill(docker: &Dockerd) {
     container.call("kill -s 2", &[]).ok();
     assert_eq!(container.wait(), "3");
     assert_eq!(container.logs(), "ready\nUSR1\nINT");
-    let said = container.call("kill", &[]).fails(1);
-    assert!(said.contains("is not running"), "{said}");
+    let output = container.call("kill", &[]).fails(1);
+    assert!(output.contains("is not running"), "{output}");
 }
 
 fn restart(docker: &Dockerd) {
     let script = "echo began; touch /tmp/$(ls /tmp | wc -l); exec sleep 1000";
-    let container = docker.keep("restart", "", &["sh", "-c", script]);
+    let container = docker.run_detached("restart", "", &["sh", "-c", script]);
     container.waits_for_logs("began");
     let pid = container.inspect("{{.State.Pid}}");
     container.call("restart -t 0", &[]).ok();
     container.waits_for_logs("began\nbegan");
     assert_ne!(container.inspect("{{.State.Pid}}"), pid);
-    wait_until("both left a file", 10, || container.sh("ls /tmp") == "0\n1");
+    wait_until("each run has left a file", 10, || {
+        container.sh("ls /tmp") == "0\n1"
+    });
 }
 
 fn pause(docker: &Dockerd) {
     let script = "while :; do echo x >> /tmp/ticks; sleep 0.02; done";
-    let container = docker.keep("pause", "-v /tmp", &["sh", "-c", script]);
-    wait_until("it ticks", 20, || {
+    let container = docker.run_detached("pause", "-v /tmp", &["sh", "-c", script]);
+    wait_until("the container has started to count", 20, || {
         container.call("exec", &["cat", "/tmp/ticks"]).status == 0
     });
     let volume = container.inspect("{{(index .Mounts 0).Source}}");
-    let ticks = || docker.machine.sh(&format!("wc -l < {volume}/ticks"));
+    let ticks = || docker.host.sh(&format!("wc -l < {volume}/ticks"));
     container.call("pause", &[]).ok();
     assert_eq!(container.inspect("{{.State.Status}}"), "paused");
     let then = ticks();
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(ticks(), then, "it goes on");
+    assert_eq!(ticks(), then, "the container continues to count");
     container.call("unpause", &[]).ok();
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
-    wait_until("it goes on", 20, || ticks() != then);
-    let said = container.call("unpause", &[]).fails(1);
-    assert!(said.contains("is not paused"), "{said}");
+    wait_until("the container continues to count", 20, || ticks() != then);
+    let output = container.call("unpause", &[]).fails(1);
+    assert!(output.contains("is not paused"), "{output}");
 }
 
 fn remove(docker: &Dockerd) {
     let container = docker.sleeper("remove", "");
-    let said = container.call("rm", &[]).fails(1);
-    assert!(said.contains("running container"), "{said}");
+    let output = container.call("rm", &[]).fails(1);
+    assert!(output.contains("running container"), "{output}");
     let pid = container.inspect("{{.State.Pid}}");
     container.call("rm -f", &[]).ok();
     container.call("inspect", &[]).fails(1);
-    let alive = docker.machine.sh(&format!(
+    let alive = docker.host.sh(&format!(
         "test ! -e /proc/{pid} && echo gone || cat /proc/{pid}/status"
     ));
     assert_eq!(alive, "gone");
-    // Paused ones go as well.
+    // `docker rm -f` removes a paused container too.
     let container = docker.sleeper("remove", "");
     container.call("pause", &[]).ok();
     container.call("rm -f", &[]).ok();
@@ -152,12 +154,12 @@ fn rename(docker: &Dockerd) {
 
 fn restart_on_failure(docker: &Dockerd) {
     let script = "echo life; exit 4";
-    let container = docker.keep(
+    let container = docker.run_detached(
         "on_failure",
         "--restart on-failure:2",
         &["sh", "-c", script],
     );
-    wait_until("it was tried three times", 30, || {
+    wait_until("the container has been restarted twice", 30, || {
         container.inspect("{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 4"
     });
     assert_eq!(container.logs(), "life\nlife\nlife");
@@ -195,12 +197,12 @@ fn healthcheck(docker: &Dockerd) {
 }
 
 fn top(docker: &Dockerd) {
-    let container = docker.keep("top", "", &["sh", "-c", "sleep 1001 & exec sleep 1002"]);
+    let container = docker.run_detached("top", "", &["sh", "-c", "sleep 1001 & exec sleep 1002"]);
     wait_until("both run", 10, || {
         container.call("top", &[]).ok().contains("sleep 1002")
     });
-    let said = container.call("top", &["-o", "pid,args"]).ok();
-    let mut lines: Vec<_> = said.lines().skip(1).collect();
+    let output = container.call("top", &["-o", "pid,args"]).ok();
+    let mut lines: Vec<_> = output.lines().skip(1).collect();
     lines.sort_by_key(|line| line.split_whitespace().last());
     let commands: Vec<String> = lines
         .iter()
@@ -221,26 +223,24 @@ fn top(docker: &Dockerd) {
 fn stats(docker: &Dockerd) {
     let script =
         "dd if=/dev/zero of=/dev/shm/used bs=1M count=8 2>/dev/null; sleep 1001 & sleep 1002";
-    let container = docker.keep("stats", "-m 64m --pids-limit 17", &["sh", "-c", script]);
-    wait_until("its processes run", 20, || {
-        let said = container
+    let container = docker.run_detached("stats", "-m 64m --pids-limit 17", &["sh", "-c", script]);
+    wait_until("the processes run", 20, || {
+        let output = container
             .call(
                 "stats --no-stream",
                 &["--format", "{{.PIDs}} {{.MemUsage}}"],
             )
             .ok();
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let used = words[1]
+        let args: Vec<&str> = output.split_whitespace().collect();
+        let used = args[1]
             .strip_suffix("MiB")
             .and_then(|number| number.parse::<f64>().ok());
-        words[0] == "2"
-            && words[3] == "64MiB"
-            && used.is_some_and(|used| (8.0..64.0).contains(&used))
+        args[0] == "2" && args[3] == "64MiB" && used.is_some_and(|used| (8.0..64.0).contains(&used))
     });
 }
 
 fn wait_and_inspect(docker: &Dockerd) {
-    let container = docker.keep("wait", "", &["sh", "-c", "sleep 3; exit 17"]);
+    let container = docker.run_detached("wait", "", &["sh", "-c", "sleep 3; exit 17"]);
     let pid = container.inspect("{{.State.Pid}}");
     assert!(pid.parse::<u32>().unwrap() > 1);
     assert_eq!(container.wait(), "17");
@@ -250,8 +250,8 @@ fn wait_and_inspect(docker: &Dockerd) {
     assert_eq!(runtime, docker.runtime.name());
 }
 
-/// Twenty at once: each is itself, and says its own status.
-fn many_at_once(docker: &Dockerd) {
+/// Twenty concurrent containers each have their own host name and exit status.
+fn many_concurrently(docker: &Dockerd) {
     std::thread::scope(|scope| {
         let one = |number: i32| {
             scope.spawn(move || {
@@ -260,74 +260,76 @@ fn many_at_once(docker: &Dockerd) {
             })
         };
         let all: Vec<_> = (1..=20).map(one).collect();
-        for (number, said) in (1..=20).zip(all) {
-            let said = said.join().unwrap();
-            assert_eq!(said.stdout, format!("host{number}\n"), "{said:?}");
-            said.fails(number);
+        for (number, output) in (1..=20).zip(all) {
+            let output = output.join().unwrap();
+            assert_eq!(output.stdout, format!("host{number}\n"), "{output:?}");
+            output.fails(number);
         }
     });
 }
 
-fn removed_by_itself(docker: &Dockerd) {
+fn automatic_removal(docker: &Dockerd) {
     let mut client = docker.client();
-    call::run(client.args([
+    command::run(client.args([
         "run",
         "-d",
         "--rm",
         "--name",
-        "removed_by_itself",
+        "automatic_removal",
         BUSYBOX,
         "true",
     ]))
     .ok();
-    wait_until("it is gone", 20, || {
-        docker.docker(&["inspect", "removed_by_itself"]).status == 1
+    wait_until("the container is removed", 20, || {
+        docker.docker(&["inspect", "automatic_removal"]).status == 1
     });
 }
 
-/// Neither a cgroup nor a state directory of a container that is gone.
-fn nothing_is_left(docker: &Dockerd) {
-    let container = docker.sleeper("nothing_is_left", "");
+/// A removed container leaves neither a cgroup nor a state directory.
+fn no_leftovers(docker: &Dockerd) {
+    let container = docker.sleeper("no_leftovers", "");
     let id = container.inspect("{{.Id}}");
-    assert_ne!(traces(docker, &id), "");
+    assert_ne!(leftovers(docker, &id), "");
     drop(container);
-    wait_until("no trace of it", 10, || traces(docker, &id).is_empty());
+    wait_until("no cgroup and no state directory remains", 10, || {
+        leftovers(docker, &id).is_empty()
+    });
 }
 
-/// Its cgroups and state directories.
-fn traces(docker: &Dockerd, id: &str) -> String {
+/// The cgroups and the state directories of a container.
+fn leftovers(docker: &Dockerd, id: &str) -> String {
     let places = format!("/sys/fs/cgroup {}", docker.path("exec").display());
     let find = format!("find {places} -name '*{id}*' 2>/dev/null || true");
-    docker.machine.sh(&find)
+    docker.host.sh(&find)
 }
 
-/// The program is there, and execve(2) refuses it: the process says so and ends, and neither its
-/// shim nor a cgroup, a state directory or the container stays.
-fn nothing_is_left_of_what_is_not_executed(docker: &Dockerd) {
+/// When execve(2) refuses an existing program, the process reports the error and exits. No shim, cgroup, state
+/// directory or container remains.
+fn no_leftovers_after_a_failed_exec(docker: &Dockerd) {
     let programs = docker.path("programs");
-    image::refused_programs(&programs);
+    image::write_refused_programs(&programs);
     let volume = format!("-v {}:/programs:ro", programs.display());
     let running = docker.sleeper("not_executed", &volume);
     let mut ids = Vec::new();
-    for (name, _, words) in image::REFUSED {
+    for (name, _, reason) in image::REFUSED {
         let program = format!("/programs/{name}");
-        let says = format!("exec {program}: {words}");
+        let message = format!("exec {program}: {reason}");
         for round in 0..6 {
             let file = docker.path(&format!("{name}-{round}"));
             let options = format!("{volume} --cidfile {}", file.display());
-            let said = docker.run(&options, &[&program]).fails(1);
-            assert!(said.starts_with(&says), "{said}");
+            let output = docker.run(&options, &[&program]).fails(1);
+            assert!(output.starts_with(&message), "{output}");
             ids.push(fs::read_to_string(&file).unwrap());
             fs::remove_file(file).unwrap();
         }
-        let said = running.call("exec", &[&program]).fails(1);
-        assert!(said.starts_with(&says), "{said}");
+        let output = running.call("exec", &[&program]).fails(1);
+        assert!(output.starts_with(&message), "{output}");
     }
     for id in ids {
         assert_eq!(docker.docker(&["inspect", &id]).status, 1, "{id}");
-        wait_until("no trace of it", 10, || {
+        wait_until("no cgroup and no state directory remains", 10, || {
             let shims = format!("pgrep -f '[c]ontainerd-shim.*{id}' || true");
-            traces(docker, &id).is_empty() && docker.machine.sh(&shims).is_empty()
+            leftovers(docker, &id).is_empty() && docker.host.sh(&shims).is_empty()
         });
     }
 }

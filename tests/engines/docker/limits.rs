@@ -1,12 +1,12 @@
-//! Limits, and `docker update`, seen from inside.
+//! Resource limits and `docker update`, as the container sees them.
 
-use super::{Drive, drives};
-use crate::call::wait_until;
-use crate::cgroup::{assert_shares, show};
+use super::{Test, tests};
+use crate::cgroups::{assert_shares, show};
+use crate::command::wait_until;
 use crate::dockerd::Dockerd;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         memory,
         memory_reservation,
         memory_swap,
@@ -24,7 +24,7 @@ pub(super) fn all() -> Vec<Drive> {
         shm_size,
         cgroup_parent,
         cgroup_namespace,
-        cgroup_namespace_of_the_machine,
+        cgroup_namespace_host,
     ]
 }
 
@@ -32,7 +32,7 @@ fn memory_limit() -> String {
     show("memory", "memory.limit_in_bytes", "memory.max")
 }
 
-/// Quota and period, as version 2 writes them.
+/// A shell command that prints CPU quota and period in the format of cgroup v2.
 fn cpu_max() -> String {
     "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
      echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us)"
@@ -52,11 +52,14 @@ fn memory_reservation(docker: &Dockerd) {
 }
 
 fn memory_swap(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "-m 64m --memory-swap 96m",
         &show("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
     );
-    assert!(["100663296", "33554432"].contains(&said.as_str()), "{said}");
+    assert!(
+        ["100663296", "33554432"].contains(&output.as_str()),
+        "{output}"
+    );
 }
 
 fn cpus(docker: &Dockerd) {
@@ -68,16 +71,16 @@ fn cpus(docker: &Dockerd) {
 }
 
 fn cpu_shares(docker: &Dockerd) {
-    let said = docker.sh("--cpu-shares 512", &show("cpu", "cpu.shares", "cpu.weight"));
-    assert_shares(&said, 512);
+    let output = docker.sh("--cpu-shares 512", &show("cpu", "cpu.shares", "cpu.weight"));
+    assert_shares(&output, 512);
 }
 
 fn cpuset(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--cpuset-cpus 1 --cpuset-mems 0",
         "grep -E '^(Cpus|Mems)_allowed_list' /proc/self/status; nproc",
     );
-    assert_eq!(said, "Cpus_allowed_list:\t1\nMems_allowed_list:\t0\n1");
+    assert_eq!(output, "Cpus_allowed_list:\t1\nMems_allowed_list:\t0\n1");
 }
 
 fn pids_limit(docker: &Dockerd) {
@@ -85,7 +88,7 @@ fn pids_limit(docker: &Dockerd) {
         docker.sh("--pids-limit 8", &show("pids", "pids.max", "pids.max")),
         "8"
     );
-    let said = docker.run(
+    let output = docker.run(
         "--pids-limit 8",
         &[
             "sh",
@@ -93,19 +96,19 @@ fn pids_limit(docker: &Dockerd) {
             "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait",
         ],
     );
-    assert!(said.stderr.contains("can't fork"), "{said:?}");
+    assert!(output.stderr.contains("can't fork"), "{output:?}");
 }
 
 fn ulimits(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--ulimit nofile=100:200 --ulimit core=0",
         "ulimit -n; ulimit -Hn; ulimit -c",
     );
-    assert_eq!(said, "100\n200\n0");
+    assert_eq!(output, "100\n200\n0");
 }
 
 fn out_of_memory(docker: &Dockerd) {
-    let container = docker.keep(
+    let container = docker.run_detached(
         "out_of_memory",
         "-m 16m --memory-swap 16m",
         &["tail", "/dev/zero"],
@@ -115,9 +118,9 @@ fn out_of_memory(docker: &Dockerd) {
         container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}"),
         "true 137"
     );
-    // A process of it that is not the first.
+    // The OOM killer ends a process that is not the container's init process.
     let script = "tail /dev/zero; echo status $?; sleep 1000";
-    let container = docker.keep(
+    let container = docker.run_detached(
         "out_of_memory_2",
         "-m 16m --memory-swap 16m",
         &["sh", "-c", script],
@@ -142,8 +145,8 @@ fn update_cpus(docker: &Dockerd) {
     container.call("update --cpus 0.25", &[]).ok();
     assert_eq!(container.sh(&cpu_max()), "25000 100000");
     container.call("update --cpu-shares 2048", &[]).ok();
-    let said = container.sh(&show("cpu", "cpu.shares", "cpu.weight"));
-    assert_shares(&said, 2048);
+    let output = container.sh(&show("cpu", "cpu.shares", "cpu.weight"));
+    assert_shares(&output, 2048);
     assert_eq!(container.sh(&cpu_max()), "25000 100000");
 }
 
@@ -195,39 +198,40 @@ fn cgroup_parent(docker: &Dockerd) {
         container.inspect("{{.State.Pid}}"),
         container.inspect("{{.Id}}"),
     );
-    let said = docker.machine.sh(&format!("cat /proc/{pid}/cgroup"));
+    let output = docker.host.sh(&format!("cat /proc/{pid}/cgroup"));
     assert!(
-        said.lines()
+        output
+            .lines()
             .any(|line| line.ends_with(&format!("{name}/{id}"))),
-        "{said}"
+        "{output}"
     );
     drop(container);
-    wait_until("its parent can go", 10, || {
-        docker.machine.sh(&format!(
+    wait_until("the parent cgroup is removed", 10, || {
+        docker.host.sh(&format!(
             "find /sys/fs/cgroup -depth -type d -path '*{name}*' -exec rmdir {{}} + 2>/dev/null; \
              find /sys/fs/cgroup -path '*{name}*' | wc -l"
         )) == "0"
     });
 }
 
-/// A link's number tells whether two processes share a namespace.
+/// The target of the link in /proc identifies the namespace.
 const NAMESPACE: &str = "readlink /proc/self/ns/cgroup";
 
 fn cgroup_namespace(docker: &Dockerd) {
-    let ours = docker.machine.sh(NAMESPACE);
+    let ours = docker.host.sh(NAMESPACE);
     assert_ne!(docker.sh("--cgroupns private", NAMESPACE), ours);
-    let said = docker.sh(
+    let output = docker.sh(
         "--cgroupns private",
         "grep -E '(pids|::)' /proc/self/cgroup",
     );
-    assert!(said.lines().any(|line| line.ends_with(":/")), "{said}");
+    assert!(output.lines().any(|line| line.ends_with(":/")), "{output}");
 }
 
-fn cgroup_namespace_of_the_machine(docker: &Dockerd) {
+fn cgroup_namespace_host(docker: &Dockerd) {
     assert_eq!(
         docker.sh("--cgroupns host", NAMESPACE),
-        docker.machine.sh(NAMESPACE)
+        docker.host.sh(NAMESPACE)
     );
-    let said = docker.sh("--cgroupns host", "cat /proc/self/cgroup");
-    assert!(said.contains("/rt-engines-docker-"), "{said}");
+    let output = docker.sh("--cgroupns host", "cat /proc/self/cgroup");
+    assert!(output.contains("/rt-engines-docker-"), "{output}");
 }

@@ -1,19 +1,19 @@
-//! Networks, between containers and from the machine.
+//! Networks between containers, and published ports.
 
-use super::{Drive, drives};
-use crate::call::{self, wait_until};
+use super::{Test, tests};
+use crate::command::{self, wait_until};
 use crate::dockerd::Dockerd;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         network_none,
         network_host,
         network_bridge,
-        network_of_users,
+        network_user_defined,
         network_connect,
         publish,
-        publish_on_any_port,
-        network_of_another,
+        publish_on_a_random_port,
+        network_container,
         dns_options,
         mac_address,
     ]
@@ -28,24 +28,24 @@ const SERVES: &[&str] = &[
 const LINKS: &str = "ls /sys/class/net";
 
 fn network_none(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--network none",
         "ls /sys/class/net; ip -o addr show lo | grep -c 127.0.0.1",
     );
-    assert_eq!(said, "lo\n1");
+    assert_eq!(output, "lo\n1");
 }
 
 fn network_host(docker: &Dockerd) {
     let namespace = "readlink /proc/self/ns/net";
     assert_eq!(
         docker.sh("--network host", namespace),
-        docker.machine.sh(namespace)
+        docker.host.sh(namespace)
     );
     assert!(docker.sh("--network host", LINKS).contains("docker0"));
 }
 
 fn network_bridge(docker: &Dockerd) {
-    let server = docker.keep("network_bridge", "", SERVES);
+    let server = docker.run_detached("network_bridge", "", SERVES);
     let address = server.inspect("{{.NetworkSettings.IPAddress}}");
     assert_eq!(docker.sh("", LINKS), "eth0\nlo");
     let fetch = format!("wget -q -O - http://{address}/");
@@ -58,9 +58,9 @@ fn network_bridge(docker: &Dockerd) {
     );
 }
 
-fn network_of_users(docker: &Dockerd) {
+fn network_user_defined(docker: &Dockerd) {
     docker.docker(&["network", "create", "users"]).ok();
-    let server = docker.keep("server", "--network users --network-alias page", SERVES);
+    let server = docker.run_detached("server", "--network users --network-alias page", SERVES);
     let fetch = "for i in 1 2 3 4 5; do wget -q -O - http://NAME/ && break; sleep 0.3; done";
     for name in ["server", "page"] {
         assert_eq!(
@@ -68,13 +68,13 @@ fn network_of_users(docker: &Dockerd) {
             "page"
         );
     }
-    // Who is not in it knows no such name.
+    // A container outside the network cannot resolve the name.
     docker.run("", &["getent", "hosts", "server"]).fails(2);
     drop(server);
     docker.docker(&["network", "rm", "users"]).ok();
 }
 
-/// A running one gets a second network, and loses it.
+/// `network connect` and `disconnect` on a running container.
 fn network_connect(docker: &Dockerd) {
     docker.docker(&["network", "create", "second"]).ok();
     let container = docker.sleeper("network_connect", "");
@@ -91,15 +91,15 @@ fn network_connect(docker: &Dockerd) {
 }
 
 fn publish(docker: &Dockerd) {
-    let _server = docker.keep("publish", "-p 127.0.0.1:8081:80", SERVES);
+    let _server = docker.run_detached("publish", "-p 127.0.0.1:8081:80", SERVES);
     wait_until("the page is served", 20, || {
-        let mut curl = docker.machine.command("curl");
-        call::run(curl.args(["-s", "-m", "5", "http://127.0.0.1:8081/"])).stdout == "page\n"
+        let mut curl = docker.host.command("curl");
+        command::run(curl.args(["-s", "-m", "5", "http://127.0.0.1:8081/"])).stdout == "page\n"
     });
 }
 
-fn publish_on_any_port(docker: &Dockerd) {
-    let container = docker.keep("publish_any", "-p 8053:53/udp -p 80", SERVES);
+fn publish_on_a_random_port(docker: &Dockerd) {
+    let container = docker.run_detached("publish_any", "-p 8053:53/udp -p 80", SERVES);
     let ports = container.call("port", &[]).ok();
     assert!(ports.contains("53/udp -> 0.0.0.0:8053"), "{ports}");
     let port = ports
@@ -107,35 +107,35 @@ fn publish_on_any_port(docker: &Dockerd) {
         .find_map(|line| line.strip_prefix("80/tcp -> 0.0.0.0:"));
     let address = format!("http://127.0.0.1:{}/", port.unwrap());
     wait_until("the page is served", 20, || {
-        let mut curl = docker.machine.command("curl");
-        call::run(curl.args(["-s", "-m", "5", &address])).stdout == "page\n"
+        let mut curl = docker.host.command("curl");
+        command::run(curl.args(["-s", "-m", "5", &address])).stdout == "page\n"
     });
 }
 
-fn network_of_another(docker: &Dockerd) {
-    let container = docker.sleeper("network_of_another", "");
+fn network_container(docker: &Dockerd) {
+    let container = docker.sleeper("network_container", "");
     let namespace = "readlink /proc/self/ns/net";
     assert_eq!(
-        docker.sh("--network container:network_of_another", namespace),
+        docker.sh("--network container:network_container", namespace),
         container.sh(namespace)
     );
 }
 
 fn dns_options(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--dns 192.0.2.1 --dns-search example.org",
         "cat /etc/resolv.conf",
     );
     assert!(
-        said.contains("nameserver 192.0.2.1") && said.contains("search example.org"),
-        "{said}"
+        output.contains("nameserver 192.0.2.1") && output.contains("search example.org"),
+        "{output}"
     );
 }
 
 fn mac_address(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--mac-address 02:42:c0:a8:00:07",
         "cat /sys/class/net/eth0/address",
     );
-    assert_eq!(said, "02:42:c0:a8:00:07");
+    assert_eq!(output, "02:42:c0:a8:00:07");
 }

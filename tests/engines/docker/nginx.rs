@@ -1,14 +1,14 @@
-//! A program of the real world: nginx, of Debian's packages, as it is.
+//! nginx from Debian's package, unmodified.
 
 use std::fs;
 
-use super::{Drive, drives};
-use crate::call::{self, wait_until};
+use super::{Test, tests};
+use crate::command::{self, wait_until};
 use crate::dockerd::{Container, Dockerd};
 use crate::image;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         nginx_serves,
         nginx_restarted,
         nginx_updated,
@@ -17,27 +17,27 @@ pub(super) fn all() -> Vec<Drive> {
     ]
 }
 
-/// Its image.
+/// The name of the image.
 const DEBIAN: &str = "debian";
 
-/// What the image starts.
+/// The command of the image.
 const CHANGE: &str = "CMD [\"nginx\", \"-g\", \"daemon off;\"]";
 
-pub(super) fn lacking() -> Option<String> {
+pub(super) fn skip_reason() -> Option<String> {
     image::debian_archive().err()
 }
 
-/// Gives a daemon the image, if there is one.
-pub(super) fn provide(docker: &Dockerd) {
+/// Imports the image into a daemon, if it could be built.
+pub(super) fn load_images(docker: &Dockerd) {
     if let Ok(archive) = image::debian_archive() {
         docker.import(&archive, DEBIAN, CHANGE);
     }
 }
 
-/// What it answers on a port of the machine.
+/// The page that nginx serves on a port of the host.
 fn page(docker: &Dockerd, port: u16) -> String {
-    let mut curl = docker.machine.command("curl");
-    call::run(curl.args(["-s", "-m", "5", &format!("http://127.0.0.1:{port}/")])).stdout
+    let mut curl = docker.host.command("curl");
+    command::run(curl.args(["-s", "-m", "5", &format!("http://127.0.0.1:{port}/")])).stdout
 }
 
 fn serves(docker: &Dockerd, port: u16, text: &str) {
@@ -49,7 +49,7 @@ const WELCOME: &str = "Welcome to nginx!";
 
 fn nginx<'a>(docker: &'a Dockerd, name: &str, port: u16, options: &str) -> Container<'a> {
     let options = format!("-p {port}:80 {options}");
-    let container = docker.keep_of(DEBIAN, name, &options, &[]);
+    let container = docker.run_detached_image(DEBIAN, name, &options, &[]);
     serves(docker, port, WELCOME);
     container
 }
@@ -61,10 +61,10 @@ fn nginx_serves(docker: &Dockerd) {
         users.contains("root") && users.contains("www-data"),
         "{users}"
     );
-    // All of it, many at a time.
+    // Many concurrent requests.
     let script = "for i in $(seq 100); do echo url=http://127.0.0.1:8101/; done | \
                   curl -sZ --parallel-max 20 -K - | grep -c 'Welcome to nginx!</h1>'";
-    assert_eq!(docker.machine.sh(script), "100");
+    assert_eq!(docker.host.sh(script), "100");
     let log = container.sh("grep -c ' 200 ' /var/log/nginx/access.log");
     assert!(log.parse::<u32>().unwrap() > 100, "{log}");
     container.call("stop -t 20", &[]).ok();
@@ -88,16 +88,16 @@ fn nginx_updated(docker: &Dockerd) {
         .ok();
     let limits = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max 2>/dev/null || \
                   cat memory.max cpu.max pids.max";
-    let said = container.sh(limits);
-    let words: Vec<&str> = said
+    let output = container.sh(limits);
+    let args: Vec<&str> = output
         .split_whitespace()
         .filter(|&word| word != "100000")
         .collect();
-    assert_eq!(words, ["67108864", "50000", "50"]);
+    assert_eq!(args, ["67108864", "50000", "50"]);
     serves(docker, 8103, WELCOME);
 }
 
-/// It reads its configuration again by a signal, and its workers change.
+/// On SIGHUP nginx reloads its configuration and starts new workers.
 fn nginx_reloaded(docker: &Dockerd) {
     let sites = docker.path("sites");
     fs::create_dir_all(&sites).unwrap();
@@ -117,10 +117,10 @@ fn nginx_reloaded(docker: &Dockerd) {
     assert_eq!(container.inspect("{{.State.Pid}}"), first);
 }
 
-/// The system around it: its shell, its package manager, its users.
+/// The Debian system in the container: shell, package manager and users.
 fn nginx_shell(docker: &Dockerd) {
     let container = nginx(docker, "nginx_shell", 8105, "");
-    let said = container.call(
+    let output = container.call(
         "exec -u www-data",
         &[
             "bash",
@@ -128,5 +128,5 @@ fn nginx_shell(docker: &Dockerd) {
             "id -un; dpkg -l nginx | grep -c ^ii; perl -e 'print 6*7'",
         ],
     );
-    assert_eq!(said.ok(), "www-data\n1\n42");
+    assert_eq!(output.ok(), "www-data\n1\n42");
 }

@@ -1,21 +1,21 @@
-//! What the process is: command, user, environment, and how it ends.
+//! The container's process: command, user, environment and exit status.
 
 use std::fs;
 
-use super::{Drive, drives};
-use crate::call;
+use super::{Test, tests};
+use crate::command;
 use crate::dockerd::Dockerd;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         info,
         run,
         exit_code,
         not_found,
         not_executable,
-        a_directory,
-        ended_by_a_signal,
-        no_such_directory_to_work_in,
+        directory_as_command,
+        killed_by_a_signal,
+        work_directory_missing,
         no_such_user,
         user,
         user_by_name,
@@ -43,9 +43,9 @@ fn info(docker: &Dockerd) {
 }
 
 fn run(docker: &Dockerd) {
-    let said = docker.run("", &["echo", "hello"]);
+    let output = docker.run("", &["echo", "hello"]);
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("hello\n", "")
     );
     assert_eq!(
@@ -63,24 +63,24 @@ fn exit_code(docker: &Dockerd) {
 }
 
 fn not_found(docker: &Dockerd) {
-    let said = docker.run("", &["no-such-program"]).fails(127);
-    assert!(said.contains("no-such-program"), "{said}");
-    assert!(said.contains("not found"), "{said}");
+    let output = docker.run("", &["no-such-program"]).fails(127);
+    assert!(output.contains("no-such-program"), "{output}");
+    assert!(output.contains("not found"), "{output}");
 }
 
 fn not_executable(docker: &Dockerd) {
-    let said = docker.run("", &["/etc/passwd"]).fails(126);
-    assert!(said.contains("/etc/passwd"), "{said}");
-    assert!(said.contains("permission denied"), "{said}");
+    let output = docker.run("", &["/etc/passwd"]).fails(126);
+    assert!(output.contains("/etc/passwd"), "{output}");
+    assert!(output.contains("permission denied"), "{output}");
 }
 
-fn a_directory(docker: &Dockerd) {
-    let said = docker.run("", &["/etc"]).fails(126);
-    assert!(said.contains("/etc"), "{said}");
+fn directory_as_command(docker: &Dockerd) {
+    let output = docker.run("", &["/etc"]).fails(126);
+    assert!(output.contains("/etc"), "{output}");
 }
 
-fn ended_by_a_signal(docker: &Dockerd) {
-    // The first process of a namespace ignores what it sends to itself.
+fn killed_by_a_signal(docker: &Dockerd) {
+    // The init process of a pid namespace ignores signals that it sends to itself, so run under docker-init.
     docker
         .run("--init", &["sh", "-c", "kill -KILL $$"])
         .fails(137);
@@ -89,21 +89,21 @@ fn ended_by_a_signal(docker: &Dockerd) {
     assert_eq!(container.wait(), "137");
 }
 
-/// Docker makes a directory that is not there, so this is a file.
-fn no_such_directory_to_work_in(docker: &Dockerd) {
-    let said = docker.run("-w /etc/passwd", &["true"]);
-    assert!([125, 126, 127].contains(&said.status), "{said:?}");
-    assert!(said.stderr.contains("/etc/passwd"), "{said:?}");
+/// Docker creates a missing directory, so the test uses a file.
+fn work_directory_missing(docker: &Dockerd) {
+    let output = docker.run("-w /etc/passwd", &["true"]);
+    assert!([125, 126, 127].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("/etc/passwd"), "{output:?}");
     assert!(
-        said.stderr.to_lowercase().contains("not a directory"),
-        "{said:?}"
+        output.stderr.to_lowercase().contains("not a directory"),
+        "{output:?}"
     );
 }
 
 fn no_such_user(docker: &Dockerd) {
-    let said = docker.run("-u nobody-here", &["true"]);
-    assert!([125, 126].contains(&said.status), "{said:?}");
-    assert!(said.stderr.contains("nobody-here"), "{said:?}");
+    let output = docker.run("-u nobody-here", &["true"]);
+    assert!([125, 126].contains(&output.status), "{output:?}");
+    assert!(output.stderr.contains("nobody-here"), "{output:?}");
 }
 
 fn user(docker: &Dockerd) {
@@ -111,9 +111,9 @@ fn user(docker: &Dockerd) {
 }
 
 fn user_by_name(docker: &Dockerd) {
-    let said = docker.sh("-u user", "id; echo $HOME");
+    let output = docker.sh("-u user", "id; echo $HOME");
     let wanted = "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)\n/home/user";
-    assert_eq!(said, wanted);
+    assert_eq!(output, wanted);
 }
 
 fn user_and_group(docker: &Dockerd) {
@@ -121,17 +121,17 @@ fn user_and_group(docker: &Dockerd) {
 }
 
 fn additional_groups(docker: &Dockerd) {
-    let said = docker.sh("-u 7:8 --group-add extra --group-add 99", "id -G");
-    let mut groups: Vec<&str> = said.split(' ').collect();
+    let output = docker.sh("-u 7:8 --group-add extra --group-add 99", "id -G");
+    let mut groups: Vec<&str> = output.split(' ').collect();
     groups.sort_unstable();
     assert_eq!(groups, ["2000", "8", "99"]);
 }
 
 fn entrypoint(docker: &Dockerd) {
-    let said = docker
+    let output = docker
         .run("--entrypoint /bin/echo", &["from", "entrypoint"])
         .ok();
-    assert_eq!(said, "from entrypoint");
+    assert_eq!(output, "from entrypoint");
 }
 
 fn work_directory(docker: &Dockerd) {
@@ -158,20 +158,20 @@ fn hostname(docker: &Dockerd) {
 }
 
 fn domain_name(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--domainname example.org",
         "cat /proc/sys/kernel/domainname",
     );
-    assert_eq!(said, "example.org");
+    assert_eq!(output, "example.org");
 }
 
 fn hosts(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--add-host elsewhere:192.0.2.7",
         "grep elsewhere /etc/hosts",
     );
     assert_eq!(
-        said.split_whitespace().collect::<Vec<_>>(),
+        output.split_whitespace().collect::<Vec<_>>(),
         ["192.0.2.7", "elsewhere"]
     );
 }
@@ -188,10 +188,10 @@ fn labels(docker: &Dockerd) {
     assert_eq!(found.lines().count(), 1);
 }
 
-/// The first process is docker-init, and it collects what others leave behind.
+/// With `--init` the first process is docker-init, which reaps orphans.
 fn init(docker: &Dockerd) {
-    let said = docker.sh("--init", &format!("{}; cat /proc/1/comm", call::ORPHAN));
-    assert_eq!(said, "docker-init");
+    let output = docker.sh("--init", &format!("{}; cat /proc/1/comm", command::ORPHAN));
+    assert_eq!(output, "docker-init");
     let container = docker.sleeper("init", "--init --stop-timeout 20");
     assert_eq!(container.call("stop", &[]).status, 0);
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "143");

@@ -1,13 +1,13 @@
-//! What goes in and comes out: logs, terminals, standard input.
+//! Standard streams, terminals, logs and events.
 
 use std::process::Command;
 
-use super::{Drive, drives};
-use crate::call;
+use super::{Test, tests};
+use crate::command;
 use crate::dockerd::{BUSYBOX, CLIENT, Dockerd};
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         attach,
         detached,
         logs,
@@ -22,17 +22,17 @@ pub(super) fn all() -> Vec<Drive> {
 
 fn attach(docker: &Dockerd) {
     let script = "echo ready; read line; echo got $line; exit 7";
-    let container = docker.keep("attach", "-i", &["sh", "-c", script]);
+    let container = docker.run_detached("attach", "-i", &["sh", "-c", script]);
     container.waits_for_logs("ready");
-    // The client stops to listen when it has nothing more to say.
+    // The client stops reading output once its input ends, so keep the input open.
     let mut shell = Command::new("sh");
     shell
         .env("DOCKER", CLIENT)
-        .env("DOCKER_HOST", docker.host());
+        .env("DOCKER_HOST", docker.socket_url());
     shell.args(["-c", "(echo a line; sleep 5) | $DOCKER attach attach"]);
-    let said = call::run(&mut shell);
-    assert_eq!(said.stdout, "got a line\n", "{said:?}");
-    said.fails(7);
+    let output = command::run(&mut shell);
+    assert_eq!(output.stdout, "got a line\n", "{output:?}");
+    output.fails(7);
 }
 
 fn detached(docker: &Dockerd) {
@@ -49,49 +49,52 @@ fn detached(docker: &Dockerd) {
 
 fn logs(docker: &Dockerd) {
     let script = "echo one; echo two >&2; sleep 0.2; echo three";
-    let container = docker.keep("logs", "", &["sh", "-c", script]);
+    let container = docker.run_detached("logs", "", &["sh", "-c", script]);
     container.wait();
-    let said = container.call("logs", &[]);
+    let output = container.call("logs", &[]);
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("one\nthree\n", "two\n")
     );
     assert_eq!(container.call("logs --tail 1", &[]).ok(), "three");
 }
 
 fn tty(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "-t",
         "tty; ls -l /dev/console | cut -c1; echo $TERM; test -t 2 && echo all",
     );
-    assert_eq!(said, "/dev/pts/0\r\nc\r\nxterm\r\nall");
+    assert_eq!(output, "/dev/pts/0\r\nc\r\nxterm\r\nall");
     assert_eq!(docker.run("", &["tty"]).fails(1), "not a tty\n");
 }
 
-/// A real terminal, with a size.
+/// The container's terminal has the size of the client's.
 fn tty_size(docker: &Dockerd) {
-    let said = docker.on_terminal(
+    let output = docker.on_terminal(
         &format!("run -it --rm {BUSYBOX}"),
         "for i in $(seq 100); do [ \"$(stty size)\" = \"33 99\" ] && break; sleep 0.05; done; stty size; exit 9",
     );
-    assert!(said.fails(9).trim().ends_with("33 99"));
+    assert!(output.fails(9).trim().ends_with("33 99"));
 }
 
 fn stdin(docker: &Dockerd) {
     let mut client = docker.client();
     client.args(["run", "--rm", "-i", BUSYBOX, "wc", "-c"]);
-    assert_eq!(call::run_with(&mut client, &[b'x'; 300_000]).ok(), "300000");
+    assert_eq!(
+        command::run_with(&mut client, &[b'x'; 300_000]).ok(),
+        "300000"
+    );
     assert_eq!(docker.sh("", "wc -c"), "0");
 }
 
 fn much_output(docker: &Dockerd) {
-    let said = docker.sh("--log-driver none", "yes 0123456789abcde | head -c 4000000");
-    assert_eq!(said.len(), 3_999_999);
+    let output = docker.sh("--log-driver none", "yes 0123456789abcde | head -c 4000000");
+    assert_eq!(output.len(), 3_999_999);
 }
 
 fn diff_commit_export(docker: &Dockerd) {
     let script = "echo text > /etc/made; rm /etc/group; echo done; exec sleep 1000";
-    let container = docker.keep("diff", "", &["sh", "-c", script]);
+    let container = docker.run_detached("diff", "", &["sh", "-c", script]);
     container.waits_for_logs("done");
     let diff = container.call("diff", &[]).ok();
     let mut diff: Vec<&str> = diff.lines().collect();
@@ -107,10 +110,10 @@ fn diff_commit_export(docker: &Dockerd) {
         "-c",
         "cat /etc/made; ls /etc",
     ]);
-    let said = call::run(&mut client).ok();
+    let output = command::run(&mut client).ok();
     assert!(
-        said.starts_with("text\n") && !said.contains("group"),
-        "{said}"
+        output.starts_with("text\n") && !output.contains("group"),
+        "{output}"
     );
     let archive = docker.path("exported.tar");
     container
@@ -118,20 +121,20 @@ fn diff_commit_export(docker: &Dockerd) {
         .ok();
     let mut tar = Command::new("tar");
     assert_eq!(
-        call::run(tar.arg("-xOf").arg(&archive).arg("etc/made")).ok(),
+        command::run(tar.arg("-xOf").arg(&archive).arg("etc/made")).ok(),
         "text"
     );
     docker.docker(&["rmi", "-f", "committed"]).ok();
 }
 
 fn events(docker: &Dockerd) {
-    let since = docker.machine.sh("date +%s");
-    let container = docker.keep("events", "", &["sh", "-c", "sleep 3; exit 6"]);
+    let since = docker.host.sh("date +%s");
+    let container = docker.run_detached("events", "", &["sh", "-c", "sleep 3; exit 6"]);
     container.call("exec", &["true"]);
     container.wait();
     drop(container);
-    let until = docker.machine.sh("sleep 1; date +%s");
-    let said = docker.docker(&[
+    let until = docker.host.sh("sleep 1; date +%s");
+    let output = docker.docker(&[
         "events",
         "--since",
         &since,
@@ -142,7 +145,7 @@ fn events(docker: &Dockerd) {
         "--format",
         "{{.Action}} {{.Actor.Attributes.exitCode}}",
     ]);
-    let said = said.ok();
+    let output = output.ok();
     let mut at = 0;
     for wanted in [
         "create",
@@ -153,7 +156,7 @@ fn events(docker: &Dockerd) {
         "die 6",
         "destroy",
     ] {
-        let found = said[at..].find(wanted);
-        at += found.unwrap_or_else(|| panic!("no {wanted} in order: {said}"));
+        let found = output[at..].find(wanted);
+        at += found.unwrap_or_else(|| panic!("no {wanted} in order: {output}"));
     }
 }

@@ -1,12 +1,12 @@
-//! More processes in a container that runs.
+//! `podman exec`: further processes in a running container.
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{Line, Podman, SIZED};
-use crate::call::wait_until;
+use super::RunAs::{Both, Root};
+use super::{Podman, Test, WAIT_FOR_SIZE};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("exec", Both, exec),
     ("exec_exit_status", Both, exec_exit_status),
     ("exec_not_found", Both, exec_not_found),
@@ -21,21 +21,25 @@ pub(super) const LINES: &[Line] = &[
     ("exec_confined", Both, exec_confined),
     ("exec_in_the_cgroup", Root, exec_in_the_cgroup),
     ("exec_preserve_fds", Both, exec_preserve_fds),
-    ("exec_where_nothing_runs", Both, exec_where_nothing_runs),
-    ("exec_session_ends_with_it", Both, exec_session_ends),
-    ("exec_at_once", Both, exec_at_once),
+    (
+        "exec_in_a_stopped_container",
+        Both,
+        exec_in_a_stopped_container,
+    ),
+    ("exec_ends_with_the_container", Both, exec_session_ends),
+    ("exec_concurrently", Both, exec_concurrently),
 ];
 
 fn exec(p: &Podman) {
     let c = p.start("exec", &["--hostname", "there"], "sleep 1000");
-    let said = c.exec(&[], "hostname; tr '\\0' ' ' </proc/1/cmdline; echo err >&2");
-    assert_eq!(said.stdout, "there\nsleep 1000 ");
-    assert_eq!((said.stderr.as_str(), said.status), ("err\n", 0));
+    let output = c.exec(&[], "hostname; tr '\\0' ' ' </proc/1/cmdline; echo err >&2");
+    assert_eq!(output.stdout, "there\nsleep 1000 ");
+    assert_eq!((output.stderr.as_str(), output.status), ("err\n", 0));
     for namespace in ["mnt", "pid", "net", "ipc", "uts", "cgroup", "user"] {
         let same = format!(
             "test $(readlink /proc/self/ns/{namespace}) = $(readlink /proc/1/ns/{namespace})"
         );
-        c.says(&[], &same);
+        c.sh(&[], &same);
     }
 }
 
@@ -56,56 +60,56 @@ fn exec_not_found(p: &Podman) {
 fn exec_env(p: &Podman) {
     let c = p.start("exec_env", &["-e", "OF=container"], "sleep 1000");
     assert_eq!(
-        c.says(&["-e", "MORE=exec"], "echo $OF $MORE $PATH"),
+        c.sh(&["-e", "MORE=exec"], "echo $OF $MORE $PATH"),
         "container exec /bin"
     );
 }
 
 fn exec_user(p: &Podman) {
     let c = p.start("exec_user", &[], "sleep 1000");
-    let said = c.says(&["--user", "user"], "id; echo $HOME");
+    let output = c.sh(&["--user", "user"], "id; echo $HOME");
     assert!(
-        said.starts_with("uid=1000(user) gid=1000(user) groups="),
-        "{said}"
+        output.starts_with("uid=1000(user) gid=1000(user) groups="),
+        "{output}"
     );
     assert!(
-        said.contains("2000(extra)") && said.ends_with("/home/user"),
-        "{said}"
+        output.contains("2000(extra)") && output.ends_with("/home/user"),
+        "{output}"
     );
-    let said = c.says(
+    let output = c.sh(
         &["--user", "4321:1234"],
         "id; grep -E 'Cap(Eff|Prm)' /proc/self/status",
     );
-    assert!(said.starts_with("uid=4321 gid=1234"), "{said}");
-    assert_eq!(said.matches("\t0000000000000000").count(), 2, "{said}");
-    let said = c.exec(&["--user", "absent"], "true");
-    assert_ne!(said.status, 0);
+    assert!(output.starts_with("uid=4321 gid=1234"), "{output}");
+    assert_eq!(output.matches("\t0000000000000000").count(), 2, "{output}");
+    let output = c.exec(&["--user", "absent"], "true");
+    assert_ne!(output.status, 0);
 }
 
 fn exec_workdir(p: &Podman) {
     let c = p.start("exec_workdir", &["--workdir", "/tmp"], "sleep 1000");
-    assert_eq!(c.says(&[], "pwd"), "/tmp");
-    assert_eq!(c.says(&["--workdir", "/home/user"], "pwd"), "/home/user");
+    assert_eq!(c.sh(&[], "pwd"), "/tmp");
+    assert_eq!(c.sh(&["--workdir", "/home/user"], "pwd"), "/home/user");
 }
 
 fn exec_stdin(p: &Podman) {
     let c = p.start("exec_stdin", &[], "sleep 1000");
-    let said = p.call_with(
+    let output = p.call_with(
         &["exec", "-i", &c.name, "sh", "-c", "read a; echo $a; wc -c"],
         "one\ntwo",
     );
-    assert_eq!(said.ok(), "one\n3");
+    assert_eq!(output.ok(), "one\n3");
 }
 
 fn exec_tty(p: &Podman) {
     let c = p.start("exec_tty", &[], "sleep 1000");
-    let script = format!("tty; {SIZED}; echo sized; read x; echo \"<$x>\"; exit 4");
+    let script = format!("tty; {WAIT_FOR_SIZE}; echo sized; read x; echo \"<$x>\"; exit 4");
     let mut terminal = p.on_terminal(&["exec", "-it", &c.name, "sh", "-c", &script]);
     terminal.expect("sized");
-    terminal.say("typed\n");
+    terminal.type_text("typed\n");
     terminal.expect("<typed>");
-    let (status, said) = terminal.end();
-    assert!(said.starts_with("/dev/pts/0"), "{said}");
+    let (status, output) = terminal.wait();
+    assert!(output.starts_with("/dev/pts/0"), "{output}");
     assert_eq!(status, Some(4));
 }
 
@@ -119,7 +123,7 @@ fn exec_detach(p: &Podman) {
         "-c",
         "sleep 0.3; echo done >/tmp/mark; sleep 1000",
     ]);
-    wait_until("its mark", 10, || {
+    wait_until("the marker file exists", 10, || {
         c.exec(&[], "cat /tmp/mark").stdout == "done\n"
     });
     let running = c.inspect("{{len .ExecIDs}}");
@@ -136,9 +140,9 @@ fn exec_signal(p: &Podman) {
 fn exec_privileged(p: &Podman) {
     let c = p.start("exec_privileged", &[], "sleep 1000");
     let has = "grep CapEff /proc/self/status | cut -f2";
-    let (plain, privileged) = (c.says(&[], has), c.says(&["--privileged"], has));
+    let (plain, privileged) = (c.sh(&[], has), c.sh(&["--privileged"], has));
     assert!(privileged.trim_start_matches('0').len() > plain.trim_start_matches('0').len());
-    assert_eq!(c.says(&[], "grep CapEff /proc/1/status | cut -f2"), plain);
+    assert_eq!(c.sh(&[], "grep CapEff /proc/1/status | cut -f2"), plain);
 }
 
 fn exec_confined(p: &Podman) {
@@ -151,34 +155,34 @@ fn exec_confined(p: &Podman) {
     ];
     let c = p.start("exec_confined", &options, "sleep 1000");
     let what = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status";
-    let said = c.says(&[], what);
-    assert_eq!(said, c.says(&[], &what.replace("self", "1")));
+    let output = c.sh(&[], what);
+    assert_eq!(output, c.sh(&[], &what.replace("self", "1")));
     assert!(
-        said.contains("NoNewPrivs:\t1") && said.contains("Seccomp:\t2"),
-        "{said}"
+        output.contains("NoNewPrivs:\t1") && output.contains("Seccomp:\t2"),
+        "{output}"
     );
-    assert!(said.contains("CapBnd:\t0000000000000000"), "{said}");
+    assert!(output.contains("CapBnd:\t0000000000000000"), "{output}");
     assert_ne!(c.exec(&[], "touch /here").status, 0);
-    assert_eq!(c.says(&[], "umask; ulimit -n"), "0022\n1024");
+    assert_eq!(c.sh(&[], "umask; ulimit -n"), "0022\n1024");
 }
 
 fn exec_in_the_cgroup(p: &Podman) {
     let c = p.start("exec_in_the_cgroup", &["--pids-limit", "16"], "sleep 1000");
     let id = c.inspect("{{.Id}}");
     p.ok(&["exec", "-d", &c.name, "sleep", "5432"]);
-    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let said = p.ok(&["top", &c.name, "hpid", "args"]);
-    let pid = said.lines().find(|line| line.contains("5432")).unwrap();
+    let cgroups_of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let output = p.ok(&["top", &c.name, "hpid", "args"]);
+    let pid = output.lines().find(|line| line.contains("5432")).unwrap();
     let pid = pid.split_whitespace().next().unwrap();
-    assert!(of(pid).contains(&id), "{}", of(pid));
-    assert_eq!(of(pid), of(&c.pid().to_string()));
-    let said = c.exec(&[], "for i in $(seq 20); do sleep 1 & done; wait");
-    assert!(said.stderr.contains("can't fork"), "{said:?}");
+    assert!(cgroups_of(pid).contains(&id), "{}", cgroups_of(pid));
+    assert_eq!(cgroups_of(pid), cgroups_of(&c.pid().to_string()));
+    let output = c.exec(&[], "for i in $(seq 20); do sleep 1 & done; wait");
+    assert!(output.stderr.contains("can't fork"), "{output:?}");
 }
 
 fn exec_preserve_fds(p: &Podman) {
     let c = p.start("exec_preserve_fds", &[], "sleep 1000");
-    let words = [
+    let args = [
         "exec",
         "--preserve-fds",
         "1",
@@ -186,28 +190,28 @@ fn exec_preserve_fds(p: &Podman) {
         "cat",
         "/proc/self/fd/3",
     ];
-    let said = super::talk::through_a_shell(p, "exec 3<<a; \"$@\"\nkept\na\n", &words);
-    assert_eq!(said, "kept");
-    assert_eq!(c.says(&[], "ls /proc/$$/fd; true"), "0\n1\n2");
+    let output = super::streams::through_a_shell(p, "exec 3<<a; \"$@\"\nkept\na\n", &args);
+    assert_eq!(output, "kept");
+    assert_eq!(c.sh(&[], "ls /proc/$$/fd; true"), "0\n1\n2");
 }
 
-fn exec_where_nothing_runs(p: &Podman) {
-    let c = p.start("exec_where_nothing_runs", &[], "true");
+fn exec_in_a_stopped_container(p: &Podman) {
+    let c = p.start("exec_in_a_stopped_container", &[], "true");
     p.ok(&["wait", &c.name]);
-    let said = c.exec(&[], "true").fails(255);
-    assert!(said.contains("container state improper"), "{said}");
+    let output = c.exec(&[], "true").fails(255);
+    assert!(output.contains("container state improper"), "{output}");
 }
 
 fn exec_session_ends(p: &Podman) {
     let c = p.start("exec_session_ends", &[], "sleep 2");
-    let said = c.exec(&[], "sleep 1000");
-    assert_eq!(said.status, 137, "{said:?}");
+    let output = c.exec(&[], "sleep 1000");
+    assert_eq!(output.status, 137, "{output:?}");
 }
 
-fn exec_at_once(p: &Podman) {
-    let c = p.start("exec_at_once", &[], "sleep 1000");
+fn exec_concurrently(p: &Podman) {
+    let c = p.start("exec_concurrently", &[], "sleep 1000");
     std::thread::scope(|scope| {
-        let each = |number: usize| c.says(&[], &format!("echo {number}"));
+        let each = |number: usize| c.sh(&[], &format!("echo {number}"));
         let calls: Vec<_> = (0..8)
             .map(|number| scope.spawn(move || each(number)))
             .collect();

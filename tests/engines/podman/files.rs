@@ -1,12 +1,12 @@
-//! What a container sees of files: volumes of all kinds, and what is taken out of it again.
+//! Volumes, mounts, secrets, copies, commits and builds.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("volume", Both, volume),
     ("volume_read_only", Both, volume_read_only),
     ("volume_named", Both, volume_named),
@@ -37,7 +37,7 @@ fn volume(p: &Podman) {
     fs::write(files.join("in"), "seen").unwrap();
     let option = format!("{}:/data", files.display());
     assert_eq!(
-        p.says(&["-v", &option], "cat /data/in; echo back >/data/out"),
+        p.sh(&["-v", &option], "cat /data/in; echo back >/data/out"),
         "seen"
     );
     assert_eq!(fs::read_to_string(files.join("out")).unwrap(), "back\n");
@@ -48,19 +48,19 @@ fn volume(p: &Podman) {
 fn volume_read_only(p: &Podman) {
     let files = p.files("volume_read_only");
     let option = format!("{}:/data:ro", files.display());
-    let said = p.run(&["-v", &option], "touch /data/x").fails(1);
-    assert!(said.contains("Read-only file system"), "{said}");
+    let output = p.run(&["-v", &option], "touch /data/x").fails(1);
+    assert!(output.contains("Read-only file system"), "{output}");
     let option = format!("type=bind,src={},dst=/data,ro", files.display());
     p.run(&["--mount", &option], "touch /data/x").fails(1);
 }
 
 fn volume_named(p: &Podman) {
     p.ok(&["volume", "create", "named"]);
-    p.says(&["-v", "named:/data"], "echo kept >/data/file");
-    assert_eq!(p.says(&["-v", "named:/other"], "cat /other/file"), "kept");
-    // A new one takes what the image has there.
+    p.sh(&["-v", "named:/data"], "echo kept >/data/file");
+    assert_eq!(p.sh(&["-v", "named:/other"], "cat /other/file"), "kept");
+    // Podman copies the image's files into a new volume.
     assert_eq!(
-        p.says(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
+        p.sh(&["-v", "copied:/etc"], "head -n 1 /etc/group"),
         "root:x:0:"
     );
     p.ok(&["volume", "rm", "named", "copied"]);
@@ -69,15 +69,15 @@ fn volume_named(p: &Podman) {
 fn volume_options(p: &Podman) {
     let files = p.files("volume_options");
     let option = format!("{}:/data:nodev,noexec,nosuid", files.display());
-    let said = p.says(
+    let output = p.sh(
         &["-v", &option],
         "grep ' /data ' /proc/self/mounts; cp /bin/busybox /data/echo; /data/echo ran 2>&1 || true",
     );
-    assert!(said.contains("nosuid,nodev,noexec"), "{said}");
-    assert!(said.ends_with("Permission denied"), "{said}");
+    assert!(output.contains("nosuid,nodev,noexec"), "{output}");
+    assert!(output.ends_with("Permission denied"), "{output}");
 }
 
-/// The machine's root is private: what is mounted is watched in another mount namespace.
+/// The host's root mount may be private, so the test mounts in another mount namespace.
 fn volume_propagation(p: &Podman) {
     let files = p.files("volume_propagation");
     let name = "volume_propagation";
@@ -107,20 +107,20 @@ fn volume_propagation(p: &Podman) {
         let files = files.join(how);
         fs::create_dir(&files).unwrap();
         shell.env("FILES", &files).env("NAME", name).env("HOW", how);
-        assert_eq!(crate::call::run(&mut shell).ok(), seen, "{how}");
+        assert_eq!(crate::command::run(&mut shell).ok(), seen, "{how}");
     }
 }
 
 fn volume_overlay(p: &Podman) {
     let files = p.files("volume_overlay");
     fs::write(files.join("in"), "seen").unwrap();
-    p.owns(&files.join("in"));
+    p.chown(&files.join("in"));
     let option = format!("{}:/data:O", files.display());
-    let said = p.says(
+    let output = p.sh(
         &["-v", &option],
         "cat /data/in; echo changed >/data/in; cat /data/in",
     );
-    assert_eq!(said, "seenchanged");
+    assert_eq!(output, "seenchanged");
     assert_eq!(fs::read_to_string(files.join("in")).unwrap(), "seen");
 }
 
@@ -129,7 +129,7 @@ fn volume_chowned(p: &Podman) {
     let option = format!("{}:/data:U", files.display());
     let options = ["-v", &option, "--user", "user"];
     assert_eq!(
-        p.says(&options, "touch /data/mine; stat -c %u:%g /data /data/mine"),
+        p.sh(&options, "touch /data/mine; stat -c %u:%g /data /data/mine"),
         "1000:1000\n1000:1000"
     );
 }
@@ -138,7 +138,7 @@ fn volume_relabelled(p: &Podman) {
     let files = p.files("volume_relabelled");
     for label in ["z", "Z"] {
         let option = format!("{}:/data:{label}", files.display());
-        p.says(&["-v", &option], "touch /data/x");
+        p.sh(&["-v", &option], "touch /data/x");
     }
 }
 
@@ -153,7 +153,7 @@ fn volume_idmapped(p: &Podman) {
         "-v",
         &option,
     ];
-    assert_eq!(p.says(&options, "stat -c %u /data; touch /data/x"), "0");
+    assert_eq!(p.sh(&options, "stat -c %u /data; touch /data/x"), "0");
     assert_eq!(fs::metadata(files.join("x")).unwrap().uid(), 0);
 }
 
@@ -163,24 +163,24 @@ fn volumes_from(p: &Podman) {
         &["-v", "/shared"],
         "echo from >/shared/file; sleep 1000",
     );
-    let said = p.says(
+    let output = p.sh(
         &["--volumes-from", &c.name],
         "until cat /shared/file 2>/dev/null; do sleep 0.1; done",
     );
-    assert_eq!(said, "from");
+    assert_eq!(output, "from");
 }
 
 fn volume_of_a_file(p: &Podman) {
     let files = p.files("volume_of_a_file");
     fs::write(files.join("file"), "single").unwrap();
     let option = format!("{}:/etc/new/file:ro", files.join("file").display());
-    assert_eq!(p.says(&["-v", &option], "cat /etc/new/file"), "single");
+    assert_eq!(p.sh(&["-v", &option], "cat /etc/new/file"), "single");
 }
 
 fn mount_of_an_image(p: &Podman) {
     let option = format!("type=image,src={IMAGE},dst=/image,rw=true");
     assert_eq!(
-        p.says(
+        p.sh(
             &["--mount", &option],
             "head -n 1 /image/etc/group; touch /image/x"
         ),
@@ -189,25 +189,25 @@ fn mount_of_an_image(p: &Podman) {
 }
 
 fn tmpfs(p: &Podman) {
-    let said = p.says(
+    let output = p.sh(
         &["--tmpfs", "/scratch:size=2m,mode=1770,noexec"],
         "stat -c %a /scratch; grep ' /scratch ' /proc/mounts",
     );
-    assert!(said.starts_with("1770\n"), "{said}");
+    assert!(output.starts_with("1770\n"), "{output}");
     assert!(
-        said.contains("size=2048k") && said.contains("noexec"),
-        "{said}"
+        output.contains("size=2048k") && output.contains("noexec"),
+        "{output}"
     );
-    let said = p.says(
+    let output = p.sh(
         &["--mount", "type=tmpfs,dst=/etc,tmpcopyup"],
         "ls /etc/group",
     );
-    assert_eq!(said, "/etc/group");
+    assert_eq!(output, "/etc/group");
 }
 
 fn workdir(p: &Podman) {
-    assert_eq!(p.says(&["-w", "/home/user"], "pwd"), "/home/user");
-    // Podman makes one that the image lacks no more since 3.0.
+    assert_eq!(p.sh(&["-w", "/home/user"], "pwd"), "/home/user");
+    // Since version 3.0 Podman does not create a missing working directory.
     p.run(&["-w", "/absent"], "pwd").fails(126);
 }
 
@@ -220,15 +220,15 @@ fn hosts(p: &Podman) {
         "--dns",
         "10.9.8.7",
     ];
-    let said = p.says(
+    let output = p.sh(
         &[&options[..], &["--network", "slirp4netns"]].concat(),
         "cat /etc/hosts /etc/resolv.conf /etc/hostname; hostname",
     );
     assert!(
-        said.contains("10.1.2.3") && said.contains("10.9.8.7"),
-        "{said}"
+        output.contains("10.1.2.3") && output.contains("10.9.8.7"),
+        "{output}"
     );
-    assert!(said.ends_with("\nmeme"), "{said}");
+    assert!(output.ends_with("\nmeme"), "{output}");
 }
 
 fn env(p: &Podman) {
@@ -244,7 +244,7 @@ fn env(p: &Podman) {
         "TERM",
     ];
     assert_eq!(
-        p.says(&options, "echo $A $FROM_FILE \"<$TERM>\" $PATH $container"),
+        p.sh(&options, "echo $A $FROM_FILE \"<$TERM>\" $PATH $container"),
         "b c 1 <> /bin podman"
     );
 }
@@ -260,14 +260,14 @@ fn secrets(p: &Podman) {
         "hidden,type=env,target=WORD",
     ];
     let script = "cat /run/secrets/hidden; echo; echo $WORD; stat -c %a /run/secrets/hidden";
-    assert_eq!(p.says(&options, script), "the word\nthe word\n400");
+    assert_eq!(p.sh(&options, script), "the word\nthe word\n400");
     p.ok(&["secret", "rm", "hidden"]);
 }
 
 fn copy(p: &Podman) {
     let files = p.files("copy");
     fs::write(files.join("in"), "going in").unwrap();
-    p.owns(&files.join("in"));
+    p.chown(&files.join("in"));
     let c = p.start(
         "copy",
         &["-v", "copied-to:/volume", "--tmpfs", "/mem"],
@@ -276,9 +276,9 @@ fn copy(p: &Podman) {
     let inside = |path: &str| format!("copy:{path}");
     for place in ["/tmp/in", "/volume/in"] {
         p.ok(&["cp", files.join("in").to_str().unwrap(), &inside(place)]);
-        assert_eq!(c.says(&[], &format!("cat {place}")), "going in");
+        assert_eq!(c.sh(&[], &format!("cat {place}")), "going in");
     }
-    c.says(&[], "echo coming out >/tmp/out");
+    c.sh(&[], "echo coming out >/tmp/out");
     p.ok(&[
         "cp",
         &inside("/tmp/out"),
@@ -296,18 +296,20 @@ fn diff(p: &Podman) {
         &[],
         "echo >/added; rm /etc/group; echo >>/etc/passwd; sleep 1000",
     );
-    crate::call::wait_until("changes", 10, || {
+    crate::command::wait_until("the changes are written", 10, || {
         c.exec(&[], "tail -n 1 /etc/passwd").stdout == "\n"
     });
-    let said = p.ok(&["diff", &c.name]);
+    let output = p.ok(&["diff", &c.name]);
     for line in ["A /added", "D /etc/group", "C /etc/passwd"] {
-        assert!(said.lines().any(|seen| seen == line), "{said}");
+        assert!(output.lines().any(|seen| seen == line), "{output}");
     }
 }
 
 fn commit(p: &Podman) {
     let c = p.start("commit", &[], "echo kept >/file; sleep 1000");
-    crate::call::wait_until("its file", 10, || c.exec(&[], "test -s /file").status == 0);
+    crate::command::wait_until("the file is written", 10, || {
+        c.exec(&[], "test -s /file").status == 0
+    });
     p.ok(&[
         "commit",
         "-q",
@@ -350,7 +352,7 @@ fn rootfs(p: &Podman) {
     if let Some(user) = p.user() {
         let owner = format!("{}:{}", user.uid, user.gid);
         let mut chown = std::process::Command::new("chown");
-        crate::call::run(chown.args(["-R", &owner]).arg(&root)).ok();
+        crate::command::run(chown.args(["-R", &owner]).arg(&root)).ok();
     }
     let overlay = format!("{}:O", root.display());
     let command = [
@@ -358,8 +360,8 @@ fn rootfs(p: &Podman) {
         "-c",
         "/bin/cat /etc/group | /bin/head -n 1; /bin/echo >/etc/new",
     ];
-    let said = p.call(&[&["run", "--rm", "--rootfs", &overlay][..], &command].concat());
-    assert_eq!(said.ok(), "root:x:0:");
+    let output = p.call(&[&["run", "--rm", "--rootfs", &overlay][..], &command].concat());
+    assert_eq!(output.ok(), "root:x:0:");
     assert!(!root.join("etc/new").exists());
 }
 
@@ -371,7 +373,7 @@ fn build(p: &Podman) {
          RUN --mount=type=cache,target=/cache,uid=1000 echo $A >/cache/x && id -u\nCMD [\"cat\", \"/file\"]\n"
     );
     fs::write(files.join("Containerfile"), text).unwrap();
-    let words = [
+    let args = [
         "build",
         "-q",
         "--build-arg",
@@ -380,15 +382,18 @@ fn build(p: &Podman) {
         "localhost/built",
         files.to_str().unwrap(),
     ];
-    p.ok(&words);
+    p.ok(&args);
     assert_eq!(p.ok(&["run", "--rm", "localhost/built"]), "given\n0");
     fs::write(
         files.join("Containerfile"),
         format!("FROM {IMAGE}\nRUN exit 7\n"),
     )
     .unwrap();
-    let said = p.call(&["build", "-q", files.to_str().unwrap()]);
-    assert_ne!(said.status, 0);
-    assert!(format!("{said:?}").contains("exit status 7"), "{said:?}");
+    let output = p.call(&["build", "-q", files.to_str().unwrap()]);
+    assert_ne!(output.status, 0);
+    assert!(
+        format!("{output:?}").contains("exit status 7"),
+        "{output:?}"
+    );
     p.ok(&["rmi", "-f", "localhost/built"]);
 }

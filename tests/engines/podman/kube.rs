@@ -1,30 +1,30 @@
-//! Kubernetes' YAML: played, and written from what runs.
+//! `podman play kube` and `podman generate kube`.
 
 use std::fs;
 
-use super::Who::Both;
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::Both;
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("play_kube", Both, play),
     ("play_kube_security", Both, security),
     ("generate_kube", Both, generate),
 ];
 
-/// Plays a pod, does something with it, and takes it down.
-fn played(p: &Podman, name: &str, yaml: &str, then: impl Fn()) {
+/// Creates a pod from YAML, calls `check`, and removes the pod.
+fn with_pod(p: &Podman, name: &str, yaml: &str, check: impl Fn()) {
     let files = p.files(&format!("kube_{name}"));
     let path = files.join("pod.yaml");
     fs::write(&path, yaml.replace("IMAGE", IMAGE)).unwrap();
     let path = path.to_str().unwrap();
     p.ok(&["play", "kube", "--network", "none", path]);
-    then();
+    check();
     p.ok(&["play", "kube", "--down", path]);
     p.call(&["pod", "exists", name]).fails(1);
 }
 
-/// By another policy Podman 4.3 starts even the init container again and again.
+/// With another restart policy Podman 4.3 restarts even the init container for ever.
 fn play(p: &Podman) {
     let yaml = r#"
 apiVersion: v1
@@ -44,8 +44,8 @@ spec:
   - {name: side, image: IMAGE, command: [sleep, "1000"]}
   volumes: [{name: shared, persistentVolumeClaim: {claimName: played-shared}}]
 "#;
-    played(p, "played", yaml, || {
-        let main = p.named("played-main");
+    with_pod(p, "played", yaml, || {
+        let main = p.container("played-main");
         main.wait_for("from the file");
         assert_eq!(main.logs(), "first\nof-the-pod\nfrom the file\n");
         assert_eq!(p.ok(&["exec", "played-side", "hostname"]), "of-the-pod");
@@ -71,16 +71,19 @@ spec:
       allowPrivilegeEscalation: false
       capabilities: {drop: [all]}
 "#;
-    played(p, "strict", yaml, || {
-        let main = p.named("strict-main");
+    with_pod(p, "strict", yaml, || {
+        let main = p.container("strict-main");
         main.wait_for("end");
-        let said = main.logs();
-        assert!(said.starts_with("uid=1000(user) gid=2000(extra)"), "{said}");
+        let output = main.logs();
         assert!(
-            said.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1"),
-            "{said}"
+            output.starts_with("uid=1000(user) gid=2000(extra)"),
+            "{output}"
         );
-        assert!(said.contains("Read-only file system"), "{said}");
+        assert!(
+            output.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1"),
+            "{output}"
+        );
+        assert!(output.contains("Read-only file system"), "{output}");
     });
 }
 
@@ -93,7 +96,9 @@ fn generate(p: &Podman) {
         p.ok(&["generate", "kube", "-f", path, &c.name]);
     }
     p.ok(&["play", "kube", "--network", "none", path]);
-    let c = p.named("generated-pod-generated");
-    wait_until("its word", 20, || c.logs() == "kept\n");
+    let c = p.container("generated-pod-generated");
+    wait_until("the container has printed the word", 20, || {
+        c.logs() == "kept\n"
+    });
     p.ok(&["play", "kube", "--down", path]);
 }

@@ -1,13 +1,13 @@
-//! A container's life: how it starts, stops, and what its end says.
+//! The lifecycle of a container: start, stop, restart, removal and exit status.
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::{self, wait_until};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::{self, wait_until};
 use crate::image;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("run", Both, run),
     ("exit_status", Both, exit_status),
     ("exit_125_of_podman", Both, exit_125),
@@ -19,14 +19,14 @@ pub(super) const LINES: &[Line] = &[
     ("start_attached", Both, start_attached),
     ("detach", Both, detach),
     ("stop", Both, stop),
-    ("stop_at_last_kills", Both, stop_at_last_kills),
-    ("stop_signal_of_its_own", Both, stop_signal),
-    ("stop_of_what_was_not_started", Both, stop_not_started),
+    ("stop_timeout_kills", Both, stop_timeout_kills),
+    ("stop_signal_custom", Both, stop_signal),
+    ("stop_of_a_created_container", Both, stop_not_started),
     ("kill_with_a_signal", Both, kill_with_a_signal),
     ("restart", Both, restart),
     ("restart_policy", Both, restart_policy),
     ("pause", Root, pause),
-    ("rm_refuses_what_runs", Both, rm_refuses),
+    ("rm_refuses_a_running_container", Both, rm_refuses),
     ("rm_force_leaves_nothing", Both, rm_force),
     ("init_reaps", Both, init_reaps),
     ("rename", Both, rename),
@@ -35,12 +35,12 @@ pub(super) const LINES: &[Line] = &[
 ];
 
 fn run(p: &Podman) {
-    let said = p.run(&[], "echo out; echo err >&2");
+    let output = p.run(&[], "echo out; echo err >&2");
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
+        (output.stdout.as_str(), output.stderr.as_str()),
         ("out\n", "err\n")
     );
-    assert_eq!(said.status, 0);
+    assert_eq!(output.status, 0);
 }
 
 fn exit_status(p: &Podman) {
@@ -56,30 +56,30 @@ fn exit_125(p: &Podman) {
 }
 
 fn exit_126(p: &Podman) {
-    let said = p.call(&["run", "--rm", IMAGE, "/etc/passwd"]).fails(126);
-    assert!(said.contains("permission denied"), "{said}");
+    let output = p.call(&["run", "--rm", IMAGE, "/etc/passwd"]).fails(126);
+    assert!(output.contains("permission denied"), "{output}");
     p.call(&["run", "--rm", IMAGE, "/etc"]).fails(126);
 }
 
 fn exit_127(p: &Podman) {
-    let said = p.call(&["run", "--rm", IMAGE, "absent"]).fails(127);
+    let output = p.call(&["run", "--rm", IMAGE, "absent"]).fails(127);
     assert!(
-        said.contains("executable file not found in $PATH"),
-        "{said}"
+        output.contains("executable file not found in $PATH"),
+        "{output}"
     );
     p.call(&["run", "--rm", IMAGE, "/absent"]).fails(127);
 }
 
-/// The program is there, and execve(2) refuses it: the process says so and ends, and neither the
-/// container nor its cgroup or its monitor stays.
+/// When execve(2) refuses an existing program, the process reports the error and exits with 1. No container, cgroup
+/// or conmon remains.
 fn exit_1_not_executed(p: &Podman) {
     let programs = p.files("not_executed");
-    image::refused_programs(&programs);
+    image::write_refused_programs(&programs);
     let volume = format!("{}:/programs:ro", programs.display());
     let running = p.start("not_executed", &["-v", &volume], "sleep 1000");
-    for (name, _, words) in image::REFUSED {
+    for (name, _, reason) in image::REFUSED {
         let program = format!("/programs/{name}");
-        let says = format!("exec {program}: {words}");
+        let message = format!("exec {program}: {reason}");
         for round in 0..6 {
             let file = programs.join(format!("{name}-{round}"));
             let cid = ["--cidfile", file.to_str().unwrap()];
@@ -88,18 +88,18 @@ fn exit_1_not_executed(p: &Podman) {
                 &cid[..],
                 &[IMAGE, &program],
             ];
-            let said = p.call(&run.concat()).fails(1);
-            assert!(said.contains(&says), "{said}");
+            let output = p.call(&run.concat()).fails(1);
+            assert!(output.contains(&message), "{output}");
             let id = fs::read_to_string(&file).unwrap_or_default();
             assert_eq!(p.call(&["container", "exists", &id]).status, 1, "{id}");
             let monitor = format!("conmon.*{id}");
-            wait_until("its monitor gone", 10, || {
-                call::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
+            wait_until("conmon has ended", 10, || {
+                command::run(std::process::Command::new("pgrep").args(["-f", &monitor])).status == 1
             });
             assert_no_cgroup(&id);
         }
-        let said = p.call(&["exec", &running.name, &program]).fails(1);
-        assert!(said.contains(&says), "{said}");
+        let output = p.call(&["exec", &running.name, &program]).fails(1);
+        assert!(output.contains(&message), "{output}");
     }
 }
 
@@ -114,9 +114,9 @@ fn create_and_start(p: &Podman) {
     let name = "create_and_start";
     let command = [IMAGE, "sh", "-c", "echo started; exit 4"];
     p.ok(&[&["create", "--name", name][..], &command].concat());
-    let c = p.named(name);
+    let c = p.container(name);
     assert_eq!(c.inspect("{{.State.Status}}"), "created");
-    // `podman init` has the runtime create it and goes no further.
+    // `podman init` calls the runtime's `create`, but not `start`.
     p.ok(&["init", name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "initialized");
     assert_eq!(c.logs(), "");
@@ -137,9 +137,9 @@ fn start_attached(p: &Podman) {
         "-c",
         "read x; echo got $x; exit 6",
     ]);
-    let _c = p.named(name);
-    let said = p.call_with(&["start", "-ai", name], "word\n");
-    assert_eq!((said.stdout.as_str(), said.status), ("got word\n", 6));
+    let _c = p.container(name);
+    let output = p.call_with(&["start", "-ai", name], "word\n");
+    assert_eq!((output.stdout.as_str(), output.status), ("got word\n", 6));
 }
 
 fn detach(p: &Podman) {
@@ -158,7 +158,7 @@ fn detach(p: &Podman) {
     );
 }
 
-/// Ends with a status of its own on a signal.
+/// A script that exits with 9 on a signal.
 fn trap(signal: &str) -> String {
     format!("trap 'echo caught {signal}; exit 9' {signal}; echo ready; while :; do sleep 0.1; done")
 }
@@ -174,9 +174,9 @@ fn stop(p: &Podman) {
     assert_eq!(c.logs(), "ready\ncaught TERM\n");
 }
 
-fn stop_at_last_kills(p: &Podman) {
+fn stop_timeout_kills(p: &Podman) {
     let c = p.start(
-        "stop_at_last_kills",
+        "stop_timeout_kills",
         &[],
         "trap '' TERM; echo ready; sleep 1000",
     );
@@ -195,11 +195,11 @@ fn stop_signal(p: &Podman) {
     assert_eq!(c.inspect("{{.State.ExitCode}}"), "9");
 }
 
-/// By its signal, not after the grace period by SIGKILL.
+/// A created container ends by its stop signal, not by SIGKILL after the time-out.
 fn stop_not_started(p: &Podman) {
-    let name = "stop_of_what_was_not_started";
+    let name = "stop_of_a_created_container";
     p.ok(&["create", "--name", name, IMAGE, "sleep", "1000"]);
-    let c = p.named(name);
+    let c = p.container(name);
     p.ok(&["init", name]);
     p.ok(&["stop", "-t", "30", name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "exited");
@@ -240,8 +240,12 @@ fn restart_policy(p: &Podman) {
         &["--restart", "on-failure:2"],
         "echo again; exit 1",
     );
-    wait_until("three lives", 30, || c.logs() == "again\nagain\nagain\n");
-    wait_until("its end", 30, || c.inspect("{{.State.Status}}") == "exited");
+    wait_until("the container has run three times", 30, || {
+        c.logs() == "again\nagain\nagain\n"
+    });
+    wait_until("the container has ended", 30, || {
+        c.inspect("{{.State.Status}}") == "exited"
+    });
     assert_eq!(c.inspect("{{.RestartCount}} {{.State.ExitCode}}"), "2 1");
 }
 
@@ -252,7 +256,9 @@ fn pause(p: &Podman) {
     fs::write(files.join("count"), "").unwrap();
     let count = || fs::read_to_string(files.join("count")).unwrap();
     let c = p.start("pause", &["-v", &volume], script);
-    wait_until("the first count", 10, || count().len() > 1);
+    wait_until("the container has started to count", 10, || {
+        count().len() > 1
+    });
     p.ok(&["pause", &c.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "paused");
     let paused = count();
@@ -260,7 +266,7 @@ fn pause(p: &Podman) {
     assert_eq!(count(), paused);
     p.call(&["exec", &c.name, "true"]).fails(255);
     p.ok(&["unpause", &c.name]);
-    wait_until("another count", 10, || {
+    wait_until("the counter advances", 10, || {
         count().len() > 1 && count() != paused
     });
     p.ok(&["pause", &c.name]);
@@ -269,8 +275,8 @@ fn pause(p: &Podman) {
 
 fn rm_refuses(p: &Podman) {
     let c = p.start("rm_refuses", &[], "sleep 1000");
-    let said = p.call(&["rm", &c.name]).fails(2);
-    assert!(said.contains("as it is running"), "{said}");
+    let output = p.call(&["rm", &c.name]).fails(2);
+    assert!(output.contains("as it is running"), "{output}");
     assert_eq!(c.inspect("{{.State.Status}}"), "running");
 }
 
@@ -279,7 +285,9 @@ fn rm_force(p: &Podman) {
     let (pid, id) = (c.pid(), c.inspect("{{.Id}}"));
     p.ok(&["rm", "-f", "-t0", &c.name]);
     let process = format!("/proc/{pid}");
-    wait_until("its processes gone", 10, || !fs::exists(&process).unwrap());
+    wait_until("the process has ended", 10, || {
+        !fs::exists(&process).unwrap()
+    });
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&id), "{mounts}");
     p.call(&["container", "exists", &c.name]).fails(1);
@@ -298,17 +306,17 @@ fn assert_no_cgroup(id: &str) {
 }
 
 fn init_reaps(p: &Podman) {
-    let script = format!("{}; tr '\\0' ' ' </proc/1/cmdline", call::ORPHAN);
-    let said = p.says(&["--init"], &script);
-    assert!(said.contains("podman-init"), "{said}");
+    let script = format!("{}; tr '\\0' ' ' </proc/1/cmdline", command::ORPHAN);
+    let output = p.sh(&["--init"], &script);
+    assert!(output.contains("podman-init"), "{output}");
 }
 
 fn rename(p: &Podman) {
     let c = p.start("rename_before", &[], "sleep 1000");
-    let (id, renamed) = (c.inspect("{{.Id}}"), p.named("rename_after"));
+    let (id, renamed) = (c.inspect("{{.Id}}"), p.container("rename_after"));
     p.ok(&["rename", &c.name, &renamed.name]);
     assert_eq!(renamed.inspect("{{.Id}}"), id);
-    assert_eq!(renamed.says(&[], "echo in"), "in");
+    assert_eq!(renamed.sh(&[], "echo in"), "in");
 }
 
 fn timeout(p: &Podman) {
@@ -317,16 +325,16 @@ fn timeout(p: &Podman) {
     assert!(before.elapsed().as_secs() < 60);
 }
 
-/// Nobody is left to reap it; it runs on, and Podman still removes it.
+/// Without conmon the container keeps running, and `podman rm -f` still removes it.
 fn conmon_killed(p: &Podman) {
     let c = p.start("conmon_killed", &[], "sleep 1000");
     let pid = c.pid();
     let conmon = c.inspect("{{.State.ConmonPid}}");
-    call::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
+    command::run(std::process::Command::new("kill").args(["-KILL", &conmon])).ok();
     assert!(fs::exists(format!("/proc/{pid}")).unwrap());
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
     p.call(&["rm", "-f", "-t0", &c.name]).ok();
-    wait_until("its end", 10, || {
+    wait_until("the container has ended", 10, || {
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         state.is_empty() || state.contains(") Z ")
     });

@@ -1,6 +1,7 @@
-//! Podman, by root and by an ordinary user. It has no daemon: what lasts is a store for each runtime.
+//! Podman, as root and rootless. It has no daemon; each runtime has a store of its own.
 //!
-//! Containers have no network unless a feature says so: most need none, and making one takes half of the time.
+//! Containers have no network unless a test asks for one: most tests need none, and setting one up takes half of
+//! the time.
 
 mod exec;
 mod files;
@@ -11,23 +12,23 @@ mod limits;
 mod network;
 mod nginx;
 mod pods;
+mod security;
 mod sharing;
-mod shield;
 mod store;
-mod talk;
-mod whole;
+mod streams;
+mod system;
 
 use std::sync::{Arc, RwLock};
 
 use libtest_mimic::Arguments;
 
+use crate::environment::{self, Runtime};
 use crate::feature::{self, Feature};
-use crate::ground::{self, Runtime};
 use crate::image;
 
-pub(crate) use store::{Container, IMAGE, Mode, Podman, SIZED, terminal};
+pub(crate) use store::{Container, IMAGE, Mode, Podman, WAIT_FOR_SIZE, terminal};
 
-/// What Podman calls besides the runtime; netavark and rootlessport have a directory of their own.
+/// The programs that Podman calls. netavark and rootlessport are missing here because they are not in PATH.
 const PROGRAMS: &[&str] = &[
     "podman",
     "conmon",
@@ -38,22 +39,22 @@ const PROGRAMS: &[&str] = &[
     "setpriv",
 ];
 
-/// Who it is that a feature is for.
+/// The modes in which a test runs: as root, rootless (`User`), or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
+enum RunAs {
     Both,
     Root,
     User,
 }
 
-/// A feature as the files here list it: its name, for whom it is, and what drives it.
-type Line = (&'static str, Who, fn(&Podman));
+/// A test's name, its modes and its function.
+type Test = (&'static str, RunAs, fn(&Podman));
 
-/// What makes networks on the machine itself: netavark does so by iptables(8), where two at a
-/// time get into each other's way, whatever the runtime is.
-const NETWORKED: &[&str] = &[
+/// Tests that set up networks of the host, one at a time: netavark does so with iptables(8), where concurrent calls
+/// conflict with any runtime.
+const CHANGES_NETWORK: &[&str] = &[
     "network_bridge",
-    "network_of_ones_own",
+    "network_custom",
     "network_connect",
     "network_names",
     "network_by_path",
@@ -63,73 +64,76 @@ const NETWORKED: &[&str] = &[
     "nginx",
 ];
 
-/// These make images and remove them. When one does while another maps the ids of an image for its
-/// container, Podman 4.3 waits for itself, whoever the runtime is: nothing else runs in the stores then.
-const ALONE: [&str; 3] = ["commit", "export_and_import", "build"];
+/// Tests that create and remove images, with no other test running in the stores. Podman 4.3 deadlocks with any
+/// runtime when one process changes images while another maps the ids of an image.
+const CHANGES_IMAGES: [&str; 3] = ["commit", "export_and_import", "build"];
 
-/// Why one feature cannot be had, where the others can.
-fn lacking_for(name: &str) -> Option<String> {
+/// Why a single test cannot run here, if so.
+fn skip_reason_for(name: &str) -> Option<String> {
     match name {
         "nginx" => image::debian_archive().err(),
         _ => None,
     }
 }
 
-/// All features of both modes. The stores are made here, if one of them is asked for.
+/// The tests of both modes. Creates the stores if the arguments select one of the tests.
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     [Mode::Root, Mode::Rootless]
         .into_iter()
-        .flat_map(|mode| of_mode(arguments, mode))
+        .flat_map(|mode| features_of(arguments, mode))
         .collect()
 }
 
-fn of_mode(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
-    let lines = [
-        life::LINES,
-        talk::LINES,
-        exec::LINES,
-        limits::LINES,
-        shield::LINES,
-        files::LINES,
-        identity::LINES,
-        sharing::LINES,
-        network::LINES,
-        nginx::LINES,
-        pods::LINES,
-        kube::LINES,
-        whole::LINES,
+fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
+    let tests = [
+        life::TESTS,
+        streams::TESTS,
+        exec::TESTS,
+        limits::TESTS,
+        security::TESTS,
+        files::TESTS,
+        identity::TESTS,
+        sharing::TESTS,
+        network::TESTS,
+        nginx::TESTS,
+        pods::TESTS,
+        kube::TESTS,
+        system::TESTS,
     ];
-    let is_for = |who| match mode {
-        Mode::Root => who != Who::User,
-        Mode::Rootless => who != Who::Root,
+    let runs_in_mode = |run_as| match mode {
+        Mode::Root => run_as != RunAs::User,
+        Mode::Rootless => run_as != RunAs::Root,
     };
-    let lines: Vec<&Line> = lines
+    let tests: Vec<&Test> = tests
         .into_iter()
         .flatten()
-        .filter(|l| is_for(l.1))
+        .filter(|test| runs_in_mode(test.1))
         .collect();
-    let names: Vec<&str> = lines.iter().map(|line| line.0).collect();
-    let lacking = feature::lacking().or_else(|| ground::lacks(PROGRAMS));
-    let is_wanted = lacking.is_none() && feature::is_wanted(arguments, mode.name(), &names);
+    let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
+    let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
+    let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, mode.name(), &names);
     let stores = is_wanted.then(|| Arc::new(Runtime::BOTH.map(|r| Podman::new(mode, r, ""))));
     let images = Arc::new(RwLock::new(()));
-    let feature = |&&(name, _, drive): &&Line| {
+    let feature = |&&(name, _, test): &&Test| {
         let (stores, images) = (stores.clone(), images.clone());
         Feature {
             name: format!("{}::{name}", mode.name()),
-            drive: Box::new(move |runtime| {
-                let _alone = NETWORKED.contains(&name).then(ground::alone_in_the_network);
-                let is_alone = ALONE.contains(&name);
-                let _changing = is_alone.then(|| images.write());
-                let _using = (!is_alone).then(|| images.read());
+            run: Box::new(move |runtime| {
+                let _network = CHANGES_NETWORK
+                    .contains(&name)
+                    .then(environment::lock_host_network);
+                let changes_images = CHANGES_IMAGES.contains(&name);
+                let _changing = changes_images.then(|| images.write());
+                let _using = (!changes_images).then(|| images.read());
                 let mut stores = stores.iter().flat_map(|stores| stores.iter());
-                drive(stores.find(|store| store.runtime == runtime).unwrap());
+                test(stores.find(|store| store.runtime == runtime).unwrap());
             }),
-            lacking: match is_wanted {
-                true => lacking_for(name),
-                false => lacking.clone(),
+            skip_reason: if is_wanted {
+                skip_reason_for(name)
+            } else {
+                skip_reason.clone()
             },
         }
     };
-    lines.iter().map(feature).collect()
+    tests.iter().map(feature).collect()
 }

@@ -1,17 +1,17 @@
-//! Networks: netavark's bridges for root, slirp4netns for a user.
+//! Networks: netavark's bridges as root, slirp4netns rootless.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::Who::{Both, Root, User};
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::{Both, Root, User};
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("network_none", Both, none),
     ("network_host", Both, host),
     ("network_bridge", Root, bridge),
-    ("network_of_ones_own", Both, own),
+    ("network_custom", Both, custom),
     ("network_connect", Both, connect),
     ("network_names", Both, names),
     ("network_by_path", Root, by_path),
@@ -21,37 +21,37 @@ pub(super) const LINES: &[Line] = &[
 ];
 
 fn none(p: &Podman) {
-    let said = p.says(
+    let output = p.sh(
         &["--network", "none"],
         "ip -o link | cut -d : -f 2; ip route | wc -l",
     );
     assert!(
-        said.starts_with("lo\n") && said.ends_with("\n0") || !said.contains("eth0"),
-        "{said}"
+        output.starts_with("lo\n") && output.ends_with("\n0") || !output.contains("eth0"),
+        "{output}"
     );
     assert!(
-        p.says(&["--network", "none"], "ip address show lo")
+        p.sh(&["--network", "none"], "ip address show lo")
             .contains("UP,LOWER_UP")
     );
 }
 
 fn host(p: &Podman) {
     let c = p.start("network_host", &["--network", "host"], "sleep 1000");
-    let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-    assert_eq!(of(&c.pid().to_string()), of("self"));
+    let netns_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_eq!(netns_of(&c.pid().to_string()), netns_of("self"));
 }
 
 fn bridge(p: &Podman) {
     let c = p.start("bridge", &["--network", "bridge"], "sleep 1000");
     let address = c.inspect("{{.NetworkSettings.IPAddress}}");
-    assert!(c.says(&[], "ip -4 -o address show eth0").contains(&address));
-    p.says(
+    assert!(c.sh(&[], "ip -4 -o address show eth0").contains(&address));
+    p.sh(
         &["--network", "bridge"],
         &format!("ping -c 1 -W 5 {address}"),
     );
 }
 
-/// A network of one feature, gone with it.
+/// A network. Dropping it removes it.
 struct Network<'a> {
     podman: &'a Podman,
     name: String,
@@ -59,7 +59,7 @@ struct Network<'a> {
 
 impl<'a> Network<'a> {
     fn new(podman: &'a Podman, name: &str, number: u8) -> Network<'a> {
-        podman.named.get_or_init(|| keep_names(podman));
+        podman.name_server.get_or_init(|| keep_name_server(podman));
         let name = podman.network(name);
         create(podman, &name, number);
         Network { podman, name }
@@ -70,22 +70,22 @@ fn create(p: &Podman, name: &str, number: u8) {
     p.ok(&["network", "create", "--subnet", &p.subnet(number), name]);
 }
 
-/// The name server comes with the first container of such networks and goes with the last. Of two
-/// that come at once, or when one comes as another goes, netavark 1.4 leaves one without it. One
-/// container stays until the store goes.
-fn keep_names(p: &Podman) {
+/// Starts a container that keeps the name server running until the store is dropped. netavark starts the name server
+/// with the first container on such a network and ends it with the last. When containers start or end concurrently,
+/// netavark 1.4 can leave one of them without a name server.
+fn keep_name_server(p: &Podman) {
     let network = p.network("kept");
-    // What an attempt in vain has left.
+    // An earlier attempt that failed may have left the network.
     p.call(&["network", "rm", "-f", "-t0", &network]);
     create(p, &network, 9);
     let run = ["run", "-d", "--name", "kept", "--network", &network, IMAGE];
     p.ok(&[&run[..], &["sleep", "100000"]].concat());
-    let asked = || {
+    let name_server_answers = || {
         p.call(&["exec", "kept", "busybox", "nslookup", "kept"])
             .status
             == 0
     };
-    wait_until("the name server", 20, asked);
+    wait_until("the name server", 20, name_server_answers);
 }
 
 impl Drop for Network<'_> {
@@ -95,15 +95,15 @@ impl Drop for Network<'_> {
     }
 }
 
-fn own(p: &Podman) {
+fn custom(p: &Podman) {
     let network = Network::new(p, "own", 1);
     let start = p.subnet(1).replace(".0/24", ".");
     let address = format!("{start}77");
-    let said = p.says(
+    let output = p.sh(
         &["--network", &network.name, "--ip", &address],
         "ip -4 -o address show eth0",
     );
-    assert!(said.contains(&format!("{address}/24")), "{said}");
+    assert!(output.contains(&format!("{address}/24")), "{output}");
     let options = [
         "--network",
         &network.name,
@@ -111,7 +111,7 @@ fn own(p: &Podman) {
         "92:d0:c6:0a:29:33",
     ];
     assert!(
-        p.says(&options, "cat /sys/class/net/eth0/address")
+        p.sh(&options, "cat /sys/class/net/eth0/address")
             .contains("92:d0:c6:0a:29:33")
     );
 }
@@ -125,7 +125,7 @@ fn connect(p: &Podman) {
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
     p.ok(&["network", "connect", &second.name, &c.name]);
     let start = p.subnet(3).replace(".0/24", ".");
-    assert!(c.says(&[], "ip -4 -o address show eth1").contains(&start));
+    assert!(c.sh(&[], "ip -4 -o address show eth1").contains(&start));
     p.ok(&["network", "disconnect", &second.name, &c.name]);
     assert_ne!(c.exec(&[], "ip link show eth1").status, 0);
     drop(c);
@@ -136,46 +136,46 @@ fn names(p: &Podman) {
     let c = p.start("named_host", &["--network", &network.name], "sleep 1000");
     let script =
         "for i in 1 2 3 4 5; do ping -c 1 -W 5 named_host && exit 0; sleep 0.5; done; exit 1";
-    p.says(&["--network", &network.name], script);
+    p.sh(&["--network", &network.name], script);
     drop(c);
 }
 
 fn by_path(p: &Podman) {
     let c = p.start("by_path", &[], "sleep 1000");
     let place = format!("ns:/proc/{}/ns/net", c.pid());
-    let said = p.says(&["--network", &place], "readlink /proc/self/ns/net");
-    assert_eq!(said, c.says(&[], "readlink /proc/self/ns/net"));
+    let output = p.sh(&["--network", &place], "readlink /proc/self/ns/net");
+    assert_eq!(output, c.sh(&[], "readlink /proc/self/ns/net"));
 }
 
 fn slirp4netns(p: &Podman) {
-    let said = p.says(
+    let output = p.sh(
         &["--network", "slirp4netns"],
         "ip -4 -o address show tap0; ip route",
     );
     assert!(
-        said.contains("10.0.2.100/24") && said.contains("default via 10.0.2.2"),
-        "{said}"
+        output.contains("10.0.2.100/24") && output.contains("default via 10.0.2.2"),
+        "{output}"
     );
 }
 
-/// What an HTTP server on this machine's port answers.
+/// The answer of an HTTP server on a port of the host.
 pub(super) fn page(port: u16) -> String {
-    let mut said = String::new();
+    let mut output = String::new();
     wait_until("an answer over the port", 30, || {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
             return false;
         };
         let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(5)));
         let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
-        said.clear();
-        let _ = stream.read_to_string(&mut said);
-        said.starts_with("HTTP/1.")
+        output.clear();
+        let _ = stream.read_to_string(&mut output);
+        output.starts_with("HTTP/1.")
     });
-    said
+    output
 }
 
-/// How a port gets to a container: by a bridge, or by rootlessport.
-fn way(p: &Podman) -> &'static str {
+/// The network mode in which the tests publish ports.
+fn publish_network(p: &Podman) -> &'static str {
     match p.user() {
         Some(_) => "slirp4netns",
         None => "bridge",
@@ -188,10 +188,17 @@ const SERVER: &str =
 fn publish(p: &Podman) {
     let port = p.port(1);
     let option = format!("127.0.0.1:{port}:80");
-    let options = ["--network", way(p), "-p", &option, "--hostname", "served"];
+    let options = [
+        "--network",
+        publish_network(p),
+        "-p",
+        &option,
+        "--hostname",
+        "served",
+    ];
     let c = p.start("publish", &options, SERVER);
-    let said = page(port);
-    assert!(said.contains("hello from served"), "{said}");
+    let output = page(port);
+    assert!(output.contains("hello from served"), "{output}");
     assert_eq!(
         p.ok(&["port", &c.name]),
         format!("80/tcp -> 127.0.0.1:{port}")
@@ -207,11 +214,11 @@ fn publish_restarted(p: &Podman) {
     let option = format!("127.0.0.1:{port}:80");
     let c = p.start(
         "publish_restarted",
-        &["--network", way(p), "-p", &option],
+        &["--network", publish_network(p), "-p", &option],
         SERVER,
     );
     page(port);
     p.ok(&["restart", "-t", "0", &c.name]);
-    let said = page(port);
-    assert!(said.contains("hello from"), "{said}");
+    let output = page(port);
+    assert!(output.contains("hello from"), "{output}");
 }

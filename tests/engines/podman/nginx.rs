@@ -1,15 +1,15 @@
-//! A program of the real world: nginx, of Debian's packages, as it is.
+//! nginx from Debian's package, unmodified.
 
-use super::Who::Root;
-use super::{Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::Root;
+use super::{Podman, Test};
+use crate::command::wait_until;
 use crate::image;
 
-pub(super) const LINES: &[Line] = &[("nginx", Root, nginx)];
+pub(super) const TESTS: &[Test] = &[("nginx", Root, nginx)];
 
 const DEBIAN: &str = "localhost/debian";
 
-/// Served, restarted, updated, told to read its configuration again, and stopped as it wishes.
+/// nginx serves a page, is restarted, updated and reloaded, and stops by its own stop signal.
 fn nginx(p: &Podman) {
     let archive = image::debian_archive().unwrap();
     let command = "CMD [\"nginx\", \"-g\", \"daemon off;\"]";
@@ -30,17 +30,17 @@ fn nginx(p: &Podman) {
         &["--stop-signal", "QUIT", DEBIAN],
     ];
     p.ok(&run.concat());
-    let c = p.named("nginx");
+    let c = p.container("nginx");
     let serves = || super::network::page(port).contains("Welcome to nginx!");
     assert!(serves());
-    let users = c.says(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");
+    let users = c.sh(&[], "stat -c %U /proc/[0-9]*/exe 2>/dev/null | sort -u");
     assert!(
         users.contains("root") && users.contains("www-data"),
         "{users}"
     );
     p.ok(&["update", "--memory", "256m", "--cpus", "0.5", "nginx"]);
     assert!(serves());
-    c.says(
+    c.sh(
         &[],
         "echo changed >/var/www/html/index.html; nginx -s reload",
     );

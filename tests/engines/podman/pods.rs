@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::wait_until;
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::wait_until;
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("pod_shares", Both, shares),
     ("pod_shares_pid", Both, shares_pid),
-    ("pod_life", Both, life),
+    ("pod_lifecycle", Both, lifecycle),
     ("pod_pause", Root, pause),
     ("pod_kill", Both, kill),
     ("pod_remove", Both, remove),
@@ -22,7 +22,7 @@ pub(super) const LINES: &[Line] = &[
     ("pod_top_and_stats", Both, top),
 ];
 
-/// A pod, gone with the feature.
+/// A pod. Dropping it removes it.
 struct Pod<'a> {
     podman: &'a Podman,
     name: &'a str,
@@ -31,15 +31,16 @@ struct Pod<'a> {
 impl<'a> Pod<'a> {
     fn new(podman: &'a Podman, name: &'a str, options: &[&str]) -> Pod<'a> {
         let network: &[&str] =
-            match options.contains(&"--network") || options.contains(&"--infra=false") {
-                true => &[],
-                false => &["--network", "none"],
+            if options.contains(&"--network") || options.contains(&"--infra=false") {
+                &[]
+            } else {
+                &["--network", "none"]
             };
         podman.ok(&[&["pod", "create", "--name", name], network, options].concat());
         Pod { podman, name }
     }
 
-    /// `podman run` in it. The container goes with the pod.
+    /// `podman run` in the pod. The container is removed with the pod.
     fn start(&self, name: &str, options: &[&str], script: &str) -> super::Container<'a> {
         self.podman
             .start(name, &[&["--pod", self.name], options].concat(), script)
@@ -50,7 +51,7 @@ impl<'a> Pod<'a> {
             .ok(&["pod", "inspect", "--format", format, self.name])
     }
 
-    /// The process that holds its namespaces.
+    /// The pid of the infra container.
     fn infra(&self) -> u32 {
         let id = self.inspect("{{.InfraContainerID}}");
         let pid = self
@@ -66,7 +67,7 @@ impl Drop for Pod<'_> {
     }
 }
 
-fn of(pid: u32, kind: &str) -> String {
+fn namespace_of(pid: u32, kind: &str) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
     link.to_str().unwrap().to_owned()
 }
@@ -78,40 +79,53 @@ fn shares(p: &Podman) {
         pod.start("shares_b", &[], "sleep 1000"),
     );
     for kind in ["net", "ipc", "uts"] {
-        assert_eq!(of(a.pid(), kind), of(b.pid(), kind), "{kind}");
+        assert_eq!(
+            namespace_of(a.pid(), kind),
+            namespace_of(b.pid(), kind),
+            "{kind}"
+        );
     }
     for kind in ["mnt", "pid"] {
-        assert_ne!(of(a.pid(), kind), of(b.pid(), kind), "{kind}");
+        assert_ne!(
+            namespace_of(a.pid(), kind),
+            namespace_of(b.pid(), kind),
+            "{kind}"
+        );
     }
-    assert_eq!(b.says(&[], "hostname"), "common");
-    assert_eq!(of(a.pid(), "net"), of(pod.infra(), "net"));
+    assert_eq!(b.sh(&[], "hostname"), "common");
+    assert_eq!(
+        namespace_of(a.pid(), "net"),
+        namespace_of(pod.infra(), "net")
+    );
 }
 
 fn shares_pid(p: &Podman) {
     let pod = Pod::new(p, "shares_pid", &["--share", "pid,net,ipc,uts"]);
     let a = pod.start("shares_pid_a", &[], "exec sleep 1111");
     let b = pod.start("shares_pid_b", &[], "exec sleep 2222");
-    let said = b.says(&[], "ps");
+    let output = b.sh(&[], "ps");
     assert!(
-        said.contains("sleep 1111") && said.contains("sleep 2222"),
-        "{said}"
+        output.contains("sleep 1111") && output.contains("sleep 2222"),
+        "{output}"
     );
     drop(a);
-    wait_until("only one of them", 10, || {
-        !b.says(&[], "ps").contains("sleep 1111")
+    wait_until("the process of the removed container has ended", 10, || {
+        !b.sh(&[], "ps").contains("sleep 1111")
     });
 }
 
-fn life(p: &Podman) {
+fn lifecycle(p: &Podman) {
     let pod = Pod::new(p, "life", &[]);
     let c = pod.start("life_c", &[], "echo again; sleep 1000");
     assert_eq!(pod.inspect("{{.State}}"), "Running");
     p.ok(&["pod", "stop", "-t", "0", pod.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "exited");
     p.ok(&["pod", "start", pod.name]);
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
     p.ok(&["pod", "restart", pod.name]);
-    wait_until("three lives", 20, || c.logs() == "again\nagain\nagain\n");
+    wait_until("the container has run three times", 20, || {
+        c.logs() == "again\nagain\nagain\n"
+    });
 }
 
 fn pause(p: &Podman) {
@@ -120,7 +134,7 @@ fn pause(p: &Podman) {
     p.ok(&["pod", "pause", pod.name]);
     assert_eq!(c.inspect("{{.State.Status}}"), "paused");
     p.ok(&["pod", "unpause", pod.name]);
-    assert_eq!(c.says(&[], "echo in"), "in");
+    assert_eq!(c.sh(&[], "echo in"), "in");
 }
 
 fn kill(p: &Podman) {
@@ -137,7 +151,7 @@ fn remove(p: &Podman) {
     let id = p.ok(&["pod", "inspect", "--format", "{{.ID}}", pod.name]);
     p.ok(&["pod", "rm", "-f", "-t0", pod.name]);
     p.call(&["container", "exists", &c.name]).fails(1);
-    wait_until("its processes gone", 10, || {
+    wait_until("the process has ended", 10, || {
         !fs::exists(format!("/proc/{pid}")).unwrap()
     });
     for controller in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
@@ -152,7 +166,7 @@ fn without_infra(p: &Podman) {
         pod.start("without_a", &[], "sleep 1000"),
         pod.start("without_b", &[], "sleep 1000"),
     );
-    assert_ne!(of(a.pid(), "net"), of(b.pid(), "net"));
+    assert_ne!(namespace_of(a.pid(), "net"), namespace_of(b.pid(), "net"));
 }
 
 fn init_containers(p: &Podman) {
@@ -160,7 +174,7 @@ fn init_containers(p: &Podman) {
     p.ok(&["volume", "create", "inits"]);
     let write = |name: &str, kind: &str| {
         let script = format!("echo {name} >>/shared/order");
-        let words = [
+        let args = [
             "create",
             "--name",
             name,
@@ -171,13 +185,13 @@ fn init_containers(p: &Podman) {
             "-v",
             "inits:/shared",
         ];
-        p.ok(&[&words[..], &[IMAGE, "sh", "-c", &script]].concat());
+        p.ok(&[&args[..], &[IMAGE, "sh", "-c", &script]].concat());
     };
-    // One of type `once` Podman 4.3 may still take for running when it removes it.
+    // Not `once`: Podman 4.3 may still consider such an init container running when it removes it.
     write("init_first", "always");
     write("init_second", "always");
     let script = "cat /shared/order; sleep 1000";
-    let words = [
+    let args = [
         "create",
         "--name",
         "inits_main",
@@ -186,9 +200,9 @@ fn init_containers(p: &Podman) {
         "-v",
         "inits:/shared",
     ];
-    p.ok(&[&words[..], &[IMAGE, "sh", "-c", script]].concat());
+    p.ok(&[&args[..], &[IMAGE, "sh", "-c", script]].concat());
     p.ok(&["pod", "start", pod.name]);
-    let main = p.named("inits_main");
+    let main = p.container("inits_main");
     main.wait_for("init_second");
     assert!(main.logs().contains("init_first"));
     p.ok(&["pod", "stop", "-t", "0", pod.name]);
@@ -218,9 +232,15 @@ fn user_namespace(p: &Podman) {
         &["--uidmap", "0:4000:5000", "--gidmap", "0:4000:5000"],
     );
     let c = pod.start("pod_user_c", &[], "sleep 1000");
-    assert_eq!(c.says(&[], "id -u; touch /x; stat -c %u /x"), "0\n0");
-    assert_ne!(of(c.pid(), "user"), of(std::process::id(), "user"));
-    assert_eq!(of(c.pid(), "user"), of(pod.infra(), "user"));
+    assert_eq!(c.sh(&[], "id -u; touch /x; stat -c %u /x"), "0\n0");
+    assert_ne!(
+        namespace_of(c.pid(), "user"),
+        namespace_of(std::process::id(), "user")
+    );
+    assert_eq!(
+        namespace_of(c.pid(), "user"),
+        namespace_of(pod.infra(), "user")
+    );
 }
 
 fn publish(p: &Podman) {
@@ -250,7 +270,7 @@ fn volumes(p: &Podman) {
         "echo from a >/common/file; sleep 1000",
     );
     let b = pod.start("pod_volumes_b", &[], "sleep 1000");
-    wait_until("the file", 10, || {
+    wait_until("the file is written", 10, || {
         b.exec(&[], "cat /common/file").stdout == "from a\n"
     });
     drop(a);
@@ -262,7 +282,7 @@ fn top(p: &Podman) {
     assert!(p.ok(&["pod", "top", pod.name]).contains("sleep 3333"));
     assert!(p.ok(&["pod", "ps"]).contains("pod_top"));
     if p.user().is_none() {
-        let said = p.ok(&["pod", "stats", "--no-stream", pod.name]);
-        assert!(said.contains("pod_top_c"), "{said}");
+        let output = p.ok(&["pod", "stats", "--no-stream", pod.name]);
+        assert!(output.contains("pod_top_c"), "{output}");
     }
 }

@@ -1,11 +1,11 @@
-//! Namespaces that are shared, with the machine or with another container.
+//! Namespaces shared with the host or with another container; systemd mode.
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{Line, Podman};
+use super::RunAs::{Both, Root};
+use super::{Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("namespaces_private", Both, private),
     ("pid_host", Both, pid_host),
     ("pid_container", Both, pid_container),
@@ -17,10 +17,10 @@ pub(super) const LINES: &[Line] = &[
     ("network_container", Both, network_container),
     ("cgroupns_container", Root, cgroupns_container),
     ("systemd_always", Root, systemd_always),
-    ("systemd_true_of_an_init", Root, systemd_true),
+    ("systemd_true", Root, systemd_true),
 ];
 
-fn of(pid: impl std::fmt::Display, kind: &str) -> String {
+fn namespace_of(pid: impl std::fmt::Display, kind: &str) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
     link.to_str().unwrap().to_owned()
 }
@@ -28,13 +28,17 @@ fn of(pid: impl std::fmt::Display, kind: &str) -> String {
 fn private(p: &Podman) {
     let c = p.start("private", &[], "sleep 1000");
     for kind in ["mnt", "pid", "net", "ipc", "uts"] {
-        assert_ne!(of(c.pid(), kind), of("self", kind), "{kind}");
+        assert_ne!(
+            namespace_of(c.pid(), kind),
+            namespace_of("self", kind),
+            "{kind}"
+        );
     }
 }
 
 fn pid_host(p: &Podman) {
     let c = p.start("pid_host", &["--pid", "host"], "echo $$; sleep 1000");
-    assert_eq!(of(c.pid(), "pid"), of("self", "pid"));
+    assert_eq!(namespace_of(c.pid(), "pid"), namespace_of("self", "pid"));
     assert_eq!(c.logs().trim(), c.pid().to_string());
     p.ok(&["stop", "-t", "1", &c.name]);
     assert_ne!(c.inspect("{{.State.ExitCode}}"), "0");
@@ -43,49 +47,49 @@ fn pid_host(p: &Podman) {
 fn pid_container(p: &Podman) {
     let c = p.start("pid_container", &[], "exec sleep 1234");
     let place = format!("container:{}", c.name);
-    let said = p.says(&["--pid", &place], "ps; echo $$");
-    assert!(said.contains("1 root     sleep 1234"), "{said}");
-    // What is left in there goes with the namespace, and not before.
+    let output = p.sh(&["--pid", &place], "ps; echo $$");
+    assert!(output.contains("1 root     sleep 1234"), "{output}");
+    // The other container's processes are killed with it, although the namespace lives on.
     let other = p.start("pid_container_2", &["--pid", &place], "sleep 1000");
     p.ok(&["rm", "-f", "-t0", &other.name]);
-    assert_eq!(c.says(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
+    assert_eq!(c.sh(&[], "ps | grep -c '[s]leep 1000' || true"), "0");
 }
 
 fn ipc_host(p: &Podman) {
     let c = p.start("ipc_host", &["--ipc", "host"], "sleep 1000");
-    assert_eq!(of(c.pid(), "ipc"), of("self", "ipc"));
+    assert_eq!(namespace_of(c.pid(), "ipc"), namespace_of("self", "ipc"));
 }
 
 fn ipc_container(p: &Podman) {
     let c = p.start("ipc_container", &["--ipc", "shareable"], "sleep 1000");
     let place = format!("container:{}", c.name);
     let other = p.start("ipc_container_2", &["--ipc", &place], "sleep 1000");
-    assert_eq!(of(c.pid(), "ipc"), of(other.pid(), "ipc"));
-    c.says(&[], "echo shared >/dev/shm/file");
-    assert_eq!(other.says(&[], "cat /dev/shm/file"), "shared");
+    assert_eq!(
+        namespace_of(c.pid(), "ipc"),
+        namespace_of(other.pid(), "ipc")
+    );
+    c.sh(&[], "echo shared >/dev/shm/file");
+    assert_eq!(other.sh(&[], "cat /dev/shm/file"), "shared");
 }
 
 fn uts_host(p: &Podman) {
-    let machine = nix::unistd::gethostname().unwrap();
-    assert_eq!(
-        p.says(&["--uts", "host"], "hostname"),
-        machine.to_str().unwrap()
-    );
+    let host = nix::unistd::gethostname().unwrap();
+    assert_eq!(p.sh(&["--uts", "host"], "hostname"), host.to_str().unwrap());
 }
 
 fn uts_container(p: &Podman) {
     let c = p.start("uts_container", &["--hostname", "both"], "sleep 1000");
     let place = format!("container:{}", c.name);
-    assert_eq!(p.says(&["--uts", &place], "hostname"), "both");
+    assert_eq!(p.sh(&["--uts", &place], "hostname"), "both");
 }
 
 fn hostname(p: &Podman) {
     assert_eq!(
-        p.says(&["--hostname", "a.b.c"], "hostname; cat /etc/hostname"),
+        p.sh(&["--hostname", "a.b.c"], "hostname; cat /etc/hostname"),
         "a.b.c\na.b.c"
     );
     let c = p.start("hostname", &[], "sleep 1000");
-    assert_eq!(c.says(&[], "hostname"), c.inspect("{{.Id}}")[..12]);
+    assert_eq!(c.sh(&[], "hostname"), c.inspect("{{.Id}}")[..12]);
 }
 
 fn network_container(p: &Podman) {
@@ -95,11 +99,11 @@ fn network_container(p: &Podman) {
         "echo over loopback | nc -l -p 1234; sleep 1000",
     );
     let place = format!("container:{}", c.name);
-    let said = p.says(
+    let output = p.sh(
         &["--network", &place],
         "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 1234 && break; sleep 0.2; done",
     );
-    assert_eq!(said, "over loopback");
+    assert_eq!(output, "over loopback");
 }
 
 fn cgroupns_container(p: &Podman) {
@@ -114,26 +118,32 @@ fn cgroupns_container(p: &Podman) {
         &["--cgroupns", &place],
         "sleep 1000",
     );
-    assert_eq!(of(c.pid(), "cgroup"), of(other.pid(), "cgroup"));
+    assert_eq!(
+        namespace_of(c.pid(), "cgroup"),
+        namespace_of(other.pid(), "cgroup")
+    );
 }
 
-/// What systemd needs: file systems in memory, and a cgroup that it may write.
+/// `--systemd always` sets up what systemd needs: tmpfs mounts and a writable cgroup.
 fn systemd_always(p: &Podman) {
     let script = "for at in /run /run/lock /tmp; do grep -q \" $at tmpfs\" /proc/mounts && echo $at; done; \
         echo $container; ls -d /run/.containerenv; \
         grep -cE ' /sys/fs/cgroup(/systemd)? cgroup2? rw' /proc/mounts; true";
-    let said = p.says(&["--systemd", "always"], script);
-    assert_eq!(said, "/run\n/run/lock\n/tmp\npodman\n/run/.containerenv\n1");
-    let said = p.says(&["--systemd", "false"], script);
-    assert_eq!(said, "podman\n/run/.containerenv\n0");
+    let output = p.sh(&["--systemd", "always"], script);
+    assert_eq!(
+        output,
+        "/run\n/run/lock\n/tmp\npodman\n/run/.containerenv\n1"
+    );
+    let output = p.sh(&["--systemd", "false"], script);
+    assert_eq!(output, "podman\n/run/.containerenv\n0");
 }
 
-/// Podman takes a command of this name for systemd.
+/// By default Podman enables systemd mode for a command called `/sbin/init`.
 fn systemd_true(p: &Podman) {
     let files = p.files("systemd");
     fs::copy("/bin/busybox", files.join("busybox")).unwrap();
     let volume = format!("{}:/sbin/init", files.join("busybox").display());
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -143,9 +153,9 @@ fn systemd_true(p: &Podman) {
         super::IMAGE,
         "/sbin/init",
     ];
-    let said = p.call(&words);
-    let c = p.named("systemd_true");
-    assert!([0, 127].contains(&said.status), "{said:?}");
+    let output = p.call(&args);
+    let c = p.container("systemd_true");
+    assert!([0, 127].contains(&output.status), "{output:?}");
     assert_eq!(
         c.inspect("{{.Config.SystemdMode}} {{.Config.StopSignal}}"),
         "true 37"

@@ -1,4 +1,4 @@
-//! Where Podman keeps what it makes with one runtime, and how it is called there.
+//! A Podman store with its own directories, for one runtime and one mode.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::call::{self, Said};
-use crate::ground::{Directory, Runtime, find};
+use crate::command::{self, CommandOutput};
+use crate::environment::{Directory, Runtime, find};
 use crate::image;
 use crate::terminal::Terminal;
-use crate::user::{Ranges, User};
+use crate::user::{ContainersIds, User};
 
 pub(crate) const IMAGE: &str = "localhost/busybox";
 
-/// Whose Podman it is.
+/// Whether Podman runs as root or as an unprivileged user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Root,
@@ -30,20 +30,20 @@ impl Mode {
     }
 }
 
-/// Podman with one runtime, in directories of its own.
+/// Podman with one runtime and its own directories. Dropping it removes all containers.
 pub(crate) struct Podman {
     pub(crate) mode: Mode,
     pub(crate) runtime: Runtime,
     program: PathBuf,
     user: Option<User>,
-    _ranges: Option<Ranges>,
-    /// Whether the name server of its networks has been started.
-    pub(super) named: OnceLock<()>,
+    _ids: Option<ContainersIds>,
+    /// Set once the name server of its networks runs.
+    pub(super) name_server: OnceLock<()>,
     directory: Directory,
 }
 
 impl Podman {
-    /// A store with the image of busybox in it. The `purpose` is part of its directory's name.
+    /// Creates a store with the busybox image. `purpose` is part of its directory's name.
     pub(crate) fn new(mode: Mode, runtime: Runtime, purpose: &str) -> Podman {
         let name = match mode {
             Mode::Root => format!("podman{purpose}-{}", runtime.name()),
@@ -59,10 +59,11 @@ impl Podman {
             let mode = if name == "xdg" { 0o700 } else { 0o755 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             if let Some(user) = &user {
-                user.owns(&path);
+                user.chown(&path);
             }
         }
-        // A user need not get to where cargo builds; and Podman knows a runtime by its name.
+        // Copy the runtime: an unprivileged user may have no access to cargo's target directory. Podman identifies
+        // a runtime by its file name, so keep the name.
         let program = directory.join("bin").join(runtime.name());
         fs::copy(runtime.path(), &program).unwrap();
         fs::write(
@@ -75,8 +76,8 @@ impl Podman {
             runtime,
             program,
             user,
-            _ranges: (mode == Mode::Root).then(Ranges::new),
-            named: OnceLock::new(),
+            _ids: (mode == Mode::Root).then(ContainersIds::new),
+            name_server: OnceLock::new(),
             directory,
         };
         let archive = image::busybox_archive(podman.path());
@@ -86,69 +87,69 @@ impl Podman {
         podman
     }
 
-    /// `podman WORDS`, not started yet.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
-        self.program("podman", words)
+    /// The command `podman ARGS`.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.program("podman", args)
     }
 
-    /// Podman or Buildah with this store. The options before the verb are the same as far as both have them.
-    pub(crate) fn program(&self, program: &str, words: &[&str]) -> Command {
-        let at = |name: &str| self.directory.join(name);
+    /// The command `podman ARGS` or `buildah ARGS` on this store, with the global options that both have.
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Command {
+        let path_of = |name: &str| self.directory.join(name);
         let path = find(program).unwrap();
         let mut command = match &self.user {
             Some(user) => user.command(&path),
             None => Command::new(path),
         };
-        command.env("HOME", at("home"));
+        command.env("HOME", path_of("home"));
         if self.mode == Mode::Rootless {
-            command.env("XDG_RUNTIME_DIR", at("xdg"));
+            command.env("XDG_RUNTIME_DIR", path_of("xdg"));
         }
-        command.env("TMPDIR", at("tmp"));
-        command.env("CONTAINERS_CONF", at("containers.conf"));
-        command.current_dir(at("home"));
-        command.arg("--root").arg(at("root"));
-        command.arg("--runroot").arg(at("run"));
+        command.env("TMPDIR", path_of("tmp"));
+        command.env("CONTAINERS_CONF", path_of("containers.conf"));
+        command.current_dir(path_of("home"));
+        command.arg("--root").arg(path_of("root"));
+        command.arg("--runroot").arg(path_of("run"));
         command.args(["--storage-driver", "overlay"]);
         if program == "podman" {
-            command.arg("--tmpdir").arg(at("tmp"));
+            command.arg("--tmpdir").arg(path_of("tmp"));
             command.arg("--runtime").arg(&self.program);
         }
-        command.args(words);
+        command.args(args);
         command
     }
 
-    /// The runtime as the store has it.
+    /// The path of the store's copy of the runtime.
     pub(crate) fn runtime_path(&self) -> &str {
         self.program.to_str().unwrap()
     }
 
-    pub(crate) fn call(&self, words: &[&str]) -> Said {
-        call::run(&mut self.command(words))
+    pub(crate) fn call(&self, args: &[&str]) -> CommandOutput {
+        command::run(&mut self.command(args))
     }
 
-    pub(crate) fn call_with(&self, words: &[&str], input: &str) -> Said {
-        call::run_with(&mut self.command(words), input.as_bytes())
+    pub(crate) fn call_with(&self, args: &[&str], input: &str) -> CommandOutput {
+        command::run_with(&mut self.command(args), input.as_bytes())
     }
 
-    /// Standard output of a command that must succeed.
+    /// Runs a command and returns its output. Panics unless it succeeds.
     #[track_caller]
-    pub(crate) fn ok(&self, words: &[&str]) -> String {
-        self.call(words).ok()
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        self.call(args).ok()
     }
 
     /// `podman run --rm` of a script.
-    pub(crate) fn run(&self, options: &[&str], script: &str) -> Said {
+    pub(crate) fn run(&self, options: &[&str], script: &str) -> CommandOutput {
         let run = [&["run", "--rm"], options, &[IMAGE, "sh", "-c", script]];
         self.call(&run.concat())
     }
 
-    /// What a script says that must succeed.
+    /// `podman run --rm` of a script. Returns its output and panics unless it succeeds.
     #[track_caller]
-    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
         self.run(options, script).ok()
     }
 
-    /// A container with a script that goes on.
+    /// Starts a container in the background that runs a script.
     #[track_caller]
     pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> Container<'_> {
         let run = [&["run", "-d", "--name", name], options];
@@ -159,30 +160,30 @@ impl Podman {
         }
     }
 
-    /// A container that the caller has made, to be removed with what this gives.
-    pub(crate) fn named(&self, name: &str) -> Container<'_> {
+    /// A handle to a container that the test has created itself. Dropping it removes the container.
+    pub(crate) fn container(&self, name: &str) -> Container<'_> {
         let name = name.to_owned();
         Container { podman: self, name }
     }
 
-    /// The same on a terminal of 77 columns and 33 rows.
-    pub(crate) fn on_terminal(&self, words: &[&str]) -> Terminal {
-        terminal(self.command(words))
+    /// Runs `podman ARGS` on a terminal of 77 columns and 33 rows.
+    pub(crate) fn on_terminal(&self, args: &[&str]) -> Terminal {
+        terminal(self.command(args))
     }
 
-    /// A new directory for one feature, that the store's user owns.
+    /// Creates a directory for one test, owned by the store's user.
     pub(crate) fn files(&self, feature: &str) -> PathBuf {
         let path = self.directory.join("files").join(feature);
-        let _ = fs::remove_dir_all(&path); // Of the feature's first time.
+        let _ = fs::remove_dir_all(&path); // From a first attempt.
         fs::create_dir(&path).unwrap();
-        self.owns(&path);
+        self.chown(&path);
         path
     }
 
-    /// Gives a file to the store's user.
-    pub(crate) fn owns(&self, path: &Path) {
+    /// Makes the store's user the owner of a file.
+    pub(crate) fn chown(&self, path: &Path) {
         if let Some(user) = &self.user {
-            user.owns(path);
+            user.chown(path);
         }
     }
 
@@ -194,20 +195,20 @@ impl Podman {
         self.directory.path()
     }
 
-    /// Apart with one runtime from the other: `10.FIRST.NUMBER.0/24`.
+    /// A subnet that no other store uses, `10.STORE.NUMBER.0/24`.
     pub(crate) fn subnet(&self, number: u8) -> String {
         let mode = u8::from(self.mode == Mode::Rootless) * 2;
         format!("10.{}.{number}.0/24", 210 + mode + self.runtime as u8)
     }
 
-    /// The name of a network that no other store has: root's name servers and addresses are kept by it, in one
-    /// place for all stores.
+    /// A network name that no other store uses: root's Podman keeps name servers and addresses by network name, in
+    /// one directory for all stores.
     pub(crate) fn network(&self, name: &str) -> String {
         let store = self.path().file_name().unwrap_or_default();
         format!("{name}-{}", store.display())
     }
 
-    /// A port of this machine that no other store takes.
+    /// A port of the host that no other store uses.
     pub(crate) fn port(&self, number: u16) -> u16 {
         let mode = u16::from(self.mode == Mode::Rootless) * 2;
         24000 + (mode + self.runtime as u16) * 100 + number
@@ -215,16 +216,17 @@ impl Podman {
 }
 
 impl Podman {
-    /// What the runtime keeps and the engines forgot: Podman that of a conmon killed, Buildah that of a
-    /// run interrupted.
-    fn end_forgotten(&self) {
-        let listed = call::run_last(Command::new(&self.program).args(["list", "--format", "json"]));
+    /// Deletes the containers that the runtime still has but the engine has forgotten: Podman forgets those whose
+    /// conmon was killed, Buildah those whose `run` was interrupted.
+    fn delete_forgotten(&self) {
+        let listed =
+            command::run_cleanup(Command::new(&self.program).args(["list", "--format", "json"]));
         let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
         for container in listed.as_array().into_iter().flatten() {
             let [id, bundle] =
                 ["id", "bundle"].map(|key| container[key].as_str().unwrap_or_default());
             if Path::new(bundle).starts_with(self.path()) {
-                call::run_last(Command::new(&self.program).args(["delete", "--force", id]));
+                command::run_cleanup(Command::new(&self.program).args(["delete", "--force", id]));
             }
         }
     }
@@ -232,35 +234,36 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        for words in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
-            call::run_last(&mut self.command(words));
+        for args in [&["pod", "rm", "-af", "-t0"][..], &["rm", "-af", "-t0"]] {
+            command::run_cleanup(&mut self.command(args));
         }
         match self.user.take() {
             Some(user) => drop(user),
-            None => self.end_forgotten(),
+            None => self.delete_forgotten(),
         }
     }
 }
 
-/// Waits, in a shell, for the size that [`terminal`] gives: an engine may set it after the start.
-pub(crate) const SIZED: &str =
+/// A shell command that waits until the terminal has the size that [`terminal`] sets, which an engine may pass on
+/// after the start of the container.
+pub(crate) const WAIT_FOR_SIZE: &str =
     "until [ \"$(stty size 2>/dev/null)\" = '33 77' ]; do sleep 0.02; done";
 
-/// A command on a terminal of 77 columns and 33 rows, which it has before the command starts.
+/// Starts a command on a terminal that has 77 columns and 33 rows before the command starts.
 pub(crate) fn terminal(inner: Command) -> Terminal {
-    let mut sized = Command::new("sh");
-    let script = format!("{SIZED}; exec \"$@\"");
-    sized.args(["-c", &script, "sh"]);
-    sized.arg(inner.get_program()).args(inner.get_args());
+    let mut shell = Command::new("sh");
+    let script = format!("{WAIT_FOR_SIZE}; exec \"$@\"");
+    shell.args(["-c", &script, "sh"]);
+    shell.arg(inner.get_program()).args(inner.get_args());
     let variables = inner.get_envs();
-    sized.envs(variables.filter_map(|(name, value)| Some((name, value?))));
-    sized.env("TERM", "xterm");
-    let mut terminal = Terminal::start(&sized);
+    shell.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    shell.env("TERM", "xterm");
+    let mut terminal = Terminal::start(&shell);
     terminal.resize(77, 33);
     terminal
 }
 
-/// A container that goes when it is dropped.
+/// A container. Dropping it removes it.
 pub(crate) struct Container<'a> {
     podman: &'a Podman,
     pub(crate) name: String,
@@ -268,33 +271,33 @@ pub(crate) struct Container<'a> {
 
 impl Container<'_> {
     /// `podman exec` of a script.
-    pub(crate) fn exec(&self, options: &[&str], script: &str) -> Said {
-        let words = [&["exec"], options, &[&self.name, "sh", "-c", script]];
-        self.podman.call(&words.concat())
+    pub(crate) fn exec(&self, options: &[&str], script: &str) -> CommandOutput {
+        let args = [&["exec"], options, &[&self.name, "sh", "-c", script]];
+        self.podman.call(&args.concat())
     }
 
-    /// What a script says in there that must succeed.
+    /// `podman exec` of a script. Returns its output and panics unless it succeeds.
     #[track_caller]
-    pub(crate) fn says(&self, options: &[&str], script: &str) -> String {
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
         self.exec(options, script).ok()
     }
 
-    /// Both outputs so far.
+    /// The container's stdout and stderr so far.
     pub(crate) fn logs(&self) -> String {
-        let said = self.podman.call(&["logs", &self.name]);
-        format!("{}{}", said.stdout, said.stderr)
+        let output = self.podman.call(&["logs", &self.name]);
+        format!("{}{}", output.stdout, output.stderr)
     }
 
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
-        call::wait_until(text, 30, || self.logs().contains(text));
+        command::wait_until(text, 30, || self.logs().contains(text));
     }
 
-    /// `podman inspect` of a container, by a Go template.
+    /// `podman container inspect` with a Go template.
     #[track_caller]
     pub(crate) fn inspect(&self, template: &str) -> String {
-        let words = ["container", "inspect", "--format", template, &self.name];
-        self.podman.ok(&words)
+        let args = ["container", "inspect", "--format", template, &self.name];
+        self.podman.ok(&args)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -308,8 +311,8 @@ impl Drop for Container<'_> {
     }
 }
 
-/// The lists go by the name of the runtime's file. Without the limits Podman asks for more than this
-/// machine's hard ones; the locks in shared memory would be one set for all stores.
+/// The text of containers.conf. The lists of runtimes contain file names. Podman's default ulimits could exceed the
+/// host's hard limits. With locks in shared memory all stores would share one set of locks.
 fn configuration(directory: &Path) -> String {
     let networks = directory.join("networks");
     format!(

@@ -45,7 +45,7 @@ impl Canary {
 #[track_caller]
 fn assert_silent(output: &str, attempt: &str) {
     assert!(
-        !output.contains("unknown words"),
+        !output.contains("unknown arguments"),
         "{attempt}: a program of the host has run: {output}"
     );
 }

@@ -1,13 +1,13 @@
-//! What the kernel is told about it: capabilities, seccomp, devices, sysctls.
+//! Capabilities, seccomp, devices, sysctls and masked paths.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::{Drive, drives};
+use super::{Test, tests};
 use crate::dockerd::Dockerd;
 
-pub(super) fn all() -> Vec<Drive> {
-    drives![
+pub(super) fn all() -> Vec<Test> {
+    tests![
         capabilities,
         capabilities_added,
         capabilities_dropped,
@@ -15,15 +15,15 @@ pub(super) fn all() -> Vec<Drive> {
         no_new_privileges,
         seccomp,
         seccomp_unconfined,
-        seccomp_of_ones_own,
+        seccomp_custom_profile,
         devices,
         device_read_only,
         device_rule,
         device_denied,
         sysctls,
         masked_paths,
-        masked_files_are_not_the_machines,
-        null_streams_are_not_the_machines,
+        masked_files_cannot_change_the_null_device_of_the_host,
+        null_streams_cannot_change_the_null_device_of_the_host,
     ]
 }
 
@@ -46,10 +46,10 @@ fn capabilities_added(docker: &Dockerd) {
         ),
         "1400"
     );
-    let said = docker.run("", &["ip", "link", "set", "lo", "mtu", "1400"]);
+    let output = docker.run("", &["ip", "link", "set", "lo", "mtu", "1400"]);
     assert!(
-        said.status != 0 && said.stderr.contains("ermitted"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("ermitted"),
+        "{output:?}"
     );
 }
 
@@ -65,10 +65,10 @@ fn capabilities_dropped(docker: &Dockerd) {
 }
 
 fn privileged(docker: &Dockerd) {
-    let said = docker.sh("--privileged", "mount -t tmpfs tmpfs /tmp && grep ' /tmp tmpfs' /proc/mounts; grep Seccomp: /proc/self/status");
+    let output = docker.sh("--privileged", "mount -t tmpfs tmpfs /tmp && grep ' /tmp tmpfs' /proc/mounts; grep Seccomp: /proc/self/status");
     assert!(
-        said.contains("/tmp tmpfs rw") && said.ends_with("\t0"),
-        "{said}"
+        output.contains("/tmp tmpfs rw") && output.ends_with("\t0"),
+        "{output}"
     );
 }
 
@@ -83,47 +83,47 @@ fn seccomp(docker: &Dockerd) {
         docker.sh("", "grep Seccomp: /proc/self/status | cut -f2"),
         "2"
     );
-    let said = docker.run("", &["unshare", "-U", "true"]);
+    let output = docker.run("", &["unshare", "-U", "true"]);
     assert!(
-        said.status != 0 && said.stderr.contains("ermitted"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("ermitted"),
+        "{output:?}"
     );
 }
 
 fn seccomp_unconfined(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--security-opt seccomp=unconfined",
         "grep Seccomp: /proc/self/status | cut -f2; unshare -U true && echo may",
     );
-    assert_eq!(said, "0\nmay");
+    assert_eq!(output, "0\nmay");
 }
 
-fn seccomp_of_ones_own(docker: &Dockerd) {
+fn seccomp_custom_profile(docker: &Dockerd) {
     let profile = docker.path("profile.json");
     let text = r#"{ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 } ] }"#;
     fs::write(&profile, text).unwrap();
     let options = format!("--security-opt seccomp={}", profile.display());
-    let said = docker.run(&options, &["mkdir", "/tmp/a"]);
-    assert!(said.stderr.contains("not supported"), "{said:?}");
+    let output = docker.run(&options, &["mkdir", "/tmp/a"]);
+    assert!(output.stderr.contains("not supported"), "{output:?}");
     assert_eq!(docker.sh(&options, "touch /tmp/a && ls /tmp"), "a");
 }
 
 fn devices(docker: &Dockerd) {
-    let said = docker.sh(
+    let output = docker.sh(
         "--device /dev/fuse:/dev/filesystem",
         "stat -c '%F %t %T' /dev/filesystem; : 3<>/dev/filesystem && echo opened",
     );
-    assert_eq!(said, "character special file a e5\nopened");
+    assert_eq!(output, "character special file a e5\nopened");
 }
 
 fn device_read_only(docker: &Dockerd) {
     let options = "--device /dev/fuse:/dev/fuse:r";
     assert_eq!(docker.sh(options, ": 3</dev/fuse && echo opened"), "opened");
-    let said = docker.run(options, &["sh", "-c", ": 3<>/dev/fuse"]);
+    let output = docker.run(options, &["sh", "-c", ": 3<>/dev/fuse"]);
     assert!(
-        said.status != 0 && said.stderr.contains("ermitted"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("ermitted"),
+        "{output:?}"
     );
 }
 
@@ -140,12 +140,12 @@ fn device_rule(docker: &Dockerd) {
         "-c",
         script,
     ]);
-    assert_eq!(crate::call::run(&mut client).ok(), "opened");
+    assert_eq!(crate::command::run(&mut client).ok(), "opened");
 }
 
 fn device_denied(docker: &Dockerd) {
-    // It may be made by anyone with MKNOD, and opened by nobody.
-    let said = docker.run(
+    // A container with CAP_MKNOD can create the device node, but the device cgroup denies access to it.
+    let output = docker.run(
         "",
         &[
             "sh",
@@ -153,8 +153,11 @@ fn device_denied(docker: &Dockerd) {
             "mknod /tmp/fuse c 10 229 && echo made && : 3<>/tmp/fuse",
         ],
     );
-    assert!(said.status != 0 && said.stdout == "made\n", "{said:?}");
-    assert!(said.stderr.contains("ermitted"), "{said:?}");
+    assert!(
+        output.status != 0 && output.stdout == "made\n",
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("ermitted"), "{output:?}");
     assert_eq!(
         docker.sh(
             "",
@@ -167,60 +170,61 @@ fn device_denied(docker: &Dockerd) {
 fn sysctls(docker: &Dockerd) {
     let options =
         "--sysctl net.ipv4.ip_forward=0 --sysctl kernel.msgmax=4242 --sysctl net.core.somaxconn=77";
-    let said = docker.sh(
+    let output = docker.sh(
         options,
         "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax /proc/sys/net/core/somaxconn",
     );
-    assert_eq!(said, "0\n4242\n77");
+    assert_eq!(output, "0\n4242\n77");
 }
 
 fn masked_paths(docker: &Dockerd) {
     let script = "wc -c < /proc/keys; ls -A /sys/firmware | wc -l";
     assert_eq!(docker.sh("", script), "0\n0");
-    assert_ne!(docker.machine.sh(script), "0\n0");
-    let said = docker.run("", &["sh", "-c", "echo 1 > /proc/sys/kernel/panic"]);
+    assert_ne!(docker.host.sh(script), "0\n0");
+    let output = docker.run("", &["sh", "-c", "echo 1 > /proc/sys/kernel/panic"]);
     assert!(
-        said.status != 0 && said.stderr.contains("ead-only"),
-        "{said:?}"
+        output.status != 0 && output.stderr.contains("ead-only"),
+        "{output:?}"
     );
 }
 
-/// Says which file a null device is: with `stat -L -c`.
-pub(super) const WHICH: &str = "%d %i %t:%T";
+/// The format for `stat -L -c` that identifies a device file: file system, inode and device number.
+pub(super) const STAT_FORMAT: &str = "%d %i %t:%T";
 
-/// The machine's own null device, as [`WHICH`] says it: root in a container could change
-/// its mode for all.
-pub(super) fn machines_null() -> String {
+/// The host's null device in [`STAT_FORMAT`]. A container must not see that file, because its root could change the
+/// mode for the whole host.
+pub(super) fn host_null_device() -> String {
     let null = fs::metadata("/dev/null").unwrap();
     format!("{} {} 1:3", null.dev(), null.ino())
 }
 
-fn assert_is_another(said: &str) {
-    assert!(said.ends_with(" 1:3"), "{said}");
-    assert_ne!(said, machines_null());
+fn assert_not_host_device(output: &str) {
+    assert!(output.ends_with(" 1:3"), "{output}");
+    assert_ne!(output, host_null_device());
 }
 
-fn masked_files_are_not_the_machines(docker: &Dockerd) {
+fn masked_files_cannot_change_the_null_device_of_the_host(docker: &Dockerd) {
     for options in [
         "",
         "--read-only --cap-drop ALL --security-opt no-new-privileges",
     ] {
-        let said = docker.sh(options, &format!("stat -L -c '{WHICH}' /proc/keys"));
-        assert_is_another(&said);
+        let output = docker.sh(options, &format!("stat -L -c '{STAT_FORMAT}' /proc/keys"));
+        assert_not_host_device(&output);
     }
 }
 
-fn null_streams_are_not_the_machines(docker: &Dockerd) {
-    let script = format!("stat -L -c '{WHICH}' /proc/self/fd/0; exec sleep 1000");
-    let container = docker.keep(
-        "null_streams_are_not_the_machines",
+fn null_streams_cannot_change_the_null_device_of_the_host(docker: &Dockerd) {
+    let script = format!("stat -L -c '{STAT_FORMAT}' /proc/self/fd/0; exec sleep 1000");
+    let container = docker.run_detached(
+        "null_streams_cannot_change_the_null_device_of_the_host",
         "",
         &["sh", "-c", &script],
     );
     container.waits_for_logs("1:3");
-    assert_is_another(container.logs().trim());
-    let script = format!("stat -L -c '{WHICH}' /proc/self/fd/0 > /said; mv /said /joined");
+    assert_not_host_device(container.logs().trim());
+    let script =
+        format!("stat -L -c '{STAT_FORMAT}' /proc/self/fd/0 > /output; mv /output /joined");
     container.call("exec -d", &["sh", "-c", &script]).ok();
-    let said = container.sh("until [ -e /joined ]; do sleep 0.05; done; cat /joined");
-    assert_is_another(&said);
+    let output = container.sh("until [ -e /joined ]; do sleep 0.05; done; cat /joined");
+    assert_not_host_device(&output);
 }

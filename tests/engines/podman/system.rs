@@ -1,14 +1,14 @@
-//! What takes the whole of Podman: many at once, service managers, checkpoints, and nothing left behind.
+//! Concurrent containers, sd_notify, checkpoints, runtime flags and `podman system reset`.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
-use super::Who::{Both, Root};
-use super::{IMAGE, Line, Podman};
-use crate::call::{self, wait_until};
+use super::RunAs::{Both, Root};
+use super::{IMAGE, Podman, Test};
+use crate::command::{self, wait_until};
 
-pub(super) const LINES: &[Line] = &[
-    ("twenty_at_once", Both, twenty_at_once),
+pub(super) const TESTS: &[Test] = &[
+    ("twenty_concurrently", Both, twenty_concurrently),
     ("notify_by_conmon", Both, notify_by_conmon),
     ("notify_by_container", Both, notify_by_container),
     ("checkpoint_refused", Root, checkpoint_refused),
@@ -16,9 +16,9 @@ pub(super) const LINES: &[Line] = &[
     ("system_reset_leaves_nothing", Root, system_reset),
 ];
 
-fn twenty_at_once(p: &Podman) {
+fn twenty_concurrently(p: &Podman) {
     std::thread::scope(|scope| {
-        let each = |number: usize| p.says(&[], &format!("sleep 0.2; echo {number}"));
+        let each = |number: usize| p.sh(&[], &format!("sleep 0.2; echo {number}"));
         let calls: Vec<_> = (0..20)
             .map(|number| scope.spawn(move || each(number)))
             .collect();
@@ -28,11 +28,11 @@ fn twenty_at_once(p: &Podman) {
     });
 }
 
-/// A socket as a service manager has it.
+/// A notification socket, in the role of the service manager.
 fn service_manager(p: &Podman, feature: &str) -> (UnixDatagram, String) {
     let path = p.files(feature).join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    p.owns(&path);
+    p.chown(&path);
     socket.set_nonblocking(true).unwrap();
     (socket, path.to_str().unwrap().to_owned())
 }
@@ -47,7 +47,7 @@ fn received(socket: &UnixDatagram, all: &mut String) {
 
 fn notify_by_conmon(p: &Podman) {
     let (socket, path) = service_manager(p, "notify_conmon");
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -57,11 +57,11 @@ fn notify_by_conmon(p: &Podman) {
         IMAGE,
     ];
     let script = ["sh", "-c", "echo \"<$NOTIFY_SOCKET>\"; sleep 1000"];
-    let mut command = p.command(&[&words[..], &script].concat());
-    call::run(command.env("NOTIFY_SOCKET", path)).ok();
-    let c = p.named("notify_conmon");
+    let mut command = p.command(&[&args[..], &script].concat());
+    command::run(command.env("NOTIFY_SOCKET", path)).ok();
+    let c = p.container("notify_conmon");
     let mut seen = String::new();
-    wait_until("READY", 10, || {
+    wait_until("READY=1 arrives", 10, || {
         received(&socket, &mut seen);
         seen.contains("READY=1")
     });
@@ -70,10 +70,10 @@ fn notify_by_conmon(p: &Podman) {
     c.wait_for("<>");
 }
 
-/// What is in the container is told where to say so, and nobody says it for it.
+/// With `--sdnotify=container` the container gets NOTIFY_SOCKET, and only the container sends READY=1.
 fn notify_by_container(p: &Podman) {
     let (socket, path) = service_manager(p, "notify_container");
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -87,10 +87,10 @@ fn notify_by_container(p: &Podman) {
         "-c",
         "ls -l $NOTIFY_SOCKET && echo \"<$NOTIFY_SOCKET>\"; sleep 1000",
     ];
-    let mut command = p.command(&[&words[..], &script].concat());
-    let said = call::run(command.env("NOTIFY_SOCKET", path));
-    said.ok();
-    let c = p.named("notify_container");
+    let mut command = p.command(&[&args[..], &script].concat());
+    let output = command::run(command.env("NOTIFY_SOCKET", path));
+    output.ok();
+    let c = p.container("notify_container");
     c.wait_for("<");
     assert!(c.logs().starts_with('s'), "{}", c.logs());
     let mut seen = String::new();
@@ -100,16 +100,16 @@ fn notify_by_container(p: &Podman) {
 
 fn checkpoint_refused(p: &Podman) {
     let c = p.start("checkpoint", &[], "sleep 1000");
-    let said = p.call(&["container", "checkpoint", &c.name]).fails(125);
-    assert!(said.to_lowercase().contains("checkpoint"), "{said}");
-    assert_eq!(c.says(&[], "echo in"), "in");
+    let output = p.call(&["container", "checkpoint", &c.name]).fails(125);
+    assert!(output.to_lowercase().contains("checkpoint"), "{output}");
+    assert_eq!(c.sh(&[], "echo in"), "in");
 }
 
-/// Options for the runtime go before its verb.
+/// `--runtime-flag` passes global options to the runtime.
 fn runtime_flag(p: &Podman) {
     let log = p.files("runtime_flag").join("log");
     let flag = format!("log={}", log.display());
-    let words = [
+    let args = [
         "--runtime-flag",
         &flag,
         "--runtime-flag",
@@ -120,7 +120,7 @@ fn runtime_flag(p: &Podman) {
         "echo",
         "ran",
     ];
-    assert_eq!(p.ok(&words), "ran");
+    assert_eq!(p.ok(&args), "ran");
 }
 
 fn system_reset(p: &Podman) {

@@ -1,4 +1,4 @@
-//! What the probe can do inside besides reporting: wait, sleep, open, read, write.
+//! The subcommands of the probe that act in the container: wait, sleep, open, read, write, make system calls.
 #![allow(clippy::disallowed_methods, reason = "the probe starts itself")]
 
 use std::collections::BTreeSet;
@@ -17,38 +17,39 @@ fn errno(error: &Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
-/// The report, with the answers to more questions under `asked`, by their own words.
+/// Prints the report, with the results of further checks under `asked`; each key is the text of the check.
 ///
-/// `sysctl NAME`, `read PATH`, `write PATH`, `node MAJOR MINOR`, `call NUMBER ARGUMENTS..`, and `enter`, which
-/// waits after the report: what a process says last may go with its terminal.
-pub(crate) fn report(more: &[&str]) -> i32 {
+/// The checks are `sysctl NAME`, `read PATH`, `write PATH`, `node MAJOR MINOR` and `call NUMBER ARGUMENTS..`. With
+/// `enter` the probe waits for a line on stdin after the report, because the last output of a process may be lost when
+/// its terminal closes.
+pub(crate) fn report(checks: &[&str]) -> i32 {
     let mut seen = report::report();
-    let questions = more.iter().filter(|question| **question != "enter");
-    let asked: Map<String, Value> = questions
-        .map(|question| ((*question).to_owned(), json!(answer(question))))
+    let checks_to_run = checks.iter().filter(|check| **check != "enter");
+    let results: Map<String, Value> = checks_to_run
+        .map(|check| ((*check).to_owned(), json!(run_check(check))))
         .collect();
-    seen["asked"] = Value::Object(asked);
-    let status = crate::say(&seen.to_string());
-    if more.contains(&"enter") {
+    seen["asked"] = Value::Object(results);
+    let status = crate::print(&seen.to_string());
+    if checks.contains(&"enter") {
         drop(std::io::stdin().read_line(&mut String::new()));
     }
     status
 }
 
-fn answer(question: &str) -> String {
-    let words: Vec<&str> = question.split(' ').collect();
-    let answer = match words.as_slice() {
+fn run_check(check: &str) -> String {
+    let arguments: Vec<&str> = check.split(' ').collect();
+    let result = match arguments.as_slice() {
         ["sysctl", name] => read(&format!("/proc/sys/{}", name.replace('.', "/"))),
         ["read", path] => read(path),
         ["write", path] => write(path, "written by the probe\n"),
         ["node", major, minor] => node(major, minor),
         ["call", number, arguments @ ..] => call(number, arguments),
-        _ => return format!("unknown question: {question}"),
+        _ => return format!("unknown check: {check}"),
     };
-    answer.unwrap_or_else(|errno| format!("{errno:?}"))
+    result.unwrap_or_else(|errno| format!("{errno:?}"))
 }
 
-/// Makes a character device, opens it and takes it away.
+/// Creates a character device, opens it and removes it.
 fn node(major: &str, minor: &str) -> nix::Result<String> {
     let path = "/dev/node-of-the-probe";
     mknod(path, "c", major, minor)?;
@@ -57,12 +58,12 @@ fn node(major: &str, minor: &str) -> nix::Result<String> {
     opened
 }
 
-/// A system call by its number; arguments left out are 0.
-fn call(number: &str, words: &[&str]) -> nix::Result<String> {
+/// Makes a system call by its number. Missing arguments are 0.
+fn call(number: &str, texts: &[&str]) -> nix::Result<String> {
     let parse = |text: &str| text.parse().map_err(|_| Errno::ENOTSUP);
     let mut arguments = [0; 6];
-    for (argument, word) in arguments.iter_mut().zip(words) {
-        *argument = parse(word)?;
+    for (argument, text) in arguments.iter_mut().zip(texts) {
+        *argument = parse(text)?;
     }
     kernel::syscall(parse(number)?, arguments).map(|()| "ok".to_owned())
 }
@@ -72,55 +73,56 @@ pub(crate) fn sleep() -> i32 {
     0
 }
 
-/// Goes on in a second thread when the first has ended.
+/// Ends the first thread and sleeps in a second one.
 pub(crate) fn lose_first_thread() -> i32 {
     std::thread::spawn(sleep);
-    crate::say("lost");
+    crate::print("lost");
     kernel::end_this_thread()
 }
 
-/// As a hook: writes to a file what it sees, and what it reads on standard input.
+/// As a hook: writes the report and the state from standard input to a file.
 pub(crate) fn hook(file: &str) -> i32 {
     let seen = report::report();
-    let mut told = String::new();
-    let read = std::io::stdin().read_to_string(&mut told);
-    let state: Value = serde_json::from_str(&told).unwrap_or(Value::Null);
+    let mut input = String::new();
+    let read = std::io::stdin().read_to_string(&mut input);
+    let state: Value = serde_json::from_str(&input).unwrap_or(Value::Null);
     let written = fs::write(file, json!({"seen": seen, "state": state}).to_string());
     i32::from(read.is_err() || written.is_err())
 }
 
-/// The same, told the file by the environment.
-pub(crate) fn hook_without_words() -> i32 {
+/// As a hook without arguments: the environment variable HOOK_FILE names the file.
+pub(crate) fn hook_from_environment() -> i32 {
     let file = std::env::vars().find(|(name, _)| name == "HOOK_FILE");
     file.map_or(1, |(_, file)| hook(&file))
 }
 
-/// Says "ready", then the number of the first signal that arrives.
+/// Prints "ready", then the number of the first signal that arrives.
 ///
-/// Blocked signals reach even PID 1 of a namespace, which has no default actions.
+/// It blocks the signals and waits for them, because the kernel drops signals with the default action that are sent to
+/// PID 1 of a namespace (pid_namespaces(7)).
 pub(crate) fn wait_signal() -> i32 {
     kernel::block_signals();
-    crate::say("ready");
+    crate::print("ready");
     match kernel::next_signal() {
-        Some(number) => crate::say(&number.to_string()),
+        Some(number) => crate::print(&number.to_string()),
         None => 1,
     }
 }
 
-/// Starts a child that sleeps, says its pid, and sleeps too.
+/// Starts a child that sleeps, prints its pid, and sleeps too.
 pub(crate) fn spawn_sleep() -> i32 {
     match Command::new("/probe").arg("sleep").spawn() {
         Ok(child) => {
-            crate::say(&child.id().to_string());
+            crate::print(&child.id().to_string());
             sleep()
         }
-        Err(error) => crate::say(&error.to_string()),
+        Err(error) => crate::print(&error.to_string()),
     }
 }
 
-/// Says "ready", then the program of every process that it can look at and that is not its own.
+/// Prints "ready", then the program of each process whose `exe` link it can read, except its own program.
 pub(crate) fn watch() -> i32 {
-    crate::say("ready");
+    crate::print("ready");
     let mut seen = BTreeSet::new();
     loop {
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -129,7 +131,7 @@ pub(crate) fn watch() -> i32 {
             };
             let program = program.to_string_lossy().into_owned();
             if program != "/probe" && seen.insert(program.clone()) {
-                crate::say(&program);
+                crate::print(&program);
             }
         }
     }
@@ -156,7 +158,7 @@ pub(crate) fn write(path: &str, text: &str) -> nix::Result<String> {
     Ok("ok".into())
 }
 
-/// Opens a device and says "ok", or why the kernel refused.
+/// Opens a device. Returns "ok", or the error of open(2).
 pub(crate) fn open_device(path: &str, mode: &str) -> nix::Result<String> {
     let access = if mode == "w" {
         OFlag::O_WRONLY
@@ -171,42 +173,42 @@ pub(crate) fn open_device(path: &str, mode: &str) -> nix::Result<String> {
     Ok("ok".into())
 }
 
-/// Makes system calls one after the other and says of each "ok" or why not:
-/// `NUMBER/ARG/ARG..`, or `x86:NUMBER/ARG..` as a 32-bit program makes it.
+/// Makes system calls one after the other and prints "ok" or the error of each. A call is `NUMBER/ARG/ARG..`, or
+/// `x86:NUMBER/ARG..` for the 32-bit entry point.
 pub(crate) fn syscalls(calls: &[&str]) -> i32 {
-    let said = calls.iter().map(|call| {
+    let statuses = calls.iter().map(|call| {
         let result = match call.strip_prefix("x86:") {
-            Some(call) => numbers(call).and_then(|(number, args)| elder(number, args)),
-            None => numbers(call).and_then(|(number, args)| kernel::native(number, args)),
+            Some(call) => parse_call(call).and_then(|(number, args)| call_i386(number, args)),
+            None => parse_call(call).and_then(|(number, args)| kernel::call_native(number, args)),
         };
         match result {
-            Ok(()) => crate::say("ok"),
-            Err(errno) => crate::say(&format!("{errno:?}")),
+            Ok(()) => crate::print("ok"),
+            Err(errno) => crate::print(&format!("{errno:?}")),
         }
     });
-    said.max().unwrap_or(0)
+    statuses.max().unwrap_or(0)
 }
 
-/// Says "alive" when a thread of its own that makes the call must be done with it.
+/// Makes the call in a second thread. Prints "alive" after 300 ms, by when the call has been made.
 pub(crate) fn syscall_in_thread(call: &str) -> i32 {
     let call = call.to_owned();
     std::thread::spawn(move || {
-        numbers(&call).and_then(|(number, args)| kernel::native(number, args))
+        parse_call(&call).and_then(|(number, args)| kernel::call_native(number, args))
     });
     std::thread::sleep(std::time::Duration::from_millis(300));
-    crate::say("alive")
+    crate::print("alive")
 }
 
 #[cfg(target_arch = "x86_64")]
-use kernel::elder;
+use kernel::call_i386;
 
 #[cfg(not(target_arch = "x86_64"))]
-fn elder(_: u64, _: [u64; 6]) -> nix::Result<()> {
+fn call_i386(_: u64, _: [u64; 6]) -> nix::Result<()> {
     Err(Errno::ENOSYS)
 }
 
-/// Decimal, or hexadecimal after `0x`.
-fn numbers(call: &str) -> nix::Result<(u64, [u64; 6])> {
+/// Parses `NUMBER/ARG/ARG..`. Numbers are decimal, or hexadecimal after `0x`.
+fn parse_call(call: &str) -> nix::Result<(u64, [u64; 6])> {
     let number = |text: &str| {
         let parsed = match text.strip_prefix("0x") {
             Some(digits) => u64::from_str_radix(digits, 16),

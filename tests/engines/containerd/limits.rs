@@ -1,11 +1,11 @@
-//! `ctr run`: limits and rights.
+//! `ctr run`: resource limits, devices, capabilities and seccomp.
 
 use std::fs;
 
-use super::{Containerd, Driven};
-use crate::cgroup::{assert_shares, limit};
+use super::{Containerd, Test};
+use crate::cgroups::{assert_shares, limit};
 
-pub(super) const FEATURES: &[Driven] = &[
+pub(super) const TESTS: &[Test] = &[
     ("run_memory_limit", memory_limit),
     ("run_cpus", cpus),
     ("run_cpu_quota", cpu_quota),
@@ -72,13 +72,16 @@ fn device(daemon: &Containerd) {
     assert_eq!(seen, "a:e5:character special file\nopened");
 }
 
-/// Made inside by who may make them, and closed to them by the cgroup.
+/// A container with CAP_MKNOD can create a device node, but the device cgroup denies access to it.
 fn device_refused(daemon: &Containerd) {
     let script = "mknod /tmp/fuse c 10 229 && exec 3<>/tmp/fuse && echo opened";
     let flags = ["--cap-add", "CAP_MKNOD"];
-    let said = daemon.run("device_refused", &flags, &["sh", "-c", script]);
-    assert!(!said.stdout.contains("opened"), "{said:?}");
-    assert!(said.stderr.contains("Operation not permitted"), "{said:?}");
+    let output = daemon.run("device_refused", &flags, &["sh", "-c", script]);
+    assert!(!output.stdout.contains("opened"), "{output:?}");
+    assert!(
+        output.stderr.contains("Operation not permitted"),
+        "{output:?}"
+    );
 }
 
 fn cap_add(daemon: &Containerd) {
@@ -98,15 +101,15 @@ fn cap_drop(daemon: &Containerd) {
             "{set}"
         );
     }
-    let said = daemon.run("cap_drop_used", &flags, &["chown", "1000", "/tmp"]);
-    assert!(said.fails(1).contains("Operation not permitted"));
+    let output = daemon.run("cap_drop_used", &flags, &["chown", "1000", "/tmp"]);
+    assert!(output.fails(1).contains("Operation not permitted"));
 }
 
 fn seccomp(daemon: &Containerd) {
     assert_eq!(status(daemon, "seccomp", &["--seccomp"], "Seccomp:"), "2");
     assert_eq!(status(daemon, "seccomp_none", &[], "Seccomp:"), "0");
-    let said = daemon.run("seccomp_used", &["--seccomp"], &["unshare", "-U", "true"]);
-    assert!(said.fails(1).contains("Operation not permitted"));
+    let output = daemon.run("seccomp_used", &["--seccomp"], &["unshare", "-U", "true"]);
+    assert!(output.fails(1).contains("Operation not permitted"));
 }
 
 fn seccomp_profile(daemon: &Containerd) {
@@ -119,8 +122,8 @@ fn seccomp_profile(daemon: &Containerd) {
         "--seccomp-profile",
         &profile.display().to_string(),
     ];
-    let said = daemon.run("seccomp_profile", &flags, &["mkdir", "/tmp/a"]);
-    assert!(said.fails(1).contains("No space left on device"));
+    let output = daemon.run("seccomp_profile", &flags, &["mkdir", "/tmp/a"]);
+    assert!(output.fails(1).contains("No space left on device"));
 }
 
 fn allow_new_privs(daemon: &Containerd) {
@@ -139,7 +142,7 @@ fn privileged(daemon: &Containerd) {
     daemon.sh("privileged_used", &["--privileged"], script);
 }
 
-/// One line of /proc/self/status.
+/// A field of /proc/self/status in a container.
 fn status(daemon: &Containerd, id: &str, flags: &[&str], line: &str) -> String {
     let seen = daemon
         .run(id, flags, &["grep", line, "/proc/self/status"])

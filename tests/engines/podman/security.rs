@@ -1,11 +1,11 @@
-//! What keeps a container in: capabilities, system calls, masks, devices.
+//! Capabilities, seccomp, masked paths, devices and sysctls.
 
 use std::fs;
 
-use super::Who::{Both, Root};
-use super::{Line, Podman};
+use super::RunAs::{Both, Root};
+use super::{Podman, Test};
 
-pub(super) const LINES: &[Line] = &[
+pub(super) const TESTS: &[Test] = &[
     ("capabilities", Both, capabilities),
     ("capability_added", Both, capability_added),
     ("capability_dropped", Both, capability_dropped),
@@ -18,19 +18,19 @@ pub(super) const LINES: &[Line] = &[
     ("read_only", Both, read_only),
     ("read_only_without_tmpfs", Both, read_only_without_tmpfs),
     ("masked_paths", Both, masked_paths),
-    ("masked_paths_of_ones_own", Both, masked_by_option),
+    ("masked_paths_custom", Both, masked_by_option),
     ("unmasked", Both, unmasked),
     ("device", Both, device),
     ("device_denied", Root, device_denied),
     ("device_rule", Root, device_rule),
     ("sysctls", Both, sysctls),
-    ("sysctl_of_the_machine_refused", Both, sysctl_refused),
+    ("sysctl_of_the_host_refused", Both, sysctl_refused),
 ];
 
-/// Bits of CapEff, of what `run` with these options starts.
+/// CapEff of a container that is run with these options.
 fn effective(p: &Podman, options: &[&str]) -> u64 {
-    let said = p.says(options, "grep CapEff /proc/self/status | cut -f2");
-    u64::from_str_radix(&said, 16).unwrap()
+    let output = p.sh(options, "grep CapEff /proc/self/status | cut -f2");
+    u64::from_str_radix(&output, 16).unwrap()
 }
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -51,9 +51,9 @@ fn capability_added(p: &Podman) {
         effective(p, &["--cap-add", "NET_ADMIN"]) & NET_ADMIN,
         NET_ADMIN
     );
-    p.says(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
+    p.sh(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1500");
     assert_ne!(p.run(&[], "ip link set lo mtu 1500").status, 0);
-    // For a user other than root it is ambient.
+    // For a user other than root the capability is ambient.
     let options = ["--cap-add", "NET_ADMIN", "--user", "user"];
     assert_eq!(effective(p, &options), NET_ADMIN);
 }
@@ -68,16 +68,16 @@ fn capability_dropped(p: &Podman) {
 }
 
 fn all_dropped(p: &Podman) {
-    let said = p.says(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
-    assert_eq!(said.matches("\t0000000000000000").count(), 5, "{said}");
+    let output = p.sh(&["--cap-drop", "all"], "grep ^Cap /proc/self/status");
+    assert_eq!(output.matches("\t0000000000000000").count(), 5, "{output}");
 }
 
-/// The profile denies it whatever the capabilities are.
+/// The default profile denies the call whatever the capabilities are.
 fn seccomp_default(p: &Podman) {
     let script = "grep Seccomp: /proc/self/status; busybox swapoff /etc/passwd 2>&1 || true";
-    let said = p.says(&["--cap-add", "SYS_ADMIN"], script);
-    assert!(said.starts_with("Seccomp:\t2"), "{said}");
-    assert!(said.ends_with("Operation not permitted"), "{said}");
+    let output = p.sh(&["--cap-add", "SYS_ADMIN"], script);
+    assert!(output.starts_with("Seccomp:\t2"), "{output}");
+    assert!(output.ends_with("Operation not permitted"), "{output}");
 }
 
 fn seccomp_custom(p: &Podman) {
@@ -87,54 +87,57 @@ fn seccomp_custom(p: &Podman) {
         [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
     fs::write(&profile, text).unwrap();
     let option = format!("seccomp={}", profile.display());
-    let said = p.run(&["--security-opt", &option], "echo ran; mkdir /x");
-    assert_eq!((said.stdout.as_str(), said.status), ("ran\n", 1));
-    assert!(said.stderr.contains("No space left"), "{said:?}");
+    let output = p.run(&["--security-opt", &option], "echo ran; mkdir /x");
+    assert_eq!((output.stdout.as_str(), output.status), ("ran\n", 1));
+    assert!(output.stderr.contains("No space left"), "{output:?}");
 }
 
 fn seccomp_unconfined(p: &Podman) {
     let options = ["--security-opt", "seccomp=unconfined"];
-    let said = p.says(
+    let output = p.sh(
         &options,
         "grep Seccomp: /proc/self/status; unshare -U echo in",
     );
-    assert_eq!(said, "Seccomp:\t0\nin");
+    assert_eq!(output, "Seccomp:\t0\nin");
 }
 
 fn no_new_privileges(p: &Podman) {
     let script = "grep NoNewPrivs /proc/self/status";
     assert_eq!(
-        p.says(&["--security-opt", "no-new-privileges"], script),
+        p.sh(&["--security-opt", "no-new-privileges"], script),
         "NoNewPrivs:\t1"
     );
-    assert_eq!(p.says(&[], script), "NoNewPrivs:\t0");
+    assert_eq!(p.sh(&[], script), "NoNewPrivs:\t0");
 }
 
 fn privileged(p: &Podman) {
     let script = "grep -E 'CapEff|Seccomp:' /proc/self/status; ls /dev; touch /proc/sys/kernel/x 2>&1; cat /proc/keys >/dev/null && mount -t tmpfs none /tmp && echo mounted";
-    let said = p.says(&["--privileged"], script);
+    let output = p.sh(&["--privileged"], script);
     let bounding = fs::read_to_string("/proc/self/status").unwrap();
     if p.user().is_none() {
         let all = bounding
             .lines()
             .find_map(|l| l.strip_prefix("CapBnd:\t"))
             .unwrap();
-        assert!(said.contains(&format!("CapEff:\t{all}")), "{said}");
+        assert!(output.contains(&format!("CapEff:\t{all}")), "{output}");
     }
     assert!(
-        said.contains("Seccomp:\t0") && said.contains("\nfuse\n"),
-        "{said}"
+        output.contains("Seccomp:\t0") && output.contains("\nfuse\n"),
+        "{output}"
     );
-    assert!(said.ends_with("mounted"), "{said}");
+    assert!(output.ends_with("mounted"), "{output}");
 }
 
 fn read_only(p: &Podman) {
-    let said = p.run(
+    let output = p.run(
         &["--read-only"],
         "touch /tmp/w /run/w /dev/shm/w && echo written; touch /etc/x",
     );
-    assert_eq!((said.stdout.as_str(), said.status), ("written\n", 1));
-    assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+    assert_eq!((output.stdout.as_str(), output.status), ("written\n", 1));
+    assert!(
+        output.stderr.contains("Read-only file system"),
+        "{output:?}"
+    );
 }
 
 fn read_only_without_tmpfs(p: &Podman) {
@@ -147,16 +150,16 @@ fn masked_paths(p: &Podman) {
         for at in /proc/sys /proc/bus /proc/irq /proc/sysrq-trigger; do \
             grep \" $at \" /proc/mounts | cut -d ' ' -f 4 | cut -d , -f 1; done; \
         echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused";
-    let said = p.run(&[], script);
-    // A machine may lack one of the four.
-    let seen = said.stdout.replace("ro\nro\nro\nro\n", "ro\nro\nro\n");
-    assert_eq!(seen, "0\n0\nro\nro\nro\nrefused\n", "{said:?}");
+    let output = p.run(&[], script);
+    // A host may lack one of the four paths.
+    let seen = output.stdout.replace("ro\nro\nro\nro\n", "ro\nro\nro\n");
+    assert_eq!(seen, "0\n0\nro\nro\nro\nrefused\n", "{output:?}");
 }
 
 fn masked_by_option(p: &Podman) {
     let options = ["--security-opt", "mask=/etc/passwd:/home"];
     assert_eq!(
-        p.says(&options, "cat /etc/passwd | wc -c; ls /home | wc -l"),
+        p.sh(&options, "cat /etc/passwd | wc -c; ls /home | wc -l"),
         "0\n0"
     );
 }
@@ -165,24 +168,27 @@ fn unmasked(p: &Podman) {
     let options = ["--security-opt", "unmask=/proc/timer_list"];
     let mounts = "grep -c ' /proc/timer_list ' /proc/self/mounts";
     assert_eq!(p.run(&options, mounts).stdout, "0\n");
-    assert_eq!(p.says(&[], mounts), "1");
+    assert_eq!(p.sh(&[], mounts), "1");
 }
 
 fn device(p: &Podman) {
     let script = "ls -l /dev/given; head -c 4 /dev/given | wc -c";
-    let said = p.says(&["--device", "/dev/zero:/dev/given:r"], script);
-    assert!(said.starts_with('c') && said.ends_with("\n4"), "{said}");
+    let output = p.sh(&["--device", "/dev/zero:/dev/given:r"], script);
+    assert!(
+        output.starts_with('c') && output.ends_with("\n4"),
+        "{output}"
+    );
 }
 
 fn device_denied(p: &Podman) {
     let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 m"];
-    let said = p.run(&options, "mknod /fuse c 10 229 && : </fuse").fails(1);
-    assert!(said.contains("Operation not permitted"), "{said}");
+    let output = p.run(&options, "mknod /fuse c 10 229 && : </fuse").fails(1);
+    assert!(output.contains("Operation not permitted"), "{output}");
 }
 
 fn device_rule(p: &Podman) {
     let options = ["--cap-add", "MKNOD", "--device-cgroup-rule", "c 10:229 rwm"];
-    p.says(&options, "mknod /fuse c 10 229 && : </fuse");
+    p.sh(&options, "mknod /fuse c 10 229 && : </fuse");
 }
 
 fn sysctls(p: &Podman) {
@@ -195,10 +201,10 @@ fn sysctls(p: &Podman) {
         "kernel.msgmax=4096",
     ];
     let script = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax";
-    assert_eq!(p.says(&options, script), "1\n4096");
+    assert_eq!(p.sh(&options, script), "1\n4096");
 }
 
 fn sysctl_refused(p: &Podman) {
-    let said = p.run(&["--sysctl", "vm.swappiness=1"], "true");
-    assert_ne!(said.status, 0, "{said:?}");
+    let output = p.run(&["--sysctl", "vm.swappiness=1"], "true");
+    assert_ne!(output.status, 0, "{output:?}");
 }

@@ -1,5 +1,5 @@
-//! What benchmarks share: a view of the cgroups that every runtime accepts, and
-//! bundles with and without Docker's seccomp profile.
+//! Shared by the benchmarks: a cgroup layout that all runtimes support, the order of the rounds, and bundles with and
+//! without Docker's seccomp profile.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,40 +10,43 @@ use serde_json::{Value, json};
 
 const PROFILE: &str = include_str!("../../tests/suite/configs/docker-plain.json");
 
-/// Set in the process that has a view of the cgroups that crun accepts, too.
+/// The environment variable that is set after [`reexec_in_mount_namespace`].
 const PREPARED: &str = "RT_BENCH_PREPARED";
 
-/// The runtimes to compare: ours, and those of the machine.
+/// The runtimes to compare: the `rt` of this build, and the installed runc and crun.
 pub(crate) const RUNTIMES: [(&str, &str); 3] = [
     ("rt", env!("CARGO_BIN_EXE_rt")),
     ("runc", "runc"),
     ("crun", "crun"),
 ];
 
-/// Whether this process has that view already.
+/// Whether this process runs in the mount namespace of [`reexec_in_mount_namespace`].
 pub(crate) fn is_prepared() -> bool {
     std::env::var_os(PREPARED).is_some()
 }
 
-/// The rounds that the command line asks for.
+/// The number of rounds: the first number on the command line, or `default`.
 pub(crate) fn rounds(default: usize) -> usize {
-    let words = std::env::args().skip(1);
-    let mut numbers = words.filter_map(|word| word.parse().ok());
+    let arguments = std::env::args().skip(1);
+    let mut numbers = arguments.filter_map(|argument| argument.parse().ok());
     numbers.next().unwrap_or(default)
 }
 
-/// The further runtimes that the command line names, as NAME=PROGRAM.
-#[allow(dead_code, reason = "not every benchmark compares with those")]
+/// Further runtimes, given on the command line as NAME=PROGRAM.
+#[allow(
+    dead_code,
+    reason = "only the benchmark of the commands accepts further runtimes"
+)]
 pub(crate) fn programs() -> impl Iterator<Item = (String, String)> {
-    std::env::args().skip(1).filter_map(|word| {
-        let (name, program) = word.split_once('=')?;
+    std::env::args().skip(1).filter_map(|argument| {
+        let (name, program) = argument.split_once('=')?;
         Some((name.to_owned(), program.to_owned()))
     })
 }
 
-/// Starts itself in a mount namespace of its own, where version 2 of the cgroups
-/// has no controllers if version 1 has them: crun runs with either, not with both.
-pub(crate) fn in_own_view() -> ExitCode {
+/// Runs this program again in a new mount namespace. On a hybrid cgroup layout it hides the controllers of cgroup v2
+/// there, because crun does not support controllers in both versions.
+pub(crate) fn reexec_in_mount_namespace() -> ExitCode {
     const SCRIPT: &str = "file=/sys/fs/cgroup/unified/cgroup.controllers
         [ ! -e $file ] || mount --bind /dev/null $file
         exec \"$@\"";
@@ -56,16 +59,16 @@ pub(crate) fn in_own_view() -> ExitCode {
     ExitCode::from(status.code().map_or(1, |code| code as u8))
 }
 
-/// The numbers of `count` variants in the order in which to run them, for so many
-/// rounds. What a container leaves for the kernel to clear away, the next one pays, so
-/// each round has an order of its own, and each variant comes after each other one
-/// about as often.
-pub(crate) fn turns(rounds: usize, count: usize) -> impl Iterator<Item = usize> {
+/// The indices of `count` variants in the order in which to run them, for `rounds` rounds.
+///
+/// Each round is shuffled, so that each variant follows each other one about equally often: the kernel still cleans
+/// up after one container while the next one runs. The shuffle is the same in each call.
+pub(crate) fn shuffled_rounds(rounds: usize, count: usize) -> impl Iterator<Item = usize> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut seed = 1_u64;
     (0..rounds).flat_map(move |_| {
         for i in (1..count).rev() {
-            // Numerical Recipes' generator: the same orders at every call.
+            // The linear congruential generator of Numerical Recipes.
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             order.swap(i, (seed >> 16) as usize % (i + 1));
         }
@@ -73,13 +76,14 @@ pub(crate) fn turns(rounds: usize, count: usize) -> impl Iterator<Item = usize> 
     })
 }
 
-/// A bundle that runs `args` of busybox, from the template; `with` has the profile.
+/// Creates a bundle from `rt spec` that runs `args` with busybox. A bundle called `with` has Docker's seccomp
+/// profile.
 pub(crate) fn bundle(directory: &Path, name: &str, args: &[&str]) -> PathBuf {
     let bundle = directory.join(name);
     let bin = bundle.join("rootfs/bin");
     fs::create_dir_all(&bin).unwrap();
-    let places = ["/bin/busybox", "/usr/bin/busybox"];
-    let busybox = places.iter().find(|path| Path::new(path).exists());
+    let paths = ["/bin/busybox", "/usr/bin/busybox"];
+    let busybox = paths.iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.expect("a static busybox"), bin.join("busybox")).unwrap();
     fs::set_permissions(bin.join("busybox"), Permissions::from_mode(0o755)).unwrap();
     for applet in ["true", "sleep"] {
@@ -93,7 +97,7 @@ pub(crate) fn bundle(directory: &Path, name: &str, args: &[&str]) -> PathBuf {
     assert!(spec.unwrap().success());
     let file = bundle.join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    // Debian's crun knows no later one.
+    // Debian's crun supports no later version.
     config["ociVersion"] = json!("1.0.2");
     config["process"]["args"] = json!(args);
     config["process"]["terminal"] = json!(false);
@@ -105,7 +109,7 @@ pub(crate) fn bundle(directory: &Path, name: &str, args: &[&str]) -> PathBuf {
     bundle
 }
 
-/// A new directory on a tmpfs, gone at the end.
+/// A new directory on a tmpfs, removed when it is dropped.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {

@@ -1,11 +1,12 @@
-//! Where engines live: the runtimes, directories, daemons, and the end of all of it.
+//! The environment of an engine: the runtime under test, a temporary directory, and daemons. Each cleans up
+//! when it is dropped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Who makes the containers.
+/// The OCI runtime that the engine calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
     Rt,
@@ -22,7 +23,7 @@ impl Runtime {
         }
     }
 
-    /// The program, absolute. Ours is the one that cargo has built for this run.
+    /// The absolute path of the program. `rt` is the binary that cargo has built for this run.
     pub(crate) fn path(self) -> PathBuf {
         match self {
             Runtime::Rt => env!("CARGO_BIN_EXE_rt").into(),
@@ -31,7 +32,7 @@ impl Runtime {
     }
 }
 
-/// A program of the machine, by the places where Debian has them.
+/// The path of an installed program, looked up in the directories that Debian installs to.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     [
         "/usr/local/sbin",
@@ -46,21 +47,22 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     .find(|path| path.is_file())
 }
 
-/// Why an engine cannot be tested here, when one of its programs is missing.
-pub(crate) fn lacks(programs: &[&str]) -> Option<String> {
+/// The reason to skip an engine when one of its programs is not installed.
+pub(crate) fn missing_program(programs: &[&str]) -> Option<String> {
     let missing = programs.iter().find(|program| find(program).is_none())?;
     Some(format!("{missing} is not installed"))
 }
 
-/// Until it is dropped, nobody else changes the machine's network who asks for this first.
-pub(crate) fn alone_in_the_network() -> MutexGuard<'static, ()> {
+/// Serializes the tests that change the host's network. The lock lasts until the guard is dropped.
+pub(crate) fn lock_host_network() -> MutexGuard<'static, ()> {
     static NETWORK: Mutex<()> = Mutex::new(());
-    // Who failed with it has left nothing that others could not bear.
+    // A test that panicked while it held the lock has dropped its containers and networks.
     NETWORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory for one engine with one runtime, empty and gone after the run.
-/// Short: a socket's path has 107 bytes at most.
+/// A temporary directory for one engine and one runtime, removed when it is dropped.
+///
+/// Its path is short because the path of a Unix socket has at most 107 bytes (unix(7)).
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -81,7 +83,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Whatever an engine has left mounted below, deepest first.
+        // Unmount what the engine has left mounted below the directory, deepest first.
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         let mut below: Vec<&str> = points
@@ -95,45 +97,50 @@ impl Drop for Directory {
     }
 }
 
-/// A program that runs until it is dropped: it is asked to end, and then made to.
-/// Dies with the thread that starts it, so that is to be the main one.
+/// A process in the background. Dropping it sends SIGTERM, and SIGKILL after ten seconds.
+///
+/// The kernel kills it when the thread that started it ends (`PR_SET_PDEATHSIG`), so start it on the main
+/// thread.
 pub(crate) struct Daemon {
     child: Child,
-    log: PathBuf,
+    log_file: PathBuf,
 }
 
 impl Daemon {
-    /// Starts a command with its output in the file `log`.
-    pub(crate) fn start(command: &Command, log: PathBuf) -> Daemon {
-        let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        let mut bound = Command::new("setpriv");
-        bound.args(["--pdeathsig", "KILL"]);
-        bound.arg(command.get_program()).args(command.get_args());
+    /// Starts a command whose stdout and stderr go to `log_file`.
+    pub(crate) fn start(command: &Command, log_file: PathBuf) -> Daemon {
+        let output =
+            File::create(&log_file).unwrap_or_else(|e| panic!("{}: {e}", log_file.display()));
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--pdeathsig", "KILL"]);
+        setpriv.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
-                Some(value) => bound.env(name, value),
-                None => bound.env_remove(name),
+                Some(value) => setpriv.env(name, value),
+                None => setpriv.env_remove(name),
             };
         }
         if let Some(directory) = command.get_current_dir() {
-            bound.current_dir(directory);
+            setpriv.current_dir(directory);
         }
-        bound.stdin(Stdio::null());
-        bound.stdout(output.try_clone().unwrap()).stderr(output);
-        let child = bound.spawn().unwrap_or_else(|e| panic!("{bound:?}: {e}"));
-        Daemon { child, log }
+        setpriv.stdin(Stdio::null());
+        setpriv.stdout(output.try_clone().unwrap()).stderr(output);
+        let child = setpriv
+            .spawn()
+            .unwrap_or_else(|e| panic!("{setpriv:?}: {e}"));
+        Daemon { child, log_file }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has said so far.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+    /// The output so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log_file).unwrap_or_default()
     }
 
-    /// Waits for one that has been asked to end in another way, for some seconds.
+    /// Waits up to 20 seconds for a process that has been told to end by other means than this type.
     pub(crate) fn wait(mut self) {
         for _ in 0..200 {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -143,7 +150,7 @@ impl Daemon {
         }
     }
 
-    /// At once, and without a chance to clean up.
+    /// Sends SIGKILL and reaps the process.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -152,7 +159,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Waited for already, its number may be another's by now.
+        // Once the process is reaped, the kernel may give its pid to another one.
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
