@@ -92,7 +92,7 @@ impl fmt::Debug for Seccomp {
 
 impl Seccomp {
     /// The right to install a filter, for a process that can still gain others.
-    pub(super) const RIGHT: Capability = Capability::CAP_SYS_ADMIN;
+    pub(super) const REQUIRED_CAPABILITY: Capability = Capability::CAP_SYS_ADMIN;
 
     /// # Errors
     /// The first thing that means nothing or contradicts another, by its place
@@ -106,7 +106,7 @@ impl Seccomp {
     }
 
     /// # Errors
-    /// `EACCES` without [`Seccomp::RIGHT`] in the effective set, unless
+    /// `EACCES` without [`Seccomp::REQUIRED_CAPABILITY`] in the effective set, unless
     /// no_new_privs is set.
     pub(super) fn install(&self) -> nix::Result<()> {
         sys::seccomp_set_filter(&self.0)
