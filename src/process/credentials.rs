@@ -125,7 +125,11 @@ fn setgroups_is_denied(proc: Option<&Proc>) -> nix::Result<bool> {
 /// Refuses `u32::MAX`, which means "do not change" to setresuid(2), and is not a valid id
 /// elsewhere.
 fn id(number: u32, place: impl Fn() -> String) -> Result<u32> {
-    ensure!(number != u32::MAX, "{}: {number} is no valid id", place());
+    ensure!(
+        number != u32::MAX,
+        "{}: {number} is not a valid id",
+        place()
+    );
     Ok(number)
 }
 
@@ -152,7 +156,7 @@ mod tests {
         let user = UserBuilder::default;
         let invalid = u32::MAX;
         let error = refused(user().uid(invalid).build().unwrap());
-        assert_eq!(error, "process.user.uid: 4294967295 is no valid id");
+        assert_eq!(error, "process.user.uid: 4294967295 is not a valid id");
         assert!(refused(user().gid(invalid).build().unwrap()).starts_with("process.user.gid: "));
         let error = refused(user().additional_gids(vec![7, invalid]).build().unwrap());
         assert!(

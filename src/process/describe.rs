@@ -36,7 +36,7 @@ impl Process {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
             Step::PassedDescriptors if self.passed.count() > 0 => {
-                ("--preserve-fds", "hand on".to_owned())
+                ("--preserve-fds", "pass descriptors".to_owned())
             }
             Step::TerminalSize => ("process.consoleSize", "set".to_owned()),
             Step::ConsoleSocket => ("process.terminal", "send to the console socket".to_owned()),
@@ -56,7 +56,7 @@ impl Process {
             ),
             Step::BoundingSet => (
                 "process.capabilities.bounding",
-                "drop the others".to_owned(),
+                "drop capabilities that are not listed".to_owned(),
             ),
             Step::Groups => ("process.user.additionalGids", "set groups".to_owned()),
             Step::Gid => ("process.user.gid", format!("become group {gid}")),
@@ -72,7 +72,7 @@ impl Process {
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.describe()),
-            Step::Descriptors => ("process", "close what it is not to have".to_owned()),
+            Step::Descriptors => ("process", "close other descriptors".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.describe()),
             _ => return None,

@@ -111,7 +111,7 @@ impl Passed {
     /// end of a pipe to close must not have to wait for `rt`.
     pub(super) fn close_all(self) -> Result<()> {
         let numbers: Vec<RawFd> = self.numbers().collect();
-        sys::let_go(&numbers).context("close what was handed on")
+        sys::let_go(&numbers).context("close the passed descriptors")
     }
 }
 

@@ -23,11 +23,11 @@ impl AppArmor {
     pub(super) fn plan(profile: &str, enabled: bool) -> Result<AppArmor> {
         ensure!(
             enabled,
-            "process.apparmorProfile: AppArmor is not enabled on this machine (profile {profile:?})"
+            "process.apparmorProfile: AppArmor is not enabled on this host (profile {profile:?})"
         );
         ensure!(
             !profile.contains(['\0', '\n']),
-            "process.apparmorProfile: {profile:?} is no name of a profile"
+            "process.apparmorProfile: {profile:?} is not a valid profile name"
         );
         Ok(AppArmor {
             profile: profile.to_owned(),
@@ -69,7 +69,7 @@ mod tests {
         let error = AppArmor::plan("docker-default", false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "process.apparmorProfile: AppArmor is not enabled on this machine (profile \"docker-default\")"
+            "process.apparmorProfile: AppArmor is not enabled on this host (profile \"docker-default\")"
         );
     }
 

@@ -26,7 +26,10 @@ impl Process {
         process: &oci_spec::runtime::Process,
         options: &Options,
     ) -> anyhow::Result<Process> {
-        let cwd = process.cwd().to_str().context("process.cwd: is no UTF-8")?;
+        let cwd = process
+            .cwd()
+            .to_str()
+            .context("process.cwd: is not valid UTF-8")?;
         let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
         let affinity = process.exec_cpu_affinity().as_ref();
         let affinity = affinity.map(Affinity::plan).transpose()?;

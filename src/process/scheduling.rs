@@ -102,7 +102,7 @@ impl Cpus {
             let (first, last) = ends
                 .filter(|(first, last)| first <= last && *last < limit)
                 .with_context(|| {
-                    format!("{list:?} is no list of CPUs below {limit}, such as \"0-3,7\"")
+                    format!("{list:?} is not a list of CPUs below {limit}, such as \"0-3,7\"")
                 })?;
             (first..=last).for_each(|cpu| mask[cpu / 8] |= 1 << (cpu % 8));
         }
@@ -143,7 +143,10 @@ mod tests {
         assert_eq!(cpus("8191, 0"), "[0, 8191]");
         for bad in ["", "a", "3-1", "8192", "-1", "1,,2", "1-"] {
             let error = Cpus::parse(bad).unwrap_err().to_string();
-            assert!(error.contains("is no list of CPUs below 8192"), "{error}");
+            assert!(
+                error.contains("is not a list of CPUs below 8192"),
+                "{error}"
+            );
         }
     }
 }

@@ -36,7 +36,7 @@ fn a_profile_that_nobody_enforces_is_refused() {
     for verb in ["create", "run"] {
         let outcome = bundle.call(verb, &[]).run().assert_refused("pparmor");
         if outcome.stderr.starts_with("rt ") {
-            let text = "process.apparmorProfile: AppArmor is not enabled on this machine (profile \"docker-default\")";
+            let text = "process.apparmorProfile: AppArmor is not enabled on this host (profile \"docker-default\")";
             assert_eq!(
                 outcome.one_line(),
                 format!("rt {verb}: {}: {text}", bundle.id())

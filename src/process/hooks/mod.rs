@@ -160,7 +160,7 @@ fn at(moment: Moment, item: usize, error: &anyhow::Error) -> anyhow::Error {
 
 impl Hook {
     fn plan(hook: &oci_spec::runtime::Hook) -> Result<Hook> {
-        let path = hook.path().to_str().context("path: is no UTF-8")?;
+        let path = hook.path().to_str().context("path: is not valid UTF-8")?;
         ensure!(path.starts_with('/'), "path: {path:?} is not absolute");
         let path = without_nul(path).context("path")?;
         let args = strings_without_nul("args", hook.args().as_deref().unwrap_or_default())?;
