@@ -13,12 +13,12 @@ use crate::harness::{Bundle, Traces, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_profile_that_nobody_enforces_is_refused,
+        a_profile_is_refused_when_apparmor_is_not_enabled,
         the_process_is_confined,
-        a_profile_and_a_filter_go_together,
-        a_process_started_later_is_confined,
+        a_profile_and_a_seccomp_filter_can_be_combined,
+        a_process_that_rt_start_executes_is_confined,
         a_profile_that_is_not_loaded_is_refused_by_name,
-        without_a_profile_nothing_is_confined,
+        without_a_profile_the_process_is_unconfined,
     ]
 }
 
@@ -27,7 +27,7 @@ fn is_on() -> bool {
     enabled.is_ok_and(|text| text.trim() == "Y")
 }
 
-fn a_profile_that_nobody_enforces_is_refused() {
+fn a_profile_is_refused_when_apparmor_is_not_enabled() {
     if is_on() {
         skip("AppArmor is on here");
     }
@@ -118,7 +118,7 @@ fn the_process_is_confined() {
     }
 }
 
-fn a_profile_and_a_filter_go_together() {
+fn a_profile_and_a_seccomp_filter_can_be_combined() {
     let profile = Profile::load();
     let docker = include_str!("configs/docker-plain.json");
     let docker: serde_json::Value = serde_json::from_str(docker).unwrap();
@@ -134,7 +134,7 @@ fn a_profile_and_a_filter_go_together() {
     }
 }
 
-fn a_process_started_later_is_confined() {
+fn a_process_that_rt_start_executes_is_confined() {
     let profile = Profile::load();
     let bundle = profile.bundle().sh(LOOK);
     let container = bundle.create();
@@ -163,7 +163,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
     before.assert_unchanged(&bundle);
 }
 
-fn without_a_profile_nothing_is_confined() {
+fn without_a_profile_the_process_is_unconfined() {
     if !is_on() {
         skip("AppArmor is not on here");
     }

@@ -14,9 +14,9 @@ pub(super) fn tests() -> Vec<Trial> {
         start_container_hooks_have_the_filter_of_the_process,
         start_container_hooks_do_not_escape_a_filter_that_kills,
         start_container_hooks_have_the_limits_of_the_process,
-        what_a_failing_hook_says_on_a_terminal_is_shown,
-        what_a_hook_says_on_a_terminal_may_be_much,
-        a_hook_that_hangs_ends_with_its_command,
+        output_of_a_failing_hook_on_a_terminal_is_shown,
+        a_hook_may_write_long_output_to_a_terminal,
+        a_signal_to_run_kills_a_start_container_hook_that_hangs,
     ]
 }
 
@@ -68,14 +68,14 @@ fn on_a_terminal(text: &str) -> Bundle {
     add(bundle, START_CONTAINER, script(text)).sh("exit 0")
 }
 
-fn what_a_failing_hook_says_on_a_terminal_is_shown() {
+fn output_of_a_failing_hook_on_a_terminal_is_shown() {
     let bundle = on_a_terminal("echo the reason; exit 3");
     let said = Session::start(&bundle).assert_end(1);
     assert!(said.contains("the reason"), "{said:?}");
 }
 
 /// More than a terminal holds that nobody reads.
-fn what_a_hook_says_on_a_terminal_may_be_much() {
+fn a_hook_may_write_long_output_to_a_terminal() {
     only_rt("runc keeps it for the error");
     let bundle = on_a_terminal("busybox seq 1 40000; echo all is said");
     let said = Session::start(&bundle).assert_end(0);
@@ -84,7 +84,7 @@ fn what_a_hook_says_on_a_terminal_may_be_much() {
     assert!(said.contains("all is said"), "{} bytes", said.len());
 }
 
-fn a_hook_that_hangs_ends_with_its_command() {
+fn a_signal_to_run_kills_a_start_container_hook_that_hangs() {
     only_rt("runc does not hear signals before the process runs");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let bundle = add(bundle, START_CONTAINER, script("echo hangs; sleep 1000"));

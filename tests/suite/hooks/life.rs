@@ -18,16 +18,16 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         changes_of_the_config_after_create_have_no_effect,
-        poststop_hooks_are_called_once_whoever_ends_it,
-        run_in_the_foreground_calls_all_of_them,
-        a_bundle_that_is_gone_keeps_no_hook_from_running,
-        a_hook_may_ask_the_runtime,
-        a_poststart_hook_may_end_the_container,
-        hooks_work_with_every_way_into_the_root,
-        delete_force_waits_for_no_hook_of_the_start,
-        a_signal_ends_a_hook_that_hangs_and_its_command,
+        poststop_hooks_are_called_once_however_the_container_ends,
+        run_in_the_foreground_calls_all_hooks,
+        hooks_run_even_if_the_bundle_has_been_removed,
+        a_hook_may_call_the_runtime,
+        a_poststart_hook_may_delete_the_container,
+        hooks_work_with_every_method_of_entering_the_root,
+        delete_force_does_not_wait_for_hooks_of_start,
+        a_signal_kills_a_hook_that_hangs_and_ends_the_command,
         a_signal_reaches_the_process_while_a_poststart_hook_hangs,
-        a_runtime_that_was_killed_leaves_poststop_hooks_to_delete,
+        delete_calls_the_poststop_hooks_after_the_runtime_was_killed,
     ]
 }
 
@@ -51,7 +51,7 @@ fn changes_of_the_config_after_create_have_no_effect() {
     assert_eq!(noted(&bundle), [POSTSTART, POSTSTOP]);
 }
 
-fn poststop_hooks_are_called_once_whoever_ends_it() {
+fn poststop_hooks_are_called_once_however_the_container_ends() {
     type Way = (&'static str, fn(&Container));
     let ways: [Way; 4] = [
         ("delete --force of a created one", |container| {
@@ -84,7 +84,7 @@ fn poststop_hooks_are_called_once_whoever_ends_it() {
     }
 }
 
-fn run_in_the_foreground_calls_all_of_them() {
+fn run_in_the_foreground_calls_all_hooks() {
     let mut bundle = Bundle::new().sh("exit 7");
     let kinds = [CREATE_RUNTIME, CREATE_CONTAINER, POSTSTART, POSTSTOP];
     for kind in kinds {
@@ -103,7 +103,7 @@ fn run_in_the_foreground_calls_all_of_them() {
 }
 
 /// Managers remove a bundle when they are done with a container, and that may be first.
-fn a_bundle_that_is_gone_keeps_no_hook_from_running() {
+fn hooks_run_even_if_the_bundle_has_been_removed() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let hook = note(&bundle, POSTSTOP);
     let bundle = add(bundle, POSTSTOP, hook);
@@ -123,7 +123,7 @@ fn runtime(bundle: &Bundle) -> String {
     )
 }
 
-fn a_hook_may_ask_the_runtime() {
+fn a_hook_may_call_the_runtime() {
     only_rt("runc's container is stopped to its hooks, or not there yet");
     let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
     let ask = format!(
@@ -148,7 +148,7 @@ fn a_hook_may_ask_the_runtime() {
 }
 
 /// Nobody holds a lock while it runs; and what it has deleted is deleted once.
-fn a_poststart_hook_may_end_the_container() {
+fn a_poststart_hook_may_delete_the_container() {
     differs(
         Kind::Runc,
         "config.md: poststart hooks \"MUST be called after the user-specified process is \
@@ -174,7 +174,7 @@ fn a_poststart_hook_may_end_the_container() {
 
 /// By pivot_root(2), by moving, by chroot(2), and on a copy-on-write layer: they look at the
 /// container's root, and its program finds nothing of the machine.
-fn hooks_work_with_every_way_into_the_root() {
+fn hooks_work_with_every_method_of_entering_the_root() {
     type Way<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
     let ways: [Way; 4] = [
         ("pivot", |bundle| bundle, &[]),
@@ -223,7 +223,7 @@ fn hooks_work_with_every_way_into_the_root() {
 
 /// A runtime that dies while a hook runs: the container is as good as stopped, and
 /// whoever deletes it calls what cleans up.
-fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
+fn delete_calls_the_poststop_hooks_after_the_runtime_was_killed() {
     only_rt("runc remembers nothing before its hooks are done");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let hook = note(&bundle, POSTSTOP);
@@ -237,7 +237,7 @@ fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
     assert_eq!(noted(&bundle), [POSTSTOP]);
 }
 
-fn delete_force_waits_for_no_hook_of_the_start() {
+fn delete_force_does_not_wait_for_hooks_of_start() {
     for shared in [false, true] {
         let hook = script("touch /hangs; exec sleep 1000");
         let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
@@ -274,7 +274,7 @@ fn lasting(bundle: &Bundle) -> (Value, PathBuf) {
     (script(&text), end)
 }
 
-fn a_signal_ends_a_hook_that_hangs_and_its_command() {
+fn a_signal_kills_a_hook_that_hangs_and_ends_the_command() {
     only_rt("runc does not hear signals before the process runs");
     for kind in [PRESTART, CREATE_RUNTIME] {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);

@@ -15,19 +15,19 @@ use crate::harness::{Bundle, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        arguments_are_exact,
-        without_arguments_the_path_is_the_only_one,
-        the_environment_is_exact,
-        without_an_environment_there_is_none,
-        without_an_environment_a_start_container_hook_has_the_processs,
-        cve_2025_23266_no_hook_gets_what_an_image_chose,
-        the_program_may_be_that_of_a_running_process,
+        arguments_reach_the_hook_unchanged,
+        without_args_the_path_is_the_only_argument,
+        the_environment_is_exactly_as_configured,
+        without_env_the_environment_is_empty,
+        without_env_a_start_container_hook_has_the_environment_of_the_process,
+        cve_2025_23266_no_hook_gets_the_environment_of_the_image,
+        the_path_may_be_the_executable_of_a_running_process,
         a_hook_need_not_read_the_state,
-        a_large_state_is_whole,
-        a_hook_may_say_much,
-        nothing_but_the_three_descriptors_is_open,
-        signals_are_as_they_should_be,
-        the_umask_is_the_callers,
+        a_large_state_reaches_the_hook_completely,
+        a_hook_may_write_long_output,
+        only_the_standard_descriptors_are_open,
+        signals_have_their_default_actions_and_are_not_blocked,
+        hooks_have_the_umask_of_the_caller,
     ]
 }
 
@@ -55,7 +55,7 @@ fn strings(value: &Value) -> Vec<String> {
     items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn arguments_are_exact() {
+fn arguments_reach_the_hook_unchanged() {
     for kind in ALL {
         let bundle = probing(kind);
         live(&bundle);
@@ -65,7 +65,7 @@ fn arguments_are_exact() {
     }
 }
 
-fn without_arguments_the_path_is_the_only_one() {
+fn without_args_the_path_is_the_only_argument() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER] {
         for args in [Value::Null, json!([])] {
             let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
@@ -80,7 +80,7 @@ fn without_arguments_the_path_is_the_only_one() {
 }
 
 /// "with the same semantics as [..] environ": nothing is added, in the order given.
-fn the_environment_is_exact() {
+fn the_environment_is_exactly_as_configured() {
     for kind in ALL {
         let bundle = probing(kind).set(
             &format!("/hooks/{kind}/0/env"),
@@ -92,7 +92,7 @@ fn the_environment_is_exact() {
     }
 }
 
-fn without_an_environment_there_is_none() {
+fn without_env_the_environment_is_empty() {
     differs(
         Kind::Runc,
         "config.md: env has \"the same semantics as IEEE Std 1003.1-2008's environ\", of which \
@@ -110,7 +110,7 @@ fn without_an_environment_there_is_none() {
 }
 
 /// It runs as the process, in the container: what an image chose is its own affair there.
-fn without_an_environment_a_start_container_hook_has_the_processs() {
+fn without_env_a_start_container_hook_has_the_environment_of_the_process() {
     let own = |env: Option<serde_json::Value>| {
         let bundle = probing(START_CONTAINER).set("/process/env/-", json!("CHOSEN=1"));
         let place = format!("/hooks/{START_CONTAINER}/0/env");
@@ -133,7 +133,7 @@ fn without_an_environment_a_start_container_hook_has_the_processs() {
 
 /// A container's environment chose a library, relative to the working directory, which was the
 /// container's root: code of the image, run by root on the machine.
-fn cve_2025_23266_no_hook_gets_what_an_image_chose() {
+fn cve_2025_23266_no_hook_gets_the_environment_of_the_image() {
     for kind in AT_CREATE {
         let bundle = probing(kind)
             .set("/process/env/-", json!("LD_PRELOAD=./evil.so"))
@@ -150,7 +150,7 @@ fn cve_2025_23266_no_hook_gets_what_an_image_chose() {
 }
 
 /// Docker's prestart hook is the daemon itself, by its number, called by another name.
-fn the_program_may_be_that_of_a_running_process() {
+fn the_path_may_be_the_executable_of_a_running_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let daemon = bundle.rootfs().join("probe");
     let mut daemon = std::process::Command::new(daemon)
@@ -191,7 +191,7 @@ fn a_hook_need_not_read_the_state() {
     }
 }
 
-fn a_large_state_is_whole() {
+fn a_large_state_reaches_the_hook_completely() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER, POSTSTOP] {
         let bundle = probing(kind).set("/annotations/large", large());
         live(&bundle);
@@ -201,7 +201,7 @@ fn a_large_state_is_whole() {
 }
 
 /// Nobody reads it, and nobody waits for it to be read.
-fn a_hook_may_say_much() {
+fn a_hook_may_write_long_output() {
     for kind in ALL {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let much = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
@@ -209,7 +209,7 @@ fn a_hook_may_say_much() {
     }
 }
 
-fn nothing_but_the_three_descriptors_is_open() {
+fn only_the_standard_descriptors_are_open() {
     only_rt("runc's createContainer hooks find its sockets open, crun's what the caller leaks");
     for kind in ALL {
         let bundle = probing(kind).sh("exit 0");
@@ -219,7 +219,7 @@ fn nothing_but_the_three_descriptors_is_open() {
 }
 
 /// In the foreground the runtime itself blocks all.
-fn signals_are_as_they_should_be() {
+fn signals_have_their_default_actions_and_are_not_blocked() {
     only_rt("Go hands on the mask it started with");
     let ignored = [Signal::SIGPIPE, Signal::SIGUSR1];
     let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
@@ -232,7 +232,7 @@ fn signals_are_as_they_should_be() {
 }
 
 /// What a hook makes on the machine has the modes that its user asked for.
-fn the_umask_is_the_callers() {
+fn hooks_have_the_umask_of_the_caller() {
     for kind in AT_CREATE {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let file = notes(&bundle);

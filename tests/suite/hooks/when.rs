@@ -18,18 +18,18 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         hooks_are_called_in_the_order_of_the_lifecycle,
-        runtime_hooks_are_told_of_a_container_that_is_being_created,
+        runtime_hooks_get_the_status_creating,
         runtime_hooks_see_the_finished_root_below_root_path,
         a_runtime_hook_may_mount_into_the_container,
         create_container_hooks_run_in_the_containers_namespaces,
-        create_container_hooks_begin_in_the_root_with_its_mounts,
-        create_container_hooks_are_told_the_pid_that_the_container_sees,
-        hooks_find_a_user_namespace_made,
+        create_container_hooks_start_in_the_root_with_its_mounts,
+        create_container_hooks_get_the_pid_in_the_container,
+        hooks_run_after_a_user_namespace_is_set_up,
         start_container_hooks_run_inside_before_the_program,
-        start_container_hooks_write_where_the_container_does,
+        start_container_hooks_write_to_the_output_of_the_container,
         poststart_hooks_run_after_the_program_and_before_start_returns,
-        poststop_hooks_run_after_the_container_is_gone,
-        without_hooks_before_the_pivot_nobody_waits_for_them,
+        poststop_hooks_run_after_the_container_is_deleted,
+        without_hooks_before_pivot_root_no_message_is_exchanged_for_them,
     ]
 }
 
@@ -66,7 +66,7 @@ fn hooks_are_called_in_the_order_of_the_lifecycle() {
 
 /// runtime.md, "State": `creating`: "the container is being created"; "For hooks executed in the
 /// runtime namespace, it is the pid as seen by the runtime."
-fn runtime_hooks_are_told_of_a_container_that_is_being_created() {
+fn runtime_hooks_get_the_status_creating() {
     for kind in [PRESTART, CREATE_RUNTIME] {
         let bundle = probing(kind).set("/annotations", json!({"a.b": "c d", "e": ""}));
         let container = bundle.create();
@@ -171,7 +171,7 @@ fn create_container_hooks_run_in_the_containers_namespaces() {
 
 /// "before the pivot_root operation is executed but after the mount namespace was created and
 /// setup"
-fn create_container_hooks_begin_in_the_root_with_its_mounts() {
+fn create_container_hooks_start_in_the_root_with_its_mounts() {
     let bundle = probing(CREATE_CONTAINER);
     let container = bundle.create();
     let seen = seen(&bundle, CREATE_CONTAINER);
@@ -186,7 +186,7 @@ fn create_container_hooks_begin_in_the_root_with_its_mounts() {
 }
 
 /// "For hooks executed in the container namespace, it is the pid as seen by the container."
-fn create_container_hooks_are_told_the_pid_that_the_container_sees() {
+fn create_container_hooks_get_the_pid_in_the_container() {
     let told = |bundle: &Bundle| -> Value { seen(bundle, CREATE_CONTAINER).state["pid"].clone() };
 
     let own = probing(CREATE_CONTAINER);
@@ -209,7 +209,7 @@ fn create_container_hooks_are_told_the_pid_that_the_container_sees() {
 }
 
 /// Those of the runtime are outside of it, as root; those of the container are its root.
-fn hooks_find_a_user_namespace_made() {
+fn hooks_run_after_a_user_namespace_is_set_up() {
     let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER] {
         let bundle = probing(kind)
@@ -258,7 +258,7 @@ fn start_container_hooks_run_inside_before_the_program() {
     container.end();
 }
 
-fn start_container_hooks_write_where_the_container_does() {
+fn start_container_hooks_write_to_the_output_of_the_container() {
     differs(
         Kind::Runc,
         "it keeps what they say for the error; config.md says nothing of standard output",
@@ -298,7 +298,7 @@ fn poststart_hooks_run_after_the_program_and_before_start_returns() {
 
 /// "The poststop hooks MUST be called after the container is deleted but before the delete
 /// operation returns."
-fn poststop_hooks_run_after_the_container_is_gone() {
+fn poststop_hooks_run_after_the_container_is_deleted() {
     let bundle = probing(POSTSTOP);
     let state = bundle.runtime().root().join(bundle.id());
     let container = bundle.create();
@@ -333,7 +333,7 @@ fn poststop_hooks_run_after_the_container_is_gone() {
 }
 
 /// One message more is exchanged only where hooks wait for it.
-fn without_hooks_before_the_pivot_nobody_waits_for_them() {
+fn without_hooks_before_pivot_root_no_message_is_exchanged_for_them() {
     only_rt("it counts our own messages");
     needs_strace();
     let messages = |bundle: &Bundle| {

@@ -15,15 +15,15 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         groups_of_the_caller_are_dropped,
         umask_of_the_caller_is_not_inherited,
-        the_session_keyring_is_its_own,
-        no_new_keyring_keeps_the_callers,
+        the_container_has_its_own_session_keyring,
+        no_new_keyring_keeps_the_keyring_of_the_caller,
         stdio_is_owned_by_the_user,
-        in_the_foreground_files_stay_the_callers,
+        in_the_foreground_the_caller_keeps_ownership_of_its_files,
         cpu_affinity_of_the_caller_is_dropped,
         signals_that_the_caller_ignores_are_not_ignored,
         signals_that_the_caller_blocks_are_not_blocked,
         only_stdio_is_open,
-        it_leads_a_session_of_its_own,
+        the_process_leads_its_own_session,
     ]
 }
 
@@ -51,7 +51,7 @@ fn keyring_name(seen: &Report) -> String {
     text.rsplit(';').next().unwrap_or_default().to_owned()
 }
 
-fn the_session_keyring_is_its_own() {
+fn the_container_has_its_own_session_keyring() {
     let bundle = Bundle::new();
     assert_eq!(
         keyring_name(&bundle.probe()),
@@ -59,7 +59,7 @@ fn the_session_keyring_is_its_own() {
     );
 }
 
-fn no_new_keyring_keeps_the_callers() {
+fn no_new_keyring_keeps_the_keyring_of_the_caller() {
     let bundle = Bundle::new();
     let seen = bundle.probe_with(&["--no-new-keyring"]);
     assert_ne!(keyring_name(&seen), format!("_ses.{}", bundle.id()));
@@ -87,7 +87,7 @@ fn stdio_is_owned_by_the_user() {
 }
 
 /// Its terminal even more so: they would be the user's for good.
-fn in_the_foreground_files_stay_the_callers() {
+fn in_the_foreground_the_caller_keeps_ownership_of_its_files() {
     let bundle = Bundle::new().user(1000, 1000).args(&["/bin/true"]);
     let call = bundle.call("run", &[]);
     let said = call.output().with_extension("out");
@@ -135,7 +135,7 @@ fn only_stdio_is_open() {
     call.assert_report().assert_only_stdio();
 }
 
-fn it_leads_a_session_of_its_own() {
+fn the_process_leads_its_own_session() {
     let seen = Bundle::new().probe();
     assert_eq!((&seen["pid"], &seen["sid"]), (&json!(1), &json!(1)));
 }

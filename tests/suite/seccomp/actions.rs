@@ -8,18 +8,18 @@ use crate::harness::{Bundle, Kind, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        errno_is_the_entrys_or_eperm,
+        the_errno_is_that_of_the_entry_or_eperm,
         kill_ends_the_process,
         kill_thread_ends_a_thread,
         trap_sends_a_signal,
         log_allows,
-        trace_without_a_tracer_is_no_such_call,
-        the_first_entry_about_all_of_a_call_counts,
-        entries_with_conditions_count_in_order,
-        two_conditions_on_one_argument_are_two_entries,
+        trace_without_a_tracer_returns_enosys,
+        the_first_entry_without_conditions_applies,
+        entries_with_conditions_apply_in_order,
+        two_conditions_on_one_argument_are_alternatives,
         four_hundred_conditions_on_one_argument_fit,
-        an_entry_with_the_default_action_says_nothing,
-        unknown_names_are_skipped,
+        an_entry_with_the_default_action_is_ignored,
+        unknown_system_call_names_are_ignored,
     ]
 }
 
@@ -34,7 +34,7 @@ fn on_getpgrp(profile: Value) -> Bundle {
     calling(&[CALL, "39"]).set("/linux/seccomp", profile)
 }
 
-fn errno_is_the_entrys_or_eperm() {
+fn the_errno_is_that_of_the_entry_or_eperm() {
     assert_eq!(
         said(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_ERRNO")])))),
         ["EPERM", "ok"]
@@ -93,7 +93,7 @@ fn log_allows() {
     );
 }
 
-fn trace_without_a_tracer_is_no_such_call() {
+fn trace_without_a_tracer_returns_enosys() {
     let mut traced = entry("SCMP_ACT_TRACE");
     assert_eq!(
         said(&on_getpgrp(allowing_but(json!([traced.clone()])))),
@@ -114,7 +114,7 @@ fn equal(index: u32, value: u32) -> Value {
     json!({"index": index, "value": value, "op": "SCMP_CMP_EQ"})
 }
 
-fn the_first_entry_about_all_of_a_call_counts() {
+fn the_first_entry_without_conditions_applies() {
     let (some, all) = (
         with_errno(7, json!([equal(0, 0)])),
         with_errno(8, json!([])),
@@ -125,7 +125,7 @@ fn the_first_entry_about_all_of_a_call_counts() {
     }
 }
 
-fn entries_with_conditions_count_in_order() {
+fn entries_with_conditions_apply_in_order() {
     differs(
         Kind::Runc,
         "libseccomp looks at the last arguments first; the specification is silent",
@@ -147,7 +147,7 @@ fn entries_with_conditions_count_in_order() {
     }
 }
 
-fn two_conditions_on_one_argument_are_two_entries() {
+fn two_conditions_on_one_argument_are_alternatives() {
     let args = json!([equal(0, 1), equal(0, 2), equal(1, 5)]);
     let profile = allowing_but(json!([with_errno(7, args)]));
     let bundle = calling(&["111/1", "111/2", "111/3", "111/3/5"]).set("/linux/seccomp", profile);
@@ -173,12 +173,12 @@ fn four_hundred_conditions_on_one_argument_fit() {
     );
 }
 
-fn an_entry_with_the_default_action_says_nothing() {
+fn an_entry_with_the_default_action_is_ignored() {
     let entries = json!([entry("SCMP_ACT_ALLOW"), entry("SCMP_ACT_ERRNO")]);
     assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
 }
 
-fn unknown_names_are_skipped() {
+fn unknown_system_call_names_are_ignored() {
     let entries = json!([
         {"names": ["no_such_call", "getpgrp", "riscv_flush_icache"], "action": "SCMP_ACT_ERRNO"},
     ]);

@@ -8,13 +8,13 @@ use crate::harness::trials;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        dockers_profile_decides_each_call,
-        podmans_profile_decides_each_call,
-        buildahs_profile_decides_about_netlink,
-        calls_of_32_bit_programs_are_decided_as_well,
-        calls_of_x32_are_decided_as_well,
-        architectures_that_are_not_listed_are_closed,
-        conditions_are_compared_without_sign_and_in_full,
+        dockers_profile_is_applied_to_each_call,
+        podmans_profile_is_applied_to_each_call,
+        buildahs_profile_is_applied_to_netlink_sockets,
+        the_profile_applies_to_32_bit_programs,
+        the_profile_applies_to_x32,
+        calls_from_unlisted_architectures_kill_the_process,
+        conditions_compare_unsigned_64_bit_values,
     ]
 }
 
@@ -47,7 +47,7 @@ fn assert_verdicts(profile: &Value, expected: &[Expected]) {
     }
 }
 
-fn dockers_profile_decides_each_call() {
+fn dockers_profile_is_applied_to_each_call() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
@@ -89,7 +89,7 @@ fn dockers_profile_decides_each_call() {
     );
 }
 
-fn podmans_profile_decides_each_call() {
+fn podmans_profile_is_applied_to_each_call() {
     assert_verdicts(
         &profile_of(PODMAN),
         &[
@@ -105,7 +105,7 @@ fn podmans_profile_decides_each_call() {
     );
 }
 
-fn buildahs_profile_decides_about_netlink() {
+fn buildahs_profile_is_applied_to_netlink_sockets() {
     assert_verdicts(
         &profile_of(BUILDAH),
         &[
@@ -118,7 +118,7 @@ fn buildahs_profile_decides_about_netlink() {
     );
 }
 
-fn calls_of_32_bit_programs_are_decided_as_well() {
+fn the_profile_applies_to_32_bit_programs() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
@@ -139,7 +139,7 @@ fn calls_of_32_bit_programs_are_decided_as_well() {
 }
 
 /// Most kernels have no x32, and say so: but not before the filter is asked.
-fn calls_of_x32_are_decided_as_well() {
+fn the_profile_applies_to_x32() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
@@ -152,7 +152,7 @@ fn calls_of_x32_are_decided_as_well() {
     );
 }
 
-fn architectures_that_are_not_listed_are_closed() {
+fn calls_from_unlisted_architectures_kill_the_process() {
     let mut profile = profile_of(DOCKER);
     profile["architectures"] = json!(["SCMP_ARCH_X86_64"]);
     for call in ["x86:20", "0x40000027"] {
@@ -165,7 +165,7 @@ fn architectures_that_are_not_listed_are_closed() {
     assert_eq!(said(&bundle), ["EPERM"]);
 }
 
-fn conditions_are_compared_without_sign_and_in_full() {
+fn conditions_compare_unsigned_64_bit_values() {
     // In getpgrp(2), which has no arguments and minds none.
     let (high, low) = (0xffff_ffff_0000_0000_u64, 0x8000_0000_u64);
     let cases = [
