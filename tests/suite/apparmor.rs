@@ -1,6 +1,6 @@
-//! `process.apparmorProfile`: in force from execve on, or an error.
+//! `process.apparmorProfile`: the profile confines the process from execve(2), or `rt` fails.
 //!
-//! Most of it runs where AppArmor does, and says so elsewhere.
+//! Most tests need a host with AppArmor, and are skipped on others.
 
 use std::fs;
 use std::io::Write;
@@ -46,13 +46,13 @@ fn a_profile_is_refused_when_apparmor_is_not_enabled() {
     }
 }
 
-/// A profile in the kernel, until it is dropped.
+/// A profile that is loaded into the kernel until this value is dropped.
 struct Profile {
     name: String,
 }
 
 impl Profile {
-    /// Allows everything but to read /secret.
+    /// The profile allows everything except reading /secret.
     fn load() -> Profile {
         if !is_on() {
             skip("AppArmor is not on here");
@@ -100,7 +100,7 @@ impl Drop for Profile {
 const LOOK: &str = "cat /proc/self/attr/current; cat /secret; echo $?";
 
 impl Profile {
-    /// What [`LOOK`] says under it.
+    /// The output of [`LOOK`] under this profile.
     fn confined(&self) -> String {
         format!("{} (enforce)\n1\n", self.name)
     }
@@ -152,7 +152,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
     let before = Traces::of(&bundle);
     let outcome = bundle.call("create", &[]).run().assert_refused("pparmor");
     if outcome.stderr.starts_with("rt ") {
-        // By the file in backticks podman knows what was refused.
+        // Podman recognizes an AppArmor failure by the path in backticks.
         let text = "process.apparmorProfile: write \"exec no-such-profile\" to \
                     `/proc/self/attr/apparmor/exec`: not found (ENOENT; is the profile loaded?)";
         assert_eq!(

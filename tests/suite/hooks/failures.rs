@@ -1,4 +1,4 @@
-//! A hook that fails, or does not end: what is said, and what becomes of the container.
+//! Hooks that fail or hang: the error, and what happens to the container.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(super) fn tests() -> Vec<Trial> {
 
 const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
 
-/// How another runtime fails a test of the sentence below.
+/// The sentence of the specification that another runtime violates.
 const START_GOES_ON: &str = "runtime.md, \"Lifecycle\", 7: \"If any startContainer hook fails, the \
     runtime MUST generate an error, stop the container, and continue the lifecycle at step 12\"; \
     its start says nothing, and what has stopped stays";
@@ -43,7 +43,7 @@ const POSTSTART_IN_CREATE: &str = "runtime.md, \"Lifecycle\", 9: \"If any postst
     the runtime MUST generate an error, stop the container, and continue the lifecycle at step \
     12\" after the program runs; it calls them in create";
 
-/// Its second hook of this kind fails, the others of every kind note that they were called.
+/// Adds hooks of every kind that note their call. The second hook of `kind` fails.
 fn failing(bundle: Bundle, kind: &str) -> Bundle {
     let mut bundle = bundle.args(&["/probe", "sleep"]);
     for other in [
@@ -64,7 +64,7 @@ fn failing(bundle: Bundle, kind: &str) -> Bundle {
     add(bundle, kind, after)
 }
 
-/// The container is not known, and nothing else of it is there.
+/// Asserts that the container is unknown and has left nothing behind.
 #[track_caller]
 fn assert_gone(bundle: &Bundle, before: &Traces) {
     before.assert_unchanged(bundle);
@@ -193,7 +193,7 @@ fn a_failing_poststop_hook_gives_a_warning() {
     assert_eq!(noted(&bundle)[3..], [POSTSTOP, "after"]);
 }
 
-/// `create` fails with this line, which begins with the place.
+/// Asserts that `create` fails with this line, which begins with the place in config.json.
 #[track_caller]
 fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
     let before = Traces::of(bundle);
@@ -208,7 +208,7 @@ fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
     outcome
 }
 
-/// The words that callers of runc look for, and the place that ours do.
+/// Managers look for runc's text; the place in config.json is added by `rt`.
 fn the_error_names_the_hook_and_quotes_its_output() {
     for kind in AT_CREATE {
         let words = format!("hooks.{kind}[0]: error running {kind} hook #0: /bin/sh");
@@ -275,7 +275,7 @@ fn only_the_end_of_long_output_is_quoted() {
     }
 }
 
-/// The longest that a second may last on a machine with better things to do.
+/// How long a timeout of one second may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 fn a_hook_is_killed_when_its_timeout_expires() {
@@ -295,13 +295,14 @@ fn a_hook_is_killed_when_its_timeout_expires() {
     }
 }
 
-/// A shell's children too, which hold what it wrote to; inside and outside.
+/// For example the children of a shell, which keep its standard output open. The test covers
+/// hooks inside and outside of the container.
 fn a_hook_is_killed_with_all_its_children() {
-    only_rt("others end the hook alone and wait for the rest");
+    only_rt("others kill only the hook and wait for its children");
     let hanging = |bundle: &Bundle, kind: &str| {
         let pid = notes(bundle).display().to_string();
         let text = match kind {
-            // Another namespace's numbers would say nothing here.
+            // The pid in the container's namespace would be meaningless here.
             CREATE_CONTAINER | START_CONTAINER => "sleep 100 & wait".to_owned(),
             _ => format!("sleep 100 & echo $! > {pid}; wait"),
         };
@@ -344,7 +345,7 @@ fn a_hook_may_run_until_its_timeout() {
     assert!(begun.elapsed() >= Duration::from_millis(900));
 }
 
-/// A mount fails: the container has never been, and has nothing to be cleaned up by hooks.
+/// When a mount fails, no hook has run yet, so that poststop hooks have nothing to clean up.
 fn a_failure_before_the_hooks_calls_no_hook() {
     differs(
         Kind::Runc,
@@ -371,7 +372,7 @@ fn a_failure_after_the_hooks_calls_the_poststop_hooks() {
     assert_eq!(noted(&bundle), [once, once].concat());
 }
 
-/// What they have left running is ended with the cgroup.
+/// Processes that hooks have left running are killed with the cgroup.
 fn processes_of_hooks_end_with_a_container_without_a_pid_namespace() {
     only_rt("others leave what hooks have started");
     for kind in [CREATE_CONTAINER, START_CONTAINER] {

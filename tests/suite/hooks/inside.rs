@@ -1,5 +1,5 @@
-//! startContainer hooks run as the process that is about to be executed: with all that confines it,
-//! and where it will write.
+//! startContainer hooks run with the restrictions and the standard output of the container's
+//! process.
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -38,9 +38,9 @@ fn start_container_hooks_have_the_filter_of_the_process() {
     }
 }
 
-/// What it has started by execve(2) is below the filter too.
+/// The filter also applies to the program that the hook executes.
 fn start_container_hooks_do_not_escape_a_filter_that_kills() {
-    only_rt("runc's own init is below it then");
+    only_rt("runc's own init is under the filter, too");
     let bundle = Bundle::new().sh("echo executed").set(
         "/linux/seccomp",
         json!({
@@ -74,7 +74,7 @@ fn output_of_a_failing_hook_on_a_terminal_is_shown() {
     assert!(said.contains("the reason"), "{said:?}");
 }
 
-/// More than a terminal holds that nobody reads.
+/// The output is larger than the buffer of a terminal.
 fn a_hook_may_write_long_output_to_a_terminal() {
     only_rt("runc keeps it for the error");
     let bundle = on_a_terminal("busybox seq 1 40000; echo all is said");

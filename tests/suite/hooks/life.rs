@@ -1,4 +1,5 @@
-//! Hooks over a container's life: what was planned is called, once, whoever ends it.
+//! Hooks during a container's life: each planned hook is called once, however the container
+//! ends.
 
 use std::fs;
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ fn run_in_the_foreground_calls_all_hooks() {
     }
 }
 
-/// Managers remove a bundle when they are done with a container, and that may be first.
+/// Managers may remove a bundle before they delete the container.
 fn hooks_run_even_if_the_bundle_has_been_removed() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let hook = note(&bundle, POSTSTOP);
@@ -113,7 +114,7 @@ fn hooks_run_even_if_the_bundle_has_been_removed() {
     assert_eq!(noted(&bundle), [POSTSTOP]);
 }
 
-/// The runtime with the root of this bundle's, as a hook calls it.
+/// The command line with which a hook calls the runtime, with the state directory of this test.
 fn runtime(bundle: &Bundle) -> String {
     let runtime = bundle.runtime();
     format!(
@@ -147,7 +148,7 @@ fn a_hook_may_call_the_runtime() {
     }
 }
 
-/// Nobody holds a lock while it runs; and what it has deleted is deleted once.
+/// The runtime holds no lock while a hook runs, and does not delete the container again.
 fn a_poststart_hook_may_delete_the_container() {
     differs(
         Kind::Runc,
@@ -172,8 +173,8 @@ fn a_poststart_hook_may_delete_the_container() {
     }
 }
 
-/// By pivot_root(2), by moving, by chroot(2), and on a copy-on-write layer: they look at the
-/// container's root, and its program finds nothing of the machine.
+/// By pivot_root(2), MS_MOVE, chroot(2), and on a copy-on-write layer. Hooks see the container's
+/// root, and the program sees nothing of the host.
 fn hooks_work_with_every_method_of_entering_the_root() {
     type Way<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
     let ways: [Way; 4] = [
@@ -221,8 +222,8 @@ fn hooks_work_with_every_method_of_entering_the_root() {
     }
 }
 
-/// A runtime that dies while a hook runs: the container is as good as stopped, and
-/// whoever deletes it calls what cleans up.
+/// When the runtime is killed while a hook runs, the container counts as stopped, and
+/// `rt delete` calls the poststop hooks.
 fn delete_calls_the_poststop_hooks_after_the_runtime_was_killed() {
     only_rt("runc remembers nothing before its hooks are done");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
@@ -252,7 +253,7 @@ fn delete_force_does_not_wait_for_hooks_of_start() {
         let hangs = bundle.rootfs().join("hangs");
         wait_until("the hook to be called", || hangs.exists());
         if Kind::under_test() == Kind::Rt {
-            // To runc it is created yet.
+            // runc still reports "created".
             wait_until("the start", || container.status() == "running");
             container.delete().assert_refused("that is not stopped");
         }
@@ -263,7 +264,7 @@ fn delete_force_does_not_wait_for_hooks_of_start() {
     }
 }
 
-/// A hook that says that it runs, and ends when there is a file `end`.
+/// A hook that reports its start, and ends when the file `end` exists.
 fn lasting(bundle: &Bundle) -> (Value, PathBuf) {
     let end = bundle.path().join("end");
     let text = format!(

@@ -1,4 +1,5 @@
-//! What a hook is: path, arguments, environment, standard input, and nothing of the caller.
+//! Path, arguments, environment and standard input of a hook, and what it does not inherit from
+//! the caller.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +32,7 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Those whose findings are there once `create` has returned.
+/// The kinds of hooks that `create` calls.
 const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
 const ALL: [&str; 6] = [
     PRESTART,
@@ -42,7 +43,7 @@ const ALL: [&str; 6] = [
     POSTSTOP,
 ];
 
-/// A whole life of a container whose only hook is of this kind.
+/// Takes a container whose only hook is of this kind through its whole life.
 #[track_caller]
 fn live(bundle: &Bundle) {
     let container = bundle.create();
@@ -109,7 +110,7 @@ fn without_env_the_environment_is_empty() {
     }
 }
 
-/// It runs as the process, in the container: what an image chose is its own affair there.
+/// The hook runs in the container as its process, where the environment of the image is safe.
 fn without_env_a_start_container_hook_has_the_environment_of_the_process() {
     let own = |env: Option<serde_json::Value>| {
         let bundle = probing(START_CONTAINER).set("/process/env/-", json!("CHOSEN=1"));
@@ -131,8 +132,8 @@ fn without_env_a_start_container_hook_has_the_environment_of_the_process() {
     assert_eq!(own(Some(json!([]))).1, [""; 0]);
 }
 
-/// A container's environment chose a library, relative to the working directory, which was the
-/// container's root: code of the image, run by root on the machine.
+/// In the CVE the container's environment named a library relative to the working directory,
+/// which was the container's root: root on the host ran code of the image.
 fn cve_2025_23266_no_hook_gets_the_environment_of_the_image() {
     for kind in AT_CREATE {
         let bundle = probing(kind)
@@ -149,7 +150,7 @@ fn cve_2025_23266_no_hook_gets_the_environment_of_the_image() {
     }
 }
 
-/// Docker's prestart hook is the daemon itself, by its number, called by another name.
+/// Docker's prestart hook is /proc/PID/exe of the daemon, with another argv[0].
 fn the_path_may_be_the_executable_of_a_running_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let daemon = bundle.rootfs().join("probe");
@@ -177,7 +178,7 @@ fn the_path_may_be_the_executable_of_a_running_process() {
     container.end();
 }
 
-/// More than fits into a pipe.
+/// An annotation that makes the state larger than a pipe buffer.
 fn large() -> Value {
     json!("x".repeat(300_000))
 }
@@ -200,7 +201,7 @@ fn a_large_state_reaches_the_hook_completely() {
     }
 }
 
-/// Nobody reads it, and nobody waits for it to be read.
+/// The output is larger than a pipe buffer, and the hook must not block on it.
 fn a_hook_may_write_long_output() {
     for kind in ALL {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
@@ -218,7 +219,7 @@ fn only_the_standard_descriptors_are_open() {
     }
 }
 
-/// In the foreground the runtime itself blocks all.
+/// In the foreground the runtime itself blocks all signals.
 fn signals_have_their_default_actions_and_are_not_blocked() {
     only_rt("Go hands on the mask it started with");
     let ignored = [Signal::SIGPIPE, Signal::SIGUSR1];
@@ -231,7 +232,7 @@ fn signals_have_their_default_actions_and_are_not_blocked() {
     }
 }
 
-/// What a hook makes on the machine has the modes that its user asked for.
+/// Files that a hook creates on the host have the modes that its user expects.
 fn hooks_have_the_umask_of_the_caller() {
     for kind in AT_CREATE {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);

@@ -1,4 +1,5 @@
-//! What must not come from the caller: groups, umask, keyring, signals, descriptors.
+//! What a container must not inherit from the caller: groups, umask, keyring, signals,
+//! descriptors.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -42,7 +43,7 @@ fn umask_of_the_caller_is_not_inherited() {
     let shm = &seen["devices"]["shm"];
     assert_eq!(
         shm["mode"], "1777",
-        "nor does it reach what the runtime makes: {shm}"
+        "the umask does not affect what the runtime creates: {shm}"
     );
 }
 
@@ -65,7 +66,7 @@ fn no_new_keyring_keeps_the_keyring_of_the_caller() {
     assert_ne!(keyring_name(&seen), format!("_ses.{}", bundle.id()));
 }
 
-/// A user that is not root must be able to reopen its stdio through /proc/self/fd.
+/// A non-root user must be able to reopen its standard output through /proc/self/fd.
 fn stdio_is_owned_by_the_user() {
     let (reader, writer) = std::io::pipe().unwrap();
     let bundle = Bundle::new()
@@ -86,18 +87,18 @@ fn stdio_is_owned_by_the_user() {
     );
 }
 
-/// Its terminal even more so: they would be the user's for good.
+/// The caller's files and terminal would otherwise keep the container's user as their owner.
 fn in_the_foreground_the_caller_keeps_ownership_of_its_files() {
     let bundle = Bundle::new().user(1000, 1000).args(&["/bin/true"]);
     let call = bundle.call("run", &[]);
-    let said = call.output().with_extension("out");
+    let stdout = call.output().with_extension("out");
     call.run().assert_ok();
-    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(stdout).unwrap().uid(), 0);
     let (bundle, _container) = crate::exec::running(Bundle::new());
     let call = crate::exec::call(&bundle, &["--user", "1000"], &["/bin/true"]);
-    let said = call.output().with_extension("err");
+    let stderr = call.output().with_extension("err");
     call.run().assert_ok();
-    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(stderr).unwrap().uid(), 0);
 }
 
 fn cpu_affinity_of_the_caller_is_dropped() {
@@ -107,13 +108,13 @@ fn cpu_affinity_of_the_caller_is_dropped() {
     }
     only_rt("Debian's old runc and crun keep the caller's affinity, newer runc resets it");
     let bundle = Bundle::new();
-    let free = bundle.probe()["cpus"].clone();
-    let bound = bundle.probe_call(&["taskset", "1"], &[]).assert_report()["cpus"].clone();
-    assert_eq!(bound, free);
-    assert!(free.as_array().unwrap().len() > 1);
+    let all_cpus = bundle.probe()["cpus"].clone();
+    let restricted = bundle.probe_call(&["taskset", "1"], &[]).assert_report()["cpus"].clone();
+    assert_eq!(restricted, all_cpus);
+    assert!(all_cpus.as_array().unwrap().len() > 1);
 }
 
-/// As Rust and Python programs ignore SIGPIPE.
+/// For example, Rust and Python programs ignore SIGPIPE.
 fn signals_that_the_caller_ignores_are_not_ignored() {
     let bundle = Bundle::new();
     let call = bundle.probe_call(&[], &[]);
@@ -122,7 +123,7 @@ fn signals_that_the_caller_ignores_are_not_ignored() {
 }
 
 fn signals_that_the_caller_blocks_are_not_blocked() {
-    only_rt("Go hands on the mask it started with");
+    only_rt("Go passes on the signal mask with which it was started");
     let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
     let bundle = Bundle::new();
     let call = bundle.probe_call(&[], &[]).with_signals(&[], &blocked);

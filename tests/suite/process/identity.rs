@@ -1,4 +1,4 @@
-//! Who the process is and what it is told: ids, directory, environment, arguments.
+//! Ids, working directory, environment and arguments of the process.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +35,7 @@ fn user_and_groups_are_as_configured() {
     assert_eq!(groups(&seen), [2000, 3000]);
 }
 
-/// The supplementary groups but the primary one, which some add to them.
+/// The supplementary groups without the primary one, which some runtimes add to them.
 pub(super) fn groups(seen: &Report) -> Vec<u64> {
     let all = seen["groups"]
         .as_array()
@@ -75,7 +75,7 @@ fn the_cwd_may_be_a_symbolic_link() {
     );
 }
 
-/// Entered before the ids change (runc #2086).
+/// The directory is entered before the change of user (runc #2086).
 fn a_cwd_that_only_root_may_enter_works() {
     let bundle = Bundle::new()
         .folder("closed")
@@ -128,14 +128,14 @@ fn home_is_found_in_a_long_passwd() {
     assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
 }
 
-/// A line may end with the directory, as in getpwuid(3).
+/// An entry of /etc/passwd may end with the directory, as in getpwuid(3).
 fn home_is_found_without_a_shell() {
     let passwd = "root:x:0:0:root:/root\nme:x:1000:1000::/home/me\n";
     let seen = Bundle::new().file("etc/passwd", passwd).user(1000, 1000);
     assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
 }
 
-/// One string may have 128 KiB, all of them a quarter of the stack limit.
+/// The kernel allows 128 KiB for one string, and a quarter of the stack limit for all.
 fn an_environment_of_one_mebibyte_reaches_the_program() {
     let values: Vec<String> = (0..16)
         .map(|n| format!("V{n}={}", "x".repeat(64 * 1024)))

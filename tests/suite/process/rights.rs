@@ -1,4 +1,4 @@
-//! What the process may: capabilities, limits, and no more privileges than these.
+//! Privileges of the process: capabilities, resource limits, no_new_privs.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn capabilities_are_as_configured() {
             "ambient": ["CAP_NET_RAW"],
         }),
     );
-    // For root execve fills permitted and effective from bounding and inheritable.
+    // For root, execve(2) computes permitted and effective from bounding and inheritable.
     let bundle = bundle.user(1000, 1000);
     let seen = bundle.probe();
     assert_eq!(
@@ -84,7 +84,7 @@ fn ambient_capabilities_survive_the_change_to_a_non_root_user() {
     assert_eq!(seen.capabilities("effective"), ["CAP_NET_BIND_SERVICE"]);
 }
 
-/// As Buildah asks for them: ambient, but not inheritable.
+/// Buildah lists capabilities that are ambient, but not inheritable.
 fn ambient_capabilities_that_cannot_be_raised_give_one_warning() {
     only_rt("runc says nothing before 1.2, and one line for each since; crun says nothing");
     let names = ["CAP_CHOWN", "CAP_FOWNER", "CAP_KILL"];
@@ -168,7 +168,7 @@ fn a_duplicate_rlimit_is_refused() {
         .assert_refused("process.rlimits");
 }
 
-/// The caller's right to do it: the process in the container need not have it.
+/// The caller needs the capability, the process in the container does not.
 fn a_limit_above_that_of_the_caller_needs_cap_sys_resource() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let limit = json!({ "type": "RLIMIT_NOFILE", "soft": hard + 1, "hard": hard + 1 });
@@ -188,7 +188,7 @@ fn raises() -> bool {
     !withheld_capabilities().contains("CAP_SYS_RESOURCE")
 }
 
-/// Refused with nothing left behind; by its field, if by ours.
+/// Asserts that `create` fails and leaves nothing behind. The error of `rt` names the field.
 fn assert_refused(bundle: Bundle, field: &str) {
     let bundle = bundle.args(&["/bin/true"]);
     let before = Traces::of(&bundle);

@@ -1,4 +1,4 @@
-//! Every action, and which of several counts.
+//! The effect of each action, and which of several entries applies.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn entry(action: &str) -> Value {
     json!({"names": ["getpgrp"], "action": action})
 }
 
-/// getpgrp(2), which nothing else here calls.
+/// getpgrp(2), which the test program does not call otherwise.
 const CALL: &str = "111";
 
 fn on_getpgrp(profile: Value) -> Bundle {
@@ -45,7 +45,7 @@ fn the_errno_is_that_of_the_entry_or_eperm() {
         said(&on_getpgrp(allowing_but(json!([named])))),
         ["EXDEV", "ok"]
     );
-    // Nothing is done, and the program believes that it was.
+    // errno 0: the call is skipped and returns success.
     named["errnoRet"] = json!(0);
     assert_eq!(
         said(&on_getpgrp(allowing_but(json!([named])))),

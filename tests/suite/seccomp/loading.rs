@@ -1,4 +1,4 @@
-//! When the filter is installed: after everything that it may forbid.
+//! The filter is installed after everything that it may forbid.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -57,7 +57,7 @@ fn a_profile_becomes_a_single_filter() {
     assert_eq!(bundle.run().assert_ok().stdout, "Seccomp_filters:\t1\n");
 }
 
-/// A program of one system call: `exit(7)`.
+/// A bundle whose program makes a single system call: `exit(7)`.
 fn with_tiny_program() -> Bundle {
     if cfg!(not(target_arch = "x86_64")) {
         skip("the program is for x86-64");
@@ -115,7 +115,7 @@ fn create_and_start_do_not_depend_on_the_profile() {
 }
 
 fn limits_are_set_even_if_the_profile_denies_it() {
-    // prlimit(2) may look at limits, but not change any.
+    // The profile allows prlimit(2) to read limits, but not to change them.
     let changing = json!([{"index": 2, "value": 0, "op": "SCMP_CMP_NE"}]);
     let entries = json!([
         {"names": ["setrlimit"], "action": "SCMP_ACT_ERRNO"},
@@ -128,7 +128,7 @@ fn limits_are_set_even_if_the_profile_denies_it() {
     assert_eq!(bundle.probe()["rlimits"]["RLIMIT_CORE"], json!([5, 6]));
 }
 
-/// To the runtime too, which has no poststart hooks to call then.
+/// The runtime must get the failure, too, so that it does not call poststart hooks.
 fn a_failure_of_execve_is_reported_even_if_the_profile_denies_sending() {
     let silent = json!([{"names": ["sendto", "sendmsg", "sendmmsg"], "action": "SCMP_ACT_ERRNO"}]);
     let bundle = Bundle::new()

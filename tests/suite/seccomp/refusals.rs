@@ -1,4 +1,4 @@
-//! What a profile gets wrong, or asks in vain.
+//! Invalid and unsupported profiles are refused.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn an_errno_for_an_action_without_one_is_refused() {
 }
 
 fn an_invalid_errno_is_refused() {
-    only_rt("the others cut it off");
+    only_rt("the others truncate it");
     let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is more than 4095";
     assert_refused(entry("errnoRet", json!(4096)), text);
 }
@@ -101,7 +101,7 @@ fn values_that_the_specification_does_not_define_are_refused() {
 }
 
 fn missing_required_fields_are_refused() {
-    only_rt("to the others, what is missing is empty");
+    only_rt("the others treat a missing field as empty");
     let text = "linux.seccomp.defaultAction: required";
     assert_refused(json!({"architectures": ["SCMP_ARCH_X86"]}), text);
     let text = "linux.seccomp.syscalls[1].args[0].op: required";
