@@ -18,7 +18,7 @@
 //! failure. Step 5 holds what would stop the steps before it: closed descriptors, tiny
 //! limits, the seccomp filter.
 //!
-//! A process performs the plan that [`Process::plan`] has made. [`describe`] turns the
+//! A process performs the plan of [`Process::plan`]. [`describe`] turns the
 //! position of a failed step into text.
 
 mod caller;
@@ -234,12 +234,12 @@ impl Process {
             Err(Cause::Errno(Errno::EACCES | Errno::EPERM)) => false,
             done => done.map(|()| true)?,
         };
-        // Needs CAP_CHOWN.
+        // The change of owner needs CAP_CHOWN.
         stdio::change_owner(self.streams, self.credentials.uid, at)?;
-        // Needs CAP_SETPCAP.
+        // Dropping from the bounding set needs CAP_SETPCAP.
         at.enter(Step::BoundingSet);
         self.capabilities.drop_bounding()?;
-        // Needs CAP_SETGID and CAP_SETUID. The permitted set survives.
+        // The change of ids needs CAP_SETGID and CAP_SETUID. The permitted set survives it.
         self.credentials.apply(proc, at)?;
         if !self.credentials.is_root() {
             user_changed()?;

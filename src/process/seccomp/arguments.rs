@@ -147,9 +147,9 @@ impl Width {
             })
             .collect();
 
-        let mut goals = HashMap::new();
-        let mut goal = |code: &mut ProgramBuilder, number: usize| {
-            *goals.entry(number).or_insert_with(|| {
+        let mut remainder_labels = HashMap::new();
+        let mut remainder_label = |code: &mut ProgramBuilder, number: usize| {
+            *remainder_labels.entry(number).or_insert_with(|| {
                 let Remainder {
                     rules,
                     return_value,
@@ -159,25 +159,25 @@ impl Width {
                 self.decide(code, rules, otherwise)
             })
         };
-        let place = ARGUMENTS_OFFSET + 8 * index;
-        let mut lows = HashMap::new();
-        let mut low = |code: &mut ProgramBuilder, number: usize| {
-            *lows.entry(number).or_insert_with(|| {
-                let found = search(code, halves.get(number), u32::MAX, &mut goal);
+        let offset = ARGUMENTS_OFFSET + 8 * index;
+        let mut lower_labels = HashMap::new();
+        let mut lower_label = |code: &mut ProgramBuilder, number: usize| {
+            *lower_labels.entry(number).or_insert_with(|| {
+                let found = search(code, halves.get(number), u32::MAX, &mut remainder_label);
                 match halves.get(number).len() {
                     1 => found,
-                    _ => code.load(place, mask as u32, found),
+                    _ => code.load(offset, mask as u32, found),
                 }
             })
         };
         let upper_mask = (mask >> 32) as u32;
         if upper_mask == 0 {
-            return low(code, upper[0].outcome);
+            return lower_label(code, upper[0].outcome);
         }
-        let found = search(code, &upper, u32::MAX, &mut low);
+        let found = search(code, &upper, u32::MAX, &mut lower_label);
         match upper.len() {
             1 => found,
-            _ => code.load(place + 4, upper_mask, found),
+            _ => code.load(offset + 4, upper_mask, found),
         }
     }
 

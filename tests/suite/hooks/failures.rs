@@ -276,7 +276,7 @@ fn only_the_end_of_long_output_is_quoted() {
 }
 
 /// How long a timeout of one second may take on a busy host.
-const PATIENCE: Duration = Duration::from_secs(8);
+const MAX_ELAPSED: Duration = Duration::from_secs(8);
 
 fn a_hook_is_killed_when_its_timeout_expires() {
     for kind in AT_CREATE {
@@ -289,7 +289,7 @@ fn a_hook_is_killed_when_its_timeout_expires() {
         assert!(outcome.stderr.contains(over), "{outcome}");
         let took = begun.elapsed();
         assert!(
-            took >= Duration::from_secs(1) && took < PATIENCE,
+            took >= Duration::from_secs(1) && took < MAX_ELAPSED,
             "{took:?}"
         );
     }
@@ -324,7 +324,7 @@ fn a_hook_is_killed_with_all_its_children() {
         if kind == POSTSTOP {
             outcome = bundle.container().delete_force();
         }
-        assert!(begun.elapsed() < PATIENCE, "{kind}: {outcome}");
+        assert!(begun.elapsed() < MAX_ELAPSED, "{kind}: {outcome}");
         let over = "hook ran past specified timeout of 1.0s";
         assert!(outcome.one_line().contains(over), "{outcome}");
         before.assert_unchanged(&bundle);

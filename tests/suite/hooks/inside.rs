@@ -70,18 +70,18 @@ fn on_a_terminal(text: &str) -> Bundle {
 
 fn output_of_a_failing_hook_on_a_terminal_is_shown() {
     let bundle = on_a_terminal("echo the reason; exit 3");
-    let said = Session::start(&bundle).assert_end(1);
-    assert!(said.contains("the reason"), "{said:?}");
+    let output = Session::start(&bundle).assert_end(1);
+    assert!(output.contains("the reason"), "{output:?}");
 }
 
 /// The output is larger than the buffer of a terminal.
 fn a_hook_may_write_long_output_to_a_terminal() {
     only_rt("runc keeps it for the error");
     let bundle = on_a_terminal("busybox seq 1 40000; echo all is said");
-    let said = Session::start(&bundle).assert_end(0);
+    let output = Session::start(&bundle).assert_end(0);
     let all: String = (1..=40000).map(|number| format!("{number}\n")).collect();
-    assert!(said.starts_with(&all), "{} bytes", said.len());
-    assert!(said.contains("all is said"), "{} bytes", said.len());
+    assert!(output.starts_with(&all), "{} bytes", output.len());
+    assert!(output.contains("all is said"), "{} bytes", output.len());
 }
 
 fn a_signal_to_run_kills_a_start_container_hook_that_hangs() {

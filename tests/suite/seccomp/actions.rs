@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{KILLED, allowing_but, calling, said};
+use super::{KILLED, allowing_but, calling, results};
 use crate::harness::{Bundle, Kind, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -36,19 +36,19 @@ fn on_getpgrp(profile: Value) -> Bundle {
 
 fn the_errno_is_that_of_the_entry_or_eperm() {
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_ERRNO")])))),
+        results(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_ERRNO")])))),
         ["EPERM", "ok"]
     );
     let mut named = entry("SCMP_ACT_ERRNO");
     named["errnoRet"] = json!(libc::EXDEV);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([named])))),
+        results(&on_getpgrp(allowing_but(json!([named])))),
         ["EXDEV", "ok"]
     );
     // errno 0: the call is skipped and returns success.
     named["errnoRet"] = json!(0);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([named])))),
+        results(&on_getpgrp(allowing_but(json!([named])))),
         ["ok", "ok"]
     );
 }
@@ -88,7 +88,7 @@ fn trap_sends_a_signal() {
 
 fn log_allows() {
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_LOG")])))),
+        results(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_LOG")])))),
         ["ok", "ok"]
     );
 }
@@ -96,12 +96,12 @@ fn log_allows() {
 fn trace_without_a_tracer_returns_enosys() {
     let mut traced = entry("SCMP_ACT_TRACE");
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([traced.clone()])))),
+        results(&on_getpgrp(allowing_but(json!([traced.clone()])))),
         ["ENOSYS", "ok"]
     );
     traced["errnoRet"] = json!(65535);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([traced])))),
+        results(&on_getpgrp(allowing_but(json!([traced])))),
         ["ENOSYS", "ok"]
     );
 }
@@ -121,7 +121,10 @@ fn the_first_entry_without_conditions_applies() {
     );
     let other = with_errno(9, json!([]));
     for entries in [json!([some, all, other]), json!([all, other, some])] {
-        assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["ENOEXEC", "ok"]);
+        assert_eq!(
+            results(&on_getpgrp(allowing_but(entries))),
+            ["ENOEXEC", "ok"]
+        );
     }
 }
 
@@ -143,7 +146,7 @@ fn entries_with_conditions_apply_in_order() {
         ),
     ] {
         let bundle = calling(&calls).set("/linux/seccomp", allowing_but(entries));
-        assert_eq!(said(&bundle), expected);
+        assert_eq!(results(&bundle), expected);
     }
 }
 
@@ -151,7 +154,7 @@ fn two_conditions_on_one_argument_are_alternatives() {
     let args = json!([equal(0, 1), equal(0, 2), equal(1, 5)]);
     let profile = allowing_but(json!([with_errno(7, args)]));
     let bundle = calling(&["111/1", "111/2", "111/3", "111/3/5"]).set("/linux/seccomp", profile);
-    assert_eq!(said(&bundle), ["E2BIG", "E2BIG", "ok", "E2BIG"]);
+    assert_eq!(results(&bundle), ["E2BIG", "E2BIG", "ok", "E2BIG"]);
 }
 
 /// For three architectures.
@@ -168,19 +171,19 @@ fn four_hundred_conditions_on_one_argument_fit() {
         "111/4294967299",
     ]);
     assert_eq!(
-        said(&bundle.set("/linux/seccomp", allowing_but(json!(entries)))),
+        results(&bundle.set("/linux/seccomp", allowing_but(json!(entries)))),
         ["E2BIG", "ok", "E2BIG", "E2BIG", "ok", "ok"]
     );
 }
 
 fn an_entry_with_the_default_action_is_ignored() {
     let entries = json!([entry("SCMP_ACT_ALLOW"), entry("SCMP_ACT_ERRNO")]);
-    assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
+    assert_eq!(results(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
 }
 
 fn unknown_system_call_names_are_ignored() {
     let entries = json!([
         {"names": ["no_such_call", "getpgrp", "riscv_flush_icache"], "action": "SCMP_ACT_ERRNO"},
     ]);
-    assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
+    assert_eq!(results(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
 }

@@ -91,7 +91,7 @@ fn calling(calls: &[&str]) -> Bundle {
 
 /// The result of each system call.
 #[track_caller]
-fn said(bundle: &Bundle) -> Vec<String> {
+fn results(bundle: &Bundle) -> Vec<String> {
     let outcome = bundle.run().assert_ok();
     outcome.stdout.lines().map(str::to_owned).collect()
 }

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{KILLED, calling, profile_of, said};
+use super::{KILLED, calling, profile_of, results};
 use crate::harness::trials;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -34,8 +34,8 @@ const ENOSYS: Option<&str> = Some("ENOSYS");
 #[track_caller]
 fn assert_verdicts(profile: &Value, expected: &[Expected]) {
     let calls: Vec<&str> = expected.iter().map(|(call, _)| *call).collect();
-    let without = said(&calling(&calls));
-    let with = said(&calling(&calls).set("/linux/seccomp", profile.clone()));
+    let without = results(&calling(&calls));
+    let with = results(&calling(&calls).set("/linux/seccomp", profile.clone()));
     assert_eq!((without.len(), with.len()), (calls.len(), calls.len()));
     for (((call, verdict), without), with) in expected.iter().zip(without).zip(with) {
         match verdict {
@@ -163,7 +163,7 @@ fn calls_from_unlisted_architectures_kill_the_process() {
     }
     // Number -1, which a tracer sets to skip a call.
     let bundle = calling(&["0xffffffff"]).set("/linux/seccomp", profile);
-    assert_eq!(said(&bundle), ["EPERM"]);
+    assert_eq!(results(&bundle), ["EPERM"]);
 }
 
 fn conditions_compare_unsigned_64_bit_values() {
@@ -192,7 +192,7 @@ fn conditions_compare_unsigned_64_bit_values() {
         let expected = if denied { "EPERM" } else { "ok" };
         let bundle = calling(&[&call]).set("/linux/seccomp", profile);
         assert_eq!(
-            said(&bundle),
+            results(&bundle),
             [expected],
             "{argument} {operator} {value:#x}"
         );
