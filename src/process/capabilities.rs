@@ -236,7 +236,7 @@ mod tests {
     const KILL: Capability = Capability::CAP_KILL;
     const CHOWN: Capability = Capability::CAP_CHOWN;
 
-    fn supported_of(json: &str, grantable: &[Capability]) -> (Capabilities, Vec<String>) {
+    fn supported_sets(json: &str, grantable: &[Capability]) -> (Capabilities, Vec<String>) {
         let mut warnings = Vec::new();
         let listed = serde_json::from_str(json).unwrap();
         let grantable = grantable.iter().copied().collect();
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn sets_are_exactly_as_listed() {
-        let (sets, warnings) = supported_of(
+        let (sets, warnings) = supported_sets(
             r#"{"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
                 "effective": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]}"#,
             &[KILL, CHOWN],
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_absent_set_is_empty() {
-        let (sets, warnings) = supported_of("{}", &[KILL]);
+        let (sets, warnings) = supported_sets("{}", &[KILL]);
         assert!(warnings.is_empty() && sets.bounding.is_empty() && sets.inheritable.is_empty());
         assert!(
             Capabilities::plan(None, &[KILL].into())
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_capability_that_cannot_be_granted_is_omitted_with_a_warning() {
-        let (sets, warnings) = supported_of(
+        let (sets, warnings) = supported_sets(
             r#"{"bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_BPF"], "permitted": ["CAP_KILL"],
                 "effective": ["CAP_KILL", "CAP_SYS_TIME"], "inheritable": ["CAP_SYS_TIME"],
                 "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
@@ -295,7 +295,7 @@ mod tests {
     fn every_name_of_the_specification_is_known() {
         for one in caps::all() {
             let listed = format!(r#"{{"bounding": ["{one}"]}}"#);
-            let (sets, warnings) = supported_of(&listed, &[one]);
+            let (sets, warnings) = supported_sets(&listed, &[one]);
             assert_eq!(sets.bounding, [one].into(), "{warnings:?}");
         }
     }

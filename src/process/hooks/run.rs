@@ -16,9 +16,9 @@ use nix::unistd::{
     Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchdir, pipe2, read, setpgid, write,
 };
 
-use super::super::descriptors::close_all_but;
 use super::Hook;
 use super::stdio::{Output, new_input, write_state};
+use crate::process::descriptors::close_all_but;
 use crate::process::{Prepared, Process};
 use crate::step::{Cause, Progress, Refusal};
 use crate::sys::{self, Ended, Forked};
