@@ -1,25 +1,25 @@
-//! What a process gets from the one that starts it, whether it wants or not.
+//! The capabilities and signal settings that a process inherits from the caller of `rt`.
 
 use anyhow::{Context, Result};
 use caps::CapsHashSet;
 
 use crate::trusted_proc::Proc;
 
-/// The C library's own signals (nptl(7)): posix_spawn(3) leaves them ignored in
-/// every program that it starts, and none minds.
-const INTERNAL: [i32; 2] = [32, 33];
+/// The signals that the C library reserves for itself (nptl(7)). posix_spawn(3) leaves them
+/// ignored in every program that it starts, which has no effect on the program.
+const NPTL_SIGNALS: [i32; 2] = [32, 33];
 
-/// What this process was started with, and a child of it would be.
+/// The inherited attributes of this process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
-    /// The capabilities that can be handed on: permitted, and in the bounding set.
+    /// The capabilities that a container can get: permitted, and in the bounding set.
     pub(crate) grantable: CapsHashSet,
-    /// Numbers of the signals that are ignored, which execve(2) does not change.
+    /// The numbers of the ignored signals, which execve(2) leaves ignored.
     pub(crate) ignored_signals: Vec<i32>,
 }
 
 impl Caller {
-    /// The same caller with every right, as the first one in a user namespace has.
+    /// The same caller with all capabilities, as the first process of a user namespace has.
     pub(crate) fn all_powerful(&self) -> Caller {
         Caller {
             grantable: caps::all(),
@@ -27,8 +27,8 @@ impl Caller {
         }
     }
 
-    /// One file says it all; the kernel would be asked once for each capability
-    /// and once for each signal.
+    /// Reads /proc/self/status: system calls would be needed for each capability and each
+    /// signal.
     ///
     /// # Errors
     /// When /proc/self/status cannot be read.
@@ -46,12 +46,12 @@ fn parse(status: &str) -> Option<Caller> {
     };
     let capabilities = field("CapPrm:")? & field("CapBnd:")?;
     let ignored = field("SigIgn:")?;
-    let holds = |one: &caps::Capability| one.bitmask() & capabilities != 0;
+    let is_grantable = |one: &caps::Capability| one.bitmask() & capabilities != 0;
     Some(Caller {
-        grantable: caps::all().into_iter().filter(holds).collect(),
+        grantable: caps::all().into_iter().filter(is_grantable).collect(),
         // Signal n is bit n-1.
         ignored_signals: (1..=64)
-            .filter(|n| ignored & (1 << (n - 1)) != 0 && !INTERNAL.contains(n))
+            .filter(|n| ignored & (1 << (n - 1)) != 0 && !NPTL_SIGNALS.contains(n))
             .collect(),
     })
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_masks_count_for_capabilities() {
+    fn a_grantable_capability_is_permitted_and_in_the_bounding_set() {
         let status = "CapInh:\t0\nCapPrm:\t0000000000000021\nCapEff:\t0\nCapBnd:\t00000000000000a0\nSigIgn:\t0\n";
         let caller = parse(status).unwrap();
         assert_eq!(caller.grantable, [caps::Capability::CAP_KILL].into());
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_counted_from_one() {
+    fn signal_numbers_start_at_one() {
         let status = "CapPrm:\t0\nCapBnd:\t0\nSigIgn:\t8000000180001001\n";
         assert_eq!(parse(status).unwrap().ignored_signals, [1, 13, 64]);
     }

@@ -1,7 +1,7 @@
 //! The five capability sets (capabilities(7)).
 //!
-//! What the kernel would refuse is left out with a warning, as the specification
-//! demands; nothing is ever added (CVE-2022-24769, CVE-2022-29162).
+//! A capability that the kernel would refuse is omitted with a warning, as the
+//! specification requires. No capability is ever added (CVE-2022-24769, CVE-2022-29162).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::log;
 use crate::step::{Progress, Step};
 use crate::sys;
 
-/// What the items of the step are about.
+/// Place in config.json and action for each item of [`Step::Capabilities`].
 pub(super) const ITEMS: [(&str, &str); 3] = [
     ("process.capabilities", "set"),
     ("process.capabilities.ambient", "set"),
@@ -23,17 +23,17 @@ pub(super) const ITEMS: [(&str, &str); 3] = [
         "keep CAP_SYS_ADMIN until the filter is installed",
     ),
 ];
-/// Among them, what a process without the capability fails at.
-pub(super) const RESERVED: u16 = 2;
+/// The item at which a process fails that may not keep the temporary capability.
+pub(super) const TEMPORARY: u16 = 2;
 
-/// Every capability that has a name here, in the order of the numbers.
+/// The names of all capabilities that this version knows, ordered by number.
 pub(crate) fn names() -> Vec<String> {
     let mut all: Vec<_> = caps::all().into_iter().collect();
     all.sort_by_key(|one| one.index());
     all.iter().map(ToString::to_string).collect()
 }
 
-/// `process.capabilities`; absent, every set is empty.
+/// `process.capabilities`. All sets are empty when it is absent.
 #[derive(Default)]
 pub(super) struct Capabilities {
     bounding: CapsHashSet,
@@ -44,7 +44,7 @@ pub(super) struct Capabilities {
 }
 
 impl fmt::Debug for Capabilities {
-    /// In the order of their numbers: a plan reads the same each time.
+    /// Ordered by number, so that the output is reproducible.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let names = |set: &CapsHashSet| -> Vec<String> {
             let mut all: Vec<_> = set.iter().collect();
@@ -67,14 +67,15 @@ impl Capabilities {
         grantable: &CapsHashSet,
     ) -> Capabilities {
         let mut warnings = Vec::new();
-        let planned = listed.map(|listed| choose(listed, grantable, &mut warnings));
+        let planned = listed.map(|listed| supported(listed, grantable, &mut warnings));
         warnings.into_iter().for_each(log::warn_later);
         planned.unwrap_or_default()
     }
 
-    /// Drops from the bounding set what is not listed, and what is too new for
-    /// us to know its name. Before the change of user, which costs CAP_SETPCAP.
-    pub(super) fn bound(&self) -> nix::Result<()> {
+    /// Drops every capability that is not listed from the bounding set, including those
+    /// that are too new to have a name here. This needs CAP_SETPCAP, which the change of
+    /// user takes away.
+    pub(super) fn drop_bounding(&self) -> nix::Result<()> {
         let kept = bits(&self.bounding);
         for number in (0..u64::BITS).filter(|number| kept & (1 << number) == 0) {
             match sys::capbset_drop(number) {
@@ -85,19 +86,19 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Whether the process can use `one`.
+    /// Whether `one` is in the effective set.
     pub(super) fn has(&self, one: Capability) -> bool {
         self.effective.contains(&one)
     }
 
-    /// Sets the other four. What was ambient before goes with what was inheritable.
-    /// `reserved` stays permitted beside them, but without effect.
-    pub(super) fn apply(&self, reserved: Option<Capability>, at: &Progress) -> nix::Result<()> {
-        let item = reserved.map_or(0, |_| RESERVED.into());
+    /// Sets the other four sets. `temporary` stays permitted, too, but is not effective.
+    pub(super) fn apply(&self, temporary: Option<Capability>, at: &Progress) -> nix::Result<()> {
+        let item = temporary.map_or(0, |_| TEMPORARY.into());
         at.at(Step::Capabilities, item);
-        let reserved = reserved.map_or(0, |one| one.bitmask());
+        let temporary = temporary.map_or(0, |one| one.bitmask());
+        // capset(2) also removes from the ambient set what is no longer inheritable.
         let [effective, permitted, inheritable] = self.masks();
-        sys::capset(effective, permitted | reserved, inheritable)?;
+        sys::capset(effective, permitted | temporary, inheritable)?;
         at.at(Step::Capabilities, 1);
         if !self.inheritable.is_empty() {
             caps::clear(None, CapSet::Ambient).map_err(errno)?;
@@ -108,11 +109,11 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Lets what [`Capabilities::apply`] reserved take effect.
-    pub(super) fn use_reserved(&self, one: Capability) -> nix::Result<()> {
+    /// Makes the temporary capability of [`Capabilities::apply`] effective.
+    pub(super) fn make_effective(&self, one: Capability) -> nix::Result<()> {
         let [effective, permitted, inheritable] = self.masks();
-        let reserved = one.bitmask();
-        sys::capset(effective | reserved, permitted | reserved, inheritable)
+        let mask = one.bitmask();
+        sys::capset(effective | mask, permitted | mask, inheritable)
     }
 
     fn masks(&self) -> [u64; 3] {
@@ -124,28 +125,36 @@ fn bits(set: &CapsHashSet) -> u64 {
     set.iter().fold(0, |mask, one| mask | one.bitmask())
 }
 
-/// The crate keeps of the kernel's answer only a text; `errno` still has it.
+/// The caps crate turns the error number into text; the thread's `errno` still holds it.
 fn errno(_: caps::errors::CapsError) -> Errno {
     Errno::last()
 }
 
-/// The sets, each without what the kernel would refuse, by the rules of capset(2)
-/// and of prctl(2), PR_CAP_AMBIENT_RAISE.
-fn choose(
+/// Removes from each set what the kernel would refuse, by the rules of capset(2) and of
+/// prctl(2), PR_CAP_AMBIENT_RAISE.
+fn supported(
     listed: &LinuxCapabilities,
     grantable: &CapsHashSet,
     warnings: &mut Vec<String>,
 ) -> Capabilities {
-    let here = (grantable, "grantable here");
-    let mut sift = |set, listed, limits: &[Limit]| sift(set, listed, limits, warnings);
-    let bounding = sift("bounding", listed.bounding(), &[here]);
-    let permitted = sift("permitted", listed.permitted(), &[here]);
-    let within = (&permitted, "permitted");
-    let effective = sift("effective", listed.effective(), &[here, within]);
-    let bound = (&bounding, "in the bounding set");
-    let inheritable = sift("inheritable", listed.inheritable(), &[here, bound]);
+    let grantable_here = (grantable, "grantable here");
+    let mut retain = |set, listed, limits: &[Limit]| retain_within(set, listed, limits, warnings);
+    let bounding = retain("bounding", listed.bounding(), &[grantable_here]);
+    let permitted = retain("permitted", listed.permitted(), &[grantable_here]);
+    let in_permitted = (&permitted, "permitted");
+    let effective = retain(
+        "effective",
+        listed.effective(),
+        &[grantable_here, in_permitted],
+    );
+    let in_bounding = (&bounding, "in the bounding set");
+    let inheritable = retain(
+        "inheritable",
+        listed.inheritable(),
+        &[grantable_here, in_bounding],
+    );
     let needed = [&permitted, &inheritable];
-    let ambient = raise(listed.ambient(), grantable, needed, warnings);
+    let ambient = retain_ambient(listed.ambient(), grantable, needed, warnings);
     Capabilities {
         bounding,
         inheritable,
@@ -155,30 +164,38 @@ fn choose(
     }
 }
 
-/// A set that holds all that may be chosen, and what the others are not.
+/// A set of allowed capabilities, and its name for the warning about the others: they are
+/// "not permitted".
 type Limit<'a> = (&'a CapsHashSet, &'a str);
 
 type Listed = Option<HashSet<oci_spec::runtime::Capability>>;
 
-/// Those of a set that every limit holds, with one warning for all that a limit lacks.
-fn sift(set: &str, listed: &Listed, limits: &[Limit], warnings: &mut Vec<String>) -> CapsHashSet {
+/// The listed capabilities that are in every limit. One warning per limit names all that
+/// are not.
+fn retain_within(
+    set: &str,
+    listed: &Listed,
+    limits: &[Limit],
+    warnings: &mut Vec<String>,
+) -> CapsHashSet {
     let mut names = sorted(listed);
-    for (limit, not) in limits {
-        let (within, left) = part(names, limit);
+    for (limit, limit_name) in limits {
+        let (within, omitted) = partition(names, limit);
         names = within;
-        if !left.is_empty() {
-            let (left, verb) = (left.join(", "), if left.len() == 1 { "is" } else { "are" });
+        if !omitted.is_empty() {
+            let verb = if omitted.len() == 1 { "is" } else { "are" };
+            let omitted = omitted.join(", ");
             warnings.push(format!(
-                "process.capabilities.{set}: {left} {verb} not {not}: left out"
+                "process.capabilities.{set}: {omitted} {verb} not {limit_name}: left out"
             ));
         }
     }
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// The ambient ones that can be raised. Buildah asks for a dozen that cannot,
-/// each time: of the others one is named, in the words of runc.
-fn raise(
+/// The listed ambient capabilities that can be raised. Buildah always lists a dozen that
+/// cannot: the warning, whose text is runc's, names only the first of them.
+fn retain_ambient(
     listed: &Listed,
     grantable: &CapsHashSet,
     [permitted, inheritable]: [&CapsHashSet; 2],
@@ -186,8 +203,8 @@ fn raise(
 ) -> CapsHashSet {
     let mut limit = grantable.clone();
     limit.retain(|one| permitted.contains(one) && inheritable.contains(one));
-    let (within, left) = part(sorted(listed), &limit);
-    if let [first, others @ ..] = left.as_slice() {
+    let (within, omitted) = partition(sorted(listed), &limit);
+    if let [first, others @ ..] = omitted.as_slice() {
         let others = match others.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
@@ -206,10 +223,10 @@ fn sorted(listed: &Listed) -> Vec<String> {
     names
 }
 
-/// Those that `limit` holds, and the others.
-fn part(names: Vec<String>, limit: &CapsHashSet) -> (Vec<String>, Vec<String>) {
-    let held = |name: &String| name.parse().is_ok_and(|one| limit.contains(&one));
-    names.into_iter().partition(held)
+/// Splits the names into those that are in `limit`, and the others.
+fn partition(names: Vec<String>, limit: &CapsHashSet) -> (Vec<String>, Vec<String>) {
+    let is_within = |name: &String| name.parse().is_ok_and(|one| limit.contains(&one));
+    names.into_iter().partition(is_within)
 }
 
 #[cfg(test)]
@@ -219,16 +236,16 @@ mod tests {
     const KILL: Capability = Capability::CAP_KILL;
     const CHOWN: Capability = Capability::CAP_CHOWN;
 
-    fn chosen(json: &str, grantable: &[Capability]) -> (Capabilities, Vec<String>) {
+    fn supported_sets(json: &str, grantable: &[Capability]) -> (Capabilities, Vec<String>) {
         let mut warnings = Vec::new();
         let listed = serde_json::from_str(json).unwrap();
         let grantable = grantable.iter().copied().collect();
-        (choose(&listed, &grantable, &mut warnings), warnings)
+        (supported(&listed, &grantable, &mut warnings), warnings)
     }
 
     #[test]
     fn sets_are_exactly_as_listed() {
-        let (sets, warnings) = chosen(
+        let (sets, warnings) = supported_sets(
             r#"{"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
                 "effective": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]}"#,
             &[KILL, CHOWN],
@@ -243,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_absent_set_is_empty() {
-        let (sets, warnings) = chosen("{}", &[KILL]);
+        let (sets, warnings) = supported_sets("{}", &[KILL]);
         assert!(warnings.is_empty() && sets.bounding.is_empty() && sets.inheritable.is_empty());
         assert!(
             Capabilities::plan(None, &[KILL].into())
@@ -253,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_granted_is_left_out_with_a_warning() {
-        let (sets, warnings) = chosen(
+    fn a_capability_that_cannot_be_granted_is_omitted_with_a_warning() {
+        let (sets, warnings) = supported_sets(
             r#"{"bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_BPF"], "permitted": ["CAP_KILL"],
                 "effective": ["CAP_KILL", "CAP_SYS_TIME"], "inheritable": ["CAP_SYS_TIME"],
                 "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
@@ -278,14 +295,14 @@ mod tests {
     fn every_name_of_the_specification_is_known() {
         for one in caps::all() {
             let listed = format!(r#"{{"bounding": ["{one}"]}}"#);
-            let (sets, warnings) = chosen(&listed, &[one]);
+            let (sets, warnings) = supported_sets(&listed, &[one]);
             assert_eq!(sets.bounding, [one].into(), "{warnings:?}");
         }
     }
 
     #[test]
-    fn the_kernel_s_answer_outlives_the_crate_s_text() {
-        // Ambient without inheritable: EPERM for everybody.
+    fn the_errno_of_a_failed_call_of_the_crate_is_known() {
+        // A capability that is not inheritable cannot be raised, not even by root.
         caps::clear(None, CapSet::Inheritable).unwrap();
         assert_eq!(
             caps::raise(None, CapSet::Ambient, KILL).map_err(errno),

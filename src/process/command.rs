@@ -1,5 +1,5 @@
-//! What is executed: arguments, environment, and the places where execvp(3)
-//! would look for the file.
+//! The command to execute: arguments, environment, and the paths at which execvp(3) would
+//! look for the file.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -16,9 +16,9 @@ use crate::step::{Cause, Refusal};
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) args: Vec<CString>,
-    /// `NAME=value`, each name once; HOME is missing if it had no value.
+    /// `NAME=value`. Each name occurs once; an empty HOME is omitted.
     pub(super) env: Vec<CString>,
-    pub(super) home: Home,
+    pub(super) home: HomeSource,
     file: File,
     /// `args[0]` as Go's `%q` writes it.
     quoted: String,
@@ -26,24 +26,27 @@ pub(super) struct Command {
 
 /// Where HOME comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Home {
-    /// The configuration.
-    Given,
+pub(super) enum HomeSource {
+    /// `process.env`.
+    Config,
     /// The container's /etc/passwd.
-    FromPasswd,
+    Passwd,
 }
 
-/// Where the file to execute lies.
+/// Where to look for the file to execute.
 #[derive(Debug)]
 enum File {
-    /// `args[0]` has a slash: there and nowhere else.
-    At(CString),
-    /// In the first of these places that has one.
-    Among(Vec<CString>),
+    /// `args[0]` contains a slash, and is the path.
+    Path(CString),
+    /// The candidates in the directories of PATH: the first that can be executed is used.
+    Search(Vec<CString>),
 }
 
 impl Command {
-    /// `added` is what the runtime has to say: it wins over `env`.
+    /// `added` are the variables that the runtime sets. They override `env`.
+    ///
+    /// # Errors
+    /// For an invalid value, with its place in config.json.
     pub(super) fn plan(args: &[String], env: &[String], added: &[String]) -> Result<Command> {
         let [name, ..] = args else {
             anyhow::bail!("process.args: must not be empty");
@@ -65,21 +68,21 @@ impl Command {
         })
     }
 
-    /// The beginning of runc's message, by which its callers know it.
+    /// The beginning of runc's message, by which managers recognize it.
     pub(super) fn describe(&self) -> String {
         format!("exec: {}", self.quoted)
     }
 
-    /// Finds the file, as the user who will execute it and in the working
-    /// directory, so that whoever creates a container hears what is wrong.
+    /// Finds the file, as the user who executes it and in the working directory, so that
+    /// `rt create` can report that it is missing.
     ///
     /// # Errors
-    /// For a name without a slash always [`Refusal::NotInPath`], as runc: a file
-    /// of that name which cannot be executed is not the one that is meant.
+    /// For a name without a slash always [`Refusal::NotInPath`], as in runc: the search
+    /// skips files that cannot be executed.
     pub(super) fn find(&self) -> Result<&CStr, Cause> {
         match &self.file {
-            File::At(path) => executable(path).map(|()| path.as_c_str()),
-            File::Among(paths) => paths
+            File::Path(path) => executable(path).map(|()| path.as_c_str()),
+            File::Search(paths) => paths
                 .iter()
                 .find(|path| executable(path).is_ok())
                 .map(CString::as_c_str)
@@ -88,18 +91,18 @@ impl Command {
     }
 }
 
-/// What confstr(3) says of `_CS_PATH`.
+/// The value of `_CS_PATH` in confstr(3).
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 impl File {
-    /// As execvp(3), which the specification refers to: an empty element of PATH
-    /// is the working directory, and without PATH a default one is searched.
+    /// Follows execvp(3), to which the specification refers: an empty element of PATH means
+    /// the working directory, and without PATH a default is searched.
     fn plan(name: &str, env: &[CString]) -> Result<File> {
         if name.contains('/') {
-            return Ok(File::At(CString::new(name)?));
+            return Ok(File::Path(CString::new(name)?));
         }
         if name.is_empty() {
-            return Ok(File::Among(Vec::new()));
+            return Ok(File::Search(Vec::new()));
         }
         let path = env
             .iter()
@@ -113,15 +116,17 @@ impl File {
             };
             CString::new([directory, b"/", name.as_bytes()].concat())
         });
-        Ok(File::Among(candidates.collect::<Result<_, _>>()?))
+        Ok(File::Search(candidates.collect::<Result<_, _>>()?))
     }
 }
 
-/// Whether this process, with the ids and capabilities it has now, could
-/// execute the file at `path`.
+/// Checks that this process, with its current ids and capabilities, may execute `path`.
 ///
-/// Magic links are refused: /proc/self/exe and what lies below /proc/self/fd are
-/// the runtime's, not the container's (CVE-2019-5736, CVE-2024-21626).
+/// Magic links are refused: /proc/self/exe and the links in /proc/self/fd lead to files of
+/// the runtime, not of the container (CVE-2019-5736, CVE-2024-21626).
+///
+/// # Errors
+/// When the file is missing, is not a regular file, or may not be executed.
 pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
@@ -130,46 +135,45 @@ pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
     match SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => {}
         SFlag::S_IFDIR => return Err(Refusal::IsDirectory.into()),
-        // What execve(2) says of a device, a FIFO, a socket.
+        // The errno of execve(2) for a device, a FIFO or a socket.
         _ => return Err(Errno::EACCES.into()),
     }
-    // Effective, not real: only then capabilities count as they will in execve(2).
+    // Effective ids: with real ids the check would ignore capabilities, unlike execve(2).
     let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
     faccessat(&file, c"", AccessFlags::X_OK, flags)?;
     Ok(())
 }
 
-/// The variables in order, and of several with one name the last.
-fn environment(env: &[String], added: &[String]) -> Result<(Vec<CString>, Home)> {
+/// The variables in order. Of several with the same name, the last one is kept.
+fn environment(env: &[String], added: &[String]) -> Result<(Vec<CString>, HomeSource)> {
     let env: Vec<&String> = env.iter().chain(added).collect();
     let mut names = HashSet::with_capacity(env.len());
     let mut variables = Vec::with_capacity(env.len() + 1);
-    let mut home = Home::FromPasswd;
+    let mut home = HomeSource::Passwd;
     for (i, variable) in env.iter().enumerate().rev() {
         let place = || format!("process.env[{i}]");
         let (name, value) = variable
             .split_once('=')
             .with_context(|| format!("{}: {variable:?} has no '='", place()))?;
         ensure!(!name.is_empty(), "{}: {variable:?} has no name", place());
-        let whole = CString::new(variable.as_str()).with_context(place)?;
+        let variable = CString::new(variable.as_str()).with_context(place)?;
         if !names.insert(name) {
             continue;
         }
         if name == "HOME" {
-            // An empty one is none, as in runc.
+            // An empty HOME counts as absent, as in runc.
             if value.is_empty() {
                 continue;
             }
-            home = Home::Given;
+            home = HomeSource::Config;
         }
-        variables.push(whole);
+        variables.push(variable);
     }
     variables.reverse();
     Ok((variables, home))
 }
 
-/// `text` in double quotes as Go's `%q` writes it, by which callers of runc know
-/// its messages.
+/// `text` in double quotes, formatted like Go's `%q`: managers match runc's messages.
 fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -182,7 +186,7 @@ fn quote(text: &str) -> String {
             '\x0c' => quoted.push_str("\\f"),
             '\n' | '\r' | '\t' => quoted.extend(c.escape_default()),
             _ if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            // Rust's own opinion of what can be printed is close enough to Go's.
+            // Rust's set of printable characters is close enough to Go's.
             _ if c != '\'' && c.escape_debug().len() > 1 => {
                 let code = u32::from(c);
                 let escape = if code > 0xffff {
@@ -210,8 +214,8 @@ mod tests {
     fn candidates(name: &str, env: &[&str]) -> Vec<String> {
         let command = Command::plan(&strings(&[name]), &strings(env), &[]).unwrap();
         match command.file {
-            File::At(path) => vec![path.into_string().unwrap()],
-            File::Among(paths) => paths
+            File::Path(path) => vec![path.into_string().unwrap()],
+            File::Search(paths) => paths
                 .into_iter()
                 .map(|path| path.into_string().unwrap())
                 .collect(),
@@ -239,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn no_path_is_the_default_one_and_no_name_finds_nothing() {
+    fn without_path_a_default_is_searched_and_an_empty_name_is_not_found() {
         assert_eq!(candidates("sh", &["XPATH=/a"]), ["/bin/sh", "/usr/bin/sh"]);
         assert_eq!(candidates("", &["PATH=/a"]), [""; 0]);
     }
 
     #[test]
-    fn of_equal_names_the_last_wins() {
+    fn the_last_variable_of_a_name_wins() {
         let given = strings(&["A=1", "B=2", "A=3", "C=x=y", "D="]);
         let env = environment(&given, &[]).unwrap().0;
         assert_eq!(env, [c"B=2", c"A=3", c"C=x=y", c"D="].map(CStr::to_owned));
@@ -254,17 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_home_is_none() {
+    fn an_empty_home_counts_as_absent() {
         assert_eq!(
             environment(&strings(&["HOME=/h", "A=1"]), &[]).unwrap().1,
-            Home::Given
+            HomeSource::Config
         );
         let (env, home) = environment(&strings(&["HOME=/h", "HOME="]), &[]).unwrap();
-        assert_eq!((env.len(), home), (0, Home::FromPasswd));
+        assert_eq!((env.len(), home), (0, HomeSource::Passwd));
     }
 
     #[test]
-    fn faults_are_named_by_place() {
+    fn errors_name_the_place_in_config_json() {
         assert_eq!(refused(&[], &[]), "process.args: must not be empty");
         assert!(refused(&["a", "b\0"], &[]).starts_with("process.args[1]: nul byte"));
         assert_eq!(
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_go_s() {
+    fn text_is_quoted_as_in_go() {
         assert_eq!(quote("sh"), r#""sh""#);
         assert_eq!(
             quote("a\"b\\c\n\x07\x1b'é\u{200b}\u{e000}"),
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_executable_ordinary_file_will_do() {
+    fn only_an_executable_regular_file_is_accepted() {
         assert_eq!(executable(c"/bin/sh"), Ok(()));
         assert_eq!(executable(c"/bin"), Err(Refusal::IsDirectory.into()));
         assert_eq!(executable(c"/dev/null"), Err(Errno::EACCES.into()));

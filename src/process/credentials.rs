@@ -1,4 +1,4 @@
-//! Who the process is: user, groups, and the mode of the files it makes.
+//! User, groups and umask of the process (credentials(7)).
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
@@ -9,11 +9,11 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use crate::step::{Progress, Step};
 use crate::trusted_proc::Proc;
 
-/// What runc and crun give when the configuration names no umask; the caller's
-/// own would make a container depend on who starts it.
+/// The umask when the configuration has none, as in runc and crun. With the caller's umask
+/// a container would depend on who starts it.
 const DEFAULT_UMASK: u32 = 0o022;
 
-/// `process.user`. Numbers only: no name is ever looked up (CVE-2016-3697).
+/// `process.user`. Ids are always numbers: names are never looked up (CVE-2016-3697).
 #[derive(Debug)]
 pub(super) struct Credentials {
     pub(super) uid: Uid,
@@ -22,12 +22,12 @@ pub(super) struct Credentials {
     umask: Mode,
 }
 
-/// The additional ones.
+/// The supplementary groups.
 #[derive(Debug)]
 enum Groups {
-    These(Vec<Gid>),
-    /// Whatever the caller has (annotation `run.oci.keep_original_groups`).
-    Callers,
+    Listed(Vec<Gid>),
+    /// Those of the caller (annotation `run.oci.keep_original_groups`).
+    Inherited,
 }
 
 impl Credentials {
@@ -48,26 +48,27 @@ impl Credentials {
         Ok(Credentials {
             uid: Uid::from_raw(id(user.uid(), || "process.user.uid".to_owned())?),
             gid: Gid::from_raw(id(user.gid(), || "process.user.gid".to_owned())?),
-            groups: match keeps_groups {
-                true => Groups::Callers,
-                false => Groups::These(groups),
+            groups: if keeps_groups {
+                Groups::Inherited
+            } else {
+                Groups::Listed(groups)
             },
             umask: Mode::from_bits_truncate(umask),
         })
     }
 
-    /// Becomes the user; the permitted capabilities stay, to choose from.
+    /// Sets the ids. The permitted capabilities survive.
     ///
-    /// Groups are always set, if to none, unless the configuration wants the
-    /// caller's: they may open what the user must not (CVE-2021-20199 and its
-    /// kind). Before the ids, which are the right to set them.
-    pub(super) fn assume(&self, proc: Option<&Proc>, at: &Progress) -> nix::Result<()> {
+    /// Unless the configuration asks for the caller's groups, they are always replaced, if
+    /// need be by an empty list: they may give access to files that the user must not read
+    /// (CVE-2021-20199). The groups come first, because setgroups(2) needs CAP_SETGID.
+    pub(super) fn apply(&self, proc: Option<&Proc>, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Groups);
-        if let Groups::These(groups) = &self.groups {
+        if let Groups::Listed(groups) = &self.groups {
             match setgroups(groups) {
-                // In a user namespace made without privileges nobody can give up
-                // a group, and none was asked for (user_namespaces(7)).
-                Err(Errno::EPERM) if groups.is_empty() && are_denied(proc)? => {}
+                // In a user namespace that was created without privileges no process can drop
+                // a group (user_namespaces(7)). The configuration lists no group either.
+                Err(Errno::EPERM) if groups.is_empty() && setgroups_is_denied(proc)? => {}
                 done => done?,
             }
         }
@@ -75,55 +76,60 @@ impl Credentials {
         setresgid(self.gid, self.gid, self.gid)?;
         at.enter(Step::Uid);
         if !self.uid.is_root() {
-            // execve(2) takes the flag back (prctl(2), PR_SET_KEEPCAPS).
+            // execve(2) clears the flag (prctl(2), PR_SET_KEEPCAPS).
             set_keepcaps(true)?;
         }
         setresuid(self.uid, self.uid, self.uid)?;
-        if !self.are_roots() {
-            // With another id comes what fs.suid_dumpable says.
+        if !self.is_root() {
+            // A change of id sets the flag to fs.suid_dumpable, which may be 1 or 2.
             set_dumpable(false)?;
         }
         Ok(())
     }
 
-    /// Whether its ids are those that init has before.
-    pub(super) fn are_roots(&self) -> bool {
+    /// Whether uid and gid are 0, so that [`Credentials::apply`] changes neither.
+    pub(super) fn is_root(&self) -> bool {
         self.uid.is_root() && self.gid.as_raw() == 0
     }
 
-    /// Every group, with its place in config.json.
+    /// `process.user.gid` and `additionalGids`, each with its place in config.json.
     pub(super) fn gids(&self) -> Vec<(String, u32)> {
         let groups = match &self.groups {
-            Groups::These(groups) => groups.as_slice(),
-            Groups::Callers => &[],
+            Groups::Listed(groups) => groups.as_slice(),
+            Groups::Inherited => &[],
         };
-        let more = groups.iter().enumerate();
-        let more = more.map(|(i, gid)| (format!("process.user.additionalGids[{i}]"), gid.as_raw()));
-        let own = ("process.user.gid".to_owned(), self.gid.as_raw());
-        [own].into_iter().chain(more).collect()
+        let additional = groups.iter().enumerate();
+        let additional =
+            additional.map(|(i, gid)| (format!("process.user.additionalGids[{i}]"), gid.as_raw()));
+        let primary = ("process.user.gid".to_owned(), self.gid.as_raw());
+        [primary].into_iter().chain(additional).collect()
     }
 
     pub(super) fn keeps_groups(&self) -> bool {
-        matches!(self.groups, Groups::Callers)
+        matches!(self.groups, Groups::Inherited)
     }
 
-    /// Sets the umask, which cannot fail.
     pub(super) fn set_umask(&self) {
         umask(self.umask);
     }
 }
 
-/// Whether this user namespace lets nobody set groups.
-fn are_denied(proc: Option<&Proc>) -> nix::Result<bool> {
+/// Whether setgroups(2) is disabled in this user namespace.
+fn setgroups_is_denied(proc: Option<&Proc>) -> nix::Result<bool> {
     match proc {
         Some(proc) => Ok(proc.read("self/setgroups")?.trim() == "deny"),
         None => Ok(false),
     }
 }
 
-/// `u32::MAX` means "leave as it is" to setresuid(2), and nobody to the rest.
+/// Refuses `u32::MAX`, which means "do not change" to setresuid(2), and is not a valid id
+/// elsewhere.
 fn id(number: u32, place: impl Fn() -> String) -> Result<u32> {
-    ensure!(number != u32::MAX, "{}: {number} is no valid id", place());
+    ensure!(
+        number != u32::MAX,
+        "{}: {number} is not a valid id",
+        place()
+    );
     Ok(number)
 }
 
@@ -146,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn the_id_that_means_none_is_refused_everywhere() {
+    fn the_invalid_id_is_refused_everywhere() {
         let user = UserBuilder::default;
-        let none = u32::MAX;
-        let error = refused(user().uid(none).build().unwrap());
-        assert_eq!(error, "process.user.uid: 4294967295 is no valid id");
-        assert!(refused(user().gid(none).build().unwrap()).starts_with("process.user.gid: "));
-        let error = refused(user().additional_gids(vec![7, none]).build().unwrap());
+        let invalid = u32::MAX;
+        let error = refused(user().uid(invalid).build().unwrap());
+        assert_eq!(error, "process.user.uid: 4294967295 is not a valid id");
+        assert!(refused(user().gid(invalid).build().unwrap()).starts_with("process.user.gid: "));
+        let error = refused(user().additional_gids(vec![7, invalid]).build().unwrap());
         assert!(
             error.starts_with("process.user.additionalGids[1]: "),
             "{error}"

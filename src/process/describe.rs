@@ -1,5 +1,4 @@
-//! A failure in words: what a step was about to do, and where config.json asked
-//! for it.
+//! Describes the steps of a process: the place in config.json, and the action.
 
 use nix::errno::Errno;
 
@@ -9,18 +8,21 @@ use crate::step::Step;
 const FILTER_HINT: &str = "a filter needs CAP_SYS_ADMIN or process.noNewPrivileges";
 
 impl Process {
-    /// The words for a position in this plan: the place in config.json, and what
-    /// was done there. `None` when the step is not of this module.
+    /// Describes a position in this plan: the place in config.json, and the action. `None`
+    /// when the step belongs to another module.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
-        let what = self.what(step, usize::from(item));
-        what.map(|(place, what)| (place.to_owned(), what))
-            .or_else(|| self.limit(step, usize::from(item)))
+        let item = usize::from(item);
+        if step == Step::Limit {
+            return self.limits.describe(item);
+        }
+        let (place, action) = self.place_and_action(step, item)?;
+        Some((place.to_owned(), action))
     }
 
-    /// What to do about a failure, where that is nearly always the same.
+    /// Advice about a failure that nearly always has the same cause.
     pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
         match (step, errno) {
-            (Step::Capabilities, Errno::EPERM) if item == capabilities::RESERVED => {
+            (Step::Capabilities, Errno::EPERM) if item == capabilities::TEMPORARY => {
                 Some(FILTER_HINT)
             }
             (Step::Seccomp, Errno::EACCES) => Some(FILTER_HINT),
@@ -30,15 +32,11 @@ impl Process {
         }
     }
 
-    fn limit(&self, step: Step, item: usize) -> Option<(String, String)> {
-        (step == Step::Limit).then(|| self.limits.describe(item))?
-    }
-
-    fn what(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
+    fn place_and_action(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
             Step::PassedDescriptors if self.passed.count() > 0 => {
-                ("--preserve-fds", "hand on".to_owned())
+                ("--preserve-fds", "pass descriptors".to_owned())
             }
             Step::TerminalSize => ("process.consoleSize", "set".to_owned()),
             Step::ConsoleSocket => ("process.terminal", "send to the console socket".to_owned()),
@@ -58,14 +56,14 @@ impl Process {
             ),
             Step::BoundingSet => (
                 "process.capabilities.bounding",
-                "drop the others".to_owned(),
+                "drop capabilities that are not listed".to_owned(),
             ),
             Step::Groups => ("process.user.additionalGids", "set groups".to_owned()),
             Step::Gid => ("process.user.gid", format!("become group {gid}")),
             Step::Uid => ("process.user.uid", format!("become user {uid}")),
             Step::Capabilities => {
-                let (place, what) = capabilities::ITEMS.get(item)?;
-                (place, (*what).to_owned())
+                let (place, action) = capabilities::ITEMS.get(item)?;
+                (place, (*action).to_owned())
             }
             Step::AppArmor => (
                 "process.apparmorProfile",
@@ -74,7 +72,7 @@ impl Process {
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.describe()),
-            Step::Descriptors => ("process", "close what it is not to have".to_owned()),
+            Step::Descriptors => ("process", "close other descriptors".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.describe()),
             _ => return None,
@@ -85,44 +83,56 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::tests::plan;
+    use crate::process::plan::tests::plan;
 
     #[test]
-    fn a_position_has_words() {
+    fn a_position_has_a_description() {
         let process = plan(
             r#"{"user": {"uid": 7, "gid": 8}, "cwd": "/data", "args": ["sh"], "oomScoreAdj": -5,
                 "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}"#,
         )
         .unwrap();
-        let words = |step, item| {
+        let description = |step, item| {
             let (place, what) = process.describe(step, item).unwrap();
             format!("{place}: {what}")
         };
         assert_eq!(
-            words(Step::Keyring, 0),
+            description(Step::Keyring, 0),
             "process: join session keyring _ses.web"
         );
-        assert_eq!(words(Step::OomScore, 0), "process.oomScoreAdj: set -5");
         assert_eq!(
-            words(Step::WorkingDirectory, 0),
+            description(Step::OomScore, 0),
+            "process.oomScoreAdj: set -5"
+        );
+        assert_eq!(
+            description(Step::WorkingDirectory, 0),
             "process.cwd: enter \"/data\""
         );
         assert_eq!(
-            words(Step::StandardIo, 2),
+            description(Step::StandardIo, 2),
             "process.user.uid: standard error for user 7"
         );
         assert_eq!(
-            words(Step::Capabilities, 1),
+            description(Step::Capabilities, 1),
             "process.capabilities.ambient: set"
         );
         assert_eq!(
-            words(Step::Capabilities, 2),
+            description(Step::Capabilities, 2),
             "linux.seccomp: keep CAP_SYS_ADMIN until the filter is installed"
         );
-        assert_eq!(words(Step::Seccomp, 0), "linux.seccomp: install the filter");
-        assert_eq!(words(Step::Executable, 0), r#"process.args[0]: exec: "sh""#);
-        assert_eq!(words(Step::Exec, 0), r#"process.args[0]: exec: "sh""#);
-        assert_eq!(words(Step::Limit, 0), "process.rlimits[0]: RLIMIT_CORE");
+        assert_eq!(
+            description(Step::Seccomp, 0),
+            "linux.seccomp: install the filter"
+        );
+        assert_eq!(
+            description(Step::Executable, 0),
+            r#"process.args[0]: exec: "sh""#
+        );
+        assert_eq!(description(Step::Exec, 0), r#"process.args[0]: exec: "sh""#);
+        assert_eq!(
+            description(Step::Limit, 0),
+            "process.rlimits[0]: RLIMIT_CORE"
+        );
         let hint = |step, item, errno| process.hint(step, item, errno);
         assert_eq!(hint(Step::Seccomp, 0, Errno::EACCES), Some(FILTER_HINT));
         assert_eq!(hint(Step::Capabilities, 2, Errno::EPERM), Some(FILTER_HINT));

@@ -1,16 +1,16 @@
-//! Nothing but 0, 1, 2 and what the caller hands on by count is open at execve(2)
+//! Open descriptors at execve(2): 0, 1, 2, and those that the caller passes on explicitly
 //! (CVE-2024-21626).
 //!
-//! Close-on-exec is not enough: the kernel resolves the interpreter of a script
-//! or of an ELF file before it closes anything, and a path such as
-//! `/proc/self/fd/4/..` leads it through whatever is open then. So the rest is
-//! closed before (`Passed::close_others`), but for the socket that reports a
-//! failed execve(2), which no path leads through.
+//! Close-on-exec is not enough: the kernel opens the interpreter of a script or of an ELF
+//! file before it closes any descriptor, and a path such as `/proc/self/fd/4/..` would lead
+//! it through a directory of the host. Therefore all others are closed before execve(2)
+//! (`Passed::close_others`), except for the socket that reports a failure of execve(2),
+//! through which no path leads.
 //!
-//! What is handed on keeps its number, and the caller had it open before this
-//! program began: it is held there, close-on-exec, from the program's first
-//! moment (`Passed::hold`), so that nothing is opened in its place and no hook
-//! inherits it, to the last (`Passed::give`).
+//! Passed descriptors keep their numbers. They are open before `rt` starts, and stay open
+//! with close-on-exec set from the start (`Passed::hold`) until right before execve(2)
+//! (`Passed::clear_cloexec`). So no other file takes their numbers, and no hook inherits
+//! them.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -20,26 +20,25 @@ use nix::errno::Errno;
 use crate::step::{Progress, Step};
 use crate::sys;
 
-/// The first descriptor that is not one of the three.
+/// The first descriptor after standard error.
 const FIRST: u32 = 3;
 
-/// What the caller hands on beside standard input, output and error: so many
-/// descriptors from 3 on, as far as it has them open.
+/// The descriptors that the caller passes on beside standard input, output and error:
+/// consecutive numbers from 3, of which some may not be open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
-    /// Sockets of socket activation (sd_listen_fds(3)), which come first.
+    /// The number of sockets of socket activation (sd_listen_fds(3)), which come first.
     pub(crate) activated: u32,
-    /// `--preserve-fds`.
+    /// The number of `--preserve-fds`.
     pub(crate) preserved: u32,
-    /// Those among them that are not open, and that stay closed in the container.
-    /// What this program opens itself may take such a number.
+    /// The numbers among them that the caller does not have open. They are closed in the
+    /// container, too; in between, files of `rt` may take these numbers.
     pub(crate) holes: &'static [RawFd],
 }
 
 impl Passed {
-    /// So many descriptors a process may have at most, unless somebody has raised that
-    /// (`fs.nr_open`).
-    const MOST: u32 = 1 << 20;
+    /// The default of the sysctl `fs.nr_open`, the most descriptors that a process can have.
+    const MAX: u32 = 1 << 20;
 
     pub(crate) fn count(self) -> u32 {
         self.activated.saturating_add(self.preserved)
@@ -51,15 +50,15 @@ impl Passed {
         numbers.filter(move |fd| self.holes.binary_search(fd).is_err())
     }
 
-    /// Before this program opens anything: sees which are there, and keeps them
-    /// from whatever this program executes itself.
+    /// Finds out which descriptors are open, and sets close-on-exec on them. Called before
+    /// `rt` opens any file.
     ///
     /// # Errors
-    /// For a socket of socket activation that is not there, and for a number of
-    /// descriptors that no process has.
+    /// When a socket of socket activation is not open, or the number of descriptors is above
+    /// the kernel's limit.
     pub(crate) fn hold(self) -> Result<Passed> {
         ensure!(
-            self.count() <= Self::MOST,
+            self.count() <= Self::MAX,
             "--preserve-fds: {} is more than a process can have open",
             self.preserved
         );
@@ -67,33 +66,34 @@ impl Passed {
         for (i, fd) in (0..).zip(self.numbers()) {
             match sys::set_cloexec(fd) {
                 Err(Errno::EBADF) if i >= self.activated => holes.push(fd),
-                held => held.with_context(|| match i < self.activated {
-                    true => format!("LISTEN_FDS: descriptor {fd}, {i} of {}", self.activated),
-                    false => format!("--preserve-fds: descriptor {fd}"),
+                done => done.with_context(|| {
+                    if i < self.activated {
+                        format!("LISTEN_FDS: descriptor {fd}, {i} of {}", self.activated)
+                    } else {
+                        format!("--preserve-fds: descriptor {fd}")
+                    }
                 })?,
             }
         }
-        let holes = holes.leak(); // It is found out once, and known as long as the program runs.
+        let holes = holes.leak(); // Called once; the list is needed until the program ends.
         Ok(Passed { holes, ..self })
     }
 
-    /// What a program learns by sd_listen_fds(3): it is the first process of its
-    /// container, and some of its descriptors are sockets.
+    /// The variables that sd_listen_fds(3) reads. The process is pid 1 of its container.
     pub(super) fn variables(self) -> Vec<String> {
         match self.activated {
             0 => Vec::new(),
-            some => vec![format!("LISTEN_FDS={some}"), "LISTEN_PID=1".to_owned()],
+            count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
         }
     }
 
-    /// Init, last of all: they outlive execve(2).
-    pub(super) fn give(self, at: &Progress) -> nix::Result<()> {
+    /// Lets the descriptors survive execve(2).
+    pub(super) fn clear_cloexec(self, at: &Progress) -> nix::Result<()> {
         at.enter(Step::PassedDescriptors);
         self.numbers().try_for_each(sys::clear_cloexec)
     }
 
-    /// Init, right before execve(2): closes all but 0 to 2, what was handed on,
-    /// and `report`.
+    /// Closes all descriptors but 0 to 2, the passed ones, and `report`.
     pub(super) fn close_others(self, report: BorrowedFd, at: &Progress) -> nix::Result<()> {
         at.enter(Step::Descriptors);
         for hole in self
@@ -107,15 +107,15 @@ impl Passed {
         close_from(FIRST.saturating_add(self.count()), report)
     }
 
-    /// Runtime, as soon as init has its copies: whoever waits for the other end
-    /// of a pipe to close is not to wait for this program.
-    pub(super) fn let_go(self) -> Result<()> {
+    /// Runtime, after the clone: closes its own copies. A process that waits for the other
+    /// end of a pipe to close must not have to wait for `rt`.
+    pub(super) fn close_all(self) -> Result<()> {
         let numbers: Vec<RawFd> = self.numbers().collect();
-        sys::let_go(&numbers).context("close what was handed on")
+        sys::let_go(&numbers).context("close the passed descriptors")
     }
 }
 
-/// A hook, right before execve(2): closes all but 0 to 2 and `report`.
+/// For hooks, right before execve(2): closes all descriptors but 0 to 2 and `report`.
 pub(super) fn close_all_but(report: BorrowedFd) -> nix::Result<()> {
     close_from(FIRST, report)
 }
@@ -133,28 +133,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_known() {
+    fn descriptors_that_are_not_open_are_found() {
         let passed = |activated, preserved| Passed {
             activated,
             preserved,
             holes: &[],
         };
-        // No test program has so many open, and those that are open are marked so already.
-        let held = passed(0, 100_000).hold().unwrap();
-        assert_eq!(held.holes.last(), Some(&100_002));
-        assert_eq!(held.numbers().count(), 100_000 - held.holes.len());
-        let said = |activated, preserved| {
+        // A test has fewer descriptors open, and all of them have close-on-exec set already.
+        let known = passed(0, 100_000).hold().unwrap();
+        assert_eq!(known.holes.last(), Some(&100_002));
+        assert_eq!(known.numbers().count(), 100_000 - known.holes.len());
+        let error = |activated, preserved| {
             format!("{:#}", passed(activated, preserved).hold().unwrap_err())
         };
-        assert!(said(100_000, 1).starts_with("LISTEN_FDS: descriptor "));
+        assert!(error(100_000, 1).starts_with("LISTEN_FDS: descriptor "));
         assert_eq!(
-            said(0, u32::MAX),
+            error(0, u32::MAX),
             "--preserve-fds: 4294967295 is more than a process can have open"
         );
     }
 
     #[test]
-    fn only_activation_is_told_to_the_program() {
+    fn only_socket_activation_sets_variables() {
         let passed = |activated, preserved, holes| Passed {
             activated,
             preserved,

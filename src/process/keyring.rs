@@ -1,4 +1,5 @@
-//! A session keyring of the container's own: the caller's keys stay behind.
+//! A session keyring for the container (session-keyring(7)), so that it cannot use the
+//! caller's keys.
 
 use std::ffi::CString;
 
@@ -7,14 +8,14 @@ use nix::errno::Errno;
 
 use crate::sys;
 
-/// The user may search the keyring (`KEY_USR_SEARCH`): a second process of the
-/// container must find it by name to join it.
-const USER_SEARCH: u32 = 0x0008_0000;
+/// `KEY_USR_SEARCH`: the user may search the keyring. A second process of the container must
+/// find the keyring by name to join it.
+const KEY_USR_SEARCH: u32 = 0x0008_0000;
 
-/// The longest `type;uid;gid;permissions;` before the name, and the NUL after it.
-const AROUND_NAME: usize = 64;
+/// The size of a key description without the name: `type;uid;gid;permissions;` and a NUL.
+const DESCRIPTION_OVERHEAD: usize = 64;
 
-/// A session keyring to join.
+/// The session keyring that the process joins.
 #[derive(Debug)]
 pub(super) struct Keyring {
     name: CString,
@@ -30,28 +31,30 @@ impl Keyring {
         format!("join session keyring {}", self.name.to_string_lossy())
     }
 
+    /// Joins the keyring, and creates it if need be. Does nothing on a kernel without keyrings.
+    ///
     /// # Errors
-    /// `EDQUOT` when the user has too many keys, `EPERM` when a sandbox around
-    /// `rt` refuses keyctl(2). A kernel without keys has none to protect.
+    /// `EDQUOT` when the user has too many keys, `EPERM` when a sandbox around `rt` refuses
+    /// keyctl(2).
     pub(super) fn join(&self) -> nix::Result<()> {
         let keyring = match sys::join_session_keyring(&self.name) {
             Err(Errno::ENOSYS) => return Ok(()),
             joined => joined?,
         };
-        let mut text = vec![0; self.name.as_bytes().len() + AROUND_NAME];
+        let mut text = vec![0; self.name.as_bytes().len() + DESCRIPTION_OVERHEAD];
         let length = sys::describe_key(keyring, &mut text)?;
         let permissions = text
             .get(..length)
             .and_then(permissions)
             .ok_or(Errno::EINVAL)?;
-        if permissions & USER_SEARCH == 0 {
-            sys::set_key_permissions(keyring, permissions | USER_SEARCH)?;
+        if permissions & KEY_USR_SEARCH == 0 {
+            sys::set_key_permissions(keyring, permissions | KEY_USR_SEARCH)?;
         }
         Ok(())
     }
 }
 
-/// The permissions in `type;uid;gid;permissions;description`, which are hexadecimal.
+/// The permissions, in hexadecimal, of `type;uid;gid;permissions;description`.
 fn permissions(description: &[u8]) -> Option<u32> {
     let field = description.split(|&byte| byte == b';').nth(3)?;
     u32::from_str_radix(std::str::from_utf8(field).ok()?, 16).ok()

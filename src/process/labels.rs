@@ -1,4 +1,4 @@
-//! What the machine's security modules take the process for: `process.apparmorProfile`.
+//! The AppArmor profile of the process: `process.apparmorProfile`.
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
@@ -7,11 +7,11 @@ use nix::unistd::write;
 
 use crate::trusted_proc::Proc;
 
-/// Since Linux 5.8. Before, AppArmor had the file that is every module's.
+/// Since Linux 5.8. Older kernels have one file for all security modules.
 const ATTRIBUTE: &str = "self/attr/apparmor/exec";
 const OLDER_ATTRIBUTE: &str = "self/attr/exec";
 
-/// A profile of AppArmor to be confined by from the next execve(2) on.
+/// A profile that confines the process from the next execve(2) on.
 #[derive(Debug)]
 pub(super) struct AppArmor {
     profile: String,
@@ -19,22 +19,22 @@ pub(super) struct AppArmor {
 
 impl AppArmor {
     /// # Errors
-    /// When nobody on this machine would enforce the profile.
+    /// When AppArmor is not enabled on this host, or the name of the profile is invalid.
     pub(super) fn plan(profile: &str, enabled: bool) -> Result<AppArmor> {
         ensure!(
             enabled,
-            "process.apparmorProfile: AppArmor is not enabled on this machine (profile {profile:?})"
+            "process.apparmorProfile: AppArmor is not enabled on this host (profile {profile:?})"
         );
         ensure!(
             !profile.contains(['\0', '\n']),
-            "process.apparmorProfile: {profile:?} is no name of a profile"
+            "process.apparmorProfile: {profile:?} is not a valid profile name"
         );
         Ok(AppArmor {
             profile: profile.to_owned(),
         })
     }
 
-    /// By the file in backticks, podman knows that a label was refused.
+    /// Podman recognizes an AppArmor failure by the path in backticks.
     pub(super) fn describe(&self) -> String {
         format!("write {:?} to `/proc/{ATTRIBUTE}`", self.command())
     }
@@ -44,10 +44,10 @@ impl AppArmor {
     }
 
     /// # Errors
-    /// `ENOENT` when the profile is not loaded, `EACCES` when this process is
-    /// confined itself, by a profile that does not let it change to this one.
+    /// `ENOENT` when the profile is not loaded, `EACCES` when this process is itself confined
+    /// by a profile that does not permit the change.
     pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
-        // Opened and written with the same credentials: the kernel insists on it.
+        // The kernel requires the file to be opened and written with the same credentials.
         let file = match proc.file(ATTRIBUTE, OFlag::O_WRONLY) {
             Err(Errno::ENOENT) => proc.file(OLDER_ATTRIBUTE, OFlag::O_WRONLY),
             opened => opened,
@@ -65,16 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_that_nobody_enforces_is_refused() {
+    fn a_profile_is_refused_when_apparmor_is_not_enabled() {
         let error = AppArmor::plan("docker-default", false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "process.apparmorProfile: AppArmor is not enabled on this machine (profile \"docker-default\")"
+            "process.apparmorProfile: AppArmor is not enabled on this host (profile \"docker-default\")"
         );
     }
 
     #[test]
-    fn a_profile_is_one_word_of_one_line() {
+    fn a_profile_name_may_contain_spaces_but_no_newline() {
         let planned = AppArmor::plan("a//b (c)", true).unwrap();
         assert_eq!(planned.command(), "exec a//b (c)");
         assert_eq!(

@@ -1,8 +1,9 @@
 //! Resource limits (getrlimit(2)).
 //!
-//! To raise a hard limit is a privilege, and the runtime uses it from outside.
-//! To lower one is anybody's right, and the process uses it as its last act:
-//! a limit that is tiny then hits the container and not its making.
+//! Limits are set in two steps. Raising a hard limit needs CAP_SYS_RESOURCE, so the runtime
+//! raises it from outside, while the container is being created. Lowering a limit needs no
+//! privilege, so the process lowers its own limits right before execve(2): a tiny limit
+//! then affects the program, and not the steps before it.
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
@@ -13,7 +14,7 @@ use crate::sys;
 
 const SELF: Pid = Pid::from_raw(0);
 
-/// One of `process.rlimits`, in the unit of its resource; `u64::MAX` is unlimited.
+/// An entry of `process.rlimits`, in the unit of its resource. `u64::MAX` is unlimited.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     name: &'static str,
@@ -22,7 +23,7 @@ pub(super) struct Limit {
     hard: u64,
 }
 
-/// `process.rlimits`, each resource at most once.
+/// `process.rlimits`. Each resource occurs at most once.
 #[derive(Debug)]
 pub(super) struct Limits(Vec<Limit>);
 
@@ -50,12 +51,12 @@ impl Limits {
         Ok(Limits(planned))
     }
 
-    /// Raises the hard limits of `pid` that are above those of this process,
-    /// from which `pid` has them. So no limit of another user's process is
-    /// touched without need: that alone would take CAP_SYS_RESOURCE.
+    /// Raises the hard limits of `pid` that are above those of this process, from which
+    /// `pid` has inherited its own. The others are left alone: to set any limit of another
+    /// user's process needs CAP_SYS_RESOURCE.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_RESOURCE, or for more descriptors than
+    /// `EPERM` without CAP_SYS_RESOURCE, or when RLIMIT_NOFILE is above
     /// /proc/sys/fs/nr_open.
     pub(super) fn raise(&self, pid: Pid) -> Result<()> {
         for (i, limit) in self.0.iter().enumerate() {
@@ -68,7 +69,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The same for this process itself, while it may.
+    /// Raises the hard limits of this process, while it has CAP_SYS_RESOURCE.
     pub(super) fn raise_own(&self, at: &Progress) -> nix::Result<()> {
         for (i, limit) in self.0.iter().enumerate() {
             at.at(Step::Limit, i);
@@ -80,8 +81,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Sets the limits of this process, none of which is above its hard limit
-    /// any more.
+    /// Sets the limits of this process. None is above its hard limit, after
+    /// [`Limits::raise`].
     pub(super) fn apply(&self, at: &Progress) -> nix::Result<()> {
         for (i, limit) in self.0.iter().enumerate() {
             at.at(Step::Limit, i);
@@ -90,7 +91,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The place and the name of the `i`th.
+    /// The place in config.json and the name of the `i`th limit.
     pub(super) fn describe(&self, i: usize) -> Option<(String, String)> {
         let limit = self.0.get(i)?;
         Some((format!("process.rlimits[{i}]"), limit.name.to_owned()))
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_has_its_own_number() {
+    fn every_limit_of_the_specification_is_known() {
         let names = [
             "CPU",
             "FSIZE",
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named_by_place() {
+    fn errors_name_the_place_in_config_json() {
         let twice = r#"[{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2},
                         {"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615},
                         {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]"#;

@@ -1,4 +1,4 @@
-//! How the kernel ranks the process: its out-of-memory score and its CPUs.
+//! `process.oomScoreAdj` and `process.execCPUAffinity`.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use oci_spec::runtime::ExecCPUAffinity;
 use crate::sys::{self, CpuMask};
 use crate::trusted_proc::Proc;
 
-/// `process.oomScoreAdj`; absent, the caller's score stays (the specification
-/// forbids to touch it).
+/// `process.oomScoreAdj`. When it is absent, the specification requires the caller's score
+/// to stay.
 #[derive(Debug)]
 pub(super) struct OomScore {
-    /// As proc(5) wants it written.
+    /// In decimal, as /proc/PID/oom_score_adj expects it (proc_pid_oom_score_adj(5)).
     text: String,
 }
 
@@ -33,28 +33,28 @@ impl OomScore {
         format!("set {}", self.text)
     }
 
-    /// Init, for itself.
+    /// Init: sets its own score.
     ///
     /// # Errors
-    /// `EACCES` for a score below the caller's without CAP_SYS_RESOURCE.
+    /// `EACCES` when the score is below the caller's, without CAP_SYS_RESOURCE.
     pub(super) fn apply(&self, proc: &Proc) -> nix::Result<()> {
         proc.write("self/oom_score_adj", self.text.as_bytes())
     }
 
-    /// Runtime, for a process that joins.
+    /// Runtime: sets the score of an exec process.
     ///
     /// # Errors
-    /// The same.
-    pub(super) fn wire(&self, pid: Pid, proc: &Proc) -> nix::Result<()> {
+    /// As [`OomScore::apply`].
+    pub(super) fn apply_to(&self, pid: Pid, proc: &Proc) -> nix::Result<()> {
         proc.write(&format!("{pid}/oom_score_adj"), self.text.as_bytes())
     }
 }
 
-/// `process.execCPUAffinity`: where a process that joins a container runs.
+/// `process.execCPUAffinity`: the CPUs of an exec process.
 #[derive(Debug)]
 pub(super) struct Affinity {
-    initial: Option<Cpus>,
-    end: Option<Cpus>,
+    initial_cpus: Option<Cpus>,
+    final_cpus: Option<Cpus>,
 }
 
 struct Cpus(Box<CpuMask>);
@@ -67,22 +67,23 @@ impl Affinity {
             cpus.with_context(|| format!("process.execCPUAffinity.{name}"))
         };
         Ok(Affinity {
-            initial: place("initial", affinity.initial())?,
-            end: place("final", affinity.cpu_affinity_final())?,
+            initial_cpus: place("initial", affinity.initial())?,
+            final_cpus: place("final", affinity.cpu_affinity_final())?,
         })
     }
 
-    /// Runtime: before the process is made, which begins here.
-    pub(super) fn wire(&self) -> anyhow::Result<()> {
-        let Some(cpus) = &self.initial else {
+    /// Runtime: moves itself to the `initial` CPUs, which the new process inherits.
+    pub(super) fn apply_initial(&self) -> anyhow::Result<()> {
+        let Some(cpus) = &self.initial_cpus else {
             return Ok(());
         };
         sys::sched_setaffinity(&cpus.0).context("process.execCPUAffinity.initial")
     }
 
-    /// In its cgroup. Without a list the kernel's choice stays (config.md).
-    pub(super) fn apply(&self) -> nix::Result<()> {
-        match &self.end {
+    /// Exec process, in its cgroup: moves to the `final` CPUs. Without `final`, the kernel's
+    /// choice stays (config.md).
+    pub(super) fn apply_final(&self) -> nix::Result<()> {
+        match &self.final_cpus {
             Some(cpus) => sys::sched_setaffinity(&cpus.0),
             None => Ok(()),
         }
@@ -90,18 +91,18 @@ impl Affinity {
 }
 
 impl Cpus {
-    /// `0-3,7`
+    /// Parses a list such as `0-3,7`.
     fn parse(list: &str) -> anyhow::Result<Cpus> {
         let mut mask: Box<CpuMask> = Box::new([0; size_of::<CpuMask>()]);
-        let most = mask.len() * 8;
+        let limit = mask.len() * 8;
         for range in list.split(',') {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let number = |text: &str| text.trim().parse::<usize>().ok();
             let ends = number(first).zip(number(last));
             let (first, last) = ends
-                .filter(|(first, last)| first <= last && *last < most)
+                .filter(|(first, last)| first <= last && *last < limit)
                 .with_context(|| {
-                    format!("{list:?} is no list of CPUs below {most}, such as \"0-3,7\"")
+                    format!("{list:?} is not a list of CPUs below {limit}, such as \"0-3,7\"")
                 })?;
             (first..=last).for_each(|cpu| mask[cpu / 8] |= 1 << (cpu % 8));
         }
@@ -118,9 +119,8 @@ impl fmt::Debug for Cpus {
     }
 }
 
-/// Widens the CPUs to those of the process's cgroup. Since Linux 6.2 a mask
-/// that somebody once set for the caller survives the move into a cpuset; it
-/// is the caller's business, not the container's limit.
+/// Allows this process all CPUs of its cgroup. Since Linux 6.2 an affinity mask of the caller
+/// survives the move into a cpuset, but it is not a limit of the container.
 pub(super) fn reset_affinity() -> Result<(), Errno> {
     sys::sched_setaffinity(&[u8::MAX; size_of::<CpuMask>()])
 }
@@ -130,20 +130,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_beyond_the_kernel_s_are_refused_by_name() {
+    fn a_score_outside_the_kernels_range_is_refused() {
         assert_eq!(OomScore::plan(-1000).unwrap().text, "-1000");
         let error = OomScore::plan(1001).unwrap_err().to_string();
         assert!(error.starts_with("process.oomScoreAdj: 1001"), "{error}");
     }
 
     #[test]
-    fn cpus_are_a_list() {
+    fn a_list_of_cpus_is_parsed() {
         let cpus = |list: &str| format!("{:?}", Cpus::parse(list).unwrap());
         assert_eq!(cpus("0-3,7"), "[0, 1, 2, 3, 7]");
         assert_eq!(cpus("8191, 0"), "[0, 8191]");
         for bad in ["", "a", "3-1", "8192", "-1", "1,,2", "1-"] {
             let error = Cpus::parse(bad).unwrap_err().to_string();
-            assert!(error.contains("is no list of CPUs below 8192"), "{error}");
+            assert!(
+                error.contains("is not a list of CPUs below 8192"),
+                "{error}"
+            );
         }
     }
 }

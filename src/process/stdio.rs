@@ -1,9 +1,9 @@
-//! Standard input, output and error belong to the process's user, who could not
-//! otherwise open /dev/stdout or change its terminal.
+//! Changes the owner of standard input, output and error to the process's user, who could
+//! not otherwise open /dev/stdout or change the terminal's mode.
 //!
-//! A stream that is the null device, because the caller says so or had it closed,
-//! becomes the container's own: the machine's is one file for everybody, and
-//! through /proc/self/fd root in the container could change its mode and owner.
+//! A stream that is the host's null device is replaced by the container's null device. The
+//! host's is a single inode for all processes, and root in the container could change its
+//! mode and owner through /proc/self/fd.
 
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,68 +16,68 @@ use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, FsConfig};
 
-/// Whose files are everybody's who has no number in this user namespace
+/// The owner that stat(2) shows for a file whose owner is not mapped in this user namespace
 /// (user_namespaces(7), /proc/sys/kernel/overflowuid).
-const NOBODY: u32 = 65534;
+const OVERFLOW_UID: u32 = 65534;
 
 /// The names of descriptors 0, 1, 2.
 pub(super) const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
-/// What becomes of the caller's own standard streams.
+/// Whether the process gets ownership of the caller's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
-    /// The caller goes and leaves them to the process.
+    /// The caller exits and leaves its streams to the process, which gets ownership.
     Left,
-    /// The caller stays. Its terminal and its files are not the process's to own,
-    /// which would outlast it.
+    /// The caller stays. Its terminal and its files keep their owner, which would otherwise
+    /// outlast the container.
     Lent,
 }
 
-/// Gives the three to `uid`; their group stays, which a terminal's mount may
-/// have chosen (devpts, `gid=`).
+/// Changes the owner of the three streams to `uid`. The group stays, because the mount of a
+/// terminal may determine it (devpts, `gid=`).
 ///
 /// # Errors
-/// [`Refusal::MachinesNull`] rather than a stream through which the container's
-/// root could change the machine's null device.
-pub(super) fn hand_over(streams: Streams, uid: Uid, at: &Progress) -> Result<(), Cause> {
+/// [`Refusal::MachinesNull`] when a stream is the host's null device, there is no other to
+/// replace it by, and the container's root could change it.
+pub(super) fn change_owner(streams: Streams, uid: Uid, at: &Progress) -> Result<(), Cause> {
     let (input, output, error) = (stdin(), stdout(), stderr());
     let all = [input.as_fd(), output.as_fd(), error.as_fd()];
     let mut null = None;
     for (item, fd) in all.into_iter().enumerate() {
         at.at(Step::StandardIo, item);
-        let found = fstat(fd)?;
-        if !is_null(&found) {
-            hand_over_one(streams, fd, &found, uid)?;
+        let stat = fstat(fd)?;
+        if !is_null(&stat) {
+            change_owner_of(fd, &stat, streams, uid)?;
             continue;
         }
-        // Whoever it belongs to: one serves everybody in the container.
+        // A null device of the container serves every user in it: its owner does not matter.
         match null.get_or_insert_with(|| containers_null().or_else(private_null)) {
             Some(null) => replace(item, null)?,
-            // Its owner has no number here: nobody in here is its owner, or has power over it.
-            None if found.st_uid == NOBODY => {}
+            // The owner is not mapped, so that no process of the container may change the device.
+            None if stat.st_uid == OVERFLOW_UID => {}
             None => return Err(Refusal::MachinesNull.into()),
         }
     }
     Ok(())
 }
 
-fn hand_over_one(streams: Streams, fd: BorrowedFd, found: &FileStat, uid: Uid) -> nix::Result<()> {
-    let kind = kind(found);
+fn change_owner_of(fd: BorrowedFd, stat: &FileStat, streams: Streams, uid: Uid) -> nix::Result<()> {
+    let kind = kind(stat);
     let lent = streams == Streams::Lent && kind != SFlag::S_IFIFO && kind != SFlag::S_IFSOCK;
-    if lent || found.st_uid == uid.as_raw() {
+    if lent || stat.st_uid == uid.as_raw() {
         return Ok(());
     }
     match fchown(fd, Some(uid), None) {
-        // A file that is not ours to give (EPERM), on a read-only file system
-        // (EROFS), on one that cannot hold this owner (EINVAL) or none at all
-        // (ENOSYS). It is open already, so reading and writing work without.
+        // This process may not change the owner (EPERM), or the file system is read-only
+        // (EROFS), cannot represent this owner (EINVAL), or has no owners (ENOSYS). The
+        // stream is open already, so that reading and writing still work.
         Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL | Errno::ENOSYS) => Ok(()),
         done => done,
     }
 }
 
-/// The null device that the container has, if it has one that this process may
-/// open. Whatever else lies there is opened without waiting, and left alone.
+/// The container's /dev/null, if this process can open it. `None` when another kind of file
+/// is at that path; O_NONBLOCK keeps a FIFO from blocking this process.
 fn containers_null() -> Option<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
@@ -90,8 +90,8 @@ fn containers_null() -> Option<OwnedFd> {
     Some(null)
 }
 
-/// A null device on a file system that is attached nowhere. In a user namespace
-/// nobody can make one (mknod(2)).
+/// A new null device, on a tmpfs that is not mounted anywhere. `None` in a user namespace,
+/// where mknod(2) is not permitted.
 fn private_null() -> Option<OwnedFd> {
     let make = || {
         let context = sys::fsopen(c"tmpfs")?;
@@ -113,10 +113,10 @@ fn replace(item: usize, null: &OwnedFd) -> nix::Result<()> {
     }
 }
 
-fn kind(found: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn is_null(found: &FileStat) -> bool {
-    kind(found) == SFlag::S_IFCHR && found.st_rdev == makedev(1, 3)
+fn is_null(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3)
 }

@@ -1,4 +1,4 @@
-//! `process.terminal`: the process leads a session on a terminal of its own.
+//! `process.terminal`: a pseudoterminal as the controlling terminal of the process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,15 +9,15 @@ use oci_spec::runtime::Box as ConsoleSize;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, Size};
 
-/// The terminal, decided.
+/// The validated `process.terminal` and `process.consoleSize`.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    /// `process.consoleSize`.
+    /// `None` leaves the size at the kernel's default.
     size: Option<Size>,
 }
 
 impl Terminal {
-    /// `None` without a terminal: the size means nothing then (config.md).
+    /// `None` without a terminal: the size is ignored then (config.md).
     pub(super) fn plan(terminal: bool, size: Option<&ConsoleSize>) -> Result<Option<Terminal>> {
         if !terminal {
             return Ok(None);
@@ -35,8 +35,9 @@ impl Terminal {
         Ok(Some(Terminal { size }))
     }
 
-    /// Init, leader of a session without a terminal: hands the master out, and
-    /// makes the terminal its own and its standard input, output and error.
+    /// Sends the master to the console socket `to`, and makes `terminal` the controlling
+    /// terminal and standard input, output and error. This process must lead a session that
+    /// has no terminal yet.
     pub(super) fn take(
         &self,
         master: OwnedFd,

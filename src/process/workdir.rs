@@ -1,7 +1,7 @@
-//! The working directory: made if missing, entered, and seen to lie inside the root.
+//! The working directory: created if missing, entered, and checked to be inside the root.
 //!
-//! It is always opened without magic links: a path through /proc/self/fd would
-//! lead back to whatever directory of the machine is still open (CVE-2024-21626).
+//! It is always opened without following magic links: a path through /proc/self/fd could
+//! lead to a directory of the host that is still open (CVE-2024-21626).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,8 +20,8 @@ use crate::sys;
 #[derive(Debug)]
 pub(super) struct WorkingDirectory {
     path: CString,
-    /// The names on the way, for making what is missing. None for a process that
-    /// joins: as with runc, it finds its directory there or fails.
+    /// The components of the path, of which missing ones are created. Empty for an exec
+    /// process: as in runc, it fails when its directory is missing.
     names: Vec<CString>,
 }
 
@@ -45,12 +45,15 @@ impl WorkingDirectory {
         format!("enter {:?}", self.path)
     }
 
+    /// Changes to the directory.
+    ///
     /// # Errors
-    /// [`Refusal::OutsideRoot`] when the directory does not lie below the root,
-    /// `ENOENT` when it has to be made first.
+    /// [`Refusal::OutsideRoot`] when the directory is not below the root, `ENOENT` when it is
+    /// missing.
     pub(super) fn enter(&self) -> Result<(), Cause> {
         fchdir(open(AT_FDCWD, &self.path)?)?;
-        // Once more, by what the kernel says of the result and not of the way.
+        // A second check, of the result instead of the path: getcwd(2) returns a path that does
+        // not begin with a slash, `(unreachable)...`, for a directory outside the root.
         let mut path = [0; libc::PATH_MAX as usize];
         sys::getcwd(&mut path)?;
         if path[0] != b'/' {
@@ -59,23 +62,25 @@ impl WorkingDirectory {
         Ok(())
     }
 
-    /// Makes what is missing on the way, readable for all and the current
-    /// user's, as runc does. Nothing to do for `/`, or for a process that joins.
+    /// Creates the missing components, with mode 0755 and owned by the current user, as runc
+    /// does. For `/` and for an exec process there is nothing to create.
     pub(super) fn make(&self) -> Result<(), Cause> {
         if self.names.is_empty() {
             return Ok(());
         }
-        let mut here = open(AT_FDCWD, c"/")?;
+        let mut directory = open(AT_FDCWD, c"/")?;
         for name in &self.names {
-            here = match open(&here, name) {
+            directory = match open(&directory, name) {
                 Err(Cause::Errno(Errno::ENOENT)) => {
-                    match mkdirat(&here, name.as_c_str(), Mode::from_bits_truncate(0o755)) {
-                        // Somebody else was quicker, or a link dangles: opening tells.
-                        Ok(()) | Err(Errno::EEXIST) => open(&here, name)?,
+                    match mkdirat(&directory, name.as_c_str(), Mode::from_bits_truncate(0o755)) {
+                        // EEXIST: another process was faster, or the name is a dangling link.
+                        // The open below finds out.
+                        Ok(()) | Err(Errno::EEXIST) => open(&directory, name)?,
                         Err(errno) => return Err(errno.into()),
                     }
                 }
-                // Closed to this user: the one who enters it will see what is there.
+                // This user may not look here: the user who enters the directory reports the
+                // error.
                 Err(Cause::Errno(Errno::EACCES | Errno::EPERM)) => return Ok(()),
                 opened => opened?,
             };
@@ -89,7 +94,7 @@ fn open(from: impl AsFd, path: &CStr) -> Result<OwnedFd, Cause> {
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     openat2(from, path, how).map_err(|errno| match errno {
-        // A magic link; or a loop of links, which leads nowhere either.
+        // A magic link, or a loop of symbolic links.
         Errno::ELOOP => Refusal::OutsideRoot.into(),
         errno => errno.into(),
     })
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relative_path_is_refused_by_name() {
+    fn a_relative_cwd_is_refused() {
         for cwd in ["", "data", "./data", "../etc"] {
             let error = WorkingDirectory::plan(cwd, Role::Init)
                 .unwrap_err()
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_is_walked_name_by_name() {
+    fn a_path_is_split_into_components() {
         let planned = WorkingDirectory::plan("//a/./b/../c/", Role::Init).unwrap();
         assert_eq!(planned.names, [c"a", c"b", c"..", c"c"].map(CStr::to_owned));
         let planned = |cwd, role| WorkingDirectory::plan(cwd, role).unwrap();
@@ -120,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_magic_link_is_no_way_in() {
+    fn a_magic_link_cannot_be_the_working_directory() {
         use std::os::fd::AsRawFd;
         let root = open(AT_FDCWD, c"/").unwrap();
         let cwd = format!("/proc/self/fd/{}", root.as_raw_fd());

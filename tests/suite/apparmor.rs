@@ -1,6 +1,6 @@
-//! `process.apparmorProfile`: in force from execve on, or an error.
+//! `process.apparmorProfile`: the profile confines the process from execve(2), or `rt` fails.
 //!
-//! Most of it runs where AppArmor does, and says so elsewhere.
+//! Most tests need a host with AppArmor, and are skipped on others.
 
 use std::fs;
 use std::io::Write;
@@ -13,12 +13,12 @@ use crate::harness::{Bundle, Traces, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        a_profile_that_nobody_enforces_is_refused,
+        a_profile_is_refused_when_apparmor_is_not_enabled,
         the_process_is_confined,
-        a_profile_and_a_filter_go_together,
-        a_process_started_later_is_confined,
+        a_profile_and_a_seccomp_filter_can_be_combined,
+        a_process_that_rt_start_executes_is_confined,
         a_profile_that_is_not_loaded_is_refused_by_name,
-        without_a_profile_nothing_is_confined,
+        without_a_profile_the_process_is_unconfined,
     ]
 }
 
@@ -27,7 +27,7 @@ fn is_on() -> bool {
     enabled.is_ok_and(|text| text.trim() == "Y")
 }
 
-fn a_profile_that_nobody_enforces_is_refused() {
+fn a_profile_is_refused_when_apparmor_is_not_enabled() {
     if is_on() {
         skip("AppArmor is on here");
     }
@@ -36,7 +36,7 @@ fn a_profile_that_nobody_enforces_is_refused() {
     for verb in ["create", "run"] {
         let outcome = bundle.call(verb, &[]).run().assert_refused("pparmor");
         if outcome.stderr.starts_with("rt ") {
-            let text = "process.apparmorProfile: AppArmor is not enabled on this machine (profile \"docker-default\")";
+            let text = "process.apparmorProfile: AppArmor is not enabled on this host (profile \"docker-default\")";
             assert_eq!(
                 outcome.one_line(),
                 format!("rt {verb}: {}: {text}", bundle.id())
@@ -46,13 +46,13 @@ fn a_profile_that_nobody_enforces_is_refused() {
     }
 }
 
-/// A profile in the kernel, until it is dropped.
+/// A profile that is loaded into the kernel until this value is dropped.
 struct Profile {
     name: String,
 }
 
 impl Profile {
-    /// Allows everything but to read /secret.
+    /// The profile allows everything except reading /secret.
     fn load() -> Profile {
         if !is_on() {
             skip("AppArmor is not on here");
@@ -100,7 +100,7 @@ impl Drop for Profile {
 const LOOK: &str = "cat /proc/self/attr/current; cat /secret; echo $?";
 
 impl Profile {
-    /// What [`LOOK`] says under it.
+    /// The output of [`LOOK`] under this profile.
     fn confined(&self) -> String {
         format!("{} (enforce)\n1\n", self.name)
     }
@@ -118,7 +118,7 @@ fn the_process_is_confined() {
     }
 }
 
-fn a_profile_and_a_filter_go_together() {
+fn a_profile_and_a_seccomp_filter_can_be_combined() {
     let profile = Profile::load();
     let docker = include_str!("configs/docker-plain.json");
     let docker: serde_json::Value = serde_json::from_str(docker).unwrap();
@@ -134,7 +134,7 @@ fn a_profile_and_a_filter_go_together() {
     }
 }
 
-fn a_process_started_later_is_confined() {
+fn a_process_that_rt_start_executes_is_confined() {
     let profile = Profile::load();
     let bundle = profile.bundle().sh(LOOK);
     let container = bundle.create();
@@ -152,7 +152,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
     let before = Traces::of(&bundle);
     let outcome = bundle.call("create", &[]).run().assert_refused("pparmor");
     if outcome.stderr.starts_with("rt ") {
-        // By the file in backticks podman knows what was refused.
+        // Podman recognizes an AppArmor failure by the path in backticks.
         let text = "process.apparmorProfile: write \"exec no-such-profile\" to \
                     `/proc/self/attr/apparmor/exec`: not found (ENOENT; is the profile loaded?)";
         assert_eq!(
@@ -163,7 +163,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
     before.assert_unchanged(&bundle);
 }
 
-fn without_a_profile_nothing_is_confined() {
+fn without_a_profile_the_process_is_unconfined() {
     if !is_on() {
         skip("AppArmor is not on here");
     }

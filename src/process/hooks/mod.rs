@@ -1,13 +1,13 @@
-//! Hooks: programs of the machine or of the container that run at six moments
-//! of a container's life (config.md, "POSIX-platform Hooks").
+//! Hooks: programs that run at six points of a container's life (config.md,
+//! "POSIX-platform Hooks").
 //!
-//! Prestart, createRuntime, poststart and poststop hooks are the runtime's own
-//! children; createContainer and startContainer hooks are init's. Each reads the
-//! container's state on standard input. What goes in and what comes out are
-//! anonymous files, so that nobody waits for anybody to read or write.
+//! Prestart, createRuntime, poststart and poststop hooks are children of the runtime;
+//! createContainer and startContainer hooks are children of init. Each hook reads the
+//! container's state on standard input.
 
+mod init_hooks;
 mod run;
-mod wired;
+mod stdio;
 
 use std::ffi::CString;
 use std::fmt;
@@ -15,32 +15,30 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use init_hooks::WiredHooks;
 pub(crate) use run::{Failed, Wait, wait_alone};
-pub(crate) use wired::WiredHooks;
 
 use crate::step::Step;
 
-/// When hooks are called, in the order of a container's life (runtime.md,
-/// "Lifecycle").
+/// When a hook is called, in the order of a container's life (runtime.md, "Lifecycle").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// All is mounted and the machine's mounts are still in sight. Deprecated,
-    /// and what Docker uses.
+    /// Everything is mounted, before pivot_root(2). In the runtime's namespaces.
+    /// Deprecated, but Docker still uses it.
     Prestart,
-    /// The same.
+    /// After the prestart hooks, likewise.
     CreateRuntime,
-    /// The same, in the container's namespaces.
+    /// After the createRuntime hooks, in the container's namespaces.
     CreateContainer,
-    /// Inside, before the process is executed.
+    /// Inside the container, before the process is executed.
     StartContainer,
-    /// The process is executed.
+    /// After the process has been executed.
     Poststart,
-    /// The container is deleted.
+    /// After the container has been deleted.
     Poststop,
 }
 
 impl Moment {
-    /// All of them, in this order.
     pub(crate) fn all() -> [Moment; 6] {
         [
             Moment::Prestart,
@@ -66,29 +64,29 @@ impl fmt::Display for Moment {
     }
 }
 
-/// One program to run, as config.json has it and state.json keeps it. No text
-/// holds a NUL byte.
+/// One program to run, as in config.json and in state.json. None of its strings contains
+/// a NUL byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hook {
     /// Absolute.
     path: String,
     /// Never empty.
     args: Vec<String>,
-    /// All of its environment. Without one, a startContainer hook has that of the
-    /// process, any other none.
+    /// The whole environment. Without it, a startContainer hook has the environment of the
+    /// container's process, and any other hook an empty one.
     env: Option<Vec<String>>,
-    /// In seconds; more than 136 years are as good as none.
+    /// In seconds. `u32::MAX`, 136 years, stands for anything longer.
     timeout: Option<u32>,
 }
 
-/// The hooks that are called after the command is done that planned them.
+/// The hooks that a later command calls (`rt start`, `rt delete`); state.json keeps them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LaterHooks {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
 }
 
-/// `hooks`, decided: each list in the order in which it is called.
+/// The validated `hooks` of config.json: each list in the order of calling.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     pub(crate) prestart: Vec<Hook>,
@@ -122,18 +120,22 @@ impl Hooks {
         })
     }
 
-    /// Whether any are called while the machine's mounts are still in sight.
+    /// Whether there are hooks to call before pivot_root(2), while the host's mounts are visible.
     pub(crate) fn before_pivot(&self) -> bool {
         !(self.prestart.is_empty()
             && self.create_runtime.is_empty()
             && self.create_container.is_empty())
     }
 
-    /// The words for a position among hooks. `None` when there is no such.
+    /// Describes a step that concerns hooks: the place in config.json, and the action.
+    /// `None` for any other step, or when there is no such hook.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
         let (moment, hooks) = match step {
             Step::RuntimeHooks => {
-                return Some(("hooks".into(), "wait for those of the runtime".into()));
+                return Some((
+                    "hooks".into(),
+                    "wait for the hooks that the runtime runs".into(),
+                ));
             }
             Step::ContainerHook => (Moment::CreateContainer, &self.create_container),
             Step::StartHook => (Moment::StartContainer, &self.start_container),
@@ -151,17 +153,17 @@ fn list(moment: Moment, hooks: Option<&Vec<oci_spec::runtime::Hook>>) -> Result<
         .collect()
 }
 
-/// The place, joined to the rest of it by the dot that begins the error.
+/// Prefixes an error that starts with a field's name by the hook's place in config.json.
 fn at(moment: Moment, item: usize, error: &anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!("hooks.{moment}[{item}].{error:#}")
 }
 
 impl Hook {
     fn plan(hook: &oci_spec::runtime::Hook) -> Result<Hook> {
-        let path = hook.path().to_str().context("path: is no UTF-8")?;
+        let path = hook.path().to_str().context("path: is not valid UTF-8")?;
         ensure!(path.starts_with('/'), "path: {path:?} is not absolute");
-        let path = text(path).context("path")?;
-        let args = texts("args", hook.args().as_deref().unwrap_or_default())?;
+        let path = without_nul(path).context("path")?;
+        let args = strings_without_nul("args", hook.args().as_deref().unwrap_or_default())?;
         let timeout = hook.timeout().map(|seconds| {
             ensure!(seconds > 0, "timeout: {seconds} is not greater than zero");
             Ok(u32::try_from(seconds).unwrap_or(u32::MAX))
@@ -176,14 +178,14 @@ impl Hook {
             env: hook
                 .env()
                 .as_deref()
-                .map(|env| texts("env", env))
+                .map(|env| strings_without_nul("env", env))
                 .transpose()?,
             timeout: timeout.transpose()?,
         })
     }
 
-    /// Place and deed; `error running createRuntime hook #1` are the words of
-    /// runc, which its callers know.
+    /// The place in config.json, and the action. `error running createRuntime hook #1` is
+    /// runc's text, which managers know.
     pub(crate) fn describe(&self, moment: Moment, item: usize) -> (String, String) {
         (
             format!("hooks.{moment}[{item}]"),
@@ -192,15 +194,15 @@ impl Hook {
     }
 }
 
-fn texts(field: &str, list: &[String]) -> Result<Vec<String>> {
+fn strings_without_nul(field: &str, list: &[String]) -> Result<Vec<String>> {
     let items = list.iter().enumerate();
     items
-        .map(|(i, item)| text(item).with_context(|| format!("{field}[{i}]")))
+        .map(|(i, item)| without_nul(item).with_context(|| format!("{field}[{i}]")))
         .collect()
 }
 
-/// The same text, which can be handed to execve(2).
-fn text(text: &str) -> Result<String> {
+/// Checks that a string contains no NUL byte, which execve(2) could not take.
+fn without_nul(text: &str) -> Result<String> {
     Ok(CString::new(text)?.into_string()?)
 }
 
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named_by_place() {
+    fn errors_name_the_place_in_config_json() {
         assert_eq!(
             refused(r#"{"createRuntime": [{"path": "/a"}, {"path": "a/b"}]}"#),
             r#"hooks.createRuntime[1].path: "a/b" is not absolute"#
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn without_arguments_the_program_gets_its_path() {
+    fn without_args_the_program_gets_its_path_as_argv0() {
         for args in ["", r#", "args": []"#] {
             let hooks = plan(&format!(r#"{{"poststart": [{{"path": "/a"{args}}}]}}"#)).unwrap();
             assert_eq!(hooks.later.poststart[0].args, ["/a"]);
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_state_json_keeps_is_the_hook() {
+    fn a_hook_survives_state_json() {
         let hooks = plan(
             r#"{"poststop": [{"path": "/a", "args": ["a", ""], "env": ["A=1"], "timeout": 9999999999}]}"#,
         )
@@ -257,8 +259,8 @@ mod tests {
     }
 
     #[test]
-    fn three_kinds_look_at_the_machine() {
-        for (json, looks) in [
+    fn three_kinds_of_hooks_run_before_pivot_root() {
+        for (json, expected) in [
             ("{}", false),
             (r#"{"prestart": [{"path": "/a"}]}"#, true),
             (r#"{"createRuntime": [{"path": "/a"}]}"#, true),
@@ -269,7 +271,7 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(plan(json).unwrap().before_pivot(), looks, "{json}");
+            assert_eq!(plan(json).unwrap().before_pivot(), expected, "{json}");
         }
     }
 }

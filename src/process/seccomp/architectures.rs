@@ -1,37 +1,37 @@
-//! Whose system calls a kernel serves, and what they are called there.
+//! The architectures that a kernel supports, and the numbers of their system calls.
 //!
-//! A filter sees the number of a call and the architecture by which it came. The
-//! kernel of a 64-bit machine serves its own calls and those of its 32-bit
-//! elder; x32 shares architecture and registers with x86-64, and has numbers of
-//! its own from 2^30 on.
+//! A filter sees the number of a system call and the architecture from which it is made. A
+//! 64-bit kernel supports its own system calls and those of its 32-bit predecessor. x32
+//! shares the `AUDIT_ARCH_*` value and the registers of x86-64, and has its own numbers from
+//! 2^30.
 
 use oci_spec::runtime::Arch;
 use syscalls::{aarch64, arm, riscv64, x86, x86_64};
 
-/// One set of system calls.
+/// An architecture with its own system call numbers.
 #[derive(Debug)]
 pub(super) struct Architecture {
-    /// As the kernel tells it to a filter (`AUDIT_ARCH_*` of linux/audit.h).
+    /// The value that a filter sees (`AUDIT_ARCH_*` of linux/audit.h).
     pub(super) audit: u32,
-    /// The numbers that are its own.
+    /// The first and the last of its numbers.
     pub(super) first: u32,
     pub(super) last: u32,
-    /// Whether an argument has 64 bits that count.
+    /// Whether arguments have 64 bits; otherwise only the lower 32 are significant.
     pub(super) wide: bool,
-    /// Whether socketcall(2) and ipc(2) are cgroup_join to other calls.
+    /// Whether socketcall(2) and ipc(2) multiplex other system calls.
     pub(super) multiplexes: bool,
     numbers: fn(&str) -> Option<u32>,
 }
 
 impl Architecture {
-    /// The number of the call of this name, if it has one here.
+    /// The number of a system call, if it exists on this architecture.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
         (self.numbers)(name)
     }
 }
 
-/// What a kernel of this machine's kind serves, by the names of the specification:
-/// its own first, and next to each other those that it does not tell apart.
+/// The architectures that one kernel supports, with their names in the specification. The
+/// kernel's own comes first; those with the same `AUDIT_ARCH_*` value are adjacent.
 pub(super) type Family = [(Arch, &'static Architecture)];
 
 pub(super) const X86_64_FAMILY: &Family = &[
@@ -43,8 +43,8 @@ pub(super) const AARCH64_FAMILY: &Family =
     &[(Arch::ScmpArchAarch64, &AARCH64), (Arch::ScmpArchArm, &ARM)];
 pub(super) const RISCV64_FAMILY: &Family = &[(Arch::ScmpArchRiscv64, &RISCV64)];
 
-/// The family of the machine that this program is for.
-pub(super) const HERE: &Family = if cfg!(target_arch = "x86_64") {
+/// The family of the host.
+pub(super) const HOST_FAMILY: &Family = if cfg!(target_arch = "x86_64") {
     X86_64_FAMILY
 } else if cfg!(target_arch = "aarch64") {
     AARCH64_FAMILY
@@ -54,9 +54,8 @@ pub(super) const HERE: &Family = if cfg!(target_arch = "x86_64") {
     panic!("no table of system calls for this architecture")
 };
 
-/// Every architecture that a profile may list. By one that is not of the family
-/// no call comes.
-pub(super) const NAMES: [Arch; 23] = [
+/// Every architecture that a profile may list. Those outside of the family have no effect.
+pub(super) const ALL_ARCHITECTURES: [Arch; 23] = [
     Arch::ScmpArchAarch64,
     Arch::ScmpArchArm,
     Arch::ScmpArchLoongarch64,
@@ -82,7 +81,7 @@ pub(super) const NAMES: [Arch; 23] = [
     Arch::ScmpArchX86_64,
 ];
 
-/// Of an x32 call's number, the bit that says so (asm/unistd.h).
+/// The bit that marks the number of an x32 system call (asm/unistd.h).
 const X32_BIT: u32 = 1 << 30;
 
 static X86_64: Architecture = Architecture {
@@ -103,7 +102,7 @@ static X86: Architecture = Architecture {
     numbers: |name| find(X86_CALLS, name),
 };
 
-/// Its registers are wide, but a program's `int`, `long` and pointers are not.
+/// Registers have 64 bits, but `long` and pointers have 32.
 static X32: Architecture = Architecture {
     audit: X86_64.audit,
     first: X32_BIT,
@@ -154,8 +153,8 @@ fn find(calls: &[Call], name: &str) -> Option<u32> {
     found.ok().map(|i| calls[i].1)
 }
 
-/// The crate compares a name with one after the other of its own. In order, and
-/// put in order by the compiler, they are found in nine steps.
+/// The table of an architecture, sorted by name at compile time. A binary search takes nine
+/// steps; the lookup of the syscalls crate compares all names one by one.
 macro_rules! calls {
     ($architecture:ident) => {{
         const COUNT: usize = $architecture::Sysno::count();
@@ -164,12 +163,12 @@ macro_rules! calls {
             let (mut id, mut found) = (0, 0);
             while found < COUNT {
                 if let Some(call) = $architecture::Sysno::new(id) {
-                    calls[found] = (without_mark(call.name()), id as u32);
+                    calls[found] = (without_raw_prefix(call.name()), id as u32);
                     found += 1;
                 }
                 id += 1;
             }
-            in_order(calls)
+            sorted(calls)
         };
         &CALLS
     }};
@@ -181,8 +180,8 @@ const AARCH64_CALLS: &[Call] = calls!(aarch64);
 const ARM_CALLS: &[Call] = calls!(arm);
 const RISCV64_CALLS: &[Call] = calls!(riscv64);
 
-/// One name is a word of Rust's, too, and marked there: `r#break`.
-const fn without_mark(name: &'static str) -> &'static str {
+/// Removes the `r#` of a name that is a keyword of Rust: `r#break`.
+const fn without_raw_prefix(name: &'static str) -> &'static str {
     match name.as_bytes() {
         [b'r', b'#', bytes @ ..] => match std::str::from_utf8(bytes) {
             Ok(plain) => plain,
@@ -192,8 +191,8 @@ const fn without_mark(name: &'static str) -> &'static str {
     }
 }
 
-/// Insertion sort, for the compiler to perform.
-const fn in_order<const N: usize>(mut calls: [Call; N]) -> [Call; N] {
+/// Insertion sort, evaluated at compile time.
+const fn sorted<const N: usize>(mut calls: [Call; N]) -> [Call; N] {
     let mut i = 1;
     while i < N {
         let call = calls[i];
@@ -220,8 +219,8 @@ const fn is_before(a: &str, b: &str) -> bool {
     a.len() < b.len()
 }
 
-/// Where x32 differs from x86-64 (asm/unistd_x32.h): calls that handle what is
-/// of another size there have numbers from 512 on, others do not exist.
+/// Where x32 differs from x86-64 (asm/unistd_x32.h): system calls whose data has another layout
+/// have numbers from 512, and some system calls do not exist (`None`).
 const X32_CALLS: &[(&str, Option<u32>)] = &[
     ("_sysctl", None),
     ("create_module", None),
@@ -272,7 +271,7 @@ const X32_CALLS: &[(&str, Option<u32>)] = &[
     ("writev", Some(516)),
 ];
 
-/// `__ARM_NR_*` of asm/unistd.h, which the crate lacks.
+/// `__ARM_NR_*` of asm/unistd.h, which the syscalls crate lacks.
 const ARM_PRIVATE_CALLS: &[Call] = &[
     ("breakpoint", 0xf0001),
     ("cacheflush", 0xf0002),
@@ -282,38 +281,38 @@ const ARM_PRIVATE_CALLS: &[Call] = &[
     ("get_tls", 0xf0006),
 ];
 
-/// A call that is also made through another one: through which, and what that
-/// one's first argument says then, in these bits of it.
+/// A system call that can also be made through a multiplexer: the number of socketcall(2) or
+/// ipc(2), and the value of the masked first argument that selects the call.
 #[derive(PartialEq, Eq)]
-pub(super) struct Door {
+pub(super) struct MultiplexedCall {
     pub(super) number: u32,
     pub(super) value: u64,
     pub(super) mask: u64,
 }
 
 impl Architecture {
-    /// The door to the call of this name (socketcall(2), ipc(2)).
-    pub(super) fn door(&self, name: &str) -> Option<Door> {
+    /// How to make a system call through socketcall(2) or ipc(2), if that is possible.
+    pub(super) fn multiplexed(&self, name: &str) -> Option<MultiplexedCall> {
         if !self.multiplexes {
             return None;
         }
-        let of = |calls: &[Call]| calls.iter().find(|call| call.0 == name).map(|call| call.1);
-        let door = |through, value: u32, mask| {
-            Some(Door {
-                number: self.number(through)?,
+        let find = |calls: &[Call]| calls.iter().find(|call| call.0 == name).map(|call| call.1);
+        let multiplexed = |multiplexer, value: u32, mask| {
+            Some(MultiplexedCall {
+                number: self.number(multiplexer)?,
                 value: u64::from(value),
                 mask,
             })
         };
-        if let Some(value) = of(SOCKETCALL) {
-            return door("socketcall", value, u64::MAX);
+        if let Some(value) = find(SOCKETCALL) {
+            return multiplexed("socketcall", value, u64::MAX);
         }
-        // The upper half is a version of the call (linux/ipc.h), and no way around a rule.
-        door("ipc", of(IPC)?, 0xffff)
+        // The upper 16 bits are a version (linux/ipc.h), with which a program must not evade a rule.
+        multiplexed("ipc", find(IPC)?, 0xffff)
     }
 }
 
-/// linux/net.h
+/// The calls of socketcall(2) (linux/net.h).
 const SOCKETCALL: &[Call] = &[
     ("socket", 1),
     ("bind", 2),
@@ -337,7 +336,7 @@ const SOCKETCALL: &[Call] = &[
     ("sendmmsg", 20),
 ];
 
-/// linux/ipc.h
+/// The calls of ipc(2) (linux/ipc.h).
 const IPC: &[Call] = &[
     ("semop", 1),
     ("semget", 2),

@@ -1,170 +1,192 @@
-//! From rules about a call's arguments to instructions.
+//! Compiles rules about the arguments of a system call.
 //!
-//! Rules that begin with the same argument are looked at together. What they say
-//! changes at a few of its values, so these are searched for (`search`), and
-//! what is left of the rules there, about other arguments, is built likewise.
-//! The registers have 32 bits: the upper half is searched first, then the lower.
+//! Rules that begin with the same argument are compiled together. Their conditions divide the
+//! values of this argument into ranges; a binary search ([`search`](super::search)) finds the
+//! range, and the remaining conditions, on other arguments, are compiled in the same way.
+//! BPF registers have 32 bits: the search looks at the upper half first, then at the lower.
 
 use std::collections::HashMap;
 
-use super::code::{Code, Label};
-use super::profile::{Answer, Condition, Test};
+use super::code::{Label, ProgramBuilder};
+use super::profile::{Comparison, Condition, ReturnValue};
 use super::rules::Rule;
 use super::search::{self, search};
 
-/// Where in `struct seccomp_data` the arguments lie, in bytes.
-const ARGUMENTS: u32 = 16;
+/// The offset of `args` in `struct seccomp_data`, in bytes.
+const ARGUMENTS_OFFSET: u32 = 16;
 
-/// What is left of a rule.
+/// A rule without the conditions that are known to hold.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Rest<'a> {
+struct RemainingRule<'a> {
     conditions: &'a [Condition],
-    answer: Answer,
+    return_value: ReturnValue,
 }
 
-/// What becomes of a call when all that was looked at is settled: one of these, in
-/// their order, or this.
+/// What remains to be decided once the value of an argument is known: the rules in this
+/// order, then `return_value`. `None` means the default of the caller.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Outcome<'a> {
-    rules: Vec<Rest<'a>>,
-    answer: Option<Answer>,
+struct Remainder<'a> {
+    rules: Vec<RemainingRule<'a>>,
+    return_value: Option<ReturnValue>,
 }
 
-/// Those bits of an argument that a condition is about.
+/// An argument, and the bits of it that a condition compares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Part {
+struct ComparedBits {
     index: u32,
     mask: u64,
 }
 
-/// Gives the answer of the first rule whose conditions all hold, or goes on at
-/// `otherwise`. `wide` as [`super::architectures::Architecture::wide`].
-pub(super) fn decide(code: &mut Code, rules: &[Rule], wide: bool, otherwise: Label) -> Label {
+/// Returns the value of the first rule whose conditions all hold, or jumps to `otherwise`.
+/// `wide` as in [`super::architectures::Architecture::wide`].
+pub(super) fn decide(
+    code: &mut ProgramBuilder,
+    rules: &[Rule],
+    wide: bool,
+    otherwise: Label,
+) -> Label {
     let largest = if wide { u64::MAX } else { u32::MAX.into() };
-    let rules: Vec<Rest> = rules.iter().map(Rest::of).collect();
+    let rules: Vec<RemainingRule> = rules.iter().map(RemainingRule::of).collect();
     Width { largest }.decide(code, rules, otherwise)
 }
 
-impl Rest<'_> {
-    fn of(rule: &Rule) -> Rest<'_> {
-        Rest {
+impl RemainingRule<'_> {
+    fn of(rule: &Rule) -> RemainingRule<'_> {
+        RemainingRule {
             conditions: &rule.conditions,
-            answer: rule.answer,
+            return_value: rule.return_value,
         }
     }
 
-    /// Without its first condition.
-    fn rest(self) -> Self {
-        Rest {
+    fn without_first_condition(self) -> Self {
+        RemainingRule {
             conditions: &self.conditions[1..],
-            answer: self.answer,
+            return_value: self.return_value,
         }
     }
 }
 
-/// The arguments of an architecture.
+/// The width of the arguments of an architecture.
 #[derive(Clone, Copy)]
 struct Width {
+    /// The largest value of an argument.
     largest: u64,
 }
 
 impl Width {
-    fn decide(self, code: &mut Code, mut rules: Vec<Rest>, otherwise: Label) -> Label {
-        // In which order rules with one answer come does not matter.
-        for equal in rules.chunk_by_mut(|a, b| a.answer == b.answer) {
-            equal.sort_by_key(|rule| (self.part(rule), !self.is_decided(rule)));
+    fn decide(
+        self,
+        code: &mut ProgramBuilder,
+        mut rules: Vec<RemainingRule>,
+        otherwise: Label,
+    ) -> Label {
+        // The order of adjacent rules with the same return value does not matter.
+        for equal in rules.chunk_by_mut(|a, b| a.return_value == b.return_value) {
+            equal.sort_by_key(|rule| (self.compared_bits(rule), !self.is_groupable(rule)));
         }
-        let together = rules.chunk_by(|a, b| self.belong_together(a, b));
-        let together: Vec<&[Rest]> = together.collect();
+        let groups = rules.chunk_by(|a, b| self.belong_together(a, b));
+        let groups: Vec<&[RemainingRule]> = groups.collect();
         let mut next = otherwise;
-        for rules in together.into_iter().rev() {
+        for rules in groups.into_iter().rev() {
             next = self.compare(code, rules, next);
         }
         next
     }
 
-    /// What the first condition is about.
-    fn part(self, rule: &Rest) -> Part {
-        let Condition { index, test } = rule.conditions[0];
-        let mask = match test {
-            Test::Masked { mask, .. } => mask,
+    /// What the first condition compares.
+    fn compared_bits(self, rule: &RemainingRule) -> ComparedBits {
+        let Condition { index, comparison } = rule.conditions[0];
+        let mask = match comparison {
+            Comparison::Masked { mask, .. } => mask,
             _ => u64::MAX,
         };
-        Part {
+        ComparedBits {
             index,
             mask: mask & self.largest,
         }
     }
 
-    /// Whether its first condition leaves little: an answer, or a single value.
-    /// The others could be left over for each of many values.
-    fn is_decided(self, rule: &Rest) -> bool {
-        let test = rule.conditions[0].test;
-        rule.conditions.len() == 1 || matches!(test, Test::Equal(_) | Test::Masked { .. })
+    /// Whether the rule may be compiled together with others: it has a single condition, or
+    /// its first condition holds for a single value. The remainder of any other rule could be
+    /// repeated for each of many ranges.
+    fn is_groupable(self, rule: &RemainingRule) -> bool {
+        let comparison = rule.conditions[0].comparison;
+        rule.conditions.len() == 1
+            || matches!(comparison, Comparison::Equal(_) | Comparison::Masked { .. })
     }
 
-    fn belong_together(self, one: &Rest, next: &Rest) -> bool {
-        let both_decided = self.is_decided(one) && self.is_decided(next);
-        match both_decided {
-            true => self.part(one) == self.part(next),
-            false => one.conditions[0] == next.conditions[0],
+    fn belong_together(self, one: &RemainingRule, next: &RemainingRule) -> bool {
+        let both_groupable = self.is_groupable(one) && self.is_groupable(next);
+        if both_groupable {
+            self.compared_bits(one) == self.compared_bits(next)
+        } else {
+            one.conditions[0] == next.conditions[0]
         }
     }
 
-    /// Looks at the argument that these rules begin with.
-    fn compare(self, code: &mut Code, rules: &[Rest], otherwise: Label) -> Label {
-        let Part { index, mask } = self.part(&rules[0]);
-        let mut known = Known::default();
+    /// Compiles rules that begin with the same argument.
+    fn compare(
+        self,
+        code: &mut ProgramBuilder,
+        rules: &[RemainingRule],
+        otherwise: Label,
+    ) -> Label {
+        let ComparedBits { index, mask } = self.compared_bits(&rules[0]);
+        let mut remainders = Interner::default();
         let values = self.pieces(rules).into_iter();
-        let values = values.map(|(first, outcome)| (first, known.number(outcome)));
-        let mut halves = Known::default();
+        let values = values.map(|(first, remainder)| (first, remainders.index(remainder)));
+        let mut halves = Interner::default();
         let upper: Vec<search::Range> = by_halves(values)
             .into_iter()
             .map(|(first, mut lower)| {
                 if mask as u32 == 0 {
                     lower.truncate(1);
                 }
-                let outcome = halves.number(lower);
+                let outcome = halves.index(lower);
                 search::Range { first, outcome }
             })
             .collect();
 
-        let mut goals = HashMap::new();
-        let mut goal = |code: &mut Code, number: usize| {
-            *goals.entry(number).or_insert_with(|| {
-                let Outcome { rules, answer } = known.at(number).clone();
-                let otherwise = answer.map_or(otherwise, |answer| code.answer(answer));
+        let mut remainder_labels = HashMap::new();
+        let mut remainder_label = |code: &mut ProgramBuilder, number: usize| {
+            *remainder_labels.entry(number).or_insert_with(|| {
+                let Remainder {
+                    rules,
+                    return_value,
+                } = remainders.get(number).clone();
+                let otherwise =
+                    return_value.map_or(otherwise, |return_value| code.ret(return_value));
                 self.decide(code, rules, otherwise)
             })
         };
-        let place = ARGUMENTS + 8 * index;
-        let mut lows = HashMap::new();
-        let mut low = |code: &mut Code, number: usize| {
-            *lows.entry(number).or_insert_with(|| {
-                let found = search(code, halves.at(number), u32::MAX, &mut goal);
-                match halves.at(number).len() {
+        let offset = ARGUMENTS_OFFSET + 8 * index;
+        let mut lower_labels = HashMap::new();
+        let mut lower_label = |code: &mut ProgramBuilder, number: usize| {
+            *lower_labels.entry(number).or_insert_with(|| {
+                let found = search(code, halves.get(number), u32::MAX, &mut remainder_label);
+                match halves.get(number).len() {
                     1 => found,
-                    _ => code.load(place, mask as u32, found),
+                    _ => code.load(offset, mask as u32, found),
                 }
             })
         };
         let upper_mask = (mask >> 32) as u32;
         if upper_mask == 0 {
-            return low(code, upper[0].outcome);
+            return lower_label(code, upper[0].outcome);
         }
-        let found = search(code, &upper, u32::MAX, &mut low);
+        let found = search(code, &upper, u32::MAX, &mut lower_label);
         match upper.len() {
             1 => found,
-            _ => code.load(place + 4, upper_mask, found),
+            _ => code.load(offset + 4, upper_mask, found),
         }
     }
 
-    /// What the rules mean for each value of what they begin with: from this one
-    /// up to the next.
-    fn pieces<'a>(self, rules: &[Rest<'a>]) -> Vec<(u64, Outcome<'a>)> {
+    /// The remainder of the rules for each range of the compared bits. A range starts at the
+    /// value and ends where the next one starts.
+    fn pieces<'a>(self, rules: &[RemainingRule<'a>]) -> Vec<(u64, Remainder<'a>)> {
         let all: Vec<Vec<(u64, u64)>> = rules
             .iter()
-            .map(|rule| self.values(rule.conditions[0].test))
+            .map(|rule| self.values(rule.conditions[0].comparison))
             .collect();
         let mut firsts = vec![0];
         for (first, last) in all.iter().flatten() {
@@ -173,46 +195,47 @@ impl Width {
         }
         firsts.sort_unstable();
         firsts.dedup();
-        let mut outcomes = vec![Outcome::default(); firsts.len()];
-        let mut open = Open::new(firsts.len());
+        let mut remainders = vec![Remainder::default(); firsts.len()];
+        let mut undecided = Undecided::new(firsts.len());
         for (rule, values) in rules.iter().zip(&all) {
             for (first, last) in values {
-                let mut at = open.from(firsts.partition_point(|start| start < first));
+                let mut at = undecided.next_from(firsts.partition_point(|start| start < first));
                 while firsts.get(at).is_some_and(|start| start <= last) {
                     match rule.conditions {
                         [_] => {
-                            outcomes[at].answer = Some(rule.answer);
-                            open.close(at);
+                            remainders[at].return_value = Some(rule.return_value);
+                            undecided.remove(at);
                         }
-                        _ => outcomes[at].rules.push(rule.rest()),
+                        _ => remainders[at].rules.push(rule.without_first_condition()),
                     }
-                    at = open.from(at + 1);
+                    at = undecided.next_from(at + 1);
                 }
             }
         }
-        firsts.into_iter().zip(outcomes).collect()
+        firsts.into_iter().zip(remainders).collect()
     }
 
-    /// For which values a test holds: from one to another.
-    fn values(self, test: Test) -> Vec<(u64, u64)> {
+    /// The values for which a comparison holds, as inclusive ranges.
+    fn values(self, comparison: Comparison) -> Vec<(u64, u64)> {
         let Width { largest } = self;
         let below = |value: u64| value.checked_sub(1).map(|last| (0, last));
         let above = |value: u64| (value < largest).then(|| (value + 1, largest));
         let cut = |value: u64| value & largest;
-        let (one, two) = match test {
-            Test::Equal(value) => (Some((cut(value), cut(value))), None),
-            Test::NotEqual(value) => (below(cut(value)), above(cut(value))),
-            Test::Less(value) => (below(cut(value)), None),
-            Test::LessOrEqual(value) => (Some((0, cut(value))), None),
-            Test::Greater(value) => (above(cut(value)), None),
-            Test::GreaterOrEqual(value) => (Some((cut(value), largest)), None),
-            Test::Masked { value, .. } => (Some((cut(value), cut(value))), None),
+        let (one, two) = match comparison {
+            Comparison::Equal(value) => (Some((cut(value), cut(value))), None),
+            Comparison::NotEqual(value) => (below(cut(value)), above(cut(value))),
+            Comparison::Less(value) => (below(cut(value)), None),
+            Comparison::LessOrEqual(value) => (Some((0, cut(value))), None),
+            Comparison::Greater(value) => (above(cut(value)), None),
+            Comparison::GreaterOrEqual(value) => (Some((cut(value), largest)), None),
+            Comparison::Masked { value, .. } => (Some((cut(value), cut(value))), None),
         };
         one.into_iter().chain(two).collect()
     }
 }
 
-/// Ranges of 64 bits as ranges of the upper half, each with those of the lower.
+/// Splits ranges of 64-bit values into ranges of the upper half, each with the ranges of the
+/// lower half.
 fn by_halves(values: impl Iterator<Item = (u64, usize)>) -> Vec<(u32, Vec<search::Range>)> {
     let range = |first, outcome| search::Range { first, outcome };
     let mut halves: Vec<(u32, Vec<search::Range>)> = Vec::new();
@@ -222,7 +245,7 @@ fn by_halves(values: impl Iterator<Item = (u64, usize)>) -> Vec<(u32, Vec<search
             continue;
         }
         let (upper, lower) = ((first >> 32) as u32, first as u32);
-        // What was last holds for every upper half in between.
+        // The previous range covers every upper half in between.
         if let (Some(before), Some((last, ranges))) = (before, halves.last()) {
             let first = last.saturating_add(u32::from(ranges.len() > 1));
             if *last < first && first < upper {
@@ -247,62 +270,63 @@ fn by_halves(values: impl Iterator<Item = (u64, usize)>) -> Vec<(u32, Vec<search
     halves
 }
 
-/// Values by number, equal ones once.
-struct Known<T> {
+/// Gives each distinct value an index.
+struct Interner<T> {
     all: Vec<T>,
-    numbers: HashMap<T, usize>,
+    indexes: HashMap<T, usize>,
 }
 
-impl<T> Default for Known<T> {
+impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Known {
+        Interner {
             all: Vec::new(),
-            numbers: HashMap::new(),
+            indexes: HashMap::new(),
         }
     }
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Known<T> {
-    fn number(&mut self, value: T) -> usize {
+impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
+    fn index(&mut self, value: T) -> usize {
         let next = self.all.len();
-        *self.numbers.entry(value).or_insert_with_key(|value| {
+        *self.indexes.entry(value).or_insert_with_key(|value| {
             self.all.push(value.clone());
             next
         })
     }
 
-    fn at(&self, number: usize) -> &T {
-        &self.all[number]
+    fn get(&self, index: usize) -> &T {
+        &self.all[index]
     }
 }
 
-/// Which of a list are still open; those that are not are passed over once.
-struct Open {
-    /// For each, itself or a later one that may be the next.
+/// The indexes of a list that no rule has decided yet. Like union-find, it skips runs of
+/// removed indexes quickly.
+struct Undecided {
+    /// For each index itself, or, if it was removed, a later index to continue with.
     next: Vec<usize>,
 }
 
-impl Open {
-    fn new(count: usize) -> Open {
-        Open {
+impl Undecided {
+    fn new(count: usize) -> Undecided {
+        Undecided {
             next: (0..=count).collect(),
         }
     }
 
-    /// The first open one from `at` on; the length of the list if there is none.
-    fn from(&mut self, at: usize) -> usize {
-        let mut open = at;
-        while self.next[open] != open {
-            open = self.next[open];
+    /// The first undecided index from `at`; the length of the list if there is none.
+    fn next_from(&mut self, at: usize) -> usize {
+        let mut found = at;
+        while self.next[found] != found {
+            found = self.next[found];
         }
         let mut passed = at;
-        while self.next[passed] != open {
-            passed = std::mem::replace(&mut self.next[passed], open);
+        while self.next[passed] != found {
+            passed = std::mem::replace(&mut self.next[passed], found);
         }
-        open
+        found
     }
 
-    fn close(&mut self, at: usize) {
+    fn remove(&mut self, at: usize) {
         self.next[at] = at + 1;
     }
 }

@@ -1,12 +1,13 @@
-//! `linux.seccomp`: which system calls the process and its children may make.
+//! `linux.seccomp`: compiles the profile to a filter (seccomp(2)).
 //!
-//! A profile becomes one program in the kernel's classic BPF. Several filters
-//! would not add up: of their answers the kernel takes the strictest, so none
-//! could allow what another one is silent about. A profile is read into numbers
-//! ([`profile`]), spread over the numbers of each architecture's calls ([`rules`],
-//! [`architectures`]), and these are searched by halves ([`program`], [`search`]):
-//! about ten instructions for a call, whatever it is. Where arguments count, their
-//! values are searched in the same way ([`arguments`]).
+//! The whole profile becomes a single program in classic BPF. Several filters would not do:
+//! the kernel applies the strictest of their return values, so that no filter could allow
+//! what another one denies by default.
+//!
+//! [`profile`] validates config.json and turns names into numbers. [`rules`] assigns a decision
+//! to each system call number of each architecture ([`architectures`]). [`program`] compiles
+//! them to a binary search ([`search`]), which takes about ten instructions for any system
+//! call. [`arguments`] searches the values of arguments in the same way.
 
 mod architectures;
 mod arguments;
@@ -28,19 +29,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
-use architectures::{Family, HERE, NAMES};
+use architectures::{ALL_ARCHITECTURES, Family, HOST_FAMILY};
 use profile::{ACTIONS, OPERATORS, Profile};
 
-/// The instructions that a filter can have (`BPF_MAXINSNS` of linux/bpf_common.h).
-const LONGEST: usize = 4096;
+/// The most instructions of a filter (`BPF_MAXINSNS` of linux/bpf_common.h).
+const MAX_INSTRUCTIONS: usize = 4096;
 
 fn too_long() -> Error {
     anyhow!(
-        "linux.seccomp: needs more than {LONGEST} instructions, the most that a filter can have"
+        "linux.seccomp: needs more than {MAX_INSTRUCTIONS} instructions, the most that a filter can have"
     )
 }
 
-/// The words that a profile may use (features-linux.md, "Seccomp"), as serde reads them.
+/// The values that a profile may contain (features-linux.md, "Seccomp").
 #[derive(Serialize)]
 pub(crate) struct Vocabulary {
     actions: Vec<LinuxSeccompAction>,
@@ -56,18 +57,18 @@ pub(crate) fn vocabulary() -> Vocabulary {
     Vocabulary {
         actions: ACTIONS.map(|(action, ..)| action).to_vec(),
         operators: OPERATORS,
-        archs: NAMES,
+        archs: ALL_ARCHITECTURES,
         known_flags: [],
         supported_flags: [],
     }
 }
 
-/// `linux.seccomp`, compiled.
+/// The compiled filter.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<Instruction>", into = "Vec<Instruction>")]
 pub(crate) struct Seccomp(BpfProgram);
 
-/// `struct sock_filter` of linux/filter.h, field by field.
+/// The fields of `struct sock_filter` (linux/filter.h).
 type Instruction = (u16, u8, u8, u32);
 
 impl From<Vec<Instruction>> for Seccomp {
@@ -91,14 +92,14 @@ impl fmt::Debug for Seccomp {
 }
 
 impl Seccomp {
-    /// The right to install a filter, for a process that can still gain others.
-    pub(super) const RIGHT: Capability = Capability::CAP_SYS_ADMIN;
+    /// The capability to install a filter, which a process without no_new_privs needs.
+    pub(super) const REQUIRED_CAPABILITY: Capability = Capability::CAP_SYS_ADMIN;
 
     /// # Errors
-    /// The first thing that means nothing or contradicts another, by its place
-    /// in config.json; or when the program is longer than the kernel allows.
+    /// For the first invalid or contradictory value, with its place in config.json; or when the
+    /// program is longer than the kernel accepts.
     pub(super) fn plan(listed: &LinuxSeccomp) -> Result<Seccomp> {
-        Self::of(listed, HERE)
+        Self::of(listed, HOST_FAMILY)
     }
 
     fn of(listed: &LinuxSeccomp, family: &Family) -> Result<Seccomp> {
@@ -106,7 +107,7 @@ impl Seccomp {
     }
 
     /// # Errors
-    /// `EACCES` without [`Seccomp::RIGHT`] in the effective set, unless
+    /// `EACCES` without [`Seccomp::REQUIRED_CAPABILITY`] in the effective set, unless
     /// no_new_privs is set.
     pub(super) fn install(&self) -> nix::Result<()> {
         sys::seccomp_set_filter(&self.0)

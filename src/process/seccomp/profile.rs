@@ -1,5 +1,4 @@
-//! A profile: `linux.seccomp` with its words turned into numbers, and nothing
-//! left to refuse.
+//! The validated profile: `linux.seccomp` with names turned into numbers.
 
 use anyhow::{Result, bail, ensure};
 use nix::libc;
@@ -9,21 +8,21 @@ use oci_spec::runtime::{
 
 use super::architectures::{Architecture, Family};
 
-/// What a filter answers for a call: an action and its data (`SECCOMP_RET_*`).
-pub(super) type Answer = u32;
+/// The value that a filter returns: an action and its data (`SECCOMP_RET_*`, seccomp(2)).
+pub(super) type ReturnValue = u32;
 
-/// The largest number that the kernel takes for an error (`MAX_ERRNO`).
-const LARGEST_ERRNO: u32 = 4095;
+/// The largest errno of the kernel (linux/err.h).
+const MAX_ERRNO: u32 = 4095;
 
-/// The actions, what the kernel calls them, and the largest errno that goes with them.
-pub(super) const ACTIONS: [(LinuxSeccompAction, Answer, Option<u32>); 8] = {
+/// Each action, its `SECCOMP_RET_*` value, and the largest data that it takes, if any.
+pub(super) const ACTIONS: [(LinuxSeccompAction, ReturnValue, Option<u32>); 8] = {
     use LinuxSeccompAction as Action;
     [
         (Action::ScmpActAllow, libc::SECCOMP_RET_ALLOW, None),
         (
             Action::ScmpActErrno,
             libc::SECCOMP_RET_ERRNO,
-            Some(LARGEST_ERRNO),
+            Some(MAX_ERRNO),
         ),
         (Action::ScmpActKill, libc::SECCOMP_RET_KILL_THREAD, None),
         (
@@ -46,7 +45,7 @@ pub(super) const ACTIONS: [(LinuxSeccompAction, Answer, Option<u32>); 8] = {
     ]
 };
 
-/// All operators; [`Test`] has one for each.
+/// All operators; [`Comparison`] has one for each.
 pub(super) const OPERATORS: [LinuxSeccompOperator; 7] = [
     LinuxSeccompOperator::ScmpCmpEq,
     LinuxSeccompOperator::ScmpCmpGe,
@@ -62,19 +61,19 @@ pub(super) const OPERATORS: [LinuxSeccompOperator; 7] = [
 pub(super) struct Condition {
     /// Which argument: 0 to 5.
     pub(super) index: u32,
-    pub(super) test: Test,
+    pub(super) comparison: Comparison,
 }
 
-/// Comparisons without sign, on the left the argument.
+/// An unsigned comparison of the argument with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Test {
+pub(super) enum Comparison {
     Equal(u64),
     NotEqual(u64),
     Less(u64),
     LessOrEqual(u64),
     Greater(u64),
     GreaterOrEqual(u64),
-    /// Of the argument, these bits have this value.
+    /// `argument & mask == value`.
     Masked {
         mask: u64,
         value: u64,
@@ -83,8 +82,8 @@ pub(super) enum Test {
 
 /// `linux.seccomp`.
 pub(super) struct Profile<'a> {
-    /// For a call that no entry is about.
-    pub(super) default: Answer,
+    /// For a system call to which no entry applies.
+    pub(super) default: ReturnValue,
     pub(super) architectures: Vec<&'static Architecture>,
     pub(super) entries: Vec<Entry<'a>>,
 }
@@ -92,17 +91,17 @@ pub(super) struct Profile<'a> {
 /// One of `linux.seccomp.syscalls`.
 pub(super) struct Entry<'a> {
     pub(super) names: &'a [String],
-    pub(super) answer: Answer,
-    /// The entry is about a call when all conditions of one list hold. Without
-    /// a list it is about every call of its names.
+    pub(super) return_value: ReturnValue,
+    /// The entry applies when all conditions of one of these lists hold. Without a list it
+    /// always applies.
     pub(super) alternatives: Vec<Vec<Condition>>,
 }
 
 impl Profile<'_> {
     /// # Errors
-    /// The first thing that means nothing, by its place in config.json.
+    /// For the first invalid value, with its place in config.json.
     pub(super) fn plan<'a>(listed: &'a LinuxSeccomp, family: &Family) -> Result<Profile<'a>> {
-        let default = answer(
+        let default = return_value(
             listed.default_action(),
             listed.default_errno_ret(),
             "linux.seccomp.defaultAction",
@@ -130,7 +129,7 @@ impl Entry<'_> {
         if let Some(i) = names.iter().position(String::is_empty) {
             bail!("{place}.names[{i}]: must not be empty");
         }
-        let answer = answer(
+        let return_value = return_value(
             listed.action(),
             listed.errno_ret(),
             &format!("{place}.action"),
@@ -145,14 +144,14 @@ impl Entry<'_> {
         conditions.sort_by_key(|one| one.index);
         Ok(Entry {
             names,
-            answer,
+            return_value,
             alternatives: alternatives(conditions),
         })
     }
 }
 
-/// All conditions of an entry must hold. Two on one argument are from a time
-/// when each stood for itself, and are taken so still, as by runc.
+/// All conditions of an entry must hold, unless two of them are on the same argument: then
+/// each is an alternative, for compatibility with old profiles, as in runc.
 fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
     let of = |index| conditions.iter().filter(|one| one.index == index).count();
     if conditions.is_empty() {
@@ -171,48 +170,48 @@ fn condition(listed: &LinuxSeccompArg, place: &str) -> Result<Condition> {
         index < 6,
         "{place}.index: {index} is more than 5: a system call has six arguments"
     );
-    let test = match listed.op() {
-        Operator::ScmpCmpEq => Test::Equal(value),
-        Operator::ScmpCmpNe => Test::NotEqual(value),
-        Operator::ScmpCmpLt => Test::Less(value),
-        Operator::ScmpCmpLe => Test::LessOrEqual(value),
-        Operator::ScmpCmpGt => Test::Greater(value),
-        Operator::ScmpCmpGe => Test::GreaterOrEqual(value),
-        Operator::ScmpCmpMaskedEq => Test::Masked {
+    let comparison = match listed.op() {
+        Operator::ScmpCmpEq => Comparison::Equal(value),
+        Operator::ScmpCmpNe => Comparison::NotEqual(value),
+        Operator::ScmpCmpLt => Comparison::Less(value),
+        Operator::ScmpCmpLe => Comparison::LessOrEqual(value),
+        Operator::ScmpCmpGt => Comparison::Greater(value),
+        Operator::ScmpCmpGe => Comparison::GreaterOrEqual(value),
+        Operator::ScmpCmpMaskedEq => Comparison::Masked {
             mask: value,
             value: listed.value_two().unwrap_or(0) & value,
         },
     };
     Ok(Condition {
         index: index as u32,
-        test,
+        comparison,
     })
 }
 
-fn answer(
+fn return_value(
     action: LinuxSeccompAction,
     errno: Option<u32>,
     place: &str,
     errno_place: &str,
-) -> Result<Answer> {
+) -> Result<ReturnValue> {
     let known = ACTIONS.iter().find(|(known, ..)| *known == action);
-    let Some((_, answer, data)) = known else {
+    let Some((_, return_value, data)) = known else {
         bail!("{place}: {action}: not applied by this version");
     };
     let Some(largest) = *data else {
         ensure!(errno.is_none(), "{errno_place}: {action} has no errno");
-        return Ok(*answer);
+        return Ok(*return_value);
     };
     let errno = errno.unwrap_or(libc::EPERM as u32);
     ensure!(
         errno <= largest,
         "{errno_place}: {errno} is more than {largest}"
     );
-    Ok(answer | errno)
+    Ok(return_value | errno)
 }
 
-/// The machine's own, as in libseccomp always, and those of the list that a
-/// kernel here serves. By any other no call comes.
+/// The host's own architecture, as always in libseccomp, and those of the list that its kernel
+/// supports. No system call can come from any other.
 fn architectures(listed: Option<&[Arch]>, family: &Family) -> Vec<&'static Architecture> {
     let listed = listed.unwrap_or_default();
     let members = family.iter().enumerate();

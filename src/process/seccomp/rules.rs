@@ -1,4 +1,5 @@
-//! What a profile says of each number of an architecture's calls.
+//! Decides about each system call number of an architecture, as the profile's entries
+//! demand.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,27 +7,27 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use nix::libc;
 
-use super::architectures::{Architecture, Door};
-use super::profile::{Answer, Condition, Profile, Test};
-use super::{LONGEST, too_long};
+use super::architectures::{Architecture, MultiplexedCall};
+use super::profile::{Comparison, Condition, Profile, ReturnValue};
+use super::{MAX_INSTRUCTIONS, too_long};
 
-/// So many rules for the calls of an architecture are looked at. Rules that say the
-/// same share instructions, but no real profile has as many as this.
-const MOST: usize = 16 * LONGEST;
+/// The most rules per architecture. Equal rules share instructions, so that more than
+/// [`MAX_INSTRUCTIONS`] may fit; no real profile has as many as this.
+const MAX_RULES: usize = 16 * MAX_INSTRUCTIONS;
 
-/// From an architecture that the profile does not list, as libseccomp has it.
-pub(super) const FOREIGN: Answer = libc::SECCOMP_RET_KILL_THREAD;
+/// For an architecture that the profile does not list, as in libseccomp.
+pub(super) const UNLISTED_ARCHITECTURE: ReturnValue = libc::SECCOMP_RET_KILL_THREAD;
 
-/// For a call that is newer than the profile. Programs try new calls and go
-/// back to old ones when they hear this, and only this.
-const NEWER: Answer = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+/// For a system call that is newer than the profile. Programs that try new system calls fall
+/// back to older ones on ENOSYS only.
+const NEWER_SYSCALL: ReturnValue = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// What becomes of a call.
+/// What the filter does about a system call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Verdict {
-    Answer(Answer),
-    /// The answer of the first rule whose conditions all hold, else the default.
-    Depends {
+pub(super) enum Decision {
+    Always(ReturnValue),
+    /// Returns the value of the first rule whose conditions all hold, else the default.
+    Conditional {
         rules: Vec<Rule>,
         /// As [`Architecture::wide`].
         wide: bool,
@@ -36,49 +37,49 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
-    pub(super) answer: Answer,
+    pub(super) return_value: ReturnValue,
 }
 
-/// Numbers with one verdict: from this one up to the next range's.
+/// A range of numbers with the same decision. It ends where the next range starts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) first: u32,
-    pub(super) verdict: Verdict,
+    pub(super) decision: Decision,
 }
 
-/// Every number of `architecture`, in order, and no two neighbours alike.
+/// Covers all numbers of `architecture`, in order. Adjacent ranges have different decisions.
 pub(super) fn ranges(profile: &Profile, architecture: &Architecture) -> Result<Vec<Range>> {
-    let mut claims = claims(profile, architecture);
-    claims.sort_by_key(|claim| claim.number); // Stable: the order of the profile stays.
-    let newest = newest(profile, architecture, &claims);
-    let default = || Verdict::Answer(profile.default);
+    let mut entries = syscall_entries(profile, architecture);
+    entries.sort_by_key(|entry| entry.number); // A stable sort, which keeps the order of the profile.
+    let newest = newest(profile, architecture, &entries);
+    let default = || Decision::Always(profile.default);
 
     let mut ranges = Ranges::default();
     let mut next = architecture.first;
-    for claims in claims.chunk_by(|a, b| a.number == b.number) {
-        let number = claims[0].number;
+    for entries in entries.chunk_by(|a, b| a.number == b.number) {
+        let number = entries[0].number;
         if next < number {
             ranges.push(next, default());
         }
-        ranges.push(number, verdict(claims, architecture.wide)?);
-        ensure!(ranges.rules <= MOST, too_long());
+        ranges.push(number, decision(entries, architecture.wide)?);
+        ensure!(ranges.rules <= MAX_RULES, too_long());
         next = number + 1;
     }
     match newest {
-        Some(newest) if answers_newer(profile.default) => {
+        Some(newest) if denies_newer_syscalls(profile.default) => {
             if next <= newest {
                 ranges.push(next, default());
             }
-            ranges.push(newest + 1, Verdict::Answer(NEWER));
+            ranges.push(newest + 1, Decision::Always(NEWER_SYSCALL));
         }
         _ => ranges.push(next, default()),
     }
     Ok(ranges.ranges)
 }
 
-/// Whether calls beyond the profile's newest are said not to exist: not if they
-/// are allowed anyway, or a tracer decides, who may know them.
-fn answers_newer(default: Answer) -> bool {
+/// Whether system calls above the newest one of the profile return ENOSYS: not if the default
+/// allows them, or leaves the decision to a tracer, which may know them.
+fn denies_newer_syscalls(default: ReturnValue) -> bool {
     let action = default & libc::SECCOMP_RET_ACTION_FULL;
     ![
         libc::SECCOMP_RET_ALLOW,
@@ -88,146 +89,160 @@ fn answers_newer(default: Answer) -> bool {
     .contains(&action)
 }
 
-/// The largest number that the profile has a name for, whatever it says of it.
-/// `None` if it has none but that of the first call of all: then nobody thought
-/// of this architecture.
-fn newest(profile: &Profile, architecture: &Architecture, claims: &[Claim]) -> Option<u32> {
+/// The largest number that the profile names, in any entry. `None` if it names at most the
+/// architecture's very first system call: then the profile was not written for this
+/// architecture.
+fn newest(profile: &Profile, architecture: &Architecture, entries: &[SyscallEntry]) -> Option<u32> {
     let names = profile.entries.iter().flat_map(|entry| entry.names);
     let named = names.filter_map(|name| architecture.number(name));
-    let claimed = claims.last().map(|claim| claim.number);
+    let last_entry = entries.last().map(|entry| entry.number);
     named
-        .chain(claimed)
+        .chain(last_entry)
         .max()
         .filter(|newest| *newest > architecture.first)
 }
 
-/// Ranges in the making.
+/// Collects ranges.
 #[derive(Default)]
 struct Ranges {
     ranges: Vec<Range>,
-    /// In all of them together.
+    /// The number of rules in all ranges.
     rules: usize,
 }
 
 impl Ranges {
-    fn push(&mut self, first: u32, verdict: Verdict) {
+    fn push(&mut self, first: u32, decision: Decision) {
         if self
             .ranges
             .last()
-            .is_some_and(|last| last.verdict == verdict)
+            .is_some_and(|last| last.decision == decision)
         {
             return;
         }
-        if let Verdict::Depends { rules, .. } = &verdict {
+        if let Decision::Conditional { rules, .. } = &decision {
             self.rules += rules.len();
         }
-        self.ranges.push(Range { first, verdict });
+        self.ranges.push(Range { first, decision });
     }
 }
 
-/// What an entry says of a number.
-struct Claim<'a> {
+/// An entry of the profile, applied to one system call number.
+struct SyscallEntry<'a> {
     number: u32,
-    /// The name that the number has in `linux.seccomp.syscalls[entry]`.
+    /// The name of the system call in `linux.seccomp.syscalls[index]`.
     name: &'a str,
-    entry: usize,
-    answer: Answer,
-    /// One list is enough; none is needed if there is none.
+    index: usize,
+    return_value: ReturnValue,
+    /// As [`super::profile::Entry::alternatives`].
     alternatives: Cow<'a, [Vec<Condition>]>,
 }
 
-/// In the order of the profile, then what it means for calls through cgroup_join.
-fn claims<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec<Claim<'a>> {
-    let mut claims = Vec::new();
-    let mut behind = Vec::new();
-    for (entry, listed) in profile.entries.iter().enumerate() {
-        // It says what is said without it. As in runc, it does not even count
-        // against another entry.
-        if listed.answer == profile.default {
+/// The entries in the order of the profile, followed by those for multiplexed system calls.
+fn syscall_entries<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec<SyscallEntry<'a>> {
+    let mut entries = Vec::new();
+    let mut multiplexed = Vec::new();
+    for (index, listed) in profile.entries.iter().enumerate() {
+        // An entry with the default action is ignored. As in runc, it does not even override
+        // another entry.
+        if listed.return_value == profile.default {
             continue;
         }
-        let claim = |number, name| Claim {
+        let entry = |number, name| SyscallEntry {
             number,
             name,
-            entry,
-            answer: listed.answer,
+            index,
+            return_value: listed.return_value,
             alternatives: Cow::Borrowed(listed.alternatives.as_slice()),
         };
         for name in listed.names {
             if let Some(number) = architecture.number(name) {
-                claims.push(claim(number, name.as_str()));
+                entries.push(entry(number, name.as_str()));
             }
-            if let Some(door) = architecture.door(name) {
-                pass(&mut behind, door, claim(0, name), profile.default);
+            if let Some(call) = architecture.multiplexed(name) {
+                add_multiplexed(&mut multiplexed, call, entry(0, name), profile.default);
             }
         }
     }
-    claims.extend(
-        behind
+    entries.extend(
+        multiplexed
             .into_iter()
-            .map(|(door, claim)| through(&door, claim)),
+            .map(|(call, entry)| for_multiplexer(&call, entry)),
     );
-    claims
+    entries
 }
 
-/// Settles what an entry means for a call through a door. Behind it the call's
-/// arguments lie in memory, where a filter cannot look: what depends on them is
-/// denied if it could be, and not allowed because it could be.
-fn pass<'a>(behind: &mut Vec<(Door, Claim<'a>)>, door: Door, claim: Claim<'a>, default: Answer) {
-    let earlier = behind.iter_mut().find(|(other, _)| *other == door);
-    let counts = |than| claim.alternatives.is_empty() || is_stricter(claim.answer, than);
+/// Adds an entry about a system call that can also be made through socketcall(2) or ipc(2).
+///
+/// Its arguments are then in memory, which a filter cannot read. An entry with conditions
+/// therefore counts as if its conditions held if it is stricter than the default, and is
+/// ignored otherwise. Of several such entries the strictest counts.
+fn add_multiplexed<'a>(
+    multiplexed: &mut Vec<(MultiplexedCall, SyscallEntry<'a>)>,
+    call: MultiplexedCall,
+    entry: SyscallEntry<'a>,
+    default: ReturnValue,
+) {
+    let earlier = multiplexed.iter_mut().find(|(other, _)| *other == call);
+    let counts = |than| entry.alternatives.is_empty() || is_stricter(entry.return_value, than);
     match earlier {
-        None if counts(default) => behind.push((door, claim)),
-        // As in `verdict`, nothing counts beside the first that is about all of it.
-        Some((_, earlier)) if !earlier.alternatives.is_empty() && counts(earlier.answer) => {
-            *earlier = claim;
+        None if counts(default) => multiplexed.push((call, entry)),
+        // As in `decision`, the first entry without conditions wins.
+        Some((_, earlier)) if !earlier.alternatives.is_empty() && counts(earlier.return_value) => {
+            *earlier = entry;
         }
         None | Some(_) => {}
     }
 }
 
-fn through<'a>(door: &Door, claim: Claim<'a>) -> Claim<'a> {
-    let test = Test::Masked {
-        mask: door.mask,
-        value: door.value,
+/// Turns an entry about a multiplexed system call into one about the multiplexer, with a
+/// condition on its first argument.
+fn for_multiplexer<'a>(call: &MultiplexedCall, entry: SyscallEntry<'a>) -> SyscallEntry<'a> {
+    let comparison = Comparison::Masked {
+        mask: call.mask,
+        value: call.value,
     };
-    Claim {
-        number: door.number,
-        alternatives: Cow::Owned(vec![vec![Condition { index: 0, test }]]),
-        ..claim
+    SyscallEntry {
+        number: call.number,
+        alternatives: Cow::Owned(vec![vec![Condition {
+            index: 0,
+            comparison,
+        }]]),
+        ..entry
     }
 }
 
-/// As the kernel orders actions: by their values, with a sign (seccomp(2)).
-fn is_stricter(answer: Answer, than: Answer) -> bool {
-    let action = |answer: Answer| (answer & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
-    action(answer) < action(than)
+/// Compares actions as the kernel does: as signed numbers, of which the smallest is the
+/// strictest (seccomp(2)).
+fn is_stricter(return_value: ReturnValue, than: ReturnValue) -> bool {
+    let action =
+        |return_value: ReturnValue| (return_value & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
+    action(return_value) < action(than)
 }
 
-/// Of several entries for a call, the first that is about all of it counts, and
-/// no other (so in libseccomp). If each is about some of it, they count in order.
-fn verdict(claims: &[Claim], wide: bool) -> Result<Verdict> {
-    if let Some(whole) = claims.iter().find(|claim| claim.alternatives.is_empty()) {
-        return Ok(Verdict::Answer(whole.answer));
+/// Combines the entries for one number. As in libseccomp, the first entry without conditions
+/// overrides all others. If all have conditions, they are tried in order.
+fn decision(entries: &[SyscallEntry], wide: bool) -> Result<Decision> {
+    if let Some(unconditional) = entries.iter().find(|entry| entry.alternatives.is_empty()) {
+        return Ok(Decision::Always(unconditional.return_value));
     }
     let mut rules: Vec<Rule> = Vec::new();
-    let mut answers: HashMap<&[Condition], Answer> = HashMap::new();
-    for claim in claims {
-        for conditions in claim.alternatives.iter() {
-            match answers.insert(conditions, claim.answer) {
+    let mut return_values: HashMap<&[Condition], ReturnValue> = HashMap::new();
+    for entry in entries {
+        for conditions in entry.alternatives.iter() {
+            match return_values.insert(conditions, entry.return_value) {
                 None => rules.push(Rule {
                     conditions: conditions.clone(),
-                    answer: claim.answer,
+                    return_value: entry.return_value,
                 }),
                 Some(earlier) => ensure!(
-                    earlier == claim.answer,
+                    earlier == entry.return_value,
                     "linux.seccomp.syscalls[{}]: an earlier entry has another action for {:?} with the same args",
-                    claim.entry,
-                    claim.name
+                    entry.index,
+                    entry.name
                 ),
             }
         }
-        ensure!(rules.len() <= MOST, too_long());
+        ensure!(rules.len() <= MAX_RULES, too_long());
     }
-    Ok(Verdict::Depends { rules, wide })
+    Ok(Decision::Conditional { rules, wide })
 }

@@ -27,7 +27,7 @@ const CRUN: &[(&str, &str)] = &[
         "it takes no time for none",
     ),
     (
-        "hooks::when::runtime_hooks_are_told_of_a_container_that_is_being_created",
+        "hooks::when::runtime_hooks_get_the_status_creating",
         "they are told that it is created",
     ),
     (
@@ -35,15 +35,15 @@ const CRUN: &[(&str, &str)] = &[
         "they are told that it is created",
     ),
     (
-        "hooks::when::create_container_hooks_begin_in_the_root_with_its_mounts",
+        "hooks::when::create_container_hooks_start_in_the_root_with_its_mounts",
         "they begin in the bundle",
     ),
     (
-        "hooks::when::create_container_hooks_are_told_the_pid_that_the_container_sees",
+        "hooks::when::create_container_hooks_get_the_pid_in_the_container",
         "they are told 0",
     ),
     (
-        "hooks::when::hooks_find_a_user_namespace_made",
+        "hooks::when::hooks_run_after_a_user_namespace_is_set_up",
         "startContainer hooks are told nothing",
     ),
     (
@@ -51,7 +51,7 @@ const CRUN: &[(&str, &str)] = &[
         "they are told that it is starting, and 0",
     ),
     (
-        "hooks::when::start_container_hooks_write_where_the_container_does",
+        "hooks::when::start_container_hooks_write_to_the_output_of_the_container",
         "what they write goes nowhere",
     ),
     (
@@ -63,7 +63,7 @@ const CRUN: &[(&str, &str)] = &[
         "startContainer hooks are told nothing",
     ),
     (
-        "hooks::inside::what_a_failing_hook_says_on_a_terminal_is_shown",
+        "hooks::inside::output_of_a_failing_hook_on_a_terminal_is_shown",
         "what they write goes nowhere",
     ),
     (
@@ -75,7 +75,7 @@ const CRUN: &[(&str, &str)] = &[
         "it says so in its own words",
     ),
     (
-        "seccomp::loading::an_executable_that_fails_is_told_through_the_filter",
+        "seccomp::loading::a_failure_of_execve_is_reported_even_if_the_profile_denies_sending",
         "it says so in its own words",
     ),
     (
@@ -87,19 +87,19 @@ const CRUN: &[(&str, &str)] = &[
         "they run in a mount namespace of its own",
     ),
     (
-        "hooks::when::poststop_hooks_run_after_the_container_is_gone",
+        "hooks::when::poststop_hooks_run_after_the_container_is_deleted",
         "its directory is still there",
     ),
     (
-        "hooks::program::without_arguments_the_path_is_the_only_one",
+        "hooks::program::without_args_the_path_is_the_only_argument",
         "there is none at all",
     ),
     (
-        "hooks::program::without_an_environment_there_is_none",
+        "hooks::program::without_env_the_environment_is_empty",
         "they get the caller's",
     ),
     (
-        "hooks::program::cve_2025_23266_no_hook_gets_what_an_image_chose",
+        "hooks::program::cve_2025_23266_no_hook_gets_the_environment_of_the_image",
         "createContainer hooks begin in the bundle",
     ),
     (
@@ -107,31 +107,31 @@ const CRUN: &[(&str, &str)] = &[
         "it dies of SIGPIPE",
     ),
     (
-        "hooks::program::a_large_state_is_whole",
+        "hooks::program::a_large_state_reaches_the_hook_completely",
         "startContainer hooks get none of it",
     ),
     (
-        "hooks::failures::a_failing_hook_of_create_ends_the_container",
+        "hooks::failures::a_failing_hook_during_create_destroys_the_container",
         "it ends with 255",
     ),
     (
-        "hooks::failures::a_failing_start_container_hook_ends_the_container",
+        "hooks::failures::a_failing_start_container_hook_destroys_the_container",
         "it dies of SIGPIPE",
     ),
     (
-        "hooks::failures::a_failing_poststart_hook_ends_the_container",
+        "hooks::failures::a_failing_poststart_hook_destroys_the_container",
         "start goes on",
     ),
     (
-        "hooks::failures::run_ends_with_a_failing_hook",
+        "hooks::failures::run_fails_when_a_hook_fails",
         "it ends with 255",
     ),
     (
-        "hooks::failures::a_failing_poststop_hook_is_a_warning",
+        "hooks::failures::a_failing_poststop_hook_gives_a_warning",
         "it warns nobody",
     ),
     (
-        "hooks::failures::the_error_says_which_hook_and_what_it_said",
+        "hooks::failures::the_error_names_the_hook_and_quotes_its_output",
         "it ends with 255, and its text is another",
     ),
     (
@@ -139,27 +139,27 @@ const CRUN: &[(&str, &str)] = &[
         "it ends with 255",
     ),
     (
-        "hooks::failures::a_hook_is_ended_with_its_time",
+        "hooks::failures::a_hook_is_killed_when_its_timeout_expires",
         "its text is another",
     ),
     (
-        "hooks::failures::what_fails_before_the_hooks_calls_none",
+        "hooks::failures::a_failure_before_the_hooks_calls_no_hook",
         "its text is another",
     ),
     (
-        "hooks::failures::what_fails_after_hooks_calls_the_poststop_hooks",
+        "hooks::failures::a_failure_after_the_hooks_calls_the_poststop_hooks",
         "it calls none then",
     ),
     (
-        "hooks::life::a_bundle_that_is_gone_keeps_no_hook_from_running",
+        "hooks::life::hooks_run_even_if_the_bundle_has_been_removed",
         "its own file in the bundle is gone too",
     ),
     (
-        "hooks::life::a_poststart_hook_may_end_the_container",
+        "hooks::life::a_poststart_hook_may_delete_the_container",
         "start goes on",
     ),
     (
-        "hooks::life::hooks_work_with_every_way_into_the_root",
+        "hooks::life::hooks_work_with_every_method_of_entering_the_root",
         "createContainer hooks begin in the bundle",
     ),
     (
@@ -241,11 +241,11 @@ const CRUN: &[(&str, &str)] = &[
         "its text has the name in the middle",
     ),
     (
-        "process::rights::an_unknown_capability_is_a_warning",
+        "process::rights::an_unknown_capability_gives_a_warning",
         "it says nothing",
     ),
     (
-        "process::caller::the_session_keyring_is_its_own",
+        "process::caller::the_container_has_its_own_session_keyring",
         "its keyring has the bare id as name",
     ),
     (
@@ -301,23 +301,23 @@ const CRUN: &[(&str, &str)] = &[
         "it opens every mount first",
     ),
     (
-        "seccomp::verdicts::dockers_profile_decides_each_call",
+        "seccomp::verdicts::dockers_profile_is_applied_to_each_call",
         "calls newer than the profile are denied by EPERM",
     ),
     (
-        "seccomp::verdicts::calls_of_32_bit_programs_are_decided_as_well",
+        "seccomp::verdicts::the_profile_applies_to_32_bit_programs",
         "calls newer than the profile are denied by EPERM",
     ),
     (
-        "seccomp::actions::entries_with_conditions_count_in_order",
+        "seccomp::actions::entries_with_conditions_apply_in_order",
         "libseccomp looks at the last arguments first",
     ),
     (
-        "seccomp::loading::nothing_in_the_profile_is_no_filter",
+        "seccomp::loading::an_empty_profile_installs_no_filter",
         "a profile without defaultAction is an error",
     ),
     (
-        "seccomp::refusals::a_profile_too_long_for_the_kernel",
+        "seccomp::refusals::a_profile_too_long_for_the_kernel_is_refused",
         "it takes the first six conditions",
     ),
     (

@@ -1,4 +1,4 @@
-//! A hook that fails, or does not end: what is said, and what becomes of the container.
+//! Hooks that fail or hang: the error, and what happens to the container.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,26 +16,26 @@ use crate::harness::{
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        a_failing_hook_of_create_ends_the_container,
-        a_failing_start_container_hook_ends_the_container,
-        a_failing_poststart_hook_ends_the_container,
-        run_ends_with_a_failing_hook,
-        a_failing_poststop_hook_is_a_warning,
-        the_error_says_which_hook_and_what_it_said,
+        a_failing_hook_during_create_destroys_the_container,
+        a_failing_start_container_hook_destroys_the_container,
+        a_failing_poststart_hook_destroys_the_container,
+        run_fails_when_a_hook_fails,
+        a_failing_poststop_hook_gives_a_warning,
+        the_error_names_the_hook_and_quotes_its_output,
         a_program_that_cannot_be_executed_is_an_error,
-        only_the_end_of_much_is_quoted,
-        a_hook_is_ended_with_its_time,
-        a_hook_is_ended_with_all_that_it_has_started,
-        a_hook_may_take_its_time,
-        what_fails_before_the_hooks_calls_none,
-        what_fails_after_hooks_calls_the_poststop_hooks,
-        a_container_without_a_pid_namespace_leaves_nothing_of_its_hooks,
+        only_the_end_of_long_output_is_quoted,
+        a_hook_is_killed_when_its_timeout_expires,
+        a_hook_is_killed_with_all_its_children,
+        a_hook_may_run_until_its_timeout,
+        a_failure_before_the_hooks_calls_no_hook,
+        a_failure_after_the_hooks_calls_the_poststop_hooks,
+        processes_of_hooks_end_with_a_container_without_a_pid_namespace,
     ]
 }
 
 const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
 
-/// How another runtime fails a test of the sentence below.
+/// The sentence of the specification that another runtime violates.
 const START_GOES_ON: &str = "runtime.md, \"Lifecycle\", 7: \"If any startContainer hook fails, the \
     runtime MUST generate an error, stop the container, and continue the lifecycle at step 12\"; \
     its start says nothing, and what has stopped stays";
@@ -43,7 +43,7 @@ const POSTSTART_IN_CREATE: &str = "runtime.md, \"Lifecycle\", 9: \"If any postst
     the runtime MUST generate an error, stop the container, and continue the lifecycle at step \
     12\" after the program runs; it calls them in create";
 
-/// Its second hook of this kind fails, the others of every kind note that they were called.
+/// Adds hooks of every kind that note their call. The second hook of `kind` fails.
 fn failing(bundle: Bundle, kind: &str) -> Bundle {
     let mut bundle = bundle.args(&["/probe", "sleep"]);
     for other in [
@@ -64,7 +64,7 @@ fn failing(bundle: Bundle, kind: &str) -> Bundle {
     add(bundle, kind, after)
 }
 
-/// The container is not known, and nothing else of it is there.
+/// Asserts that the container is unknown and has left nothing behind.
 #[track_caller]
 fn assert_gone(bundle: &Bundle, before: &Traces) {
     before.assert_unchanged(bundle);
@@ -74,7 +74,7 @@ fn assert_gone(bundle: &Bundle, before: &Traces) {
 
 /// runtime.md, "Lifecycle", 3 to 5: "the runtime MUST generate an error, stop the container, and
 /// continue the lifecycle at step 12": destroyed, then the poststop hooks.
-fn a_failing_hook_of_create_ends_the_container() {
+fn a_failing_hook_during_create_destroys_the_container() {
     let all = AT_CREATE.into_iter().enumerate();
     for ((called, kind), view) in all.zip([View::Machine, View::V2, View::V2]) {
         let bundle = failing(Bundle::with_runtime(&Runtime::new().view(view)), kind);
@@ -88,7 +88,7 @@ fn a_failing_hook_of_create_ends_the_container() {
     }
 }
 
-fn a_failing_start_container_hook_ends_the_container() {
+fn a_failing_start_container_hook_destroys_the_container() {
     differs(Kind::Runc, START_GOES_ON);
     let bundle = failing(Bundle::new(), START_CONTAINER);
     let before = Traces::of(&bundle);
@@ -107,7 +107,7 @@ fn a_failing_start_container_hook_ends_the_container() {
     assert_eq!(noted(&bundle), expected);
 }
 
-fn a_failing_poststart_hook_ends_the_container() {
+fn a_failing_poststart_hook_destroys_the_container() {
     differs(Kind::Runc, POSTSTART_IN_CREATE);
     let bundle = failing(Bundle::new(), POSTSTART);
     let before = Traces::of(&bundle);
@@ -134,7 +134,7 @@ fn a_failing_poststart_hook_ends_the_container() {
     assert_eq!(noted(&bundle), expected);
 }
 
-fn run_ends_with_a_failing_hook() {
+fn run_fails_when_a_hook_fails() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, POSTSTART, START_CONTAINER] {
         for flags in [&[][..], &["--keep"], &["--detach"]] {
             let bundle = failing(Bundle::new(), kind);
@@ -168,7 +168,7 @@ fn run_ends_with_a_failing_hook() {
 
 /// "the runtime MUST log a warning, but the remaining hooks and lifecycle continue as if the hook
 /// had succeeded"
-fn a_failing_poststop_hook_is_a_warning() {
+fn a_failing_poststop_hook_gives_a_warning() {
     differs(
         Kind::Runc,
         "runtime.md, \"Lifecycle\", 13: \"the remaining hooks and lifecycle continue\"; it calls \
@@ -193,7 +193,7 @@ fn a_failing_poststop_hook_is_a_warning() {
     assert_eq!(noted(&bundle)[3..], [POSTSTOP, "after"]);
 }
 
-/// `create` fails with this line, which begins with the place.
+/// Asserts that `create` fails with this line, which begins with the place in config.json.
 #[track_caller]
 fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
     let before = Traces::of(bundle);
@@ -208,8 +208,8 @@ fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
     outcome
 }
 
-/// The words that callers of runc look for, and the place that ours do.
-fn the_error_says_which_hook_and_what_it_said() {
+/// Managers look for runc's text; the place in config.json is added by `rt`.
+fn the_error_names_the_hook_and_quotes_its_output() {
     for kind in AT_CREATE {
         let words = format!("hooks.{kind}[0]: error running {kind} hook #0: /bin/sh");
         for (text, said) in [
@@ -264,7 +264,7 @@ fn a_program_that_cannot_be_executed_is_an_error() {
     }
 }
 
-fn only_the_end_of_much_is_quoted() {
+fn only_the_end_of_long_output_is_quoted() {
     only_rt("others quote all of it");
     for kind in AT_CREATE {
         let much = "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 1";
@@ -275,10 +275,10 @@ fn only_the_end_of_much_is_quoted() {
     }
 }
 
-/// The longest that a second may last on a machine with better things to do.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a timeout of one second may take on a busy host.
+const MAX_ELAPSED: Duration = Duration::from_secs(8);
 
-fn a_hook_is_ended_with_its_time() {
+fn a_hook_is_killed_when_its_timeout_expires() {
     for kind in AT_CREATE {
         let sleep = json!({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1});
         let bundle = add(Bundle::new(), kind, sleep);
@@ -289,19 +289,20 @@ fn a_hook_is_ended_with_its_time() {
         assert!(outcome.stderr.contains(over), "{outcome}");
         let took = begun.elapsed();
         assert!(
-            took >= Duration::from_secs(1) && took < PATIENCE,
+            took >= Duration::from_secs(1) && took < MAX_ELAPSED,
             "{took:?}"
         );
     }
 }
 
-/// A shell's children too, which hold what it wrote to; inside and outside.
-fn a_hook_is_ended_with_all_that_it_has_started() {
-    only_rt("others end the hook alone and wait for the rest");
+/// For example the children of a shell, which keep its standard output open. The test covers
+/// hooks inside and outside of the container.
+fn a_hook_is_killed_with_all_its_children() {
+    only_rt("others kill only the hook and wait for its children");
     let hanging = |bundle: &Bundle, kind: &str| {
         let pid = notes(bundle).display().to_string();
         let text = match kind {
-            // Another namespace's numbers would say nothing here.
+            // The pid in the container's namespace would be meaningless here.
             CREATE_CONTAINER | START_CONTAINER => "sleep 100 & wait".to_owned(),
             _ => format!("sleep 100 & echo $! > {pid}; wait"),
         };
@@ -323,7 +324,7 @@ fn a_hook_is_ended_with_all_that_it_has_started() {
         if kind == POSTSTOP {
             outcome = bundle.container().delete_force();
         }
-        assert!(begun.elapsed() < PATIENCE, "{kind}: {outcome}");
+        assert!(begun.elapsed() < MAX_ELAPSED, "{kind}: {outcome}");
         let over = "hook ran past specified timeout of 1.0s";
         assert!(outcome.one_line().contains(over), "{outcome}");
         before.assert_unchanged(&bundle);
@@ -333,7 +334,7 @@ fn a_hook_is_ended_with_all_that_it_has_started() {
     }
 }
 
-fn a_hook_may_take_its_time() {
+fn a_hook_may_run_until_its_timeout() {
     let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
     for kind in AT_CREATE {
         let slow = json!({"path": "/bin/sleep", "args": ["sleep", "0.3"], "timeout": 3600});
@@ -344,8 +345,8 @@ fn a_hook_may_take_its_time() {
     assert!(begun.elapsed() >= Duration::from_millis(900));
 }
 
-/// A mount fails: the container has never been, and has nothing to be cleaned up by hooks.
-fn what_fails_before_the_hooks_calls_none() {
+/// When a mount fails, no hook has run yet, so that poststop hooks have nothing to clean up.
+fn a_failure_before_the_hooks_calls_no_hook() {
     differs(
         Kind::Runc,
         "runtime.md, \"Errors\": \"generating an error MUST leave the state of the environment as \
@@ -360,7 +361,7 @@ fn what_fails_before_the_hooks_calls_none() {
     assert_eq!(noted(&bundle), [""; 0]);
 }
 
-fn what_fails_after_hooks_calls_the_poststop_hooks() {
+fn a_failure_after_the_hooks_calls_the_poststop_hooks() {
     let bundle = failing(Bundle::new(), POSTSTART).args(&["/no/such"]);
     let before = Traces::of(&bundle);
     for verb in ["create", "run"] {
@@ -371,8 +372,8 @@ fn what_fails_after_hooks_calls_the_poststop_hooks() {
     assert_eq!(noted(&bundle), [once, once].concat());
 }
 
-/// What they have left running is ended with the cgroup.
-fn a_container_without_a_pid_namespace_leaves_nothing_of_its_hooks() {
+/// Processes that hooks have left running are killed with the cgroup.
+fn processes_of_hooks_end_with_a_container_without_a_pid_namespace() {
     only_rt("others leave what hooks have started");
     for kind in [CREATE_CONTAINER, START_CONTAINER] {
         let bundle = Bundle::new()

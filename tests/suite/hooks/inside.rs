@@ -1,5 +1,5 @@
-//! startContainer hooks run as the process that is about to be executed: with all that confines it,
-//! and where it will write.
+//! startContainer hooks run with the restrictions and the standard output of the container's
+//! process.
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
@@ -14,9 +14,9 @@ pub(super) fn tests() -> Vec<Trial> {
         start_container_hooks_have_the_filter_of_the_process,
         start_container_hooks_do_not_escape_a_filter_that_kills,
         start_container_hooks_have_the_limits_of_the_process,
-        what_a_failing_hook_says_on_a_terminal_is_shown,
-        what_a_hook_says_on_a_terminal_may_be_much,
-        a_hook_that_hangs_ends_with_its_command,
+        output_of_a_failing_hook_on_a_terminal_is_shown,
+        a_hook_may_write_long_output_to_a_terminal,
+        a_signal_to_run_kills_a_start_container_hook_that_hangs,
     ]
 }
 
@@ -38,9 +38,9 @@ fn start_container_hooks_have_the_filter_of_the_process() {
     }
 }
 
-/// What it has started by execve(2) is below the filter too.
+/// The filter also applies to the program that the hook executes.
 fn start_container_hooks_do_not_escape_a_filter_that_kills() {
-    only_rt("runc's own init is below it then");
+    only_rt("runc's own init is under the filter, too");
     let bundle = Bundle::new().sh("echo executed").set(
         "/linux/seccomp",
         json!({
@@ -68,23 +68,23 @@ fn on_a_terminal(text: &str) -> Bundle {
     add(bundle, START_CONTAINER, script(text)).sh("exit 0")
 }
 
-fn what_a_failing_hook_says_on_a_terminal_is_shown() {
+fn output_of_a_failing_hook_on_a_terminal_is_shown() {
     let bundle = on_a_terminal("echo the reason; exit 3");
-    let said = Session::start(&bundle).assert_end(1);
-    assert!(said.contains("the reason"), "{said:?}");
+    let output = Session::start(&bundle).assert_end(1);
+    assert!(output.contains("the reason"), "{output:?}");
 }
 
-/// More than a terminal holds that nobody reads.
-fn what_a_hook_says_on_a_terminal_may_be_much() {
+/// The output is larger than the buffer of a terminal.
+fn a_hook_may_write_long_output_to_a_terminal() {
     only_rt("runc keeps it for the error");
     let bundle = on_a_terminal("busybox seq 1 40000; echo all is said");
-    let said = Session::start(&bundle).assert_end(0);
+    let output = Session::start(&bundle).assert_end(0);
     let all: String = (1..=40000).map(|number| format!("{number}\n")).collect();
-    assert!(said.starts_with(&all), "{} bytes", said.len());
-    assert!(said.contains("all is said"), "{} bytes", said.len());
+    assert!(output.starts_with(&all), "{} bytes", output.len());
+    assert!(output.contains("all is said"), "{} bytes", output.len());
 }
 
-fn a_hook_that_hangs_ends_with_its_command() {
+fn a_signal_to_run_kills_a_start_container_hook_that_hangs() {
     only_rt("runc does not hear signals before the process runs");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let bundle = add(bundle, START_CONTAINER, script("echo hangs; sleep 1000"));

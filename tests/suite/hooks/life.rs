@@ -1,4 +1,5 @@
-//! Hooks over a container's life: what was planned is called, once, whoever ends it.
+//! Hooks during a container's life: each planned hook is called once, however the container
+//! ends.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,16 +19,16 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         changes_of_the_config_after_create_have_no_effect,
-        poststop_hooks_are_called_once_whoever_ends_it,
-        run_in_the_foreground_calls_all_of_them,
-        a_bundle_that_is_gone_keeps_no_hook_from_running,
-        a_hook_may_ask_the_runtime,
-        a_poststart_hook_may_end_the_container,
-        hooks_work_with_every_way_into_the_root,
-        delete_force_waits_for_no_hook_of_the_start,
-        a_signal_ends_a_hook_that_hangs_and_its_command,
+        poststop_hooks_are_called_once_however_the_container_ends,
+        run_in_the_foreground_calls_all_hooks,
+        hooks_run_even_if_the_bundle_has_been_removed,
+        a_hook_may_call_the_runtime,
+        a_poststart_hook_may_delete_the_container,
+        hooks_work_with_every_method_of_entering_the_root,
+        delete_force_does_not_wait_for_hooks_of_start,
+        a_signal_kills_a_hook_that_hangs_and_ends_the_command,
         a_signal_reaches_the_process_while_a_poststart_hook_hangs,
-        a_runtime_that_was_killed_leaves_poststop_hooks_to_delete,
+        delete_calls_the_poststop_hooks_after_the_runtime_was_killed,
     ]
 }
 
@@ -51,7 +52,7 @@ fn changes_of_the_config_after_create_have_no_effect() {
     assert_eq!(noted(&bundle), [POSTSTART, POSTSTOP]);
 }
 
-fn poststop_hooks_are_called_once_whoever_ends_it() {
+fn poststop_hooks_are_called_once_however_the_container_ends() {
     type Way = (&'static str, fn(&Container));
     let ways: [Way; 4] = [
         ("delete --force of a created one", |container| {
@@ -84,7 +85,7 @@ fn poststop_hooks_are_called_once_whoever_ends_it() {
     }
 }
 
-fn run_in_the_foreground_calls_all_of_them() {
+fn run_in_the_foreground_calls_all_hooks() {
     let mut bundle = Bundle::new().sh("exit 7");
     let kinds = [CREATE_RUNTIME, CREATE_CONTAINER, POSTSTART, POSTSTOP];
     for kind in kinds {
@@ -102,8 +103,8 @@ fn run_in_the_foreground_calls_all_of_them() {
     }
 }
 
-/// Managers remove a bundle when they are done with a container, and that may be first.
-fn a_bundle_that_is_gone_keeps_no_hook_from_running() {
+/// Managers may remove a bundle before they delete the container.
+fn hooks_run_even_if_the_bundle_has_been_removed() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let hook = note(&bundle, POSTSTOP);
     let bundle = add(bundle, POSTSTOP, hook);
@@ -113,7 +114,7 @@ fn a_bundle_that_is_gone_keeps_no_hook_from_running() {
     assert_eq!(noted(&bundle), [POSTSTOP]);
 }
 
-/// The runtime with the root of this bundle's, as a hook calls it.
+/// The command line with which a hook calls the runtime, with the state directory of this test.
 fn runtime(bundle: &Bundle) -> String {
     let runtime = bundle.runtime();
     format!(
@@ -123,7 +124,7 @@ fn runtime(bundle: &Bundle) -> String {
     )
 }
 
-fn a_hook_may_ask_the_runtime() {
+fn a_hook_may_call_the_runtime() {
     only_rt("runc's container is stopped to its hooks, or not there yet");
     let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
     let ask = format!(
@@ -147,8 +148,8 @@ fn a_hook_may_ask_the_runtime() {
     }
 }
 
-/// Nobody holds a lock while it runs; and what it has deleted is deleted once.
-fn a_poststart_hook_may_end_the_container() {
+/// The runtime holds no lock while a hook runs, and does not delete the container again.
+fn a_poststart_hook_may_delete_the_container() {
     differs(
         Kind::Runc,
         "config.md: poststart hooks \"MUST be called after the user-specified process is \
@@ -172,9 +173,9 @@ fn a_poststart_hook_may_end_the_container() {
     }
 }
 
-/// By pivot_root(2), by moving, by chroot(2), and on a copy-on-write layer: they look at the
-/// container's root, and its program finds nothing of the machine.
-fn hooks_work_with_every_way_into_the_root() {
+/// By pivot_root(2), MS_MOVE, chroot(2), and on a copy-on-write layer. Hooks see the container's
+/// root, and the program sees nothing of the host.
+fn hooks_work_with_every_method_of_entering_the_root() {
     type Way<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
     let ways: [Way; 4] = [
         ("pivot", |bundle| bundle, &[]),
@@ -221,9 +222,9 @@ fn hooks_work_with_every_way_into_the_root() {
     }
 }
 
-/// A runtime that dies while a hook runs: the container is as good as stopped, and
-/// whoever deletes it calls what cleans up.
-fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
+/// When the runtime is killed while a hook runs, the container counts as stopped, and
+/// `rt delete` calls the poststop hooks.
+fn delete_calls_the_poststop_hooks_after_the_runtime_was_killed() {
     only_rt("runc remembers nothing before its hooks are done");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let hook = note(&bundle, POSTSTOP);
@@ -237,7 +238,7 @@ fn a_runtime_that_was_killed_leaves_poststop_hooks_to_delete() {
     assert_eq!(noted(&bundle), [POSTSTOP]);
 }
 
-fn delete_force_waits_for_no_hook_of_the_start() {
+fn delete_force_does_not_wait_for_hooks_of_start() {
     for shared in [false, true] {
         let hook = script("touch /hangs; exec sleep 1000");
         let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
@@ -252,7 +253,7 @@ fn delete_force_waits_for_no_hook_of_the_start() {
         let hangs = bundle.rootfs().join("hangs");
         wait_until("the hook to be called", || hangs.exists());
         if Kind::under_test() == Kind::Rt {
-            // To runc it is created yet.
+            // runc still reports "created".
             wait_until("the start", || container.status() == "running");
             container.delete().assert_refused("that is not stopped");
         }
@@ -263,7 +264,7 @@ fn delete_force_waits_for_no_hook_of_the_start() {
     }
 }
 
-/// A hook that says that it runs, and ends when there is a file `end`.
+/// A hook that reports its start, and ends when the file `end` exists.
 fn lasting(bundle: &Bundle) -> (Value, PathBuf) {
     let end = bundle.path().join("end");
     let text = format!(
@@ -274,7 +275,7 @@ fn lasting(bundle: &Bundle) -> (Value, PathBuf) {
     (script(&text), end)
 }
 
-fn a_signal_ends_a_hook_that_hangs_and_its_command() {
+fn a_signal_kills_a_hook_that_hangs_and_ends_the_command() {
     only_rt("runc does not hear signals before the process runs");
     for kind in [PRESTART, CREATE_RUNTIME] {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);

@@ -1,4 +1,4 @@
-//! Hooks: when each kind is called, as what, with what, and what its failure means.
+//! Hooks: when each kind is called, in which environment, and what happens when it fails.
 
 mod failures;
 mod inside;
@@ -34,7 +34,7 @@ pub(crate) const START_CONTAINER: &str = "startContainer";
 pub(crate) const POSTSTART: &str = "poststart";
 pub(crate) const POSTSTOP: &str = "poststop";
 
-/// The environment of the scripts below: a shell finds its programs.
+/// The environment of the scripts below, in which a shell finds its programs.
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A hook that runs a shell script.
@@ -42,18 +42,19 @@ fn script(text: &str) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", text], "env": [PATH]})
 }
 
-/// A bundle with one hook more of this kind, after the others.
+/// Appends a hook of this kind to those of the bundle.
 pub(crate) fn add(bundle: Bundle, kind: &str, hook: Value) -> Bundle {
     bundle.set(&format!("/hooks/{kind}/-"), hook)
 }
 
-/// What a hook saw of itself, and the state that it was told.
+/// The report of the probe that ran as a hook, and the state on its standard input.
 pub(crate) struct Seen {
     pub(crate) report: Report,
     state: Value,
 }
 
-/// Where a hook of this kind leaves its findings, as it and as this test call it.
+/// Three paths for a hook of this kind: its report and the probe as the hook sees them, and
+/// the report as the test sees it.
 fn places(bundle: &Bundle, kind: &str) -> (String, PathBuf, PathBuf) {
     let name = format!("seen-{kind}");
     if kind == START_CONTAINER {
@@ -71,7 +72,7 @@ pub(crate) fn probe(bundle: &Bundle, kind: &str) -> Value {
     json!({"path": probe, "args": ["the probe", "hook", file], "env": ["A=1"]})
 }
 
-/// A bundle that sleeps, its root writable, with the probe as a hook of this kind.
+/// A bundle whose process sleeps, with a writable root and the probe as a hook of this kind.
 fn probing(kind: &str) -> Bundle {
     let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
     let hook = probe(&bundle, kind);
@@ -83,15 +84,15 @@ pub(crate) fn seen(bundle: &Bundle, kind: &str) -> Seen {
     let (_, _, file) = places(bundle, kind);
     let text = read(&file);
     let both: Value = serde_json::from_str(&text)
-        .unwrap_or_else(|e| panic!("no findings of a {kind} hook: {e}: {text}"));
+        .unwrap_or_else(|e| panic!("no report of a {kind} hook: {e}: {text}"));
     Seen {
         report: Report::parse(&both["seen"].to_string()),
         state: both["state"].clone(),
     }
 }
 
-/// A hook that writes a line to a file outside of the bundle. It reads the state,
-/// which old crun insists on.
+/// A hook that appends a line to a file outside of the bundle. It reads the state, as old
+/// versions of crun require.
 fn note(bundle: &Bundle, line: &str) -> Value {
     script(&format!(
         "cat > /dev/null; echo {line} >> {}",
@@ -106,7 +107,7 @@ fn notes(bundle: &Bundle) -> PathBuf {
         .join(format!("notes-{}", bundle.id()))
 }
 
-/// The lines that hooks have noted so far.
+/// The lines that hooks have written so far.
 fn noted(bundle: &Bundle) -> Vec<String> {
     read(&notes(bundle)).lines().map(str::to_owned).collect()
 }

@@ -1,4 +1,5 @@
-//! What a hook is: path, arguments, environment, standard input, and nothing of the caller.
+//! Path, arguments, environment and standard input of a hook, and what it does not inherit from
+//! the caller.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,23 +16,23 @@ use crate::harness::{Bundle, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        arguments_are_exact,
-        without_arguments_the_path_is_the_only_one,
-        the_environment_is_exact,
-        without_an_environment_there_is_none,
-        without_an_environment_a_start_container_hook_has_the_processs,
-        cve_2025_23266_no_hook_gets_what_an_image_chose,
-        the_program_may_be_that_of_a_running_process,
+        arguments_reach_the_hook_unchanged,
+        without_args_the_path_is_the_only_argument,
+        the_environment_is_exactly_as_configured,
+        without_env_the_environment_is_empty,
+        without_env_a_start_container_hook_has_the_environment_of_the_process,
+        cve_2025_23266_no_hook_gets_the_environment_of_the_image,
+        the_path_may_be_the_executable_of_a_running_process,
         a_hook_need_not_read_the_state,
-        a_large_state_is_whole,
-        a_hook_may_say_much,
-        nothing_but_the_three_descriptors_is_open,
-        signals_are_as_they_should_be,
-        the_umask_is_the_callers,
+        a_large_state_reaches_the_hook_completely,
+        a_hook_may_write_long_output,
+        only_the_standard_descriptors_are_open,
+        signals_have_their_default_actions_and_are_not_blocked,
+        hooks_have_the_umask_of_the_caller,
     ]
 }
 
-/// Those whose findings are there once `create` has returned.
+/// The kinds of hooks that `create` calls.
 const AT_CREATE: [&str; 3] = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER];
 const ALL: [&str; 6] = [
     PRESTART,
@@ -42,7 +43,7 @@ const ALL: [&str; 6] = [
     POSTSTOP,
 ];
 
-/// A whole life of a container whose only hook is of this kind.
+/// Takes a container whose only hook is of this kind through its whole life.
 #[track_caller]
 fn live(bundle: &Bundle) {
     let container = bundle.create();
@@ -55,7 +56,7 @@ fn strings(value: &Value) -> Vec<String> {
     items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn arguments_are_exact() {
+fn arguments_reach_the_hook_unchanged() {
     for kind in ALL {
         let bundle = probing(kind);
         live(&bundle);
@@ -65,7 +66,7 @@ fn arguments_are_exact() {
     }
 }
 
-fn without_arguments_the_path_is_the_only_one() {
+fn without_args_the_path_is_the_only_argument() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER] {
         for args in [Value::Null, json!([])] {
             let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
@@ -80,7 +81,7 @@ fn without_arguments_the_path_is_the_only_one() {
 }
 
 /// "with the same semantics as [..] environ": nothing is added, in the order given.
-fn the_environment_is_exact() {
+fn the_environment_is_exactly_as_configured() {
     for kind in ALL {
         let bundle = probing(kind).set(
             &format!("/hooks/{kind}/0/env"),
@@ -92,7 +93,7 @@ fn the_environment_is_exact() {
     }
 }
 
-fn without_an_environment_there_is_none() {
+fn without_env_the_environment_is_empty() {
     differs(
         Kind::Runc,
         "config.md: env has \"the same semantics as IEEE Std 1003.1-2008's environ\", of which \
@@ -109,8 +110,8 @@ fn without_an_environment_there_is_none() {
     }
 }
 
-/// It runs as the process, in the container: what an image chose is its own affair there.
-fn without_an_environment_a_start_container_hook_has_the_processs() {
+/// The hook runs in the container as its process, where the environment of the image is safe.
+fn without_env_a_start_container_hook_has_the_environment_of_the_process() {
     let own = |env: Option<serde_json::Value>| {
         let bundle = probing(START_CONTAINER).set("/process/env/-", json!("CHOSEN=1"));
         let place = format!("/hooks/{START_CONTAINER}/0/env");
@@ -131,9 +132,9 @@ fn without_an_environment_a_start_container_hook_has_the_processs() {
     assert_eq!(own(Some(json!([]))).1, [""; 0]);
 }
 
-/// A container's environment chose a library, relative to the working directory, which was the
-/// container's root: code of the image, run by root on the machine.
-fn cve_2025_23266_no_hook_gets_what_an_image_chose() {
+/// In the CVE the container's environment named a library relative to the working directory,
+/// which was the container's root: root on the host ran code of the image.
+fn cve_2025_23266_no_hook_gets_the_environment_of_the_image() {
     for kind in AT_CREATE {
         let bundle = probing(kind)
             .set("/process/env/-", json!("LD_PRELOAD=./evil.so"))
@@ -149,8 +150,8 @@ fn cve_2025_23266_no_hook_gets_what_an_image_chose() {
     }
 }
 
-/// Docker's prestart hook is the daemon itself, by its number, called by another name.
-fn the_program_may_be_that_of_a_running_process() {
+/// Docker's prestart hook is /proc/PID/exe of the daemon, with another argv[0].
+fn the_path_may_be_the_executable_of_a_running_process() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let daemon = bundle.rootfs().join("probe");
     let mut daemon = std::process::Command::new(daemon)
@@ -177,7 +178,7 @@ fn the_program_may_be_that_of_a_running_process() {
     container.end();
 }
 
-/// More than fits into a pipe.
+/// An annotation that makes the state larger than a pipe buffer.
 fn large() -> Value {
     json!("x".repeat(300_000))
 }
@@ -191,7 +192,7 @@ fn a_hook_need_not_read_the_state() {
     }
 }
 
-fn a_large_state_is_whole() {
+fn a_large_state_reaches_the_hook_completely() {
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER, POSTSTOP] {
         let bundle = probing(kind).set("/annotations/large", large());
         live(&bundle);
@@ -200,8 +201,8 @@ fn a_large_state_is_whole() {
     }
 }
 
-/// Nobody reads it, and nobody waits for it to be read.
-fn a_hook_may_say_much() {
+/// The output is larger than a pipe buffer, and the hook must not block on it.
+fn a_hook_may_write_long_output() {
     for kind in ALL {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let much = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
@@ -209,7 +210,7 @@ fn a_hook_may_say_much() {
     }
 }
 
-fn nothing_but_the_three_descriptors_is_open() {
+fn only_the_standard_descriptors_are_open() {
     only_rt("runc's createContainer hooks find its sockets open, crun's what the caller leaks");
     for kind in ALL {
         let bundle = probing(kind).sh("exit 0");
@@ -218,8 +219,8 @@ fn nothing_but_the_three_descriptors_is_open() {
     }
 }
 
-/// In the foreground the runtime itself blocks all.
-fn signals_are_as_they_should_be() {
+/// In the foreground the runtime itself blocks all signals.
+fn signals_have_their_default_actions_and_are_not_blocked() {
     only_rt("Go hands on the mask it started with");
     let ignored = [Signal::SIGPIPE, Signal::SIGUSR1];
     let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
@@ -231,8 +232,8 @@ fn signals_are_as_they_should_be() {
     }
 }
 
-/// What a hook makes on the machine has the modes that its user asked for.
-fn the_umask_is_the_callers() {
+/// Files that a hook creates on the host have the modes that its user expects.
+fn hooks_have_the_umask_of_the_caller() {
     for kind in AT_CREATE {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let file = notes(&bundle);

@@ -1,4 +1,4 @@
-//! Each kind: at which moment, in which namespaces, told what.
+//! When each kind of hook is called, in which namespaces, and with which state.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,18 +18,18 @@ use crate::harness::{
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         hooks_are_called_in_the_order_of_the_lifecycle,
-        runtime_hooks_are_told_of_a_container_that_is_being_created,
+        runtime_hooks_get_the_status_creating,
         runtime_hooks_see_the_finished_root_below_root_path,
         a_runtime_hook_may_mount_into_the_container,
         create_container_hooks_run_in_the_containers_namespaces,
-        create_container_hooks_begin_in_the_root_with_its_mounts,
-        create_container_hooks_are_told_the_pid_that_the_container_sees,
-        hooks_find_a_user_namespace_made,
+        create_container_hooks_start_in_the_root_with_its_mounts,
+        create_container_hooks_get_the_pid_in_the_container,
+        hooks_run_after_a_user_namespace_is_set_up,
         start_container_hooks_run_inside_before_the_program,
-        start_container_hooks_write_where_the_container_does,
+        start_container_hooks_write_to_the_output_of_the_container,
         poststart_hooks_run_after_the_program_and_before_start_returns,
-        poststop_hooks_run_after_the_container_is_gone,
-        without_hooks_before_the_pivot_nobody_waits_for_them,
+        poststop_hooks_run_after_the_container_is_deleted,
+        without_hooks_before_pivot_root_no_message_is_exchanged_for_them,
     ]
 }
 
@@ -37,13 +37,13 @@ const BEFORE_THE_PROGRAM: &str = "config.md: \"The poststart hooks MUST be calle
     user-specified process is executed but before the start operation returns\"; it calls them \
     in create";
 
-/// The namespaces that a container of the template has of its own.
+/// The namespaces that a container of the template does not share with the host.
 const OWN: [&str; 5] = ["pid", "net", "ipc", "uts", "mnt"];
 
 fn hooks_are_called_in_the_order_of_the_lifecycle() {
     let kinds = [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER, POSTSTOP];
     let mut bundle = Bundle::new().args(&["/probe", "sleep"]);
-    // Against the order, which is not that of the file.
+    // Added in reverse: the order of calling is not that of the file.
     for kind in kinds.into_iter().rev() {
         for number in [1, 2] {
             let hook = note(&bundle, &format!("{kind}-{number}"));
@@ -66,7 +66,7 @@ fn hooks_are_called_in_the_order_of_the_lifecycle() {
 
 /// runtime.md, "State": `creating`: "the container is being created"; "For hooks executed in the
 /// runtime namespace, it is the pid as seen by the runtime."
-fn runtime_hooks_are_told_of_a_container_that_is_being_created() {
+fn runtime_hooks_get_the_status_creating() {
     for kind in [PRESTART, CREATE_RUNTIME] {
         let bundle = probing(kind).set("/annotations", json!({"a.b": "c d", "e": ""}));
         let container = bundle.create();
@@ -89,7 +89,7 @@ fn runtime_hooks_are_told_of_a_container_that_is_being_created() {
     }
 }
 
-/// A script that sets `pid` to what the state on standard input says.
+/// A script that sets `pid` to that of the state on standard input.
 const READ_PID: &str = r#"pid=$(sed 's/.*"pid":\([0-9]*\).*/\1/')"#;
 
 /// "before the pivot_root or any equivalent operation has been executed", after the mounts: what
@@ -120,14 +120,14 @@ fn runtime_hooks_see_the_finished_root_below_root_path() {
             assert!(lines.contains(&line), "{line} in {lines:#?}");
         }
         let rest = &lines[lines.len() - 4..];
-        // The last one: on the machine itself nothing of it is to be seen.
+        // The last one: the mount is not visible on the host itself.
         let expected = ["from the bind mount", "from the bind mount", "1:3", "none"];
         assert_eq!(rest, expected, "{kind}");
         container.end();
     }
 }
 
-/// What such a hook mounts below root.path is there when the program runs.
+/// A mount that such a hook creates below root.path is visible to the program.
 fn a_runtime_hook_may_mount_into_the_container() {
     let bundle = Bundle::new()
         .folder("mnt")
@@ -161,7 +161,7 @@ fn create_container_hooks_run_in_the_containers_namespaces() {
     let own = cgroup_of(container.pid(), "pids");
     let place = own.strip_prefix(cgroup_top("pids")).unwrap_or(&own);
     let cgroups = seen.report["cgroups"].to_string();
-    // In the container's cgroup, so that its limits hold for its hooks.
+    // In the container's cgroup, so that its limits apply to its hooks.
     assert!(
         cgroups.contains(place.to_str().unwrap()) || cgroups.contains("pids:/\""),
         "{} in {cgroups}",
@@ -171,7 +171,7 @@ fn create_container_hooks_run_in_the_containers_namespaces() {
 
 /// "before the pivot_root operation is executed but after the mount namespace was created and
 /// setup"
-fn create_container_hooks_begin_in_the_root_with_its_mounts() {
+fn create_container_hooks_start_in_the_root_with_its_mounts() {
     let bundle = probing(CREATE_CONTAINER);
     let container = bundle.create();
     let seen = seen(&bundle, CREATE_CONTAINER);
@@ -186,7 +186,7 @@ fn create_container_hooks_begin_in_the_root_with_its_mounts() {
 }
 
 /// "For hooks executed in the container namespace, it is the pid as seen by the container."
-fn create_container_hooks_are_told_the_pid_that_the_container_sees() {
+fn create_container_hooks_get_the_pid_in_the_container() {
     let told = |bundle: &Bundle| -> Value { seen(bundle, CREATE_CONTAINER).state["pid"].clone() };
 
     let own = probing(CREATE_CONTAINER);
@@ -208,8 +208,8 @@ fn create_container_hooks_are_told_the_pid_that_the_container_sees() {
     container.end();
 }
 
-/// Those of the runtime are outside of it, as root; those of the container are its root.
-fn hooks_find_a_user_namespace_made() {
+/// Runtime hooks run outside of the user namespace, as root; container hooks as its root.
+fn hooks_run_after_a_user_namespace_is_set_up() {
     let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     for kind in [CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER] {
         let bundle = probing(kind)
@@ -251,14 +251,14 @@ fn start_container_hooks_run_inside_before_the_program() {
     }
     let told = ["status", "pid", "id"].map(|name| seen.state[name].clone());
     assert_eq!(told, [json!("created"), json!(1), json!(bundle.id())]);
-    // As the process that is to be executed, and where.
+    // With the identity and the working directory of the process.
     assert_eq!(seen.report["cwd"], "/");
     let granted = ["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"];
     assert_eq!(seen.report.capabilities("bounding"), granted);
     container.end();
 }
 
-fn start_container_hooks_write_where_the_container_does() {
+fn start_container_hooks_write_to_the_output_of_the_container() {
     differs(
         Kind::Runc,
         "it keeps what they say for the error; config.md says nothing of standard output",
@@ -298,7 +298,7 @@ fn poststart_hooks_run_after_the_program_and_before_start_returns() {
 
 /// "The poststop hooks MUST be called after the container is deleted but before the delete
 /// operation returns."
-fn poststop_hooks_run_after_the_container_is_gone() {
+fn poststop_hooks_run_after_the_container_is_deleted() {
     let bundle = probing(POSTSTOP);
     let state = bundle.runtime().root().join(bundle.id());
     let container = bundle.create();
@@ -312,7 +312,7 @@ fn poststop_hooks_run_after_the_container_is_gone() {
         notes(&bundle).display(),
     );
     container.end();
-    // Once more, now that the names are known.
+    // A second pass, because the names are known only now.
     let bundle = add(bundle, POSTSTOP, script(&look));
     let container = bundle.create();
     let pid = container.pid();
@@ -332,8 +332,8 @@ fn poststop_hooks_run_after_the_container_is_gone() {
     assert_eq!(seen.state["id"], bundle.id());
 }
 
-/// One message more is exchanged only where hooks wait for it.
-fn without_hooks_before_the_pivot_nobody_waits_for_them() {
+/// The runtime and init exchange the additional message only when there are such hooks.
+fn without_hooks_before_pivot_root_no_message_is_exchanged_for_them() {
     only_rt("it counts our own messages");
     needs_strace();
     let messages = |bundle: &Bundle| {
@@ -348,7 +348,7 @@ fn without_hooks_before_the_pivot_nobody_waits_for_them() {
     let plain = || Bundle::new().args(&["/bin/true"]);
     let bundle = plain();
     let hook = note(&bundle, "poststop");
-    // Go, Ready, Go; one child.
+    // The messages Go, Ready, Go; one child.
     assert_eq!(messages(&bundle), (3, 1));
     assert_eq!(messages(&add(bundle, POSTSTOP, hook)), (3, 2));
     let bundle = plain();

@@ -1,4 +1,5 @@
-//! What must not come from the caller: groups, umask, keyring, signals, descriptors.
+//! What a container must not inherit from the caller: groups, umask, keyring, signals,
+//! descriptors.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -15,15 +16,15 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         groups_of_the_caller_are_dropped,
         umask_of_the_caller_is_not_inherited,
-        the_session_keyring_is_its_own,
-        no_new_keyring_keeps_the_callers,
+        the_container_has_its_own_session_keyring,
+        no_new_keyring_keeps_the_keyring_of_the_caller,
         stdio_is_owned_by_the_user,
-        in_the_foreground_files_stay_the_callers,
+        in_the_foreground_the_caller_keeps_ownership_of_its_files,
         cpu_affinity_of_the_caller_is_dropped,
         signals_that_the_caller_ignores_are_not_ignored,
         signals_that_the_caller_blocks_are_not_blocked,
         only_stdio_is_open,
-        it_leads_a_session_of_its_own,
+        the_process_leads_its_own_session,
     ]
 }
 
@@ -42,7 +43,7 @@ fn umask_of_the_caller_is_not_inherited() {
     let shm = &seen["devices"]["shm"];
     assert_eq!(
         shm["mode"], "1777",
-        "nor does it reach what the runtime makes: {shm}"
+        "the umask does not affect what the runtime creates: {shm}"
     );
 }
 
@@ -51,7 +52,7 @@ fn keyring_name(seen: &Report) -> String {
     text.rsplit(';').next().unwrap_or_default().to_owned()
 }
 
-fn the_session_keyring_is_its_own() {
+fn the_container_has_its_own_session_keyring() {
     let bundle = Bundle::new();
     assert_eq!(
         keyring_name(&bundle.probe()),
@@ -59,13 +60,13 @@ fn the_session_keyring_is_its_own() {
     );
 }
 
-fn no_new_keyring_keeps_the_callers() {
+fn no_new_keyring_keeps_the_keyring_of_the_caller() {
     let bundle = Bundle::new();
     let seen = bundle.probe_with(&["--no-new-keyring"]);
     assert_ne!(keyring_name(&seen), format!("_ses.{}", bundle.id()));
 }
 
-/// A user that is not root must be able to reopen its stdio through /proc/self/fd.
+/// A non-root user must be able to reopen its standard output through /proc/self/fd.
 fn stdio_is_owned_by_the_user() {
     let (reader, writer) = std::io::pipe().unwrap();
     let bundle = Bundle::new()
@@ -86,18 +87,18 @@ fn stdio_is_owned_by_the_user() {
     );
 }
 
-/// Its terminal even more so: they would be the user's for good.
-fn in_the_foreground_files_stay_the_callers() {
+/// The caller's files and terminal would otherwise keep the container's user as their owner.
+fn in_the_foreground_the_caller_keeps_ownership_of_its_files() {
     let bundle = Bundle::new().user(1000, 1000).args(&["/bin/true"]);
     let call = bundle.call("run", &[]);
-    let said = call.output().with_extension("out");
+    let stdout = call.output().with_extension("out");
     call.run().assert_ok();
-    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(stdout).unwrap().uid(), 0);
     let (bundle, _container) = crate::exec::running(Bundle::new());
     let call = crate::exec::call(&bundle, &["--user", "1000"], &["/bin/true"]);
-    let said = call.output().with_extension("err");
+    let stderr = call.output().with_extension("err");
     call.run().assert_ok();
-    assert_eq!(fs::metadata(said).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(stderr).unwrap().uid(), 0);
 }
 
 fn cpu_affinity_of_the_caller_is_dropped() {
@@ -107,13 +108,13 @@ fn cpu_affinity_of_the_caller_is_dropped() {
     }
     only_rt("Debian's old runc and crun keep the caller's affinity, newer runc resets it");
     let bundle = Bundle::new();
-    let free = bundle.probe()["cpus"].clone();
-    let bound = bundle.probe_call(&["taskset", "1"], &[]).assert_report()["cpus"].clone();
-    assert_eq!(bound, free);
-    assert!(free.as_array().unwrap().len() > 1);
+    let all_cpus = bundle.probe()["cpus"].clone();
+    let restricted = bundle.probe_call(&["taskset", "1"], &[]).assert_report()["cpus"].clone();
+    assert_eq!(restricted, all_cpus);
+    assert!(all_cpus.as_array().unwrap().len() > 1);
 }
 
-/// As Rust and Python programs ignore SIGPIPE.
+/// For example, Rust and Python programs ignore SIGPIPE.
 fn signals_that_the_caller_ignores_are_not_ignored() {
     let bundle = Bundle::new();
     let call = bundle.probe_call(&[], &[]);
@@ -122,7 +123,7 @@ fn signals_that_the_caller_ignores_are_not_ignored() {
 }
 
 fn signals_that_the_caller_blocks_are_not_blocked() {
-    only_rt("Go hands on the mask it started with");
+    only_rt("Go passes on the signal mask with which it was started");
     let blocked = [Signal::SIGTERM, Signal::SIGUSR2, Signal::SIGCHLD];
     let bundle = Bundle::new();
     let call = bundle.probe_call(&[], &[]).with_signals(&[], &blocked);
@@ -135,7 +136,7 @@ fn only_stdio_is_open() {
     call.assert_report().assert_only_stdio();
 }
 
-fn it_leads_a_session_of_its_own() {
+fn the_process_leads_its_own_session() {
     let seen = Bundle::new().probe();
     assert_eq!((&seen["pid"], &seen["sid"]), (&json!(1), &json!(1)));
 }

@@ -1,4 +1,4 @@
-//! Who the process is and what it is told: ids, directory, environment, arguments.
+//! Ids, working directory, environment and arguments of the process.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,24 +10,24 @@ use crate::harness::{Bundle, Report, Traces, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        user_and_groups_are_those_of_the_config,
-        umask_is_that_of_the_config,
-        cwd_is_that_of_the_config,
+        user_and_groups_are_as_configured,
+        the_umask_is_as_configured,
+        the_cwd_is_as_configured,
         a_missing_cwd_is_created,
-        cwd_may_be_a_symbolic_link,
-        cwd_that_only_root_may_enter_works,
-        environment_is_exactly_that_of_the_config,
+        the_cwd_may_be_a_symbolic_link,
+        a_cwd_that_only_root_may_enter_works,
+        the_environment_is_exactly_as_configured,
         home_comes_from_passwd_unless_set,
         home_is_found_in_a_long_passwd,
         home_is_found_without_a_shell,
-        an_environment_of_one_mebibyte_arrives,
+        an_environment_of_one_mebibyte_reaches_the_program,
         the_program_is_found_in_path,
-        arguments_arrive_as_written,
+        arguments_reach_the_program_unchanged,
         a_missing_program_is_refused_by_create,
     ]
 }
 
-fn user_and_groups_are_those_of_the_config() {
+fn user_and_groups_are_as_configured() {
     let user = json!({ "uid": 1000, "gid": 1001, "additionalGids": [2000, 3000] });
     let seen = Bundle::new().set("/process/user", user).probe();
     assert_eq!(seen["uids"], json!([1000, 1000, 1000, 1000]));
@@ -35,7 +35,7 @@ fn user_and_groups_are_those_of_the_config() {
     assert_eq!(groups(&seen), [2000, 3000]);
 }
 
-/// The supplementary groups but the primary one, which some add to them.
+/// The supplementary groups without the primary one, which some runtimes add to them.
 pub(super) fn groups(seen: &Report) -> Vec<u64> {
     let all = seen["groups"]
         .as_array()
@@ -45,14 +45,14 @@ pub(super) fn groups(seen: &Report) -> Vec<u64> {
     all.filter(|group| seen["gid"] != *group).collect()
 }
 
-fn umask_is_that_of_the_config() {
+fn the_umask_is_as_configured() {
     let seen = Bundle::new()
         .set("/process/user/umask", json!(0o027))
         .probe();
     assert_eq!(seen["umask"], 0o027);
 }
 
-fn cwd_is_that_of_the_config() {
+fn the_cwd_is_as_configured() {
     let seen = Bundle::new()
         .folder("var/data")
         .set("/process/cwd", json!("/var/data"))
@@ -67,7 +67,7 @@ fn a_missing_cwd_is_created() {
     assert_eq!(bundle.probe()["cwd"], "/not/yet/there");
 }
 
-fn cwd_may_be_a_symbolic_link() {
+fn the_cwd_may_be_a_symbolic_link() {
     let bundle = Bundle::new().folder("real").symlink("link", "/real");
     assert_eq!(
         bundle.set("/process/cwd", json!("/link")).probe()["cwd"],
@@ -75,8 +75,8 @@ fn cwd_may_be_a_symbolic_link() {
     );
 }
 
-/// Entered before the ids change (runc #2086).
-fn cwd_that_only_root_may_enter_works() {
+/// The directory is entered before the change of user (runc #2086).
+fn a_cwd_that_only_root_may_enter_works() {
     let bundle = Bundle::new()
         .folder("closed")
         .user(1000, 1000)
@@ -86,7 +86,7 @@ fn cwd_that_only_root_may_enter_works() {
     assert_eq!(bundle.probe()["cwd"], "/closed");
 }
 
-fn environment_is_exactly_that_of_the_config() {
+fn the_environment_is_exactly_as_configured() {
     let env = json!(["PATH=/bin", "A=1", "EMPTY=", "WITH=a=b c", "HOME=/x"]);
     let bundle = Bundle::new().set("/process/env", env.clone());
     let call = bundle
@@ -128,15 +128,15 @@ fn home_is_found_in_a_long_passwd() {
     assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
 }
 
-/// A line may end with the directory, as in getpwuid(3).
+/// An entry of /etc/passwd may end with the directory, as in getpwuid(3).
 fn home_is_found_without_a_shell() {
     let passwd = "root:x:0:0:root:/root\nme:x:1000:1000::/home/me\n";
     let seen = Bundle::new().file("etc/passwd", passwd).user(1000, 1000);
     assert_eq!(seen.probe().env("HOME").as_deref(), Some("/home/me"));
 }
 
-/// One string may have 128 KiB, all of them a quarter of the stack limit.
-fn an_environment_of_one_mebibyte_arrives() {
+/// The kernel allows 128 KiB for one string, and a quarter of the stack limit for all.
+fn an_environment_of_one_mebibyte_reaches_the_program() {
     let values: Vec<String> = (0..16)
         .map(|n| format!("V{n}={}", "x".repeat(64 * 1024)))
         .collect();
@@ -160,7 +160,7 @@ fn the_program_is_found_in_path() {
     assert_eq!(bundle.run().assert_ok().stdout, "found\n");
 }
 
-fn arguments_arrive_as_written() {
+fn arguments_reach_the_program_unchanged() {
     let words = [
         "/bin/sh",
         "-c",

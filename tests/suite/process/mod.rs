@@ -1,4 +1,4 @@
-//! The process: who it is, what it may, and what it must not get from the caller.
+//! The process: its identity, its privileges, and what it does not inherit from the caller.
 
 mod caller;
 mod identity;

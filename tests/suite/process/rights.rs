@@ -1,4 +1,4 @@
-//! What the process may: capabilities, limits, and no more privileges than these.
+//! Privileges of the process: capabilities, resource limits, no_new_privs.
 
 use std::fs;
 
@@ -10,24 +10,24 @@ use crate::harness::{Bundle, Kind, Report, Traces, only_rt, trials, withheld_cap
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
-        capabilities_are_those_of_the_config,
-        without_capabilities_there_are_none,
-        ambient_capabilities_reach_a_plain_user,
-        ambient_capabilities_that_cannot_be_are_one_line,
-        an_unknown_capability_is_a_warning,
-        however_many_capabilities_are_unknown_it_is_one_quick_line,
-        rlimits_are_those_of_the_config,
-        a_wrong_rlimit_is_refused,
+        capabilities_are_as_configured,
+        without_configured_capabilities_all_sets_are_empty,
+        ambient_capabilities_survive_the_change_to_a_non_root_user,
+        ambient_capabilities_that_cannot_be_raised_give_one_warning,
+        an_unknown_capability_gives_a_warning,
+        many_unknown_capabilities_give_one_warning_quickly,
+        rlimits_are_as_configured,
+        an_invalid_rlimit_is_refused,
         a_duplicate_rlimit_is_refused,
-        a_limit_above_the_callers_takes_cap_sys_resource,
+        a_limit_above_that_of_the_caller_needs_cap_sys_resource,
         no_new_privileges_is_applied,
         oom_score_adj_is_applied,
-        an_oom_score_below_the_callers_takes_cap_sys_resource,
-        no_seccomp_filter_without_one_in_the_config,
+        an_oom_score_below_that_of_the_caller_needs_cap_sys_resource,
+        without_a_configured_seccomp_filter_none_is_installed,
     ]
 }
 
-fn capabilities_are_those_of_the_config() {
+fn capabilities_are_as_configured() {
     let bundle = Bundle::new().set(
         "/process/capabilities",
         json!({
@@ -38,7 +38,7 @@ fn capabilities_are_those_of_the_config() {
             "ambient": ["CAP_NET_RAW"],
         }),
     );
-    // For root execve fills permitted and effective from bounding and inheritable.
+    // For root, execve(2) computes permitted and effective from bounding and inheritable.
     let bundle = bundle.user(1000, 1000);
     let seen = bundle.probe();
     assert_eq!(
@@ -51,7 +51,7 @@ fn capabilities_are_those_of_the_config() {
     assert_eq!(seen.capabilities("effective"), ["CAP_NET_RAW"]);
 }
 
-fn without_capabilities_there_are_none() {
+fn without_configured_capabilities_all_sets_are_empty() {
     let bundle = Bundle::new().set("/process/capabilities", json!({}));
     let seen = bundle.probe();
     for set in [
@@ -65,7 +65,7 @@ fn without_capabilities_there_are_none() {
     }
 }
 
-fn ambient_capabilities_reach_a_plain_user() {
+fn ambient_capabilities_survive_the_change_to_a_non_root_user() {
     let both = json!(["CAP_NET_BIND_SERVICE"]);
     let bundle = Bundle::new().user(1000, 1000);
     let bundle = [
@@ -84,8 +84,8 @@ fn ambient_capabilities_reach_a_plain_user() {
     assert_eq!(seen.capabilities("effective"), ["CAP_NET_BIND_SERVICE"]);
 }
 
-/// As Buildah asks for them: ambient, but not inheritable.
-fn ambient_capabilities_that_cannot_be_are_one_line() {
+/// Buildah lists capabilities that are ambient, but not inheritable.
+fn ambient_capabilities_that_cannot_be_raised_give_one_warning() {
     only_rt("runc says nothing before 1.2, and one line for each since; crun says nothing");
     let names = ["CAP_CHOWN", "CAP_FOWNER", "CAP_KILL"];
     let bundle = Bundle::new().capabilities(&names);
@@ -97,7 +97,7 @@ fn ambient_capabilities_that_cannot_be_are_one_line() {
     );
 }
 
-fn however_many_capabilities_are_unknown_it_is_one_quick_line() {
+fn many_unknown_capabilities_give_one_warning_quickly() {
     only_rt("runc names all of them");
     let names: Vec<String> = (0..40_000).map(|n| format!("CAP_{n}")).collect();
     let sets = json!({"bounding": names, "effective": names, "permitted": names});
@@ -112,7 +112,7 @@ fn however_many_capabilities_are_unknown_it_is_one_quick_line() {
     );
 }
 
-fn an_unknown_capability_is_a_warning() {
+fn an_unknown_capability_gives_a_warning() {
     let outcome = Bundle::new()
         .capabilities(&["CAP_KILL", "CAP_NO_SUCH"])
         .args(&["/probe", "report"])
@@ -125,7 +125,7 @@ fn an_unknown_capability_is_a_warning() {
     );
 }
 
-fn rlimits_are_those_of_the_config() {
+fn rlimits_are_as_configured() {
     let limits = [
         ("RLIMIT_NOFILE", 512, 600),
         ("RLIMIT_NPROC", 1000, 2000),
@@ -141,7 +141,7 @@ fn rlimits_are_those_of_the_config() {
     }
 }
 
-fn a_wrong_rlimit_is_refused() {
+fn an_invalid_rlimit_is_refused() {
     let limit = |name: &str, soft: u64| json!({ "type": name, "soft": soft, "hard": 10 });
     let lists = [
         json!([limit("RLIMIT_NOSUCH", 1)]),
@@ -168,8 +168,8 @@ fn a_duplicate_rlimit_is_refused() {
         .assert_refused("process.rlimits");
 }
 
-/// The caller's right to do it: the process in the container need not have it.
-fn a_limit_above_the_callers_takes_cap_sys_resource() {
+/// The caller needs the capability, the process in the container does not.
+fn a_limit_above_that_of_the_caller_needs_cap_sys_resource() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let limit = json!({ "type": "RLIMIT_NOFILE", "soft": hard + 1, "hard": hard + 1 });
     let bundle = Bundle::new().set("/process/rlimits", json!([limit]));
@@ -188,7 +188,7 @@ fn raises() -> bool {
     !withheld_capabilities().contains("CAP_SYS_RESOURCE")
 }
 
-/// Refused with nothing left behind; by its field, if by ours.
+/// Asserts that `create` fails and leaves nothing behind. The error of `rt` names the field.
 fn assert_refused(bundle: Bundle, field: &str) {
     let bundle = bundle.args(&["/bin/true"]);
     let before = Traces::of(&bundle);
@@ -219,7 +219,7 @@ fn oom_score_adj_is_applied() {
     );
 }
 
-fn an_oom_score_below_the_callers_takes_cap_sys_resource() {
+fn an_oom_score_below_that_of_the_caller_needs_cap_sys_resource() {
     let bundle = Bundle::new().set("/process/oomScoreAdj", json!(-900));
     if raises() {
         assert_eq!(bundle.probe()["oom_score_adj"], "-900");
@@ -228,6 +228,6 @@ fn an_oom_score_below_the_callers_takes_cap_sys_resource() {
     }
 }
 
-fn no_seccomp_filter_without_one_in_the_config() {
+fn without_a_configured_seccomp_filter_none_is_installed() {
     assert_eq!(Bundle::new().probe()["seccomp"], 0);
 }

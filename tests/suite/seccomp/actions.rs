@@ -1,25 +1,25 @@
-//! Every action, and which of several counts.
+//! The effect of each action, and which of several entries applies.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{KILLED, allowing_but, calling, said};
+use super::{KILLED, allowing_but, calling, results};
 use crate::harness::{Bundle, Kind, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        errno_is_the_entrys_or_eperm,
+        the_errno_is_that_of_the_entry_or_eperm,
         kill_ends_the_process,
         kill_thread_ends_a_thread,
         trap_sends_a_signal,
         log_allows,
-        trace_without_a_tracer_is_no_such_call,
-        the_first_entry_about_all_of_a_call_counts,
-        entries_with_conditions_count_in_order,
-        two_conditions_on_one_argument_are_two_entries,
+        trace_without_a_tracer_returns_enosys,
+        the_first_entry_without_conditions_applies,
+        entries_with_conditions_apply_in_order,
+        two_conditions_on_one_argument_are_alternatives,
         four_hundred_conditions_on_one_argument_fit,
-        an_entry_with_the_default_action_says_nothing,
-        unknown_names_are_skipped,
+        an_entry_with_the_default_action_is_ignored,
+        unknown_system_call_names_are_ignored,
     ]
 }
 
@@ -27,28 +27,28 @@ fn entry(action: &str) -> Value {
     json!({"names": ["getpgrp"], "action": action})
 }
 
-/// getpgrp(2), which nothing else here calls.
+/// getpgrp(2), which the test program does not call otherwise.
 const CALL: &str = "111";
 
 fn on_getpgrp(profile: Value) -> Bundle {
     calling(&[CALL, "39"]).set("/linux/seccomp", profile)
 }
 
-fn errno_is_the_entrys_or_eperm() {
+fn the_errno_is_that_of_the_entry_or_eperm() {
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_ERRNO")])))),
+        results(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_ERRNO")])))),
         ["EPERM", "ok"]
     );
     let mut named = entry("SCMP_ACT_ERRNO");
     named["errnoRet"] = json!(libc::EXDEV);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([named])))),
+        results(&on_getpgrp(allowing_but(json!([named])))),
         ["EXDEV", "ok"]
     );
-    // Nothing is done, and the program believes that it was.
+    // errno 0: the call is skipped and returns success.
     named["errnoRet"] = json!(0);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([named])))),
+        results(&on_getpgrp(allowing_but(json!([named])))),
         ["ok", "ok"]
     );
 }
@@ -88,20 +88,20 @@ fn trap_sends_a_signal() {
 
 fn log_allows() {
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_LOG")])))),
+        results(&on_getpgrp(allowing_but(json!([entry("SCMP_ACT_LOG")])))),
         ["ok", "ok"]
     );
 }
 
-fn trace_without_a_tracer_is_no_such_call() {
+fn trace_without_a_tracer_returns_enosys() {
     let mut traced = entry("SCMP_ACT_TRACE");
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([traced.clone()])))),
+        results(&on_getpgrp(allowing_but(json!([traced.clone()])))),
         ["ENOSYS", "ok"]
     );
     traced["errnoRet"] = json!(65535);
     assert_eq!(
-        said(&on_getpgrp(allowing_but(json!([traced])))),
+        results(&on_getpgrp(allowing_but(json!([traced])))),
         ["ENOSYS", "ok"]
     );
 }
@@ -114,18 +114,21 @@ fn equal(index: u32, value: u32) -> Value {
     json!({"index": index, "value": value, "op": "SCMP_CMP_EQ"})
 }
 
-fn the_first_entry_about_all_of_a_call_counts() {
+fn the_first_entry_without_conditions_applies() {
     let (some, all) = (
         with_errno(7, json!([equal(0, 0)])),
         with_errno(8, json!([])),
     );
     let other = with_errno(9, json!([]));
     for entries in [json!([some, all, other]), json!([all, other, some])] {
-        assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["ENOEXEC", "ok"]);
+        assert_eq!(
+            results(&on_getpgrp(allowing_but(entries))),
+            ["ENOEXEC", "ok"]
+        );
     }
 }
 
-fn entries_with_conditions_count_in_order() {
+fn entries_with_conditions_apply_in_order() {
     differs(
         Kind::Runc,
         "libseccomp looks at the last arguments first; the specification is silent",
@@ -143,15 +146,15 @@ fn entries_with_conditions_count_in_order() {
         ),
     ] {
         let bundle = calling(&calls).set("/linux/seccomp", allowing_but(entries));
-        assert_eq!(said(&bundle), expected);
+        assert_eq!(results(&bundle), expected);
     }
 }
 
-fn two_conditions_on_one_argument_are_two_entries() {
+fn two_conditions_on_one_argument_are_alternatives() {
     let args = json!([equal(0, 1), equal(0, 2), equal(1, 5)]);
     let profile = allowing_but(json!([with_errno(7, args)]));
     let bundle = calling(&["111/1", "111/2", "111/3", "111/3/5"]).set("/linux/seccomp", profile);
-    assert_eq!(said(&bundle), ["E2BIG", "E2BIG", "ok", "E2BIG"]);
+    assert_eq!(results(&bundle), ["E2BIG", "E2BIG", "ok", "E2BIG"]);
 }
 
 /// For three architectures.
@@ -168,19 +171,19 @@ fn four_hundred_conditions_on_one_argument_fit() {
         "111/4294967299",
     ]);
     assert_eq!(
-        said(&bundle.set("/linux/seccomp", allowing_but(json!(entries)))),
+        results(&bundle.set("/linux/seccomp", allowing_but(json!(entries)))),
         ["E2BIG", "ok", "E2BIG", "E2BIG", "ok", "ok"]
     );
 }
 
-fn an_entry_with_the_default_action_says_nothing() {
+fn an_entry_with_the_default_action_is_ignored() {
     let entries = json!([entry("SCMP_ACT_ALLOW"), entry("SCMP_ACT_ERRNO")]);
-    assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
+    assert_eq!(results(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
 }
 
-fn unknown_names_are_skipped() {
+fn unknown_system_call_names_are_ignored() {
     let entries = json!([
         {"names": ["no_such_call", "getpgrp", "riscv_flush_icache"], "action": "SCMP_ACT_ERRNO"},
     ]);
-    assert_eq!(said(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
+    assert_eq!(results(&on_getpgrp(allowing_but(entries))), ["EPERM", "ok"]);
 }

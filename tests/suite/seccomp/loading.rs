@@ -1,4 +1,4 @@
-//! When the filter is installed: after everything that it may forbid.
+//! The filter is installed after everything that it may forbid.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,13 +13,13 @@ use crate::hooks::{POSTSTART, add};
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         a_filter_needs_no_privileges_of_the_process,
-        a_filter_is_installed_with_the_rights_of_a_user_namespace,
-        a_filter_is_one,
-        a_profile_need_allow_no_more_than_the_program_makes,
+        a_filter_is_installed_with_the_capabilities_of_a_user_namespace,
+        a_profile_becomes_a_single_filter,
+        a_profile_needs_to_allow_only_execve_and_the_programs_own_calls,
         create_and_start_do_not_depend_on_the_profile,
-        a_limit_does_not_depend_on_the_profile,
-        an_executable_that_fails_is_told_through_the_filter,
-        nothing_in_the_profile_is_no_filter,
+        limits_are_set_even_if_the_profile_denies_it,
+        a_failure_of_execve_is_reported_even_if_the_profile_denies_sending,
+        an_empty_profile_installs_no_filter,
     ]
 }
 
@@ -29,7 +29,7 @@ fn a_filter_needs_no_privileges_of_the_process() {
     }
 }
 
-fn a_filter_is_installed_with_the_rights_of_a_user_namespace() {
+fn a_filter_is_installed_with_the_capabilities_of_a_user_namespace() {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     for none in [true, false] {
         let bundle = Bundle::new()
@@ -45,7 +45,7 @@ fn a_filter_is_installed_with_the_rights_of_a_user_namespace() {
     }
 }
 
-fn a_filter_is_one() {
+fn a_profile_becomes_a_single_filter() {
     let bundle = Bundle::new()
         .args(&[
             "/bin/busybox",
@@ -57,7 +57,7 @@ fn a_filter_is_one() {
     assert_eq!(bundle.run().assert_ok().stdout, "Seccomp_filters:\t1\n");
 }
 
-/// A program of one system call: `exit(7)`.
+/// A bundle whose program makes a single system call: `exit(7)`.
 fn with_tiny_program() -> Bundle {
     if cfg!(not(target_arch = "x86_64")) {
         skip("the program is for x86-64");
@@ -88,7 +88,7 @@ fn only(names: &[&str]) -> Value {
     })
 }
 
-fn a_profile_need_allow_no_more_than_the_program_makes() {
+fn a_profile_needs_to_allow_only_execve_and_the_programs_own_calls() {
     only_rt("the others make system calls of their own after they have installed the filter");
     for none in [true, false] {
         let bundle = with_tiny_program()
@@ -114,8 +114,8 @@ fn create_and_start_do_not_depend_on_the_profile() {
     }
 }
 
-fn a_limit_does_not_depend_on_the_profile() {
-    // prlimit(2) may look at limits, but not change any.
+fn limits_are_set_even_if_the_profile_denies_it() {
+    // The profile allows prlimit(2) to read limits, but not to change them.
     let changing = json!([{"index": 2, "value": 0, "op": "SCMP_CMP_NE"}]);
     let entries = json!([
         {"names": ["setrlimit"], "action": "SCMP_ACT_ERRNO"},
@@ -128,8 +128,8 @@ fn a_limit_does_not_depend_on_the_profile() {
     assert_eq!(bundle.probe()["rlimits"]["RLIMIT_CORE"], json!([5, 6]));
 }
 
-/// To the runtime too, which has no poststart hooks to call then.
-fn an_executable_that_fails_is_told_through_the_filter() {
+/// The runtime must get the failure, too, so that it does not call poststart hooks.
+fn a_failure_of_execve_is_reported_even_if_the_profile_denies_sending() {
     let silent = json!([{"names": ["sendto", "sendmsg", "sendmmsg"], "action": "SCMP_ACT_ERRNO"}]);
     let bundle = Bundle::new()
         .executable("bin/broken", "\u{7f}ELF but not really\n")
@@ -155,7 +155,7 @@ fn an_executable_that_fails_is_told_through_the_filter() {
     container.delete_force().assert_ok();
 }
 
-fn nothing_in_the_profile_is_no_filter() {
+fn an_empty_profile_installs_no_filter() {
     let bundle = Bundle::new().set("/linux/seccomp", json!({}));
     assert_eq!(bundle.probe()["seccomp"], 0);
 }

@@ -1,4 +1,4 @@
-//! `linux.seccomp`: each system call as the profile says, and no call that it does not.
+//! `linux.seccomp`: system calls are allowed and denied as the profile demands.
 
 mod actions;
 mod loading;
@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     .collect()
 }
 
-/// The exit status of a process that SIGSYS ended.
+/// The exit status of a process that was killed by SIGSYS.
 const KILLED: i32 = 128 + libc::SIGSYS;
 
 const DOCKER: &str = include_str!("../configs/docker-plain.json");
@@ -31,7 +31,7 @@ const DOCKER: &str = include_str!("../configs/docker-plain.json");
 pub(crate) const UNPRIVILEGED: [(u32, bool); 4] =
     [(0, true), (0, false), (1000, true), (1000, false)];
 
-/// Docker's filter for such a process.
+/// A bundle with Docker's profile for such a process.
 pub(crate) fn unprivileged(uid: u32, none: bool) -> Bundle {
     Bundle::new()
         .user(uid, uid)
@@ -40,12 +40,13 @@ pub(crate) fn unprivileged(uid: u32, none: bool) -> Bundle {
         .set("/linux/seccomp", profile_of(DOCKER))
 }
 
-/// It has the filter, and no other rights than without.
+/// Asserts that the filter is installed, and that the process has the same capabilities as
+/// without a filter.
 #[track_caller]
 pub(crate) fn assert_rights(seen: &Report, uid: u32, none: bool) {
     assert_eq!(seen["seccomp"], 2);
     assert_eq!(seen["no_new_privs"], u8::from(none));
-    // What execve gives to root is what the bounding set leaves.
+    // For root, execve(2) grants all capabilities of the bounding set.
     let expected: &[&str] = match uid == 0 && !none {
         true => &["CAP_KILL"],
         false => &[],
@@ -58,7 +59,7 @@ pub(crate) fn assert_rights(seen: &Report, uid: u32, none: bool) {
     assert_eq!(seen.capabilities("ambient"), [""; 0]);
 }
 
-/// The profile that a manager wrote.
+/// The profile in a configuration of a manager.
 fn profile_of(config: &str) -> Value {
     Config::parse(config).get("/linux/seccomp").clone()
 }
@@ -72,7 +73,7 @@ fn allowing_but(entries: Value) -> Value {
     })
 }
 
-/// A container that makes these calls; it may do all that a filter should forbid.
+/// A container that makes these system calls, with all privileges that they need.
 fn calling(calls: &[&str]) -> Bundle {
     if cfg!(not(target_arch = "x86_64")) {
         skip("the numbers are those of x86-64");
@@ -88,9 +89,9 @@ fn calling(calls: &[&str]) -> Bundle {
     ])
 }
 
-/// What became of each call.
+/// The result of each system call.
 #[track_caller]
-fn said(bundle: &Bundle) -> Vec<String> {
+fn results(bundle: &Bundle) -> Vec<String> {
     let outcome = bundle.run().assert_ok();
     outcome.stdout.lines().map(str::to_owned).collect()
 }

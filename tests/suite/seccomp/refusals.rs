@@ -1,4 +1,4 @@
-//! What a profile gets wrong, or asks in vain.
+//! Invalid and unsupported profiles are refused.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -7,15 +7,15 @@ use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        an_errno_for_an_action_without_one,
-        an_errno_that_is_none,
-        no_names,
-        an_argument_that_no_call_has,
-        a_contradiction,
-        names_that_the_specification_does_not_have,
-        what_is_missing,
-        what_is_not_applied_yet,
-        a_profile_too_long_for_the_kernel,
+        an_errno_for_an_action_without_one_is_refused,
+        an_invalid_errno_is_refused,
+        an_entry_without_names_is_refused,
+        an_argument_index_above_five_is_refused,
+        contradictory_entries_are_refused,
+        values_that_the_specification_does_not_define_are_refused,
+        missing_required_fields_are_refused,
+        unsupported_settings_are_refused,
+        a_profile_too_long_for_the_kernel_is_refused,
         every_architecture_is_accepted,
     ]
 }
@@ -40,7 +40,7 @@ fn entry(key: &str, value: Value) -> Value {
     ]})
 }
 
-fn an_errno_for_an_action_without_one() {
+fn an_errno_for_an_action_without_one_is_refused() {
     only_rt(
         "\"When the action doesn't support an errno, the runtime MUST print and error and fail\"",
     );
@@ -54,13 +54,13 @@ fn an_errno_for_an_action_without_one() {
     );
 }
 
-fn an_errno_that_is_none() {
-    only_rt("the others cut it off");
+fn an_invalid_errno_is_refused() {
+    only_rt("the others truncate it");
     let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is more than 4095";
     assert_refused(entry("errnoRet", json!(4096)), text);
 }
 
-fn no_names() {
+fn an_entry_without_names_is_refused() {
     only_rt("\"names MUST contain at least one entry\"");
     let text = "linux.seccomp.syscalls[1].names: at least one entry is required";
     assert_refused(entry("names", json!([])), text);
@@ -68,13 +68,13 @@ fn no_names() {
     assert_refused(entry("names", json!(["acct", ""])), text);
 }
 
-fn an_argument_that_no_call_has() {
+fn an_argument_index_above_five_is_refused() {
     let text = "linux.seccomp.syscalls[1].args[0].index: 6 is more than 5: a system call has six arguments";
     let arg = json!({"index": 6, "value": 1, "op": "SCMP_CMP_EQ"});
     assert_refused(entry("args", json!([arg])), text);
 }
 
-fn a_contradiction() {
+fn contradictory_entries_are_refused() {
     let mut profile = entry(
         "args",
         json!([{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]),
@@ -86,7 +86,7 @@ fn a_contradiction() {
     assert_refused(profile, text);
 }
 
-fn names_that_the_specification_does_not_have() {
+fn values_that_the_specification_does_not_define_are_refused() {
     differs(Kind::Crun, "it says so with a status of 0");
     let text = "linux.seccomp.syscalls[1].action: unknown value \"SCMP_ACT_MAYBE\"";
     assert_refused(entry("action", json!("SCMP_ACT_MAYBE")), text);
@@ -100,15 +100,15 @@ fn names_that_the_specification_does_not_have() {
     );
 }
 
-fn what_is_missing() {
-    only_rt("to the others, what is missing is empty");
+fn missing_required_fields_are_refused() {
+    only_rt("the others treat a missing field as empty");
     let text = "linux.seccomp.defaultAction: required";
     assert_refused(json!({"architectures": ["SCMP_ARCH_X86"]}), text);
     let text = "linux.seccomp.syscalls[1].args[0].op: required";
     assert_refused(entry("args", json!([{"index": 0, "value": 1}])), text);
 }
 
-fn what_is_not_applied_yet() {
+fn unsupported_settings_are_refused() {
     only_rt("others apply it");
     let with = |key: &str, value: Value| {
         let mut profile = entry("names", json!(["mknod"]));
@@ -133,7 +133,7 @@ fn what_is_not_applied_yet() {
     );
 }
 
-fn a_profile_too_long_for_the_kernel() {
+fn a_profile_too_long_for_the_kernel_is_refused() {
     let arg = |value: u32| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"});
     let args: Vec<Value> = (0..5000).map(|i| arg(3 * i)).collect();
     assert_refused(

@@ -3,18 +3,18 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{KILLED, calling, profile_of, said};
+use super::{KILLED, calling, profile_of, results};
 use crate::harness::trials;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
-        dockers_profile_decides_each_call,
-        podmans_profile_decides_each_call,
-        buildahs_profile_decides_about_netlink,
-        calls_of_32_bit_programs_are_decided_as_well,
-        calls_of_x32_are_decided_as_well,
-        architectures_that_are_not_listed_are_closed,
-        conditions_are_compared_without_sign_and_in_full,
+        dockers_profile_is_applied_to_each_call,
+        podmans_profile_is_applied_to_each_call,
+        buildahs_profile_is_applied_to_netlink_sockets,
+        the_profile_applies_to_32_bit_programs,
+        the_profile_applies_to_x32,
+        calls_from_unlisted_architectures_kill_the_process,
+        conditions_compare_unsigned_64_bit_values,
     ]
 }
 
@@ -22,19 +22,20 @@ const DOCKER: &str = include_str!("../configs/docker-plain.json");
 const PODMAN: &str = include_str!("../configs/podman-plain.json");
 const BUILDAH: &str = include_str!("../configs/buildah-plain.json");
 
-/// A call, and what a profile makes of it: nothing, or an error.
+/// A system call, and the error that the profile returns for it, if any.
 type Expected<'a> = (&'a str, Option<&'a str>);
 
 const ALLOWED: Option<&str> = None;
 const EPERM: Option<&str> = Some("EPERM");
 const ENOSYS: Option<&str> = Some("ENOSYS");
 
-/// Each call does what it does without a filter, which for a denied call is something else.
+/// Asserts that an allowed call has the same result as without a filter, and that a denied call
+/// has the expected error, which differs from the result without a filter.
 #[track_caller]
 fn assert_verdicts(profile: &Value, expected: &[Expected]) {
     let calls: Vec<&str> = expected.iter().map(|(call, _)| *call).collect();
-    let without = said(&calling(&calls));
-    let with = said(&calling(&calls).set("/linux/seccomp", profile.clone()));
+    let without = results(&calling(&calls));
+    let with = results(&calling(&calls).set("/linux/seccomp", profile.clone()));
     assert_eq!((without.len(), with.len()), (calls.len(), calls.len()));
     for (((call, verdict), without), with) in expected.iter().zip(without).zip(with) {
         match verdict {
@@ -47,7 +48,7 @@ fn assert_verdicts(profile: &Value, expected: &[Expected]) {
     }
 }
 
-fn dockers_profile_decides_each_call() {
+fn dockers_profile_is_applied_to_each_call() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
@@ -83,29 +84,29 @@ fn dockers_profile_decides_each_call() {
             ("430", EPERM),              // fsopen
             ("442/99", EPERM),           // mount_setattr
             ("435", ENOSYS),             // clone3
-            // Newer than the profile: programs must be able to tell.
+            // Newer than the profile: programs must see that the call is missing.
             ("450/1", ENOSYS), // set_mempolicy_home_node
         ],
     );
 }
 
-fn podmans_profile_decides_each_call() {
+fn podmans_profile_is_applied_to_each_call() {
     assert_verdicts(
         &profile_of(PODMAN),
         &[
             ("39", ALLOWED),
             ("135/8", ALLOWED),
             ("135", ALLOWED),
-            ("135/9", ENOSYS),         // personality: no entry holds
-            ("304/99", EPERM),         // open_by_handle_at: an entry of its own
-            ("312/0x7fffffff", EPERM), // kcmp: another
-            ("443/99", ENOSYS),        // quotactl_fd: nobody speaks of it
-            ("450/1", ENOSYS),         // set_mempolicy_home_node: it is newer
+            ("135/9", ENOSYS), // personality: the conditions of no entry hold
+            ("304/99", EPERM), // open_by_handle_at: denied by an entry
+            ("312/0x7fffffff", EPERM), // kcmp: denied by another entry
+            ("443/99", ENOSYS), // quotactl_fd: not in the profile
+            ("450/1", ENOSYS), // set_mempolicy_home_node: newer than the profile
         ],
     );
 }
 
-fn buildahs_profile_decides_about_netlink() {
+fn buildahs_profile_is_applied_to_netlink_sockets() {
     assert_verdicts(
         &profile_of(BUILDAH),
         &[
@@ -118,7 +119,7 @@ fn buildahs_profile_decides_about_netlink() {
     );
 }
 
-fn calls_of_32_bit_programs_are_decided_as_well() {
+fn the_profile_applies_to_32_bit_programs() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
@@ -138,21 +139,21 @@ fn calls_of_32_bit_programs_are_decided_as_well() {
     );
 }
 
-/// Most kernels have no x32, and say so: but not before the filter is asked.
-fn calls_of_x32_are_decided_as_well() {
+/// Most kernels do not support x32 and return ENOSYS, but only after the filter has run.
+fn the_profile_applies_to_x32() {
     assert_verdicts(
         &profile_of(DOCKER),
         &[
             ("0x40000027", ALLOWED), // getpid
             ("0x40000208", ALLOWED), // execve
-            ("0x4000003b", EPERM),   // execve of x86-64, which is no number of x32
+            ("0x4000003b", EPERM),   // the number of execve on x86-64, which x32 does not have
             ("0x400000a5", EPERM),   // mount
             ("0x40000141", EPERM),   // bpf
         ],
     );
 }
 
-fn architectures_that_are_not_listed_are_closed() {
+fn calls_from_unlisted_architectures_kill_the_process() {
     let mut profile = profile_of(DOCKER);
     profile["architectures"] = json!(["SCMP_ARCH_X86_64"]);
     for call in ["x86:20", "0x40000027"] {
@@ -160,13 +161,13 @@ fn architectures_that_are_not_listed_are_closed() {
         let outcome = bundle.run().assert_code(KILLED);
         assert_eq!(outcome.stdout, "ok\n", "{call}");
     }
-    // What only a tracer gives: no call at all.
+    // Number -1, which a tracer sets to skip a call.
     let bundle = calling(&["0xffffffff"]).set("/linux/seccomp", profile);
-    assert_eq!(said(&bundle), ["EPERM"]);
+    assert_eq!(results(&bundle), ["EPERM"]);
 }
 
-fn conditions_are_compared_without_sign_and_in_full() {
-    // In getpgrp(2), which has no arguments and minds none.
+fn conditions_compare_unsigned_64_bit_values() {
+    // getpgrp(2) ignores its arguments.
     let (high, low) = (0xffff_ffff_0000_0000_u64, 0x8000_0000_u64);
     let cases = [
         ("LT", low, "0x7fffffff", true),
@@ -191,7 +192,7 @@ fn conditions_are_compared_without_sign_and_in_full() {
         let expected = if denied { "EPERM" } else { "ok" };
         let bundle = calling(&[&call]).set("/linux/seccomp", profile);
         assert_eq!(
-            said(&bundle),
+            results(&bundle),
             [expected],
             "{argument} {operator} {value:#x}"
         );

@@ -1,4 +1,4 @@
-//! Profiles without sense, the same each time.
+//! Random profiles, reproducible by their seed.
 
 use serde_json::{Value, json};
 
@@ -26,8 +26,8 @@ const OPERATORS: [&str; 7] = [
     "SCMP_CMP_GT",
     "SCMP_CMP_MASKED_EQ",
 ];
-/// Those of real profiles more often.
-const CROWDED: [&str; 10] = [
+/// The operators of real profiles occur more often.
+const WEIGHTED_OPERATORS: [&str; 10] = [
     "SCMP_CMP_NE",
     "SCMP_CMP_LT",
     "SCMP_CMP_LE",
@@ -91,26 +91,26 @@ impl Random {
         })
     }
 
-    /// Many entries for few calls and few of their arguments.
-    pub(super) fn crowded(&mut self) -> Value {
-        let syscalls: Vec<_> = (0..30).map(|_| self.crowding()).collect();
+    /// A profile with many entries for a few system calls and their first arguments.
+    pub(super) fn conflicting(&mut self) -> Value {
+        let syscalls: Vec<_> = (0..30).map(|_| self.conflicting_entry()).collect();
         json!({
             "defaultAction": "SCMP_ACT_ALLOW", "architectures": ARCHITECTURES,
             "syscalls": syscalls,
         })
     }
 
-    fn crowding(&mut self) -> Value {
+    fn conflicting_entry(&mut self) -> Value {
         let (count, shift) = (self.of(&[1, 1, 2, 3]), self.of(&[0, 0, 32]));
         let mut sum = 0;
         let args = (0..count).map(|index| {
-            let op = self.of(&CROWDED);
+            let op = self.of(&WEIGHTED_OPERATORS);
             let [value, two] = [0; 2].map(|_| self.below(9) << shift | self.below(3));
             sum += value + (value & two) * u64::from(op == "SCMP_CMP_MASKED_EQ");
             json!({"index": index, "op": op, "value": value, "valueTwo": two})
         });
         let args: Vec<_> = args.collect();
-        // Equal conditions have equal actions: others contradict.
+        // Entries with equal conditions get equal actions: otherwise the profile is invalid.
         json!({
             "names": self.of(&[["socket", "ioctl"], ["clone", "read"]]),
             "action": "SCMP_ACT_ERRNO", "errnoRet": 1 + sum % 2, "args": args,

@@ -1,4 +1,4 @@
-//! A filter as the kernel runs it, and a profile as a person reads it.
+//! An interpreter of filters, and a direct evaluation of profiles to compare it with.
 
 use std::collections::HashMap;
 
@@ -15,14 +15,14 @@ pub(super) struct Call {
     pub(super) args: [u64; 6],
 }
 
-/// What the kernel does with a filter (bpf(4), seccomp(2)).
+/// Runs a filter as the kernel does (bpf(4), seccomp(2)).
 pub(super) fn interpret(program: &[sock_filter], call: &Call) -> u32 {
-    let word = |place: u32| match place {
+    let load = |offset: u32| match offset {
         0 => call.number,
         4 => call.audit,
         _ => {
-            let arg = call.args[(place as usize - 16) / 8];
-            (arg >> (8 * (place % 8))) as u32
+            let arg = call.args[(offset as usize - 16) / 8];
+            (arg >> (8 * (offset % 8))) as u32
         }
     };
     let (mut at, mut accumulator) = (0, 0);
@@ -31,7 +31,7 @@ pub(super) fn interpret(program: &[sock_filter], call: &Call) -> u32 {
         at += 1;
         let holds = match code {
             0x20 => {
-                accumulator = word(k);
+                accumulator = load(k);
                 continue;
             }
             0x54 => {
@@ -46,7 +46,7 @@ pub(super) fn interpret(program: &[sock_filter], call: &Call) -> u32 {
             0x15 => accumulator == k,
             0x25 => accumulator > k,
             0x35 => accumulator >= k,
-            other => panic!("no instruction of a filter: {other:#x}"),
+            other => panic!("unexpected instruction: {other:#x}"),
         };
         at += usize::from(if holds { jt } else { jf });
     }
@@ -56,7 +56,7 @@ pub(super) const X86_64: u32 = 0xc000_003e;
 pub(super) const X86: u32 = 0x4000_0003;
 
 const KILL: u32 = 0;
-const NO_SUCH_CALL: u32 = 0x0005_0000 | 38;
+const ENOSYS: u32 = 0x0005_0000 | 38;
 
 fn action(name: &str, errno: Option<u32>) -> u32 {
     let errno = errno.unwrap_or(1);
@@ -72,7 +72,7 @@ fn action(name: &str, errno: Option<u32>) -> u32 {
     }
 }
 
-/// Whether a list of conditions holds, by the words of libseccomp.
+/// Whether all conditions hold, as libseccomp documents them.
 fn holds(conditions: &[LinuxSeccompArg], args: &[u64; 6], wide: bool) -> bool {
     use LinuxSeccompOperator as Operator;
     let width = if wide { u64::MAX } else { u64::from(u32::MAX) };
@@ -92,15 +92,15 @@ fn holds(conditions: &[LinuxSeccompArg], args: &[u64; 6], wide: bool) -> bool {
     })
 }
 
-/// A profile, looked up entry by entry for each call.
-pub(super) struct Reading<'a> {
+/// A profile that is evaluated entry by entry for each call.
+pub(super) struct ReferenceProfile<'a> {
     default: u32,
     own: u32,
-    architectures: Vec<Part<'a>>,
+    architectures: Vec<ArchitectureEntries<'a>>,
 }
 
-/// What the profile says of one architecture.
-struct Part<'a> {
+/// The entries for one architecture.
+struct ArchitectureEntries<'a> {
     audit: u32,
     x32: bool,
     wide: bool,
@@ -109,8 +109,8 @@ struct Part<'a> {
     entries: HashMap<u32, Vec<&'a LinuxSyscall>>,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn new(profile: &'a LinuxSeccomp, family: &Family) -> Reading<'a> {
+impl<'a> ReferenceProfile<'a> {
+    pub(super) fn new(profile: &'a LinuxSeccomp, family: &Family) -> ReferenceProfile<'a> {
         let listed = profile.architectures().clone().unwrap_or_default();
         let served = family.iter().enumerate();
         let served = served.filter(|(i, (name, _))| *i == 0 || listed.contains(name));
@@ -121,7 +121,7 @@ impl<'a> Reading<'a> {
                     entries.entry(number).or_default().push(entry);
                 }
             }
-            Part {
+            ArchitectureEntries {
                 audit: architecture.audit,
                 x32: *name == Arch::ScmpArchX32,
                 wide: architecture.wide,
@@ -130,7 +130,7 @@ impl<'a> Reading<'a> {
                 entries,
             }
         });
-        Reading {
+        ReferenceProfile {
             default: action(
                 &profile.default_action().to_string(),
                 profile.default_errno_ret(),
@@ -140,18 +140,18 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether arguments count for the call.
+    /// Whether the result depends on the arguments.
     pub(super) fn is_conditional(&self, audit: u32, number: u32) -> bool {
         let parts = self.architectures.iter().filter(|part| part.audit == audit);
         let mut entries = parts.filter_map(|part| part.entries.get(&number)).flatten();
         entries.any(|entry| entry.args().is_some())
     }
 
-    pub(super) fn answer(&self, call: &Call) -> u32 {
+    pub(super) fn return_value(&self, call: &Call) -> u32 {
         let is_x32 = call.audit == X86_64 && call.number >> 30 != 0;
         let mut parts = self.architectures.iter();
         let Some(part) = parts.find(|part| part.audit == call.audit && part.x32 == is_x32) else {
-            // A number that no call has.
+            // The number -1, which is not a system call.
             let none = call.number == u32::MAX && call.audit == self.own;
             return if none { self.default } else { KILL };
         };
@@ -160,17 +160,17 @@ impl<'a> Reading<'a> {
         if newest.is_some_and(|newest| call.number > newest)
             && !lenient.contains(&(self.default & 0xffff_0000))
         {
-            return NO_SUCH_CALL;
+            return ENOSYS;
         }
         let mut conditional = None;
         for entry in part.entries.get(&call.number).into_iter().flatten() {
-            let answer = action(&entry.action().to_string(), entry.errno_ret());
-            if answer == self.default {
+            let return_value = action(&entry.action().to_string(), entry.errno_ret());
+            if return_value == self.default {
                 continue;
             }
             let args = entry.args().as_deref().unwrap_or_default();
             if args.is_empty() {
-                return answer;
+                return return_value;
             }
             let of = |index| args.iter().filter(|arg| arg.index() == index).count();
             let about = if (0..6).any(|index| of(index) > 1) {
@@ -179,7 +179,7 @@ impl<'a> Reading<'a> {
                 holds(args, &call.args, part.wide)
             };
             if about {
-                conditional = conditional.or(Some(answer));
+                conditional = conditional.or(Some(return_value));
             }
         }
         conditional.unwrap_or(self.default)

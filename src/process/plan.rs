@@ -1,0 +1,159 @@
+//! The plan of a process: validates `process` of config.json, and answers questions about
+//! the result.
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+
+use anyhow::Context;
+
+use super::capabilities::Capabilities;
+use super::command::Command;
+use super::credentials::Credentials;
+use super::keyring::Keyring;
+use super::labels::AppArmor;
+use super::rlimits::Limits;
+use super::scheduling::{Affinity, OomScore};
+use super::terminal::Terminal;
+use super::workdir::WorkingDirectory;
+use super::{Filter, Options, Prepared, Process, Role, Seccomp, Streams};
+
+impl Process {
+    /// Decides everything that does not depend on the content of the container.
+    ///
+    /// # Errors
+    /// For an invalid value, with its place in config.json.
+    pub(crate) fn plan(
+        process: &oci_spec::runtime::Process,
+        options: &Options,
+    ) -> anyhow::Result<Process> {
+        let cwd = process
+            .cwd()
+            .to_str()
+            .context("process.cwd: is not valid UTF-8")?;
+        let keyring = options.new_keyring.then(|| Keyring::plan(options.id));
+        let affinity = process.exec_cpu_affinity().as_ref();
+        let affinity = affinity.map(Affinity::plan).transpose()?;
+        let mut added = options.passed.variables();
+        added.extend(options.variable.map(str::to_owned));
+        Ok(Process {
+            ignored_signals: options.caller.ignored_signals.clone(),
+            keyring: keyring.transpose()?,
+            oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
+            affinity: affinity.filter(|_| options.role == Role::ExecProcess),
+            working_directory: WorkingDirectory::plan(cwd, options.role)?,
+            credentials: Credentials::plan(process.user(), options.keeps_groups)?,
+            app_armor: process
+                .apparmor_profile()
+                .as_ref()
+                .map(|profile| AppArmor::plan(profile, options.apparmor))
+                .transpose()?,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            terminal: Terminal::plan(
+                process.terminal().unwrap_or(false),
+                process.console_size().as_ref(),
+            )?,
+            command: Command::plan(
+                process.args().as_deref().unwrap_or_default(),
+                process.env().as_deref().unwrap_or_default(),
+                &added,
+            )?,
+            limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
+            seccomp: match &options.filter {
+                Filter::None => None,
+                Filter::Profile(profile) => Some(Seccomp::plan(profile)?),
+                Filter::Compiled(filter) => Some(filter.clone()),
+            },
+            streams: match process.terminal() {
+                // The terminal belongs to the container, not to the caller.
+                Some(true) => Streams::Left,
+                Some(false) | None => options.streams,
+            },
+            passed: options.passed,
+            // Last, because it may warn: a configuration that is refused gives one line only.
+            capabilities: Capabilities::plan(
+                process.capabilities().as_ref(),
+                &options.caller.grantable,
+            ),
+        })
+    }
+
+    /// `process.env`, and HOME.
+    pub(super) fn environment<'a>(
+        &'a self,
+        prepared: &'a Prepared,
+    ) -> impl Iterator<Item = &'a CString> {
+        self.command.env.iter().chain(&prepared.home)
+    }
+
+    /// The numbers of the descriptors that the caller passes on, beside 0 to 2.
+    pub(crate) fn passed(&self) -> impl Iterator<Item = RawFd> {
+        self.passed.numbers()
+    }
+
+    pub(crate) fn has_oom_score(&self) -> bool {
+        self.oom_score.is_some()
+    }
+
+    /// Whether [`Process::prepare`] writes an AppArmor profile to /proc.
+    pub(crate) fn has_label(&self) -> bool {
+        self.app_armor.is_some()
+    }
+
+    /// `process.user.uid`.
+    pub(crate) fn uid(&self) -> u32 {
+        self.credentials.uid.as_raw()
+    }
+
+    /// Whether the process keeps the caller's additional groups.
+    pub(crate) fn keeps_groups(&self) -> bool {
+        self.credentials.keeps_groups()
+    }
+
+    /// `process.user.gid` and `additionalGids`, each with its place in config.json.
+    pub(crate) fn gids(&self) -> Vec<(String, u32)> {
+        self.credentials.gids()
+    }
+
+    /// Whether the process leaves the caller's session keyring.
+    pub(crate) fn has_keyring(&self) -> bool {
+        self.keyring.is_some()
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// The compiled filter, which `rt exec` installs in later processes.
+    pub(crate) fn filter(&self) -> Option<&Seccomp> {
+        self.seccomp.as_ref()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::process::{Caller, Passed};
+
+    pub(in crate::process) fn plan(json: &str) -> anyhow::Result<Process> {
+        let process = serde_json::from_str(json).unwrap();
+        let options = Options {
+            id: "web",
+            new_keyring: true,
+            caller: &Caller::default(),
+            apparmor: true,
+            filter: Filter::None,
+            role: Role::Init,
+            streams: Streams::Left,
+            passed: Passed::default(),
+            keeps_groups: false,
+            variable: None,
+        };
+        Process::plan(&process, &options)
+    }
+
+    #[test]
+    fn a_process_without_args_is_refused() {
+        let error = plan(r#"{"user": {"uid": 0, "gid": 0}, "cwd": "/"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "process.args: must not be empty");
+    }
+}

@@ -1,0 +1,55 @@
+//! What the runtime does for the process from outside.
+
+use anyhow::Result;
+use nix::unistd::Pid;
+
+use super::Process;
+use super::scheduling::Affinity;
+use crate::step::{Failure, Progress, Step};
+use crate::trusted_proc::Proc;
+
+impl Process {
+    /// Raises the hard limits of init, `pid`, that it could not raise itself.
+    /// [`Process::exec`] sets the limits of config.json.
+    ///
+    /// # Errors
+    /// When prlimit(2) fails: `process.rlimits[2]: RLIMIT_NPROC`, with the errno as its
+    /// source.
+    pub(crate) fn wire(&self, pid: Pid) -> Result<()> {
+        self.limits.raise(pid)
+    }
+
+    /// Sets `process.oomScoreAdj` for an exec process, which cannot reach the host's /proc.
+    ///
+    /// # Errors
+    /// When /proc/PID/oom_score_adj cannot be written, as a position in the plan.
+    pub(crate) fn wire_oom_score(&self, pid: Pid, proc: &Proc) -> Result<(), Failure> {
+        let Some(score) = &self.oom_score else {
+            return Ok(());
+        };
+        let at = Progress::new();
+        at.enter(Step::OomScore);
+        score
+            .apply_to(pid, proc)
+            .map_err(|errno| at.failed(errno.into()))
+    }
+
+    /// Moves the runtime itself to `process.execCPUAffinity.initial`, which the exec process
+    /// inherits.
+    ///
+    /// # Errors
+    /// When the host has none of these CPUs.
+    pub(crate) fn begin(&self) -> Result<()> {
+        self.affinity
+            .as_ref()
+            .map_or(Ok(()), Affinity::apply_initial)
+    }
+
+    /// Closes the runtime's copies of the descriptors that the process has inherited.
+    ///
+    /// # Errors
+    /// When close_range(2) fails.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        self.passed.close_all()
+    }
+}
