@@ -1,11 +1,13 @@
-//! What each verb takes: a container's whole life, ours beside that of runc and crun.
+//! How long each command takes: a container's whole life with `rt`, crun and runc.
 //!
-//! `cargo bench --bench verbs [-- ROUNDS] [NAME=PROGRAM...]`, as root. Each round
-//! runs, creates, starts, enters, asks and deletes one container with each runtime,
-//! one runtime after the other, so that what the machine does meanwhile hits them
-//! alike; of all rounds the medians are compared. Bundles and states lie on a
-//! tmpfs. `before=/path/to/rt` adds the program of before a change: the exit
-//! status is 1 when a verb takes more than 1.10 times as long as with that one.
+//! `cargo bench --bench verbs [-- ROUNDS] [NAME=PROGRAM...] [--plot FILE]`, as root.
+//! In each round each runtime runs, creates, starts, enters, queries and deletes one
+//! container. The runtimes take turns, so that other load on the host affects them alike.
+//! The medians of all rounds are compared. Bundles and states are on a tmpfs.
+//!
+//! `before=/path/to/rt` adds an earlier build of `rt`: the exit status is 1 when a
+//! command takes more than 1.10 times as long as with that build. `--plot FILE` writes
+//! the medians to FILE as an SVG and prints them as a Markdown table.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -15,6 +17,7 @@
 )]
 
 mod ground;
+mod plot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,13 +27,13 @@ use std::time::{Duration, Instant};
 use ground::Directory;
 
 const ROUNDS: usize = 100;
-/// Rounds that are not counted: they warm the caches.
-const WARMING: usize = 3;
-/// What of the time of before is allowed.
-const SHARE: f64 = 1.10;
+/// Rounds before the counted ones, which warm the caches.
+const WARM_UP: usize = 3;
+/// The largest ratio to the time of the earlier build that passes.
+const MAX_RATIO: f64 = 1.10;
 
-/// The first one has a container of its own, the others share one.
-const VERBS: [&str; 6] = ["run", "create", "start", "exec", "state", "delete -f"];
+/// `run` has a container of its own, the others share one.
+const COMMANDS: [&str; 6] = ["run", "create", "start", "exec", "state", "delete -f"];
 
 fn main() -> ExitCode {
     if !ground::is_prepared() {
@@ -47,19 +50,28 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(ground::programs())
         .map(|(name, program)| Runtime::new(name, program, &directory.0))
-        .filter_map(|runtime| runtime.tried(&bundles))
+        .filter_map(|runtime| runtime.if_it_runs(&bundles))
         .collect();
-    for i in ground::turns(rounds + WARMING, runtimes.len()) {
-        runtimes[i].live(&bundles);
+    for i in ground::turns(rounds + WARM_UP, runtimes.len()) {
+        runtimes[i].run_round(&bundles);
     }
     print!("{rounds} interleaved rounds, medians in ms\n{:10}", "");
-    println!("{}", VERBS.map(|verb| format!("{verb:>11}")).concat());
-    let reports: Vec<(&str, [f64; VERBS.len()])> =
+    println!("{}", COMMANDS.map(|name| format!("{name:>11}")).concat());
+    let reports: Vec<(&str, [f64; COMMANDS.len()])> =
         runtimes.iter_mut().map(Runtime::report).collect();
+    if let Some(path) = plot_path() {
+        let measured: Vec<plot::Series> = reports
+            .iter()
+            .map(|(name, medians)| (*name, medians.as_slice()))
+            .collect();
+        let title = format!("Milliseconds per command, median of {rounds} rounds");
+        fs::write(&path, plot::svg(&COMMANDS, &measured, &title)).unwrap();
+        println!("{}", plot::table(&COMMANDS, &measured));
+    }
     let ours = reports[0].1;
     let mut is_slower = false;
     for (name, theirs) in &reports[1..] {
-        let shares: Vec<f64> = ours
+        let ratios: Vec<f64> = ours
             .iter()
             .zip(theirs)
             .map(|(our, their)| our / their)
@@ -67,20 +79,27 @@ fn main() -> ExitCode {
         print!("rt/{name:7}");
         println!(
             "{}",
-            shares
+            ratios
                 .iter()
-                .map(|share| format!("{share:11.2}"))
+                .map(|ratio| format!("{ratio:11.2}"))
                 .collect::<String>()
         );
-        is_slower |= *name == "before" && shares.iter().any(|share| *share > SHARE);
+        is_slower |= *name == "before" && ratios.iter().any(|ratio| *ratio > MAX_RATIO);
     }
     ExitCode::from(u8::from(is_slower))
 }
 
+/// The file that follows `--plot` on the command line.
+fn plot_path() -> Option<PathBuf> {
+    let mut arguments = std::env::args_os().skip_while(|argument| argument != "--plot");
+    arguments.next()?;
+    Some(arguments.next().expect("--plot takes a file").into())
+}
+
 struct Bundles {
-    /// Ends at once.
+    /// Its process ends at once.
     short: PathBuf,
-    /// Runs until it is deleted.
+    /// Its process runs until it is deleted.
     long: PathBuf,
 }
 
@@ -89,13 +108,13 @@ struct Runtime {
     program: PathBuf,
     root: PathBuf,
     id: String,
-    /// For each verb.
-    took: [Vec<Duration>; VERBS.len()],
+    /// For each command, the time of each round.
+    took: [Vec<Duration>; COMMANDS.len()],
 }
 
 impl Runtime {
-    /// A program that is named by its path is copied: how a file came to be decides
-    /// in what pieces the kernel holds it, and so what a start takes.
+    /// Copies a program that is given by its path: how a file was written decides in what
+    /// folios the page cache holds it, which changes the time of a start.
     fn new(name: String, program: String, directory: &Path) -> Runtime {
         let mut program = PathBuf::from(program);
         if program.is_absolute() {
@@ -112,15 +131,15 @@ impl Runtime {
         }
     }
 
-    /// `None`, and why, where it cannot run the bundle here.
-    fn tried(self, bundles: &Bundles) -> Option<Runtime> {
+    /// Runs the bundle once. Prints a note and returns `None` when the runtime cannot run it.
+    fn if_it_runs(self, bundles: &Bundles) -> Option<Runtime> {
         let mut command = self.command();
         let run = command.args(["run", "--bundle"]).arg(&bundles.short);
         let ran = run.arg(&self.id).status();
         if ran.is_ok_and(|status| status.success()) {
             return Some(self);
         }
-        assert_ne!(self.name, "rt", "ours has to run");
+        assert_ne!(self.name, "rt", "rt has to run");
         println!("{} is left out", self.name);
         None
     }
@@ -132,14 +151,14 @@ impl Runtime {
         command
     }
 
-    /// One container that ends at once, and one that is deleted.
-    fn live(&mut self, bundles: &Bundles) {
+    /// Runs one container to its end, and creates, uses and deletes another.
+    fn run_round(&mut self, bundles: &Bundles) {
         let id = self.id.clone();
         let (short, long) = (
             bundles.short.to_str().unwrap(),
             bundles.long.to_str().unwrap(),
         );
-        let calls: [&[&str]; VERBS.len()] = [
+        let calls: [&[&str]; COMMANDS.len()] = [
             &["run", "--bundle", short, &id],
             &["create", "--bundle", long, &id],
             &["start", &id],
@@ -147,24 +166,24 @@ impl Runtime {
             &["state", &id],
             &["delete", "--force", &id],
         ];
-        for (verb, call) in calls.into_iter().enumerate() {
+        for (command_index, call) in calls.into_iter().enumerate() {
             let mut command = self.command();
             command.args(call);
             let began = Instant::now();
             let status = command.status().unwrap();
-            self.took[verb].push(began.elapsed());
+            self.took[command_index].push(began.elapsed());
             assert!(status.success(), "{} {call:?}: {status}", self.name);
         }
     }
 
-    fn report(&mut self) -> (&str, [f64; VERBS.len()]) {
+    fn report(&mut self) -> (&str, [f64; COMMANDS.len()]) {
         let medians = self.took.each_mut().map(|took| {
-            took.drain(..WARMING);
+            took.drain(..WARM_UP);
             took.sort_unstable();
             took[took.len() / 2].as_secs_f64() * 1000.0
         });
-        let words = medians.map(|median| format!("{median:11.2}"));
-        println!("{:10}{}", self.name, words.concat());
+        let columns = medians.map(|median| format!("{median:11.2}"));
+        println!("{:10}{}", self.name, columns.concat());
         (&self.name, medians)
     }
 }
