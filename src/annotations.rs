@@ -23,7 +23,7 @@ pub(crate) const KNOWN: [&str; 2] = [OVERLAY, GROUPS];
 /// The settings in the annotations of one container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Annotations {
-    /// Changes to the root are discarded with the container.
+    /// ProcessOverrides to the root are discarded with the container.
     pub(crate) ephemeral_root: bool,
     /// The supplementary groups are the caller's, not `process.user.additionalGids`.
     pub(crate) keeps_groups: bool,
@@ -45,7 +45,7 @@ pub(crate) fn parse(annotations: Option<&HashMap<String, String>>) -> Result<Ann
             GROUPS if value == "0" => {}
             GROUPS => bail!("annotations: {GROUPS}: {value:?} is neither \"1\" nor \"0\""),
             unknown if unknown.starts_with("rt.") => {
-                log::warn_later(format!(
+                log::defer_warning(format!(
                     "annotations: {unknown}: unknown, ignored; nearest is {}",
                     nearest(unknown)
                 ));

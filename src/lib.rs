@@ -75,7 +75,7 @@
 //! and are attached once. /proc is opened once and checked ([`trusted_proc`]).
 //!
 //! The root is entered before anything is mounted, so that a wrong path can only affect the
-//! container. Mounts come before that in two cases only (`rootfs::Turn`): when hooks have to
+//! container. Mounts come before that in two cases only (`rootfs::SwitchOrder`): when hooks have to
 //! run before pivot_root(2), and in a user namespace, where the kernel allows a mount of /proc
 //! or /sys only while another one is visible.
 //!

@@ -26,7 +26,7 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Warnings that [`warn_later`] holds back.
+/// Warnings that [`defer_warning`] holds back.
 static DEFERRED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Used until [`init`] is called.
@@ -69,17 +69,17 @@ pub(crate) fn warn(text: &str) {
     notice("warning", text);
 }
 
-/// Holds back a warning about a configuration until [`tell`] is called, which happens after the
+/// Holds back a warning about a configuration until [`flush_deferred_warnings`] is called, which happens after the
 /// configuration is accepted. If it is refused, only the error is logged.
-pub(crate) fn warn_later(text: String) {
+pub(crate) fn defer_warning(text: String) {
     DEFERRED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(text);
 }
 
-/// Logs the warnings that [`warn_later`] has held back.
-pub(crate) fn tell() {
+/// Logs the warnings that [`defer_warning`] has held back.
+pub(crate) fn flush_deferred_warnings() {
     for text in DEFERRED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -90,13 +90,13 @@ pub(crate) fn tell() {
 }
 
 /// Whether `--debug` is set.
-pub(crate) fn debugs() -> bool {
+pub(crate) fn debug_enabled() -> bool {
     log().debug
 }
 
 /// Logs a message if `--debug` is set.
 pub(crate) fn debug(text: &str) {
-    if debugs() {
+    if debug_enabled() {
         debug_at(SystemTime::now(), text);
     }
 }
@@ -117,7 +117,7 @@ pub(crate) fn debug_at(time: SystemTime, text: &str) {
 ///
 /// `prefix` is the command, such as `rt create`.
 pub(crate) fn error(error: &anyhow::Error, prefix: &str) {
-    let text = one_line(&format!("{prefix}: {}", sentence(error)));
+    let text = one_line(&format!("{prefix}: {}", format_error(error)));
     let log = log();
     let record = record("error", &text, log.format);
     match (&log.file, log.format) {
@@ -198,7 +198,7 @@ fn one_line(text: &str) -> String {
 
 /// An error and its causes on one line: `mounts[8]: mount tmpfs on /data:
 /// operation not permitted (EPERM)`.
-pub(crate) fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn format_error(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause_text = cause_text(cause);
@@ -234,14 +234,14 @@ fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) fn errno_text(errno: Errno) -> String {
     let description = match errno {
         Errno::ENOENT => "not found".to_owned(),
-        errno => errno_words(errno),
+        errno => errno_description(errno),
     };
     format!("{description} ({errno:?})")
 }
 
 /// The C library's description of an errno, with a lower-case first letter: what programs
 /// themselves print.
-pub(crate) fn errno_words(errno: Errno) -> String {
+pub(crate) fn errno_description(errno: Errno) -> String {
     let mut rest = errno.desc().chars();
     let first = rest.next().map(|c| match rest.clone().next() {
         Some(second) if second.is_lowercase() => c.to_ascii_lowercase(),
@@ -270,22 +270,22 @@ mod tests {
             .context("mount tmpfs on /data")
             .context("mounts[8]");
         assert_eq!(
-            sentence(&error),
+            format_error(&error),
             "mounts[8]: mount tmpfs on /data: operation not permitted (EPERM)"
         );
         let error = anyhow::Error::from(io::Error::from_raw_os_error(2)).context("/b/config.json");
-        assert_eq!(sentence(&error), "/b/config.json: not found (ENOENT)");
+        assert_eq!(format_error(&error), "/b/config.json: not found (ENOENT)");
     }
 
     #[test]
     fn a_repeated_cause_is_shown_once() {
         let error = anyhow!("root: required").context("config.json: root: required");
-        assert_eq!(sentence(&error), "config.json: root: required");
+        assert_eq!(format_error(&error), "config.json: root: required");
     }
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(sentence(&anyhow!("a\nb\u{1b}[2Jc")), "a\\nb\\u{1b}[2Jc");
+        assert_eq!(format_error(&anyhow!("a\nb\u{1b}[2Jc")), "a\\nb\\u{1b}[2Jc");
     }
 
     #[test]

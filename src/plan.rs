@@ -21,8 +21,10 @@ use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
-use crate::process::{self, Caller, Filter, Hooks, Passed, Process, Role, Streams};
-use crate::rootfs::{Entry, Facts, HierarchyFacts, Layer, Rootfs, Turn, UnifiedFacts};
+use crate::process::{
+    self, Caller, Hooks, Passed, Process, ProcessKind, SeccompSource, StdioOwnership,
+};
+use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
 use crate::step::{Cause, Failure, Refusal, Step};
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
@@ -37,7 +39,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) id: &'a str,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
-    pub(crate) streams: Streams,
+    pub(crate) streams: StdioOwnership,
     pub(crate) passed: Passed,
     pub(crate) cgroups: CgroupMode,
     /// A directory of the host with the socket on which the container's process reports READY
@@ -83,25 +85,27 @@ impl Plan {
                 variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
                 caller: &if own_user {
                     // A process that enters a user namespace has all capabilities there.
-                    settings.caller.all_powerful()
+                    settings.caller.with_all_capabilities()
                 } else {
                     settings.caller.clone()
                 },
                 apparmor: settings.apparmor,
                 filter: linux
                     .and_then(|linux| linux.seccomp().as_ref())
-                    .map_or(Filter::None, Filter::Profile),
-                role: Role::Init,
+                    .map_or(SeccompSource::None, SeccompSource::Profile),
+                kind: ProcessKind::Init,
             },
         )?;
         refuse_unmapped(&process, &namespaces)?;
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
-        idmappings.refuse_without_rights(host.kernel.may_mount)?;
+        idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
             let owner = namespaces.outside(process.uid());
-            owner.into_iter().for_each(|owner| cgroups.hand_over(owner));
+            owner
+                .into_iter()
+                .for_each(|owner| cgroups.delegate_to(owner));
         }
         let entry = entry(&namespaces, settings);
         let layer = if annotations.ephemeral_root {
@@ -111,12 +115,17 @@ impl Plan {
         };
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
-        let turn = if hooks.before_pivot() || facts.user_namespace {
-            Turn::Last
+        let switch_order = if hooks.before_pivot() || facts.user_namespace {
+            SwitchOrder::AfterMounts
         } else {
-            Turn::First
+            SwitchOrder::BeforeMounts
         };
-        let rootfs = Rootfs::plan(spec, &bundle.directory, (entry, turn, layer), &facts)?;
+        let rootfs = Rootfs::plan(
+            spec,
+            &bundle.directory,
+            (entry, switch_order, layer),
+            &facts,
+        )?;
         Ok(Plan {
             namespaces,
             idmappings,
@@ -239,25 +248,25 @@ fn reason(step: Step, cause: Cause) -> String {
         Cause::Refused(refusal) => match refusal {
             Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
             Refusal::InsideProc => "cannot be mounted because it is inside /proc",
-            Refusal::OtherFile => "another file is there already",
+            Refusal::PathOccupied => "another file is there already",
             Refusal::OutsideRoot => "lies outside of the container's root",
             Refusal::NotInPath => "executable file not found in $PATH",
             // The text of execve(2), from which Docker derives status 126.
             Refusal::IsDirectory => "is a directory: permission denied (EACCES)",
-            Refusal::MachineRoot => {
+            Refusal::HostRoot => {
                 "is the host's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
             }
-            Refusal::NoIds => "its uid_map or gid_map is empty",
-            Refusal::OtherMaps => {
+            Refusal::EmptyIdMap => "its uid_map or gid_map is empty",
+            Refusal::DifferentIdMaps => {
                 "its ids are not those of linux.uidMappings and linux.gidMappings"
             }
             Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
             Refusal::RuntimeEnded => "the runtime has ended",
             Refusal::ContainerEnded => "the container ended meanwhile",
-            Refusal::MachinesNull => {
+            Refusal::HostNullDevice => {
                 "is the host's /dev/null, and the container has no null device that can be opened"
             }
-            Refusal::Replaced => "another process has replaced it",
+            Refusal::MountReplaced => "another process has replaced it",
         }
         .into(),
     }
@@ -311,7 +320,7 @@ fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
             "{place}: {gid} is not mapped in linux.gidMappings"
         );
         ensure!(
-            !maps.refuses_groups() || place == "process.user.gid",
+            !maps.denies_setgroups() || place == "process.user.gid",
             "{place}: a user namespace made without privileges has no additional groups"
         );
     }
@@ -326,7 +335,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         let visible = (own.components()).filter(|part| matches!(part, Component::Normal(_)));
         mount.join(visible.collect::<PathBuf>())
     };
-    let facts_of_unified = |mount: &Path, own: &Path| UnifiedFacts {
+    let facts_of_unified = |mount: &Path, own: &Path| V2HierarchyPaths {
         directory: paths.get(UNIFIED).cloned(),
         callers: cgroup_directory(mount, own),
     };
@@ -337,7 +346,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
             unified: v2,
         } => {
             let hierarchies = hierarchies.iter().filter_map(|hierarchy| {
-                Some(HierarchyFacts {
+                Some(V1HierarchyPaths {
                     controllers: hierarchy.controllers.clone(),
                     name: hierarchy.mount.file_name()?.to_str()?.to_owned(),
                     directory: paths.get(hierarchy.controllers.first()?).cloned(),
@@ -353,7 +362,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         user_namespace: *namespaces.place(Kind::User) != Place::Shared
             || !host.caller.initial_user_namespace,
         cgroup_namespace: *namespaces.place(Kind::Cgroup) == Place::New,
-        certain_cgroups: cgroups.are_certain(),
+        cgroups_required: cgroups.are_required(),
         hierarchies,
         notify: None,
         unified,

@@ -6,9 +6,9 @@
 //! ignored.
 
 mod capabilities;
-mod changes;
 mod field_path;
 mod json;
+mod process_overrides;
 mod resources;
 mod unsupported;
 mod values;
@@ -24,7 +24,7 @@ use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
 
 use crate::log;
-pub(crate) use changes::Changes;
+pub(crate) use process_overrides::ProcessOverrides;
 pub(crate) use resources::Resources;
 pub(crate) use unsupported::is_supported;
 
@@ -131,7 +131,7 @@ pub(crate) fn read_json(file: File, name: &str) -> Result<Value> {
 ///
 /// # Errors
 /// When it violates the specification or uses a feature that this version does not support.
-pub(crate) fn process(process: Value) -> Result<Process> {
+pub(crate) fn check_process(process: Value) -> Result<Process> {
     ensure!(process.is_object(), "process: not a JSON object");
     let config = json!({"ociVersion": VERSIONS.1, "root": {"path": "/"}, "process": process});
     check(config)?
@@ -151,7 +151,7 @@ fn check(mut config: Value) -> Result<Spec> {
     values::check_required(&config)?;
     let unknown = capabilities::drop_unknown(&mut config);
     if let Some(warning) = capabilities::warning(&unknown) {
-        log::warn_later(warning);
+        log::defer_warning(warning);
     }
     values::check_values(&config)?;
     let unsupported = unsupported::first(&config);

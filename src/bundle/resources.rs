@@ -75,12 +75,12 @@ impl Resources {
 
     /// Whether flags set the values. Then a zero is a value that the user gave; in JSON from a
     /// container manager it may be a default.
-    pub(crate) fn is_of_flags(&self) -> bool {
+    pub(crate) fn is_from_flags(&self) -> bool {
         self.from_flags
     }
 
     /// The resources in oci-spec's type.
-    pub(crate) fn as_spec(&self) -> &LinuxResources {
+    pub(crate) fn spec(&self) -> &LinuxResources {
         &self.spec
     }
 }

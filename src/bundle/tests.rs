@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::log;
 
 fn refused(text: &str) -> String {
-    log::sentence(&parse(text.as_bytes()).unwrap_err())
+    log::format_error(&parse(text.as_bytes()).unwrap_err())
 }
 
 /// The smallest valid configuration, with `value` at a JSON pointer.
@@ -38,7 +38,8 @@ fn assert_refused(pointer: &str, value: Value, text: &str) {
 #[track_caller]
 fn assert_accepted(pointer: &str, value: Value) -> Spec {
     let config = with(pointer, value).to_string();
-    parse(config.as_bytes()).unwrap_or_else(|error| panic!("{}: {config}", log::sentence(&error)))
+    parse(config.as_bytes())
+        .unwrap_or_else(|error| panic!("{}: {config}", log::format_error(&error)))
 }
 
 /// A config.json as a container manager wrote it.
@@ -304,7 +305,7 @@ fn an_unreadable_file_is_named() {
     let directory = std::env::temp_dir().join(format!("rt-bundle-{}", std::process::id()));
     let shown = directory.display().to_string();
     let path = directory.join("config.json");
-    let refused = || log::sentence(&open(&directory).unwrap_err());
+    let refused = || log::format_error(&open(&directory).unwrap_err());
 
     assert_eq!(refused(), format!("bundle {shown}: not found (ENOENT)"));
     fs::create_dir_all(&path).unwrap();

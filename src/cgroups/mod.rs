@@ -8,8 +8,8 @@
 //! - [`planned`] puts this together into [`Cgroups`]: what the container will have on this host.
 //! - [`directory`] is an open cgroup directory, and how directories are made and walked.
 //! - [`cgroupfs`] is the driver that works on the cgroup file system itself. It creates the
-//!   cgroups ([`Wired`]), joins them ([`CgroupJoin`]), and freezes, updates, kills and removes
-//!   the cgroups of a container that exists ([`Existing`]).
+//!   cgroups ([`CreatedCgroups`]), joins them ([`CgroupJoin`]), and freezes, updates, kills and removes
+//!   the cgroups of a container that exists ([`ExistingCgroups`]).
 
 mod cgroupfs;
 mod directory;
@@ -18,9 +18,9 @@ mod planned;
 mod v1;
 mod v2;
 
-pub(crate) use self::cgroupfs::created::Wired;
-pub(crate) use self::cgroupfs::existing::Existing;
-pub(crate) use self::cgroupfs::join::{Below, CgroupJoin};
+pub(crate) use self::cgroupfs::created::CreatedCgroups;
+pub(crate) use self::cgroupfs::existing::ExistingCgroups;
+pub(crate) use self::cgroupfs::join::{CgroupJoin, SubCgroups};
 pub(crate) use self::planned::{CgroupMode, Cgroups};
 
 #[cfg(test)]

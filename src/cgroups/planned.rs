@@ -167,14 +167,14 @@ impl Cgroups {
 
     /// Delegates the container's cgroup to the host uid `owner` (config-linux.md, "Cgroup
     /// ownership"). Cgroups of v1 are never delegated: that is not safe there.
-    pub(crate) fn hand_over(&mut self, owner: u32) {
+    pub(crate) fn delegate_to(&mut self, owner: u32) {
         if let Layout::V2(unified) = &mut self.layout {
             unified.owner = Some(owner);
         }
     }
 
     /// Whether the container is not created without these cgroups.
-    pub(crate) fn are_certain(&self) -> bool {
+    pub(crate) fn are_required(&self) -> bool {
         self.requirement == Requirement::Required
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn run() -> u8 {
     if arguments
         .iter()
         .skip(1)
-        .any(|argument| sys::SEALED.iter().any(|verb| argument == verb))
+        .any(|argument| sys::SEALED_COMMANDS.iter().any(|verb| argument == verb))
         && let Err(error) = seal(arguments.iter().map(OsString::as_os_str))
     {
         log::error(&error, "rt");
@@ -174,7 +174,7 @@ fn prepare_descriptors(
 ) -> Result<(Result<Passed>, Vec<OwnedFd>), Failure> {
     let passed = invocation.map_or(Ok(Passed::default()), Invocation::passed);
     let count = passed.as_ref().map_or(0, |passed| passed.count());
-    let inputs = sys::tidy_descriptors(count, needed).context("/dev/null");
+    let inputs = sys::sanitize_descriptors(count, needed).context("/dev/null");
     let inputs = inputs.map_err(|error| Failure::new("rt", error))?;
     Ok((passed.and_then(Passed::hold), inputs))
 }

@@ -9,9 +9,9 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
 use super::{Globals, flag, id, option, options, path_option, pidfd_socket, preserve_fds, target};
-use crate::bundle::{self, Changes};
-use crate::cgroups::Below;
-use crate::container::{self, Joining, Wanted};
+use crate::bundle::{self, ProcessOverrides};
+use crate::cgroups::SubCgroups;
+use crate::container::{self, ExecRequest, ProcessDescription};
 
 pub(super) fn define(command: Command) -> Command {
     let command = command
@@ -92,14 +92,14 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     container::exec(&globals.root, id, joining).with_context(|| id.to_owned())
 }
 
-fn joining(globals: &Globals, matches: &ArgMatches) -> Result<Joining> {
+fn joining(globals: &Globals, matches: &ArgMatches) -> Result<ExecRequest> {
     let path = |name| target::absolute(matches.get_one::<PathBuf>(name));
-    Ok(Joining {
+    Ok(ExecRequest {
         process: match path("process")? {
-            Some(file) => Wanted::Described(read_process(&file)?),
-            None => Wanted::Like(changes(matches)?),
+            Some(file) => ProcessDescription::Complete(read_process(&file)?),
+            None => ProcessDescription::FromContainer(changes(matches)?),
         },
-        below: Below::parse(&texts(matches, "cgroup"))?,
+        below: SubCgroups::parse(&texts(matches, "cgroup"))?,
         pid_file: path("pid-file")?,
         console_socket: path("console-socket")?,
         pidfd_socket: path("pidfd-socket")?,
@@ -115,7 +115,7 @@ fn read_process(file: &Path) -> Result<Value> {
     bundle::read_json(opened, &name)
 }
 
-fn changes(matches: &ArgMatches) -> Result<Changes> {
+fn changes(matches: &ArgMatches) -> Result<ProcessOverrides> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let (uid, gid) = match text("user") {
         Some(user) => parse_user(&user)?,
@@ -133,7 +133,7 @@ fn changes(matches: &ArgMatches) -> Result<Changes> {
     });
     let args: Vec<String> = args.collect::<Result<_>>()?;
     ensure!(!args.is_empty(), "exec args cannot be empty");
-    Ok(Changes {
+    Ok(ProcessOverrides {
         args,
         terminal: matches.get_flag("tty"),
         cwd: text("cwd"),

@@ -14,7 +14,7 @@ use super::{COMMIT, Globals, RUNC_VERSION, VERSION, print};
 use crate::annotations;
 use crate::bundle::{self, is_supported};
 use crate::namespaces::Kind;
-use crate::process::{self, Moment, Vocabulary};
+use crate::process::{self, HookKind, SeccompFeatures};
 use crate::rootfs;
 
 /// The keys are in the order of runc's output.
@@ -58,7 +58,7 @@ struct Cgroup {
 struct Seccomp {
     enabled: bool,
     #[serde(flatten)]
-    vocabulary: Vocabulary,
+    vocabulary: SeccompFeatures,
 }
 
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {
 
 fn features() -> Features {
     let (oci_version_min, oci_version_max) = bundle::VERSIONS;
-    let mut hooks = Moment::all().map(|moment| moment.to_string()).to_vec();
+    let mut hooks = HookKind::all().map(|moment| moment.to_string()).to_vec();
     hooks.retain(|name| is_supported(&format!("hooks.{name}")));
     let versions = [
         // runc's annotations. Other runtimes may set them to the version of runc that they are
@@ -113,7 +113,7 @@ fn features() -> Features {
             },
             seccomp: Seccomp {
                 enabled: is_supported("linux.seccomp"),
-                vocabulary: process::seccomp_vocabulary(),
+                vocabulary: process::seccomp_features(),
             },
             apparmor: enabled(&["process.apparmorProfile"]),
             selinux: enabled(&["process.selinuxLabel", "linux.mountLabel"]),

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use nix::sys::signal::Signal;
 
 use super::{Globals, flag, id};
-use crate::container::{self, Whom};
+use crate::container::{self, KillTarget};
 
 /// The numbers of SIGRTMIN to SIGRTMAX. The kernel's range begins at 32; the C library reserves 32
 /// and 33 (signal(7)).
@@ -40,9 +40,9 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         .ok_or_else(|| anyhow!("unknown signal {name:?}"))
         .with_context(|| id.to_owned())?;
     let whom = if matches.get_flag("all") {
-        Whom::All
+        KillTarget::All
     } else {
-        Whom::First
+        KillTarget::Init
     };
     container::kill(&globals.root, id, signal, whom).with_context(|| id.to_owned())?;
     Ok(0)

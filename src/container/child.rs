@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-use crate::cgroups::Wired;
+use crate::cgroups::CreatedCgroups;
 use crate::sys::{self, Ended};
 
 /// The container's init process, or an exec process.
@@ -32,7 +32,7 @@ impl Child {
 
     /// The error for an init process that ended without a message: reaps it and finds out
     /// whether a signal or the OOM killer ended it.
-    pub(super) fn unexpected_end(&self, cgroups: &Wired) -> anyhow::Error {
+    pub(super) fn unexpected_end(&self, cgroups: &CreatedCgroups) -> anyhow::Error {
         let ended = sys::wait(Some(self.pid), WaitPidFlag::empty());
         if cgroups.oom_kills().is_some_and(|kills| kills > 0) {
             return anyhow!(

@@ -24,12 +24,12 @@ use super::ipc::{
 };
 use super::state::{Container, START_SOCKET, State, Status};
 use super::{delete, hooks, start};
-use crate::cgroups::Wired;
+use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{CloneError, Joined};
 use crate::plan::Plan;
-use crate::process::{Moment, Passed, WiredHooks};
+use crate::process::{HookKind, InitHookFiles, Passed};
 use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
@@ -128,13 +128,13 @@ struct Started {
 struct ReadyContainer {
     end: RuntimeEnd,
     plan: Plan,
-    hooks: WiredHooks,
+    hooks: InitHookFiles,
     state: State,
     notify: Option<NotifyProxy>,
 }
 
 impl ReadyContainer {
-    fn new(end: RuntimeEnd, plan: Plan, hooks: WiredHooks, state: State) -> ReadyContainer {
+    fn new(end: RuntimeEnd, plan: Plan, hooks: InitHookFiles, state: State) -> ReadyContainer {
         ReadyContainer {
             end,
             plan,
@@ -149,7 +149,7 @@ impl ReadyContainer {
     fn wait_until_ready(
         &mut self,
         container: &Container,
-        (child, cgroups, proc): (&Child, &Wired, &Proc),
+        (child, cgroups, proc): (&Child, &CreatedCgroups, &Proc),
         state_for_hooks: &mut Option<State>,
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
@@ -161,8 +161,8 @@ impl ReadyContainer {
         if message == InitMessage::Mounted {
             *state_for_hooks = Some(self.state.clone());
             for (moment, hooks) in [
-                (Moment::Prestart, &self.plan.hooks.prestart),
-                (Moment::CreateRuntime, &self.plan.hooks.create_runtime),
+                (HookKind::Prestart, &self.plan.hooks.prestart),
+                (HookKind::CreateRuntime, &self.plan.hooks.create_runtime),
             ] {
                 let status = (&self.state, Status::Creating);
                 let init = (child.pid, Some(child.pidfd.as_fd()));
@@ -266,8 +266,8 @@ fn prepare(
 
     let cloned = plan.namespaces.clone(&joined, cgroups.clone_into(), &proc);
     let child = match cloned.map_err(|error| clone_error(&plan, error))? {
-        Cloned::Runtime { pid, pidfd } => rollback.child.insert(Child { pid, pidfd }),
-        Cloned::Init => {
+        Cloned::Parent { pid, pidfd } => rollback.child.insert(Child { pid, pidfd }),
+        Cloned::Child => {
             // Init must not hold the lock, the cgroups or the runtime's ends of sockets.
             drop((std::mem::take(rollback), foreground.take()));
             drop((end, listeners.pidfd, listeners.manager));
@@ -284,13 +284,13 @@ fn prepare(
             })
         }
     };
-    plan.process.let_go()?; // Init has its own copies.
+    plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end));
-    plan.namespaces.map(&joined, child.pid, &proc)?;
+    plan.namespaces.write_id_maps(&joined, child.pid, &proc)?;
     drop(joined);
-    cgroups.admit(child.pid)?;
+    cgroups.add_process(child.pid)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
-    plan.process.wire(child.pid)?;
+    plan.process.raise_limits_of(child.pid)?;
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
@@ -302,7 +302,7 @@ fn prepare(
     ready.state.save(container.as_fd())?;
     let notify = NotifyProxy::listen(container.as_fd(), listeners.manager)?;
     ready.serve(foreground, (relay, notify))?;
-    log::tell();
+    log::flush_deferred_warnings();
     Ok(ready)
 }
 
@@ -329,8 +329,8 @@ fn announce(
 
 fn clone_error(plan: &Plan, error: CloneError) -> anyhow::Error {
     match error {
-        CloneError::At(failure) => plan.explain(failure),
-        CloneError::Outside(error) => error,
+        CloneError::Step(failure) => plan.explain(failure),
+        CloneError::Runtime(error) => error,
     }
 }
 

@@ -21,13 +21,13 @@ use super::ipc::{
     write_pid_file,
 };
 use super::state::{Container, ExecDefaults, ProcessStat, State, Status, no_such_container};
-use crate::bundle::{self, Changes};
-use crate::cgroups::{Below, CgroupJoin};
+use crate::bundle::{self, ProcessOverrides};
+use crate::cgroups::{CgroupJoin, SubCgroups};
 use crate::host;
 use crate::log;
-use crate::namespaces::Birth;
+use crate::namespaces::ExecClone;
 use crate::plan::{ExecPlan, ExecSettings, Shared};
-use crate::process::{self, Passed, Streams};
+use crate::process::{self, Passed, StdioOwnership};
 use crate::step::{Cause, Failure, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -35,9 +35,9 @@ use crate::trusted_proc::Proc;
 const ENDED_BEFORE_EXEC: &str = "process: ended before it was executed";
 
 /// The process to run, and how.
-pub(crate) struct Joining {
-    pub(crate) process: Wanted,
-    pub(crate) below: Below,
+pub(crate) struct ExecRequest {
+    pub(crate) process: ProcessDescription,
+    pub(crate) below: SubCgroups,
     /// Absolute.
     pub(crate) pid_file: Option<PathBuf>,
     /// Absolute. Receives the terminal when the command does not stay in the foreground.
@@ -52,11 +52,11 @@ pub(crate) struct Joining {
 }
 
 /// The description of the process.
-pub(crate) enum Wanted {
+pub(crate) enum ProcessDescription {
     /// A complete `process` object, as in config.json.
-    Described(Value),
+    Complete(Value),
     /// The container's own `process` with changes.
-    Like(Changes),
+    FromContainer(ProcessOverrides),
 }
 
 /// Runs a process in the container `id`. Unless detached, waits for it and returns the exit
@@ -66,7 +66,7 @@ pub(crate) enum Wanted {
 /// # Errors
 /// When the container is not running, or a step fails, by its place in the process's
 /// description. No process is left then.
-pub(crate) fn exec(root: &Path, id: &str, request: Joining) -> Result<u8> {
+pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     // The process has a copy of this memory and of these descriptors, and processes in the
     // container can see it. They may not read either through /proc (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
@@ -80,9 +80,9 @@ pub(crate) fn exec(root: &Path, id: &str, request: Joining) -> Result<u8> {
     let ExecDefaults { process, shared } = ExecDefaults::load(&state)?;
     let (description, passed) = (request.process, request.passed);
     let streams = if request.detach {
-        Streams::Left
+        StdioOwnership::Transferred
     } else {
-        Streams::Lent
+        StdioOwnership::Kept
     };
     let plan = decide(
         &state,
@@ -104,7 +104,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: Joining) -> Result<u8> {
         state: &state,
         plan: &plan,
         // The process gets the host's /proc only if processes in the container cannot take it.
-        proc: (!plan.membership.exposes()).then_some(proc),
+        proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
     };
     let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
@@ -120,13 +120,13 @@ pub(crate) fn exec(root: &Path, id: &str, request: Joining) -> Result<u8> {
                 None => child.kill(),
             };
             if let Err(error) = killed {
-                log::warn(&format!("left behind: {}", log::sentence(&error)));
+                log::warn(&format!("left behind: {}", log::format_error(&error)));
             }
         });
     if let Err(error) = running {
         return foreground::end_with(error, foreground);
     }
-    log::tell();
+    log::flush_deferred_warnings();
     foreground.map_or(Ok(0), |foreground| {
         foreground.wait_and_finish(child.pid, child.pidfd.as_fd())
     })
@@ -158,19 +158,19 @@ fn explain_if_stopping(error: Error, state: &State) -> Error {
 
 fn decide(
     state: &State,
-    (description, own): (Wanted, Value),
+    (description, own): (ProcessDescription, Value),
     mut shared: Shared,
-    (passed, streams): (Passed, Streams),
+    (passed, streams): (Passed, StdioOwnership),
     proc: &Proc,
 ) -> Result<ExecPlan> {
     let process = match description {
-        Wanted::Described(process) => process,
-        Wanted::Like(changes) => changes.apply(own),
+        ProcessDescription::Complete(process) => process,
+        ProcessDescription::FromContainer(changes) => changes.apply(own),
     };
-    let process = bundle::process(process)?;
+    let process = bundle::check_process(process)?;
     let membership = shared
         .membership
-        .seen_from_here(state.init_process_pid, proc);
+        .excluding_own(state.init_process_pid, proc);
     shared.membership = match membership {
         Err(Errno::ENOENT | Errno::ESRCH) => bail!("container not running"),
         membership => membership.context("namespaces")?,
@@ -217,7 +217,7 @@ impl PendingExec<'_> {
         let root = self.open_root(init.as_fd())?;
         let describe = || self.plan.step_descriptions(&self.cgroup_join);
         let (end, exec_end) = ipc::pair(describe).context("socketpair")?;
-        self.plan.process.begin()?;
+        self.plan.process.apply_initial_affinity()?;
         let arguments = CloneArguments {
             end: &exec_end,
             init: init.as_fd(),
@@ -269,7 +269,7 @@ impl PendingExec<'_> {
 
     fn try_clone(&mut self, arguments: &CloneArguments) -> Result<Result<(Pid, OwnedFd), Failure>> {
         let membership = &self.plan.membership;
-        if membership.exposes() {
+        if membership.exposes_exec_process() {
             self.cgroup_join.detach()?;
         }
         let proc = self.proc.as_ref();
@@ -279,13 +279,13 @@ impl PendingExec<'_> {
             .chain(proc.map(AsFd::as_fd))
             .chain(self.cgroup_join.descriptors())
             .map(|fd| fd.as_raw_fd());
-        let birth = Birth {
+        let clone = ExecClone {
             init: arguments.init,
             root: arguments.root,
             cgroup: self.cgroup_join.clone_into(),
-            kept: self.plan.process.passed().chain(kept).collect(),
+            inherited_fds: self.plan.process.passed().chain(kept).collect(),
         };
-        let cloned = membership.bear(&birth, &mut |inside| {
+        let cloned = membership.clone_exec_process(&clone, &mut |inside| {
             exec_process::run(&ExecProcess {
                 plan: self.plan,
                 end: arguments.end,
@@ -309,10 +309,10 @@ impl PendingExec<'_> {
         (child, pid_file): (&Child, Option<&Path>),
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
-        self.plan.process.let_go()?;
+        self.plan.process.close_passed_fds()?;
         let explain = |failure| Err(self.plan.explain(failure, &self.cgroup_join));
         let proc = open_proc()?;
-        if let Err(failure) = self.plan.process.wire_oom_score(child.pid, &proc) {
+        if let Err(failure) = self.plan.process.set_oom_score_of(child.pid, &proc) {
             return explain(failure);
         }
         match foreground::receive(end, foreground).context("process")? {

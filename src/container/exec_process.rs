@@ -69,7 +69,7 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
 
     at.enter(Step::AppArmor);
     let detached = match proc {
-        None if plan.process.has_label() => Some(Proc::detached()?),
+        None if plan.process.has_apparmor_profile() => Some(Proc::detached()?),
         _ => None,
     };
     // Drops privileges, and looks up the executable.

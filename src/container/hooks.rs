@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::state::{State, Status};
 use crate::log;
 use crate::plan;
-use crate::process::{Failed, Hook, Moment, Wait, WiredHooks, wait_alone};
+use crate::process::{Failed, Hook, HookKind, InitHookFiles, Wait, poll_fds};
 use crate::step::Step;
 use crate::trusted_proc::Proc;
 
@@ -50,7 +50,7 @@ fn state_json(state: &State, status: Status, pid: Option<i32>) -> Result<Vec<u8>
 /// # Errors
 /// `hooks.prestart[0]: error running prestart hook #0: ...`
 pub(super) fn call(
-    moment: Moment,
+    moment: HookKind,
     hooks: &[Hook],
     (state, status): (&State, Status),
     (pid, pidfd): (Pid, Option<BorrowedFd>),
@@ -75,9 +75,9 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
     }
     let json = state_json(state, Status::Stopped, None)?;
     for (item, hook) in state.hooks.poststop.iter().enumerate() {
-        if let Err(failed) = hook.run(&json, &state.bundle, None, &mut wait_alone) {
-            log::warn(&log::sentence(&hook_error(
-                Moment::Poststop,
+        if let Err(failed) = hook.run(&json, &state.bundle, None, &mut poll_fds) {
+            log::warn(&log::format_error(&hook_error(
+                HookKind::Poststop,
                 item,
                 hook,
                 &failed,
@@ -87,7 +87,7 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
     Ok(())
 }
 
-fn hook_error(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
+fn hook_error(moment: HookKind, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
     let description = hook.describe(moment, item);
     let error = plan::error_message(&description, Step::RuntimeHooks, failed.cause, None);
     anyhow!("{error}{}", failed.said)
@@ -95,7 +95,12 @@ fn hook_error(moment: Moment, item: usize, hook: &Hook, failed: &Failed) -> anyh
 
 /// Writes the state that the hooks in the container read, with init's pid in their own pid
 /// namespace.
-pub(super) fn write_states(hooks: &WiredHooks, state: &State, pid: Pid, proc: &Proc) -> Result<()> {
+pub(super) fn write_states(
+    hooks: &InitHookFiles,
+    state: &State,
+    pid: Pid,
+    proc: &Proc,
+) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }

@@ -14,8 +14,8 @@ use nix::unistd::{Pid, Uid, geteuid};
 use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
-use crate::process::WiredHooks;
-use crate::rootfs::{Entered, Pty, Sources};
+use crate::process::InitHookFiles;
+use crate::rootfs::{NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -28,7 +28,7 @@ pub(super) struct Init<'a> {
     pub(super) joined: Joined,
     /// What is opened on the host. `None` when the runtime had no right to open it.
     pub(super) sources: Option<Sources>,
-    pub(super) hooks: WiredHooks,
+    pub(super) hooks: InitHookFiles,
     pub(super) proc: Proc,
     /// The socket on which to send the master end of the terminal, if there is one.
     pub(super) console: Option<OwnedFd>,
@@ -90,7 +90,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.process.detach(at)?; // From the caller's session and signal settings.
     plan.process.set_oom_score(&proc, at)?;
     plan.namespaces.join(&joined, at)?;
-    plan.namespaces.set_clocks(&proc, at)?;
+    plan.namespaces.enter_time_namespace(&proc, at)?;
     drop(joined);
 
     let mut sources = sources_or_open(plan, sources, at)?;
@@ -103,7 +103,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
     plan.namespaces.apply(at)?;
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
-    plan.rootfs.make_devices(&root, &mut sources, &proc, at)?;
+    plan.rootfs.create_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
         at.enter(Step::RuntimeHooks);
         end.mounted()?;
@@ -114,15 +114,17 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     if let Some(console) = console {
         take_terminal(plan, &root, &console, at)?;
     }
-    plan.rootfs.leave_last(&mut root, &proc, at)?; // The host's mounts are out of reach now.
+    plan.rootfs.switch_after_mounts(&mut root, &proc, at)?; // The host's mounts are out of reach now.
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only.
     plan.process.make_working_directory(at)?; // Before the root becomes read-only.
-    plan.rootfs.protect(&root, &mut sources, &proc, at)?;
+    plan.rootfs.finalize(&root, &mut sources, &proc, at)?;
     drop((root, sources));
 
     let ids_changed = || end.die_with_runtime();
     // Drops privileges, and looks up the executable.
-    let prepared = plan.process.prepare_with(ids_changed, Some(&proc), at)?;
+    let prepared = plan
+        .process
+        .prepare_and_notify(ids_changed, Some(&proc), at)?;
     drop(proc);
     descriptors.map_or(Ok(()), lower_limit)?;
 
@@ -158,7 +160,7 @@ fn sources_or_open(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Resu
 
 fn take_terminal(
     plan: &Plan,
-    root: &Entered,
+    root: &NewRoot,
     console: &OwnedFd,
     at: &Progress,
 ) -> Result<(), Cause> {

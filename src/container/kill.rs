@@ -14,9 +14,9 @@ use crate::trusted_proc::Proc;
 
 /// The processes that receive a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whom {
+pub(crate) enum KillTarget {
     /// The container's init process.
-    First,
+    Init,
     /// All processes of the container, even after init has ended.
     All,
 }
@@ -26,24 +26,26 @@ pub(crate) enum Whom {
 ///
 /// # Errors
 /// When the container is neither created nor running, unless SIGKILL or `--all` can reach
-/// processes that survived init. With [`Whom::All`], when the container is being created, or
+/// processes that survived init. With [`KillTarget::All`], when the container is being created, or
 /// has no cgroup by which to find its processes.
-pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<()> {
+pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: KillTarget) -> Result<()> {
     let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
     let state = container.state()?.ok_or_else(no_such_container)?;
     let proc = Proc::open().context("/proc")?;
     let status = container.status(&state, &proc)?;
     match (status, whom) {
         (Status::Created | Status::Running | Status::Paused, _) => {}
-        (Status::Stopped, Whom::All) => return surviving_cgroups(&state).kill(signal),
-        (Status::Stopped, Whom::First)
-            if signal == libc::SIGKILL && surviving_cgroups(&state).is_there() =>
+        (Status::Stopped, KillTarget::All) => return surviving_cgroups(&state).kill(signal),
+        (Status::Stopped, KillTarget::Init)
+            if signal == libc::SIGKILL && surviving_cgroups(&state).exists() =>
         {
             return surviving_cgroups(&state).kill(signal);
         }
-        (Status::Stopped, Whom::First) | (Status::Creating, _) => bail!("container not running"),
+        (Status::Stopped, KillTarget::Init) | (Status::Creating, _) => {
+            bail!("container not running")
+        }
     }
-    if whom == Whom::All && signal != libc::SIGKILL {
+    if whom == KillTarget::All && signal != libc::SIGKILL {
         ensure!(
             !state.cgroup_paths.is_empty(),
             "--all: the container has no cgroup of its own by which to find its processes"

@@ -49,7 +49,7 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
             match report(&container, &proc).with_context(|| id.clone()) {
                 Ok(report) => reports.extend(report),
                 // One unreadable container does not hide the others.
-                Err(error) => log::warn(&log::sentence(&error)),
+                Err(error) => log::warn(&log::format_error(&error)),
             }
         }
     }

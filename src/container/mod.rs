@@ -30,8 +30,8 @@ mod update;
 
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
-pub(crate) use exec::{Joining, Wanted, exec};
-pub(crate) use kill::{Whom, kill};
+pub(crate) use exec::{ExecRequest, ProcessDescription, exec};
+pub(crate) use kill::{KillTarget, kill};
 pub(crate) use list::{Report, list, state};
 pub(crate) use pause::{pause, resume};
 pub(crate) use ps::processes;

@@ -13,7 +13,7 @@ use super::state::{Container, ProcessStat, START_SOCKET, State, Status, no_such_
 use super::{delete, hooks};
 use crate::log;
 use crate::plan;
-use crate::process::{Moment, wait_alone};
+use crate::process::{HookKind, poll_fds};
 use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -52,7 +52,10 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
     }
     if let Err(error) = wait_until_running(&container, &state, &end) {
         if let Err(failed_delete) = delete::delete_failed(&container, &state, &proc) {
-            log::warn(&format!("left behind: {}", log::sentence(&failed_delete)));
+            log::warn(&format!(
+                "left behind: {}",
+                log::format_error(&failed_delete)
+            ));
         }
         return Err(error);
     }
@@ -118,10 +121,10 @@ fn call_poststart(container: &Container, state: &State) -> Result<()> {
     container.unlock()?;
     let pid = Pid::from_raw(state.init_process_pid);
     hooks::call(
-        Moment::Poststart,
+        HookKind::Poststart,
         hooks,
         (state, Status::Running),
         (pid, None),
-        &mut wait_alone,
+        &mut poll_fds,
     )
 }

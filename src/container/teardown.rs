@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::hooks;
 use super::state::{Container, State};
-use crate::cgroups::Existing;
+use crate::cgroups::ExistingCgroups;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -36,7 +36,7 @@ pub(super) fn kill_init(state: &State, init: BorrowedFd) -> Result<()> {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).context("kill"),
     }
-    state.cgroups().let_die()
+    state.cgroups().thaw_killed()
 }
 
 /// A pidfd becomes readable when its process has ended (pidfd_open(2)).
@@ -57,11 +57,11 @@ fn wait(pidfd: BorrowedFd) -> Result<()> {
 
 /// The cgroups that may hold processes after the init process has ended. In a pid namespace
 /// of the container's own, the kernel has killed all processes with init.
-pub(super) fn surviving_cgroups(state: &State) -> Existing {
+pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
     // If `rt create` was killed before it cloned init, a cgroup at this path may belong to
     // something else.
     if state.init_process_pid == 0 || state.own_pid_namespace {
-        Existing::new(BTreeMap::new(), Vec::new())
+        ExistingCgroups::new(BTreeMap::new(), Vec::new())
     } else {
         state.cgroups()
     }

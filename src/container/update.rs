@@ -8,7 +8,7 @@ use super::state::{Container, Status, no_such_container};
 use crate::bundle::Resources;
 use crate::trusted_proc::Proc;
 
-/// Changes the limits of the container `id` that `resources` names. They are written to
+/// ProcessOverrides the limits of the container `id` that `resources` names. They are written to
 /// the cgroups only, not to `state.json`.
 ///
 /// # Errors

@@ -44,9 +44,9 @@ const MAPPED: [u8; 1] = [2];
 /// Why init could not be created.
 pub(crate) enum CloneError {
     /// A step of the plan failed, in the runtime or in the intermediate process.
-    At(Failure),
+    Step(Failure),
     /// The runtime could not set up the intermediate process or talk to it.
-    Outside(anyhow::Error),
+    Runtime(anyhow::Error),
 }
 
 impl Namespaces {
@@ -75,7 +75,7 @@ impl Namespaces {
         at.enter(Step::Clone);
         log::debug("Clone: linux.namespaces: make init");
         let cloned = self.clone_directly(joined, cgroup);
-        cloned.map_err(|errno| CloneError::At(at.failed(errno.into())))
+        cloned.map_err(|errno| CloneError::Step(at.failed(errno.into())))
     }
 
     /// Runtime: writes the id maps of init's new user namespace, unless they were
@@ -84,7 +84,12 @@ impl Namespaces {
     /// # Errors
     /// When the kernel or newuidmap(1) refuses a map. The error names its place in
     /// config.json.
-    pub(crate) fn map(&self, joined: &Joined, pid: Pid, proc: &Proc) -> anyhow::Result<()> {
+    pub(crate) fn write_id_maps(
+        &self,
+        joined: &Joined,
+        pid: Pid,
+        proc: &Proc,
+    ) -> anyhow::Result<()> {
         match self.new_maps() {
             Some(maps) if !self.needs_intermediate(joined) => maps.write(pid, proc),
             _ => Ok(()),
@@ -109,7 +114,7 @@ impl Namespaces {
         if let (Some(target), Some(own)) = (joined.get(Kind::Pid), &joined.own_pid) {
             setns(target, CloneFlags::CLONE_NEWPID)?;
             let cloned = sys::clone3(flags, cgroup);
-            if !matches!(cloned, Ok(Cloned::Init)) {
+            if !matches!(cloned, Ok(Cloned::Child)) {
                 setns(own, CloneFlags::CLONE_NEWPID)?;
             }
             return cloned;
@@ -158,7 +163,7 @@ pub(super) fn clone_for_mapping(
         prctl::set_dumpable(true)?;
     }
     let cloned = sys::clone3(flags, cgroup);
-    if dumpable && !matches!(cloned, Ok(Cloned::Init)) {
+    if dumpable && !matches!(cloned, Ok(Cloned::Child)) {
         prctl::set_dumpable(false)?;
     }
     cloned
@@ -175,18 +180,18 @@ fn clone_by_intermediate(
 ) -> Result<Cloned, CloneError> {
     let (ours, theirs) = sys::socketpair().map_err(runtime_error)?;
     match sys::clone3(CloneFlags::empty(), None).map_err(runtime_error)? {
-        Cloned::Init => {
+        Cloned::Child => {
             drop(ours);
             let at = Progress::new();
             match join_and_clone(&theirs, &at) {
-                Ok(Cloned::Init) => Ok(Cloned::Init),
-                Ok(Cloned::Runtime { pid, .. }) => {
+                Ok(Cloned::Child) => Ok(Cloned::Child),
+                Ok(Cloned::Parent { pid, .. }) => {
                     send_and_exit(&theirs, &pid.as_raw().to_le_bytes())
                 }
                 Err(cause) => send_and_exit(&theirs, &at.failed(cause).encode()),
             }
         }
-        Cloned::Runtime { pid, .. } => {
+        Cloned::Parent { pid, .. } => {
             drop(theirs);
             let received = receive_init_pid(&ours, || write_maps(pid));
             drop(ours); // An intermediate process that still waits for its maps exits.
@@ -194,7 +199,7 @@ fn clone_by_intermediate(
             let init = received?;
             reaped.map_err(runtime_error)?;
             let pidfd = sys::pidfd_open(init).map_err(runtime_error)?;
-            Ok(Cloned::Runtime { pid: init, pidfd })
+            Ok(Cloned::Parent { pid: init, pidfd })
         }
     }
 }
@@ -214,13 +219,13 @@ fn receive_init_pid(
                 let write_maps = write_maps
                     .take()
                     .ok_or_else(|| runtime_error(Errno::EPROTO))?;
-                write_maps().map_err(CloneError::Outside)?;
+                write_maps().map_err(CloneError::Runtime)?;
                 sys::send(intermediate.as_fd(), &MAPPED).map_err(runtime_error)?;
             }
             [a, b, c, d] => return Ok(Pid::from_raw(i32::from_le_bytes([a, b, c, d]))),
             [a, b, c, d, e, f, g, h] => {
                 let failure = Failure::decode([a, b, c, d, e, f, g, h]);
-                return Err(failure.map_or_else(|| runtime_error(Errno::EPROTO), CloneError::At));
+                return Err(failure.map_or_else(|| runtime_error(Errno::EPROTO), CloneError::Step));
             }
             _ => return Err(runtime_error(Errno::EPROTO)),
         }
@@ -228,7 +233,7 @@ fn receive_init_pid(
 }
 
 fn runtime_error(errno: Errno) -> CloneError {
-    CloneError::Outside(anyhow!(errno).context("intermediate process"))
+    CloneError::Runtime(anyhow!(errno).context("intermediate process"))
 }
 
 /// Intermediate process: sends its result and exits. An error of send(2) is

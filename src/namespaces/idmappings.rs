@@ -82,7 +82,7 @@ impl Idmappings {
     /// When any mount has id maps and `may_mount` is false. A caller without
     /// CAP_SYS_ADMIN would have to map the ids in a user namespace, where the kernel
     /// allows it only for file systems that were mounted in that namespace.
-    pub(crate) fn refuse_without_rights(&self, may_mount: bool) -> Result<()> {
+    pub(crate) fn refuse_without_mount_permission(&self, may_mount: bool) -> Result<()> {
         let first = self.mounts.keys().next();
         ensure!(
             may_mount || first.is_none(),
@@ -131,13 +131,13 @@ fn create_namespace(maps: &Maps, proc: &Proc) -> Result<OwnedFd> {
     let (ours, theirs) = sys::socketpair().context("socketpair")?;
     let cloned = clone_for_mapping(Some(maps), CloneFlags::CLONE_NEWUSER, None);
     let pid = match cloned.with_context(|| maps.place("uidMappings"))? {
-        Cloned::Init => {
+        Cloned::Child => {
             drop(ours);
             // Wait until the runtime has opened the namespace, or has ended.
             let _closed = sys::recv(theirs.as_fd(), &mut [0]);
             sys::exit(0)
         }
-        Cloned::Runtime { pid, .. } => pid,
+        Cloned::Parent { pid, .. } => pid,
     };
     drop(theirs);
     let namespace = maps.write(pid, proc).and_then(|()| {

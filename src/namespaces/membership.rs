@@ -39,7 +39,7 @@ pub(crate) struct Membership {
 }
 
 /// The arguments for cloning an exec process.
-pub(crate) struct Birth<'a> {
+pub(crate) struct ExecClone<'a> {
     /// A pidfd of the container's init.
     pub(crate) init: BorrowedFd<'a>,
     /// The root directory of init, if it differs from that of its mount namespace.
@@ -47,13 +47,13 @@ pub(crate) struct Birth<'a> {
     /// The cgroup v2 directory to clone into, if there is one.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// The other descriptors from 3 on that the exec process needs.
-    pub(crate) kept: Vec<RawFd>,
+    pub(crate) inherited_fds: Vec<RawFd>,
 }
 
-impl Birth<'_> {
-    fn kept_and(&self, another: Option<BorrowedFd>) -> Vec<RawFd> {
+impl ExecClone<'_> {
+    fn inherited_and(&self, another: Option<BorrowedFd>) -> Vec<RawFd> {
         let another = another.map(|fd| fd.as_raw_fd());
-        self.kept.iter().copied().chain(another).collect()
+        self.inherited_fds.iter().copied().chain(another).collect()
     }
 }
 
@@ -76,7 +76,7 @@ impl Membership {
     ///
     /// # Errors
     /// When init has ended.
-    pub(crate) fn seen_from_here(&self, pid: i32, proc: &Proc) -> nix::Result<Membership> {
+    pub(crate) fn excluding_own(&self, pid: i32, proc: &Proc) -> nix::Result<Membership> {
         let mut remaining = self.clone();
         for kind in &self.joined {
             let theirs = proc.link_text(&format!("{pid}/ns/{}", kind.file()))?;
@@ -97,7 +97,7 @@ impl Membership {
 
     /// Whether processes of the container that have CAP_SYS_PTRACE could trace an
     /// exec process between clone3(2) and execve(2).
-    pub(crate) fn exposes(&self) -> bool {
+    pub(crate) fn exposes_exec_process(&self) -> bool {
         self.has(Kind::Pid) && !self.has(Kind::User)
     }
 
@@ -109,37 +109,37 @@ impl Membership {
     /// # Errors
     /// When a namespace or the root cannot be entered, or clone3(2) fails. No child
     /// process remains.
-    pub(crate) fn bear(
+    pub(crate) fn clone_exec_process(
         &self,
-        birth: &Birth,
+        request: &ExecClone,
         run: &mut dyn FnMut(bool),
     ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
         at.enter(Step::JoinContainer);
         let failed = |errno: Errno| at.failed(errno.into());
-        if self.exposes() {
-            return self.clone_by_intermediate(birth, run);
+        if self.exposes_exec_process() {
+            return self.clone_by_intermediate(request, run);
         }
         if self.has(Kind::Pid) {
-            match setns(birth.init, CloneFlags::CLONE_NEWPID) {
+            match setns(request.init, CloneFlags::CLONE_NEWPID) {
                 // An unprivileged caller must enter the container's user namespace first,
                 // as the intermediate process does.
-                Err(Errno::EPERM) => return self.clone_by_intermediate(birth, run),
+                Err(Errno::EPERM) => return self.clone_by_intermediate(request, run),
                 done => done.map_err(failed)?,
             }
         }
         at.enter(Step::Clone);
         log::debug("Clone: container: make a process in it");
-        match sys::clone3(CloneFlags::empty(), birth.cgroup).map_err(failed)? {
-            Cloned::Init => {
+        match sys::clone3(CloneFlags::empty(), request.cgroup).map_err(failed)? {
+            Cloned::Child => {
                 // The runtime sees end of file on the socket.
-                if sys::close_all_except(birth.kept_and(birth.root)).is_err() {
+                if sys::close_all_except(request.inherited_and(request.root)).is_err() {
                     sys::exit(1);
                 }
                 run(false);
                 sys::exit(1)
             }
-            Cloned::Runtime { pid, pidfd } => Ok((pid, pidfd)),
+            Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
         }
     }
 
@@ -148,7 +148,7 @@ impl Membership {
     /// process gets a copy of the intermediate process's own table.
     fn clone_by_intermediate(
         &self,
-        birth: &Birth,
+        request: &ExecClone,
         run: &mut dyn FnMut(bool),
     ) -> Result<(Pid, OwnedFd), Failure> {
         let at = Progress::new();
@@ -157,13 +157,15 @@ impl Membership {
         // Stays so if the intermediate process is killed.
         let mut result = Err(Errno::ECANCELED);
         let intermediate = sys::clone_vfork(&mut || {
-            result = self.join_and_clone(birth, &at).map(|cloned| match cloned {
-                Cloned::Init => {
-                    run(true);
-                    sys::exit(1)
-                }
-                Cloned::Runtime { pid, .. } => pid,
-            });
+            result = self
+                .join_and_clone(request, &at)
+                .map(|cloned| match cloned {
+                    Cloned::Child => {
+                        run(true);
+                        sys::exit(1)
+                    }
+                    Cloned::Parent { pid, .. } => pid,
+                });
         });
         waitpid(intermediate.map_err(failed)?, Some(WaitPidFlag::__WALL)).map_err(failed)?;
         let pid = result.map_err(failed)?;
@@ -172,17 +174,17 @@ impl Membership {
 
     /// Intermediate process: enters the container and clones the exec process as its
     /// sibling.
-    fn join_and_clone(&self, birth: &Birth, at: &Progress) -> nix::Result<Cloned> {
+    fn join_and_clone(&self, request: &ExecClone, at: &Progress) -> nix::Result<Cloned> {
         at.enter(Step::JoinContainer);
         // A process that shares its memory cannot enter a time namespace
         // (`timens_install` in kernel/time/namespace.c).
-        setns(birth.init, self.flags() - Kind::Time.flag())?;
+        setns(request.init, self.flags() - Kind::Time.flag())?;
         prctl::set_dumpable(false)?;
-        enter_root(birth.root)?;
+        enter_root(request.root)?;
         at.enter(Step::Descriptors);
-        sys::close_all_except(birth.kept_and(birth.cgroup))?;
+        sys::close_all_except(request.inherited_and(request.cgroup))?;
         at.enter(Step::Clone);
-        sys::clone3(CloneFlags::CLONE_PARENT, birth.cgroup)
+        sys::clone3(CloneFlags::CLONE_PARENT, request.cgroup)
     }
 
     /// Exec process: enters the namespaces that it was not cloned into. These are all

@@ -31,7 +31,7 @@ pub(crate) use clone::CloneError;
 pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
-pub(crate) use membership::{Birth, Membership};
+pub(crate) use membership::{ExecClone, Membership};
 pub(crate) use user::{Mapper, Maps};
 
 use crate::step::{Cause, Progress, Refusal, Step};
@@ -198,7 +198,7 @@ impl Namespaces {
     }
 
     /// Init, while it still has the caller's ids and rights: enters its time namespace.
-    pub(crate) fn set_clocks(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+    pub(crate) fn enter_time_namespace(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         // The maps are written, so init need not be dumpable any more.
         if self.new_maps().is_some_and(Maps::needs_dumpable) {
             prctl::set_dumpable(false)?;
@@ -223,7 +223,7 @@ impl Namespaces {
                     .as_ref()
                     .is_some_and(|maps| !maps.consist_of(&uids, &gids))
                 {
-                    return Err(Refusal::OtherMaps.into());
+                    return Err(Refusal::DifferentIdMaps.into());
                 }
                 uids.first().zip(gids.first())
             }
@@ -341,7 +341,7 @@ impl Namespaces {
 /// Sets all uids and gids of this process to `root`, a uid and a gid.
 fn become_root(root: Option<(u32, u32)>, at: &Progress) -> Result<(), Cause> {
     at.enter(Step::NamespaceRoot);
-    let (uid, gid) = root.ok_or(Refusal::NoIds)?;
+    let (uid, gid) = root.ok_or(Refusal::EmptyIdMap)?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;

@@ -111,7 +111,7 @@ impl Maps {
 
     /// Whether setgroups(2) is denied in the namespace, because an unprivileged user
     /// maps its own group only.
-    pub(crate) fn refuses_groups(&self) -> bool {
+    pub(crate) fn denies_setgroups(&self) -> bool {
         !self.mapper.privileged && self.gids.maps_only(self.mapper.gid)
     }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Plan, error_message};
 use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place};
-use crate::process::{self, Caller, Filter, Passed, Process, Role, Seccomp, Streams};
+use crate::process::{
+    self, Caller, Passed, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
+};
 use crate::step::{Cause, Failure, Step};
 
 /// What all processes of a container have in common. It is saved in `state.json`.
@@ -27,7 +29,7 @@ pub(crate) struct ExecSettings<'a> {
     pub(crate) caller: Caller,
     /// Whether the host enforces AppArmor profiles.
     pub(crate) apparmor: bool,
-    pub(crate) streams: Streams,
+    pub(crate) streams: StdioOwnership,
     pub(crate) passed: Passed,
 }
 
@@ -73,13 +75,13 @@ impl ExecPlan {
                 id: settings.id,
                 new_keyring,
                 caller: &if membership.has(Kind::User) {
-                    settings.caller.all_powerful()
+                    settings.caller.with_all_capabilities()
                 } else {
                     settings.caller.clone()
                 },
                 apparmor: settings.apparmor,
-                filter: filter.map_or(Filter::None, Filter::Compiled),
-                role: Role::ExecProcess,
+                filter: filter.map_or(SeccompSource::None, SeccompSource::Compiled),
+                kind: ProcessKind::ExecProcess,
                 streams: settings.streams,
                 passed: settings.passed,
                 keeps_groups,

@@ -95,7 +95,7 @@ fn decide(config: &str, host: &Host) -> Result<Plan> {
         id: "web",
         no_pivot: false,
         new_keyring: true,
-        streams: crate::process::Streams::Left,
+        streams: crate::process::StdioOwnership::Transferred,
         passed: if config.starts_with("full") {
             Passed {
                 activated: 1,

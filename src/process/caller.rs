@@ -20,7 +20,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// The same caller with all capabilities, as the first process of a user namespace has.
-    pub(crate) fn all_powerful(&self) -> Caller {
+    pub(crate) fn with_all_capabilities(&self) -> Caller {
         Caller {
             grantable: caps::all(),
             ..self.clone()

@@ -68,7 +68,7 @@ impl Capabilities {
     ) -> Capabilities {
         let mut warnings = Vec::new();
         let planned = listed.map(|listed| supported(listed, grantable, &mut warnings));
-        warnings.into_iter().for_each(log::warn_later);
+        warnings.into_iter().for_each(log::defer_warning);
         planned.unwrap_or_default()
     }
 

@@ -102,7 +102,7 @@ impl Passed {
             .filter(|hole| **hole != report.as_raw_fd())
         {
             let hole = hole.cast_unsigned();
-            sys::close_for_good(hole, hole)?;
+            sys::close_range(hole, hole)?;
         }
         close_from(FIRST.saturating_add(self.count()), report)
     }
@@ -111,7 +111,7 @@ impl Passed {
     /// end of a pipe to close must not have to wait for `rt`.
     pub(super) fn close_all(self) -> Result<()> {
         let numbers: Vec<RawFd> = self.numbers().collect();
-        sys::let_go(&numbers).context("close the passed descriptors")
+        sys::close_passed_fds(&numbers).context("close the passed descriptors")
     }
 }
 
@@ -123,9 +123,9 @@ pub(super) fn close_all_but(report: BorrowedFd) -> nix::Result<()> {
 fn close_from(first: u32, report: BorrowedFd) -> nix::Result<()> {
     let report = report.as_raw_fd().cast_unsigned();
     if first < report {
-        sys::close_for_good(first, report - 1)?;
+        sys::close_range(first, report - 1)?;
     }
-    sys::close_for_good(first.max(report + 1), u32::MAX)
+    sys::close_range(first.max(report + 1), u32::MAX)
 }
 
 #[cfg(test)]

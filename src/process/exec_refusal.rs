@@ -126,7 +126,7 @@ impl ExecRefusal {
 pub(super) fn report(path: &CStr, errno: Errno, refusal: Option<&ExecRefusal>) {
     let hint = refusal.and_then(|refusal| refusal.hint(errno));
     let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
-    let reason = log::errno_words(errno);
+    let reason = log::errno_description(errno);
     let line = [
         b"exec ",
         path.to_bytes(),

@@ -33,6 +33,7 @@ mod home;
 mod hooks;
 mod keyring;
 mod labels;
+mod options;
 mod plan;
 mod rlimits;
 mod scheduling;
@@ -48,14 +49,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::setsid;
-use oci_spec::runtime::LinuxSeccomp;
 
 pub(crate) use caller::Caller;
 pub(crate) use capabilities::names as capabilities;
 pub(crate) use descriptors::Passed;
-pub(crate) use hooks::{Failed, Hook, Hooks, LaterHooks, Moment, Wait, WiredHooks, wait_alone};
-pub(crate) use seccomp::{Seccomp, Vocabulary, vocabulary as seccomp_vocabulary};
-pub(crate) use stdio::Streams;
+pub(crate) use hooks::{Failed, Hook, HookKind, Hooks, InitHookFiles, SavedHooks, Wait, poll_fds};
+pub(crate) use options::{Options, ProcessKind, SeccompSource};
+pub(crate) use seccomp::{Seccomp, SeccompFeatures, features as seccomp_features};
+pub(crate) use stdio::StdioOwnership;
 
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
@@ -71,44 +72,6 @@ use rlimits::Limits;
 use scheduling::{Affinity, OomScore};
 use terminal::Terminal;
 use workdir::WorkingDirectory;
-
-/// What [`Process::plan`] needs beside `process` of config.json.
-pub(crate) struct Options<'a> {
-    /// The container's id, from which its session keyring gets its name.
-    pub(crate) id: &'a str,
-    /// Whether the process gets a session keyring of the container instead of the caller's.
-    pub(crate) new_keyring: bool,
-    pub(crate) caller: &'a Caller,
-    /// Whether AppArmor is enabled on this host. Only read for a process that has a
-    /// profile.
-    pub(crate) apparmor: bool,
-    /// `linux.seccomp`.
-    pub(crate) filter: Filter<'a>,
-    pub(crate) role: Role,
-    pub(crate) streams: Streams,
-    /// Descriptors to pass to the process beside standard input, output and error.
-    pub(crate) passed: Passed,
-    /// Whether the process keeps the caller's additional groups.
-    pub(crate) keeps_groups: bool,
-    /// `NAME=value`, which the runtime adds to `process.env`.
-    pub(crate) variable: Option<&'a str>,
-}
-
-/// Where the seccomp filter comes from.
-pub(crate) enum Filter<'a> {
-    None,
-    Profile(&'a LinuxSeccomp),
-    /// The filter that was compiled when the container was created.
-    Compiled(Seccomp),
-}
-
-/// Which process of the container this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Init,
-    /// A process that `rt exec` adds to a running container.
-    ExecProcess,
-}
 
 /// The validated `process` of config.json.
 #[derive(Debug)]
@@ -128,7 +91,7 @@ pub(crate) struct Process {
     command: Command,
     limits: Limits,
     seccomp: Option<Seccomp>,
-    streams: Streams,
+    streams: StdioOwnership,
     passed: Passed,
 }
 
@@ -156,7 +119,7 @@ impl Process {
     }
 
     /// Init: sets `process.oomScoreAdj`, while it is still the caller and may write to its
-    /// /proc. For an exec process the runtime does it ([`Process::wire_oom_score`]).
+    /// /proc. For an exec process the runtime does it ([`Process::set_oom_score_of`]).
     pub(crate) fn set_oom_score(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::OomScore);
         if let Some(score) = &self.oom_score {
@@ -209,12 +172,12 @@ impl Process {
     /// Each privilege is given up right after the last step that needs it. `proc` may be
     /// `None` when there is neither an AppArmor profile nor a user namespace.
     pub(crate) fn prepare(&self, proc: Option<&Proc>, at: &Progress) -> Result<Prepared, Cause> {
-        self.prepare_with(|| Ok(()), proc, at)
+        self.prepare_and_notify(|| Ok(()), proc, at)
     }
 
     /// [`Process::prepare`], which calls `user_changed` after the change of user, if it
     /// changes any id. The kernel resets PR_SET_PDEATHSIG then.
-    pub(crate) fn prepare_with(
+    pub(crate) fn prepare_and_notify(
         &self,
         user_changed: impl FnOnce() -> Result<(), Cause>,
         proc: Option<&Proc>,

@@ -15,7 +15,7 @@ use super::rlimits::Limits;
 use super::scheduling::{Affinity, OomScore};
 use super::terminal::Terminal;
 use super::workdir::WorkingDirectory;
-use super::{Filter, Options, Prepared, Process, Role, Seccomp, Streams};
+use super::{Options, Prepared, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership};
 
 impl Process {
     /// Decides everything that does not depend on the content of the container.
@@ -39,8 +39,8 @@ impl Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
-            affinity: affinity.filter(|_| options.role == Role::ExecProcess),
-            working_directory: WorkingDirectory::plan(cwd, options.role)?,
+            affinity: affinity.filter(|_| options.kind == ProcessKind::ExecProcess),
+            working_directory: WorkingDirectory::plan(cwd, options.kind)?,
             credentials: Credentials::plan(process.user(), options.keeps_groups)?,
             app_armor: process
                 .apparmor_profile()
@@ -59,13 +59,13 @@ impl Process {
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
             seccomp: match &options.filter {
-                Filter::None => None,
-                Filter::Profile(profile) => Some(Seccomp::plan(profile)?),
-                Filter::Compiled(filter) => Some(filter.clone()),
+                SeccompSource::None => None,
+                SeccompSource::Profile(profile) => Some(Seccomp::plan(profile)?),
+                SeccompSource::Compiled(filter) => Some(filter.clone()),
             },
             streams: match process.terminal() {
                 // The terminal belongs to the container, not to the caller.
-                Some(true) => Streams::Left,
+                Some(true) => StdioOwnership::Transferred,
                 Some(false) | None => options.streams,
             },
             passed: options.passed,
@@ -95,7 +95,7 @@ impl Process {
     }
 
     /// Whether [`Process::prepare`] writes an AppArmor profile to /proc.
-    pub(crate) fn has_label(&self) -> bool {
+    pub(crate) fn has_apparmor_profile(&self) -> bool {
         self.app_armor.is_some()
     }
 
@@ -141,9 +141,9 @@ pub(super) mod tests {
             new_keyring: true,
             caller: &Caller::default(),
             apparmor: true,
-            filter: Filter::None,
-            role: Role::Init,
-            streams: Streams::Left,
+            filter: SeccompSource::None,
+            kind: ProcessKind::Init,
+            streams: StdioOwnership::Transferred,
             passed: Passed::default(),
             keeps_groups: false,
             variable: None,

@@ -1,4 +1,4 @@
-//! Changes the owner of standard input, output and error to the process's user, who could
+//! ProcessOverrides the owner of standard input, output and error to the process's user, who could
 //! not otherwise open /dev/stdout or change the terminal's mode.
 //!
 //! A stream that is the host's null device is replaced by the container's null device. The
@@ -25,21 +25,21 @@ pub(super) const NAMES: [&str; 3] = ["standard input", "standard output", "stand
 
 /// Whether the process gets ownership of the caller's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Streams {
+pub(crate) enum StdioOwnership {
     /// The caller exits and leaves its streams to the process, which gets ownership.
-    Left,
+    Transferred,
     /// The caller stays. Its terminal and its files keep their owner, which would otherwise
     /// outlast the container.
-    Lent,
+    Kept,
 }
 
-/// Changes the owner of the three streams to `uid`. The group stays, because the mount of a
+/// ProcessOverrides the owner of the three streams to `uid`. The group stays, because the mount of a
 /// terminal may determine it (devpts, `gid=`).
 ///
 /// # Errors
-/// [`Refusal::MachinesNull`] when a stream is the host's null device, there is no other to
+/// [`Refusal::HostNullDevice`] when a stream is the host's null device, there is no other to
 /// replace it by, and the container's root could change it.
-pub(super) fn change_owner(streams: Streams, uid: Uid, at: &Progress) -> Result<(), Cause> {
+pub(super) fn change_owner(streams: StdioOwnership, uid: Uid, at: &Progress) -> Result<(), Cause> {
     let (input, output, error) = (stdin(), stdout(), stderr());
     let all = [input.as_fd(), output.as_fd(), error.as_fd()];
     let mut null = None;
@@ -55,15 +55,20 @@ pub(super) fn change_owner(streams: Streams, uid: Uid, at: &Progress) -> Result<
             Some(null) => replace(item, null)?,
             // The owner is not mapped, so that no process of the container may change the device.
             None if stat.st_uid == OVERFLOW_UID => {}
-            None => return Err(Refusal::MachinesNull.into()),
+            None => return Err(Refusal::HostNullDevice.into()),
         }
     }
     Ok(())
 }
 
-fn change_owner_of(fd: BorrowedFd, stat: &FileStat, streams: Streams, uid: Uid) -> nix::Result<()> {
+fn change_owner_of(
+    fd: BorrowedFd,
+    stat: &FileStat,
+    streams: StdioOwnership,
+    uid: Uid,
+) -> nix::Result<()> {
     let kind = kind(stat);
-    let lent = streams == Streams::Lent && kind != SFlag::S_IFIFO && kind != SFlag::S_IFSOCK;
+    let lent = streams == StdioOwnership::Kept && kind != SFlag::S_IFIFO && kind != SFlag::S_IFSOCK;
     if lent || stat.st_uid == uid.as_raw() {
         return Ok(());
     }

@@ -15,7 +15,7 @@ impl Process {
     /// # Errors
     /// When prlimit(2) fails: `process.rlimits[2]: RLIMIT_NPROC`, with the errno as its
     /// source.
-    pub(crate) fn wire(&self, pid: Pid) -> Result<()> {
+    pub(crate) fn raise_limits_of(&self, pid: Pid) -> Result<()> {
         self.limits.raise(pid)
     }
 
@@ -23,7 +23,7 @@ impl Process {
     ///
     /// # Errors
     /// When /proc/PID/oom_score_adj cannot be written, as a position in the plan.
-    pub(crate) fn wire_oom_score(&self, pid: Pid, proc: &Proc) -> Result<(), Failure> {
+    pub(crate) fn set_oom_score_of(&self, pid: Pid, proc: &Proc) -> Result<(), Failure> {
         let Some(score) = &self.oom_score else {
             return Ok(());
         };
@@ -39,7 +39,7 @@ impl Process {
     ///
     /// # Errors
     /// When the host has none of these CPUs.
-    pub(crate) fn begin(&self) -> Result<()> {
+    pub(crate) fn apply_initial_affinity(&self) -> Result<()> {
         self.affinity
             .as_ref()
             .map_or(Ok(()), Affinity::apply_initial)
@@ -49,7 +49,7 @@ impl Process {
     ///
     /// # Errors
     /// When close_range(2) fails.
-    pub(crate) fn let_go(&self) -> Result<()> {
+    pub(crate) fn close_passed_fds(&self) -> Result<()> {
         self.passed.close_all()
     }
 }

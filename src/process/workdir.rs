@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::fchdir;
 
-use super::Role;
+use super::options::ProcessKind;
 use crate::step::{Cause, Refusal};
 use crate::sys;
 
@@ -26,7 +26,7 @@ pub(super) struct WorkingDirectory {
 }
 
 impl WorkingDirectory {
-    pub(super) fn plan(cwd: &str, role: Role) -> anyhow::Result<WorkingDirectory> {
+    pub(super) fn plan(cwd: &str, kind: ProcessKind) -> anyhow::Result<WorkingDirectory> {
         ensure!(
             cwd.starts_with('/'),
             "process.cwd: {cwd:?} must be an absolute path"
@@ -34,7 +34,7 @@ impl WorkingDirectory {
         let path = CString::new(cwd).context("process.cwd")?;
         let names = cwd
             .split('/')
-            .filter(|name| role == Role::Init && !name.is_empty() && *name != ".")
+            .filter(|name| kind == ProcessKind::Init && !name.is_empty() && *name != ".")
             .map(CString::new)
             .collect::<Result<_, _>>()
             .context("process.cwd")?;
@@ -45,7 +45,7 @@ impl WorkingDirectory {
         format!("enter {:?}", self.path)
     }
 
-    /// Changes to the directory.
+    /// ProcessOverrides to the directory.
     ///
     /// # Errors
     /// [`Refusal::OutsideRoot`] when the directory is not below the root, `ENOENT` when it is
@@ -107,21 +107,21 @@ mod tests {
     #[test]
     fn a_relative_cwd_is_refused() {
         for cwd in ["", "data", "./data", "../etc"] {
-            let error = WorkingDirectory::plan(cwd, Role::Init)
+            let error = WorkingDirectory::plan(cwd, ProcessKind::Init)
                 .unwrap_err()
                 .to_string();
             assert!(error.starts_with("process.cwd: "), "{error}");
         }
-        assert!(WorkingDirectory::plan("/a\0b", Role::Init).is_err());
+        assert!(WorkingDirectory::plan("/a\0b", ProcessKind::Init).is_err());
     }
 
     #[test]
     fn a_path_is_split_into_components() {
-        let planned = WorkingDirectory::plan("//a/./b/../c/", Role::Init).unwrap();
+        let planned = WorkingDirectory::plan("//a/./b/../c/", ProcessKind::Init).unwrap();
         assert_eq!(planned.names, [c"a", c"b", c"..", c"c"].map(CStr::to_owned));
         let planned = |cwd, role| WorkingDirectory::plan(cwd, role).unwrap();
-        assert!(planned("/", Role::Init).names.is_empty());
-        assert!(planned("/a", Role::ExecProcess).names.is_empty());
+        assert!(planned("/", ProcessKind::Init).names.is_empty());
+        assert!(planned("/a", ProcessKind::ExecProcess).names.is_empty());
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
         let root = open(AT_FDCWD, c"/").unwrap();
         let cwd = format!("/proc/self/fd/{}", root.as_raw_fd());
         for cwd in [cwd.clone(), format!("{cwd}/etc")] {
-            let planned = WorkingDirectory::plan(&cwd, Role::Init).unwrap();
+            let planned = WorkingDirectory::plan(&cwd, ProcessKind::Init).unwrap();
             assert_eq!(planned.enter(), Err(Refusal::OutsideRoot.into()));
             assert_eq!(planned.make(), Err(Refusal::OutsideRoot.into()));
         }

@@ -1,4 +1,4 @@
-//! Changes the attributes and the propagation type of mounts.
+//! ProcessOverrides the attributes and the propagation type of mounts.
 //!
 //! On Linux 5.12 and later mount_setattr(2) changes a mount while it is still detached. On
 //! older kernels mount(2) changes it through its descriptor as soon as it is attached.
@@ -94,7 +94,7 @@ impl Setter {
         node: BorrowedFd,
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
-        let (private, one) = (Propagation::Private, Recursion::One);
+        let (private, one) = (Propagation::Private, Recursion::MountOnly);
         match self {
             Setter::Detached => {
                 let all = MountAttr {
@@ -130,8 +130,8 @@ pub(super) fn propagate(
         ),
         (Setter::Attached, Some(proc)) => {
             let recursive = match recursion {
-                Recursion::One => MsFlags::empty(),
-                Recursion::Tree => MsFlags::MS_REC,
+                Recursion::MountOnly => MsFlags::empty(),
+                Recursion::Recursive => MsFlags::MS_REC,
             };
             change(
                 target,

@@ -28,7 +28,7 @@ use nix::unistd::symlinkat;
 use super::attributes::{READONLY, Setter, propagate};
 use super::context::MountContext;
 use super::detached::{attach, new_file_system, open_tree};
-use super::facts::{Facts, HierarchyFacts, UnifiedFacts};
+use super::facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
 use super::options::{Attributes, Parameter, Propagation, Recursion};
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
@@ -75,7 +75,7 @@ impl CgroupMount {
     pub(super) fn plan(name: &str, facts: &Facts) -> CgroupMount {
         let unified = facts.unified.as_ref();
         let unified = unified.filter(|_| facts.hierarchies.is_empty() || name == "cgroup2");
-        if let Some(UnifiedFacts { directory, callers }) = unified {
+        if let Some(V2HierarchyPaths { directory, callers }) = unified {
             return if facts.cgroup_namespace && directory.is_some() {
                 CgroupMount::V2
             } else {
@@ -91,7 +91,7 @@ impl CgroupMount {
             .map(|facts| facts.directory.is_some());
         CgroupMount::V1 {
             namespaced: facts.cgroup_namespace
-                && facts.certain_cgroups
+                && facts.cgroups_required
                 && exist.all(|exists| exists),
             hierarchies: facts
                 .hierarchies
@@ -162,9 +162,12 @@ impl CgroupMount {
             }
         }
         if attributes.readonly() {
-            context
-                .setter
-                .set(tmpfs.as_fd(), READONLY, Recursion::One, Some(context.proc))?;
+            context.setter.set(
+                tmpfs.as_fd(),
+                READONLY,
+                Recursion::MountOnly,
+                Some(context.proc),
+            )?;
         }
         Ok(tmpfs)
     }
@@ -188,7 +191,7 @@ impl CgroupDirectories {
             return Ok(None);
         };
         if setter == Setter::Detached {
-            setter.set(tree.as_fd(), READONLY, Recursion::One, None)?;
+            setter.set(tree.as_fd(), READONLY, Recursion::MountOnly, None)?;
         }
         Ok(Some(CgroupBind {
             tree,
@@ -198,7 +201,7 @@ impl CgroupDirectories {
 }
 
 impl V1Hierarchy {
-    fn plan(facts: &HierarchyFacts) -> Option<V1Hierarchy> {
+    fn plan(facts: &V1HierarchyPaths) -> Option<V1Hierarchy> {
         let options =
             facts
                 .controllers
@@ -303,9 +306,11 @@ impl CgroupBind {
             Setter::Attached => {
                 attach(tree, mount_point, true)?;
                 let proc = Some(context.proc);
-                let (private, one) = (Propagation::Private, Recursion::One);
+                let (private, one) = (Propagation::Private, Recursion::MountOnly);
                 propagate(context.setter, tree, private, one, proc)?;
-                context.setter.set(tree, attributes, Recursion::One, proc)?;
+                context
+                    .setter
+                    .set(tree, attributes, Recursion::MountOnly, proc)?;
             }
         }
         Ok(self.tree)

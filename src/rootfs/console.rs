@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::root::{Links, Root};
-use super::{Entered, Entry, Rootfs};
+use super::{Entry, NewRoot, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, OpenTree};
 
@@ -29,7 +29,7 @@ impl Rootfs {
     /// terminal is also bind-mounted on /dev/console.
     pub(crate) fn open_terminal(
         &self,
-        entered: &Entered,
+        entered: &NewRoot,
         progress: &Progress,
     ) -> Result<Pty, Cause> {
         progress.enter(Step::Terminal);
@@ -61,13 +61,13 @@ fn open_pty(root: &Root) -> Result<Pty, Cause> {
         || node.st_ino != PTMX_INODE
         || node.st_rdev != makedev(5, 2)
     {
-        return Err(Refusal::OtherFile.into());
+        return Err(Refusal::PathOccupied.into());
     }
     let master = root.open(path, flags, Links::Refuse)?;
     // The second open may have found another file.
     let opened = fstat(&master)?;
     if (opened.st_dev, opened.st_ino) != (node.st_dev, node.st_ino) {
-        return Err(Refusal::OtherFile.into());
+        return Err(Refusal::PathOccupied.into());
     }
     sys::pty_unlock(master.as_fd())?;
     let terminal = sys::pty_peer(master.as_fd())?;
@@ -76,7 +76,7 @@ fn open_pty(root: &Root) -> Result<Pty, Cause> {
 
 fn bind_console(root: &Root, terminal: &OwnedFd) -> Result<(), Cause> {
     let mount_point = match root.file(Path::new("/dev/console"), Links::Refuse) {
-        Err(Errno::ELOOP) => return Err(Refusal::OtherFile.into()),
+        Err(Errno::ELOOP) => return Err(Refusal::PathOccupied.into()),
         mount_point => mount_point?,
     };
     let mount = sys::open_tree(terminal.as_fd(), c"", OpenTree::Mount)?;

@@ -260,7 +260,7 @@ pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result
 fn check_device(file: &OwnedFd, kind: SFlag, device: u64) -> Result<(), Cause> {
     let found = fstat(file)?;
     if found.st_mode & libc::S_IFMT != kind.bits() || found.st_rdev != device {
-        return Err(Refusal::OtherFile.into());
+        return Err(Refusal::PathOccupied.into());
     }
     Ok(())
 }
@@ -271,7 +271,7 @@ fn bind_node(context: &MountContext, path: &Path, node: OwnedFd) -> Result<(), C
     let mount_point = open_or_create_file(&directory, name)?;
     let existing = fstat(&mount_point)?.st_mode & libc::S_IFMT;
     if existing == libc::S_IFDIR || existing == libc::S_IFLNK {
-        return Err(Refusal::OtherFile.into());
+        return Err(Refusal::PathOccupied.into());
     }
     context.close_batch.add(directory);
     sys::move_mount(node.as_fd(), mount_point.as_fd())?;
@@ -369,7 +369,7 @@ fn create_node(
         Ok(found) if found.st_mode & libc::S_IFMT == kind.bits() && found.st_rdev == device => {
             Ok(())
         }
-        Ok(_) => Err(Refusal::OtherFile.into()),
+        Ok(_) => Err(Refusal::PathOccupied.into()),
         Err(_) => Err(error.into()),
     }
 }

@@ -12,18 +12,18 @@ pub(crate) struct Facts {
     /// The container has a new cgroup namespace.
     pub(crate) cgroup_namespace: bool,
     /// A failure to create the container's cgroups is an error, so they will exist.
-    pub(crate) certain_cgroups: bool,
+    pub(crate) cgroups_required: bool,
     /// The cgroup v1 hierarchies of the host; empty on a host with v2 alone.
-    pub(crate) hierarchies: Vec<HierarchyFacts>,
+    pub(crate) hierarchies: Vec<V1HierarchyPaths>,
     /// The directory of the notify socket, and its path in the container.
     pub(crate) notify: Option<(PathBuf, &'static str)>,
     /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
-    pub(crate) unified: Option<UnifiedFacts>,
+    pub(crate) unified: Option<V2HierarchyPaths>,
 }
 
 /// Directories in the cgroup v2 hierarchy.
 #[derive(Debug)]
-pub(crate) struct UnifiedFacts {
+pub(crate) struct V2HierarchyPaths {
     /// The container's cgroup, if it has one.
     pub(crate) directory: Option<PathBuf>,
     /// The caller's cgroup, where a container without its own stays.
@@ -32,7 +32,7 @@ pub(crate) struct UnifiedFacts {
 
 /// Directories in a cgroup v1 hierarchy.
 #[derive(Clone, Debug)]
-pub(crate) struct HierarchyFacts {
+pub(crate) struct V1HierarchyPaths {
     /// For example `["cpu", "cpuacct"]` or `["name=systemd"]`.
     pub(crate) controllers: Vec<String>,
     /// The last component of its mount point on the host.

@@ -42,7 +42,7 @@ impl Kind {
                 );
             }
             for flag in &options.superblock {
-                log::warn_later(format!(
+                log::defer_warning(format!(
                     "mounts: {}: {flag} is an option of a file system, not of a bind mount: left out",
                     mount.destination().display()
                 ));
@@ -51,7 +51,7 @@ impl Kind {
             let source = source.context("source: required for a bind mount")?;
             return Ok(Kind::Bind {
                 source: bundle.join(source),
-                recursion: options.bind.unwrap_or(Recursion::One),
+                recursion: options.bind.unwrap_or(Recursion::MountOnly),
             });
         }
         if mount_type == "cgroup" || mount_type == "cgroup2" {

@@ -74,7 +74,7 @@ impl Masks {
         let null = sys::open_tree(nix::fcntl::AT_FDCWD, c"/dev/null", OpenTree::Mount)?;
         let node = fstat(&null)?;
         if node.st_mode & libc::S_IFMT != libc::S_IFCHR || node.st_rdev != makedev(1, 3) {
-            return Err(Refusal::OtherFile.into());
+            return Err(Refusal::PathOccupied.into());
         }
         if setter == Setter::Detached {
             setter.restrict_node(null.as_fd(), None)?;
@@ -94,7 +94,7 @@ impl Masks {
                 Setter::Detached => {
                     context
                         .setter
-                        .set(tree.as_fd(), READONLY, Recursion::One, None)?;
+                        .set(tree.as_fd(), READONLY, Recursion::MountOnly, None)?;
                     sys::move_mount(tree.as_fd(), target.as_fd())?;
                 }
                 Setter::Attached => {
@@ -102,7 +102,7 @@ impl Masks {
                     context.setter.set(
                         tree.as_fd(),
                         READONLY,
-                        Recursion::One,
+                        Recursion::MountOnly,
                         Some(context.proc),
                     )?;
                 }

@@ -3,7 +3,7 @@
 //!
 //! Everything of the host is opened first: the root and the sources of mounts, as detached
 //! mounts, and /dev/null. Then init switches to the new root, and creates the rest from
-//! inside it: a wrong path can only affect the container. With [`Turn::Last`] it switches
+//! inside it: a wrong path can only affect the container. With [`SwitchOrder::AfterMounts`] it switches
 //! only after that, for containers that need the host's mounts until then.
 
 mod attributes;
@@ -44,14 +44,14 @@ use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
 use devices::{Devices, NodeSource};
-pub(crate) use facts::{Facts, HierarchyFacts, UnifiedFacts};
+pub(crate) use facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
 pub(crate) use sources::Sources;
-pub(crate) use switch_root::Entered;
+pub(crate) use switch_root::NewRoot;
 
 /// How init changes to the new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,13 @@ pub(crate) enum Entry {
 
 /// When init leaves the host's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum SwitchOrder {
     /// Before it mounts anything in the new root.
-    First,
+    BeforeMounts,
     /// After everything is mounted, for two cases. Some hooks must see the finished root
     /// from the host's side. And in a user namespace the kernel permits a new mount of
     /// /proc or /sys only while a full one is visible (user_namespaces(7)).
-    Last,
+    AfterMounts,
 }
 
 /// Where the container's changes to the root go.
@@ -90,7 +90,7 @@ pub(crate) struct Rootfs {
     path: PathBuf,
     readonly: bool,
     entry: Entry,
-    turn: Turn,
+    switch_order: SwitchOrder,
     layer: Layer,
     setter: Setter,
     user_namespace: bool,
@@ -112,7 +112,7 @@ impl Rootfs {
     pub(crate) fn plan(
         spec: &Spec,
         bundle: &Path,
-        (entry, turn, layer): (Entry, Turn, Layer),
+        (entry, switch_order, layer): (Entry, SwitchOrder, Layer),
         facts: &Facts,
     ) -> Result<Rootfs> {
         let root = spec.root().as_ref().context("root: required")?;
@@ -144,7 +144,7 @@ impl Rootfs {
             path: bundle.join(root.path()),
             readonly: root.readonly().unwrap_or(false),
             entry,
-            turn,
+            switch_order,
             layer,
             setter: if facts.mount_setattr {
                 Setter::Detached
@@ -241,7 +241,7 @@ impl Rootfs {
     /// Init: performs `mounts`, in the order of the list.
     pub(crate) fn mount_all(
         &self,
-        entered: &mut Entered,
+        entered: &mut NewRoot,
         sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
@@ -258,9 +258,9 @@ impl Rootfs {
     }
 
     /// Init: creates the default devices, `linux.devices` and links.
-    pub(crate) fn make_devices(
+    pub(crate) fn create_devices(
         &self,
-        entered: &Entered,
+        entered: &NewRoot,
         sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
@@ -281,9 +281,9 @@ impl Rootfs {
 
     /// Init, after every other change to files: applies masked and read-only paths,
     /// `root.readonly` and `linux.rootfsPropagation`.
-    pub(crate) fn protect(
+    pub(crate) fn finalize(
         &self,
-        entered: &Entered,
+        entered: &NewRoot,
         sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
@@ -294,14 +294,18 @@ impl Rootfs {
         self.masks.mask_paths(&context, sources.null.take())?;
         progress.enter(Step::ReadonlyRoot);
         for mount in &entered.readonly_late {
-            self.setter
-                .set(mount.as_fd(), READONLY, Recursion::One, Some(context.proc))?;
+            self.setter.set(
+                mount.as_fd(),
+                READONLY,
+                Recursion::MountOnly,
+                Some(context.proc),
+            )?;
         }
         if self.readonly {
             self.setter.set(
                 entered.root.as_fd(),
                 READONLY,
-                Recursion::One,
+                Recursion::MountOnly,
                 Some(context.proc),
             )?;
         }
@@ -322,11 +326,11 @@ impl Rootfs {
     }
 
     /// Checks that /proc and /sys still lead to the mounts that the masks were applied to.
-    fn check_pinned_mounts(&self, entered: &Entered, progress: &Progress) -> Result<(), Cause> {
+    fn check_pinned_mounts(&self, entered: &NewRoot, progress: &Progress) -> Result<(), Cause> {
         for (item, mount) in self.mounts.iter().enumerate() {
             progress.at(Step::MountInPlace, item);
             if !entered.root.is_pinned_in_place(&mount.target)? {
-                return Err(Refusal::Replaced.into());
+                return Err(Refusal::MountReplaced.into());
             }
         }
         Ok(())
@@ -334,7 +338,7 @@ impl Rootfs {
 
     fn context<'a>(
         &self,
-        entered: &'a Entered,
+        entered: &'a NewRoot,
         close_batch: &'a CloseBatch,
         proc: &'a Proc,
         progress: &'a Progress,

@@ -59,7 +59,7 @@ impl Mount {
             "destination: the root itself cannot be mounted over"
         );
         let maps = mount.uid_mappings().iter().flatten().count();
-        let idmap = options.idmap.or((maps > 0).then_some(Recursion::One));
+        let idmap = options.idmap.or((maps > 0).then_some(Recursion::MountOnly));
         let mount_type = mount.typ().as_deref().unwrap_or("none");
         if !facts.mount_setattr {
             ensure!(
@@ -100,7 +100,7 @@ impl Mount {
             target: PathBuf::from(target),
             kind: Kind::Bind {
                 source: source.to_owned(),
-                recursion: Recursion::One,
+                recursion: Recursion::MountOnly,
             },
             attributes: Attributes { set, clear: 0 },
             recursive: Attributes::default(),
@@ -127,12 +127,12 @@ impl Mount {
                         |args: &MountArgs| old_mount_api::mount_detached_in_child(setter, args);
                     let attributes = self.new_attributes().set;
                     let mount = filesystem.create_with_mount(attributes, None, mount)?;
-                    return Ok(Source::Tree(mount));
+                    return Ok(Source::Detached(mount));
                 }
                 Origin::Host => {
                     let close_batch = CloseBatch::default();
                     let mount = filesystem.create(&close_batch, self.new_attributes().set, None)?;
-                    return Ok(Source::Tree(mount));
+                    return Ok(Source::Detached(mount));
                 }
             },
         };
@@ -172,7 +172,7 @@ impl Mount {
         if setter == Setter::Detached {
             self.set_bind_attributes(setter, tree.as_fd(), default_propagation, None)?;
         }
-        Ok(Source::Tree(tree))
+        Ok(Source::Detached(tree))
     }
 
     /// Maps the ids of a source according to the user namespace `ids`.
@@ -181,8 +181,8 @@ impl Mount {
             return Ok(());
         };
         match (source, ids) {
-            (Source::Tree(tree), Some(ids)) => {
-                let attributes = MountAttr::mapping_ids(ids.as_fd());
+            (Source::Detached(tree), Some(ids)) => {
+                let attributes = MountAttr::idmapped(ids.as_fd());
                 sys::mount_setattr(tree.as_fd(), recursion.into(), &attributes)
             }
             _ => Err(Errno::EBADF),
@@ -199,7 +199,7 @@ impl Mount {
     ) -> Result<Option<OwnedFd>, Cause> {
         context.progress.at(Step::MountPoint, item);
         let directory = match &source {
-            Source::Tree(tree) => is_directory(tree)?,
+            Source::Detached(tree) => is_directory(tree)?,
             _ => true,
         };
         let covered = match &self.kind {
@@ -211,7 +211,7 @@ impl Mount {
         let target = self.mount_point(context.root, directory)?;
         context.progress.at(Step::Mount, item);
         let mount = match (&self.kind, source) {
-            (Kind::Bind { .. }, Source::Tree(tree)) => {
+            (Kind::Bind { .. }, Source::Detached(tree)) => {
                 attach(tree.as_fd(), target.as_fd(), directory)?;
                 if context.setter == Setter::Attached {
                     self.set_bind_attributes(
@@ -225,7 +225,7 @@ impl Mount {
             }
             (Kind::FileSystem(filesystem), source) => {
                 let mount = match source {
-                    Source::Tree(mount) => mount,
+                    Source::Detached(mount) => mount,
                     _ => self.create(filesystem, context, covered.as_ref())?,
                 };
                 if let Some(covered) =
@@ -343,19 +343,24 @@ impl Mount {
             .propagation
             .iter()
             .any(|(kind, _)| *kind == Propagation::Shared);
-        let sets_tree = self
-            .propagation
-            .iter()
-            .any(|(kind, recursion)| *recursion == Recursion::Tree && *kind != Propagation::Shared);
+        let sets_tree = self.propagation.iter().any(|(kind, recursion)| {
+            *recursion == Recursion::Recursive && *kind != Propagation::Shared
+        });
         let keeps_peers = joins_peers && default_propagation == Propagation::Shared;
         if !sets_tree && !keeps_peers {
-            propagate(setter, tree, default_propagation, Recursion::Tree, proc)?;
+            propagate(
+                setter,
+                tree,
+                default_propagation,
+                Recursion::Recursive,
+                proc,
+            )?;
         }
         for (kind, recursion) in &self.propagation {
             propagate(setter, tree, *kind, *recursion, proc)?;
         }
-        setter.set(tree, self.early_attributes(), Recursion::One, proc)?;
-        setter.set(tree, self.recursive, Recursion::Tree, proc)
+        setter.set(tree, self.early_attributes(), Recursion::MountOnly, proc)?;
+        setter.set(tree, self.recursive, Recursion::Recursive, proc)
     }
 
     fn attach_new(

@@ -60,8 +60,8 @@ pub(super) fn mount_detached(
 pub(super) fn mount_detached_in_child(setter: Setter, args: &MountArgs) -> Result<OwnedFd, Cause> {
     let (receiver, sender) = sys::socketpair()?;
     let pid = match sys::clone3(CloneFlags::CLONE_NEWNS, None)? {
-        Cloned::Runtime { pid, .. } => pid,
-        Cloned::Init => {
+        Cloned::Parent { pid, .. } => pid,
+        Cloned::Child => {
             let sent = pivot::make_mounts_private(setter)
                 .map_err(Cause::from)
                 .and_then(|target| mount_detached(target.as_fd(), args, &CloseBatch::default()))

@@ -37,15 +37,15 @@ pub(super) struct Options {
 /// Whether an operation applies to one mount or to the whole tree below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recursion {
-    One,
-    Tree,
+    MountOnly,
+    Recursive,
 }
 
 impl From<Recursion> for OpenTree {
     fn from(recursion: Recursion) -> OpenTree {
         match recursion {
-            Recursion::One => OpenTree::Mount,
-            Recursion::Tree => OpenTree::Recursive,
+            Recursion::MountOnly => OpenTree::Mount,
+            Recursion::Recursive => OpenTree::Recursive,
         }
     }
 }
@@ -130,7 +130,7 @@ enum Meaning {
     NoEffect,
 }
 
-use Recursion::{One, Tree};
+use Recursion::{MountOnly, Recursive};
 
 /// The options of mount(8) that the specification lists. A recursive option (`rro`) means
 /// the same for the whole tree.
@@ -154,21 +154,36 @@ const OPTIONS: [(&str, Meaning); 42] = [
     ("norelatime", Meaning::NoAtime(MOUNT_ATTR_RELATIME)),
     ("strictatime", Meaning::Atime(MOUNT_ATTR_STRICTATIME)),
     ("nostrictatime", Meaning::NoAtime(MOUNT_ATTR_STRICTATIME)),
-    ("bind", Meaning::Bind(One)),
-    ("rbind", Meaning::Bind(Tree)),
-    ("private", Meaning::Propagation(Propagation::Private, One)),
-    ("rprivate", Meaning::Propagation(Propagation::Private, Tree)),
-    ("slave", Meaning::Propagation(Propagation::Slave, One)),
-    ("rslave", Meaning::Propagation(Propagation::Slave, Tree)),
-    ("shared", Meaning::Propagation(Propagation::Shared, One)),
-    ("rshared", Meaning::Propagation(Propagation::Shared, Tree)),
+    ("bind", Meaning::Bind(MountOnly)),
+    ("rbind", Meaning::Bind(Recursive)),
+    (
+        "private",
+        Meaning::Propagation(Propagation::Private, MountOnly),
+    ),
+    (
+        "rprivate",
+        Meaning::Propagation(Propagation::Private, Recursive),
+    ),
+    ("slave", Meaning::Propagation(Propagation::Slave, MountOnly)),
+    (
+        "rslave",
+        Meaning::Propagation(Propagation::Slave, Recursive),
+    ),
+    (
+        "shared",
+        Meaning::Propagation(Propagation::Shared, MountOnly),
+    ),
+    (
+        "rshared",
+        Meaning::Propagation(Propagation::Shared, Recursive),
+    ),
     (
         "unbindable",
-        Meaning::Propagation(Propagation::Unbindable, One),
+        Meaning::Propagation(Propagation::Unbindable, MountOnly),
     ),
     (
         "runbindable",
-        Meaning::Propagation(Propagation::Unbindable, Tree),
+        Meaning::Propagation(Propagation::Unbindable, Recursive),
     ),
     ("sync", Meaning::Superblock("sync")),
     ("async", Meaning::NoEffect),
@@ -180,8 +195,8 @@ const OPTIONS: [(&str, Meaning); 42] = [
     ("silent", Meaning::NoEffect),
     ("loud", Meaning::NoEffect),
     ("noiversion", Meaning::NoEffect),
-    ("idmap", Meaning::Idmap(One)),
-    ("ridmap", Meaning::Idmap(Tree)),
+    ("idmap", Meaning::Idmap(MountOnly)),
+    ("ridmap", Meaning::Idmap(Recursive)),
     ("tmpcopyup", Meaning::CopyUp),
 ];
 
@@ -261,7 +276,7 @@ impl Options {
                 self.attributes.apply(meaning);
             }
             // `rbind` stays recursive even if `bind` follows.
-            Meaning::Bind(_) if self.bind == Some(Tree) => {}
+            Meaning::Bind(_) if self.bind == Some(Recursive) => {}
             Meaning::Bind(recursion) => self.bind = Some(recursion),
             Meaning::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
             Meaning::Superblock(flag) => self.superblock.push(flag),

@@ -32,7 +32,7 @@ pub(super) fn make_mounts_private(setter: Setter) -> nix::Result<OwnedFd> {
             setter,
             old_root.as_fd(),
             Propagation::Private,
-            Recursion::Tree,
+            Recursion::Recursive,
             None,
         )?,
         Setter::Attached => {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::sys::{self, MOST_PASSED};
+use crate::sys::{self, MAX_PASSED_FDS};
 
 /// Detached mounts, in the order in which they were added.
 pub(super) struct MountQueue {
@@ -35,7 +35,7 @@ impl MountQueue {
     /// `ETOOMANYREFS` or `EAGAIN` if the socket is full.
     pub(super) fn push(&mut self, mount: OwnedFd) -> nix::Result<()> {
         self.buffer.push_back(mount);
-        if self.buffer.len() == MOST_PASSED {
+        if self.buffer.len() == MAX_PASSED_FDS {
             self.send()?;
         }
         Ok(())
@@ -76,7 +76,7 @@ mod tests {
     fn mounts_are_returned_in_the_order_in_which_they_were_added() {
         let mut queue = MountQueue::new().unwrap();
         let mut inodes = Vec::new();
-        for _ in 0..2 * MOST_PASSED + 7 {
+        for _ in 0..2 * MAX_PASSED_FDS + 7 {
             let file = sys::anonymous_file(c"queued").unwrap();
             inodes.push(fstat(&file).unwrap().st_ino);
             queue.push(file).unwrap();

@@ -10,7 +10,7 @@ pub(super) enum Source {
     /// Nothing: init makes the file system.
     None,
     /// A detached mount.
-    Tree(OwnedFd),
+    Detached(OwnedFd),
     /// A detached mount, the next one in the queue of `Sources`.
     Queued,
     /// Lies in the container's root: init opens it when it reaches this mount. Holds the
@@ -24,7 +24,7 @@ impl Source {
     pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
         match self {
             Source::None | Source::Queued | Source::InRoot(_) => Vec::new(),
-            Source::Tree(tree) => vec![tree],
+            Source::Detached(tree) => vec![tree],
             Source::Hierarchies(binds) => binds
                 .into_iter()
                 .flatten()

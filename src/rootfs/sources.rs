@@ -83,7 +83,7 @@ impl Rootfs {
             && self.layer == Layer::Direct
             && !self.readonly
         {
-            return Err(Refusal::MachineRoot.into());
+            return Err(Refusal::HostRoot.into());
         }
         let tree = match (self.entry, self.layer) {
             (Entry::Pivot | Entry::Move, Layer::Direct) => Some(self.open_root(&root)?),
@@ -128,7 +128,7 @@ impl Rootfs {
             progress.at(Step::MapIds, item);
             mount.map_ids(&source, ids.map(Rc::as_ref))?;
             mounts.push(match (source, &mut queue) {
-                (Source::Tree(tree), Some(queue)) => {
+                (Source::Detached(tree), Some(queue)) => {
                     progress.at(Step::OpenSource, item);
                     queue.push(tree)?;
                     Source::Queued
@@ -177,7 +177,7 @@ impl Rootfs {
             || mount.idmap.is_some() && self.user_namespace;
         let visible_in_source = |earlier: &Mount| {
             path.starts_with(&earlier.target)
-                || *recursion == Recursion::Tree && earlier.target.starts_with(&path)
+                || *recursion == Recursion::Recursive && earlier.target.starts_with(&path)
         };
         (!opened_on_host || self.mounts[..item].iter().any(visible_in_source)).then_some(path)
     }
@@ -192,7 +192,7 @@ impl Rootfs {
     ) -> Result<Source, Cause> {
         context.progress.at(Step::OpenSource, item);
         match (source, self.mounts.get(item), queue) {
-            (Source::Queued, _, Some(queue)) => Ok(Source::Tree(queue.pop()?)),
+            (Source::Queued, _, Some(queue)) => Ok(Source::Detached(queue.pop()?)),
             (Source::InRoot(ids), Some(mount), _) => {
                 let path = self.path_in_root(item).ok_or(Errno::EBADF)?;
                 let source = mount.open_in_root(&path, context)?;
@@ -221,8 +221,10 @@ impl Rootfs {
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
         let (kind, recursion) = match self.default_propagation() {
-            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Tree),
-            Propagation::Shared | Propagation::Unbindable => (Propagation::Private, Recursion::One),
+            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Recursive),
+            Propagation::Shared | Propagation::Unbindable => {
+                (Propagation::Private, Recursion::MountOnly)
+            }
         };
         propagate(self.setter, tree, kind, recursion, proc)
     }

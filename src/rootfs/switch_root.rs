@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::attributes::Setter;
 use super::root::Root;
 use super::sources::Sources;
-use super::{Entry, Layer, Rootfs, Turn, overlay, pivot};
+use super::{Entry, Layer, Rootfs, SwitchOrder, overlay, pivot};
 use crate::step::{Cause, Progress, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
@@ -21,7 +21,7 @@ pub(crate) struct AttachPoint {
 }
 
 /// The new root while init builds it.
-pub(crate) struct Entered {
+pub(crate) struct NewRoot {
     pub(super) root: Root,
     /// The host's root, until init leaves it.
     old_root: Option<OwnedFd>,
@@ -29,9 +29,9 @@ pub(crate) struct Entered {
     pub(super) readonly_late: Vec<OwnedFd>,
 }
 
-impl Entered {
-    fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> Entered {
-        Entered {
+impl NewRoot {
+    fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> NewRoot {
+        NewRoot {
             root: Root::new(root),
             old_root,
             readonly_late: Vec::new(),
@@ -39,7 +39,7 @@ impl Entered {
     }
 }
 
-impl AsFd for Entered {
+impl AsFd for NewRoot {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
@@ -57,8 +57,9 @@ impl Rootfs {
             }
         };
         progress.enter(Step::Root);
-        let needs_root_path =
-            old_root.is_none() || self.turn == Turn::Last || self.layer != Layer::Direct;
+        let needs_root_path = old_root.is_none()
+            || self.switch_order == SwitchOrder::AfterMounts
+            || self.layer != Layer::Direct;
         let root_path = needs_root_path
             .then(|| pivot::open_directory(&self.path))
             .transpose()?;
@@ -68,14 +69,14 @@ impl Rootfs {
         })
     }
 
-    /// Init: attaches the new root. With [`Turn::First`] it also leaves the host's root.
+    /// Init: attaches the new root. With [`SwitchOrder::BeforeMounts`] it also leaves the host's root.
     pub(crate) fn attach(
         &self,
         attach_point: AttachPoint,
         sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
-    ) -> Result<Entered, Cause> {
+    ) -> Result<NewRoot, Cause> {
         let (old_root, root) = match (attach_point.old_root, attach_point.root_path) {
             // Without a mount namespace of its own the root is entered by chroot(2).
             (None, root_path) => (None, root_path.ok_or(Errno::EBADF)?),
@@ -85,11 +86,11 @@ impl Rootfs {
                     None => self.overlay(&root_path, &old_root, progress)?,
                 };
                 progress.enter(Step::Root);
-                let root_path = match self.turn {
+                let root_path = match self.switch_order {
                     // On the old root itself: no path has to lead there, and no directory has to be
                     // its mount point.
-                    Turn::First => None,
-                    Turn::Last => root_path,
+                    SwitchOrder::BeforeMounts => None,
+                    SwitchOrder::AfterMounts => root_path,
                 };
                 pivot::attach_root(
                     root.as_fd(),
@@ -101,8 +102,8 @@ impl Rootfs {
                 (Some(old_root), root)
             }
         };
-        let mut entered = Entered::new(root, old_root);
-        if self.turn == Turn::First {
+        let mut entered = NewRoot::new(root, old_root);
+        if self.switch_order == SwitchOrder::BeforeMounts {
             self.leave(&mut entered, proc, progress)?;
         }
         Ok(entered)
@@ -124,28 +125,28 @@ impl Rootfs {
         )
     }
 
-    /// Init, with [`Turn::Last`]: leaves the host's root after the last step that needs it.
-    pub(crate) fn leave_last(
+    /// Init, with [`SwitchOrder::AfterMounts`]: leaves the host's root after the last step that needs it.
+    pub(crate) fn switch_after_mounts(
         &self,
-        entered: &mut Entered,
+        entered: &mut NewRoot,
         proc: &Proc,
         progress: &Progress,
     ) -> Result<(), Cause> {
-        match self.turn {
-            Turn::First => Ok(()),
-            Turn::Last => self.leave(entered, proc, progress),
+        match self.switch_order {
+            SwitchOrder::BeforeMounts => Ok(()),
+            SwitchOrder::AfterMounts => self.leave(entered, proc, progress),
         }
     }
 
     /// Switches to the container's root; the host's is no longer reachable.
-    fn leave(&self, entered: &mut Entered, proc: &Proc, progress: &Progress) -> Result<(), Cause> {
+    fn leave(&self, entered: &mut NewRoot, proc: &Proc, progress: &Progress) -> Result<(), Cause> {
         progress.enter(Step::Pivot);
         let root = entered.root.as_fd();
         match (self.entry, entered.old_root.take()) {
             (Entry::Pivot, _) => pivot::pivot_to(root)?,
             (Entry::Move, Some(old_root)) => {
                 pivot::hide_host_proc_and_sys(root, proc)?;
-                if self.turn == Turn::Last {
+                if self.switch_order == SwitchOrder::AfterMounts {
                     pivot::attach_root(root, old_root.as_fd())?;
                 }
                 pivot::change_root(root)?;

@@ -30,7 +30,7 @@ numbered_enum! {
         /// A mount point lies inside /proc (CVE-2019-16884).
         InsideProc,
         /// Another file exists at the path of a device.
-        OtherFile,
+        PathOccupied,
         /// The working directory is not below the container's root (CVE-2024-21626).
         OutsideRoot,
         /// No directory of PATH has the executable.
@@ -38,23 +38,23 @@ numbered_enum! {
         /// The executable is a directory.
         IsDirectory,
         /// `root.path` is the host's own root, writable.
-        MachineRoot,
+        HostRoot,
         /// The source of a bind mount on /proc is not procfs.
         NotProc,
         /// The id maps of a user namespace are empty.
-        NoIds,
+        EmptyIdMap,
         /// The id maps of a joined user namespace are not `linux.uidMappings` and
         /// `linux.gidMappings`.
-        OtherMaps,
+        DifferentIdMaps,
         /// The runtime has ended.
         RuntimeEnded,
         /// The container's process ended while a hook ran.
         ContainerEnded,
         /// Another process has replaced a mount or its mount point.
-        Replaced,
+        MountReplaced,
         /// Only the host's /dev/null could mask the file, and the container could change its
         /// attributes.
-        MachinesNull,
+        HostNullDevice,
     }
 }
 

@@ -11,9 +11,9 @@ use super::check;
 /// The return value of [`clone3`], which returns in both processes.
 pub(crate) enum Cloned {
     /// In the caller: the child's pid in the caller's pid namespace, and a pidfd.
-    Runtime { pid: Pid, pidfd: OwnedFd },
+    Parent { pid: Pid, pidfd: OwnedFd },
     /// In the child.
-    Init,
+    Child,
 }
 
 /// `struct clone_args` of clone3(2), up to `cgroup` (88 bytes, Linux 5.7).
@@ -67,9 +67,9 @@ pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Resu
         )
     })?;
     if pid == 0 {
-        return Ok(Cloned::Init);
+        return Ok(Cloned::Child);
     }
-    Ok(Cloned::Runtime {
+    Ok(Cloned::Parent {
         pid: Pid::from_raw(pid as i32),
         // SAFETY: the kernel stored a new descriptor there, and no other value owns it.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },

@@ -73,7 +73,7 @@ macro_rules! entry {
 ///
 /// # Errors
 /// When /dev/null cannot be opened, or close_range(2) fails.
-pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result<Vec<OwnedFd>> {
+pub(crate) fn sanitize_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result<Vec<OwnedFd>> {
     let pollfd = |fd| libc::pollfd {
         fd,
         events: 0,
@@ -110,7 +110,7 @@ pub(crate) fn tidy_descriptors(passed: u32, mut kept: Vec<RawFd>) -> nix::Result
 
 /// Closes the descriptors `passed`, which the caller of `rt` passes to the container's
 /// process, once that process has its copies. The numbers must be in ascending order.
-pub(crate) fn let_go(passed: &[RawFd]) -> nix::Result<()> {
+pub(crate) fn close_passed_fds(passed: &[RawFd]) -> nix::Result<()> {
     for run in passed.chunk_by(|fd, next| fd + 1 == *next) {
         close_range(run[0].cast_unsigned(), run[run.len() - 1].cast_unsigned())?;
     }

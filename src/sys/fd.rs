@@ -104,7 +104,7 @@ pub(crate) fn anonymous_program(name: &CStr) -> nix::Result<OwnedFd> {
 /// Closes every descriptor from `first` to `last` (close_range(2), Linux 5.9), even
 /// if a value owns it. Only for a process that opens nothing more before it calls
 /// execve(2) or [`super::exit`].
-pub(crate) fn close_for_good(first: u32, last: u32) -> nix::Result<()> {
+pub(crate) fn close_range(first: u32, last: u32) -> nix::Result<()> {
     // SAFETY: values of this program may own the descriptors. None of them reads or
     // writes again. If one of them closes its number a second time, that number is not
     // in use, because nothing more is opened.
@@ -221,7 +221,7 @@ pub(crate) fn listen_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedF
 
 /// Creates a datagram socket called `name` in `directory`, to which every user that
 /// can reach it may send (unix(7), SOCK_DGRAM).
-pub(crate) fn receive_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
+pub(crate) fn bind_datagram_at(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::Unix, SockType::Datagram);
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     bind(socket.as_raw_fd(), &address(directory, name)?)?;

@@ -26,11 +26,11 @@ pub(crate) use bpf::{
 pub(crate) use clone::{
     Cloned, Forked, clone_vfork, clone3, exit, fork, pidfd_open, pidfd_send_signal,
 };
-pub(crate) use entry::{let_go, tidy_descriptors};
+pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
-    CloseBatch, accept, anonymous_file, anonymous_program, close_all_except, close_for_good,
-    connect, listen_at, loopback_up, namespace_type, read_to_end, read_to_string, receive_at, recv,
-    send, setdomainname, socketpair,
+    CloseBatch, accept, anonymous_file, anonymous_program, bind_datagram_at, close_all_except,
+    close_range, connect, listen_at, loopback_up, namespace_type, read_to_end, read_to_string,
+    recv, send, setdomainname, socketpair,
 };
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{
@@ -38,12 +38,13 @@ pub(crate) use mount::{
     mount_setattr, move_mount, open_tree,
 };
 pub(crate) use pty::{
-    MOST_PASSED, Size, pty_number, pty_peer, pty_unlock, receive_descriptor, receive_descriptors,
-    send_descriptor, send_descriptors, set_controlling_terminal, set_terminal_size, terminal_size,
+    MAX_PASSED_FDS, Size, pty_number, pty_peer, pty_unlock, receive_descriptor,
+    receive_descriptors, send_descriptor, send_descriptors, set_controlling_terminal,
+    set_terminal_size, terminal_size,
 };
 pub(crate) use seccomp::seccomp_set_filter;
 pub(crate) use signal::{Ended, block_all, default_signal, prlimit, unblock_all, wait};
-pub(crate) use start::SEALED;
+pub(crate) use start::SEALED_COMMANDS;
 pub use start::execute_read_only;
 pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,

@@ -26,7 +26,7 @@ pub(crate) struct MountAttr {
 impl MountAttr {
     /// Makes a mount an idmapped one with the id maps of `namespace`, which must stay
     /// open until mount_setattr(2) returns.
-    pub(crate) fn mapping_ids(namespace: BorrowedFd) -> MountAttr {
+    pub(crate) fn idmapped(namespace: BorrowedFd) -> MountAttr {
         MountAttr {
             set: libc::MOUNT_ATTR_IDMAP,
             userns_fd: u64::from(namespace.as_raw_fd().cast_unsigned()),
@@ -170,7 +170,7 @@ pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
-/// Changes the attributes of a mount or, with [`OpenTree::Recursive`], also of all
+/// ProcessOverrides the attributes of a mount or, with [`OpenTree::Recursive`], also of all
 /// mounts below it (mount_setattr(2)).
 pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) -> nix::Result<()> {
     let recursive = if how == OpenTree::Recursive {

@@ -126,7 +126,7 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd) -> nix::Result<OwnedFd> {
 
 /// The most descriptors in one message of [`send_descriptors`]. The kernel's limit is
 /// 253 (unix(7), `SCM_MAX_FD`).
-pub(crate) const MOST_PASSED: usize = 128;
+pub(crate) const MAX_PASSED_FDS: usize = 128;
 
 /// Sends one message with copies of descriptors (unix(7), `SCM_RIGHTS`). `EAGAIN` when
 /// the socket's buffer is full.
@@ -147,7 +147,7 @@ pub(crate) fn send_descriptors(socket: BorrowedFd, fds: &[OwnedFd]) -> nix::Resu
 pub(crate) fn receive_descriptors(socket: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
     let mut text = [0; 1];
     let mut iov = [IoSliceMut::new(&mut text)];
-    let mut space = nix::cmsg_space!([RawFd; MOST_PASSED]);
+    let mut space = nix::cmsg_space!([RawFd; MAX_PASSED_FDS]);
     let received = recvmsg::<UnixAddr>(
         socket.as_raw_fd(),
         &mut iov,

@@ -20,7 +20,7 @@ use super::mount::{AT_EMPTY_PATH, MountAttr, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE}
 
 /// The commands that create a process which a container can see while it still
 /// executes this program.
-pub(crate) const SEALED: [&str; 3] = ["create", "exec", "run"];
+pub(crate) const SEALED_COMMANDS: [&str; 3] = ["create", "exec", "run"];
 
 static READ_ONLY: MountAttr = MountAttr {
     set: libc::MOUNT_ATTR_RDONLY,
@@ -29,7 +29,7 @@ static READ_ONLY: MountAttr = MountAttr {
     userns_fd: 0,
 };
 
-/// If one of the arguments is a command in [`SEALED`], executes this program again
+/// If one of the arguments is a command in [`SEALED_COMMANDS`], executes this program again
 /// from a read-only, detached copy of its file's mount. execve(2) closes the copy's
 /// descriptor. Without a descriptor, and in no mount namespace, the copy's attributes
 /// cannot be changed any more.
@@ -48,7 +48,9 @@ pub unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
         // of this function.
         let argument = unsafe { *argv.add(i) };
         // SAFETY: the kernel passes NUL-terminated strings.
-        SEALED.iter().any(|verb| unsafe { equals(argument, verb) })
+        SEALED_COMMANDS
+            .iter()
+            .any(|verb| unsafe { equals(argument, verb) })
     };
     if !(1..argc).any(is_sealed) {
         return;

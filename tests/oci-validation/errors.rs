@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Traces, differs, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -59,7 +59,7 @@ fn setup_errors() -> Vec<(&'static str, Value)> {
 #[track_caller]
 fn assert_fails_without_leftovers(verb: &str, pointer: &str, value: &Value) {
     let bundle = Bundle::new().set(pointer, value.clone());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.call(verb, &[]).run();
     assert_ne!(outcome.code(), 0, "{pointer}: {value}: {outcome}");
     assert!(!outcome.stderr.is_empty(), "{pointer}: {value}");

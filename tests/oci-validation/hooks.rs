@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Traces, differs, trials, wait_gone};
+use crate::harness::{Bundle, HostState, Kind, differs, trials, wait_gone};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -79,7 +79,7 @@ fn a_failing_hook_fails_create_and_leaves_nothing() {
     for name in ["prestart", "createRuntime", "createContainer"] {
         let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]);
         let bundle = Bundle::new().set(&format!("/hooks/{name}"), hook);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         assert_ne!(bundle.call("create", &[]).run().code(), 0, "{name}");
         before.assert_unchanged(&bundle);
     }
@@ -124,7 +124,7 @@ fn a_failing_hook_of_start_stops_the_container() {
         let bundle = Bundle::new()
             .args(&["/probe", "sleep"])
             .set(&format!("/hooks/{name}"), hook);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         container.start().assert_refused(name);
         before.assert_unchanged(&bundle);
@@ -149,7 +149,7 @@ fn a_failing_poststop_hook_does_not_stop_delete() {
         {"path": "/bin/sh", "args": ["sh", "-c", last]},
     ]);
     let bundle = bundle.set("/hooks/poststop", hooks);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.create().delete_force().assert_ok();
     before.assert_unchanged(&bundle);
     assert!(outcome.stderr.contains("warning"), "{outcome}");

@@ -5,7 +5,7 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, alive, namespace_of, trials, wait_gone};
+use crate::harness::{Bundle, HostState, alive, namespace_of, trials, wait_gone};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -101,7 +101,7 @@ fn the_container_stops_when_its_process_exits() {
 /// Step 12: "The container MUST be destroyed by undoing the steps performed during create phase".
 fn delete_undoes_what_create_did() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     assert!(!before.changes_since(&bundle).is_empty());
     let pid = container.pid();
@@ -113,7 +113,7 @@ fn delete_undoes_what_create_did() {
 
 fn a_complete_lifecycle_leaves_nothing() {
     let bundle = Bundle::new().sh("exit 0");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for _ in 0..3 {
         let container = bundle.create();
         let pid = container.pid();

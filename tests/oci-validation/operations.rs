@@ -5,7 +5,9 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Container, Holder, Kind, Traces, alive, differs, trials, wait_gone};
+use crate::harness::{
+    Bundle, Container, Holder, HostState, Kind, alive, differs, trials, wait_gone,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -43,7 +45,7 @@ fn stopped(bundle: &Bundle) -> Container {
 fn operations_without_an_id_are_errors() {
     let bundle = sleeper();
     bundle.write();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let directory = bundle.path().to_str().unwrap();
     for arguments in [
         &["state"] as &[&str],
@@ -61,7 +63,7 @@ fn operations_without_an_id_are_errors() {
 /// "Attempting to query a container that does not exist MUST generate an error."
 fn operations_on_a_missing_container_are_errors() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for verb in ["state", "start", "kill", "delete"] {
         let outcome = bundle.runtime().call(&[verb, "no-such-container"]).run();
         assert_ne!(outcome.code(), 0, "{outcome}");
@@ -73,7 +75,7 @@ fn operations_on_a_missing_container_are_errors() {
 fn create_with_a_used_id_is_an_error() {
     let bundle = sleeper();
     let container = bundle.create();
-    let (state, before) = (container.state(), Traces::of(&bundle));
+    let (state, before) = (container.state(), HostState::of(&bundle));
     assert_ne!(bundle.call("create", &[]).run().code(), 0);
     before.assert_unchanged(&bundle);
     assert_eq!(container.state(), state);
@@ -87,7 +89,7 @@ fn create_with_an_invalid_id_is_an_error() {
     differs(Kind::Crun, "takes any id that is a file name");
     for id in ["", ".", "..", "a/b", "../x", "a b", "a\nb", "ä", "a*"] {
         let bundle = sleeper().with_id(id);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.call("create", &[]).run();
         assert_ne!(outcome.code(), 0, "{id:?}: {outcome}");
         before.assert_unchanged(&bundle);
@@ -97,7 +99,7 @@ fn create_with_an_invalid_id_is_an_error() {
 /// "MUST generate an error if it is not provided a path to the bundle", and the working directory is not a bundle.
 fn create_without_a_bundle_is_an_error() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let call = bundle.runtime().call(&["create", bundle.id()]);
     let outcome = call.with(|command| command.current_dir("/proc")).run();
     assert_ne!(outcome.code(), 0, "{outcome}");
@@ -126,7 +128,7 @@ fn start_of_a_stopped_container_is_an_error() {
 /// "This operation MUST generate an error if process was not set." `create` may do so already.
 fn start_without_a_process_is_an_error() {
     let bundle = sleeper().remove("/process");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     if bundle.call("create", &[]).run().code() == 0 {
         assert_ne!(bundle.container().start().code(), 0);
         bundle.container().delete_force().assert_ok();
@@ -172,7 +174,7 @@ fn kill_of_a_stopped_container_is_an_error() {
 fn delete_of_a_running_container_is_an_error() {
     let bundle = sleeper();
     let container = bundle.run_detached();
-    let (state, before) = (container.state(), Traces::of(&bundle));
+    let (state, before) = (container.state(), HostState::of(&bundle));
     assert_ne!(container.delete().code(), 0);
     assert_eq!(container.state(), state);
     assert!(alive(container.pid()));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::harness::{Bundle, Kind, Outcome, Traces};
+use crate::harness::{Bundle, HostState, Kind, Outcome};
 
 const VECTORS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -75,7 +75,7 @@ fn run_vector(file: &Path, check: fn(&Path)) -> Result<Completion, Failed> {
 fn create(file: &Path) -> Outcome {
     let bundle = Bundle::new();
     fs::copy(file, bundle.path().join("config.json")).unwrap();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let directory = bundle.path().to_str().unwrap();
     let outcome = bundle
         .runtime()

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, skip, trials};
+use crate::harness::{Bundle, HostState, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -32,7 +32,7 @@ fn a_profile_is_refused_when_apparmor_is_not_enabled() {
         skip("AppArmor is on here");
     }
     let bundle = Bundle::new().set("/process/apparmorProfile", json!("docker-default"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for verb in ["create", "run"] {
         let outcome = bundle.call(verb, &[]).run().assert_refused("pparmor");
         if outcome.stderr.starts_with("rt ") {
@@ -149,7 +149,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
         skip("AppArmor is not on here");
     }
     let bundle = Bundle::new().set("/process/apparmorProfile", json!("no-such-profile"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.call("create", &[]).run().assert_refused("pparmor");
     if outcome.stderr.starts_with("rt ") {
         // Podman recognizes an AppArmor failure by the path in backticks.

@@ -6,7 +6,7 @@ use std::path::Path;
 use libtest_mimic::Trial;
 
 use crate::harness::{
-    Bundle, Kind, Runtime, Traces, View, is_release_build, needs_strace, only_rt, skip, trials,
+    Bundle, HostState, Kind, Runtime, View, is_release_build, needs_strace, only_rt, skip, trials,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -131,7 +131,7 @@ fn the_template_takes_few_system_calls_on_v1() {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         skip("this machine has no cgroup v1");
     }
-    let count = system_calls(View::Machine);
+    let count = system_calls(View::Host);
     assert!(count <= 560, "{count} system calls");
 }
 
@@ -144,7 +144,7 @@ fn joining_takes_few_system_calls_on_v1() {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         skip("this machine has no cgroup v1");
     }
-    let count = calls_to_join(View::Machine);
+    let count = calls_to_join(View::Host);
     assert!(count <= 235, "{count} system calls");
 }
 
@@ -152,7 +152,7 @@ fn the_example_runs_and_leaves_no_trace() {
     only_rt("the annotation is ours");
     let bundle = Bundle::new();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mybundle");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let said = bundle
         .runtime()
         .call(&["run", example.to_str().unwrap()])

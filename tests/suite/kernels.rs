@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Directory, Report, Runtime, Traces, View, needs_strace, only_rt, trials,
+    Bundle, Directory, HostState, Report, Runtime, View, needs_strace, only_rt, trials,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -46,7 +46,7 @@ fn mounts(report: &Report) -> Vec<Value> {
 fn same_mounts(bundle: &Bundle, flags: &[&str]) {
     let bundle_args = ["/probe", "report"];
     assert_eq!(bundle.config().0["process"]["args"], json!(bundle_args));
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     let now = bundle.call("run", flags).assert_report();
     let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let old = bundle.call_through(&strace, "run", flags).assert_report();
@@ -81,7 +81,7 @@ fn without_mount_setattr_bind_mounts_are_the_same() {
 fn without_mount_setattr_recursive_options_are_refused() {
     let directory = Directory::new();
     let bundle = probing().bind(directory.path(), "/one", &["rbind", "rro"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
     refused.assert_refused("mounts[7]: options: recursive options need mount_setattr(2)");
@@ -95,7 +95,7 @@ fn without_mount_setattr_idmapped_mounts_are_refused() {
         .bind(directory.path(), "/one", &["rbind", "idmap"])
         .set("/mounts/7/uidMappings", map.clone())
         .set("/mounts/7/gidMappings", map);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
     refused.assert_refused("mounts[7]: options: idmap: needs mount_setattr(2)");
@@ -110,7 +110,7 @@ fn without_cgroup_kill_all_processes_are_killed() {
     let bundle = Bundle::with_runtime(&Runtime::new().view(View::V2))
         .without_namespace("pid")
         .sh("sleep 1000 & sleep 1000 & echo up; wait");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let running = bundle.call("run", &[]).start();
     running.wait_for("up");
     let mut strace = strace_failing("/dev/null", "inject=openat:error=ENOENT");

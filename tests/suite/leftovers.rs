@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Traces, trials};
+use crate::harness::{Bundle, HostState, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 fn two_hundred_runs_leave_the_host_unchanged() {
     let bundle = Bundle::new().args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for _ in 0..200 {
         bundle.run().assert_ok();
     }
@@ -37,7 +37,7 @@ fn fifty_failing_runs_leave_the_host_unchanged() {
     ];
     let bundles = failures.map(|(pointer, value)| Bundle::new().set(pointer, value));
     for bundle in &bundles {
-        let before = Traces::of(bundle);
+        let before = HostState::of(bundle);
         for _ in 0..10 {
             bundle.run().assert_refused("");
         }

@@ -17,9 +17,9 @@ mod cli;
 mod errors;
 mod exec;
 mod features;
-mod handed;
 mod harness;
 mod hooks;
+mod inherited;
 mod kernels;
 mod leftovers;
 mod lifecycle;
@@ -71,7 +71,7 @@ fn trials() -> Vec<Trial> {
         errors::tests(),
         exec::tests(),
         features::tests(),
-        handed::tests(),
+        inherited::tests(),
         hooks::tests(),
         kernels::tests(),
         lifecycle::tests(),

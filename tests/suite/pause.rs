@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Container, Kind, Runtime, Traces, View, alive, cgroup_of, differs, on_v2,
+    Bundle, Container, HostState, Kind, Runtime, View, alive, cgroup_of, differs, on_v2,
     remove_cgroup, signal, skip, trials, wait_gone, wait_until,
 };
 
@@ -33,8 +33,8 @@ pub(crate) fn tests() -> Vec<Trial> {
 /// of its own all processes are killed with the first; in a shared one they are killed one by
 /// one.
 const CASES: [(View, bool); 4] = [
-    (View::Machine, false),
-    (View::Machine, true),
+    (View::Host, false),
+    (View::Host, true),
     (View::V2, false),
     (View::V2, true),
 ];
@@ -49,7 +49,7 @@ fn busy(view: View, shared: bool) -> Bundle {
 }
 
 /// Debian's runc does not wait for killed processes to leave a v2 cgroup.
-fn assert_unchanged(before: &Traces, bundle: &Bundle, case: (View, bool)) {
+fn assert_unchanged(before: &HostState, bundle: &Bundle, case: (View, bool)) {
     if Kind::under_test() != Kind::Runc || case != (View::V2, true) {
         before.assert_unchanged(bundle);
     }
@@ -89,7 +89,7 @@ fn assert_does_not_write(container: &Container) {
 
 fn check_pause(view: View) {
     let bundle = in_view(view).sh(BUSY);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     for _ in 0..3 {
         assert_writes(&container);
@@ -105,7 +105,7 @@ fn check_pause(view: View) {
 }
 
 fn the_processes_of_a_paused_container_do_not_run() {
-    check_pause(View::Machine);
+    check_pause(View::Host);
 }
 
 fn the_processes_of_a_paused_container_do_not_run_in_the_v2_view() {
@@ -114,7 +114,7 @@ fn the_processes_of_a_paused_container_do_not_run_in_the_v2_view() {
 
 fn a_container_that_keeps_forking_can_be_paused() {
     let forks = "while :; do /bin/true; /bin/true & done";
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = in_view(view).sh(&format!("{forks} & {forks} & echo line; {forks}"));
         let container = bundle.run_detached();
         container.wait_for("line\n");
@@ -143,7 +143,7 @@ fn state_and_list_report_paused() {
 
 fn a_created_container_can_be_paused() {
     differs(Kind::Crun, "it refuses to pause a created container");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = in_view(view).sh("echo executed");
         let container = bundle.create();
         container.call("pause", &[]).assert_ok();
@@ -196,7 +196,7 @@ fn a_container_that_is_not_paused_cannot_be_resumed() {
 }
 
 fn signals_are_delivered_after_resume() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = in_view(view).args(&["/probe", "wait-signal"]);
         let container = bundle.run_detached();
         container.wait_for("ready\n");
@@ -212,7 +212,7 @@ fn signals_are_delivered_after_resume() {
 fn kill_reaches_a_paused_container() {
     for case in CASES {
         let bundle = busy(case.0, case.1);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         assert_writes(&container);
         let pid = container.pid();
@@ -228,7 +228,7 @@ fn kill_reaches_a_paused_container() {
 fn delete_refuses_a_paused_container_unless_forced() {
     for case in CASES {
         let bundle = busy(case.0, case.1);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         let pid = container.pid();
         container.call("pause", &[]).assert_ok();
@@ -261,8 +261,8 @@ fn processes_frozen_inside_a_container_are_killed_with_it() {
         },
     ];
     for (shared, end) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
-        let bundle = busy(View::Machine, shared);
-        let before = Traces::of(&bundle);
+        let bundle = busy(View::Host, shared);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         assert_writes(&container);
         let top = cgroup_of(container.pid(), "freezer");

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Bundle, Container, Kind, Traces, alive, differs, namespace_of, signal, trials, wait_gone,
+    Bundle, Container, HostState, Kind, alive, differs, namespace_of, signal, trials, wait_gone,
     wait_until,
 };
 
@@ -105,7 +105,7 @@ fn child_of(pid: i32) -> i32 {
 fn members_share_the_namespaces_of_the_pod() {
     let pod = Pod::new();
     let member = pod.join(&["network", "ipc", "uts"]);
-    let before = Traces::of(&member);
+    let before = HostState::of(&member);
     let seen = member.probe();
     for link in ["net", "ipc", "uts"] {
         let expected = namespace_of(&pod.pid.to_string(), link);
@@ -135,7 +135,7 @@ fn members_share_the_namespaces_of_the_pod() {
 fn members_can_share_the_pid_namespace_of_the_pod() {
     let pod = Pod::new();
     let member = pod.member();
-    let before = Traces::of(&member);
+    let before = HostState::of(&member);
     let seen = member.probe();
     assert!(seen["pid"].as_i64().unwrap() > 1, "{}", seen["pid"]);
     assert_eq!(
@@ -150,7 +150,7 @@ fn members_can_share_the_pid_namespace_of_the_pod() {
 
 fn containers_without_a_pid_namespace_see_the_processes_of_the_host() {
     let bundle = Bundle::new().without_namespace("pid");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(seen.namespace("pid"), namespace_of("self", "pid"));
     let own = std::process::id().to_string();
@@ -211,7 +211,7 @@ fn kill_ends_one_member_only() {
 fn delete_kills_processes_that_outlived_a_members_init() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&member);
+    let before = HostState::of(&member);
     let container = member.run_detached();
     let pid = container.pid();
     let child = child_of(pid);
@@ -227,7 +227,7 @@ fn delete_kills_processes_that_outlived_a_members_init() {
 fn delete_force_of_a_member_spares_the_pod() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&member);
+    let before = HostState::of(&member);
     let container = member.run_detached();
     let pid = container.pid();
     let child = child_of(pid);
@@ -245,7 +245,7 @@ fn delete_force_of_a_member_spares_the_pod() {
 fn the_end_of_the_pods_pid_1_ends_the_members_in_its_pid_namespace() {
     let pod = Pod::new();
     let member = pod.member().args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&pod.bundle);
+    let before = HostState::of(&pod.bundle);
     let container = member.run_detached();
     let pid = container.pid();
     let child = child_of(pid);
@@ -287,7 +287,7 @@ fn a_pod_that_has_ended_cannot_be_joined() {
     let by_link = pod.member().args(&["/bin/true"]);
     pod.container.kill("KILL").assert_ok();
     wait_gone(pod.pid);
-    let before = Traces::of(&by_link);
+    let before = HostState::of(&by_link);
     let outcome = by_link.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         assert!(
@@ -299,7 +299,7 @@ fn a_pod_that_has_ended_cannot_be_joined() {
     let by_file = Bundle::new()
         .namespace("pid", Some(file.to_str().unwrap()))
         .args(&["/bin/true"]);
-    let before = Traces::of(&by_file);
+    let before = HostState::of(&by_file);
     let outcome = by_file.run();
     nix::mount::umount(&file).unwrap();
     let outcome = outcome.assert_refused("");
@@ -366,7 +366,7 @@ fn signals_are_forwarded_to_a_process_that_is_not_pid_1() {
 fn a_process_that_is_not_pid_1_has_the_usual_exit_statuses() {
     let pod = Pod::new();
     for member in [pod.member(), Bundle::new().without_namespace("pid")] {
-        let before = Traces::of(&member);
+        let before = HostState::of(&member);
         let member = member.sh("exit 7");
         member.run().assert_code(7);
         let member = member.sh("kill -KILL $$");
@@ -380,7 +380,7 @@ fn a_process_that_is_not_pid_1_has_the_usual_exit_statuses() {
 fn a_created_member_waits_and_starts() {
     let pod = Pod::new();
     let member = pod.member().sh("echo executed");
-    let before = Traces::of(&member);
+    let before = HostState::of(&member);
     let container = member.create();
     assert_eq!(container.status(), "created");
     container.start().assert_ok();

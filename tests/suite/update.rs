@@ -17,23 +17,23 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials![
         flags_change_the_limits_that_they_name,
         json_changes_the_limits_that_it_names,
-        what_asks_for_nothing_changes_nothing,
+        resources_without_limits_change_nothing,
         a_pids_limit_of_zero_is_applied_from_a_flag_or_the_configuration,
         a_refused_memory_limit_below_the_usage_names_the_usage,
         the_present_limits_can_be_sent_again,
-        quota_and_period_keep_each_other,
+        changing_quota_or_period_keeps_the_other,
         quota_and_burst_can_be_lowered_together,
         cpu_idle_can_be_set_and_unset,
-        memory_and_swap_grow_and_shrink_together,
+        memory_and_swap_limits_can_be_raised_and_lowered,
         a_memory_limit_alone_keeps_the_limit_on_memory_and_swap,
-        memory_without_limit_frees_swap_too,
+        unlimited_memory_makes_swap_unlimited,
         a_swap_limit_alone_uses_the_present_memory_limit,
         check_before_update_refuses_a_limit_below_the_usage,
         update_does_not_change_device_rules,
-        what_is_refused_changes_nothing,
-        values_that_are_none_are_refused_by_name,
+        a_refused_update_changes_nothing,
+        invalid_values_are_refused_with_their_flag_or_field,
         an_empty_value_changes_nothing_except_for_numeric_flags,
-        what_is_no_json_is_refused_by_place,
+        invalid_json_is_refused_with_its_position,
         fields_that_are_not_applied_are_refused,
         resources_and_flags_cannot_be_combined,
         a_kernel_memory_limit_is_ignored_with_a_warning,
@@ -235,7 +235,7 @@ fn json_changes_the_limits_that_it_names() {
 }
 
 /// Managers write such values for the fields that they do not change.
-fn what_asks_for_nothing_changes_nothing() {
+fn resources_without_limits_change_nothing() {
     let running = Running::with(&[
         ("memory", json!({ "limit": 48 * MIB })),
         (
@@ -328,7 +328,7 @@ fn the_present_limits_can_be_sent_again() {
     assert_eq!(running.all(), before);
 }
 
-fn quota_and_period_keep_each_other() {
+fn changing_quota_or_period_keeps_the_other() {
     let running = Running::new();
     running.update(&["--cpu-quota=30000"]).assert_ok();
     let check = |quota: &str, period: &str| {
@@ -389,7 +389,7 @@ fn cpu_idle_can_be_set_and_unset() {
 }
 
 /// The kernel takes the two only in one order, which is different for raising and lowering them.
-fn memory_and_swap_grow_and_shrink_together() {
+fn memory_and_swap_limits_can_be_raised_and_lowered() {
     if !has_swap_limits() {
         skip("this kernel has no swap accounting");
     }
@@ -452,7 +452,7 @@ fn a_memory_limit_alone_keeps_the_limit_on_memory_and_swap() {
     assert_eq!(running.all(), before);
 }
 
-fn memory_without_limit_frees_swap_too() {
+fn unlimited_memory_makes_swap_unlimited() {
     let memory = if has_swap_limits() {
         json!({ "limit": 64 * MIB, "swap": 96 * MIB })
     } else {
@@ -533,7 +533,7 @@ fn update_does_not_change_device_rules() {
 }
 
 /// The kernel refuses the last of several limits.
-fn what_is_refused_changes_nothing() {
+fn a_refused_update_changes_nothing() {
     let running = Running::with(&[
         ("memory", json!({ "limit": 64 * MIB })),
         ("cpu", json!({ "quota": 50_000, "shares": 512 })),
@@ -569,7 +569,7 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(running.all(), before);
 }
 
-fn values_that_are_none_are_refused_by_name() {
+fn invalid_values_are_refused_with_their_flag_or_field() {
     let running = Running::new();
     let before = running.all();
     for (flag, value, text) in [
@@ -636,7 +636,7 @@ fn an_empty_value_changes_nothing_except_for_numeric_flags() {
     assert_eq!(running.all(), before);
 }
 
-fn what_is_no_json_is_refused_by_place() {
+fn invalid_json_is_refused_with_its_position() {
     let running = Running::new();
     let before = running.all();
     let long = format!("[{}]", "1,".repeat(10));

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 
-use super::created::{OpenCgroup, OpenCgroups, Wired};
-use super::existing::Existing;
+use super::created::{CreatedCgroups, OpenCgroup, OpenCgroups};
+use super::existing::ExistingCgroups;
 use super::refusal::fail_without_cgroups;
 use super::unused::{check_unused_v1, check_unused_v2};
 use super::write::write_all;
@@ -33,9 +33,9 @@ impl Cgroups {
     /// # Errors
     /// When the kernel refuses a part that the container cannot do without. The error names the
     /// configuration field. The directories made so far are removed.
-    pub(crate) fn wire(&self) -> Result<Wired> {
+    pub(crate) fn wire(&self) -> Result<CreatedCgroups> {
         for field in &self.ignored {
-            log::warn_later(ignored_field(field));
+            log::defer_warning(ignored_field(field));
         }
         let mut created = Vec::new();
         let open = match &self.layout {
@@ -44,10 +44,10 @@ impl Cgroups {
             Layout::V2(cgroup) => cgroup.create(&mut created).map(OpenCgroups::V2),
         };
         created.reverse();
-        let existing = Existing::new(self.paths(), created);
+        let existing = ExistingCgroups::new(self.paths(), created);
         match open {
             Ok(open) => {
-                let mut wired = Wired {
+                let mut wired = CreatedCgroups {
                     requirement: self.requirement,
                     path_is_configured: self.path_is_configured,
                     open,
@@ -58,7 +58,7 @@ impl Cgroups {
             }
             Err(error) => {
                 if let Err(not_removed) = existing.remove() {
-                    log::warn(&log::sentence(&not_removed));
+                    log::warn(&log::format_error(&not_removed));
                 }
                 match &self.layout {
                     Layout::V2(cgroup) if !self.path_is_configured => {
@@ -66,11 +66,11 @@ impl Cgroups {
                     }
                     Layout::V2(_) | Layout::None | Layout::V1(_) => return Err(error),
                 }
-                Ok(Wired {
+                Ok(CreatedCgroups {
                     requirement: self.requirement,
                     path_is_configured: self.path_is_configured,
                     open: OpenCgroups::None,
-                    existing: Existing::new(BTreeMap::new(), Vec::new()),
+                    existing: ExistingCgroups::new(BTreeMap::new(), Vec::new()),
                 })
             }
         }

@@ -8,18 +8,18 @@ use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use super::refusal::{Dependents, fail_without_cgroups};
 use crate::cgroups::directory::{Directory, write_whole};
 use crate::cgroups::planned::{Entry, Requirement};
 use crate::sys::CloseBatch;
 
 /// The container's cgroups, held open until its first process is in them.
-pub(crate) struct Wired {
+pub(crate) struct CreatedCgroups {
     pub(super) requirement: Requirement,
     pub(super) path_is_configured: bool,
     pub(super) open: OpenCgroups,
-    pub(super) existing: Existing,
+    pub(super) existing: ExistingCgroups,
 }
 
 pub(super) enum OpenCgroups {
@@ -37,7 +37,7 @@ pub(super) struct OpenCgroup {
     pub(super) entry: Entry,
 }
 
-impl Drop for Wired {
+impl Drop for CreatedCgroups {
     /// Closes the v1 directories together: their descriptors have neighbouring numbers.
     fn drop(&mut self) {
         let close_batch = CloseBatch::default();
@@ -49,9 +49,9 @@ impl Drop for Wired {
     }
 }
 
-impl Wired {
+impl CreatedCgroups {
     /// The v2 directory to create the first process in (clone3(2), `CLONE_INTO_CGROUP`). `None`
-    /// when the process has to be moved by [`Wired::admit`] instead.
+    /// when the process has to be moved by [`CreatedCgroups::admit`] instead.
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         let clones_into = |cgroup: &&OpenCgroup| cgroup.entry == Entry::CloneInto;
         let cgroup = match &self.open {
@@ -67,7 +67,7 @@ impl Wired {
     /// # Errors
     /// When the kernel refuses the write to cgroup.procs of a cgroup that the container cannot
     /// do without.
-    pub(crate) fn admit(&mut self, pid: Pid) -> Result<()> {
+    pub(crate) fn add_process(&mut self, pid: Pid) -> Result<()> {
         let requirement = self.requirement;
         let (pid, close_batch) = (pid.to_string(), CloseBatch::default());
         let mut refusal = None;
@@ -134,7 +134,7 @@ impl Wired {
     /// Removes the directories that were made. Kills no process.
     ///
     /// # Errors
-    /// As [`Existing::remove`].
+    /// As [`ExistingCgroups::remove`].
     pub(crate) fn undo(&self) -> Result<()> {
         self.existing.remove()
     }

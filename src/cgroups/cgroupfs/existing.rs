@@ -11,16 +11,16 @@ use crate::cgroups::directory::{Directory, is_gone};
 use crate::host::UNIFIED;
 
 /// The cgroups of a container that exists.
-pub(crate) struct Existing {
+pub(crate) struct ExistingCgroups {
     /// Controller to directory; `""` is v2.
     paths: BTreeMap<String, PathBuf>,
     /// The directories that were made for the container and may be removed, deepest first.
     created: Vec<PathBuf>,
 }
 
-impl Existing {
-    pub(crate) fn new(paths: BTreeMap<String, PathBuf>, created: Vec<PathBuf>) -> Existing {
-        Existing { paths, created }
+impl ExistingCgroups {
+    pub(crate) fn new(paths: BTreeMap<String, PathBuf>, created: Vec<PathBuf>) -> ExistingCgroups {
+        ExistingCgroups { paths, created }
     }
 
     pub(super) fn paths(&self) -> &BTreeMap<String, PathBuf> {
@@ -85,7 +85,7 @@ impl Existing {
     }
 
     /// Whether one of the directories exists.
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.paths.values().any(|path| path.is_dir())
     }
 }

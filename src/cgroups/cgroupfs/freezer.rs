@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::events::wait_for_event;
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use crate::cgroups::directory::walk::{WalkEvent, walk};
 use crate::cgroups::directory::{Directory, is_gone};
 
@@ -62,10 +62,10 @@ impl Freezer<'_> {
     }
 }
 
-impl Existing {
+impl ExistingCgroups {
     /// Whether the container was paused. A cgroup above the container's may have been frozen
     /// for another reason; that does not count.
-    pub(crate) fn frozen(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         let (path, file) = match self.freezer() {
             Some(Freezer::V1(path)) => (path, SELF_FREEZING),
             Some(Freezer::V2(path)) => (path, "cgroup.freeze"),
@@ -136,7 +136,7 @@ impl Existing {
     ///
     /// # Errors
     /// When the kernel refuses a write.
-    pub(crate) fn let_die(&self) -> Result<()> {
+    pub(crate) fn thaw_killed(&self) -> Result<()> {
         let Some(freezer @ Freezer::V1(path)) = self.freezer() else {
             return Ok(());
         };

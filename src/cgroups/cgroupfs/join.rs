@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use crate::cgroups::directory::{Directory, write_whole};
 use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
@@ -18,7 +18,7 @@ use crate::sys::{self, CloseBatch, MountAttr, OpenTree};
 /// `--cgroup`: the cgroup below the container's in which a process shall run, by controller.
 /// The key `""` is for all controllers.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Below(BTreeMap<String, PathBuf>);
+pub(crate) struct SubCgroups(BTreeMap<String, PathBuf>);
 
 /// The cgroups of a container, open for one process to enter.
 #[derive(Default)]
@@ -29,14 +29,14 @@ pub(crate) struct CgroupJoin {
     tasks: Vec<(OwnedFd, PathBuf)>,
 }
 
-impl Below {
+impl SubCgroups {
     /// Parses arguments of the form `[controller[,controller]:]path`. A controller may occur
     /// once. A path without controllers is for all of them, and must be the only argument.
     ///
     /// # Errors
     /// When an argument has another form. The texts are runc's.
-    pub(crate) fn parse(arguments: &[String]) -> Result<Below> {
-        let mut below = Below::default();
+    pub(crate) fn parse(arguments: &[String]) -> Result<SubCgroups> {
+        let mut below = SubCgroups::default();
         for argument in arguments {
             let Some((controllers, path)) = argument.split_once(':') else {
                 ensure!(
@@ -72,13 +72,13 @@ impl Below {
     }
 }
 
-impl Existing {
+impl ExistingCgroups {
     /// Opens the container's cgroups, or the cgroups that `below` names below them.
     ///
     /// # Errors
     /// When a cgroup is gone, or `below` names a controller or cgroup that the container does
     /// not have.
-    pub(crate) fn join(&self, below: &Below) -> Result<CgroupJoin> {
+    pub(crate) fn join(&self, below: &SubCgroups) -> Result<CgroupJoin> {
         let is_known = |name: &String| name.is_empty() || self.paths().contains_key(name);
         if let Some(name) = below.0.keys().find(|name| !is_known(name)) {
             bail!("--cgroup: unknown controller {name}: the container has no cgroup of it");
@@ -243,9 +243,9 @@ fn open_below(path: &Path, below: &Path) -> Result<Directory> {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Below> {
+    fn parse(arguments: &[&str]) -> Result<SubCgroups> {
         let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
-        Below::parse(&arguments)
+        SubCgroups::parse(&arguments)
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(below.path_for("cpuacct"), Path::new("x"));
         assert_eq!(below.path_for("memory"), Path::new("../y"));
         assert_eq!(below.path_for("pids"), Path::new(""));
-        assert_eq!(parse(&[]).unwrap(), Below::default());
+        assert_eq!(parse(&[]).unwrap(), SubCgroups::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use crate::cgroups::directory::{Directory, is_gone};
 use crate::sys;
 
@@ -15,7 +15,7 @@ use crate::sys;
 /// how many can be open at once.
 const BATCH: usize = 128;
 
-impl Existing {
+impl ExistingCgroups {
     /// Signals every process. No process escapes SIGKILL by forking, and a frozen cgroup is
     /// thawed so that its processes can die. Without processes there is nothing to do.
     ///
@@ -40,7 +40,7 @@ impl Existing {
         }
         self.freeze(true)?;
         let killed = self.kill_one_by_one(signal);
-        let thawed = self.freeze(false).and_then(|()| self.let_die());
+        let thawed = self.freeze(false).and_then(|()| self.thaw_killed());
         killed.and(thawed)
     }
 

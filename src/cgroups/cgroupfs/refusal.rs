@@ -35,10 +35,10 @@ impl Requirement {
         match (self, is_refusal, dependents.limit) {
             (Requirement::IfAllowed, true, None) => {
                 if dependents.device_rules {
-                    log::warn_later(format!(
+                    log::defer_warning(format!(
                         "{}: not kept: {}",
                         devices::FIELD,
-                        log::sentence(&error)
+                        log::format_error(&error)
                     ));
                 }
                 Ok(error)

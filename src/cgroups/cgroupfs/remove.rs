@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 
 use super::events::wait_for_event;
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use super::processes::{listing, pids_below};
 use crate::cgroups::directory::is_gone;
 use crate::cgroups::directory::walk::{WalkEvent, walk};
@@ -19,7 +19,7 @@ use crate::cgroups::directory::walk::{WalkEvent, walk};
 /// How long a killed process may take to leave its cgroup.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Existing {
+impl ExistingCgroups {
     /// Removes the directories that were made for the container, and the cgroups that the
     /// container made below its own. Parents that other containers use by now stay. Directories
     /// that are already gone are no error.

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 
-use super::existing::Existing;
+use super::existing::ExistingCgroups;
 use super::write::write_all;
 use crate::bundle::Resources;
 use crate::cgroups::directory::Directory;
@@ -32,8 +32,8 @@ struct PreviousValue<'a> {
     value: String,
 }
 
-impl Existing {
-    /// Changes the limits in `requested`, and no others.
+impl ExistingCgroups {
+    /// ProcessOverrides the limits in `requested`, and no others.
     ///
     /// # Errors
     /// When a value is invalid, its controller is missing, or the kernel refuses it. The error

@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 /// The path from the configuration, without `.` and `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum CgroupsPath {
-    /// Below the mount point of the hierarchy.
+    /// SubCgroups the mount point of the hierarchy.
     Absolute(PathBuf),
-    /// Below the caller's cgroup.
+    /// SubCgroups the caller's cgroup.
     Relative(PathBuf),
 }
 

@@ -87,9 +87,9 @@ impl Limits {
     /// # Errors
     /// As [`Limits::plan`].
     pub(in crate::cgroups) fn plan_update(requested: &Resources) -> Result<Limits> {
-        let resources = requested.as_spec();
+        let resources = requested.spec();
         let mut limits = Limits::plan(Some(resources))?;
-        let is_limit = |pids: &Amount| requested.is_of_flags() || *pids != Amount::Of(0);
+        let is_limit = |pids: &Amount| requested.is_from_flags() || *pids != Amount::Of(0);
         limits.pids = limits.pids.filter(is_limit);
         let burst = resources.cpu().as_ref().and_then(LinuxCpu::burst);
         limits.burst = limits.burst.or(burst);

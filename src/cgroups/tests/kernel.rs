@@ -64,8 +64,8 @@ fn pid(child: &Child) -> Pid {
 
 /// Moves `child` into the cgroups, also where a first process would be created in them, and
 /// sends it its line.
-fn enter(created: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
-    created.admit(pid(child)).unwrap();
+fn enter(created: &mut CreatedCgroups, cgroups: &Cgroups, child: &mut Child) {
+    created.add_process(pid(child)).unwrap();
     if created.clone_into().is_some() {
         fs::write(
             cgroups.paths()[""].join("cgroup.procs"),
@@ -76,8 +76,8 @@ fn enter(created: &mut Wired, cgroups: &Cgroups, child: &mut Child) {
     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
 }
 
-fn existing(cgroups: &Cgroups, created: &Wired) -> Existing {
-    Existing::new(cgroups.paths(), created.created().to_vec())
+fn existing(cgroups: &Cgroups, created: &CreatedCgroups) -> ExistingCgroups {
+    ExistingCgroups::new(cgroups.paths(), created.created().to_vec())
 }
 
 fn exists(cgroups: &Cgroups) -> bool {
@@ -94,7 +94,7 @@ fn a_process_is_listed_in_its_cgroups_and_killed() {
         let mut child = shell("sleep 1000 & wait");
         enter(&mut created, &cgroups, &mut child);
         assert!(existing.processes().unwrap().contains(&pid(&child)));
-        assert!(!existing.frozen());
+        assert!(!existing.is_paused());
         let busy = chain(
             &plan(&format!("{}/a/b", path("listed")), "{}", &host)
                 .unwrap()
@@ -170,8 +170,8 @@ fn a_process_is_created_in_its_cgroup() {
         let cgroups = plan(&path("clone"), "{}", host).unwrap();
         let created = cgroups.wire().unwrap();
         let child = match sys::clone3(CloneFlags::empty(), created.clone_into()).unwrap() {
-            Cloned::Runtime { pid, .. } => pid,
-            Cloned::Init => loop {
+            Cloned::Parent { pid, .. } => pid,
+            Cloned::Child => loop {
                 pause();
             },
         };
@@ -201,7 +201,7 @@ fn an_existing_empty_cgroup_is_used_and_not_removed() {
                 fs::write(path.join(file), value).unwrap();
             }
         }
-        assert!(existing(&cgroups, &first).frozen());
+        assert!(existing(&cgroups, &first).is_paused());
         let error = chain(&cgroups.wire().err().unwrap());
         assert_eq!(
             error,

@@ -14,7 +14,7 @@ use crate::container::state::{Config, ExecDefaults, State, boot_id};
 use crate::host::{self, Host};
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
-use crate::process::{Caller, Passed, Streams};
+use crate::process::{Caller, Passed, StdioOwnership};
 use crate::trusted_proc::Proc;
 
 /// The container to create.
@@ -63,8 +63,8 @@ pub(crate) fn decide(
         no_pivot: request.no_pivot,
         new_keyring: request.new_keyring,
         streams: match mode {
-            CreateMode::Create | CreateMode::RunDetached => Streams::Left,
-            CreateMode::RunForeground => Streams::Lent,
+            CreateMode::Create | CreateMode::RunDetached => StdioOwnership::Transferred,
+            CreateMode::RunForeground => StdioOwnership::Kept,
         },
         passed: request.passed,
         cgroups: request.cgroups,

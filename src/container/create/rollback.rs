@@ -5,19 +5,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::cgroups::Wired;
+use crate::cgroups::CreatedCgroups;
 use crate::container::child::Child;
 use crate::container::foreground::{self, Foreground};
 use crate::container::state::{Container, State, Status};
 use crate::container::{hooks, teardown};
 use crate::log;
-use crate::process::Moment;
+use crate::process::HookKind;
 
 /// In the order of creation.
 #[derive(Default)]
 pub(crate) struct Rollback {
     pub(crate) container: Option<Container>,
-    pub(crate) cgroups: Option<Wired>,
+    pub(crate) cgroups: Option<CreatedCgroups>,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.
@@ -30,7 +30,10 @@ impl Rollback {
     pub(crate) fn undo(&mut self) {
         let warn = |what: &str, result: Result<()>| {
             if let Err(error) = result {
-                log::warn(&format!("left behind: {what}: {}", log::sentence(&error)));
+                log::warn(&format!(
+                    "left behind: {what}: {}",
+                    log::format_error(&error)
+                ));
             }
         };
         if let Some(file) = self.pid_file.take() {
@@ -72,7 +75,7 @@ impl Rollback {
         let hooks = &state.hooks.poststart;
         let status = (state, Status::Running);
         let called = foreground::call_hooks(foreground, Some(child.pidfd.as_fd()), |wait| {
-            hooks::call(Moment::Poststart, hooks, status, (child.pid, None), wait)
+            hooks::call(HookKind::Poststart, hooks, status, (child.pid, None), wait)
         });
         if called.is_err() && !container.lock()? {
             // Another command has deleted the container, with its cgroups.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 
-use crate::cgroups::{CgroupMode, Cgroups, Existing};
+use crate::cgroups::{CgroupMode, Cgroups, ExistingCgroups};
 use crate::container::state::{Container, State, ids};
 use crate::container::teardown;
 use crate::host::Host;
@@ -27,7 +27,7 @@ use crate::trusted_proc::Proc;
 pub(super) fn delete(container: &Container, reason: &Error, proc: &Proc) -> Result<()> {
     log::warn(&format!(
         "{}: only what provably belongs to the container is removed",
-        log::sentence(reason)
+        log::format_error(reason)
     ));
     let mut state = State::recover(container.as_fd(), &container.id);
     teardown::kill_and_wait(&state, proc)?;
@@ -37,7 +37,7 @@ pub(super) fn delete(container: &Container, reason: &Error, proc: &Proc) -> Resu
             cgroups.remove()
         });
         if let Err(error) = removed {
-            log::warn(&format!("left behind: {}", log::sentence(&error)));
+            log::warn(&format!("left behind: {}", log::format_error(&error)));
         }
     } else if state.cgroups_created.is_empty() {
         let has_id = |path: &&PathBuf| path.ends_with(&container.id);
@@ -57,7 +57,7 @@ pub(super) fn delete(container: &Container, reason: &Error, proc: &Proc) -> Resu
 ///
 /// # Errors
 /// When another container or the host may use them.
-fn default_cgroups(container: &Container, proc: &Proc) -> Result<Existing> {
+fn default_cgroups(container: &Container, proc: &Proc) -> Result<ExistingCgroups> {
     let host = Host::probe(proc)?;
     let mut paths = Cgroups::plan(&container.id, None, CgroupMode::ByPrivileges, &host)?.paths();
     paths.retain(|_, path| path.is_dir());
@@ -67,7 +67,10 @@ fn default_cgroups(container: &Container, proc: &Proc) -> Result<Existing> {
         refuse_other_containers(container, path).with_context(subject)?;
         refuse_host_processes(path, proc).with_context(subject)?;
     }
-    Ok(Existing::new(paths, directories.into_iter().collect()))
+    Ok(ExistingCgroups::new(
+        paths,
+        directories.into_iter().collect(),
+    ))
 }
 
 /// # Errors
@@ -98,7 +101,7 @@ fn refuse_other_containers(container: &Container, path: &Path) -> Result<()> {
 /// # Errors
 /// When the processes in the cgroup at `path` cannot all belong to one container.
 fn refuse_host_processes(path: &Path, proc: &Proc) -> Result<()> {
-    let cgroup = Existing::new(
+    let cgroup = ExistingCgroups::new(
         BTreeMap::from([(String::new(), path.to_owned())]),
         Vec::new(),
     );

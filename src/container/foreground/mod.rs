@@ -23,7 +23,7 @@ pub(crate) use terminal::{CallerTerminal, ConsoleSocket};
 use crate::container::ipc::{InitMessage, NotifyProxy, RuntimeEnd};
 use crate::container::signals::NON_FATAL;
 use crate::log;
-use crate::process::{Wait, wait_alone};
+use crate::process::{Wait, poll_fds};
 use crate::sys::{self, Ended};
 
 /// Signals that are for `rt` itself: SIGCHLD for its children, SIGWINCH for its terminal, and
@@ -75,7 +75,7 @@ pub(crate) fn call_hooks(
     call: impl FnOnce(&mut Wait) -> Result<()>,
 ) -> Result<()> {
     let Some(foreground) = foreground else {
-        return call(&mut wait_alone);
+        return call(&mut poll_fds);
     };
     let mut failed = None;
     let called = call(&mut |fds, timeout| {
@@ -98,7 +98,7 @@ pub(crate) fn call_hooks(
 /// error. Output that has arrived is relayed first.
 pub(crate) fn end_with(error: Error, foreground: Option<Foreground>) -> Result<u8> {
     if let Some(Err(relay_error)) = foreground.map(Foreground::finish) {
-        log::warn(&log::sentence(&relay_error));
+        log::warn(&log::format_error(&relay_error));
     }
     match error.downcast_ref() {
         Some(Interrupted(signal)) => Ok(128 + *signal as u8),

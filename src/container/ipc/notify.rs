@@ -130,7 +130,7 @@ impl NotifyProxy {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context(NOTIFY_SOCKET),
         }
-        let inside = sys::receive_at(directory.as_fd(), SOCKET).context(NOTIFY_SOCKET)?;
+        let inside = sys::bind_datagram_at(directory.as_fd(), SOCKET).context(NOTIFY_SOCKET)?;
         Ok(Some(NotifyProxy {
             inside,
             manager,

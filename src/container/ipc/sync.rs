@@ -90,7 +90,7 @@ pub(crate) fn pair(
     runtime.describe_positions_with(describe);
     let init = InitEnd {
         socket: Arc::new(init),
-        sends_progress: Cell::new(log::debugs()),
+        sends_progress: Cell::new(log::debug_enabled()),
     };
     Ok((runtime, init))
 }
@@ -106,7 +106,7 @@ impl RuntimeEnd {
 
     /// For `--debug`: logs init's positions with these descriptions.
     pub(crate) fn describe_positions_with(&mut self, describe: impl FnOnce() -> StepDescriptions) {
-        if log::debugs() {
+        if log::debug_enabled() {
             self.descriptions = describe();
         }
     }
@@ -116,7 +116,11 @@ impl RuntimeEnd {
     /// # Errors
     /// `EPIPE` when init has ended.
     pub(crate) fn go(&self) -> nix::Result<()> {
-        let go = if log::debugs() { GO_WITH_PROGRESS } else { GO };
+        let go = if log::debug_enabled() {
+            GO_WITH_PROGRESS
+        } else {
+            GO
+        };
         sys::send(self.socket.as_fd(), &go)
     }
 
@@ -253,7 +257,7 @@ impl AsFd for InitEnd {
 
 /// For `--debug`: logs the steps that the runtime takes itself.
 pub(crate) fn log_progress(at: &Progress, describe: impl FnOnce() -> StepDescriptions) {
-    if log::debugs() {
+    if log::debug_enabled() {
         let descriptions = describe();
         at.report_to(Some(Box::new(move |position| {
             log::debug(&position_text(&descriptions, position))

@@ -79,7 +79,7 @@ impl Container {
             Ok(state) => Ok((container, state)),
             Err(error) => {
                 if let Err(not_removed) = empty(&container.directory, &draft) {
-                    log::warn(&format!("left behind: {}", log::sentence(&not_removed)));
+                    log::warn(&format!("left behind: {}", log::format_error(&not_removed)));
                 }
                 Err(error)
             }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::entries::{STATE_DRAFT, STATE_FILE};
-use crate::cgroups::{Existing, Wired};
-use crate::process::LaterHooks;
+use crate::cgroups::{CreatedCgroups, ExistingCgroups};
+use crate::process::SavedHooks;
 use crate::step::{Failure, Step};
 use crate::sys;
 
@@ -51,7 +51,7 @@ pub(crate) struct State {
     /// The steps at which init can fail after `rt start`. Each has the place in config.json
     /// and the action, for the error message.
     pub(crate) start_step_descriptions: Vec<(Step, u16, (String, String))>,
-    pub(crate) hooks: LaterHooks,
+    pub(crate) hooks: SavedHooks,
     /// [`super::ExecDefaults`], parsed by `rt exec` only. `None` until the container is created.
     #[serde(alias = "guests")]
     pub(crate) exec: Option<Box<RawValue>>,
@@ -96,12 +96,12 @@ impl State {
     }
 
     /// The container's cgroups.
-    pub(crate) fn cgroups(&self) -> Existing {
-        Existing::new(self.cgroup_paths.clone(), self.cgroups_created.clone())
+    pub(crate) fn cgroups(&self) -> ExistingCgroups {
+        ExistingCgroups::new(self.cgroup_paths.clone(), self.cgroups_created.clone())
     }
 
     /// Records the cgroups that were created.
-    pub(crate) fn set_cgroups(&mut self, cgroups: &Wired) {
+    pub(crate) fn set_cgroups(&mut self, cgroups: &CreatedCgroups) {
         self.cgroup_paths = cgroups.paths().clone();
         self.cgroups_created = cgroups.created().to_vec();
     }

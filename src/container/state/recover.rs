@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::file::{Config, State, read_file};
-use crate::process::LaterHooks;
+use crate::process::SavedHooks;
 
 impl State {
     /// The fields that can be read, if the file belongs to the container `id`. All other
@@ -52,7 +52,7 @@ impl State {
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
             start_step_descriptions: Vec::new(),
-            hooks: LaterHooks::default(),
+            hooks: SavedHooks::default(),
             exec: None,
         }
     }

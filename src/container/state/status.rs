@@ -52,7 +52,7 @@ impl Container {
             return Ok(Status::Stopped);
         };
         // A created container can be paused as well.
-        Ok(if state.cgroups().frozen() {
+        Ok(if state.cgroups().is_paused() {
             Status::Paused
         } else if !init.has_executed() && self.waits_for_start() {
             Status::Created

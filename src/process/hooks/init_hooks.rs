@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use nix::sys::stat::Mode;
 
 use super::Hooks;
-use super::run::{HookContext, HookDirectory, wait_alone};
+use super::run::{HookContext, HookDirectory, poll_fds};
 use super::stdio::{Output, new_input, write_state};
 use crate::process::{Prepared, Process};
 use crate::step::{Cause, Failure, Progress, Step};
 
 /// Standard input and output of the hooks that init runs.
-pub(crate) struct WiredHooks {
+pub(crate) struct InitHookFiles {
     create_container: Vec<(OwnedFd, Output)>,
     /// Input only: a startContainer hook writes to the container's standard output.
     start_container: Vec<OwnedFd>,
@@ -27,10 +27,10 @@ impl Hooks {
     ///
     /// # Errors
     /// When memfd_create(2) fails.
-    pub(crate) fn wire(&self) -> Result<WiredHooks> {
+    pub(crate) fn wire(&self) -> Result<InitHookFiles> {
         let create = self.create_container.iter();
         let start = self.start_container.iter();
-        Ok(WiredHooks {
+        Ok(InitHookFiles {
             create_container: create
                 .map(|_| Ok((new_input()?, Output::new()?)))
                 .collect::<nix::Result<_>>()
@@ -51,7 +51,7 @@ impl Hooks {
     /// root directory and with the runtime's umask.
     pub(crate) fn create_container(
         &self,
-        wired: &WiredHooks,
+        wired: &InitHookFiles,
         root: BorrowedFd,
         umask: Mode,
         at: &Progress,
@@ -67,7 +67,7 @@ impl Hooks {
                 container: None,
                 process: None,
             };
-            hook.run_in(&context, &mut wait_alone)?;
+            hook.run_in(&context, &mut poll_fds)?;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Hooks {
     /// capabilities, limits and filter of the container's process.
     pub(crate) fn start_container(
         &self,
-        wired: &WiredHooks,
+        wired: &InitHookFiles,
         process: (&Process, &Prepared),
         at: &Progress,
     ) -> Result<(), Cause> {
@@ -91,13 +91,13 @@ impl Hooks {
                 container: None,
                 process: Some(process),
             };
-            hook.run_in(&context, &mut wait_alone)?;
+            hook.run_in(&context, &mut poll_fds)?;
         }
         Ok(())
     }
 }
 
-impl WiredHooks {
+impl InitHookFiles {
     pub(crate) fn is_empty(&self) -> bool {
         self.create_container.is_empty() && self.start_container.is_empty()
     }

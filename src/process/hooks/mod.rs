@@ -15,14 +15,14 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use init_hooks::WiredHooks;
-pub(crate) use run::{Failed, Wait, wait_alone};
+pub(crate) use init_hooks::InitHookFiles;
+pub(crate) use run::{Failed, Wait, poll_fds};
 
 use crate::step::Step;
 
 /// When a hook is called, in the order of a container's life (runtime.md, "Lifecycle").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub(crate) enum HookKind {
     /// Everything is mounted, before pivot_root(2). In the runtime's namespaces.
     /// Deprecated, but Docker still uses it.
     Prestart,
@@ -38,28 +38,28 @@ pub(crate) enum Moment {
     Poststop,
 }
 
-impl Moment {
-    pub(crate) fn all() -> [Moment; 6] {
+impl HookKind {
+    pub(crate) fn all() -> [HookKind; 6] {
         [
-            Moment::Prestart,
-            Moment::CreateRuntime,
-            Moment::CreateContainer,
-            Moment::StartContainer,
-            Moment::Poststart,
-            Moment::Poststop,
+            HookKind::Prestart,
+            HookKind::CreateRuntime,
+            HookKind::CreateContainer,
+            HookKind::StartContainer,
+            HookKind::Poststart,
+            HookKind::Poststop,
         ]
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for HookKind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Moment::Prestart => "prestart",
-            Moment::CreateRuntime => "createRuntime",
-            Moment::CreateContainer => "createContainer",
-            Moment::StartContainer => "startContainer",
-            Moment::Poststart => "poststart",
-            Moment::Poststop => "poststop",
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::CreateContainer => "createContainer",
+            HookKind::StartContainer => "startContainer",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
         })
     }
 }
@@ -81,7 +81,7 @@ pub(crate) struct Hook {
 
 /// The hooks that a later command calls (`rt start`, `rt delete`); state.json keeps them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct LaterHooks {
+pub(crate) struct SavedHooks {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct Hooks {
     pub(crate) create_runtime: Vec<Hook>,
     create_container: Vec<Hook>,
     start_container: Vec<Hook>,
-    pub(crate) later: LaterHooks,
+    pub(crate) later: SavedHooks,
 }
 
 impl Hooks {
@@ -109,13 +109,13 @@ impl Hooks {
         )]
         let prestart = hooks.prestart();
         Ok(Hooks {
-            prestart: list(Moment::Prestart, prestart.as_ref())?,
-            create_runtime: list(Moment::CreateRuntime, hooks.create_runtime().as_ref())?,
-            create_container: list(Moment::CreateContainer, hooks.create_container().as_ref())?,
-            start_container: list(Moment::StartContainer, hooks.start_container().as_ref())?,
-            later: LaterHooks {
-                poststart: list(Moment::Poststart, hooks.poststart().as_ref())?,
-                poststop: list(Moment::Poststop, hooks.poststop().as_ref())?,
+            prestart: list(HookKind::Prestart, prestart.as_ref())?,
+            create_runtime: list(HookKind::CreateRuntime, hooks.create_runtime().as_ref())?,
+            create_container: list(HookKind::CreateContainer, hooks.create_container().as_ref())?,
+            start_container: list(HookKind::StartContainer, hooks.start_container().as_ref())?,
+            later: SavedHooks {
+                poststart: list(HookKind::Poststart, hooks.poststart().as_ref())?,
+                poststop: list(HookKind::Poststop, hooks.poststop().as_ref())?,
             },
         })
     }
@@ -137,8 +137,8 @@ impl Hooks {
                     "wait for the hooks that the runtime runs".into(),
                 ));
             }
-            Step::ContainerHook => (Moment::CreateContainer, &self.create_container),
-            Step::StartHook => (Moment::StartContainer, &self.start_container),
+            Step::ContainerHook => (HookKind::CreateContainer, &self.create_container),
+            Step::StartHook => (HookKind::StartContainer, &self.start_container),
             _ => return None,
         };
         let item = usize::from(item);
@@ -146,7 +146,7 @@ impl Hooks {
     }
 }
 
-fn list(moment: Moment, hooks: Option<&Vec<oci_spec::runtime::Hook>>) -> Result<Vec<Hook>> {
+fn list(moment: HookKind, hooks: Option<&Vec<oci_spec::runtime::Hook>>) -> Result<Vec<Hook>> {
     let hooks = hooks.into_iter().flatten().enumerate();
     hooks
         .map(|(item, hook)| Hook::plan(hook).map_err(|error| at(moment, item, &error)))
@@ -154,7 +154,7 @@ fn list(moment: Moment, hooks: Option<&Vec<oci_spec::runtime::Hook>>) -> Result<
 }
 
 /// Prefixes an error that starts with a field's name by the hook's place in config.json.
-fn at(moment: Moment, item: usize, error: &anyhow::Error) -> anyhow::Error {
+fn at(moment: HookKind, item: usize, error: &anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!("hooks.{moment}[{item}].{error:#}")
 }
 
@@ -186,7 +186,7 @@ impl Hook {
 
     /// The place in config.json, and the action. `error running createRuntime hook #1` is
     /// runc's text, which managers know.
-    pub(crate) fn describe(&self, moment: Moment, item: usize) -> (String, String) {
+    pub(crate) fn describe(&self, moment: HookKind, item: usize) -> (String, String) {
         (
             format!("hooks.{moment}[{item}]"),
             format!("error running {moment} hook #{item}: {}", self.path),
@@ -253,7 +253,7 @@ mod tests {
         )
         .unwrap();
         let kept = serde_json::to_string(&hooks.later).unwrap();
-        let again: LaterHooks = serde_json::from_str(&kept).unwrap();
+        let again: SavedHooks = serde_json::from_str(&kept).unwrap();
         assert_eq!(again.poststop, hooks.later.poststop);
         assert_eq!(again.poststop[0].timeout, Some(u32::MAX));
     }

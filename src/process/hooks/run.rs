@@ -249,7 +249,7 @@ fn wait_until(
 }
 
 /// The [`Wait`] of a caller that has nothing else to wait for: poll(2) alone.
-pub(crate) fn wait_alone(fds: &[BorrowedFd], timeout: PollTimeout) -> nix::Result<Option<usize>> {
+pub(crate) fn poll_fds(fds: &[BorrowedFd], timeout: PollTimeout) -> nix::Result<Option<usize>> {
     let fds = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
     let mut fds: Vec<PollFd> = fds.collect();
     match poll(&mut fds, timeout) {

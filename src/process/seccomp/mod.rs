@@ -43,7 +43,7 @@ fn too_long() -> Error {
 
 /// The values that a profile may contain (features-linux.md, "Seccomp").
 #[derive(Serialize)]
-pub(crate) struct Vocabulary {
+pub(crate) struct SeccompFeatures {
     actions: Vec<LinuxSeccompAction>,
     operators: [LinuxSeccompOperator; 7],
     archs: [Arch; 23],
@@ -53,8 +53,8 @@ pub(crate) struct Vocabulary {
     supported_flags: [&'static str; 0],
 }
 
-pub(crate) fn vocabulary() -> Vocabulary {
-    Vocabulary {
+pub(crate) fn features() -> SeccompFeatures {
+    SeccompFeatures {
         actions: ACTIONS.map(|(action, ..)| action).to_vec(),
         operators: OPERATORS,
         archs: ALL_ARCHITECTURES,

@@ -33,9 +33,9 @@ fn cancelled_access_time_options_keep_those_of_the_source() {
 
 #[test]
 fn rbind_stays_recursive_in_any_order() {
-    assert_eq!(parsed(&["rbind", "ro", "bind"]).bind, Some(Tree));
-    assert_eq!(parsed(&["bind", "rbind"]).bind, Some(Tree));
-    assert_eq!(parsed(&["bind"]).bind, Some(One));
+    assert_eq!(parsed(&["rbind", "ro", "bind"]).bind, Some(Recursive));
+    assert_eq!(parsed(&["bind", "rbind"]).bind, Some(Recursive));
+    assert_eq!(parsed(&["bind"]).bind, Some(MountOnly));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_entry_is_split_at_commas_outside_of_values() {
 #[test]
 fn a_recursive_option_applies_to_the_tree() {
     let options = parsed(&["rbind", "rro", "rnosuid"]);
-    assert_eq!(options.bind, Some(Tree));
+    assert_eq!(options.bind, Some(Recursive));
     assert!(options.attributes.is_empty());
     assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID);
 }

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, cgroup_top, differs, mountinfo,
+    Bundle, Container, HostState, Kind, Runtime, View, cgroup_of, cgroup_top, differs, mountinfo,
     on_v2, remove_cgroup, skip, trials, wait_until,
 };
 
@@ -172,7 +172,7 @@ fn the_process_is_in_its_cgroup_in_every_hierarchy() {
 
 fn the_cgroup_is_removed_with_the_container() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let (container, pid) = created(&bundle);
     let cgroup = cgroup_of(pid, "memory");
     assert!(cgroup.is_dir());
@@ -183,7 +183,7 @@ fn the_cgroup_is_removed_with_the_container() {
 
 fn cgroups_made_by_the_container_are_removed_with_it() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let (container, pid) = created(&bundle);
     for controller in ["memory", "pids", "freezer"] {
         fs::create_dir_all(cgroup_of(pid, controller).join("inner/deeper")).unwrap();
@@ -385,7 +385,7 @@ fn limits_that_the_kernel_refuses_are_refused() {
     ];
     for (pointer, value, text) in cases {
         let bundle = Bundle::new().set(pointer, value).args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused(text);
         before.assert_unchanged(&bundle);
     }
@@ -402,7 +402,7 @@ fn in_v2_view() -> Bundle {
 
 fn the_process_is_in_its_cgroup_in_the_v2_view() {
     let bundle = in_v2_view().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let cgroup = cgroup_of(container.pid(), "");
     assert!(cgroup.ends_with(bundle.id()), "{}", cgroup.display());
@@ -427,7 +427,7 @@ fn limits_without_their_controller_are_refused_in_the_v2_view() {
         let bundle = in_v2_view()
             .set(&format!("/linux/resources/{name}"), value)
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused(name);
         before.assert_unchanged(&bundle);
     }

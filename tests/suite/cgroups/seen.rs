@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Holder, Kind, Runtime, Traces, View, cgroup_of, cgroup_top, differs, on_v2,
+    Bundle, Holder, HostState, Kind, Runtime, View, cgroup_of, cgroup_top, differs, on_v2,
     remove_cgroup, skip, trials,
 };
 
@@ -74,7 +74,7 @@ fn assert_sees_only_its_own_cgroup(bundle: Bundle) {
         other.0
     );
     let bundle = bundle.mount(mount("cgroup")).sh(&script);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_ok();
     let first = outcome.stdout.lines().next();
     assert_eq!(first, Some("1"), "{outcome}");
@@ -101,7 +101,7 @@ fn a_mount_in_a_joined_namespace_shows_only_the_containers_cgroup_in_the_v2_view
 fn on_a_hybrid_host_a_container_has_a_v2_cgroup_too() {
     skip_unless_hybrid();
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let own = cgroup_of(container.pid(), "");
     assert_eq!(own, cgroup_top("").join(bundle.id()));
@@ -128,7 +128,7 @@ fn on_a_hybrid_host_v2_cgroups_made_by_the_container_are_removed() {
     skip_unless_hybrid();
     differs(Kind::Crun, "it leaves the cgroups below");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     let own = cgroup_of(container.pid(), "");
     fs::create_dir_all(own.join("inner/deeper")).unwrap();
@@ -178,7 +178,7 @@ fn a_container_runs_below_a_threaded_cgroup_in_the_v2_view() {
     let (_parent, path) = threaded();
     let bundle = v2_view().set("/linux/cgroupsPath", json!(path));
     let bundle = bundle.args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     container.wait_for("\n");
     let pid = container.pid();

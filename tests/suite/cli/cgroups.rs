@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::harness::{
-    Bundle, Kind, Runtime, Traces, View, cgroup_of, differs, on_v2, only_rt, trials, wait_gone,
+    Bundle, HostState, Kind, Runtime, View, cgroup_of, differs, on_v2, only_rt, trials, wait_gone,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -38,7 +38,7 @@ fn sleeper(flags: &[&str], view: View) -> Bundle {
 }
 
 fn readonly(flags: &[&str]) -> (Bundle, Vec<&'static str>) {
-    let bundle = sleeper(flags, View::Machine).sh("cat /proc/self/cgroup");
+    let bundle = sleeper(flags, View::Host).sh("cat /proc/self/cgroup");
     (
         bundle,
         WITH_READONLY_CGROUPS.into_iter().chain(["sh"]).collect(),
@@ -47,7 +47,7 @@ fn readonly(flags: &[&str]) -> (Bundle, Vec<&'static str>) {
 
 fn rootless_accepts_the_values_of_runc() {
     for value in ["true", "false", "auto", "1", "F", "Auto"] {
-        let bundle = sleeper(&[&format!("--rootless={value}")], View::Machine);
+        let bundle = sleeper(&[&format!("--rootless={value}")], View::Host);
         let container = bundle.create();
         let own = cgroup_of(container.pid(), "memory");
         assert!(own.ends_with(container.id()), "{value}: {}", own.display());
@@ -57,8 +57,8 @@ fn rootless_accepts_the_values_of_runc() {
 fn rootless_refuses_any_other_value() {
     differs(Kind::Crun, "its error text differs");
     for value in ["maybe", "2", "tRUE"] {
-        let bundle = sleeper(&[&format!("--rootless={value}")], View::Machine);
-        let before = Traces::of(&bundle);
+        let bundle = sleeper(&[&format!("--rootless={value}")], View::Host);
+        let before = HostState::of(&bundle);
         let outcome = bundle.call("create", &[]).run().assert_code(1);
         before.assert_unchanged(&bundle);
         // runc quotes the message again in its log line.
@@ -78,7 +78,7 @@ fn with_rootless_a_container_runs_without_permission_for_cgroups() {
         "it applies the flag only to its own default root",
     );
     let (bundle, wrapper) = readonly(&["--rootless=true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.call_through(&wrapper, "run", &[]).run().assert_ok();
     before.assert_unchanged(&bundle);
     assert!(!outcome.stdout.contains(bundle.id()), "{outcome}");
@@ -95,7 +95,7 @@ fn with_rootless_a_limit_that_cannot_be_set_is_an_error() {
     );
     let (bundle, wrapper) = readonly(&["--rootless=true"]);
     let bundle = bundle.set("/linux/resources/pids", json!({"limit": 50}));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.call_through(&wrapper, "run", &[]).run();
     before.assert_unchanged(&bundle);
     outcome.assert_refused("pids");
@@ -104,7 +104,7 @@ fn with_rootless_a_limit_that_cannot_be_set_is_an_error() {
 fn without_rootless_a_cgroup_that_cannot_be_created_is_an_error() {
     for flags in [&[] as &[&str], &["--rootless=false"], &["--rootless=auto"]] {
         let (bundle, wrapper) = readonly(flags);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.call_through(&wrapper, "run", &[]).run();
         before.assert_unchanged(&bundle);
         let outcome = outcome.assert_refused("cgroup");
@@ -119,9 +119,9 @@ const DISABLED: &str = "--cgroup-manager=disabled";
 
 fn views() -> Vec<View> {
     if on_v2() {
-        vec![View::Machine]
+        vec![View::Host]
     } else {
-        vec![View::Machine, View::V2]
+        vec![View::Host, View::V2]
     }
 }
 
@@ -130,7 +130,7 @@ fn without_cgroups_a_container_stays_in_the_cgroups_of_the_caller() {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     for view in views() {
         let bundle = sleeper(&[DISABLED], view).without_namespace("cgroup");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let bundle = bundle.sh("cat /proc/self/cgroup");
         let outcome = bundle.run().assert_ok();
         before.assert_unchanged(&bundle);
@@ -142,7 +142,7 @@ fn without_cgroups_every_operation_of_the_lifecycle_works() {
     differs(Kind::Runc, "has no --cgroup-manager");
     for view in views() {
         let bundle = sleeper(&[DISABLED], view);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         let runtime = bundle.runtime();
         let pid = container.pid();
@@ -168,7 +168,7 @@ fn without_cgroups_every_operation_of_the_lifecycle_works() {
 /// Without a cgroup, only the first process of the container is known.
 fn without_cgroups_kill_reaches_the_first_process() {
     differs(Kind::Runc, "has no --cgroup-manager");
-    let bundle = sleeper(&[DISABLED], View::Machine).without_namespace("pid");
+    let bundle = sleeper(&[DISABLED], View::Host).without_namespace("pid");
     let container = bundle.run_detached();
     let pid = container.pid();
     container.kill("KILL").assert_ok();
@@ -187,7 +187,7 @@ fn without_cgroups_a_limit_is_refused() {
         for (name, value, field) in &limits {
             let pointer = format!("/linux/resources/{name}");
             let bundle = sleeper(&[DISABLED], view).set(&pointer, value.clone());
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let outcome = bundle.call("create", &[]).run().assert_code(1);
             before.assert_unchanged(&bundle);
             let line = format!(

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 
 use super::call;
-use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -94,7 +94,7 @@ fn a_flag_without_its_value_is_refused() {
 fn unimplemented_flags_are_refused_by_name() {
     only_rt("other runtimes implement them");
     let bundle = Bundle::new();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let global = ["--systemd-cgroup", "-systemd-cgroup=1"];
     for flag in global {
         let outcome = call(&[flag, "list"]).assert_code(1);

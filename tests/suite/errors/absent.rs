@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Kind, Outcome, Runtime, Traces, only_rt, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, Outcome, Runtime, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -42,7 +42,7 @@ fn assert_reported_otherwise(outcome: &Outcome, subject: &str) {
 
 /// Runs the container and asserts that nothing of it remains.
 fn outcome(bundle: &Bundle) -> Outcome {
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     let outcome = bundle.run();
     before.assert_unchanged(bundle);
     outcome

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{assert_error, assert_error_as_written, assert_line};
-use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -22,14 +22,14 @@ pub(super) fn tests() -> Vec<Trial> {
         an_unknown_capability_causes_a_warning,
         an_unknown_rlimit_is_refused,
         a_duplicate_namespace_is_refused,
-        forty_thousand_namespaces,
+        forty_thousand_namespaces_are_checked_in_linear_time,
         an_unsupported_field_is_refused_by_name,
         the_first_of_several_unsupported_fields_is_named,
         a_section_for_another_platform_is_refused,
         a_relative_cwd_is_refused,
         a_duplicate_rlimit_is_refused,
         a_relative_hook_path_is_refused,
-        hook_without_time,
+        a_hook_timeout_that_is_not_positive_is_refused,
     ]
 }
 
@@ -57,7 +57,7 @@ fn an_unreadable_config_is_named() {
     let path = bundle.path().join("config.json");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let powers = "-dac_override,-dac_read_search";
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let drop = ["setpriv", "--bounding-set", powers, "--inh-caps", powers];
     let outcome = bundle.call_through(&drop, "create", &[]).run();
     before.assert_unchanged(&bundle);
@@ -130,7 +130,7 @@ fn an_unknown_capability_causes_a_warning() {
     differs(Kind::Crun, "prints no warning");
     let names = ["CAP_KILL", "CAP_NO_SUCH"];
     let bundle = Bundle::new().capabilities(&names).sh("exit 3");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_code(3);
     before.assert_unchanged(&bundle);
     assert!(outcome.one_line().contains("CAP_NO_SUCH"), "{outcome}");
@@ -160,7 +160,7 @@ fn a_duplicate_namespace_is_refused() {
 }
 
 /// The check takes linear time, not quadratic time.
-fn forty_thousand_namespaces() {
+fn forty_thousand_namespaces_are_checked_in_linear_time() {
     only_rt("other runtimes report another namespace");
     let kinds = (0..40_000).map(|n| json!({ "type": format!("kind-{n}") }));
     let kinds: Vec<_> = kinds.chain([json!({ "type": "kind-39999" })]).collect();
@@ -242,7 +242,7 @@ fn a_relative_hook_path_is_refused() {
 }
 
 /// "If set, timeout MUST be greater than zero."
-fn hook_without_time() {
+fn a_hook_timeout_that_is_not_positive_is_refused() {
     for seconds in [0, -1] {
         let hook = json!([{"path": "/bin/sleep", "args": ["sleep", "1"], "timeout": seconds}]);
         let bundle = Bundle::new().set("/hooks/createRuntime", hook);

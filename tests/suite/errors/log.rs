@@ -5,7 +5,7 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Runtime, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -20,7 +20,7 @@ pub(super) fn tests() -> Vec<Trial> {
 fn an_error_is_logged_as_json() {
     let runtime = Runtime::new().global("--log-format=json");
     let bundle = Bundle::with_runtime(&runtime).set("/process/cwd", json!(""));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.call("create", &[]).run().assert_code(1);
     before.assert_unchanged(&bundle);
     if runtime.kind() == Kind::Crun {

@@ -8,7 +8,7 @@ mod log;
 
 use libtest_mimic::Trial;
 
-use crate::harness::{Bundle, Kind, Outcome, Traces};
+use crate::harness::{Bundle, HostState, Kind, Outcome};
 
 pub(crate) fn tests() -> Vec<Trial> {
     [
@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 #[track_caller]
 fn assert_error(bundle: &Bundle, line: &str) {
     for verb in ["create", "run"] {
-        let before = Traces::of(bundle);
+        let before = HostState::of(bundle);
         let outcome = bundle.call(verb, &[]).run();
         before.assert_unchanged(bundle);
         assert_line(&outcome, bundle, verb, line);
@@ -38,7 +38,7 @@ fn assert_error(bundle: &Bundle, line: &str) {
 #[track_caller]
 fn assert_error_as_written(bundle: &Bundle, line: &str) {
     for verb in ["create", "run"] {
-        let before = Traces::of(bundle);
+        let before = HostState::of(bundle);
         let directory = bundle.path().to_str().unwrap();
         let outcome = bundle
             .runtime()

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{call, exec, probe, running, sh};
 use crate::harness::{
-    Bundle, Holder, Kind, Runtime, Traces, View, differs, only_rt, trials, wait_until,
+    Bundle, Holder, HostState, Kind, Runtime, View, differs, only_rt, trials, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -18,12 +18,12 @@ pub(super) fn tests() -> Vec<Trial> {
         cve_2016_9962_the_container_cannot_read_the_runtime_in_a_user_namespace,
         cve_2019_5736_exec_of_proc_self_exe_does_not_run_the_runtime,
         cve_2019_5736_the_container_cannot_open_the_runtime_for_writing,
-        who_may_trace_reaches_no_file_of_the_machine,
+        a_tracer_in_the_container_cannot_reach_files_of_the_host,
         cve_2024_21626_a_working_directory_outside_is_refused,
         cve_2024_21626_a_program_outside_is_refused,
         a_symlink_as_working_directory_stays_in_the_root,
-        a_proc_of_the_container_is_not_written,
-        a_passwd_that_never_ends_does_not_matter,
+        oom_score_is_not_written_to_a_fake_proc,
+        an_endless_passwd_is_ignored,
         a_state_directory_of_another_user_is_refused,
         a_reused_pid_is_not_taken_for_init,
         the_runtimes_environment_is_not_passed_to_the_process,
@@ -64,7 +64,7 @@ fn assert_runtime_not_seen(bundle: Bundle, rounds: usize, flags: &[&[&str]]) {
 }
 
 fn cve_2016_9962_the_container_cannot_read_the_runtime() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let runtime = Runtime::new().view(view);
         assert_runtime_not_seen(Bundle::with_runtime(&runtime), 60, &[&[]]);
     }
@@ -109,7 +109,7 @@ fn prying(bundle: Bundle, secret: &std::path::Path) -> Bundle {
     bundle
         .capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"])
         .executable("bin/self", "#!/proc/self/exe\n")
-        .args(&["/probe", "pry", secret.to_str().unwrap()])
+        .args(&["/probe", "open-links", secret.to_str().unwrap()])
 }
 
 #[track_caller]
@@ -148,8 +148,8 @@ fn cve_2019_5736_the_container_cannot_open_the_runtime_for_writing() {
     );
 }
 
-fn who_may_trace_reaches_no_file_of_the_machine() {
-    for view in [View::Machine, View::V2] {
+fn a_tracer_in_the_container_cannot_reach_files_of_the_host() {
+    for view in [View::Host, View::V2] {
         let secret = crate::harness::Directory::new();
         fs::write(secret.join("secret"), "secret").unwrap();
         let runtime = Runtime::new().view(view);
@@ -167,7 +167,7 @@ fn who_may_trace_reaches_no_file_of_the_machine() {
 
 fn cve_2024_21626_a_working_directory_outside_is_refused() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for number in 0..24 {
         for cwd in [
             format!("/proc/self/fd/{number}"),
@@ -204,7 +204,7 @@ fn a_symlink_as_working_directory_stays_in_the_root() {
 }
 
 /// CVE-2019-16884, CVE-2025-52881: labels and OOM scores are written to the host's /proc.
-fn a_proc_of_the_container_is_not_written() {
+fn oom_score_is_not_written_to_a_fake_proc() {
     let bundle = Bundle::new()
         .without_mount("/proc")
         .remove("/linux/maskedPaths")
@@ -239,7 +239,7 @@ fn a_proc_of_the_container_is_not_written() {
     container.end();
 }
 
-fn a_passwd_that_never_ends_does_not_matter() {
+fn an_endless_passwd_is_ignored() {
     only_rt("runc reads it to the end");
     let (bundle, _container) = running(Bundle::new());
     let passwd = bundle.rootfs().join("etc/passwd");

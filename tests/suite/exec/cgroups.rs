@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 
 use super::{exec, probe, running};
 use crate::harness::{
-    Bundle, Container, Kind, Runtime, Traces, View, cgroup_of, differs, on_v2, only_rt, signal,
+    Bundle, Container, HostState, Kind, Runtime, View, cgroup_of, differs, on_v2, only_rt, signal,
     skip, trials, wait_until,
 };
 
@@ -53,7 +53,7 @@ fn table(pid: i32) -> String {
 
 fn the_process_joins_every_v1_cgroup_of_the_container() {
     on_v1();
-    let (bundle, container) = in_view(View::Machine);
+    let (bundle, container) = in_view(View::Host);
     let own = table(container.pid());
     assert!(
         own.lines()
@@ -74,7 +74,7 @@ fn the_process_joins_the_cgroup_of_the_container_in_the_v2_view() {
 
 /// The process must be in its cgroups before it can fork.
 fn descendants_are_in_the_cgroups_of_the_container() {
-    let (bundle, _container) = in_view(View::Machine);
+    let (bundle, _container) = in_view(View::Host);
     let outcome = exec(&bundle, &[], &["/bin/sh", "-c", "cat /proc/self/cgroup"]).assert_ok();
     let seen = probe(&bundle, &[])["cgroups"].clone();
     let lines: Vec<&str> = seen
@@ -88,7 +88,7 @@ fn descendants_are_in_the_cgroups_of_the_container() {
 
 fn a_sub_cgroup_can_be_given_for_one_hierarchy() {
     on_v1();
-    let (bundle, container) = in_view(View::Machine);
+    let (bundle, container) = in_view(View::Host);
     let below = cgroup_of(container.pid(), "memory").join("below");
     fs::create_dir(&below).unwrap();
     let pid = join(&bundle, &["--cgroup", "memory:below"]);
@@ -103,7 +103,7 @@ fn a_sub_cgroup_can_be_given_for_one_hierarchy() {
 
 fn a_sub_cgroup_can_be_given_for_all_hierarchies() {
     on_v1();
-    let (bundle, container) = in_view(View::Machine);
+    let (bundle, container) = in_view(View::Host);
     let own = table(container.pid());
     let mut all: Vec<PathBuf> = own
         .lines()
@@ -171,7 +171,7 @@ fn assert_outside_refused(bundle: &Bundle, own: &Path, prefix: &str) {
     let neighbour = own.with_file_name(format!("{}-neighbour", bundle.id()));
     fs::create_dir(&neighbour).unwrap();
     let name = neighbour.file_name().unwrap().to_str().unwrap().to_owned();
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     for path in [
         "..",
         "../",
@@ -199,7 +199,7 @@ fn a_cgroup_outside_of_the_containers_is_refused() {
         "found in 1.5.1, without a CVE: it compares prefixes of names",
     );
     on_v1();
-    let (bundle, container) = in_view(View::Machine);
+    let (bundle, container) = in_view(View::Host);
     assert_outside_refused(&bundle, &cgroup_of(container.pid(), "memory"), "memory:");
 }
 
@@ -210,12 +210,12 @@ fn a_cgroup_outside_of_the_containers_is_refused_in_the_v2_view() {
 }
 
 fn a_missing_cgroup_is_refused() {
-    for (view, path) in [(View::Machine, "memory:missing"), (View::V2, "missing")] {
-        if view == View::Machine && on_v2() {
+    for (view, path) in [(View::Host, "memory:missing"), (View::V2, "missing")] {
+        if view == View::Host && on_v2() {
             continue;
         }
         let (bundle, _container) = in_view(view);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = exec(&bundle, &["--cgroup", path], &["/bin/true"]).assert_code(255);
         assert!(outcome.stderr.contains("missing"), "{outcome}");
         before.assert_unchanged(&bundle);
@@ -223,7 +223,7 @@ fn a_missing_cgroup_is_refused() {
 }
 
 fn an_unknown_controller_is_refused() {
-    let (bundle, _container) = in_view(View::Machine);
+    let (bundle, _container) = in_view(View::Host);
     let outcome = exec(&bundle, &["--cgroup", "nosuch:a"], &["/bin/true"]).assert_code(255);
     outcome.assert_refused("unknown controller nosuch");
     differs(Kind::Runc, "Debian's old one takes the last");

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::{call, exec, running};
 use crate::harness::{
-    Bundle, Kind, Traces, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone, wait_until,
+    Bundle, HostState, Kind, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone,
+    wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -162,7 +163,7 @@ fn no_pid_file_is_written_if_the_filter_kills_execve() {
     let bundle = super::waiting(Bundle::new().set("/linux/seccomp", killing("execve")));
     // The container is not started, because the filter would kill init as well.
     let container = bundle.create();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for detach in [&["--detach"] as &[&str], &[]] {
         let file = pid_file(&bundle);
         let flags = [detach, &["--pid-file", file.to_str().unwrap()]].concat();
@@ -199,7 +200,7 @@ fn a_pid_file_is_written_for_a_program_that_ends_at_once() {
 
 fn the_process_is_killed_if_the_pid_file_cannot_be_written() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let flags = ["--detach", "--pid-file", "/nonexistent/exec.pid"];
     let outcome = exec(&bundle, &flags, &["/bin/sleep", "1001"]).assert_code(255);
     outcome.assert_refused("/nonexistent/").one_line();

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{described, exec, probe, running};
-use crate::harness::{Bundle, Kind, Traces, differs, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, trials};
 use crate::seccomp::{UNPRIVILEGED, assert_rights, unprivileged};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -107,7 +107,7 @@ fn the_filter_need_not_allow_system_calls_of_the_runtime() {
     ];
     let bundle = Bundle::new().set("/linux/seccomp", allowing_all_but(&forbidden));
     let (bundle, _container) = running(bundle);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
     let outcome = exec(&bundle, &[], &["/bin/nosuch"]).assert_code(255);
     outcome.assert_refused("no such file or directory");

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::{call, exec, running};
-use crate::harness::{Bundle, Kind, Traces, differs, only_rt, signal, trials, wait_gone};
+use crate::harness::{Bundle, HostState, Kind, differs, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -72,7 +72,7 @@ fn signals_are_forwarded() {
 fn signals_before_execve_reach_the_process() {
     only_rt("Go dies of a signal before it forwards any");
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for delay in 0..20 {
         let joined = call(&bundle, &[], &["/bin/sleep", "1000"]).start();
         std::thread::sleep(std::time::Duration::from_micros(delay * 500));
@@ -193,7 +193,7 @@ fn a_daemon_outlives_exec() {
 
 fn exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for args in [&["/bin/true"] as &[&str], &["/bin/false"], &["nosuch"]] {
         exec(&bundle, &[], args);
         before.assert_unchanged(&bundle);

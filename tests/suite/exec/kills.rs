@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 
 use super::{exec, running, through};
-use crate::harness::{Bundle, Runtime, Traces, View, killed_everywhere, trials};
+use crate::harness::{Bundle, HostState, Runtime, View, killed_everywhere, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -18,7 +18,7 @@ const PLACES: usize = 40;
 
 fn sweep(view: View) {
     let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     // The process ends by itself, so any process that remains has not called execve(2).
     let args = ["/bin/sh", "-c", "sleep 0.1"];
     let call = |strace: &[&str]| through(&bundle, strace, &[], &args);
@@ -30,7 +30,7 @@ fn sweep(view: View) {
 }
 
 fn exec_killed_at_any_point_leaves_a_running_process_or_none() {
-    sweep(View::Machine);
+    sweep(View::Host);
 }
 
 fn exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none() {

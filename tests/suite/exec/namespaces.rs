@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{exec, probe, running, sh};
 use crate::harness::{
-    Bundle, Container, Holder, Kind, Traces, View, differs, namespace_of, only_rt, trials,
+    Bundle, Container, Holder, HostState, Kind, View, differs, namespace_of, only_rt, trials,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -246,7 +246,7 @@ fn exec_works_with_a_new_user_namespace_beside_joined_namespaces() {
 
 fn an_unmapped_id_is_refused() {
     let (bundle, _container) = running(mapped(&[(0, 100_000, 10)]));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for user in ["10", "0:10", "70000"] {
         exec(&bundle, &["-u", user], &["/bin/true"]).assert_code(255);
     }
@@ -273,7 +273,7 @@ fn exec_joins_a_time_namespace_with_offsets() {
 }
 
 fn exec_joins_a_cgroup_namespace() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let runtime = crate::harness::Runtime::new().view(view);
         let bundle = Bundle::with_runtime(&runtime).namespace("cgroup", None);
         let (bundle, _container) = running(bundle);
@@ -287,7 +287,7 @@ fn exec_joins_a_cgroup_namespace() {
         let own = |line: &&str| match view {
             // The view has this hierarchy only.
             View::V2 => line.starts_with("0::"),
-            View::Machine => !line.starts_with("0::") && !line.contains("name="),
+            View::Host => !line.starts_with("0::") && !line.contains("name="),
         };
         let outside: Vec<&&str> = lines
             .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use super::{call, running, waiting};
-use crate::harness::{Bundle, Runtime, Traces, View, only_rt, trials, wait_gone};
+use crate::harness::{Bundle, HostState, Runtime, View, only_rt, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -20,7 +20,7 @@ pub(super) fn tests() -> Vec<Trial> {
 
 fn run_fifty(view: View) {
     let (bundle, _container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let all: Vec<_> = (0..50)
         .map(|number| {
             let script = format!("echo {number}; exit {number}");
@@ -34,7 +34,7 @@ fn run_fifty(view: View) {
 }
 
 fn fifty_concurrent_execs_work() {
-    run_fifty(View::Machine);
+    run_fifty(View::Host);
 }
 
 fn fifty_concurrent_execs_work_in_the_v2_view() {
@@ -46,7 +46,7 @@ fn fifty_concurrent_execs_work_in_the_v2_view() {
 fn run_while_ending(bundle: Bundle, end: &str) {
     only_rt("Debian's old runc leaves zombies, and then cannot delete the container");
     let bundle = waiting(bundle);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for round in 0..10u32 {
         let container = bundle.run_detached();
         let pid = container.pid();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{call, exec, running, sh, waiting};
 use crate::harness::{
-    Bundle, Container, Kind, Runtime, Traces, View, alive, cgroup_of, differs, only_rt, signal,
+    Bundle, Container, HostState, Kind, Runtime, View, alive, cgroup_of, differs, only_rt, signal,
     trials, wait_gone, wait_until,
 };
 
@@ -115,10 +115,10 @@ impl Drop for Freezer {
 }
 
 fn a_paused_container_is_refused() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = exec(&bundle, &[], &["/bin/true"]).assert_code(255);
         let message = "cannot exec in a paused container (use --ignore-paused to override)";
         outcome.assert_refused(message).one_line();
@@ -129,7 +129,7 @@ fn a_paused_container_is_refused() {
 }
 
 fn a_paused_container_can_be_joined_with_ignore_paused() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
         let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
@@ -201,7 +201,7 @@ fn a_file_that_is_not_a_program_fails_in_execve() {
         .executable("bin/garbage", "\u{1}\u{2}garbage")
         .executable("bin/orphan", "#!/no/such\n");
     let (bundle, _container) = running(bundle);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let pid_file = bundle.runtime().home().join("pid");
     let detached = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
     for (program, message) in [
@@ -259,7 +259,7 @@ fn an_error_is_written_to_the_log() {
 
 fn a_refused_exec_leaves_nothing_behind() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for (flags, args) in [
         (&["-u", "7"] as &[&str], &["nosuch"] as &[&str]),
         (&["--cwd", "/nosuch"], &["/bin/true"]),

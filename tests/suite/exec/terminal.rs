@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{call, exec, process_file, running, through};
-use crate::harness::{Bundle, Traces, only_rt, trials};
+use crate::harness::{Bundle, HostState, only_rt, trials};
 use crate::terminal::{LED, Listener, Master, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -86,7 +86,7 @@ fn the_exit_status_is_returned_and_the_terminal_is_restored() {
 
 fn the_terminal_is_restored_after_a_failure() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for args in [&["nosuch"] as &[&str], &["/etc/passwd"]] {
         let session = Session::of(through(&bundle, &LED, &["-t"], args), None);
         session.assert_end(255);
@@ -186,7 +186,7 @@ fn a_detached_exec_with_a_terminal_writes_a_pid_file() {
 
 fn contradictory_flags_are_refused() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let without = "cannot allocate tty if runc will detach without setting console socket";
     let useless = "cannot use console socket if runc will not detach or allocate tty";
     let socket = ["--console-socket", "/nonexistent"];
@@ -204,7 +204,7 @@ fn contradictory_flags_are_refused() {
 
 fn a_console_socket_without_a_listener_is_refused() {
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let flags = ["-t", "-d", "--console-socket", "/nonexistent/socket"];
     let outcome = exec(&bundle, &flags, &["/bin/true"]).assert_code(255);
     outcome.assert_refused("/nonexistent/socket").one_line();
@@ -241,7 +241,7 @@ fn the_callers_terminal_may_be_its_standard_output_only() {
 fn a_terminal_is_refused_if_the_caller_has_none() {
     only_rt("the error text is rt's");
     let (bundle, _container) = running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let call = through(&bundle, &["setsid", "--wait"], &["-t"], &["/bin/true"]);
     let outcome = call.run().assert_code(255);
     outcome

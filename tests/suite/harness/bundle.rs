@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Call, Config, Container, Directory, Kind, Outcome, Report, Runtime, Traces, host};
+use super::{Call, Config, Container, Directory, HostState, Kind, Outcome, Report, Runtime, host};
 
 static BUNDLES: AtomicU32 = AtomicU32::new(0);
 
@@ -224,7 +224,7 @@ impl Bundle {
     /// of `texts`; others have other words.
     #[track_caller]
     pub(crate) fn assert_refused(&self, texts: &[&str]) {
-        let before = Traces::of(self);
+        let before = HostState::of(self);
         let outcome = self.run().assert_refused("");
         if Kind::under_test() == Kind::Rt {
             let line = outcome.one_line();

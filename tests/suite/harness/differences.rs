@@ -23,7 +23,7 @@ const CRUN: &[(&str, &str)] = &[
         "it raises RLIMIT_MEMLOCK, which takes CAP_SYS_RESOURCE",
     ),
     (
-        "errors::config::hook_without_time",
+        "errors::config::a_hook_timeout_that_is_not_positive_is_refused",
         "it takes no time for none",
     ),
     (
@@ -221,7 +221,7 @@ const CRUN: &[(&str, &str)] = &[
         "it prints an empty array",
     ),
     (
-        "managers::the_last_error_in_the_log_says_why",
+        "managers::the_last_error_in_the_log_has_the_reason",
         "its text has the name in the middle",
     ),
     (
@@ -365,11 +365,11 @@ const CRUN: &[(&str, &str)] = &[
         "it writes to stdin's terminal",
     ),
     (
-        "terminal::outer::the_size_outside_is_the_size_inside",
+        "terminal::outer::the_terminal_has_the_size_of_the_callers",
         "the size stays 0",
     ),
     (
-        "terminal::outer::a_new_size_outside_is_told_inside",
+        "terminal::outer::a_new_size_of_the_callers_terminal_reaches_the_process",
         "the size stays 0",
     ),
     (
@@ -381,7 +381,7 @@ const CRUN: &[(&str, &str)] = &[
         "the text is a space",
     ),
     (
-        "terminal::socket::a_relative_path_is_meant_from_where_the_caller_stands",
+        "terminal::socket::a_relative_path_is_relative_to_the_working_directory",
         "it starts at the bundle",
     ),
     (
@@ -457,31 +457,31 @@ const CRUN: &[(&str, &str)] = &[
         "it takes no units",
     ),
     (
-        "update::what_asks_for_nothing_changes_nothing",
+        "update::resources_without_limits_change_nothing",
         "a limit of 0 is one",
     ),
     (
-        "update::quota_and_period_keep_each_other",
+        "update::changing_quota_or_period_keeps_the_other",
         "it cannot take a quota back",
     ),
     (
-        "update::memory_and_swap_grow_and_shrink_together",
+        "update::memory_and_swap_limits_can_be_raised_and_lowered",
         "it takes no units",
     ),
     (
-        "update::memory_without_limit_frees_swap_too",
+        "update::unlimited_memory_makes_swap_unlimited",
         "it leaves swap limited",
     ),
     (
-        "update::what_is_refused_changes_nothing",
+        "update::a_refused_update_changes_nothing",
         "it takes no units, and puts nothing back",
     ),
     (
-        "update::values_that_are_none_are_refused_by_name",
+        "update::invalid_values_are_refused_with_their_flag_or_field",
         "it writes a negative number as a large one",
     ),
     (
-        "update::what_is_no_json_is_refused_by_place",
+        "update::invalid_json_is_refused_with_its_position",
         "it writes a negative number as a large one",
     ),
     (

@@ -13,11 +13,11 @@ mod container;
 mod differences;
 mod directory;
 mod host;
+mod host_state;
 mod killed;
 mod registry;
 mod report;
 mod runtime;
-mod traces;
 mod worker;
 
 pub(crate) use bundle::{Bundle, fill_rootfs};
@@ -30,11 +30,11 @@ pub(crate) use host::{
     owner_of_namespace, prepare, remove_cgroup, signal, stat, wait_gone, wait_until,
     withheld_capabilities,
 };
+pub(crate) use host_state::{HostState, tree};
 pub(crate) use killed::killed_everywhere;
 pub(crate) use registry::{
     differs, needs_strace, note_failures, only_rt, run_in_workers, skip, trial, trials,
 };
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View, is_release_build};
-pub(crate) use traces::{Traces, tree};
 pub(crate) use worker::{is_worker, work};

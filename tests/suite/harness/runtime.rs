@@ -60,7 +60,7 @@ pub(crate) fn is_release_build() -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
     /// What the machine has.
-    Machine,
+    Host,
     /// Only cgroup2, with the few controllers that no v1 hierarchy took.
     V2,
 }
@@ -87,7 +87,7 @@ impl Runtime {
         let home = Rc::new(Directory::new());
         Self {
             kind: Kind::under_test(),
-            view: View::Machine,
+            view: View::Host,
             globals: Vec::new(),
             caller: None,
             home,
@@ -173,8 +173,8 @@ impl Runtime {
             // As it is: another mount would change the options of the machine's one tree.
             _ if on_v2() => Command::new(words.remove(0)),
             (View::V2, _) => in_view(ONLY_V2),
-            (View::Machine, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
-            (View::Machine, _) => Command::new(words.remove(0)),
+            (View::Host, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
+            (View::Host, _) => Command::new(words.remove(0)),
         };
         command.args(words);
         let number = CALLS.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::{
     note, noted, notes, script,
 };
 use crate::harness::{
-    Bundle, Kind, Outcome, Runtime, Traces, View, alive, differs, only_rt, trials,
+    Bundle, HostState, Kind, Outcome, Runtime, View, alive, differs, only_rt, trials,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -66,7 +66,7 @@ fn failing(bundle: Bundle, kind: &str) -> Bundle {
 
 /// Asserts that the container is unknown and has left nothing behind.
 #[track_caller]
-fn assert_gone(bundle: &Bundle, before: &Traces) {
+fn assert_gone(bundle: &Bundle, before: &HostState) {
     before.assert_unchanged(bundle);
     let state = bundle.runtime().call(&["state", bundle.id()]).run();
     state.assert_refused("");
@@ -76,9 +76,9 @@ fn assert_gone(bundle: &Bundle, before: &Traces) {
 /// continue the lifecycle at step 12": destroyed, then the poststop hooks.
 fn a_failing_hook_during_create_destroys_the_container() {
     let all = AT_CREATE.into_iter().enumerate();
-    for ((called, kind), view) in all.zip([View::Machine, View::V2, View::V2]) {
+    for ((called, kind), view) in all.zip([View::Host, View::V2, View::V2]) {
         let bundle = failing(Bundle::with_runtime(&Runtime::new().view(view)), kind);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.call("create", &[]).run();
         assert_eq!(outcome.code(), 1, "{outcome}");
         assert_gone(&bundle, &before);
@@ -91,7 +91,7 @@ fn a_failing_hook_during_create_destroys_the_container() {
 fn a_failing_start_container_hook_destroys_the_container() {
     differs(Kind::Runc, START_GOES_ON);
     let bundle = failing(Bundle::new(), START_CONTAINER);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let outcome = container.start().assert_code(1);
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_failing_start_container_hook_destroys_the_container() {
 fn a_failing_poststart_hook_destroys_the_container() {
     differs(Kind::Runc, POSTSTART_IN_CREATE);
     let bundle = failing(Bundle::new(), POSTSTART);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let pid = container.pid();
     let outcome = container.start().assert_code(1);
@@ -148,7 +148,7 @@ fn run_fails_when_a_hook_fails() {
             let pid_file = bundle.runtime().home().join("pid");
             let mut all = flags.to_vec();
             all.extend(["--pid-file", pid_file.to_str().unwrap()]);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let outcome = bundle.call("run", &all).run().assert_code(1);
             assert_gone(&bundle, &before);
             let notes = noted(&bundle);
@@ -176,7 +176,7 @@ fn a_failing_poststop_hook_gives_a_warning() {
     );
     let bundle = failing(Bundle::new(), POSTSTOP);
     let bundle = add(bundle, POSTSTOP, json!({"path": "/no/such"}));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let outcome = container.delete_force().assert_ok();
     let lines: Vec<&str> = outcome.stderr.lines().collect();
@@ -196,7 +196,7 @@ fn a_failing_poststop_hook_gives_a_warning() {
 /// Asserts that `create` fails with this line, which begins with the place in config.json.
 #[track_caller]
 fn assert_fails(bundle: &Bundle, line: &str) -> Outcome {
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     let outcome = bundle.call("create", &[]).run().assert_code(1);
     before.assert_unchanged(bundle);
     if bundle.runtime().kind() == Kind::Rt {
@@ -318,7 +318,7 @@ fn a_hook_is_killed_with_all_its_children() {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let hook = hanging(&bundle, kind);
         let bundle = add(bundle, kind, hook);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let begun = Instant::now();
         let mut outcome = bundle.call("run", &["--detach"]).run();
         if kind == POSTSTOP {
@@ -355,7 +355,7 @@ fn a_failure_before_the_hooks_calls_no_hook() {
     let bundle = failing(Bundle::new(), POSTSTOP).mount(json!({
         "destination": "/tmp", "type": "nosuch", "source": "nosuch",
     }));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.call("create", &[]).run().assert_refused("mounts[7]");
     assert_gone(&bundle, &before);
     assert_eq!(noted(&bundle), [""; 0]);
@@ -363,7 +363,7 @@ fn a_failure_before_the_hooks_calls_no_hook() {
 
 fn a_failure_after_the_hooks_calls_the_poststop_hooks() {
     let bundle = failing(Bundle::new(), POSTSTART).args(&["/no/such"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for verb in ["create", "run"] {
         bundle.call(verb, &[]).run().assert_refused("/no/such");
         assert_gone(&bundle, &before);
@@ -384,7 +384,7 @@ fn processes_of_hooks_end_with_a_container_without_a_pid_namespace() {
             false => "sleep 100 & exit 5",
         };
         let bundle = add(bundle, kind, script(stray));
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.call("run", &[]).run();
         outcome.assert_code(1).assert_refused("exit status 5");
         assert_gone(&bundle, &before);

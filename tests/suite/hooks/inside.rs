@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{START_CONTAINER, add, probing, script, seen};
-use crate::harness::{Bundle, Traces, only_rt, signal, trials};
+use crate::harness::{Bundle, HostState, only_rt, signal, trials};
 use crate::terminal::Session;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -88,7 +88,7 @@ fn a_signal_to_run_kills_a_start_container_hook_that_hangs() {
     only_rt("runc does not hear signals before the process runs");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let bundle = add(bundle, START_CONTAINER, script("echo hangs; sleep 1000"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let run = bundle.call("run", &[]).start();
     run.wait_for("hangs");
     signal(run.pid(), Signal::SIGTERM);

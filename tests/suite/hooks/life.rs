@@ -13,7 +13,7 @@ use super::{
     noted, notes, script,
 };
 use crate::harness::{
-    Bundle, Container, Kind, Traces, differs, only_rt, signal, trials, wait_until,
+    Bundle, Container, HostState, Kind, differs, only_rt, signal, trials, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -53,8 +53,8 @@ fn changes_of_the_config_after_create_have_no_effect() {
 }
 
 fn poststop_hooks_are_called_once_however_the_container_ends() {
-    type Way = (&'static str, fn(&Container));
-    let ways: [Way; 4] = [
+    type Attempt = (&'static str, fn(&Container));
+    let attempts: [Attempt; 4] = [
         ("delete --force of a created one", |container| {
             container.delete_force().assert_ok();
         }),
@@ -74,7 +74,7 @@ fn poststop_hooks_are_called_once_however_the_container_ends() {
             container.delete().assert_refused("");
         }),
     ];
-    for (name, end) in ways {
+    for (name, end) in attempts {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let hook = note(&bundle, POSTSTOP);
         let bundle = add(bundle, POSTSTOP, hook);
@@ -176,8 +176,8 @@ fn a_poststart_hook_may_delete_the_container() {
 /// By pivot_root(2), MS_MOVE, chroot(2), and on a copy-on-write layer. Hooks see the container's
 /// root, and the program sees nothing of the host.
 fn hooks_work_with_every_method_of_entering_the_root() {
-    type Way<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
-    let ways: [Way; 4] = [
+    type Attempt<'a> = (&'static str, fn(Bundle) -> Bundle, &'a [&'a str]);
+    let attempts: [Attempt; 4] = [
         ("pivot", |bundle| bundle, &[]),
         ("move", |bundle| bundle, &["--no-pivot"]),
         (
@@ -198,7 +198,7 @@ fn hooks_work_with_every_method_of_entering_the_root() {
             &[],
         ),
     ];
-    for (name, change, flags) in ways {
+    for (name, change, flags) in attempts {
         if name == "chroot" || name == "layer" {
             only_rt("others change the machine's mounts, and have no such layer");
         }
@@ -247,7 +247,7 @@ fn delete_force_does_not_wait_for_hooks_of_start() {
             true => bundle.without_namespace("pid"),
             false => bundle,
         };
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         let start = bundle.runtime().call(&["start", bundle.id()]).start();
         let hangs = bundle.rootfs().join("hangs");
@@ -281,7 +281,7 @@ fn a_signal_kills_a_hook_that_hangs_and_ends_the_command() {
         let bundle = Bundle::new().args(&["/probe", "sleep"]);
         let (hook, _) = lasting(&bundle);
         let bundle = add(bundle, kind, hook);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let run = bundle.call("run", &[]).start();
         wait_until("the hook to run", || !noted(&bundle).is_empty());
         signal(run.pid(), Signal::SIGTERM);

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::sleeper;
 use crate::harness::{
-    Bundle, Container, Runtime, Traces, alive, cgroup_top, only_rt, remove_cgroup, signal, trials,
-    wait_gone,
+    Bundle, Container, HostState, Runtime, alive, cgroup_top, only_rt, remove_cgroup, signal,
+    trials, wait_gone,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -93,7 +93,7 @@ fn delete_force_of_a_container_with_a_damaged_state_kills_it() {
             } else {
                 sleeper()
             };
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let container = bundle.run_detached();
             let pid = container.pid();
             damage(&bundle, how);

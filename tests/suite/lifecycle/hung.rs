@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::sleeper;
 use crate::harness::{
-    Bundle, Directory, Traces, only_rt, signal, skip, trials, wait_gone, wait_until,
+    Bundle, Directory, HostState, only_rt, signal, skip, trials, wait_gone, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -96,7 +96,7 @@ fn init_ends_when_its_create_is_killed() {
         program().user(1000, 1000).without_namespace("pid"),
     ];
     for bundle in bundles {
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let create = bundle.call("create", &[]).start();
         wait_until("init to hang", || init_pid(&bundle).is_some_and(hangs));
         let pid = init_pid(&bundle).unwrap();

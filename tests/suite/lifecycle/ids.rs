@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use super::sleeper;
-use crate::harness::{Traces, needs_strace, only_rt, tree, trials, wait_until};
+use crate::harness::{HostState, needs_strace, only_rt, tree, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -32,7 +32,7 @@ fn delete_force_ignores_a_container_that_has_no_state_yet() {
     only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let delayed = strace_injecting("inject=renameat2:delay_enter=2000000:when=1");
     let create = bundle.call_through(&delayed, "create", &[]).start();
     let root = bundle.runtime().root();
@@ -56,7 +56,7 @@ fn a_killed_create_leaves_no_container() {
     only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let killed = strace_injecting("inject=renameat2:signal=KILL:when=1");
     let left = format!("~{}/state.json", bundle.id());
     let kill = || {
@@ -84,7 +84,7 @@ fn a_killed_delete_leaves_no_container() {
     only_rt(ONLY_RT);
     needs_strace();
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let killed = strace_injecting("inject=unlinkat:signal=KILL:when=1");
     for forced in [true, false] {
         let container = bundle.create();
@@ -125,7 +125,7 @@ fn concurrent_commands_on_one_id_lose_no_container() {
     only_rt("runc deletes the state of containers that run");
     let bundle = sleeper();
     bundle.write();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let (program, root) = (bundle.runtime().program(), bundle.runtime().root());
     let (path, id) = (bundle.path().to_owned(), bundle.id().to_owned());
     let deadline = Instant::now() + DURATION;

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 
 use super::{sleeper, waiter};
 use crate::harness::{
-    Bundle, Container, Kind, Outcome, Runtime, Traces, View, alive, differs, signal, trials,
+    Bundle, Container, HostState, Kind, Outcome, Runtime, View, alive, differs, signal, trials,
     wait_gone,
 };
 
@@ -89,7 +89,7 @@ fn a_fatal_signal_ends_a_created_container() {
             } else {
                 sleeper()
             };
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let container = bundle.create();
             container.kill(signal).assert_ok();
             container.wait_stopped();
@@ -151,9 +151,9 @@ fn kill_9_reaches_every_process_in_a_shared_pid_namespace() {
         "Debian's old version kills them when the container is deleted",
     );
     differs(Kind::Crun, "it kills them when the container is deleted");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = with_second_process(view, "sleep 1000");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         let second = second_pid(&container);
         container.kill("KILL").assert_ok();
@@ -169,11 +169,7 @@ fn kill_all_reaches_every_process() {
     let script = "trap 'echo one' USR1; \
                   (trap 'echo two' USR1; echo ready; while :; do sleep 0.02; done) & \
                   while :; do sleep 0.02; done";
-    for (view, shared) in [
-        (View::Machine, false),
-        (View::Machine, true),
-        (View::V2, false),
-    ] {
+    for (view, shared) in [(View::Host, false), (View::Host, true), (View::V2, false)] {
         let bundle = Bundle::with_runtime(&Runtime::new().view(view)).sh(script);
         let bundle = match (Kind::under_test(), view) {
             (Kind::Crun, View::V2) => bundle.remove("/linux/resources"),
@@ -197,9 +193,9 @@ fn kill_all_reaches_every_process() {
 }
 
 fn kill_all_reaches_processes_that_outlived_init() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = with_second_process(view, "exit 0");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         let second = second_pid(&container);
         container.wait_stopped();
@@ -223,9 +219,9 @@ fn kill_all_reaches_processes_that_outlived_init() {
 fn kill_9_ends_processes_that_outlived_init() {
     differs(Kind::Runc, "Debian's old version reports that nothing runs");
     differs(Kind::Crun, "it kills them when the container is deleted");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let bundle = with_second_process(view, "exit 0");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         let second = second_pid(&container);
         container.wait_stopped();

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Runtime, Traces, alive, on_v2, signal, trials, wait_gone, wait_until,
+    Bundle, HostState, Runtime, alive, on_v2, signal, trials, wait_gone, wait_until,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -59,14 +59,14 @@ fn waiter() -> Bundle {
 
 fn run_exits_with_the_status_of_the_process() {
     let bundle = Bundle::new().sh("exit 7");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_code(7);
     before.assert_unchanged(&bundle);
 }
 
 fn run_exits_137_when_kill_9_ends_the_process() {
     let bundle = waiter();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let run = bundle.call("run", &[]).start();
     run.wait_for("ready");
     signal(bundle.container().pid(), Signal::SIGKILL);
@@ -106,7 +106,7 @@ fn run_forwards_signals() {
 
 fn run_detached_leaves_the_process_running() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     assert_eq!(container.status(), "running");
     assert!(alive(container.pid()));
@@ -116,7 +116,7 @@ fn run_detached_leaves_the_process_running() {
 
 fn run_keep_leaves_a_stopped_container() {
     let bundle = Bundle::new().sh("exit 3");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.call("run", &["--keep"]).run().assert_code(3);
     let container = bundle.container();
     assert_eq!(container.status(), "stopped");
@@ -254,7 +254,7 @@ fn delete_of_a_running_container_is_refused() {
 
 fn delete_of_a_created_container_works() {
     let bundle = sleeper();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     let pid = container.pid();
     container.delete().assert_ok();
@@ -264,7 +264,7 @@ fn delete_of_a_created_container_works() {
 
 fn delete_force_ends_a_running_container() {
     let bundle = Bundle::new().args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     let pid = container.pid();
     container.wait_for("\n");
@@ -321,7 +321,7 @@ fn invalid_ids_are_refused() {
         &"a".repeat(2000),
     ] {
         let bundle = Bundle::new().args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.write();
         let path = bundle.path().to_str().unwrap().to_owned();
         bundle

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::sleeper;
 use crate::exec::{exec, running, through};
 use crate::harness::{
-    Bundle, Kind, Outcome, Runtime, Traces, differs, needs_strace, only_rt, trials, wait_until,
+    Bundle, HostState, Kind, Outcome, Runtime, differs, needs_strace, only_rt, trials, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -35,7 +35,7 @@ fn a_program_name_that_the_kernel_cuts_inside_a_utf8_character_is_no_problem() {
             "#!/bin/sh\n[ \"$1\" = end ] || { sleep 1000 & wait; }\n",
         )
         .args(&[&program]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     assert_eq!(container.status(), "running");
     exec(&bundle, &[], &["/bin/true"]).assert_ok();
@@ -53,7 +53,7 @@ fn a_program_whose_main_thread_has_ended_is_running() {
     differs(Kind::Runc, "an old runc reports it as stopped");
     differs(Kind::Crun, "it reports it as stopped");
     let bundle = Bundle::new().args(&["/probe", "lose-first-thread"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     container.wait_for("lost");
     let stat = format!("/proc/{}/stat", container.pid());
@@ -151,7 +151,7 @@ fn delete_force_ends_a_create_that_waits_for_a_hook() {
     let hook = json!([{"path": "/bin/sleep", "args": ["sleep", "1000"]}]);
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let bundle = sleeper().set(&format!("/hooks/{kind}"), hook.clone());
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let create = bundle.call("create", &[]).start();
         wait_until("a container", || {
             let state = bundle.runtime().root().join(bundle.id()).join("state.json");

@@ -6,7 +6,7 @@ use std::fs;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, alive, only_rt, trials, wait_gone};
+use crate::harness::{Bundle, HostState, alive, only_rt, trials, wait_gone};
 use crate::hooks::{POSTSTART, START_CONTAINER, add};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -45,7 +45,7 @@ fn assert_reason(stderr: &str, text: &str) {
 fn run_exits_with_1_when_execve_fails() {
     for (text, content) in KINDS {
         let bundle = with_program(content);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_code(1);
         assert_reason(&outcome.stderr, text);
         before.assert_unchanged(&bundle);
@@ -55,7 +55,7 @@ fn run_exits_with_1_when_execve_fails() {
 fn start_succeeds_when_only_execve_fails() {
     for (text, content) in KINDS {
         let bundle = with_program(content);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         let pid = container.pid();
         container.start().assert_ok();
@@ -69,7 +69,7 @@ fn start_succeeds_when_only_execve_fails() {
 
 fn run_detached_succeeds_when_only_execve_fails() {
     let bundle = with_program("#!/no/such\n");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     container.wait_stopped();
     container.delete().assert_ok();
@@ -189,7 +189,7 @@ fn the_process_has_ended_when_start_fails() {
             let bundle = Bundle::new().args(&["/probe", "sleep"]);
             let hook = json!({"path": "/bin/false", "args": ["false"]});
             let bundle = add(bundle, kind, hook);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let container = bundle.create();
             let pid = container.pid();
             let outcome = container.start().assert_code(1);

@@ -50,7 +50,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         podman_systemd_rich_is_applied_field_by_field,
         the_template_is_applied_field_by_field,
         withheld_capabilities_cause_a_warning,
-        the_last_error_in_the_log_says_why,
+        the_last_error_in_the_log_has_the_reason,
     ];
     all.extend(refusals::tests());
     all
@@ -221,7 +221,7 @@ fn check_setup(config: Config, make: fn(Config, &[String]) -> Setup) {
 }
 
 /// containerd shows the user the last entry of the log with level "error".
-fn the_last_error_in_the_log_says_why() {
+fn the_last_error_in_the_log_has_the_reason() {
     let home = Directory::new();
     let log = home.join("log.json");
     let runtime = Runtime::new().global("--log").global(log.to_str().unwrap());

@@ -7,7 +7,7 @@ use super::config;
 use super::profile::has_apparmor;
 use super::rlimits::may_raise;
 use super::setup::Setup;
-use crate::harness::{Config, Traces, only_rt, skip, trials};
+use crate::harness::{Config, HostState, only_rt, skip, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -49,7 +49,7 @@ fn an_rlimit_above_the_hard_limit_is_refused() {
 fn assert_refused(config: Config, field: &str) {
     let setup = Setup::new(config, &[]);
     let bundle = &setup.bundle;
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     let outcome = bundle.call("create", &[]).run().assert_code(1);
     let start = format!("rt create: {}: {field}", bundle.id());
     assert!(outcome.one_line().starts_with(&start), "{outcome}");

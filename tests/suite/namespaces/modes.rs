@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Holder, Kind, Report, Traces, differs, namespace_of, only_rt, trials,
+    Bundle, Holder, HostState, Kind, Report, differs, namespace_of, only_rt, trials,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -88,7 +88,7 @@ fn all_in_one_mode(mode: Mode) {
     let bundle = KINDS
         .into_iter()
         .fold(neutral(), |bundle, kind| with(bundle, &holder, kind, mode));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     for (_, link, _) in KINDS {
         check(&seen, &holder, link, mode);
@@ -183,7 +183,7 @@ fn hostname_and_domainname_are_set() {
 
 fn hostname_without_a_uts_namespace_is_refused() {
     let bundle = Bundle::new().without_namespace("uts").hostname("web");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("hostname");
     before.assert_unchanged(&bundle);
 }
@@ -245,7 +245,7 @@ fn a_sysctl_of_a_namespace_that_is_not_there_is_refused() {
         let bundle = bundle
             .set("/linux/sysctl", json!({ key: "1" }))
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused(key);
         before.assert_unchanged(&bundle);
     }
@@ -273,7 +273,7 @@ fn a_path_of_the_wrong_type_is_refused() {
         ("ipc", "/etc/passwd"),
     ] {
         let bundle = neutral().namespace(kind, Some(path)).args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused("");
         before.assert_unchanged(&bundle);
     }
@@ -281,7 +281,7 @@ fn a_path_of_the_wrong_type_is_refused() {
 
 fn a_path_that_is_missing_is_refused() {
     let bundle = Bundle::new().namespace("network", Some("/no/such/ns"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("/no/such/ns");
     before.assert_unchanged(&bundle);
 }
@@ -291,7 +291,7 @@ fn a_duplicate_namespace_is_refused() {
     let bundle = Bundle::new()
         .set("/linux/namespaces/-", json!({ "type": "ipc" }))
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("ipc");
     before.assert_unchanged(&bundle);
 }

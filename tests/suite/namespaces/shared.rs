@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Bundle, Kind, Traces, alive, differs, only_rt, signal, trials, wait_gone, wait_until,
+    Bundle, HostState, Kind, alive, differs, only_rt, signal, trials, wait_gone, wait_until,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -35,7 +35,7 @@ fn without_a_pid_namespace_kill_ends_every_process() {
     let bundle = Bundle::new()
         .without_namespace("pid")
         .args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     let (pid, child) = init_and_child(&bundle);
     assert!(alive(pid) && alive(child));
@@ -50,7 +50,7 @@ fn without_a_pid_namespace_delete_force_ends_processes_that_outlive_init() {
     let bundle = Bundle::new()
         .without_namespace("pid")
         .args(&["/probe", "spawn-sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.run_detached();
     let (pid, child) = init_and_child(&bundle);
     signal(pid, Signal::SIGKILL);
@@ -74,7 +74,7 @@ fn without_mounts() -> Bundle {
 fn without_a_mount_namespace_it_runs_by_chroot() {
     only_rt("Debian's runc calls pivot_root in the caller's mount namespace");
     let bundle = without_mounts();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!((&seen["cwd"], &seen["pid"]), (&json!("/"), &json!(1)));
     let bundle = bundle.args(&["/bin/ls", "/"]);
@@ -100,7 +100,7 @@ fn without_a_mount_namespace_mounts_are_refused() {
     ];
     for (pointer, value, name) in cases {
         let bundle = without_mounts().set(pointer, value).args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused(name).one_line();
         before.assert_unchanged(&bundle);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Report, Traces, trials};
+use crate::harness::{Bundle, HostState, Report, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -182,7 +182,7 @@ fn a_missing_program_is_refused_by_create() {
         ("/etc/passwd", "permission denied"),
     ] {
         let bundle = Bundle::new().args(&[program]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.call("create", &[]).run().assert_refused(text);
         before.assert_unchanged(&bundle);
     }

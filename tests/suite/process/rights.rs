@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Report, Traces, only_rt, trials, withheld_capabilities};
+use crate::harness::{Bundle, HostState, Kind, Report, only_rt, trials, withheld_capabilities};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -151,7 +151,7 @@ fn an_invalid_rlimit_is_refused() {
         let bundle = Bundle::new()
             .args(&["/bin/true"])
             .set("/process/rlimits", list);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused("");
         before.assert_unchanged(&bundle);
     }
@@ -191,7 +191,7 @@ fn raises() -> bool {
 /// Asserts that `create` fails and leaves nothing behind. The error of `rt` names the field.
 fn assert_refused(bundle: Bundle, field: &str) {
     let bundle = bundle.args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let ours = bundle.runtime().kind() == Kind::Rt;
     bundle.run().assert_refused(if ours { field } else { "" });
     before.assert_unchanged(&bundle);

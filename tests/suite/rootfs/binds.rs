@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 
-use crate::harness::{Bundle, Directory, Traces, only_rt, trials};
+use crate::harness::{Bundle, Directory, HostState, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -135,7 +135,7 @@ fn rbind_includes_mounts_below() {
     let bundle = Bundle::new()
         .folder("mnt")
         .bind(source.path(), "/mnt", &["rbind"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.probe().mount("/mnt/below").source(), "deep");
     before.assert_unchanged(&bundle);
 }
@@ -238,7 +238,7 @@ fn a_missing_source_is_refused() {
     let bundle = Bundle::new()
         .folder("mnt")
         .bind("/no/such/source".as_ref(), "/mnt", &["bind"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("/no/such/source");
     before.assert_unchanged(&bundle);
 }

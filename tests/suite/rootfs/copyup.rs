@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, skip, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -75,7 +75,7 @@ fn content_is_copied() {
         .\n./a\n./a/.hidden\n./a/b\n./a/b/c\n./a/b/c/deep\n./empty\n./file\n\
         content\n100000\n1\n";
     let bundle = with_copyup(bundle, &[]).sh(script);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.run().assert_ok().stdout, expected);
     before.assert_unchanged(&bundle);
 }
@@ -264,7 +264,7 @@ fn a_full_tmpfs_is_an_error() {
         .file("mnt/small", "fits")
         .file("mnt/large", &"x".repeat(1 << 20));
     let bundle = with_copyup(bundle, &["size=64k"]).args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("/mnt");
     before.assert_unchanged(&bundle);
     if bundle.runtime().kind() == Kind::Rt {
@@ -298,7 +298,7 @@ fn a_directory_nested_too_deeply_is_an_error() {
         at = openat(&at, "d", OFlag::O_PATH, Mode::empty()).unwrap();
     }
     drop(at);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for (limit, error) in [("100", "EMFILE"), ("20000", "ENAMETOOLONG")] {
         let limit = format!("--nofile={limit}:20000");
         let call = bundle.call_through(&["prlimit", &limit], "run", &[]);
@@ -325,7 +325,7 @@ fn a_user_namespace_maps_the_owners_in_the_copy() {
         &[("file", 0o644, 5000)],
     );
     let bundle = bundle.args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("/mnt");
     before.assert_unchanged(&bundle);
 }

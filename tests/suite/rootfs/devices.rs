@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Kind, Traces, differs, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -152,7 +152,7 @@ fn without_a_dev_mount_devices_are_created_in_the_rootfs() {
             );
         }
     }
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.probe();
     before.assert_unchanged(&bundle);
 }

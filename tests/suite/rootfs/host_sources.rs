@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, skip, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -85,7 +85,7 @@ fn an_overlay_merges_directories_of_the_host() {
         .folder("mnt")
         .mount(overlay(options))
         .sh(WRITING);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.run().assert_ok().stdout, "lowerfile\nnew\n");
     before.assert_unchanged(&bundle);
     assert_eq!(layers.text("lower/file"), "lower");
@@ -139,7 +139,7 @@ fn long_layer_paths_work() {
     let mut mount = overlay(layers.options(&deep));
     mount["source"] = json!(deep.join("merge"));
     let bundle = Bundle::new().folder("mnt").mount(mount).sh(WRITING);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.run().assert_ok().stdout, "lowerfile\nnew\n");
     before.assert_unchanged(&bundle);
     assert_eq!(fs::read_to_string(deep.join("upper/new")).unwrap(), "new\n");
@@ -206,7 +206,7 @@ fn an_overlay_with_many_long_layers_works() {
         .set("/linux/gidMappings", map);
     for bundle in [bundle(), mapped] {
         let bundle = bundle.sh("ls /mnt | busybox wc -l; cat /mnt/top");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         assert_eq!(bundle.run().assert_ok().stdout, "41\n0");
         before.assert_unchanged(&bundle);
     }
@@ -230,7 +230,7 @@ fn long_options_reach_a_file_system() {
     };
     for (source, flags) in [("short", &[][..]), (&"long".repeat(70), &["--no-pivot"])] {
         let bundle = Bundle::new().folder("mnt").mount(tmpfs(source));
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let seen = bundle.probe_with(flags).mount("/mnt");
         seen.assert_options(&["nosuid", "noexec", "size=64k", "mode=750"]);
         assert_eq!(seen.source(), source);
@@ -257,7 +257,7 @@ fn long_options_reach_a_file_system_on_a_host_device() {
     let mount = json!({ "destination": "/mnt", "type": "ext4", "source": device.0,
         "options": [format!("stripe={}", "0".repeat(300)), "ro", "nodev"] });
     let bundle = Bundle::new().folder("mnt").mount(mount);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe().mount("/mnt");
     assert_eq!(seen.source(), device.0);
     seen.assert_options(&["ro", "nodev"]);
@@ -315,7 +315,7 @@ fn a_block_device_of_the_host_is_mounted() {
     let bundle = Bundle::new()
         .folder("mnt")
         .mount(mount(json!(["rw", "noatime"])));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let bundle = bundle.sh("echo inside > /mnt/file; mount | busybox grep ' /mnt '");
     let output = bundle.run().assert_ok().stdout;
     assert!(
@@ -331,7 +331,7 @@ fn a_block_device_of_the_host_is_mounted() {
 fn a_missing_device_is_refused() {
     let mount = json!({ "destination": "/mnt", "type": "ext4", "source": "/dev/no-such-disk" });
     let bundle = Bundle::new().folder("mnt").mount(mount);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("mnt");
     before.assert_unchanged(&bundle);
 }

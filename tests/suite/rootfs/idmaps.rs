@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Holder, Traces, only_rt, skip, trials};
+use crate::harness::{Bundle, Directory, Holder, HostState, only_rt, skip, trials};
 use crate::security::sweep;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -79,7 +79,7 @@ const OWNERS: &str =
 #[track_caller]
 fn assert_owners(bundle: Bundle, owners: [&str; 4]) {
     let bundle = bundle.sh(OWNERS);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = bundle.run().assert_ok().stdout;
     assert_eq!(output.lines().collect::<Vec<_>>(), owners);
     before.assert_unchanged(&bundle);

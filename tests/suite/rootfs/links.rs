@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, tree, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, tree, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -128,7 +128,7 @@ fn a_directory_on_a_file_or_the_reverse_is_enotdir() {
         Bundle::new().bind(&volume.join("file"), "/tmp", &["rbind"]),
         Bundle::new().mount(tmpfs),
     ] {
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let bundle = bundle.args(&["/bin/true"]);
         bundle.assert_refused(&["mounts[7]", ": not a directory (ENOTDIR"]);
         before.assert_unchanged(&bundle);

@@ -5,7 +5,7 @@ use std::path::Path;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, only_rt, trials};
+use crate::harness::{Bundle, HostState, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 fn readonly_root_refuses_writes() {
     let bundle = Bundle::new().args(&["/probe", "write", "/tmp/new", "x"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.run().stdout, "EROFS\n");
     before.assert_unchanged(&bundle);
 }
@@ -74,7 +74,7 @@ fn a_masked_directory_is_empty_and_readonly() {
 
 fn a_missing_masked_path_is_ignored() {
     let bundle = Bundle::new().set("/linux/maskedPaths", json!(["/no/such", "/etc/nosuch"]));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.probe();
     before.assert_unchanged(&bundle);
 }
@@ -104,7 +104,7 @@ fn a_readonly_path_keeps_the_mounts_options() {
 
 fn a_missing_readonly_path_is_ignored() {
     let bundle = Bundle::new().set("/linux/readonlyPaths", json!(["/no/such"]));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.probe();
     before.assert_unchanged(&bundle);
 }

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Kind, Report, Traces, differs, on_v2, only_rt, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, Report, differs, on_v2, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -305,7 +305,7 @@ fn a_shared_rootfs_is_shared() {
     only_rt("Debian's runc makes it private again when the host's root is private");
     for value in ["shared", "rshared"] {
         let bundle = Bundle::new().set("/linux/rootfsPropagation", json!(value));
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let seen = bundle.probe().mount("/").propagation();
         assert!(seen.starts_with("shared:"), "{value}: {seen:?}");
         before.assert_unchanged(&bundle);
@@ -332,7 +332,7 @@ fn an_unknown_propagation_is_refused() {
 fn an_unknown_file_system_is_refused() {
     let mount = json!({ "destination": "/tmp", "type": "nosuchfs", "source": "none" });
     let bundle = Bundle::new().mount(mount);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("");
     before.assert_unchanged(&bundle);
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Directory, Kind, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, trials};
 use crate::hooks::{CREATE_CONTAINER, add};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -45,7 +45,7 @@ fn a_bind_shows_an_earlier_mount_on_its_source() {
         (with_hook, &[]),
     ] {
         let bundle = bundle.sh(script);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let output = bundle.call("run", flags).run().stdout;
         assert_eq!(output, "from the volumeEROFS\n", "{flags:?}");
         before.assert_unchanged(&bundle);
@@ -61,7 +61,7 @@ fn a_bind_in_a_user_namespace_shows_an_earlier_mount_on_its_source() {
         .set("/linux/uidMappings", maps.clone())
         .set("/linux/gidMappings", maps)
         .sh("cat /view/file; /probe write /view/file x");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.run().stdout, "from the volumeEROFS\n");
     before.assert_unchanged(&bundle);
 }
@@ -144,7 +144,7 @@ fn eleven_hundred_binds_fit_under_a_hard_limit_of_1024() {
     });
     let script = "cd /run; for n in 0 1 127 128 500 1099; do cat m$n; echo; done";
     let bundle = bundle.sh(script);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = bundle.call_through(&limited, "run", &[]).run().assert_ok();
     assert_eq!(output.stdout, "0\n1\n127\n128\n500\n1099\n");
     before.assert_unchanged(&bundle);

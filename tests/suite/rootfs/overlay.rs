@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Mount, Traces, on_overlay, only_rt, skip, trials};
+use crate::harness::{Bundle, HostState, Mount, on_overlay, only_rt, skip, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -38,7 +38,7 @@ fn writes_end_with_the_container() {
     let bundle = with_overlay().file("etc/old", "old").sh(
         "echo new > /etc/old; cat /etc/old; touch /x; rm /etc/passwd; mkdir -p /srv/deep; ls /x",
     );
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for _ in 0..2 {
         assert_eq!(bundle.run().assert_ok().stdout, "new\n/x\n");
     }
@@ -82,7 +82,7 @@ fn devices_and_mount_points_are_created_in_the_overlay() {
         .without_mount("/dev")
         .mount(json!({"destination": "/made/here", "type": "tmpfs", "source": "tmpfs"}))
         .sh("ls -l /dev/null; ls -d /made/here");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = bundle.run().assert_ok().stdout;
     assert!(
         output.contains("1,   3") && output.contains("/made/here"),
@@ -93,7 +93,7 @@ fn devices_and_mount_points_are_created_in_the_overlay() {
 
 fn no_pivot_works_with_an_overlay() {
     let bundle = with_overlay().sh("touch /x; ls /x");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = bundle.call("run", &["--no-pivot"]).run().assert_ok().stdout;
     assert_eq!(output, "/x\n");
     before.assert_unchanged(&bundle);
@@ -103,7 +103,7 @@ fn the_hosts_root_requires_an_overlay_or_readonly() {
     let bundle = with_overlay()
         .set("/root/path", json!("/"))
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_ok();
     let bare = bundle.remove(POINTER);
     let refused = bare.run().assert_refused(
@@ -129,7 +129,7 @@ fn an_overlay_on_two_overlays_is_refused() {
          if [ $DEPTH = 2 ]; then mount -t overlay -o lowerdir=/mnt/1,upperdir=/mnt/v,workdir=/mnt/x none {rootfs}; \
          else mount --bind /mnt/1 {rootfs}; fi && exec \"$@\""
     );
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let nested = |depth: &str| {
         let arguments = ["unshare", "-m", "sh", "-c", &script, "sh"];
         bundle
@@ -153,7 +153,7 @@ fn a_missing_root_is_refused() {
     let bundle = with_overlay()
         .set("/root/path", json!("nowhere"))
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("root.path: ").one_line();
     before.assert_unchanged(&bundle);
 }
@@ -165,7 +165,7 @@ fn an_overlay_without_a_mount_namespace_is_refused() {
         .remove("/linux/maskedPaths")
         .remove("/linux/readonlyPaths")
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle
         .run()
         .assert_refused("annotations: rt.rootfs.overlay: needs a new mount namespace");
@@ -176,7 +176,7 @@ fn an_unknown_value_is_refused() {
     let bundle = with_overlay()
         .set(POINTER, json!("persistent"))
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let refused = bundle.run().assert_refused(
         "annotations: rt.rootfs.overlay: \"persistent\" is unknown; the value is \"ephemeral\"",
     );

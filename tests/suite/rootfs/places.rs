@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Traces, on_overlay, only_rt, skip, tree, trials};
+use crate::harness::{Bundle, Directory, HostState, on_overlay, only_rt, skip, tree, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 fn no_pivot_works() {
     let bundle = Bundle::new().hostname("web");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe_with(&["--no-pivot"]);
     assert_eq!(
         (&seen["hostname"], &seen["cwd"]),
@@ -44,7 +44,7 @@ fn no_pivot_with_private_propagation_is_refused() {
         let bundle = Bundle::new()
             .set("/linux/rootfsPropagation", json!(value))
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle
             .call("run", &["--no-pivot"])
             .run()
@@ -98,7 +98,7 @@ fn an_absolute_root_path_works() {
 
 fn a_missing_root_is_refused() {
     let bundle = Bundle::new().set("/root/path", json!("nowhere"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("nowhere");
     before.assert_unchanged(&bundle);
 }
@@ -131,7 +131,7 @@ fn a_rootfs_on_overlay_works() {
     let bundle = bundle
         .set("/root/path", json!(merged))
         .sh("echo x > /new; cat /proc/self/mountinfo");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = bundle.run().assert_ok().stdout;
     assert!(
         output
@@ -173,7 +173,7 @@ fn a_rootfs_on_a_readonly_file_system_works() {
     for root_readonly in [true, false] {
         let (bundle, _place) =
             on_readonly_mount(Bundle::new().set("/root/readonly", json!(root_readonly)));
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(seen.mount("/dev").kind(), "tmpfs");
         assert!(seen.mount("/").has("ro"));
@@ -184,7 +184,7 @@ fn a_rootfs_on_a_readonly_file_system_works() {
 fn a_missing_mount_point_on_a_readonly_file_system_is_refused() {
     let mount = json!({ "destination": "/not/there", "type": "tmpfs", "source": "tmpfs" });
     let (bundle, _place) = on_readonly_mount(Bundle::new().mount(mount));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("/not");
     before.assert_unchanged(&bundle);
 }
@@ -204,7 +204,7 @@ fn dev_as_a_link_changes_nothing_on_the_host() {
             .folder("somewhere")
             .symlink("dev", target)
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run();
         assert_eq!(tree(outside.path()), untouched, "{target}");
         if outcome.code() != 0 {
@@ -223,7 +223,7 @@ fn three_hundred_mounts_fit_in_256_descriptors() {
     let bundle = mounts
         .into_iter()
         .fold(Bundle::new().mount(run), Bundle::mount);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let limited = ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"];
     let seen = bundle.probe_call(&limited, &[]).assert_report();
     for n in 0..300 {

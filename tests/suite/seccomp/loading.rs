@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{DOCKER, UNPRIVILEGED, allowing_but, assert_rights, profile_of, unprivileged};
-use crate::harness::{Bundle, Kind, Traces, only_rt, skip, trials};
+use crate::harness::{Bundle, HostState, Kind, only_rt, skip, trials};
 use crate::hooks::{POSTSTART, add};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -104,7 +104,7 @@ fn create_and_start_do_not_depend_on_the_profile() {
         let bundle = with_tiny_program()
             .set("/process/noNewPrivileges", json!(none))
             .set("/linux/seccomp", only(&["execve", "exit"]));
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         assert_eq!(container.status(), "created");
         container.start().assert_ok();

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -23,7 +23,7 @@ pub(super) fn tests() -> Vec<Trial> {
 #[track_caller]
 fn assert_refused(profile: Value, text: &str) {
     let bundle = Bundle::new().set("/linux/seccomp", profile);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = format!("rt run: {}: {text}", bundle.id());

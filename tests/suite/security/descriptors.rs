@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::handed::with_descriptors;
 use crate::harness::{Bundle, Call, Running, needs_strace, only_rt, trials, wait_until};
 use crate::hooks::{CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, PRESTART, START_CONTAINER, add};
+use crate::inherited::with_inherited_descriptors;
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -187,7 +187,7 @@ fn only_preserved_descriptors_are_open_at_execve() {
     let arguments = ["run", "--preserve-fds", "2", "--bundle", &path, bundle.id()];
     let file = fs::File::open("/proc/self/status").unwrap();
     let running = delayed(&bundle, &arguments, |call| {
-        with_descriptors(call, &[(3, &file), (4, &file)])
+        with_inherited_descriptors(call, &[(3, &file), (4, &file)])
     });
     let seen = watch(running, Seen::new());
     assert_closed(&seen, 2, 1);

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Call, Directory, Kind, Traces, trials};
+use crate::harness::{Bundle, Call, Directory, HostState, Kind, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -34,7 +34,7 @@ fn cve_2019_16884_proc_is_of_type_proc() {
             .without_mount("/proc")
             .mount(mount)
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused("proc");
         before.assert_unchanged(&bundle);
     }
@@ -57,7 +57,7 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
             }
             let mount = json!({ "destination": place, "type": kind, "source": source, "options": [option] });
             let bundle = Bundle::new().mount(mount).args(&["/bin/true"]);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             bundle.run().assert_refused("inside /proc");
             before.assert_unchanged(&bundle);
         }
@@ -157,7 +157,7 @@ fn refuses_sysctl(key: &str, value: &str) {
     let bundle = Bundle::new()
         .set("/linux/sysctl", table)
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_refused("");
     before.assert_unchanged(&bundle);
 }

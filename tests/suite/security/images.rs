@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
 
-use crate::harness::{Bundle, Directory, Kind, Traces, only_rt, tree, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, only_rt, tree, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -51,7 +51,7 @@ fn ids_out_of_range_are_refused() {
         ("/process/user/additionalGids", json!([u32::MAX])),
     ] {
         let bundle = Bundle::new().set(pointer, value).args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_refused("");
         if Kind::under_test() == Kind::Rt {
             assert!(outcome.one_line().contains("process.user"), "{outcome}");
@@ -67,7 +67,7 @@ fn cve_2019_19921_links_at_proc_and_sys_are_refused() {
             .folder("evil")
             .symlink(name, "/evil")
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle
             .run()
             .assert_refused("must be mounted on ordinary directory");
@@ -81,7 +81,7 @@ fn cve_2023_27561_a_link_to_another_directory_is_refused() {
             .folder("evil")
             .symlink("proc", target)
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         bundle.run().assert_refused("proc");
         before.assert_unchanged(&bundle);
     }

@@ -102,7 +102,7 @@ fn privileged(bundle: Bundle) -> Bundle {
         .set("/linux/maskedPaths/-", json!("/etc/secret"))
         .set("/linux/resources/devices/-", rule)
         .set("/linux/devices", json!([fuse]))
-        .args(&["/probe", "deface"])
+        .args(&["/probe", "change-attributes"])
 }
 
 /// Checks that only files on file systems that the host has not mounted were changed. Returns all
@@ -227,7 +227,7 @@ fn an_exec_process_cannot_change_a_host_file() {
         .iter()
         .flat_map(|capability| ["--cap", *capability])
         .collect();
-    let outcome = exec::exec(&bundle, &flags, &["/probe", "deface"]).assert_ok();
+    let outcome = exec::exec(&bundle, &flags, &["/probe", "change-attributes"]).assert_ok();
     host_devices.assert_unchanged();
     assert_tried(&check_changes(&outcome.stdout), &[INPUT]);
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, killed_everywhere, trials};
+use crate::harness::{Bundle, HostState, killed_everywhere, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -32,7 +32,7 @@ pub(crate) fn sweep(bundle: Bundle, verb: &str, prepare: impl Fn(&Bundle)) {
             _ => bundle.call_through(strace, verb, &[]),
         }
     };
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     killed_everywhere(bundle.runtime(), PLACES, call, |place| {
         let deleted = bundle.container().delete_force();
         assert_eq!(deleted.code(), 0, "{verb} {place}\n{deleted}");

@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, Traces, mountinfo, only_rt, tree, trials};
+use crate::harness::{Bundle, Directory, HostState, mountinfo, only_rt, tree, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -137,7 +137,7 @@ fn dev_swapped_for_a_link_changes_nothing_on_the_host() {
     let bundle = Bundle::new().args(&["/bin/true"]);
     let rootfs = bundle.rootfs();
     symlink(host.path(), rootfs.join("dev.link")).unwrap();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let swapper = Swapper::new(rootfs.join("dev"), rootfs.join("dev.link"));
     race(&bundle, &host, swapper);
     assert_eq!(before.mounts(), mountinfo());

@@ -13,7 +13,7 @@ pub(crate) use socket::{Listener, message, wait_readable};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Kind, Traces, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, only_rt, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut all = trials![
@@ -37,7 +37,7 @@ fn with_terminal() -> Bundle {
 /// Asserts exit status 1, an error with `text`, and that nothing of the container remains.
 #[track_caller]
 fn assert_refused(bundle: &Bundle, verb: &str, flags: &[&str], text: &str) {
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     // The command has no terminal, even if the test suite runs on one.
     let call = bundle.call_through(&["setsid", "--wait"], verb, flags);
     let outcome = call.run().assert_code(1).assert_refused(text);

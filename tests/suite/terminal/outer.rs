@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::session::Session;
 use super::with_terminal;
-use crate::harness::{Bundle, Directory, Report, Traces, only_rt, signal, trials};
+use crate::harness::{Bundle, Directory, HostState, Report, only_rt, signal, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -26,9 +26,9 @@ pub(super) fn tests() -> Vec<Trial> {
         stdout_may_be_a_file,
         stdout_may_be_non_blocking,
         the_reader_of_stdout_may_close_it,
-        the_size_outside_is_the_size_inside,
+        the_terminal_has_the_size_of_the_callers,
         the_terminal_has_its_size_before_the_process_starts,
-        a_new_size_outside_is_told_inside,
+        a_new_size_of_the_callers_terminal_reaches_the_process,
         input_reaches_the_process,
         control_c_interrupts,
         control_d_ends_the_input,
@@ -48,7 +48,7 @@ fn script(commands: &str) -> Bundle {
 /// The output of a script that ends with `done` and exits with 0.
 #[track_caller]
 fn output_of(bundle: &Bundle) -> String {
-    let before = Traces::of(bundle);
+    let before = HostState::of(bundle);
     let mut session = Session::start(bundle);
     session.terminal.expect("done\n");
     session.terminal.type_keys("\r");
@@ -112,7 +112,7 @@ fn the_terminal_belongs_to_the_user_of_the_process() {
 
 fn the_exit_status_is_passed_on() {
     let bundle = with_terminal().sh("echo ready; read -r end; exit 7");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.expect("ready");
     session.assert_raw();
@@ -123,7 +123,7 @@ fn the_exit_status_is_passed_on() {
 
 fn the_settings_of_the_callers_terminal_are_restored_after_sigkill() {
     let bundle = with_terminal().sh("echo ready; read -r end");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.expect("ready");
     session.assert_raw();
@@ -134,7 +134,7 @@ fn the_settings_of_the_callers_terminal_are_restored_after_sigkill() {
 
 fn the_settings_of_the_callers_terminal_are_restored_after_an_error() {
     let bundle = with_terminal().args(&["/missing"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let output = Session::start(&bundle).assert_end(1);
     assert!(output.contains("/missing"), "{output:?}");
     before.assert_unchanged(&bundle);
@@ -199,7 +199,7 @@ fn stdout_may_be_non_blocking() {
 fn the_reader_of_stdout_may_close_it() {
     only_rt("runc stops reading the container's terminal and waits forever");
     let bundle = with_terminal().sh("busybox seq 1 40000; exit 7");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let file = File::from(OwnedFd::from(writer));
@@ -212,7 +212,7 @@ fn until_size(size: &str) -> String {
     format!("until [ \"$(busybox stty size)\" = '{size}' ]; do busybox sleep 0.02; done")
 }
 
-fn the_size_outside_is_the_size_inside() {
+fn the_terminal_has_the_size_of_the_callers() {
     output_of(&script(&format!("{}; echo done", until_size("24 80"))));
 }
 
@@ -223,7 +223,7 @@ fn the_terminal_has_its_size_before_the_process_starts() {
 }
 
 /// The process gets SIGWINCH, and its terminal has the new size.
-fn a_new_size_outside_is_told_inside() {
+fn a_new_size_of_the_callers_terminal_reaches_the_process() {
     let bundle = script(&format!(
         "{}; echo first; {}; echo second; trap 'busybox stty size; echo done' WINCH; echo ready; \
          until [ \"$(busybox stty size)\" = '50 132' ]; do busybox sleep 0.02; done",
@@ -256,7 +256,7 @@ fn input_reaches_the_process() {
 fn control_c_interrupts() {
     let loops = "while :; do sleep 1; done";
     let bundle = with_terminal().sh(&format!("trap 'exit 3' INT; echo ready; {loops}"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.expect("ready");
     session.terminal.type_keys("\x03");
@@ -276,7 +276,7 @@ fn control_d_ends_the_input() {
 
 fn control_z_and_jobs_work_in_a_shell() {
     let bundle = with_terminal().args(&["/bin/sh", "-i"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.type_keys("echo its sum $((20+22))\r");
     let output = session.terminal.expect("its sum 42\n");
@@ -298,7 +298,7 @@ fn control_z_and_jobs_work_in_a_shell() {
 fn closing_the_terminal_emulator_ends_the_process() {
     let loops = "while :; do busybox sleep 0.05; done";
     let bundle = with_terminal().sh(&format!("trap 'exit' HUP; echo ready; {loops}"));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let mut session = Session::start(&bundle);
     session.terminal.expect("ready");
     session.hang_up();

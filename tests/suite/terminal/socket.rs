@@ -13,14 +13,14 @@ use serde_json::json;
 
 use super::pty::Master;
 use super::with_terminal;
-use crate::harness::{Bundle, Kind, Traces, differs, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
         create_sends_the_master_of_the_terminal,
         run_detached_sends_the_master_of_the_terminal,
         the_process_has_no_descriptors_except_the_terminal,
-        a_relative_path_is_meant_from_where_the_caller_stands,
+        a_relative_path_is_relative_to_the_working_directory,
         the_terminal_has_the_default_settings_for_line_feeds,
         console_size_sets_the_size_of_the_terminal,
         a_size_set_by_the_receiver_reaches_the_process,
@@ -112,7 +112,7 @@ fn assert_pty(master: &Master, name: &str) {
 
 fn create_sends_the_master_of_the_terminal() {
     let bundle = with_terminal().sh("echo done; read -r end");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let listener = Listener::new(&bundle);
     let container = bundle.create_with(&listener.flags());
     let (mut master, name) = listener.receive();
@@ -130,7 +130,7 @@ fn create_sends_the_master_of_the_terminal() {
 
 fn run_detached_sends_the_master_of_the_terminal() {
     let bundle = with_terminal().sh("echo done; sleep 1000");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let listener = Listener::new(&bundle);
     let mut flags = vec!["--detach"];
     flags.extend(listener.flags());
@@ -161,7 +161,7 @@ fn the_process_has_no_descriptors_except_the_terminal() {
 }
 
 /// The path is relative to the caller's working directory, as for the pid file.
-fn a_relative_path_is_meant_from_where_the_caller_stands() {
+fn a_relative_path_is_relative_to_the_working_directory() {
     differs(Kind::Runc, "its path is relative to the bundle");
     let bundle = with_terminal().sh("echo done; sleep 1000");
     let listener = Listener::new(&bundle);

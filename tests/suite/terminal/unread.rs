@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::{Master, Session, with_terminal};
 use crate::exec;
 use crate::harness::{
-    Bundle, Call, Running, Traces, only_rt, signal, stat, trials, wait_gone, wait_until,
+    Bundle, Call, HostState, Running, only_rt, signal, stat, trials, wait_gone, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -61,7 +61,7 @@ impl BlockedClient {
 
     /// Asserts that the container can be deleted quickly, and that SIGTERM ends the client.
     #[track_caller]
-    fn assert_delete_is_fast(self, bundle: &Bundle, before: &Traces) {
+    fn assert_delete_is_fast(self, bundle: &Bundle, before: &HostState) {
         let begun = Instant::now();
         bundle.container().delete_force().assert_ok();
         let took = begun.elapsed();
@@ -79,7 +79,7 @@ fn a_blocked_run_does_not_block_delete() {
     only_rt("runc waits for the reader and ignores signals");
     for is_killed_before in [false, true] {
         let bundle = with_terminal().args(&ENDLESS_OUTPUT);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let blocked = BlockedClient::start(bundle.call("run", &[]));
         if is_killed_before {
             let pid = bundle.container().pid();
@@ -93,7 +93,7 @@ fn a_blocked_run_does_not_block_delete() {
 fn a_blocked_exec_does_not_block_delete() {
     only_rt("runc waits for the reader and ignores signals");
     let bundle = Bundle::new();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let (bundle, _container) = exec::running(bundle);
     let blocked = BlockedClient::start(exec::call(&bundle, &["-t"], &ENDLESS_OUTPUT));
     blocked.assert_delete_is_fast(&bundle, &before);
@@ -102,7 +102,7 @@ fn a_blocked_exec_does_not_block_delete() {
 fn output_can_be_read_after_the_process_has_exited() {
     only_rt("runc loses output that is still in the terminal");
     let bundle = with_terminal().sh("busybox seq 1 20000; exit 7");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let BlockedClient {
         client, mut reader, ..
     } = BlockedClient::start(bundle.call("run", &[]));
@@ -145,7 +145,7 @@ fn stopped_child(parent: i32) -> i32 {
 fn exec_handles_signals_while_its_process_is_stopped() {
     only_rt("runc handles no signals before the process runs");
     let (bundle, container) = exec::running(Bundle::new());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for _ in 0..50 {
         let client = exec::call(&bundle, &[], &["/bin/sleep", "1000"]).start();
         let child = stopped_child(client.pid());

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{mapped, refused};
-use crate::harness::{Bundle, Holder, Report, Traces, namespace_of, only_rt, trials};
+use crate::harness::{Bundle, Holder, HostState, Report, namespace_of, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -82,7 +82,7 @@ fn check(bundle: &Bundle, monotonic: i64, boottime: i64) -> Report {
 
 fn a_new_time_namespace_without_offsets_has_the_hosts_clocks() {
     let bundle = with_time();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = check(&bundle, 0, 0);
     assert_ne!(seen.namespace("time"), namespace_of("self", "time"));
     before.assert_unchanged(&bundle);
@@ -122,7 +122,7 @@ fn offsets_can_be_set_in_a_user_namespace() {
     let both = json!({ "monotonic": { "secs": 50, "nanosecs": 0 }, "boottime": { "secs": 500, "nanosecs": 0 } });
     only_rt("the old runc does not support time namespaces, and crun only in part");
     let bundle = offsets(mapped().namespace("time", None), both);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = check(&bundle, 50 * SECOND, 500 * SECOND);
     assert_eq!(seen["uid"], 0);
     before.assert_unchanged(&bundle);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{COUNT, FIRST, map, mappings};
 use crate::harness::{
-    Bundle, Holder, Kind, Traces, differs, namespace_of, only_rt, owner_of_namespace, trials,
+    Bundle, Holder, HostState, Kind, differs, namespace_of, only_rt, owner_of_namespace, trials,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -296,7 +296,7 @@ fn check_all(user: Mode, others: Mode) {
             user,
             modes,
         };
-        let before = Traces::of(&combination.bundle());
+        let before = HostState::of(&combination.bundle());
         combination.check();
         before.assert_unchanged(&combination.bundle());
         if Kind::under_test() == Kind::Rt {
@@ -421,7 +421,7 @@ fn the_end_of_init_ends_all_processes_of_a_new_pid_namespace() {
         let bundle = combination
             .bundle()
             .sh("for p in /proc/[0-9]*; do echo ${p#/proc/}; done; exit 4");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         assert_eq!(bundle.run().assert_code(4).stdout, "1\n");
         let bundle = bundle.args(&["/probe", "spawn-sleep"]);
         let container = bundle.run_detached();

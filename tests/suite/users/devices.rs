@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{mapped, owned};
-use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, Report, differs, only_rt, trials};
 use crate::rootfs::DEFAULT_DEVICES;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -44,7 +44,7 @@ fn assert_default_devices(seen: &Report) {
 
 fn default_devices_are_bound_from_the_host() {
     let bundle = mapped();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_default_devices(&bundle.probe());
     before.assert_unchanged(&bundle);
 }
@@ -118,7 +118,7 @@ fn a_device_outside_of_dev_that_the_host_lacks_is_refused() {
     only_rt("Debian's look for it in the container's root");
     let bundle = owned(mapped()).writable();
     let bundle = bundle.set("/linux/devices", json!([device("/srv/null", (1, 3))]));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let bundle = bundle.args(&["/bin/true"]);
     let outcome = bundle.run();
     outcome.assert_refused("linux.devices[0]").one_line();
@@ -178,7 +178,7 @@ fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
         assert_default_devices(&seen);
         assert_eq!(seen["devices"]["fd"]["target"], "/proc/self/fd");
     }
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.probe();
     before.assert_unchanged(&bundle);
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{COUNT, FIRST, mapped, mappings};
 use crate::harness::{
-    Bundle, Kind, Traces, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone,
+    Bundle, HostState, Kind, alive, cgroup_of, differs, only_rt, signal, trials, wait_gone,
 };
 use crate::terminal::{Listener, Session};
 
@@ -41,7 +41,7 @@ pub(super) fn tests() -> Vec<Trial> {
 
 fn the_exit_code_is_returned() {
     let bundle = mapped().sh("exit 7");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle.run().assert_code(7);
     let bundle = bundle.sh("kill -9 $$; sleep 1; exit 3");
     bundle.run().assert_code(3);
@@ -58,7 +58,7 @@ fn signals_are_forwarded() {
 
 fn create_start_kill_and_delete_work() {
     let bundle = mapped().args(&["/probe", "wait-signal"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let container = bundle.create();
     assert_eq!(container.status(), "created");
     let pid = container.pid();
@@ -96,7 +96,7 @@ fn state_and_list_show_the_container() {
 fn delete_force_ends_the_container() {
     for created in [true, false] {
         let bundle = mapped().args(&["/probe", "sleep"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = if created {
             bundle.create()
         } else {
@@ -217,7 +217,7 @@ fn a_terminal_works_in_the_foreground() {
     let bundle = mapped()
         .set("/process/terminal", json!(true))
         .sh("busybox tty; stat -c '%F' /dev/console; stat -L -c 'owner %u %g' /proc/self/fd/0; echo to tty >/dev/tty; exit 5");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let said = Session::start(&bundle).assert_end(5);
     let expected = "/dev/pts/0\ncharacter special file\nowner 0 5\nto tty\n";
     assert!(said.starts_with(expected), "{said:?}");
@@ -229,7 +229,7 @@ fn a_terminal_is_sent_to_the_console_socket() {
         .user(1000, 1000)
         .set("/process/terminal", json!(true))
         .sh("busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; echo done; read -r end");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let listener = Listener::new(&bundle);
     let container = bundle.create_with(&listener.flags());
     let (mut master, _) = listener.receive();
@@ -328,7 +328,7 @@ fn root_in_the_namespaces_cannot_read_a_created_container() {
 
 fn a_missing_program_is_refused() {
     let bundle = mapped().args(&["/no/such"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("/no/such");
     if Kind::under_test() == Kind::Rt {
         outcome.one_line();

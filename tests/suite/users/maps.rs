@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{COUNT, FIRST, map, mapped, mappings, numbers, owned};
-use crate::harness::{Bundle, Kind, Traces, differs, namespace_of, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, namespace_of, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -35,7 +35,7 @@ fn the_configured_maps_are_written() {
         .namespace("user", None)
         .set("/linux/uidMappings", mappings(&uids))
         .set("/linux/gidMappings", mappings(&gids));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(numbers(&seen["uid_map"]), uids);
     assert_eq!(numbers(&seen["gid_map"]), gids);
@@ -187,7 +187,7 @@ fn a_map_without_id_0_works() {
     only_rt("Debian's want a mapping for 0");
     let bundle = map(Bundle::new(), &[(1000, FIRST, 10)]).without_mount("/dev/pts");
     let bundle = bundle.user(1000, 1009);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!((&seen["uid"], &seen["gid"]), (&json!(1000), &json!(1009)));
     assert_eq!(numbers(&seen["uid_map"]), [(1000, FIRST, 10)]);
@@ -205,7 +205,7 @@ fn joining() -> (crate::harness::Holder, Bundle) {
 fn a_joined_user_namespace_needs_no_mappings() {
     differs(Kind::Runc, "the old one requires them");
     let (holder, bundle) = joining();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(seen.namespace("user"), holder.namespace("user"));
     assert_eq!((&seen["uid"], &seen["pid"]), (&json!(0), &json!(1)));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{FIRST, give, map, mapped, owned};
 use crate::harness::{
-    Bundle, Directory, Kind, Runtime, Traces, View, differs, fill_rootfs, only_rt, tree, trials,
+    Bundle, Directory, HostState, Kind, Runtime, View, differs, fill_rootfs, only_rt, tree, trials,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -46,7 +46,7 @@ pub(super) fn tests() -> Vec<Trial> {
 
 fn the_configured_mounts_are_mounted() {
     let bundle = mapped();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     for (place, kind, options) in [
         ("/proc", "proc", &["rw"] as &[&str]),
@@ -299,7 +299,7 @@ fn a_recursive_bind_includes_the_mounts_below() {
 fn proc_can_be_bound_with_a_shared_pid_namespace() {
     let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind", "nosuid", "noexec", "nodev"] });
     let bundle = mapped().without_namespace("pid").set("/mounts/0", proc);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert!(seen["pid"].as_i64().unwrap() > 1);
     seen.mount("/proc")
@@ -313,7 +313,7 @@ fn sys_can_be_bound_with_a_shared_network_namespace() {
         .without_namespace("network")
         .without_mount("/sys/fs/cgroup")
         .set("/mounts/5", sys);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     bundle
         .probe()
         .mount("/sys")
@@ -325,7 +325,7 @@ fn the_container_sees_its_cgroups() {
     for bundle in [mapped(), mapped().namespace("cgroup", None)] {
         let bundle =
             bundle.sh("cat /sys/fs/cgroup/pids/cgroup.procs || cat /sys/fs/cgroup/cgroup.procs");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_ok();
         assert!(outcome.stdout.starts_with("1\n"), "{outcome}");
         before.assert_unchanged(&bundle);
@@ -347,7 +347,7 @@ fn the_container_sees_its_cgroup_in_the_v2_view() {
             bundle
         };
         let bundle = bundle.args(&["/bin/cat", "/sys/fs/cgroup/cgroup.procs"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_ok();
         assert_eq!(outcome.stdout, "1\n", "own namespace: {own}");
         assert!(bundle.probe().mount("/sys/fs/cgroup").has("ro"));
@@ -361,7 +361,7 @@ fn writes_to_an_overlay_root_are_discarded() {
         .writable()
         .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
         .sh("echo new > /etc/passwd && rm /etc/group && mkdir -p /srv/deep && stat -c '%u' /etc/passwd /srv /");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let passwd = fs::read_to_string(bundle.rootfs().join("etc/passwd")).unwrap();
     for _ in 0..2 {
         assert_eq!(bundle.run().assert_ok().stdout, "0\n0\n0\n");
@@ -383,7 +383,7 @@ fn a_bundle_below_a_directory_of_mode_0700_works() {
     only_rt("Debian's resolve the path as root of the user namespace");
     let bundle = mapped();
     close(bundle.path());
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     assert_eq!(bundle.probe()["uid"], 0);
     before.assert_unchanged(&bundle);
     let layered = owned(mapped()).set("/annotations/rt.rootfs.overlay", json!("ephemeral"));
@@ -440,7 +440,7 @@ fn a_root_with_locked_mount_flags_becomes_read_only() {
 
 fn no_pivot_works() {
     let bundle = mapped();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe_with(&["--no-pivot"]);
     assert_eq!((&seen["uid"], &seen["cwd"]), (&json!(0), &json!("/")));
     assert!(seen.mount("/proc").has("rw"));

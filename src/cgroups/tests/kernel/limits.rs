@@ -61,7 +61,7 @@ fn limits_are_applied() {
 }
 
 /// Creates a cgroup with `limit`. `None` when the host lacks the controller.
-fn limited(path: &str, limit: &str, host: &Host) -> Option<(Cgroups, Wired)> {
+fn limited(path: &str, limit: &str, host: &Host) -> Option<(Cgroups, CreatedCgroups)> {
     let cgroups = plan(path, limit, host).unwrap();
     match cgroups.wire() {
         Ok(created) => Some((cgroups, created)),

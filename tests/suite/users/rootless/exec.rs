@@ -9,7 +9,7 @@ use serde_json::json;
 use super::callers::{ALL, Caller, CallerKind, OTHER};
 use crate::exec::{LINKS, call, exec, probe, running};
 use crate::harness::{
-    Kind, Traces, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
+    HostState, Kind, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -70,7 +70,7 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
     for caller_kind in ALL {
         let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         exec(&bundle, &[], &["/probe", "exit", "7"]).assert_code(7);
         exec(&bundle, &[], &["/bin/sh", "-c", "kill -KILL $$"]).assert_code(137);
         before.assert_unchanged(&bundle);
@@ -160,7 +160,7 @@ fn failures_are_reported() {
     for caller_kind in ALL {
         let caller = Caller::new(caller_kind);
         let (bundle, container) = running(caller.bundle());
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = call(&bundle, &[], &["nosuch"]).run().assert_code(255);
         outcome.assert_refused("executable file not found in $PATH");
         // `spec --rootless` maps only root.

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::callers::{COUNT, Caller, CallerKind, FIRST_SUBORDINATE, OTHER, USER};
-use crate::harness::{Bundle, Kind, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, differs, only_rt, trials};
 use crate::users::{mappings, numbers, refused};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -62,7 +62,7 @@ fn setgroups_is_denied_when_only_the_users_group_is_mapped() {
         .bundle()
         .set("/process/user", user)
         .args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = outcome.one_line();
@@ -82,7 +82,7 @@ fn subordinate_ids_are_mapped() {
     };
     let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": groups });
     let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE).set("/process/user", user);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(numbers(&seen["uid_map"]), OWN_AND_SUBORDINATE);
     assert_eq!(numbers(&seen["gid_map"]), OWN_AND_SUBORDINATE);
@@ -103,7 +103,7 @@ fn subordinate_ids_can_be_mapped_without_the_users_own_id() {
         (1000, FIRST_SUBORDINATE + 5000, 1),
     ];
     let bundle = mapped(caller.bundle(), &entries);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(numbers(&seen["uid_map"]), entries);
     assert_eq!((&seen["uid"], &seen["groups"]), (&json!(0), &json!([])));
@@ -138,7 +138,7 @@ fn root_of_a_user_namespace_maps_the_ids_of_that_namespace() {
     let caller = Caller::new(CallerKind::Manager);
     let entries = [(0, 1, 1000), (1000, 0, 1)];
     let bundle = mapped(caller.bundle(), &entries).user(1000, 7);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let seen = bundle.probe();
     assert_eq!(numbers(&seen["uid_map"]), entries);
     assert_eq!((&seen["uid"], &seen["gid"]), (&json!(1000), &json!(7)));
@@ -159,7 +159,7 @@ fn root_of_a_user_namespace_needs_no_new_user_namespace() {
             .without_namespace("user")
             .remove("/linux/uidMappings")
             .remove("/linux/gidMappings");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(
             (&seen["uid"], &seen["pid"]),
@@ -196,7 +196,7 @@ fn a_rootless_manager_joins_the_namespaces_of_a_pod() {
         ] {
             second = second.namespace(kind, Some(&format!("/proc/{pid}/ns/{link}")));
         }
-        let before = Traces::of(&second);
+        let before = HostState::of(&second);
         let seen = second.probe();
         for link in ["user", "ipc", "uts", "pid"] {
             let theirs = crate::harness::namespace_of(&pid.to_string(), link);
@@ -224,7 +224,7 @@ fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
         let second = bundle()
             .namespace("uts", Some(&by_path("uts")))
             .namespace("pid", Some(&by_path("pid")));
-        let before = Traces::of(&second);
+        let before = HostState::of(&second);
         let seen = second.probe();
         for link in ["uts", "pid"] {
             let theirs = crate::harness::namespace_of(&pid.to_string(), link);
@@ -277,11 +277,7 @@ fn a_missing_newuidmap_is_reported() {
         WITHOUT_NEWUIDMAP,
         place.path().to_str().unwrap(),
     ];
-    let caller = Caller::through(
-        crate::harness::View::Machine,
-        CallerKind::Subordinate,
-        &before,
-    );
+    let caller = Caller::through(crate::harness::View::Host, CallerKind::Subordinate, &before);
     let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE);
     refused(
         bundle,

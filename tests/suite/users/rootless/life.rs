@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, OTHER, USER};
-use crate::harness::{Call, Kind, Traces, View, alive, only_rt, signal, trials, wait_gone};
+use crate::harness::{Call, HostState, Kind, View, alive, only_rt, signal, trials, wait_gone};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -30,7 +30,7 @@ fn create_start_kill_and_delete_work() {
     for caller_kind in ALL {
         let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/probe", "wait-signal"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.create();
         assert_eq!(container.status(), "created", "{caller_kind:?}");
         let pid = container.pid();
@@ -88,7 +88,7 @@ fn delete_force_ends_the_container() {
         for created in [true, false] {
             let caller = Caller::new(caller_kind);
             let bundle = caller.bundle().args(&["/probe", "spawn-sleep"]);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let container = if created {
                 bundle.create()
             } else {
@@ -107,7 +107,7 @@ fn delete_force_ends_the_container() {
 fn a_container_runs_with_hidepid() {
     const HIDE: &str = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
     let hidepid = ["unshare", "-m", "sh", "-c", HIDE, "sh"];
-    let caller = Caller::through(View::Machine, CallerKind::Subordinate, &hidepid);
+    let caller = Caller::through(View::Host, CallerKind::Subordinate, &hidepid);
     let bundle = caller.bundle().sh("exit 7");
     bundle.run().assert_code(7);
     only_rt("its waiting init is dumpable");
@@ -128,7 +128,7 @@ fn a_failed_run_leaves_nothing_behind() {
     for caller_kind in ALL {
         let caller = Caller::new(caller_kind);
         let bundle = caller.bundle().args(&["/no/such"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_refused("/no/such");
         if Kind::under_test() == Kind::Rt {
             assert!(outcome.one_line().contains("process.args[0]"), "{outcome}");

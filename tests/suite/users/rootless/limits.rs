@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{
-    Bundle, Kind, Traces, View, cgroup_of, cgroup_top, differs, on_v2, only_rt, remove_cgroup,
+    Bundle, HostState, Kind, View, cgroup_of, cgroup_top, differs, on_v2, only_rt, remove_cgroup,
     skip, trials, wait_gone,
 };
 
@@ -32,11 +32,11 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn without_limits_the_container_stays_in_the_callers_cgroups() {
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         for caller_kind in ALL {
             let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller.bundle().args(&["/probe", "sleep"]);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let container = bundle.run_detached();
             assert_eq!(container.status(), "running", "{caller_kind:?}");
             let pid = container.pid();
@@ -51,7 +51,7 @@ fn without_limits_the_container_stays_in_the_callers_cgroups() {
 /// Pausing its cgroup would pause the caller.
 fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
     only_rt("the error texts are rt's");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         let caller = Caller::through(view, CallerKind::Subordinate, &[]);
         let bundle = caller.bundle().args(&["/probe", "sleep"]);
         let container = bundle.run_detached();
@@ -77,14 +77,14 @@ fn a_container_without_a_cgroup_cannot_be_paused_or_updated() {
 
 fn a_cgroups_path_without_permission_is_refused() {
     differs(Kind::Crun, "it runs without a cgroup");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         for caller_kind in ALL {
             let caller = Caller::through(view, caller_kind, &[]);
             let bundle = caller
                 .bundle()
                 .set("/linux/cgroupsPath", json!("/nobodys/box"));
             let bundle = bundle.args(&["/bin/true"]);
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let outcome = bundle.run().assert_refused("nobodys");
             if Kind::under_test() == Kind::Rt {
                 let line = outcome.one_line();
@@ -98,12 +98,12 @@ fn a_cgroups_path_without_permission_is_refused() {
 /// `--rootless=false`: a lack of permission is not ignored.
 fn rootless_false_makes_a_missing_cgroup_an_error() {
     only_rt("runc does so only if a path is configured, and crun never");
-    for view in [View::Machine, View::V2] {
+    for view in [View::Host, View::V2] {
         for (flag, code) in [("--rootless=auto", 3), ("--rootless=false", 1)] {
             let mut caller = Caller::through(view, CallerKind::Plain, &[]);
             caller.runtime = caller.runtime.global(flag);
             let bundle = caller.bundle().sh("exit 3");
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let outcome = bundle.run().assert_code(code);
             before.assert_unchanged(&bundle);
             if code == 1 {
@@ -241,7 +241,7 @@ fn check_limits(delegated: &Delegated) {
             .set("/linux/cgroupsPath", json!(delegated.path()))
             .set("/linux/resources", resources)
             .args(&["/probe", "sleep"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         let pid = container.pid();
         for controller in ["pids", "memory"] {
@@ -309,7 +309,7 @@ fn a_delegated_cgroup_is_used_in_the_v2_view() {
             .bundle()
             .set("/linux/cgroupsPath", json!(delegated.path()))
             .args(&["/probe", "spawn-sleep"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         container.wait_for("\n");
         let pid = container.pid();
@@ -342,14 +342,14 @@ fn limits_work_in_a_delegated_cgroup_on_v2() {
         session.display()
     );
     for caller_kind in ALL {
-        let caller = Caller::through(View::Machine, caller_kind, &["sh", "-c", &script, "sh"]);
+        let caller = Caller::through(View::Host, caller_kind, &["sh", "-c", &script, "sh"]);
         let resources = json!({ "pids": { "limit": 77 }, "memory": { "limit": 64 << 20 } });
         let bundle = caller
             .bundle()
             .set("/linux/cgroupsPath", json!(delegated.path()))
             .set("/linux/resources", resources)
             .args(&["/probe", "spawn-sleep"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let container = bundle.run_detached();
         container.wait_for("\n");
         let pid = container.pid();

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::callers::{ALL, Caller};
-use crate::harness::{Directory, Traces, only_rt, trials};
+use crate::harness::{Directory, HostState, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -30,7 +30,7 @@ fn a_bind_includes_an_earlier_mount_on_its_source() {
             .bind(volume.path(), "/data", &["rbind"])
             .bind(&data, "/shown", &["bind", "ro"])
             .sh("cat /shown/file");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let said = bundle.run().assert_ok();
         assert_eq!(said.stdout, "from the volume", "{caller_kind:?}");
         before.assert_unchanged(&bundle);
@@ -51,7 +51,7 @@ fn more_binds_than_the_descriptor_limit_work() {
         });
         let bundle = bundle.remove("/process/rlimits");
         let bundle = bundle.sh("cd /run; for n in 0 127 128 599; do cat m$n; echo; done");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let said = bundle.call_through(&limited, "run", &[]).run().assert_ok();
         assert_eq!(said.stdout, "0\n127\n128\n599\n", "{caller_kind:?}");
         before.assert_unchanged(&bundle);

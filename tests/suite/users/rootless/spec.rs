@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, USER};
-use crate::harness::{Kind, Traces, differs, only_rt, trials};
+use crate::harness::{HostState, Kind, differs, only_rt, trials};
 use crate::terminal::{Listener, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -34,7 +34,7 @@ fn spec_and_run_work_in_the_current_directory() {
             call.with(|command| command.current_dir(bundle.path()))
                 .run()
         };
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         call_in_bundle(&["spec", "--rootless"]).assert_ok();
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
         assert_eq!(fs::metadata(&config).unwrap().uid(), USER);
@@ -68,7 +68,7 @@ fn spec_and_run_work_in_a_terminal() {
         let bundle = bundle.sh(
             "busybox tty; stat -L -c 'owner %u' /proc/self/fd/0; echo to tty >/dev/tty; exit 5",
         );
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let said = Session::start(&bundle).assert_end(5);
         assert!(
             said.starts_with("/dev/pts/0\nowner 0\nto tty\n"),
@@ -101,7 +101,7 @@ fn the_process_runs_in_a_container() {
     for caller_kind in ALL {
         let caller = Caller::new(caller_kind);
         let bundle = caller.bundle();
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let seen = bundle.probe();
         assert_eq!(
             (&seen["uid"], &seen["gid"], &seen["pid"]),
@@ -193,7 +193,7 @@ fn a_missing_user_namespace_is_reported() {
     let bundle = bundle
         .remove("/linux/uidMappings")
         .remove("/linux/gidMappings");
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
         let line = outcome.one_line();

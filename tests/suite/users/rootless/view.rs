@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
 use super::callers::{ALL, Caller, CallerKind, USER};
-use crate::harness::{Directory, Kind, Traces, differs, on_v2, only_rt, skip, trials};
+use crate::harness::{Directory, HostState, Kind, differs, on_v2, only_rt, skip, trials};
 use crate::users::give;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -47,7 +47,7 @@ fn the_container_sees_the_callers_cgroups_read_only() {
             } else {
                 bundle.without_namespace("cgroup")
             };
-            let before = Traces::of(&bundle);
+            let before = HostState::of(&bundle);
             let seen = bundle.probe();
             for controller in ["memory", "pids", "devices", "cpu"] {
                 // The last mount, because /sys is bound from the host with its cgroups below.
@@ -132,7 +132,7 @@ fn mount_flags_of_the_host_are_kept() {
         // The options contradict the flags of the host.
         let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
         let bundle = bundle.bind(volume.path(), "/mnt", &["bind", "rw", "exec"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_refused("");
         assert!(outcome.one_line().contains("mounts["), "{outcome}");
         before.assert_unchanged(&bundle);
@@ -151,7 +151,7 @@ fn a_volume_that_the_user_cannot_read_is_refused() {
         .unwrap();
         let bundle = caller.bundle().folder("mnt").args(&["/bin/true"]);
         let bundle = bundle.bind(&closed.join("volume"), "/mnt", &["rbind"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run().assert_refused("ermission denied");
         if Kind::under_test() == Kind::Rt {
             assert!(outcome.one_line().contains("mounts["), "{outcome}");
@@ -188,7 +188,7 @@ fn a_root_that_the_user_cannot_read_is_refused() {
         std::os::unix::fs::PermissionsExt::from_mode(0o700),
     )
     .unwrap();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("ermission denied");
     if Kind::under_test() == Kind::Rt {
         outcome.one_line();
@@ -205,7 +205,7 @@ fn writes_to_an_overlay_root_are_discarded() {
             .writable()
             .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
             .sh("mkdir -p /srv/deep && echo x > /srv/deep/new && stat -c %u /srv/deep/new");
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let outcome = bundle.run();
         assert_eq!(
             (outcome.code(), outcome.stdout.as_str()),

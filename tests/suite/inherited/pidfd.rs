@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Bundle, Traces, only_rt, trials, wait_gone, wait_until};
+use crate::harness::{Bundle, HostState, only_rt, trials, wait_gone, wait_until};
 use crate::terminal::{message, wait_readable};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -82,7 +82,7 @@ impl Pidfd {
 fn create_sends_a_pidfd_of_the_first_process() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let receiver = Receiver::new(&bundle);
     let container = bundle.create_with(&[&receiver.flag()]);
     let pidfd = receiver.receive("standard");
@@ -177,7 +177,7 @@ fn exec_sends_a_pidfd_of_its_process() {
 fn a_socket_without_a_listener_is_refused_before_creation() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let receiver = Receiver::new(&bundle);
     let flag = receiver.flag();
     drop(receiver);
@@ -200,7 +200,7 @@ fn a_socket_without_a_listener_is_refused_before_creation() {
 fn a_receiver_that_closes_the_connection_makes_creation_fail() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let Receiver { socket, path } = Receiver::new(&bundle);
     let receiver = std::thread::spawn(move || drop(socket.accept().unwrap()));
     let flag = format!("--pidfd-socket={}", path.display());

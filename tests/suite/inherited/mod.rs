@@ -38,7 +38,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     unsafe_code,
     reason = "descriptors are duplicated between fork and exec"
 )]
-pub(crate) fn with_descriptors(call: Call, files: &[(RawFd, &File)]) -> Call {
+pub(crate) fn with_inherited_descriptors(call: Call, files: &[(RawFd, &File)]) -> Call {
     // The duplicates have numbers from 200 on, so that no `dup2` below closes one of them.
     let duplicates: Vec<(RawFd, File)> = files
         .iter()

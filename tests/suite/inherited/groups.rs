@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Bundle, Kind, Report, Runtime, Traces, differs, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, Report, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -55,7 +55,7 @@ fn other_values_of_the_annotation_do_not_keep_groups() {
         let bundle = Bundle::new()
             .set("/annotations", json!({ KEY: value }))
             .args(&["/bin/true"]);
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let refused = bundle.run().assert_code(1);
         let line = format!("annotations: {KEY}: {value:?} is neither \"1\" nor \"0\"");
         assert!(refused.one_line().ends_with(&line), "{refused}");

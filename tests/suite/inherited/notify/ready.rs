@@ -7,7 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Manager, ZOMBIES, bundle, is_running, pause, sending};
-use crate::harness::{Bundle, Kind, Running, Traces, differs, only_rt, signal, trials, wait_until};
+use crate::harness::{
+    Bundle, HostState, Kind, Running, differs, only_rt, signal, trials, wait_until,
+};
 use crate::terminal::{LED, Session};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -45,7 +47,7 @@ fn assert_waits_for(barrier: Option<OwnedFd>, running: Running) {
 /// the manager may look up the process that sent them.
 fn run_detached_waits_until_the_container_is_ready() {
     let bundle = sending(&["enter", "STATUS=starting", "READY=1", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
     let call = manager.set_notify_socket(bundle.call("run", &["--detach"]));
@@ -78,7 +80,7 @@ fn start_waits_until_the_container_is_ready() {
     } else {
         sending(&["READY=1", "sleep"])
     };
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let create = manager.set_notify_socket(bundle.call("create", &[]));
     let output = create.output().with_extension("out");
@@ -103,7 +105,7 @@ fn start_waits_until_the_container_is_ready() {
 /// container's process is its child.
 fn run_in_the_foreground_remains_the_main_process_of_the_service() {
     let bundle = sending(&["READY=1", "enter"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let (reader, writer) = std::io::pipe().unwrap();
     let call = manager.set_notify_socket(bundle.call("run", &[]));
@@ -123,7 +125,7 @@ fn run_with_a_terminal_remains_the_main_process_of_the_service() {
     let bundle = bundle()
         .set("/process/terminal", json!(true))
         .set("/process/args", json!(["/bin/sh", "-c", script]));
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let call = manager.set_notify_socket(bundle.call_through(&LED, "run", &[]));
     let mut session = Session::of(call, None);
@@ -244,7 +246,7 @@ fn a_container_with_a_user_namespace_can_send_ready() {
         .namespace("user", None)
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     manager
         .set_notify_socket(bundle.call("create", &[]))

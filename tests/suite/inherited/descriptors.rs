@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{numbers, with_descriptors};
-use crate::harness::{Bundle, Kind, Report, Traces, differs, only_rt, trials};
+use super::{numbers, with_inherited_descriptors};
+use crate::harness::{Bundle, HostState, Kind, Report, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -70,7 +70,7 @@ fn preserved_descriptors_keep_their_numbers() {
         let files = files(&bundle, 3);
         let call = bundle.call("run", flags);
         let output = call.output().with_extension("out");
-        with_descriptors(call, &from_three(&files))
+        with_inherited_descriptors(call, &from_three(&files))
             .run()
             .assert_ok();
         let output_text = || fs::read_to_string(&output).unwrap();
@@ -86,7 +86,7 @@ fn only_the_given_number_of_descriptors_is_preserved() {
     let mut given = from_three(&files);
     given.push((40, &files[5].1));
     let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
-    let seen = with_descriptors(call, &given).assert_report();
+    let seen = with_inherited_descriptors(call, &given).assert_report();
     assert_passed(&seen, &files[..2]);
 }
 
@@ -95,14 +95,14 @@ fn preserved_descriptors_are_those_of_create_and_not_of_start() {
     let files = files(&bundle, 2);
     let call = bundle.call("create", &["--preserve-fds=2"]);
     let output = call.output().with_extension("out");
-    with_descriptors(call, &from_three(&files))
+    with_inherited_descriptors(call, &from_three(&files))
         .run()
         .assert_ok();
     // Descriptors of `start` do not reach the container.
     let other = File::open("/").unwrap();
     let start = bundle.runtime().call(&["start", bundle.id()]);
     let leaked: Vec<(RawFd, &File)> = (3..20).map(|number| (number, &other)).collect();
-    with_descriptors(start, &leaked).run().assert_ok();
+    with_inherited_descriptors(start, &leaked).run().assert_ok();
     let output_text = || fs::read_to_string(&output).unwrap();
     crate::harness::wait_until("the report", || output_text().ends_with('\n'));
     assert_passed(&Report::parse(&output_text()), &files);
@@ -115,7 +115,7 @@ fn the_last_preserve_fds_is_used_in_every_spelling() {
         &["-preserve-fds", "1"] as &[&str],
         &["--preserve-fds=3", "-preserve-fds=1"],
     ] {
-        let call = with_descriptors(bundle.probe_call(&[], flags), &from_three(&files));
+        let call = with_inherited_descriptors(bundle.probe_call(&[], flags), &from_three(&files));
         assert_passed(&call.assert_report(), &files[..1]);
     }
 }
@@ -133,7 +133,7 @@ fn sockets_of_socket_activation_come_before_preserved_descriptors() {
     let files = files(&bundle, 4);
     for (flags, count) in [(&[] as &[&str], 2), (&["--preserve-fds=1"], 3)] {
         let call = bundle.probe_call(&WITH_ACTIVATION, flags);
-        let seen = with_descriptors(call, &from_three(&files)).assert_report();
+        let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
         assert_passed(&seen, &files[..count]);
         assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
         assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
@@ -150,14 +150,14 @@ fn socket_activation_overrides_the_variables_of_the_config() {
     let bundle = Bundle::new().set("/process/env", env);
     let files = files(&bundle, 2);
     let call = bundle.probe_call(&WITH_ACTIVATION, &[]);
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
     assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
     assert_eq!(seen.env("LISTEN_FDNAMES").as_deref(), Some("web:admin"));
     // Without socket activation the variables of the configuration stay: Podman sets them and passes
     // the sockets with `--preserve-fds`.
     let call = bundle.probe_call(&[], &["--preserve-fds=2"]);
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_passed(&seen, &files);
     assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("9"));
     assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("77"));
@@ -169,7 +169,7 @@ fn assert_not_activated(environment: &[(&str, &str)]) {
     let files = files(&bundle, 2);
     let call = bundle.probe_call(&[], &[]);
     let call = call.with(|command| command.env_remove("LISTEN_PID").envs(environment.to_vec()));
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_passed(&seen, &[]);
     assert_eq!(seen.env("LISTEN_FDS"), None);
     assert_eq!(seen.env("LISTEN_PID"), None);
@@ -199,7 +199,7 @@ fn a_descriptor_that_is_not_open_stays_closed() {
         let given = [(given[0], &files[0].1), (given[1], &files[1].1)];
         let flag = format!("--preserve-fds={count}");
         let call = bundle.probe_call(&[], &[&flag]);
-        let seen = with_descriptors(call, &given).assert_report();
+        let seen = with_inherited_descriptors(call, &given).assert_report();
         assert_eq!(numbers(&seen), expected, "{}", seen["fds"]);
         for (number, path) in given
             .iter()
@@ -232,7 +232,7 @@ fn no_file_of_the_runtime_gets_the_number_of_a_missing_descriptor() {
         let call = bundle.runtime().call(&args);
         let output = call.output().with_extension("out");
         let given = [(9, &files[0].1)];
-        with_descriptors(call, &given).run().assert_ok();
+        with_inherited_descriptors(call, &given).run().assert_ok();
         output
     };
     let directory = bundle.path().to_str().unwrap();
@@ -265,9 +265,9 @@ fn a_missing_socket_of_socket_activation_is_refused() {
     only_rt("sd_listen_fds(3): all of them are open; runc passes other descriptors instead");
     let bundle = Bundle::new().args(&["/bin/true"]);
     let files = files(&bundle, 1);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let call = bundle.call_through(&WITH_ACTIVATION, "run", &[]);
-    let refused = with_descriptors(call, &from_three(&files))
+    let refused = with_inherited_descriptors(call, &from_three(&files))
         .run()
         .assert_code(1);
     assert_eq!(
@@ -279,7 +279,7 @@ fn a_missing_socket_of_socket_activation_is_refused() {
 
 fn an_invalid_count_is_refused() {
     let bundle = Bundle::new().args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for value in ["", "x", "1.5", "0x", "99999999999999999999"] {
         let flag = format!("--preserve-fds={value}");
         bundle
@@ -310,7 +310,7 @@ fn the_runtime_closes_its_copies_of_passed_descriptors() {
     let bundle = Bundle::new().sh("echo through >&3; exec 3>&-; echo closed; sleep 1000");
     let writer = File::from(OwnedFd::from(writer));
     let call = bundle.call("run", &["--preserve-fds=1"]);
-    let running = with_descriptors(call, &[(3, &writer)]).start();
+    let running = with_inherited_descriptors(call, &[(3, &writer)]).start();
     drop(writer);
     running.wait_for("closed");
     let mut output_text = String::new();
@@ -338,7 +338,7 @@ fn a_seccomp_filter_may_forbid_fcntl() {
         .args(&["/probe", "report"]);
     let files = files(&bundle, 1);
     let call = bundle.call("run", &["--preserve-fds=1"]);
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_passed(&seen, &files);
 }
 
@@ -350,7 +350,7 @@ fn a_container_with_a_user_namespace_gets_passed_descriptors() {
         .set("/linux/gidMappings", map);
     let files = files(&bundle, 2);
     let call = bundle.probe_call(&WITH_ACTIVATION, &[]);
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_passed(&seen, &files);
 }
 
@@ -366,7 +366,7 @@ fn the_soft_limit_of_descriptors_may_be_exceeded_by_mounts() {
     let files = files(&bundle, 40);
     let limited = ["sh", "-c", "ulimit -S -n 60; exec \"$@\"", "sh"];
     let call = bundle.probe_call(&limited, &["--preserve-fds=40"]);
-    let seen = with_descriptors(call, &from_three(&files)).assert_report();
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
     assert_passed(&seen, &files);
 }
 
@@ -382,7 +382,7 @@ fn a_preserved_directory_is_not_a_container_escape_for_the_config() {
     let given: [(RawFd, &File); 1] = [(3, &directory)];
     let run = |bundle: &Bundle| {
         let call = bundle.call("run", &["--preserve-fds=1"]);
-        with_descriptors(call, &given).run()
+        with_inherited_descriptors(call, &given).run()
     };
     let bundle = bundle.args(&["/bin/cat", "/proc/self/fd/3/host-marker"]);
     assert_eq!(run(&bundle).assert_ok().stdout, "seen");
@@ -421,7 +421,7 @@ fn exec_passes_preserved_descriptors_and_no_activation_sockets() {
         bundle.runtime().call_through(&WITH_ACTIVATION, &args)
     };
     for (flags, count) in [(&[] as &[&str], 0), (&["--preserve-fds=3"], 3)] {
-        let seen = with_descriptors(exec(flags), &from_three(&files)).assert_report();
+        let seen = with_inherited_descriptors(exec(flags), &from_three(&files)).assert_report();
         assert_passed(&seen, &files[..count]);
         assert_eq!(seen.env("LISTEN_PID"), None);
     }

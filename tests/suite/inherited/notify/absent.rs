@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use super::{Manager, ZOMBIES, bundle, sending};
-use crate::harness::{Kind, Traces, differs, only_rt, trials, wait_until};
+use crate::harness::{HostState, Kind, differs, only_rt, trials, wait_until};
 
 pub(super) fn tests() -> Vec<Trial> {
     trials![
@@ -24,7 +24,7 @@ pub(super) fn tests() -> Vec<Trial> {
 fn start_does_not_wait_for_a_container_that_has_exited() {
     differs(Kind::Runc, ZOMBIES);
     let bundle = bundle().args(&["/bin/true"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let run = bundle.call("run", &["--detach"]);
     manager.set_notify_socket(run).run().assert_ok();
@@ -47,7 +47,7 @@ fn start_does_not_wait_for_a_container_that_has_exited() {
 fn the_container_can_be_used_while_start_waits() {
     differs(Kind::Runc, ZOMBIES);
     let bundle = bundle().args(&["/probe", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     manager
         .set_notify_socket(bundle.call("create", &[]))
@@ -93,7 +93,7 @@ fn start_with_a_service_manager_of_a_container_created_without_one() {
 fn a_missing_socket_of_the_service_manager_is_refused_before_creation() {
     only_rt("runc notices when the container runs, or not at all");
     let bundle = sending(&["READY=1", "sleep"]);
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     for (address, reason) in [
         ("/no/such", "not found (ENOENT)"),
         ("@rt-suite-no-listener", "connection refused (ECONNREFUSED)"),
@@ -174,7 +174,7 @@ fn without_a_mount_namespace_notify_socket_is_refused() {
         .remove("/linux/maskedPaths")
         .remove("/linux/readonlyPaths")
         .writable();
-    let before = Traces::of(&bundle);
+    let before = HostState::of(&bundle);
     let manager = Manager::new(&bundle);
     let refused = manager
         .set_notify_socket(bundle.call("run", &["--detach"]))
@@ -187,7 +187,7 @@ fn after_a_failed_create_no_socket_remains() {
     let no_program = bundle().args(&["/no/such/program"]);
     let no_mount_point = bundle().symlink("run", "/etc/passwd");
     for bundle in [no_program, no_mount_point] {
-        let before = Traces::of(&bundle);
+        let before = HostState::of(&bundle);
         let manager = Manager::new(&bundle);
         for (verb, flags) in [("create", &[] as &[&str]), ("run", &["--detach"])] {
             manager

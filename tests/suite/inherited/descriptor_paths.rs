@@ -8,7 +8,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{numbers, with_descriptors};
+use super::{numbers, with_inherited_descriptors};
 use crate::exec::running;
 use crate::harness::{Bundle, Call, Kind, Outcome, Report, differs, trials};
 
@@ -27,7 +27,7 @@ pub(super) fn tests() -> Vec<Trial> {
 /// Passes `file` as `number`, and leaks a directory of the host as the numbers before and after it.
 fn among_leaks(call: Call, number: RawFd, file: &File) -> Call {
     let root = File::open("/").unwrap();
-    with_descriptors(
+    with_inherited_descriptors(
         call,
         &[(number - 1, &root), (number, file), (number + 1, &root)],
     )
@@ -114,7 +114,9 @@ fn the_log_may_be_a_pipe() {
         .runtime()
         .call(&["--log", "/dev/fd/9", "--log-format=json", "state", "none"]);
     let writer = File::from(OwnedFd::from(writer));
-    with_descriptors(call, &[(9, &writer)]).run().assert_code(1);
+    with_inherited_descriptors(call, &[(9, &writer)])
+        .run()
+        .assert_code(1);
     drop(writer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();

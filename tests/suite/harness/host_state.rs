@@ -18,7 +18,7 @@ struct Process {
 
 /// The host's mounts, cgroups and processes, the runtime's `--root` and the bundle's files.
 #[derive(Debug)]
-pub(crate) struct Traces {
+pub(crate) struct HostState {
     mounts: Vec<String>,
     cgroups: BTreeSet<PathBuf>,
     processes: BTreeMap<Process, String>,
@@ -26,7 +26,7 @@ pub(crate) struct Traces {
     rootfs: BTreeSet<String>,
 }
 
-impl Traces {
+impl HostState {
     pub(crate) fn of(bundle: &Bundle) -> Self {
         let states = tree(&bundle.runtime().root());
         Self {

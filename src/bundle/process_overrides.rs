@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// The values that replace or extend those of the container's `process`. An empty field changes
 /// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
+pub(crate) struct ProcessOverrides {
     pub(crate) args: Vec<String>,
     /// Replaces the container's value even if it is `false`.
     pub(crate) terminal: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Changes {
     pub(crate) no_new_privileges: bool,
 }
 
-impl Changes {
+impl ProcessOverrides {
     /// Returns `process` with the changes.
     pub(crate) fn apply(self, mut process: Value) -> Value {
         let Some(members) = process.as_object_mut() else {
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn a_field_without_a_change_keeps_its_value() {
-        let changes = Changes {
+        let changes = ProcessOverrides {
             args: vec!["ls".to_owned()],
-            ..Changes::default()
+            ..ProcessOverrides::default()
         };
         let mut expected = own();
         expected["args"] = json!(["ls"]);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn lists_are_extended_and_other_fields_are_replaced() {
-        let changes = Changes {
+        let changes = ProcessOverrides {
             args: vec!["ls".to_owned()],
             terminal: true,
             cwd: Some("/tmp".to_owned()),
@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn added_capabilities_are_ambient_if_the_inheritable_set_is_not_empty() {
-        let changes = Changes {
+        let changes = ProcessOverrides {
             capabilities: vec!["CAP_CHOWN".to_owned()],
-            ..Changes::default()
+            ..ProcessOverrides::default()
         };
         let own = json!({"capabilities": {"inheritable": ["CAP_KILL"]}});
         let sets = &changes.apply(own)["capabilities"];

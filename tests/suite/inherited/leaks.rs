@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use libtest_mimic::Trial;
 
-use super::{numbers, with_descriptors};
+use super::{numbers, with_inherited_descriptors};
 use crate::harness::{Bundle, Call, Kind, Report, differs, trials, wait_until};
 use crate::hooks::{
     CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, POSTSTOP, PRESTART, START_CONTAINER, add, probe,
@@ -48,7 +48,7 @@ impl Leaks {
     fn leak(&self, call: Call, numbers: impl IntoIterator<Item = RawFd>) -> Call {
         let given: Vec<(RawFd, &File)> =
             numbers.into_iter().zip(self.files.iter().cycle()).collect();
-        with_descriptors(call, &given)
+        with_inherited_descriptors(call, &given)
     }
 }
 
