@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, RwLock};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 
 use crate::environment::Runtime;
+use crate::runner::{self, Outcome, Test, is_asked_for};
 
 /// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
 /// containers from its own name.
@@ -27,19 +28,17 @@ type Counts = BTreeMap<String, [usize; 4]>;
 /// Runs the tests that the arguments select, and prints the counts at the end.
 pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     let counts = Arc::new(Mutex::new(Counts::new()));
-    let trials = features.into_iter().map(|feature| {
+    let tests = features.into_iter().map(|feature| {
         let counts = counts.clone();
         let name = feature.name.clone();
-        Trial::ignorable_test(name, move || match &feature.skip_reason {
-            Some(reason) => Ok(Completion::ignored_with(reason.clone())),
-            None => compare(&feature, &counts),
-        })
+        let skip_reason = left_out(&name).or_else(|| feature.skip_reason.clone());
+        Test::new(name, move || compare(&feature, &counts)).unless(skip_reason)
     });
-    let conclusion = libtest_mimic::run(arguments, trials.collect());
+    let status = runner::run("engines", arguments.clone(), tests.collect());
     for (engine, [rt, runc, all, again]) in counts.lock().unwrap().iter() {
         println!("{engine}: rt passes {rt} of {all} ({again} the second time), runc {runc}");
     }
-    conclusion.exit_code()
+    status
 }
 
 /// Held for reading by each test, and for writing by a test that runs alone.
@@ -48,7 +47,7 @@ static EXCLUSIVE: RwLock<()> = RwLock::new(());
 /// Runs a test with both runtimes. Engines have races of their own, which show more often on a busy host. A test
 /// that fails with `rt` alone is therefore printed and repeated, with no other test running; it fails if `rt`
 /// fails again.
-fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Failed> {
+fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Outcome {
     let [mut ours, theirs] = {
         let _shared = EXCLUSIVE.read().unwrap();
         Runtime::BOTH.map(|runtime| attempt(feature, runtime))
@@ -68,16 +67,16 @@ fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Result<Completion, Fail
     *all += 1;
     *second += usize::from(again);
     match (ours, theirs) {
-        (Ok(()), Ok(())) => Ok(Completion::Completed),
+        (Ok(()), Ok(())) => Outcome::Passed,
         (Ok(()), Err(why)) => {
             eprintln!("{}: runc fails: {why}", feature.name);
-            Ok(Completion::Completed)
+            Outcome::Passed
         }
-        (Err(why), Ok(())) => Err(Failed::from(why)),
+        (Err(why), Ok(())) => Outcome::Failed(why),
         (Err(ours), Err(why)) => {
             let why = why.lines().next().unwrap_or_default();
             eprintln!("{}: rt fails: {ours}", feature.name);
-            Ok(Completion::ignored_with(format!("runc fails too: {why}")))
+            Outcome::Skipped(format!("runc fails too: {why}"))
         }
     }
 }
@@ -94,27 +93,31 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("it panicked").to_owned()
 }
 
+/// The tests of `RT_TESTS=smoke`, one a line: those that have found the most, and are not flaky.
+const SMOKE: &str = include_str!("smoke");
+
+/// Whether `RT_TESTS` asks for a test, and why not.
+fn left_out(name: &str) -> Option<String> {
+    let is_smoke = || SMOKE.lines().any(|line| line == name);
+    match std::env::var("RT_TESTS").as_deref() {
+        Ok("all") => None,
+        Ok("smoke") if is_smoke() => None,
+        Ok("smoke") => Some("RT_TESTS=all runs all tests of the engines".to_owned()),
+        _ => Some("RT_TESTS=all runs the tests of the engines, RT_TESTS=smoke a few".to_owned()),
+    }
+}
+
 /// Why this run skips all engines, if it does.
 pub(crate) fn skip_reason() -> Option<String> {
-    if std::env::var("RT_TESTS").as_deref() != Ok("all") {
-        return Some("RT_TESTS=all starts the engines".to_owned());
-    }
     let root = nix::unistd::geteuid().is_root();
     (!root).then(|| "only root can start the engines".to_owned())
 }
 
-/// Whether the arguments select a test of `engine`. Its daemons start only then.
+/// Whether the arguments and `RT_TESTS` select a test of `engine`. Its daemons start only then.
 pub(crate) fn is_wanted(arguments: &Arguments, engine: &str, names: &[&str]) -> bool {
     let is_selected = |name: &&str| {
         let name = format!("{engine}::{name}");
-        let matches = |filter: &String| {
-            if arguments.exact {
-                name == *filter
-            } else {
-                name.contains(filter.as_str())
-            }
-        };
-        !arguments.skip.iter().any(matches) && arguments.filter.as_ref().is_none_or(matches)
+        left_out(&name).is_none() && is_asked_for(arguments, &name)
     };
     !arguments.list && names.iter().any(is_selected)
 }

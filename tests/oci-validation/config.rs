@@ -1,11 +1,11 @@
 //! config.md: requirements for runtimes that read a configuration.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, Kind, differs, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         unknown_properties_are_ignored,
         unknown_annotations_are_ignored,

@@ -1,12 +1,12 @@
 //! runtime.md, "Errors" and "Warnings": an error leaves the environment as if the operation had never been attempted,
 //! and a warning does not change the operation.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         create_with_an_invalid_config_leaves_nothing,
         create_with_a_failing_setup_leaves_nothing,

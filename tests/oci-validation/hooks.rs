@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, Kind, differs, trials, wait_gone};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         hooks_run_in_order,
         hooks_get_the_state_on_stdin,

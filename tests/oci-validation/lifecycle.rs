@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, alive, namespace_of, trials, wait_gone};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         create_makes_the_environment,
         create_does_not_run_the_program,
@@ -52,12 +52,14 @@ fn create_makes_the_environment() {
 fn create_does_not_run_the_program() {
     let bundle = Bundle::new()
         .writable()
-        .sh("echo ran; : > /ran; sleep 1000");
+        .sh("cat /when; : > /ran; sleep 1000");
     let container = bundle.create();
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    assert_eq!(container.stdout(), "");
-    assert!(!bundle.rootfs().join("ran").exists());
     assert_eq!(container.status(), "created");
+    assert!(!bundle.rootfs().join("ran").exists());
+    // The program would have found no such file.
+    let _bundle = bundle.file("when", "after create\n");
+    container.start().assert_ok();
+    assert_eq!(container.wait_for("\n"), "after create\n");
 }
 
 /// Step 2: "Any updates to config.json after this step MUST NOT affect the container."

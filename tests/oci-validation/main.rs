@@ -23,17 +23,27 @@ mod errors;
 mod hooks;
 mod lifecycle;
 mod operations;
+#[path = "../runner/mod.rs"]
+mod runner;
 mod state;
 mod vectors;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = libtest_mimic::Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
     harness::note_failures();
     harness::prepare();
-    let trials = [
+    let tests = tests();
+    if harness::is_worker() {
+        return harness::work();
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    harness::set_workers(&mut arguments);
+    runner::run("oci-validation", arguments, tests)
+}
+
+fn tests() -> Vec<runner::Test> {
+    [
         state::tests(),
         lifecycle::tests(),
         operations::tests(),
@@ -44,6 +54,5 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
-    .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    .collect()
 }

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{
     Bundle, Container, Holder, HostState, Kind, alive, differs, trials, wait_gone,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         operations_without_an_id_are_errors,
         operations_on_a_missing_container_are_errors,

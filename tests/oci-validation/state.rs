@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Container, alive, namespace_of, trials, wait_gone};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_required_properties_are_there,
         the_version_is_a_semantic_version,

@@ -6,9 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::{Completion, Failed, Trial};
-
-use crate::harness::{Bundle, HostState, Kind, Outcome};
+use crate::harness::{Bundle, HostState, Outcome, only_rt, skip, test};
+use crate::runner::Test;
 
 const VECTORS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -27,13 +26,13 @@ const BAD_PROPERTIES: [(&str, &str); 5] = [
     ("linux-rdma", "linux.resources.rdma.mlx5_1.hcaHandles: "),
 ];
 
-pub(crate) fn tests() -> Vec<Trial> {
-    let mut trials = trials_in("good", assert_read);
-    trials.extend(trials_in("bad", assert_refused));
-    trials
+pub(crate) fn tests() -> Vec<Test> {
+    let mut tests = tests_in("good", assert_read);
+    tests.extend(tests_in("bad", assert_refused));
+    tests
 }
 
-fn trials_in(kind: &'static str, check: fn(&Path)) -> Vec<Trial> {
+fn tests_in(kind: &'static str, check: fn(&Path)) -> Vec<Test> {
     let entries = fs::read_dir(Path::new(VECTORS).join(kind));
     let mut files: Vec<PathBuf> = entries
         .into_iter()
@@ -42,33 +41,17 @@ fn trials_in(kind: &'static str, check: fn(&Path)) -> Vec<Trial> {
         .collect();
     files.sort();
     if files.is_empty() {
-        let absent = || {
-            Ok(Completion::ignored_with(
-                "the specification is not beside the repository",
-            ))
-        };
-        return vec![Trial::ignorable_test(format!("vectors::{kind}"), absent)];
+        let absent = || skip("the specification is not beside the repository");
+        return vec![test(format!("vectors::{kind}"), absent)];
     }
-    let trial = |file: PathBuf| {
+    let of_file = |file: PathBuf| {
         let name = file.file_stem().unwrap_or_default().display().to_string();
-        Trial::ignorable_test(format!("vectors::{kind}::{name}"), move || {
-            run_vector(&file, check)
+        test(format!("vectors::{kind}::{name}"), move || {
+            only_rt("other runtimes accept unknown values");
+            check(&file);
         })
     };
-    files.into_iter().map(trial).collect()
-}
-
-fn run_vector(file: &Path, check: fn(&Path)) -> Result<Completion, Failed> {
-    if Kind::under_test() != Kind::Rt {
-        return Ok(Completion::ignored_with(
-            "only for rt: other runtimes accept unknown values",
-        ));
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(Completion::ignored_with("only root can make containers"));
-    }
-    check(file);
-    Ok(Completion::Completed)
+    files.into_iter().map(of_file).collect()
 }
 
 /// Calls `create` with this config.json, and checks that nothing remains after an error.

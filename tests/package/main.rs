@@ -13,6 +13,12 @@ mod completions;
 mod debian;
 mod installed;
 mod pages;
+#[allow(
+    dead_code,
+    reason = "tests of the package know only when they run what they lack"
+)]
+#[path = "../runner/mod.rs"]
+mod runner;
 
 use std::env;
 use std::fs;
@@ -21,7 +27,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
+
+use runner::Outcome;
 
 /// A test. `Err` is the reason why it is skipped.
 type Test = fn() -> Result<(), String>;
@@ -36,18 +44,19 @@ fn main() -> ExitCode {
         debian::tests(),
         clean::tests(),
     ];
-    let trials = tests.into_iter().flatten().map(|(name, test)| {
-        Trial::ignorable_test(name, move || {
-            let result = catch_unwind(AssertUnwindSafe(test));
-            match result.map_err(|_| Failed::without_message())? {
-                Ok(()) => Ok(Completion::Completed),
-                Err(reason) => Ok(Completion::ignored_with(reason)),
+    let tests = tests.into_iter().flatten().map(|(name, test)| {
+        runner::Test::new(name.to_owned(), move || {
+            match catch_unwind(AssertUnwindSafe(test)) {
+                Ok(Ok(())) => Outcome::Passed,
+                Ok(Err(reason)) => Outcome::Skipped(reason),
+                // The assertion has printed its message.
+                Err(_) => Outcome::Failed(String::new()),
             }
         })
     });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let status = runner::run("package", arguments, tests.collect());
     drop(fs::remove_dir_all(run_directory()));
-    conclusion.exit_code()
+    status
 }
 
 /// The temporary directory of this run.

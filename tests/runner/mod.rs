@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Arguments, Completion, Failed, FormatSetting, Trial};
 
 /// How a test ended.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Passed,
     /// The reason names the package that is missing, if one is.

@@ -6,12 +6,12 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
-use crate::harness::{Bundle, HostState, skip, trials};
+use crate::harness::{Bundle, HostState, needs, skip, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_profile_is_refused_when_apparmor_is_not_enabled,
         the_process_is_confined,
@@ -70,11 +70,12 @@ impl Profile {
              mount, umount, deny /secret r, }}\n",
             self.name
         );
+        needs("apparmor_parser", "apparmor");
         let mut parser = Command::new("apparmor_parser")
             .args([verb, "--skip-cache"])
             .stdin(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| skip(&format!("apparmor_parser: {e}")));
+            .unwrap_or_else(|e| panic!("apparmor_parser: {e}"));
         parser
             .stdin
             .take()

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{
     Bundle, HostState, Kind, Runtime, View, is_release_build, needs_strace, only_rt, skip, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         it_is_static_stripped_and_small,
         the_template_takes_few_system_calls_on_v2,

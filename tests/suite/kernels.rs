@@ -2,14 +2,14 @@
 //!
 //! Linux 5.10 has neither mount_setattr(2) (5.12) nor cgroup.kill (5.14).
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Bundle, Directory, HostState, Report, Runtime, View, needs_strace, only_rt, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         without_mount_setattr_the_mounts_are_the_same,
         without_mount_setattr_bind_mounts_are_the_same,

@@ -1,11 +1,11 @@
 //! After many runs in a row, the host is unchanged.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         two_hundred_runs_leave_the_host_unchanged,
         fifty_failing_runs_leave_the_host_unchanged,

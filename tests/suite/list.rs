@@ -1,11 +1,11 @@
 //! `list`: the containers below `--root`, as a table, as ids and as JSON.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::Value;
 
 use crate::harness::{Bundle, Kind, Runtime, differs, only_rt, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         table_has_a_line_for_each_container,
         quiet_prints_ids_alone,

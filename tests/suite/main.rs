@@ -31,38 +31,31 @@ mod pods;
 mod process;
 mod ps;
 mod rootfs;
+#[path = "../runner/mod.rs"]
+mod runner;
 mod seccomp;
 mod security;
 mod terminal;
 mod update;
 mod users;
 
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
-use libtest_mimic::Trial;
-
-/// More would wait for each other in the kernel, and for what a host has once.
-const WORKERS: usize = 4;
+use crate::runner::Test;
 
 fn main() -> ExitCode {
     harness::note_failures();
     harness::prepare();
-    let trials = trials();
+    let tests = tests();
     if harness::is_worker() {
         return harness::work();
     }
     let mut arguments = libtest_mimic::Arguments::from_args();
-    let processors = available_parallelism().map_or(1, NonZero::get);
-    let workers = *arguments
-        .test_threads
-        .get_or_insert(processors.min(WORKERS));
-    harness::run_in_workers(workers);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    harness::set_workers(&mut arguments);
+    runner::run("suite", arguments, tests)
 }
 
-fn trials() -> Vec<Trial> {
+fn tests() -> Vec<Test> {
     [
         apparmor::tests(),
         binary::tests(),

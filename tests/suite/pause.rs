@@ -2,9 +2,8 @@
 //! paused container.
 
 use std::fs;
-use std::time::Duration;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -12,7 +11,7 @@ use crate::harness::{
     remove_cgroup, signal, skip, trials, wait_gone, wait_until,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_processes_of_a_paused_container_do_not_run,
         the_processes_of_a_paused_container_do_not_run_in_the_v2_view,
@@ -76,13 +75,22 @@ fn assert_writes(container: &Container) {
     });
 }
 
+/// The kernel says that it has frozen the cgroup: then no process of it runs (freezer-subsystem.rst, cgroup-v2.rst).
 #[track_caller]
-fn assert_does_not_write(container: &Container) {
-    let before = container.stdout();
-    std::thread::sleep(Duration::from_millis(100));
+fn assert_frozen(container: &Container, view: View) {
+    let (controller, file, frozen) = if view == View::V2 || on_v2() {
+        ("", "cgroup.events", "frozen 1\n")
+    } else {
+        ("freezer", "freezer.state", "FROZEN\n")
+    };
+    let file = cgroup_of(container.pid(), controller).join(file);
+    let state = fs::read_to_string(&file).unwrap();
+    assert!(state.contains(frozen), "{}: {state}", file.display());
+    let before = container.stdout().len();
+    assert_eq!(container.status(), "paused");
     assert_eq!(
         container.stdout().len(),
-        before.len(),
+        before,
         "the container still writes"
     );
 }
@@ -94,8 +102,7 @@ fn check_pause(view: View) {
     for _ in 0..3 {
         assert_writes(&container);
         container.call("pause", &[]).assert_ok();
-        assert_eq!(container.status(), "paused");
-        assert_does_not_write(&container);
+        assert_frozen(&container, view);
         container.call("resume", &[]).assert_ok();
         assert_eq!(container.status(), "running");
     }
@@ -202,8 +209,7 @@ fn signals_are_delivered_after_resume() {
         container.wait_for("ready\n");
         container.call("pause", &[]).assert_ok();
         container.kill("USR1").assert_ok();
-        assert_does_not_write(&container);
-        assert_eq!(container.status(), "paused");
+        assert_frozen(&container, view);
         container.call("resume", &[]).assert_ok();
         container.wait_for("\n10\n");
     }

@@ -4,16 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Bundle, Container, Kind, Outcome, Runtime, View, alive, cgroup_of, differs, namespace_of,
-    on_v2, only_rt, signal, skip, trials, wait_until,
+    needs, on_v2, only_rt, signal, skip, trials, wait_until,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_table_has_the_lines_of_the_container,
         options_are_passed_to_ps,
@@ -67,6 +67,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 fn ps(bundle: &Bundle, args: &[&str]) -> Outcome {
+    needs("ps", "procps");
     let args: Vec<&str> = ["ps"].iter().chain(args).copied().collect();
     bundle.runtime().call(&args).run()
 }

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::harness::{
     skip, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         flags_change_the_limits_that_they_name,
         json_changes_the_limits_that_it_names,

@@ -5,16 +5,10 @@ use std::fmt::Write;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use crate::runner::Outcome;
+
 /// The script that boots the virtual machine.
 pub(crate) const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/boot");
-
-/// The outcome of a test in the virtual machine.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Outcome {
-    Passed,
-    Skipped(String),
-    Failed(String),
-}
 
 /// The virtual machine. Dropping it waits for its end.
 pub(crate) struct Guest {
@@ -30,8 +24,9 @@ impl Guest {
     pub(crate) fn new(suite: &str, calls: Vec<(&str, String)>) -> Self {
         let mut script = String::new();
         for (runtime, arguments) in calls {
-            let call =
-                format!("echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} {arguments}\n");
+            let call = format!(
+                "echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} --test-threads 1 {arguments}\n"
+            );
             script.push_str(&call);
         }
         Self {

@@ -11,16 +11,19 @@
 )]
 
 mod guest;
+#[path = "../runner/mod.rs"]
+mod runner;
 
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use serde_json::Value;
 
-use guest::{Guest, Outcome};
+use guest::Guest;
+use runner::{Test, is_asked_for};
 
 /// A runtime, and a filter that selects tests of the suite.
 const RUNS: [(&str, &str); 12] = [
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
         }
         let tests_of_run = names.iter().map(|name| format!("{runtime}::{name}"));
         let tests_of_run: Vec<String> = tests_of_run.collect();
-        let is_wanted = |test: &&String| is_wanted(&arguments, test);
+        let is_wanted = |test: &&String| is_asked_for(&arguments, test);
         let wanted: Vec<&String> = tests_of_run.iter().filter(is_wanted).collect();
         if wanted.len() == tests_of_run.len() {
             calls.push((runtime, filter.to_owned()));
@@ -70,36 +73,12 @@ fn main() -> ExitCode {
         tests.extend(tests_of_run);
     }
     let guest = Arc::new(Mutex::new(Guest::new(&suite, calls)));
-    let trial = |name: String| {
-        let (guest, skip_reason) = (guest.clone(), skip_reason.clone());
-        Trial::ignorable_test(name.clone(), move || match skip_reason {
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => completion(guest.lock().unwrap().outcome(&name)),
-        })
+    let test = |name: String| {
+        let (guest, of) = (guest.clone(), name.clone());
+        let run = move || guest.lock().unwrap().outcome(&of);
+        Test::new(name, run).unless(skip_reason.clone())
     };
-    let trials = tests.into_iter().map(trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn completion(outcome: Outcome) -> Result<Completion, Failed> {
-    match outcome {
-        Outcome::Passed => Ok(Completion::Completed),
-        Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
-        Outcome::Failed(message) => Err(Failed::from(message)),
-    }
-}
-
-/// Whether the arguments select a test, by the rules of libtest-mimic.
-fn is_wanted(arguments: &Arguments, test: &str) -> bool {
-    let matches = |filter: &String| {
-        if arguments.exact {
-            test == filter
-        } else {
-            test.contains(filter)
-        }
-    };
-    let skipped = arguments.skip.iter().any(matches);
-    !skipped && arguments.filter.as_ref().is_none_or(matches)
+    runner::run("vm", arguments, tests.into_iter().map(test).collect())
 }
 
 /// Why the virtual machine cannot be used here, if so.

@@ -1,12 +1,12 @@
 //! Device rules: which devices a container may open, enforced by devices.allow on v1 and by a
 //! BPF program on v2.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Runtime, View, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![device_rules_decide, device_rules_decide_in_the_v2_view,]
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -11,7 +11,7 @@ use crate::harness::{
     on_v2, remove_cgroup, skip, trials, wait_until,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_default_path_is_the_id,
         an_absolute_path_starts_at_the_top,

@@ -5,9 +5,9 @@ mod devices;
 mod limits;
 mod seen;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [limits::tests(), devices::tests(), seen::tests()]
         .into_iter()
         .flatten()

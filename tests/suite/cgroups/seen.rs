@@ -4,15 +4,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Bundle, Holder, HostState, Kind, Runtime, View, cgroup_of, cgroup_top, differs, on_v2,
+    Bundle, Holder, HostState, Kind, Runtime, View, cgroup_of, cgroup_top, differs, needs, on_v2,
     remove_cgroup, skip, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_writable_mount_shows_only_the_containers_cgroup_in_the_v2_view,
         a_mount_in_a_joined_namespace_shows_only_the_containers_cgroup_in_the_v2_view,
@@ -183,6 +183,7 @@ fn a_container_runs_below_a_threaded_cgroup_in_the_v2_view() {
     container.wait_for("\n");
     let pid = container.pid();
     assert!(cgroup_of(pid, "").ends_with(&path[1..]));
+    needs("ps", "procps");
     let arguments = ["ps", "--format=json", bundle.id()];
     let listed = bundle.runtime().call(&arguments).run().assert_ok().stdout;
     let listed: Vec<i32> = serde_json::from_str(&listed).unwrap();

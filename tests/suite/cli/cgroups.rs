@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{
-    Bundle, HostState, Kind, Runtime, View, cgroup_of, differs, on_v2, only_rt, trials, wait_gone,
+    Bundle, HostState, Kind, Runtime, View, cgroup_of, differs, needs, on_v2, only_rt, trials,
+    wait_gone,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         rootless_accepts_the_values_of_runc,
         rootless_refuses_any_other_value,
@@ -150,6 +151,7 @@ fn without_cgroups_every_operation_of_the_lifecycle_works() {
         container.start().assert_ok();
         assert_eq!(container.status(), "running");
         if runtime.kind() == Kind::Rt {
+            needs("ps", "procps");
             let listed = runtime.call(&["ps", "-f", "json", container.id()]).run();
             assert_eq!(listed.assert_ok().stdout, format!("[{pid}]\n"));
         }

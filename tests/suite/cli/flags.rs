@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{call, call_in};
 use crate::harness::{Bundle, Directory, Kind, Runtime, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         version_has_the_lines_that_engines_parse,
         a_link_called_runc_answers_as_runc,

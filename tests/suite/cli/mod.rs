@@ -10,11 +10,11 @@ mod statuses;
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{Outcome, Runtime};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         cgroups::tests(),
         flags::tests(),

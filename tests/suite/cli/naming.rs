@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::call_in;
 use crate::harness::{Bundle, Directory, Outcome, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_argument_is_an_id_if_the_working_directory_is_a_bundle,
         an_argument_may_be_the_name_of_a_bundle_directory,
@@ -30,7 +30,11 @@ impl Fixture {
         only_rt("only rt accepts the directory of a bundle");
         let bundle = Bundle::new().sh("exit 9");
         let root = bundle.rootfs();
-        let bundle = bundle.set("/root/path", json!(root));
+        // The ids of the containers are names that other tests use at the same time.
+        let cgroup = format!("/{}", bundle.id());
+        let bundle = bundle
+            .set("/root/path", json!(root))
+            .set("/linux/cgroupsPath", json!(cgroup));
         bundle.write();
         let directory = Directory::new();
         let inner = directory.join(name);

@@ -1,15 +1,14 @@
 //! The outputs that managers parse: `state`, `list` and `ps` are compared with those of Debian's
 //! runc, byte for byte.
 
-use std::fs;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, only_rt, skip, trials, wait_gone};
+use crate::harness::{Bundle, needs, only_rt, trials, wait_gone};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![outputs_are_identical_to_those_of_runc]
 }
 
@@ -73,9 +72,8 @@ fn outputs(program: &str, root: &str, bundle: &Bundle) -> Vec<(String, String)> 
 
 fn outputs_are_identical_to_those_of_runc() {
     only_rt("the test compares rt with runc");
-    if !fs::exists("/usr/sbin/runc").unwrap() {
-        skip("runc is not installed");
-    }
+    needs("runc", "runc");
+    needs("ps", "procps");
     let annotations = json!({"z": "<a href='x'>&", "a": "line\u{2028}two", "é": "\u{7f}\"\\"});
     let bundle = Bundle::new().set("/annotations", annotations);
     let bundle = bundle.args(&["/probe", "sleep"]);

@@ -1,11 +1,11 @@
 //! Refused command lines: the error texts and the exit statuses.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::call;
 use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_unknown_verb_is_refused_with_the_text_of_runc,
         a_wrong_number_of_arguments_prints_the_help,

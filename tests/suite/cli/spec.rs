@@ -1,16 +1,15 @@
 //! `spec`: the template of config.json.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{call, call_in};
-use crate::harness::{Bundle, Config, Directory, Kind, Runtime, differs, only_rt, skip, trials};
+use crate::harness::{Bundle, Config, Directory, Kind, Runtime, differs, needs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_template_runs,
         the_template_is_that_of_runc,
@@ -38,9 +37,7 @@ fn the_template_runs() {
 /// versions of runc omit.
 fn the_template_is_that_of_runc() {
     only_rt("the test compares rt with runc");
-    if !Path::new("/usr/sbin/runc").exists() {
-        skip("runc is not installed");
-    }
+    needs("runc", "runc");
     for flags in [&["spec"] as &[&str], &["spec", "--rootless"]] {
         let (ours, theirs) = (Directory::new(), Directory::new());
         call_in(&Runtime::new(), ours.path(), flags).assert_ok();

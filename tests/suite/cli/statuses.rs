@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::call;
 use crate::harness::{Bundle, Kind, differs, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         run_exits_with_the_status_of_the_process,
         exec_exits_with_the_status_of_the_process,

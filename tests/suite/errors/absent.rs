@@ -5,12 +5,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Directory, HostState, Kind, Outcome, Runtime, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_missing_program_is_reported_as_not_found,
         a_missing_file_of_the_config_is_reported_otherwise,

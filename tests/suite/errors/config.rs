@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{assert_error, assert_error_as_written, assert_line};
 use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_missing_config_is_named,
         a_missing_bundle_is_named,

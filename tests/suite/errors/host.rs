@@ -1,12 +1,12 @@
 //! Errors about what the host lacks or refuses. They occur during creation, which is then undone.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::assert_error;
 use crate::harness::{Bundle, Kind, Runtime, differs, on_v2, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_missing_root_directory_is_refused,
         a_root_that_is_a_file_is_refused,

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_error_is_logged_as_json,
         an_error_is_written_to_the_log_file_and_stderr,

@@ -6,11 +6,11 @@ mod config;
 mod host;
 mod log;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{Bundle, HostState, Kind, Outcome};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         absent::tests(),
         config::tests(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{call, exec, probe, running, sh};
@@ -11,7 +11,7 @@ use crate::harness::{
     Bundle, Holder, HostState, Kind, Runtime, View, differs, only_rt, trials, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         cve_2016_9962_the_container_cannot_read_the_runtime,
         cve_2016_9962_the_container_cannot_read_the_runtime_with_other_users,

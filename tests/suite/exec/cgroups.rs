@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::{exec, probe, running};
 use crate::harness::{
@@ -11,7 +11,7 @@ use crate::harness::{
     skip, trials, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_process_joins_every_v1_cgroup_of_the_container,
         the_process_joins_the_cgroup_of_the_container_in_the_v2_view,

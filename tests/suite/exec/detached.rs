@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::harness::{
     wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         detached_exec_returns_once_the_process_runs,
         a_detached_process_can_be_killed_by_its_pid,

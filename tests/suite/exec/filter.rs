@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{described, exec, probe, running};
 use crate::harness::{Bundle, HostState, Kind, differs, trials};
 use crate::seccomp::{UNPRIVILEGED, assert_rights, unprivileged};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_containers_filter_applies_to_exec,
         the_filter_is_the_one_the_container_was_created_with,

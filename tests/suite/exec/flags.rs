@@ -1,12 +1,12 @@
 //! The flags of `exec` that change the container's `process`.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{exec, probe, running, sh};
 use crate::harness::{Bundle, Kind, Report, differs, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         without_flags_the_process_is_like_init,
         user_accepts_a_uid,

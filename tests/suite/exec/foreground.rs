@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 
 use super::{call, exec, running};
 use crate::harness::{Bundle, HostState, Kind, differs, only_rt, signal, trials, wait_gone};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_exit_status_is_that_of_the_process,
         death_by_a_signal_is_128_plus_its_number,

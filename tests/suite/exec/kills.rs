@@ -1,12 +1,12 @@
 //! `exec` killed at each of its system calls: the container keeps running, and no process
 //! remains that has joined it only in part.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::{exec, running, through};
 use crate::harness::{Bundle, HostState, Runtime, View, killed_everywhere, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         exec_killed_at_any_point_leaves_a_running_process_or_none,
         exec_killed_at_any_point_in_the_v2_view_leaves_a_running_process_or_none,

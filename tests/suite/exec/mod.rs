@@ -15,14 +15,14 @@ mod terminal;
 
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Call, Container, Outcome, Report};
 
 pub(crate) use namespaces::LINKS;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         flags::tests(),
         process_file::tests(),

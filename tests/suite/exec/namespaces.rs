@@ -1,7 +1,7 @@
 //! The namespaces, ids and root of an exec process are those of the container, whether its
 //! namespaces are new, joined or shared.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{exec, probe, running, sh};
@@ -9,7 +9,7 @@ use crate::harness::{
     Bundle, Container, Holder, HostState, Kind, View, differs, namespace_of, only_rt, trials,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         exec_joins_all_namespaces_of_the_container,
         exec_works_with_each_kind_shared,

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Write;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{call, described, exec, probe, probe_described, process_file, running};
 use crate::harness::{Bundle, Kind, differs, only_rt, skip, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_process_file_replaces_the_configured_process,
         flags_that_change_the_process_are_ignored,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::{call, running, waiting};
 use crate::harness::{Bundle, HostState, Runtime, View, only_rt, trials, wait_gone};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         fifty_concurrent_execs_work,
         fifty_concurrent_execs_work_in_the_v2_view,

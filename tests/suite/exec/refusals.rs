@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{call, exec, running, sh, waiting};
@@ -11,7 +11,7 @@ use crate::harness::{
     trials, wait_gone, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_container_that_does_not_exist_is_refused,
         an_invalid_id_is_refused,
@@ -133,7 +133,10 @@ fn a_paused_container_can_be_joined_with_ignore_paused() {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
         let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        let processes = freezer.0.with_file_name("cgroup.procs");
+        wait_until("the process to be in the frozen cgroup", || {
+            fs::read_to_string(&processes).is_ok_and(|pids| pids.lines().count() > 1)
+        });
         assert_eq!(joining.stdout(), "", "it is frozen as well");
         drop(freezer);
         assert_eq!(joining.wait().assert_ok().stdout, "joined\n");

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{call, exec, process_file, running, through};
 use crate::harness::{Bundle, HostState, only_rt, trials};
 use crate::terminal::{LED, Listener, Master, Session};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_foreground_exec_has_a_terminal_of_the_containers_devpts,
         the_terminal_has_the_callers_size_from_the_start,

@@ -6,7 +6,7 @@ mod seccomp;
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -14,7 +14,7 @@ use crate::harness::{
     only_rt, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     let mut all = trials![
         the_output_has_the_keys_of_the_specification,
         the_minimum_and_the_maximum_version_are_accepted,

@@ -1,13 +1,13 @@
 //! Every mount option that `features` lists, checked in the mount table of a container.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
 use super::{features, names};
 use crate::harness::{Bundle, Directory, Kind, Mount, Runtime, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![each_option_has_its_effect]
 }
 

@@ -2,13 +2,13 @@
 
 use std::os::unix::net::UnixListener;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{features, names};
 use crate::harness::{Bundle, Kind, Runtime, trials, wait_until};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         each_action_has_its_effect,
         each_operator_has_its_effect,

@@ -316,7 +316,7 @@ pub(crate) fn fill_rootfs(rootfs: &Path) {
         .find(|path| Path::new(path).exists());
     copy(
         busybox
-            .unwrap_or_else(|| super::skip("no static busybox here"))
+            .unwrap_or_else(|| super::skip("busybox is not installed (package busybox-static)"))
             .as_ref(),
         "bin/busybox",
     );

@@ -71,6 +71,22 @@ pub(crate) fn alive(pid: i32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
+/// Whether the process sleeps in poll(2) or ppoll(2), which a runtime does that waits for something. One in
+/// Go has threads that sleep in other calls.
+pub(crate) fn blocks_in_poll(pid: i32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call
+        .split(' ')
+        .next()
+        .and_then(|number| number.parse().ok());
+    number.is_some_and(|number: i64| number == SYS_POLL || number == libc::SYS_ppoll)
+}
+
+#[cfg(target_arch = "x86_64")]
+const SYS_POLL: i64 = libc::SYS_poll;
+#[cfg(not(target_arch = "x86_64"))]
+const SYS_POLL: i64 = libc::SYS_ppoll;
+
 /// A field of `/proc/PID/stat` by its number in proc_pid_stat(5), from 3 on: those after the name.
 pub(crate) fn stat<T: FromStr>(pid: i32, field: usize) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -56,13 +56,27 @@ impl HostState {
         );
     }
 
-    /// What has come and gone, a line each. The kernel gets a moment to end processes.
+    /// Nothing has come since `self` was taken. What was there may have gone.
+    #[track_caller]
+    pub(crate) fn assert_nothing_added(&self, bundle: &Bundle) {
+        let is_addition = |change: &String| change.starts_with("  +");
+        let added = self.changes_when(bundle, is_addition);
+        assert!(added.is_empty(), "left behind:\n{}", added.join("\n"));
+    }
+
+    /// What has come and gone, a line each.
     pub(crate) fn changes_since(&self, bundle: &Bundle) -> String {
+        self.changes_when(bundle, |_| true).join("\n")
+    }
+
+    /// The changes that count. The kernel gets a moment to end processes.
+    fn changes_when(&self, bundle: &Bundle, counts: impl Fn(&String) -> bool) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let changes = self.changes(&Self::of(bundle));
+            let mut changes = self.changes(&Self::of(bundle));
+            changes.retain(&counts);
             if changes.is_empty() || Instant::now() > deadline {
-                return changes.join("\n");
+                return changes;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -70,7 +84,7 @@ impl HostState {
 
     fn changes(&self, now: &Self) -> Vec<String> {
         let mut changes = Vec::new();
-        let mounts = |traces: &Self| traces.mounts.iter().cloned().collect();
+        let mounts = |state: &Self| state.mounts.iter().cloned().collect();
         compare("mount", &mounts(self), &mounts(now), &mut changes);
         // Cgroups and processes that are gone were others' to end.
         let cgroups = now.cgroups.difference(&self.cgroups);
@@ -105,8 +119,8 @@ fn cgroups() -> BTreeSet<PathBuf> {
     found
 }
 
-/// Made by other tests that run at the same time, or in use but by no process that descends
-/// from this one.
+/// Whether other tests that run at the same time have made it, or it is used by other processes than the
+/// descendants of this one.
 fn is_foreign(cgroup: &Path) -> bool {
     let own = format!("suite-{}-", std::process::id());
     let of_other_tests = |name: &std::ffi::OsStr| {

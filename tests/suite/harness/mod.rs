@@ -26,14 +26,20 @@ pub(crate) use config::Config;
 pub(crate) use container::Container;
 pub(crate) use directory::Directory;
 pub(crate) use host::{
-    Holder, alive, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay, on_v2,
-    owner_of_namespace, prepare, remove_cgroup, signal, stat, wait_gone, wait_until,
+    Holder, alive, blocks_in_poll, cgroup_of, cgroup_top, mountinfo, namespace_of, on_overlay,
+    on_v2, owner_of_namespace, prepare, remove_cgroup, signal, stat, wait_gone, wait_until,
     withheld_capabilities,
 };
 pub(crate) use host_state::{HostState, tree};
 pub(crate) use killed::killed_everywhere;
+#[allow(
+    unused_imports,
+    reason = "only the conformance tests have names that are no functions'"
+)]
+pub(crate) use registry::test;
 pub(crate) use registry::{
-    differs, needs_strace, note_failures, only_rt, run_in_workers, skip, trial, trials,
+    differs, needs, needs_strace, note_failures, only_in_the_matrix, only_rt, set_workers, skip,
+    trial, trials,
 };
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View, is_release_build};

@@ -1,11 +1,13 @@
 //! How a test gets its name, and how it says at run time that it does not apply here.
 
+use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
 
-use libtest_mimic::{Completion, Failed, Trial};
+use crate::runner::{Outcome, Test};
 
 use super::{Kind, differences, host, worker};
 
@@ -15,8 +17,14 @@ static WHERE: Mutex<String> = Mutex::new(String::new());
 /// Whether tests run in processes of their own, several at a time.
 static IN_WORKERS: AtomicBool = AtomicBool::new(false);
 
-/// Has `count` processes run the tests, or this one if it is 1.
-pub(crate) fn run_in_workers(count: usize) {
+/// More would wait for each other in the kernel, and for what a host has once.
+const MOST_WORKERS: usize = 4;
+
+/// Has as many processes run the tests as the arguments, or the host's processors, say. One is this process.
+pub(crate) fn set_workers(arguments: &mut libtest_mimic::Arguments) {
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    let count = processors.min(MOST_WORKERS);
+    let count = *arguments.test_threads.get_or_insert(count);
     IN_WORKERS.store(count > 1, Ordering::Relaxed);
 }
 
@@ -52,56 +60,75 @@ pub(crate) fn differs(kind: Kind, how: &str) {
     }
 }
 
-/// Ends the test as skipped where there is nothing that watches system calls, or makes them fail.
-pub(crate) fn needs_strace() {
-    if !Path::new("/usr/bin/strace").exists() {
-        skip("no strace here");
+/// Ends the test as skipped where a program of Debian's package `package` is not installed.
+pub(crate) fn needs(program: &str, package: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    if !std::env::split_paths(&path)
+        .chain(more)
+        .any(|directory| directory.join(program).exists())
+    {
+        skip(&format!("{program} is not installed (package {package})"));
     }
 }
 
-/// How a test ended.
-pub(super) enum Outcome {
-    Passed,
-    Skipped(String),
-    Failed(String),
+/// Ends the test as skipped unless the whole matrix is asked for.
+pub(crate) fn only_in_the_matrix(reason: &str) {
+    if std::env::var("RT_TESTS").as_deref() != Ok("all") {
+        skip(&format!("RT_TESTS=all only: {reason}"));
+    }
 }
 
+/// Ends the test as skipped where no strace(1) can watch system calls, or make them fail.
+pub(crate) fn needs_strace() {
+    needs("strace", "strace");
+}
+
+/// What a test does. It panics where something does not hold.
+pub(super) type Body = Arc<dyn Fn() + Send + Sync>;
+
 /// A test named after its module and what must hold.
-pub(crate) fn trial(module: &str, name: &str, test: fn()) -> Trial {
+pub(crate) fn trial(module: &str, name: &str, body: fn()) -> Test {
     let module = module.split_once("::").map_or(module, |(_, rest)| rest);
-    let name = format!("{module}::{name}");
-    worker::register(&name, test);
-    Trial::ignorable_test(name.clone(), move || {
-        let outcome = match IN_WORKERS.load(Ordering::Relaxed) {
-            true => worker::run(&name),
-            false => perform(&name, test),
-        };
-        match outcome {
-            Outcome::Passed => Ok(Completion::Completed),
-            Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
-            Outcome::Failed(message) => Err(Failed::from(message)),
+    test(format!("{module}::{name}"), body)
+}
+
+/// A test by its whole name.
+pub(crate) fn test(name: String, body: impl Fn() + Send + Sync + 'static) -> Test {
+    let body: Body = Arc::new(body);
+    worker::register(&name, body.clone());
+    let own_name = name.clone();
+    let run = move || {
+        if IN_WORKERS.load(Ordering::Relaxed) {
+            worker::run(&own_name)
+        } else {
+            perform(&own_name, &body)
         }
-    })
+    };
+    Test::new(name, run).unless(lacks())
+}
+
+/// Why no test of containers can run here.
+fn lacks() -> Option<String> {
+    let is_root = host::is_root();
+    (!is_root).then(|| "only root can make the containers of these tests".to_owned())
 }
 
 /// Runs a test in this process.
-pub(super) fn perform(name: &str, test: fn()) -> Outcome {
-    if !host::is_root() {
-        return Outcome::Skipped("only root can make containers".to_owned());
-    }
+pub(super) fn perform(name: &str, body: &Body) -> Outcome {
     if let Some(how) = differences::of_crun(name).filter(|_| Kind::under_test() == Kind::Crun) {
         return Outcome::Skipped(format!("crun differs: {how}"));
     }
-    match catch_unwind(AssertUnwindSafe(test)) {
+    match catch_unwind(AssertUnwindSafe(|| body())) {
         Ok(()) => Outcome::Passed,
         Err(payload) => match payload.downcast::<Skipped>() {
             Ok(skipped) => Outcome::Skipped(skipped.0),
-            Err(payload) => Outcome::Failed(words(payload.as_ref())),
+            Err(payload) => Outcome::Failed(message(payload.as_ref())),
         },
     }
 }
 
-fn words(payload: &(dyn std::any::Any + Send)) -> String {
+fn message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| {
         payload

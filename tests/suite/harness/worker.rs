@@ -16,21 +16,22 @@ use std::sync::Mutex;
 use nix::fcntl::{FcntlArg, fcntl};
 use serde_json::{Value, json};
 
-use super::registry::{Outcome, perform};
+use super::registry::{Body, perform};
+use crate::runner::Outcome;
 
 /// The argument that makes a process of the suite a worker.
 const WORKER: &str = "--worker";
 
 /// Every test by its name.
-static TESTS: Mutex<BTreeMap<String, fn()>> = Mutex::new(BTreeMap::new());
+static TESTS: Mutex<BTreeMap<String, Body>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
     static OWN: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
 /// Makes a test known to the workers.
-pub(crate) fn register(name: &str, test: fn()) {
-    TESTS.lock().unwrap().insert(name.to_owned(), test);
+pub(crate) fn register(name: &str, body: Body) {
+    TESTS.lock().unwrap().insert(name.to_owned(), body);
 }
 
 pub(crate) fn is_worker() -> bool {
@@ -110,9 +111,9 @@ pub(crate) fn work() -> ExitCode {
         let Ok(name) = name else {
             break;
         };
-        let test = TESTS.lock().unwrap().get(&name).copied();
-        let outcome = match test {
-            Some(test) => perform(&name, test),
+        let body = TESTS.lock().unwrap().get(&name).cloned();
+        let outcome = match body {
+            Some(body) => perform(&name, &body),
             None => Outcome::Failed(format!("no test is called {name}")),
         };
         let (kind, text) = match outcome {

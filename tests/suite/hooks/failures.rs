@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{
@@ -14,7 +14,7 @@ use crate::harness::{
     Bundle, HostState, Kind, Outcome, Runtime, View, alive, differs, only_rt, trials,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_failing_hook_during_create_destroys_the_container,
         a_failing_start_container_hook_destroys_the_container,

@@ -1,7 +1,7 @@
 //! startContainer hooks run with the restrictions and the standard output of the container's
 //! process.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use super::{START_CONTAINER, add, probing, script, seen};
 use crate::harness::{Bundle, HostState, only_rt, signal, trials};
 use crate::terminal::Session;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         start_container_hooks_have_the_filter_of_the_process,
         start_container_hooks_do_not_escape_a_filter_that_kills,

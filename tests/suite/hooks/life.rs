@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::harness::{
     Bundle, Container, HostState, Kind, differs, only_rt, signal, trials, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         changes_of_the_config_after_create_have_no_effect,
         poststop_hooks_are_called_once_however_the_container_ends,

@@ -9,12 +9,12 @@ mod when;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Report};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         when::tests(),
         program::tests(),

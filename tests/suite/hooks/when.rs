@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use crate::harness::{
     trials, wait_gone,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         hooks_are_called_in_the_order_of_the_lifecycle,
         runtime_hooks_get_the_status_creating,

@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{numbers, with_inherited_descriptors};
 use crate::exec::running;
 use crate::harness::{Bundle, Call, Kind, Outcome, Report, differs, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         exec_reads_its_process_from_a_pipe,
         update_reads_its_resources_from_a_pipe,

@@ -5,13 +5,13 @@ use std::io::Read;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{numbers, with_inherited_descriptors};
 use crate::harness::{Bundle, HostState, Kind, Report, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         preserved_descriptors_keep_their_numbers,
         only_the_given_number_of_descriptors_is_preserved,

@@ -4,12 +4,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, Kind, Report, Runtime, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_annotation_keeps_the_groups_of_the_caller,
         other_values_of_the_annotation_do_not_keep_groups,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::{numbers, with_inherited_descriptors};
 use crate::harness::{Bundle, Call, Kind, Report, differs, trials, wait_until};
@@ -13,7 +13,7 @@ use crate::hooks::{
     seen,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_container_gets_no_leaked_descriptors,
         descriptors_that_managers_leak_do_not_reach_the_container,

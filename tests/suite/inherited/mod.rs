@@ -13,11 +13,11 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{Call, Report};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         descriptors::tests(),
         groups::tests(),

@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{Bundle, stat, trials, wait_gone, wait_until};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         run_is_the_subreaper_of_orphans,
         with_no_subreaper_orphans_go_to_the_next_subreaper,

@@ -6,14 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, only_rt, trials, wait_gone, wait_until};
 use crate::terminal::{message, wait_readable};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         create_sends_a_pidfd_of_the_first_process,
         run_sends_a_pidfd_of_the_first_process,

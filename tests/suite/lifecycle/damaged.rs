@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::harness::{
     trials, wait_gone,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         every_verb_reports_a_damaged_state_in_one_line,
         delete_force_of_a_container_with_a_damaged_state_kills_it,

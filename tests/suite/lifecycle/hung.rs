@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::harness::{
     Bundle, Directory, HostState, only_rt, signal, skip, trials, wait_gone, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![init_ends_when_its_create_is_killed]
 }
 

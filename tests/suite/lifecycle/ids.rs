@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::sleeper;
 use crate::harness::{HostState, needs_strace, only_rt, tree, trials, wait_until};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         delete_force_ignores_a_container_that_has_no_state_yet,
         a_killed_create_leaves_no_container,

@@ -1,6 +1,6 @@
 //! `kill`: which processes a signal reaches, and in which states of the container.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 
 use super::{sleeper, waiter};
@@ -9,7 +9,7 @@ use crate::harness::{
     wait_gone,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         kill_accepts_signal_names_and_numbers,
         kill_without_a_signal_sends_term,

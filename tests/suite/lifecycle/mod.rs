@@ -7,7 +7,7 @@ mod kill;
 mod odd;
 mod unexecuted;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::harness::{
     Bundle, HostState, Runtime, alive, on_v2, signal, trials, wait_gone, wait_until,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     let mut all = trials![
         run_exits_with_the_status_of_the_process,
         run_exits_137_when_kill_9_ends_the_process,
@@ -125,15 +125,15 @@ fn run_keep_leaves_a_stopped_container() {
 }
 
 fn create_executes_nothing_before_start() {
-    let bundle = Bundle::new().sh("echo executed");
+    let bundle = Bundle::new().sh("cat /when");
     let container = bundle.create();
     let pid = container.pid();
     assert_eq!(container.status(), "created");
     assert!(alive(pid), "init of a created container is alive");
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    assert_eq!(container.stdout(), "");
+    // The program would have found no such file.
+    let _bundle = bundle.file("when", "after create\n");
     container.start().assert_ok();
-    container.wait_for("executed\n");
+    container.wait_for("after create\n");
     wait_gone(pid);
     container.delete().assert_ok();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::sleeper;
@@ -11,7 +11,7 @@ use crate::harness::{
     Bundle, HostState, Kind, Outcome, Runtime, differs, needs_strace, only_rt, trials, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_program_name_that_the_kernel_cuts_inside_a_utf8_character_is_no_problem,
         a_program_whose_main_thread_has_ended_is_running,

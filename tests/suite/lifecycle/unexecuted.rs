@@ -3,13 +3,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, alive, only_rt, trials, wait_gone};
 use crate::hooks::{POSTSTART, START_CONTAINER, add};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         run_exits_with_1_when_execve_fails,
         start_succeeds_when_only_execve_fails,

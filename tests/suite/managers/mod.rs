@@ -18,7 +18,7 @@ mod setup;
 use std::collections::BTreeSet;
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::Value;
 
 use crate::harness::{
@@ -28,7 +28,7 @@ use crate::harness::{
 use profile::Profile;
 use setup::Setup;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     let mut all = trials![
         buildah_plain_is_applied_field_by_field,
         buildah_rich_is_applied_field_by_field,

@@ -1,7 +1,7 @@
 //! Configurations that the host cannot apply: the error is one line with the field, and nothing of the
 //! container remains.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use super::config;
 use super::profile::has_apparmor;
@@ -9,7 +9,7 @@ use super::rlimits::may_raise;
 use super::setup::Setup;
 use crate::harness::{Config, HostState, only_rt, skip, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_apparmor_profile_is_refused_on_a_host_without_apparmor,
         an_rlimit_above_the_hard_limit_is_refused,

@@ -3,9 +3,9 @@
 mod modes;
 mod shared;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [modes::tests(), shared::tests()]
         .into_iter()
         .flatten()

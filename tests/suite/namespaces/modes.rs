@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Bundle, Holder, HostState, Kind, Report, differs, namespace_of, only_rt, trials,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         new_namespaces_are_new,
         shared_namespaces_are_the_hosts,

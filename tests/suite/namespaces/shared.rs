@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::harness::{
     Bundle, HostState, Kind, alive, differs, only_rt, signal, trials, wait_gone, wait_until,
 };
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         without_a_pid_namespace_kill_ends_every_process,
         without_a_pid_namespace_delete_force_ends_processes_that_outlive_init,

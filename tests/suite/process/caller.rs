@@ -5,14 +5,14 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::identity::groups;
 use crate::harness::{Bundle, Report, only_rt, skip, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         groups_of_the_caller_are_dropped,
         umask_of_the_caller_is_not_inherited,

@@ -4,9 +4,9 @@ mod caller;
 mod identity;
 mod rights;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [identity::tests(), rights::tests(), caller::tests()]
         .into_iter()
         .flatten()

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, Kind, Report, only_rt, trials, withheld_capabilities};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         capabilities_are_as_configured,
         without_configured_capabilities_all_sets_are_empty,

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 
 use crate::harness::{Bundle, Directory, HostState, only_rt, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_directory_is_bound,
         a_file_is_bound,

@@ -6,15 +6,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, skip, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, needs, only_rt, skip, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         content_is_copied,
         files_keep_modes_and_owners,
@@ -199,12 +199,13 @@ fn extended_attributes_are_kept() {
     let bundle = Bundle::new().folder("mnt");
     let program = bundle.rootfs().join("mnt/probe");
     fs::copy(bundle.rootfs().join("probe"), &program).unwrap();
+    needs("setcap", "libcap2-bin");
     let set = Command::new("setcap")
         .arg("cap_net_raw=ep")
         .arg(&program)
         .status();
     if !set.is_ok_and(|status| status.success()) {
-        skip("setcap is not installed, or this file system has no file capabilities");
+        skip("this file system has no file capabilities");
     }
     let seen = with_copyup(bundle, &["exec", "suid"])
         .capabilities(&["CAP_NET_RAW"])

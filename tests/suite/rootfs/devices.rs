@@ -1,11 +1,11 @@
 //! /dev: the default devices and links, and those of config.json.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         default_devices_exist,
         default_links_exist,

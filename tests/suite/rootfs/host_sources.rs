@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, skip, trials};
+use crate::harness::{Bundle, Directory, HostState, Kind, differs, needs, only_rt, skip, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         an_overlay_merges_directories_of_the_host,
         an_overlay_without_an_upper_layer_works,
@@ -301,10 +301,9 @@ impl Drop for Loop {
 /// A loop device with a new ext4 file system.
 fn ext4(image: &Path) -> Loop {
     fs::File::create(image).unwrap().set_len(4 << 20).unwrap();
+    needs("mkfs.ext4", "e2fsprogs");
     let made = Command::new("mkfs.ext4").arg("-q").arg(image).status();
-    if !made.is_ok_and(|status| status.success()) {
-        skip("mkfs.ext4 is not installed");
-    }
+    assert!(made.unwrap().success(), "mkfs.ext4");
     Loop::new(image)
 }
 

@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Directory, Holder, HostState, only_rt, skip, trials};
 use crate::security::sweep;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_mount_has_a_mapping_of_its_own,
         a_mapping_without_idmap_applies_to_one_mount,

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, tree, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_mount_point_below_a_dangling_link_is_created_at_its_target,
         a_mount_on_a_dangling_link_creates_its_target_and_keeps_the_link,

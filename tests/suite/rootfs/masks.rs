@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, only_rt, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         readonly_root_refuses_writes,
         a_writable_root_accepts_writes,

@@ -14,9 +14,9 @@ mod places;
 
 pub(crate) use devices::DEFAULT_DEVICES;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         binds::tests(),
         copyup::tests(),

@@ -1,11 +1,11 @@
 //! Mounts of the template and their options, as the container sees them.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Directory, HostState, Kind, Report, differs, on_v2, only_rt, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         template_mounts_have_their_options,
         mounts_are_made_in_the_order_of_the_config,

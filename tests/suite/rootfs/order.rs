@@ -4,13 +4,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, Directory, HostState, Kind, differs, only_rt, trials};
 use crate::hooks::{CREATE_CONTAINER, add};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_bind_shows_an_earlier_mount_on_its_source,
         a_bind_in_a_user_namespace_shows_an_earlier_mount_on_its_source,

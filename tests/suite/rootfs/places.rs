@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Directory, HostState, on_overlay, only_rt, skip, tree, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         no_pivot_works,
         no_pivot_with_private_propagation_is_refused,

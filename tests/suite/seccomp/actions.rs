@@ -1,12 +1,12 @@
 //! The effect of each action, and which of several entries applies.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{KILLED, allowing_but, calling, results};
 use crate::harness::{Bundle, Kind, differs, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_errno_is_that_of_the_entry_or_eperm,
         kill_ends_the_process,

@@ -3,14 +3,14 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{DOCKER, UNPRIVILEGED, allowing_but, assert_rights, profile_of, unprivileged};
 use crate::harness::{Bundle, HostState, Kind, only_rt, skip, trials};
 use crate::hooks::{POSTSTART, add};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_filter_needs_no_privileges_of_the_process,
         a_filter_is_installed_with_the_capabilities_of_a_user_namespace,

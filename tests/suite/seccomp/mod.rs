@@ -5,12 +5,12 @@ mod loading;
 mod refusals;
 mod verdicts;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Config, Report, skip};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         verdicts::tests(),
         actions::tests(),

@@ -1,11 +1,11 @@
 //! Invalid and unsupported profiles are refused.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, HostState, Kind, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_errno_for_an_action_without_one_is_refused,
         an_invalid_errno_is_refused,

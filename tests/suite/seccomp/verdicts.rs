@@ -1,12 +1,12 @@
 //! The profiles of Docker, Podman and Buildah, call by call.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{KILLED, calling, profile_of, results};
 use crate::harness::trials;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         dockers_profile_is_applied_to_each_call,
         podmans_profile_is_applied_to_each_call,

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, Call, Running, needs_strace, only_rt, trials, wait_until};
 use crate::hooks::{CREATE_CONTAINER, CREATE_RUNTIME, POSTSTART, PRESTART, START_CONTAINER, add};
 use crate::inherited::with_inherited_descriptors;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         nothing_is_open_at_execve_of_run,
         nothing_is_open_at_execve_of_run_with_hooks,

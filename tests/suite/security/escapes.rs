@@ -4,12 +4,12 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Call, Directory, HostState, Kind, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         cve_2019_16884_proc_is_of_type_proc,
         cve_2019_16884_nothing_is_mounted_inside_proc,

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
 
 use crate::harness::{Bundle, Directory, HostState, Kind, only_rt, tree, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         cve_2016_3697_ids_are_numbers,
         ids_out_of_range_are_refused,

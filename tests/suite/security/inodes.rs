@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
@@ -19,7 +19,7 @@ use crate::harness::{Bundle, Kind, differs, mountinfo, only_rt, trials};
 use crate::terminal::Session;
 use crate::users::map;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_masked_file_is_not_the_hosts_null_device,
         a_masked_file_is_the_containers_null_device,

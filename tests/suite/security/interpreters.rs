@@ -4,12 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
 use crate::harness::{Bundle, Directory, Runtime, View, trials};
 use crate::hooks::{START_CONTAINER, add};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_interpreter_of_a_script_is_not_a_host_file,
         the_interpreter_of_a_script_is_not_a_host_file_with_cgroup_v2,

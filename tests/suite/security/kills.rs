@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, killed_everywhere, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         after_a_killed_create_delete_force_removes_everything,
         after_a_killed_run_delete_force_removes_everything,

@@ -31,9 +31,9 @@ mod streams;
 
 pub(crate) use kills::sweep;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         descriptors::tests(),
         escapes::tests(),

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::harness::{Bundle, Running, needs_strace, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_runtime_is_executed_from_a_readonly_mount,
         without_mount_setattr_the_runtime_is_executed_from_a_sealed_copy,

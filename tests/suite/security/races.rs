@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Directory, HostState, mountinfo, only_rt, tree, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     trials![
         cve_2021_30465_a_mount_is_made_inside_or_fails,
         cve_2024_45310_no_mount_point_is_created_outside,

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::inodes::HostDevices;
@@ -13,7 +13,7 @@ use crate::exec;
 use crate::harness::{Bundle, Call, Directory, Kind, only_rt, trials, wait_gone, wait_until};
 use crate::users::map;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         null_streams_of_run_are_not_the_hosts_null_device,
         null_streams_of_run_detached_are_not_the_hosts_null_device,

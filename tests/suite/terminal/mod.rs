@@ -10,12 +10,12 @@ pub(crate) use pty::Master;
 pub(crate) use session::{LED, Session};
 pub(crate) use socket::{Listener, message, wait_readable};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, Kind, only_rt, trials};
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     let mut all = trials![
         detached_without_a_console_socket_is_refused,
         a_console_socket_without_a_terminal_is_refused,

@@ -1,18 +1,19 @@
 //! A container in the foreground, whose terminal is connected to the caller's.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::session::Session;
 use super::with_terminal;
-use crate::harness::{Bundle, Directory, HostState, Report, only_rt, signal, trials};
+use crate::harness::{Bundle, Directory, HostState, Report, only_rt, signal, trials, wait_until};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         descriptors_0_to_2_are_the_terminal,
         the_terminal_is_the_controlling_terminal,
@@ -179,9 +180,14 @@ fn stdout_may_be_non_blocking() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
     fcntl(&writer, flags).unwrap();
+    let full = writer.try_clone().unwrap();
     let file = File::from(OwnedFd::from(writer));
     let mut session = Session::start_with_stdout(&bundle, Some(file));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    wait_until("the pipe to be full", || {
+        let mut fds = [PollFd::new(full.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    });
+    drop(full);
     let mut output = Vec::new();
     while !output.ends_with(b"40000\n") {
         let mut bytes = [0; 4096];

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::json;
@@ -15,7 +15,7 @@ use super::pty::Master;
 use super::with_terminal;
 use crate::harness::{Bundle, HostState, Kind, differs, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         create_sends_the_master_of_the_terminal,
         run_detached_sends_the_master_of_the_terminal,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -15,7 +15,7 @@ use crate::harness::{
     Bundle, Call, HostState, Running, only_rt, signal, stat, trials, wait_gone, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_blocked_run_does_not_block_delete,
         a_blocked_exec_does_not_block_delete,

@@ -1,13 +1,13 @@
 //! Attacks by root of a user namespace, and a runtime that is killed.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{COUNT, FIRST, mapped, mappings};
 use crate::harness::{Bundle, Holder, needs_strace, only_rt, trials};
 use crate::security::sweep;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         delete_force_cleans_up_after_create_is_killed_at_any_point,
         delete_force_cleans_up_after_create_with_an_intermediate_process_is_killed,

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{mapped, refused};
 use crate::harness::{Bundle, Holder, HostState, Report, namespace_of, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_new_time_namespace_without_offsets_has_the_hosts_clocks,
         both_clocks_are_shifted_by_their_offsets,

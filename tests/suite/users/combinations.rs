@@ -4,7 +4,7 @@
 //! The joined namespaces are owned by the user namespace that is joined with them (a pod of
 //! a rootless user) or by the host's (a pod of root with a container that has its own users).
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::{COUNT, FIRST, map, mappings};
@@ -12,7 +12,7 @@ use crate::harness::{
     Bundle, Holder, HostState, Kind, differs, namespace_of, only_rt, owner_of_namespace, trials,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_pid_namespace_works_beside_a_user_namespace,
         a_network_namespace_works_beside_a_user_namespace,

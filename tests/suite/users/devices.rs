@@ -4,14 +4,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{mapped, owned};
 use crate::harness::{Bundle, HostState, Kind, Report, differs, only_rt, trials};
 use crate::rootfs::DEFAULT_DEVICES;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         default_devices_are_bound_from_the_host,
         default_devices_work,

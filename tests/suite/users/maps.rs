@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{COUNT, FIRST, map, mapped, mappings, numbers, owned};
 use crate::harness::{Bundle, HostState, Kind, differs, namespace_of, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_configured_maps_are_written,
         a_map_of_340_ranges_is_written,

@@ -14,12 +14,12 @@ use std::fs;
 use std::os::unix::fs::lchown;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::harness::Bundle;
 
-pub(crate) fn tests() -> Vec<Trial> {
+pub(crate) fn tests() -> Vec<Test> {
     [
         maps::tests(),
         refusals::tests(),

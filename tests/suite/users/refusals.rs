@@ -1,13 +1,13 @@
 //! Configurations that a user namespace does not allow: the error is one line that names the
 //! place, and nothing is left behind.
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::{COUNT, FIRST, map, mapped, mappings, refused};
 use crate::harness::{Bundle, Holder, Kind, differs, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         an_unmapped_user_is_refused,
         an_unmapped_group_is_refused,

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::harness::{
     Bundle, Directory, HostState, Kind, Runtime, View, differs, fill_rootfs, only_rt, tree, trials,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_configured_mounts_are_mounted,
         no_mount_of_the_host_is_left,

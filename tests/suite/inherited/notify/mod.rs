@@ -9,13 +9,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use crate::harness::{Bundle, Call, Kind, wait_until};
+use crate::harness::{Bundle, Call, Kind, Running, blocks_in_poll, stat, wait_until};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     ready::tests().into_iter().chain(absent::tests()).collect()
 }
 
@@ -119,9 +119,16 @@ fn sending(messages: &[&str]) -> Bundle {
     bundle().args(&[&["/probe", "notify"], messages].concat())
 }
 
-/// Waits long enough to notice something that must not happen.
-fn pause() {
-    std::thread::sleep(std::time::Duration::from_millis(150));
+/// Waits until the runtime itself waits for something, and asserts that it has not exited.
+#[track_caller]
+fn assert_blocks(running: &Running) {
+    let pid = running.pid();
+    let sleeps = || stat(pid, 3) == Some('S');
+    wait_until("the runtime to wait", || match Kind::under_test() {
+        Kind::Rt => blocks_in_poll(pid),
+        Kind::Runc | Kind::Crun => sleeps(),
+    });
+    assert!(is_running(pid), "it has exited");
 }
 
 fn is_running(pid: i32) -> bool {

@@ -2,17 +2,17 @@
 
 use std::os::fd::OwnedFd;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Manager, ZOMBIES, bundle, is_running, pause, sending};
+use super::{Manager, ZOMBIES, assert_blocks, bundle, sending};
 use crate::harness::{
     Bundle, HostState, Kind, Running, differs, only_rt, signal, trials, wait_until,
 };
 use crate::terminal::{LED, Session};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         run_detached_waits_until_the_container_is_ready,
         start_waits_until_the_container_is_ready,
@@ -33,11 +33,7 @@ pub(super) fn tests() -> Vec<Trial> {
 #[track_caller]
 fn assert_waits_for(barrier: Option<OwnedFd>, running: Running) {
     if barrier.is_some() {
-        pause();
-        assert!(
-            is_running(running.pid()),
-            "it has not waited for the barrier"
-        );
+        assert_blocks(&running);
     }
     drop(barrier);
     running.wait().assert_ok();
@@ -61,8 +57,7 @@ fn run_detached_waits_until_the_container_is_ready() {
             .exists()
             && bundle.container().status() == "running"
     });
-    pause();
-    assert!(is_running(running.pid()), "it has not waited");
+    assert_blocks(&running);
     manager.assert_silent();
     std::io::Write::write_all(&mut &writer, b"\n").unwrap();
     let barrier = manager.receive_ready(bundle.container().pid());

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, Config, Holder, Kind, Runtime, View, skip};
+use crate::harness::{Bundle, Config, Holder, Kind, Runtime, View, needs};
 
 /// The uid of an unprivileged user.
 pub(super) const USER: u32 = 4001;
@@ -169,9 +169,7 @@ impl Caller {
 fn write_etc(etc: &Path, range: &str) {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
-    if !Path::new("/usr/bin/newuidmap").exists() {
-        skip("no newuidmap here");
-    }
+    needs("newuidmap", "uidmap");
     fs::create_dir(etc).unwrap();
     let user = format!("lodger:x:{USER}:{USER}::/:/bin/sh\nother:x:{OTHER}:{OTHER}::/:/bin/sh\n");
     let groups = format!("lodger:x:{USER}:\nother:x:{OTHER}:\n");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::harness::{
     HostState, Kind, differs, namespace_of, only_rt, signal, trials, wait_gone, wait_until,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         the_owner_can_exec,
         exec_can_use_subordinate_ids,

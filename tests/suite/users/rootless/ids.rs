@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::callers::{COUNT, Caller, CallerKind, FIRST_SUBORDINATE, OTHER, USER};
 use crate::harness::{Bundle, HostState, Kind, differs, only_rt, trials};
 use crate::users::{mappings, numbers, refused};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_user_maps_its_own_id_without_newuidmap,
         a_user_may_map_its_own_id_to_any_container_id,

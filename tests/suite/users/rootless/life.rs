@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, OTHER, USER};
 use crate::harness::{Call, HostState, Kind, View, alive, only_rt, signal, trials, wait_gone};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         create_start_kill_and_delete_work,
         list_shows_the_owner,

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, USER};
@@ -13,7 +13,7 @@ use crate::harness::{
     skip, trials, wait_gone,
 };
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         without_limits_the_container_stays_in_the_callers_cgroups,
         a_container_without_a_cgroup_cannot_be_paused_or_updated,

@@ -9,9 +9,9 @@ mod mounts;
 mod spec;
 mod view;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     [
         spec::tests(),
         ids::tests(),

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::json;
 
 use super::callers::{ALL, Caller};
 use crate::harness::{Directory, HostState, only_rt, trials};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_bind_includes_an_earlier_mount_on_its_source,
         more_binds_than_the_descriptor_limit_work,

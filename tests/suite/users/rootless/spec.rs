@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use serde_json::{Value, json};
 
 use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{HostState, Kind, differs, only_rt, trials};
 use crate::terminal::{Listener, Session};
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         spec_and_run_work_in_the_current_directory,
         spec_and_run_work_in_a_terminal,

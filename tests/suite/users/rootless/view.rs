@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 
-use libtest_mimic::Trial;
+use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Directory, HostState, Kind, differs, on_v2, only_rt, skip, trials};
 use crate::users::give;
 
-pub(super) fn tests() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     trials![
         a_root_that_the_user_owns_can_be_written,
         mount_points_are_created_in_a_root_that_the_user_owns,
