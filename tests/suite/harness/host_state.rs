@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,10 +30,11 @@ pub(crate) struct HostState {
 impl HostState {
     pub(crate) fn of(bundle: &Bundle) -> Self {
         let states = tree(&bundle.runtime().root());
+        let table = Table::read();
         Self {
             mounts: host::mountinfo(),
-            cgroups: cgroups(),
-            processes: processes(bundle.path()),
+            cgroups: cgroups(&table),
+            processes: processes(bundle.path(), &table),
             states: states
                 .into_iter()
                 .filter(|name| !name.starts_with(".cache"))
@@ -103,8 +105,62 @@ fn compare(what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>, changes: 
     changes.extend(old.difference(new).map(|item| format!("  - {what} {item}")));
 }
 
-/// All cgroups but those that belong to other people's processes.
-fn cgroups() -> BTreeSet<PathBuf> {
+/// The processes of the host at one moment.
+struct Table(BTreeMap<i32, Entry>);
+
+struct Entry {
+    parent: i32,
+    is_alive: bool,
+    /// In clock ticks since boot.
+    started: u64,
+}
+
+/// Every kernel thread is a child of this one.
+const KTHREADD: i32 = 2;
+
+impl Table {
+    fn read() -> Self {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        Self(
+            pids.filter_map(|pid| Some((pid, Entry::read(pid)?)))
+                .collect(),
+        )
+    }
+
+    /// Whether a process descends from this one.
+    fn descends(&self, pid: i32) -> bool {
+        let own = std::process::id().cast_signed();
+        let mut at = pid;
+        while let Some(entry) = self.0.get(&at) {
+            if entry.parent == own {
+                return true;
+            }
+            at = entry.parent;
+        }
+        false
+    }
+}
+
+impl Entry {
+    /// Reads proc_pid_stat(5) by one call.
+    fn read(pid: i32) -> Option<Self> {
+        let mut text = [0; 1024];
+        let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+        let length = file.read(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text[..length]);
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        Some(Self {
+            is_alive: !matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
+            // Field 22 of the line, where the state is field 3.
+            started: fields.nth(17)?.parse().ok()?,
+        })
+    }
+}
+
+/// All cgroups, without those that only processes use that do not descend from this one.
+fn cgroups(processes: &Table) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = waiting.pop() {
@@ -115,13 +171,13 @@ fn cgroups() -> BTreeSet<PathBuf> {
             }
         }
     }
-    found.retain(|cgroup| !is_foreign(cgroup));
+    found.retain(|cgroup| !is_foreign(cgroup, processes));
     found
 }
 
 /// Whether other tests that run at the same time have made it, or it is used by other processes than the
 /// descendants of this one.
-fn is_foreign(cgroup: &Path) -> bool {
+fn is_foreign(cgroup: &Path, processes: &Table) -> bool {
     let own = format!("suite-{}-", std::process::id());
     let of_other_tests = |name: &std::ffi::OsStr| {
         let name = name.to_string_lossy();
@@ -142,24 +198,24 @@ fn is_foreign(cgroup: &Path) -> bool {
         .lines()
         .filter_map(|pid| pid.parse::<i32>().ok())
         .peekable();
-    pids.peek().is_some() && pids.all(|pid| !descends(pid))
+    pids.peek().is_some() && pids.all(|pid| !processes.descends(pid))
 }
 
 /// Every descendant of this process, and every process that runs from the bundle.
-fn processes(bundle: &Path) -> BTreeMap<Process, String> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+fn processes(bundle: &Path, table: &Table) -> BTreeMap<Process, String> {
     let mut found = BTreeMap::new();
-    for pid in pids {
+    let users = table
+        .0
+        .iter()
+        .filter(|(pid, entry)| **pid != KTHREADD && entry.parent != KTHREADD);
+    for (&pid, entry) in users {
         let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let inside = ["root", "cwd", "exe"]
-            .iter()
-            .any(|name| link(name).starts_with(bundle));
-        if inside || descends(pid) {
-            if host::alive(pid) {
+        let runs_from = |name: &&str| link(name).starts_with(bundle);
+        if table.descends(pid) || ["root", "cwd", "exe"].iter().any(runs_from) {
+            if entry.is_alive {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let line = String::from_utf8_lossy(&line).replace('\0', " ");
-                let started = host::stat(pid, 22).unwrap_or_default();
+                let started = entry.started;
                 found.insert(Process { pid, started }, line);
             } else {
                 host::reap(pid);
@@ -167,19 +223,6 @@ fn processes(bundle: &Path) -> BTreeMap<Process, String> {
         }
     }
     found
-}
-
-fn descends(pid: i32) -> bool {
-    let own = std::process::id().cast_signed();
-    let mut at = pid;
-    while at > 1 {
-        match host::stat(at, 4) {
-            Some(parent) if parent == own => return true,
-            Some(parent) => at = parent,
-            None => return false,
-        }
-    }
-    false
 }
 
 /// Every name below a directory with its type and mode, links with their targets.
@@ -192,7 +235,11 @@ pub(crate) fn tree(top: &Path) -> BTreeSet<String> {
             let Ok(meta) = fs::symlink_metadata(&path) else {
                 continue;
             };
-            let target = fs::read_link(&path).unwrap_or_default();
+            let target = if meta.is_symlink() {
+                fs::read_link(&path).unwrap_or_default()
+            } else {
+                PathBuf::new()
+            };
             let name = path
                 .strip_prefix(top)
                 .unwrap_or(&path)

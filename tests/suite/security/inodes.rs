@@ -190,7 +190,7 @@ fn bind_mounted_devices_of_an_unmapped_owner_cannot_be_changed() {
 fn a_terminal_of_the_host_cannot_be_changed() {
     let bundle = privileged(Bundle::new())
         .set("/process/terminal", json!(true))
-        .sh("/probe deface; echo done; read -r end");
+        .sh("/probe change-attributes; echo done; read -r end");
     let host_devices = HostDevices::record();
     let mut session = Session::start(&bundle);
     let output = session.terminal.expect("done\n");
@@ -202,7 +202,8 @@ fn a_terminal_of_the_host_cannot_be_changed() {
 
 fn the_directory_of_the_notify_socket_cannot_be_changed() {
     only_rt("Debian's runtimes bind it without restrictions");
-    let script = "/probe deface /run/notify /run/notify/notify.sock; /probe notify READY=1";
+    let script =
+        "/probe change-attributes /run/notify /run/notify/notify.sock; /probe notify READY=1";
     let bundle = privileged(Bundle::new()).folder("run/notify").sh(script);
     let address = bundle.runtime().home().join("manager.sock");
     let host_devices = HostDevices::record();
