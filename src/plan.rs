@@ -74,38 +74,36 @@ impl Plan {
         let annotations = annotations::parse(spec.annotations().as_ref())?;
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
-        let process = Process::plan(
-            process,
-            &process::Options {
-                id: settings.id,
-                new_keyring: settings.new_keyring,
-                streams: settings.streams,
-                passed: settings.passed,
-                keeps_groups: annotations.keeps_groups,
-                variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
-                caller: &if own_user {
-                    // A process that enters a user namespace has all capabilities there.
-                    settings.caller.with_all_capabilities()
-                } else {
-                    settings.caller.clone()
-                },
-                apparmor: settings.apparmor,
-                filter: linux
-                    .and_then(|linux| linux.seccomp().as_ref())
-                    .map_or(SeccompSource::None, SeccompSource::Profile),
-                kind: ProcessKind::Init,
-            },
-        )?;
+        let mut caller = settings.caller.clone();
+        if own_user {
+            // A process that enters a user namespace has all capabilities there.
+            caller = caller.with_all_capabilities();
+        }
+        let options = process::Options {
+            id: settings.id,
+            new_keyring: settings.new_keyring,
+            streams: settings.streams,
+            passed: settings.passed,
+            keeps_groups: annotations.keeps_groups,
+            variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
+            caller: &caller,
+            apparmor: settings.apparmor,
+            filter: linux
+                .and_then(|linux| linux.seccomp().as_ref())
+                .map_or(SeccompSource::None, SeccompSource::Profile),
+            kind: ProcessKind::Init,
+        };
+        let process = Process::plan(process, &options)?;
         refuse_unmapped(&process, &namespaces)?;
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
-        if *namespaces.place(Kind::Cgroup) == Place::New && writes_cgroups(bundle) {
-            let owner = namespaces.outside(process.uid());
-            owner
-                .into_iter()
-                .for_each(|owner| cgroups.delegate_to(owner));
+        if *namespaces.place(Kind::Cgroup) == Place::New
+            && writes_cgroups(bundle)
+            && let Some(owner) = namespaces.outside(process.uid())
+        {
+            cgroups.delegate_to(owner);
         }
         let entry = entry(&namespaces, settings);
         let layer = if annotations.ephemeral_root {
@@ -120,12 +118,8 @@ impl Plan {
         } else {
             SwitchOrder::BeforeMounts
         };
-        let rootfs = Rootfs::plan(
-            spec,
-            &bundle.directory,
-            (entry, switch_order, layer),
-            &facts,
-        )?;
+        let entry = (entry, switch_order, layer);
+        let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,
             idmappings,

@@ -102,7 +102,7 @@ impl Crate {
             "crate" => Module::new(),
             "self" => module.to_vec(),
             "super" => module[..module.len().checked_sub(1)?].to_vec(),
-            _ => [module, &[first.clone()]].concat(),
+            _ => [module, std::slice::from_ref(first)].concat(),
         };
         if !self.files.contains_key(&at) {
             return None;
@@ -111,7 +111,7 @@ impl Crate {
             let below = if next == "super" {
                 at[..at.len().checked_sub(1)?].to_vec()
             } else {
-                [&at[..], &[next.clone()]].concat()
+                [&at[..], std::slice::from_ref(next)].concat()
             };
             if !self.files.contains_key(&below) {
                 break;
