@@ -94,7 +94,7 @@ impl Plan {
             kind: ProcessKind::Init,
         };
         let process = Process::plan(process, &options)?;
-        refuse_unmapped(&process, &namespaces)?;
+        refuse_impossible(&process, &namespaces, host)?;
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
@@ -296,6 +296,16 @@ fn mapper(settings: &Settings, host: &Host) -> Mapper {
         gid: host.caller.gid,
         privileged: has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID),
     }
+}
+
+/// Refuses what the caller or the id maps of the container rule out.
+fn refuse_impossible(process: &Process, namespaces: &Namespaces, host: &Host) -> Result<()> {
+    let is_privileged = host.caller.uid == 0 || host.kernel.may_mount;
+    ensure!(
+        is_privileged || *namespaces.place(Kind::User) != Place::Shared,
+        "linux.namespaces: run rt as root, or add a user namespace (rt spec --rootless writes a config.json with one)"
+    );
+    refuse_unmapped(process, namespaces)
 }
 
 /// Refuses ids of the process that have no mapping in a new user namespace.

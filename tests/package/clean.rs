@@ -185,7 +185,10 @@ fn a_user_is_told_in_one_line_what_the_first_command_needs() -> Result<(), Strin
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("root"), "{said}");
+    assert!(
+        said.contains("run rt as root, or add a user namespace"),
+        "{said}"
+    );
     Ok(())
 }
 

@@ -112,9 +112,10 @@ fn make(args: &[&str]) -> String {
 fn require_program(program: &str) -> Result<(), String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).any(|directory| directory.join(program).exists());
-    found
-        .then_some(())
-        .ok_or_else(|| format!("no {program} here"))
+    found.then_some(()).ok_or_else(|| {
+        let package = if program == "man" { "man-db" } else { program };
+        format!("{program} is not installed (package {package})")
+    })
 }
 
 /// The commands that `rt --help` lists.

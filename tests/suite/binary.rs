@@ -129,7 +129,7 @@ fn the_template_takes_few_system_calls_on_v2() {
 
 fn the_template_takes_few_system_calls_on_v1() {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        skip("this machine has no cgroup v1");
+        skip("this host has no cgroup v1");
     }
     let count = system_calls(View::Host);
     assert!(count <= 560, "{count} system calls");
@@ -142,7 +142,7 @@ fn joining_takes_few_system_calls_on_v2() {
 
 fn joining_takes_few_system_calls_on_v1() {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        skip("this machine has no cgroup v1");
+        skip("this host has no cgroup v1");
     }
     let count = calls_to_join(View::Host);
     assert!(count <= 235, "{count} system calls");
@@ -176,7 +176,7 @@ fn the_example_runs_and_leaves_no_trace() {
     assert_eq!(
         roots.count(),
         1,
-        "the machine's mounts show\n{}",
+        "mounts of the host are visible\n{}",
         said.stdout
     );
     let written = Path::new("/written-in-mybundle");

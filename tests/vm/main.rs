@@ -32,7 +32,7 @@ const RUNS: [(&str, &str); 12] = [
     ("rt", "pause::"),
     ("rt", "update::"),
     ("rt", "apparmor::"),
-    ("rt", "takes_cap_sys_resource"),
+    ("rt", "_of_the_caller_needs_cap_sys_resource"),
     // The lifecycle with another kernel and another cgroup version.
     ("rt", "lifecycle::run_"),
     ("rt", "lifecycle::delete_"),

@@ -278,7 +278,7 @@ impl Bundle {
         Container::new(&self.runtime, &self.id, output)
     }
 
-    /// The container of this bundle, whoever made it.
+    /// The container of this bundle.
     pub(crate) fn container(&self) -> Container {
         Container::new(&self.runtime, &self.id, PathBuf::new())
     }

@@ -1,4 +1,4 @@
-//! One invocation of the runtime: bounded in time, with everything it said.
+//! One call of the runtime: its limit of time, its output and its exit status.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Report, host};
 
-/// No command of a container runtime takes this long, not even under strace.
+/// Every command ends within this time, also under strace.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A command about to run. Its output goes to files: a container that outlives
@@ -120,7 +120,7 @@ impl Running {
         read(&self.output.with_extension("err"))
     }
 
-    /// Waits until the command (or its container) has said a whole line with `text`.
+    /// Waits until `text` is on the standard output of the command, or of its container.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         host::wait_until(&format!("{text:?} on stdout of {}", self.shown), || {
             self.stdout().contains(text)

@@ -128,7 +128,7 @@ const CRUN: &[(&str, &str)] = &[
     ),
     (
         "hooks::failures::a_failing_poststop_hook_gives_a_warning",
-        "it warns nobody",
+        "it prints no warning",
     ),
     (
         "hooks::failures::the_error_names_the_hook_and_quotes_its_output",
@@ -414,7 +414,7 @@ const CRUN: &[(&str, &str)] = &[
     ),
     (
         "users::view::the_container_sees_its_cgroup_in_the_v2_view",
-        "it shows all cgroups of the machine",
+        "it shows all cgroups of the host",
     ),
     (
         "users::rootless::spec::spec_and_run_work_in_the_current_directory",

@@ -1,4 +1,4 @@
-//! A directory of one's own under the system's temporary directory, gone when dropped.
+//! A temporary directory, which is removed when it is dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +30,7 @@ impl Directory {
 }
 
 impl Drop for Directory {
-    /// Takes mounts away first: what is mounted below must not be emptied.
+    /// Unmounts first: the files of a mount below must not be removed.
     fn drop(&mut self) {
         let below = |point: &String| Path::new(point).starts_with(&self.0);
         for point in host::mount_points().iter().filter(|p| below(p)).rev() {

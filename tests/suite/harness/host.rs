@@ -1,4 +1,4 @@
-//! The machine that the tests run on: its mounts, processes and cgroups, and our own place in it.
+//! The host of the tests: its mounts, processes and cgroups, and the place of this process among them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,8 +19,8 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Puts this process where relative cgroups may be made below it, and makes it
-/// the parent of orphans, so that no process can vanish from its sight.
+/// Moves this process to a cgroup below which relative cgroups can be made, and makes it a subreaper: orphaned
+/// processes of the tests become its children, and can be found.
 pub(crate) fn prepare() {
     if is_root() {
         drop(fs::write("/sys/fs/cgroup/memory/cgroup.procs", "0"));
@@ -55,7 +55,7 @@ pub(crate) fn mount_points() -> Vec<String> {
         .collect()
 }
 
-/// Waits for something that must happen soon.
+/// Waits until `holds` is true, for at most 30 s.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -134,8 +134,8 @@ pub(crate) fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 
-/// Ends the processes that have joined the container with a pid namespace and come to us as
-/// orphans: its first process waits until each has been reaped.
+/// Kills and reaps the exec processes of a container that were orphaned and became children of this process: the
+/// container's init cannot end before (pid_namespaces(7)).
 pub(crate) fn end_joined(id: &str) {
     let own = std::process::id();
     let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -146,8 +146,8 @@ pub(crate) fn end_joined(id: &str) {
         let status = read("status");
         let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         let numbers: Vec<&str> = numbers.unwrap_or_default().split_whitespace().collect();
-        let is_guest = numbers.len() > 1 && numbers.last() != Some(&"1");
-        if let (true, true, Ok(pid)) = (is_guest, read("cgroup").contains(id), pid.parse()) {
+        let is_exec_process = numbers.len() > 1 && numbers.last() != Some(&"1");
+        if let (true, true, Ok(pid)) = (is_exec_process, read("cgroup").contains(id), pid.parse()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             let _ = waitpid(Pid::from_raw(pid), None);
         }
@@ -179,7 +179,7 @@ pub(crate) fn owner_of_namespace(path: &str) -> String {
     let owner = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_USERNS) };
     let error = std::io::Error::last_os_error();
     assert!(owner >= 0, "who owns {path}: {error}");
-    // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
+    // SAFETY: the kernel has just opened it for this process, and nothing else knows its number.
     let owner = unsafe { OwnedFd::from_raw_fd(owner) };
     let inode = fs::File::from(owner).metadata();
     let inode = inode.unwrap_or_else(|e| panic!("who owns {path}: {e}"));
@@ -201,7 +201,7 @@ pub(crate) fn on_overlay(directory: &Path) -> bool {
     found.is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::OVERLAYFS_SUPER_MAGIC)
 }
 
-/// Whether the machine has cgroup v2 alone.
+/// Whether the host has cgroup v2 alone.
 pub(crate) fn on_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }

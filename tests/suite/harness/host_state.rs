@@ -1,4 +1,4 @@
-//! What a container could leave behind on the host, before and after.
+//! What a container could leave on the host: a snapshot, and its comparison with a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Bundle, host};
 
-/// A process stays the same through execve(2), which changes its command line.
+/// A process by its pid and start time, which stay the same through execve(2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Process {
     pid: i32,
@@ -43,12 +43,12 @@ impl HostState {
         }
     }
 
-    /// The host's mount table as it was.
+    /// The mount table of the host at that time.
     pub(crate) fn mounts(&self) -> &[String] {
         &self.mounts
     }
 
-    /// Nothing has come or gone since `self` was taken.
+    /// Asserts that nothing was added or removed since.
     #[track_caller]
     pub(crate) fn assert_unchanged(&self, bundle: &Bundle) {
         let changes = self.changes_since(bundle);
@@ -58,7 +58,7 @@ impl HostState {
         );
     }
 
-    /// Nothing has come since `self` was taken. What was there may have gone.
+    /// Asserts that nothing was added since. Something may have been removed.
     #[track_caller]
     pub(crate) fn assert_nothing_added(&self, bundle: &Bundle) {
         let is_addition = |change: &String| change.starts_with("  +");
@@ -66,7 +66,7 @@ impl HostState {
         assert!(added.is_empty(), "left behind:\n{}", added.join("\n"));
     }
 
-    /// What has come and gone, a line each.
+    /// What was added and removed, a line each.
     pub(crate) fn changes_since(&self, bundle: &Bundle) -> String {
         self.changes_when(bundle, |_| true).join("\n")
     }
@@ -88,7 +88,7 @@ impl HostState {
         let mut changes = Vec::new();
         let mounts = |state: &Self| state.mounts.iter().cloned().collect();
         compare("mount", &mounts(self), &mounts(now), &mut changes);
-        // Cgroups and processes that are gone were others' to end.
+        // Other programs end processes and remove cgroups of their own.
         let cgroups = now.cgroups.difference(&self.cgroups);
         changes.extend(cgroups.map(|cgroup| format!("  + cgroup {}", cgroup.display())));
         let known = |process: &Process| self.processes.contains_key(process);
@@ -188,9 +188,9 @@ fn is_foreign(cgroup: &Path, processes: &Table) -> bool {
         of_engines.iter().any(|start| name.starts_with(start))
             || (of_a_suite && !name.starts_with(&own))
     };
-    // The trees of version 1 themselves neither come nor go.
-    let is_tree = !host::on_v2() && cgroup.parent() == Some(Path::new("/sys/fs/cgroup"));
-    if is_tree || cgroup.iter().any(of_other_tests) {
+    // The hierarchies of v1 themselves are always there.
+    let is_hierarchy = !host::on_v2() && cgroup.parent() == Some(Path::new("/sys/fs/cgroup"));
+    if is_hierarchy || cgroup.iter().any(of_other_tests) {
         return true;
     }
     let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();

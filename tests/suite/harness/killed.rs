@@ -1,4 +1,4 @@
-//! A command killed at its system calls, one place after the other.
+//! Kills a command at one system call after another.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::{Call, Runtime, needs_strace, only_rt};
 
 /// Runs what `call` makes once, to see its system calls, and then again for
 /// `places` of them, spread evenly over the whole, killed there. `check` sees
-/// what is left each time, with the place in words.
+/// what is left each time, with a description of the place.
 #[track_caller]
 pub(crate) fn killed_everywhere(
     runtime: &Runtime,

@@ -1,4 +1,4 @@
-//! What every test stands on: a bundle to build, a runtime to run, a report to read, traces to compare.
+//! What the tests share: bundles, the runtime under test, reports from inside, and the state of the host.
 //!
 //! ```ignore
 //! let seen = Bundle::new().hostname("web").probe();

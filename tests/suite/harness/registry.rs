@@ -1,4 +1,4 @@
-//! How a test gets its name, and how it says at run time that it does not apply here.
+//! The names of the tests, and the reasons for which they skip themselves.
 
 use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,7 +11,7 @@ use crate::runner::{Outcome, Test};
 
 use super::{Kind, differences, host, worker};
 
-/// Where the last assertion failed.
+/// The source line of the last assertion that failed.
 static WHERE: Mutex<String> = Mutex::new(String::new());
 
 /// Whether tests run in processes of their own, several at a time.
@@ -28,7 +28,7 @@ pub(crate) fn set_workers(arguments: &mut libtest_mimic::Arguments) {
     IN_WORKERS.store(count > 1, Ordering::Relaxed);
 }
 
-/// Notes where an assertion failed, for the summary at the end, and prints nothing meanwhile.
+/// Records where an assertion failed, for the summary at the end, instead of printing it.
 pub(crate) fn note_failures() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
@@ -41,26 +41,26 @@ pub(crate) fn note_failures() {
 /// Thrown by `skip`, caught by `trial`.
 struct Skipped(String);
 
-/// Ends the test here as skipped.
+/// Skips the rest of the test.
 pub(crate) fn skip(reason: &str) -> ! {
     resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
-/// Ends the test as skipped under another runtime, whose behaviour differs for the reason given.
+/// Skips the test under other runtimes, which behave differently for the reason given.
 pub(crate) fn only_rt(reason: &str) {
     if Kind::under_test() != Kind::Rt {
         skip(&format!("only rt: {reason}"));
     }
 }
 
-/// Ends the test as skipped under one other runtime, which does something else.
+/// Skips the test under one other runtime, which does something else.
 pub(crate) fn differs(kind: Kind, how: &str) {
     if Kind::under_test() == kind {
         skip(&format!("{kind:?} differs: {how}"));
     }
 }
 
-/// Ends the test as skipped where a program of Debian's package `package` is not installed.
+/// Skips the test where a program of Debian's package `package` is not installed.
 pub(crate) fn needs(program: &str, package: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -72,14 +72,14 @@ pub(crate) fn needs(program: &str, package: &str) {
     }
 }
 
-/// Ends the test as skipped unless the whole matrix is asked for.
+/// Skips the test unless the whole matrix is asked for.
 pub(crate) fn only_in_the_matrix(reason: &str) {
     if std::env::var("RT_TESTS").as_deref() != Ok("all") {
         skip(&format!("RT_TESTS=all only: {reason}"));
     }
 }
 
-/// Ends the test as skipped where no strace(1) can watch system calls, or make them fail.
+/// Skips the test where strace(1) is not installed.
 pub(crate) fn needs_strace() {
     needs("strace", "strace");
 }

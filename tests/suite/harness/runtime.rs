@@ -1,4 +1,4 @@
-//! The runtime under test and the view of the machine that it gets.
+//! The runtime under test, and the cgroup file systems that it sees.
 
 use std::env;
 use std::fs;
@@ -59,7 +59,7 @@ pub(crate) fn is_release_build() -> bool {
 /// Which cgroups the runtime finds at /sys/fs/cgroup.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
-    /// What the machine has.
+    /// Those of the host.
     Host,
     /// Only cgroup2, with the few controllers that no v1 hierarchy took.
     V2,
@@ -77,7 +77,7 @@ pub(crate) struct Runtime {
     kind: Kind,
     view: View,
     globals: Vec<String>,
-    /// What every call goes through, in words; a caller other than root has no `--root`.
+    /// The command that every call goes through. A caller other than root gives no `--root`.
     caller: Option<Vec<String>>,
     home: Rc<Directory>,
 }
@@ -99,8 +99,8 @@ impl Runtime {
         self
     }
 
-    /// Somebody's own: `home` belongs to `uid`, and every call goes through these words, in
-    /// which `~` stands for it. No `--root` is given.
+    /// A runtime of the user `uid`, who owns `home`. Every call goes through the command `words`, in which `~` stands
+    /// for `home`. No `--root` is given.
     pub(crate) fn of_caller(mut self, uid: u32, words: &[&str]) -> Self {
         let home = self.home.path();
         let owned = std::os::unix::fs::chown(home, Some(uid), Some(uid));
@@ -153,7 +153,7 @@ impl Runtime {
         self.call_through(&[], args)
     }
 
-    /// The same behind a program that starts it: strace, taskset, setpriv.
+    /// The same through a program that starts the runtime: strace, taskset, setpriv.
     pub(crate) fn call_through(&self, before: &[&str], args: &[&str]) -> Call {
         let mut words: Vec<&str> = before.to_vec();
         let (root, program) = (self.root(), self.program());
@@ -167,10 +167,10 @@ impl Runtime {
         self.call_as_is(words)
     }
 
-    /// Another program in the view of the runtime.
+    /// Another program, which sees what the runtime sees.
     pub(crate) fn call_as_is(&self, mut words: Vec<&str>) -> Call {
         let mut command = match (self.view, self.kind) {
-            // As it is: another mount would change the options of the machine's one tree.
+            // Another mount of cgroup v2 would change the options of the host's.
             _ if on_v2() => Command::new(words.remove(0)),
             (View::V2, _) => in_view(ONLY_V2),
             (View::Host, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
@@ -180,14 +180,14 @@ impl Runtime {
         let number = CALLS.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(command, self.home.join(&format!("call-{number}.out")));
         match self.kind {
-            // It would give the machine's /dev/null away to the container's user.
+            // It would change the owner of the host's /dev/null to the container's user.
             Kind::Crun => call.with(|command| command.stdin(empty(&self.home.join("stdin")))),
             Kind::Rt | Kind::Runc => call,
         }
     }
 }
 
-/// A file with nothing in it, open to be read.
+/// An empty file, open for reading.
 fn empty(path: &Path) -> fs::File {
     let made = fs::write(path, "").and_then(|()| fs::File::open(path));
     made.unwrap_or_else(|e| panic!("make {}: {e}", path.display()))

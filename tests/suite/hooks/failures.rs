@@ -249,9 +249,10 @@ fn a_program_that_cannot_be_executed_is_an_error() {
         ] {
             let mut bundle = add(Bundle::new(), kind, json!({"path": path}));
             if path == script {
-                bundle = match executable {
-                    true => bundle.executable("script", "echo no interpreter\n"),
-                    false => bundle.file("script", "echo no interpreter\n"),
+                bundle = if executable {
+                    bundle.executable("script", "echo no interpreter\n")
+                } else {
+                    bundle.file("script", "echo no interpreter\n")
                 };
                 let own = bundle.rootfs().join("script");
                 bundle = bundle.set(&format!("/hooks/{kind}/0/path"), json!(own));
@@ -379,9 +380,10 @@ fn processes_of_hooks_end_with_a_container_without_a_pid_namespace() {
         let bundle = Bundle::new()
             .args(&["/probe", "sleep"])
             .without_namespace("pid");
-        let stray = match Path::new("/usr/bin/setsid").exists() && kind == CREATE_CONTAINER {
-            true => "setsid sleep 100 & exit 5",
-            false => "sleep 100 & exit 5",
+        let stray = if Path::new("/usr/bin/setsid").exists() && kind == CREATE_CONTAINER {
+            "setsid sleep 100 & exit 5"
+        } else {
+            "sleep 100 & exit 5"
         };
         let bundle = add(bundle, kind, script(stray));
         let before = HostState::of(&bundle);

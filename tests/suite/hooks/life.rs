@@ -200,7 +200,7 @@ fn hooks_work_with_every_method_of_entering_the_root() {
     ];
     for (name, change, flags) in attempts {
         if name == "chroot" || name == "layer" {
-            only_rt("others change the machine's mounts, and have no such layer");
+            only_rt("others change the host's mounts, and have no such overlay");
         }
         let look = "pwd; ls -d probe bin/busybox";
         let bundle = Bundle::new();
@@ -243,9 +243,10 @@ fn delete_force_does_not_wait_for_hooks_of_start() {
         let hook = script("touch /hangs; exec sleep 1000");
         let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
         let bundle = add(bundle, START_CONTAINER, hook);
-        let bundle = match shared {
-            true => bundle.without_namespace("pid"),
-            false => bundle,
+        let bundle = if shared {
+            bundle.without_namespace("pid")
+        } else {
+            bundle
         };
         let before = HostState::of(&bundle);
         let container = bundle.create();

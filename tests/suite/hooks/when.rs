@@ -81,8 +81,8 @@ fn runtime_hooks_get_the_status_creating() {
         });
         assert_eq!(seen.state, expected, "{kind}");
         for namespace in OWN {
-            let machines = namespace_of("self", namespace);
-            assert_eq!(seen.report.namespace(namespace), machines, "{kind}");
+            let of_host = namespace_of("self", namespace);
+            assert_eq!(seen.report.namespace(namespace), of_host, "{kind}");
         }
         assert_eq!(seen.report["cwd"], bundle.path().to_str().unwrap());
         container.end();
@@ -181,7 +181,10 @@ fn create_container_hooks_start_in_the_root_with_its_mounts() {
         let place = format!("{}{place}", root.display());
         assert!(seen.report.has_mount(&place), "{place}");
     }
-    assert!(seen.report.has_mount("/"), "the machine is still in sight");
+    assert!(
+        seen.report.has_mount("/"),
+        "the host's mounts are still visible"
+    );
     container.end();
 }
 

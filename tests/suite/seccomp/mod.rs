@@ -47,9 +47,10 @@ pub(crate) fn assert_rights(seen: &Report, uid: u32, none: bool) {
     assert_eq!(seen["seccomp"], 2);
     assert_eq!(seen["no_new_privs"], u8::from(none));
     // For root, execve(2) grants all capabilities of the bounding set.
-    let expected: &[&str] = match uid == 0 && !none {
-        true => &["CAP_KILL"],
-        false => &[],
+    let expected: &[&str] = if uid == 0 && !none {
+        &["CAP_KILL"]
+    } else {
+        &[]
     };
     for set in ["permitted", "effective"] {
         assert_eq!(seen.capabilities(set), expected, "{set} of {uid}");

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use crate::runner::Test;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Call, Directory, HostState, Kind, trials};
+use crate::harness::{Bundle, Call, Directory, HostState, Kind, needs, trials};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
@@ -108,6 +108,7 @@ fn leaking(call: Call, directory: &fs::File) -> Call {
 }
 
 fn host_directory() -> (Directory, fs::File) {
+    needs("busybox", "busybox-static");
     let directory = Directory::new();
     fs::write(directory.join("host-marker"), "").unwrap();
     fs::copy("/bin/busybox", directory.join("ls")).unwrap();

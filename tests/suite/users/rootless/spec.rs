@@ -196,11 +196,9 @@ fn a_missing_user_namespace_is_reported() {
     let before = HostState::of(&bundle);
     let outcome = bundle.run().assert_refused("");
     if Kind::under_test() == Kind::Rt {
-        let line = outcome.one_line();
-        assert!(
-            line.contains("linux.namespaces") && line.contains("user namespace"),
-            "{line}"
-        );
+        let hint = "run rt as root, or add a user namespace (rt spec --rootless writes a config.json with one)";
+        let line = format!("rt run: {}: linux.namespaces: {hint}", bundle.id());
+        assert_eq!(outcome.one_line(), line);
     }
     before.assert_unchanged(&bundle);
 }
