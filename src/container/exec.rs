@@ -106,9 +106,9 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         // The process gets the host's /proc only if processes in the container cannot take it.
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
+        waits: relay.is_some() || pidfd.is_some() || plan.process.has_oom_score(),
     };
-    let waits = relay.is_some() || pidfd.is_some() || plan.process.has_oom_score();
-    let cloned = pending.clone_process(init, console, waits);
+    let cloned = pending.clone_process(init, console);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
     let pid_file = request.pid_file.as_deref();
     let running = pending
@@ -195,6 +195,8 @@ struct PendingExec<'a> {
     plan: &'a ExecPlan,
     proc: Option<Proc>,
     cgroup_join: CgroupJoin,
+    /// After *Ready* the exec process waits for *Go*, because the runtime has something to do before.
+    waits: bool,
 }
 
 /// What the exec process gets through the clone, in addition to [`PendingExec`].
@@ -203,7 +205,6 @@ struct CloneArguments<'a> {
     init: BorrowedFd<'a>,
     root: Option<BorrowedFd<'a>>,
     console: Option<BorrowedFd<'a>>,
-    waits: bool,
 }
 
 impl PendingExec<'_> {
@@ -212,7 +213,6 @@ impl PendingExec<'_> {
         &mut self,
         init: OwnedFd,
         console: Option<OwnedFd>,
-        waits: bool,
     ) -> Result<(Child, RuntimeEnd)> {
         let root = self.open_root(init.as_fd())?;
         let describe = || self.plan.step_descriptions(&self.cgroup_join);
@@ -223,7 +223,6 @@ impl PendingExec<'_> {
             init: init.as_fd(),
             root: root.as_ref().map(AsFd::as_fd),
             console: console.as_ref().map(AsFd::as_fd),
-            waits,
         };
         let (pid, pidfd) = self.clone_in_cgroup(&arguments)?;
         Ok((Child { pid, pidfd }, end))
@@ -294,7 +293,7 @@ impl PendingExec<'_> {
                 inside,
                 proc,
                 console: arguments.console,
-                waits: arguments.waits,
+                waits: self.waits,
             })
         });
         Ok(cloned)
@@ -323,14 +322,13 @@ impl PendingExec<'_> {
         }
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         let relay = relay.transpose()?;
-        let waits = relay.is_some() || pidfd.is_some() || self.plan.process.has_oom_score();
         if let Some(foreground) = foreground {
             foreground.serve(relay, None);
         }
         if let Some(socket) = pidfd {
             socket.send(PidfdKind::Setns, child.pidfd.as_fd())?;
         }
-        if waits {
+        if self.waits {
             end.go().context("process")?;
         }
         match foreground::receive(end, foreground).context("process")? {

@@ -107,7 +107,7 @@ pub(super) fn write_states(
     let inner = inner_pid(proc, pid)?;
     let creating = state_json(state, Status::Creating, Some(inner))?;
     let created = state_json(state, Status::Created, Some(inner))?;
-    hooks.tell(&creating, &created).context("hooks")
+    hooks.write_state(&creating, &created).context("hooks")
 }
 
 /// The pid of the process `pid` in its own pid namespace: the last number of `NSpid`

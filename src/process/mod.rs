@@ -129,7 +129,7 @@ impl Process {
     }
 
     /// Exec process: raises its hard limits while it has the runtime's CAP_SYS_RESOURCE.
-    /// For init the runtime does it ([`Process::wire`]). [`Process::exec`] sets the limits
+    /// For init the runtime does it ([`Process::raise_limits_of`]). [`Process::exec`] sets the limits
     /// of config.json.
     pub(crate) fn raise_limits(&self, at: &Progress) -> Result<(), Cause> {
         Ok(self.limits.raise_own(at)?)

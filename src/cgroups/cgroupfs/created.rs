@@ -51,7 +51,7 @@ impl Drop for CreatedCgroups {
 
 impl CreatedCgroups {
     /// The v2 directory to create the first process in (clone3(2), `CLONE_INTO_CGROUP`). `None`
-    /// when the process has to be moved by [`CreatedCgroups::admit`] instead.
+    /// when the process has to be moved by [`CreatedCgroups::add_process`] instead.
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         let clones_into = |cgroup: &&OpenCgroup| cgroup.entry == Entry::CloneInto;
         let cgroup = match &self.open {

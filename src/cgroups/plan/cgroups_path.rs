@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 /// The path from the configuration, without `.` and `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) enum CgroupsPath {
-    /// SubCgroups the mount point of the hierarchy.
+    /// Below the mount point of the hierarchy.
     Absolute(PathBuf),
-    /// SubCgroups the caller's cgroup.
+    /// Below the caller's cgroup.
     Relative(PathBuf),
 }
 

@@ -107,7 +107,7 @@ impl InitHookFiles {
     ///
     /// # Errors
     /// When pwrite(2) fails.
-    pub(crate) fn tell(&self, creating: &[u8], created: &[u8]) -> nix::Result<()> {
+    pub(crate) fn write_state(&self, creating: &[u8], created: &[u8]) -> nix::Result<()> {
         for (input, _) in &self.create_container {
             write_state(input.as_fd(), creating)?;
         }
