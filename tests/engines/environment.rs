@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::programs;
+
 /// The OCI runtime that the engine calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
@@ -27,29 +29,16 @@ impl Runtime {
     pub(crate) fn path(self) -> PathBuf {
         match self {
             Runtime::Rt => env!("CARGO_BIN_EXE_rt").into(),
-            Runtime::Runc => find("runc").unwrap_or_else(|| "runc".into()),
+            Runtime::Runc => programs::find("runc").unwrap_or_else(|| "runc".into()),
         }
     }
 }
 
-/// The path of an installed program, looked up in the directories that Debian installs to.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ]
-    .into_iter()
-    .map(|directory| Path::new(directory).join(program))
-    .find(|path| path.is_file())
-}
-
 /// The reason to skip an engine when one of its programs is not installed.
 pub(crate) fn missing_program(programs: &[&str]) -> Option<String> {
-    let missing = programs.iter().find(|program| find(program).is_none())?;
+    let missing = programs
+        .iter()
+        .find(|program| programs::find(program).is_none())?;
     Some(format!("{missing} is not installed"))
 }
 

@@ -27,6 +27,11 @@ type Counts = BTreeMap<String, [usize; 4]>;
 
 /// Runs the tests that the arguments select, and prints the counts at the end.
 pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
+    let is_known = |line: &&str| features.iter().any(|feature| feature.name == *line);
+    if let Some(line) = SMOKE.lines().find(|line| !is_known(line)) {
+        eprintln!("tests/engines/smoke: {line}: there is no such test");
+        return ExitCode::FAILURE;
+    }
     let counts = Arc::new(Mutex::new(Counts::new()));
     let tests = features.into_iter().map(|feature| {
         let counts = counts.clone();

@@ -28,6 +28,8 @@ mod feature;
 mod host;
 mod image;
 mod podman;
+#[path = "../runner/programs.rs"]
+mod programs;
 #[path = "../runner/mod.rs"]
 mod runner;
 mod swarm;

@@ -23,6 +23,8 @@ mod errors;
 mod hooks;
 mod lifecycle;
 mod operations;
+#[path = "../runner/programs.rs"]
+mod programs;
 #[path = "../runner/mod.rs"]
 mod runner;
 mod state;

@@ -13,6 +13,8 @@ mod completions;
 mod debian;
 mod installed;
 mod pages;
+#[path = "../runner/programs.rs"]
+mod programs;
 #[allow(
     dead_code,
     reason = "tests of the package know only when they run what they lack"
@@ -108,11 +110,10 @@ fn make(args: &[&str]) -> String {
 }
 
 /// # Errors
-/// When the program is not in PATH.
+/// When the program is not installed.
 fn require_program(program: &str) -> Result<(), String> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|directory| directory.join(program).exists());
-    found.then_some(()).ok_or_else(|| {
+    let found = programs::find(program).map(drop);
+    found.ok_or_else(|| {
         let package = if program == "man" { "man-db" } else { program };
         format!("{program} is not installed (package {package})")
     })

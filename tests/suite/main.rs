@@ -29,6 +29,8 @@ mod namespaces;
 mod pause;
 mod pods;
 mod process;
+#[path = "../runner/programs.rs"]
+mod programs;
 mod ps;
 mod rootfs;
 #[path = "../runner/mod.rs"]

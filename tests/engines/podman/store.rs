@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::command::{self, CommandOutput};
-use crate::environment::{Directory, Runtime, find};
+use crate::environment::{Directory, Runtime};
 use crate::image;
+use crate::programs::find;
 use crate::terminal::Terminal;
 use crate::user::{ContainersIds, User};
 

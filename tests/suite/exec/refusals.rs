@@ -133,9 +133,15 @@ fn a_paused_container_can_be_joined_with_ignore_paused() {
         let (bundle, container) = running(Bundle::with_runtime(&Runtime::new().view(view)));
         let freezer = Freezer::new(&container, view);
         let joining = call(&bundle, &["--ignore-paused"], &["/bin/echo", "joined"]).start();
-        let processes = freezer.0.with_file_name("cgroup.procs");
-        wait_until("the process to be in the frozen cgroup", || {
-            fs::read_to_string(&processes).is_ok_and(|pids| pids.lines().count() > 1)
+        let read = |file: &str| fs::read_to_string(freezer.0.with_file_name(file));
+        let (state, frozen) = if freezer.1 == "0" {
+            ("cgroup.events", "frozen 1\n")
+        } else {
+            ("freezer.state", "FROZEN\n")
+        };
+        wait_until("the process to be frozen with the container", || {
+            read("cgroup.procs").is_ok_and(|pids| pids.lines().count() > 1)
+                && read(state).is_ok_and(|text| text.contains(frozen))
         });
         assert_eq!(joining.stdout(), "", "it is frozen as well");
         drop(freezer);

@@ -44,12 +44,12 @@ impl Call {
         Self::new(command, self.output)
     }
 
-    /// Puts words behind the last one that is `word`. Before `with`.
-    pub(crate) fn after_word(self, word: &str, words: &[&str]) -> Self {
+    /// Puts arguments behind the last one that is `word`. Before `with`.
+    pub(crate) fn after_word(self, word: &str, arguments: &[&str]) -> Self {
         let mut all: Vec<OsString> = self.command.get_args().map(OsString::from).collect();
         let place = all.iter().rposition(|old| old == word);
         let place = place.unwrap_or_else(|| panic!("no {word} in {:?}", self.command)) + 1;
-        all.splice(place..place, words.iter().map(OsString::from));
+        all.splice(place..place, arguments.iter().map(OsString::from));
         let mut command = Command::new(self.command.get_program());
         command.args(all);
         Self::new(command, self.output)

@@ -24,10 +24,10 @@ impl Container {
         &self.id
     }
 
-    /// `runtime VERB ID WORDS..`
-    pub(crate) fn call(&self, verb: &str, words: &[&str]) -> Outcome {
+    /// `runtime VERB ID ARGUMENTS..`
+    pub(crate) fn call(&self, verb: &str, arguments: &[&str]) -> Outcome {
         let mut args = vec![verb, self.id.as_str()];
-        args.extend(words);
+        args.extend(arguments);
         self.runtime.call(&args).run()
     }
 

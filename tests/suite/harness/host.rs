@@ -258,9 +258,9 @@ pub(crate) struct Holder(Child);
 impl Holder {
     /// Unshares the kinds that `unshare` has flags for: `--net`, `--uts`, `--pid --fork`.
     pub(crate) fn new(flags: &[&str]) -> Self {
-        let mut words = vec!["unshare"];
-        words.extend(flags);
-        Self::start(&words)
+        let mut command_line = vec!["unshare"];
+        command_line.extend(flags);
+        Self::start(&command_line)
     }
 
     /// One of each kind that a container can join without a user namespace.
@@ -277,19 +277,19 @@ impl Holder {
     }
 
     /// The same through other programs: `setpriv .. unshare ..`.
-    pub(crate) fn start(words: &[&str]) -> Self {
-        let mut command = Command::new(words[0]);
+    pub(crate) fn start(command_line: &[&str]) -> Self {
+        let mut command = Command::new(command_line[0]);
         command
-            .args(&words[1..])
+            .args(&command_line[1..])
             .args(["sh", "-c", "echo ready; exec sleep 1000"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command
             .spawn()
-            .unwrap_or_else(|e| panic!("start {words:?}: {e}"));
+            .unwrap_or_else(|e| panic!("start {command_line:?}: {e}"));
         let mut ready = [0u8; 6];
         if let Some(out) = child.stdout.as_mut() {
             let read = std::io::Read::read_exact(out, &mut ready);
-            read.unwrap_or_else(|e| panic!("{words:?}: {e}"));
+            read.unwrap_or_else(|e| panic!("{command_line:?}: {e}"));
         }
         Self(child)
     }

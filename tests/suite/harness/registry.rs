@@ -2,11 +2,11 @@
 
 use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 
+use crate::programs;
 use crate::runner::{Outcome, Test};
 
 use super::{Kind, differences, host, worker};
@@ -62,12 +62,7 @@ pub(crate) fn differs(kind: Kind, how: &str) {
 
 /// Skips the test where a program of Debian's package `package` is not installed.
 pub(crate) fn needs(program: &str, package: &str) {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    if !std::env::split_paths(&path)
-        .chain(more)
-        .any(|directory| directory.join(program).exists())
-    {
+    if programs::find(program).is_none() {
         skip(&format!("{program} is not installed (package {package})"));
     }
 }

@@ -99,9 +99,9 @@ impl Runtime {
         self
     }
 
-    /// A runtime of the user `uid`, who owns `home`. Every call goes through the command `words`, in which `~` stands
+    /// A runtime of the user `uid`, who owns `home`. Every call goes through the command `command_line`, in which `~` stands
     /// for `home`. No `--root` is given.
-    pub(crate) fn of_caller(mut self, uid: u32, words: &[&str]) -> Self {
+    pub(crate) fn of_caller(mut self, uid: u32, command_line: &[&str]) -> Self {
         let home = self.home.path();
         let owned = std::os::unix::fs::chown(home, Some(uid), Some(uid));
         owned.unwrap_or_else(|e| panic!("chown {}: {e}", home.display()));
@@ -111,8 +111,8 @@ impl Runtime {
             copied.unwrap_or_else(|e| panic!("copy the program to {}: {e}", home.display()));
         }
         let home = home.to_str().unwrap_or_default();
-        let words = words.iter().map(|word| word.replace('~', home));
-        self.caller = Some(words.collect());
+        let command_line = command_line.iter().map(|word| word.replace('~', home));
+        self.caller = Some(command_line.collect());
         self
     }
 
@@ -155,28 +155,28 @@ impl Runtime {
 
     /// The same through a program that starts the runtime: strace, taskset, setpriv.
     pub(crate) fn call_through(&self, before: &[&str], args: &[&str]) -> Call {
-        let mut words: Vec<&str> = before.to_vec();
+        let mut command_line: Vec<&str> = before.to_vec();
         let (root, program) = (self.root(), self.program());
-        words.extend(self.caller.iter().flatten().map(String::as_str));
-        words.push(program.to_str().unwrap_or_default());
+        command_line.extend(self.caller.iter().flatten().map(String::as_str));
+        command_line.push(program.to_str().unwrap_or_default());
         if self.caller.is_none() {
-            words.extend(["--root", root.to_str().unwrap_or_default()]);
+            command_line.extend(["--root", root.to_str().unwrap_or_default()]);
         }
-        words.extend(self.globals.iter().map(String::as_str));
-        words.extend(args);
-        self.call_as_is(words)
+        command_line.extend(self.globals.iter().map(String::as_str));
+        command_line.extend(args);
+        self.call_as_is(command_line)
     }
 
     /// Another program, which sees what the runtime sees.
-    pub(crate) fn call_as_is(&self, mut words: Vec<&str>) -> Call {
+    pub(crate) fn call_as_is(&self, mut command_line: Vec<&str>) -> Call {
         let mut command = match (self.view, self.kind) {
             // Another mount of cgroup v2 would change the options of the host's.
-            _ if on_v2() => Command::new(words.remove(0)),
+            _ if on_v2() => Command::new(command_line.remove(0)),
             (View::V2, _) => in_view(ONLY_V2),
             (View::Host, Kind::Crun) => in_view(NO_V2_CONTROLLERS),
-            (View::Host, _) => Command::new(words.remove(0)),
+            (View::Host, _) => Command::new(command_line.remove(0)),
         };
-        command.args(words);
+        command.args(command_line);
         let number = CALLS.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(command, self.home.join(&format!("call-{number}.out")));
         match self.kind {

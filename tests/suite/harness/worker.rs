@@ -8,12 +8,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 
-use nix::fcntl::{FcntlArg, fcntl};
 use serde_json::{Value, json};
 
 use super::registry::{Body, perform};
@@ -97,15 +96,12 @@ pub(crate) fn run(name: &str) -> Outcome {
 
 /// What a worker does: it reads names from its standard input, a socket, and answers there. The
 /// programs that its tests start get neither.
-#[allow(unsafe_code, reason = "the descriptor comes from fcntl(2) as a number")]
 pub(crate) fn work() -> ExitCode {
-    let stdin = std::io::stdin();
-    let copied = fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(3)).expect("copy the socket");
+    let copied = std::io::stdin().as_fd().try_clone_to_owned();
+    let socket = UnixStream::from(copied.expect("copy the socket"));
     let null = std::fs::File::open("/dev/null").expect("open /dev/null");
     nix::unistd::dup2_stdin(&null).expect("replace standard input");
     drop(null);
-    // SAFETY: fcntl has just made it for this process, and nothing else knows its number.
-    let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(copied.as_raw_fd()) });
     let mut answers = socket.try_clone().expect("copy the socket");
     for name in BufReader::new(socket).lines() {
         let Ok(name) = name else {
