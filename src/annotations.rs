@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 
 use crate::log;
+use crate::nearest::nearest;
 
 /// Mounts an overlay on the root. The only value is `ephemeral`.
 const OVERLAY: &str = "rt.rootfs.overlay";
@@ -45,20 +46,15 @@ pub(crate) fn parse(annotations: Option<&HashMap<String, String>>) -> Result<Ann
             GROUPS if value == "0" => {}
             GROUPS => bail!("annotations: {GROUPS}: {value:?} is neither \"1\" nor \"0\""),
             unknown if unknown.starts_with("rt.") => {
+                let nearest = nearest(unknown, KNOWN).unwrap_or(OVERLAY);
                 log::defer_warning(format!(
-                    "annotations: {unknown}: unknown, ignored; nearest is {}",
-                    nearest(unknown)
+                    "annotations: {unknown}: unknown, ignored; nearest is {nearest}"
                 ));
             }
             _ => {}
         }
     }
     Ok(parsed)
-}
-
-fn nearest(key: &str) -> &'static str {
-    let distance = |known: &&str| strsim::levenshtein(key, known);
-    KNOWN.into_iter().min_by_key(distance).unwrap_or(OVERLAY)
 }
 
 #[cfg(test)]

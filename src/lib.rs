@@ -138,7 +138,7 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { log · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { log · nearest · step · sys }
 //! ```
 //!
 //! A module uses only modules to its right. The four feature modules never use each other:
@@ -159,7 +159,7 @@
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
 //! | [`seal`] | the protection of the `rt` binary against containers |
 //! | [`trusted_proc`] | a checked /proc |
-//! | [`log`], [`step`], [`sys`] | messages, steps and failures, system calls |
+//! | [`log`], [`nearest`], [`step`], [`sys`] | messages, nearest names, steps and failures, system calls |
 //!
 //! # Kernels
 //!
@@ -188,6 +188,7 @@ mod container;
 mod host;
 mod log;
 mod namespaces;
+mod nearest;
 mod plan;
 mod process;
 mod rootfs;
