@@ -25,6 +25,7 @@ mod leftovers;
 mod lifecycle;
 mod list;
 mod managers;
+mod manners;
 mod namespaces;
 mod pause;
 mod pods;
@@ -73,6 +74,7 @@ fn tests() -> Vec<Test> {
         leftovers::tests(),
         list::tests(),
         managers::tests(),
+        manners::tests(),
         namespaces::tests(),
         pause::tests(),
         pods::tests(),
