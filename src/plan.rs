@@ -15,14 +15,14 @@ use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::annotations;
+use crate::annotations::{self, Annotations};
 use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{
-    self, Caller, Hooks, Passed, Process, ProcessKind, SeccompSource, StdioOwnership,
+    self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
 use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
 use crate::step::{Cause, Failure, Refusal, Step};
@@ -69,8 +69,7 @@ impl Plan {
     pub(crate) fn new(bundle: &Bundle, settings: &Settings, host: &Host) -> Result<Plan> {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
-        let process = spec.process().as_ref();
-        let process = process.ok_or_else(|| anyhow!("process: required"))?;
+        let process = (spec.process().as_ref()).ok_or_else(|| anyhow!("process: required"))?;
         let annotations = annotations::parse(spec.annotations().as_ref())?;
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
@@ -91,6 +90,9 @@ impl Plan {
             filter: linux
                 .and_then(|linux| linux.seccomp().as_ref())
                 .map_or(SeccompSource::None, SeccompSource::Profile),
+            personality: (linux.and_then(|linux| linux.personality().as_ref()))
+                .map(Personality::plan)
+                .transpose()?,
             kind: ProcessKind::Init,
         };
         let process = Process::plan(process, &options)?;
@@ -106,11 +108,6 @@ impl Plan {
             cgroups.delegate_to(owner);
         }
         let entry = entry(&namespaces, settings);
-        let layer = if annotations.ephemeral_root {
-            Layer::Ephemeral
-        } else {
-            Layer::Direct
-        };
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
         let switch_order = if hooks.before_pivot() || facts.user_namespace {
@@ -118,7 +115,7 @@ impl Plan {
         } else {
             SwitchOrder::BeforeMounts
         };
-        let entry = (entry, switch_order, layer);
+        let entry = (entry, switch_order, layer(&annotations));
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,
@@ -285,6 +282,14 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
         Place::New if settings.no_pivot => Entry::Move,
         Place::New => Entry::Pivot,
         Place::Shared | Place::Joined { .. } => Entry::Chroot,
+    }
+}
+
+fn layer(annotations: &Annotations) -> Layer {
+    if annotations.ephemeral_root {
+        Layer::Ephemeral
+    } else {
+        Layer::Direct
     }
 }
 

@@ -56,6 +56,8 @@ numbered_enum! {
         Session,
         /// `process.oomScoreAdj`.
         OomScore,
+        /// `process.ioPriority` of an exec process. The runtime sets that of init.
+        IoPriority,
         /// An exec process enters the container's cgroups. Item: the hierarchy of version 1.
         JoinCgroup,
         /// Enters the namespaces that the configuration names by path.
@@ -146,6 +148,8 @@ numbered_enum! {
         /// `process.execCPUAffinity.final`, or else resets the CPU affinity inherited from the
         /// caller.
         Affinity,
+        /// `linux.personality`.
+        Personality,
         /// `process.cwd`: creates it if missing, enters it, and checks that it is inside the root.
         WorkingDirectory,
         /// The process's user becomes the owner of standard input, output and error.

@@ -25,7 +25,6 @@ use InUseIf::{AnyMember, Contains, Set};
 const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("process.selinuxLabel", Set),
     ("process.scheduler", Set),
-    ("process.ioPriority", Set),
     ("linux.netDevices", AnyMember),
     ("linux.resources.unified", AnyMember),
     ("linux.resources.blockIO.weight", Set),
@@ -40,7 +39,6 @@ const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("linux.mountLabel", Set),
     ("linux.intelRdt", AnyMember),
     ("linux.memoryPolicy", AnyMember),
-    ("linux.personality", AnyMember),
     ("mounts[].options", Contains("remount")),
     ("mounts[].options", Contains("iversion")),
 ];
@@ -146,7 +144,7 @@ mod tests {
     fn the_first_of_several_is_named() {
         let config = json!({
             "mounts": [{"options": ["remount"]}],
-            "linux": {"seccomp": {"listenerPath": "/run/agent.sock"}, "personality": {"domain": "LINUX"}},
+            "linux": {"seccomp": {"listenerPath": "/run/agent.sock"}, "memoryPolicy": {"mode": "MPOL_DEFAULT"}},
         });
         assert_eq!(
             first(&config).as_deref(),

@@ -291,6 +291,7 @@ fn prepare(
     cgroups.add_process(child.pid)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     plan.process.raise_limits_of(child.pid)?;
+    plan.process.set_io_priority_of(child.pid)?;
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;

@@ -59,6 +59,7 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     plan.process.detach(at)?; // From the caller's session and signal settings.
     cgroup_join.enter(at)?;
     plan.process.raise_limits(at)?; // While it has the runtime's privileges.
+    plan.process.set_io_priority(at)?;
     plan.membership.join(init, inside, at)?;
     plan.membership.become_root(proc, at)?; // It had the caller's ids until here.
     plan.process.join_keyring(at)?;

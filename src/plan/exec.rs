@@ -8,7 +8,7 @@ use super::{Plan, error_message};
 use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place};
 use crate::process::{
-    self, Caller, Passed, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
+    self, Caller, Passed, Personality, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
 };
 use crate::step::{Cause, Failure, Step};
 
@@ -21,6 +21,9 @@ pub(crate) struct Shared {
     new_keyring: bool,
     keeps_groups: bool,
     filter: Option<Seccomp>,
+    /// Absent in a state that an older `rt` has written.
+    #[serde(default)]
+    personality: Option<Personality>,
 }
 
 /// What the command line and the host add to the description of the process.
@@ -50,6 +53,7 @@ impl Plan {
             new_keyring: self.process.has_keyring(),
             keeps_groups: self.process.keeps_groups(),
             filter: self.process.filter().cloned(),
+            personality: self.process.personality(),
         }
     }
 }
@@ -68,6 +72,7 @@ impl ExecPlan {
             new_keyring,
             keeps_groups,
             filter,
+            personality,
         } = shared;
         let process = Process::plan(
             process,
@@ -81,6 +86,7 @@ impl ExecPlan {
                 },
                 apparmor: settings.apparmor,
                 filter: filter.map_or(SeccompSource::None, SeccompSource::Compiled),
+                personality,
                 kind: ProcessKind::ExecProcess,
                 streams: settings.streams,
                 passed: settings.passed,

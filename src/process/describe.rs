@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{Process, capabilities, stdio};
+use super::{Process, capabilities, scheduling, stdio};
 use crate::step::Step;
 
 const FILTER_HINT: &str = "a filter needs CAP_SYS_ADMIN or process.noNewPrivileges";
@@ -25,6 +25,7 @@ impl Process {
             (Step::Capabilities, Errno::EPERM) if item == capabilities::TEMPORARY => {
                 Some(FILTER_HINT)
             }
+            (Step::IoPriority, Errno::EPERM) => Some(scheduling::REAL_TIME_HINT),
             (Step::Seccomp, Errno::EACCES) => Some(FILTER_HINT),
             (Step::Seccomp, Errno::EINVAL) => Some("does this kernel have CONFIG_SECCOMP_FILTER?"),
             (Step::AppArmor, Errno::ENOENT) => Some("is the profile loaded?"),
@@ -45,6 +46,8 @@ impl Process {
             Step::Session => ("process", "new session".to_owned()),
             Step::Keyring => ("process", self.keyring.as_ref()?.describe()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.describe()),
+            Step::IoPriority => ("process.ioPriority", self.io_priority.as_ref()?.describe()),
+            Step::Personality => ("linux.personality", self.personality?.describe()),
             Step::Affinity => match &self.affinity {
                 Some(affinity) => ("process.execCPUAffinity.final", format!("{affinity:?}")),
                 None => ("process", "reset CPU affinity".to_owned()),

@@ -7,7 +7,7 @@
 //!
 //! 1. [`Process::detach`]: default signal actions, a new session.
 //! 2. With the runtime's privileges: [`Process::set_oom_score`] (init), or
-//!    [`Process::raise_limits`] (`rt exec`).
+//!    [`Process::raise_limits`] and [`Process::set_io_priority`] (`rt exec`).
 //! 3. As root of the user namespace: [`Process::join_keyring`], then
 //!    [`Process::take_terminal`] and, for init, [`Process::make_working_directory`].
 //! 4. Inside the root: [`Process::prepare`] gives up the privileges and finds the
@@ -34,6 +34,7 @@ mod hooks;
 mod keyring;
 mod labels;
 mod options;
+mod personality;
 mod plan;
 mod rlimits;
 mod scheduling;
@@ -55,6 +56,7 @@ pub(crate) use capabilities::names as capabilities;
 pub(crate) use descriptors::Passed;
 pub(crate) use hooks::{Failed, Hook, HookKind, Hooks, InitHookFiles, SavedHooks, Wait, poll_fds};
 pub(crate) use options::{Options, ProcessKind, SeccompSource};
+pub(crate) use personality::Personality;
 pub(crate) use seccomp::{Seccomp, SeccompFeatures, features as seccomp_features};
 pub(crate) use stdio::StdioOwnership;
 
@@ -69,7 +71,7 @@ use exec_refusal::ExecRefusal;
 use keyring::Keyring;
 use labels::AppArmor;
 use rlimits::Limits;
-use scheduling::{Affinity, OomScore};
+use scheduling::{Affinity, IoPriority, OomScore};
 use terminal::Terminal;
 use workdir::WorkingDirectory;
 
@@ -80,8 +82,10 @@ pub(crate) struct Process {
     ignored_signals: Vec<i32>,
     keyring: Option<Keyring>,
     oom_score: Option<OomScore>,
+    io_priority: Option<IoPriority>,
     /// Only for an exec process. Init runs on the CPUs of its cgroup.
     affinity: Option<Affinity>,
+    personality: Option<Personality>,
     working_directory: WorkingDirectory,
     credentials: Credentials,
     capabilities: Capabilities,
@@ -133,6 +137,15 @@ impl Process {
     /// of config.json.
     pub(crate) fn raise_limits(&self, at: &Progress) -> Result<(), Cause> {
         Ok(self.limits.raise_own(at)?)
+    }
+
+    /// Exec process: sets `process.ioPriority` while it has the runtime's privileges. For init
+    /// the runtime does it ([`Process::set_io_priority_of`]).
+    pub(crate) fn set_io_priority(&self, at: &Progress) -> Result<(), Cause> {
+        if let Some(priority) = &self.io_priority {
+            priority.apply(at)?;
+        }
+        Ok(())
     }
 
     /// Leaves the caller's session keyring. This comes after the process has become root of
@@ -187,6 +200,9 @@ impl Process {
         match &self.affinity {
             Some(affinity) => affinity.apply_final()?,
             None => scheduling::reset_affinity()?,
+        }
+        if let Some(personality) = self.personality {
+            personality.apply(at)?;
         }
 
         // Before the change of user: the directory may have to be created, or only root may

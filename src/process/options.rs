@@ -4,6 +4,7 @@ use oci_spec::runtime::LinuxSeccomp;
 
 use super::caller::Caller;
 use super::descriptors::Passed;
+use super::personality::Personality;
 use super::seccomp::Seccomp;
 use super::stdio::StdioOwnership;
 
@@ -19,6 +20,8 @@ pub(crate) struct Options<'a> {
     pub(crate) apparmor: bool,
     /// `linux.seccomp`.
     pub(crate) filter: SeccompSource<'a>,
+    /// `linux.personality`.
+    pub(crate) personality: Option<Personality>,
     pub(crate) kind: ProcessKind,
     pub(crate) streams: StdioOwnership,
     /// Descriptors to pass to the process beside standard input, output and error.

@@ -12,10 +12,12 @@ use super::credentials::Credentials;
 use super::keyring::Keyring;
 use super::labels::AppArmor;
 use super::rlimits::Limits;
-use super::scheduling::{Affinity, OomScore};
+use super::scheduling::{Affinity, IoPriority, OomScore};
 use super::terminal::Terminal;
 use super::workdir::WorkingDirectory;
-use super::{Options, Prepared, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership};
+use super::{
+    Options, Personality, Prepared, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
+};
 
 impl Process {
     /// Decides everything that does not depend on the content of the container.
@@ -39,7 +41,13 @@ impl Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
+            io_priority: process
+                .io_priority()
+                .as_ref()
+                .map(IoPriority::plan)
+                .transpose()?,
             affinity: affinity.filter(|_| options.kind == ProcessKind::ExecProcess),
+            personality: options.personality,
             working_directory: WorkingDirectory::plan(cwd, options.kind)?,
             credentials: Credentials::plan(process.user(), options.keeps_groups)?,
             app_armor: process
@@ -123,6 +131,11 @@ impl Process {
         self.terminal.is_some()
     }
 
+    /// `linux.personality`, which `rt exec` gives to later processes.
+    pub(crate) fn personality(&self) -> Option<Personality> {
+        self.personality
+    }
+
     /// The compiled filter, which `rt exec` installs in later processes.
     pub(crate) fn filter(&self) -> Option<&Seccomp> {
         self.seccomp.as_ref()
@@ -146,6 +159,7 @@ pub(super) mod tests {
             streams: StdioOwnership::Transferred,
             passed: Passed::default(),
             keeps_groups: false,
+            personality: None,
             variable: None,
         };
         Process::plan(&process, &options)

@@ -19,6 +19,19 @@ impl Process {
         self.limits.raise(pid)
     }
 
+    /// Sets `process.ioPriority` of init, which may be in a user namespace without privileges
+    /// on the host.
+    ///
+    /// # Errors
+    /// When ioprio_set(2) fails: `process.ioPriority: set IOPRIO_CLASS_RT 0`, with the errno as
+    /// its source.
+    pub(crate) fn set_io_priority_of(&self, pid: Pid) -> Result<()> {
+        match &self.io_priority {
+            Some(priority) => priority.apply_to(pid),
+            None => Ok(()),
+        }
+    }
+
     /// Sets `process.oomScoreAdj` for an exec process, which cannot reach the host's /proc.
     ///
     /// # Errors

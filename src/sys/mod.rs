@@ -48,7 +48,7 @@ pub(crate) use start::SEALED_COMMANDS;
 pub use start::execute_read_only;
 pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
-    sched_setaffinity, set_cloexec,
+    ioprio_set, sched_setaffinity, set_cloexec,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
 

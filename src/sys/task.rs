@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use super::check;
 
@@ -74,6 +75,24 @@ pub(crate) type CpuMask = [u8; CPUS / 8];
 pub(crate) fn sched_setaffinity(mask: &CpuMask) -> nix::Result<()> {
     // SAFETY: the kernel reads `mask.len()` bytes of `mask`, which outlives the call.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) })?;
+    Ok(())
+}
+
+/// Sets the I/O scheduling class and level of a process, or of this one if `pid` is 0
+/// (ioprio_set(2), `IOPRIO_WHO_PROCESS`). `EPERM` for the real-time class without
+/// CAP_SYS_NICE or CAP_SYS_ADMIN.
+pub(crate) fn ioprio_set(pid: Pid, priority: u16) -> nix::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    let priority = libc::c_int::from(priority);
+    // SAFETY: this call takes three numbers and accesses no memory of this process.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            pid.as_raw(),
+            priority,
+        )
+    })?;
     Ok(())
 }
 

@@ -26,6 +26,13 @@ pub(crate) fn session_keyring() -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
+/// The I/O scheduling class and level of this process, in the form of ioprio_get(2).
+pub(crate) fn io_priority() -> libc::c_long {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: this call takes two numbers and accesses no memory of this process.
+    unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) }
+}
+
 /// Makes a system call of the native architecture by its number.
 pub(crate) fn call_native(number: u64, args: [u64; 6]) -> nix::Result<()> {
     let [a, b, c, d, e, f] = args;

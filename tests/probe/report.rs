@@ -31,6 +31,9 @@ pub(crate) fn report() -> Value {
         ("cgroups", proc::lines("/proc/self/cgroup")),
         ("terminal", proc::terminal()),
         ("oom_score_adj", proc::text("/proc/self/oom_score_adj")),
+        ("io_priority", json!(kernel::io_priority())),
+        ("personality", proc::text("/proc/self/personality")),
+        ("machine", machine()),
         ("apparmor", proc::text("/proc/self/attr/apparmor/current")),
         ("uid_map", proc::lines("/proc/self/uid_map")),
         ("gid_map", proc::lines("/proc/self/gid_map")),
@@ -90,6 +93,12 @@ fn current_umask() -> u32 {
     let mask = umask(Mode::empty());
     umask(mask);
     mask.bits()
+}
+
+/// The architecture that uname(2) names.
+fn machine() -> Value {
+    let name = nix::sys::utsname::uname().ok();
+    json!(name.map(|name| name.machine().to_string_lossy().into_owned()))
 }
 
 fn domainname() -> Value {

@@ -228,10 +228,6 @@ fn unsupported_fields_are_refused_by_name() {
     let (bundle, _container) = running(Bundle::new());
     for (member, value) in [
         ("scheduler", json!({"policy": "SCHED_BATCH"})),
-        (
-            "ioPriority",
-            json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}),
-        ),
         ("selinuxLabel", json!("system_u:x:y:s0")),
     ] {
         let changes = [(format!("/{member}"), value)];

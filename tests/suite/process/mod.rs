@@ -3,12 +3,18 @@
 mod caller;
 mod identity;
 mod rights;
+mod scheduling;
 
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [identity::tests(), rights::tests(), caller::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        identity::tests(),
+        rights::tests(),
+        scheduling::tests(),
+        caller::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

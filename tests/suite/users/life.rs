@@ -26,6 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
         sysctls_are_set_inside,
         hostname_and_domainname_are_set,
         rlimits_are_set,
+        a_real_time_io_priority_is_set,
         oom_score_adj_is_set,
         a_missing_working_directory_is_created,
         env_and_home_are_set,
@@ -171,6 +172,14 @@ fn rlimits_are_set() {
     let seen = mapped().set("/process/rlimits", list).probe();
     assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([100, 200]));
     assert_eq!(seen["rlimits"]["RLIMIT_CORE"], json!([0, 0]));
+}
+
+/// Init has no privileges on the host, but the runtime has.
+fn a_real_time_io_priority_is_set() {
+    only_rt("Debian's old one lacks process.ioPriority");
+    let priority = json!({"class": "IOPRIO_CLASS_RT", "priority": 3});
+    let bundle = mapped().set("/process/ioPriority", priority);
+    assert_eq!(bundle.probe()["io_priority"], 1 << 13 | 3);
 }
 
 fn oom_score_adj_is_set() {

@@ -22,6 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_user_cannot_manage_a_container_of_root,
         root_does_not_trust_a_state_file_of_a_user,
         namespace_settings_are_applied,
+        a_real_time_io_priority_needs_a_capability,
         other_users_cannot_read_a_created_container,
     ]
 }
@@ -252,6 +253,22 @@ fn namespace_settings_are_applied() {
 
 /// The process still executes the runtime. Its owner gains nothing by controlling it, but other
 /// users must not read it.
+fn a_real_time_io_priority_needs_a_capability() {
+    only_rt("Debian's old one lacks process.ioPriority");
+    let priority = |class: &str| json!({"class": class, "priority": 3});
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
+        let bundle = |class| caller.bundle().set("/process/ioPriority", priority(class));
+        let seen = bundle("IOPRIO_CLASS_IDLE").probe();
+        assert_eq!(seen["io_priority"], 3 << 13 | 3, "{caller_kind:?}");
+        let refused = bundle("IOPRIO_CLASS_RT").args(&["/bin/true"]);
+        refused.assert_refused(&[
+            "process.ioPriority: set IOPRIO_CLASS_RT 3: ",
+            "CAP_SYS_NICE",
+        ]);
+    }
+}
+
 fn other_users_cannot_read_a_created_container() {
     let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
