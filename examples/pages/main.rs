@@ -12,6 +12,7 @@
     reason = "reads SOURCE_DATE_EPOCH from the environment"
 )]
 
+mod completions;
 mod text;
 
 use std::error::Error;
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Command;
-use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
@@ -33,8 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = directory.ok_or("usage: pages DIRECTORY")?;
     let program = visible(&rt::command_line());
     write_pages(&program, &directory.join("man"))?;
-    write_completions(&program, &directory.join("completions"))?;
-    Ok(())
+    completions::write(&program, &directory.join("completions"))
 }
 
 /// The definition without the flags that this version refuses, which are hidden.
@@ -55,6 +54,9 @@ fn visible(command: &Command) -> Command {
     }
     if let Some(name) = command.get_bin_name() {
         visible_command = visible_command.bin_name(&*name.to_owned().leak());
+    }
+    if let Some(example) = command.get_after_help() {
+        visible_command = visible_command.after_help(example.clone());
     }
     if let Some(usage) = command.get_overridden_usage() {
         visible_command = visible_command.override_usage(usage.clone());
@@ -116,7 +118,9 @@ fn page(
     list(&mut after, "EXIT STATUS", pairs(text.exit_statuses));
     list(&mut after, "FILES", pairs(text.files));
     list(&mut after, "ENVIRONMENT", pairs(text.environment));
-    examples(&mut after, text.examples);
+    let example = example(command).ok_or_else(|| format!("{title}: no example in the help"))?;
+    let first = [("", example.as_str())];
+    examples(&mut after, first.iter().chain(text.examples));
     let others = others.iter().chain(text.see_also).enumerate();
     after.control("SH", ["SEE ALSO"]);
     let others = others.map(|(i, name)| {
@@ -163,8 +167,15 @@ fn list(roff: &mut Roff, title: &str, entries: impl IntoIterator<Item = (String,
     }
 }
 
-fn examples(roff: &mut Roff, examples: &[(&str, &str)]) {
-    for (i, (text, commands)) in examples.iter().enumerate() {
+/// The example in the help of a command.
+fn example(command: &Command) -> Option<String> {
+    let text = command.get_after_help()?.to_string();
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("Example: ").map(str::to_owned))
+}
+
+fn examples<'a>(roff: &mut Roff, examples: impl Iterator<Item = &'a (&'a str, &'a str)>) {
+    for (i, (text, commands)) in examples.enumerate() {
         match i {
             0 => roff.control("SH", ["EXAMPLES"]),
             _ => roff.control("PP", []),
@@ -188,19 +199,4 @@ fn inlines(text: &str) -> Vec<Inline> {
     let parts = text.split('*').enumerate();
     let inline = |(i, part): (usize, &str)| if i % 2 == 0 { roman(part) } else { bold(part) };
     parts.map(inline).collect()
-}
-
-fn write_completions(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
-    for (shell, file) in [
-        (Shell::Bash, "bash/rt"),
-        (Shell::Zsh, "zsh/_rt"),
-        (Shell::Fish, "fish/rt.fish"),
-    ] {
-        let path = directory.join(file);
-        fs::create_dir_all(path.parent().unwrap_or(directory))?;
-        let mut text = Vec::new();
-        clap_complete::generate(shell, &mut program.clone(), "rt", &mut text);
-        fs::write(path, text)?;
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ pub(crate) struct PageText {
     pub(crate) exit_statuses: &'static [(&'static str, &'static str)],
     pub(crate) files: &'static [(&'static str, &'static str)],
     pub(crate) environment: &'static [(&'static str, &'static str)],
-    /// A description, which may be empty, and the lines of the command.
+    /// A description and the lines of the command. The example in the help comes before them.
     pub(crate) examples: &'static [(&'static str, &'static str)],
     /// Related pages, such as `cgroups(7)`. The default section is 1.
     pub(crate) see_also: &'static [&'static str],
@@ -82,8 +82,8 @@ come before or after the container's id, except for *exec* and *ps*, which pass 
 after the id. A flag without a value accepts a boolean: *--keep=false*.
 
 An error is one line on standard error. The line has the command, the container, the field of
-*config.json* and the reason. If the arguments are wrong, the help of the command is printed on
-standard output. A container that cannot be created leaves no files, cgroups or processes.
+*config.json* and the reason. If a command, a flag or a value is mistyped, it also has the nearest one.
+A container that cannot be created leaves no files, cgroups or processes.
 
 *--rootless* determines what happens if the caller has no permission to create the container's
 cgroups. With *false* this is an error. With *true* the container stays in the caller's cgroups,
@@ -235,7 +235,6 @@ only if the program was executed.",
         ("1", "Unknown flag."),
     ],
     examples: &[
-        ("A shell:", "rt exec --tty web /bin/sh"),
         (
             "As another user, in another directory:",
             "rt exec --user 33:33 --cwd /srv web ls -l",
@@ -250,7 +249,6 @@ const START: PageText = PageText {
 *rt start* makes the process of a created container execute its program, and runs the
 *startContainer* and *poststart* hooks. A container can be started once.",
     environment: &[NOTIFY],
-    examples: &[("", "rt start web")],
     see_also: &["rt-create", "rt-run"],
     ..DEFAULT
 };
@@ -262,7 +260,6 @@ is stopped), *status*, *bundle*, *rootfs*, *created* (the time of creation), the
 configuration, and *owner*.
 
 The status is *creating*, *created* (not started yet), *running*, *paused* or *stopped*.",
-    examples: &[("", "rt state web")],
     see_also: &["rt-list"],
     ..DEFAULT
 };
@@ -276,7 +273,10 @@ a name with or without *SIG*, in upper or lower case, a number up to 64, or a re
 *SIGKILL* kills all processes of the container, even if the container is paused. If the container
 shares its pid namespace with other processes, this requires that it has a cgroup of its own. Other
 signals are sent to all processes only with *--all*.",
-    examples: &[("", "rt kill web\nrt kill web HUP\nrt kill --all web 9")],
+    examples: &[
+        ("Ask the process to end:", "rt kill web"),
+        ("All processes, by number:", "rt kill --all web 9"),
+    ],
     see_also: &["rt-delete", "signal(7)"],
     ..DEFAULT
 };
@@ -287,7 +287,7 @@ const DELETE: PageText = PageText {
 state. Then it runs the *poststop* hooks. A container that has not been started is killed first. A
 running container is killed and deleted only with *--force*. With *--force* a container that does not
 exist is not an error.",
-    examples: &[("", "rt delete web\nrt delete --force web")],
+    examples: &[("Even if it is running:", "rt delete --force web")],
     see_also: &["rt-kill"],
     ..DEFAULT
 };
@@ -296,14 +296,11 @@ const LIST: PageText = PageText {
     description: "
 *rt list* prints the containers below *--root*, sorted by id: as a table, as a list of ids, or as
 JSON with the state of each container and the name of the user who created it.",
-    examples: &[
-        ("", "rt list"),
-        (
-            "Delete all stopped containers:",
-            "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
+    examples: &[(
+        "Delete all stopped containers:",
+        "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
     xargs -n 1 rt delete",
-        ),
-    ],
+    )],
     see_also: &["rt-state"],
     ..DEFAULT
 };
@@ -317,7 +314,6 @@ pids as an array.
 
 The processes of a container are those in its cgroups, or, if it has no cgroups, those in its pid
 namespace.",
-    examples: &[("", "rt ps web\nrt ps web -o pid,rss,comm")],
     see_also: &["ps", "rt-exec"],
     ..DEFAULT
 };
@@ -326,14 +322,12 @@ const PAUSE: PageText = PageText {
     description:
         "
 *rt pause* suspends all processes of a container with the freezer of its cgroup, until *rt resume*.",
-    examples: &[("", "rt pause web")],
     see_also: &["rt-resume", "cgroups(7)"],
     ..DEFAULT
 };
 
 const RESUME: PageText = PageText {
     description: "*rt resume* resumes all processes of a paused container.",
-    examples: &[("", "rt resume web")],
     see_also: &["rt-pause"],
     ..DEFAULT
 };
@@ -343,13 +337,10 @@ const UPDATE: PageText = PageText {
 *rt update* changes the resource limits of an existing container. Limits that are not given keep
 their values. They are given by flags, or by *--resources* with a file in the format of
 *linux.resources* in *config.json*; *-* is standard input.",
-    examples: &[
-        ("", "rt update --memory 512m --pids-limit 100 web"),
-        (
-            "",
-            "echo '{\"cpu\": {\"shares\": 512}}' | rt update --resources - web",
-        ),
-    ],
+    examples: &[(
+        "With limits in JSON:",
+        "echo '{\"cpu\": {\"shares\": 512}}' | rt update --resources - web",
+    )],
     see_also: &["cgroups(7)"],
     ..DEFAULT
 };
@@ -361,10 +352,7 @@ const SPEC: PageText = PageText {
 capabilities and a read-only root file system in *rootfs*. With *--rootless* the container needs no
 privileges and has a user namespace in which the user is root. An existing file is not overwritten.",
     files: &[CONFIG],
-    examples: &[
-        ("", "rt spec"),
-        ("Without privileges:", "rt spec --rootless\nrt run web"),
-    ],
+    examples: &[("Without privileges:", "rt spec --rootless\nrt run web")],
     see_also: &["rt-run"],
     ..DEFAULT
 };

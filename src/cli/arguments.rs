@@ -9,7 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// The arguments of one command.
@@ -24,12 +25,27 @@ pub(super) struct ParsedArguments {
     pub(super) refused_flag: Option<String>,
 }
 
+/// Why arguments do not parse.
+#[derive(Debug)]
+pub(super) enum ParseError {
+    UnknownFlag {
+        /// The flag as it was typed, without a value.
+        typed: OsString,
+        /// The arguments after it.
+        rest: Vec<OsString>,
+    },
+    /// The value of a flag is missing or malformed. Begins with the text of Go's flag package.
+    Value(Error),
+}
+
 /// Parses the arguments that follow the name of a command.
 ///
 /// # Errors
-/// When a flag is not defined, or its value is missing or malformed. The texts are those of
-/// Go's flag package: `flag provided but not defined: -x`.
-pub(super) fn parse(command: &Command, arguments: Vec<OsString>) -> Result<ParsedArguments> {
+/// When a flag is not defined, or its value is missing or malformed.
+pub(super) fn parse(
+    command: &Command,
+    arguments: Vec<OsString>,
+) -> Result<ParsedArguments, ParseError> {
     let mut flags = Flags::default();
     let mut positionals = Vec::new();
     let mut arguments = arguments.into_iter();
@@ -48,32 +64,58 @@ pub(super) fn parse(command: &Command, arguments: Vec<OsString>) -> Result<Parse
             }
             continue;
         };
-        let definition = find(command, name)
-            .with_context(|| format!("flag provided but not defined: -{}", name.display()))?;
-        if definition.get_action().takes_values() {
+        let Some(definition) = find(command, name) else {
+            return Err(ParseError::UnknownFlag {
+                typed: without_value(&argument).to_owned(),
+                rest: arguments.collect(),
+            });
+        };
+        let value = if definition.get_action().takes_values() {
             let value = value.map(OsStr::to_owned).or_else(|| arguments.next());
-            let value =
-                value.with_context(|| format!("flag needs an argument: -{}", name.display()))?;
-            ensure!(
-                !value.is_empty() || is_text(definition),
-                "invalid value \"\" for flag -{}: parse error",
-                name.display()
-            );
-            // As for runc, an empty value is the same as an absent flag.
-            flags.set(definition, (!value.is_empty()).then_some(value));
+            text_value(definition, name, value)
         } else {
-            let on = value.map_or(Some(true), parse_bool).with_context(|| {
-                let value = value.unwrap_or_default().display();
-                format!(
-                    "invalid boolean value {:?} for -{}",
-                    value.to_string(),
-                    name.display()
-                )
-            })?;
-            flags.set(definition, on.then(OsString::new));
-        }
+            boolean_value(name, value)
+        };
+        flags.set(definition, value.map_err(ParseError::Value)?);
     }
     Ok(flags.into_parsed(command, positionals))
+}
+
+/// The value of a flag that takes one. `None` if it is empty, which is the same as an absent flag,
+/// as for runc.
+fn text_value(definition: &Arg, name: &OsStr, value: Option<OsString>) -> Result<Option<OsString>> {
+    let name = name.display();
+    let value = value.with_context(|| {
+        let long = definition.get_long().unwrap_or_default();
+        let value = value_name(definition);
+        format!("flag needs an argument: -{name}: expected --{long} {value}")
+    })?;
+    if value.is_empty() && !is_text(definition) {
+        return Err(not_a_number("", &name.to_string()));
+    }
+    Ok((!value.is_empty()).then_some(value))
+}
+
+/// The value of a flag that is on or off. `None` if it is off.
+fn boolean_value(name: &OsStr, value: Option<&OsStr>) -> Result<Option<OsString>> {
+    let on = value.map_or(Some(true), parse_bool).with_context(|| {
+        format!(
+            "invalid boolean value {:?} for -{}: expected true or false",
+            value.unwrap_or_default().display().to_string(),
+            name.display()
+        )
+    })?;
+    Ok(on.then(OsString::new))
+}
+
+/// The error for the value of a flag that takes a number.
+fn not_a_number(value: &str, name: &str) -> Error {
+    let reason = if value.parse::<i128>().is_ok() {
+        "value out of range"
+    } else {
+        "parse error"
+    };
+    anyhow!("invalid value {value:?} for flag -{name}: {reason}: expected a number such as 3")
 }
 
 /// The flags parsed so far, in their order. A flag that takes one value keeps the last one.
@@ -174,12 +216,27 @@ impl ParsedArguments {
     /// When clap rejects a value: a text that is not UTF-8, or a number that does not parse.
     pub(super) fn matches(&self, command: &Command) -> Result<ArgMatches> {
         let matches = command.clone().try_get_matches_from(&self.clap_line);
-        matches.map_err(|error| {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            anyhow!("{}", line.trim_start_matches("error: "))
-        })
+        matches.map_err(|error| value_error(&error))
     }
+}
+
+/// An error of clap about a value, as one line.
+fn value_error(error: &clap::Error) -> Error {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // Numbers are the only values that clap itself checks. It shows the flag as `--name <VALUE>`.
+    if error.kind() == ErrorKind::ValueValidation
+        && let Some(flag) = context(ContextKind::InvalidArg)
+        && let Some(value) = context(ContextKind::InvalidValue)
+    {
+        let name = flag.split(' ').next().unwrap_or_default();
+        return not_a_number(value, name.trim_start_matches('-'));
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    anyhow!("{}", line.trim_start_matches("error: "))
 }
 
 /// Name and value of `-name`, `--name`, `-name=value` and `--name=value`. `None` for any other
@@ -195,7 +252,14 @@ pub(super) fn split_flag(argument: &OsStr) -> Option<(&OsStr, Option<&OsStr>)> {
     Some((part(0)?, part(1)))
 }
 
-fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
+/// A flag as it was typed, without `=value`.
+fn without_value(argument: &OsStr) -> &OsStr {
+    let mut parts = argument.as_bytes().splitn(2, |byte| *byte == b'=');
+    OsStr::from_bytes(parts.next().unwrap_or_default())
+}
+
+/// The definition of a flag, by its long name or its letter.
+pub(super) fn find<'a>(command: &'a Command, name: &OsStr) -> Option<&'a Arg> {
     let name = name.to_str()?;
     let mut letters = name.chars();
     let letter = letters.next().filter(|_| letters.next().is_none());
@@ -237,32 +301,40 @@ pub(super) fn parse_bool(value: &OsStr) -> Option<bool> {
 /// Checks the number of positional arguments against the definition of the command.
 ///
 /// # Errors
-/// When there are too few or too many, in runc's format: `"start" requires exactly 1 argument(s)`.
+/// When there are too few or too many. The text begins with runc's: `"start" requires exactly 1
+/// argument(s)`.
 pub(super) fn check_count(command: &Command, positionals: &[OsString]) -> Result<()> {
     let name = command.get_name();
-    let minimum = command
-        .get_positionals()
-        .filter(|argument| argument.is_required_set())
-        .count();
+    let required = || {
+        let positionals = command.get_positionals();
+        positionals.filter(|argument| argument.is_required_set())
+    };
+    let minimum = required().count();
     let maximum = match trailing_argument(command) {
         Some(_) => usize::MAX,
         None => command.get_positionals().count(),
     };
     let count = positionals.len();
+    let problem = match (required().nth(count), positionals.get(maximum)) {
+        (Some(missing), _) => format!("{} is missing", value_name(missing)),
+        (None, Some(extra)) => format!("{:?} is one too many", extra.display().to_string()),
+        (None, None) => return Ok(()),
+    };
     if minimum == maximum {
-        ensure!(
-            count == maximum,
-            "{name:?} requires exactly {maximum} argument(s)"
-        );
-    }
-    if count < minimum {
-        bail!("{name:?} requires a minimum of {minimum} argument(s)");
+        bail!("{name:?} requires exactly {maximum} argument(s): {problem}");
     }
     ensure!(
-        count <= maximum,
-        "{name:?} requires a maximum of {maximum} argument(s)"
+        count >= minimum,
+        "{name:?} requires a minimum of {minimum} argument(s): {problem}"
     );
-    Ok(())
+    bail!("{name:?} requires a maximum of {maximum} argument(s): {problem}")
+}
+
+/// The name that the help gives to the value of an argument, such as `container-id`.
+pub(super) fn value_name(argument: &Arg) -> &str {
+    let names = argument.get_value_names().unwrap_or_default();
+    let name = names.first().map(|name| name.as_str());
+    name.unwrap_or(argument.get_id().as_str())
 }
 
 #[cfg(test)]

@@ -5,29 +5,48 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, ValueHint};
 
 use super::arguments::parse_bool;
 use super::{not_applied, service_manager};
 use crate::cgroups::CgroupMode;
-use crate::commands::{Globals, InputDescriptors, flag, option, path_option, refused_flag};
+use crate::commands::{
+    Globals, InputDescriptors, flag, meant_or_expected, option, path_option, refused_flag, suggest,
+};
 use crate::host::Caller;
 use crate::log;
 use crate::process::Passed;
 
+const LOG_FORMATS: [&str; 2] = ["text", "json"];
+const ROOTLESS: [&str; 3] = ["true", "false", "auto"];
+const CGROUP_MANAGERS: [&str; 2] = ["cgroupfs", "disabled"];
+
 /// Adds the global flags to the program's definition.
 pub(super) fn define(command: Command) -> Command {
     let root = "State directory [default: /run/rt as root, $XDG_RUNTIME_DIR/rt as another user]";
+    let log_format = "Format of the log: text or json [default: text]";
     let rootless =
         "Whether to ignore missing permissions for cgroups: true, false or auto [default: auto]";
     let manager = "How to manage cgroups: cgroupfs, or disabled to create none [default: cgroupfs]";
     command
-        .arg(path_option("root", "DIR").help(root))
+        .arg(
+            path_option("root", "DIR")
+                .value_hint(ValueHint::DirPath)
+                .help(root),
+        )
         .arg(path_option("log", "FILE").help("Write the log to this file"))
-        .arg(option("log-format", "FORMAT").help("Format of the log: text or json [default: text]"))
+        .arg(suggest(
+            option("log-format", "FORMAT").help(log_format),
+            || LOG_FORMATS.to_vec(),
+        ))
         .arg(flag("debug").help("Write debug messages to the log"))
-        .arg(option("rootless", "WHEN").help(rootless))
-        .arg(option("cgroup-manager", "NAME").help(manager))
+        .arg(suggest(option("rootless", "WHEN").help(rootless), || {
+            ROOTLESS.to_vec()
+        }))
+        .arg(suggest(
+            option("cgroup-manager", "NAME").help(manager),
+            || CGROUP_MANAGERS.to_vec(),
+        ))
         .arg(flag("help").short('h').help("Print this help"))
         .arg(flag("version").short('v').help("Print the version"))
         .arg(refused_flag("systemd-cgroup"))
@@ -41,7 +60,10 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
     let format = match matches.get_one::<String>("log-format").map(String::as_str) {
         None | Some("text") => log::Format::Text,
         Some("json") => log::Format::Json,
-        Some(other) => bail!("invalid log-format: {other}"),
+        Some(other) => bail!(
+            "invalid log-format: {other}: {}",
+            meant_or_expected(other, &LOG_FORMATS)
+        ),
     };
     let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
     log::init(file, format, matches.get_flag("debug"))?;
@@ -71,14 +93,20 @@ fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
         Some(value) => match parse_bool(OsStr::new(value)) {
             Some(true) => CgroupMode::IfAllowed,
             Some(false) => CgroupMode::Required,
-            None => bail!("--rootless: parsing {value:?}: invalid syntax (true, false or auto)"),
+            None => bail!(
+                "--rootless: parsing {value:?}: invalid syntax: {}",
+                meant_or_expected(value, &ROOTLESS)
+            ),
         },
     };
     match text("cgroup-manager") {
         None | Some("cgroupfs") => Ok(mode),
         Some("disabled") => Ok(CgroupMode::Disabled),
         Some("systemd") => Err(not_applied("--cgroup-manager systemd")),
-        Some(other) => bail!("--cgroup-manager: unknown value {other:?}: cgroupfs or disabled"),
+        Some(other) => bail!(
+            "--cgroup-manager: unknown value {other:?}: {}",
+            meant_or_expected(other, &CGROUP_MANAGERS)
+        ),
     }
 }
 

@@ -6,6 +6,7 @@
 mod arguments;
 mod descriptor_paths;
 mod globals;
+mod mistakes;
 mod service_manager;
 
 use std::env;
@@ -23,7 +24,7 @@ use crate::process::Passed;
 use crate::seal::seal;
 use crate::sys;
 
-use arguments::ParsedArguments;
+use arguments::{ParseError, ParsedArguments};
 
 /// Verbs of runc that this version does not implement.
 const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
@@ -54,10 +55,6 @@ pub(crate) fn run() -> u8 {
     let mut arguments = arguments.into_iter();
     let argv0 = arguments.next().unwrap_or_default();
     perform(&argv0, arguments.collect()).unwrap_or_else(|failure| {
-        if let Some(help) = failure.help {
-            // The error itself goes to stderr below. A failure to print the help is not another one.
-            let _ = print(&format!("Incorrect Usage.\n\n{help}"));
-        }
         log::error(&failure.error, &failure.prefix);
         failure.status
     })
@@ -69,8 +66,6 @@ struct Failure {
     prefix: String,
     error: Error,
     status: u8,
-    /// Help of the command whose arguments were wrong, for standard output.
-    help: Option<String>,
 }
 
 impl Failure {
@@ -79,14 +74,6 @@ impl Failure {
             prefix: prefix.to_owned(),
             error,
             status: 1,
-            help: None,
-        }
-    }
-
-    fn with_help(self, command: Command) -> Self {
-        Failure {
-            help: Some(help(command)),
-            ..self
         }
     }
 }
@@ -117,7 +104,7 @@ fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
     let (passed, mut inputs) = prepare_descriptors(invocation.as_ref(), needed)?;
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return Err(Failure::new("rt", error).with_help(program())),
+        Err(error) => return Err(Failure::new("rt", mistakes::before_verb(error, &program()))),
     };
     let matches = parsed.matches(&global_command);
     let matches = matches.map_err(|error| Failure::new("rt", error))?;
@@ -183,7 +170,7 @@ fn prepare_descriptors(
 struct Invocation {
     verb: &'static Verb,
     command: Command,
-    arguments: Result<ParsedArguments>,
+    arguments: Result<ParsedArguments, ParseError>,
 }
 
 impl Invocation {
@@ -228,7 +215,11 @@ impl Invocation {
         let prefix = format!("rt {}", self.verb.name);
         let arguments = match self.arguments {
             Ok(arguments) => arguments,
-            Err(error) => return Err(Failure::new(&prefix, error).with_help(self.command)),
+            Err(error) => {
+                let program = with_globals(std::iter::empty());
+                let error = mistakes::after_verb(error, &self.command, &program);
+                return Err(Failure::new(&prefix, error));
+            }
         };
         if arguments.help {
             return print_and_succeed(&help(self.command));
@@ -238,7 +229,7 @@ impl Invocation {
         }
         if let Err(error) = arguments::check_count(&self.command, &arguments.positionals) {
             // runc's text for this names the verb itself.
-            return Err(Failure::new("rt", error).with_help(self.command));
+            return Err(Failure::new("rt", error));
         }
         let root = globals.root.display();
         log::debug(&format!("{prefix}: containers in {root}"));
@@ -278,9 +269,10 @@ fn not_found(name: &OsString) -> Failure {
     if let Some(refused) = REFUSED_VERBS.iter().find(|refused| *name == **refused) {
         return Failure::new("rt", not_applied(refused));
     }
+    let verbs = commands::VERBS.iter().map(|verb| verb.name);
     Failure {
         status: UNKNOWN_VERB_STATUS,
-        ..Failure::new("rt", anyhow!("No help topic for '{}'", name.display()))
+        ..Failure::new("rt", mistakes::unknown_verb(name, verbs))
     }
 }
 
@@ -293,6 +285,7 @@ pub(crate) fn program() -> Command {
     with_globals(commands::VERBS.iter().map(define))
         .about("Create and run containers according to the OCI runtime specification")
         .override_usage("rt [global options] <command> [options] [arguments]")
+        .after_help("rt help COMMAND describes a command.\n\nExample: rt run -b bundles/web web")
 }
 
 fn with_globals(verbs: impl Iterator<Item = Command>) -> Command {
@@ -304,14 +297,13 @@ fn with_globals(verbs: impl Iterator<Item = Command>) -> Command {
     globals::define(program)
 }
 
-/// The definition of a verb, with the flags that all verbs have.
+/// The definition of a verb, with the flags that all verbs have, which come last in its help.
 fn define(verb: &Verb) -> Command {
     let command = Command::new(verb.name)
         .bin_name(format!("rt {}", verb.name))
         .disable_help_flag(true)
-        .args_override_self(true)
-        .arg(flag("help").short('h').help("Print this help"));
-    (verb.define)(command)
+        .args_override_self(true);
+    (verb.define)(command).arg(flag("help").short('h').help("Print this help"))
 }
 
 /// The text of `--version`, in the form that docker, podman and cri-o parse. containerd's

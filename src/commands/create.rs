@@ -7,7 +7,9 @@ use super::{Globals, new_container};
 use crate::container;
 
 pub(super) fn define(command: Command) -> Command {
-    new_container::define(command).about("Create a container from a bundle without starting it")
+    new_container::define(command)
+        .about("Create a container from a bundle without starting it")
+        .after_help("Example: rt create -b bundles/web web")
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {

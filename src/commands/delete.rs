@@ -9,6 +9,7 @@ use crate::container;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Delete a stopped container")
+        .after_help("Example: rt delete web")
         .arg(
             flag("force")
                 .short('f')

@@ -16,7 +16,8 @@ use crate::container::{self, ExecRequest, ProcessDescription};
 pub(super) fn define(command: Command) -> Command {
     let command = command
         .about("Run another process in a running container")
-        .override_usage("rt exec [options] <container-id> <command> [arguments]");
+        .after_help("Example: rt exec -t web sh")
+        .override_usage("rt exec [OPTIONS] <container-id> <command> [arguments]");
     define_process(command)
         .arg(
             flag("detach")
@@ -30,8 +31,14 @@ pub(super) fn define(command: Command) -> Command {
         )
         .arg(pidfd_socket())
         .arg(preserve_fds())
-        .arg(option("process-label", "LABEL").help("SELinux label of the process"))
-        .arg(option("apparmor", "PROFILE").help("AppArmor profile of the process"))
+        .arg(
+            option("process-label", "LABEL")
+                .help("SELinux label of the process [default: as in config.json]"),
+        )
+        .arg(
+            option("apparmor", "PROFILE")
+                .help("AppArmor profile of the process [default: as in config.json]"),
+        )
         .arg(flag("no-new-privs").help("Prevent the process from gaining privileges by execve(2)"))
         .arg(
             options("cap", "CAPABILITY")
@@ -59,7 +66,10 @@ pub(super) fn define(command: Command) -> Command {
 /// Adds the flags that change or replace `process`.
 fn define_process(command: Command) -> Command {
     command
-        .arg(option("cwd", "DIR").help("Working directory of the process"))
+        .arg(
+            option("cwd", "DIR")
+                .help("Working directory of the process [default: as in config.json]"),
+        )
         .arg(
             options("env", "NAME=VALUE")
                 .short('e')
@@ -73,7 +83,7 @@ fn define_process(command: Command) -> Command {
         .arg(
             option("user", "UID[:GID]")
                 .short('u')
-                .help("Numeric user and group of the process"),
+                .help("Numeric user and group of the process [default: as in config.json]"),
         )
         .arg(
             options("additional-gids", "GID")

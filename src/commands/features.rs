@@ -72,7 +72,9 @@ struct Enabled {
 }
 
 pub(super) fn define(command: Command) -> Command {
-    command.about("Print the features that this version supports, as JSON")
+    command
+        .about("Print the features that this version supports, as JSON")
+        .after_help("Example: rt features | jq .linux.namespaces")
 }
 
 pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {

@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::{Arg, ArgMatches, Command};
 use nix::sys::signal::Signal;
 
-use super::{Globals, flag, id};
+use super::{Globals, flag, id, suggest};
 use crate::container::{self, KillTarget};
+use crate::nearest::nearest;
 
 /// The numbers of SIGRTMIN to SIGRTMAX. The kernel's range begins at 32; the C library reserves 32
 /// and 33 (signal(7)).
@@ -16,9 +17,10 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Send a signal to a container")
+        .after_help("Example: rt kill web KILL")
         .arg(id::argument())
         .arg(
-            Arg::new("signal")
+            suggest(Arg::new("signal"), names)
                 .value_name("signal")
                 .default_value("SIGTERM")
                 .help("Name, with or without SIG, or number of the signal"),
@@ -37,7 +39,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         .map(String::as_str)
         .unwrap_or_default();
     let signal = parse_signal(name)
-        .ok_or_else(|| anyhow!("unknown signal {name:?}"))
+        .ok_or_else(|| unknown_signal(name))
         .with_context(|| id.to_owned())?;
     let whom = if matches.get_flag("all") {
         KillTarget::All
@@ -46,6 +48,21 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     };
     container::kill(&globals.root, id, signal, whom).with_context(|| id.to_owned())?;
     Ok(0)
+}
+
+/// The names of all signals, without `SIG`. Those of real-time signals are not among them.
+fn names() -> Vec<&'static str> {
+    let names = Signal::iterator().map(Signal::as_str);
+    names.filter_map(|name| name.strip_prefix("SIG")).collect()
+}
+
+fn unknown_signal(typed: &str) -> Error {
+    let upper = typed.to_ascii_uppercase();
+    let remedy = match nearest(upper.strip_prefix("SIG").unwrap_or(&upper), names()) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "expected a name such as TERM, or a number up to 64".to_owned(),
+    };
+    anyhow!("unknown signal {typed:?}: {remedy}")
 }
 
 /// The number of a signal given by name or number. Signal 0 is valid: kill(2) then only checks

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{ArgMatches, Command};
 
 use super::report::{Entry, go_json};
-use super::{Globals, flag, option, print};
+use super::{Globals, choices, flag, print};
 use crate::container;
 
 /// Number of bytes of /etc/passwd that are read.
@@ -16,12 +16,8 @@ const MAX_PASSWD_BYTES: u64 = 16 << 20;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("List containers")
-        .arg(
-            option("format", "FORMAT")
-                .short('f')
-                .default_value("table")
-                .help("Output format: table or json"),
-        )
+        .after_help("Example: rt list --format json")
+        .arg(choices::format())
         .arg(flag("quiet").short('q').help("Print only the ids"))
 }
 
@@ -57,7 +53,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         // Go encodes a nil slice as null, and clients of runc expect that.
         Some("json") if entries.is_empty() => print("null\n")?,
         Some("json") => print(&format!("{}\n", go_json(&serde_json::to_string(&entries)?)))?,
-        _ => bail!("invalid format option"),
+        other => return Err(choices::unknown_format(other.unwrap_or_default())),
     }
     Ok(0)
 }

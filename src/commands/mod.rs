@@ -1,6 +1,7 @@
 //! The verbs of the command line, one per file: the flags, a call into
 //! [`container`](crate::container), and the output.
 
+mod choices;
 mod create;
 mod delete;
 mod exec;
@@ -27,10 +28,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 
 use crate::cgroups::CgroupMode;
 use crate::process::Passed;
+
+pub(crate) use choices::{meant_or_expected, suggest};
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -135,10 +138,10 @@ pub(crate) fn flag(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
-/// A flag with a value.
+/// A flag with a value. Completions offer nothing for it.
 pub(crate) fn option(name: &'static str, value_name: &'static str) -> Arg {
     let option = Arg::new(name).long(name).action(ArgAction::Set);
-    option.value_name(value_name)
+    option.value_name(value_name).value_hint(ValueHint::Other)
 }
 
 /// A flag with a value that may be given several times.
@@ -146,9 +149,10 @@ pub(crate) fn options(name: &'static str, value_name: &'static str) -> Arg {
     option(name, value_name).action(ArgAction::Append)
 }
 
-/// A flag whose value is a path.
+/// A flag whose value is a path. Completions offer files.
 pub(crate) fn path_option(name: &'static str, value_name: &'static str) -> Arg {
-    option(name, value_name).value_parser(value_parser!(PathBuf))
+    let option = option(name, value_name).value_parser(value_parser!(PathBuf));
+    option.value_hint(ValueHint::FilePath)
 }
 
 /// `--preserve-fds`: the number of descriptors that go to the container's process. They start
@@ -157,7 +161,7 @@ pub(crate) fn path_option(name: &'static str, value_name: &'static str) -> Arg {
 pub(crate) fn preserve_fds() -> Arg {
     let preserve_fds = option(PRESERVE_FDS, "N").value_parser(value_parser!(u32));
     preserve_fds
-        .help("Pass N more file descriptors to the process, after standard input, output and error")
+        .help("Pass N more file descriptors to the process, after standard input, output and error [default: 0]")
 }
 
 /// `--pidfd-socket` of `create`, `run` and `exec`.

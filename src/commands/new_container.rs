@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 
 use super::target::{self, Target};
 use super::{Globals, flag, path_option, pidfd_socket, preserve_fds};
@@ -18,6 +18,7 @@ pub(super) fn define(command: Command) -> Command {
         .arg(
             path_option("bundle", "DIR")
                 .short('b')
+                .value_hint(ValueHint::DirPath)
                 .help("Directory of the bundle [default: .]"),
         )
         .arg(
@@ -43,6 +44,7 @@ fn target_argument() -> Arg {
         .value_name("container-id")
         .required(true)
         .value_parser(value_parser!(OsString))
+        .value_hint(ValueHint::DirPath)
         .help("Id of the container, or a bundle directory whose name becomes the id")
 }
 

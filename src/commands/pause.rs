@@ -9,6 +9,7 @@ use crate::container;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Suspend all processes of a container")
+        .after_help("Example: rt pause web")
         .arg(id::argument())
 }
 

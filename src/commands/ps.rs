@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::unistd::Pid;
 
-use super::{Globals, id, option, print};
+use super::{Globals, choices, id, print};
 use crate::container;
 use crate::sys;
 
@@ -19,12 +19,8 @@ const PROGRAMS: [&str; 2] = ["/usr/bin/ps", "/bin/ps"];
 pub(super) fn define(command: Command) -> Command {
     command
         .about("List the processes of a container")
-        .arg(
-            option("format", "FORMAT")
-                .short('f')
-                .default_value("table")
-                .help("Output format: table or json"),
-        )
+        .after_help("Example: rt ps web -o pid,rss,comm")
+        .arg(choices::format())
         .arg(id::argument())
         .arg(
             Arg::new("options")
@@ -45,7 +41,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
             table(&output, &pids).with_context(|| id.to_owned())?
         }
         Some("json") => json(&pids),
-        _ => bail!("invalid format option"),
+        other => return Err(choices::unknown_format(other.unwrap_or_default())),
     };
     print(&text)?;
     Ok(0)

@@ -9,6 +9,7 @@ use crate::container;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Resume all processes of a paused container")
+        .after_help("Example: rt resume web")
         .arg(id::argument())
 }
 

@@ -9,6 +9,7 @@ use crate::container::{self, Attachment};
 pub(super) fn define(command: Command) -> Command {
     new_container::define(command)
         .about("Create and start a container from a bundle")
+        .after_help("Example: rt run -b bundles/web web")
         .arg(
             flag("detach")
                 .short('d')

@@ -9,6 +9,7 @@ use crate::container;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Start a created container")
+        .after_help("Example: rt start web")
         .arg(id::argument())
 }
 

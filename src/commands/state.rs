@@ -10,6 +10,7 @@ use crate::container;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Print the state of a container as JSON")
+        .after_help("Example: rt state web")
         .arg(id::argument())
 }
 

@@ -158,6 +158,7 @@ pub(super) fn define(command: Command) -> Command {
     });
     command
         .about("Change the resource limits of a container")
+        .after_help("Example: rt update --memory 512m --pids-limit 100 web")
         .arg(
             path_option("resources", "FILE")
                 .short('r')
@@ -228,7 +229,7 @@ impl Flag {
 fn parse_number(text: &str) -> Result<i64> {
     text.parse()
         .ok()
-        .with_context(|| format!("{text:?} is not a number"))
+        .with_context(|| format!("{text:?} is not a number such as 1000"))
 }
 
 /// Parses a number of bytes in the format of Docker's command line (`512m`, `1.5 GiB`), or -1.

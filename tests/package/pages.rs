@@ -10,6 +10,10 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
         ("pages::every_command_has_a_page", every_command_has_a_page),
         ("pages::every_flag_is_documented", every_flag_is_documented),
         (
+            "pages::every_page_has_the_example_of_the_help",
+            every_page_has_the_example_of_the_help,
+        ),
+        (
             "pages::see_also_names_existing_pages",
             see_also_names_existing_pages,
         ),
@@ -75,6 +79,23 @@ fn every_flag_is_documented() -> Result<(), String> {
             assert!(text.contains(&written), "{title}: no {flag}: {text}");
         }
         assert!(!text.contains("systemd\\-cgroup"), "{title}: {text}");
+    }
+    Ok(())
+}
+
+fn every_page_has_the_example_of_the_help() -> Result<(), String> {
+    for (title, text) in pages() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rt"));
+        let help = run(command.args(title.strip_prefix("rt-")).arg("--help"));
+        let mut lines = help.lines();
+        let example = lines.find_map(|line| line.strip_prefix("Example: "));
+        let example = example.unwrap_or_else(|| panic!("{title}: no example in {help}"));
+        let written = format!("\\fB{}\\fR\n", example.replace('-', "\\-"));
+        let (_, examples) = text.split_once("\n.SH EXAMPLES\n").unwrap();
+        assert!(
+            examples.contains(&written),
+            "{title}: no {written} in {examples}"
+        );
     }
     Ok(())
 }

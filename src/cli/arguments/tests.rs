@@ -15,6 +15,7 @@ fn command() -> Command {
         .arg(
             Arg::new("bundle")
                 .long("bundle")
+                .value_name("DIR")
                 .short('b')
                 .action(ArgAction::Set),
         )
@@ -38,10 +39,10 @@ fn parsed(line: &str) -> ParsedArguments {
 
 fn error_of(line: &str) -> String {
     let arguments = line.split_whitespace().map(OsString::from).collect();
-    parse(&command(), arguments)
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    match parse(&command(), arguments).err() {
+        Some(ParseError::Value(error)) => error.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_flag_accepts_a_boolean_value() {
     }
     assert_eq!(
         error_of("--keep=maybe id"),
-        "invalid boolean value \"maybe\" for -keep"
+        "invalid boolean value \"maybe\" for -keep: expected true or false"
     );
 }
 
@@ -114,12 +115,40 @@ fn arguments_after_two_dashes_are_positional() {
 }
 
 #[test]
-fn errors_have_the_text_of_go_s_flag_package() {
+fn errors_begin_with_the_text_of_go_s_flag_package() {
     assert_eq!(
-        error_of("--bogus=1 id"),
-        "flag provided but not defined: -bogus"
+        error_of("id -bundle"),
+        "flag needs an argument: -bundle: expected --bundle DIR"
     );
-    assert_eq!(error_of("-bundle"), "flag needs an argument: -bundle");
+    assert_eq!(
+        error_of("-b"),
+        "flag needs an argument: -b: expected --bundle DIR"
+    );
+    assert_eq!(
+        not_a_number("x", "n").to_string(),
+        "invalid value \"x\" for flag -n: parse error: expected a number such as 3"
+    );
+    assert_eq!(
+        not_a_number("-1", "n").to_string(),
+        "invalid value \"-1\" for flag -n: value out of range: expected a number such as 3"
+    );
+}
+
+#[test]
+fn an_unknown_flag_is_named_as_it_was_typed() {
+    for (line, expected) in [
+        ("--bogus=1 id", "--bogus"),
+        ("-bogus id", "-bogus"),
+        ("---x id", "---x"),
+    ] {
+        let arguments = line.split_whitespace().map(OsString::from).collect();
+        let Some(ParseError::UnknownFlag { typed, rest }) = parse(&command(), arguments).err()
+        else {
+            panic!("{line}");
+        };
+        assert_eq!(typed, expected);
+        assert_eq!(rest, ["id"]);
+    }
 }
 
 #[test]
@@ -181,11 +210,11 @@ fn the_number_of_arguments_is_checked() {
     assert_eq!(count("id"), None);
     assert_eq!(
         count("").as_deref(),
-        Some("\"run\" requires exactly 1 argument(s)")
+        Some("\"run\" requires exactly 1 argument(s): id is missing")
     );
     assert_eq!(
         count("a b").as_deref(),
-        Some("\"run\" requires exactly 1 argument(s)")
+        Some("\"run\" requires exactly 1 argument(s): \"b\" is one too many")
     );
     let optional = Command::new("kill")
         .arg(Arg::new("id").required(true))
@@ -198,11 +227,11 @@ fn the_number_of_arguments_is_checked() {
     };
     assert_eq!(
         count(&[]).as_deref(),
-        Some("\"kill\" requires a minimum of 1 argument(s)")
+        Some("\"kill\" requires a minimum of 1 argument(s): id is missing")
     );
     assert_eq!(
         count(&["a", "b", "c"]).as_deref(),
-        Some("\"kill\" requires a maximum of 2 argument(s)")
+        Some("\"kill\" requires a maximum of 2 argument(s): \"c\" is one too many")
     );
     assert_eq!(count(&["a"]), None);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, ValueHint};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
@@ -24,9 +24,11 @@ const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Write a template of config.json")
+        .after_help("Example: rt spec -b bundles/web")
         .arg(
             path_option("bundle", "DIR")
                 .short('b')
+                .value_hint(ValueHint::DirPath)
                 .help("Directory for config.json [default: .]"),
         )
         .arg(flag("rootless").help("Write a config.json for a user without privileges"))

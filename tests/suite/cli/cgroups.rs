@@ -67,8 +67,7 @@ fn rootless_refuses_any_other_value() {
         let text = format!("parsing \"{value}\": invalid syntax");
         assert!(line.contains(&text), "{line}");
         if Kind::under_test() == Kind::Rt {
-            let line = format!("rt: --rootless: {text} (true, false or auto)\n");
-            assert_eq!(outcome.stderr, line);
+            assert!(line.starts_with(&format!("rt: --rootless: {text}: ")));
         }
     }
 }
@@ -233,7 +232,8 @@ fn unknown_and_unsupported_cgroup_managers_are_refused() {
     let outcome = call("unknown");
     assert_ne!(outcome.code(), 0, "{outcome}");
     if Kind::under_test() == Kind::Rt {
-        let line = "rt: --cgroup-manager: unknown value \"unknown\": cgroupfs or disabled\n";
+        let line =
+            "rt: --cgroup-manager: unknown value \"unknown\": expected cgroupfs or disabled\n";
         assert_eq!(outcome.stderr, line);
         let line = "rt: --cgroup-manager systemd: not applied by this version\n";
         assert_eq!(call("systemd").assert_code(1).stderr, line);

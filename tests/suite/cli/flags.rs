@@ -64,7 +64,8 @@ fn a_link_called_runc_answers_as_runc() {
         assert!(lines[0].ends_with(own), "{output}");
         let args = vec![link.to_str().unwrap(), "bogus"];
         let outcome = runtime.call_as_is(args).run();
-        assert_eq!(outcome.stderr, "rt: No help topic for 'bogus'\n");
+        let line = "rt: No help topic for 'bogus': rt help lists the commands\n";
+        assert_eq!(outcome.stderr, line);
     }
 }
 

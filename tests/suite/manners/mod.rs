@@ -3,6 +3,7 @@
 
 mod check;
 mod documents;
+mod help;
 mod info;
 mod remedies;
 mod typing;
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         check::tests(),
         documents::tests(),
+        help::tests(),
         info::tests(),
         remedies::tests(),
         typing::tests(),
