@@ -15,7 +15,7 @@ use crate::trusted_proc::Proc;
 #[derive(Debug)]
 pub(super) struct OomScore {
     /// In decimal, as /proc/PID/oom_score_adj expects it (proc_pid_oom_score_adj(5)).
-    text: String,
+    pub(super) text: String,
 }
 
 impl OomScore {
