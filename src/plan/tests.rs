@@ -4,6 +4,7 @@
 //! A changed decision is a changed line. Plans that resemble another one are kept as their
 //! difference to it. `RT_BLESS=1 cargo test --lib plan::` rewrites the files.
 
+mod changes;
 mod difference;
 
 use std::path::{Path, PathBuf};
