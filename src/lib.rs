@@ -138,14 +138,14 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
 //! A module uses only modules to its right. The four feature modules never use each other:
 //! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
 //! `unsafe`: it has one function for each system call that nix lacks. In every feature module
 //! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
-//! in init, `undo` reverses `wire`.
+//! in init, `undo` reverses `wire`. `decisions` is what was planned, as text.
 //!
 //! | module | content |
 //! |---|---|
@@ -159,6 +159,7 @@
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
 //! | [`seal`] | the protection of the `rt` binary against containers |
 //! | [`trusted_proc`] | a checked /proc |
+//! | [`decisions`] | the text of a plan, for people |
 //! | [`log`], [`nearest`], [`step`], [`sys`] | messages, nearest names, steps and failures, system calls |
 //!
 //! # Kernels
@@ -185,6 +186,7 @@ mod cgroups;
 mod cli;
 mod commands;
 mod container;
+mod decisions;
 mod host;
 mod log;
 mod namespaces;

@@ -12,6 +12,7 @@
 //!   the cgroups of a container that exists ([`ExistingCgroups`]).
 
 mod cgroupfs;
+mod decisions;
 mod directory;
 mod plan;
 mod planned;

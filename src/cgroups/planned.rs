@@ -8,13 +8,11 @@ use oci_spec::runtime::Linux;
 
 use super::plan::amount::Amount;
 use super::plan::cgroups_path::CgroupsPath;
-use super::plan::device_program::assemble;
-use super::plan::devices::{Policy, Verdict};
+use super::plan::devices::Policy;
 use super::plan::limits::Limits;
 use super::plan::setting::Setting;
 use super::{v1, v2};
 use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
-use crate::sys::BpfInstruction;
 
 /// The cgroups planned for a container. Nothing is created yet.
 #[derive(Debug)]
@@ -84,8 +82,8 @@ pub(in crate::cgroups) struct UnifiedCgroup {
     pub(in crate::cgroups) settings: Vec<Setting>,
     /// The host uid to which the cgroup is delegated.
     pub(in crate::cgroups) owner: Option<u32>,
-    /// The device program; `None` when all devices are allowed.
-    pub(in crate::cgroups) program: Option<Vec<BpfInstruction>>,
+    /// The device rules; `None` when all devices are allowed.
+    pub(in crate::cgroups) devices: Option<Policy>,
     pub(in crate::cgroups) entry: Entry,
 }
 
@@ -147,7 +145,7 @@ impl Cgroups {
                 path: path.below(own.parent().unwrap_or(own)),
                 settings: v2::settings::settings(&limits)?,
                 owner: None,
-                program: policy.as_ref().and_then(assemble),
+                devices: policy.filter(|policy| !policy.allows_all()),
                 entry: match limits.pids {
                     Some(Amount::Of(0)) => Entry::Move,
                     // The kernel may refuse to let a user's process in. When it refuses a
@@ -240,10 +238,9 @@ fn v1_cgroups(
     let has = |hierarchy: &Hierarchy, name: &str| hierarchy.controllers.iter().any(|c| c == name);
     let mut settings = v1::settings::settings(limits)?;
     if let Some(policy) = policy {
-        let allows_all = policy.default == Verdict::Allow && policy.rules.is_empty();
         let has_devices = |hierarchy| has(hierarchy, "devices");
         // Rules that allow everything need no devices controller.
-        if !allows_all || hierarchies.iter().any(has_devices) {
+        if !policy.allows_all() || hierarchies.iter().any(has_devices) {
             settings.extend(policy.v1_settings()?);
         }
     }

@@ -23,14 +23,14 @@ use crate::trusted_proc::Proc;
 #[derive(Debug, Default)]
 pub(crate) struct Idmappings {
     /// The source of the id maps, by the mount's index in `mounts`.
-    mounts: BTreeMap<usize, MapSource>,
+    pub(super) mounts: BTreeMap<usize, MapSource>,
     /// The id maps that need a new user namespace, without duplicates.
-    maps: Vec<Maps>,
+    pub(super) maps: Vec<Maps>,
 }
 
 /// The user namespace from which the kernel takes a mount's id maps.
 #[derive(Debug)]
-enum MapSource {
+pub(super) enum MapSource {
     /// The user namespace that the container joins.
     Joined,
     /// A user namespace that is created only for this: an index in `Idmappings::maps`.

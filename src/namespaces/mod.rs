@@ -9,6 +9,7 @@
 //! namespace, an intermediate process joins them all.
 
 mod clone;
+mod decisions;
 mod idmappings;
 mod join;
 mod kind;

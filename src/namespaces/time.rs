@@ -43,6 +43,14 @@ impl Offsets {
         Ok(Offsets(text))
     }
 
+    /// The name, seconds and nanoseconds of each clock.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.0.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?, words.next()?))
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -46,22 +46,34 @@ pub(crate) struct Maps {
     /// The place of the two lists in config.json, without their names: `linux.` or
     /// `mounts[3].`.
     prefix: String,
-    uids: Map,
-    gids: Map,
-    mapper: Mapper,
+    pub(super) uids: Map,
+    pub(super) gids: Map,
+    pub(super) mapper: Mapper,
 }
 
 /// A map of user ids or of group ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Map(Vec<Range>);
+pub(super) struct Map(pub(super) Vec<Range>);
+
+/// Who writes a map.
+pub(super) enum Writer {
+    Runtime,
+    /// The runtime, which must deny setgroups(2) first. A file can deny its group what it
+    /// grants to others, so a process that drops a group gains access. An unprivileged user
+    /// may therefore map its own group only in a namespace where no process can
+    /// (user_namespaces(7), CVE-2014-8989).
+    RuntimeAfterDeny,
+    /// newuidmap(1) or newgidmap(1).
+    Program,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
+pub(super) struct Range {
     /// The first id in the container.
-    container_id: u32,
+    pub(super) container_id: u32,
     /// The first id on the host.
-    host_id: u32,
-    size: u32,
+    pub(super) host_id: u32,
+    pub(super) size: u32,
 }
 
 impl Maps {
@@ -145,20 +157,27 @@ impl Maps {
     }
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {
-        if !self.mapper.privileged && !map.maps_only(own) {
-            return map.write_by_program(&format!("new{name}map"), pid);
-        }
-        // A file can deny its group what it grants to others, so a process that drops a
-        // group gains access. An unprivileged user must therefore deny setgroups(2)
-        // before it maps its own group (user_namespaces(7), CVE-2014-8989).
-        if !self.mapper.privileged && name == "gid" {
-            proc.write(&format!("{pid}/setgroups"), b"deny")
-                .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?;
+        match self.writer(map, own, name) {
+            Writer::Runtime => {}
+            Writer::RuntimeAfterDeny => proc
+                .write(&format!("{pid}/setgroups"), b"deny")
+                .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?,
+            Writer::Program => return map.write_by_program(&format!("new{name}map"), pid),
         }
         let file = format!("{pid}/{name}_map");
         proc.write(&file, map.lines().as_bytes()).with_context(|| {
             format!("write to /proc/{file} (does the caller's user namespace have each hostID?)")
         })
+    }
+
+    /// Who writes the map of `name`, `uid` or `gid`, when the caller's id is `own`.
+    pub(super) fn writer(&self, map: &Map, own: u32, name: &str) -> Writer {
+        match name {
+            _ if self.mapper.privileged => Writer::Runtime,
+            _ if !map.maps_only(own) => Writer::Program,
+            "gid" => Writer::RuntimeAfterDeny,
+            _ => Writer::Runtime,
+        }
     }
 
     /// The uid and the gid that init takes: 0, or the lowest id if 0 is not mapped.

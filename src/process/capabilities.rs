@@ -4,7 +4,6 @@
 //! specification requires. No capability is ever added (CVE-2022-24769, CVE-2022-29162).
 
 use std::collections::HashSet;
-use std::fmt;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
@@ -28,37 +27,24 @@ pub(super) const TEMPORARY: u16 = 2;
 
 /// The names of all capabilities that this version knows, ordered by number.
 pub(crate) fn names() -> Vec<String> {
-    let mut all: Vec<_> = caps::all().into_iter().collect();
+    names_of(&caps::all())
+}
+
+/// The names in a set, ordered by number.
+pub(super) fn names_of(set: &CapsHashSet) -> Vec<String> {
+    let mut all: Vec<_> = set.iter().collect();
     all.sort_by_key(|one| one.index());
-    all.iter().map(ToString::to_string).collect()
+    all.into_iter().map(ToString::to_string).collect()
 }
 
 /// `process.capabilities`. All sets are empty when it is absent.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Capabilities {
-    bounding: CapsHashSet,
-    inheritable: CapsHashSet,
-    effective: CapsHashSet,
-    permitted: CapsHashSet,
-    ambient: CapsHashSet,
-}
-
-impl fmt::Debug for Capabilities {
-    /// Ordered by number, so that the output is reproducible.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let names = |set: &CapsHashSet| -> Vec<String> {
-            let mut all: Vec<_> = set.iter().collect();
-            all.sort_by_key(|one| one.index());
-            all.into_iter().map(ToString::to_string).collect()
-        };
-        f.debug_struct("Capabilities")
-            .field("bounding", &names(&self.bounding))
-            .field("inheritable", &names(&self.inheritable))
-            .field("effective", &names(&self.effective))
-            .field("permitted", &names(&self.permitted))
-            .field("ambient", &names(&self.ambient))
-            .finish()
-    }
+    pub(super) bounding: CapsHashSet,
+    pub(super) inheritable: CapsHashSet,
+    pub(super) effective: CapsHashSet,
+    pub(super) permitted: CapsHashSet,
+    pub(super) ambient: CapsHashSet,
 }
 
 impl Capabilities {

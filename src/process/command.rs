@@ -19,7 +19,7 @@ pub(super) struct Command {
     /// `NAME=value`. Each name occurs once; an empty HOME is omitted.
     pub(super) env: Vec<CString>,
     pub(super) home: HomeSource,
-    file: File,
+    pub(super) file: File,
     /// `args[0]` as Go's `%q` writes it.
     quoted: String,
 }
@@ -35,7 +35,7 @@ pub(super) enum HomeSource {
 
 /// Where to look for the file to execute.
 #[derive(Debug)]
-enum File {
+pub(super) enum File {
     /// `args[0]` contains a slash, and is the path.
     Path(CString),
     /// The candidates in the directories of PATH: the first that can be executed is used.

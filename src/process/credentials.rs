@@ -18,13 +18,13 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub(super) struct Credentials {
     pub(super) uid: Uid,
     pub(super) gid: Gid,
-    groups: Groups,
-    umask: Mode,
+    pub(super) groups: Groups,
+    pub(super) umask: Mode,
 }
 
 /// The supplementary groups.
 #[derive(Debug)]
-enum Groups {
+pub(super) enum Groups {
     Listed(Vec<Gid>),
     /// Those of the caller (annotation `run.oci.keep_original_groups`).
     Inherited,

@@ -18,7 +18,7 @@ const DESCRIPTION_OVERHEAD: usize = 64;
 /// The session keyring that the process joins.
 #[derive(Debug)]
 pub(super) struct Keyring {
-    name: CString,
+    pub(super) name: CString,
 }
 
 impl Keyring {

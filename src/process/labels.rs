@@ -14,7 +14,7 @@ const OLDER_ATTRIBUTE: &str = "self/attr/exec";
 /// A profile that confines the process from the next execve(2) on.
 #[derive(Debug)]
 pub(super) struct AppArmor {
-    profile: String,
+    pub(super) profile: String,
 }
 
 impl AppArmor {

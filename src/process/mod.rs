@@ -25,6 +25,7 @@ mod caller;
 mod capabilities;
 mod command;
 mod credentials;
+mod decisions;
 mod describe;
 mod descriptors;
 mod exec_refusal;

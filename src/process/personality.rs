@@ -31,9 +31,14 @@ impl Personality {
     }
 
     pub(super) fn describe(self) -> String {
+        format!("set {}", self.name())
+    }
+
+    /// The domain, as in config.json.
+    pub(super) fn name(self) -> &'static str {
         match self {
-            Personality::Linux => "set LINUX".to_owned(),
-            Personality::Linux32 => "set LINUX32".to_owned(),
+            Personality::Linux => "LINUX",
+            Personality::Linux32 => "LINUX32",
         }
     }
 

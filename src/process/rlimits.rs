@@ -17,15 +17,15 @@ const SELF: Pid = Pid::from_raw(0);
 /// An entry of `process.rlimits`, in the unit of its resource. `u64::MAX` is unlimited.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Limit {
-    name: &'static str,
+    pub(super) name: &'static str,
     resource: u32,
-    soft: u64,
-    hard: u64,
+    pub(super) soft: u64,
+    pub(super) hard: u64,
 }
 
 /// `process.rlimits`. Each resource occurs at most once.
 #[derive(Debug)]
-pub(super) struct Limits(Vec<Limit>);
+pub(super) struct Limits(pub(super) Vec<Limit>);
 
 impl Limits {
     pub(super) fn plan(limits: &[PosixRlimit]) -> Result<Limits> {

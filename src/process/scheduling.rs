@@ -17,7 +17,7 @@ use crate::trusted_proc::Proc;
 #[derive(Debug)]
 pub(super) struct OomScore {
     /// In decimal, as /proc/PID/oom_score_adj expects it (proc_pid_oom_score_adj(5)).
-    text: String,
+    pub(super) text: String,
 }
 
 impl OomScore {
@@ -79,15 +79,17 @@ impl IoPriority {
     }
 
     pub(super) fn describe(&self) -> String {
-        format!("set {} {}", self.class_name(), self.level)
+        format!("set {}", self.name())
     }
 
-    fn class_name(&self) -> &'static str {
-        match self.class {
+    /// The class and the level, as in config.json: `IOPRIO_CLASS_IDLE 4`.
+    pub(super) fn name(&self) -> String {
+        let class = match self.class {
             IOPriorityClass::IoprioClassRt => "IOPRIO_CLASS_RT",
             IOPriorityClass::IoprioClassBe => "IOPRIO_CLASS_BE",
             IOPriorityClass::IoprioClassIdle => "IOPRIO_CLASS_IDLE",
-        }
+        };
+        format!("{class} {}", self.level)
     }
 
     /// The class and the level in the form of ioprio_set(2).

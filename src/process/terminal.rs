@@ -13,7 +13,7 @@ use crate::sys::{self, Size};
 #[derive(Debug)]
 pub(super) struct Terminal {
     /// `None` leaves the size at the kernel's default.
-    size: Option<Size>,
+    pub(super) size: Option<Size>,
 }
 
 impl Terminal {

@@ -19,7 +19,7 @@ use crate::sys;
 /// `process.cwd`.
 #[derive(Debug)]
 pub(super) struct WorkingDirectory {
-    path: CString,
+    pub(super) path: CString,
     /// The components of the path, of which missing ones are created. Empty for an exec
     /// process: as in runc, it fails when its directory is missing.
     names: Vec<CString>,

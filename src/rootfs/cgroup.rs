@@ -48,9 +48,9 @@ pub(super) enum CgroupMount {
 #[derive(Debug)]
 pub(super) struct CgroupDirectories {
     /// The container's cgroup.
-    container: Option<PathBuf>,
+    pub(super) container: Option<PathBuf>,
     /// The caller's cgroup. It is mounted read-only where the container has none.
-    caller: PathBuf,
+    pub(super) caller: PathBuf,
 }
 
 /// A detached bind mount of a cgroup directory.
@@ -62,12 +62,12 @@ pub(super) struct CgroupBind {
 
 #[derive(Debug)]
 pub(super) struct V1Hierarchy {
-    name: CString,
+    pub(super) name: CString,
     /// Mount options: one for each controller.
-    options: Vec<Parameter>,
+    pub(super) options: Vec<Parameter>,
     /// Controllers that share this hierarchy. Each gets a symbolic link of its own name.
-    links: Vec<CString>,
-    directories: CgroupDirectories,
+    pub(super) links: Vec<CString>,
+    pub(super) directories: CgroupDirectories,
 }
 
 impl CgroupMount {

@@ -86,7 +86,7 @@ impl Rootfs {
         }
     }
 
-    fn mount_field(&self, index: usize) -> String {
+    pub(super) fn mount_field(&self, index: usize) -> String {
         if index < self.configured_mounts {
             format!("mounts[{index}]")
         } else {

@@ -23,7 +23,7 @@ use crate::sys::{self, OpenTree};
 
 /// Default devices (config-linux.md, "Default Devices"): name, major, minor. All are
 /// character devices of mode 0666.
-const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
+pub(super) const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -37,7 +37,7 @@ const NULL: usize = 0;
 
 /// The links of runtime-linux.md, "Dev symbolic links", and `core`, which other runtimes
 /// create too.
-const DEV_LINKS: [(&str, &str); 5] = [
+pub(super) const DEV_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -50,11 +50,11 @@ const DEV_LINKS: [(&str, &str); 5] = [
 pub(super) struct Devices {
     /// False when config.json bind-mounts its own /dev, or the container has no mount
     /// namespace of its own.
-    defaults: bool,
-    node_source: NodeSource,
+    pub(super) defaults: bool,
+    pub(super) node_source: NodeSource,
     /// Indices in [`DEFAULT_DEVICES`] that `linux.devices` does not override.
-    default_nodes: Vec<usize>,
-    nodes: Vec<Node>,
+    pub(super) default_nodes: Vec<usize>,
+    pub(super) nodes: Vec<Node>,
 }
 
 /// How the container gets device nodes.
@@ -67,16 +67,16 @@ pub(super) enum NodeSource {
 }
 
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     /// The index in `linux.devices`.
-    index: usize,
+    pub(super) index: usize,
     /// Absolute and normalized, inside the root.
-    path: PathBuf,
-    kind: SFlag,
-    mode: u32,
-    device: u64,
-    uid: u32,
-    gid: u32,
+    pub(super) path: PathBuf,
+    pub(super) kind: SFlag,
+    pub(super) mode: u32,
+    pub(super) device: u64,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl Devices {
@@ -139,7 +139,7 @@ impl Devices {
     }
 
     /// A FIFO needs no privilege (mknod(2)).
-    fn is_bind_mounted(&self, node: &Node) -> bool {
+    pub(super) fn is_bind_mounted(&self, node: &Node) -> bool {
         self.node_source == NodeSource::Bind && node.kind != SFlag::S_IFIFO
     }
 

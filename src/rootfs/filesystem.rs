@@ -48,9 +48,9 @@ pub(super) enum Origin {
 #[derive(Debug)]
 pub(super) struct FileSystem {
     pub(super) fs_type: CString,
-    source: CString,
-    superblock: Vec<CString>,
-    data: Vec<Parameter>,
+    pub(super) source: CString,
+    pub(super) superblock: Vec<CString>,
+    pub(super) data: Vec<Parameter>,
     pub(super) origin: Origin,
     pub(super) copy_up: Vec<CopyUp>,
 }

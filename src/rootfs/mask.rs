@@ -12,7 +12,6 @@
 //! renaming /proc.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -32,21 +31,15 @@ use crate::sys::{self, CloseBatch, OpenTree};
 /// The masked and read-only paths, inside the root.
 #[derive(Debug)]
 pub(super) struct Masks {
-    masked: Vec<ListedPath>,
-    readonly: Vec<ListedPath>,
+    pub(super) masked: Vec<ListedPath>,
+    pub(super) readonly: Vec<ListedPath>,
 }
 
-struct ListedPath {
+#[derive(Debug)]
+pub(super) struct ListedPath {
     /// The index in the list of config.json.
     index: usize,
-    path: PathBuf,
-}
-
-impl fmt::Debug for ListedPath {
-    /// Prints only the path, to keep printed plans short.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.path.fmt(f)
-    }
+    pub(super) path: PathBuf,
 }
 
 impl Masks {

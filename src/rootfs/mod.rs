@@ -11,6 +11,7 @@ mod cgroup;
 mod console;
 mod context;
 mod copyup;
+mod decisions;
 mod describe;
 mod detached;
 mod devices;

@@ -35,8 +35,8 @@ pub(super) struct Mount {
     /// The mount point: absolute and normalized, inside the root.
     pub(super) target: PathBuf,
     pub(super) kind: Kind,
-    attributes: Attributes,
-    recursive: Attributes,
+    pub(super) attributes: Attributes,
+    pub(super) recursive: Attributes,
     propagation: Vec<(Propagation, Recursion)>,
     /// `Some` where the mount is ID-mapped.
     pub(super) idmap: Option<Recursion>,
@@ -330,15 +330,12 @@ impl Mount {
         }
     }
 
-    /// Sets attributes and propagation of a bind mount. Without a propagation option it
-    /// gets the default of `linux.rootfsPropagation`.
-    fn set_bind_attributes(
+    /// The propagation types that a bind mount gets one after the other. Without a
+    /// propagation option it gets the default of `linux.rootfsPropagation`.
+    pub(super) fn bind_propagation(
         &self,
-        setter: Setter,
-        tree: BorrowedFd,
-        default_propagation: Propagation,
-        proc: Option<BorrowedFd>,
-    ) -> nix::Result<()> {
+        default: Propagation,
+    ) -> impl Iterator<Item = (Propagation, Recursion)> {
         let joins_peers = self
             .propagation
             .iter()
@@ -346,18 +343,27 @@ impl Mount {
         let sets_tree = self.propagation.iter().any(|(kind, recursion)| {
             *recursion == Recursion::Recursive && *kind != Propagation::Shared
         });
-        let keeps_peers = joins_peers && default_propagation == Propagation::Shared;
-        if !sets_tree && !keeps_peers {
-            propagate(
-                setter,
-                tree,
-                default_propagation,
-                Recursion::Recursive,
-                proc,
-            )?;
-        }
-        for (kind, recursion) in &self.propagation {
-            propagate(setter, tree, *kind, *recursion, proc)?;
+        let keeps_peers = joins_peers && default == Propagation::Shared;
+        let first = (!sets_tree && !keeps_peers).then_some((default, Recursion::Recursive));
+        first.into_iter().chain(self.propagation.iter().copied())
+    }
+
+    /// The propagation types that a new mount gets, which is private by default.
+    pub(super) fn new_propagation(&self) -> impl Iterator<Item = (Propagation, Recursion)> {
+        let listed = self.propagation.iter().copied();
+        listed.filter(|(kind, _)| *kind != Propagation::Private)
+    }
+
+    /// Sets attributes and propagation of a bind mount.
+    fn set_bind_attributes(
+        &self,
+        setter: Setter,
+        tree: BorrowedFd,
+        default_propagation: Propagation,
+        proc: Option<BorrowedFd>,
+    ) -> nix::Result<()> {
+        for (kind, recursion) in self.bind_propagation(default_propagation) {
+            propagate(setter, tree, kind, recursion, proc)?;
         }
         setter.set(tree, self.early_attributes(), Recursion::MountOnly, proc)?;
         setter.set(tree, self.recursive, Recursion::Recursive, proc)
@@ -379,12 +385,9 @@ impl Mount {
         Ok(())
     }
 
-    /// Sets the propagation of a new mount, which is private by default.
     fn set_new_propagation(&self, context: &MountContext, mount: BorrowedFd) -> nix::Result<()> {
-        for (kind, recursion) in &self.propagation {
-            if *kind != Propagation::Private {
-                propagate(context.setter, mount, *kind, *recursion, Some(context.proc))?;
-            }
+        for (kind, recursion) in self.new_propagation() {
+            propagate(context.setter, mount, kind, recursion, Some(context.proc))?;
         }
         Ok(())
     }

@@ -61,6 +61,16 @@ pub(crate) enum Propagation {
 }
 
 impl Propagation {
+    /// The name of its option, as in the table below.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Propagation::Private => "private",
+            Propagation::Slave => "slave",
+            Propagation::Shared => "shared",
+            Propagation::Unbindable => "unbindable",
+        }
+    }
+
     /// The `MS_*` flag of mount(2), which mount_setattr(2) uses too.
     pub(super) fn flag(self) -> libc::c_ulong {
         match self {
@@ -73,34 +83,10 @@ impl Propagation {
 }
 
 /// `MOUNT_ATTR_*` to set and to clear (mount_setattr(2)).
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) set: u64,
     pub(crate) clear: u64,
-}
-
-impl fmt::Debug for Attributes {
-    /// Prints the names of the options, to keep printed plans readable.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let mut list = f.debug_list();
-        for (name, meaning) in OPTIONS {
-            match meaning {
-                Meaning::Set(flag) if self.set & flag != 0 => list.entry(&format_args!("{name}")),
-                Meaning::Clear(flag) if self.clear & flag != 0 => {
-                    list.entry(&format_args!("{name}"))
-                }
-                _ => continue,
-            };
-        }
-        if self.clear & MOUNT_ATTR__ATIME != 0 {
-            list.entry(&match self.set & MOUNT_ATTR__ATIME {
-                MOUNT_ATTR_NOATIME => format_args!("noatime"),
-                MOUNT_ATTR_STRICTATIME => format_args!("strictatime"),
-                _ => format_args!("relatime"),
-            });
-        }
-        list.finish()
-    }
 }
 
 /// An option of a file system.
@@ -316,6 +302,20 @@ impl Attributes {
 
     pub(super) fn readonly(self) -> bool {
         self.set & MOUNT_ATTR_RDONLY != 0
+    }
+
+    /// The names of the options that mean the same.
+    pub(super) fn names(self) -> Vec<&'static str> {
+        let is_named = |meaning: &Meaning| match meaning {
+            Meaning::Set(flag) => self.set & flag != 0,
+            Meaning::Clear(flag) => self.clear & flag != 0,
+            Meaning::Atime(kind) => {
+                self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == *kind
+            }
+            _ => false,
+        };
+        let named = OPTIONS.iter().filter(|(_, meaning)| is_named(meaning));
+        named.map(|(name, _)| *name).collect()
     }
 
     /// The same attributes, but writable.

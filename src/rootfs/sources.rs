@@ -156,7 +156,7 @@ impl Rootfs {
     /// does. Some sources in the root are opened on the host all the same, unless an
     /// earlier mount must be visible in them: those below the host's own root, those that
     /// an overlay may hide, and those that cannot be ID-mapped later.
-    fn path_in_root(&self, item: usize) -> Option<PathBuf> {
+    pub(super) fn path_in_root(&self, item: usize) -> Option<PathBuf> {
         let mount = &self.mounts[item];
         let Kind::Bind { source, recursion } = &mount.kind else {
             return None;
@@ -213,6 +213,16 @@ impl Rootfs {
         Ok(tree)
     }
 
+    /// The propagation type of the clone of the root, until the end.
+    pub(super) fn initial_propagation(&self) -> (Propagation, Recursion) {
+        match self.default_propagation() {
+            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Recursive),
+            Propagation::Shared | Propagation::Unbindable => {
+                (Propagation::Private, Recursion::MountOnly)
+            }
+        }
+    }
+
     /// Mounts in the root must not propagate to the host, even if the root becomes shared
     /// at the end. In that case the mounts below it stay in their peer groups.
     pub(super) fn set_initial_propagation(
@@ -220,12 +230,7 @@ impl Rootfs {
         tree: BorrowedFd,
         proc: Option<BorrowedFd>,
     ) -> nix::Result<()> {
-        let (kind, recursion) = match self.default_propagation() {
-            kind @ (Propagation::Slave | Propagation::Private) => (kind, Recursion::Recursive),
-            Propagation::Shared | Propagation::Unbindable => {
-                (Propagation::Private, Recursion::MountOnly)
-            }
-        };
+        let (kind, recursion) = self.initial_propagation();
         propagate(self.setter, tree, kind, recursion, proc)
     }
 }

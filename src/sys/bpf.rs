@@ -1,7 +1,6 @@
 //! bpf(2): the programs that control access to devices in cgroup v2.
 
 use std::ffi::CStr;
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -10,7 +9,7 @@ use super::check;
 
 /// One instruction, `struct bpf_insn` (Documentation/bpf/standardization/instruction-set.rst).
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct BpfInstruction {
     pub(crate) code: u8,
     /// The target and the source register, four bits each.
@@ -18,19 +17,6 @@ pub(crate) struct BpfInstruction {
     /// Instructions to jump over, or a byte offset from the address in a register.
     pub(crate) offset: i16,
     pub(crate) immediate: i32,
-}
-
-impl fmt::Debug for BpfInstruction {
-    /// One line per instruction, because programs are long.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let BpfInstruction {
-            code,
-            registers,
-            offset,
-            immediate,
-        } = self;
-        write!(f, "{code:02x} {registers:02x} {offset:+} {immediate:#x}")
-    }
 }
 
 impl BpfInstruction {

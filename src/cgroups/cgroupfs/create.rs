@@ -16,6 +16,7 @@ use super::unused::{check_unused_v1, check_unused_v2};
 use super::write::write_all;
 use crate::cgroups::directory::make::make_with_parents;
 use crate::cgroups::directory::{Directory, Origin};
+use crate::cgroups::plan::device_program::assemble;
 use crate::cgroups::plan::devices;
 use crate::cgroups::plan::limits::ignored_field;
 use crate::cgroups::planned::{Cgroups, HierarchyCgroup, Layout, UnifiedCgroup};
@@ -170,8 +171,8 @@ impl UnifiedCgroup {
             Origin::Created => Vec::new(),
             Origin::Found => sys::bpf_own_device_programs(cgroup).context("earlier programs")?,
         };
-        if let Some(program) = &self.program {
-            let program = load(program).context("load the program")?;
+        if let Some(policy) = &self.devices {
+            let program = load(&assemble(policy)).context("load the program")?;
             sys::bpf_attach_device_program(cgroup, program.as_fd())
                 .context("attach the program")?;
         }

@@ -15,7 +15,7 @@ mod freezer;
 pub(in crate::cgroups) mod join;
 mod kill;
 mod processes;
-mod refusal;
+pub(in crate::cgroups) mod refusal;
 mod remove;
 mod unused;
 mod update;

@@ -10,9 +10,9 @@ use crate::log;
 
 /// What in the configuration depends on a cgroup.
 #[derive(Clone, Copy)]
-pub(super) struct Dependents {
+pub(in crate::cgroups) struct Dependents {
     /// The field of one of the limits that the cgroup enforces.
-    pub(super) limit: Option<&'static str>,
+    pub(in crate::cgroups) limit: Option<&'static str>,
     /// Whether the cgroup enforces device rules.
     pub(super) device_rules: bool,
 }
@@ -66,7 +66,7 @@ pub(super) fn fail_without_cgroups(
 }
 
 impl HierarchyCgroup {
-    pub(super) fn dependents(&self) -> Dependents {
+    pub(in crate::cgroups) fn dependents(&self) -> Dependents {
         let is_device_rule = |setting: &&Setting| setting.field == devices::FIELD;
         let mut limits = self.settings.iter().filter(|it| !is_device_rule(it));
         Dependents {
@@ -77,7 +77,7 @@ impl HierarchyCgroup {
 
     /// The requirement for this cgroup, given the container's. The v2 hierarchy beside those of
     /// v1 limits nothing, so the container does without it where it is read-only, as with runc.
-    pub(super) fn requirement(&self, of_container: Requirement) -> Requirement {
+    pub(in crate::cgroups) fn requirement(&self, of_container: Requirement) -> Requirement {
         if self.is_unified() {
             Requirement::IfAllowed
         } else {
@@ -87,10 +87,10 @@ impl HierarchyCgroup {
 }
 
 impl UnifiedCgroup {
-    pub(super) fn dependents(&self) -> Dependents {
+    pub(in crate::cgroups) fn dependents(&self) -> Dependents {
         Dependents {
             limit: self.settings.first().map(|setting| setting.field),
-            device_rules: self.program.is_some(),
+            device_rules: self.devices.is_some(),
         }
     }
 }

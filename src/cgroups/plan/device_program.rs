@@ -30,11 +30,8 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
-/// The program for `policy`; `None` when everything is allowed.
-pub(in crate::cgroups) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction>> {
-    if policy.default == Verdict::Allow && policy.rules.is_empty() {
-        return None;
-    }
+/// The program for `policy`.
+pub(in crate::cgroups) fn assemble(policy: &Policy) -> Vec<BpfInstruction> {
     // struct bpf_cgroup_dev_ctx: access_type (access << 16 | type), major, minor.
     let mut program = vec![
         BpfInstruction::new(LOAD_WORD, (KIND, CONTEXT), 0, 0),
@@ -48,7 +45,7 @@ pub(in crate::cgroups) fn assemble(policy: &Policy) -> Option<Vec<BpfInstruction
         program.extend(rule_instructions(rule));
     }
     program.extend(return_verdict(policy.default));
-    Some(program)
+    program
 }
 
 /// The instructions for one rule. When it decides nothing, execution continues after them.

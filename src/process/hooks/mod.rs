@@ -5,6 +5,7 @@
 //! createContainer and startContainer hooks are children of init. Each hook reads the
 //! container's state on standard input.
 
+mod decisions;
 mod init_hooks;
 mod run;
 mod stdio;

@@ -12,6 +12,7 @@
 mod architectures;
 mod arguments;
 mod code;
+mod decisions;
 mod profile;
 mod program;
 mod rules;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys;
 
 use architectures::{ALL_ARCHITECTURES, Family, HOST_FAMILY};
+use decisions::Summary;
 use profile::{ACTIONS, OPERATORS, Profile};
 
 /// The most instructions of a filter (`BPF_MAXINSNS` of linux/bpf_common.h).
@@ -66,7 +68,11 @@ pub(crate) fn features() -> SeccompFeatures {
 /// The compiled filter.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<Instruction>", into = "Vec<Instruction>")]
-pub(crate) struct Seccomp(BpfProgram);
+pub(crate) struct Seccomp {
+    program: BpfProgram,
+    /// Only when it was just compiled, not when it was read from state.json.
+    summary: Option<Summary>,
+}
 
 /// The fields of `struct sock_filter` (linux/filter.h).
 type Instruction = (u16, u8, u8, u32);
@@ -74,12 +80,15 @@ type Instruction = (u16, u8, u8, u32);
 impl From<Vec<Instruction>> for Seccomp {
     fn from(program: Vec<Instruction>) -> Seccomp {
         let instruction = |(code, jt, jf, k)| sock_filter { code, jt, jf, k };
-        Seccomp(program.into_iter().map(instruction).collect())
+        Seccomp {
+            program: program.into_iter().map(instruction).collect(),
+            summary: None,
+        }
     }
 }
 
 impl From<Seccomp> for Vec<Instruction> {
-    fn from(Seccomp(program): Seccomp) -> Vec<Instruction> {
+    fn from(Seccomp { program, .. }: Seccomp) -> Vec<Instruction> {
         let instruction = |one: sock_filter| (one.code, one.jt, one.jf, one.k);
         program.into_iter().map(instruction).collect()
     }
@@ -87,7 +96,7 @@ impl From<Seccomp> for Vec<Instruction> {
 
 impl fmt::Debug for Seccomp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Seccomp({} instructions)", self.0.len())
+        write!(f, "Seccomp({} instructions)", self.program.len())
     }
 }
 
@@ -103,13 +112,17 @@ impl Seccomp {
     }
 
     fn of(listed: &LinuxSeccomp, family: &Family) -> Result<Seccomp> {
-        program::compile(&Profile::plan(listed, family)?).map(Seccomp)
+        let profile = Profile::plan(listed, family)?;
+        Ok(Seccomp {
+            program: program::compile(&profile)?,
+            summary: Some(Summary::of(&profile, family)),
+        })
     }
 
     /// # Errors
     /// `EACCES` without [`Seccomp::REQUIRED_CAPABILITY`] in the effective set, unless
     /// no_new_privs is set.
     pub(super) fn install(&self) -> nix::Result<()> {
-        sys::seccomp_set_filter(&self.0)
+        sys::seccomp_set_filter(&self.program)
     }
 }

@@ -20,7 +20,7 @@ pub(super) const UNLISTED_ARCHITECTURE: ReturnValue = libc::SECCOMP_RET_KILL_THR
 
 /// For a system call that is newer than the profile. Programs that try new system calls fall
 /// back to older ones on ENOSYS only.
-const NEWER_SYSCALL: ReturnValue = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+pub(super) const NEWER_SYSCALL: ReturnValue = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 /// What the filter does about a system call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ pub(super) fn ranges(profile: &Profile, architecture: &Architecture) -> Result<V
 
 /// Whether system calls above the newest one of the profile return ENOSYS: not if the default
 /// allows them, or leaves the decision to a tracer, which may know them.
-fn denies_newer_syscalls(default: ReturnValue) -> bool {
+pub(super) fn denies_newer_syscalls(default: ReturnValue) -> bool {
     let action = default & libc::SECCOMP_RET_ACTION_FULL;
     ![
         libc::SECCOMP_RET_ALLOW,

@@ -93,6 +93,11 @@ impl Policy {
         Ok(builder.finish())
     }
 
+    /// Whether every access to every device is allowed.
+    pub(in crate::cgroups) fn allows_all(&self) -> bool {
+        self.default == Verdict::Allow && self.rules.is_empty()
+    }
+
     /// The lines for `devices.allow` and `devices.deny` of v1
     /// (Documentation/admin-guide/cgroup-v1/devices.rst in the kernel).
     ///
@@ -106,13 +111,7 @@ impl Policy {
         };
         let mut lines = vec![Setting::new(FIELD, "devices", default_file, "a")];
         for (devices, access) in self.exceptions()? {
-            let kind = match devices.kind {
-                DeviceKind::Block => 'b',
-                DeviceKind::Char => 'c',
-            };
-            let text = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
-            let (major, minor) = (text(devices.major), text(devices.minor));
-            let line = format!("{kind} {major}:{minor} {}", access.letters());
+            let line = devices.line(access);
             lines.push(Setting::new(FIELD, "devices", exception_file, line));
         }
         Ok(lines)

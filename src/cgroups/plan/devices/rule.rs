@@ -116,6 +116,17 @@ impl DeviceSet {
         distinct.map(move |(_, (major, minor))| DeviceSet::new(kind, major, minor))
     }
 
+    /// As in a line of `devices.allow`: `c 1:3 rwm`.
+    pub(in crate::cgroups) fn line(self, access: Access) -> String {
+        let kind = match self.kind {
+            DeviceKind::Block => 'b',
+            DeviceKind::Char => 'c',
+        };
+        let text = |number: Option<u32>| number.map_or("*".to_owned(), |n| n.to_string());
+        let (major, minor) = (text(self.major), text(self.minor));
+        format!("{kind} {major}:{minor} {}", access.letters())
+    }
+
     /// The devices that are in both sets.
     pub(super) fn intersection(self, other: DeviceSet) -> Option<DeviceSet> {
         let both = |a: Option<u32>, b: Option<u32>| match (a, b) {

@@ -54,7 +54,7 @@ fn everything_allowed_needs_no_program() {
         r#"[{"allow": false, "access": "rwm"}, {"allow": true, "type": "a", "access": "rwm"}]"#,
     );
     assert_eq!(lines(&all), ["devices.allow a"]);
-    assert_eq!(assemble(&all), None);
+    assert!(all.allows_all());
 }
 
 #[test]
@@ -256,9 +256,7 @@ fn program_and_lines_follow_the_definition() {
             let expected = is_allowed_by_definition(&rules, (kind, major, minor), access);
             let number = if kind == DeviceKind::Block { 1 } else { 2 };
             let context = [u32::from(access) << 16 | number, major, minor];
-            let verdict = program
-                .as_ref()
-                .is_none_or(|program| interpret(program, context));
+            let verdict = interpret(&program, context);
             assert_eq!(verdict, expected, "{context:?} {json:?} {policy:?}");
             let v1_verdict = exceptions
                 .as_ref()
@@ -309,9 +307,7 @@ fn the_kernel_accepts_every_program() {
     for rules in 0..60 {
         let rules: Vec<String> = (0..rules).map(|_| rng.rule().json()).collect();
         let policy = policy(&format!("[{}]", rules.join(",")));
-        if let Some(program) = assemble(&policy) {
-            bpf_load_device_program(&program).unwrap();
-        }
+        bpf_load_device_program(&assemble(&policy)).unwrap();
     }
     // The kernel does check: it refuses a program that reads beyond the context.
     let out_of_bounds = BpfInstruction::new(0x61, (0, 1), 64, 0);

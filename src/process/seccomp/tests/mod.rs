@@ -23,7 +23,8 @@ fn linux_seccomp(json: &Value) -> LinuxSeccomp {
 
 fn compiled(json: &Value, family: &Family) -> BpfProgram {
     let plan = Seccomp::of(&linux_seccomp(json), family);
-    plan.unwrap_or_else(|error| panic!("{error:#}: {json}")).0
+    plan.unwrap_or_else(|error| panic!("{error:#}: {json}"))
+        .program
 }
 
 fn refused(json: &Value) -> String {
