@@ -117,7 +117,8 @@ pub(crate) fn text(
     text += &table(&header, 2, &rows);
     let exceptions = exceptions(lines, reason);
     if !exceptions.is_empty() {
-        text += "\nThe lines that fail, or that pass only when they run a second time, alone:\n\n";
+        text += "\nThe lines that fail, or that `rt` passes only when it runs them a second time, alone. \
+                 runc runs each line once.\n\n";
         text += &table(&["line", "`rt`", "runc", "known reason"], 4, &exceptions);
     }
     let reasons = lines.values().filter_map(|line| match line {

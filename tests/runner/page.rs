@@ -1,5 +1,7 @@
 //! The text of docs/engines.md, which whole runs of the engines and of the virtual machine write.
 
+use std::collections::BTreeMap;
+
 use libtest_mimic::Arguments;
 
 /// Each of the two programs writes one part and leaves the other as it is.
@@ -100,7 +102,7 @@ pub(crate) fn table(header: &[&str], numbers: usize, rows: &[Vec<String>]) -> St
 /// A reason with a slash names a path or an address of the host where the tests ran. Only the
 /// number of its tests is listed.
 pub(crate) fn skips<'a>(reasons: impl IntoIterator<Item = &'a str>) -> String {
-    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for reason in reasons {
         let reason = if reason.contains('/') {
             "the host lacks what they need"

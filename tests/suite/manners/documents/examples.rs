@@ -84,19 +84,22 @@ pub(super) fn in_manual_pages() -> Vec<Page> {
     titles.chain(["rt".to_owned()]).map(page).collect()
 }
 
-/// The lines of `--help` after `Example:`, for each command. Each is an example of its own.
+/// The lines of `--help` after `Example:`, of the program and of each command. Each is an example of its own.
 pub(super) fn in_help(runtime: &Runtime) -> Vec<Page> {
     let program = rt::command_line();
     let verbs = program.get_subcommands().map(clap::Command::get_name);
-    let page = |verb: &str| {
-        let help = runtime.call(&[verb, "--help"]).run().assert_ok().stdout;
+    let commands = verbs
+        .map(|verb| vec![verb, "--help"])
+        .chain([vec!["--help"]]);
+    let page = |command: Vec<&str>| {
+        let help = runtime.call(&command).run().assert_ok().stdout;
         let block = |line: &str| Block {
-            place: format!("rt {verb} --help"),
+            place: format!("rt {}", command.join(" ")),
             lines: command_lines(line),
         };
         examples_of_help(&help).into_iter().map(block).collect()
     };
-    verbs.map(page).collect()
+    commands.map(page).collect()
 }
 
 /// The text behind `Example:` on its line, and the indented lines below it.

@@ -110,7 +110,7 @@ A line tests one feature of an engine.
 | `buildah` | not installed | 0 | 0 | 2 | 0 | 0 | 2 |
 | `docker` | Docker version 20.10.24 | 3 | 1 | 1 | 2 | 2 | 1 |
 
-The lines that fail, or that pass only when they run a second time, alone:
+The lines that fail, or that `rt` passes only when it runs them a second time, alone. runc runs each line once.
 
 | line | `rt` | runc | known reason |
 |---|---|---|---|
