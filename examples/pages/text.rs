@@ -299,7 +299,7 @@ JSON with the state of each container and the name of the user who created it.",
     examples: &[(
         "Delete all stopped containers:",
         "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
-    xargs -n 1 rt delete",
+    xargs -r -n 1 rt delete",
     )],
     see_also: &["rt-state"],
     ..DEFAULT

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use libtest_mimic::Arguments;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket,
+    sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::{Value, json};
 
 use crate::cgroups;
@@ -242,6 +244,8 @@ impl Container<'_> {
         command::wait_until("conmon listens", 10, || {
             UnixAddr::new(&place).is_ok_and(|place| connect(end.as_raw_fd(), &place).is_ok())
         });
+        let limit = TimeVal::seconds(60);
+        setsockopt(&end, sockopt::ReceiveTimeout, &limit).unwrap();
         end
     }
 }
@@ -257,7 +261,8 @@ fn expect(end: &OwnedFd, text: &str) {
     let mut output = String::new();
     while !output.contains(text) {
         let mut packet = [0; 8193];
-        let count = recv(end.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
+        let count = recv(end.as_raw_fd(), &mut packet, MsgFlags::empty());
+        let count = count.unwrap_or_else(|e| panic!("no {text:?} in {output:?}: {e}"));
         assert!(count > 0, "no {text:?} in {output:?}");
         output += &String::from_utf8_lossy(&packet[1..count]);
     }

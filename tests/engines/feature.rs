@@ -1,6 +1,5 @@
 //! A test of one feature of an engine, and the comparison of `rt` with runc.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, RwLock};
@@ -8,7 +7,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use libtest_mimic::Arguments;
 
 use crate::environment::Runtime;
+use crate::page::Part;
+use crate::results::{self, Line, Lines, Verdict};
 use crate::runner::{self, Outcome, Test, is_asked_for};
+use crate::{record, versions};
 
 /// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
 /// containers from its own name.
@@ -21,34 +23,57 @@ pub(crate) struct Feature {
     pub(crate) skip_reason: Option<String>,
 }
 
-/// For each engine: the tests that `rt` passes, those that runc passes, all tests, and those that `rt` passed
-/// only at the second attempt.
-type Counts = BTreeMap<String, [usize; 4]>;
-
-/// Runs the tests that the arguments select, and prints the counts at the end.
+/// Runs the tests that the arguments select, and prints the counts at the end. A whole run writes its part of
+/// docs/engines.md.
 pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
-    let is_known = |line: &&str| features.iter().any(|feature| feature.name == *line);
-    if let Some(line) = SMOKE.lines().find(|line| !is_known(line)) {
-        eprintln!("tests/engines/smoke: {line}: there is no such test");
+    let is_known = |name: &str| features.iter().any(|feature| feature.name == name);
+    if let Some((list, name)) = listed_names().find(|(_, name)| !is_known(name)) {
+        eprintln!("{list}: {name}: there is no such test");
         return ExitCode::FAILURE;
     }
-    let counts = Arc::new(Mutex::new(Counts::new()));
+    let lines = Arc::new(Mutex::new(Lines::new()));
     let tests = features.into_iter().map(|feature| {
-        let counts = counts.clone();
+        let lines = lines.clone();
         let name = feature.name.clone();
         let skip_reason = left_out(&name).or_else(|| feature.skip_reason.clone());
-        Test::new(name, move || compare(&feature, &counts)).unless(skip_reason)
+        if let Some(reason) = &skip_reason {
+            let line = Line::Skipped(reason.clone());
+            lines.lock().unwrap().insert(name.clone(), line);
+        }
+        Test::new(name, move || compare(&feature, &lines)).unless(skip_reason)
     });
     let status = runner::run("engines", arguments.clone(), tests.collect());
-    for (engine, [rt, runc, all, again]) in counts.lock().unwrap().iter() {
-        print!("{engine}: rt passes {rt} of {all} ({again} the second time)");
+    let lines = lines.lock().unwrap();
+    let has_run = |line: &Line| matches!(line, Line::Ran { .. });
+    print_counts(
+        &lines
+            .clone()
+            .into_iter()
+            .filter(|(_, line)| has_run(line))
+            .collect(),
+    );
+    if record::is_whole(arguments) && lines.values().any(has_run) {
+        let facts = record::facts(versions::of_kernel());
+        let text = results::text(&facts, &lines, versions::of, known_reason);
+        record::write(Part::Engines, &text);
+    }
+    status
+}
+
+fn print_counts(lines: &Lines) {
+    for (engine, summary) in results::summaries(lines) {
+        let (rt, again) = (summary.rt, summary.again);
+        let all = rt.passed + rt.failed;
+        print!(
+            "{engine}: rt passes {} of {all} ({again} the second time)",
+            rt.passed
+        );
         if is_smoke_run() {
             println!();
         } else {
-            println!(", runc {runc}");
+            println!(", runc {}", summary.runc.passed);
         }
     }
-    status
 }
 
 /// Held for reading by each test, and for writing by a test that runs alone.
@@ -57,7 +82,7 @@ static EXCLUSIVE: RwLock<()> = RwLock::new(());
 /// Runs a test with both runtimes. Engines have races of their own, which show more often on a busy host. A test
 /// that fails with `rt` alone is therefore printed and repeated, with no other test running; it fails if `rt`
 /// fails again.
-fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Outcome {
+fn compare(feature: &Feature, lines: &Mutex<Lines>) -> Outcome {
     let (mut ours, theirs) = {
         let _shared = EXCLUSIVE.read().unwrap();
         let ours = attempt(feature, Runtime::Rt);
@@ -72,13 +97,14 @@ fn compare(feature: &Feature, counts: &Mutex<Counts>) -> Outcome {
         ours = attempt(feature, Runtime::Rt);
         again = ours.is_ok();
     }
-    let engine = feature.name.split("::").next().unwrap_or_default();
-    let mut counts = counts.lock().unwrap();
-    let [rt, runc, all, second] = counts.entry(engine.to_owned()).or_default();
-    *rt += usize::from(ours.is_ok());
-    *runc += usize::from(theirs.is_ok());
-    *all += 1;
-    *second += usize::from(again);
+    let verdict = |result: &Result<(), String>, again| match result {
+        Ok(()) if again => Verdict::PassedAgain,
+        Ok(()) => Verdict::Passed,
+        Err(_) => Verdict::Failed,
+    };
+    let (rt, runc) = (verdict(&ours, again), verdict(&theirs, false));
+    let line = Line::Ran { rt, runc };
+    lines.lock().unwrap().insert(feature.name.clone(), line);
     match (ours, theirs) {
         (Ok(()), Ok(())) => Outcome::Passed,
         (Ok(()), Err(why)) => {
@@ -108,6 +134,24 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The tests of `RT_TESTS=smoke`, one a line: those that have found the most, and are not flaky.
 const SMOKE: &str = include_str!("smoke");
+
+/// Why a test is known to fail with one of the runtimes or with both: its name, a colon and the reason, one a line.
+const REASONS: &str = include_str!("reasons");
+
+fn reasons() -> impl Iterator<Item = (&'static str, &'static str)> {
+    REASONS.lines().filter_map(|line| line.split_once(": "))
+}
+
+fn known_reason(name: &str) -> String {
+    let reason = reasons().find(|(known, _)| *known == name);
+    reason.map_or_else(String::new, |(_, reason)| reason.to_owned())
+}
+
+/// The names in the two lists, with the file of the list.
+fn listed_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let smoke = SMOKE.lines().map(|name| ("tests/engines/smoke", name));
+    smoke.chain(reasons().map(|(name, _)| ("tests/engines/reasons", name)))
+}
 
 fn is_smoke_run() -> bool {
     std::env::var("RT_TESTS").as_deref() == Ok("smoke")

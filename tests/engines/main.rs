@@ -4,7 +4,8 @@
 //! own, once with `rt` and once with runc, and reports each feature as a test. A test fails if it passes with
 //! runc and fails twice with `rt`, the second time with no other test running: the engines have races of their
 //! own. The first failure is printed and counted. A test that fails with both is reported as skipped, with the
-//! message of the run with runc. The counts for both runtimes end the report.
+//! message of the run with runc. The counts for both runtimes end the report, and a run without a filter writes them
+//! to docs/engines.md.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -27,14 +28,20 @@ mod environment;
 mod feature;
 mod host;
 mod image;
+#[path = "../runner/page.rs"]
+mod page;
 mod podman;
 #[path = "../runner/programs.rs"]
 mod programs;
+#[path = "../runner/record.rs"]
+mod record;
+mod results;
 #[path = "../runner/mod.rs"]
 mod runner;
 mod swarm;
 mod terminal;
 mod user;
+mod versions;
 
 use std::process::ExitCode;
 

@@ -22,7 +22,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// `calls` are pairs of a runtime and the arguments of the suite.
     pub(crate) fn new(suite: &str, calls: Vec<(&str, String)>) -> Self {
-        let mut script = String::new();
+        let mut script = "echo kernel $(uname -r)\n".to_owned();
         for (runtime, arguments) in calls {
             let call = format!(
                 "echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} --test-threads 1 {arguments}\n"
@@ -53,6 +53,11 @@ impl Guest {
                 None => self.close(),
             }
         }
+    }
+
+    /// The release of its kernel, once it has reported it.
+    pub(crate) fn kernel(&self) -> Option<&str> {
+        self.report.kernel.as_deref()
     }
 
     fn next_line(&mut self) -> Option<String> {
@@ -93,6 +98,7 @@ fn boot(script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
 /// The outcomes so far, parsed from the pretty format of libtest-mimic.
 #[derive(Default)]
 struct Report {
+    kernel: Option<String>,
     runtime: String,
     /// The failed tests with their messages so far. libtest-mimic prints the messages after all tests.
     pending: HashMap<String, String>,
@@ -103,7 +109,9 @@ struct Report {
 
 impl Report {
     fn read_line(&mut self, line: &str) {
-        if let Some(runtime) = line.strip_prefix("runtime ") {
+        if let Some(kernel) = line.strip_prefix("kernel ") {
+            self.kernel = Some(kernel.to_owned());
+        } else if let Some(runtime) = line.strip_prefix("runtime ") {
             runtime.clone_into(&mut self.runtime);
         } else if line.starts_with("test result: ") {
             let failed = self.pending.drain();

@@ -1,7 +1,8 @@
 //! Tests that the host may be unable to run: cgroup v2 with all controllers, AppArmor, and CAP_SYS_RESOURCE.
 //!
 //! `RT_TESTS=all cargo test --test vm` boots a virtual machine once, runs some tests of the suite in it, and reports
-//! each of them as soon as its outcome is known. `boot` describes the virtual machine.
+//! each of them as soon as its outcome is known. A run without a filter writes them to docs/engines.md. `boot`
+//! describes the virtual machine.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -11,9 +12,17 @@
 )]
 
 mod guest;
+#[path = "../runner/page.rs"]
+mod page;
+#[path = "../runner/programs.rs"]
+mod programs;
+#[path = "../runner/record.rs"]
+mod record;
+mod results;
 #[path = "../runner/mod.rs"]
 mod runner;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -23,7 +32,9 @@ use libtest_mimic::Arguments;
 use serde_json::Value;
 
 use guest::Guest;
-use runner::{Test, is_asked_for};
+use page::Part;
+use results::{List, Verdict};
+use runner::{Outcome, Test, is_asked_for};
 
 /// A runtime, and a filter that selects tests of the suite.
 const RUNS: [(&str, &str); 12] = [
@@ -53,6 +64,7 @@ fn main() -> ExitCode {
     let skip_reason = skip_reason();
     let mut calls = Vec::new();
     let mut tests = Vec::new();
+    let mut lists = Vec::new();
     for (runtime, filter) in RUNS {
         let names = list(&suite, filter);
         if names.is_empty() {
@@ -70,15 +82,50 @@ fn main() -> ExitCode {
             let call = |test: &&String| (runtime, format!("--exact {}", name(test)));
             calls.extend(wanted.iter().map(call));
         }
+        lists.push((runtime, filter, tests_of_run.clone()));
         tests.extend(tests_of_run);
     }
     let guest = Arc::new(Mutex::new(Guest::new(&suite, calls)));
+    let outcomes = Arc::new(Mutex::new(BTreeMap::new()));
     let test = |name: String| {
-        let (guest, of) = (guest.clone(), name.clone());
-        let run = move || guest.lock().unwrap().outcome(&of);
+        let (guest, outcomes, of) = (guest.clone(), outcomes.clone(), name.clone());
+        let run = move || {
+            let outcome = guest.lock().unwrap().outcome(&of);
+            outcomes.lock().unwrap().insert(of, outcome.clone());
+            outcome
+        };
         Test::new(name, run).unless(skip_reason.clone())
     };
-    runner::run("vm", arguments, tests.into_iter().map(test).collect())
+    let tests = tests.into_iter().map(test).collect();
+    let status = runner::run("vm", arguments.clone(), tests);
+    let guest = guest.lock().unwrap();
+    if let Some(kernel) = guest.kernel().filter(|_| record::is_whole(&arguments)) {
+        let outcomes = outcomes.lock().unwrap();
+        let lists = lists.into_iter().map(|list| with_outcomes(list, &outcomes));
+        let facts = record::facts(format!("Linux {kernel} with cgroup v2"));
+        let text = results::text(&facts, &lists.collect::<Vec<List>>());
+        record::write(Part::VirtualMachine, &text);
+    }
+    status
+}
+
+fn with_outcomes(
+    (runtime, filter, names): (&str, &str, Vec<String>),
+    outcomes: &BTreeMap<String, Outcome>,
+) -> List {
+    let tests = names.into_iter().map(|name| {
+        let verdict = match outcomes.get(&name) {
+            Some(Outcome::Passed) => Verdict::Passed,
+            Some(Outcome::Skipped(reason)) => Verdict::Skipped(reason.clone()),
+            Some(Outcome::Failed(_)) | None => Verdict::Failed,
+        };
+        (name, verdict)
+    });
+    List {
+        runtime: runtime.to_owned(),
+        filter: filter.to_owned(),
+        tests: tests.collect(),
+    }
 }
 
 /// Why the virtual machine cannot be used here, if so.

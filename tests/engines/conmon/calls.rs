@@ -77,6 +77,8 @@ fn exec_terminal(env: &Environment) {
     ];
     let bundle = &container.bundle;
     command::run(&mut env.conmon(bundle, "exec_terminal", "exec", &more)).ok();
+    // conmon drops input that arrives before the process has its terminal.
+    command::wait_until("the process runs", 20, || bundle.join("exec.pid").exists());
     let end = container.attach("exec-terminal-one");
     send_text(&end, "go\n");
     expect(&end, "/dev/pts/0");
