@@ -24,7 +24,7 @@ const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Write a template of config.json")
-        .after_help("Example: rt spec -b bundles/web")
+        .after_help("Example: rt spec --rootless")
         .arg(
             path_option("bundle", "DIR")
                 .short('b')
