@@ -165,12 +165,13 @@ fn pid_of(line: &str, column: usize, end: usize) -> Result<Pid> {
 
 /// The words of a line, and the number of characters up to the end of each.
 fn fields(line: &str) -> Vec<(&str, usize)> {
-    let words = line.split_whitespace();
-    let end_of = |word: &str| {
-        let end = word.as_ptr().addr() - line.as_ptr().addr() + word.len();
-        line[..end].chars().count()
-    };
-    words.map(|word| (word, end_of(word))).collect()
+    let mut start = 0;
+    let words = line.split(char::is_whitespace).map(|word| {
+        let end = start + word.chars().count();
+        start = end + 1;
+        (word, end)
+    });
+    words.filter(|(word, _)| !word.is_empty()).collect()
 }
 
 /// The pids as a JSON array. Go encodes a nil slice as null, and clients of runc expect that.
@@ -213,8 +214,8 @@ mod tests {
         let missing = "couldn't find PID field in ps output; add the column pid";
         assert_eq!(text("COMMAND\nsh\n"), missing);
         assert_eq!(text(""), missing);
-        let shifted = text("COMMAND PID\ntwo words 7\n");
-        assert_eq!(shifted, "unable to parse pid \"words\" in ps output");
+        let shifted = text("COMMAND PID\nmore than two words 7\n");
+        assert_eq!(shifted, "unable to parse pid \"than\" in ps output");
     }
 
     #[test]

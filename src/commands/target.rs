@@ -284,7 +284,7 @@ mod tests {
         let missing =
             "web: no config.json in TOP/without, and no directory \"web\": give -b DIR ID";
         fixture.assert_refused("web", None, "without", missing);
-        let near = "wiht: no config.json in TOP, and no directory \"wiht\": give -b DIR ID; did you mean ./with?";
+        let near = "wiht: no config.json in TOP/, and no directory \"wiht\": give -b DIR ID; did you mean ./with?";
         fixture.assert_refused("wiht", None, "", near);
         // Near, but not a bundle.
         let other = "mybundel: no config.json in TOP/without, and no directory \"mybundel\": give -b DIR ID";

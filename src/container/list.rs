@@ -46,13 +46,13 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
     for id in ids {
         // A container may be removed meanwhile, and a directory may belong to something else.
         if let Ok(Some(container)) = Container::open(root, &id) {
-            let state = container.state();
-            let report = state.and_then(|state| {
-                let report = state.map(|state| report(&container, state, &proc));
-                report.transpose()
-            });
+            let report = match container.state() {
+                Ok(Some(state)) => report(&container, state, &proc),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
             match report.with_context(|| id.clone()) {
-                Ok(report) => reports.extend(report),
+                Ok(report) => reports.push(report),
                 // One unreadable container does not hide the others.
                 Err(error) => log::warn(&log::format_error(&error)),
             }

@@ -22,6 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
         ps_works_with_busybox,
         a_user_of_exec_is_a_number,
         an_exec_without_a_program_says_what_to_give,
+        a_container_that_is_being_created_names_its_status,
         a_created_container_names_its_status,
         a_running_container_names_its_status,
         a_paused_container_names_its_status,
@@ -221,6 +222,27 @@ fn an_exec_without_a_program_says_what_to_give() {
     let _container = bundle.run_detached();
     let text = "exec args cannot be empty; give a program, such as sh, after the id";
     assert_says(&bundle, "exec", &[], text);
+}
+
+fn a_container_that_is_being_created_names_its_status() {
+    let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"] }]);
+    let bundle = sleeper().set("/hooks/createRuntime", hook);
+    let create = bundle.call("create", &[]).start();
+    let state = bundle.runtime().root().join(bundle.id()).join("state.json");
+    wait_until("init in the state", || {
+        let text = fs::read_to_string(&state).unwrap_or_default();
+        text.contains("init_process_pid") && !text.contains("\"init_process_pid\":0,")
+    });
+    let text = "container with given ID already exists (creating)";
+    assert_line(&bundle.call("create", &[]).run(), &bundle, "create", text);
+    let text = "cannot exec in a container in the creating state";
+    assert_says(&bundle, "exec", &["/bin/id"], text);
+    for verb in ["pause", "kill"] {
+        assert_says(&bundle, verb, &[], "container not running: creating");
+    }
+    assert_says(&bundle, "resume", &[], "container not paused: creating");
+    bundle.container().delete_force().assert_ok();
+    create.wait().assert_code(1);
 }
 
 fn a_created_container_names_its_status() {
