@@ -13,6 +13,9 @@ use crate::bundle::{self, ProcessOverrides};
 use crate::cgroups::SubCgroups;
 use crate::container::{self, ExecRequest, ProcessDescription};
 
+/// The system calls take -1 for "no change" (setresuid(2)).
+const NO_ID: u32 = u32::MAX;
+
 pub(super) fn define(command: Command) -> Command {
     let command = command
         .about("Run another process in a running container")
@@ -132,17 +135,19 @@ fn changes(matches: &ArgMatches) -> Result<ProcessOverrides> {
         None => (None, None),
     };
     let gids = texts(matches, "additional-gids");
-    let gids = gids.iter().map(|gid| {
-        let number = gid.parse();
-        number.with_context(|| format!("--additional-gids: bad gid {gid:?}"))
-    });
+    let wanted = |example| format!("a number: --additional-gids {example}");
+    let gids = gids.iter();
+    let gids = gids.map(|gid| parse_id("--additional-gids", gid, wanted));
     let args = matches.get_many::<OsString>("command").into_iter();
     let args = args.flatten().enumerate().map(|(i, arg)| {
         let text = arg.to_str().map(str::to_owned);
         text.with_context(|| format!("process.args[{i}]: is not valid UTF-8"))
     });
     let args: Vec<String> = args.collect::<Result<_>>()?;
-    ensure!(!args.is_empty(), "exec args cannot be empty");
+    ensure!(
+        !args.is_empty(),
+        "exec args cannot be empty; give a program, such as sh, after the id"
+    );
     Ok(ProcessOverrides {
         args,
         terminal: matches.get_flag("tty"),
@@ -158,17 +163,35 @@ fn changes(matches: &ArgMatches) -> Result<ProcessOverrides> {
     })
 }
 
-/// Parses `UID[:GID]`. Without a GID the process keeps the gid of the container's process.
+/// Parses `UID[:GID]`. Without a GID the process keeps the gid of the container's process. Names
+/// are not looked up: the container's /etc/passwd belongs to the container.
 fn parse_user(text: &str) -> Result<(Option<u32>, Option<u32>)> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(gid)),
         None => (text, None),
     };
-    let uid = uid.parse();
-    let uid = uid.with_context(|| format!("--user: bad uid in {text:?}"))?;
-    let gid = gid.map(str::parse).transpose();
-    let gid = gid.with_context(|| format!("--user: bad gid in {text:?}"))?;
-    Ok((Some(uid), gid))
+    let wanted = |start: &str, number| format!("a number, UID or UID:GID: --user {start}{number}");
+    let uid: u32 = parse_id("--user", uid, |example| wanted("", example))?;
+    let start = format!("{uid}:");
+    let gid = gid.map(|gid| parse_id("--user", gid, |example| wanted(&start, example)));
+    Ok((Some(uid), gid.transpose()?))
+}
+
+/// Parses the number of a user or group. In an error, `wanted` gets an example of a number.
+fn parse_id(flag: &str, text: &str, wanted: impl Fn(u32) -> String) -> Result<u32> {
+    let number = text.parse().ok().filter(|id| *id != NO_ID);
+    number.with_context(|| {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let fault = match text.strip_prefix('-') {
+            Some(number) if is_number(number) => "is negative",
+            _ if text.is_empty() => "is empty",
+            _ if is_number(text) => "is too large",
+            _ if text.starts_with(|c: char| c.is_alphabetic() || c == '_') => "is a name",
+            _ => "is not a number",
+        };
+        let example = if text == "root" { 0 } else { 1000 };
+        format!("{flag}: {text:?} {fault}; want {}", wanted(example))
+    })
 }
 
 fn texts(matches: &ArgMatches, name: &str) -> Vec<String> {
@@ -185,12 +208,51 @@ mod tests {
         assert_eq!(parse_user("7").unwrap(), (Some(7), None));
         assert_eq!(parse_user("7:8").unwrap(), (Some(7), Some(8)));
         for (text, error) in [
-            ("root", "--user: bad uid in \"root\""),
-            ("7:wheel", "--user: bad gid in \"7:wheel\""),
-            ("", "--user: bad uid in \"\""),
-            ("-1", "--user: bad uid in \"-1\""),
+            (
+                "root",
+                "\"root\" is a name; want a number, UID or UID:GID: --user 0",
+            ),
+            (
+                "web",
+                "\"web\" is a name; want a number, UID or UID:GID: --user 1000",
+            ),
+            (
+                "7:wheel",
+                "\"wheel\" is a name; want a number, UID or UID:GID: --user 7:1000",
+            ),
+            (
+                "0:root",
+                "\"root\" is a name; want a number, UID or UID:GID: --user 0:0",
+            ),
+            (
+                "",
+                "\"\" is empty; want a number, UID or UID:GID: --user 1000",
+            ),
+            (
+                "7:",
+                "\"\" is empty; want a number, UID or UID:GID: --user 7:1000",
+            ),
+            (
+                "-1",
+                "\"-1\" is negative; want a number, UID or UID:GID: --user 1000",
+            ),
+            (
+                "7:8:9",
+                "\"8:9\" is not a number; want a number, UID or UID:GID: --user 7:1000",
+            ),
+            (
+                "0x1",
+                "\"0x1\" is not a number; want a number, UID or UID:GID: --user 1000",
+            ),
+            (
+                "4294967295",
+                "\"4294967295\" is too large; want a number, UID or UID:GID: --user 1000",
+            ),
         ] {
-            assert_eq!(parse_user(text).unwrap_err().to_string(), error);
+            assert_eq!(
+                parse_user(text).unwrap_err().to_string(),
+                format!("--user: {error}")
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The arguments that `create` and `run` share, and the request for a new container.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 
 use super::target::{self, Target};
@@ -65,7 +66,9 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
     )?;
     log::debug(&format!("{id}: bundle {}", bundle.display()));
     Ok(Request {
-        bundle: bundle::open(&bundle).with_context(|| id.clone())?,
+        bundle: bundle::open(&bundle)
+            .map_err(|error| with_remedy(error, &bundle))
+            .with_context(|| id.clone())?,
         pid_file: path("pid-file")?,
         console_socket: path("console-socket")?,
         pidfd_socket: path("pidfd-socket")?,
@@ -76,4 +79,15 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
         notify_socket: globals.notify_socket.clone(),
         id,
     })
+}
+
+/// Adds how to write a config.json to the error of a directory that has none.
+fn with_remedy(error: Error, bundle: &Path) -> Error {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    let is_missing = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound);
+    if !is_missing || !bundle.is_dir() {
+        return error;
+    }
+    let (error, bundle) = (log::format_error(&error), bundle.display());
+    anyhow!("{error}; rt spec -b {bundle} writes a template")
 }

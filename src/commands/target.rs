@@ -7,6 +7,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::id;
 use crate::container::valid_id;
+use crate::nearest::nearest;
 
 /// The bundle and the id of a new container.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +57,9 @@ pub(super) fn find(
     bundle: Option<&Path>,
     working_directory: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<Target> {
+    if argument.is_empty() {
+        bail!("container id cannot be empty; give an id, or the directory of a bundle: ./DIR");
+    }
     if is_path(argument) {
         if bundle.is_some() {
             bail!(
@@ -87,11 +92,25 @@ pub(super) fn find(
         return from_directory(&directory);
     }
     let id = id()?;
+    let suggestion = match nearest_bundle(&working_directory, &id) {
+        Some(name) => format!("; did you mean ./{name}?"),
+        None => String::new(),
+    };
     Err(anyhow!(
-        "no config.json in {}, and no directory {id:?}: give -b DIR ID",
+        "no config.json in {}, and no directory {id:?}: give -b DIR ID{suggestion}",
         working_directory.display()
     ))
     .context(id)
+}
+
+/// The name of the bundle in `directory` that is nearest to `name`.
+fn nearest_bundle(directory: &Path, name: &str) -> Option<String> {
+    let names = fs::read_dir(directory).ok()?.flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let names: Vec<String> = names.collect();
+    let nearest = nearest(name, names.iter().map(String::as_str))?;
+    let is_bundle = directory.join(nearest).join("config.json").exists();
+    is_bundle.then(|| nearest.to_owned())
 }
 
 fn is_path(argument: &OsStr) -> bool {
@@ -265,12 +284,15 @@ mod tests {
         let missing =
             "web: no config.json in TOP/without, and no directory \"web\": give -b DIR ID";
         fixture.assert_refused("web", None, "without", missing);
-        fixture.assert_refused("a b", None, "with", "a b: invalid container ID format");
-        fixture.assert_refused(
-            "a b",
-            Some("/b"),
-            "with",
-            "a b: invalid container ID format",
-        );
+        let near = "wiht: no config.json in TOP/, and no directory \"wiht\": give -b DIR ID; did you mean ./with?";
+        fixture.assert_refused("wiht", None, "", near);
+        // Near, but not a bundle.
+        let other = "mybundel: no config.json in TOP/without, and no directory \"mybundel\": give -b DIR ID";
+        fixture.assert_refused("mybundel", None, "without", other);
+        let empty = "container id cannot be empty; give an id, or the directory of a bundle: ./DIR";
+        fixture.assert_refused("", None, "with", empty);
+        let invalid = "a b: invalid container ID format: ' ' is not allowed; use letters, digits, _, +, - and .";
+        fixture.assert_refused("a b", None, "with", invalid);
+        fixture.assert_refused("a b", Some("../with"), "without", invalid);
     }
 }

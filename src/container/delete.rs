@@ -28,7 +28,7 @@ fn delete_container(root: &Path, id: &str, force: bool) -> Result<()> {
         if force {
             Ok(())
         } else {
-            Err(no_such_container())
+            Err(no_such_container(root, id))
         }
     };
     let Some(container) = Container::open(root, id)? else {
@@ -89,7 +89,7 @@ fn kill_locked(container: &Container, force: bool) -> Result<()> {
 }
 
 fn not_stopped(id: &str, status: Status) -> String {
-    format!("cannot delete container {id} that is not stopped: {status}")
+    format!("cannot delete container {id} that is not stopped: {status} (--force kills it first)")
 }
 
 /// Deletes a container after `rt run`, unless another command has deleted it.

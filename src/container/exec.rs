@@ -20,7 +20,7 @@ use super::ipc::{
     self, InitEnd, InitMessage, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
     write_pid_file,
 };
-use super::state::{Container, ExecDefaults, ProcessStat, State, Status, no_such_container};
+use super::state::{Container, ExecDefaults, ProcessStat, State, Status};
 use crate::bundle::{self, ProcessOverrides};
 use crate::cgroups::{CgroupJoin, SubCgroups};
 use crate::host;
@@ -70,12 +70,11 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     // The process has a copy of this memory and of these descriptors, and processes in the
     // container can see it. They may not read either through /proc (CVE-2016-9962).
     prctl::set_dumpable(false).context("become non-dumpable")?;
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let (container, state) = Container::find(root, id)?;
     let proc = open_proc()?;
     // Opened before the status is read, so that both are about the same process.
     let init = state.pidfd_of_init_pid()?;
-    ensure_running(container.status(&state, &proc)?, request.ignore_paused)?;
+    ensure_running(id, container.status(&state, &proc)?, request.ignore_paused)?;
     let init = init.context("container not running")?;
     let ExecDefaults { process, shared } = ExecDefaults::load(&state)?;
     let (description, passed) = (request.process, request.passed);
@@ -132,14 +131,18 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     })
 }
 
-fn ensure_running(status: Status, ignore_paused: bool) -> Result<()> {
+fn ensure_running(id: &str, status: Status, ignore_paused: bool) -> Result<()> {
     match status {
         Status::Created | Status::Running => Ok(()),
         Status::Paused if ignore_paused => Ok(()),
         Status::Paused => {
-            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+            bail!(
+                "cannot exec in a paused container (use --ignore-paused to override); resume it with rt resume {id}"
+            )
         }
-        Status::Stopped => bail!("cannot exec in a stopped container"),
+        Status::Stopped => {
+            bail!("cannot exec in a stopped container; remove it with rt delete {id}")
+        }
         Status::Creating => bail!("cannot exec in a container in the creating state"),
     }
 }

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::errno::Errno;
 
-use super::state::{Container, State, Status, no_such_container};
+use super::state::{Container, State, Status, not_running};
 use super::teardown::{kill_init, surviving_cgroups};
 use crate::log;
 use crate::sys;
@@ -29,8 +29,7 @@ pub(crate) enum KillTarget {
 /// processes that survived init. With [`KillTarget::All`], when the container is being created, or
 /// has no cgroup by which to find its processes.
 pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: KillTarget) -> Result<()> {
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let (container, state) = Container::find(root, id)?;
     let proc = Proc::open().context("/proc")?;
     let status = container.status(&state, &proc)?;
     match (status, whom) {
@@ -41,9 +40,8 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: KillTarget) -> Resu
         {
             return surviving_cgroups(&state).kill(signal);
         }
-        (Status::Stopped, KillTarget::Init) | (Status::Creating, _) => {
-            bail!("container not running")
-        }
+        (Status::Stopped, KillTarget::Init) => return Err(stopped(id)),
+        (status @ Status::Creating, _) => return Err(not_running(status)),
     }
     if whom == KillTarget::All && signal != libc::SIGKILL {
         ensure!(
@@ -53,15 +51,20 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, whom: KillTarget) -> Resu
         return state.cgroups().kill(signal);
     }
     let Some(pidfd) = state.init_pidfd(&proc)? else {
-        bail!("container not running")
+        return Err(stopped(id));
     };
     if signal == libc::SIGKILL {
         return kill_all(&state, pidfd.as_fd());
     }
     match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-        Err(Errno::ESRCH) => bail!("container not running"),
+        Err(Errno::ESRCH) => Err(stopped(id)),
         done => done.with_context(|| format!("signal {signal}")),
     }
+}
+
+fn stopped(id: &str) -> Error {
+    let error = not_running(Status::Stopped);
+    anyhow!("{error}; remove it with rt delete {id}")
 }
 
 /// Sends SIGKILL to every process. In a pid namespace of the container's own, the kernel

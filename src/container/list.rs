@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::state::{Container, Status, check_root, ids, no_such_container};
+use super::state::{Container, State, Status, check_root, ids};
 use crate::log;
 use crate::trusted_proc::Proc;
 
@@ -30,8 +30,8 @@ pub(crate) struct Report {
 /// # Errors
 /// When there is no such container.
 pub(crate) fn state(root: &Path, id: &str) -> Result<Report> {
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    report(&container, &Proc::open().context("/proc")?)?.ok_or_else(no_such_container)
+    let (container, state) = Container::find(root, id)?;
+    report(&container, state, &Proc::open().context("/proc")?)
 }
 
 /// All containers below `root`, sorted by id.
@@ -46,8 +46,13 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
     for id in ids {
         // A container may be removed meanwhile, and a directory may belong to something else.
         if let Ok(Some(container)) = Container::open(root, &id) {
-            match report(&container, &proc).with_context(|| id.clone()) {
-                Ok(report) => reports.extend(report),
+            let report = match container.state() {
+                Ok(Some(state)) => report(&container, state, &proc),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            match report.with_context(|| id.clone()) {
+                Ok(report) => reports.push(report),
                 // One unreadable container does not hide the others.
                 Err(error) => log::warn(&log::format_error(&error)),
             }
@@ -56,12 +61,9 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Report>> {
     Ok(reports)
 }
 
-fn report(container: &Container, proc: &Proc) -> Result<Option<Report>> {
-    let Some(state) = container.state()? else {
-        return Ok(None);
-    };
+fn report(container: &Container, state: State, proc: &Proc) -> Result<Report> {
     let status = container.status(&state, proc)?;
-    Ok(Some(Report {
+    Ok(Report {
         pid: if status == Status::Stopped {
             0
         } else {
@@ -75,5 +77,5 @@ fn report(container: &Container, proc: &Proc) -> Result<Option<Report>> {
         created: state.created,
         annotations: state.annotations,
         owner: state.owner,
-    }))
+    })
 }

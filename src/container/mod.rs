@@ -38,5 +38,5 @@ pub(crate) use ps::processes;
 pub(crate) use start::start;
 #[cfg(test)]
 pub(crate) use state::Status;
-pub(crate) use state::valid_id;
+pub(crate) use state::{id_fault, valid_id};
 pub(crate) use update::update;

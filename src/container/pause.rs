@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::state::{Container, State, Status, no_such_container};
+use super::state::{Container, State, Status, not_running};
 use crate::trusted_proc::Proc;
 
 /// Freezes all processes of the container `id`, and returns when they are frozen.
@@ -14,9 +14,8 @@ use crate::trusted_proc::Proc;
 pub(crate) fn pause(root: &Path, id: &str) -> Result<()> {
     match read(root, id)? {
         (state, Status::Created | Status::Running) => state.cgroups().pause(),
-        (_, Status::Creating | Status::Paused | Status::Stopped) => {
-            bail!("container not running")
-        }
+        (_, Status::Paused) => bail!("container not running: already paused"),
+        (_, status @ (Status::Creating | Status::Stopped)) => Err(not_running(status)),
     }
 }
 
@@ -26,13 +25,12 @@ pub(crate) fn pause(root: &Path, id: &str) -> Result<()> {
 /// When the container is not paused.
 pub(crate) fn resume(root: &Path, id: &str) -> Result<()> {
     let (state, status) = read(root, id)?;
-    ensure!(status == Status::Paused, "container not paused");
+    ensure!(status == Status::Paused, "container not paused: {status}");
     state.cgroups().resume()
 }
 
 fn read(root: &Path, id: &str) -> Result<(State, Status)> {
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let (container, state) = Container::find(root, id)?;
     let status = container.status(&state, &Proc::open().context("/proc")?)?;
     Ok((state, status))
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::Stat;
 
-use super::state::{Container, no_such_container};
+use super::state::Container;
 use crate::trusted_proc::Proc;
 
 /// The pids of all processes of the container `id`, in ascending order, in the caller's pid
@@ -22,8 +22,7 @@ use crate::trusted_proc::Proc;
 /// # Errors
 /// When there is no such container, or its cgroups or /proc cannot be read.
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<Pid>> {
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let (_, state) = Container::find(root, id)?;
     let proc = Proc::open().context("/proc")?;
     if !state.cgroup_paths.is_empty() {
         return state.cgroups().processes();

@@ -27,15 +27,19 @@ use crate::trusted_proc::Proc;
 /// After a failed step or hook the container is deleted and its process has ended when this
 /// returns, because engines assume so after an error.
 pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
-    let container = Container::open_locked(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let missing = || no_such_container(root, id);
+    let container = Container::open_locked(root, id)?.ok_or_else(missing)?;
+    let state = container.state()?.ok_or_else(missing)?;
     let proc = Proc::open().context("/proc")?;
     match container.status(&state, &proc)? {
         Status::Created => {}
-        Status::Stopped => bail!("cannot start a container that has stopped"),
+        Status::Stopped => {
+            bail!("cannot start a container that has stopped; remove it with rt delete {id}")
+        }
         Status::Running => bail!("cannot start an already running container"),
-        other @ (Status::Creating | Status::Paused) => {
-            bail!("cannot start a container in the {other} state")
+        Status::Creating => bail!("cannot start a container in the creating state"),
+        Status::Paused => {
+            bail!("cannot start a container in the paused state; resume it with rt resume {id}")
         }
     }
     let notify = NotifyProxy::listen(container.as_fd(), ServiceManager::connect(notify_socket)?)?;

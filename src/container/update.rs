@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::state::{Container, Status, no_such_container};
+use super::state::{Container, Status, not_running};
 use crate::bundle::Resources;
 use crate::trusted_proc::Proc;
 
@@ -15,10 +15,9 @@ use crate::trusted_proc::Proc;
 /// When the container is not created, running or paused, or the kernel refuses a limit. All
 /// limits are then as before.
 pub(crate) fn update(root: &Path, id: &str, resources: &Resources) -> Result<()> {
-    let container = Container::open(root, id)?.ok_or_else(no_such_container)?;
-    let state = container.state()?.ok_or_else(no_such_container)?;
+    let (container, state) = Container::find(root, id)?;
     match container.status(&state, &Proc::open().context("/proc")?)? {
         Status::Created | Status::Running | Status::Paused => state.cgroups().update(resources),
-        Status::Creating | Status::Stopped => bail!("container not running"),
+        status @ (Status::Creating | Status::Stopped) => Err(not_running(status)),
     }
 }

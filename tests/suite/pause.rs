@@ -177,7 +177,10 @@ fn a_paused_or_stopped_container_cannot_be_paused() {
     let stopped = container.call("pause", &[]);
     let stopped = stopped.assert_refused("container not running");
     if Kind::under_test() == Kind::Rt {
-        let line = format!("rt pause: {}: container not running\n", bundle.id());
+        let line = format!(
+            "rt pause: {}: container not running: stopped\n",
+            bundle.id()
+        );
         assert_eq!(stopped.stderr, line);
     }
     for verb in ["pause", "resume"] {

@@ -358,7 +358,7 @@ fn a_table_that_cannot_be_printed_is_an_error() {
     };
     refused(&["-f", "xml", bundle.id()], "invalid format option");
     refused(
-        &[bundle.id(), "-o", "comm"],
+        &[bundle.id(), "-C", "sh", "-o", "comm"],
         "couldn't find PID field in ps output",
     );
     let outcome = refused(&[bundle.id(), "-Z", "--nonsense"], "exit status");

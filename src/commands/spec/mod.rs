@@ -1,4 +1,4 @@
-//! `rt spec`: writes the config.json that `runc spec` writes, byte for byte.
+//! `rt spec`: writes the config.json that `runc spec` writes. Only the host name is `rt`.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};

@@ -5,16 +5,21 @@ mod directory;
 mod entries;
 mod exec_defaults;
 mod file;
+mod id;
 mod init_process;
+mod lookup;
+mod new;
 mod process_stat;
 mod recover;
+mod root;
 mod status;
 
-pub(crate) use directory::{
-    Container, check_root, ids, no_such_container, remove_leftovers, valid_id,
-};
+pub(crate) use directory::{Container, ids, remove_leftovers};
 pub(crate) use entries::{NOTIFY_DIRECTORY, NOTIFY_SOCKET, START_SOCKET};
 pub(crate) use exec_defaults::ExecDefaults;
 pub(crate) use file::{Config, State};
+pub(crate) use id::{id_fault, valid_id};
+pub(crate) use lookup::no_such_container;
 pub(crate) use process_stat::{ProcessStat, boot_id};
-pub(crate) use status::Status;
+pub(crate) use root::check_root;
+pub(crate) use status::{Status, not_running};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::AsFd;
 
-use anyhow::Result;
+use anyhow::{Error, Result, anyhow};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
@@ -32,6 +32,11 @@ impl fmt::Display for Status {
             Status::Stopped => "stopped",
         })
     }
+}
+
+/// The error of a command that needs a process of the container, with the status.
+pub(crate) fn not_running(status: Status) -> Error {
+    anyhow!("container not running: {status}")
 }
 
 impl Container {

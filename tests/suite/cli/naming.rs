@@ -129,7 +129,7 @@ fn a_missing_bundle_is_reported_on_one_line() {
     assert_eq!(
         outcome.stderr,
         format!(
-            "rt run: wep: no config.json in {here}, and no directory \"wep\": give -b DIR ID\n"
+            "rt run: wep: no config.json in {here}, and no directory \"wep\": give -b DIR ID; did you mean ./web?\n"
         )
     );
 }

@@ -33,8 +33,8 @@ fn the_template_runs() {
         .assert_code(6);
 }
 
-/// Differences are the version of the specification and the ambient capabilities, which newer
-/// versions of runc omit.
+/// Differences are the version of the specification, the host name, which is `rt`, and the ambient
+/// capabilities, which newer versions of runc omit.
 fn the_template_is_that_of_runc() {
     only_rt("the test compares rt with runc");
     needs("runc", "runc");
@@ -54,12 +54,17 @@ fn the_template_is_that_of_runc() {
         let missing: Vec<&str> = theirs.lines().filter(|line| !ours.contains(line)).collect();
         assert_eq!(
             missing,
-            ["\t\"ociVersion\": \"1.0.2-dev\",", "\t\t\t\"ambient\": ["]
+            [
+                "\t\"ociVersion\": \"1.0.2-dev\",",
+                "\t\t\t\"ambient\": [",
+                "\t\"hostname\": \"runc\","
+            ]
         );
         let added = ours
             .iter()
             .filter(|line| !theirs.lines().any(|other| other == **line));
-        assert_eq!(added.collect::<Vec<_>>(), [&"\t\"ociVersion\": \"1.3.0\","]);
+        let expected = ["\t\"ociVersion\": \"1.3.0\",", "\t\"hostname\": \"rt\","];
+        assert!(added.eq(&expected), "{ours:?}");
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn a_missing_config_is_named() {
-    assert_error_as_written(&Bundle::new(), "BUNDLE/config.json: not found (ENOENT)");
+    let line = "BUNDLE/config.json: not found (ENOENT); rt spec -b BUNDLE writes a template";
+    assert_error_as_written(&Bundle::new(), line);
 }
 
 fn a_missing_bundle_is_named() {

@@ -4,7 +4,7 @@ use crate::runner::Test;
 use serde_json::json;
 
 use super::assert_error;
-use crate::harness::{Bundle, Kind, Runtime, differs, on_v2, trials};
+use crate::harness::{Bundle, HostState, Kind, Runtime, differs, on_v2, trials};
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
@@ -131,16 +131,27 @@ fn a_sysctl_of_the_host_is_refused() {
 
 fn an_invalid_id_is_refused() {
     differs(Kind::Crun, "accepts it");
-    let bundle = Bundle::new().with_id("no spaces");
-    assert_error(&bundle, "invalid container ID format");
-    let bundle = Bundle::new().with_id(&"x".repeat(1025));
-    assert_error(&bundle, "invalid container ID format");
+    for id in ["no spaces", &"x".repeat(1025)] {
+        let bundle = Bundle::new().with_id(id);
+        let before = HostState::of(&bundle);
+        let outcome = bundle.run();
+        before.assert_unchanged(&bundle);
+        let outcome = outcome.assert_refused("");
+        if bundle.runtime().kind() == Kind::Rt {
+            outcome.assert_refused("invalid container ID format");
+        }
+    }
 }
 
 fn an_id_in_use_is_refused() {
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     let _container = bundle.create();
-    assert_error(&bundle, "container with given ID already exists");
+    for verb in ["create", "run"] {
+        let before = HostState::of(&bundle);
+        let outcome = bundle.call(verb, &[]).run();
+        before.assert_unchanged(&bundle);
+        outcome.assert_refused("container with given ID already exists");
+    }
 }
 
 fn a_namespace_path_of_another_type_is_refused() {

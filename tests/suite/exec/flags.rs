@@ -115,7 +115,7 @@ fn user_refuses_anything_but_numbers() {
     let outcome = exec(&bundle, &["--user", "4294967296"], &["/bin/id"]);
     outcome
         .assert_code(255)
-        .assert_refused("bad uid")
+        .assert_refused("\"4294967296\" is too large")
         .one_line();
 }
 

@@ -110,7 +110,11 @@ fn the_process_runs_in_a_container() {
         );
         assert_eq!(seen["groups"], json!([]), "{caller_kind:?}");
         assert_eq!(seen["no_new_privs"], 1);
-        assert_eq!(seen["hostname"], "runc");
+        let name = match bundle.runtime().kind() {
+            Kind::Rt => "rt",
+            Kind::Runc | Kind::Crun => "runc",
+        };
+        assert_eq!(seen["hostname"], name);
         let open: Vec<&String> = seen["fds"].as_object().unwrap().keys().collect();
         assert_eq!(open, ["0", "1", "2"], "{caller_kind:?}");
         for (place, kind) in [

@@ -1,0 +1,31 @@
+//! Which texts are ids of containers.
+
+/// A container's directory is named by its id (`NAME_MAX`).
+const MAX_LENGTH: usize = 255;
+
+/// Whether `id` is a valid container id: 1 to 255 letters, digits, `_`, `+`, `-` and `.`, but
+/// neither `.` nor `..`.
+pub(crate) fn valid_id(id: &str) -> bool {
+    id_fault(id).is_none()
+}
+
+/// What makes `id` invalid as the id of a container.
+pub(crate) fn id_fault(id: &str) -> Option<String> {
+    let is_allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
+    if let Some(wrong) = id.chars().find(|c| !is_allowed(c)) {
+        return Some(format!(
+            "{wrong:?} is not allowed; use letters, digits, _, +, - and ."
+        ));
+    }
+    match id {
+        "" => Some("it is empty".to_owned()),
+        "." | ".." => Some("it means a directory".to_owned()),
+        _ if id.len() > MAX_LENGTH => {
+            let length = id.len();
+            Some(format!(
+                "{length} characters; at most {MAX_LENGTH} are allowed"
+            ))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,61 @@
+//! The runtime's root (`--root`): the directory that holds the directories of all containers.
+
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::unistd::geteuid;
+
+use crate::log::errno_text;
+
+/// What a user without access to the runtime's root can do.
+const REMEDY: &str = "set --root or XDG_RUNTIME_DIR to a directory of your own";
+
+/// Checks that no other user can write to the runtime's root, and there exchange one
+/// container's directory for another's. A missing root is no error.
+///
+/// # Errors
+/// When another user owns it or can write to it.
+pub(crate) fn check_root(root: &Path) -> Result<()> {
+    let meta = match stat(root) {
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EACCES) => return Err(denied(root, root, "read")),
+        meta => meta.with_context(|| root.display().to_string())?,
+    };
+    let (mode, owner) = (meta.st_mode & 0o7777, meta.st_uid);
+    ensure!(
+        mode & 0o022 == 0,
+        "--root {0}: users other than its owner can write to it (mode {mode:04o}): containers cannot be kept there; chmod go-w {0}",
+        root.display()
+    );
+    ensure!(
+        owner == geteuid().as_raw() || owner == 0,
+        "--root {}: belongs to user {owner}, not to the user who runs rt: containers cannot be kept there; {REMEDY}",
+        root.display()
+    );
+    Ok(())
+}
+
+/// The error when permissions forbid this user to `action` (read, or write to) `path`, which is
+/// `root` or a directory in it. It names the directory that denies the access: the last one on
+/// the way that this user can see.
+pub(super) fn denied(root: &Path, path: &Path, action: &str) -> Error {
+    let mut way = path.ancestors();
+    let seen = way.find_map(|path| Some((path, stat(path).ok()?)));
+    let whose = seen.map_or_else(String::new, |(path, meta)| {
+        format!(
+            ": user {} may not {action} {} (mode {:04o}, owner {}:{})",
+            geteuid(),
+            path.display(),
+            meta.st_mode & 0o7777,
+            meta.st_uid,
+            meta.st_gid
+        )
+    });
+    anyhow!(
+        "--root {}: {}{whose}; run rt as root, or {REMEDY}",
+        root.display(),
+        errno_text(Errno::EACCES)
+    )
+}
