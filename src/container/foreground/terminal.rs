@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -31,9 +32,7 @@ impl CallerTerminal {
         let mut streams = [input.as_fd(), output.as_fd(), error.as_fd()].into_iter();
         let terminal = match streams.find(|stream| isatty(stream).unwrap_or(false)) {
             Some(terminal) => terminal.try_clone_to_owned().context("dup")?,
-            None => open_controlling_terminal().context(
-                "process.terminal: standard input is not a terminal, and neither are output and error: /dev/tty",
-            )?,
+            None => open_controlling_terminal().map_err(no_terminal)?,
         };
         let settings = isatty(&input).unwrap_or(false).then(|| tcgetattr(&input));
         Ok(CallerTerminal {
@@ -68,6 +67,17 @@ impl CallerTerminal {
 fn open_controlling_terminal() -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     open("/dev/tty", flags, Mode::empty())
+}
+
+/// The error when this session has no terminal either.
+fn no_terminal(errno: Errno) -> Error {
+    let nowhere = "standard input is not a terminal, and neither are output and error";
+    let remedy =
+        "call rt in a terminal, give --console-socket, or leave out \"terminal\": true (exec: -t)";
+    match errno {
+        Errno::ENXIO => anyhow!("process.terminal: {nowhere}; {remedy}"),
+        other => Error::new(other).context(format!("process.terminal: {nowhere}: /dev/tty")),
+    }
 }
 
 impl Drop for CallerTerminal {

@@ -33,6 +33,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_bundle_that_is_missing_suggests_the_nearest,
         a_root_without_access_names_who_owns_it,
         a_root_that_is_not_safe_says_what_to_do,
+        a_terminal_that_the_caller_lacks_has_a_remedy,
     ]
 }
 
@@ -508,4 +509,17 @@ fn a_root_that_is_not_safe_says_what_to_do() {
     );
     let outcome = runtime.call(&["list"]).run().assert_code(1);
     assert_eq!(outcome.stderr, format!("rt list: {text}\n"));
+}
+
+fn a_terminal_that_the_caller_lacks_has_a_remedy() {
+    let text = "process.terminal: standard input is not a terminal, and neither are output and error; \
+                call rt in a terminal, give --console-socket, or leave out \"terminal\": true (exec: -t)";
+    let bundle = sleeper().set("/process/terminal", json!(true));
+    let run = bundle.call_through(&["setsid", "--wait"], "run", &[]);
+    assert_line(&run.run(), &bundle, "run", text);
+    let bundle = sleeper();
+    let _container = bundle.run_detached();
+    let exec = ["exec", "-t", bundle.id(), "/bin/true"];
+    let exec = bundle.runtime().call_through(&["setsid", "--wait"], &exec);
+    assert_line(&exec.run(), &bundle, "exec", text);
 }
