@@ -3,6 +3,8 @@
 //! It is probed once and is a plain value, so that a test can plan for an older kernel
 //! or another cgroup layout.
 
+mod rights;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -16,6 +18,7 @@ use procfs::process::{MountInfo, MountInfos};
 
 use crate::sys;
 use crate::trusted_proc::Proc;
+pub(crate) use rights::try_user_namespace;
 
 /// The conventional mount point of cgroup v2, or of the directory in which the
 /// hierarchies of cgroup v1 are mounted (cgroups(7)).

@@ -1,6 +1,7 @@
 //! The verbs of the command line, one per file: the flags, a call into
 //! [`container`](crate::container), and the output.
 
+mod check;
 mod create;
 mod delete;
 mod exec;
@@ -125,6 +126,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("ps", ps::define, ps::perform),
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),
+    Verb::new("check", check::define, check::perform),
 ];
 
 /// The name of the flag [`preserve_fds`].

@@ -8,6 +8,7 @@
 
 mod attributes;
 mod cgroup;
+mod check;
 mod console;
 mod context;
 mod copyup;

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, open, renameat2};
 use nix::sys::stat::{FileStat, Mode, fstat, lstat, stat};
-use nix::unistd::{geteuid, unlinkat};
+use nix::unistd::{AccessFlags, faccessat, geteuid, unlinkat};
 
 use super::entries::ENTRIES;
 use super::file::State;
@@ -231,6 +231,31 @@ pub(crate) fn check_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a container's directory can be created below `root`, without creating it.
+///
+/// # Errors
+/// As [`Container::new`], when `root` belongs to another user or cannot be written.
+pub(crate) fn check_writable_root(root: &Path) -> Result<()> {
+    check_root(root)?;
+    let mut existing = root.ancestors().filter(|path| path.exists());
+    let existing = existing.next().unwrap_or(Path::new("/"));
+    let access = AccessFlags::W_OK | AccessFlags::X_OK;
+    let writable = faccessat(AT_FDCWD, existing, access, AtFlags::AT_EACCESS);
+    let writable = match existing.is_dir() {
+        true => writable,
+        false => Err(Errno::ENOTDIR),
+    };
+    writable.map_err(|errno| not_created(root, root, errno.into()))
+}
+
+/// The error for a directory at `path` that cannot be created below `root`.
+fn not_created(root: &Path, path: &Path, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Error::new(error).context(format!("{} {ROOT_HINT}", root.display()));
+    }
+    Error::new(error).context(path.display().to_string())
+}
+
 /// The error of a command for an id that names no container.
 pub(crate) fn no_such_container() -> Error {
     anyhow!("container does not exist")
@@ -282,10 +307,7 @@ fn create_directory(root: &Path, path: &Path) -> Result<()> {
     };
     match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(error).with_context(|| format!("{} {ROOT_HINT}", root.display()))
-        }
-        done => done.with_context(|| path.display().to_string()),
+        done => done.map_err(|error| not_created(root, path, error)),
     }
 }
 

@@ -11,7 +11,7 @@ mod recover;
 mod status;
 
 pub(crate) use directory::{
-    Container, check_root, ids, no_such_container, remove_leftovers, valid_id,
+    Container, check_root, check_writable_root, ids, no_such_container, remove_leftovers, valid_id,
 };
 pub(crate) use entries::{NOTIFY_DIRECTORY, NOTIFY_SOCKET, START_SOCKET};
 pub(crate) use exec_defaults::ExecDefaults;
