@@ -7,6 +7,7 @@ mod delete;
 mod exec;
 mod features;
 mod id;
+mod info;
 mod kill;
 mod list;
 mod new_container;
@@ -127,6 +128,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),
     Verb::new("check", check::define, check::perform),
+    Verb::new("info", info::define, info::perform),
 ];
 
 /// The name of the flag [`preserve_fds`].

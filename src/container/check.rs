@@ -52,7 +52,7 @@ fn look(root: &Path, request: &Request, refusals: &mut Vec<Error>) -> Result<()>
     refusals.extend(refused_user_namespace(&plan));
     // This process may raise its own limits if it may raise those of init.
     refusals.extend(plan.process.raise_limits_of(Pid::from_raw(0)).err());
-    refusals.extend(plan.unexecutable());
+    refusals.extend(plan.missing_in_root());
     Ok(())
 }
 

@@ -40,5 +40,5 @@ pub(crate) use ps::processes;
 pub(crate) use start::start;
 #[cfg(test)]
 pub(crate) use state::Status;
-pub(crate) use state::valid_id;
+pub(crate) use state::{check_writable_root, valid_id};
 pub(crate) use update::update;

@@ -15,14 +15,17 @@ impl Plan {
         failures.map(|failure| self.explain(failure)).collect()
     }
 
-    /// The error for the working directory or the executable.
-    pub(crate) fn unexecutable(&self) -> Option<Error> {
+    /// The errors of init for sources in the root, the working directory and the executable.
+    pub(crate) fn missing_in_root(&self) -> Vec<Error> {
+        let Ok(root) = self.rootfs.unmounted() else {
+            return Vec::new(); // `unopenable` says why.
+        };
+        let mut failures = self.rootfs.missing_in_root(&root);
         // A hook may add files before the executable is looked up.
-        if self.hooks.before_pivot() {
-            return None;
+        if !self.hooks.before_pivot() {
+            failures.extend(self.process.unexecutable(|path| root.open(path)));
         }
-        let root = self.rootfs.unmounted().ok()?;
-        let failure = self.process.unexecutable(|path| root.open(path))?;
-        Some(self.explain(failure))
+        let failures = failures.into_iter();
+        failures.map(|failure| self.explain(failure)).collect()
     }
 }

@@ -33,8 +33,8 @@ impl Rootfs {
                 return None;
             };
             failed(match ids {
+                _ if self.path_in_root(item).is_some() => Ok(()),
                 Some(ids) => self.open_mount(item, ids, &at).map(drop),
-                None if self.path_in_root(item).is_some() => Ok(()),
                 None => {
                     at.at(Step::OpenSource, item);
                     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -48,6 +48,27 @@ impl Rootfs {
             failures.extend(failed(self.devices.open(self.setter, &at).map(drop)));
         }
         failures
+    }
+
+    /// The failures of init when it opens the sources that lie in the container's root.
+    pub(crate) fn missing_in_root(&self, root: &UnmountedRoot) -> Vec<Failure> {
+        let at = Progress::new();
+        let items = 0..self.configured_mounts;
+        let missing = |item: usize| {
+            let path = self.path_in_root(item)?;
+            // Init makes missing mount points, and the directories above them.
+            if self
+                .mounts
+                .iter()
+                .any(|mount| mount.target.starts_with(&path))
+            {
+                return None;
+            }
+            at.at(Step::OpenSource, item);
+            let errno = root.open(&path).err()?;
+            Some(at.failed(errno.into()))
+        };
+        items.filter_map(missing).collect()
     }
 
     fn check_root(&self, may_clone: bool, at: &Progress) -> Result<(), Cause> {

@@ -47,6 +47,7 @@ use context::MountContext;
 use devices::{Devices, NodeSource};
 pub(crate) use facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
+pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;

@@ -1,6 +1,7 @@
 //! What `rt check` can find out about a container's cgroups without making or changing one.
 
-use std::path::{Component, Path};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -32,6 +33,22 @@ impl Cgroups {
                 done => done,
             },
         }
+    }
+
+    /// The directories in which [`Cgroups::wire`] would make the container's cgroups, and whether it may.
+    pub(crate) fn parents(&self) -> BTreeMap<PathBuf, bool> {
+        let cgroups: Vec<(&PathBuf, &PathBuf)> = match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::V1(all) => all.iter().map(|one| (&one.mount, &one.path)).collect(),
+            Layout::V2(cgroup) => vec![(&cgroup.mount, &cgroup.path)],
+        };
+        let parent = |(mount, path): (&PathBuf, &PathBuf)| {
+            let root = Directory::open(mount);
+            let missing = root.and_then(|root| existing(root, path, |_| Ok(())));
+            let directory = mount.join(path.parent().unwrap_or(Path::new("")));
+            (directory.components().collect(), missing.is_ok())
+        };
+        cgroups.into_iter().map(parent).collect()
     }
 
     fn check_all(&self, cgroups: &[HierarchyCgroup]) -> Result<()> {
