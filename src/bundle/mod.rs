@@ -147,7 +147,8 @@ pub(crate) struct Inspection {
     pub(crate) unknown: Vec<String>,
     /// Why this version does not accept the file. The first is the error of [`open`].
     pub(crate) refusals: Vec<Error>,
-    /// The bundle, without the options of `mounts` that are refused. `None` if a value is invalid.
+    /// The bundle, without the options of `mounts` that are refused. `None` if a value is invalid or
+    /// `process` is missing.
     pub(crate) bundle: Option<Bundle>,
 }
 
@@ -164,6 +165,7 @@ pub(crate) fn inspect(directory: &Path) -> Result<Inspection> {
         Ok(interpreted) => (interpreted.refusals(), Some(interpreted.spec)),
         Err(error) => (vec![error], None),
     };
+    let spec = spec.filter(|spec| spec.process().is_some());
     Ok(Inspection {
         unknown,
         refusals,

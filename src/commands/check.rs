@@ -7,7 +7,7 @@ use clap::{ArgMatches, Command};
 
 use super::{Globals, path_option, print, target};
 use crate::bundle::{self, Inspection};
-use crate::container::{self, Request};
+use crate::container::{Check, Request};
 use crate::log;
 
 /// The beginning of each line about a refusal: that of an error of this command.
@@ -37,7 +37,10 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     if let Some(bundle) = bundle {
         let notify_socket = globals.notify_socket.clone();
         let request = Request::for_check(bundle, globals.cgroups, notify_socket);
-        refusals.extend(container::check(&globals.root, &request));
+        match Check::plan(&globals.root, &request) {
+            Ok(check) => refusals.extend(check.refusals()),
+            Err(error) => refusals.push(error),
+        }
     }
     let warnings = [unknown, log::take_deferred_warnings()].concat();
     print(&report(&directory, &warnings, refusals.is_empty()))?;

@@ -3,7 +3,10 @@
 //! It takes the steps of `create.rs` in the same order, by the same functions, as far as they only read. Each
 //! of the other steps has a counterpart here that looks at what the step needs.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Error, Result};
 use nix::unistd::Pid;
@@ -16,55 +19,74 @@ use crate::plan::Plan;
 use crate::step::{Failure, Step};
 use crate::trusted_proc::Proc;
 
-/// Why `rt create` would refuse the container, as far as it can be known. The first is the error of
-/// `rt create`. Warnings are deferred, as there.
-pub(crate) fn check(root: &Path, request: &Request) -> Vec<Error> {
-    let mut refusals = Vec::new();
-    if let Err(error) = look(root, request, &mut refusals) {
-        refusals.push(error);
-    }
-    refusals
+/// A container that is planned and is not going to be made.
+pub(crate) struct Check {
+    plan: Plan,
+    host: Host,
+    proc: Proc,
+    root: PathBuf,
 }
 
-/// Adds the refusals that do not depend on each other.
-///
-/// # Errors
-/// The refusal after which nothing more can be found out.
-fn look(root: &Path, request: &Request, refusals: &mut Vec<Error>) -> Result<()> {
-    let proc = Proc::open().context("/proc")?;
-    let host = Host::probe(&proc)?;
-    let plan = decide(root, request, CreateMode::Create, &host, &proc)?;
-
-    refusals.extend(plan.namespaces.unjoinable());
-    refusals.extend(check_writable_root(root).err());
-    refusals.extend(plan.cgroups.check().err());
-    if refusals.is_empty() {
-        let joined = plan.namespaces.wire()?;
-        let ids = match host.kernel.may_mount {
-            true => Some(plan.idmappings.wire(&joined, &proc)?),
-            false => None,
-        };
-        refusals.extend(plan.unopenable(ids.as_ref()));
-    } else {
-        // Whether mounts can be mapped is not known.
-        refusals.extend(plan.unopenable(None));
+impl Check {
+    /// Plans the container of a request, as `rt create` does.
+    ///
+    /// # Errors
+    /// As for `rt create`: the first part of the configuration that cannot be applied.
+    pub(crate) fn plan(root: &Path, request: &Request) -> Result<Check> {
+        let proc = Proc::open().context("/proc")?;
+        let host = Host::probe(&proc)?;
+        let plan = decide(root, request, CreateMode::Create, &host, &proc)?;
+        Ok(Check {
+            plan,
+            host,
+            proc,
+            root: root.to_owned(),
+        })
     }
-    refusals.extend(refused_user_namespace(&plan));
-    // This process may raise its own limits if it may raise those of init.
-    refusals.extend(plan.process.raise_limits_of(Pid::from_raw(0)).err());
-    refusals.extend(plan.missing_in_root());
-    Ok(())
-}
 
-/// The error of the clone when the caller may not make a user namespace.
-fn refused_user_namespace(plan: &Plan) -> Option<Error> {
-    if *plan.namespaces.place(Kind::User) != Place::New {
-        return None;
+    /// Why `rt create` would not carry out the plan, as far as that can be found out. The first is the error of
+    /// `rt create`. Warnings are deferred, as there.
+    pub(crate) fn refusals(&self) -> Vec<Error> {
+        let Check { plan, root, .. } = self;
+        let mut refusals = plan.namespaces.unjoinable();
+        refusals.extend(check_writable_root(root).err());
+        refusals.extend(plan.cgroups.check().err());
+        match self.user_namespaces() {
+            Ok(ids) => refusals.extend(plan.unopenable(ids.as_ref())),
+            Err(error) => {
+                // If a namespace cannot be joined, it was reported.
+                if refusals.is_empty() {
+                    refusals.push(error);
+                }
+                refusals.extend(plan.unopenable(None));
+            }
+        }
+        refusals.extend(self.refused_user_namespace());
+        // This process may raise its own limits if it may raise those of init.
+        refusals.extend(plan.process.raise_limits_of(Pid::from_raw(0)).err());
+        refusals.extend(plan.missing_in_root());
+        refusals
     }
-    let errno = try_user_namespace().err()?;
-    Some(plan.explain(Failure {
-        step: Step::Clone,
-        item: 0,
-        cause: errno.into(),
-    }))
+
+    /// The user namespaces whose ids mounts are mapped to. `None` for a caller who may not clone mounts.
+    fn user_namespaces(&self) -> Result<Option<BTreeMap<usize, Rc<OwnedFd>>>> {
+        if !self.host.kernel.may_mount {
+            return Ok(None);
+        }
+        let joined = self.plan.namespaces.wire()?;
+        self.plan.idmappings.wire(&joined, &self.proc).map(Some)
+    }
+
+    /// The error of the clone when the caller may not make a user namespace.
+    fn refused_user_namespace(&self) -> Option<Error> {
+        if *self.plan.namespaces.place(Kind::User) != Place::New {
+            return None;
+        }
+        let errno = try_user_namespace().err()?;
+        Some(self.plan.explain(Failure {
+            step: Step::Clone,
+            item: 0,
+            cause: errno.into(),
+        }))
+    }
 }

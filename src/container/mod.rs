@@ -29,7 +29,7 @@ mod state;
 mod teardown;
 mod update;
 
-pub(crate) use check::check;
+pub(crate) use check::Check;
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use exec::{ExecRequest, ProcessDescription, exec};
