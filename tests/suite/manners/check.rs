@@ -26,6 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
         what_mounts_and_hooks_may_supply_is_not_refused,
         a_cgroup_in_use_is_refused_as_by_create,
         a_missing_controller_is_refused_as_by_create,
+        cgroup_v2_alone_is_answered_as_by_create,
         global_flags_are_honoured,
         ordinary_users_are_answered_as_by_create,
         nothing_is_made,
@@ -449,6 +450,29 @@ fn a_missing_controller_is_refused_as_by_create() {
     }
     let line = "rt check: linux.resources.memory.limit: this host has no memory controller (cgroup v2: /sys/fs/cgroup/cgroup.controllers)";
     assert_eq!(lines, [line]);
+}
+
+fn cgroup_v2_alone_is_answered_as_by_create() {
+    only_rt("other runtimes have no check");
+    let v2 = || Bundle::with_runtime(&Runtime::new().view(View::V2));
+    accepted(&v2());
+    let first = v2().args(&["/probe", "sleep"]);
+    let path = json!(format!("/{}/shared", first.id()));
+    let first = first.set("/linux/cgroupsPath", path.clone());
+    let _container = first.run_detached();
+    let place = "linux.cgroupsPath: container's cgroup is not empty: 1 process(es) found";
+    refused(&v2().set("/linux/cgroupsPath", path), place);
+    // A cgroup with processes has no controllers for others.
+    let below = json!(format!("/{}/shared/below", first.id()));
+    let limited = v2()
+        .set("/linux/cgroupsPath", below)
+        .set("/linux/resources/pids/limit", json!(9));
+    agreed(&limited);
+    for kind in ALL {
+        let caller = Caller::in_v2_view(kind);
+        accepted(&caller.bundle().args(&["/bin/true"]));
+        agreed(&caller.bundle().set("/linux/resources/pids/limit", json!(9)));
+    }
 }
 
 fn global_flags_are_honoured() {
