@@ -3,6 +3,10 @@
 //! It is probed once and is a plain value, so that a test can plan for an older kernel
 //! or another cgroup layout.
 
+mod interfaces;
+mod rights;
+mod security;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -16,6 +20,9 @@ use procfs::process::{MountInfo, MountInfos};
 
 use crate::sys;
 use crate::trusted_proc::Proc;
+pub(crate) use interfaces::{MINIMUM_RELEASE, interfaces, release};
+pub(crate) use rights::{SubordinateIds, subordinate_ids, try_user_namespace};
+pub(crate) use security::{enforces_apparmor, enforces_selinux, security_modules};
 
 /// The conventional mount point of cgroup v2, or of the directory in which the
 /// hierarchies of cgroup v1 are mounted (cgroups(7)).
@@ -121,11 +128,6 @@ impl Caller {
             initial_user_namespace: stat(own).context(own)?.st_ino == INITIAL_USER_NAMESPACE,
         })
     }
-}
-
-/// Whether AppArmor is enabled in the kernel (apparmor(7)).
-pub(crate) fn enforces_apparmor() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n")
 }
 
 impl Kernel {

@@ -135,6 +135,12 @@
 //! poststop hooks are saved in state.json for later commands. Every hook is a child of the
 //! process that calls it, and reads the state from an anonymous file.
 //!
+//! # Checks
+//!
+//! `rt check` (`container/check.rs`) takes the steps of `container/create.rs` that only read, by the same
+//! functions, and reports every failure that it can find. Steps that would make something have counterparts in
+//! the `check.rs` of their modules: these look at what the step needs, and return its error.
+//!
 //! # The modules
 //!
 //! ```text

@@ -80,13 +80,14 @@ pub(crate) fn defer_warning(text: String) {
 
 /// Logs the warnings that [`defer_warning`] has held back.
 pub(crate) fn flush_deferred_warnings() {
-    for text in DEFERRED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .drain(..)
-    {
+    for text in take_deferred_warnings() {
         warn(&text);
     }
+}
+
+/// The warnings that [`defer_warning`] has held back, which are then not logged.
+pub(crate) fn take_deferred_warnings() -> Vec<String> {
+    std::mem::take(&mut DEFERRED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Whether `--debug` is set.
@@ -184,7 +185,7 @@ fn go_quoted(text: &str) -> String {
 
 /// Escapes line breaks and other control characters. They may come from config.json or from a
 /// path, and could otherwise forge a second line or control the terminal.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

@@ -5,6 +5,7 @@
 //! a plain fact that is passed here. Both sides of the clone hold the same plan, so a position
 //! in it is enough to describe a failure.
 
+mod check;
 mod decisions;
 mod exec;
 

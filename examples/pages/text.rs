@@ -65,6 +65,8 @@ pub(crate) fn page_text(title: &str) -> Option<PageText> {
         ("rt-update", UPDATE),
         ("rt-spec", SPEC),
         ("rt-features", FEATURES),
+        ("rt-check", CHECK),
+        ("rt-info", INFO),
     ];
     let mut all = all.into_iter();
     all.find(|(name, _)| *name == title).map(|(_, text)| text)
@@ -368,5 +370,57 @@ capabilities, which are ignored with a warning, and mount options of a file syst
         "rt features | jq '.mountOptions | index(\"rro\") != null'",
     )],
     see_also: &[],
+    ..DEFAULT
+};
+
+const CHECK: PageText = PageText {
+    description: "
+*rt check* says whether *rt create* would make a container from a bundle, and makes nothing: no state, no
+cgroup and no file.
+
+Warnings are lines on standard output: properties that the specification does not define, with the nearest known
+name, and what *rt create* would log. Refusals are lines on standard error. The first is the error of *rt create*
+without the id of the container; others that do not depend on it follow. If nothing is refused, the last line on
+standard output is *DIRECTORY/config.json: ok*.
+
+*--root*, *--rootless* and *--cgroup-manager* have the same effect as for *rt create*. The id of the container is not
+known: in the path of its cgroup it is *rt-check*.
+
+*rt create* may still fail because of its flags, of files that a mount covers or a hook makes, of permissions inside the
+container, of a mount that the kernel refuses, or of a value that the kernel refuses when it is written.",
+    exit_statuses: &[
+        ("0", "The bundle is accepted."),
+        ("1", "Something would be refused, or the bundle cannot be read."),
+    ],
+    files: &[CONFIG],
+    examples: &[(
+        "What would be done:",
+        "rt check --plan -b bundles/web",
+    )],
+    see_also: &["rt-create", "rt-info", "rt-features"],
+    ..DEFAULT
+};
+
+const INFO: PageText = PageText {
+    description: "
+*rt info* prints what *rt* finds on this host: its version and those of the specification; the release of the kernel and
+the newer interfaces that *rt* uses, with what is weaker where one is missing; the cgroup hierarchies, their controllers
+and whether new cgroups can be made; the security modules; the ids, rights, subordinate ids and capabilities of the user;
+and the directory for the states of containers. Nothing is changed. A fact that cannot be found out is *unknown*, with
+the reason.
+
+The table fits 80 columns and 24 lines, and long lists are cut. *--format json* prints everything, with these keys:
+*version*, *commit*, *ociVersionMin*, *ociVersionMax*, *kernel* (*release*, *releaseMin*, *interfaces*), *cgroups* (*layout*,
+*hierarchies*, *parents*), *security* (*modules*, *apparmor*, *selinux*), *user* (*uid*, *gid*, *initialUserNamespace*,
+*mayMount*, *mayMakeUserNamespaces*, *subordinateUids*, *subordinateGids*, *newuidmap*, *newgidmap*, *capabilities*) and
+*stateRoot* (*path*, *exists*, *writable*, *reason*). In JSON an unknown fact is an object with the key *unknown*.",
+    examples: &[
+        ("", "rt info"),
+        (
+            "What this kernel lacks:",
+            "rt info --format json | jq '.kernel.interfaces[] | select(.found == false)'",
+        ),
+    ],
+    see_also: &["rt-check", "rt-features"],
     ..DEFAULT
 };

@@ -10,6 +10,7 @@ mod field_path;
 mod json;
 mod process_overrides;
 mod resources;
+mod unknown;
 mod unsupported;
 mod values;
 
@@ -18,7 +19,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::libc;
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
@@ -140,7 +141,74 @@ pub(crate) fn check_process(process: Value) -> Result<Process> {
         .context("process: required")
 }
 
-fn check(mut config: Value) -> Result<Spec> {
+/// What `rt check` finds in a config.json.
+pub(crate) struct Inspection {
+    /// Properties that the specification does not define, one sentence each.
+    pub(crate) unknown: Vec<String>,
+    /// Why this version does not accept the file. The first is the error of [`open`].
+    pub(crate) refusals: Vec<Error>,
+    /// The bundle, without the options of `mounts` that are refused. `None` if a value is invalid or
+    /// `process` is missing.
+    pub(crate) bundle: Option<Bundle>,
+}
+
+/// Reads the bundle in `directory` as [`open`] does, and goes on after fields that this version does not
+/// support.
+///
+/// # Errors
+/// When config.json is missing, unreadable or not JSON.
+pub(crate) fn inspect(directory: &Path) -> Result<Inspection> {
+    let directory = absolute(directory)?;
+    let config = json::parse(&read(&directory)?, "config.json")?;
+    let unknown = unknown::find(&config);
+    let (refusals, spec) = match interpret(config, unsupported::drop_options) {
+        Ok(interpreted) => (interpreted.refusals(), Some(interpreted.spec)),
+        Err(error) => (vec![error], None),
+    };
+    let spec = spec.filter(|spec| spec.process().is_some());
+    Ok(Inspection {
+        unknown,
+        refusals,
+        bundle: spec.map(|spec| Bundle { directory, spec }),
+    })
+}
+
+/// A configuration in which every value is valid.
+struct Interpreted {
+    spec: Spec,
+    /// The fields in use that this version does not support.
+    unsupported: Vec<String>,
+}
+
+impl Interpreted {
+    /// Why this version does not accept it.
+    fn refusals(&self) -> Vec<Error> {
+        let unsupported = self.unsupported.iter();
+        let mut refusals: Vec<Error> = unsupported
+            .map(|field| anyhow!("{field}: not applied by this version"))
+            .collect();
+        // The specification allows a configuration without `process` for a container that is never
+        // started. runc refuses it too.
+        if self.spec.process().is_none() {
+            refusals.push(anyhow!("process: required"));
+        }
+        refusals
+    }
+}
+
+fn check(config: Value) -> Result<Spec> {
+    let interpreted = interpret(config, |_| {})?;
+    match interpreted.refusals().into_iter().next() {
+        Some(refusal) => Err(refusal),
+        None => Ok(interpreted.spec),
+    }
+}
+
+/// Checks and converts the values. `prepare` changes them before the conversion.
+///
+/// # Errors
+/// When a value violates the specification, or is for another platform.
+fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Interpreted> {
     if !config.is_object() {
         bail!("config.json: not a JSON object");
     }
@@ -154,15 +222,10 @@ fn check(mut config: Value) -> Result<Spec> {
         log::defer_warning(warning);
     }
     values::check_values(&config)?;
-    let unsupported = unsupported::first(&config);
+    let unsupported = unsupported::in_use(&config);
+    prepare(&mut config);
     let spec = deserialize(config)?;
-    if let Some(field) = unsupported {
-        bail!("{field}: not applied by this version");
-    }
-    // The specification allows a configuration without `process` for a container that is never
-    // started. runc refuses it too.
-    ensure!(spec.process().is_some(), "process: required");
-    Ok(spec)
+    Ok(Interpreted { spec, unsupported })
 }
 
 fn deserialize(config: Value) -> Result<Spec> {

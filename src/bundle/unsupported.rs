@@ -39,23 +39,45 @@ const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("linux.mountLabel", Set),
     ("linux.intelRdt", AnyMember),
     ("linux.memoryPolicy", AnyMember),
-    ("mounts[].options", Contains("remount")),
-    ("mounts[].options", Contains("iversion")),
+    (MOUNT_OPTIONS, Contains("remount")),
+    (MOUNT_OPTIONS, Contains("iversion")),
 ];
+
+const MOUNT_OPTIONS: &str = "mounts[].options";
 
 /// Whether this version supports a field, which is written as in the table.
 pub(crate) fn is_supported(field: &str) -> bool {
     !UNSUPPORTED.iter().any(|(pattern, _)| *pattern == field)
 }
 
-/// The path of the first field in use that is not supported: `linux.resources.hugepageLimits` or
-/// `mounts[3].options: remount`.
-pub(super) fn first(config: &Value) -> Option<String> {
-    UNSUPPORTED.iter().find_map(|(pattern, in_use)| {
-        field_path::find(config, pattern)
-            .into_iter()
-            .find_map(|(path, value)| path_in_use(path, value, *in_use))
-    })
+/// Whether the table has the field at this path, such as `linux.netDevices`.
+pub(super) fn is_in_table(path: &str) -> bool {
+    UNSUPPORTED.iter().any(|(pattern, _)| *pattern == path)
+}
+
+/// The paths of the fields in use that are not supported, in the order of the table:
+/// `linux.resources.hugepageLimits` or `mounts[3].options: remount`.
+pub(super) fn in_use(config: &Value) -> Vec<String> {
+    let fields = UNSUPPORTED.iter().flat_map(|(pattern, in_use)| {
+        let found = field_path::find(config, pattern).into_iter();
+        found.filter_map(|(path, value)| path_in_use(path, value, *in_use))
+    });
+    fields.collect()
+}
+
+/// Removes the options of `mounts` in the table, so that the rest of the configuration can be planned.
+pub(super) fn drop_options(config: &mut Value) {
+    let refused = |option: &Value| {
+        UNSUPPORTED.iter().any(|(pattern, in_use)| {
+            *pattern == MOUNT_OPTIONS && matches!(in_use, Contains(text) if option == text)
+        })
+    };
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    for mount in mounts.into_iter().flatten() {
+        if let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut) {
+            options.retain(|option| !refused(option));
+        }
+    }
 }
 
 fn path_in_use(path: String, value: &Value, in_use: InUseIf) -> Option<String> {
@@ -111,7 +133,7 @@ mod tests {
             },
             "mounts": [{"options": ["rbind", "ro"]}],
         });
-        assert_eq!(first(&config), None);
+        assert_eq!(in_use(&config), [""; 0]);
     }
 
     #[test]
@@ -127,28 +149,29 @@ mod tests {
         ];
         for (resources, name) in cases {
             let config = json!({"linux": {"resources": resources}});
-            assert_eq!(first(&config), Some(format!("linux.resources.{name}")));
+            assert_eq!(in_use(&config), [format!("linux.resources.{name}")]);
         }
     }
 
     #[test]
     fn the_path_has_the_index_of_the_item() {
         let config = json!({"mounts": [{}, {"options": ["rbind", "remount"]}]});
-        assert_eq!(
-            first(&config).as_deref(),
-            Some("mounts[1].options: remount")
-        );
+        assert_eq!(in_use(&config), ["mounts[1].options: remount"]);
     }
 
     #[test]
-    fn the_first_of_several_is_named() {
-        let config = json!({
-            "mounts": [{"options": ["remount"]}],
+    fn all_are_named_in_the_order_of_the_table() {
+        let mut config = json!({
+            "mounts": [{"options": ["remount", "ro"]}],
             "linux": {"seccomp": {"listenerPath": "/run/agent.sock"}, "memoryPolicy": {"mode": "MPOL_DEFAULT"}},
         });
-        assert_eq!(
-            first(&config).as_deref(),
-            Some("linux.seccomp.listenerPath")
-        );
+        let all = [
+            "linux.seccomp.listenerPath",
+            "linux.memoryPolicy",
+            "mounts[0].options: remount",
+        ];
+        assert_eq!(in_use(&config), all);
+        drop_options(&mut config);
+        assert_eq!(config["mounts"], json!([{"options": ["ro"]}]));
     }
 }

@@ -1,12 +1,14 @@
 //! The verbs of the command line, one per file: the flags, a call into
 //! [`container`](crate::container), and the output.
 
+mod check;
 mod choices;
 mod create;
 mod delete;
 mod exec;
 mod features;
 mod id;
+mod info;
 mod kill;
 mod list;
 mod new_container;
@@ -128,6 +130,8 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("ps", ps::define, ps::perform),
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),
+    Verb::new("check", check::define, check::perform),
+    Verb::new("info", info::define, info::perform),
 ];
 
 /// The name of the flag [`preserve_fds`].

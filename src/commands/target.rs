@@ -123,7 +123,7 @@ fn is_path(argument: &OsStr) -> bool {
     clippy::disallowed_methods,
     reason = "only makes the path canonical; opening the bundle reports whether it exists"
 )]
-fn without_parent_components(bundle: &Path) -> PathBuf {
+pub(super) fn without_parent_components(bundle: &Path) -> PathBuf {
     let has_parent = bundle.components().any(|part| part == Component::ParentDir);
     let resolved = has_parent.then(|| bundle.canonicalize().ok()).flatten();
     resolved.unwrap_or_else(|| bundle.to_owned())

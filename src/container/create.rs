@@ -36,7 +36,8 @@ use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 use listeners::Listeners;
 pub(crate) use request::Request;
-use request::{CreateMode, decide, exec_defaults, initial_state};
+pub(super) use request::{CreateMode, decide};
+use request::{exec_defaults, initial_state};
 use rollback::Rollback;
 
 /// Descriptors that `rt` needs beside those for mounts, hooks and passed descriptors.

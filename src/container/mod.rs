@@ -9,6 +9,7 @@
 //! - `foreground/`: a command that stays until its process ends, and relays a terminal;
 //! - `ipc/`: the sockets and files over which `rt` talks to other processes.
 
+mod check;
 mod child;
 mod create;
 mod delete;
@@ -28,6 +29,7 @@ mod state;
 mod teardown;
 mod update;
 
+pub(crate) use check::Check;
 pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use exec::{ExecRequest, ProcessDescription, exec};
@@ -38,5 +40,5 @@ pub(crate) use ps::processes;
 pub(crate) use start::start;
 #[cfg(test)]
 pub(crate) use state::Status;
-pub(crate) use state::{id_fault, valid_id};
+pub(crate) use state::{check_writable_root, id_fault, valid_id};
 pub(crate) use update::update;

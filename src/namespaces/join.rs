@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -48,18 +48,29 @@ impl Namespaces {
             own_pid: None,
         };
         for kind in KINDS {
-            let Place::Joined { index, path } = self.place(kind) else {
-                continue;
-            };
-            let fd = open_namespace(kind, path)
-                .with_context(|| format!("linux.namespaces[{index}].path"))?;
-            self.refuse_host_settings_by_path(kind, &fd)?;
-            joined.open.push((kind, *index, fd));
+            joined.open.extend(self.open_joined(kind)?);
         }
         if joined.get(Kind::Pid).is_some() && !self.joins_with_user_namespace(&joined) {
             joined.own_pid = own_pid_namespace().context("/proc/self/ns/pid")?;
         }
         Ok(joined)
+    }
+
+    /// The errors of [`Namespaces::wire`] for each namespace that cannot be joined.
+    pub(crate) fn unjoinable(&self) -> Vec<Error> {
+        let opened = KINDS.into_iter().map(|kind| self.open_joined(kind));
+        opened.filter_map(Result::err).collect()
+    }
+
+    /// Opens the namespace of this kind, if the container joins one by path.
+    fn open_joined(&self, kind: Kind) -> Result<Option<(Kind, usize, OwnedFd)>> {
+        let Place::Joined { index, path } = self.place(kind) else {
+            return Ok(None);
+        };
+        let fd = open_namespace(kind, path)
+            .with_context(|| format!("linux.namespaces[{index}].path"))?;
+        self.refuse_host_settings_by_path(kind, &fd)?;
+        Ok(Some((kind, *index, fd)))
     }
 
     /// A path can name a namespace of the host, whose settings must not change.

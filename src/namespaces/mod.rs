@@ -33,7 +33,7 @@ pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
 pub(crate) use membership::{ExecClone, Membership};
-pub(crate) use user::{Mapper, Maps};
+pub(crate) use user::{Mapper, Maps, mapping_program};
 
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;

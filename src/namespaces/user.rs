@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -291,14 +291,13 @@ impl Map {
         reason = "a setuid program of the host, by its absolute path and without an environment"
     )]
     fn write_by_program(&self, name: &str, pid: Pid) -> Result<()> {
-        let paths = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
-        let program = paths.iter().find(|path| path.exists()).with_context(|| {
+        let program = mapping_program(name).with_context(|| {
             format!(
                 "{name} is not installed (package uidmap); an unprivileged user needs it to map more than its own id"
             )
         })?;
         let stderr = sys::anonymous_file(c"stderr").context(name.to_owned())?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command
             .arg0(name)
             .arg(pid.to_string())
@@ -328,6 +327,14 @@ impl Map {
             }
         ))
     }
+}
+
+/// The path of newuidmap(1) or newgidmap(1). `None` if it is not installed.
+pub(crate) fn mapping_program(name: &str) -> Option<PathBuf> {
+    let mut paths = PROGRAM_DIRECTORIES
+        .map(|directory| Path::new(directory).join(name))
+        .into_iter();
+    paths.find(|path| path.exists())
 }
 
 impl Range {

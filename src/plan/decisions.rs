@@ -6,7 +6,6 @@ use crate::decisions::Decisions;
 impl Plan {
     /// What `rt` will do with the container, one decision a line, by feature, and within a
     /// feature in the order in which it happens.
-    #[cfg_attr(not(test), expect(dead_code, reason = "rt check prints it"))]
     pub(crate) fn decisions(&self) -> String {
         let mut to = Decisions::default();
         to.group("namespaces", |to| {

@@ -80,6 +80,17 @@ impl Command {
     /// For a name without a slash always [`Refusal::NotInPath`], as in runc: the search
     /// skips files that cannot be executed.
     pub(super) fn find(&self) -> Result<&CStr, Cause> {
+        self.find_where(executable)
+    }
+
+    /// Finds the file by a check of its own.
+    ///
+    /// # Errors
+    /// As [`Command::find`].
+    pub(super) fn find_where(
+        &self,
+        executable: impl Fn(&CStr) -> Result<(), Cause>,
+    ) -> Result<&CStr, Cause> {
         match &self.file {
             File::Path(path) => executable(path).map(|()| path.as_c_str()),
             File::Search(paths) => paths
@@ -132,16 +143,21 @@ pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let file = openat2(AT_FDCWD, path, how)?;
-    match SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFREG => {}
-        SFlag::S_IFDIR => return Err(Refusal::IsDirectory.into()),
-        // The errno of execve(2) for a device, a FIFO or a socket.
-        _ => return Err(Errno::EACCES.into()),
-    }
+    check_type(fstat(&file)?.st_mode)?;
     // Effective ids: with real ids the check would ignore capabilities, unlike execve(2).
     let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
     faccessat(&file, c"", AccessFlags::X_OK, flags)?;
     Ok(())
+}
+
+/// Checks that a file of this mode is a regular file.
+pub(super) fn check_type(mode: libc::mode_t) -> Result<(), Cause> {
+    match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => Ok(()),
+        SFlag::S_IFDIR => Err(Refusal::IsDirectory.into()),
+        // The errno of execve(2) for a device, a FIFO or a socket.
+        _ => Err(Errno::EACCES.into()),
+    }
 }
 
 /// The variables in order. Of several with the same name, the last one is kept.

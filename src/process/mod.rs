@@ -23,6 +23,7 @@
 
 mod caller;
 mod capabilities;
+mod check;
 mod command;
 mod credentials;
 mod decisions;

@@ -41,6 +41,10 @@ impl WorkingDirectory {
         Ok(WorkingDirectory { path, names })
     }
 
+    pub(super) fn path(&self) -> &CStr {
+        &self.path
+    }
+
     pub(super) fn describe(&self) -> String {
         format!("enter {:?}", self.path)
     }

@@ -72,7 +72,10 @@ pub(super) fn fits_fsconfig(parameter: &Parameter) -> nix::Result<bool> {
 
 /// Before Linux 6.5 fsconfig(2) accepts any option for an overlay and checks none until the
 /// end. From 6.7 on it knows `lowerdir+`, which requires a value.
-fn supports_lowerdir_append() -> nix::Result<bool> {
+///
+/// # Errors
+/// Those of fsopen(2): `EPERM` for a caller who may not mount, `ENODEV` without overlay.
+pub(crate) fn supports_lowerdir_append() -> nix::Result<bool> {
     let try_parameter = |parameter| sys::fsconfig(sys::fsopen(c"overlay")?.as_fd(), parameter);
     if try_parameter(FsConfig::Flag(LOWERDIR_APPEND)).is_ok() {
         return Ok(false);

@@ -8,6 +8,7 @@
 
 mod attributes;
 mod cgroup;
+mod check;
 mod console;
 mod context;
 mod copyup;
@@ -47,6 +48,7 @@ use context::MountContext;
 use devices::{Devices, NodeSource};
 pub(crate) use facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
+pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;

@@ -23,7 +23,7 @@ use crate::sys;
 const MAX_RETRIES: usize = 128;
 
 /// The most links that the kernel follows in one path (path_resolution(7)).
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 /// Mount points that show kernel state, and that masked paths lie in.
 const PINNED: [&str; 2] = ["/proc", "/sys"];
 
@@ -209,7 +209,7 @@ fn open_or_create(directory: &OwnedFd, name: &Path, wanted: FileType) -> nix::Re
 }
 
 /// The components of `path`, `..` included, the first one last.
-fn components(path: &Path) -> Vec<OsString> {
+pub(super) fn components(path: &Path) -> Vec<OsString> {
     let components = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
@@ -267,6 +267,14 @@ pub(crate) fn is_directory(fd: impl AsFd) -> nix::Result<bool> {
 /// The type of the file that a descriptor refers to (inode(7), `S_IFMT`).
 fn file_type(fd: impl AsFd) -> nix::Result<libc::mode_t> {
     Ok(fstat(fd)?.st_mode & libc::S_IFMT)
+}
+
+/// The target of the symbolic link that a descriptor refers to. `None` if it is no link.
+pub(super) fn link_target(fd: &OwnedFd) -> nix::Result<Option<PathBuf>> {
+    if file_type(fd)? != libc::S_IFLNK {
+        return Ok(None);
+    }
+    readlinkat(fd, "").map(|target| Some(target.into()))
 }
 
 /// Normalizes `path` to an absolute path inside a root, without `.`, `..` and repeated

@@ -72,19 +72,7 @@ impl Rootfs {
         ids: &BTreeMap<usize, Rc<OwnedFd>>,
         progress: &Progress,
     ) -> Result<Sources, Cause> {
-        progress.enter(Step::OpenRoot);
-        let root = open(
-            &self.path,
-            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
-        let (root_stat, host_stat) = (fstat(&root)?, stat("/")?);
-        if (root_stat.st_dev, root_stat.st_ino) == (host_stat.st_dev, host_stat.st_ino)
-            && self.layer == Layer::Direct
-            && !self.readonly
-        {
-            return Err(Refusal::HostRoot.into());
-        }
+        let root = self.open_root_path(progress)?;
         let tree = match (self.entry, self.layer) {
             (Entry::Pivot | Entry::Move, Layer::Direct) => Some(self.open_root(&root)?),
             (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
@@ -105,6 +93,27 @@ impl Rootfs {
         })
     }
 
+    /// Opens `root.path`.
+    ///
+    /// # Errors
+    /// When it is missing, or would let the container change the host's own root.
+    pub(super) fn open_root_path(&self, progress: &Progress) -> Result<OwnedFd, Cause> {
+        progress.enter(Step::OpenRoot);
+        let root = open(
+            &self.path,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        let (root_stat, host_stat) = (fstat(&root)?, stat("/")?);
+        if (root_stat.st_dev, root_stat.st_ino) == (host_stat.st_dev, host_stat.st_ino)
+            && self.layer == Layer::Direct
+            && !self.readonly
+        {
+            return Err(Refusal::HostRoot.into());
+        }
+        Ok(root)
+    }
+
     fn open_mounts(
         &self,
         ids: &BTreeMap<usize, Rc<OwnedFd>>,
@@ -117,16 +126,8 @@ impl Rootfs {
             Some(MountQueue::new()?)
         };
         let mut mounts = Vec::with_capacity(self.mounts.len());
-        for (item, mount) in self.mounts.iter().enumerate() {
-            progress.at(Step::OpenSource, item);
-            let ids = ids.get(&item);
-            if self.path_in_root(item).is_some() {
-                mounts.push(Source::InRoot(ids.cloned()));
-                continue;
-            }
-            let source = mount.open(self.setter, self.default_propagation())?;
-            progress.at(Step::MapIds, item);
-            mount.map_ids(&source, ids.map(Rc::as_ref))?;
+        for item in 0..self.mounts.len() {
+            let source = self.open_mount(item, ids, progress)?;
             mounts.push(match (source, &mut queue) {
                 (Source::Detached(tree), Some(queue)) => {
                     progress.at(Step::OpenSource, item);
@@ -140,6 +141,24 @@ impl Rootfs {
             queue.finish()?;
         }
         Ok((mounts, queue))
+    }
+
+    /// Opens the source of `mounts[item]`, unless it lies in the container's root.
+    pub(super) fn open_mount(
+        &self,
+        item: usize,
+        ids: &BTreeMap<usize, Rc<OwnedFd>>,
+        progress: &Progress,
+    ) -> Result<Source, Cause> {
+        progress.at(Step::OpenSource, item);
+        let (mount, ids) = (&self.mounts[item], ids.get(&item));
+        if self.path_in_root(item).is_some() {
+            return Ok(Source::InRoot(ids.cloned()));
+        }
+        let source = mount.open(self.setter, self.default_propagation())?;
+        progress.at(Step::MapIds, item);
+        mount.map_ids(&source, ids.map(Rc::as_ref))?;
+        Ok(source)
     }
 
     /// Whether the descriptors of all sources leave room for the other ones of the process.
@@ -205,7 +224,7 @@ impl Rootfs {
     }
 
     /// Clones the root and all mounts below it, detached.
-    fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
+    pub(super) fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
         let tree = sys::open_tree(root.as_fd(), c"", OpenTree::Recursive)?;
         if self.setter == Setter::Detached {
             self.set_initial_propagation(tree.as_fd(), None)?;

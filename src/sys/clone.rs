@@ -7,6 +7,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use super::check;
+use super::probe::refused;
 
 /// The return value of [`clone3`], which returns in both processes.
 pub(crate) enum Cloned {
@@ -74,6 +75,24 @@ pub(crate) fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd>) -> nix::Resu
         // SAFETY: the kernel stored a new descriptor there, and no other value owns it.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
     })
+}
+
+/// Whether the kernel has clone3(2) with `CLONE_INTO_CGROUP`: makes no process.
+///
+/// # Errors
+/// Those of [`refused`]; `E2BIG` from an older kernel, whose structure is shorter.
+pub(crate) fn try_clone_into_cgroup() -> nix::Result<()> {
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
+        cgroup: u64::MAX, // Larger than any descriptor.
+        ..CloneArgs::default()
+    };
+    let size = std::mem::size_of::<CloneArgs>();
+    // SAFETY: the kernel reads `args`, which has the size that is passed, and refuses the descriptor before it
+    // makes a process.
+    refused(check(unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&args), size)
+    }))
 }
 
 /// The return value of [`fork`], which returns in both processes.

@@ -12,6 +12,7 @@ mod entry;
 mod fd;
 mod keyring;
 mod mount;
+mod probe;
 mod pty;
 mod seccomp;
 mod signal;
@@ -25,6 +26,7 @@ pub(crate) use bpf::{
 };
 pub(crate) use clone::{
     Cloned, Forked, clone_vfork, clone3, exit, fork, pidfd_open, pidfd_send_signal,
+    try_clone_into_cgroup,
 };
 pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
@@ -37,6 +39,7 @@ pub(crate) use mount::{
     FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, has_mount_setattr, mount_id,
     mount_setattr, move_mount, open_tree,
 };
+pub(crate) use probe::{try_close_range, try_open_tree, try_pidfd_open};
 pub(crate) use pty::{
     MAX_PASSED_FDS, Size, pty_number, pty_peer, pty_unlock, receive_descriptor,
     receive_descriptors, send_descriptor, send_descriptors, set_controlling_terminal,

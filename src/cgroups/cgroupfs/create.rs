@@ -35,9 +35,7 @@ impl Cgroups {
     /// When the kernel refuses a part that the container cannot do without. The error names the
     /// configuration field. The directories made so far are removed.
     pub(crate) fn wire(&self) -> Result<CreatedCgroups> {
-        for field in &self.ignored {
-            log::defer_warning(ignored_field(field));
-        }
+        self.warn_of_ignored();
         let mut created = Vec::new();
         let open = match &self.layout {
             Layout::None => Ok(OpenCgroups::None),
@@ -74,6 +72,13 @@ impl Cgroups {
                     existing: ExistingCgroups::new(BTreeMap::new(), Vec::new()),
                 })
             }
+        }
+    }
+
+    /// Warns of fields that have no effect.
+    pub(super) fn warn_of_ignored(&self) {
+        for field in &self.ignored {
+            log::defer_warning(ignored_field(field));
         }
     }
 
@@ -183,7 +188,7 @@ impl UnifiedCgroup {
     }
 }
 
-fn making(path: &Path) -> String {
+pub(super) fn making(path: &Path) -> String {
     format!("linux.cgroupsPath: make cgroup {}", path.display())
 }
 

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, read, unlinkat, write};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, read, unlinkat, write};
 
 /// Whether a directory was made for the container or existed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,19 @@ impl Directory {
             Err(Errno::EEXIST) => Ok(Origin::Found),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Checks that this process may access the file `name`, or the directory itself if that is empty.
+    ///
+    /// # Errors
+    /// Those of faccessat(2).
+    pub(in crate::cgroups) fn check_access(
+        &self,
+        name: &str,
+        access: AccessFlags,
+    ) -> nix::Result<()> {
+        let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
+        faccessat(&self.fd, name, access, flags)
     }
 
     /// Removes the directory `name`. It must have no processes and no cgroups below it.

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, bail};
 use nix::errno::Errno;
+use nix::unistd::AccessFlags;
 
 use crate::cgroups::directory::make::{make_or_open, retry_races};
 use crate::cgroups::directory::{Directory, Origin};
 use crate::cgroups::plan::setting::Setting;
+
+/// The file with the controllers that are enabled for the children of a cgroup.
+const ENABLED: &str = "cgroup.subtree_control";
 
 /// The controllers that a new cgroup has, and why it lacks others.
 #[derive(Debug)]
@@ -20,6 +24,18 @@ pub(in crate::cgroups) struct Controllers {
 }
 
 impl Controllers {
+    /// The controllers of the root cgroup.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub(in crate::cgroups) fn of(root: &Directory) -> nix::Result<Controllers> {
+        Ok(Controllers {
+            mount: root.path().to_owned(),
+            available: names(&root.read_page("cgroup.controllers")?),
+            refused: BTreeMap::new(),
+        })
+    }
+
     /// # Errors
     /// When the host lacks the controller of `setting`, or it could not be enabled.
     pub(in crate::cgroups) fn check(&self, setting: &Setting) -> Result<()> {
@@ -35,7 +51,7 @@ impl Controllers {
                 self.mount.display()
             );
         };
-        let file = format!("{}/cgroup.subtree_control", directory.display());
+        let file = format!("{}/{ENABLED}", directory.display());
         let reason = match errno {
             Errno::EBUSY => " (a cgroup with processes of its own has no controllers for others)",
             Errno::EOPNOTSUPP => " (a threaded cgroup has no controllers for whole processes)",
@@ -49,27 +65,46 @@ impl Controllers {
     /// Enables all available controllers for the children of `directory`: in one write, and one
     /// by one when the kernel refuses that.
     fn enable(&mut self, directory: &Directory) -> nix::Result<()> {
-        let file = "cgroup.subtree_control";
-        let enabled = names(&directory.read_page(file)?);
+        let missing = self.missing_below(directory)?;
+        if missing.is_empty() || directory.write(ENABLED, &plus(&missing)).is_ok() {
+            return Ok(());
+        }
+        for controller in missing {
+            if let Err(errno) = directory.write(ENABLED, &plus(std::slice::from_ref(&controller))) {
+                self.refuse(controller, directory, errno);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does as if the available controllers were enabled for the children of `directory`, without a write.
+    ///
+    /// # Errors
+    /// When `directory` cannot be read.
+    pub(in crate::cgroups) fn check_enabling(&mut self, directory: &Directory) -> nix::Result<()> {
+        let missing = self.missing_below(directory)?;
+        if let Err(errno) = directory.check_access(ENABLED, AccessFlags::W_OK) {
+            for controller in missing {
+                self.refuse(controller, directory, errno);
+            }
+        }
+        Ok(())
+    }
+
+    /// The controllers that are not enabled for the children of `directory` and can be.
+    fn missing_below(&mut self, directory: &Directory) -> nix::Result<Vec<String>> {
+        let enabled = names(&directory.read_page(ENABLED)?);
         let missing: Vec<String> = self.available.difference(&enabled).cloned().collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(missing);
         }
         if let Some(errno) = must_not_enable(directory)? {
             for controller in missing {
                 self.refuse(controller, directory, errno);
             }
-            return Ok(());
+            return Ok(Vec::new());
         }
-        if directory.write(file, &plus(&missing)).is_ok() {
-            return Ok(());
-        }
-        for controller in missing {
-            if let Err(errno) = directory.write(file, &plus(std::slice::from_ref(&controller))) {
-                self.refuse(controller, directory, errno);
-            }
-        }
-        Ok(())
+        Ok(missing)
     }
 
     fn refuse(&mut self, controller: String, directory: &Directory, errno: Errno) {
@@ -121,11 +156,7 @@ pub(in crate::cgroups) fn create_with_controllers(
     retry_races(|| {
         let mut current = Directory::open(mount)?;
         let mut origin = Origin::Found;
-        let mut controllers = Controllers {
-            mount: mount.to_owned(),
-            available: names(&current.read_page("cgroup.controllers")?),
-            refused: BTreeMap::new(),
-        };
+        let mut controllers = Controllers::of(&current)?;
         for name in relative.components() {
             controllers.enable(&current)?;
             (current, origin) = make_or_open(&current, Path::new(name.as_os_str()), created)?;

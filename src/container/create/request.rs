@@ -17,6 +17,9 @@ use crate::plan::{Plan, Settings};
 use crate::process::{Caller, Passed, StdioOwnership};
 use crate::trusted_proc::Proc;
 
+/// The id of a container that is not created. It is the name of its cgroup, in errors.
+const PLACEHOLDER: &str = "rt-check";
+
 /// The container to create.
 pub(crate) struct Request {
     pub(crate) id: String,
@@ -33,6 +36,28 @@ pub(crate) struct Request {
     pub(crate) cgroups: CgroupMode,
     /// The address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
+}
+
+impl Request {
+    /// A request without flags, for a container that is not created.
+    pub(crate) fn for_check(
+        bundle: Bundle,
+        cgroups: CgroupMode,
+        notify_socket: Option<OsString>,
+    ) -> Request {
+        Request {
+            id: PLACEHOLDER.to_owned(),
+            bundle,
+            pid_file: None,
+            console_socket: None,
+            pidfd_socket: None,
+            no_pivot: false,
+            new_keyring: true,
+            passed: Passed::default(),
+            cgroups,
+            notify_socket,
+        }
+    }
 }
 
 /// What the command does once the container is created.

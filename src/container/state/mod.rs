@@ -21,5 +21,5 @@ pub(crate) use file::{Config, State};
 pub(crate) use id::{id_fault, valid_id};
 pub(crate) use lookup::no_such_container;
 pub(crate) use process_stat::{ProcessStat, boot_id};
-pub(crate) use root::check_root;
+pub(crate) use root::{check_root, check_writable_root};
 pub(crate) use status::{Status, not_running};

@@ -14,7 +14,7 @@ use nix::sys::stat::lstat;
 use super::directory::{CREATING_PREFIX, Container, empty, is_at, open_own, prefixed};
 use super::file::State;
 use super::id::valid_id;
-use super::root::{check_root, denied};
+use super::root::{check_root, not_created};
 use super::status::Status;
 use crate::log;
 use crate::trusted_proc::Proc;
@@ -108,10 +108,7 @@ fn create_directory(root: &Path, path: &Path) -> Result<()> {
     };
     match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(denied(root, root, "write to"))
-        }
-        done => done.with_context(|| path.display().to_string()),
+        done => done.map_err(|error| not_created(root, path, error)),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The runtime's root (`--root`): the directory that holds the directories of all containers.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::stat;
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::log::errno_text;
 
@@ -35,6 +37,31 @@ pub(crate) fn check_root(root: &Path) -> Result<()> {
         root.display()
     );
     Ok(())
+}
+
+/// Checks that a container's directory can be created below `root`, without creating it.
+///
+/// # Errors
+/// As `Container::new`, when `root` belongs to another user or cannot be written.
+pub(crate) fn check_writable_root(root: &Path) -> Result<()> {
+    check_root(root)?;
+    let mut existing = root.ancestors().filter(|path| path.exists());
+    let existing = existing.next().unwrap_or(Path::new("/"));
+    let access = AccessFlags::W_OK | AccessFlags::X_OK;
+    let writable = if existing.is_dir() {
+        faccessat(AT_FDCWD, existing, access, AtFlags::AT_EACCESS)
+    } else {
+        Err(Errno::ENOTDIR)
+    };
+    writable.map_err(|errno| not_created(root, root, errno.into()))
+}
+
+/// The error for a directory at `path` that cannot be created below `root`.
+pub(super) fn not_created(root: &Path, path: &Path, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return denied(root, root, "write to");
+    }
+    Error::new(error).context(path.display().to_string())
 }
 
 /// The error when permissions forbid this user to `action` (read, or write to) `path`, which is

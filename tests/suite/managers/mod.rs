@@ -4,6 +4,7 @@
 //! field from inside the container or in files of the host. Five configurations need AppArmor or raise an
 //! rlimit, which needs CAP_SYS_RESOURCE. On hosts without these the runtime has to refuse the field.
 
+mod checked;
 mod daemon;
 mod fields;
 mod filter;
@@ -53,6 +54,7 @@ pub(crate) fn tests() -> Vec<Test> {
         the_last_error_in_the_log_has_the_reason,
     ];
     all.extend(refusals::tests());
+    all.extend(checked::tests());
     all
 }
 

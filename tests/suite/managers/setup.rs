@@ -13,7 +13,7 @@ use super::fields::map;
 use super::rootless::Rootless;
 use super::{filter, profile};
 use crate::harness::{
-    Bundle, Config, Container, Holder, Report, Runtime, namespace_of, on_v2, remove_cgroup,
+    Bundle, Call, Config, Container, Holder, Report, Runtime, namespace_of, on_v2, remove_cgroup,
 };
 use crate::terminal::{Listener, Master};
 
@@ -197,6 +197,17 @@ impl Setup {
         for directory in ["rootfs", "sources"] {
             chown_recursively(&self.bundle.path().join(directory), owner);
         }
+    }
+
+    /// A `create` that may be refused, and the listener for its terminal.
+    pub(super) fn create_call(&self) -> (Call, Option<Listener>) {
+        let has_terminal = self.config().get("/process/terminal") == &json!(true);
+        let listener = has_terminal.then(|| Listener::new(&self.bundle));
+        let call = match &listener {
+            Some(listener) => self.bundle.call("create", &listener.flags()),
+            None => self.bundle.call("create", &[]),
+        };
+        (call, listener)
     }
 
     /// Creates the container. The master of its terminal comes through a console socket.

@@ -1,7 +1,7 @@
 //! Manners: what `rt` says when it is asked for help, mistyped, or refuses. The texts are ours, so
 //! other runtimes are not tested with them, except where they do the same.
 
-mod check;
+pub(crate) mod check;
 mod documents;
 mod help;
 mod info;

@@ -7,7 +7,7 @@ mod devices;
 mod life;
 mod maps;
 mod refusals;
-mod rootless;
+pub(crate) mod rootless;
 mod view;
 
 use std::fs;

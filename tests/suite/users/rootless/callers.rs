@@ -10,16 +10,16 @@ use serde_json::json;
 use crate::harness::{Bundle, Config, Holder, Kind, Runtime, View, needs};
 
 /// The uid of an unprivileged user.
-pub(super) const USER: u32 = 4001;
+pub(crate) const USER: u32 = 4001;
 /// The uid of another unprivileged user.
-pub(super) const OTHER: u32 = 4002;
+pub(crate) const OTHER: u32 = 4002;
 /// The first subordinate id of `USER`.
-pub(super) const FIRST_SUBORDINATE: u32 = 500_000;
+pub(crate) const FIRST_SUBORDINATE: u32 = 500_000;
 /// The number of subordinate ids.
-pub(super) const COUNT: u32 = 65_536;
+pub(crate) const COUNT: u32 = 65_536;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum CallerKind {
+pub(crate) enum CallerKind {
     /// A user without subordinate ids.
     Plain,
     /// A user with ids in /etc/subuid and /etc/subgid.
@@ -30,7 +30,7 @@ pub(super) enum CallerKind {
     Manager,
 }
 
-pub(super) const ALL: [CallerKind; 4] = [
+pub(crate) const ALL: [CallerKind; 4] = [
     CallerKind::Plain,
     CallerKind::Subordinate,
     CallerKind::NamespaceRoot,
@@ -38,9 +38,9 @@ pub(super) const ALL: [CallerKind; 4] = [
 ];
 
 /// A caller with a runtime of its own.
-pub(super) struct Caller {
-    pub(super) caller_kind: CallerKind,
-    pub(super) runtime: Runtime,
+pub(crate) struct Caller {
+    pub(crate) caller_kind: CallerKind,
+    pub(crate) runtime: Runtime,
     /// Keeps the user namespace of `NamespaceRoot` and `Manager` open.
     _holder: Option<Holder>,
 }
@@ -66,7 +66,7 @@ const BINDS: &str = "for file in passwd group subuid subgid; do \
                      mount --bind \"$0/$file\" /etc/$file || exit 99; done; exec \"$@\"";
 
 impl Caller {
-    pub(super) fn new(caller_kind: CallerKind) -> Self {
+    pub(crate) fn new(caller_kind: CallerKind) -> Self {
         Self::with(
             Runtime::new(),
             caller_kind,
@@ -75,7 +75,7 @@ impl Caller {
         )
     }
 
-    pub(super) fn in_v2_view(caller_kind: CallerKind) -> Self {
+    pub(crate) fn in_v2_view(caller_kind: CallerKind) -> Self {
         Self::with(
             Runtime::new().view(View::V2),
             caller_kind,
@@ -85,7 +85,7 @@ impl Caller {
     }
 
     /// A caller that is started by the command `before`, which runs as root.
-    pub(super) fn through(view: View, caller_kind: CallerKind, before: &[&str]) -> Self {
+    pub(crate) fn through(view: View, caller_kind: CallerKind, before: &[&str]) -> Self {
         Self::with(
             Runtime::new().view(view),
             caller_kind,
@@ -95,7 +95,7 @@ impl Caller {
     }
 
     /// A caller with the subordinate ids `START:COUNT`.
-    pub(super) fn with_range(range: &str) -> Self {
+    pub(crate) fn with_range(range: &str) -> Self {
         Self::with(Runtime::new(), CallerKind::Subordinate, range, &[])
     }
 
@@ -136,7 +136,7 @@ impl Caller {
     }
 
     /// A bundle with the configuration of `spec --rootless` for this caller, without a terminal.
-    pub(super) fn bundle(&self) -> Bundle {
+    pub(crate) fn bundle(&self) -> Bundle {
         let bundle = Bundle::with_runtime(&self.runtime);
         for path in [bundle.path(), &bundle.rootfs()] {
             chown(path, Some(USER), Some(USER)).unwrap();
@@ -158,7 +158,7 @@ impl Caller {
     }
 
     /// Whether the caller is root of a user namespace.
-    pub(super) fn is_namespace_root(&self) -> bool {
+    pub(crate) fn is_namespace_root(&self) -> bool {
         matches!(
             self.caller_kind,
             CallerKind::NamespaceRoot | CallerKind::Manager

@@ -1,6 +1,6 @@
 //! Rootless callers: a user with or without subordinate ids, and root of a user namespace.
 
-mod callers;
+pub(crate) mod callers;
 mod exec;
 mod ids;
 mod life;

@@ -1,0 +1,349 @@
+//! Finds properties that the specification does not define, such as misspelt ones.
+//!
+//! serde's derived code tells a deserializer the properties of each object that it wants. [`Walker`]
+//! reads a value as `serde_json` does and compares these names with those that are there.
+
+use std::cell::RefCell;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Error, Map, Value};
+
+use super::{field_path, unsupported, values};
+use crate::nearest::nearest;
+use oci_spec::runtime::Spec;
+
+/// How many invalid values are skipped. Each costs another pass.
+const MAX_INVALID: usize = 32;
+
+/// One sentence for each unknown property of `config`: `process.capabilites: unknown property; did you
+/// mean "capabilities"?`. Unknown properties are legal, and are ignored (config.md, "Extensibility").
+pub(super) fn find(config: &Value) -> Vec<String> {
+    let mut config = config.clone();
+    values::drop_unset(&mut config);
+    values::normalize(&mut config);
+    let found = RefCell::new(Vec::new());
+    for _ in 0..MAX_INVALID {
+        let walker = Walker::new(&config, String::new(), &found);
+        let Err(error) = serde_path_to_error::deserialize::<_, Spec>(walker) else {
+            break;
+        };
+        // The walk ends at an invalid value. It goes on without that value.
+        let segments: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+        if remove(&mut config, &segments).is_none() {
+            break;
+        }
+    }
+    found.into_inner()
+}
+
+/// Removes the value at a path. `None` if there is none.
+fn remove(config: &mut Value, path: &[String]) -> Option<()> {
+    let (last, parents) = path.split_last()?;
+    let index = |segment: &str| -> Option<usize> {
+        let number = segment.strip_prefix('[')?.strip_suffix(']')?;
+        number.parse().ok()
+    };
+    let parent =
+        parents
+            .iter()
+            .try_fold(config, |value, segment| match (index(segment), value) {
+                (Some(index), Value::Array(items)) => items.get_mut(index),
+                (_, Value::Object(members)) => members.get_mut(segment),
+                _ => None,
+            })?;
+    match (index(last), parent) {
+        (Some(index), Value::Array(items)) if index < items.len() => {
+            // The other items keep their positions, and so their paths. `Items` skips it.
+            *items.get_mut(index)? = Value::Null;
+            Some(())
+        }
+        (_, Value::Object(members)) => members.remove(last).map(drop),
+        _ => None,
+    }
+}
+
+/// The sentence about `name` in the object at `path`, whose known properties are `known`. `None` if the
+/// specification defines it.
+fn sentence(path: &str, name: &str, known: &[&str]) -> Option<String> {
+    let place = field_path::join(path, name);
+    let is_known = known.contains(&name) || unsupported::is_in_table(&place);
+    if is_known {
+        return None;
+    }
+    Some(match nearest(name, known.iter().copied()) {
+        Some(known) => format!("{place}: unknown property; did you mean {known:?}?"),
+        None => format!("{place}: unknown property"),
+    })
+}
+
+/// Deserializes a value, and records the unknown properties in it.
+struct Walker<'a> {
+    value: &'a Value,
+    /// Where the value is in config.json.
+    path: String,
+    found: &'a RefCell<Vec<String>>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(value: &'a Value, path: String, found: &'a RefCell<Vec<String>>) -> Walker<'a> {
+        Walker { value, path, found }
+    }
+
+    fn compare(&self, members: &Map<String, Value>, known: &[&str]) {
+        let names = members.keys();
+        let mut found = self.found.borrow_mut();
+        for sentence in names.filter_map(|name| sentence(&self.path, name, known)) {
+            // An earlier pass may have found it.
+            if !found.contains(&sentence) {
+                found.push(sentence);
+            }
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Walker<'de> {
+    type Error = Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if let Value::Object(members) = self.value {
+            self.compare(members, fields);
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Walker { value, path, found } = self;
+        match value {
+            Value::Object(members) => visitor.visit_map(Members {
+                members: members.iter(),
+                value: None,
+                path,
+                found,
+            }),
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+                path,
+                found,
+            }),
+            scalar => scalar.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.value.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+struct Members<'a> {
+    members: serde_json::map::Iter<'a>,
+    value: Option<(&'a str, &'a Value)>,
+    path: String,
+    found: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> MapAccess<'de> for Members<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.members.next() else {
+            return Ok(None);
+        };
+        self.value = Some((name, value));
+        seed.deserialize(StrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let (name, value) = self.value.take().unwrap_or(("", &Value::Null));
+        let path = field_path::join(&self.path, name);
+        seed.deserialize(Walker::new(value, path, self.found))
+    }
+}
+
+struct Items<'a> {
+    items: std::iter::Enumerate<std::slice::Iter<'a, Value>>,
+    path: String,
+    found: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        let Some((index, value)) = self.items.find(|(_, item)| !item.is_null()) else {
+            return Ok(None);
+        };
+        let path = format!("{}[{index}]", self.path);
+        seed.deserialize(Walker::new(value, path, self.found))
+            .map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_misspelt_property_is_named_with_the_nearest_of_its_object() {
+        let config = json!({
+            "ociVersion": "1.3.0", "hostName": "a", "x": 1,
+            "process": {"args": ["a"], "cwd": "/", "capabilites": {"bounding": []}, "user": {"uuid": 0}},
+            "mounts": [{"destination": "/a"}, {"destinaton": "/b", "capabilities": 3}],
+            "annotations": {"capabilites": ""},
+            "linux": {"sysctl": {"capabilites": ""}, "unified": 1},
+        });
+        let expected = [
+            "hostName: unknown property; did you mean \"hostname\"?",
+            "x: unknown property",
+            "linux.unified: unknown property",
+            "mounts[1].capabilities: unknown property",
+            "mounts[1].destinaton: unknown property; did you mean \"destination\"?",
+            "process.capabilites: unknown property; did you mean \"capabilities\"?",
+            "process.user.uuid: unknown property; did you mean \"uid\"?",
+        ];
+        assert_eq!(find(&config), expected);
+    }
+
+    #[test]
+    fn an_invalid_value_hides_no_other() {
+        let config = json!({
+            "linux": {"namespaces": [{"type": "none"}, {"type": "pid", "paht": "/a"}], "maskedPath": []},
+            "process": {"cwd": 3, "noNewPrivilege": true},
+            "root": "rootfs",
+        });
+        let mut found = find(&config);
+        found.sort();
+        let expected = [
+            "linux.maskedPath: unknown property; did you mean \"maskedPaths\"?",
+            "linux.namespaces[1].paht: unknown property; did you mean \"path\"?",
+            "process.noNewPrivilege: unknown property; did you mean \"noNewPrivileges\"?",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    /// An example of each property that a JSON schema defines.
+    fn example(schema: &Value, file: &str, files: &dyn Fn(&str) -> Value) -> Value {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let (name, pointer) = reference.split_once('#').unwrap();
+            let name = if name.is_empty() { file } else { name };
+            let target = files(name);
+            // The schemas of other platforms are not there.
+            let target = target.pointer(pointer);
+            return target.map_or(json!({}), |target| example(target, name, files));
+        }
+        let all = |list: &str| schema[list].as_array().into_iter().flatten();
+        let mut examples = all("allOf").chain(all("anyOf")).chain(all("oneOf"));
+        if let Some(first) = examples.next() {
+            return example(first, file, files);
+        }
+        if let Some(properties) = schema["properties"].as_object() {
+            let members = properties
+                .iter()
+                .map(|(name, schema)| (name.clone(), example(schema, file, files)));
+            return Value::Object(members.collect());
+        }
+        let value = || Some(schema["enum"].as_array()?.first()?.clone());
+        match schema["type"].as_str() {
+            _ if value().is_some() => value().unwrap(),
+            Some("array") => json!([example(&schema["items"], file, files)]),
+            Some("integer") => json!(schema["minimum"].as_i64().unwrap_or(0).max(1)),
+            Some("boolean") => json!(true),
+            Some("object") => json!({}),
+            _ => json!("x"),
+        }
+    }
+
+    /// Adds an unknown property to each object that has known ones, and the sentence about it to `all`.
+    fn spoil(value: &mut Value, path: &str, all: &mut Vec<String>) {
+        match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (name, member) in members.iter_mut() {
+                    spoil(member, &field_path::join(path, name), all);
+                }
+                let place = field_path::join(path, "0123456789");
+                members.insert("0123456789".to_owned(), json!(1));
+                all.push(format!("{place}: unknown property"));
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    spoil(item, &format!("{path}[{index}]"), all);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_property_of_the_specification_is_unknown() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/spec");
+        if !directory.exists() {
+            eprintln!("skipped: the specification is not beside the repository");
+            return;
+        }
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(directory.join(name)).unwrap_or_default();
+            serde_json::from_str::<Value>(&text).unwrap_or_default()
+        };
+        let name = "config-schema.json";
+        let mut config = example(&read(name), name, &read);
+        let text = serde_json::to_string(&config).unwrap();
+        for property in [
+            "hugepageLimits",
+            "memoryPolicy",
+            "schemata",
+            "startContainer",
+        ] {
+            assert!(text.contains(property), "{property} is not in {text}");
+        }
+        assert_eq!(find(&config), [""; 0]);
+        // The walk reaches every object.
+        let mut all = Vec::new();
+        spoil(&mut config, "", &mut all);
+        // Names of clocks are no properties: another one is an error.
+        all.retain(|line| line != "linux.timeOffsets.0123456789: unknown property");
+        let mut found = find(&config);
+        found.sort();
+        all.sort();
+        assert_eq!(found, all);
+    }
+}

@@ -1,0 +1,25 @@
+//! The security modules of the kernel.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+/// Whether AppArmor is enabled in the kernel (apparmor(7)).
+pub(crate) fn enforces_apparmor() -> bool {
+    fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n")
+}
+
+/// Whether SELinux is in enforcing mode. Its file system is mounted only where it is enabled.
+pub(crate) fn enforces_selinux() -> bool {
+    fs::read("/sys/fs/selinux/enforce").is_ok_and(|text| text == b"1")
+}
+
+/// The names of the active modules.
+///
+/// # Errors
+/// When securityfs is not mounted, as in most containers.
+pub(crate) fn security_modules() -> Result<Vec<String>> {
+    let path = "/sys/kernel/security/lsm";
+    let names = fs::read_to_string(path).context(path)?;
+    Ok(names.trim().split(',').map(str::to_owned).collect())
+}
