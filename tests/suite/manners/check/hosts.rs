@@ -89,7 +89,7 @@ fn global_flags_are_honoured() {
     let bundle = with(&root);
     let lines = agreed(&bundle);
     let line = format!(
-        "rt check: {}: users other than its owner can write to it (mode 0777): containers cannot be kept there",
+        "rt check: --root {0}: users other than its owner can write to it (mode 0777): containers cannot be kept there; chmod go-w {0}",
         open.display()
     );
     assert_eq!(lines, [line]);
@@ -155,7 +155,7 @@ fn ordinary_users_are_answered_as_by_create() {
             let closed = Bundle::with_runtime(&runtime).with_config(config);
             refused(
                 &closed,
-                &format!("{}/new (an unprivileged user's containers", root.display()),
+                &format!("--root {}/new: permission denied (EACCES): user ", root.display()),
             );
             fs::remove_dir(&root).unwrap();
         }
