@@ -13,6 +13,7 @@ use crate::cgroups::CgroupMode;
 use crate::commands::{Globals, InputDescriptors, flag, option, path_option, refused_flag};
 use crate::host::Caller;
 use crate::log;
+use crate::pathname::{self, Access};
 use crate::process::Passed;
 
 /// Adds the global flags to the program's definition.
@@ -44,7 +45,11 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         Some(other) => bail!("invalid log-format: {other}"),
     };
     let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
-    log::init(file, format, matches.get_flag("debug"))?;
+    log::init(file, format, matches.get_flag("debug")).map_err(|error| {
+        let path = file.unwrap_or(Path::new(""));
+        let error = pathname::explain(path, error, Access::Write);
+        error.context(format!("--log {}", path.display()))
+    })?;
     let root = matches.get_one::<PathBuf>("root");
     Ok(Globals {
         root: match root {

@@ -16,6 +16,7 @@ mod detached;
 mod devices;
 mod facts;
 mod filesystem;
+mod hint;
 mod kind;
 mod layers;
 mod mask;

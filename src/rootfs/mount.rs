@@ -35,7 +35,7 @@ pub(super) struct Mount {
     /// The mount point: absolute and normalized, inside the root.
     pub(super) target: PathBuf,
     pub(super) kind: Kind,
-    attributes: Attributes,
+    pub(super) attributes: Attributes,
     recursive: Attributes,
     propagation: Vec<(Propagation, Recursion)>,
     /// `Some` where the mount is ID-mapped.
@@ -387,15 +387,6 @@ impl Mount {
             }
         }
         Ok(())
-    }
-
-    /// Describes what [`Mount::open`] opens.
-    pub(super) fn describe_source(&self) -> String {
-        match &self.kind {
-            Kind::Bind { source, .. } => format!("bind source {}", source.display()),
-            Kind::FileSystem(_) => self.describe(),
-            Kind::Cgroup(_) => "the container's cgroups".into(),
-        }
     }
 
     /// Describes the mount, as config.json has it.

@@ -156,7 +156,7 @@ impl Rootfs {
     /// does. Some sources in the root are opened on the host all the same, unless an
     /// earlier mount must be visible in them: those below the host's own root, those that
     /// an overlay may hide, and those that cannot be ID-mapped later.
-    fn path_in_root(&self, item: usize) -> Option<PathBuf> {
+    pub(super) fn path_in_root(&self, item: usize) -> Option<PathBuf> {
         let mount = &self.mounts[item];
         let Kind::Bind { source, recursion } = &mount.kind else {
             return None;
