@@ -7,6 +7,8 @@ mod interfaces;
 mod rights;
 mod security;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -243,6 +245,30 @@ fn own_cgroups(text: &str) -> Vec<(Vec<String>, PathBuf)> {
             Some((controllers, PathBuf::from(path)))
         })
         .collect()
+}
+
+/// Number of bytes of /etc/passwd that are read.
+const MAX_PASSWD_BYTES: u64 = 16 << 20;
+
+/// The text of /etc/passwd, empty if there is none. getpwuid(3) would load the libraries that
+/// /etc/nsswitch.conf names.
+pub(crate) fn read_passwd() -> String {
+    let mut text = Vec::new();
+    if let Ok(file) = File::open("/etc/passwd") {
+        // After a read error, users are shown by number, as on a host without the file.
+        let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The name that the text of /etc/passwd gives a user.
+pub(crate) fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    let mut lines = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.len() > 3 && fields.get(2) == Some(&uid.as_str()));
+    found.and_then(|fields| fields.first().map(|name| (*name).to_owned()))
 }
 
 #[cfg(test)]

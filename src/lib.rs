@@ -144,7 +144,7 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
 //! A module uses only modules to its right. The four feature modules never use each other:
@@ -163,6 +163,7 @@
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
+//! | [`pathname`] | what on a path makes the kernel refuse it, for error messages |
 //! | [`seal`] | the protection of the `rt` binary against containers |
 //! | [`trusted_proc`] | a checked /proc |
 //! | [`decisions`] | the text of a plan, for people |
@@ -197,6 +198,7 @@ mod host;
 mod log;
 mod namespaces;
 mod nearest;
+mod pathname;
 mod plan;
 mod process;
 mod rootfs;

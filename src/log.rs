@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 /// The value of `--log-format`.
@@ -40,9 +39,9 @@ static DEFAULT: Log = Log {
 ///
 /// # Errors
 /// When the file cannot be opened or created.
-pub(crate) fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<()> {
+pub(crate) fn init(file: Option<&Path>, format: Format, debug: bool) -> io::Result<()> {
     let file = match file {
-        Some(path) => Some(open(path).with_context(|| format!("--log {}", path.display()))?),
+        Some(path) => Some(open(path)?),
         None => None,
     };
     // `set` fails only on a second call, which has no effect.
@@ -211,6 +210,9 @@ pub(crate) fn format_error(error: &anyhow::Error) -> String {
             text.push_str(": ");
         }
         text.push_str(&cause_text);
+        if cause.is::<HintedErrno>() {
+            break;
+        }
     }
     one_line(&text)
 }
@@ -225,6 +227,41 @@ fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
     match number {
         Some(number) => errno_text(Errno::from_raw(number)),
         None => cause.to_string(),
+    }
+}
+
+/// An errno with a hint at its cause or remedy, which is added in the parentheses.
+#[derive(Debug)]
+pub(crate) struct HintedErrno {
+    pub(crate) errno: Errno,
+    pub(crate) hint: String,
+}
+
+impl std::fmt::Display for HintedErrno {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&with_hint(&errno_text(self.errno), &self.hint))
+    }
+}
+
+impl std::error::Error for HintedErrno {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.errno)
+    }
+}
+
+/// The error for `errno`, with the hint if there is one.
+pub(crate) fn hinted(errno: Errno, hint: Option<String>) -> anyhow::Error {
+    match hint {
+        Some(hint) => HintedErrno { errno, hint }.into(),
+        None => errno.into(),
+    }
+}
+
+/// Adds a hint to a reason: `permission denied (EACCES; HINT)`.
+pub(crate) fn with_hint(reason: &str, hint: &str) -> String {
+    match reason.strip_suffix(')') {
+        Some(reason) => format!("{reason}; {hint})"),
+        None => format!("{reason} ({hint})"),
     }
 }
 
@@ -243,6 +280,12 @@ pub(crate) fn errno_text(errno: Errno) -> String {
 /// The C library's description of an errno, with a lower-case first letter: what programs
 /// themselves print.
 pub(crate) fn errno_description(errno: Errno) -> String {
+    // The crate has other words for these than the C library.
+    match errno {
+        Errno::EOPNOTSUPP => return "operation not supported".to_owned(),
+        Errno::ERANGE => return "numerical result out of range".to_owned(),
+        _ => {}
+    }
     let mut rest = errno.desc().chars();
     let first = rest.next().map(|c| match rest.clone().next() {
         Some(second) if second.is_lowercase() => c.to_ascii_lowercase(),
@@ -263,6 +306,8 @@ mod tests {
         assert_eq!(errno_text(Errno::EPERM), "operation not permitted (EPERM)");
         assert_eq!(errno_text(Errno::ENOENT), "not found (ENOENT)");
         assert_eq!(errno_text(Errno::EIO), "I/O error (EIO)");
+        let text = "numerical result out of range (ERANGE)";
+        assert_eq!(errno_text(Errno::ERANGE), text);
     }
 
     #[test]
@@ -273,6 +318,11 @@ mod tests {
         assert_eq!(
             format_error(&error),
             "mounts[8]: mount tmpfs on /data: operation not permitted (EPERM)"
+        );
+        let error = hinted(Errno::EBUSY, Some("it has processes".to_owned())).context("x");
+        assert_eq!(
+            format_error(&error),
+            "x: device or resource busy (EBUSY; it has processes)"
         );
         let error = anyhow::Error::from(io::Error::from_raw_os_error(2)).context("/b/config.json");
         assert_eq!(format_error(&error), "/b/config.json: not found (ENOENT)");

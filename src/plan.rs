@@ -8,28 +8,26 @@
 mod check;
 mod decisions;
 mod exec;
+mod explain;
 
-use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
-use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
 use crate::annotations::{self, Annotations};
 use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
-use crate::log;
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
 use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
-use crate::step::{Cause, Failure, Refusal, Step};
+use crate::step::Step;
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
+pub(crate) use explain::explain_without_plan;
 
 /// Where `Settings::notify` is mounted in the container, as with runc.
 const NOTIFY_DIRECTORY: &str = "/run/notify";
@@ -129,37 +127,6 @@ impl Plan {
         })
     }
 
-    /// The error message for a failure of init, without verb and container id.
-    pub(crate) fn explain(&self, failure: Failure) -> anyhow::Error {
-        let Failure { step, item, cause } = failure;
-        let description = match cause {
-            Cause::Parameter(index, _) => self.rootfs.describe_parameter(step, item, index),
-            _ => None,
-        };
-        let description = description
-            .or_else(|| self.describe(step, item))
-            .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
-        let hint = match cause {
-            Cause::Errno(errno) | Cause::Parameter(_, errno) => self
-                .process
-                .hint(step, item, errno)
-                .map(Cow::Borrowed)
-                .or_else(|| self.rootfs.hint(step, item, errno))
-                .or_else(|| self.namespaces.hint(step, errno).map(Cow::Borrowed)),
-            Cause::Refused(_) | Cause::Exit(_) | Cause::Signal(_) | Cause::TimedOut(_) => None,
-        };
-        error_message(&description, step, cause, hint.as_deref())
-    }
-
-    /// The place in config.json and the action of a position.
-    fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {
-        self.process
-            .describe(step, item)
-            .or_else(|| self.hooks.describe(step, item))
-            .or_else(|| self.namespaces.describe(step, item))
-            .or_else(|| self.rootfs.describe(step, item))
-    }
-
     /// The description of every position at which init can fail after it was told to start.
     /// `rt start` has no plan, and needs them for its error messages.
     pub(crate) fn start_step_descriptions(&self) -> Vec<(Step, u16, (String, String))> {
@@ -196,73 +163,6 @@ fn describe_all(
         }
     }
     all
-}
-
-/// The line `place: action: reason`, where `description` is the place and the action.
-pub(crate) fn error_message(
-    description: &(String, String),
-    step: Step,
-    cause: Cause,
-    hint: Option<&str>,
-) -> anyhow::Error {
-    let (place, action) = description;
-    let reason = reason(step, cause);
-    match (hint, reason.strip_suffix(')')) {
-        (Some(hint), Some(reason)) => anyhow!("{place}: {action}: {reason}; {hint})"),
-        (Some(hint), None) => anyhow!("{place}: {action}: {reason} ({hint})"),
-        (None, _) => anyhow!("{place}: {action}: {reason}"),
-    }
-}
-
-fn reason(step: Step, cause: Cause) -> String {
-    match cause {
-        // Engines read this text as "command not found", so it is used for these steps only.
-        // runc uses it for a working directory too.
-        Cause::Errno(Errno::ENOENT)
-            if matches!(
-                step,
-                Step::Executable | Step::Exec | Step::WorkingDirectory
-            ) =>
-        {
-            "no such file or directory (ENOENT)".into()
-        }
-        Cause::Errno(Errno::ENOEXEC) => {
-            "exec format error (ENOEXEC; a program for another architecture, or a script without #!?)"
-                .into()
-        }
-        Cause::Errno(errno) | Cause::Parameter(_, errno) => log::errno_text(errno),
-        Cause::Exit(status) => format!("exit status {status}"),
-        Cause::Signal(number) => match Signal::try_from(number) {
-            Ok(signal) => format!("ended by {signal}"),
-            Err(_) => format!("ended by signal {number}"),
-        },
-        // The format of runc, with one decimal.
-        Cause::TimedOut(seconds) => format!("hook ran past specified timeout of {seconds}.0s"),
-        Cause::Refused(refusal) => match refusal {
-            Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
-            Refusal::InsideProc => "cannot be mounted because it is inside /proc",
-            Refusal::PathOccupied => "another file is there already",
-            Refusal::OutsideRoot => "lies outside of the container's root",
-            Refusal::NotInPath => "executable file not found in $PATH",
-            // The text of execve(2), from which Docker derives status 126.
-            Refusal::IsDirectory => "is a directory: permission denied (EACCES)",
-            Refusal::HostRoot => {
-                "is the host's own root; set root.readonly, or the annotation rt.rootfs.overlay to \"ephemeral\""
-            }
-            Refusal::EmptyIdMap => "its uid_map or gid_map is empty",
-            Refusal::DifferentIdMaps => {
-                "its ids are not those of linux.uidMappings and linux.gidMappings"
-            }
-            Refusal::NotProc => "\"/proc\" cannot be mounted because it is not of type proc",
-            Refusal::RuntimeEnded => "the runtime has ended",
-            Refusal::ContainerEnded => "the container ended meanwhile",
-            Refusal::HostNullDevice => {
-                "is the host's /dev/null, and the container has no null device that can be opened"
-            }
-            Refusal::MountReplaced => "another process has replaced it",
-        }
-        .into(),
-    }
 }
 
 /// Whether the container may create cgroups below its own (config-linux.md, "Cgroup

@@ -25,6 +25,7 @@ use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
 
 use crate::log;
+use crate::pathname::{self, Access};
 pub(crate) use process_overrides::ProcessOverrides;
 pub(crate) use resources::Resources;
 pub(crate) use unsupported::is_supported;
@@ -75,9 +76,11 @@ fn read(directory: &Path) -> Result<Vec<u8>> {
         Err(error) => {
             // Reports the directory instead of the file if the directory itself is missing.
             if let Err(error) = fs::metadata(directory) {
-                return Err(error).with_context(|| format!("bundle {}", directory.display()));
+                let error = pathname::explain(directory, error, Access::Lookup);
+                return Err(error.context(format!("bundle {}", directory.display())));
             }
-            return Err(error).with_context(|| path.display().to_string());
+            let error = pathname::explain(&path, error, Access::Read);
+            return Err(error.context(path.display().to_string()));
         }
     };
     read_config(file).with_context(|| path.display().to_string())

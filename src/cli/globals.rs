@@ -15,6 +15,7 @@ use crate::commands::{
 };
 use crate::host::Caller;
 use crate::log;
+use crate::pathname::{self, Access};
 use crate::process::Passed;
 
 const LOG_FORMATS: [&str; 2] = ["text", "json"];
@@ -66,7 +67,11 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         ),
     };
     let file = matches.get_one::<PathBuf>("log").map(PathBuf::as_path);
-    log::init(file, format, matches.get_flag("debug"))?;
+    log::init(file, format, matches.get_flag("debug")).map_err(|error| {
+        let path = file.unwrap_or(Path::new(""));
+        let error = pathname::explain(path, error, Access::Write);
+        error.context(format!("--log {}", path.display()))
+    })?;
     let root = matches.get_one::<PathBuf>("root");
     Ok(Globals {
         root: match root {

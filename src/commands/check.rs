@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{ArgMatches, Command, ValueHint};
 
+use super::new_container::with_remedy;
 use super::{Globals, flag, path_option, print, target};
 use crate::bundle::{self, Inspection};
 use crate::container::{Check, Request};
@@ -35,7 +36,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         unknown,
         mut refusals,
         bundle,
-    } = bundle::inspect(&directory)?;
+    } = bundle::inspect(&directory).map_err(|error| with_remedy(error, &directory))?;
     let mut plan = String::new();
     if let Some(bundle) = bundle {
         let notify_socket = globals.notify_socket.clone();

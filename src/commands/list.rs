@@ -1,17 +1,12 @@
 //! `rt list`: the containers below `--root`, as a table, as ids or as JSON.
 
-use std::fs::File;
-use std::io::Read;
-
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 
 use super::report::{Entry, go_json};
 use super::{Globals, choices, flag, print};
 use crate::container;
-
-/// Number of bytes of /etc/passwd that are read.
-const MAX_PASSWD_BYTES: u64 = 16 << 20;
+use crate::host;
 
 pub(super) fn define(command: Command) -> Command {
     command
@@ -42,11 +37,11 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let passwd = if reports.is_empty() {
         String::new()
     } else {
-        read_passwd()
+        host::read_passwd()
     };
     let entries: Vec<Entry> = reports
         .iter()
-        .map(|report| Entry::new(report, user_name(&passwd, report.owner)))
+        .map(|report| Entry::new(report, owner_name(&passwd, report.owner)))
         .collect();
     match format {
         Some("table") => print(&table(&entries))?,
@@ -58,26 +53,9 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     Ok(0)
 }
 
-/// The text of /etc/passwd, empty if there is none. getpwuid(3) would load the libraries that
-/// /etc/nsswitch.conf names.
-fn read_passwd() -> String {
-    let mut text = Vec::new();
-    if let Ok(file) = File::open("/etc/passwd") {
-        // After a read error, owners are shown by number, as on a host without the file.
-        let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut text);
-    }
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-/// The name of a user, or `#uid` if the file does not list the user.
-fn user_name(passwd: &str, uid: u32) -> String {
-    let uid = uid.to_string();
-    let mut lines = passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>());
-    let found = lines.find(|fields| fields.len() > 3 && fields.get(2) == Some(&uid.as_str()));
-    let name = found.and_then(|fields| fields.first().map(|name| (*name).to_owned()));
-    name.unwrap_or_else(|| format!("#{uid}"))
+/// The name of a user, or `#uid` if there is none.
+fn owner_name(passwd: &str, uid: u32) -> String {
+    host::user_name(passwd, uid).unwrap_or_else(|| format!("#{uid}"))
 }
 
 /// The table in the layout of runc, which uses Go's tabwriter: every column except the last is at
@@ -146,10 +124,10 @@ mod tests {
     #[test]
     fn an_owner_without_a_name_is_shown_by_number() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nworker:x:1000:1000::/:/bin/sh\n";
-        assert_eq!(user_name(passwd, 0), "root");
-        assert_eq!(user_name(passwd, 1000), "worker");
-        assert_eq!(user_name(passwd, 7), "#7");
-        assert_eq!(user_name("", 0), "#0");
+        assert_eq!(owner_name(passwd, 0), "root");
+        assert_eq!(owner_name(passwd, 1000), "worker");
+        assert_eq!(owner_name(passwd, 7), "#7");
+        assert_eq!(owner_name("", 0), "#0");
     }
 
     #[test]

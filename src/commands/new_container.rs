@@ -82,7 +82,7 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
 }
 
 /// Adds how to write a config.json to the error of a directory that has none.
-fn with_remedy(error: Error, bundle: &Path) -> Error {
+pub(super) fn with_remedy(error: Error, bundle: &Path) -> Error {
     let cause = error.root_cause().downcast_ref::<io::Error>();
     let is_missing = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound);
     if !is_missing || !bundle.is_dir() {

@@ -246,6 +246,15 @@ impl PendingExec<'_> {
         }
     }
 
+    /// The error for a failure of the exec process. Its hint may come from a look at the
+    /// container's root.
+    fn explain(&self, failure: Failure) -> Error {
+        let link = format!("{}/root", self.state.init_process_pid);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let root = || Proc::open().and_then(|proc| proc.link(&link, flags)).ok();
+        self.plan.explain(failure, &self.cgroup_join, root)
+    }
+
     /// Clones the exec process into the container's cgroup. If the container has moved its
     /// processes to a cgroup below, the kernel refuses with EBUSY; the exec process is then
     /// cloned into the cgroup of init.
@@ -266,7 +275,7 @@ impl PendingExec<'_> {
             }
             cloned => cloned,
         };
-        cloned.map_err(|failure| self.plan.explain(failure, &self.cgroup_join))
+        cloned.map_err(|failure| self.explain(failure))
     }
 
     fn try_clone(&mut self, arguments: &CloneArguments) -> Result<Result<(Pid, OwnedFd), Failure>> {
@@ -312,7 +321,7 @@ impl PendingExec<'_> {
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
         self.plan.process.close_passed_fds()?;
-        let explain = |failure| Err(self.plan.explain(failure, &self.cgroup_join));
+        let explain = |failure| Err(self.explain(failure));
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.set_oom_score_of(child.pid, &proc) {
             return explain(failure);

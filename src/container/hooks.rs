@@ -14,7 +14,7 @@ use super::state::{State, Status};
 use crate::log;
 use crate::plan;
 use crate::process::{Failed, Hook, HookKind, InitHookFiles, Wait, poll_fds};
-use crate::step::Step;
+use crate::step::{Failure, Step};
 use crate::trusted_proc::Proc;
 
 /// The state that a hook reads (runtime.md, "State").
@@ -89,7 +89,12 @@ pub(super) fn call_poststop(state: &State) -> Result<()> {
 
 fn hook_error(moment: HookKind, item: usize, hook: &Hook, failed: &Failed) -> anyhow::Error {
     let description = hook.describe(moment, item);
-    let error = plan::error_message(&description, Step::RuntimeHooks, failed.cause, None);
+    let failure = Failure {
+        step: Step::RuntimeHooks,
+        item: 0,
+        cause: failed.cause,
+    };
+    let error = plan::explain_without_plan(&description, failure);
     anyhow!("{error}{}", failed.said)
 }
 

@@ -85,12 +85,7 @@ fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) ->
         InitMessage::Failed(failure) if failure.step == Step::Exec => Ok(()),
         InitMessage::Failed(failure) => {
             let description = state.describe(failure);
-            Err(plan::error_message(
-                &description,
-                failure.step,
-                failure.cause,
-                None,
-            ))
+            Err(plan::explain_without_plan(&description, failure))
         }
         InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
     }

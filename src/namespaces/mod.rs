@@ -14,6 +14,7 @@ mod idmappings;
 mod join;
 mod kind;
 mod membership;
+mod subordinate;
 mod sysctl;
 mod time;
 mod user;
@@ -33,9 +34,10 @@ pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
 pub(crate) use membership::{ExecClone, Membership};
-pub(crate) use user::{Mapper, Maps, mapping_program};
+pub(crate) use subordinate::mapping_program;
+pub(crate) use user::{Mapper, Maps};
 
-use crate::step::{Cause, Progress, Refusal, Step};
+use crate::step::{Cause, Failure, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
 use kind::KINDS;
@@ -145,6 +147,28 @@ impl Namespaces {
         match (self.place(Kind::User), &self.maps) {
             (Place::Shared, _) => Some(uid),
             (_, maps) => maps.as_ref()?.host_uid(uid),
+        }
+    }
+
+    /// The same for a gid.
+    pub(crate) fn outside_gid(&self, gid: u32) -> Option<u32> {
+        match (self.place(Kind::User), &self.maps) {
+            (Place::Shared, _) => Some(gid),
+            (_, maps) => maps.as_ref()?.host_gid(gid),
+        }
+    }
+
+    /// The ids of the host that root of the container's own user namespace has.
+    pub(crate) fn root_outside(&self) -> Option<(u32, u32)> {
+        let (uid, gid) = self.maps.as_ref()?.root()?;
+        Some((self.outside(uid)?, self.outside_gid(gid)?))
+    }
+
+    /// Whether a uid and a gid of the host are both mapped in the container.
+    pub(crate) fn maps_outside(&self, uid: u32, gid: u32) -> bool {
+        match (self.place(Kind::User), &self.maps) {
+            (Place::Shared, _) => true,
+            (_, maps) => (maps.as_ref()).is_some_and(|maps| maps.map_outside(uid, gid)),
         }
     }
 
@@ -269,24 +293,55 @@ impl Namespaces {
     }
 
     /// A hint at the usual cause of a failure in this plan.
-    pub(crate) fn hint(&self, step: Step, errno: Errno) -> Option<&'static str> {
-        let shared = *self.place(Kind::User) == Place::Shared;
-        match (step, errno) {
-            (Step::Clone, Errno::EPERM) if shared => {
-                Some("a user without privileges needs a user namespace in linux.namespaces")
+    pub(crate) fn hint(&self, Failure { step, cause, .. }: Failure) -> Option<String> {
+        let Cause::Errno(errno) = cause else {
+            return None;
+        };
+        let hint = match (step, errno) {
+            (Step::Clone | Step::Unshare, _) => self.clone_hint(errno)?,
+            (Step::JoinNamespace, Errno::EPERM) => {
+                "joining it needs CAP_SYS_ADMIN in the user namespace that owns it"
             }
-            (Step::Clone, Errno::EPERM | Errno::ENOSPC | Errno::EUSERS) => {
-                Some("may this user make user namespaces? see user.max_user_namespaces")
+            (Step::TimeNamespace, Errno::EINVAL | Errno::ENOENT) => {
+                "does this kernel have time namespaces (Linux 5.6, CONFIG_TIME_NS)?"
             }
-            // clone3(2) fails so when init of the pid namespace has ended
-            // (pid_namespaces(7)).
-            (Step::Clone, Errno::ENOMEM)
-                if matches!(self.place(Kind::Pid), Place::Joined { .. }) =>
+            (Step::TimeNamespace, Errno::ERANGE) => {
+                "the clock would be negative, or later than the kernel counts"
+            }
+            (Step::NamespaceRoot, Errno::EINVAL) => "its root is not mapped",
+            (Step::Sysctl, Errno::ENOENT) => "this kernel has no such sysctl in a new namespace",
+            (Step::Sysctl, Errno::EINVAL | Errno::ERANGE) => "the sysctl does not take this value",
+            (Step::Sysctl, Errno::EACCES | Errno::EPERM)
+                if *self.place(Kind::User) != Place::Shared =>
             {
-                Some("has the first process of the pid namespace ended?")
+                "root of a user namespace may not write it"
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Why the kernel makes no process in these namespaces, or not the namespaces.
+    fn clone_hint(&self, errno: Errno) -> Option<&'static str> {
+        let shared = *self.place(Kind::User) == Place::Shared;
+        let joins_pid = matches!(self.place(Kind::Pid), Place::Joined { .. });
+        Some(match errno {
+            Errno::EPERM if shared => {
+                "a user without privileges needs a user namespace in linux.namespaces"
+            }
+            Errno::EPERM | Errno::EUSERS => {
+                "may this user make user namespaces? see user.max_user_namespaces"
+            }
+            Errno::ENOSPC if shared => "too many namespaces, see the sysctls user.max_*_namespaces",
+            Errno::ENOSPC => "may this user make user namespaces? see user.max_user_namespaces",
+            Errno::EAGAIN => {
+                "too many processes, see RLIMIT_NPROC and pids.max of the caller's cgroup"
+            }
+            Errno::EINVAL => "does this kernel have each kind of namespace (lsns, /proc/self/ns)?",
+            // clone3(2) fails so when init of the pid namespace has ended (pid_namespaces(7)).
+            Errno::ENOMEM if joins_pid => "has the first process of the pid namespace ended?",
+            _ => return None,
+        })
     }
 
     /// The place in config.json and a description of the action, for a step of this
@@ -304,12 +359,13 @@ impl Namespaces {
                 })?,
             ),
             Step::Clone => match self.place(Kind::Pid) {
-                Place::Joined { index, .. } => {
-                    (format!("linux.namespaces[{index}]"), "clone into it".into())
-                }
-                _ => ("linux.namespaces".into(), "clone into them".into()),
+                Place::Joined { index, .. } => (
+                    format!("linux.namespaces[{index}]"),
+                    "make a process in it".into(),
+                ),
+                _ => ("linux.namespaces".into(), "make a process in them".into()),
             },
-            Step::TimeNamespace => ("linux.timeOffsets".into(), "new time namespace".into()),
+            Step::TimeNamespace => ("linux.timeOffsets".into(), "make a time namespace".into()),
             Step::NamespaceRoot => (
                 match self.place(Kind::User) {
                     Place::Joined { index, .. } => format!("linux.namespaces[{index}]"),
@@ -317,7 +373,10 @@ impl Namespaces {
                 },
                 "become root of the user namespace".into(),
             ),
-            Step::Unshare => ("linux.namespaces".into(), "unshare".into()),
+            Step::Unshare => (
+                "linux.namespaces".into(),
+                "make the other namespaces".into(),
+            ),
             Step::Loopback => ("linux.namespaces".into(), "bring up lo".into()),
             Step::Hostname => (
                 "hostname".into(),

@@ -2,32 +2,18 @@
 //! of `linux` and of a mount.
 
 use std::fmt::Write;
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
-use nix::unistd::{Pid, Whence, lseek};
+use nix::unistd::Pid;
 use oci_spec::runtime::LinuxIdMapping;
 
-use crate::sys;
+use super::subordinate;
+use crate::log;
 use crate::trusted_proc::Proc;
 
 /// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
 const MAX_RANGES: usize = 340;
-
-/// Where newuidmap(1) and newgidmap(1) are searched for. They map the ids that
-/// /etc/subuid and /etc/subgid grant to a user. PATH is not used.
-const PROGRAM_DIRECTORIES: [&str; 5] = [
-    "/usr/bin",
-    "/bin",
-    "/usr/sbin",
-    "/sbin",
-    "/run/wrappers/bin",
-];
 
 /// The credentials of the process that creates a user namespace and maps its ids.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +103,16 @@ impl Maps {
         self.uids.host_id(id)
     }
 
+    /// The host's gid for `id` in the namespace.
+    pub(super) fn host_gid(&self, id: u32) -> Option<u32> {
+        self.gids.host_id(id)
+    }
+
+    /// Whether a uid and a gid of the host are both mapped.
+    pub(super) fn map_outside(&self, uid: u32, gid: u32) -> bool {
+        self.uids.maps_outside(uid) && self.gids.maps_outside(gid)
+    }
+
     pub(crate) fn has_gid(&self, id: u32) -> bool {
         self.gids.has(id)
     }
@@ -162,12 +158,14 @@ impl Maps {
             Writer::RuntimeAfterDeny => proc
                 .write(&format!("{pid}/setgroups"), b"deny")
                 .with_context(|| format!("write \"deny\" to /proc/{pid}/setgroups"))?,
-            Writer::Program => return map.write_by_program(&format!("new{name}map"), pid),
+            Writer::Program => {
+                return subordinate::write_map(name, pid, &map.lines(), self.mapper.uid);
+            }
         }
         let file = format!("{pid}/{name}_map");
-        proc.write(&file, map.lines().as_bytes()).with_context(|| {
-            format!("write to /proc/{file} (does the caller's user namespace have each hostID?)")
-        })
+        proc.write(&file, map.lines().as_bytes())
+            .map_err(|errno| log::hinted(errno, map.hint(errno, name, proc)))
+            .with_context(|| format!("write to /proc/{file}"))
     }
 
     /// Who writes the map of `name`, `uid` or `gid`, when the caller's id is `own`.
@@ -254,6 +252,40 @@ impl Map {
         })
     }
 
+    fn maps_outside(&self, host_id: u32) -> bool {
+        (self.0.iter()).any(|range| host_id.wrapping_sub(range.host_id) < range.size)
+    }
+
+    /// Why the kernel refuses to write this map (user_namespaces(7)).
+    fn hint(&self, errno: Errno, name: &str, proc: &Proc) -> Option<String> {
+        if !matches!(errno, Errno::EPERM | Errno::EACCES) {
+            return None;
+        }
+        let own = Map::parse(&proc.read(&format!("self/{name}_map")).ok()?)?;
+        let unmapped = self.0.iter().find(|range| !own.holds(**range));
+        if let Some(Range { host_id, size, .. }) = unmapped {
+            return Some(format!(
+                "the caller's user namespace does not have all {size} ids from hostID {host_id}"
+            ));
+        }
+        let restriction = "kernel/apparmor_restrict_unprivileged_userns";
+        let restricted = proc.read_sysctl(restriction).ok()?;
+        (restricted.trim() == "1").then(|| {
+            "AppArmor keeps users from it: kernel.apparmor_restrict_unprivileged_userns is 1"
+                .to_owned()
+        })
+    }
+
+    /// Whether one range of this map has all host ids of `wanted`.
+    fn holds(&self, wanted: Range) -> bool {
+        self.0.iter().any(|range| {
+            let offset = wanted.host_id.checked_sub(range.container_id);
+            offset.is_some_and(|offset| {
+                u64::from(offset) + u64::from(wanted.size) <= u64::from(range.size)
+            })
+        })
+    }
+
     /// The lowest mapped id.
     pub(super) fn first(&self) -> Option<u32> {
         self.0.iter().map(|range| range.container_id).min()
@@ -285,56 +317,6 @@ impl Map {
             text
         })
     }
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a setuid program of the host, by its absolute path and without an environment"
-    )]
-    fn write_by_program(&self, name: &str, pid: Pid) -> Result<()> {
-        let program = mapping_program(name).with_context(|| {
-            format!(
-                "{name} is not installed (package uidmap); an unprivileged user needs it to map more than its own id"
-            )
-        })?;
-        let stderr = sys::anonymous_file(c"stderr").context(name.to_owned())?;
-        let mut command = Command::new(&program);
-        command
-            .arg0(name)
-            .arg(pid.to_string())
-            .args(self.lines().split_whitespace())
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::from(stderr.try_clone().context("memfd")?));
-        let status = command
-            .status()
-            .with_context(|| program.display().to_string())?;
-        if status.success() {
-            return Ok(());
-        }
-        lseek(&stderr, 0, Whence::SeekSet).context(name.to_owned())?;
-        let message = sys::read_to_string(stderr.as_fd()).unwrap_or_default();
-        let message = message
-            .trim()
-            .trim_start_matches(name)
-            .trim_start_matches(": ");
-        Err(anyhow!(
-            "{name}: {}",
-            if message.is_empty() {
-                "failed"
-            } else {
-                message
-            }
-        ))
-    }
-}
-
-/// The path of newuidmap(1) or newgidmap(1). `None` if it is not installed.
-pub(crate) fn mapping_program(name: &str) -> Option<PathBuf> {
-    let mut paths = PROGRAM_DIRECTORIES
-        .map(|directory| Path::new(directory).join(name))
-        .into_iter();
-    paths.find(|path| path.exists())
 }
 
 impl Range {

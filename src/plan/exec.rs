@@ -4,13 +4,13 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, error_message};
+use super::Plan;
 use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place};
 use crate::process::{
     self, Caller, Passed, Personality, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
 };
-use crate::step::{Cause, Failure, Step};
+use crate::step::Step;
 
 /// What all processes of a container have in common. It is saved in `state.json`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -110,29 +110,5 @@ impl ExecPlan {
             let description = self.process.describe(step, item);
             description.or_else(|| cgroup_join.describe(step, item))
         })
-    }
-
-    /// The error message for a failure of the process, without verb and container id.
-    pub(crate) fn explain(&self, failure: Failure, cgroup_join: &CgroupJoin) -> anyhow::Error {
-        let Failure { step, item, cause } = failure;
-        let description = self
-            .process
-            .describe(step, item)
-            .or_else(|| cgroup_join.describe(step, item))
-            .unwrap_or_else(|| {
-                let action = match step {
-                    Step::JoinContainer => "enter its namespaces",
-                    Step::NamespaceRoot => "become root of its user namespace",
-                    Step::Terminal => "open a terminal of its /dev/pts",
-                    Step::Clone => "make a process in it",
-                    _ => "join it",
-                };
-                ("container".to_owned(), action.to_owned())
-            });
-        let hint = match cause {
-            Cause::Errno(errno) => self.process.hint(step, item, errno),
-            _ => None,
-        };
-        error_message(&description, step, cause, hint)
     }
 }

@@ -20,7 +20,7 @@ impl Process {
         open: impl Fn(&Path) -> nix::Result<Option<OwnedFd>>,
     ) -> Option<Failure> {
         let at = Progress::new();
-        let directory = Path::new(OsStr::from_bytes(self.working_directory.path().to_bytes()));
+        let directory = self.working_directory.path();
         at.enter(Step::WorkingDirectory);
         let found = check_directory(open(directory));
         let found = found.and_then(|()| {

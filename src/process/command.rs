@@ -2,7 +2,8 @@
 //! look for the file.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -73,6 +74,27 @@ impl Command {
         format!("exec: {}", self.quoted)
     }
 
+    /// The path that `args[0]` is; `None` if it is a name to search for.
+    pub(super) fn path(&self) -> Option<&OsStr> {
+        match &self.file {
+            File::Path(path) => Some(OsStr::from_bytes(path.to_bytes())),
+            File::Search(_) => None,
+        }
+    }
+
+    /// The paths at which a name is searched for.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = &[u8]> {
+        let paths = match &self.file {
+            File::Path(_) => &[],
+            File::Search(paths) => paths.as_slice(),
+        };
+        paths.iter().map(|path| path.to_bytes())
+    }
+
+    pub(super) fn has_path_variable(&self) -> bool {
+        path_variable(&self.env).is_some()
+    }
+
     /// Finds the file, as the user who executes it and in the working directory, so that
     /// `rt create` can report that it is missing.
     ///
@@ -115,10 +137,7 @@ impl File {
         if name.is_empty() {
             return Ok(File::Search(Vec::new()));
         }
-        let path = env
-            .iter()
-            .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="))
-            .unwrap_or(DEFAULT_PATH);
+        let path = path_variable(env).unwrap_or(DEFAULT_PATH);
         let candidates = path.split(|&byte| byte == b':').map(|directory| {
             let directory = if directory.is_empty() {
                 b"."
@@ -129,6 +148,12 @@ impl File {
         });
         Ok(File::Search(candidates.collect::<Result<_, _>>()?))
     }
+}
+
+/// The value of PATH.
+fn path_variable(env: &[CString]) -> Option<&[u8]> {
+    env.iter()
+        .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="))
 }
 
 /// Checks that this process, with its current ids and capabilities, may execute `path`.

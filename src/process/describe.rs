@@ -1,11 +1,7 @@
 //! Describes the steps of a process: the place in config.json, and the action.
 
-use nix::errno::Errno;
-
-use super::{Process, capabilities, scheduling, stdio};
+use super::{Process, capabilities, stdio};
 use crate::step::Step;
-
-const FILTER_HINT: &str = "a filter needs CAP_SYS_ADMIN or process.noNewPrivileges";
 
 impl Process {
     /// Describes a position in this plan: the place in config.json, and the action. `None`
@@ -19,20 +15,6 @@ impl Process {
         Some((place.to_owned(), action))
     }
 
-    /// Advice about a failure that nearly always has the same cause.
-    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<&'static str> {
-        match (step, errno) {
-            (Step::Capabilities, Errno::EPERM) if item == capabilities::TEMPORARY => {
-                Some(FILTER_HINT)
-            }
-            (Step::IoPriority, Errno::EPERM) => Some(scheduling::REAL_TIME_HINT),
-            (Step::Seccomp, Errno::EACCES) => Some(FILTER_HINT),
-            (Step::Seccomp, Errno::EINVAL) => Some("does this kernel have CONFIG_SECCOMP_FILTER?"),
-            (Step::AppArmor, Errno::ENOENT) => Some("is the profile loaded?"),
-            _ => None,
-        }
-    }
-
     fn place_and_action(&self, step: Step, item: usize) -> Option<(&'static str, String)> {
         let (uid, gid) = (self.credentials.uid, self.credentials.gid);
         Some(match step {
@@ -41,9 +23,12 @@ impl Process {
             }
             Step::TerminalSize => ("process.consoleSize", "set".to_owned()),
             Step::ConsoleSocket => ("process.terminal", "send to the console socket".to_owned()),
-            Step::ControllingTerminal => ("process.terminal", "take".to_owned()),
+            Step::ControllingTerminal => (
+                "process.terminal",
+                "make it the controlling terminal".to_owned(),
+            ),
             Step::Signals => ("process", "reset signals".to_owned()),
-            Step::Session => ("process", "new session".to_owned()),
+            Step::Session => ("process", "start a session".to_owned()),
             Step::Keyring => ("process", self.keyring.as_ref()?.describe()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.describe()),
             Step::IoPriority => ("process.ioPriority", self.io_priority.as_ref()?.describe()),
@@ -136,10 +121,6 @@ mod tests {
             description(Step::Limit, 0),
             "process.rlimits[0]: RLIMIT_CORE"
         );
-        let hint = |step, item, errno| process.hint(step, item, errno);
-        assert_eq!(hint(Step::Seccomp, 0, Errno::EACCES), Some(FILTER_HINT));
-        assert_eq!(hint(Step::Capabilities, 2, Errno::EPERM), Some(FILTER_HINT));
-        assert_eq!(hint(Step::Capabilities, 0, Errno::EPERM), None);
         assert_eq!(process.describe(Step::Limit, 1), None);
         assert_eq!(process.describe(Step::Mount, 0), None);
         assert_eq!(process.describe(Step::StandardIo, 3), None);

@@ -64,9 +64,10 @@ const MACHINE_NAMES: &[(u16, &str)] = &[
 /// Why execve(2) refuses a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ExecRefusal {
-    /// The interpreter of a script (`#!`) or the loader of an ELF file (PT_INTERP) is
-    /// missing, or may not be executed.
-    Interpreter(CString),
+    /// The interpreter of a script (`#!`) is missing, or may not be executed.
+    ScriptInterpreter(CString),
+    /// The same for the interpreter of an ELF file (PT_INTERP), the loader of its C library.
+    ElfInterpreter(CString),
     /// The file is an ELF file for another architecture: `e_machine`.
     Machine(u16),
     /// The file is neither an ELF file nor a script.
@@ -87,7 +88,8 @@ impl ExecRefusal {
             match command::executable(&interpreter) {
                 Ok(()) if is_script => path = interpreter,
                 Ok(()) => return None,
-                Err(_) => return Some(ExecRefusal::Interpreter(interpreter)),
+                Err(_) if is_script => return Some(ExecRefusal::ScriptInterpreter(interpreter)),
+                Err(_) => return Some(ExecRefusal::ElfInterpreter(interpreter)),
             }
         }
         None
@@ -97,11 +99,18 @@ impl ExecRefusal {
     /// explain that errno.
     fn hint(&self, errno: Errno) -> Option<String> {
         let hint = match (self, errno) {
-            (ExecRefusal::Interpreter(name), Errno::ENOENT | Errno::ENOTDIR) => {
+            (
+                ExecRefusal::ScriptInterpreter(name) | ExecRefusal::ElfInterpreter(name),
+                Errno::ENOENT | Errno::ENOTDIR,
+            ) => {
+                let remedy = self.remedy();
                 let name = name.to_bytes().escape_ascii();
-                format!("its interpreter {name} is not in the root")
+                format!("its interpreter {name} is not in the root{remedy}")
             }
-            (ExecRefusal::Interpreter(name), Errno::EACCES) => {
+            (
+                ExecRefusal::ScriptInterpreter(name) | ExecRefusal::ElfInterpreter(name),
+                Errno::EACCES,
+            ) => {
                 let name = name.to_bytes().escape_ascii();
                 format!("its interpreter {name} may not be executed")
             }
@@ -118,6 +127,17 @@ impl ExecRefusal {
             _ => return None,
         };
         Some(hint)
+    }
+
+    /// What to do about a missing interpreter, where that is known.
+    fn remedy(&self) -> &'static str {
+        match self {
+            ExecRefusal::ScriptInterpreter(name) if name.to_bytes().ends_with(b"\r") => {
+                "; the lines of the script end with CR LF"
+            }
+            ExecRefusal::ElfInterpreter(_) => "; link the program statically, or add its C library",
+            _ => "",
+        }
     }
 }
 
@@ -313,10 +333,12 @@ mod tests {
 
     #[test]
     fn a_hint_explains_only_the_matching_errno() {
-        let missing = ExecRefusal::Interpreter(c"/bin/sh\r".to_owned());
+        let missing = ExecRefusal::ScriptInterpreter(c"/bin/sh\r".to_owned());
         assert_eq!(
             missing.hint(Errno::ENOENT).as_deref(),
-            Some("its interpreter /bin/sh\\r is not in the root")
+            Some(
+                "its interpreter /bin/sh\\r is not in the root; the lines of the script end with CR LF"
+            )
         );
         assert_eq!(missing.hint(Errno::ENOMEM), None);
         let other = ExecRefusal::Machine(22).hint(Errno::ENOEXEC);

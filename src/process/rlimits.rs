@@ -6,9 +6,11 @@
 //! then affects the program, and not the steps before it.
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
 
+use crate::log;
 use crate::step::{Progress, Step};
 use crate::sys;
 
@@ -63,7 +65,9 @@ impl Limits {
             let place = || format!("process.rlimits[{i}]: {}", limit.name);
             let (soft, hard) = sys::prlimit(SELF, limit.resource, None).with_context(place)?;
             if limit.hard > hard {
-                sys::prlimit(pid, limit.resource, Some((soft, limit.hard))).with_context(place)?;
+                sys::prlimit(pid, limit.resource, Some((soft, limit.hard)))
+                    .map_err(|errno| log::hinted(errno, hint(errno).map(str::to_owned)))
+                    .with_context(place)?;
             }
         }
         Ok(())
@@ -96,6 +100,12 @@ impl Limits {
         let limit = self.0.get(i)?;
         Some((format!("process.rlimits[{i}]"), limit.name.to_owned()))
     }
+}
+
+/// Why the kernel refuses a limit (setrlimit(2)).
+pub(super) fn hint(errno: Errno) -> Option<&'static str> {
+    let hint = "a higher hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open";
+    (errno == Errno::EPERM).then_some(hint)
 }
 
 fn resource(kind: PosixRlimitType) -> (&'static str, u32) {

@@ -3,8 +3,10 @@
 //! It is always opened without following magic links: a path through /proc/self/fd could
 //! lead to a directory of the host that is still open (CVE-2024-21626).
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use nix::errno::Errno;
@@ -41,15 +43,15 @@ impl WorkingDirectory {
         Ok(WorkingDirectory { path, names })
     }
 
-    pub(super) fn path(&self) -> &CStr {
-        &self.path
-    }
-
     pub(super) fn describe(&self) -> String {
         format!("enter {:?}", self.path)
     }
 
-    /// ProcessOverrides to the directory.
+    pub(super) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.path.to_bytes()))
+    }
+
+    /// Changes to the directory.
     ///
     /// # Errors
     /// [`Refusal::OutsideRoot`] when the directory is not below the root, `ENOENT` when it is

@@ -1,14 +1,7 @@
 //! Describes a failed step: the field in config.json that asked for it, and the operation.
 
-use std::borrow::Cow;
-
-use nix::errno::Errno;
-
-use super::filesystem::FileSystem;
-use super::filesystem::user_namespace_requirement;
+use super::Rootfs;
 use super::kind::Kind;
-use super::mount::Mount;
-use super::{Entry, Rootfs};
 use crate::step::Step;
 
 impl Rootfs {
@@ -20,14 +13,19 @@ impl Rootfs {
         match step {
             Step::OpenRoot => root(path.to_string()),
             Step::OpenSource => {
-                let source = self.mounts.get(index)?.describe_source();
-                Some((self.mount_field(index), source))
+                let mount = self.mounts.get(index)?;
+                let operation = match &mount.kind {
+                    Kind::Bind { .. } => format!("{}: open the source", mount.describe()),
+                    Kind::FileSystem(_) => mount.describe(),
+                    Kind::Cgroup(_) => format!("{}: open the cgroups", mount.describe()),
+                };
+                Some((self.mount_field(index), operation))
             }
-            Step::MapIds => {
-                let target = self.mounts.get(index)?.target.display();
-                Some((self.mount_field(index), format!("map the ids of {target}")))
-            }
-            Step::OpenNull => Some(("linux.maskedPaths".into(), "/dev/null".into())),
+            Step::MapIds => self.part_of_mount(index, "map its ids"),
+            Step::OpenNull => Some((
+                "linux.maskedPaths".into(),
+                "open the host's /dev/null".into(),
+            )),
             Step::Propagation => root("make all mounts private".into()),
             Step::Overlay => Some((
                 "annotations: rt.rootfs.overlay".into(),
@@ -35,23 +33,10 @@ impl Rootfs {
             )),
             Step::Root => root(format!("attach {path}")),
             Step::Pivot => root(format!("enter {path}")),
-            Step::MountPoint => {
-                let target = self.mounts.get(index)?.target.display();
-                Some((self.mount_field(index), format!("mount point {target}")))
-            }
+            Step::MountPoint => self.part_of_mount(index, "make the mount point"),
             Step::Mount => Some((self.mount_field(index), self.mounts.get(index)?.describe())),
-            Step::CopyUp => {
-                let target = self.mounts.get(index)?.target.display();
-                let operation = format!("copy the content of {target}");
-                Some((self.mount_field(index), operation))
-            }
-            Step::MountInPlace => {
-                let target = self.mounts.get(index)?.target.display();
-                Some((
-                    self.mount_field(index),
-                    format!("check the mount on {target}"),
-                ))
-            }
+            Step::CopyUp => self.part_of_mount(index, "copy the content"),
+            Step::MountInPlace => self.part_of_mount(index, "check that it is in place"),
             Step::Terminal => Some(("process.terminal".into(), "open /dev/pts/ptmx".into())),
             Step::Console => Some(("process.terminal".into(), "bind on /dev/console".into())),
             Step::RootPropagation => Some((
@@ -86,83 +71,27 @@ impl Rootfs {
         }
     }
 
+    /// A step of the mount at this index.
+    fn part_of_mount(&self, index: usize, part: &str) -> Option<(String, String)> {
+        let mount = self.mounts.get(index)?.describe();
+        Some((self.mount_field(index), format!("{mount}: {part}")))
+    }
+
+    /// The same where `rt` itself refuses a mount, whichever part of it is reached.
+    pub(crate) fn describe_refused(&self, step: Step, item: u16) -> Option<(String, String)> {
+        match step {
+            Step::OpenSource | Step::MountPoint | Step::MountInPlace => {
+                self.describe(Step::Mount, item)
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn mount_field(&self, index: usize) -> String {
         if index < self.configured_mounts {
             format!("mounts[{index}]")
         } else {
             "NOTIFY_SOCKET".to_owned()
-        }
-    }
-
-    /// The most likely remedy for a failure of this plan.
-    pub(crate) fn hint(&self, step: Step, item: u16, errno: Errno) -> Option<Cow<'static, str>> {
-        if (step, errno) == (Step::MountPoint, Errno::EROFS) {
-            return Some(self.readonly_parent_hint(item));
-        }
-        let mount = self.mounts.get(usize::from(item));
-        let hint = match (step, errno, mount.map(|mount| &mount.kind)) {
-            (Step::Mount | Step::OpenSource, Errno::ENODEV, Some(Kind::FileSystem(_))) => {
-                Some("is the file system built into this kernel?")
-            }
-            (Step::Mount, Errno::EPERM, Some(Kind::FileSystem(FileSystem { fs_type, .. })))
-                if self.user_namespace =>
-            {
-                user_namespace_requirement(fs_type)
-            }
-            (Step::Mount, Errno::EINVAL, Some(Kind::FileSystem(FileSystem { fs_type, .. })))
-                if self.user_namespace && fs_type.as_c_str() == c"devpts" =>
-            {
-                Some("is the group of gid= mapped in the user namespace?")
-            }
-            (Step::OpenSource, Errno::EINVAL, Some(Kind::Bind { .. })) if self.user_namespace => {
-                Some("mounts below it are locked in a user namespace; use rbind")
-            }
-            (Step::OpenSource, Errno::EMFILE | Errno::ETOOMANYREFS | Errno::EAGAIN, _) => {
-                Some("too many mounts for the hard limit of open files (RLIMIT_NOFILE)")
-            }
-            (Step::Mount | Step::OpenSource, Errno::E2BIG, Some(Kind::FileSystem(_))) => {
-                Some("longer than 4095 bytes together, the most that mount(2) takes")
-            }
-            (Step::MapIds, Errno::EINVAL, _) => {
-                Some("does this kernel map the ids of that file system?")
-            }
-            (Step::MapIds, Errno::EPERM, _) => {
-                Some("only root of the user namespace that mounted a file system can map its ids")
-            }
-            (Step::OpenDevice | Step::OpenDefaultDevice, ..) => Some(
-                "in a user namespace devices cannot be created, so the host's are bind-mounted",
-            ),
-            (Step::CopyUp, Errno::ENOSPC, _) => Some("is its size too small for the copy?"),
-            (Step::Mount, Errno::ENOTDIR, _) => {
-                Some("a directory can be mounted on a directory, a file on a file")
-            }
-            (Step::Overlay, Errno::EINVAL, _) => {
-                Some("is the root already an overlay on an overlay? the kernel stacks two")
-            }
-            (Step::Pivot, Errno::EINVAL, _) if self.entry == Entry::Pivot => {
-                Some("is the host's root an initramfs? --no-pivot may help")
-            }
-            _ => None,
-        };
-        hint.map(Cow::Borrowed)
-    }
-
-    /// Names the read-only mount, or the root, in which the mount point cannot be created.
-    fn readonly_parent_hint(&self, item: u16) -> Cow<'static, str> {
-        let item = usize::from(item);
-        let earlier = self.mounts.get(..item).unwrap_or_default();
-        let target = self.mounts.get(item).map(|mount| &mount.target);
-        let contains_target =
-            |mount: &&Mount| target.is_some_and(|own| own.starts_with(&mount.target));
-        let parent = (0..)
-            .zip(earlier.iter().filter(contains_target))
-            .max_by_key(|(number, mount)| (mount.target.components().count(), *number));
-        match parent {
-            Some((_, mount)) => Cow::Owned(format!(
-                "the mount point is missing and the mount on {} is read-only",
-                mount.target.display()
-            )),
-            None => "the mount point is missing and the root file system is read-only".into(),
         }
     }
 }

@@ -196,17 +196,32 @@ impl Devices {
         Ok(Some(dev))
     }
 
+    /// The path that a step creates.
+    pub(super) fn path(&self, step: Step, item: usize) -> Option<PathBuf> {
+        let below_dev = |name: &str| Path::new("/dev").join(name);
+        match step {
+            Step::DeviceDirectory => Some("/dev".into()),
+            Step::DefaultDevice => Some(below_dev(DEFAULT_DEVICES.get(item)?.0)),
+            Step::Device => {
+                let node = self.nodes.iter().find(|node| node.index == item)?;
+                Some(node.path.clone())
+            }
+            Step::DeviceLink => Some(below_dev(DEV_LINKS.get(item).map_or("ptmx", |link| link.0))),
+            _ => None,
+        }
+    }
+
     pub(super) fn describe(&self, step: Step, item: usize) -> Option<(String, String)> {
         match step {
             Step::OpenDefaultDevice => Some((
                 "default devices".into(),
-                format!("the host's /dev/{}", DEFAULT_DEVICES.get(item)?.0),
+                format!("open the host's /dev/{}", DEFAULT_DEVICES.get(item)?.0),
             )),
             Step::OpenDevice => {
                 let node = self.nodes.iter().find(|node| node.index == item)?;
                 Some((
                     format!("linux.devices[{item}]"),
-                    format!("the host's {}", node.path.display()),
+                    format!("open the host's {}", node.path.display()),
                 ))
             }
             Step::DeviceDirectory => Some(("root".into(), "make /dev".into())),

@@ -18,6 +18,7 @@ mod detached;
 mod devices;
 mod facts;
 mod filesystem;
+mod hint;
 mod kind;
 mod layers;
 mod mask;

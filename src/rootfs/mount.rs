@@ -392,15 +392,6 @@ impl Mount {
         Ok(())
     }
 
-    /// Describes what [`Mount::open`] opens.
-    pub(super) fn describe_source(&self) -> String {
-        match &self.kind {
-            Kind::Bind { source, .. } => format!("bind source {}", source.display()),
-            Kind::FileSystem(_) => self.describe(),
-            Kind::Cgroup(_) => "the container's cgroups".into(),
-        }
-    }
-
     /// Describes the mount, as config.json has it.
     pub(super) fn describe(&self) -> String {
         let target = self.target.display();

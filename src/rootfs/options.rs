@@ -318,6 +318,10 @@ impl Attributes {
         named.map(|(name, _)| *name).collect()
     }
 
+    pub(super) fn noexec(self) -> bool {
+        self.set & MOUNT_ATTR_NOEXEC != 0
+    }
+
     /// The same attributes, but writable.
     pub(super) fn writable(self) -> Attributes {
         Attributes {

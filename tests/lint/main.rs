@@ -15,7 +15,7 @@ use source::Source;
 /// Lowest first. Modules on one line never name each other.
 const LAYERS: &[&[&str]] = &[
     &["decisions", "log", "nearest", "step", "sys"],
-    &["seal", "trusted_proc"],
+    &["pathname", "seal", "trusted_proc"],
     &["annotations", "bundle", "host"],
     &["cgroups", "namespaces", "process", "rootfs"],
     &["plan"],

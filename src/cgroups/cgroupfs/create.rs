@@ -11,6 +11,7 @@ use nix::unistd::Uid;
 
 use super::created::{CreatedCgroups, OpenCgroup, OpenCgroups};
 use super::existing::ExistingCgroups;
+use super::hint::directory_hint;
 use super::refusal::fail_without_cgroups;
 use super::unused::{check_unused_v1, check_unused_v2};
 use super::write::write_all;
@@ -117,6 +118,7 @@ impl Cgroups {
 impl HierarchyCgroup {
     fn create(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
         let (directory, origin) = make_with_parents(root, &self.path, created)
+            .map_err(|errno| log::hinted(errno, directory_hint(errno)))
             .with_context(|| making(&self.mount.join(&self.path)))?;
         match origin {
             Origin::Found if self.is_unified() => check_unused_v2(&directory)?,
@@ -141,6 +143,7 @@ impl UnifiedCgroup {
     fn create(&self, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
         let (directory, origin, controllers) =
             create_with_controllers(&self.mount, &self.path, created)
+                .map_err(|errno| log::hinted(errno, directory_hint(errno)))
                 .with_context(|| making(&self.mount.join(&self.path)))?;
         if origin == Origin::Found {
             check_unused_v2(&directory)?;
@@ -177,8 +180,10 @@ impl UnifiedCgroup {
             Origin::Found => sys::bpf_own_device_programs(cgroup).context("earlier programs")?,
         };
         if let Some(policy) = &self.devices {
-            let program = load(&assemble(policy)).context("load the program")?;
+            let program = load(&assemble(policy)).map_err(program_error);
+            let program = program.context("load the program")?;
             sys::bpf_attach_device_program(cgroup, program.as_fd())
+                .map_err(program_error)
                 .context("attach the program")?;
         }
         for program in earlier {
@@ -190,6 +195,12 @@ impl UnifiedCgroup {
 
 pub(super) fn making(path: &Path) -> String {
     format!("linux.cgroupsPath: make cgroup {}", path.display())
+}
+
+fn program_error(errno: Errno) -> anyhow::Error {
+    let is_missing = matches!(errno, Errno::EINVAL | Errno::ENOSYS);
+    let hint = "does this kernel have CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF?";
+    log::hinted(errno, is_missing.then(|| hint.to_owned()))
 }
 
 fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {

@@ -9,9 +9,11 @@ use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
 use super::existing::ExistingCgroups;
+use super::hint::process_hint;
 use super::refusal::{Dependents, fail_without_cgroups};
 use crate::cgroups::directory::{Directory, write_whole};
 use crate::cgroups::planned::{Entry, Requirement};
+use crate::log;
 use crate::sys::CloseBatch;
 
 /// The container's cgroups, held open until its first process is in them.
@@ -166,6 +168,7 @@ impl Directory {
             close_batch.add(file);
             Ok(())
         });
+        let moved = moved.map_err(|errno| log::hinted(errno, process_hint(errno, self)));
         moved.with_context(|| {
             let path = self.path().display();
             format!("linux.cgroupsPath: write \"{pid}\" to {path}/cgroup.procs")

@@ -2,7 +2,8 @@
 //!
 //! - Creating: [`create`] makes the cgroups and writes the settings ([`write`]), [`unused`]
 //!   refuses a cgroup that is in use, [`refusal`] decides what the container can do without,
-//!   and [`created`] takes the first process in. [`check`] finds out what creating would refuse.
+//!   [`hint`] says why the kernel refuses, and [`created`] takes the first process in. [`check`]
+//!   finds out what creating would refuse.
 //! - Afterwards: [`existing`] is a container's cgroups as state.json records them. [`join`],
 //!   [`freezer`], [`update`], [`kill`] and [`remove`] are what can be done with them.
 //! - Reading: [`processes`] lists the processes of a cgroup, [`events`] waits for its state.
@@ -13,6 +14,7 @@ pub(in crate::cgroups) mod created;
 mod events;
 pub(in crate::cgroups) mod existing;
 mod freezer;
+mod hint;
 pub(in crate::cgroups) mod join;
 mod kill;
 mod processes;

@@ -29,7 +29,7 @@ impl Requirement {
     /// `error` itself in all other cases, with advice when a user has set a limit.
     pub(super) fn tolerate(self, error: Error, dependents: Dependents) -> Result<Error> {
         let is_refusal = matches!(
-            error.downcast_ref::<Errno>(),
+            error.root_cause().downcast_ref::<Errno>(),
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
         );
         match (self, is_refusal, dependents.limit) {

@@ -6,6 +6,7 @@ use nix::fcntl::OFlag;
 
 use crate::cgroups::directory::{Directory, write_whole};
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
+use crate::log;
 
 /// Writes `settings` in order. Consecutive settings for the same file share one open file.
 ///
@@ -52,6 +53,7 @@ fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
     };
     let file = directory
         .file(first.file, OFlag::O_WRONLY)
+        .map_err(|errno| log::hinted(errno, first.hint(errno, directory)))
         .with_context(|| format!("open {}", first.file))
         .context(first.field)?;
     for setting in settings {
@@ -75,7 +77,7 @@ impl Setting {
             Errno::EBUSY => self.memory_usage(directory).unwrap_or_default(),
             _ => String::new(),
         };
-        Error::new(errno)
+        log::hinted(errno, self.hint(errno, directory))
             .context(format!("write \"{}\" to {}{usage}", self.value, self.file))
             .context(self.field)
     }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
+use crate::pathname::{self, Access};
+
 /// Writes the decimal pid to a draft and renames it, so that a reader never sees a part of the
 /// number. Returns `path`, if the file was asked for.
 ///
@@ -28,6 +30,7 @@ pub(crate) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<Option<Pat
         .create_new(true)
         .mode(0o644)
         .open(&draft)
+        .map_err(|error| pathname::explain(path, error, Access::Write))
         .with_context(subject)?;
     file.write_all(pid.to_string().as_bytes())
         .and_then(|()| std::fs::rename(&draft, path))

@@ -183,7 +183,7 @@ fn a_missing_log_directory_is_refused() {
     if Kind::under_test() == Kind::Rt {
         assert_eq!(
             outcome.stderr,
-            "rt: --log /nonexistent/log: not found (ENOENT)\n"
+            "rt: --log /nonexistent/log: not found (ENOENT; there is no /nonexistent)\n"
         );
     }
 }

@@ -66,7 +66,7 @@ fn an_unreadable_config_is_named() {
         &outcome,
         &bundle,
         "create",
-        "BUNDLE/config.json: permission denied (EACCES)",
+        "BUNDLE/config.json: permission denied (EACCES; BUNDLE/config.json has mode 0000, owner 0:0; uid 0 needs the r bit)",
     );
 }
 

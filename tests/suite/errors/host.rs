@@ -65,7 +65,8 @@ fn a_file_without_execute_permission_is_refused() {
     let bundle = Bundle::new().file("bin/data", "x").args(&["/bin/data"]);
     assert_error(
         &bundle,
-        "process.args[0]: exec: \"/bin/data\": permission denied (EACCES)",
+        "process.args[0]: exec: \"/bin/data\": permission denied \
+         (EACCES; /bin/data has mode 0644, owner 0:0; uid 0 needs the x bit)",
     );
 }
 
@@ -86,7 +87,7 @@ fn a_missing_bind_source_is_refused() {
     let bundle = Bundle::new().bind("/nonexistent".as_ref(), "/tmp", &["rbind"]);
     assert_error(
         &bundle,
-        "mounts[7]: bind source /nonexistent: not found (ENOENT)",
+        "mounts[7]: bind /nonexistent on /tmp: open the source: not found (ENOENT; create it on the host)",
     );
 }
 
@@ -102,7 +103,8 @@ fn a_missing_mount_point_on_a_readonly_mount_is_refused() {
     assert_error(
         &bundle,
         &format!(
-            "mounts[{item}]: mount point /mnt/below: read-only file system (EROFS; the mount point is missing and the mount on /mnt is read-only)"
+            "mounts[{item}]: mount tmpfs on /mnt/below: make the mount point: read-only file system (EROFS; mounts[{}] on /mnt is read-only)",
+            item - 1
         ),
     );
 }
@@ -112,14 +114,15 @@ fn a_bind_mount_over_proc_is_refused() {
     let bundle = Bundle::new().bind("/etc".as_ref(), "/proc", &["rbind"]);
     assert_error(
         &bundle,
-        "mounts[7]: bind source /etc: \"/proc\" cannot be mounted because it is not of type proc",
+        "mounts[7]: bind /etc on /proc: \"/proc\" cannot be mounted because it is not of type proc",
     );
 }
 
 fn an_unknown_sysctl_is_refused() {
     let bundle = Bundle::new().set("/linux/sysctl", json!({"net.ipv4.no_such_thing": "1"}));
     let line = "linux.sysctl: net.ipv4.no_such_thing: \
-                write \"1\" to /proc/sys/net/ipv4/no_such_thing: not found (ENOENT)";
+                write \"1\" to /proc/sys/net/ipv4/no_such_thing: \
+                not found (ENOENT; this kernel has no such sysctl in a new namespace)";
     assert_error(&bundle, line);
 }
 
@@ -179,7 +182,10 @@ fn a_limit_that_the_kernel_refuses_is_reported() {
     };
     assert_error(
         &bundle,
-        &format!("linux.resources.cpu.quota: write \"10\" to {file}: invalid argument (EINVAL)"),
+        &format!(
+            "linux.resources.cpu.quota: write \"10\" to {file}: invalid argument (EINVAL; \
+             a quota is at least 1000, and quota/period at most the parent's)"
+        ),
     );
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
 /// `create` and `run` fail with this line, in which `BUNDLE` stands for the bundle's path, and
 /// nothing of the container remains.
 #[track_caller]
-fn assert_error(bundle: &Bundle, line: &str) {
+pub(crate) fn assert_error(bundle: &Bundle, line: &str) {
     for verb in ["create", "run"] {
         let before = HostState::of(bundle);
         let outcome = bundle.call(verb, &[]).run();

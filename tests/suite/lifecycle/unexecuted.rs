@@ -85,25 +85,30 @@ fn reason(bundle: &Bundle) -> String {
 
 fn the_hint_names_the_missing_interpreter() {
     only_rt("other runtimes print the errno only");
-    let missing = |name: &str| {
+    let missing = |name: &str, remedy: &str| {
         format!(
-            "exec /bin/program: no such file or directory (its interpreter {name} is not in the root)"
+            "exec /bin/program: no such file or directory (its interpreter {name} is not in the root{remedy})"
         )
     };
-    for (content, name) in [
-        ("#!/bin/bash\n", "/bin/bash"),
-        ("#! /usr/bin/env python3\n", "/usr/bin/env"),
-        ("#!/bin/sh\r\necho\r\n", "/bin/sh\\r"),
+    for (content, name, remedy) in [
+        ("#!/bin/bash\n", "/bin/bash", ""),
+        ("#! /usr/bin/env python3\n", "/usr/bin/env", ""),
+        (
+            "#!/bin/sh\r\necho\r\n",
+            "/bin/sh\\r",
+            "; the lines of the script end with CR LF",
+        ),
     ] {
-        assert_eq!(reason(&with_program(content)), missing(name));
+        assert_eq!(reason(&with_program(content)), missing(name, remedy));
     }
     // A script whose interpreter is another script.
     let bundle = with_program("#!/bin/other\n").executable("bin/other", "#!/no/such\n");
-    assert_eq!(reason(&bundle), missing("/no/such"));
+    assert_eq!(reason(&bundle), missing("/no/such", ""));
     // The loader of a dynamically linked program.
     let bundle = with_program("");
     fs::write(bundle.rootfs().join("bin/program"), linked_to("/lib/ld.so")).unwrap();
-    assert_eq!(reason(&bundle), missing("/lib/ld.so"));
+    let remedy = "; link the program statically, or add its C library";
+    assert_eq!(reason(&bundle), missing("/lib/ld.so", remedy));
 }
 
 /// An ELF file for this architecture, as far as the kernel reads it before it opens the loader.

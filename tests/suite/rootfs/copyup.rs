@@ -271,7 +271,7 @@ fn a_full_tmpfs_is_an_error() {
     if bundle.runtime().kind() == Kind::Rt {
         let index = bundle.config().items("/mounts").len() - 1;
         let text = format!(
-            "rt run: {}: mounts[{index}]: copy the content of /mnt: no space left on device \
+            "rt run: {}: mounts[{index}]: mount tmpfs on /mnt: copy the content: no space left on device \
              (ENOSPC; is its size too small for the copy?)\n",
             bundle.id()
         );
@@ -303,7 +303,9 @@ fn a_directory_nested_too_deeply_is_an_error() {
     for (limit, error) in [("100", "EMFILE"), ("20000", "ENAMETOOLONG")] {
         let limit = format!("--nofile={limit}:20000");
         let call = bundle.call_through(&["prlimit", &limit], "run", &[]);
-        let outcome = call.run().assert_refused("copy the content of /mnt");
+        let outcome = call
+            .run()
+            .assert_refused("mount tmpfs on /mnt: copy the content");
         assert!(outcome.stderr.contains(error), "{outcome}");
     }
     before.assert_unchanged(&bundle);

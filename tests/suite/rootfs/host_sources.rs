@@ -163,7 +163,7 @@ fn an_unknown_option_of_an_overlay_is_refused() {
     options.as_array_mut().unwrap().push(json!(option));
     let bundle = Bundle::new().folder("mnt").mount(overlay(options));
     let error = refused_option(option);
-    bundle.assert_refused(&["mounts[", &format!("]{error}: invalid argument (EINVAL)")]);
+    bundle.assert_refused(&["mounts[", &format!("]{error}: invalid argument (EINVAL;")]);
 }
 
 /// Since Linux 6.5 overlayfs checks each option as it is set (fs/overlayfs/params.c), before that

@@ -300,7 +300,7 @@ fn a_file_system_without_idmap_support_is_refused() {
     let bundle =
         mapped_bind("/sys".as_ref(), &["bind", "idmap"], Some(map(1))).args(&["/bin/true"]);
     bundle.assert_refused(&[
-        "mounts[7]: map the ids of /mnt: invalid argument (EINVAL",
+        "mounts[7]: bind /sys on /mnt: map its ids: invalid argument (EINVAL",
         "does this kernel map the ids of that file system?",
     ]);
 }

@@ -136,5 +136,5 @@ fn a_directory_on_a_file_or_the_reverse_is_enotdir() {
     let link = Directory::new();
     symlink("nowhere", link.join("link")).unwrap();
     let bundle = Bundle::new().bind(&link.join("link"), "/tmp", &["bind"]);
-    bundle.assert_refused(&["mounts[7]", "bind source", "not found"]);
+    bundle.assert_refused(&["mounts[7]", "open the source", "not found"]);
 }

@@ -346,7 +346,7 @@ fn an_unknown_option_reaches_the_file_system_and_is_refused() {
         let bundle = Bundle::new().folder("mnt").mount(tmpfs(options));
         bundle.assert_refused(&[
             "mounts[",
-            &format!("].options: mount tmpfs on /mnt with {named:?}: invalid argument (EINVAL)"),
+            &format!("].options: mount tmpfs on /mnt with {named:?}: invalid argument (EINVAL;"),
         ]);
     }
 }

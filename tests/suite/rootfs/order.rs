@@ -104,14 +104,14 @@ fn a_source_in_the_root_cannot_be_a_link_out_of_it() {
     symlink(outside.path(), &source).unwrap();
     let bundle = bundle.folder("view").bind(&source, "/view", &["rbind"]);
     let bundle = bundle.args(&["/bin/ls", "/view"]);
-    bundle.assert_refused(&["mounts[7]", "bind source", "/link", "not found"]);
+    bundle.assert_refused(&["mounts[7]", "bind ", "/link on ", "not found"]);
 }
 
 fn a_missing_source_in_the_root_is_named() {
     let bundle = Bundle::new();
     let source = bundle.rootfs().join("nowhere");
     let bundle = bundle.folder("view").bind(&source, "/view", &["bind"]);
-    bundle.assert_refused(&["mounts[7]", "bind source", "/nowhere", "not found"]);
+    bundle.assert_refused(&["mounts[7]", "bind ", "/nowhere on ", "not found"]);
 }
 
 /// A mount that the host has made in the root is not in the overlay, but it can be a source.

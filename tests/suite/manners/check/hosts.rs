@@ -155,7 +155,10 @@ fn ordinary_users_are_answered_as_by_create() {
             let closed = Bundle::with_runtime(&runtime).with_config(config);
             refused(
                 &closed,
-                &format!("--root {}/new: permission denied (EACCES): user ", root.display()),
+                &format!(
+                    "--root {}/new: permission denied (EACCES): user ",
+                    root.display()
+                ),
             );
             fs::remove_dir(&root).unwrap();
         }

@@ -185,7 +185,9 @@ fn every_unsupported_field_is_listed() {
         "rt check: linux.intelRdt: not applied by this version".to_owned(),
         "rt check: linux.memoryPolicy: not applied by this version".to_owned(),
         format!("rt check: mounts[{index}].options: remount: not applied by this version"),
-        format!("rt check: mounts[{index}]: bind source {absent}: not found (ENOENT)"),
+        format!(
+            "rt check: mounts[{index}]: bind {absent} on /a: open the source: not found (ENOENT; there is no /no)"
+        ),
     ];
     assert_eq!(agreed(&bundle), expected);
 }
@@ -208,14 +210,16 @@ fn every_missing_path_is_listed() {
         let path = namespaces[index]["path"].as_str().unwrap();
         format!("rt check: linux.namespaces[{index}].path: {path}: not found (ENOENT)")
     };
+    let source = |index: usize, name: &str| {
+        format!(
+            "rt check: mounts[{index}]: bind /no/such/{name} on /{name}: open the source: not found (ENOENT; there is no /no)"
+        )
+    };
     for line in [
         place("network"),
         place("ipc"),
-        format!("rt check: mounts[{index}]: bind source /no/such/a: not found (ENOENT)"),
-        format!(
-            "rt check: mounts[{}]: bind source /no/such/b: not found (ENOENT)",
-            index + 1
-        ),
+        source(index, "a"),
+        source(index + 1, "b"),
         "rt check: process.args[0]: exec: \"nosuch\": executable file not found in $PATH"
             .to_owned(),
     ] {

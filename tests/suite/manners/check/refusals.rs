@@ -32,7 +32,7 @@ fn invalid_files_are_refused_as_by_create() {
     fs::remove_file(bundle.path().join("config.json")).unwrap();
     let missing = agreed_as_written(&bundle);
     assert!(
-        missing[0].ends_with("/config.json: not found (ENOENT)"),
+        missing[0].contains("/config.json: not found (ENOENT); rt spec -b "),
         "{missing:?}"
     );
 
@@ -118,7 +118,7 @@ fn missing_files_are_refused_as_by_create() {
         .bind("/".as_ref(), "/proc", &["rbind"]);
     refused(
         &not_proc,
-        "mounts[6]: bind source /: \"/proc\" cannot be mounted because it is not of type proc",
+        "mounts[6]: bind / on /proc: \"/proc\" cannot be mounted because it is not of type proc",
     );
     let bundle = rt();
     let in_root = bundle.rootfs().join("absent");

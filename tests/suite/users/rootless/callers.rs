@@ -94,7 +94,7 @@ impl Caller {
         )
     }
 
-    /// A caller with the subordinate ids `START:COUNT`.
+    /// A caller with the subordinate ids `START:COUNT`, or with none if the range is `other`.
     pub(crate) fn with_range(range: &str) -> Self {
         Self::with(Runtime::new(), CallerKind::Subordinate, range, &[])
     }
@@ -175,7 +175,11 @@ fn write_etc(etc: &Path, range: &str) {
     let groups = format!("lodger:x:{USER}:\nother:x:{OTHER}:\n");
     fs::write(etc.join("passwd"), passwd + &user).unwrap();
     fs::write(etc.join("group"), group + &groups).unwrap();
+    let grants = match range {
+        "other" => format!("other:{FIRST_SUBORDINATE}:{COUNT}\n"),
+        range => format!("lodger:{range}\n"),
+    };
     for name in ["subuid", "subgid"] {
-        fs::write(etc.join(name), format!("lodger:{range}\n")).unwrap();
+        fs::write(etc.join(name), &grants).unwrap();
     }
 }

@@ -27,6 +27,8 @@ pub(super) fn tests() -> Vec<Test> {
         a_missing_newuidmap_is_reported,
         newuidmap_is_not_searched_in_path_or_bundle,
         an_unmapped_user_is_refused,
+        a_user_without_subordinate_ids_is_told,
+        ids_that_the_callers_namespace_lacks_are_named,
     ]
 }
 
@@ -238,7 +240,10 @@ fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
 fn ids_of_other_users_are_refused() {
     let other = mappings(&[(0, OTHER, 1)]);
     let bundle = Caller::new(CallerKind::Subordinate).bundle();
-    let texts = ["linux.uidMappings", "newuidmap", "4002", "not allowed"];
+    let texts = [
+        "linux.uidMappings: newuidmap: uid range [0-1) -> [4002-4003) not allowed \
+         (/etc/subuid grants lodger 500000:65536)",
+    ];
     refused(bundle.set("/linux/uidMappings", other.clone()), &texts);
     // newuidmap(1) does not find this user in /etc/passwd.
     let bundle = Caller::new(CallerKind::Plain).bundle();
@@ -314,4 +319,23 @@ fn newuidmap_is_not_searched_in_path_or_bundle() {
 fn an_unmapped_user_is_refused() {
     let bundle = Caller::new(CallerKind::Plain).bundle().user(5, 0);
     refused(bundle, &["process.user.uid: 5 is not mapped"]);
+}
+
+fn a_user_without_subordinate_ids_is_told() {
+    only_rt("the error text is rt's");
+    let caller = Caller::with_range("other");
+    let bundle = mapped(caller.bundle(), &OWN_AND_SUBORDINATE);
+    let text = "linux.uidMappings: newuidmap: uid range [1-65537) -> [500000-565536) not allowed \
+                (/etc/subuid grants lodger no ids; add the line lodger:100000:65536)";
+    refused(bundle, &[text]);
+}
+
+/// Root of a user namespace may map the ids of that namespace only.
+fn ids_that_the_callers_namespace_lacks_are_named() {
+    only_rt("the error text is rt's");
+    let caller = Caller::new(CallerKind::NamespaceRoot);
+    let bundle = caller.bundle().namespace("user", None);
+    let bundle = mapped(bundle, &[(0, 7, 2)]);
+    let text = "operation not permitted (EPERM; the caller's user namespace does not have all 2 ids from hostID 7)";
+    refused(bundle, &["linux.uidMappings: write to /proc/", text]);
 }

@@ -1,11 +1,12 @@
 //! Mounts whose sources init opens, because a rootless runtime may not copy the host's mounts.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::runner::Test;
 use serde_json::json;
 
-use super::callers::{ALL, Caller};
+use super::callers::{ALL, Caller, CallerKind, USER};
 use crate::harness::{Directory, HostState, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -13,6 +14,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_bind_includes_an_earlier_mount_on_its_source,
         more_binds_than_the_descriptor_limit_work,
         long_mount_options_are_passed_to_the_file_system,
+        a_directory_that_the_caller_may_not_search_is_named,
     ]
 }
 
@@ -69,4 +71,19 @@ fn long_mount_options_are_passed_to_the_file_system() {
         let seen = bundle.probe().mount("/mnt");
         seen.assert_options(&["nosuid", "size=64k"]);
     }
+}
+
+fn a_directory_that_the_caller_may_not_search_is_named() {
+    only_rt("the error text is rt's");
+    let closed = Directory::new();
+    fs::create_dir(closed.join("data")).unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let bundle = Caller::new(CallerKind::Plain).bundle();
+    let at = closed.path().display();
+    let text = format!(
+        "bind {at}/data on /tmp: open the source: permission denied \
+         (EACCES; {at} has mode 0700, owner 0:0; uid {USER} needs the x bit)"
+    );
+    let bundle = bundle.bind(&closed.join("data"), "/tmp", &["bind"]);
+    bundle.args(&["/bin/true"]).assert_refused(&[&text]);
 }
