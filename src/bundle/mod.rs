@@ -6,10 +6,13 @@
 //! ignored.
 
 mod capabilities;
+mod examples;
 mod field_path;
 mod json;
+mod known_values;
 mod process_overrides;
 mod resources;
+mod type_error;
 mod unsupported;
 mod values;
 
@@ -18,12 +21,13 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
 
 use crate::log;
+pub(crate) use known_values::{likely, unknown_value};
 pub(crate) use process_overrides::ProcessOverrides;
 pub(crate) use resources::Resources;
 pub(crate) use unsupported::is_supported;
@@ -147,6 +151,7 @@ fn check(mut config: Value) -> Result<Spec> {
     values::drop_unset(&mut config);
     values::check_version(&config)?;
     values::check_platform(&config)?;
+    values::check_objects(&config)?;
     values::normalize(&mut config);
     values::check_required(&config)?;
     let unknown = capabilities::drop_unknown(&mut config);
@@ -155,7 +160,7 @@ fn check(mut config: Value) -> Result<Spec> {
     }
     values::check_values(&config)?;
     let unsupported = unsupported::first(&config);
-    let spec = deserialize(config)?;
+    let spec: Spec = serde_path_to_error::deserialize(config).map_err(type_error::translate)?;
     if let Some(field) = unsupported {
         bail!("{field}: not applied by this version");
     }
@@ -163,26 +168,6 @@ fn check(mut config: Value) -> Result<Spec> {
     // started. runc refuses it too.
     ensure!(spec.process().is_some(), "process: required");
     Ok(spec)
-}
-
-fn deserialize(config: Value) -> Result<Spec> {
-    serde_path_to_error::deserialize(config).map_err(|error| {
-        let path = error.path().to_string();
-        let text = error.into_inner().to_string();
-        match unknown_variant(&text) {
-            Some(name) => anyhow!("{path}: unknown value {name:?}"),
-            None => anyhow!("{path}: {text}"),
-        }
-    })
-}
-
-/// The name in serde's error for an unknown enum value. The rest of the text, a list of all known
-/// values, is left out.
-fn unknown_variant(text: &str) -> Option<&str> {
-    let (name, _) = text
-        .strip_prefix("unknown variant `")?
-        .split_once("`, expected")?;
-    Some(name)
 }
 
 #[cfg(test)]

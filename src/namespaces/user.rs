@@ -19,6 +19,9 @@ use crate::trusted_proc::Proc;
 /// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
 const MAX_RANGES: usize = 340;
 
+/// The most ranges of ids that an error names.
+const MAX_NAMED_SPANS: usize = 3;
+
 /// Where newuidmap(1) and newgidmap(1) are searched for. They map the ids that
 /// /etc/subuid and /etc/subgid grant to a user. PATH is not used.
 const PROGRAM_DIRECTORIES: [&str; 5] = [
@@ -38,6 +41,18 @@ pub(crate) struct Mapper {
     pub(crate) gid: u32,
     /// Whether it has CAP_SETUID and CAP_SETGID, and so may map any ids.
     pub(crate) privileged: bool,
+}
+
+impl Mapper {
+    /// Mappings that this process may write.
+    pub(super) fn example(self) -> String {
+        let (host_id, size) = if self.privileged {
+            (100_000, 65_536)
+        } else {
+            (self.uid, 1)
+        };
+        format!(r#"[{{"containerID": 0, "hostID": {host_id}, "size": {size}}}]"#)
+    }
 }
 
 /// The id maps of a user namespace.
@@ -96,8 +111,10 @@ impl Maps {
         }
     }
 
-    pub(crate) fn has_uid(&self, id: u32) -> bool {
-        self.uids.has(id)
+    /// # Errors
+    /// When the uid `id` of the container, which is that of the field `place`, is not mapped.
+    pub(crate) fn require_uid(&self, id: u32, place: &str) -> Result<()> {
+        self.uids.require(id, place, &self.place("uidMappings"))
     }
 
     /// The host's uid for `id` in the namespace.
@@ -105,8 +122,10 @@ impl Maps {
         self.uids.host_id(id)
     }
 
-    pub(crate) fn has_gid(&self, id: u32) -> bool {
-        self.gids.has(id)
+    /// # Errors
+    /// As [`Maps::require_uid`], for a gid.
+    pub(crate) fn require_gid(&self, id: u32, place: &str) -> Result<()> {
+        self.gids.require(id, place, &self.place("gidMappings"))
     }
 
     /// Whether setgroups(2) is denied in the namespace, because an unprivileged user
@@ -146,7 +165,11 @@ impl Maps {
 
     fn write_one(&self, map: &Map, own: u32, pid: Pid, proc: &Proc, name: &str) -> Result<()> {
         if !self.mapper.privileged && !map.maps_only(own) {
-            return map.write_by_program(&format!("new{name}map"), pid);
+            return map
+                .write_by_program(&format!("new{name}map"), pid)
+                .with_context(|| {
+                    format!("{name} {own} may map itself, and what /etc/sub{name} grants")
+                });
         }
         // A file can deny its group what it grants to others, so a process that drops a
         // group gains access. An unprivileged user must therefore deny setgroups(2)
@@ -180,7 +203,8 @@ impl Map {
         }
         ensure!(
             listed.len() <= MAX_RANGES,
-            "{place}: more than {MAX_RANGES} mappings, the kernel's limit"
+            "{place}: {} mappings; the kernel allows {MAX_RANGES}",
+            listed.len()
         );
         let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
         for (index, mapping) in listed.iter().enumerate() {
@@ -189,7 +213,10 @@ impl Map {
                 host_id: mapping.host_id(),
                 size: mapping.size(),
             };
-            ensure!(range.size > 0, "{place}[{index}]: maps no id");
+            ensure!(
+                range.size > 0,
+                "{place}[{index}].size: 0 maps no id; want at least 1"
+            );
             for (start, name) in [
                 (range.container_id, "containerID"),
                 (range.host_id, "hostID"),
@@ -198,13 +225,15 @@ impl Map {
                     start
                         .checked_add(range.size - 1)
                         .is_some_and(|last| last < u32::MAX),
-                    "{place}[{index}]: {name} {start} and size {} lead beyond the last id",
-                    range.size
+                    "{place}[{index}]: {name} {start} and size {} lead beyond the last id, {}",
+                    range.size,
+                    u32::MAX - 1
                 );
             }
-            let clash = ranges.iter().position(|earlier| earlier.overlaps(range));
-            if let Some(earlier) = clash {
-                return Err(anyhow!("{place}[{index}]: maps an id of [{earlier}] again"));
+            for (earlier, other) in ranges.iter().enumerate() {
+                range
+                    .refuse_overlap(*other)
+                    .with_context(|| format!("{place}[{index}]: overlaps [{earlier}]"))?;
             }
             ranges.push(range);
         }
@@ -224,8 +253,38 @@ impl Map {
         text.lines().map(range).collect::<Option<_>>().map(Map)
     }
 
-    fn has(&self, id: u32) -> bool {
-        self.host_id(id).is_some()
+    fn require(&self, id: u32, place: &str, map: &str) -> Result<()> {
+        ensure!(
+            self.host_id(id).is_some(),
+            "{place}: {id} is not mapped in {map}: map it, or use {}",
+            self.ids()
+        );
+        Ok(())
+    }
+
+    /// The ids of the container as text, in order: `an id from 0 to 999, or 2000`.
+    fn ids(&self) -> String {
+        let mut ranges = self.0.clone();
+        ranges.sort_by_key(|range| range.container_id);
+        let mut spans: Vec<(u32, u32)> = Vec::new();
+        for range in ranges {
+            let (first, last) = range.span(range.container_id);
+            match spans.last_mut() {
+                Some((_, end)) if *end + 1 == first => *end = last,
+                _ => spans.push((first, last)),
+            }
+        }
+        let named = spans.iter().take(MAX_NAMED_SPANS);
+        let mut texts: Vec<String> = named
+            .map(|(first, last)| match first == last {
+                true => first.to_string(),
+                false => format!("an id from {first} to {last}"),
+            })
+            .collect();
+        if spans.len() > MAX_NAMED_SPANS {
+            texts.push("another that is mapped".to_owned());
+        }
+        texts.join(", or ")
     }
 
     fn host_id(&self, id: u32) -> Option<u32> {
@@ -274,9 +333,7 @@ impl Map {
     fn write_by_program(&self, name: &str, pid: Pid) -> Result<()> {
         let paths = PROGRAM_DIRECTORIES.map(|directory| Path::new(directory).join(name));
         let program = paths.iter().find(|path| path.exists()).with_context(|| {
-            format!(
-                "{name} is not installed (package uidmap); an unprivileged user needs it to map more than its own id"
-            )
+            format!("{name} is not installed (package uidmap), and only it may map other ids")
         })?;
         let stderr = sys::anonymous_file(c"stderr").context(name.to_owned())?;
         let mut command = Command::new(program);
@@ -312,12 +369,25 @@ impl Map {
 }
 
 impl Range {
-    fn overlaps(self, other: Range) -> bool {
-        let intersect = |a: u32, b: u32| {
-            u64::from(a) < u64::from(b) + u64::from(other.size)
-                && u64::from(b) < u64::from(a) + u64::from(self.size)
-        };
-        intersect(self.container_id, other.container_id) || intersect(self.host_id, other.host_id)
+    /// The first and the last of the ids from `start` on.
+    fn span(self, start: u32) -> (u32, u32) {
+        (start, start + (self.size - 1))
+    }
+
+    /// # Errors
+    /// When an id is in both ranges.
+    fn refuse_overlap(self, other: Range) -> Result<()> {
+        for (name, own, others) in [
+            ("containerID", self.container_id, other.container_id),
+            ("hostID", self.host_id, other.host_id),
+        ] {
+            let ((first, last), (others_first, others_last)) = (self.span(own), other.span(others));
+            ensure!(
+                last < others_first || others_last < first,
+                "{name} {first} to {last}, and {others_first} to {others_last}"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -340,7 +410,7 @@ mod tests {
     }
 
     fn refused(json: &str) -> String {
-        planned(json).unwrap_err().to_string()
+        format!("{:#}", planned(json).unwrap_err())
     }
 
     #[test]
@@ -350,7 +420,8 @@ mod tests {
                 {"containerID": 0, "hostID": 100000, "size": 5}]"#,
         )
         .unwrap();
-        assert!(map.has(0) && map.has(4) && map.has(10) && !map.has(5) && !map.has(11));
+        let has = |id| map.host_id(id).is_some();
+        assert!(has(0) && has(4) && has(10) && !has(5) && !has(11));
         assert_eq!(
             (map.host_id(10), map.host_id(3)),
             (Some(1000), Some(100_003))
@@ -367,16 +438,50 @@ mod tests {
     fn an_invalid_list_is_refused() {
         assert_eq!(
             refused(r#"[{"containerID": 0, "hostID": 0, "size": 0}]"#),
-            "x[0]: maps no id"
+            "x[0].size: 0 maps no id; want at least 1"
         );
         let twice = r#"[{"containerID": 0, "hostID": 7, "size": 5}, {"containerID": 4, "hostID": 100, "size": 1}]"#;
-        assert_eq!(refused(twice), "x[1]: maps an id of [0] again");
+        assert_eq!(
+            refused(twice),
+            "x[1]: overlaps [0]: containerID 4 to 4, and 0 to 4"
+        );
         let beyond = r#"[{"containerID": 0, "hostID": 4294967290, "size": 6}]"#;
-        assert!(refused(beyond).starts_with("x[0]: hostID 4294967290"));
+        assert_eq!(
+            refused(beyond),
+            "x[0]: hostID 4294967290 and size 6 lead beyond the last id, 4294967294"
+        );
         let many: Vec<String> = (0..341)
             .map(|n| format!(r#"{{"containerID": {n}, "hostID": {n}, "size": 1}}"#))
             .collect();
-        assert!(refused(&format!("[{}]", many.join(","))).starts_with("x: more than 340"));
+        assert!(refused(&format!("[{}]", many.join(","))).starts_with("x: 341 mappings"));
+    }
+
+    #[test]
+    fn an_id_that_is_not_mapped_is_refused_with_those_that_are() {
+        let map = |ranges: &[(u32, u32)]| {
+            let range = |(at, (container_id, size)): (usize, &(u32, u32))| Range {
+                container_id: *container_id,
+                host_id: 100_000 * (at as u32 + 1),
+                size: *size,
+            };
+            Map(ranges.iter().enumerate().map(range).collect())
+        };
+        for (ranges, ids) in [
+            (&[(0, 1000)][..], "an id from 0 to 999"),
+            (&[(1, 9), (0, 1)], "an id from 0 to 9"),
+            (&[(0, 1), (5, 5)], "0, or an id from 5 to 9"),
+            (
+                &[(0, 1), (2, 1), (4, 1), (6, 1)],
+                "0, or 2, or 4, or another that is mapped",
+            ),
+        ] {
+            let error = map(ranges).require(5000, "x", "y").unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("x: 5000 is not mapped in y: map it, or use {ids}")
+            );
+            map(ranges).require(0, "x", "y").unwrap();
+        }
     }
 
     #[test]

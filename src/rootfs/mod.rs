@@ -34,9 +34,10 @@ mod switch_root;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::runtime::Spec;
 
+use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
@@ -121,15 +122,21 @@ impl Rootfs {
         let mounts = spec.mounts().as_deref().unwrap_or_default();
         ensure!(
             mounts.len() < usize::from(u16::MAX),
-            "mounts: more than {}",
-            u16::MAX
+            "mounts: {} entries; at most {} are allowed",
+            mounts.len(),
+            u16::MAX - 1
         );
         let configured_mounts = mounts.len();
         let mut mounts: Vec<Mount> = mounts
             .iter()
             .enumerate()
             .map(|(i, mount)| {
-                Mount::plan(mount, bundle, facts).with_context(|| format!("mounts[{i}]"))
+                let planned = Mount::plan(mount, bundle, facts);
+                let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
+                if mount.destination().is_relative() {
+                    warn_of_relative_destination(i, mount.destination(), &planned.target);
+                }
+                Ok(planned)
             })
             .collect::<Result<_>>()?;
         mounts.extend(
@@ -354,7 +361,15 @@ impl Rootfs {
     }
 }
 
+/// "This path SHOULD be absolute. … If it is relative, it MUST be interpreted as relative to /"
+/// (config.md, "Mounts").
+fn warn_of_relative_destination(item: usize, destination: &Path, target: &Path) {
+    log::defer_warning(format!(
+        "mounts[{item}].destination: {destination:?} is relative; taken as {}",
+        target.display()
+    ));
+}
+
 fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {
-    options::propagation(value)
-        .with_context(|| format!("linux.rootfsPropagation: {value:?} is not a propagation type"))
+    options::propagation(value).context("linux.rootfsPropagation")
 }

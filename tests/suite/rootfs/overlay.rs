@@ -192,7 +192,7 @@ fn an_unknown_annotation_is_a_warning() {
     let output = bundle.run().assert_ok();
     assert_eq!(
         output.stderr,
-        "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored; nearest is rt.rootfs.overlay\n"
+        "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored: did you mean rt.rootfs.overlay?\n"
     );
 }
 

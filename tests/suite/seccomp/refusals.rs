@@ -56,7 +56,7 @@ fn an_errno_for_an_action_without_one_is_refused() {
 
 fn an_invalid_errno_is_refused() {
     only_rt("the others truncate it");
-    let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is more than 4095";
+    let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is not between 0 and 4095";
     assert_refused(entry("errnoRet", json!(4096)), text);
 }
 
@@ -69,7 +69,7 @@ fn an_entry_without_names_is_refused() {
 }
 
 fn an_argument_index_above_five_is_refused() {
-    let text = "linux.seccomp.syscalls[1].args[0].index: 6 is more than 5: a system call has six arguments";
+    let text = "linux.seccomp.syscalls[1].args[0].index: 6 is not between 0 and 5: a system call has six arguments";
     let arg = json!({"index": 6, "value": 1, "op": "SCMP_CMP_EQ"});
     assert_refused(entry("args", json!([arg])), text);
 }
