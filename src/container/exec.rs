@@ -94,9 +94,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     let mut foreground = (!request.detach).then(Foreground::new).transpose()?;
     let terminal = plan.process.has_terminal();
     let socket = request.console_socket.as_deref();
-    let command = ConsoleCommand::Exec {
-        detach: request.detach,
-    };
+    let command = ConsoleCommand::exec(request.detach);
     let (console, relay) = ConsoleSocket::open(terminal, command, socket)?.split();
     let pidfd = PidfdSocket::connect(request.pidfd_socket.as_deref())?;
     let explain_if_stopping = |error| explain_if_stopping(error, &state);

@@ -9,10 +9,12 @@
 //! namespace, an intermediate process joins them all.
 
 mod clone;
+mod id_map;
 mod idmappings;
 mod join;
 mod kind;
 mod membership;
+mod subordinate;
 mod sysctl;
 mod time;
 mod user;

@@ -120,25 +120,8 @@ impl Rootfs {
         ensure!(!root.path().as_os_str().is_empty(), "root.path: required");
         let linux = spec.linux().as_ref();
         let mounts = spec.mounts().as_deref().unwrap_or_default();
-        ensure!(
-            mounts.len() < usize::from(u16::MAX),
-            "mounts: {} entries; at most {} are allowed",
-            mounts.len(),
-            u16::MAX - 1
-        );
+        let mut mounts = plan_mounts(mounts, bundle, facts)?;
         let configured_mounts = mounts.len();
-        let mut mounts: Vec<Mount> = mounts
-            .iter()
-            .enumerate()
-            .map(|(i, mount)| {
-                let planned = Mount::plan(mount, bundle, facts);
-                let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
-                if mount.destination().is_relative() {
-                    warn_of_relative_destination(i, mount.destination(), &planned.target);
-                }
-                Ok(planned)
-            })
-            .collect::<Result<_>>()?;
         mounts.extend(
             (facts.notify.iter()).map(|(source, target)| Mount::notify_directory(source, target)),
         );
@@ -361,13 +344,33 @@ impl Rootfs {
     }
 }
 
-/// "This path SHOULD be absolute. … If it is relative, it MUST be interpreted as relative to /"
-/// (config.md, "Mounts").
-fn warn_of_relative_destination(item: usize, destination: &Path, target: &Path) {
-    log::defer_warning(format!(
-        "mounts[{item}].destination: {destination:?} is relative; taken as {}",
-        target.display()
-    ));
+/// Plans `mounts`, and warns of relative destinations, which start at the root (config.md,
+/// "Mounts").
+fn plan_mounts(
+    listed: &[oci_spec::runtime::Mount],
+    bundle: &Path,
+    facts: &Facts,
+) -> Result<Vec<Mount>> {
+    ensure!(
+        listed.len() < usize::from(u16::MAX),
+        "mounts: {} entries; at most {} are allowed",
+        listed.len(),
+        u16::MAX - 1
+    );
+    let mut mounts = Vec::with_capacity(listed.len() + 1);
+    for (i, mount) in listed.iter().enumerate() {
+        let planned = Mount::plan(mount, bundle, facts);
+        let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
+        let destination = mount.destination();
+        if destination.is_relative() {
+            log::defer_warning(format!(
+                "mounts[{i}].destination: {destination:?} is relative; taken as {}",
+                planned.target.display()
+            ));
+        }
+        mounts.push(planned);
+    }
+    Ok(mounts)
 }
 
 fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {

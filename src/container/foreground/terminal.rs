@@ -88,6 +88,10 @@ pub(crate) enum ConsoleCommand {
 }
 
 impl ConsoleCommand {
+    pub(crate) fn exec(detach: bool) -> ConsoleCommand {
+        ConsoleCommand::Exec { detach }
+    }
+
     /// Whether it stays in the foreground, and relays between its own terminal and the process's.
     fn stays(self) -> bool {
         matches!(

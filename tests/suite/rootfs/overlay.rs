@@ -178,7 +178,7 @@ fn an_unknown_value_is_refused() {
         .args(&["/bin/true"]);
     let before = HostState::of(&bundle);
     let refused = bundle.run().assert_refused(
-        "annotations: rt.rootfs.overlay: \"persistent\" is unknown; the value is \"ephemeral\"",
+        "annotations: rt.rootfs.overlay: unknown value \"persistent\": the only value is \"ephemeral\"",
     );
     refused.one_line();
     before.assert_unchanged(&bundle);

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::assert_lines;
-use crate::harness::{Bundle, trials};
+use super::{assert_line, assert_lines};
+use crate::harness::{Bundle, only_rt, trials};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
         a_mistyped_name_has_a_nearest_one,
+        a_mistyped_name_of_seccomp_has_a_nearest_one,
         with_nothing_near_the_few_known_names_are_listed,
         of_many_names_none_is_listed,
         a_mistyped_option_of_a_bind_mount_has_a_nearest_one,
@@ -16,18 +17,6 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn a_mistyped_name_has_a_nearest_one() {
-    let profile = |member: &str, value: &str| {
-        let mut profile = json!({"defaultAction": "SCMP_ACT_ALLOW"});
-        profile[member] = json!(value);
-        profile
-    };
-    let condition = json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{
-            "names": ["reboot"], "action": "SCMP_ACT_ERRNO",
-            "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQU"}],
-        }],
-    });
     assert_lines(&[
         (
             "/linux/namespaces/2/type",
@@ -48,26 +37,6 @@ fn a_mistyped_name_has_a_nearest_one() {
             "/linux/rootfsPropagation",
             json!("sharde"),
             r#"linux.rootfsPropagation: unknown value "sharde": did you mean "shared"?"#,
-        ),
-        (
-            "/linux/seccomp",
-            profile("defaultAction", "SCMP_ACT_ALOW"),
-            r#"linux.seccomp.defaultAction: unknown value "SCMP_ACT_ALOW": did you mean "SCMP_ACT_ALLOW"?"#,
-        ),
-        (
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86-64"]}),
-            r#"linux.seccomp.architectures[0]: unknown value "x86-64": did you mean "SCMP_ARCH_X86_64"?"#,
-        ),
-        (
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOGG"]}),
-            r#"linux.seccomp.flags[0]: unknown value "SECCOMP_FILTER_FLAG_LOGG": did you mean "SECCOMP_FILTER_FLAG_LOG"?"#,
-        ),
-        (
-            "/linux/seccomp",
-            condition,
-            r#"linux.seccomp.syscalls[0].args[0].op: unknown value "SCMP_CMP_EQU": did you mean "SCMP_CMP_EQ"?"#,
         ),
         (
             "/process/ioPriority",
@@ -98,6 +67,38 @@ fn a_mistyped_name_has_a_nearest_one() {
             "/annotations",
             json!({"rt.rootfs.overlay": "Ephemeral"}),
             r#"annotations: rt.rootfs.overlay: unknown value "Ephemeral": the only value is "ephemeral""#,
+        ),
+    ]);
+}
+
+fn a_mistyped_name_of_seccomp_has_a_nearest_one() {
+    let condition = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{
+            "names": ["reboot"], "action": "SCMP_ACT_ERRNO",
+            "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQU"}],
+        }],
+    });
+    assert_lines(&[
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALOW"}),
+            r#"linux.seccomp.defaultAction: unknown value "SCMP_ACT_ALOW": did you mean "SCMP_ACT_ALLOW"?"#,
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86-64"]}),
+            r#"linux.seccomp.architectures[0]: unknown value "x86-64": did you mean "SCMP_ARCH_X86_64"?"#,
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOGG"]}),
+            r#"linux.seccomp.flags[0]: unknown value "SECCOMP_FILTER_FLAG_LOGG": did you mean "SECCOMP_FILTER_FLAG_LOG"?"#,
+        ),
+        (
+            "/linux/seccomp",
+            condition,
+            r#"linux.seccomp.syscalls[0].args[0].op: unknown value "SCMP_CMP_EQU": did you mean "SCMP_CMP_EQ"?"#,
         ),
     ]);
 }
@@ -148,7 +149,7 @@ fn of_many_names_none_is_listed() {
 }
 
 fn a_mistyped_option_of_a_bind_mount_has_a_nearest_one() {
-    crate::harness::only_rt("the texts are those of rt");
+    only_rt("the texts are those of rt");
     for (option, remedy) in [
         ("nosiud", "; did you mean \"nosuid\"?"),
         ("size=1m", ""),
@@ -157,7 +158,7 @@ fn a_mistyped_option_of_a_bind_mount_has_a_nearest_one() {
         let bundle = Bundle::new();
         let at = bundle.config().items("/mounts").len();
         let source = bundle.path().to_owned();
-        super::assert_line(
+        assert_line(
             &bundle.bind(&source, "/tmp", &["bind", option]),
             &format!(
                 "mounts[{at}].options: {option}: bind mounts cannot have any filesystem-specific options applied{remedy}"

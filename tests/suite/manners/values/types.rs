@@ -9,6 +9,7 @@ use crate::runner::Test;
 pub(super) fn tests() -> Vec<Test> {
     trials![
         a_value_of_the_wrong_type_has_an_example,
+        a_value_in_a_section_has_an_example,
         a_relative_path_has_an_absolute_one,
         a_missing_part_is_named_with_an_example,
     ]
@@ -56,6 +57,11 @@ fn a_value_of_the_wrong_type_has_an_example() {
             json!("ro"),
             r#"mounts[0].options: a string; want a list of strings: ["nosuid", "ro"]"#,
         ),
+    ]);
+}
+
+fn a_value_in_a_section_has_an_example() {
+    assert_lines(&[
         (
             "/process/capabilities",
             json!(["CAP_KILL"]),

@@ -238,11 +238,16 @@ fn a_rootless_manager_joins_a_pid_namespace_in_its_user_namespace() {
 fn ids_of_other_users_are_refused() {
     let other = mappings(&[(0, OTHER, 1)]);
     let bundle = Caller::new(CallerKind::Subordinate).bundle();
-    let texts = ["linux.uidMappings", "newuidmap", "4002", "not allowed"];
+    let grant = format!(
+        "not allowed; uid {USER} may map itself, and {FIRST_SUBORDINATE} to {} (/etc/subuid)",
+        FIRST_SUBORDINATE + COUNT - 1
+    );
+    let texts = ["linux.uidMappings", "newuidmap", "4002", &grant];
     refused(bundle.set("/linux/uidMappings", other.clone()), &texts);
     // newuidmap(1) does not find this user in /etc/passwd.
     let bundle = Caller::new(CallerKind::Plain).bundle();
-    let texts = ["linux.uidMappings", "newuidmap: Cannot determine"];
+    let grant = format!("; uid {USER} may map itself, and what /etc/subuid grants");
+    let texts = ["linux.uidMappings", "newuidmap: Cannot determine", &grant];
     refused(bundle.set("/linux/uidMappings", other), &texts);
     let bundle = Caller::new(CallerKind::Subordinate).bundle();
     let groups = mappings(&[(0, USER, 1), (1, 0, 1)]);
