@@ -72,6 +72,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("hard", "1024"),
     ("execCPUAffinity", r#"{"initial": "0-3"}"#),
     ("initial", r#""0-3""#),
+    ("apparmorProfile", r#""docker-default""#),
     ("final", r#""0-3""#),
     ("mounts[]", r#"{"destination": "/tmp", "type": "tmpfs"}"#),
     ("destination", r#""/tmp""#),
@@ -207,7 +208,8 @@ pub(super) fn is_object(pattern: &str) -> bool {
     find(pattern).is_some_and(|example| example.starts_with('{'))
 }
 
-fn example(pattern: &str) -> Option<String> {
+/// The example of a field.
+pub(super) fn example(pattern: &str) -> Option<String> {
     let of_item = || find(&format!("{pattern}[]")).map(|item| format!("[{item}]"));
     find(pattern).map(str::to_owned).or_else(of_item)
 }

@@ -33,7 +33,10 @@ pub(super) fn translate(error: serde_path_to_error::Error<serde_json::Error>) ->
     let reason = unknown_variant(&text)
         .or_else(|| wrong_type(&text, &pattern))
         .or_else(|| out_of_range(&text, &pattern));
-    let reason = reason.unwrap_or_else(|| "not a valid value".to_owned());
+    let reason = reason.unwrap_or_else(|| match examples::example(&pattern) {
+        Some(example) => format!("not a valid value, such as {example}"),
+        None => "not a valid value".to_owned(),
+    });
     anyhow!("{path}: {reason}")
 }
 

@@ -164,6 +164,11 @@ fn a_list_is_no_object_and_an_object_no_name() {
             r#"process.args[0]: null; want a string: "sh""#,
         ),
         (
+            "/process/execCPUAffinity",
+            json!({"initial": "a"}),
+            r#"process.execCPUAffinity.initial: not a valid value, such as "0-3""#,
+        ),
+        (
             "/ociVersion",
             json!(1.3),
             r#"ociVersion: a number; want a string: "1.3.0""#,
