@@ -40,15 +40,20 @@ pub(crate) fn parse(annotations: Option<&HashMap<String, String>>) -> Result<Ann
         match key.as_str() {
             OVERLAY if value == "ephemeral" => parsed.ephemeral_root = true,
             OVERLAY => {
-                bail!("annotations: {OVERLAY}: {value:?} is unknown; the value is \"ephemeral\"")
+                bail!(
+                    "annotations: {OVERLAY}: unknown value {value:?}: the only value is \"ephemeral\""
+                )
             }
             GROUPS if value == "1" => parsed.keeps_groups = true,
             GROUPS if value == "0" => {}
             GROUPS => bail!("annotations: {GROUPS}: {value:?} is neither \"1\" nor \"0\""),
             unknown if unknown.starts_with("rt.") => {
-                let nearest = nearest(unknown, KNOWN).unwrap_or(OVERLAY);
+                let remedy = match nearest(unknown, KNOWN) {
+                    Some(nearest) => format!("did you mean {nearest}?"),
+                    None => format!("the only one is {OVERLAY}"),
+                };
                 log::defer_warning(format!(
-                    "annotations: {unknown}: unknown, ignored; nearest is {nearest}"
+                    "annotations: {unknown}: unknown, ignored: {remedy}"
                 ));
             }
             _ => {}

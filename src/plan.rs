@@ -220,19 +220,12 @@ fn refuse_unmapped(process: &Process, namespaces: &Namespaces) -> Result<()> {
     let Some(maps) = namespaces.new_maps() else {
         return Ok(());
     };
-    let uid = process.uid();
-    ensure!(
-        maps.has_uid(uid),
-        "process.user.uid: {uid} is not mapped in linux.uidMappings"
-    );
+    maps.require_uid(process.uid(), "process.user.uid")?;
     for (place, gid) in process.gids() {
-        ensure!(
-            maps.has_gid(gid),
-            "{place}: {gid} is not mapped in linux.gidMappings"
-        );
+        maps.require_gid(gid, &place)?;
         ensure!(
             !maps.denies_setgroups() || place == "process.user.gid",
-            "{place}: a user namespace made without privileges has no additional groups"
+            "{place}: a user namespace made without privileges has no additional groups; remove it"
         );
     }
     Ok(())

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use oci_spec::runtime::Capability;
 use serde_json::Value;
 
+use super::known_values::likely;
+
 const SETS: [&str; 5] = [
     "bounding",
     "effective",
@@ -48,7 +50,7 @@ pub(super) fn warning(unknown: &[String]) -> Option<String> {
     let named: Vec<String> = unknown
         .iter()
         .take(MAX_NAMES)
-        .map(|name| format!("{name:?}"))
+        .map(|name| quoted(name))
         .collect();
     let names = named.join(", ");
     Some(match (unknown.len(), unknown.len() - named.len()) {
@@ -61,6 +63,18 @@ pub(super) fn warning(unknown: &[String]) -> Option<String> {
             )
         }
     })
+}
+
+/// The name in quotation marks, with the known name that it most likely stands for.
+fn quoted(name: &str) -> String {
+    let known: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+    let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // The crate's set has no order. Of two names that are equally near the first is used.
+    known.sort_unstable();
+    match likely(name, &known) {
+        Some(likely) => format!("{name:?} (did you mean {likely:?}?)"),
+        None => format!("{name:?}"),
+    }
 }
 
 /// Whether `name` is a capability as capabilities(7) spells it. oci-spec would also accept
@@ -104,6 +118,23 @@ mod tests {
                 .unwrap()
                 .ends_with(" and 39992 more are ignored")
         );
+    }
+
+    #[test]
+    fn the_warning_names_the_likely_capability() {
+        let warned = |name: &str| warning(&[name.to_owned()]).unwrap();
+        for (name, likely) in [
+            ("CAP_SYS_ADMN", "CAP_SYS_ADMIN"),
+            ("KILL", "CAP_KILL"),
+            ("cap_net_raw", "CAP_NET_RAW"),
+        ] {
+            assert_eq!(
+                warned(name),
+                format!(
+                    "process.capabilities: unknown capability {name:?} (did you mean {likely:?}?) is ignored"
+                )
+            );
+        }
     }
 
     #[test]

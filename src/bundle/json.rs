@@ -40,7 +40,11 @@ fn syntax_error(name: &str, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let at = format!(" at line {line} column {column}");
     let text = text.strip_suffix(&at).unwrap_or(&text);
-    anyhow!("{name}: line {line} column {column}: {text}")
+    match text.strip_prefix("EOF while parsing ") {
+        Some("a value") if line == 1 && column == 0 => anyhow!("{name}: is empty"),
+        Some(part) => anyhow!("{name}: line {line} column {column}: the file ends within {part}"),
+        None => anyhow!("{name}: line {line} column {column}: {text}"),
+    }
 }
 
 /// Returns the same JSON without values below [`MAX_DEPTH`], with numbers clamped to the range of
@@ -179,6 +183,15 @@ mod tests {
         assert_eq!(
             refused("{\"a\": 1e400,\n \"b\": }"),
             "file: line 2 column 7: expected value"
+        );
+        assert_eq!(refused(""), "file: is empty");
+        assert_eq!(
+            refused("{\"a\": [1,\n"),
+            "file: line 2 column 0: the file ends within a value"
+        );
+        assert_eq!(
+            refused("{\"a\": 1"),
+            "file: line 1 column 7: the file ends within an object"
         );
         for text in [
             "[".repeat(200_000),

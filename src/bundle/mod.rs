@@ -6,10 +6,13 @@
 //! ignored.
 
 mod capabilities;
+mod examples;
 mod field_path;
 mod json;
+mod known_values;
 mod process_overrides;
 mod resources;
+mod type_error;
 mod unknown;
 mod unsupported;
 mod values;
@@ -26,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::log;
 use crate::pathname::{self, Access};
+pub(crate) use known_values::{likely, unknown_value};
 pub(crate) use process_overrides::ProcessOverrides;
 pub(crate) use resources::Resources;
 pub(crate) use unsupported::is_supported;
@@ -218,6 +222,7 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::drop_unset(&mut config);
     values::check_version(&config)?;
     values::check_platform(&config)?;
+    values::check_objects(&config)?;
     values::normalize(&mut config);
     values::check_required(&config)?;
     let unknown = capabilities::drop_unknown(&mut config);
@@ -227,28 +232,8 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::check_values(&config)?;
     let unsupported = unsupported::in_use(&config);
     prepare(&mut config);
-    let spec = deserialize(config)?;
+    let spec = serde_path_to_error::deserialize(config).map_err(type_error::translate)?;
     Ok(Interpreted { spec, unsupported })
-}
-
-fn deserialize(config: Value) -> Result<Spec> {
-    serde_path_to_error::deserialize(config).map_err(|error| {
-        let path = error.path().to_string();
-        let text = error.into_inner().to_string();
-        match unknown_variant(&text) {
-            Some(name) => anyhow!("{path}: unknown value {name:?}"),
-            None => anyhow!("{path}: {text}"),
-        }
-    })
-}
-
-/// The name in serde's error for an unknown enum value. The rest of the text, a list of all known
-/// values, is left out.
-fn unknown_variant(text: &str) -> Option<&str> {
-    let (name, _) = text
-        .strip_prefix("unknown variant `")?
-        .split_once("`, expected")?;
-    Some(name)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use serde_json::json;
 
 use crate::log;
 
+mod types;
+
 fn refused(text: &str) -> String {
     log::format_error(&parse(text.as_bytes()).unwrap_err())
 }
@@ -93,68 +95,8 @@ fn a_syntax_error_has_a_line_and_a_column() {
         refused("{\n \"ociVersion\": yes\n}"),
         "config.json: line 2 column 16: expected value"
     );
-    assert_eq!(
-        refused(""),
-        "config.json: line 1 column 0: EOF while parsing a value"
-    );
+    assert_eq!(refused(""), "config.json: is empty");
     assert_eq!(refused("[]"), "config.json: not a JSON object");
-}
-
-#[test]
-fn an_error_about_a_type_names_the_field() {
-    let mount = json!([{"destination": "/a", "options": "ro"}]);
-    let cases = [
-        ("/process", json!(3), "process"),
-        ("/process/args", json!("sh"), "process.args"),
-        ("/process/args", json!(["sh", 1]), "process.args[1]"),
-        ("/root/readonly", json!("yes"), "root.readonly"),
-        ("/mounts", mount, "mounts[0].options"),
-        (
-            "/linux/netDevices/eth0/name",
-            json!(23),
-            "linux.netDevices.eth0.name",
-        ),
-        ("/linux/sysctl", json!({"a.b": 1}), "linux.sysctl.a.b"),
-        ("/annotations", json!({"a": 1}), "annotations.a"),
-    ];
-    for (pointer, value, path) in cases {
-        let text = refused(&with(pointer, value).to_string());
-        assert!(
-            text.starts_with(&format!("{path}: invalid type: ")),
-            "{text}"
-        );
-    }
-    assert_refused(
-        "/root/readonly",
-        json!("yes"),
-        "root.readonly: invalid type: string \"yes\", expected a boolean",
-    );
-}
-
-#[test]
-fn an_error_about_a_number_out_of_range_names_the_field() {
-    let memory = "/linux/resources/memory/limit";
-    let cases = [
-        ("/process/user/uid", json!(-1), "process.user.uid"),
-        ("/process/user/gid", json!(1_u64 << 32), "process.user.gid"),
-        (
-            "/process/oomScoreAdj",
-            json!(1_u64 << 31),
-            "process.oomScoreAdj",
-        ),
-        (memory, json!("1M"), "linux.resources.memory.limit"),
-        (memory, json!(1.5), "linux.resources.memory.limit"),
-        (memory, json!(u64::MAX), "linux.resources.memory.limit"),
-        (
-            "/linux/resources/cpu/shares",
-            json!(-1),
-            "linux.resources.cpu.shares",
-        ),
-    ];
-    for (pointer, value, path) in cases {
-        let text = refused(&with(pointer, value).to_string());
-        assert!(text.starts_with(&format!("{path}: invalid ")), "{text}");
-    }
 }
 
 #[test]
@@ -162,7 +104,12 @@ fn an_error_about_an_unknown_name_has_the_field_and_the_name() {
     assert_refused(
         "/linux/namespaces",
         json!([{"type": "pid"}, {"type": "foo"}]),
-        "linux.namespaces[1].type: unknown value \"foo\"",
+        r#"linux.namespaces[1].type: unknown value "foo": one of "mount", "cgroup", "uts", "ipc", "user", "pid", "network", "time""#,
+    );
+    assert_refused(
+        "/linux/namespaces",
+        json!([{"type": "nett"}]),
+        r#"linux.namespaces[0].type: unknown value "nett": did you mean "network"?"#,
     );
     assert_refused(
         "/process/rlimits",
@@ -172,12 +119,12 @@ fn an_error_about_an_unknown_name_has_the_field_and_the_name() {
     assert_refused(
         "/linux/devices",
         json!([{"type": "a", "path": "/dev/x", "major": 1, "minor": 1}]),
-        "linux.devices[0].type: \"a\" is not one of b, c, p, u",
+        r#"linux.devices[0].type: unknown value "a": one of "b", "c", "p", "u""#,
     );
     assert_refused(
         "/linux/resources/devices",
         json!([{"allow": true, "type": "p"}]),
-        "linux.resources.devices[0].type: \"p\" is not one of a, b, c",
+        r#"linux.resources.devices[0].type: unknown value "p": one of "a", "b", "c""#,
     );
 }
 
@@ -197,7 +144,7 @@ fn a_missing_required_property_is_named() {
         (
             "/process/args",
             json!([]),
-            "process.args: at least one entry is required",
+            "process.args: at least one entry is required: [\"sh\"]",
         ),
         (
             "/process/rlimits",
@@ -250,7 +197,7 @@ fn a_duplicate_namespace_is_refused() {
     assert_refused(
         "/linux/namespaces",
         json!([{"type": "pid"}, {"type": "uts"}, {"type": "pid", "path": "/proc/1/ns/pid"}]),
-        "linux.namespaces[2]: duplicate namespace type \"pid\"",
+        "linux.namespaces[2]: duplicate namespace type \"pid\": remove it, or linux.namespaces[0]",
     );
 }
 

@@ -3,12 +3,15 @@
 //! oci-spec's types are laxer than the specification in some cases (a missing number is 0) and
 //! stricter in others (an empty string is not an enum value). This module corrects both.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
 
+use super::examples::{self, Kind};
 use super::field_path;
+use super::known_values::unknown_value;
 
 /// Objects whose keys the user chooses. In them an empty string is a value like any other.
 const FREE_FORM: [&str; 3] = ["annotations", "sysctl", "unified"];
@@ -44,7 +47,8 @@ pub(super) fn check_version(config: &Value) -> Result<()> {
     let version = match config.get("ociVersion") {
         None => bail!("ociVersion: required"),
         Some(Value::String(version)) => version,
-        Some(other) => bail!("ociVersion: {other} is not a string"),
+        // Deserialization reports a value of another type.
+        Some(_) => return Ok(()),
     };
     match major(version) {
         None => bail!("ociVersion: {version:?} is not a version such as \"1.3.0\""),
@@ -89,7 +93,54 @@ pub(super) fn check_platform(config: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Required properties, by the pattern of the object that contains them.
+/// Objects of which there is one. Those in a list are in [`REQUIRED`].
+const OBJECTS: [&str; 20] = [
+    "root",
+    "hooks",
+    "process",
+    "process.user",
+    "process.capabilities",
+    "process.consoleSize",
+    "process.scheduler",
+    "process.ioPriority",
+    "process.execCPUAffinity",
+    "linux",
+    "linux.resources",
+    "linux.resources.memory",
+    "linux.resources.cpu",
+    "linux.resources.pids",
+    "linux.resources.blockIO",
+    "linux.resources.network",
+    "linux.seccomp",
+    "linux.intelRdt",
+    "linux.memoryPolicy",
+    "linux.personality",
+];
+
+/// Refuses a list in place of an object, which serde would read as the members in the order of
+/// oci-spec's type.
+///
+/// # Errors
+/// When one of [`OBJECTS`] is a list.
+pub(super) fn check_objects(config: &Value) -> Result<()> {
+    for path in OBJECTS {
+        let mut names = path.split('.');
+        let value = names.try_fold(config, |value, name| value.get(name));
+        refuse_list(path, path, value)?;
+    }
+    Ok(())
+}
+
+fn refuse_list(path: &str, pattern: &str, value: Option<&Value>) -> Result<()> {
+    ensure!(
+        !value.is_some_and(Value::is_array),
+        "{path}: a list; want {}",
+        examples::wanted(Kind::Object, pattern)
+    );
+    Ok(())
+}
+
+/// Objects in lists and others with required properties, by their patterns.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("", &["root"]),
     ("root", &["path"]),
@@ -102,6 +153,10 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("hooks.poststop[]", &["path"]),
     ("process", &["args", "cwd"]),
     ("process.rlimits[]", &["type", "soft", "hard"]),
+    ("mounts[].uidMappings[]", &[]),
+    ("mounts[].gidMappings[]", &[]),
+    ("linux.uidMappings[]", &[]),
+    ("linux.gidMappings[]", &[]),
     ("linux.namespaces[]", &["type"]),
     ("linux.devices[]", &["type", "path"]),
     ("linux.resources.devices[]", &["allow"]),
@@ -112,10 +167,11 @@ const REQUIRED: &[(&str, &[&str])] = &[
 ];
 
 /// # Errors
-/// When an object in [`REQUIRED`] lacks one of its properties.
+/// When an object in [`REQUIRED`] lacks one of its properties, or is a list.
 pub(super) fn check_required(config: &Value) -> Result<()> {
     for (pattern, names) in REQUIRED {
         for (path, value) in field_path::find(config, pattern) {
+            refuse_list(&path, pattern, Some(value))?;
             let Some(members) = value.as_object() else {
                 continue;
             };
@@ -163,7 +219,7 @@ pub(super) fn check_values(config: &Value) -> Result<()> {
     let args = config.pointer("/process/args").and_then(Value::as_array);
     ensure!(
         !args.is_some_and(Vec::is_empty),
-        "process.args: at least one entry is required"
+        "process.args: at least one entry is required: [\"sh\"]"
     );
     check_namespaces(config)?;
     check_devices(config)?;
@@ -171,19 +227,25 @@ pub(super) fn check_values(config: &Value) -> Result<()> {
     for (path, size) in strings(config, "linux.resources.hugepageLimits[].pageSize") {
         ensure!(
             is_page_size(size),
-            "{path}: {size:?} is not a size such as \"2MB\""
+            "{path}: {size:?} is not a number with KB, MB or GB: \"2MB\""
         );
     }
     Ok(())
 }
 
 fn check_namespaces(config: &Value) -> Result<()> {
-    let mut seen: HashSet<&Value> = HashSet::new();
+    let mut seen: HashMap<&Value, String> = HashMap::new();
     for (path, namespace) in field_path::find(config, "linux.namespaces[]") {
         let Some(kind) = namespace.get("type") else {
             continue;
         };
-        ensure!(seen.insert(kind), "{path}: duplicate namespace type {kind}");
+        match seen.entry(kind) {
+            Entry::Vacant(vacant) => _ = vacant.insert(path),
+            Entry::Occupied(first) => bail!(
+                "{path}: duplicate namespace type {kind}: remove it, or {}",
+                first.get()
+            ),
+        }
     }
     Ok(())
 }
@@ -205,8 +267,8 @@ fn check_one_of(config: &Value, pattern: &str, allowed: &[&str]) -> Result<()> {
     for (path, text) in strings(config, pattern) {
         ensure!(
             allowed.contains(&text),
-            "{path}: {text:?} is not one of {}",
-            allowed.join(", ")
+            "{path}: {}",
+            unknown_value(text, allowed)
         );
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::plan::limits::Limits;
 use super::plan::setting::Setting;
 use super::{v1, v2};
 use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
+use crate::log;
 
 /// The cgroups planned for a container. Nothing is created yet.
 #[derive(Debug)]
@@ -118,6 +119,10 @@ impl Cgroups {
         };
         let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
         let path = CgroupsPath::plan(id, configured, is_root)?;
+        let systemds = configured.and_then(CgroupsPath::systemd_warning);
+        if let Some(warning) = systemds.filter(|_| mode != CgroupMode::Disabled) {
+            log::defer_warning(warning);
+        }
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
         limits.check_swap()?;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::child::Child;
 use super::exec_process::{self, ExecProcess};
-use super::foreground::{self, CallerTerminal, ConsoleSocket, Foreground, Relay};
+use super::foreground::{self, CallerTerminal, ConsoleCommand, ConsoleSocket, Foreground, Relay};
 use super::ipc::{
     self, InitEnd, InitMessage, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
     write_pid_file,
@@ -93,7 +93,8 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     let mut foreground = (!request.detach).then(Foreground::new).transpose()?;
     let terminal = plan.process.has_terminal();
     let socket = request.console_socket.as_deref();
-    let (console, relay) = ConsoleSocket::open(terminal, request.detach, socket)?.split();
+    let command = ConsoleCommand::exec(request.detach);
+    let (console, relay) = ConsoleSocket::open(terminal, command, socket)?.split();
     let pidfd = PidfdSocket::connect(request.pidfd_socket.as_deref())?;
     let explain_if_stopping = |error| explain_if_stopping(error, &state);
     let cgroup_join = state.cgroups().join(&request.below);

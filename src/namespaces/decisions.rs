@@ -1,8 +1,9 @@
 //! The decisions about namespaces, their settings and id maps, as text.
 
+use super::id_map::Map;
 use super::idmappings::MapSource;
 use super::kind::KINDS;
-use super::user::{Map, Writer};
+use super::user::Writer;
 use super::{Idmappings, Kind, Mapper, Maps, Namespaces, Place};
 use crate::decisions::{Decisions, list, word};
 

@@ -10,6 +10,7 @@
 
 mod clone;
 mod decisions;
+mod id_map;
 mod idmappings;
 mod join;
 mod kind;
@@ -79,14 +80,15 @@ impl Namespaces {
         let mut places = [const { Place::Shared }; KINDS.len()];
         let listed = linux.and_then(|linux| linux.namespaces().as_deref());
         for (index, namespace) in listed.unwrap_or_default().iter().enumerate() {
-            places[Kind::of(namespace.typ()) as usize] = match namespace.path() {
+            let kind = Kind::of(namespace.typ());
+            places[kind as usize] = match namespace.path() {
                 None => Place::New,
                 Some(path) if path.as_os_str().is_empty() => Place::New,
                 Some(path) => {
                     ensure!(
                         path.is_absolute(),
-                        "linux.namespaces[{index}].path: {} is not absolute",
-                        path.display()
+                        "linux.namespaces[{index}].path: {path:?} is relative; want an absolute path, such as /proc/1/ns/{}",
+                        kind.file()
                     );
                     Place::Joined {
                         index,
@@ -111,7 +113,7 @@ impl Namespaces {
                 .context("domainname")?,
             sysctls: sysctl::plan(linux.and_then(|linux| linux.sysctl().as_ref()))?,
         };
-        namespaces.refuse_misplaced_maps_and_offsets()?;
+        namespaces.refuse_misplaced_maps_and_offsets(mapper)?;
         namespaces.refuse_host_settings()?;
         Ok(namespaces)
     }
@@ -179,21 +181,22 @@ impl Namespaces {
     }
 
     /// Id maps and clock offsets can be set once only, when the namespace is new.
-    fn refuse_misplaced_maps_and_offsets(&self) -> Result<()> {
+    fn refuse_misplaced_maps_and_offsets(&self, mapper: Mapper) -> Result<()> {
         match self.place(Kind::User) {
             Place::Shared => ensure!(
                 self.maps.is_none(),
-                "linux.uidMappings: needs a user namespace in linux.namespaces"
+                "linux.uidMappings: needs a user namespace: add {{\"type\": \"user\"}} to linux.namespaces"
             ),
             Place::New => ensure!(
                 self.maps.is_some(),
-                "linux.uidMappings: required with a new user namespace"
+                "linux.uidMappings: required with a new user namespace, such as {}",
+                mapper.example()
             ),
             Place::Joined { .. } => {}
         }
         ensure!(
             self.offsets.is_empty() || *self.place(Kind::Time) == Place::New,
-            "linux.timeOffsets: needs a new time namespace in linux.namespaces"
+            "linux.timeOffsets: needs a new time namespace: add {{\"type\": \"time\"}} to linux.namespaces"
         );
         Ok(())
     }
@@ -208,15 +211,15 @@ impl Namespaces {
         ] {
             ensure!(
                 !given || !shared(Kind::Uts),
-                "{field}: needs a uts namespace in linux.namespaces; the container shares the host's"
+                "{field}: needs a uts namespace, because the container shares the host's: add {{\"type\": \"uts\"}} to linux.namespaces"
             );
         }
         for sysctl in &self.sysctls {
             ensure!(
                 !shared(sysctl.kind),
-                "linux.sysctl: {}: needs a {} namespace in linux.namespaces; the container shares the host's",
+                "linux.sysctl: {}: needs a {kind} namespace, because the container shares the host's: add {{\"type\": \"{kind}\"}} to linux.namespaces",
                 sysctl.key,
-                sysctl.kind
+                kind = sysctl.kind
             );
         }
         Ok(())
@@ -409,12 +412,19 @@ fn become_root(root: Option<(u32, u32)>, at: &Progress) -> Result<(), Cause> {
     Ok(prctl::set_dumpable(false)?)
 }
 
-/// A host or domain name: at most 64 bytes (uts_namespaces(7)), none of them NUL.
+/// The longest host or domain name in bytes (uts_namespaces(7)).
+const MAX_NAME: usize = 64;
+
+/// A host or domain name: not too long, and without a NUL byte.
 fn name(field: &str, value: Option<&String>) -> Result<Option<String>> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    ensure!(value.len() <= 64, "{field}: longer than 64 bytes");
+    ensure!(
+        value.len() <= MAX_NAME,
+        "{field}: {} bytes long; at most {MAX_NAME} are allowed",
+        value.len()
+    );
     ensure!(!value.contains('\0'), "{field}: holds a NUL byte");
     Ok(Some(value.clone()))
 }

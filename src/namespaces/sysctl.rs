@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail, ensure};
 
 use super::Kind;
+use crate::bundle::likely;
 
 /// One kernel parameter to write.
 #[derive(Debug)]
@@ -92,10 +93,15 @@ fn kind(key: &str, path: &str) -> Result<Kind> {
         return Ok(Kind::User);
     }
     match path {
-        "kernel/domainname" => Ok(Kind::Uts),
+        "kernel/domainname" => return Ok(Kind::Uts),
         "kernel/hostname" => bail!("linux.sysctl: {key}: set the hostname field instead"),
-        _ => bail!("linux.sysctl: sysctl {key:?} is not in a separate kernel namespace"),
+        _ => {}
     }
+    let remedy = match likely(path, &IPC) {
+        Some(name) => format!("; did you mean {}?", name.replace('/', ".")),
+        None => String::new(),
+    };
+    bail!("linux.sysctl: sysctl {key:?} is not in a separate kernel namespace{remedy}")
 }
 
 #[cfg(test)]

@@ -4,13 +4,17 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use nix::fcntl::OFlag;
 use nix::sched::{setns, unshare};
 use oci_spec::runtime::LinuxTimeOffset;
 
 use super::Kind;
+use crate::bundle::unknown_value;
 use crate::trusted_proc::Proc;
+
+/// The clocks that a time namespace has of its own.
+const CLOCKS: [&str; 2] = ["monotonic", "boottime"];
 
 /// Nanoseconds in a second.
 const SECOND: u32 = 1_000_000_000;
@@ -28,14 +32,17 @@ impl Offsets {
         sorted.sort_by_key(|(clock, _)| *clock);
         let mut text = String::new();
         for (clock, offset) in sorted {
-            if !matches!(clock.as_str(), "monotonic" | "boottime") {
-                bail!("linux.timeOffsets.{clock}: not monotonic or boottime");
-            }
+            ensure!(
+                CLOCKS.contains(&clock.as_str()),
+                "linux.timeOffsets: {}",
+                unknown_value(clock, &CLOCKS)
+            );
             let (seconds, nanoseconds) =
                 (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
             ensure!(
                 nanoseconds < SECOND,
-                "linux.timeOffsets.{clock}.nanosecs: {nanoseconds} is a second or more"
+                "linux.timeOffsets.{clock}.nanosecs: {nanoseconds} is not between 0 and {}",
+                SECOND - 1
             );
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{clock} {seconds} {nanoseconds}");
@@ -94,14 +101,14 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "linux.timeOffsets.realtime: not monotonic or boottime"
+            "linux.timeOffsets: unknown value \"realtime\": one of \"monotonic\", \"boottime\""
         );
         let error = planned(r#"{"boottime": {"nanosecs": 1000000000}}"#)
             .unwrap_err()
             .to_string();
-        assert!(
-            error.starts_with("linux.timeOffsets.boottime.nanosecs: 1000000000"),
-            "{error}"
+        assert_eq!(
+            error,
+            "linux.timeOffsets.boottime.nanosecs: 1000000000 is not between 0 and 999999999"
         );
     }
 }

@@ -1,19 +1,15 @@
 //! Id maps of user namespaces (user_namespaces(7)): `uidMappings` and `gidMappings`
 //! of `linux` and of a mount.
 
-use std::fmt::Write;
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxIdMapping;
 
+use super::id_map::Map;
 use super::subordinate;
 use crate::log;
 use crate::trusted_proc::Proc;
-
-/// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
-const MAX_RANGES: usize = 340;
 
 /// The credentials of the process that creates a user namespace and maps its ids.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +20,18 @@ pub(crate) struct Mapper {
     pub(crate) gid: u32,
     /// Whether it has CAP_SETUID and CAP_SETGID, and so may map any ids.
     pub(crate) privileged: bool,
+}
+
+impl Mapper {
+    /// Mappings that this process may write.
+    pub(super) fn example(self) -> String {
+        let (host_id, size) = if self.privileged {
+            (100_000, 65_536)
+        } else {
+            (self.uid, 1)
+        };
+        format!(r#"[{{"containerID": 0, "hostID": {host_id}, "size": {size}}}]"#)
+    }
 }
 
 /// The id maps of a user namespace.
@@ -37,10 +45,6 @@ pub(crate) struct Maps {
     pub(super) mapper: Mapper,
 }
 
-/// A map of user ids or of group ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Map(pub(super) Vec<Range>);
-
 /// Who writes a map.
 pub(super) enum Writer {
     Runtime,
@@ -51,15 +55,6 @@ pub(super) enum Writer {
     RuntimeAfterDeny,
     /// newuidmap(1) or newgidmap(1).
     Program,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    /// The first id in the container.
-    pub(super) container_id: u32,
-    /// The first id on the host.
-    pub(super) host_id: u32,
-    pub(super) size: u32,
 }
 
 impl Maps {
@@ -94,8 +89,10 @@ impl Maps {
         }
     }
 
-    pub(crate) fn has_uid(&self, id: u32) -> bool {
-        self.uids.has(id)
+    /// # Errors
+    /// When the uid `id` of the container, which is that of the field `place`, is not mapped.
+    pub(crate) fn require_uid(&self, id: u32, place: &str) -> Result<()> {
+        self.uids.require(id, place, &self.place("uidMappings"))
     }
 
     /// The host's uid for `id` in the namespace.
@@ -113,8 +110,10 @@ impl Maps {
         self.uids.maps_outside(uid) && self.gids.maps_outside(gid)
     }
 
-    pub(crate) fn has_gid(&self, id: u32) -> bool {
-        self.gids.has(id)
+    /// # Errors
+    /// As [`Maps::require_uid`], for a gid.
+    pub(crate) fn require_gid(&self, id: u32, place: &str) -> Result<()> {
+        self.gids.require(id, place, &self.place("gidMappings"))
     }
 
     /// Whether setgroups(2) is denied in the namespace, because an unprivileged user
@@ -189,146 +188,6 @@ impl Maps {
     }
 }
 
-impl Map {
-    fn plan(place: &str, listed: Option<&Vec<LinuxIdMapping>>) -> Result<Option<Map>> {
-        let listed = listed.map(Vec::as_slice).unwrap_or_default();
-        if listed.is_empty() {
-            return Ok(None);
-        }
-        ensure!(
-            listed.len() <= MAX_RANGES,
-            "{place}: more than {MAX_RANGES} mappings, the kernel's limit"
-        );
-        let mut ranges: Vec<Range> = Vec::with_capacity(listed.len());
-        for (index, mapping) in listed.iter().enumerate() {
-            let range = Range {
-                container_id: mapping.container_id(),
-                host_id: mapping.host_id(),
-                size: mapping.size(),
-            };
-            ensure!(range.size > 0, "{place}[{index}]: maps no id");
-            for (start, name) in [
-                (range.container_id, "containerID"),
-                (range.host_id, "hostID"),
-            ] {
-                ensure!(
-                    start
-                        .checked_add(range.size - 1)
-                        .is_some_and(|last| last < u32::MAX),
-                    "{place}[{index}]: {name} {start} and size {} lead beyond the last id",
-                    range.size
-                );
-            }
-            let clash = ranges.iter().position(|earlier| earlier.overlaps(range));
-            if let Some(earlier) = clash {
-                return Err(anyhow!("{place}[{index}]: maps an id of [{earlier}] again"));
-            }
-            ranges.push(range);
-        }
-        Ok(Some(Map(ranges)))
-    }
-
-    /// Parses the text of /proc/PID/uid_map or gid_map. `None` if it is malformed.
-    pub(super) fn parse(text: &str) -> Option<Map> {
-        let range = |line: &str| {
-            let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
-            Some(Range {
-                container_id: numbers.next()??,
-                host_id: numbers.next()??,
-                size: numbers.next()??,
-            })
-        };
-        text.lines().map(range).collect::<Option<_>>().map(Map)
-    }
-
-    fn has(&self, id: u32) -> bool {
-        self.host_id(id).is_some()
-    }
-
-    fn host_id(&self, id: u32) -> Option<u32> {
-        self.0.iter().find_map(|range| {
-            let offset = id.checked_sub(range.container_id)?;
-            (offset < range.size).then(|| range.host_id + offset)
-        })
-    }
-
-    fn maps_outside(&self, host_id: u32) -> bool {
-        (self.0.iter()).any(|range| host_id.wrapping_sub(range.host_id) < range.size)
-    }
-
-    /// Why the kernel refuses to write this map (user_namespaces(7)).
-    fn hint(&self, errno: Errno, name: &str, proc: &Proc) -> Option<String> {
-        if !matches!(errno, Errno::EPERM | Errno::EACCES) {
-            return None;
-        }
-        let own = Map::parse(&proc.read(&format!("self/{name}_map")).ok()?)?;
-        let unmapped = self.0.iter().find(|range| !own.holds(**range));
-        if let Some(Range { host_id, size, .. }) = unmapped {
-            return Some(format!(
-                "the caller's user namespace does not have all {size} ids from hostID {host_id}"
-            ));
-        }
-        let restriction = "kernel/apparmor_restrict_unprivileged_userns";
-        let restricted = proc.read_sysctl(restriction).ok()?;
-        (restricted.trim() == "1").then(|| {
-            "AppArmor keeps users from it: kernel.apparmor_restrict_unprivileged_userns is 1"
-                .to_owned()
-        })
-    }
-
-    /// Whether one range of this map has all host ids of `wanted`.
-    fn holds(&self, wanted: Range) -> bool {
-        self.0.iter().any(|range| {
-            let offset = wanted.host_id.checked_sub(range.container_id);
-            offset.is_some_and(|offset| {
-                u64::from(offset) + u64::from(wanted.size) <= u64::from(range.size)
-            })
-        })
-    }
-
-    /// The lowest mapped id.
-    pub(super) fn first(&self) -> Option<u32> {
-        self.0.iter().map(|range| range.container_id).min()
-    }
-
-    /// Whether the map consists of the host id `own` alone.
-    fn maps_only(&self, own: u32) -> bool {
-        matches!(self.0.as_slice(), [Range { host_id, size: 1, .. }] if *host_id == own)
-    }
-
-    fn same(&self, other: &Map) -> bool {
-        let sorted = |map: &Map| {
-            let mut ranges = map.0.clone();
-            ranges.sort_by_key(|range| range.container_id);
-            ranges
-        };
-        sorted(self) == sorted(other)
-    }
-
-    /// The text to write to /proc/PID/uid_map or gid_map.
-    fn lines(&self) -> String {
-        self.0.iter().fold(String::new(), |mut text, range| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "{} {} {}",
-                range.container_id, range.host_id, range.size
-            );
-            text
-        })
-    }
-}
-
-impl Range {
-    fn overlaps(self, other: Range) -> bool {
-        let intersect = |a: u32, b: u32| {
-            u64::from(a) < u64::from(b) + u64::from(other.size)
-                && u64::from(b) < u64::from(a) + u64::from(self.size)
-        };
-        intersect(self.container_id, other.container_id) || intersect(self.host_id, other.host_id)
-    }
-}
-
 /// The id maps of the user namespace that this process is in.
 ///
 /// # Errors
@@ -336,67 +195,4 @@ impl Range {
 pub(super) fn own_maps(proc: &Proc) -> nix::Result<(Map, Map)> {
     let map = |file| Map::parse(&proc.read(file)?).ok_or(Errno::EIO);
     Ok((map("self/uid_map")?, map("self/gid_map")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn planned(json: &str) -> Result<Map> {
-        let listed: Vec<LinuxIdMapping> = serde_json::from_str(json).unwrap();
-        Map::plan("x", Some(&listed)).map(Option::unwrap)
-    }
-
-    fn refused(json: &str) -> String {
-        planned(json).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn an_id_is_found_in_any_range() {
-        let map = planned(
-            r#"[{"containerID": 10, "hostID": 1000, "size": 1},
-                {"containerID": 0, "hostID": 100000, "size": 5}]"#,
-        )
-        .unwrap();
-        assert!(map.has(0) && map.has(4) && map.has(10) && !map.has(5) && !map.has(11));
-        assert_eq!(
-            (map.host_id(10), map.host_id(3)),
-            (Some(1000), Some(100_003))
-        );
-        assert_eq!(map.first(), Some(0));
-        assert_eq!(map.lines(), "10 1000 1\n0 100000 5\n");
-        assert!(!map.maps_only(1000));
-        let read =
-            Map::parse("         0     100000          5\n        10       1000          1\n");
-        assert!(map.same(&read.unwrap()));
-    }
-
-    #[test]
-    fn an_invalid_list_is_refused() {
-        assert_eq!(
-            refused(r#"[{"containerID": 0, "hostID": 0, "size": 0}]"#),
-            "x[0]: maps no id"
-        );
-        let twice = r#"[{"containerID": 0, "hostID": 7, "size": 5}, {"containerID": 4, "hostID": 100, "size": 1}]"#;
-        assert_eq!(refused(twice), "x[1]: maps an id of [0] again");
-        let beyond = r#"[{"containerID": 0, "hostID": 4294967290, "size": 6}]"#;
-        assert!(refused(beyond).starts_with("x[0]: hostID 4294967290"));
-        let many: Vec<String> = (0..341)
-            .map(|n| format!(r#"{{"containerID": {n}, "hostID": {n}, "size": 1}}"#))
-            .collect();
-        assert!(refused(&format!("[{}]", many.join(","))).starts_with("x: more than 340"));
-    }
-
-    #[test]
-    fn a_map_of_the_callers_id_alone_is_recognized() {
-        let map = planned(r#"[{"containerID": 0, "hostID": 1000, "size": 1}]"#).unwrap();
-        assert!(map.maps_only(1000) && !map.maps_only(0));
-    }
-
-    #[test]
-    fn malformed_text_is_not_a_map() {
-        assert_eq!(Map::parse("0 0"), None);
-        assert_eq!(Map::parse("a b c"), None);
-        assert_eq!(Map::parse(""), Some(Map(Vec::new())));
-    }
 }

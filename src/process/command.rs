@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
@@ -56,7 +56,8 @@ impl Command {
             .iter()
             .enumerate()
             .map(|(i, arg)| {
-                CString::new(arg.as_str()).with_context(|| format!("process.args[{i}]"))
+                CString::new(arg.as_str())
+                    .map_err(|_| anyhow!("process.args[{i}]: holds a NUL byte"))
             })
             .collect::<Result<Vec<_>>>()?;
         let (env, home) = environment(env, added)?;
@@ -193,11 +194,16 @@ fn environment(env: &[String], added: &[String]) -> Result<(Vec<CString>, HomeSo
     let mut home = HomeSource::Passwd;
     for (i, variable) in env.iter().enumerate().rev() {
         let place = || format!("process.env[{i}]");
-        let (name, value) = variable
-            .split_once('=')
-            .with_context(|| format!("{}: {variable:?} has no '='", place()))?;
-        ensure!(!name.is_empty(), "{}: {variable:?} has no name", place());
-        let variable = CString::new(variable.as_str()).with_context(place)?;
+        let (name, value) = variable.split_once('=').with_context(|| {
+            format!("{}: {variable:?} has no '='; want \"NAME=value\"", place())
+        })?;
+        ensure!(
+            !name.is_empty(),
+            "{}: {variable:?} has no name; want \"NAME=value\"",
+            place()
+        );
+        let variable = CString::new(variable.as_str())
+            .map_err(|_| anyhow!("{}: holds a NUL byte", place()))?;
         if !names.insert(name) {
             continue;
         }
@@ -311,16 +317,16 @@ mod tests {
     #[test]
     fn errors_name_the_place_in_config_json() {
         assert_eq!(refused(&[], &[]), "process.args: must not be empty");
-        assert!(refused(&["a", "b\0"], &[]).starts_with("process.args[1]: nul byte"));
+        assert!(refused(&["a", "b\0"], &[]).starts_with("process.args[1]: holds a NUL byte"));
         assert_eq!(
             refused(&["a"], &["A=1", "FOO"]),
-            "process.env[1]: \"FOO\" has no '='"
+            "process.env[1]: \"FOO\" has no '='; want \"NAME=value\""
         );
         assert_eq!(
             refused(&["a"], &["=x"]),
-            "process.env[0]: \"=x\" has no name"
+            "process.env[0]: \"=x\" has no name; want \"NAME=value\""
         );
-        assert!(refused(&["a"], &["A=\0", "A=1"]).starts_with("process.env[0]: nul byte"));
+        assert!(refused(&["a"], &["A=\0", "A=1"]).starts_with("process.env[0]: holds a NUL byte"));
     }
 
     #[test]

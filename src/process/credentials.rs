@@ -35,7 +35,7 @@ impl Credentials {
         let umask = user.umask().unwrap_or(DEFAULT_UMASK);
         ensure!(
             umask <= 0o777,
-            "process.user.umask: {umask} is more than 511 (octal 777)"
+            "process.user.umask: {umask} is not between 0 and 511 (octal 777)"
         );
         let groups = user.additional_gids().as_deref().unwrap_or_default();
         let groups = groups
@@ -127,8 +127,9 @@ fn setgroups_is_denied(proc: Option<&Proc>) -> nix::Result<bool> {
 fn id(number: u32, place: impl Fn() -> String) -> Result<u32> {
     ensure!(
         number != u32::MAX,
-        "{}: {number} is not a valid id",
-        place()
+        "{}: {number} is not between 0 and {}",
+        place(),
+        u32::MAX - 1
     );
     Ok(number)
 }
@@ -156,7 +157,10 @@ mod tests {
         let user = UserBuilder::default;
         let invalid = u32::MAX;
         let error = refused(user().uid(invalid).build().unwrap());
-        assert_eq!(error, "process.user.uid: 4294967295 is not a valid id");
+        assert_eq!(
+            error,
+            "process.user.uid: 4294967295 is not between 0 and 4294967294"
+        );
         assert!(refused(user().gid(invalid).build().unwrap()).starts_with("process.user.gid: "));
         let error = refused(user().additional_gids(vec![7, invalid]).build().unwrap());
         assert!(

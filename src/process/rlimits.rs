@@ -5,7 +5,7 @@
 //! privilege, so the process lowers its own limits right before execve(2): a tiny limit
 //! then affects the program, and not the steps before it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
@@ -35,13 +35,17 @@ impl Limits {
         for (i, limit) in limits.iter().enumerate() {
             let (name, resource) = resource(limit.typ());
             let (soft, hard) = (limit.soft(), limit.hard());
-            ensure!(
-                planned.iter().all(|earlier| earlier.resource != resource),
-                "process.rlimits[{i}]: {name} is listed twice"
-            );
+            let same = planned
+                .iter()
+                .position(|earlier| earlier.resource == resource);
+            if let Some(first) = same {
+                bail!(
+                    "process.rlimits[{i}]: {name} is listed twice: remove it, or process.rlimits[{first}]"
+                );
+            }
             ensure!(
                 soft <= hard,
-                "process.rlimits[{i}]: {name}: soft limit {soft} is above hard limit {hard}"
+                "process.rlimits[{i}]: {name}: soft limit {soft} is above the hard limit {hard}"
             );
             planned.push(Limit {
                 name,
@@ -175,13 +179,16 @@ mod tests {
                         {"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615},
                         {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]"#;
         let error = plan(twice).unwrap_err().to_string();
-        assert_eq!(error, "process.rlimits[2]: RLIMIT_NOFILE is listed twice");
+        assert_eq!(
+            error,
+            "process.rlimits[2]: RLIMIT_NOFILE is listed twice: remove it, or process.rlimits[0]"
+        );
         let error = plan(r#"[{"type": "RLIMIT_AS", "soft": 2, "hard": 1}]"#)
             .unwrap_err()
             .to_string();
         assert_eq!(
             error,
-            "process.rlimits[0]: RLIMIT_AS: soft limit 2 is above hard limit 1"
+            "process.rlimits[0]: RLIMIT_AS: soft limit 2 is above the hard limit 1"
         );
     }
 }

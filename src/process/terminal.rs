@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use oci_spec::runtime::Box as ConsoleSize;
 
@@ -23,7 +23,12 @@ impl Terminal {
             return Ok(None);
         }
         let number = |name: &str, value: u64| {
-            u16::try_from(value).with_context(|| format!("process.consoleSize.{name}: {value}"))
+            u16::try_from(value).map_err(|_| {
+                anyhow!(
+                    "process.consoleSize.{name}: {value} is not between 0 and {}",
+                    u16::MAX
+                )
+            })
         };
         let size = match size {
             Some(size) if size.height() != 0 && size.width() != 0 => Some(Size {

@@ -31,8 +31,10 @@ impl WorkingDirectory {
     pub(super) fn plan(cwd: &str, kind: ProcessKind) -> anyhow::Result<WorkingDirectory> {
         ensure!(
             cwd.starts_with('/'),
-            "process.cwd: {cwd:?} must be an absolute path"
+            "process.cwd: {cwd:?} is relative; want an absolute path: /{}",
+            cwd.trim_start_matches("../").trim_start_matches("./")
         );
+        ensure!(!cwd.contains('\0'), "process.cwd: holds a NUL byte");
         let path = CString::new(cwd).context("process.cwd")?;
         let names = cwd
             .split('/')

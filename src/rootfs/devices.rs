@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
@@ -34,6 +34,11 @@ pub(super) const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
 
 /// The index of the null device in [`DEFAULT_DEVICES`].
 const NULL: usize = 0;
+
+/// The greatest numbers of a device. mknod(2) would drop the rest of a greater one (`MINORBITS` in
+/// linux/kdev_t.h).
+const MAX_MAJOR: i64 = (1 << 12) - 1;
+const MAX_MINOR: i64 = (1 << 20) - 1;
 
 /// The links of runtime-linux.md, "Dev symbolic links", and `core`, which other runtimes
 /// create too.
@@ -87,8 +92,8 @@ impl Devices {
     ) -> anyhow::Result<Devices> {
         let mut nodes = Vec::new();
         for (index, device) in devices.into_iter().flatten().enumerate() {
-            let node =
-                Node::plan(index, device).with_context(|| format!("linux.devices[{index}]"))?;
+            let node = Node::plan(index, device)
+                .map_err(|error| anyhow!("linux.devices[{index}].{error}"))?;
             // /dev/ptmx is always a link to the container's own devpts.
             if node.path != Path::new("/dev/ptmx") {
                 nodes.push(node);
@@ -310,25 +315,31 @@ impl Node {
         };
         ensure!(
             device.path().is_absolute(),
-            "path: {} is not absolute",
-            device.path().display()
+            "path: {:?} is relative; want an absolute path: {}",
+            device.path(),
+            clean(device.path()).display()
         );
         let path = clean(device.path());
         ensure!(path != Path::new("/"), "path: the root cannot be a device");
-        let number = |name: &str, value: i64| {
-            u64::try_from(value).with_context(|| format!("{name}: {value} is not a device number"))
+        let number = |name: &str, value: i64, most: i64| {
+            ensure!(
+                (0..=most).contains(&value),
+                "{name}: {value} is not between 0 and {most}"
+            );
+            Ok(value.unsigned_abs())
         };
         let (major, minor) = (
-            number("major", device.major())?,
-            number("minor", device.minor())?,
+            number("major", device.major(), MAX_MAJOR)?,
+            number("minor", device.minor(), MAX_MINOR)?,
         );
         let mode = device.file_mode().unwrap_or(0o666);
         // Podman passes the whole st_mode of the host's file, with the file type (stat(2)).
         let (file_type, mode) = (mode & !0o7777, mode & 0o7777);
         ensure!(
             file_type == 0 || file_type == kind.bits(),
-            "fileMode: {} is not a mode of this type",
-            file_type | mode
+            "fileMode: {} (octal {0:o}) has the file type of another device; want the permissions alone: {}",
+            file_type | mode,
+            mode & 0o777
         );
         Ok(Node {
             index,

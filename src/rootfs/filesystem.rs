@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 
@@ -97,8 +97,8 @@ impl FileSystem {
             source
         };
         Ok(FileSystem {
-            fs_type: CString::new(fs_type).context("type")?,
-            source: CString::new(source).context("source")?,
+            fs_type: CString::new(fs_type).map_err(|_| anyhow!("type: holds a NUL byte"))?,
+            source: CString::new(source).map_err(|_| anyhow!("source: holds a NUL byte"))?,
             superblock,
             data: options.data,
             origin,

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use super::cgroup::CgroupMount;
 use super::facts::Facts;
 use super::filesystem::FileSystem;
-use super::options::{Options, Parameter, Recursion};
+use super::options::{self, Options, Parameter, Recursion};
 use crate::log;
 
 #[derive(Debug)]
@@ -37,8 +37,11 @@ impl Kind {
         if bind {
             let is_filesystem_option = |option: &&Parameter| !option.is_volume_option();
             if let Some(option) = options.data.iter().find(is_filesystem_option) {
+                let remedy = options::likely(&option.to_string());
+                let remedy = remedy.map(|name| format!("; did you mean {name:?}?"));
                 bail!(
-                    "options: {option}: bind mounts cannot have any filesystem-specific options applied"
+                    "options: {option}: bind mounts cannot have any filesystem-specific options applied{}",
+                    remedy.unwrap_or_default()
                 );
             }
             for flag in &options.superblock {
@@ -55,14 +58,13 @@ impl Kind {
             });
         }
         if mount_type == "cgroup" || mount_type == "cgroup2" {
-            ensure!(
-                options.data.is_empty(),
-                "options: a cgroup mount has no options of its own"
-            );
+            if let Some(option) = options.data.first() {
+                bail!("options: {option}: a cgroup mount has no options of its own; remove it");
+            }
             return Ok(Kind::Cgroup(CgroupMount::plan(mount_type, facts)));
         }
         if mount_type.is_empty() || mount_type == "none" {
-            bail!("type: required, unless the options make it a bind mount");
+            bail!("type: required, such as \"tmpfs\", unless the options make it a bind mount");
         }
         let filesystem = FileSystem::plan(mount_type, source, options)?;
         Ok(Kind::FileSystem(filesystem))

@@ -166,7 +166,8 @@ fn listed_paths(field: &str, list: Option<&Vec<String>>) -> anyhow::Result<Vec<L
     for (index, path) in list.into_iter().flatten().enumerate() {
         ensure!(
             path.starts_with('/'),
-            "linux.{field}[{index}]: {path} is not absolute"
+            "linux.{field}[{index}]: {path:?} is relative; want an absolute path: {}",
+            clean(Path::new(path)).display()
         );
         ensure!(
             !path.contains('\0'),

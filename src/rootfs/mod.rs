@@ -37,9 +37,10 @@ mod switch_root;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::runtime::Spec;
 
+use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
@@ -123,19 +124,8 @@ impl Rootfs {
         ensure!(!root.path().as_os_str().is_empty(), "root.path: required");
         let linux = spec.linux().as_ref();
         let mounts = spec.mounts().as_deref().unwrap_or_default();
-        ensure!(
-            mounts.len() < usize::from(u16::MAX),
-            "mounts: more than {}",
-            u16::MAX
-        );
+        let mut mounts = plan_mounts(mounts, bundle, facts)?;
         let configured_mounts = mounts.len();
-        let mut mounts: Vec<Mount> = mounts
-            .iter()
-            .enumerate()
-            .map(|(i, mount)| {
-                Mount::plan(mount, bundle, facts).with_context(|| format!("mounts[{i}]"))
-            })
-            .collect::<Result<_>>()?;
         mounts.extend(
             (facts.notify.iter()).map(|(source, target)| Mount::notify_directory(source, target)),
         );
@@ -358,7 +348,35 @@ impl Rootfs {
     }
 }
 
+/// Plans `mounts`, and warns of relative destinations, which start at the root (config.md,
+/// "Mounts").
+fn plan_mounts(
+    listed: &[oci_spec::runtime::Mount],
+    bundle: &Path,
+    facts: &Facts,
+) -> Result<Vec<Mount>> {
+    ensure!(
+        listed.len() < usize::from(u16::MAX),
+        "mounts: {} entries; at most {} are allowed",
+        listed.len(),
+        u16::MAX - 1
+    );
+    let mut mounts = Vec::with_capacity(listed.len() + 1);
+    for (i, mount) in listed.iter().enumerate() {
+        let planned = Mount::plan(mount, bundle, facts);
+        let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
+        let destination = mount.destination();
+        if destination.is_relative() {
+            log::defer_warning(format!(
+                "mounts[{i}].destination: {destination:?} is relative; taken as {}",
+                planned.target.display()
+            ));
+        }
+        mounts.push(planned);
+    }
+    Ok(mounts)
+}
+
 fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {
-    options::propagation(value)
-        .with_context(|| format!("linux.rootfsPropagation: {value:?} is not a propagation type"))
+    options::propagation(value).context("linux.rootfsPropagation")
 }

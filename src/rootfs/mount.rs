@@ -45,7 +45,8 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Plans one entry of `mounts`. Relative sources start at `bundle`.
+    /// Plans one entry of `mounts`. Relative sources start at `bundle`. Errors begin with the name
+    /// of a field.
     pub(super) fn plan(
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
@@ -89,7 +90,7 @@ impl Mount {
             idmap,
             readonly_late,
         };
-        proc_mounts::refuse(&mount.target, &mount.kind)?;
+        proc_mounts::refuse(&mount.target, &mount.kind).context("destination")?;
         Ok(mount)
     }
 

@@ -4,13 +4,14 @@
 use std::ffi::CString;
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow, bail};
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
 };
 
+use crate::bundle;
 use crate::sys::{MountAttr, OpenTree};
 
 /// The parsed options of one mount.
@@ -215,6 +216,13 @@ pub(crate) fn names() -> Vec<String> {
     options.chain(recursive_names).collect()
 }
 
+/// The option that `option`, which is none of [`names`], most likely stands for.
+pub(super) fn likely(option: &str) -> Option<String> {
+    let names = names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bundle::likely(option, &names).map(str::to_owned)
+}
+
 /// Parses the options of one mount.
 ///
 /// # Errors
@@ -375,7 +383,8 @@ impl Parameter {
     }
 
     fn parse(option: &str) -> Result<Parameter> {
-        let text = |part: &str| CString::new(part).with_context(|| format!("{option:?}"));
+        let text =
+            |part: &str| CString::new(part).map_err(|_| anyhow!("{option:?} holds a NUL byte"));
         Ok(match option.split_once('=') {
             // The quotes only protect the commas of a label from being split.
             Some((key, value)) if LABELS.contains(&key) => {
@@ -388,11 +397,19 @@ impl Parameter {
 }
 
 /// Parses `linux.rootfsPropagation`.
-pub(super) fn propagation(value: &str) -> Option<(Propagation, Recursion)> {
-    match lookup(value) {
-        Some(Meaning::Propagation(kind, recursion)) => Some((kind, recursion)),
-        _ => None,
+///
+/// # Errors
+/// When it is not a propagation type. The error lacks the place.
+pub(super) fn propagation(value: &str) -> Result<(Propagation, Recursion)> {
+    if let Some(Meaning::Propagation(kind, recursion)) = lookup(value) {
+        return Ok((kind, recursion));
     }
+    let is_propagation = |meaning: &Meaning| matches!(meaning, Meaning::Propagation(..));
+    let names = OPTIONS
+        .iter()
+        .filter(|(_, meaning)| is_propagation(meaning));
+    let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+    bail!(bundle::unknown_value(value, &names))
 }
 
 #[cfg(test)]

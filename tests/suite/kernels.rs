@@ -84,7 +84,7 @@ fn without_mount_setattr_recursive_options_are_refused() {
     let before = HostState::of(&bundle);
     let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
-    refused.assert_refused("mounts[7]: options: recursive options need mount_setattr(2)");
+    refused.assert_refused("mounts[7].options: recursive options need mount_setattr(2)");
     before.assert_unchanged(&bundle);
 }
 
@@ -98,7 +98,7 @@ fn without_mount_setattr_idmapped_mounts_are_refused() {
     let before = HostState::of(&bundle);
     let strace = strace_failing("/dev/null", NO_MOUNT_SETATTR);
     let refused = bundle.call_through(&strace, "run", &[]).run();
-    refused.assert_refused("mounts[7]: options: idmap: needs mount_setattr(2)");
+    refused.assert_refused("mounts[7].options: idmap: needs mount_setattr(2)");
     before.assert_unchanged(&bundle);
 }
 

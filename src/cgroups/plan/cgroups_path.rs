@@ -36,13 +36,28 @@ impl CgroupsPath {
         let cleaned = clean(path);
         ensure!(
             !cleaned.as_os_str().is_empty(),
-            "linux.cgroupsPath: \"{}\" names no cgroup of the container's own",
+            "linux.cgroupsPath: \"{}\" names no cgroup of the container's own; want a path such as \"/{id}\"",
             path.display()
         );
         Ok(if path.is_absolute() {
             CgroupsPath::Absolute(cleaned)
         } else {
             CgroupsPath::Relative(cleaned)
+        })
+    }
+
+    /// A warning about a path in systemd's form, `slice:prefix:name`, which has no meaning here.
+    /// The slice may be empty.
+    pub(in crate::cgroups) fn systemd_warning(path: &Path) -> Option<String> {
+        let text = path.to_str()?;
+        let (slice, name) = text.split_once(':')?;
+        let is_systemds = (slice.is_empty() || slice.ends_with(".slice"))
+            && name.split(':').count() == 2
+            && !text.contains('/');
+        is_systemds.then(|| {
+            format!(
+                "linux.cgroupsPath: {text:?} is a path for --systemd-cgroup; it is used as an ordinary path"
+            )
         })
     }
 
@@ -105,6 +120,25 @@ mod tests {
             below("slice:prefix:name", "/user"),
             "user/slice:prefix:name"
         );
+    }
+
+    #[test]
+    fn only_a_path_in_systemds_form_causes_a_warning() {
+        let warns = |path| CgroupsPath::systemd_warning(Path::new(path)).is_some();
+        for path in ["system.slice:docker:1", ":runc:web", "-.slice:a:b"] {
+            assert!(warns(path), "{path}");
+        }
+        for path in [
+            "/docker/1",
+            "web",
+            "a:b:c",
+            "system.slice:docker",
+            "system.slice:a:b:c",
+            "/system.slice:docker:1",
+            "system.slice/docker:1:2",
+        ] {
+            assert!(!warns(path), "{path}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use anyhow::Result;
 
 use super::request::{CreateMode, Request};
-use crate::container::foreground::{CallerTerminal, ConsoleSocket};
+use crate::container::foreground::{CallerTerminal, ConsoleCommand, ConsoleSocket};
 use crate::container::ipc::{PidfdSocket, ServiceManager};
 use crate::plan::Plan;
 
@@ -24,11 +24,13 @@ impl Listeners {
     /// # Errors
     /// When a process does not listen on its socket; the error names the flag.
     pub(super) fn connect(request: &Request, plan: &Plan, mode: CreateMode) -> Result<Listeners> {
-        let (terminal, detached) = (
-            plan.process.has_terminal(),
-            mode != CreateMode::RunForeground,
-        );
-        let console = ConsoleSocket::open(terminal, detached, request.console_socket.as_deref())?;
+        let command = match mode {
+            CreateMode::Create => ConsoleCommand::Create,
+            CreateMode::RunDetached => ConsoleCommand::Run { detach: true },
+            CreateMode::RunForeground => ConsoleCommand::Run { detach: false },
+        };
+        let terminal = plan.process.has_terminal();
+        let console = ConsoleSocket::open(terminal, command, request.console_socket.as_deref())?;
         let (console, relay) = console.split();
         Ok(Listeners {
             console,

@@ -18,7 +18,7 @@ use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Pid, getpid};
 
 pub(crate) use relay::Relay;
-pub(crate) use terminal::{CallerTerminal, ConsoleSocket};
+pub(crate) use terminal::{CallerTerminal, ConsoleCommand, ConsoleSocket};
 
 use crate::container::ipc::{InitMessage, NotifyProxy, RuntimeEnd};
 use crate::container::signals::NON_FATAL;

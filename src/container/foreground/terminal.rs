@@ -89,6 +89,42 @@ impl Drop for CallerTerminal {
     }
 }
 
+/// The command that makes a process, as far as its terminal is concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConsoleCommand {
+    Create,
+    Run { detach: bool },
+    Exec { detach: bool },
+}
+
+impl ConsoleCommand {
+    pub(crate) fn exec(detach: bool) -> ConsoleCommand {
+        ConsoleCommand::Exec { detach }
+    }
+
+    /// Whether it stays in the foreground, and relays between its own terminal and the process's.
+    fn stays(self) -> bool {
+        matches!(
+            self,
+            ConsoleCommand::Run { detach: false } | ConsoleCommand::Exec { detach: false }
+        )
+    }
+
+    /// Its name, and how the user turns the terminal of the process on and off.
+    fn texts(self) -> (&'static str, &'static str, &'static str) {
+        let (on, off) = ("set \"terminal\": true", "set \"terminal\": false");
+        match self {
+            ConsoleCommand::Create => ("rt create", on, off),
+            ConsoleCommand::Run { detach: true } => ("rt run --detach", on, off),
+            ConsoleCommand::Run { detach: false } => ("rt run", on, off),
+            ConsoleCommand::Exec { detach: true } => {
+                ("rt exec --detach", "add --tty", "leave out --tty")
+            }
+            ConsoleCommand::Exec { detach: false } => ("rt exec", "add --tty", "leave out --tty"),
+        }
+    }
+}
+
 /// The socket on which init sends the master end of the container's terminal.
 pub(crate) enum ConsoleSocket {
     /// The container has no terminal.
@@ -105,20 +141,25 @@ pub(crate) enum ConsoleSocket {
 
 impl ConsoleSocket {
     /// # Errors
-    /// When the flags contradict the configuration, with runc's messages; when no process
-    /// listens on `socket`; when a terminal is to be relayed and the caller has none.
+    /// When the flags of `command` contradict the configuration; when no process listens on
+    /// `socket`; when a terminal is to be relayed and the caller has none.
     pub(crate) fn open(
         terminal: bool,
-        detached: bool,
+        command: ConsoleCommand,
         socket: Option<&Path>,
     ) -> Result<ConsoleSocket> {
+        let (name, on, off) = command.texts();
+        let detached = !command.stays();
         match (socket, terminal && detached) {
             (None, true) => {
-                bail!("cannot allocate tty if runc will detach without setting console socket")
+                bail!("process.terminal: {name} needs --console-socket for a terminal (or {off})")
             }
-            (Some(_), false) => {
-                bail!("cannot use console socket if runc will not detach or allocate tty")
-            }
+            (Some(_), false) if detached => bail!(
+                "process.terminal: --console-socket is for a terminal: {on}, or leave out --console-socket"
+            ),
+            (Some(_), false) => bail!(
+                "--console-socket: {name} stays in the foreground, with the terminal that it has itself: add --detach, or leave out --console-socket"
+            ),
             (Some(socket), true) => {
                 let stream = UnixStream::connect(socket);
                 let stream =

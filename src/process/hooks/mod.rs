@@ -10,7 +10,6 @@ mod init_hooks;
 mod run;
 mod stdio;
 
-use std::ffi::CString;
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
@@ -99,7 +98,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     /// # Errors
-    /// `hooks.createRuntime[0].path: "true" is not absolute`, and the like.
+    /// `hooks.createRuntime[0].path: "true" is relative; want an absolute path`, and the like.
     pub(crate) fn plan(hooks: Option<&oci_spec::runtime::Hooks>) -> Result<Hooks> {
         let Some(hooks) = hooks else {
             return Ok(Hooks::default());
@@ -162,11 +161,17 @@ fn at(moment: HookKind, item: usize, error: &anyhow::Error) -> anyhow::Error {
 impl Hook {
     fn plan(hook: &oci_spec::runtime::Hook) -> Result<Hook> {
         let path = hook.path().to_str().context("path: is not valid UTF-8")?;
-        ensure!(path.starts_with('/'), "path: {path:?} is not absolute");
+        ensure!(
+            path.starts_with('/'),
+            "path: {path:?} is relative; want an absolute path"
+        );
         let path = without_nul(path).context("path")?;
         let args = strings_without_nul("args", hook.args().as_deref().unwrap_or_default())?;
         let timeout = hook.timeout().map(|seconds| {
-            ensure!(seconds > 0, "timeout: {seconds} is not greater than zero");
+            ensure!(
+                seconds > 0,
+                "timeout: {seconds} is not at least 1 (second); leave it out for no limit"
+            );
             Ok(u32::try_from(seconds).unwrap_or(u32::MAX))
         });
         Ok(Hook {
@@ -204,7 +209,8 @@ fn strings_without_nul(field: &str, list: &[String]) -> Result<Vec<String>> {
 
 /// Checks that a string contains no NUL byte, which execve(2) could not take.
 fn without_nul(text: &str) -> Result<String> {
-    Ok(CString::new(text)?.into_string()?)
+    ensure!(!text.contains('\0'), "holds a NUL byte");
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -223,19 +229,21 @@ mod tests {
     fn errors_name_the_place_in_config_json() {
         assert_eq!(
             refused(r#"{"createRuntime": [{"path": "/a"}, {"path": "a/b"}]}"#),
-            r#"hooks.createRuntime[1].path: "a/b" is not absolute"#
+            r#"hooks.createRuntime[1].path: "a/b" is relative; want an absolute path"#
         );
         for seconds in [0, -1] {
             assert_eq!(
                 refused(&format!(
                     r#"{{"poststop": [{{"path": "/a", "timeout": {seconds}}}]}}"#
                 )),
-                format!("hooks.poststop[0].timeout: {seconds} is not greater than zero")
+                format!(
+                    "hooks.poststop[0].timeout: {seconds} is not at least 1 (second); leave it out for no limit"
+                )
             );
         }
         assert!(
             refused(r#"{"prestart": [{"path": "/a", "env": ["A=1", "B\u0000"]}]}"#)
-                .starts_with("hooks.prestart[0].env[1]: nul byte")
+                .starts_with("hooks.prestart[0].env[1]: holds a NUL byte")
         );
     }
 

@@ -168,7 +168,7 @@ fn condition(listed: &LinuxSeccompArg, place: &str) -> Result<Condition> {
     let (index, value) = (listed.index(), listed.value());
     ensure!(
         index < 6,
-        "{place}.index: {index} is more than 5: a system call has six arguments"
+        "{place}.index: {index} is not between 0 and 5: a system call has six arguments"
     );
     let comparison = match listed.op() {
         Operator::ScmpCmpEq => Comparison::Equal(value),
@@ -199,13 +199,16 @@ fn return_value(
         bail!("{place}: {action}: not applied by this version");
     };
     let Some(largest) = *data else {
-        ensure!(errno.is_none(), "{errno_place}: {action} has no errno");
+        ensure!(
+            errno.is_none(),
+            "{errno_place}: {action} has no errno; remove it"
+        );
         return Ok(*return_value);
     };
     let errno = errno.unwrap_or(libc::EPERM as u32);
     ensure!(
         errno <= largest,
-        "{errno_place}: {errno} is more than {largest}"
+        "{errno_place}: {errno} is not between 0 and {largest}"
     );
     Ok(return_value | errno)
 }

@@ -6,7 +6,7 @@ use crate::runner::Test;
 use serde_json::json;
 
 use super::{call, exec, process_file, running, through};
-use crate::harness::{Bundle, HostState, only_rt, trials};
+use crate::harness::{Bundle, HostState, Kind, only_rt, trials};
 use crate::terminal::{LED, Listener, Master, Session};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -187,8 +187,13 @@ fn a_detached_exec_with_a_terminal_writes_a_pid_file() {
 fn contradictory_flags_are_refused() {
     let (bundle, _container) = running(Bundle::new());
     let before = HostState::of(&bundle);
-    let without = "cannot allocate tty if runc will detach without setting console socket";
-    let useless = "cannot use console socket if runc will not detach or allocate tty";
+    let (without, useless) = match Kind::under_test() {
+        Kind::Rt => ("needs --console-socket", "leave out --console-socket"),
+        _ => (
+            "cannot allocate tty if runc will detach without setting console socket",
+            "cannot use console socket if runc will not detach or allocate tty",
+        ),
+    };
     let socket = ["--console-socket", "/nonexistent"];
     for (flags, message) in [
         (vec!["-t", "-d"], without),

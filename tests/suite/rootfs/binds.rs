@@ -230,7 +230,7 @@ fn an_unknown_option_of_a_bind_mount_is_named() {
     for option in ["RO", "mode=700"] {
         let bundle = Bundle::new().bind(source.path(), "/tmp", &["rbind", option]);
         let why = "bind mounts cannot have any filesystem-specific options applied";
-        bundle.assert_refused(&[&format!("mounts[7]: options: {option}: {why}")]);
+        bundle.assert_refused(&[&format!("mounts[7].options: {option}: {why}")]);
     }
 }
 

@@ -345,7 +345,7 @@ fn tmpcopyup_on_other_mounts_is_refused() {
     for mount in mounts {
         let bundle = Bundle::new().folder("mnt").mount(mount);
         let index = bundle.config().items("/mounts").len() - 1;
-        let place = format!("mounts[{index}]: options: tmpcopyup: only a tmpfs");
+        let place = format!("mounts[{index}].options: tmpcopyup: only a tmpfs");
         bundle.run().assert_refused(&place);
     }
 }

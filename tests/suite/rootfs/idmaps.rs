@@ -263,11 +263,11 @@ fn invalid_mappings_are_refused() {
         ),
         (
             both(&json!([entry(0, 0)])),
-            &format!("{place}[0]: maps no id"),
+            &format!("{place}[0].size: 0 maps no id"),
         ),
         (
             both(&json!([entry(0, 5), entry(4, 2)])),
-            &format!("{place}[1]: maps an id of [0] again"),
+            &format!("{place}[1]: overlaps [0]: containerID 4 to 5, and 0 to 4"),
         ),
         (
             both(&json!([entry(u32::MAX - 2, 9)])),

@@ -178,7 +178,7 @@ fn an_unknown_value_is_refused() {
         .args(&["/bin/true"]);
     let before = HostState::of(&bundle);
     let refused = bundle.run().assert_refused(
-        "annotations: rt.rootfs.overlay: \"persistent\" is unknown; the value is \"ephemeral\"",
+        "annotations: rt.rootfs.overlay: unknown value \"persistent\": the only value is \"ephemeral\"",
     );
     refused.one_line();
     before.assert_unchanged(&bundle);
@@ -192,7 +192,7 @@ fn an_unknown_annotation_is_a_warning() {
     let output = bundle.run().assert_ok();
     assert_eq!(
         output.stderr,
-        "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored; nearest is rt.rootfs.overlay\n"
+        "rt: warning: annotations: rt.rootfs.overlai: unknown, ignored: did you mean rt.rootfs.overlay?\n"
     );
 }
 

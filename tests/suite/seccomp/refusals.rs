@@ -46,17 +46,17 @@ fn an_errno_for_an_action_without_one_is_refused() {
     );
     let mut profile = entry("action", json!("SCMP_ACT_KILL"));
     profile["syscalls"][1]["errnoRet"] = json!(1);
-    let text = "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno";
+    let text = "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno; remove it";
     assert_refused(profile, text);
     assert_refused(
         json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 38}),
-        "linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW has no errno",
+        "linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW has no errno; remove it",
     );
 }
 
 fn an_invalid_errno_is_refused() {
     only_rt("the others truncate it");
-    let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is more than 4095";
+    let text = "linux.seccomp.syscalls[1].errnoRet: 4096 is not between 0 and 4095";
     assert_refused(entry("errnoRet", json!(4096)), text);
 }
 
@@ -69,7 +69,7 @@ fn an_entry_without_names_is_refused() {
 }
 
 fn an_argument_index_above_five_is_refused() {
-    let text = "linux.seccomp.syscalls[1].args[0].index: 6 is more than 5: a system call has six arguments";
+    let text = "linux.seccomp.syscalls[1].args[0].index: 6 is not between 0 and 5: a system call has six arguments";
     let arg = json!({"index": 6, "value": 1, "op": "SCMP_CMP_EQ"});
     assert_refused(entry("args", json!([arg])), text);
 }
@@ -88,9 +88,9 @@ fn contradictory_entries_are_refused() {
 
 fn values_that_the_specification_does_not_define_are_refused() {
     differs(Kind::Crun, "it says so with a status of 0");
-    let text = "linux.seccomp.syscalls[1].action: unknown value \"SCMP_ACT_MAYBE\"";
+    let text = "linux.seccomp.syscalls[1].action: unknown value \"SCMP_ACT_MAYBE\": one of \"SCMP_ACT_KILL\", \"SCMP_ACT_KILL_THREAD\", \"SCMP_ACT_KILL_PROCESS\", \"SCMP_ACT_TRAP\", \"SCMP_ACT_ERRNO\", \"SCMP_ACT_NOTIFY\", \"SCMP_ACT_TRACE\", \"SCMP_ACT_LOG\", \"SCMP_ACT_ALLOW\"";
     assert_refused(entry("action", json!("SCMP_ACT_MAYBE")), text);
-    let text = "linux.seccomp.syscalls[1].args[0].op: unknown value \"SCMP_CMP_ABOUT\"";
+    let text = "linux.seccomp.syscalls[1].args[0].op: unknown value \"SCMP_CMP_ABOUT\": one of \"SCMP_CMP_NE\", \"SCMP_CMP_LT\", \"SCMP_CMP_LE\", \"SCMP_CMP_EQ\", \"SCMP_CMP_GE\", \"SCMP_CMP_GT\", \"SCMP_CMP_MASKED_EQ\"";
     let arg = json!({"index": 0, "value": 1, "op": "SCMP_CMP_ABOUT"});
     assert_refused(entry("args", json!([arg])), text);
     let text = "linux.seccomp.architectures[0]: unknown value \"SCMP_ARCH_Z80\"";

@@ -48,14 +48,25 @@ fn assert_refused(bundle: &Bundle, verb: &str, flags: &[&str], text: &str) {
 }
 
 fn detached_without_a_console_socket_is_refused() {
-    let text = "cannot allocate tty if runc will detach without setting console socket";
+    let text = match Kind::under_test() {
+        Kind::Rt => "needs --console-socket for a terminal",
+        _ => "cannot allocate tty if runc will detach without setting console socket",
+    };
     let bundle = with_terminal().sh("true");
     assert_refused(&bundle, "create", &[], text);
     assert_refused(&bundle, "run", &["--detach"], text);
 }
 
+/// The text about a console socket to which no terminal is sent.
+fn useless_console_socket() -> &'static str {
+    match Kind::under_test() {
+        Kind::Rt => "leave out --console-socket",
+        _ => "cannot use console socket if runc will not detach or allocate tty",
+    }
+}
+
 fn a_console_socket_without_a_terminal_is_refused() {
-    let text = "cannot use console socket if runc will not detach or allocate tty";
+    let text = useless_console_socket();
     let bundle = Bundle::new().sh("true");
     let flags = ["--console-socket", "/nonexistent"];
     assert_refused(&bundle, "create", &flags, text);
@@ -65,7 +76,7 @@ fn a_console_socket_without_a_terminal_is_refused() {
 }
 
 fn a_console_socket_in_the_foreground_is_refused() {
-    let text = "cannot use console socket if runc will not detach or allocate tty";
+    let text = useless_console_socket();
     let bundle = with_terminal().sh("true");
     let flags = ["--console-socket", "/nonexistent"];
     assert_refused(&bundle, "run", &flags, text);

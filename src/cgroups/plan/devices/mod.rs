@@ -62,7 +62,7 @@ impl Policy {
             let access = rule.access().as_deref().unwrap_or_default();
             ensure!(
                 !access.is_empty(),
-                "{}: none of r, w, m is given",
+                "{}: none of r, w, m is given; want some of them: \"rwm\"",
                 field("access")
             );
             let Some(access) = Access::parse(access) else {
@@ -139,7 +139,10 @@ fn number(number: Option<i64>) -> Result<Option<u32>> {
         Some(given) => match u32::try_from(given) {
             // The kernel uses the greatest number to mean any.
             Ok(number) if number != u32::MAX => Ok(Some(number)),
-            _ => bail!("{given} is neither a device number nor -1 (any)"),
+            _ => bail!(
+                "{given} is neither between 0 and {} nor -1 (any)",
+                u32::MAX - 1
+            ),
         },
     }
 }

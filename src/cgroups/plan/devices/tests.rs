@@ -91,11 +91,11 @@ fn invalid_rules_are_refused_with_their_field() {
     for (rules, message) in [
         (
             r#"[{"allow": false}]"#,
-            "linux.resources.devices[0].access: none of r, w, m is given",
+            "linux.resources.devices[0].access: none of r, w, m is given; want some of them: \"rwm\"",
         ),
         (
             r#"[{"access": "rwm"}, {"access": ""}]"#,
-            "linux.resources.devices[1].access: none of r, w, m is given",
+            "linux.resources.devices[1].access: none of r, w, m is given; want some of them: \"rwm\"",
         ),
         (
             r#"[{"access": "rx"}]"#,
@@ -107,11 +107,11 @@ fn invalid_rules_are_refused_with_their_field() {
         ),
         (
             r#"[{"type": "c", "major": -2, "access": "r"}]"#,
-            "linux.resources.devices[0].major: -2 is neither a device number nor -1 (any)",
+            "linux.resources.devices[0].major: -2 is neither between 0 and 4294967294 nor -1 (any)",
         ),
         (
             r#"[{"type": "c", "minor": 4294967295, "access": "r"}]"#,
-            "linux.resources.devices[0].minor: 4294967295 is neither a device number nor -1 (any)",
+            "linux.resources.devices[0].minor: 4294967295 is neither between 0 and 4294967294 nor -1 (any)",
         ),
     ] {
         assert_eq!(refusal(rules), message);

@@ -264,27 +264,27 @@ fn errors_name_the_place_in_config_json() {
     );
     assert_eq!(
         entry("errnoRet", json!(4096)),
-        "..errnoRet: 4096 is more than 4095"
+        "..errnoRet: 4096 is not between 0 and 4095"
     );
     assert_eq!(
         entry(
             "args",
             json!([{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}])
         ),
-        "..args[0].index: 6 is more than 5: a system call has six arguments"
+        "..args[0].index: 6 is not between 0 and 5: a system call has six arguments"
     );
     let errno = json!({"names": ["write"], "action": "SCMP_ACT_KILL", "errnoRet": 1});
     assert_eq!(
         refused(&profile(errno)),
-        "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno"
+        "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_KILL has no errno; remove it"
     );
     assert_eq!(
         refused(&json!({"defaultAction": "SCMP_ACT_LOG", "defaultErrnoRet": 1})),
-        "linux.seccomp.defaultErrnoRet: SCMP_ACT_LOG has no errno"
+        "linux.seccomp.defaultErrnoRet: SCMP_ACT_LOG has no errno; remove it"
     );
     assert_eq!(
         refused(&json!({"defaultAction": "SCMP_ACT_TRACE", "defaultErrnoRet": 65536})),
-        "linux.seccomp.defaultErrnoRet: 65536 is more than 65535"
+        "linux.seccomp.defaultErrnoRet: 65536 is not between 0 and 65535"
     );
     assert_eq!(
         refused(&json!({"defaultAction": "SCMP_ACT_NOTIFY"})),

@@ -247,7 +247,8 @@ fn ids_of_other_users_are_refused() {
     refused(bundle.set("/linux/uidMappings", other.clone()), &texts);
     // newuidmap(1) does not find this user in /etc/passwd.
     let bundle = Caller::new(CallerKind::Plain).bundle();
-    let texts = ["linux.uidMappings", "newuidmap: Cannot determine"];
+    let grant = format!("; uid {USER} may map itself, and what /etc/subuid grants");
+    let texts = ["linux.uidMappings", "newuidmap: Cannot determine", &grant];
     refused(bundle.set("/linux/uidMappings", other), &texts);
     let bundle = Caller::new(CallerKind::Subordinate).bundle();
     let groups = mappings(&[(0, USER, 1), (1, 0, 1)]);
