@@ -641,7 +641,7 @@ fn invalid_json_is_refused_with_its_position() {
     let before = running.all();
     let long = format!("[{}]", "1,".repeat(10));
     for (text, position) in [
-        ("", "standard input: line 1 column 0: "),
+        ("", "standard input: is empty"),
         ("{\"memory\":", "standard input: line 1 column 10: "),
         (&long, "standard input: line 1 column 22: "),
         ("[]", "standard input: not a JSON object"),

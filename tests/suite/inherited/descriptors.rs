@@ -293,7 +293,12 @@ fn an_invalid_count_is_refused() {
             .call("run", &["--preserve-fds=-1"])
             .run()
             .assert_code(1);
-        assert!(refused.one_line().contains("--preserve-fds"), "{refused}");
+        assert!(
+            refused
+                .one_line()
+                .contains("-preserve-fds: value out of range"),
+            "{refused}"
+        );
         let script = "export LISTEN_PID=$$ LISTEN_FDS=many; exec \"$@\"";
         let call = bundle.call_through(&["sh", "-c", script, "sh"], "run", &[]);
         let refused = call.run().assert_code(1);

@@ -113,11 +113,7 @@ fn run_sends_a_pidfd_of_the_first_process() {
     let home = bundle.runtime().home().to_owned();
     let running = call.with(|command| command.current_dir(home)).start();
     let pidfd = receiver.receive("standard");
-    // The pidfd is sent before the program is executed.
-    wait_until("the program runs", || {
-        let line = fs::read(format!("/proc/{}/cmdline", pidfd.pid()));
-        line.is_ok_and(|line| line.starts_with(b"/probe"))
-    });
+    wait_until_executed(pidfd.pid(), "/probe");
     pidfd.signal(Signal::SIGKILL);
     running.wait().assert_code(137);
 }
@@ -160,6 +156,14 @@ fn a_pidfd_of_a_process_in_a_user_namespace_is_sent() {
     container.end();
 }
 
+/// The pidfd is sent before the program is executed.
+fn wait_until_executed(pid: i32, program: &str) {
+    wait_until("the program runs", || {
+        let line = fs::read(format!("/proc/{pid}/cmdline"));
+        line.is_ok_and(|line| line.starts_with(program.as_bytes()))
+    });
+}
+
 fn exec_sends_a_pidfd_of_its_process() {
     only_rt(NEWER);
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
@@ -169,6 +173,7 @@ fn exec_sends_a_pidfd_of_its_process() {
     let running = bundle.runtime().call(&args).start();
     let pidfd = receiver.receive("setns");
     assert_ne!(pidfd.pid(), container.pid());
+    wait_until_executed(pidfd.pid(), "/bin/sleep");
     pidfd.signal(Signal::SIGKILL);
     running.wait().assert_code(137);
     container.end();

@@ -209,7 +209,7 @@ fn assert_replaced_is_refused(name: &str, link: &str) {
     let outcome = bundle.run().assert_refused("mounts[");
     let line = outcome.one_line();
     assert!(
-        line.contains(&format!("check the mount on /{name}")),
+        line.ends_with(&format!(" on /{name}: another process has replaced it")),
         "{line}"
     );
 }

@@ -184,7 +184,7 @@ fn an_offset_of_the_realtime_clock_is_refused() {
     let offset = json!({ "realtime": { "secs": 1, "nanosecs": 0 } });
     refused(
         offsets(with_time(), offset),
-        &["linux.timeOffsets.realtime"],
+        &["linux.timeOffsets: unknown value \"realtime\": one of \"monotonic\", \"boottime\""],
     );
 }
 

@@ -72,7 +72,7 @@ fn impossible_plans_are_refused_as_by_create() {
     refused(&rt().set("/process/cwd", json!("data")), "process.cwd: ");
     refused(
         &rt().mount(json!({"destination": "/", "type": "tmpfs"})),
-        "mounts[7]: ",
+        "mounts[7].destination: ",
     );
     refused(
         &rt().set("/annotations", json!({"rt.rootfs.overlay": "maybe"})),
@@ -122,10 +122,7 @@ fn missing_files_are_refused_as_by_create() {
     );
     let bundle = rt();
     let in_root = bundle.rootfs().join("absent");
-    refused(
-        &bundle.bind(&in_root, "/a", &["rbind"]),
-        "mounts[7]: bind source ",
-    );
+    refused(&bundle.bind(&in_root, "/a", &["rbind"]), "mounts[7]: bind ");
 
     let exec = "process.args[0]: exec: ";
     refused(
