@@ -24,7 +24,7 @@ pub(crate) const KNOWN: [&str; 2] = [OVERLAY, GROUPS];
 /// The settings in the annotations of one container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Annotations {
-    /// ProcessOverrides to the root are discarded with the container.
+    /// Changes to the root are discarded with the container.
     pub(crate) ephemeral_root: bool,
     /// The supplementary groups are the caller's, not `process.user.additionalGids`.
     pub(crate) keeps_groups: bool,

@@ -8,7 +8,7 @@ use super::state::{Container, Status, not_running};
 use crate::bundle::Resources;
 use crate::trusted_proc::Proc;
 
-/// ProcessOverrides the limits of the container `id` that `resources` names. They are written to
+/// Changes the limits of the container `id` that `resources` names. They are written to
 /// the cgroups only, not to `state.json`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! ProcessOverrides the owner of standard input, output and error to the process's user, who could
+//! Changes the owner of standard input, output and error to the process's user, who could
 //! not otherwise open /dev/stdout or change the terminal's mode.
 //!
 //! A stream that is the host's null device is replaced by the container's null device. The
@@ -33,7 +33,7 @@ pub(crate) enum StdioOwnership {
     Kept,
 }
 
-/// ProcessOverrides the owner of the three streams to `uid`. The group stays, because the mount of a
+/// Changes the owner of the three streams to `uid`. The group stays, because the mount of a
 /// terminal may determine it (devpts, `gid=`).
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! ProcessOverrides the attributes and the propagation type of mounts.
+//! Changes the attributes and the propagation type of mounts.
 //!
 //! On Linux 5.12 and later mount_setattr(2) changes a mount while it is still detached. On
 //! older kernels mount(2) changes it through its descriptor as soon as it is attached.

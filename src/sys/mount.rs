@@ -170,7 +170,7 @@ pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
-/// ProcessOverrides the attributes of a mount or, with [`OpenTree::Recursive`], also of all
+/// Changes the attributes of a mount or, with [`OpenTree::Recursive`], also of all
 /// mounts below it (mount_setattr(2)).
 pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) -> nix::Result<()> {
     let recursive = if how == OpenTree::Recursive {

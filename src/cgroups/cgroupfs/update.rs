@@ -33,7 +33,7 @@ struct PreviousValue<'a> {
 }
 
 impl ExistingCgroups {
-    /// ProcessOverrides the limits in `requested`, and no others.
+    /// Changes the limits in `requested`, and no others.
     ///
     /// # Errors
     /// When a value is invalid, its controller is missing, or the kernel refuses it. The error
