@@ -1,5 +1,7 @@
 //! Values of the wrong type, and numbers out of range.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -35,7 +37,12 @@ fn a_value_of_any_wrong_type_is_refused_with_an_example_that_is_accepted() {
     let path = format!("{}/tests/plans/full.json", env!("CARGO_MANIFEST_DIR"));
     let full: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let mut examples = 0;
+    let mut places = BTreeSet::new();
     for pointer in pointers(&full) {
+        // Fields of all items of a list have the same types.
+        if !places.insert(pointer.replace(|c: char| c.is_ascii_digit(), "")) {
+            continue;
+        }
         for wrong in [
             json!("x"),
             json!(7),
@@ -76,7 +83,7 @@ fn a_value_of_any_wrong_type_is_refused_with_an_example_that_is_accepted() {
             }
         }
     }
-    assert!(examples > 300, "{examples}");
+    assert!(examples > 200, "{examples}");
 }
 
 /// The JSON pointers of all values in `config` but the whole.
