@@ -244,7 +244,7 @@ fn mount_source_of_the_wrong_type(docker: &Dockerd) {
         (format!("{path}/file"), "/bin"),
     ] {
         let volume = format!("-v {source}:{target}");
-        let output = docker.run(&volume, &["true"]).fails(127);
+        let output = docker.run(&volume, &["true"]).fails(125);
         let help = "Are you trying to mount a directory onto a file (or vice-versa)?";
         assert!(output.contains("not a directory"), "{output}");
         assert!(output.contains(help), "{output}");
