@@ -3,6 +3,7 @@
 use crate::runner::Test;
 
 use super::config;
+use super::profile::{Profile, has_apparmor};
 use super::setup::Setup;
 use crate::harness::{Config, HostState, only_rt, trials};
 use crate::manners::check::{assert_same, check};
@@ -36,6 +37,8 @@ fn check_says_what_create_says_of_every_configuration() {
         config!("podman-rootless-rich"),
         Config::template(),
     ] {
+        // `check` does not know whether a profile is loaded.
+        let _profile = has_apparmor().then(|| Profile::load(&config));
         agree(&Setup::new(config, &[]));
     }
 }
