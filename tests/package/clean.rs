@@ -78,8 +78,13 @@ fn make_debian() -> Result<PathBuf, String> {
         return Err("only root can make a clean Debian".to_owned());
     }
     let root = run_directory().join("clean");
-    let mut debootstrap = Command::new("debootstrap");
+    // In a mount namespace of its own: if it is killed, its mount of /proc does not stay.
+    let mut debootstrap = Command::new("unshare");
     debootstrap.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "debootstrap",
         "--variant=minbase",
         "--include=gcc,libc6-dev,git,ca-certificates",
     ]);
