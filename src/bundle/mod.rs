@@ -232,7 +232,8 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::check_values(&config)?;
     let unsupported = unsupported::in_use(&config);
     prepare(&mut config);
-    let spec = serde_path_to_error::deserialize(config).map_err(type_error::translate)?;
+    let spec = serde_path_to_error::deserialize(unknown::Walker::silent(&config))
+        .map_err(type_error::translate)?;
     Ok(Interpreted { spec, unsupported })
 }
 

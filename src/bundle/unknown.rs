@@ -25,7 +25,11 @@ pub(super) fn find(config: &Value) -> Vec<String> {
     values::normalize(&mut config);
     let found = RefCell::new(Vec::new());
     for _ in 0..MAX_INVALID {
-        let walker = Walker::new(&config, String::new(), &found);
+        let walker = Walker {
+            value: &config,
+            path: String::new(),
+            found: Some(&found),
+        };
         let Err(error) = serde_path_to_error::deserialize::<_, Spec>(walker) else {
             break;
         };
@@ -78,22 +82,33 @@ fn sentence(path: &str, name: &str, known: &[&str]) -> Option<String> {
     })
 }
 
-/// Deserializes a value, and records the unknown properties in it.
-struct Walker<'a> {
+/// Deserializes a value. It can record the unknown properties in it.
+///
+/// All configurations are read with it: the code for the types of the specification would be there
+/// twice with another deserializer, and it is a tenth of the program.
+pub(super) struct Walker<'a> {
     value: &'a Value,
-    /// Where the value is in config.json.
+    /// Where the value is in config.json. Empty if nothing is recorded.
     path: String,
-    found: &'a RefCell<Vec<String>>,
+    found: Option<&'a RefCell<Vec<String>>>,
 }
 
 impl<'a> Walker<'a> {
-    fn new(value: &'a Value, path: String, found: &'a RefCell<Vec<String>>) -> Walker<'a> {
-        Walker { value, path, found }
+    /// Records nothing.
+    pub(super) fn silent(value: &'a Value) -> Walker<'a> {
+        Walker {
+            value,
+            path: String::new(),
+            found: None,
+        }
     }
 
     fn compare(&self, members: &Map<String, Value>, known: &[&str]) {
+        let Some(found) = self.found else {
+            return;
+        };
         let names = members.keys();
-        let mut found = self.found.borrow_mut();
+        let mut found = found.borrow_mut();
         for sentence in names.filter_map(|name| sentence(&self.path, name, known)) {
             // An earlier pass may have found it.
             if !found.contains(&sentence) {
@@ -170,7 +185,7 @@ struct Members<'a> {
     members: serde_json::map::Iter<'a>,
     value: Option<(&'a str, &'a Value)>,
     path: String,
-    found: &'a RefCell<Vec<String>>,
+    found: Option<&'a RefCell<Vec<String>>>,
 }
 
 impl<'de> MapAccess<'de> for Members<'de> {
@@ -189,15 +204,16 @@ impl<'de> MapAccess<'de> for Members<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let (name, value) = self.value.take().unwrap_or(("", &Value::Null));
-        let path = field_path::join(&self.path, name);
-        seed.deserialize(Walker::new(value, path, self.found))
+        let found = self.found;
+        let path = found.map_or_else(String::new, |_| field_path::join(&self.path, name));
+        seed.deserialize(Walker { value, path, found })
     }
 }
 
 struct Items<'a> {
     items: std::iter::Enumerate<std::slice::Iter<'a, Value>>,
     path: String,
-    found: &'a RefCell<Vec<String>>,
+    found: Option<&'a RefCell<Vec<String>>>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -207,12 +223,14 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
-        let Some((index, value)) = self.items.find(|(_, item)| !item.is_null()) else {
+        let found = self.found;
+        // `remove` leaves null in the place of an invalid item.
+        let is_there = |(_, item): &(usize, &Value)| found.is_none() || !item.is_null();
+        let Some((index, value)) = self.items.find(is_there) else {
             return Ok(None);
         };
-        let path = format!("{}[{index}]", self.path);
-        seed.deserialize(Walker::new(value, path, self.found))
-            .map(Some)
+        let path = found.map_or_else(String::new, |_| format!("{}[{index}]", self.path));
+        seed.deserialize(Walker { value, path, found }).map(Some)
     }
 }
 
