@@ -16,6 +16,7 @@ mod type_error;
 mod unknown;
 mod unsupported;
 mod values;
+mod walker;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -232,7 +233,7 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::check_values(&config)?;
     let unsupported = unsupported::in_use(&config);
     prepare(&mut config);
-    let spec = serde_path_to_error::deserialize(unknown::Walker::silent(&config))
+    let spec = serde_path_to_error::deserialize(walker::Walker::silent(&config))
         .map_err(type_error::translate)?;
     Ok(Interpreted { spec, unsupported })
 }

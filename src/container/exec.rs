@@ -252,6 +252,7 @@ impl PendingExec<'_> {
     fn explain(&self, failure: Failure) -> Error {
         let link = format!("{}/root", self.state.init_process_pid);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        // Without the root, the error only lacks a hint.
         let root = || Proc::open().and_then(|proc| proc.link(&link, flags)).ok();
         self.plan.explain(failure, &self.cgroup_join, root)
     }

@@ -115,9 +115,12 @@ impl Map {
         }
         let named = spans.iter().take(MAX_NAMED_SPANS);
         let mut texts: Vec<String> = named
-            .map(|(first, last)| match first == last {
-                true => first.to_string(),
-                false => format!("an id from {first} to {last}"),
+            .map(|(first, last)| {
+                if first == last {
+                    first.to_string()
+                } else {
+                    format!("an id from {first} to {last}")
+                }
             })
             .collect();
         if spans.len() > MAX_NAMED_SPANS {
