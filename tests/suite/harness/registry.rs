@@ -23,7 +23,8 @@ const MOST_WORKERS: usize = 4;
 /// Has as many processes run the tests as the arguments, or the host's processors, say. One is this process.
 pub(crate) fn set_workers(arguments: &mut libtest_mimic::Arguments) {
     let processors = available_parallelism().map_or(1, NonZero::get);
-    let count = processors.min(MOST_WORKERS);
+    // One more than processors: a test waits for processes a quarter of its time.
+    let count = (processors + 1).min(MOST_WORKERS);
     let count = *arguments.test_threads.get_or_insert(count);
     IN_WORKERS.store(count > 1, Ordering::Relaxed);
 }
