@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -230,7 +230,12 @@ pub(crate) fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
 }
 
 /// Removes a cgroup at the top of every hierarchy with all below it, as far as nothing runs there.
+/// Nothing is removed for a name such as "" or "..": it stands for the cgroups of all tests.
 pub(crate) fn remove_cgroup(name: &str) {
+    let mut parts = Path::new(name).components().peekable();
+    if parts.peek().is_none() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+        return;
+    }
     if on_v2() {
         return remove_below(&cgroup_top("").join(name));
     }
