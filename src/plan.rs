@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
 
-use crate::annotations::{self, Annotations};
+use crate::annotations::Annotations;
 use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
@@ -70,7 +70,7 @@ impl Plan {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
         let process = (spec.process().as_ref()).ok_or_else(|| anyhow!("process: required"))?;
-        let annotations = annotations::parse(spec.annotations().as_ref())?;
+        let annotations = Annotations::read(spec.annotations().as_ref());
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
         let mut caller = settings.caller.clone();
@@ -83,7 +83,7 @@ impl Plan {
             new_keyring: settings.new_keyring,
             streams: settings.streams,
             passed: settings.passed,
-            keeps_groups: annotations.keeps_groups,
+            keeps_groups: annotations.keeps_groups()?,
             variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
             caller: &caller,
             apparmor: settings.apparmor,
@@ -115,7 +115,7 @@ impl Plan {
         } else {
             SwitchOrder::BeforeMounts
         };
-        let entry = (entry, switch_order, layer(&annotations));
+        let entry = (entry, switch_order, Layer::plan(&annotations)?);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,
@@ -184,14 +184,6 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
         Place::New if settings.no_pivot => Entry::Move,
         Place::New => Entry::Pivot,
         Place::Shared | Place::Joined { .. } => Entry::Chroot,
-    }
-}
-
-fn layer(annotations: &Annotations) -> Layer {
-    if annotations.ephemeral_root {
-        Layer::Ephemeral
-    } else {
-        Layer::Direct
     }
 }
 

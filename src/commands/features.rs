@@ -126,7 +126,8 @@ fn features() -> Features {
             net_devices: enabled(&["linux.netDevices"]),
         },
         annotations: BTreeMap::from(versions),
-        potentially_unsafe_config_annotations: &annotations::KNOWN,
+        // A name that ends with a dot is a prefix (features.md).
+        potentially_unsafe_config_annotations: &[annotations::PREFIX, annotations::key::GROUPS],
     }
 }
 

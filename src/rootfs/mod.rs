@@ -37,9 +37,10 @@ mod switch_root;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use oci_spec::runtime::Spec;
 
+use crate::annotations::{Annotations, key};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
@@ -87,6 +88,23 @@ pub(crate) enum Layer {
     Direct,
     /// To a tmpfs that ends with the container (annotation `rt.rootfs.overlay`).
     Ephemeral,
+}
+
+impl Layer {
+    /// Plans from the annotations.
+    ///
+    /// # Errors
+    /// When the value is unknown.
+    pub(crate) fn plan(annotations: &Annotations) -> Result<Layer> {
+        match annotations.get(key::OVERLAY) {
+            None => Ok(Layer::Direct),
+            Some("ephemeral") => Ok(Layer::Ephemeral),
+            Some(other) => bail!(
+                "annotations: {}: unknown value {other:?}: the only value is \"ephemeral\"",
+                key::OVERLAY
+            ),
+        }
+    }
 }
 
 /// The planned root file system of one container.

@@ -79,7 +79,7 @@ fn a_cgroup_path_in_systemds_form_is_an_ordinary_path() {
 fn a_mistyped_annotation_has_a_nearest_one() {
     for (key, remedy) in [
         ("rt.rootfs.overlai", "did you mean rt.rootfs.overlay?"),
-        ("rt.other", "the only one is rt.rootfs.overlay"),
+        ("rt.other", "docs/annotations.md lists those that rt knows"),
     ] {
         assert_warning(
             Bundle::new().set("/annotations", json!({ key: "x" })),
