@@ -233,8 +233,7 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::check_values(&config)?;
     let unsupported = unsupported::in_use(&config);
     prepare(&mut config);
-    let spec = serde_path_to_error::deserialize(walker::Walker::silent(&config))
-        .map_err(type_error::translate)?;
+    let spec = walker::read(&config).map_err(type_error::translate)?;
     Ok(Interpreted { spec, unsupported })
 }
 

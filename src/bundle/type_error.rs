@@ -4,26 +4,26 @@
 //! "sh", expected a sequence`. Its text is the only source of both, and never shown.
 
 use anyhow::{Error, anyhow};
-use serde_path_to_error::{Path, Segment};
 
 use super::examples::{self, Kind};
 use super::field_path;
 use super::known_values::unknown_value;
+use super::walker::{Misfit, Segment};
 
 /// The error to show for an error of deserialization.
-pub(super) fn translate(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+pub(super) fn translate(misfit: Misfit) -> Error {
     let Place {
         path,
         pattern,
         mismatch,
-    } = Place::of(error.path());
+    } = Place::of(&misfit.path);
     if let Some((found, wanted)) = mismatch {
         return anyhow!(
             "{path}: {found}; want {}",
             examples::wanted(wanted, &pattern)
         );
     }
-    let text = error.into_inner().to_string();
+    let text = misfit.error.to_string();
     if let Some((field, _)) = text
         .strip_prefix("missing field `")
         .and_then(|rest| rest.split_once('`'))
@@ -53,19 +53,19 @@ struct Place {
 }
 
 impl Place {
-    fn of(segments: &Path) -> Place {
+    fn of(segments: &[Segment]) -> Place {
         let mut place = Place::default();
         for segment in segments {
             match segment {
-                Segment::Seq { .. } if examples::is_object(&place.pattern) => {
+                Segment::Item(_) if examples::is_object(&place.pattern) => {
                     place.mismatch = Some(("a list", Kind::Object));
                     break;
                 }
-                Segment::Seq { index } => {
+                Segment::Item(index) => {
                     place.path = format!("{}[{index}]", place.path);
                     place.pattern.push_str("[]");
                 }
-                Segment::Map { key } => {
+                Segment::Member(key) => {
                     place.path = field_path::join(&place.path, key);
                     place.pattern = if examples::has_free_names(&place.pattern) {
                         format!("{}{{}}", place.pattern)
@@ -73,11 +73,10 @@ impl Place {
                         field_path::join(&place.pattern, key)
                     };
                 }
-                Segment::Enum { .. } => {
+                Segment::Variant => {
                     place.mismatch = Some(("an object", Kind::Text));
                     break;
                 }
-                Segment::Unknown => {}
             }
         }
         place

@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 use serde_json::Value;
 
 use super::values;
-use super::walker::Walker;
+use super::walker::{Segment, record_unknown};
 
 /// How many invalid values are skipped. Each costs another pass.
 const MAX_INVALID: usize = 32;
@@ -19,13 +19,11 @@ pub(super) fn find(config: &Value) -> Vec<String> {
     values::normalize(&mut config);
     let found = RefCell::new(Vec::new());
     for _ in 0..MAX_INVALID {
-        let walker = Walker::recording(&config, &found);
-        let Err(error) = serde_path_to_error::deserialize::<_, Spec>(walker) else {
+        let Err(misfit) = record_unknown::<Spec>(&config, &found) else {
             break;
         };
         // The walk ends at an invalid value. It goes on without that value.
-        let segments: Vec<String> = error.path().iter().map(ToString::to_string).collect();
-        if remove(&mut config, &segments).is_none() {
+        if remove(&mut config, &misfit.path).is_none() {
             break;
         }
     }
@@ -33,29 +31,25 @@ pub(super) fn find(config: &Value) -> Vec<String> {
 }
 
 /// Removes the value at a path. `None` if there is none.
-fn remove(config: &mut Value, path: &[String]) -> Option<()> {
-    let (last, parents) = path.split_last()?;
-    let index = |segment: &str| -> Option<usize> {
-        let number = segment.strip_prefix('[')?.strip_suffix(']')?;
-        number.parse().ok()
-    };
-    let parent =
-        parents
-            .iter()
-            .try_fold(config, |value, segment| match (index(segment), value) {
-                (Some(index), Value::Array(items)) => items.get_mut(index),
-                (_, Value::Object(members)) => members.get_mut(segment),
-                _ => None,
-            })?;
-    match (index(last), parent) {
-        (Some(index), Value::Array(items)) if index < items.len() => {
-            // The other items keep their positions, and so their paths. `Items` skips it.
-            *items.get_mut(index)? = Value::Null;
-            Some(())
-        }
-        (_, Value::Object(members)) => members.remove(last).map(drop),
-        _ => None,
+fn remove(config: &mut Value, path: &[Segment]) -> Option<()> {
+    let mut path = path;
+    // The object in place of a name is removed as a whole.
+    if let [parents @ .., Segment::Variant] = path {
+        path = parents;
     }
+    let (last, parents) = path.split_last()?;
+    let parent = (parents.iter()).try_fold(config, |value, segment| match segment {
+        Segment::Item(index) => value.get_mut(index),
+        Segment::Member(name) => value.get_mut(name),
+        Segment::Variant => None,
+    })?;
+    match (last, parent) {
+        // The other items keep their positions, and so their paths. `Items` skips it.
+        (Segment::Item(index), Value::Array(items)) => *items.get_mut(*index)? = Value::Null,
+        (Segment::Member(name), Value::Object(members)) => drop(members.remove(name)?),
+        _ => return None,
+    }
+    Some(())
 }
 
 #[cfg(test)]

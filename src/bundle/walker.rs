@@ -1,12 +1,13 @@
 //! Reads a value of config.json into the types of the specification.
 //!
 //! serde's derived code tells a deserializer the properties of each object that it wants. [`Walker`]
-//! reads a value as `serde_json` does, and can record the properties that are there and not wanted.
+//! reads a value as `serde_json` does, names the place of a value with the wrong type, and can record
+//! the properties that are there and not wanted.
 
 use std::cell::RefCell;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -27,36 +28,76 @@ fn sentence(path: &str, name: &str, known: &[&str]) -> Option<String> {
     })
 }
 
+/// One step of the way from the root of config.json to a value.
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// Into a property of an object.
+    Member(String),
+    /// Into an item of a list.
+    Item(usize),
+    /// Into an object that stands where a name is wanted.
+    Variant,
+}
+
+/// A value that does not have the type that is wanted.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// Where it is, from the root.
+    pub(super) path: Vec<Segment>,
+    pub(super) error: Error,
+}
+
+/// Reads `value` into a type of the specification.
+///
+/// # Errors
+/// When a value in it has the wrong type.
+pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
+    walk(value, None)
+}
+
+/// Reads `value` as [`read`] does, and records the unknown properties in `found`, one sentence each.
+///
+/// # Errors
+/// When a value in it has the wrong type. What comes after it is not recorded then.
+pub(super) fn record_unknown<T: DeserializeOwned>(
+    value: &Value,
+    found: &RefCell<Vec<String>>,
+) -> Result<(), Misfit> {
+    walk(value, Some(found)).map(|_: T| ())
+}
+
+fn walk<T: DeserializeOwned>(
+    value: &Value,
+    found: Option<&RefCell<Vec<String>>>,
+) -> Result<T, Misfit> {
+    let inside = RefCell::default();
+    let walker = Walker {
+        value,
+        path: String::new(),
+        found,
+        inside: &inside,
+    };
+    T::deserialize(walker).map_err(|error| {
+        let mut path = inside.take();
+        path.reverse();
+        Misfit { path, error }
+    })
+}
+
 /// Deserializes a value. It can record the unknown properties in it.
 ///
 /// All configurations are read with it: the code for the types of the specification would be there
 /// twice with another deserializer, and it is a tenth of the program.
-pub(super) struct Walker<'a> {
+struct Walker<'a> {
     value: &'a Value,
     /// Where the value is in config.json. Empty if nothing is recorded.
     path: String,
     found: Option<&'a RefCell<Vec<String>>>,
+    /// The way to the value that failed, innermost first. Empty until then.
+    inside: &'a RefCell<Vec<Segment>>,
 }
 
 impl<'a> Walker<'a> {
-    /// Records the unknown properties in `found`, one sentence each.
-    pub(super) fn recording(value: &'a Value, found: &'a RefCell<Vec<String>>) -> Walker<'a> {
-        Walker {
-            value,
-            path: String::new(),
-            found: Some(found),
-        }
-    }
-
-    /// Records nothing.
-    pub(super) fn silent(value: &'a Value) -> Walker<'a> {
-        Walker {
-            value,
-            path: String::new(),
-            found: None,
-        }
-    }
-
     fn compare(&self, members: &Map<String, Value>, known: &[&str]) {
         let Some(found) = self.found else {
             return;
@@ -88,18 +129,25 @@ impl<'de> Deserializer<'de> for Walker<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Walker { value, path, found } = self;
+        let Walker {
+            value,
+            path,
+            found,
+            inside,
+        } = self;
         match value {
             Value::Object(members) => visitor.visit_map(Members {
                 members: members.iter(),
                 value: None,
                 path,
                 found,
+                inside,
             }),
             Value::Array(items) => visitor.visit_seq(Items {
                 items: items.iter().enumerate(),
                 path,
                 found,
+                inside,
             }),
             scalar => scalar.deserialize_any(visitor),
         }
@@ -126,7 +174,11 @@ impl<'de> Deserializer<'de> for Walker<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.value.deserialize_enum(name, variants, visitor)
+        let read = self.value.deserialize_enum(name, variants, visitor);
+        if read.is_err() && self.value.is_object() {
+            self.inside.borrow_mut().push(Segment::Variant);
+        }
+        read
     }
 
     forward_to_deserialize_any! {
@@ -140,6 +192,7 @@ struct Members<'a> {
     value: Option<(&'a str, &'a Value)>,
     path: String,
     found: Option<&'a RefCell<Vec<String>>>,
+    inside: &'a RefCell<Vec<Segment>>,
 }
 
 impl<'de> MapAccess<'de> for Members<'de> {
@@ -158,9 +211,16 @@ impl<'de> MapAccess<'de> for Members<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let (name, value) = self.value.take().unwrap_or(("", &Value::Null));
-        let found = self.found;
+        let (found, inside) = (self.found, self.inside);
         let path = found.map_or_else(String::new, |_| field_path::join(&self.path, name));
-        seed.deserialize(Walker { value, path, found })
+        let walker = Walker {
+            value,
+            path,
+            found,
+            inside,
+        };
+        seed.deserialize(walker)
+            .inspect_err(|_| inside.borrow_mut().push(Segment::Member(name.to_owned())))
     }
 }
 
@@ -168,6 +228,7 @@ struct Items<'a> {
     items: std::iter::Enumerate<std::slice::Iter<'a, Value>>,
     path: String,
     found: Option<&'a RefCell<Vec<String>>>,
+    inside: &'a RefCell<Vec<Segment>>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -177,13 +238,21 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
-        let found = self.found;
+        let (found, inside) = (self.found, self.inside);
         // `unknown::find` leaves null in the place of an invalid item.
         let is_there = |(_, item): &(usize, &Value)| found.is_none() || !item.is_null();
         let Some((index, value)) = self.items.find(is_there) else {
             return Ok(None);
         };
         let path = found.map_or_else(String::new, |_| format!("{}[{index}]", self.path));
-        seed.deserialize(Walker { value, path, found }).map(Some)
+        let walker = Walker {
+            value,
+            path,
+            found,
+            inside,
+        };
+        seed.deserialize(walker)
+            .map(Some)
+            .inspect_err(|_| inside.borrow_mut().push(Segment::Item(index)))
     }
 }
