@@ -1,0 +1,178 @@
+//! The rules of a bridge, as text for nft(8).
+//!
+//! There is one table for each bridge. Its rules are the same for all containers; what belongs to
+//! one container are elements of sets and maps. So a container is added and removed by key, and
+//! `add` may be repeated: nft(8) leaves what is there, or makes it again after somebody has
+//! flushed the rules. One text is one transaction.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::publish::Port;
+use crate::network::lease::Lease;
+
+/// The transaction that adds the container to its table.
+pub(super) fn add(lease: &Lease) -> String {
+    let mut text = declare(&lease.bridge);
+    rules(&mut text, &lease.bridge);
+    elements(&mut text, "add", lease);
+    text
+}
+
+/// The transaction that removes the container from its table. To add an element before it is
+/// deleted makes sure that it is there.
+pub(super) fn remove(lease: &Lease) -> String {
+    let mut text = declare(&lease.bridge);
+    elements(&mut text, "add", lease);
+    elements(&mut text, "delete", lease);
+    text
+}
+
+/// The transaction that removes the table, which may not be there.
+pub(super) fn remove_table(bridge: &str) -> String {
+    let table = table(bridge);
+    format!("add table {table}\ndelete table {table}\n")
+}
+
+fn table(bridge: &str) -> String {
+    format!("inet rt-{bridge}")
+}
+
+/// The maps and sets, and the chains. The priorities are the names `raw`, `dstnat`, `filter` and
+/// `srcnat` of nft(8) as numbers, because not every version accepts each of them for each hook.
+const DECLARATIONS: [&str; 12] = [
+    "map ports4 { type inet_proto . inet_service : ipv4_addr . inet_service ; }",
+    "map ports6 { type inet_proto . inet_service : ipv6_addr . inet_service ; }",
+    "map addressed4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service ; }",
+    "map addressed6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service ; }",
+    "set masqueraded4 { type ipv4_addr ; }",
+    "set masqueraded6 { type ipv6_addr ; }",
+    "chain guard { type filter hook prerouting priority -300 ; }",
+    "chain prerouting { type nat hook prerouting priority -100 ; }",
+    "chain output { type nat hook output priority -100 ; }",
+    "chain publish",
+    "chain forward { type filter hook forward priority 0 ; }",
+    "chain postrouting { type nat hook postrouting priority 100 ; }",
+];
+
+fn declare(bridge: &str) -> String {
+    let table = table(bridge);
+    let mut text = format!("add table {table}\n");
+    for declaration in DECLARATIONS {
+        let (kind, rest) = declaration.split_once(' ').unwrap_or((declaration, ""));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "add {kind} {table} {rest}");
+    }
+    text
+}
+
+/// Chain and rule. `BRIDGE` stands for the name of the bridge.
+const RULES: [(&str, &str); 13] = [
+    // `route_localnet` lets packets to 127.0.0.0/8 in from the bridge: replies, of which the
+    // address is translated after this chain. All others are not for a container
+    // (CVE-2020-8558).
+    ("guard", r#"iifname "BRIDGE" ip daddr 127.0.0.0/8 drop"#),
+    ("guard", r#"iifname "BRIDGE" ip saddr 127.0.0.0/8 drop"#),
+    // A port that is published at 127.0.0.1 is for the host only. Its own packets go through
+    // `output`; here are those of a neighbour that sends to 127.0.0.1.
+    ("prerouting", "ip daddr 127.0.0.0/8 return"),
+    ("prerouting", "fib daddr type local jump publish"),
+    ("output", "fib daddr type local jump publish"),
+    (
+        "publish",
+        "dnat ip to ip daddr . meta l4proto . th dport map @addressed4",
+    ),
+    (
+        "publish",
+        "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addressed6",
+    ),
+    ("publish", "dnat ip to meta l4proto . th dport map @ports4"),
+    // A packet from ::1 cannot leave the host.
+    (
+        "publish",
+        "ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @ports6",
+    ),
+    // The host forwards. Without these two rules a neighbour that sends packets for the
+    // container's own address to the host would reach ports that are not published.
+    (
+        "forward",
+        r#"iifname != "BRIDGE" ct state new ct status & dnat == 0 ip daddr @masqueraded4 drop"#,
+    ),
+    (
+        "forward",
+        r#"iifname != "BRIDGE" ct state new ct status & dnat == 0 ip6 daddr @masqueraded6 drop"#,
+    ),
+    // The container would answer to its own loopback interface.
+    (
+        "postrouting",
+        r#"oifname "BRIDGE" ip saddr 127.0.0.0/8 masquerade"#,
+    ),
+    // A container that calls a published port: else the other would answer it directly, from an
+    // address that it has not called. Linux 5.7 has `iifname` here.
+    (
+        "postrouting",
+        r#"iifname "BRIDGE" oifname "BRIDGE" ct status dnat masquerade"#,
+    ),
+];
+
+/// The rules for the addresses that are masqueraded.
+const MASQUERADE: [&str; 2] = [
+    r#"oifname != "BRIDGE" ip saddr @masqueraded4 masquerade"#,
+    r#"oifname != "BRIDGE" ip6 saddr @masqueraded6 masquerade"#,
+];
+
+/// Rules have no keys, so all are replaced.
+fn rules(text: &mut String, bridge: &str) {
+    let table = table(bridge);
+    let _ = writeln!(text, "flush table {table}");
+    let masquerade = MASQUERADE.map(|rule| ("postrouting", rule));
+    for (chain, rule) in RULES.into_iter().chain(masquerade) {
+        let rule = rule.replace("BRIDGE", bridge);
+        let _ = writeln!(text, "add rule {table} {chain} {rule}");
+    }
+}
+
+/// Adds or deletes what belongs to one container.
+fn elements(text: &mut String, verb: &str, lease: &Lease) {
+    let table = table(&lease.bridge);
+    let mut element = |set: &str, element: &str| {
+        let _ = writeln!(text, "{verb} element {table} {set} {{ {element} }}");
+    };
+    for (digit, address) in [4, 6].into_iter().zip(container_addresses(lease)) {
+        let Some(address) = address else { continue };
+        if lease.masquerade {
+            let of_family = lease.addresses.iter().map(ipnet::IpNet::addr);
+            for address in of_family.filter(|other| other.is_ipv4() == address.is_ipv4()) {
+                element(&format!("masqueraded{digit}"), &address.to_string());
+            }
+        }
+        for port in &lease.ports {
+            if port.needs_ipv4().is_some_and(|v4| v4 != address.is_ipv4()) {
+                continue;
+            }
+            let (set, key) = key(port);
+            let to = port.container_port;
+            element(
+                &format!("{set}{digit}"),
+                &format!("{key} : {address} . {to}"),
+            );
+        }
+    }
+}
+
+/// The map of a port, without the digit of the family, and its key there.
+fn key(port: &Port) -> (&'static str, String) {
+    let (protocol, number) = (port.protocol, port.host_port);
+    match port.specific_address() {
+        Some(address) => ("addressed", format!("{address} . {protocol} . {number}")),
+        None => ("ports", format!("{protocol} . {number}")),
+    }
+}
+
+/// The first IPv4 and the first IPv6 address of the container, to which ports lead.
+pub(super) fn container_addresses(lease: &Lease) -> [Option<IpAddr>; 2] {
+    [true, false].map(|v4| {
+        let mut addresses = lease.addresses.iter().map(ipnet::IpNet::addr);
+        addresses.find(|address| address.is_ipv4() == v4)
+    })
+}
