@@ -8,11 +8,24 @@
 //!
 //! A container without these annotations has no [`Network`], and costs no system call.
 
+mod assign;
+mod bridge;
 mod decisions;
 mod files;
 mod lease;
+mod links;
+mod mac;
 mod nat;
+mod netlink;
+mod records;
+mod release;
 mod report;
 mod settings;
+mod subnet;
+mod wire;
 
+pub(crate) use lease::Owner;
+pub(crate) use records::DIRECTORY;
+pub(crate) use release::release;
 pub(crate) use settings::{Network, NetworkFacts, Place};
+pub(crate) use wire::Reservation;
