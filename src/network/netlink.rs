@@ -137,11 +137,19 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses the socket.
     pub(super) fn open() -> Result<Netlink> {
+        Netlink::open_for(SockProtocol::NetlinkRoute)
+    }
+
+    /// A socket for another part of the kernel than links, addresses and routes.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub(super) fn open_for(protocol: SockProtocol) -> Result<Netlink> {
         socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            protocol,
         )
         .map(Netlink)
         .context("netlink socket")

@@ -158,6 +158,14 @@ impl Records {
         }
     }
 
+    /// A descriptor that holds the lock too. The lock ends with the last of them.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn share(&self) -> Result<File> {
+        self.directory.try_clone().context(DIRECTORY)
+    }
+
     /// Releases the lock.
     pub(super) fn unlock(self) {
         drop(self.directory);

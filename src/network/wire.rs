@@ -182,7 +182,7 @@ impl Network {
             .index;
         inside.raise_interface(index, (&lease.addresses, &lease.gateways), &what)?;
         if self.nat.is_used() {
-            self.nat.wire(lease, &reservation.subnets, proc)?;
+            self.nat.wire(lease, &reservation.subnets, host, proc)?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use anyhow::Result;
 
 use crate::trusted_proc::Proc;
 pub(super) use legacy::Tables;
-use netfilter::{Chain, Netfilter};
+use netfilter::{Family, Netfilter, Policy};
 
 /// The chain for rules of others, by which Docker's chain FORWARD begins.
 const DOCKER_USER: &str = "DOCKER-USER";
@@ -30,7 +30,7 @@ pub(super) fn accept(bridge: &str) -> Result<String> {
     let netfilter = Netfilter::open()?;
     let comment = comment(bridge);
     let mut text = String::new();
-    for family in netfilter::Family::ALL {
+    for family in Family::ALL {
         let Some(chain) = chosen(&netfilter, family)? else {
             continue;
         };
@@ -66,7 +66,7 @@ pub(super) fn accept(bridge: &str) -> Result<String> {
 pub(super) fn forget(bridge: &str) -> Result<String> {
     let netfilter = Netfilter::open()?;
     let mut text = String::new();
-    for family in netfilter::Family::ALL {
+    for family in Family::ALL {
         for chain in [DOCKER_USER, "FORWARD"] {
             let rules = netfilter.rules(family, chain, &comment(bridge))?;
             let own = rules.iter().filter(|rule| rule.is_own);
@@ -84,22 +84,15 @@ fn comment(bridge: &str) -> String {
     format!("rt-{bridge}")
 }
 
-fn chosen(netfilter: &Netfilter, family: netfilter::Family) -> Result<Option<&'static str>> {
-    if netfilter.chain(family, DOCKER_USER)?.is_some() {
+fn chosen(netfilter: &Netfilter, family: Family) -> Result<Option<&'static str>> {
+    if netfilter.policy(family, DOCKER_USER)?.is_some() {
         return Ok(Some(DOCKER_USER));
     }
-    let forward = netfilter.chain(family, "FORWARD")?;
-    Ok(forward
-        .filter(|chain| *chain == Chain::Drops)
-        .map(|_| "FORWARD"))
+    let forward = netfilter.policy(family, "FORWARD")?;
+    Ok((forward == Some(Policy::Drop)).then_some("FORWARD"))
 }
 
-fn delete(
-    text: &mut String,
-    family: netfilter::Family,
-    chain: &str,
-    handles: impl IntoIterator<Item = u64>,
-) {
+fn delete(text: &mut String, family: Family, chain: &str, handles: impl IntoIterator<Item = u64>) {
     for handle in handles {
         let _ = writeln!(text, "delete rule {family} filter {chain} handle {handle}");
     }

@@ -5,15 +5,19 @@
 
 mod forward_policy;
 mod forwarding;
+mod hairpin;
 mod program;
 mod publish;
 mod rules;
 mod taken;
 
 use anyhow::{Context, Result};
+
 use ipnet::IpNet;
 
 use super::lease::Lease;
+use super::netlink::Netlink;
+use super::records::Records;
 use crate::annotations::{Annotations, key};
 use crate::decisions::Decisions;
 use crate::trusted_proc::Proc;
@@ -55,12 +59,18 @@ impl Nat {
         taken::ensure_free(&self.ports, taken, proc)
     }
 
-    /// Adds the rules of a container whose link is there.
+    /// Adds the rules of a container whose link is there. `subnets` are those of the bridge.
     ///
     /// # Errors
     /// When the container has no address for a port, forwarding is off and may not be enabled, or
     /// nft(8) fails.
-    pub(crate) fn wire(&self, lease: &Lease, _subnets: &[IpNet], proc: &Proc) -> Result<()> {
+    pub(super) fn wire(
+        &self,
+        lease: &Lease,
+        subnets: &[IpNet],
+        host: &Netlink,
+        proc: &Proc,
+    ) -> Result<()> {
         let [ipv4, ipv6] = rules::container_addresses(lease).map(|address| address.is_some());
         for port in &self.ports {
             let (has, family) = match port.needs_ipv4() {
@@ -79,9 +89,15 @@ impl Nat {
         if ipv6 {
             forwarding::ensure(Family::Ipv6, self.masquerade, proc)?;
         }
+        if !self.ports.is_empty() {
+            hairpin::enable(host, &lease.host_interface)?;
+        }
+        // So that no command looks for the rules before nft(8) has ended, even if this process is
+        // killed. And transactions at the same time would only be repeated.
+        let records = Records::lock_or_make()?;
         let accepting = forward_policy::accept(&lease.bridge)?;
-        let transaction = format!("{}{accepting}", rules::add(lease));
-        program::transaction(&transaction).with_context(|| self.keys())?;
+        let transaction = format!("{}{accepting}", rules::add(lease, subnets));
+        program::transaction(&transaction, Some(records.share()?)).with_context(|| self.keys())?;
         for tables in forward_policy::legacy_tables(proc)? {
             tables.accept(&lease.bridge)?;
         }
@@ -101,13 +117,14 @@ impl Nat {
     pub(crate) fn undo(lease: &Lease, others: &[Lease]) -> Result<()> {
         let bridge = &lease.bridge;
         if others.iter().any(uses_table) {
-            return program::transaction(&rules::remove(lease));
+            return program::transaction(&rules::remove(lease), None);
         }
         let proc = Proc::open().context("/proc")?;
         // While the rules are still there.
         forwarding::forbid_loopback(bridge, &proc)?;
         let accepting = forward_policy::forget(bridge)?;
-        program::transaction(&format!("{}{accepting}", rules::remove_table(bridge)))?;
+        let transaction = format!("{}{accepting}", rules::remove_table(bridge));
+        program::transaction(&transaction, None)?;
         let mut tables = forward_policy::legacy_tables(&proc)?.into_iter();
         tables.try_for_each(|tables| tables.forget(bridge))
     }

@@ -36,11 +36,11 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.exists())
 }
 
-/// Carries out one transaction.
+/// Carries out one transaction. nft(8) keeps `lock` open until it ends.
 ///
 /// # Errors
 /// When nft(8) is not installed or fails, with the first line that it writes.
-pub(super) fn transaction(text: &str) -> Result<()> {
+pub(super) fn transaction(text: &str, lock: Option<File>) -> Result<()> {
     let input = sys::anonymous_file(c"nft").context("memfd")?;
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
@@ -48,39 +48,50 @@ pub(super) fn transaction(text: &str) -> Result<()> {
         rest = &rest[written..];
     }
     lseek(&input, 0, Whence::SeekSet).context("memfd")?;
-    run(&nft()?, &["-f", "-"], Some(input)).map(drop)
+    // It writes nothing to standard output, so that place can keep the lock.
+    let output = lock.map_or_else(Stdio::null, Stdio::from);
+    let mut command = command(&nft()?);
+    command.args(["-f", "-"]).stdin(input).stdout(output);
+    run(command)
 }
 
-/// Runs a program without an environment, and returns its standard output.
+/// Runs iptables-legacy(8), and returns its standard output.
 ///
 /// # Errors
 /// When it fails, with the first line that it writes to standard error.
+pub(super) fn iptables(program: &Path, arguments: &[&str]) -> Result<String> {
+    let output = sys::anonymous_file(c"output").context("memfd")?;
+    let mut command = command(program);
+    // Two programs at a time wait for each other with `-w`.
+    command.arg("-w").args(arguments);
+    command.stdout(output.try_clone().context("memfd")?);
+    run(command)?;
+    text(&output).with_context(|| program.display().to_string())
+}
+
+/// A program without an environment and without input.
 #[allow(
     clippy::disallowed_methods,
     reason = "a program of the host, by its absolute path and without an environment"
 )]
-pub(super) fn run(program: &Path, arguments: &[&str], input: Option<OwnedFd>) -> Result<String> {
-    let name = program.file_name().unwrap_or_default().to_string_lossy();
-    let [output, errors] = [
-        sys::anonymous_file(c"output"),
-        sys::anonymous_file(c"stderr"),
-    ];
-    let (output, errors) = (output.context("memfd")?, errors.context("memfd")?);
-    let input = input.map_or_else(Stdio::null, Stdio::from);
+fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
     command
-        .args(arguments)
-        .env_clear()
-        .stdin(input)
-        .stdout(File::from(output.try_clone().context("memfd")?))
-        .stderr(File::from(errors.try_clone().context("memfd")?));
+}
+
+fn run(mut command: Command) -> Result<()> {
+    let errors = sys::anonymous_file(c"stderr").context("memfd")?;
+    let program = Path::new(command.get_program()).to_owned();
     let status = command
+        .stderr(errors.try_clone().context("memfd")?)
         .status()
         .with_context(|| program.display().to_string())?;
     if status.success() {
-        return text(&output).with_context(|| format!("read from {name}"));
+        return Ok(());
     }
     let said = text(&errors).unwrap_or_default();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
     match said.lines().map(str::trim).find(|line| !line.is_empty()) {
         Some(line) => Err(anyhow!("{name}: {line}")),
         None => Err(anyhow!("{name}: {status}")),

@@ -8,13 +8,15 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::publish::Port;
 use crate::network::lease::Lease;
 
 /// The transaction that adds the container to its table.
-pub(super) fn add(lease: &Lease) -> String {
+pub(super) fn add(lease: &Lease, subnets: &[IpNet]) -> String {
     let mut text = declare(&lease.bridge);
-    rules(&mut text, &lease.bridge);
+    rules(&mut text, &lease.bridge, subnets);
     elements(&mut text, "add", lease);
     text
 }
@@ -67,7 +69,7 @@ fn declare(bridge: &str) -> String {
 }
 
 /// Chain and rule. `BRIDGE` stands for the name of the bridge.
-const RULES: [(&str, &str); 13] = [
+const RULES: [(&str, &str); 14] = [
     // `route_localnet` lets packets to 127.0.0.0/8 in from the bridge: replies, of which the
     // address is translated after this chain. All others are not for a container
     // (CVE-2020-8558).
@@ -107,28 +109,33 @@ const RULES: [(&str, &str); 13] = [
         "postrouting",
         r#"oifname "BRIDGE" ip saddr 127.0.0.0/8 masquerade"#,
     ),
-    // A container that calls a published port: else the other would answer it directly, from an
-    // address that it has not called. Linux 5.7 has `iifname` here.
     (
         "postrouting",
-        r#"iifname "BRIDGE" oifname "BRIDGE" ct status dnat masquerade"#,
+        r#"oifname != "BRIDGE" ip saddr @masqueraded4 masquerade"#,
+    ),
+    (
+        "postrouting",
+        r#"oifname != "BRIDGE" ip6 saddr @masqueraded6 masquerade"#,
     ),
 ];
 
-/// The rules for the addresses that are masqueraded.
-const MASQUERADE: [&str; 2] = [
-    r#"oifname != "BRIDGE" ip saddr @masqueraded4 masquerade"#,
-    r#"oifname != "BRIDGE" ip6 saddr @masqueraded6 masquerade"#,
-];
-
 /// Rules have no keys, so all are replaced.
-fn rules(text: &mut String, bridge: &str) {
+fn rules(text: &mut String, bridge: &str, subnets: &[IpNet]) {
     let table = table(bridge);
     let _ = writeln!(text, "flush table {table}");
-    let masquerade = MASQUERADE.map(|rule| ("postrouting", rule));
-    for (chain, rule) in RULES.into_iter().chain(masquerade) {
+    for (chain, rule) in RULES {
         let rule = rule.replace("BRIDGE", bridge);
         let _ = writeln!(text, "add rule {table} {chain} {rule}");
+    }
+    // Containers of the bridge that call a published port: the called one would answer directly,
+    // from an address that was not called. `iifname` is not known here for a packet that has
+    // not left the bridge (`bridge-nf-call-iptables`).
+    for subnet in subnets.iter().map(IpNet::trunc) {
+        let family = if subnet.addr().is_ipv4() { "ip" } else { "ip6" };
+        let _ = writeln!(
+            text,
+            r#"add rule {table} postrouting oifname "{bridge}" {family} saddr {subnet} ct status dnat masquerade"#
+        );
     }
 }
 
@@ -141,7 +148,7 @@ fn elements(text: &mut String, verb: &str, lease: &Lease) {
     for (digit, address) in [4, 6].into_iter().zip(container_addresses(lease)) {
         let Some(address) = address else { continue };
         if lease.masquerade {
-            let of_family = lease.addresses.iter().map(ipnet::IpNet::addr);
+            let of_family = lease.addresses.iter().map(IpNet::addr);
             for address in of_family.filter(|other| other.is_ipv4() == address.is_ipv4()) {
                 element(&format!("masqueraded{digit}"), &address.to_string());
             }
@@ -172,7 +179,7 @@ fn key(port: &Port) -> (&'static str, String) {
 /// The first IPv4 and the first IPv6 address of the container, to which ports lead.
 pub(super) fn container_addresses(lease: &Lease) -> [Option<IpAddr>; 2] {
     [true, false].map(|v4| {
-        let mut addresses = lease.addresses.iter().map(ipnet::IpNet::addr);
+        let mut addresses = lease.addresses.iter().map(IpNet::addr);
         addresses.find(|address| address.is_ipv4() == v4)
     })
 }

@@ -33,7 +33,7 @@ pub(super) fn read(proc: &Proc) -> Result<Vec<Tables>> {
             continue;
         }
         if let Some(program) = program::find(program) {
-            let listed = program::run(&program, &["-w", "-S"], None)?;
+            let listed = program::iptables(&program, &["-S"])?;
             tables.push(Tables { program, listed });
         }
     }
@@ -97,10 +97,8 @@ impl Tables {
     }
 
     fn change(&self, place: &[&str], rule: &str) -> Result<()> {
-        let mut arguments = vec!["-w"];
-        arguments.extend(place);
-        arguments.extend(rule.split(' '));
-        program::run(&self.program, &arguments, None).map(drop)
+        let arguments: Vec<&str> = (place.iter().copied()).chain(rule.split(' ')).collect();
+        program::iptables(&self.program, &arguments).map(drop)
     }
 }
 

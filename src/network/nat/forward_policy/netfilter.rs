@@ -1,30 +1,15 @@
 //! The chains and rules of nf_tables, asked of the kernel without a program.
 
 use std::fmt::{self, Display, Formatter};
-use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
+use nix::sys::socket::SockProtocol;
 
-const HEADER: usize = 16;
-/// `struct nfgenmsg`: family, version, resource id.
-const GENERIC: usize = 4;
-const NEW_RULE: u16 = message(6);
-const GET_CHAIN: u16 = message(4);
-const GET_RULE: u16 = message(7);
+use crate::network::netlink::{Answer, Message, Netlink};
 
-/// Netlink returns at most this much at once (netlink(7), `NLMSG_GOODSIZE` and its limit).
-const BUFFER: usize = 32 * 1024;
-
-/// How often a list is read again that has changed meanwhile.
-const ATTEMPTS: usize = 100;
-
-const fn message(number: u16) -> u16 {
-    ((libc::NFNL_SUBSYS_NFTABLES as u16) << 8) | number
-}
+/// The size of `struct nfgenmsg`: family, version, resource id.
+const HEADER: usize = 4;
 
 /// The family of a table.
 #[derive(Clone, Copy)]
@@ -56,9 +41,9 @@ impl Display for Family {
 
 /// What a chain does with packets that no rule decides about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Chain {
-    Drops,
-    Accepts,
+pub(super) enum Policy {
+    Drop,
+    Accept,
 }
 
 /// A rule of a chain.
@@ -72,41 +57,33 @@ pub(super) struct Rule {
 }
 
 /// A socket for nf_tables.
-pub(super) struct Netfilter(OwnedFd);
+pub(super) struct Netfilter(Netlink);
 
 impl Netfilter {
     /// # Errors
     /// When the kernel has no such sockets.
     pub(super) fn open() -> Result<Netfilter> {
-        let opened = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        );
-        Ok(Netfilter(opened.context("nf_tables: socket")?))
+        Netlink::open_for(SockProtocol::NetlinkNetFilter).map(Netfilter)
     }
 
-    /// The chain of the table `filter`. `None` where there is none.
+    /// The policy of a chain of the table `filter`. `None` where there is no such chain.
     ///
     /// # Errors
     /// When the kernel refuses the question.
-    pub(super) fn chain(&self, family: Family, name: &str) -> Result<Option<Chain>> {
+    pub(super) fn policy(&self, family: Family, chain: &str) -> Result<Option<Policy>> {
+        const GET_CHAIN: u16 = 4;
+        const TABLE: u16 = 1;
+        const NAME: u16 = 3;
         const POLICY: u16 = 5;
-        let mut found = None;
-        // NFTA_CHAIN_TABLE and NFTA_CHAIN_NAME.
-        let request = request(
-            GET_CHAIN,
-            libc::NLM_F_ACK,
-            family,
-            [(1, "filter"), (3, name)],
-        );
-        self.ask(&request, |_, attributes| {
-            let policy = find(attributes, POLICY);
-            let drops = policy == Some(&libc::NF_DROP.to_be_bytes()[..]);
-            found = Some(if drops { Chain::Drops } else { Chain::Accepts });
-        })?;
-        Ok(found)
+        let message = message(GET_CHAIN, family)
+            .text(TABLE, "filter")
+            .text(NAME, chain);
+        let answer = none_if_absent(self.0.get(&message))?.flatten();
+        let policy = |answer: Answer| {
+            let drops = answer.attribute(HEADER, POLICY) == Some(&libc::NF_DROP.to_be_bytes());
+            if drops { Policy::Drop } else { Policy::Accept }
+        };
+        Ok(answer.map(policy))
     }
 
     /// The rules of a chain of the table `filter`, in order; none where there is no such chain.
@@ -114,125 +91,50 @@ impl Netfilter {
     /// # Errors
     /// When the kernel refuses the question.
     pub(super) fn rules(&self, family: Family, chain: &str, comment: &str) -> Result<Vec<Rule>> {
-        // NFTA_RULE_TABLE and NFTA_RULE_CHAIN.
-        let request = request(
-            GET_RULE,
-            libc::NLM_F_DUMP,
-            family,
-            [(1, "filter"), (2, chain)],
-        );
-        for _ in 0..ATTEMPTS {
-            let mut rules = Vec::new();
-            let complete = self.ask(&request, |kind, attributes| {
-                if kind == NEW_RULE {
-                    rules.extend(rule(attributes, comment));
-                }
-            })?;
-            if complete {
-                return Ok(rules);
-            }
-        }
-        bail!("nf_tables: the rules of {chain} change all the time");
-    }
-
-    /// Sends a request and calls `each` for every answer. Returns whether nothing has changed
-    /// between the answers.
-    fn ask(&self, request: &[u8], mut each: impl FnMut(u16, &[u8])) -> Result<bool> {
-        const CONTEXT: &str = "nf_tables";
-        let (socket, kernel) = (self.0.as_raw_fd(), NetlinkAddr::new(0, 0));
-        sendto(socket, request, &kernel, MsgFlags::empty()).context(CONTEXT)?;
-        let mut buffer = vec![0; BUFFER];
-        let mut complete = true;
-        loop {
-            let length = recv(socket, &mut buffer, MsgFlags::empty()).context(CONTEXT)?;
-            let mut rest = &buffer[..length];
-            while let Some((header, body, after)) = split(rest) {
-                rest = after;
-                complete &= header.flags & DUMP_INTR == 0;
-                match i32::from(header.kind) {
-                    libc::NLMSG_DONE => return Ok(complete),
-                    libc::NLMSG_ERROR => {
-                        let code = body
-                            .first_chunk()
-                            .map_or(0, |code| i32::from_ne_bytes(*code));
-                        return match Errno::from_raw(-code) {
-                            // No such table or chain; or no nf_tables at all, which nft(8) says.
-                            _ if code == 0 => Ok(complete),
-                            Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP => Ok(complete),
-                            errno => Err(errno).context(CONTEXT),
-                        };
-                    }
-                    _ => each(header.kind, body.get(GENERIC..).unwrap_or_default()),
-                }
-            }
-        }
+        const GET_RULE: u16 = 7;
+        const TABLE: u16 = 1;
+        const CHAIN: u16 = 2;
+        let message = message(GET_RULE, family)
+            .text(TABLE, "filter")
+            .text(CHAIN, chain);
+        let answers = none_if_absent(self.0.dump(&message))?.unwrap_or_default();
+        Ok((answers.iter())
+            .filter_map(|answer| rule(answer, comment))
+            .collect())
     }
 }
 
-/// `NLM_F_DUMP_INTR`.
-const DUMP_INTR: u16 = 0x10;
-
-struct Header {
-    kind: u16,
-    flags: u16,
+fn message(number: u16, family: Family) -> Message {
+    /// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's type.
+    const NF_TABLES: u16 = 10 << 8;
+    let header = [family.number(), 0, 0, 0];
+    Message::new(
+        NF_TABLES | number,
+        0,
+        &header,
+        "ask nf_tables for its rules",
+    )
 }
 
-/// The first message: its header, what follows it, and the messages after it.
-fn split(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
-    let length = u32::from_ne_bytes(*bytes.first_chunk()?);
-    let length = usize::try_from(length).ok()?;
-    let header = Header {
-        kind: u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?),
-        flags: u16::from_ne_bytes(bytes.get(6..8)?.try_into().ok()?),
-    };
-    let body = bytes.get(HEADER..length)?;
-    let after = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((header, body, after))
-}
-
-fn request(kind: u16, flags: i32, family: Family, names: [(u16, &str); 2]) -> Vec<u8> {
-    let mut body = vec![family.number(), 0, 0, 0];
-    for (kind, name) in names {
-        // Names are short: the length with the header and the NUL fits.
-        let length = 4 + name.len() + 1;
-        body.extend(u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
-        body.extend(kind.to_ne_bytes());
-        body.extend(name.bytes());
-        body.resize(body.len() + 1 + (length.next_multiple_of(4) - length), 0);
-    }
-    let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
-    let flags = u16::try_from(flags | libc::NLM_F_REQUEST).unwrap_or_default();
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend(body);
-    message
-}
-
-/// The content of an attribute.
-fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    /// The bits of a type that are flags (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
-    const FLAGS: u16 = 0xc000;
-    loop {
-        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
-        let kind = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?);
-        let content = attributes.get(4..length)?;
-        if kind & !FLAGS == wanted {
-            return Some(content);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
+/// A kernel without nf_tables answers with `EINVAL` or `EOPNOTSUPP`; nft(8) will say so.
+fn none_if_absent<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) => match error.downcast_ref() {
+            Some(Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(None),
+            _ => Err(error),
+        },
+        Ok(answer) => Ok(Some(answer)),
     }
 }
 
-fn rule(attributes: &[u8], comment: &str) -> Option<Rule> {
+fn rule(answer: &Answer, comment: &str) -> Option<Rule> {
     const HANDLE: u16 = 3;
     const EXPRESSIONS: u16 = 4;
     const USERDATA: u16 = 7;
-    let expressions = find(attributes, EXPRESSIONS).unwrap_or_default();
-    let userdata = find(attributes, USERDATA).unwrap_or_default();
+    let expressions = answer.attribute(HEADER, EXPRESSIONS).unwrap_or_default();
+    let userdata = answer.attribute(HEADER, USERDATA).unwrap_or_default();
     Some(Rule {
-        handle: u64::from_be_bytes(find(attributes, HANDLE)?.try_into().ok()?),
+        handle: u64::from_be_bytes(answer.attribute(HEADER, HANDLE)?.try_into().ok()?),
         is_own: comment_of(userdata) == Some(comment.as_bytes()),
         returns: (expressions.windows(RETURN.len())).any(|bytes| bytes == RETURN),
     })
@@ -244,7 +146,7 @@ const RETURN: [u8; 8] = {
     [a, b, c, d, 0xff, 0xff, 0xff, 0xfb]
 };
 
-/// nft(8) keeps the comment of a rule as type (0), length and text with a NUL.
+/// nft(8) keeps the comment of a rule as type (0), length and text with a zero byte.
 fn comment_of(userdata: &[u8]) -> Option<&[u8]> {
     let (&[kind, length], rest) = userdata.split_first_chunk()?;
     let text = rest.get(..usize::from(length))?;
