@@ -123,7 +123,7 @@ impl Network {
             for other in self.other_bridges()? {
                 taken.extend(records::read(&other)?.unwrap_or_default().leases);
             }
-            self.nat.check(&taken, proc)?;
+            self.nat.check(&lease, &taken, proc)?;
         }
         Ok(lease)
     }

@@ -8,15 +8,14 @@
 //! last. Without such a chain no rule is made, and no program is started.
 
 mod legacy;
-mod netfilter;
 
 use std::fmt::Write;
 
 use anyhow::Result;
 
+use super::netfilter::{Family, Netfilter, Policy};
 use crate::trusted_proc::Proc;
 pub(super) use legacy::Tables;
-use netfilter::{Family, Netfilter, Policy};
 
 /// The chain for rules of others, by which Docker's chain FORWARD begins.
 const DOCKER_USER: &str = "DOCKER-USER";
@@ -26,12 +25,11 @@ const DOCKER_USER: &str = "DOCKER-USER";
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(super) fn accept(bridge: &str) -> Result<String> {
-    let netfilter = Netfilter::open()?;
+pub(super) fn accept(bridge: &str, netfilter: &Netfilter) -> Result<String> {
     let comment = comment(bridge);
     let mut text = String::new();
-    for family in Family::ALL {
-        let Some(chain) = chosen(&netfilter, family)? else {
+    for family in FAMILIES {
+        let Some(chain) = chosen(netfilter, family)? else {
             continue;
         };
         let rules = netfilter.rules(family, chain, &comment)?;
@@ -63,10 +61,9 @@ pub(super) fn accept(bridge: &str) -> Result<String> {
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(super) fn forget(bridge: &str) -> Result<String> {
-    let netfilter = Netfilter::open()?;
+pub(super) fn forget(bridge: &str, netfilter: &Netfilter) -> Result<String> {
     let mut text = String::new();
-    for family in Family::ALL {
+    for family in FAMILIES {
         for chain in [DOCKER_USER, "FORWARD"] {
             let rules = netfilter.rules(family, chain, &comment(bridge))?;
             let own = rules.iter().filter(|rule| rule.is_own);
@@ -75,6 +72,9 @@ pub(super) fn forget(bridge: &str) -> Result<String> {
     }
     Ok(text)
 }
+
+/// Of the tables `filter` of iptables(8) and ip6tables(8).
+const FAMILIES: [Family; 2] = [Family::Ip, Family::Ip6];
 
 /// Packets from the bridge, and packets to it.
 const DIRECTIONS: [&str; 2] = ["iifname", "oifname"];

@@ -3,50 +3,58 @@
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
 
+use super::family::Family;
 use crate::annotations::key;
 use crate::trusted_proc::Proc;
 
-/// An address family, and the sysctl that lets the host forward its packets.
-#[derive(Clone, Copy)]
-pub(super) enum Family {
-    Ipv4,
-    Ipv6,
-}
-
-impl Family {
-    fn sysctl(self) -> &'static str {
-        match self {
-            Family::Ipv4 => "net/ipv4/ip_forward",
-            Family::Ipv6 => "net/ipv6/conf/all/forwarding",
-        }
-    }
-}
-
-/// Makes sure that the host forwards packets of the family: enables it if the container asks for
-/// masquerading.
+/// Makes sure that the host forwards packets of the family.
 ///
 /// # Errors
-/// When forwarding is off, and must not or cannot be enabled.
-pub(super) fn ensure(family: Family, masquerade: bool, proc: &Proc) -> Result<()> {
-    let path = family.sysctl();
-    let name = path.replace('/', ".");
-    let value = proc.read_sysctl(path).with_context(|| name.clone())?;
-    if value.trim() != "0" {
+/// When it does not.
+pub(super) fn require(family: Family, proc: &Proc) -> Result<()> {
+    if is_on(family, proc)? {
         return Ok(());
     }
-    if !masquerade {
-        bail!(
-            "annotations: {}: the host does not forward packets: run sysctl -w {name}=1, or set {} to \"true\", which enables it",
-            key::PUBLISH,
-            key::MASQUERADE
-        );
+    let name = name(family);
+    bail!(
+        "annotations: {}: the host does not forward {family} packets; run sysctl -w {name}=1, or set {} to \"true\", which enables it",
+        key::PUBLISH,
+        key::MASQUERADE
+    );
+}
+
+/// Makes the host forward packets of the family. It stays so: others may rely on it by then.
+///
+/// # Errors
+/// When the sysctl cannot be written.
+pub(super) fn enable(family: Family, proc: &Proc) -> Result<()> {
+    if is_on(family, proc)? {
+        return Ok(());
     }
-    write(proc, path, "1").map_err(|error| {
+    write(proc, sysctl(family), "1").map_err(|error| {
+        let name = name(family);
         anyhow!(
             "annotations: {}: enable {name}: {error:#}; run sysctl -w {name}=1 on the host",
             key::MASQUERADE
         )
     })
+}
+
+fn is_on(family: Family, proc: &Proc) -> Result<bool> {
+    let value = proc.read_sysctl(sysctl(family));
+    Ok(value.with_context(|| name(family))?.trim() != "0")
+}
+
+/// The path of the sysctl, relative to /proc/sys.
+fn sysctl(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "net/ipv4/ip_forward",
+        Family::Ipv6 => "net/ipv6/conf/all/forwarding",
+    }
+}
+
+fn name(family: Family) -> String {
+    sysctl(family).replace('/', ".")
 }
 
 /// Lets packets with an address of 127.0.0.0/8 pass between the host and the bridge, which a port

@@ -3,9 +3,11 @@
 //! A bridge has one table, of the family `inet` and with the name `rt-BRIDGE`, from its first
 //! container with one of the annotations to its last.
 
+mod family;
 mod forward_policy;
 mod forwarding;
 mod hairpin;
+mod netfilter;
 mod program;
 mod publish;
 mod rules;
@@ -21,7 +23,8 @@ use super::records::Records;
 use crate::annotations::{Annotations, key};
 use crate::decisions::Decisions;
 use crate::trusted_proc::Proc;
-use forwarding::Family;
+use family::Family;
+use netfilter::Netfilter;
 pub(crate) use publish::Port;
 
 /// What is translated for one container.
@@ -53,17 +56,39 @@ impl Nat {
     /// holds their lock, except for `rt check`.
     ///
     /// # Errors
-    /// When a port is in use, or nft(8) is missing.
-    pub(crate) fn check(&self, taken: &[Lease], proc: &Proc) -> Result<()> {
-        program::nft()?;
-        taken::ensure_free(&self.ports, taken, proc)
+    /// When nft(8) is missing, the container has no address for a port, a port is in use, or
+    /// forwarding is off and may not be enabled.
+    pub(super) fn check(&self, lease: &Lease, taken: &[Lease], proc: &Proc) -> Result<()> {
+        program::nft().with_context(|| self.keys())?;
+        let families = Family::of(lease);
+        for port in &self.ports {
+            if !families.iter().any(|family| family.has(port)) {
+                let families: Vec<String> = families.iter().map(Family::to_string).collect();
+                let reason = format!(
+                    "the container has only an {} address",
+                    families.join(" and ")
+                );
+                return Err(publish::refused(port, reason));
+            }
+        }
+        taken::ensure_free(&self.ports, taken, proc)?;
+        if self.masquerade {
+            return Ok(());
+        }
+        (self.families(lease)).try_for_each(|family| forwarding::require(family, proc))
+    }
+
+    /// The families of which packets are forwarded.
+    fn families(&self, lease: &Lease) -> impl Iterator<Item = Family> {
+        let used =
+            |family: &Family| self.masquerade || self.ports.iter().any(|port| family.has(port));
+        Family::of(lease).into_iter().filter(used)
     }
 
     /// Adds the rules of a container whose link is there. `subnets` are those of the bridge.
     ///
     /// # Errors
-    /// When the container has no address for a port, forwarding is off and may not be enabled, or
-    /// nft(8) fails.
+    /// When forwarding cannot be enabled, or the kernel or nft(8) fails.
     pub(super) fn wire(
         &self,
         lease: &Lease,
@@ -71,23 +96,8 @@ impl Nat {
         host: &Netlink,
         proc: &Proc,
     ) -> Result<()> {
-        let [ipv4, ipv6] = rules::container_addresses(lease).map(|address| address.is_some());
-        for port in &self.ports {
-            let (has, family) = match port.needs_ipv4() {
-                Some(true) => (ipv4, "IPv4"),
-                Some(false) => (ipv6, "IPv6"),
-                None => continue,
-            };
-            if !has {
-                let reason = format!("the container has no {family} address");
-                return Err(publish::refused(port, reason));
-            }
-        }
-        if ipv4 {
-            forwarding::ensure(Family::Ipv4, self.masquerade, proc)?;
-        }
-        if ipv6 {
-            forwarding::ensure(Family::Ipv6, self.masquerade, proc)?;
+        if self.masquerade {
+            (self.families(lease)).try_for_each(|family| forwarding::enable(family, proc))?;
         }
         if !self.ports.is_empty() {
             hairpin::enable(host, &lease.host_interface)?;
@@ -95,36 +105,47 @@ impl Nat {
         // So that no command looks for the rules before nft(8) has ended, even if this process is
         // killed. And transactions at the same time would only be repeated.
         let records = Records::lock_or_make()?;
-        let accepting = forward_policy::accept(&lease.bridge)?;
+        let accepting = forward_policy::accept(&lease.bridge, &Netfilter::open()?)?;
         let transaction = format!("{}{accepting}", rules::add(lease, subnets));
         program::transaction(&transaction, Some(records.share()?)).with_context(|| self.keys())?;
         for tables in forward_policy::legacy_tables(proc)? {
             tables.accept(&lease.bridge)?;
         }
         // After the rules, which refuse other packets with such an address.
-        if ipv4 && self.ports.iter().any(at_loopback) {
+        let has_ipv4 = Family::of(lease).contains(&Family::Ipv4);
+        if has_ipv4 && self.ports.iter().any(Port::is_at_loopback) {
             forwarding::allow_loopback(&lease.bridge, proc)?;
         }
         Ok(())
     }
 
-    /// Removes the rules of a container, which may never have been made. Called only if the
+    /// Removes the rules of a container, which may never have been made, because nft(8) failed,
+    /// or may be gone, because somebody has flushed all rules. Called only if the
     /// lease has masquerading or ports. `others` are the remaining leases of the bridge: the
     /// table goes with the last that uses it.
     ///
     /// # Errors
     /// When nft(8) fails.
     pub(crate) fn undo(lease: &Lease, others: &[Lease]) -> Result<()> {
-        let bridge = &lease.bridge;
+        let (bridge, netfilter) = (&lease.bridge, Netfilter::open()?);
+        let has_table = rules::has_table(bridge, &netfilter)?;
         if others.iter().any(uses_table) {
-            return program::transaction(&rules::remove(lease), None);
+            return if has_table {
+                program::transaction(&rules::remove(lease), None)
+            } else {
+                Ok(())
+            };
         }
         let proc = Proc::open().context("/proc")?;
         // While the rules are still there.
         forwarding::forbid_loopback(bridge, &proc)?;
-        let accepting = forward_policy::forget(bridge)?;
-        let transaction = format!("{}{accepting}", rules::remove_table(bridge));
-        program::transaction(&transaction, None)?;
+        let mut transaction = forward_policy::forget(bridge, &netfilter)?;
+        if has_table {
+            transaction += &rules::remove_table(bridge);
+        }
+        if !transaction.is_empty() {
+            program::transaction(&transaction, None)?;
+        }
         let mut tables = forward_policy::legacy_tables(&proc)?.into_iter();
         tables.try_for_each(|tables| tables.forget(bridge))
     }
@@ -153,12 +174,4 @@ impl Nat {
 
 fn uses_table(lease: &Lease) -> bool {
     lease.masquerade || !lease.ports.is_empty()
-}
-
-/// Whether the port is published at an address of 127.0.0.0/8.
-fn at_loopback(port: &Port) -> bool {
-    match (port.specific_address(), port.needs_ipv4()) {
-        (Some(address), _) => address.is_loopback(),
-        (None, family) => family != Some(false),
-    }
 }

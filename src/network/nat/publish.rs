@@ -1,7 +1,7 @@
 //! `rt.network.publish`: ports of the host that lead into the container.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -28,13 +28,14 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Whether the container must have an IPv4 address (else an IPv6 address) for this port.
-    /// `None` where either will do.
-    pub(super) fn needs_ipv4(&self) -> Option<bool> {
-        self.host_address.map(|address| address.is_ipv4())
+    /// Whether a packet from the host itself to an address of 127.0.0.0/8 can be for this port.
+    pub(super) fn is_at_loopback(&self) -> bool {
+        self.host_address.is_none_or(|address| {
+            address.is_loopback() || address == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        })
     }
 
-    /// The address in the host that a packet must have. `None` where any of the family will do.
+    /// The address of the host that a packet must have. `None` where any of the family will do.
     pub(super) fn specific_address(&self) -> Option<IpAddr> {
         self.host_address
             .filter(|address| !address.is_unspecified())

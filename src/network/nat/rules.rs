@@ -6,10 +6,12 @@
 //! flushed the rules. One text is one transaction.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
+use anyhow::Result;
 use ipnet::IpNet;
 
+use super::family::Family;
+use super::netfilter::{self, Netfilter};
 use super::publish::Port;
 use crate::network::lease::Lease;
 
@@ -30,14 +32,26 @@ pub(super) fn remove(lease: &Lease) -> String {
     text
 }
 
-/// The transaction that removes the table, which may not be there.
+/// The transaction that removes the table.
 pub(super) fn remove_table(bridge: &str) -> String {
     let table = table(bridge);
     format!("add table {table}\ndelete table {table}\n")
 }
 
+/// Whether there is a table of the bridge.
+///
+/// # Errors
+/// When the kernel refuses the question.
+pub(super) fn has_table(bridge: &str, netfilter: &Netfilter) -> Result<bool> {
+    netfilter.has_table(netfilter::Family::Inet, &name(bridge))
+}
+
 fn table(bridge: &str) -> String {
-    format!("inet rt-{bridge}")
+    format!("inet {}", name(bridge))
+}
+
+fn name(bridge: &str) -> String {
+    format!("rt-{bridge}")
 }
 
 /// The maps and sets, and the chains. The priorities are the names `raw`, `dstnat`, `filter` and
@@ -145,22 +159,19 @@ fn elements(text: &mut String, verb: &str, lease: &Lease) {
     let mut element = |set: &str, element: &str| {
         let _ = writeln!(text, "{verb} element {table} {set} {{ {element} }}");
     };
-    for (digit, address) in [4, 6].into_iter().zip(container_addresses(lease)) {
-        let Some(address) = address else { continue };
-        if lease.masquerade {
-            let of_family = lease.addresses.iter().map(IpNet::addr);
-            for address in of_family.filter(|other| other.is_ipv4() == address.is_ipv4()) {
-                element(&format!("masqueraded{digit}"), &address.to_string());
-            }
+    for family in Family::of(lease) {
+        let digit = family.digit();
+        let masqueraded = family.addresses(lease).filter(|_| lease.masquerade);
+        for address in masqueraded {
+            element(&format!("masqueraded{digit}"), &address.to_string());
         }
-        for port in &lease.ports {
-            if port.needs_ipv4().is_some_and(|v4| v4 != address.is_ipv4()) {
-                continue;
-            }
-            let (set, key) = key(port);
-            let to = port.container_port;
+        let Some(address) = family.addresses(lease).next() else {
+            continue;
+        };
+        for port in lease.ports.iter().filter(|port| family.has(port)) {
+            let ((map, key), to) = (key(port), port.container_port);
             element(
-                &format!("{set}{digit}"),
+                &format!("{map}{digit}"),
                 &format!("{key} : {address} . {to}"),
             );
         }
@@ -174,12 +185,4 @@ fn key(port: &Port) -> (&'static str, String) {
         Some(address) => ("addressed", format!("{address} . {protocol} . {number}")),
         None => ("ports", format!("{protocol} . {number}")),
     }
-}
-
-/// The first IPv4 and the first IPv6 address of the container, to which ports lead.
-pub(super) fn container_addresses(lease: &Lease) -> [Option<IpAddr>; 2] {
-    [true, false].map(|v4| {
-        let mut addresses = lease.addresses.iter().map(IpNet::addr);
-        addresses.find(|address| address.is_ipv4() == v4)
-    })
 }

@@ -14,16 +14,16 @@ const HEADER: usize = 4;
 /// The family of a table.
 #[derive(Clone, Copy)]
 pub(super) enum Family {
+    Inet,
     Ip,
     Ip6,
 }
 
 impl Family {
-    pub(super) const ALL: [Family; 2] = [Family::Ip, Family::Ip6];
-
-    /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+    /// `NFPROTO_INET`, `NFPROTO_IPV4` and `NFPROTO_IPV6`.
     fn number(self) -> u8 {
         match self {
+            Family::Inet => 1,
             Family::Ip => 2,
             Family::Ip6 => 10,
         }
@@ -33,6 +33,7 @@ impl Family {
 impl Display for Family {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         f.write_str(match self {
+            Family::Inet => "inet",
             Family::Ip => "ip",
             Family::Ip6 => "ip6",
         })
@@ -64,6 +65,18 @@ impl Netfilter {
     /// When the kernel has no such sockets.
     pub(super) fn open() -> Result<Netfilter> {
         Netlink::open_for(SockProtocol::NetlinkNetFilter).map(Netfilter)
+    }
+
+    /// Whether there is the table.
+    ///
+    /// # Errors
+    /// When the kernel refuses the question.
+    pub(super) fn has_table(&self, family: Family, table: &str) -> Result<bool> {
+        const GET_TABLE: u16 = 1;
+        const NAME: u16 = 1;
+        let message = message(GET_TABLE, family).text(NAME, table);
+        let answer = none_if_absent(self.0.get(&message))?.flatten();
+        Ok(answer.is_some())
     }
 
     /// The policy of a chain of the table `filter`. `None` where there is no such chain.
