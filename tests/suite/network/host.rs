@@ -1,5 +1,7 @@
 //! A host for containers with a network, and a neighbour of it.
 
+use std::ops::Deref;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Container, Holder, Outcome, Runtime, needs, only_rt};
@@ -23,6 +25,21 @@ impl Host {
         let host = Self { holder, runtime };
         host.sh("mount -t tmpfs -o mode=755 none /run && ip link set lo up");
         host
+    }
+
+    /// The same, for containers with NAT.
+    pub(super) fn with_nft() -> Self {
+        needs("nft", "nftables");
+        Self::new()
+    }
+
+    /// Lets the host forward packets.
+    pub(super) fn forward(&self) {
+        self.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.holder.pid()
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
@@ -50,6 +67,24 @@ impl Host {
     /// The bridge `br0` with a subnet of each family.
     pub(super) fn on_bridge(&self) -> Bundle {
         self.bundle(&[("bridge", "br0"), ("subnet", "10.88.0.0/24,fd00:88::/64")])
+    }
+
+    /// The same with more annotations.
+    pub(super) fn on_bridge_with(&self, annotations: &[(&str, &str)]) -> Bundle {
+        annotate(self.on_bridge(), annotations)
+    }
+
+    /// A running container on the bridge `br0`.
+    pub(super) fn run_on_bridge(&self, annotations: &[(&str, &str)]) -> Kept {
+        Kept::run(self.on_bridge_with(annotations))
+    }
+
+    /// Runs a script of the host in the network namespace of another process.
+    #[track_caller]
+    pub(super) fn sh_in(&self, pid: i32, script: &str) -> String {
+        let net = format!("--net=/proc/{pid}/ns/net");
+        let command = vec!["nsenter", &net, "sh", "-ec", script];
+        self.runtime.call_as_is(command).run().assert_ok().stdout
     }
 
     /// Runs a script on the host and returns what it printed.
@@ -96,10 +131,39 @@ impl Host {
         assert_eq!(self.leftovers(), "", "left behind");
     }
 
+    /// The same beside links of the test.
+    #[track_caller]
+    pub(super) fn assert_clean_except(&self, links: &[&str]) {
+        assert_eq!(self.leftovers(), links.join("\n"), "left behind");
+    }
+
     /// Whether an address answers to the host.
     pub(super) fn reaches(&self, address: &str) -> bool {
         let script = format!("busybox ping -c 1 -W 5 {address}");
         self.try_sh(&script).code() == 0
+    }
+}
+
+/// A container with its bundle, which ends with it.
+pub(super) struct Kept {
+    container: Container,
+    _bundle: Bundle,
+}
+
+impl Kept {
+    pub(super) fn run(bundle: Bundle) -> Self {
+        Self {
+            container: bundle.run_detached(),
+            _bundle: bundle,
+        }
+    }
+}
+
+impl Deref for Kept {
+    type Target = Container;
+
+    fn deref(&self) -> &Container {
+        &self.container
     }
 }
 

@@ -7,6 +7,10 @@ mod host;
 mod kills;
 mod leases;
 mod links;
+mod nat;
+mod nat_filters;
+mod nat_refusals;
+mod reach;
 mod refusals;
 
 use crate::runner::Test;
@@ -17,6 +21,9 @@ pub(crate) fn tests() -> Vec<Test> {
         leases::tests(),
         refusals::tests(),
         kills::tests(),
+        nat::tests(),
+        nat_filters::tests(),
+        nat_refusals::tests(),
     ]
     .into_iter()
     .flatten()
