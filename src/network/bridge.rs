@@ -132,14 +132,18 @@ impl Network {
         (host.make_bridge(&self.bridge, mac, &what)).map_err(|error| self.not_permitted(error))?;
         let link = host.link(&self.bridge, &what)?;
         let link = link.ok_or(Errno::ENODEV).with_context(|| what.clone())?;
-        // A container must not become the host's router (CVE-2020-13401).
-        let file = format!("net/ipv6/conf/{}/accept_ra", self.bridge);
-        match proc.write(&format!("sys/{file}"), b"0") {
-            Ok(()) | Err(Errno::ENOENT) => {} // The kernel may have no IPv6.
-            Err(errno) => {
-                let remedy = "rt must be able to write there".to_owned();
-                let error = hinted(errno, Some(remedy));
-                return Err(error.context(format!("{what}: /proc/sys/{file}")));
+        // A container must not become the host's router (CVE-2020-13401). And until the host has
+        // looked for another owner of the bridge's link-local address, which is random, it would
+        // forward no packet to a new container.
+        for setting in ["accept_ra", "accept_dad"] {
+            let file = format!("net/ipv6/conf/{}/{setting}", self.bridge);
+            match proc.write(&format!("sys/{file}"), b"0") {
+                Ok(()) | Err(Errno::ENOENT) => {} // The kernel may have no IPv6.
+                Err(errno) => {
+                    let remedy = "rt must be able to write there".to_owned();
+                    let error = hinted(errno, Some(remedy));
+                    return Err(error.context(format!("{what}: /proc/sys/{file}")));
+                }
             }
         }
         host.raise_bridge(link.index, subnets, &what)?;

@@ -27,10 +27,13 @@ impl Host {
         host
     }
 
-    /// The same, for containers with NAT.
+    /// The same, for containers with NAT. It does not forward packets yet.
     pub(super) fn with_nft() -> Self {
         needs("nft", "nftables");
-        Self::new()
+        let host = Self::new();
+        // A new network namespace can have the settings of the first.
+        host.sh("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
+        host
     }
 
     /// Lets the host forward packets.

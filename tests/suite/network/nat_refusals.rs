@@ -227,8 +227,11 @@ fn publish_needs_forwarding() {
 
 fn a_sysctl_that_is_read_only_is_refused() {
     let host = Host::with_nft();
-    host.sh("mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys");
-    let bundle = host.on_bridge_with(&[("masquerade", "true")]);
+    host.sh(
+        "ip link add lan0 type bridge && ip addr add 10.9.0.1/24 dev lan0 && ip link set lan0 up
+        mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys",
+    );
+    let bundle = host.bundle(&[("bridge", "lan0"), ("masquerade", "true")]);
     let texts = [
         "annotations: rt.network.masquerade: enable net.ipv4.ip_forward: /proc/sys is read-only here",
         "run sysctl -w net.ipv4.ip_forward=1 on the host",

@@ -89,13 +89,20 @@ impl<'a> Neighbour<'a> {
     pub(super) fn of(host: &'a Host) -> Self {
         let holder = Holder::new(&["--net"]);
         let neighbour = Neighbour { host, holder };
+        // The kernel does not wait until it has looked for another owner of an address.
+        let up =
+            |link| format!("sysctl -qw net.ipv6.conf.{link}.accept_dad=0 && ip link set {link} up");
         host.sh(&format!(
-            "ip link add up0 type veth peer name eth0 netns {} && ip link set up0 up
-            ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad",
-            neighbour.pid()
+            "ip link add up0 type veth peer name eth0 netns {} && {}
+            ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0",
+            neighbour.pid(),
+            up("up0")
         ));
-        neighbour.sh("ip link set lo up && ip link set eth0 up
-            ip addr add 192.0.2.2/24 dev eth0 && ip addr add 2001:db8::2/64 dev eth0 nodad");
+        neighbour.sh(&format!(
+            "ip link set lo up && {}
+            ip addr add 192.0.2.2/24 dev eth0 && ip addr add 2001:db8::2/64 dev eth0",
+            up("eth0")
+        ));
         neighbour
     }
 

@@ -60,11 +60,10 @@ impl Tables {
             .filter(|line| line.starts_with(&start))
             .collect();
         let returns = rules.last().is_some_and(|rule| rule.ends_with("-j RETURN"));
-        for rule in specifications(bridge) {
-            if self.has(chain, &rule) {
-                continue;
-            }
-            let number = rules.len().to_string();
+        let missing = specifications(bridge).into_iter();
+        let missing = missing.filter(|rule| !self.has(chain, rule));
+        for (before, rule) in missing.enumerate() {
+            let number = (rules.len() + before).to_string();
             let place = match returns {
                 true => vec!["-I", chain, &number],
                 false => vec!["-A", chain],
