@@ -3,6 +3,7 @@
 //! A bridge has one table, of the family `inet` and with the name `rt-BRIDGE`, from its first
 //! container with one of the annotations to its last.
 
+mod conntrack;
 mod family;
 mod forward_policy;
 mod forwarding;
@@ -111,6 +112,7 @@ impl Nat {
         for tables in forward_policy::legacy_tables(proc)? {
             tables.accept(&lease.bridge)?;
         }
+        conntrack::forget_former(&self.ports, lease)?;
         // After the rules, which refuse other packets with such an address.
         let has_ipv4 = Family::of(lease).contains(&Family::Ipv4);
         if has_ipv4 && self.ports.iter().any(Port::is_at_loopback) {
@@ -130,11 +132,10 @@ impl Nat {
         let (bridge, netfilter) = (&lease.bridge, Netfilter::open()?);
         let has_table = rules::has_table(bridge, &netfilter)?;
         if others.iter().any(uses_table) {
-            return if has_table {
-                program::transaction(&rules::remove(lease), None)
-            } else {
-                Ok(())
-            };
+            if has_table {
+                program::transaction(&rules::remove(lease), None)?;
+            }
+            return conntrack::forget(lease);
         }
         let proc = Proc::open().context("/proc")?;
         // While the rules are still there.
@@ -147,7 +148,8 @@ impl Nat {
             program::transaction(&transaction, None)?;
         }
         let mut tables = forward_policy::legacy_tables(&proc)?.into_iter();
-        tables.try_for_each(|tables| tables.forget(bridge))
+        tables.try_for_each(|tables| tables.forget(bridge))?;
+        conntrack::forget(lease)
     }
 
     /// The annotations that need the rules, for errors.

@@ -130,7 +130,7 @@ fn message(number: u16, family: Family) -> Message {
 }
 
 /// A kernel without nf_tables answers with `EINVAL` or `EOPNOTSUPP`; nft(8) will say so.
-fn none_if_absent<T>(answer: Result<T>) -> Result<Option<T>> {
+pub(super) fn none_if_absent<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Err(error) => match error.downcast_ref() {
             Some(Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(None),

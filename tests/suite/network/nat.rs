@@ -1,9 +1,9 @@
 //! `rt.network.masquerade` and `rt.network.publish`: who reaches whom.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::host::{Host, Kept};
-use super::reach::{Neighbour, Server, reach};
+use super::host::{Host, Kept, annotation};
+use super::reach::{Neighbour, Server, reach, udp_client};
 use crate::harness::{HostState, trials};
 use crate::runner::Test;
 
@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_port_at_127_0_0_1_is_for_the_host_only,
         a_container_does_not_reach_what_listens_at_127_0_0_1_of_the_host,
         a_masqueraded_container_is_reached_by_its_published_ports_only,
+        a_udp_client_follows_the_port_to_another_container,
         a_deleted_container_takes_only_its_own_ports_with_it,
         a_bridge_of_the_host_is_left_as_it_was,
     ]
@@ -219,6 +220,32 @@ fn a_masqueraded_container_is_reached_by_its_published_ports_only() {
     for container in [container, other] {
         container.delete_force().assert_ok();
     }
+}
+
+/// The kernel remembers where the packets of a client went before.
+fn a_udp_client_follows_the_port_to_another_container() {
+    let host = Host::with_nft();
+    let neighbour = Neighbour::of(&host);
+    // With it the kernel keeps track of connections.
+    let other = host.run_on_bridge(&[MASQUERADE]);
+    for to in ["192.0.2.1", "2001:db8::1"] {
+        let client = udp_client(neighbour.pid(), address(to), 5353);
+        let at_host = Server::on_ports(host.pid(), Ipv6Addr::UNSPECIFIED.into(), (80, 5353));
+        assert!(at_host.asked_by(&client).is_some(), "{to}: a process");
+        drop(at_host);
+        let (mut before, mut kept) = (String::new(), Vec::new());
+        for _ in 0..2 {
+            let container = host.run_on_bridge(&[MASQUERADE, ("publish", "5353:53/udp")]);
+            let address = annotation(&container, "address");
+            assert_ne!(address, before);
+            let server = Server::in_network_of(container.pid());
+            assert!(server.asked_by(&client).is_some(), "{to}: {address}");
+            container.delete_force().assert_ok();
+            before = address;
+            kept.push(host.run_on_bridge(&[])); // Takes the address.
+        }
+    }
+    other.delete_force().assert_ok();
 }
 
 fn a_deleted_container_takes_only_its_own_ports_with_it() {

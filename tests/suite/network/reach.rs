@@ -39,9 +39,14 @@ impl Server {
     }
 
     pub(super) fn at(pid: i32, address: IpAddr) -> Self {
+        Self::on_ports(pid, address, (80, 53))
+    }
+
+    /// At other ports.
+    pub(super) fn on_ports(pid: i32, address: IpAddr, (tcp, udp): (u16, u16)) -> Self {
         let server = within(pid, || Self {
-            tcp: TcpListener::bind((address, 80)).unwrap(),
-            udp: UdpSocket::bind((address, 53)).unwrap(),
+            tcp: TcpListener::bind((address, tcp)).unwrap(),
+            udp: UdpSocket::bind((address, udp)).unwrap(),
         });
         server.udp.set_read_timeout(Some(LIMIT)).unwrap();
         server
@@ -50,13 +55,12 @@ impl Server {
     /// Asks by UDP from a network, and returns the address from which the server was asked;
     /// `None` when the question or the answer was lost.
     pub(super) fn asked_by_udp(&self, pid: i32, to: IpAddr, port: u16) -> Option<IpAddr> {
-        let client = within(pid, || {
-            let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let client = UdpSocket::bind(any).unwrap();
-            client.connect((to, port)).ok()?;
-            client.send(b"ask").ok()?;
-            Some(client)
-        })?;
+        self.asked_by(&udp_client(pid, to, port))
+    }
+
+    /// The same from a client that may have asked before.
+    pub(super) fn asked_by(&self, client: &UdpSocket) -> Option<IpAddr> {
+        client.send(b"ask").ok()?;
         let mut message = [0; 6];
         let (_, peer) = self.udp.recv_from(&mut message).ok()?;
         self.udp.send_to(b"answer", peer).ok()?;
@@ -65,6 +69,17 @@ impl Server {
         client.recv(&mut message).ok()?;
         Some(peer.ip().to_canonical())
     }
+}
+
+/// A client in a network that asks by UDP, always from the same port.
+pub(super) fn udp_client(pid: i32, to: IpAddr, port: u16) -> UdpSocket {
+    within(pid, || {
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let client = UdpSocket::bind(any).unwrap();
+        // An address without a route is never reached.
+        drop(client.connect((to, port)));
+        client
+    })
 }
 
 /// Connects by TCP from a network, and returns the address from which the server was called;
