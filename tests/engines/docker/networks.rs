@@ -1,8 +1,14 @@
 //! Networks between containers, and published ports.
 
+use std::fs;
+
+use serde_json::{Value, json};
+
 use super::{Test, tests};
 use crate::command::{self, wait_until};
 use crate::dockerd::Dockerd;
+use crate::environment::Runtime;
+use crate::image;
 
 pub(super) fn all() -> Vec<Test> {
     tests![
@@ -13,6 +19,7 @@ pub(super) fn all() -> Vec<Test> {
         network_connect,
         publish,
         publish_on_a_random_port,
+        published_port_of_rt_beside_dockerd,
         network_container,
         dns_options,
         mac_address,
@@ -110,6 +117,41 @@ fn publish_on_a_random_port(docker: &Dockerd) {
         let mut curl = docker.host.command("curl");
         command::run(curl.args(["-s", "-m", "5", &address])).stdout == "page\n"
     });
+}
+
+/// A container of `rt` itself, where dockerd has the policy DROP for what it does not know.
+fn published_port_of_rt_beside_dockerd(docker: &Dockerd) {
+    let bundle = docker.path("beside");
+    image::busybox(&bundle.join("rootfs"));
+    let rt = |args: &[&str]| {
+        let mut rt = docker.host.command(Runtime::Rt.path().to_str().unwrap());
+        command::run(rt.args(args).current_dir(&bundle))
+    };
+    rt(&["spec"]).ok();
+    let config = bundle.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    spec["process"]["terminal"] = json!(false);
+    spec["process"]["args"] = json!(SERVES);
+    spec["root"]["readonly"] = json!(false);
+    spec["annotations"] = json!({
+        "rt.network.bridge": "beside0",
+        "rt.network.subnet": "10.88.0.0/24",
+        "rt.network.masquerade": "true",
+        "rt.network.publish": "8099:80",
+    });
+    fs::write(&config, spec.to_string()).unwrap();
+    docker.host.sh("iptables -P FORWARD DROP");
+    rt(&["run", "--detach", "beside"]).ok();
+    let rules = docker.host.sh("iptables -S DOCKER-USER");
+    assert!(rules.contains("-i beside0"), "{rules}");
+    let from_docker =
+        "for i in 1 2 3 4 5; do wget -q -O - http://172.17.0.1:8099/ && break; sleep 0.3; done";
+    assert_eq!(docker.sh("", from_docker), "page");
+    let curl = "curl -s -m 5 --retry 5 --retry-connrefused http://127.0.0.1:8099/";
+    assert_eq!(docker.host.sh(curl), "page");
+    rt(&["delete", "--force", "beside"]).ok();
+    let rules = docker.host.sh("iptables -S DOCKER-USER");
+    assert!(!rules.contains("beside0"), "{rules}");
 }
 
 fn network_container(docker: &Dockerd) {
