@@ -261,6 +261,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         cgroups_required: cgroups.are_required(),
         hierarchies,
         notify: None,
+        files: Vec::new(),
         unified,
     }
 }

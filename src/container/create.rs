@@ -278,6 +278,7 @@ fn prepare(
                 start,
                 joined,
                 sources,
+                files: Vec::new(),
                 hooks,
                 proc,
                 console,

@@ -15,7 +15,7 @@ use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
 use crate::process::InitHookFiles;
-use crate::rootfs::{NewRoot, Pty, Sources};
+use crate::rootfs::{Content, NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -28,6 +28,8 @@ pub(super) struct Init<'a> {
     pub(super) joined: Joined,
     /// What is opened on the host. `None` when the runtime had no right to open it.
     pub(super) sources: Option<Sources>,
+    /// The files that are written for the container.
+    pub(super) files: Vec<Content>,
     pub(super) hooks: InitHookFiles,
     pub(super) proc: Proc,
     /// The socket on which to send the master end of the terminal, if there is one.
@@ -75,6 +77,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
         start,
         joined,
         sources,
+        files,
         hooks,
         proc,
         console,
@@ -102,7 +105,8 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.process.join_keyring(at)?;
     // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
     plan.namespaces.apply(at)?;
-    plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
+    let opened = (&mut sources, files.as_slice());
+    plan.rootfs.mount_all(&mut root, opened, &proc, at)?;
     plan.rootfs.create_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
         at.enter(Step::RuntimeHooks);

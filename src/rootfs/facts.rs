@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::generated::GeneratedFile;
+
 /// Properties of the host, and parts of the plan that are decided earlier.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -17,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) hierarchies: Vec<V1HierarchyPaths>,
     /// The directory of the notify socket, and its path in the container.
     pub(crate) notify: Option<(PathBuf, &'static str)>,
+    /// Files that are written for the container.
+    pub(crate) files: Vec<GeneratedFile>,
     /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
     pub(crate) unified: Option<V2HierarchyPaths>,
 }
