@@ -94,7 +94,7 @@ impl Rootfs {
             .get(index)
             .filter(|_| index >= self.configured_mounts);
         match added {
-            Some(mount) => mount.field_of_added().to_owned(),
+            Some(mount) => mount.field_of_added(),
             None => format!("mounts[{index}]"),
         }
     }

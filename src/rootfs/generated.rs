@@ -34,9 +34,9 @@ const SIZE: &str = "1m";
 pub(crate) struct GeneratedFile {
     /// Absolute, in the container.
     pub(crate) path: &'static str,
-    /// What asks for it, for messages: `annotations: rt.network.dns`.
-    pub(crate) setting: &'static str,
-    /// Someone asked for it by name, so it is worth a warning that a mount replaces it.
+    /// The annotation that asks for it, for messages.
+    pub(crate) key: &'static str,
+    /// The annotation is there, so it is worth a warning that a mount replaces the file.
     pub(crate) explicit: bool,
 }
 
@@ -51,8 +51,8 @@ pub(super) fn plan(files: &[GeneratedFile], mounts: &mut Vec<Mount>) {
         match mounts.iter().position(|mount| mount.target == target) {
             None => mounts.push(Mount::generated(file)),
             Some(index) if file.explicit => log::defer_warning(format!(
-                "{}: no effect: mounts[{index}] is on {}",
-                file.setting, file.path
+                "annotations: {}: no effect: mounts[{index}] is on {}",
+                file.key, file.path
             )),
             Some(_) => {}
         }

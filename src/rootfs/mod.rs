@@ -204,7 +204,7 @@ impl Rootfs {
             return Ok(());
         }
         let added = self.mounts.get(self.configured_mounts);
-        let added_field = added.map_or("", Mount::field_of_added);
+        let added_field = added.map(Mount::field_of_added).unwrap_or_default();
         let devices = spec
             .linux()
             .as_ref()
@@ -212,7 +212,10 @@ impl Rootfs {
         for (field, used) in [
             ("root.readonly", self.readonly),
             ("mounts", self.configured_mounts > 0),
-            (added_field, self.mounts.len() > self.configured_mounts),
+            (
+                added_field.as_str(),
+                self.mounts.len() > self.configured_mounts,
+            ),
             (
                 "annotations: rt.rootfs.overlay",
                 self.layer != Layer::Direct,

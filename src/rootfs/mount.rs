@@ -426,10 +426,10 @@ impl Mount {
     }
 
     /// The place in the configuration of a mount that is not in `mounts`.
-    pub(super) fn field_of_added(&self) -> &'static str {
+    pub(super) fn field_of_added(&self) -> String {
         match &self.kind {
-            Kind::Generated(file) => file.setting,
-            Kind::Bind { .. } | Kind::FileSystem(_) | Kind::Cgroup(_) => "NOTIFY_SOCKET",
+            Kind::Generated(file) => format!("annotations: {}", file.key),
+            Kind::Bind { .. } | Kind::FileSystem(_) | Kind::Cgroup(_) => "NOTIFY_SOCKET".to_owned(),
         }
     }
 }
