@@ -20,6 +20,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod table;
 mod target;
 mod update;
 

@@ -85,7 +85,7 @@ impl Rootfs {
         let mut files = Vec::new();
         for (item, mount) in generated {
             context.progress.at(Step::OpenSource, item);
-            files.push(write(&tmpfs, item, content_of(mount, contents)?)?);
+            files.push(write(&tmpfs, mount, content_of(mount, contents)?)?);
         }
         fchdir(&tmpfs)?;
         umount2(".", MntFlags::MNT_DETACH)?;
@@ -102,10 +102,10 @@ fn content_of<'a>(mount: &Mount, contents: &'a [Content]) -> nix::Result<&'a str
     content.map(|(_, text)| text.as_str()).ok_or(Errno::EBADF)
 }
 
-/// Writes a file below the attached `tmpfs`, and clones it as a detached mount. Its name there
-/// is seen nowhere.
-fn write(tmpfs: &OwnedFd, item: usize, content: &str) -> Result<OwnedFd, Cause> {
-    let name = CString::new(item.to_string()).map_err(|_| Errno::EINVAL)?;
+/// Writes a file below the attached `tmpfs`, and clones it as a detached mount.
+fn write(tmpfs: &OwnedFd, mount: &Mount, content: &str) -> Result<OwnedFd, Cause> {
+    let name = mount.target.file_name().unwrap_or_default();
+    let name = CString::new(name.as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let file = openat(tmpfs, &*name, flags, Mode::from_bits_truncate(0o644))?;
     File::from(file)
