@@ -14,16 +14,20 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
+use oci_spec::runtime::Spec;
 
 use crate::annotations::Annotations;
 use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
+use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
 use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
-use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
+use crate::rootfs::{
+    Entry, Facts, GeneratedFile, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
+};
 use crate::step::Step;
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
@@ -56,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
     pub(crate) idmappings: Idmappings,
     pub(crate) cgroups: Cgroups,
+    /// `None` without `rt.network.*` annotations.
+    pub(crate) network: Option<Network>,
     pub(crate) rootfs: Rootfs,
     pub(crate) process: Process,
     pub(crate) hooks: Hooks,
@@ -100,6 +106,10 @@ impl Plan {
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
+        let network = Network::plan(
+            &annotations,
+            &network_facts(&namespaces, spec, settings, host),
+        )?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)
@@ -115,12 +125,15 @@ impl Plan {
         } else {
             SwitchOrder::BeforeMounts
         };
+        let files = network.iter().flat_map(|network| network.files.targets());
+        facts.files = files.map(generated_file).collect();
         let entry = (entry, switch_order, Layer::plan(&annotations)?);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,
             idmappings,
             cgroups,
+            network,
             rootfs,
             process,
             hooks,
@@ -184,6 +197,41 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
         Place::New if settings.no_pivot => Entry::Move,
         Place::New => Entry::Pivot,
         Place::Shared | Place::Joined { .. } => Entry::Chroot,
+    }
+}
+
+/// What [`Network`] must know of namespaces, the caller and the host.
+fn network_facts<'a>(
+    namespaces: &Namespaces,
+    spec: &'a Spec,
+    settings: &'a Settings,
+    host: &Host,
+) -> NetworkFacts<'a> {
+    NetworkFacts {
+        namespace: match namespaces.place(Kind::Network) {
+            Place::New => network::Place::New,
+            Place::Shared => network::Place::Shared,
+            Place::Joined { index, .. } => network::Place::Joined { index: *index },
+        },
+        may_administer: (settings.caller.grantable).contains(&Capability::CAP_NET_ADMIN),
+        files: FileFacts {
+            name: spec.hostname().as_deref().unwrap_or(settings.id),
+            read: host.read_text,
+        },
+    }
+}
+
+/// A file of the network, for [`Rootfs`].
+fn generated_file(target: FileTarget) -> GeneratedFile {
+    let FileTarget {
+        path,
+        key,
+        explicit,
+    } = target;
+    GeneratedFile {
+        path,
+        key,
+        explicit,
     }
 }
 
