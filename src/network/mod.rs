@@ -8,6 +8,9 @@
 //!
 //! A container without these annotations has no [`Network`], and costs no system call.
 
+/// The directory with the leases, one directory for each bridge.
+const DIRECTORY: &str = "/run/rt/network";
+
 mod decisions;
 mod files;
 mod lease;
@@ -16,4 +19,7 @@ mod report;
 mod settings;
 
 pub(crate) use files::{FileFacts, FileTarget};
+pub(crate) use lease::Lease;
+pub(crate) use nat::Port;
+pub(crate) use report::{Bridge, Traffic, bridges};
 pub(crate) use settings::{Network, NetworkFacts, Place};

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::generated::GeneratedFile;
-
 /// Properties of the host, and parts of the plan that are decided earlier.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -23,6 +21,17 @@ pub(crate) struct Facts {
     pub(crate) files: Vec<GeneratedFile>,
     /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
     pub(crate) unified: Option<V2HierarchyPaths>,
+}
+
+/// A file to be written for the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GeneratedFile {
+    /// Absolute, in the container.
+    pub(crate) path: &'static str,
+    /// The annotation that asks for it, for messages.
+    pub(crate) key: &'static str,
+    /// The annotation is there, so it is worth a warning that a mount replaces the file.
+    pub(crate) explicit: bool,
 }
 
 /// Directories in the cgroup v2 hierarchy.

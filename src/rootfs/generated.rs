@@ -19,6 +19,7 @@ use nix::unistd::fchdir;
 use super::Rootfs;
 use super::context::MountContext;
 use super::detached::new_file_system;
+use super::facts::GeneratedFile;
 use super::kind::Kind;
 use super::mount::Mount;
 use super::options::Parameter;
@@ -28,17 +29,6 @@ use crate::sys::{self, OpenTree};
 
 /// The most that the files of a container can hold together: the container can write them.
 const SIZE: &str = "1m";
-
-/// A file to be written for the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GeneratedFile {
-    /// Absolute, in the container.
-    pub(crate) path: &'static str,
-    /// The annotation that asks for it, for messages.
-    pub(crate) key: &'static str,
-    /// The annotation is there, so it is worth a warning that a mount replaces the file.
-    pub(crate) explicit: bool,
-}
 
 /// The content of the file at a path, which is known only after the plan.
 pub(crate) type Content = (&'static str, String);

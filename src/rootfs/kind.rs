@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use super::cgroup::CgroupMount;
-use super::facts::Facts;
+use super::facts::{Facts, GeneratedFile};
 use super::filesystem::FileSystem;
-use super::generated::GeneratedFile;
 use super::options::{self, Options, Parameter, Recursion};
 use crate::log;
 

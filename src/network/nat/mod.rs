@@ -9,7 +9,7 @@ use super::lease::Lease;
 use crate::annotations::Annotations;
 use crate::decisions::Decisions;
 use crate::trusted_proc::Proc;
-pub(crate) use publish::Port;
+pub(crate) use publish::{Port, Protocol};
 
 /// What is translated for one container.
 #[derive(Debug, Default)]
