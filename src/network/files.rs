@@ -4,11 +4,12 @@ mod hosts;
 mod names;
 mod resolv_conf;
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
+use ipnet::IpNet;
 
+use super::lease::Lease;
 use crate::annotations::{Annotations, key};
 use crate::decisions::Decisions;
 use hosts::Hosts;
@@ -75,15 +76,12 @@ impl Files {
         resolv_conf.into_iter().chain(hosts).collect()
     }
 
-    /// The paths and contents of these files, for a container with these addresses.
-    pub(crate) fn contents(
-        &self,
-        addresses: impl Iterator<Item = IpAddr>,
-    ) -> Vec<(&'static str, String)> {
+    /// The paths and contents of these files.
+    pub(crate) fn contents(&self, lease: &Lease) -> Vec<(&'static str, String)> {
         let resolv_conf = self.resolv_conf.as_ref();
         let resolv_conf = resolv_conf.map(|file| (RESOLV_CONF, file.to_string()));
         let hosts = self.hosts.as_ref();
-        let hosts = hosts.map(|file| (HOSTS, file.text(addresses)));
+        let hosts = hosts.map(|file| (HOSTS, file.text(lease.addresses.iter().map(IpNet::addr))));
         resolv_conf.into_iter().chain(hosts).collect()
     }
 

@@ -8,18 +8,27 @@
 //!
 //! A container without these annotations has no [`Network`], and costs no system call.
 
-/// The directory with the leases, one directory for each bridge.
-const DIRECTORY: &str = "/run/rt/network";
-
+mod assign;
+mod bridge;
 mod decisions;
 mod files;
 mod lease;
+mod links;
+mod mac;
 mod nat;
+mod netlink;
+mod records;
+mod release;
 mod report;
 mod settings;
+mod subnet;
+mod wire;
 
 pub(crate) use files::{FileFacts, FileTarget};
-pub(crate) use lease::Lease;
+pub(crate) use lease::{Lease, Owner};
 pub(crate) use nat::Port;
+pub(crate) use records::DIRECTORY;
+pub(crate) use release::release;
 pub(crate) use report::{Bridge, Traffic, bridges};
 pub(crate) use settings::{Network, NetworkFacts, Place};
+pub(crate) use wire::Reservation;

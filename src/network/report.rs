@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Error, Result, anyhow};
 use ipnet::IpNet;
-use serde::Deserialize;
+use nix::errno::Errno;
 
 use super::lease::Lease;
 use super::nat::{Port, Protocol};
+use super::records::{self, Record};
+use crate::log::errno_text;
 
 /// A bridge with leases.
 pub(crate) struct Bridge {
@@ -28,68 +29,41 @@ pub(crate) struct Traffic {
     pub(crate) sent: u64,
 }
 
-/// The part of a bridge's record that is shown.
-#[derive(Deserialize)]
-struct Record {
-    made_by_rt: bool,
-    subnets: Vec<IpNet>,
-    leases: Vec<Lease>,
-}
-
 /// The bridges that have leases, sorted by name, and the leases of each by id.
 ///
 /// # Errors
 /// When a record cannot be read.
 pub(crate) fn bridges() -> Result<Vec<Bridge>> {
-    let directory = Path::new(super::DIRECTORY);
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            bail!(
-                "{}: permission denied (EACCES); run rt as root",
-                super::DIRECTORY
-            )
-        }
-        entries => entries.context(super::DIRECTORY)?,
-    };
     let mut bridges = Vec::new();
-    for entry in entries {
-        let entry = entry.context(super::DIRECTORY)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = entry.path().join("leases.json");
-        let text = match fs::read(&path) {
-            // The lock beside the bridges, or the last lease has ended meanwhile.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                continue;
-            }
-            text => text.with_context(|| path.display().to_string())?,
-        };
-        let record: Record =
-            serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-        bridges.push(Bridge::new(name, record));
+    for name in records::bridges().map_err(explain)? {
+        // The last lease may have ended meanwhile.
+        if let Some(record) = records::read(&name)?
+            && !record.leases.is_empty()
+        {
+            bridges.push(Bridge::new(name, record));
+        }
     }
-    bridges.retain(|bridge| !bridge.leases.is_empty());
-    bridges.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(bridges)
+}
+
+fn explain(error: Error) -> Error {
+    match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            let (directory, reason) = (records::DIRECTORY, errno_text(Errno::EACCES));
+            anyhow!("{directory}: {reason}: run rt as root")
+        }
+        _ => error,
+    }
 }
 
 impl Bridge {
     fn new(name: String, record: Record) -> Bridge {
-        let Record {
-            made_by_rt,
-            subnets,
-            mut leases,
-        } = record;
+        let mut leases = record.leases;
         leases.sort_by(|one, other| (&one.id, &one.root).cmp(&(&other.id, &other.root)));
         Bridge {
             name,
-            made_by_rt,
-            subnets,
+            made_by_rt: record.mac.is_some(),
+            subnets: record.subnets,
             leases,
         }
     }
