@@ -92,8 +92,7 @@ impl<'a> BridgeEntry<'a> {
 }
 
 impl<'a> LeaseEntry<'a> {
-    fn new(lease: &'a Lease) -> LeaseEntry<'a> {
-        let traffic = lease.traffic();
+    fn new((lease, traffic): &'a (Lease, Option<Traffic>)) -> LeaseEntry<'a> {
         LeaseEntry {
             id: &lease.id,
             root: lease.root.display().to_string(),
@@ -128,12 +127,13 @@ fn table(globals: &Globals, bridge: &Bridge) -> String {
         "SENT",
     ];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
-    lines.extend(bridge.leases.iter().map(|lease| line(globals, lease)));
+    let leases = bridge.leases.iter();
+    lines.extend(leases.map(|(lease, traffic)| line(globals, lease, *traffic)));
     let subnets = texts(&bridge.subnets).join(", ");
     format!("{} ({maker}): {subnets}\n{}", bridge.name, columns(&lines))
 }
 
-fn line(globals: &Globals, lease: &Lease) -> Vec<String> {
+fn line(globals: &Globals, lease: &Lease, traffic: Option<Traffic>) -> Vec<String> {
     let id = if lease.root == globals.root {
         format!("  {}", lease.id)
     } else {
@@ -144,7 +144,6 @@ fn line(globals: &Globals, lease: &Lease) -> Vec<String> {
             .filter(|text| !text.is_empty())
             .unwrap_or_else(|| "-".to_owned())
     };
-    let traffic = lease.traffic();
     let shown = |count: fn(Traffic) -> u64| {
         let count = traffic.map(count);
         count.map_or_else(|| "-".to_owned(), bytes)

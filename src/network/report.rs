@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use ipnet::IpNet;
 use nix::errno::Errno;
 
@@ -12,6 +12,9 @@ use super::nat::{Port, Protocol};
 use super::records::{self, Record};
 use crate::log::errno_text;
 
+/// The counters of all links (proc_pid_net(5)).
+const COUNTERS: &str = "/proc/self/net/dev";
+
 /// A bridge with leases.
 pub(crate) struct Bridge {
     pub(crate) name: String,
@@ -19,7 +22,8 @@ pub(crate) struct Bridge {
     pub(crate) made_by_rt: bool,
     /// With the bridge's own addresses.
     pub(crate) subnets: Vec<IpNet>,
-    pub(crate) leases: Vec<Lease>,
+    /// With the traffic since the link was made; `None` without a link.
+    pub(crate) leases: Vec<(Lease, Option<Traffic>)>,
 }
 
 /// The bytes that a container has received and sent.
@@ -32,15 +36,17 @@ pub(crate) struct Traffic {
 /// The bridges that have leases, sorted by name, and the leases of each by id.
 ///
 /// # Errors
-/// When a record cannot be read.
+/// When a record or the counters cannot be read.
 pub(crate) fn bridges() -> Result<Vec<Bridge>> {
     let mut bridges = Vec::new();
+    // Unlike /sys/class/net, it always shows the links of the caller's network namespace.
+    let counters = fs::read_to_string(COUNTERS).context(COUNTERS)?;
     for name in records::bridges().map_err(explain)? {
         // The last lease may have ended meanwhile.
         if let Some(record) = records::read(&name)?
             && !record.leases.is_empty()
         {
-            bridges.push(Bridge::new(name, record));
+            bridges.push(Bridge::new(name, record, &counters));
         }
     }
     Ok(bridges)
@@ -57,29 +63,38 @@ fn explain(error: Error) -> Error {
 }
 
 impl Bridge {
-    fn new(name: String, record: Record) -> Bridge {
+    fn new(name: String, record: Record, counters: &str) -> Bridge {
         let mut leases = record.leases;
         leases.sort_by(|one, other| (&one.id, &one.root).cmp(&(&other.id, &other.root)));
         Bridge {
             name,
             made_by_rt: record.mac.is_some(),
             subnets: record.subnets,
-            leases,
+            leases: leases
+                .into_iter()
+                .map(|lease| {
+                    let traffic = Traffic::of(&lease.host_interface, counters);
+                    (lease, traffic)
+                })
+                .collect(),
         }
     }
 }
 
-impl Lease {
-    /// The traffic since the link was made. `None` without a link.
-    pub(crate) fn traffic(&self) -> Option<Traffic> {
-        let count = |name: &str| {
-            let path = format!("/sys/class/net/{}/statistics/{name}", self.host_interface);
-            fs::read_to_string(path).ok()?.trim().parse().ok()
+impl Traffic {
+    /// That of the container behind this link of the host.
+    fn of(link: &str, counters: &str) -> Option<Traffic> {
+        let of_link = |line: &str| {
+            let (name, counts) = line.split_once(':')?;
+            (name.trim() == link).then(|| counts.to_owned())
         };
-        // What the host's end sends, the container receives.
+        let counts = counters.lines().find_map(of_link)?;
+        let mut counts = counts.split_whitespace().map(|count| count.parse().ok());
+        // What the host's end receives, the container sends. Eight counters are about what is
+        // received, and eight about what is sent; bytes are the first of each.
         Some(Traffic {
-            received: count("tx_bytes")?,
-            sent: count("rx_bytes")?,
+            sent: counts.next()??,
+            received: counts.nth(7)??,
         })
     }
 }
@@ -97,5 +112,40 @@ impl Port {
             Some(address) if address.is_ipv6() => format!("[{address}]:{ports}"),
             Some(address) => format!("{address}:{ports}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_traffic_is_seen_from_the_container() {
+        let counters = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\nrt1:18446744073709551615 2 0 0 0 0 0 0 77 2 0 0 0 0 0 0\n";
+        let traffic = Traffic {
+            received: 77,
+            sent: u64::MAX,
+        };
+        assert_eq!(Traffic::of("rt1", counters), Some(traffic));
+        assert_eq!(Traffic::of("rt", counters), None);
+    }
+
+    #[test]
+    fn a_port_has_the_form_of_the_annotation() {
+        let port = |host_address: Option<&str>, protocol| Port {
+            host_address: host_address.map(|address| address.parse().unwrap()),
+            host_port: 8080,
+            container_port: 80,
+            protocol,
+        };
+        assert_eq!(port(None, Protocol::Tcp).text(), "8080:80/tcp");
+        assert_eq!(
+            port(Some("127.0.0.1"), Protocol::Udp).text(),
+            "127.0.0.1:8080:80/udp"
+        );
+        assert_eq!(
+            port(Some("fd00::1"), Protocol::Tcp).text(),
+            "[fd00::1]:8080:80/tcp"
+        );
     }
 }
