@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use ipnet::IpNet;
 
 use super::lease::{Lease, Owner};

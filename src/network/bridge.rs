@@ -14,6 +14,7 @@ use super::records::Record;
 use super::settings::{NO_PERMISSION, Network};
 use crate::annotations::{invalid, key};
 use crate::decisions::list;
+use crate::log::hinted;
 use crate::trusted_proc::Proc;
 
 /// What the host has where the bridge should be.
@@ -135,7 +136,11 @@ impl Network {
         let file = format!("net/ipv6/conf/{}/accept_ra", self.bridge);
         match proc.write(&format!("sys/{file}"), b"0") {
             Ok(()) | Err(Errno::ENOENT) => {} // The kernel may have no IPv6.
-            refused => refused.with_context(|| format!("{what}: /proc/sys/{file}"))?,
+            Err(errno) => {
+                let remedy = "rt must be able to write there".to_owned();
+                let error = hinted(errno, Some(remedy));
+                return Err(error.context(format!("{what}: /proc/sys/{file}")));
+            }
         }
         host.raise_bridge(link.index, subnets, &what)?;
         Ok(link)

@@ -225,7 +225,10 @@ fn new_address(index: u32, address: IpNet, what: &str) -> Message {
         }
         IpNet::V4(_) => message,
         // The lease makes it unique, so it can be used at once.
-        IpNet::V6(_) => message.number(IFA_FLAGS, IFA_F_NODAD),
+        IpNet::V6(_) => message.number(IFA_FLAGS, IFA_F_NODAD).remedy(
+            Errno::EACCES,
+            "IPv6 is disabled; see the sysctls net.ipv6.conf.*.disable_ipv6",
+        ),
     }
 }
 

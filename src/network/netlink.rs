@@ -17,6 +17,8 @@ use nix::sys::socket::{
     socket,
 };
 
+use crate::log::hinted;
+
 /// The kernel sends no larger datagram (`NLMSG_GOODSIZE` and `netlink_dump`).
 const MAX_DATAGRAM: usize = 32 << 10;
 
@@ -31,6 +33,8 @@ pub(super) struct Message {
     what: String,
     /// The error that means that there is nothing to do.
     tolerated: Option<Errno>,
+    /// What to do about an error.
+    remedy: Option<(Errno, &'static str)>,
 }
 
 impl Message {
@@ -42,6 +46,7 @@ impl Message {
             body: header.to_vec(),
             what: what.into(),
             tolerated: None,
+            remedy: None,
         }
     }
 
@@ -75,6 +80,18 @@ impl Message {
     pub(super) fn tolerate(mut self, errno: Errno) -> Message {
         self.tolerated = Some(errno);
         self
+    }
+
+    /// What the user can do about one of the kernel's errors.
+    pub(super) fn remedy(mut self, errno: Errno, remedy: &'static str) -> Message {
+        self.remedy = Some((errno, remedy));
+        self
+    }
+
+    /// The kernel's error about this request.
+    fn error(&self, errno: Errno) -> Error {
+        let remedy = self.remedy.filter(|(known, _)| *known == errno);
+        hinted(errno, remedy.map(|(_, remedy)| remedy.to_owned())).context(self.what.clone())
     }
 
     fn emit(&self, flags: u16, sequence: u32, to: &mut Vec<u8>) {
@@ -175,7 +192,7 @@ impl Netlink {
                     && message.tolerated != Some(errno)
                     && failed.is_none()
                 {
-                    failed = Some(Error::new(errno).context(message.what.clone()));
+                    failed = Some(message.error(errno));
                 }
             })
             .with_context(|| messages[last].what.clone())?;
