@@ -3,11 +3,13 @@
 //! Each test has a host of its own: a network namespace, and a mount namespace in which /run
 //! is empty.
 
+mod files;
 mod host;
 mod kills;
 mod leases;
 mod links;
 mod refusals;
+mod report;
 
 use crate::runner::Test;
 
@@ -17,6 +19,8 @@ pub(crate) fn tests() -> Vec<Test> {
         leases::tests(),
         refusals::tests(),
         kills::tests(),
+        files::tests(),
+        report::tests(),
     ]
     .into_iter()
     .flatten()
