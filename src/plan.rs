@@ -120,13 +120,9 @@ impl Plan {
         let entry = entry(&namespaces, settings);
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
-        let switch_order = if hooks.before_pivot() || facts.user_namespace {
-            SwitchOrder::AfterMounts
-        } else {
-            SwitchOrder::BeforeMounts
-        };
         let files = network.iter().flat_map(|network| network.files.targets());
         facts.files = files.map(generated_file).collect();
+        let switch_order = switch_order(&hooks, &facts);
         let entry = (entry, switch_order, Layer::plan(&annotations)?);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
@@ -197,6 +193,14 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
         Place::New if settings.no_pivot => Entry::Move,
         Place::New => Entry::Pivot,
         Place::Shared | Place::Joined { .. } => Entry::Chroot,
+    }
+}
+
+fn switch_order(hooks: &Hooks, facts: &Facts) -> SwitchOrder {
+    if hooks.before_pivot() || facts.user_namespace {
+        SwitchOrder::AfterMounts
+    } else {
+        SwitchOrder::BeforeMounts
     }
 }
 

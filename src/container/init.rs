@@ -26,10 +26,9 @@ pub(super) struct Init<'a> {
     pub(super) end: InitEnd,
     pub(super) start: StartMode,
     pub(super) joined: Joined,
-    /// What is opened on the host. `None` when the runtime had no right to open it.
-    pub(super) sources: Option<Sources>,
-    /// The files that are written for the container.
-    pub(super) files: Vec<Content>,
+    /// What is opened on the host, `None` when the runtime had no right to open it; and the
+    /// files that are written for the container.
+    pub(super) sources: (Option<Sources>, Vec<Content>),
     pub(super) hooks: InitHookFiles,
     pub(super) proc: Proc,
     /// The socket on which to send the master end of the terminal, if there is one.
@@ -77,7 +76,6 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
         start,
         joined,
         sources,
-        files,
         hooks,
         proc,
         console,
@@ -105,8 +103,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.process.join_keyring(at)?;
     // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
     plan.namespaces.apply(at)?;
-    let opened = (&mut sources, files.as_slice());
-    plan.rootfs.mount_all(&mut root, opened, &proc, at)?;
+    plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.create_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
         at.enter(Step::RuntimeHooks);
@@ -155,11 +152,16 @@ fn die_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
 
 /// The sources, which init opens if the runtime could not. Idmapped mounts are not possible
 /// then.
-fn sources_or_open(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Result<Sources, Cause> {
-    match sources {
-        Some(sources) => Ok(sources),
-        None => plan.rootfs.open_sources(&BTreeMap::new(), at),
-    }
+fn sources_or_open(
+    plan: &Plan,
+    (sources, files): (Option<Sources>, Vec<Content>),
+    at: &Progress,
+) -> Result<Sources, Cause> {
+    let sources = match sources {
+        Some(sources) => sources,
+        None => plan.rootfs.open_sources(&BTreeMap::new(), at)?,
+    };
+    Ok(sources.with_files(files))
 }
 
 fn take_terminal(

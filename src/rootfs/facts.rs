@@ -34,6 +34,9 @@ pub(crate) struct GeneratedFile {
     pub(crate) explicit: bool,
 }
 
+/// The path of such a file and its content, which is known only after the plan.
+pub(crate) type Content = (&'static str, String);
+
 /// Directories in the cgroup v2 hierarchy.
 #[derive(Debug)]
 pub(crate) struct V2HierarchyPaths {

@@ -19,7 +19,7 @@ use nix::unistd::fchdir;
 use super::Rootfs;
 use super::context::MountContext;
 use super::detached::new_file_system;
-use super::facts::GeneratedFile;
+use super::facts::{Content, GeneratedFile};
 use super::kind::Kind;
 use super::mount::Mount;
 use super::options::Parameter;
@@ -29,9 +29,6 @@ use crate::sys::{self, OpenTree};
 
 /// The most that the files of a container can hold together: the container can write them.
 const SIZE: &str = "1m";
-
-/// The content of the file at a path, which is known only after the plan.
-pub(crate) type Content = (&'static str, String);
 
 /// Adds the mounts of `files` to those of config.json. A mount of config.json at the same place
 /// replaces the file.

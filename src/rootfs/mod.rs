@@ -51,8 +51,7 @@ use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
 use devices::{Devices, NodeSource};
-pub(crate) use facts::{Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
-pub(crate) use generated::Content;
+pub(crate) use facts::{Content, Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
@@ -260,19 +259,18 @@ impl Rootfs {
         }
     }
 
-    /// Init: performs `mounts`, in the order of the list. `contents` are those of the files
-    /// in [`Facts::files`].
+    /// Init: performs `mounts`, in the order of the list.
     pub(crate) fn mount_all(
         &self,
         entered: &mut NewRoot,
-        (sources, contents): (&mut Sources, &[Content]),
+        sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
     ) -> Result<(), Cause> {
         let (mut readonly_late, close_batch) = (Vec::new(), CloseBatch::default());
         let context = self.context(entered, &close_batch, proc, progress);
         let opened = std::mem::take(&mut sources.mounts);
-        let mut generated = self.write_generated(contents, &context)?.into_iter();
+        let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
             let source = match &mount.kind {
                 Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),

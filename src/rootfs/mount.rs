@@ -227,12 +227,8 @@ impl Mount {
             (Kind::Bind { .. }, Source::Detached(tree)) => {
                 attach(tree.as_fd(), target.as_fd(), directory)?;
                 if context.setter == Setter::Attached {
-                    self.set_bind_attributes(
-                        context.setter,
-                        tree.as_fd(),
-                        context.default_propagation,
-                        Some(context.proc),
-                    )?;
+                    let (kind, proc) = (context.default_propagation, Some(context.proc));
+                    self.set_bind_attributes(context.setter, tree.as_fd(), kind, proc)?;
                 }
                 tree
             }
