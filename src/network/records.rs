@@ -49,12 +49,12 @@ impl Records {
     /// When the directory cannot be made or locked, or belongs to another user.
     pub(super) fn lock_or_make() -> Result<Records> {
         loop {
-            let mut private = DirBuilder::new();
-            private.mode(0o700).recursive(true);
-            private.create(DIRECTORY).context(DIRECTORY)?;
             if let Some(records) = Records::lock()? {
                 return Ok(records);
             }
+            let mut private = DirBuilder::new();
+            private.mode(0o700).recursive(true);
+            private.create(DIRECTORY).context(DIRECTORY)?;
         }
     }
 
@@ -97,15 +97,19 @@ impl Records {
     pub(super) fn write(&self, bridge: &str, record: &Record) -> Result<()> {
         let directory = directory_of(bridge);
         let subject = || directory.display().to_string();
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => made.with_context(subject)?,
-        }
         let text = serde_json::to_vec(record).with_context(subject)?;
         let draft = directory.join(DRAFT);
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(0o600);
-        (options.open(&draft))
+        let opened = match options.open(&draft) {
+            // The first lease of this bridge.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let made = DirBuilder::new().mode(0o700).create(&directory);
+                made.and_then(|()| options.open(&draft))
+            }
+            opened => opened,
+        };
+        opened
             .and_then(|mut file| file.write_all(&text))
             .and_then(|()| fs::rename(&draft, directory.join(FILE)))
             .with_context(subject)

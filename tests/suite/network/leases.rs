@@ -212,16 +212,17 @@ fn a_bridge_that_was_deleted_is_made_again() {
 
 fn containers_below_two_roots_share_a_bridge() {
     let host = Host::new();
-    let bundle = host.on_bridge().with_id("web");
+    let bundle = host.on_bridge();
+    let id = bundle.id().to_owned();
     let container = bundle.create();
     let other = host
         .on_bridge()
-        .set("/linux/cgroupsPath", json!("/rt-suite-other"));
+        .set("/linux/cgroupsPath", json!(format!("/{id}-other")));
     other.write();
     let program = other.runtime().program();
     let elsewhere = format!("{} --root /run/other", program.display());
     host.sh(&format!(
-        "{elsewhere} run --detach --bundle {} web >/dev/null 2>&1",
+        "{elsewhere} run --detach --bundle {} {id} >/dev/null 2>&1",
         other.path().display()
     ));
     let record = host.record("br0");
@@ -231,6 +232,6 @@ fn containers_below_two_roots_share_a_bridge() {
     assert_ne!(leases[0]["host_interface"], leases[1]["host_interface"]);
     container.delete_force().assert_ok();
     assert_eq!(host.record("br0")["leases"].as_array().unwrap().len(), 1);
-    host.sh(&format!("{elsewhere} delete --force web"));
+    host.sh(&format!("{elsewhere} delete --force {id}"));
     host.assert_clean();
 }

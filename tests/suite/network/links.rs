@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::host::{Host, addresses, annotation, container_reaches};
+use super::host::{Host, addresses, annotate, annotation, container_reaches};
 use crate::harness::{HostState, trials, wait_until};
 use crate::runner::Test;
 
@@ -19,6 +19,8 @@ pub(crate) fn tests() -> Vec<Test> {
         hooks_see_the_addresses_and_the_link,
         the_end_of_init_leaves_nothing_after_delete,
         run_leaves_nothing,
+        the_example_shows_its_addresses,
+        the_plan_names_the_network,
     ]
 }
 
@@ -273,4 +275,45 @@ fn run_leaves_nothing() {
         .run()
         .assert_refused("/no/such/program");
     host.assert_clean();
+}
+
+fn the_example_shows_its_addresses() {
+    let host = Host::new();
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/bridge");
+    let run = host
+        .runtime()
+        .call(&["run", example.to_str().unwrap()])
+        .run();
+    let said = run.assert_ok().stdout;
+    for text in [
+        "10.88.0.2/24 fd00:88::2/64",
+        "default via 10.88.0.1 dev eth0",
+    ] {
+        assert!(said.contains(text), "no {text:?} in {said}");
+    }
+    host.assert_clean();
+}
+
+fn the_plan_names_the_network() {
+    let host = Host::new();
+    let bundle = annotate(
+        host.on_bridge(),
+        &[("mtu", "1400"), ("address", "10.88.0.9/24")],
+    );
+    bundle.write();
+    let check = [
+        "check",
+        "--plan",
+        "--bundle",
+        bundle.path().to_str().unwrap(),
+    ];
+    let plan = bundle.runtime().call(&check).run().assert_ok().stdout;
+    let expected = "network
+  bridge br0: 10.88.0.1/24, fd00:88::1/64, made if absent
+  link pair: eth0 in the container, a port of the bridge on the host
+  addresses of eth0: 10.88.0.9/24
+  default routes: by the addresses of the bridge
+  MTU 1400
+";
+    assert!(plan.contains(expected), "{plan}");
 }
