@@ -9,7 +9,7 @@ mod security;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -36,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) cgroups: CgroupLayout,
     pub(crate) kernel: Kernel,
     pub(crate) caller: Caller,
+    /// Reads a text file of the host that few containers need. `None` if it cannot be read.
+    pub(crate) read_text: fn(&Path) -> Option<String>,
 }
 
 /// The user that runs `rt`.
@@ -113,6 +115,7 @@ impl Host {
             cgroups: cgroup_layout(proc).context("cgroups of the host")?,
             kernel: Kernel::probe(proc),
             caller: Caller::probe()?,
+            read_text,
         })
     }
 }
@@ -247,18 +250,22 @@ fn own_cgroups(text: &str) -> Vec<(Vec<String>, PathBuf)> {
         .collect()
 }
 
-/// Number of bytes of /etc/passwd that are read.
-const MAX_PASSWD_BYTES: u64 = 16 << 20;
+/// The most of a text file that is read, such as /etc/passwd.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// The text of /etc/passwd, empty if there is none. getpwuid(3) would load the libraries that
 /// /etc/nsswitch.conf names.
 pub(crate) fn read_passwd() -> String {
+    // After an error, users are shown by number, as on a host without the file.
+    read_text(Path::new("/etc/passwd")).unwrap_or_default()
+}
+
+/// The first [`MAX_TEXT_BYTES`] of a file. `None` if it cannot be read.
+fn read_text(path: &Path) -> Option<String> {
     let mut text = Vec::new();
-    if let Ok(file) = File::open("/etc/passwd") {
-        // After a read error, users are shown by number, as on a host without the file.
-        let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut text);
-    }
-    String::from_utf8_lossy(&text).into_owned()
+    let file = File::open(path).ok()?;
+    file.take(MAX_TEXT_BYTES).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The name that the text of /etc/passwd gives a user.

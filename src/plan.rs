@@ -14,17 +14,20 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, ensure};
 use caps::Capability;
+use oci_spec::runtime::Spec;
 
 use crate::annotations::Annotations;
 use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
-use crate::network::{self, Network, NetworkFacts};
+use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
 use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
-use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
+use crate::rootfs::{
+    Entry, Facts, GeneratedFile, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
+};
 use crate::step::Step;
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
@@ -103,7 +106,10 @@ impl Plan {
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
-        let network = Network::plan(&annotations, &network_facts(&namespaces, settings))?;
+        let network = Network::plan(
+            &annotations,
+            &network_facts(&namespaces, spec, settings, host),
+        )?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)
@@ -114,11 +120,9 @@ impl Plan {
         let entry = entry(&namespaces, settings);
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
-        let switch_order = if hooks.before_pivot() || facts.user_namespace {
-            SwitchOrder::AfterMounts
-        } else {
-            SwitchOrder::BeforeMounts
-        };
+        let files = network.iter().flat_map(|network| network.files.targets());
+        facts.files = files.map(generated_file).collect();
+        let switch_order = switch_order(&hooks, &facts);
         let entry = (entry, switch_order, Layer::plan(&annotations)?);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
@@ -192,8 +196,21 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
     }
 }
 
-/// What [`Network`] must know of namespaces and the caller.
-fn network_facts(namespaces: &Namespaces, settings: &Settings) -> NetworkFacts {
+fn switch_order(hooks: &Hooks, facts: &Facts) -> SwitchOrder {
+    if hooks.before_pivot() || facts.user_namespace {
+        SwitchOrder::AfterMounts
+    } else {
+        SwitchOrder::BeforeMounts
+    }
+}
+
+/// What [`Network`] must know of namespaces, the caller and the host.
+fn network_facts<'a>(
+    namespaces: &Namespaces,
+    spec: &'a Spec,
+    settings: &'a Settings,
+    host: &Host,
+) -> NetworkFacts<'a> {
     NetworkFacts {
         namespace: match namespaces.place(Kind::Network) {
             Place::New => network::Place::New,
@@ -201,6 +218,24 @@ fn network_facts(namespaces: &Namespaces, settings: &Settings) -> NetworkFacts {
             Place::Joined { index, .. } => network::Place::Joined { index: *index },
         },
         may_administer: (settings.caller.grantable).contains(&Capability::CAP_NET_ADMIN),
+        files: FileFacts {
+            name: spec.hostname().as_deref().unwrap_or(settings.id),
+            read: host.read_text,
+        },
+    }
+}
+
+/// A file of the network, for [`Rootfs`].
+fn generated_file(target: FileTarget) -> GeneratedFile {
+    let FileTarget {
+        path,
+        key,
+        explicit,
+    } = target;
+    GeneratedFile {
+        path,
+        key,
+        explicit,
     }
 }
 
@@ -278,6 +313,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         cgroups_required: cgroups.are_required(),
         hierarchies,
         notify: None,
+        files: Vec::new(),
         unified,
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn page_text(title: &str) -> Option<PageText> {
         ("rt-delete", DELETE),
         ("rt-list", LIST),
         ("rt-ps", PS),
+        ("rt-network", NETWORK),
         ("rt-pause", PAUSE),
         ("rt-resume", RESUME),
         ("rt-update", UPDATE),
@@ -297,13 +298,34 @@ exist is not an error.",
 const LIST: PageText = PageText {
     description: "
 *rt list* prints the containers below *--root*, sorted by id: as a table, as a list of ids, or as
-JSON with the state of each container and the name of the user who created it.",
+JSON with the state of each container and the name of the user who created it. If a listed container has a
+network of *rt*, the table has a column with the addresses.",
     examples: &[(
         "Delete all stopped containers:",
         "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
     xargs -r -n 1 rt delete",
     )],
     see_also: &["rt-state"],
+    ..DEFAULT
+};
+
+const NETWORK: PageText = PageText {
+    description: "
+*rt network* prints the bridges with containers that have a network of *rt* (annotation *rt.network.bridge*). Below each
+bridge is a line for each container: its id and status, its interface, addresses and published ports, and the bytes
+that it has received and sent. The containers of all roots are listed.
+
+The status *gone* means that the container was removed without *rt*. The next container of the bridge reclaims its
+addresses.
+
+With *--format json* it prints an array of bridges, with the keys *bridge*, *madeByRt*, *subnets* and *containers*. Each
+container has *id*, *root*, *status*, *interface*, *hostInterface*, *mac*, *addresses*, *gateways*, *masquerade*, *ports*,
+and, if it has a link, *received* and *sent*.",
+    examples: &[(
+        "The addresses of all containers:",
+        "rt network --format json | jq -r '.[].containers[] | .id, .addresses[]'",
+    )],
+    see_also: &["rt-list", "rt-state"],
     ..DEFAULT
 };
 

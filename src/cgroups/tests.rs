@@ -28,6 +28,7 @@ fn host(cgroups: CgroupLayout) -> Host {
             gid: 0,
             initial_user_namespace: true,
         },
+        read_text: |_| None,
     }
 }
 

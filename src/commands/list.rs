@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Command};
 
 use super::report::{Entry, go_json};
+use super::table::columns;
 use super::{Globals, choices, flag, print};
 use crate::container;
 use crate::host;
@@ -58,12 +59,16 @@ fn owner_name(passwd: &str, uid: u32) -> String {
     host::user_name(passwd, uid).unwrap_or_else(|| format!("#{uid}"))
 }
 
-/// The table in the layout of runc, which uses Go's tabwriter: every column except the last is at
-/// least 12 characters wide, and 3 wider than its widest cell.
+/// The table of runc, and a column with the addresses if a container has a network of `rt`.
 fn table(entries: &[Entry]) -> String {
-    let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    let rows = entries.iter().map(|entry| {
-        [
+    let has_network = entries.iter().any(|entry| entry.addresses().is_some());
+    let mut lines = vec![
+        ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    lines.extend(entries.iter().map(|entry| {
+        vec![
             entry.id.to_owned(),
             entry.pid.to_string(),
             entry.status.clone(),
@@ -71,28 +76,43 @@ fn table(entries: &[Entry]) -> String {
             entry.created.to_owned(),
             entry.owner.clone(),
         ]
-    });
-    let lines: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
-    let width = |column: usize| {
-        let widest = lines.iter().map(|line| line[column].chars().count()).max();
-        (widest.unwrap_or_default() + 3).max(12)
-    };
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        for (cell, width) in line.iter().zip(&widths) {
-            text.push_str(&format!("{cell:<width$}"));
-        }
-        text.push_str(&line[5]);
-        text.push('\n');
+    }));
+    if has_network {
+        let cells = entries
+            .iter()
+            .map(|entry| entry.addresses().unwrap_or_else(|| "-".to_owned()));
+        let cells = std::iter::once("ADDRESS".to_owned()).chain(cells);
+        lines
+            .iter_mut()
+            .zip(cells)
+            .for_each(|(line, cell)| line.push(cell));
     }
-    text
+    columns(&lines)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::container::{Report, Status};
+
+    #[test]
+    fn the_addresses_are_a_column_if_a_container_has_a_network() {
+        let (mut web, other) = (report("web", "/b"), report("other", "/b"));
+        let annotations = [
+            ("rt.network.bridge", "rt0"),
+            ("rt.network.address", "10.88.0.2/16,fd00::2/64"),
+        ];
+        web.annotations = annotations
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let entries = [&web, &other].map(|report| Entry::new(report, "root".to_owned()));
+        let table = table(&entries);
+        let last: Vec<&str> = table
+            .lines()
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .collect();
+        assert_eq!(last, ["ADDRESS", "10.88.0.2,fd00::2", "-"]);
+    }
 
     fn report(id: &str, bundle: &str) -> Report {
         Report {

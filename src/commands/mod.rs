@@ -11,6 +11,7 @@ mod id;
 mod info;
 mod kill;
 mod list;
+mod network;
 mod new_container;
 mod pause;
 mod ps;
@@ -20,6 +21,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod table;
 mod target;
 mod update;
 
@@ -128,6 +130,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),
+    Verb::new("network", network::define, network::perform),
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),
     Verb::new("check", check::define, check::perform),

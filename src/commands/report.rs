@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::annotations::key;
 use crate::container::Report;
 
 /// Adds the escapes of Go's `json.Marshal`, which make JSON safe to embed in HTML and JavaScript.
@@ -51,6 +52,19 @@ impl<'a> Entry<'a> {
             annotations: &report.annotations,
             owner,
         }
+    }
+
+    /// The addresses of its network, without their prefixes. `None` without a network of `rt`.
+    pub(super) fn addresses(&self) -> Option<String> {
+        self.annotations.get(key::BRIDGE)?;
+        let addresses = self
+            .annotations
+            .get(key::ADDRESS)
+            .map_or("", String::as_str);
+        let bare = addresses
+            .split(',')
+            .filter_map(|address| address.trim().split('/').next());
+        Some(bare.collect::<Vec<_>>().join(","))
     }
 }
 

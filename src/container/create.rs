@@ -31,7 +31,7 @@ use crate::namespaces::{CloneError, Joined};
 use crate::network::Reservation;
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
-use crate::rootfs::Sources;
+use crate::rootfs::{Content, Sources};
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
@@ -259,11 +259,11 @@ fn prepare(
     let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
     // Addresses and ports are known before the clone, the links are made after it.
-    let lease = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
+    let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
     // After the cgroups exist: a mount may show them.
-    let sources = open_sources(&plan, &host, &joined, &proc)?;
+    let sources = (open_sources(&plan, &host, &joined, &proc)?, files);
     let hooks = plan.hooks.wire()?;
     let start = start_mode(mode, container)?;
     let (end, init_end) = ipc::pair(|| plan.step_descriptions()).context("socketpair")?;
@@ -314,22 +314,24 @@ fn prepare(
     Ok(ready)
 }
 
-/// Takes the addresses and ports of a container with a network, and shows them in its state.
+/// Takes the addresses and ports of a container with a network, and shows them in its state. Also
+/// returns the files that name them.
 fn take_lease(
     plan: &Plan,
     container: &Container,
     state: &mut State,
     bridge: &mut Option<String>,
     proc: &Proc,
-) -> Result<Option<Reservation>> {
+) -> Result<(Option<Reservation>, Vec<Content>)> {
     let Some(network) = &plan.network else {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     };
     *bridge = Some(network.bridge.clone());
     let reservation = network.lease(container.owner(), &state.boot_id, proc)?;
     let assigned = reservation.lease.annotations();
     (state.annotations).extend(assigned.map(|(key, value)| (key.to_owned(), value)));
-    Ok(Some(reservation))
+    let files = network.files.contents(&reservation.lease);
+    Ok((Some(reservation), files))
 }
 
 /// The error when init, which was ready, cannot be told to start.

@@ -15,7 +15,7 @@ use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
 use crate::process::InitHookFiles;
-use crate::rootfs::{NewRoot, Pty, Sources};
+use crate::rootfs::{Content, NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
 use crate::trusted_proc::Proc;
@@ -26,8 +26,9 @@ pub(super) struct Init<'a> {
     pub(super) end: InitEnd,
     pub(super) start: StartMode,
     pub(super) joined: Joined,
-    /// What is opened on the host. `None` when the runtime had no right to open it.
-    pub(super) sources: Option<Sources>,
+    /// What is opened on the host, `None` when the runtime had no right to open it; and the
+    /// files that are written for the container.
+    pub(super) sources: (Option<Sources>, Vec<Content>),
     pub(super) hooks: InitHookFiles,
     pub(super) proc: Proc,
     /// The socket on which to send the master end of the terminal, if there is one.
@@ -151,11 +152,16 @@ fn die_with_runtime_again(plan: &Plan, end: &InitEnd) -> Result<(), Cause> {
 
 /// The sources, which init opens if the runtime could not. Idmapped mounts are not possible
 /// then.
-fn sources_or_open(plan: &Plan, sources: Option<Sources>, at: &Progress) -> Result<Sources, Cause> {
-    match sources {
-        Some(sources) => Ok(sources),
-        None => plan.rootfs.open_sources(&BTreeMap::new(), at),
-    }
+fn sources_or_open(
+    plan: &Plan,
+    (sources, files): (Option<Sources>, Vec<Content>),
+    at: &Progress,
+) -> Result<Sources, Cause> {
+    let sources = match sources {
+        Some(sources) => sources,
+        None => plan.rootfs.open_sources(&BTreeMap::new(), at)?,
+    };
+    Ok(sources.with_files(files))
 }
 
 fn take_terminal(

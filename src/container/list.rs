@@ -34,6 +34,21 @@ pub(crate) fn state(root: &Path, id: &str) -> Result<Report> {
     report(&container, state, &Proc::open().context("/proc")?)
 }
 
+/// The status of the container `id`. `None` when there is no such container.
+///
+/// # Errors
+/// When its state cannot be read.
+pub(crate) fn status(root: &Path, id: &str) -> Result<Option<Status>> {
+    let Some(container) = Container::open(root, id)? else {
+        return Ok(None);
+    };
+    let Some(state) = container.state()? else {
+        return Ok(None);
+    };
+    let proc = Proc::open().context("/proc")?;
+    container.status(&state, &proc).map(Some)
+}
+
 /// All containers below `root`, sorted by id.
 ///
 /// # Errors

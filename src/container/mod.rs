@@ -34,7 +34,7 @@ pub(crate) use create::{Attachment, Request, create, run};
 pub(crate) use delete::delete;
 pub(crate) use exec::{ExecRequest, ProcessDescription, exec};
 pub(crate) use kill::{KillTarget, kill};
-pub(crate) use list::{Report, list, state};
+pub(crate) use list::{Report, list, state, status};
 pub(crate) use pause::{pause, resume};
 pub(crate) use ps::processes;
 pub(crate) use start::start;

@@ -24,8 +24,11 @@ mod settings;
 mod subnet;
 mod wire;
 
-pub(crate) use lease::Owner;
+pub(crate) use files::{FileFacts, FileTarget};
+pub(crate) use lease::{Lease, Owner};
+pub(crate) use nat::Port;
 pub(crate) use records::DIRECTORY;
 pub(crate) use release::release;
+pub(crate) use report::{Bridge, Traffic, bridges};
 pub(crate) use settings::{Network, NetworkFacts, Place};
 pub(crate) use wire::Reservation;

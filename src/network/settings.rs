@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Error, Result, bail};
 use ipnet::IpNet;
 
-use super::files::Files;
+use super::files::{FileFacts, Files};
 use super::mac;
 use super::nat::Nat;
 use super::subnet;
@@ -42,11 +42,12 @@ pub(crate) enum Place {
     },
 }
 
-/// What [`Network`] must know of namespaces and of the caller.
-pub(crate) struct NetworkFacts {
+/// What [`Network`] must know of namespaces, of the caller and of the host.
+pub(crate) struct NetworkFacts<'a> {
     pub(crate) namespace: Place,
     /// The caller has CAP_NET_ADMIN.
     pub(crate) may_administer: bool,
+    pub(crate) files: FileFacts<'a>,
 }
 
 /// The addresses that the container gets.
@@ -113,7 +114,7 @@ impl Network {
                 .map(ethernet_address)
                 .transpose()?,
             nat: Nat::plan(annotations)?,
-            files: Files::plan(annotations)?,
+            files: Files::plan(annotations, &facts.files)?,
         };
         network.refuse_small_mtu(&network.subnets)?;
         Ok(Some(network))

@@ -37,6 +37,7 @@ fn modern() -> Host {
             gid: 0,
             initial_user_namespace: true,
         },
+        read_text: |_| None,
     }
 }
 

@@ -100,6 +100,10 @@ impl Rootfs {
                     filesystem.name()
                 ));
             }
+            Kind::Generated(_) => {
+                let details = details(mount.attributes(), mount.remarks());
+                to.line(format!("{place} a file of its own on {target}{details}"));
+            }
             Kind::Cgroup(cgroup) => {
                 let details = details(mount.attributes(), mount.remarks());
                 let heading = format!("{place} cgroups on {target}{details}");

@@ -18,6 +18,7 @@ impl Rootfs {
                     Kind::Bind { .. } => format!("{}: open the source", mount.describe()),
                     Kind::FileSystem(_) => mount.describe(),
                     Kind::Cgroup(_) => format!("{}: open the cgroups", mount.describe()),
+                    Kind::Generated(_) => format!("{}: write it", mount.describe()),
                 };
                 Some((self.mount_field(index), operation))
             }
@@ -88,10 +89,13 @@ impl Rootfs {
     }
 
     pub(super) fn mount_field(&self, index: usize) -> String {
-        if index < self.configured_mounts {
-            format!("mounts[{index}]")
-        } else {
-            "NOTIFY_SOCKET".to_owned()
+        let added = self
+            .mounts
+            .get(index)
+            .filter(|_| index >= self.configured_mounts);
+        match added {
+            Some(mount) => mount.field_of_added(),
+            None => format!("mounts[{index}]"),
         }
     }
 }

@@ -17,9 +17,25 @@ pub(crate) struct Facts {
     pub(crate) hierarchies: Vec<V1HierarchyPaths>,
     /// The directory of the notify socket, and its path in the container.
     pub(crate) notify: Option<(PathBuf, &'static str)>,
+    /// Files that are written for the container.
+    pub(crate) files: Vec<GeneratedFile>,
     /// The cgroup v2 hierarchy of the host, which may be mounted beside v1.
     pub(crate) unified: Option<V2HierarchyPaths>,
 }
+
+/// A file to be written for the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GeneratedFile {
+    /// Absolute, in the container.
+    pub(crate) path: &'static str,
+    /// The annotation that asks for it, for messages.
+    pub(crate) key: &'static str,
+    /// The annotation is there, so it is worth a warning that a mount replaces the file.
+    pub(crate) explicit: bool,
+}
+
+/// The path of such a file and its content, which is known only after the plan.
+pub(crate) type Content = (&'static str, String);
 
 /// Directories in the cgroup v2 hierarchy.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ impl Rootfs {
             (Step::Mount | Step::OpenSource, _) => match &self.mounts.get(item)?.kind {
                 Kind::Bind { .. } => self.bind_hint(step, errno)?,
                 Kind::FileSystem(filesystem) => self.file_system_hint(filesystem, step, errno)?,
-                Kind::Cgroup(_) => return None,
+                Kind::Cgroup(_) | Kind::Generated(_) => return None,
             },
             (Step::MapIds, Errno::EPERM) => {
                 "only root of the user namespace that mounted a file system can map its ids"
@@ -166,7 +166,7 @@ impl Rootfs {
         let question = "does this kernel map the ids of that file system?";
         let known = match &self.mounts.get(item)?.kind {
             Kind::Bind { source, .. } => idmap_support(source),
-            Kind::FileSystem(_) | Kind::Cgroup(_) => None,
+            Kind::FileSystem(_) | Kind::Cgroup(_) | Kind::Generated(_) => None,
         };
         Some(match known {
             Some(known) => format!("{question} {known}"),
@@ -186,7 +186,9 @@ impl Rootfs {
             Kind::Bind { source, .. } => {
                 format!("{name} has a read-only source, {}", source.display())
             }
-            Kind::FileSystem(_) | Kind::Cgroup(_) => format!("{name} is read-only"),
+            Kind::FileSystem(_) | Kind::Cgroup(_) | Kind::Generated(_) => {
+                format!("{name} is read-only")
+            }
         }
     }
 
@@ -231,7 +233,7 @@ impl Mount {
         let is_shown = |fs_type: &CStr, directory: &str| match &self.kind {
             Kind::FileSystem(filesystem) => filesystem.fs_type.as_c_str() == fs_type,
             Kind::Bind { source, .. } => source.starts_with(directory),
-            Kind::Cgroup(_) => false,
+            Kind::Cgroup(_) | Kind::Generated(_) => false,
         };
         let mut names = names.into_iter();
         let found = names.find(|(_, fs_type, directory)| is_shown(fs_type, directory));

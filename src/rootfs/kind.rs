@@ -1,11 +1,11 @@
-//! The kinds of mount in `mounts`: bind mount, new file system, cgroups.
+//! The kinds of mount: bind mount, new file system, cgroups; and a file that `rt` writes.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
 use super::cgroup::CgroupMount;
-use super::facts::Facts;
+use super::facts::{Facts, GeneratedFile};
 use super::filesystem::FileSystem;
 use super::options::{self, Options, Parameter, Recursion};
 use crate::log;
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     },
     FileSystem(FileSystem),
     Cgroup(CgroupMount),
+    /// Not of `mounts`: added for a feature of `rt`'s own.
+    Generated(GeneratedFile),
 }
 
 impl Kind {

@@ -18,6 +18,7 @@ mod detached;
 mod devices;
 mod facts;
 mod filesystem;
+mod generated;
 mod hint;
 mod kind;
 mod layers;
@@ -38,6 +39,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::annotations::{Annotations, key};
@@ -49,13 +51,14 @@ use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
 use devices::{Devices, NodeSource};
-pub(crate) use facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
+pub(crate) use facts::{Content, Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
+use source::Source;
 pub(crate) use sources::Sources;
 pub(crate) use switch_root::NewRoot;
 
@@ -144,6 +147,7 @@ impl Rootfs {
         let mounts = spec.mounts().as_deref().unwrap_or_default();
         let mut mounts = plan_mounts(mounts, bundle, facts)?;
         let configured_mounts = mounts.len();
+        generated::plan(&facts.files, &mut mounts);
         mounts.extend(
             (facts.notify.iter()).map(|(source, target)| Mount::notify_directory(source, target)),
         );
@@ -198,6 +202,8 @@ impl Rootfs {
         if self.entry != Entry::Chroot {
             return Ok(());
         }
+        let added = self.mounts.get(self.configured_mounts);
+        let added_field = added.map(Mount::field_of_added).unwrap_or_default();
         let devices = spec
             .linux()
             .as_ref()
@@ -205,7 +211,10 @@ impl Rootfs {
         for (field, used) in [
             ("root.readonly", self.readonly),
             ("mounts", self.configured_mounts > 0),
-            ("NOTIFY_SOCKET", self.mounts.len() > self.configured_mounts),
+            (
+                added_field.as_str(),
+                self.mounts.len() > self.configured_mounts,
+            ),
             (
                 "annotations: rt.rootfs.overlay",
                 self.layer != Layer::Direct,
@@ -261,8 +270,12 @@ impl Rootfs {
         let (mut readonly_late, close_batch) = (Vec::new(), CloseBatch::default());
         let context = self.context(entered, &close_batch, proc, progress);
         let opened = std::mem::take(&mut sources.mounts);
+        let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
-            let source = self.resolve_source(item, source, &mut sources.queue, &context)?;
+            let source = match &mount.kind {
+                Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),
+                _ => self.resolve_source(item, source, &mut sources.queue, &context)?,
+            };
             readonly_late.extend(mount.apply(item, &context, source)?);
         }
         entered.readonly_late = readonly_late;

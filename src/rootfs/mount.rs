@@ -18,7 +18,7 @@ use super::attributes::{Setter, propagate};
 use super::context::MountContext;
 use super::copyup::{self, CopyUp};
 use super::detached::{attach, open_tree};
-use super::facts::Facts;
+use super::facts::{Facts, GeneratedFile};
 use super::filesystem::{FileSystem, Origin};
 use super::kind::Kind;
 use super::old_mount_api::{self, MountArgs};
@@ -96,13 +96,24 @@ impl Mount {
 
     /// The read-only bind mount of the directory that holds the notify socket.
     pub(super) fn notify_directory(source: &Path, target: &str) -> Mount {
-        let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        let kind = Kind::Bind {
+            source: source.to_owned(),
+            recursion: Recursion::MountOnly,
+        };
+        Mount::added(target, kind, MOUNT_ATTR_RDONLY)
+    }
+
+    /// The mount of a file that is written for the container.
+    pub(super) fn generated(file: &GeneratedFile) -> Mount {
+        Mount::added(file.path, Kind::Generated(file.clone()), 0)
+    }
+
+    /// A mount that is not in config.json.
+    fn added(target: &str, kind: Kind, attributes: u64) -> Mount {
+        let set = attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         Mount {
             target: PathBuf::from(target),
-            kind: Kind::Bind {
-                source: source.to_owned(),
-                recursion: Recursion::MountOnly,
-            },
+            kind,
             attributes: Attributes { set, clear: 0 },
             recursive: Attributes::default(),
             propagation: Vec::new(),
@@ -121,6 +132,7 @@ impl Mount {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
+            Kind::Generated(_) => return Ok(Source::None),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
                 Origin::Host if !filesystem.fits_fsconfig()? => {
@@ -207,7 +219,7 @@ impl Mount {
             Kind::FileSystem(filesystem) if !filesystem.copy_up.is_empty() => {
                 copyup::open_covered(context.root, &self.target)?
             }
-            Kind::FileSystem(_) | Kind::Bind { .. } | Kind::Cgroup(_) => None,
+            Kind::FileSystem(_) | Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_) => None,
         };
         let target = self.mount_point(context.root, directory)?;
         context.progress.at(Step::Mount, item);
@@ -215,12 +227,8 @@ impl Mount {
             (Kind::Bind { .. }, Source::Detached(tree)) => {
                 attach(tree.as_fd(), target.as_fd(), directory)?;
                 if context.setter == Setter::Attached {
-                    self.set_bind_attributes(
-                        context.setter,
-                        tree.as_fd(),
-                        context.default_propagation,
-                        Some(context.proc),
-                    )?;
+                    let (kind, proc) = (context.default_propagation, Some(context.proc));
+                    self.set_bind_attributes(context.setter, tree.as_fd(), kind, proc)?;
                 }
                 tree
             }
@@ -242,7 +250,13 @@ impl Mount {
             (Kind::Cgroup(cgroup), Source::Hierarchies(own)) => {
                 cgroup.apply(context, &target, self.new_attributes(), own)?
             }
-            (Kind::Bind { .. } | Kind::Cgroup(_), _) => return Err(Errno::EBADF.into()),
+            (Kind::Generated(_), Source::Detached(file)) => {
+                attach(file.as_fd(), target.as_fd(), directory)?;
+                file
+            }
+            (Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_), _) => {
+                return Err(Errno::EBADF.into());
+            }
         };
         context.close_batch.add(target);
         if self.readonly_late {
@@ -280,7 +294,7 @@ impl Mount {
             Kind::FileSystem(FileSystem { fs_type, .. }) => {
                 fs_type.as_c_str() == c"proc" || fs_type.as_c_str() == c"sysfs"
             }
-            Kind::Bind { .. } | Kind::Cgroup(_) => false,
+            Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_) => false,
         };
         if is_proc_or_sysfs {
             return root
@@ -402,6 +416,15 @@ impl Mount {
                 format!("mount {} on {target}", fs_type.to_string_lossy())
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
+            Kind::Generated(_) => format!("mount a file of its own on {target}"),
+        }
+    }
+
+    /// The place in the configuration of a mount that is not in `mounts`.
+    pub(super) fn field_of_added(&self) -> String {
+        match &self.kind {
+            Kind::Generated(file) => format!("annotations: {}", file.key),
+            Kind::Bind { .. } | Kind::FileSystem(_) | Kind::Cgroup(_) => "NOTIFY_SOCKET".to_owned(),
         }
     }
 }

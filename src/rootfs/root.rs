@@ -245,14 +245,17 @@ fn open_from(
 /// Opens `name` in `directory` with `O_PATH`, even a link itself, or creates an empty file.
 pub(crate) fn open_or_create_file(directory: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
     let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    match openat(directory, name, create, Mode::from_bits_truncate(0o644)) {
-        Ok(_) | Err(Errno::EEXIST) => {}
+    let created = match openat(directory, name, create, Mode::from_bits_truncate(0o644)) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
         // On a read-only file system the file may exist.
-        Err(Errno::EROFS) => {}
+        Err(Errno::EROFS) => Err(Errno::EROFS),
         Err(errno) => return Err(errno),
-    }
+    };
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(directory, name, flags, Mode::empty())
+    match openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => Err(created.err().unwrap_or(Errno::ENOENT)),
+        result => result,
+    }
 }
 
 fn parent_and_name(path: &Path) -> Option<(&Path, &Path)> {

@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
 use super::context::MountContext;
+use super::facts::Content;
 use super::kind::Kind;
 use super::mask::Masks;
 use super::mount::Mount;
@@ -41,8 +42,17 @@ pub(crate) struct Sources {
     /// The mounts of [`Source::Queued`].
     pub(super) queue: Option<MountQueue>,
     pub(super) devices: Vec<OwnedFd>,
+    /// The contents of the files in `Facts::files`.
+    pub(super) files: Vec<Content>,
     /// Covers masked files, once it is opened or created.
     pub(super) null: Option<OwnedFd>,
+}
+
+impl Sources {
+    pub(crate) fn with_files(mut self, files: Vec<Content>) -> Sources {
+        self.files = files;
+        self
+    }
 }
 
 impl Drop for Sources {
@@ -89,6 +99,7 @@ impl Rootfs {
             mounts,
             queue,
             devices,
+            files: Vec::new(),
             null,
         })
     }

@@ -26,7 +26,7 @@ use crate::decisions::Decisions;
 use crate::trusted_proc::Proc;
 use family::Family;
 use netfilter::Netfilter;
-pub(crate) use publish::Port;
+pub(crate) use publish::{Port, Protocol};
 
 /// What is translated for one container.
 #[derive(Debug, Default)]

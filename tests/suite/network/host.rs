@@ -9,6 +9,9 @@ use crate::harness::{Bundle, Container, Holder, Outcome, Runtime, needs, only_rt
 /// What a container needs to answer and to ask.
 const CAPABILITIES: [&str; 3] = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
 
+/// The content of /etc/resolv.conf and /etc/hosts in the image.
+pub(super) const IMAGE: &str = "# of the image\n";
+
 /// A network namespace and a mount namespace in which /run is empty. Everything in them ends
 /// with this value.
 pub(super) struct Host {
@@ -59,6 +62,8 @@ impl Host {
         let bundle = Bundle::with_runtime(&self.runtime)
             .capabilities(&CAPABILITIES)
             .args(&["/probe", "sleep"]);
+        // As in any image: the mount points of the container's own files.
+        let bundle = (bundle.file("etc/resolv.conf", IMAGE)).file("etc/hosts", IMAGE);
         let bundle = ["ip", "ping", "nc"]
             .into_iter()
             .fold(bundle, |bundle, applet| {

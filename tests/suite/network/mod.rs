@@ -3,6 +3,7 @@
 //! Each test has a host of its own: a network namespace, and a mount namespace in which /run
 //! is empty.
 
+mod files;
 mod host;
 mod kills;
 mod leases;
@@ -12,6 +13,7 @@ mod nat_filters;
 mod nat_refusals;
 mod reach;
 mod refusals;
+mod report;
 
 use crate::runner::Test;
 
@@ -24,6 +26,8 @@ pub(crate) fn tests() -> Vec<Test> {
         nat::tests(),
         nat_filters::tests(),
         nat_refusals::tests(),
+        files::tests(),
+        report::tests(),
     ]
     .into_iter()
     .flatten()
