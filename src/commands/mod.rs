@@ -5,6 +5,7 @@ mod check;
 mod choices;
 mod create;
 mod delete;
+mod diff;
 mod exec;
 mod features;
 mod id;
@@ -12,6 +13,7 @@ mod info;
 mod kill;
 mod list;
 mod new_container;
+mod new_file;
 mod pause;
 mod ps;
 mod report;
@@ -128,6 +130,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),
+    Verb::new("diff", diff::define, diff::perform),
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),
     Verb::new("check", check::define, check::perform),

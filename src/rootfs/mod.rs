@@ -33,6 +33,7 @@ mod root;
 mod source;
 mod sources;
 mod switch_root;
+mod view;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
 pub(crate) use sources::Sources;
 pub(crate) use switch_root::NewRoot;
+pub(crate) use view::{Layers, merged_layers, root_of_overlay};
 
 /// How init changes to the new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

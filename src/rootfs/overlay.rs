@@ -59,9 +59,15 @@ pub(super) fn create(
         layer_parameter(c"upperdir", tmpfs.as_fd(), "/upper"),
         layer_parameter(c"workdir", tmpfs.as_fd(), "/work"),
     ];
-    if user_namespace {
-        parameters.push(Parameter::Flag(c"userxattr".into()));
-    }
+    // `rt diff` relies on both, which the kernel's settings could change: a change of one hard
+    // link does not show in the others, and a directory is not renamed without its content.
+    // With `userxattr` no directory is.
+    parameters.push(Parameter::Value(c"index".into(), c"off".into()));
+    parameters.push(if user_namespace {
+        Parameter::Flag(c"userxattr".into())
+    } else {
+        Parameter::Value(c"redirect_dir".into(), c"off".into())
+    });
     let overlay = new_file_system(close_batch, c"overlay", c"overlay", &[], &parameters, 0)?;
     // The overlay holds the tmpfs. Left attached, it would prevent unmounting the old root.
     fchdir(&tmpfs)?;

@@ -142,6 +142,7 @@ pub(crate) fn initial_state(
         cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
         namespace_paths: Default::default(),
+        layers: plan.rootfs.layers(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
         start_step_descriptions: plan.start_step_descriptions(),
         hooks: plan.hooks.later.clone(),

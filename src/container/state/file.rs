@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::entries::{STATE_DRAFT, STATE_FILE};
 use crate::cgroups::{CreatedCgroups, ExistingCgroups};
 use crate::process::SavedHooks;
+use crate::rootfs::Layers;
 use crate::step::{Failure, Step};
 use crate::sys;
 
@@ -52,6 +53,9 @@ pub(crate) struct State {
     /// and the action, for the error message.
     pub(crate) start_step_descriptions: Vec<(Step, u16, (String, String))>,
     pub(crate) hooks: SavedHooks,
+    /// Absent without an overlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layers: Option<Layers>,
     /// [`super::ExecDefaults`], parsed by `rt exec` only. `None` until the container is created.
     #[serde(alias = "guests")]
     pub(crate) exec: Option<Box<RawValue>>,

@@ -50,6 +50,7 @@ impl State {
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
             namespace_paths: BTreeMap::new(),
+            layers: None,
             own_pid_namespace: false,
             start_step_descriptions: Vec::new(),
             hooks: SavedHooks::default(),
