@@ -14,6 +14,7 @@ mod apparmor;
 mod binary;
 mod cgroups;
 mod cli;
+mod diff;
 mod errors;
 mod exec;
 mod features;
@@ -64,6 +65,7 @@ fn tests() -> Vec<Test> {
         binary::tests(),
         cgroups::tests(),
         cli::tests(),
+        diff::tests(),
         errors::tests(),
         exec::tests(),
         features::tests(),
