@@ -41,7 +41,7 @@ mod seccomp;
 mod security;
 mod terminal;
 mod update;
-mod users;
+pub(crate) mod users;
 
 use std::process::ExitCode;
 

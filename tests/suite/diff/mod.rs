@@ -7,6 +7,7 @@ mod layer;
 mod list;
 mod refusals;
 mod same;
+mod users;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         layer::tests(),
         hostile::tests(),
         refusals::tests(),
+        users::tests(),
     ]
     .into_iter()
     .flatten()
