@@ -1,7 +1,7 @@
 //! The changes as a layer: applied to the lower layer, it gives the container's files.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
 use crate::runner::Test;
@@ -15,7 +15,7 @@ use crate::harness::{Bundle, Directory, needs, trials};
 pub(super) fn tests() -> Vec<Test> {
     trials![
         random_changes_are_the_same_in_the_layer,
-        a_sparse_file_is_the_same_in_the_layer,
+        a_sparse_file_and_the_root_are_the_same_in_the_layer,
         sockets_are_listed_but_not_in_the_layer,
         the_layer_goes_to_standard_output,
         a_layer_without_changes_is_an_archive,
@@ -49,8 +49,12 @@ fn random_changes_are_the_same_in_the_layer() {
     }
 }
 
-fn a_sparse_file_is_the_same_in_the_layer() {
-    check(add_sparse);
+fn a_sparse_file_and_the_root_are_the_same_in_the_layer() {
+    check(|data| {
+        add_sparse(data);
+        // The root itself has an entry if it was changed.
+        fs::set_permissions(data.parent().unwrap(), fs::Permissions::from_mode(0o711)).unwrap();
+    });
 }
 
 fn sockets_are_listed_but_not_in_the_layer() {
