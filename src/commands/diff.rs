@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::layer::Kind;
 pub(super) fn define(command: Command) -> Command {
     command
         .about("List what a container has changed in the layers below it")
-        .after_help("Example: rt diff --tar layer.tar web")
+        .after_help("Example: rt diff web")
         .arg(choices::format())
         .arg(path_option("tar", "FILE").help(
             "Write the changes to this file as a layer of an image, instead of listing them; - is standard output",
@@ -33,8 +34,13 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         Some("json") => print_json,
         other => return Err(choices::unknown_format(other.unwrap_or_default())),
     };
+    let layer = matches.get_one::<PathBuf>("tar");
+    ensure!(
+        layer.is_none() || matches.value_source("format") != Some(ValueSource::CommandLine),
+        "--format: has no effect on the layer that --tar writes; give one of them"
+    );
     let diff = |output| container::diff(&globals.root, id, output).with_context(|| id.to_owned());
-    match matches.get_one::<std::path::PathBuf>("tar") {
+    match layer {
         None => diff(DiffOutput::List(list))?,
         Some(path) if path == Path::new("-") => {
             let out = io::stdout();

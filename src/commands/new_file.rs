@@ -7,8 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
+
+use crate::log::hinted;
 
 /// A file without a name (open(2), `O_TMPFILE`): if this program is killed, nothing is left.
 /// What is not a regular file, such as a FIFO or a device, is written directly.
@@ -29,8 +32,14 @@ impl NewFile {
         }
         let mut options = OpenOptions::new();
         let options = options.write(true).custom_flags(libc::O_TMPFILE);
+        let file = options.open(directory(path)).map_err(|error| {
+            let number = error.raw_os_error().unwrap_or_default();
+            let hint = (number == libc::EOPNOTSUPP)
+                .then(|| "write to standard output instead: --tar - > FILE".to_owned());
+            hinted(Errno::from_raw(number), hint)
+        })?;
         Ok(NewFile {
-            file: options.open(directory(path))?,
+            file,
             path: Some(path.to_owned()),
         })
     }
@@ -59,7 +68,7 @@ impl NewFile {
             )
         };
         match link(path) {
-            Err(nix::errno::Errno::EEXIST) => {}
+            Err(Errno::EEXIST) => {}
             linked => return linked.context("name the file"),
         }
         // A link cannot replace a file, but rename(2) can.

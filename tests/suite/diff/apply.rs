@@ -20,6 +20,9 @@ struct Late {
     time: TimeSpec,
 }
 
+/// A path, and the name and the value of an extended attribute.
+type Attribute = (PathBuf, String, Vec<u8>);
+
 pub(super) fn apply(layer: &Path, top: &Path) {
     let mut archive = tar::Archive::new(File::open(layer).unwrap());
     let mut late: BTreeMap<PathBuf, Late> = BTreeMap::new();
@@ -74,13 +77,17 @@ pub(super) fn apply(layer: &Path, top: &Path) {
         attributes.extend(of_entry.map(|(name, value)| (path.clone(), name, value)));
         late.insert(path, Late { mode, time });
     }
+    set_metadata(late, &attributes);
+}
+
+fn set_metadata(mut late: BTreeMap<PathBuf, Late>, attributes: &[Attribute]) {
     late.retain(|path, _| path.symlink_metadata().is_ok());
     for (path, Late { mode, .. }) in &late {
         if !path.is_symlink() {
             fs::set_permissions(path, Permissions::from_mode(*mode)).unwrap();
         }
     }
-    set_attributes(&attributes);
+    set_attributes(attributes);
     for (path, Late { time, .. }) in late.iter().rev() {
         let flags = UtimensatFlags::NoFollowSymlink;
         utimensat(nix::fcntl::AT_FDCWD, path, time, time, flags).unwrap();
@@ -201,7 +208,7 @@ fn clear_attributes(path: &Path) {
     }
 }
 
-fn set_attributes(attributes: &[(PathBuf, String, Vec<u8>)]) {
+fn set_attributes(attributes: &[Attribute]) {
     for (path, name, value) in attributes {
         let value = value
             .iter()

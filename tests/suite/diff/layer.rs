@@ -44,7 +44,7 @@ fn check(act: impl FnOnce(&std::path::Path)) {
 }
 
 fn random_changes_are_the_same_in_the_layer() {
-    for seed in [1, 20, 300] {
+    for seed in [1, 20] {
         check(|data| change(data, 500, &mut Random::new(seed)));
     }
 }

@@ -40,6 +40,7 @@ fn a_missing_container_and_a_bad_format_are_refused() {
     let call = |args: &[&str]| bundle.runtime().call(args).run();
     call(&["diff", "no-such"]).assert_refused("container does not exist");
     diff(&bundle, &["--format", "jsn"]).assert_refused("did you mean json?");
+    diff(&bundle, &["--format", "json", "--tar", "-"]).assert_refused("--format: has no effect");
 }
 
 /// The file that the layer was to go to stays as it was.
