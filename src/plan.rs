@@ -23,7 +23,7 @@ use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
-use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
+use crate::rootfs::{Entry, Facts, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
 use crate::step::Step;
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
@@ -115,7 +115,7 @@ impl Plan {
         } else {
             SwitchOrder::BeforeMounts
         };
-        let entry = (entry, switch_order, Layer::plan(&annotations)?);
+        let entry = (entry, switch_order, &annotations);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,

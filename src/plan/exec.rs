@@ -58,7 +58,7 @@ impl Plan {
             filter: self.process.filter().cloned(),
             personality: self.process.personality(),
             id_maps: (self.rootfs.layers())
-                .and_then(|layers| layers.upper)
+                .and_then(|layers| layers.upper_directory())
                 .and_then(|_| self.namespaces.saved_maps()),
         }
     }

@@ -10,10 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
-use serde::{Deserialize, Serialize};
 
 use super::layers::{MAX_VALUE, supports_lowerdir_append};
-use super::{Layer, Rootfs};
 use crate::sys::{self, FsConfig, MountAttr, OpenTree};
 
 /// Nothing in a view is executed, and no device in it is opened.
@@ -21,25 +19,6 @@ const ATTRIBUTES: u64 = libc::MOUNT_ATTR_RDONLY
     | libc::MOUNT_ATTR_NOSUID
     | libc::MOUNT_ATTR_NODEV
     | libc::MOUNT_ATTR_NOEXEC;
-
-/// The layers of a container's overlay. The field names are keys of state.json.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Layers {
-    /// Absolute, the top one first.
-    pub(crate) lower: Vec<PathBuf>,
-    /// The directory with the changes. `None` if they end with the container.
-    pub(crate) upper: Option<PathBuf>,
-}
-
-impl Rootfs {
-    /// The layers of the container's overlay, if it has one.
-    pub(crate) fn layers(&self) -> Option<Layers> {
-        (self.layer != Layer::Direct).then(|| Layers {
-            lower: vec![self.path.clone()],
-            upper: None,
-        })
-    }
-}
 
 /// Merges `layers`, the top one first, as an overlay does. A single one is shown as it is,
 /// without the mounts below it. `user_namespace` says whether overlayfs stores its own

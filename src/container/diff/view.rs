@@ -16,10 +16,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 
 use crate::annotations::key;
-use crate::container::state::{Container, ExecDefaults, State, Status};
+use crate::container::state::{Container, ExecDefaults, Layers, State, Status};
 use crate::namespaces::{Kind, Mapper, Membership};
 use crate::plan::Shared;
-use crate::rootfs::{Layers, merged_layers, root_of_overlay};
+use crate::rootfs::{merged_layers, root_of_overlay};
 use crate::sys;
 use crate::trusted_proc::Proc;
 

@@ -16,7 +16,6 @@ use serde_json::value::RawValue;
 use super::entries::{STATE_DRAFT, STATE_FILE};
 use crate::cgroups::{CreatedCgroups, ExistingCgroups};
 use crate::process::SavedHooks;
-use crate::rootfs::Layers;
 use crate::step::{Failure, Step};
 use crate::sys;
 
@@ -41,6 +40,9 @@ pub(crate) struct State {
     pub(crate) owner: u32,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) config: Config,
+    /// `None` where the container writes to `root.path` itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layers: Option<Layers>,
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
     /// Directories that `rt` created and may remove, deepest first.
     pub(crate) cgroups_created: Vec<PathBuf>,
@@ -53,9 +55,6 @@ pub(crate) struct State {
     /// and the action, for the error message.
     pub(crate) start_step_descriptions: Vec<(Step, u16, (String, String))>,
     pub(crate) hooks: SavedHooks,
-    /// Absent without an overlay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) layers: Option<Layers>,
     /// [`super::ExecDefaults`], parsed by `rt exec` only. `None` until the container is created.
     #[serde(alias = "guests")]
     pub(crate) exec: Option<Box<RawValue>>,
@@ -65,6 +64,15 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Config {
     pub(crate) rootfs: PathBuf,
+}
+
+/// The directories of the host that the root is made of (annotations `rt.rootfs.*`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Layers {
+    /// The read-only layers, top first; `root.path` is the last.
+    pub(crate) lower: Vec<PathBuf>,
+    /// The content of the upper layer. `None` where it is in memory, or there is none.
+    pub(crate) upper: Option<PathBuf>,
 }
 
 impl State {

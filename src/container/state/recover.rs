@@ -47,10 +47,10 @@ impl State {
             config: Config {
                 rootfs: PathBuf::new(),
             },
+            layers: None,
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
             namespace_paths: BTreeMap::new(),
-            layers: None,
             own_pid_namespace: false,
             start_step_descriptions: Vec::new(),
             hooks: SavedHooks::default(),
