@@ -319,9 +319,9 @@ With *--tar* it writes the changes as a layer of an image: a tar archive in whic
 entry. Owners are ids of the container. *FILE* appears when it is complete. Sockets are left out. A name that begins with
 *.wh.* cannot be in a layer and is an error.
 
-The container has to be on an overlay, which the annotation *rt.rootfs.overlay* in *config.json* gives it. Changes that
-end with the container can be read while it is created, running or paused. Files that change meanwhile do not damage
-the archive; pause the container for the state of one moment.",
+The container has to be on an overlay, which the annotation *rt.rootfs.overlay* in *config.json* gives it. If the changes
+end with the container, it has to be created, running or paused. Files that change meanwhile do not damage the archive;
+pause the container for the state of one moment.",
     examples: &[
         ("What has changed:", "rt diff web"),
         ("As a compressed layer:", "rt diff --tar - web | gzip > layer.tar.gz"),

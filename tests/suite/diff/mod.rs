@@ -4,6 +4,7 @@ mod apply;
 mod changes;
 mod hostile;
 mod layer;
+mod layers;
 mod list;
 mod refusals;
 mod same;
@@ -20,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         list::tests(),
         layer::tests(),
+        layers::tests(),
         hostile::tests(),
         refusals::tests(),
         users::tests(),
