@@ -144,7 +144,7 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · network · rootfs · process } ▸ { annotations · bundle · host } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
 //! A module uses only modules to its right. The five feature modules never use each other:
@@ -164,6 +164,7 @@
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
+//! | [`layer`] | what a container has changed, as a list and as a layer of an image |
 //! | [`pathname`] | what on a path makes the kernel refuse it, for error messages |
 //! | [`seal`] | the protection of the `rt` binary against containers |
 //! | [`trusted_proc`] | a checked /proc |
@@ -196,6 +197,7 @@ mod commands;
 mod container;
 mod decisions;
 mod host;
+mod layer;
 mod log;
 mod namespaces;
 mod nearest;

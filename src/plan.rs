@@ -26,7 +26,7 @@ use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
 use crate::rootfs::{
-    Entry, Facts, GeneratedFile, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
+    Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
 };
 use crate::step::Step;
 
@@ -123,7 +123,7 @@ impl Plan {
         let files = network.iter().flat_map(|network| network.files.targets());
         facts.files = files.map(generated_file).collect();
         let switch_order = switch_order(&hooks, &facts);
-        let entry = (entry, switch_order, Layer::plan(&annotations)?);
+        let entry = (entry, switch_order, &annotations);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
         Ok(Plan {
             namespaces,

@@ -83,7 +83,12 @@ numbered_enum! {
         OpenNull,
         /// Ends the propagation of mount events between the host and the new mount namespace.
         Propagation,
-        /// Mounts an overlay over the root (`rt.rootfs.overlay`).
+        /// Opens a layer of the root (`rt.rootfs.lower`), or checks that root of the user namespace
+        /// may read it. Item: the index in the list.
+        Layer,
+        /// Opens the upper layer of the root (`rt.rootfs.overlay`).
+        UpperLayer,
+        /// Mounts an overlay of the layers over the root.
         Overlay,
         /// Attaches the root file system.
         Root,

@@ -64,6 +64,7 @@ pub(crate) fn page_text(title: &str) -> Option<PageText> {
         ("rt-pause", PAUSE),
         ("rt-resume", RESUME),
         ("rt-update", UPDATE),
+        ("rt-diff", DIFF),
         ("rt-spec", SPEC),
         ("rt-features", FEATURES),
         ("rt-check", CHECK),
@@ -326,6 +327,28 @@ and, if it has a link, *received* and *sent*.",
         "rt network --format json | jq -r '.[].containers[] | .id, .addresses[]'",
     )],
     see_also: &["rt-list", "rt-state"],
+    ..DEFAULT
+};
+
+const DIFF: PageText = PageText {
+    description: "
+*rt diff* lists what a container has changed in the layers below it, one path a line, sorted: *A* for added, *C* for
+changed, *D* for deleted. A directory is changed when an entry of it is. Mounts are left out, but the mount points that
+*rt* has made are listed. Control characters in a path are escaped. With *--format json* it prints one object with the arrays
+*changed*, *added* and *deleted*.
+
+With *--tar* it writes the changes as a layer of an image: a tar archive in which an empty file *.wh.NAME* marks a deleted
+entry. Owners are ids of the container. *FILE* appears when it is complete. Sockets are left out. A name that begins with
+*.wh.* cannot be in a layer and is an error.
+
+The container has to be on an overlay, which the annotation *rt.rootfs.overlay* in *config.json* gives it. If the changes
+end with the container, it has to be created, running or paused. Files that change meanwhile do not damage the archive;
+pause the container for the state of one moment.",
+    examples: &[
+        ("What has changed:", "rt diff web"),
+        ("As a compressed layer:", "rt diff --tar - web | gzip > layer.tar.gz"),
+    ],
+    see_also: &["rt-run", "rt-pause", "tar"],
     ..DEFAULT
 };
 

@@ -5,6 +5,7 @@ mod check;
 mod choices;
 mod create;
 mod delete;
+mod diff;
 mod exec;
 mod features;
 mod id;
@@ -13,6 +14,7 @@ mod kill;
 mod list;
 mod network;
 mod new_container;
+mod new_file;
 mod pause;
 mod ps;
 mod report;
@@ -130,6 +132,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),
+    Verb::new("diff", diff::define, diff::perform),
     Verb::new("network", network::define, network::perform),
     Verb::new("spec", spec::define, spec::perform),
     Verb::new("features", features::define, features::perform),

@@ -127,7 +127,7 @@ fn option(mount: &Mount) -> Option<&str> {
 
 /// Creates a user namespace with these id maps. The process that holds it during
 /// the setup has ended when this returns.
-fn create_namespace(maps: &Maps, proc: &Proc) -> Result<OwnedFd> {
+pub(super) fn create_namespace(maps: &Maps, proc: &Proc) -> Result<OwnedFd> {
     let (ours, theirs) = sys::socketpair().context("socketpair")?;
     let cloned = clone_for_mapping(Some(maps), CloneFlags::CLONE_NEWUSER, None);
     let pid = match cloned.with_context(|| maps.place("uidMappings"))? {

@@ -95,6 +95,16 @@ impl Membership {
         flags.fold(CloneFlags::empty(), |all, one| all | one)
     }
 
+    /// Enters one of the namespaces, if the container has one of this kind.
+    pub(crate) fn enter(&self, kind: Kind, init: BorrowedFd) -> nix::Result<()> {
+        if self.has(kind) {
+            setns(init, kind.flag())?;
+            // A change of credentials resets this to fs.suid_dumpable.
+            prctl::set_dumpable(false)?;
+        }
+        Ok(())
+    }
+
     /// Whether processes of the container that have CAP_SYS_PTRACE could trace an
     /// exec process between clone3(2) and execve(2).
     pub(crate) fn exposes_exec_process(&self) -> bool {

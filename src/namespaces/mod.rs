@@ -15,6 +15,7 @@ mod idmappings;
 mod join;
 mod kind;
 mod membership;
+mod saved_maps;
 mod subordinate;
 mod sysctl;
 mod time;
@@ -35,6 +36,7 @@ pub(crate) use idmappings::Idmappings;
 pub(crate) use join::Joined;
 pub(crate) use kind::Kind;
 pub(crate) use membership::{ExecClone, Membership};
+pub(crate) use saved_maps::SavedMaps;
 pub(crate) use subordinate::mapping_program;
 pub(crate) use user::{Mapper, Maps};
 

@@ -89,6 +89,16 @@ impl Maps {
         }
     }
 
+    /// The maps of a container that was created before.
+    pub(super) fn saved(uids: Map, gids: Map, mapper: Mapper) -> Maps {
+        Maps {
+            prefix: "linux.".to_owned(),
+            uids,
+            gids,
+            mapper,
+        }
+    }
+
     /// # Errors
     /// When the uid `id` of the container, which is that of the field `place`, is not mapped.
     pub(crate) fn require_uid(&self, id: u32, place: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::cgroups::CgroupJoin;
-use crate::namespaces::{Kind, Membership, Place};
+use crate::namespaces::{Kind, Membership, Place, SavedMaps};
 use crate::process::{
     self, Caller, Passed, Personality, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
 };
@@ -24,6 +24,9 @@ pub(crate) struct Shared {
     /// Absent in a state that an older `rt` has written.
     #[serde(default)]
     personality: Option<Personality>,
+    /// The id maps of the container's own user namespace, where its changes to files outlive it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id_maps: Option<SavedMaps>,
 }
 
 /// What the command line and the host add to the description of the process.
@@ -54,6 +57,9 @@ impl Plan {
             keeps_groups: self.process.keeps_groups(),
             filter: self.process.filter().cloned(),
             personality: self.process.personality(),
+            id_maps: (self.rootfs.layers())
+                .and_then(|layers| layers.upper_directory())
+                .and_then(|_| self.namespaces.saved_maps()),
         }
     }
 }
@@ -73,6 +79,7 @@ impl ExecPlan {
             keeps_groups,
             filter,
             personality,
+            id_maps: _,
         } = shared;
         let process = Process::plan(
             process,

@@ -213,6 +213,9 @@ fn reason(step: Step, cause: Cause) -> String {
             Refusal::HostNullDevice => {
                 "is the host's /dev/null, and the container has no null device that can be opened"
             }
+            Refusal::UpperInUse => {
+                "a mounted overlay writes to it already; stop the container that uses it, or name another directory"
+            }
             Refusal::MountReplaced => "another process has replaced it",
         }
         .into(),

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 
 use super::kind::Kind;
 use super::root::{Links, MAX_LINKS, Root, components, link_target};
-use super::{Entry, Layer, Rootfs};
+use super::{Entry, Rootfs};
 use crate::step::{Cause, Failure, Progress, Step};
 
 impl Rootfs {
@@ -73,7 +73,7 @@ impl Rootfs {
 
     fn check_root(&self, may_clone: bool, at: &Progress) -> Result<(), Cause> {
         let root = self.open_root_path(at)?;
-        if may_clone && self.entry != Entry::Chroot && self.layer == Layer::Direct {
+        if may_clone && self.entry != Entry::Chroot && self.layers.is_none() {
             self.open_root(&root)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::mask::{ListedPath, Masks};
 use super::mount::Mount;
 use super::options::{Propagation, Recursion};
-use super::{Entry, Layer, Rootfs, SwitchOrder};
+use super::{Entry, Rootfs, SwitchOrder};
 use crate::decisions::{Decisions, list, word};
 
 impl Rootfs {
@@ -42,21 +42,14 @@ impl Rootfs {
 
     fn root(&self, to: &mut Decisions) {
         let path = word(self.path.display());
-        to.line(match (self.entry, self.layer) {
-            (Entry::Chroot, _) => path,
-            (Entry::Pivot | Entry::Move, Layer::Direct) => {
+        match (self.entry, &self.layers) {
+            (Entry::Chroot, _) => to.line(path),
+            (Entry::Pivot | Entry::Move, None) => {
                 let kind = propagation(self.initial_propagation());
-                format!("{path}, cloned with the mounts in it, {kind}")
+                to.line(format!("{path}, cloned with the mounts in it, {kind}"));
             }
-            (Entry::Pivot | Entry::Move, Layer::Ephemeral) => format!(
-                "{path}, below an overlay on a tmpfs{}",
-                if self.user_namespace {
-                    " (userxattr)"
-                } else {
-                    ""
-                }
-            ),
-        });
+            (Entry::Pivot | Entry::Move, Some(layers)) => layers.decisions(self.user_namespace, to),
+        }
         to.line(match self.setter {
             Setter::Detached => "mounts get their attributes before they are attached",
             Setter::Attached => "mounts get their attributes once attached (before Linux 5.12)",

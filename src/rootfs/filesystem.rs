@@ -33,7 +33,7 @@ const SOURCELESS: [&str; 8] = [
 ];
 
 /// mount(2) reads this many bytes of options, with the final NUL.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Which side the file system's source and options refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

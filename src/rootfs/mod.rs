@@ -34,15 +34,16 @@ mod root;
 mod source;
 mod sources;
 mod switch_root;
+mod view;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
-use crate::annotations::{Annotations, key};
+use crate::annotations::Annotations;
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
@@ -58,9 +59,11 @@ use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
+use overlay::{Layers, Upper};
 use source::Source;
 pub(crate) use sources::Sources;
 pub(crate) use switch_root::NewRoot;
+pub(crate) use view::{merged_layers, root_of_overlay};
 
 /// How init changes to the new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,32 +87,6 @@ pub(crate) enum SwitchOrder {
     AfterMounts,
 }
 
-/// Where the container's changes to the root go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer {
-    /// To `root.path`.
-    Direct,
-    /// To a tmpfs that ends with the container (annotation `rt.rootfs.overlay`).
-    Ephemeral,
-}
-
-impl Layer {
-    /// Plans from the annotations.
-    ///
-    /// # Errors
-    /// When the value is unknown.
-    pub(crate) fn plan(annotations: &Annotations) -> Result<Layer> {
-        match annotations.get(key::OVERLAY) {
-            None => Ok(Layer::Direct),
-            Some("ephemeral") => Ok(Layer::Ephemeral),
-            Some(other) => bail!(
-                "annotations: {}: unknown value {other:?}: the only value is \"ephemeral\"",
-                key::OVERLAY
-            ),
-        }
-    }
-}
-
 /// The planned root file system of one container.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
@@ -117,7 +94,8 @@ pub(crate) struct Rootfs {
     readonly: bool,
     entry: Entry,
     switch_order: SwitchOrder,
-    layer: Layer,
+    /// `None` where the container writes to `path` itself.
+    layers: Option<Layers>,
     setter: Setter,
     user_namespace: bool,
     propagation: Option<(Propagation, Recursion)>,
@@ -138,7 +116,7 @@ impl Rootfs {
     pub(crate) fn plan(
         spec: &Spec,
         bundle: &Path,
-        (entry, switch_order, layer): (Entry, SwitchOrder, Layer),
+        (entry, switch_order, annotations): (Entry, SwitchOrder, &Annotations),
         facts: &Facts,
     ) -> Result<Rootfs> {
         let root = spec.root().as_ref().context("root: required")?;
@@ -156,12 +134,13 @@ impl Rootfs {
         });
         let propagation = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
         let propagation = propagation.filter(|value| !value.is_empty());
+        let (path, readonly) = (bundle.join(root.path()), root.readonly().unwrap_or(false));
         let rootfs = Rootfs {
-            path: bundle.join(root.path()),
-            readonly: root.readonly().unwrap_or(false),
+            layers: Layers::plan(annotations, (&path, readonly), bundle)?,
+            path,
+            readonly,
             entry,
             switch_order,
-            layer,
             setter: if facts.mount_setattr {
                 Setter::Detached
             } else {
@@ -217,8 +196,9 @@ impl Rootfs {
             ),
             (
                 "annotations: rt.rootfs.overlay",
-                self.layer != Layer::Direct,
+                (self.layers.as_ref()).is_some_and(|layers| layers.upper != Upper::None),
             ),
+            ("annotations: rt.rootfs.lower", self.layers.is_some()),
             (
                 "linux.devices",
                 devices.is_some_and(|devices| !devices.is_empty()),
@@ -242,10 +222,16 @@ impl Rootfs {
         &self.path
     }
 
+    /// The layers, unless the container writes to [`Rootfs::path`] itself.
+    pub(crate) fn layers(&self) -> Option<&Layers> {
+        self.layers.as_ref()
+    }
+
     /// The approximate number of descriptors that [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
         let mapped = self.mounts.iter().filter(|mount| mount.idmap.is_some());
-        (self.mounts.len() + mapped.count() + self.devices.len()) as u64
+        let layers = (self.layers.as_ref()).map_or(0, |layers| layers.lower().len());
+        (self.mounts.len() + mapped.count() + self.devices.len() + layers) as u64
     }
 
     /// The propagation type that clones of host mounts get first: slave, unless

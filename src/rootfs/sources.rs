@@ -28,7 +28,7 @@ use super::options::{Propagation, Recursion};
 use super::queue::MountQueue;
 use super::root::clean;
 use super::source::Source;
-use super::{Entry, Layer, Rootfs};
+use super::{Entry, Rootfs};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, CloseBatch, OpenTree};
 
@@ -83,9 +83,9 @@ impl Rootfs {
         progress: &Progress,
     ) -> Result<Sources, Cause> {
         let root = self.open_root_path(progress)?;
-        let tree = match (self.entry, self.layer) {
-            (Entry::Pivot | Entry::Move, Layer::Direct) => Some(self.open_root(&root)?),
-            (Entry::Chroot, _) | (_, Layer::Ephemeral) => None,
+        let tree = match (self.entry, &self.layers) {
+            (Entry::Pivot | Entry::Move, None) => Some(self.open_root(&root)?),
+            (Entry::Chroot, _) | (_, Some(_)) => None,
         };
         let (mounts, queue) = self.open_mounts(ids, progress)?;
         let devices = self.devices.open(self.setter, progress)?;
@@ -117,7 +117,7 @@ impl Rootfs {
         )?;
         let (root_stat, host_stat) = (fstat(&root)?, stat("/")?);
         if (root_stat.st_dev, root_stat.st_ino) == (host_stat.st_dev, host_stat.st_ino)
-            && self.layer == Layer::Direct
+            && self.layers.is_none()
             && !self.readonly
         {
             return Err(Refusal::HostRoot.into());
@@ -202,7 +202,7 @@ impl Rootfs {
             return None;
         }
         let path = clean(relative);
-        let opened_on_host = self.layer != Layer::Direct
+        let opened_on_host = self.layers.is_some()
             || clean(&self.path) == Path::new("/")
             || mount.idmap.is_some() && self.user_namespace;
         let visible_in_source = |earlier: &Mount| {

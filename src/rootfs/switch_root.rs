@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::attributes::Setter;
+use super::overlay::{OpenLayers, Place};
 use super::root::Root;
 use super::sources::Sources;
-use super::{Entry, Layer, Rootfs, SwitchOrder, overlay, pivot};
+use super::{Entry, Rootfs, SwitchOrder, pivot};
 use crate::step::{Cause, Progress, Step};
-use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 
 /// Where the new root is attached.
@@ -18,6 +18,8 @@ pub(crate) struct AttachPoint {
     old_root: Option<OwnedFd>,
     /// `root.path`, opened only where it is needed later.
     root_path: Option<OwnedFd>,
+    /// The other layers of the root, if it has any.
+    layers: Option<OpenLayers>,
 }
 
 /// The new root while init builds it.
@@ -59,13 +61,15 @@ impl Rootfs {
         progress.enter(Step::Root);
         let needs_root_path = old_root.is_none()
             || self.switch_order == SwitchOrder::AfterMounts
-            || self.layer != Layer::Direct;
+            || self.layers.is_some();
         let root_path = needs_root_path
             .then(|| pivot::open_directory(&self.path))
             .transpose()?;
+        let layers = self.layers.as_ref().map(|layers| layers.open(progress));
         Ok(AttachPoint {
             old_root,
             root_path,
+            layers: layers.transpose()?,
         })
     }
 
@@ -83,7 +87,7 @@ impl Rootfs {
             (Some(old_root), root_path) => {
                 let root = match sources.root.take() {
                     Some(root) => root,
-                    None => self.overlay(&root_path, &old_root, progress)?,
+                    None => self.overlay(&root_path, attach_point.layers, &old_root, progress)?,
                 };
                 progress.enter(Step::Root);
                 let root_path = match self.switch_order {
@@ -96,7 +100,7 @@ impl Rootfs {
                     root.as_fd(),
                     root_path.as_ref().unwrap_or(&old_root).as_fd(),
                 )?;
-                if self.setter == Setter::Attached && self.layer == Layer::Direct {
+                if self.setter == Setter::Attached && self.layers.is_none() {
                     self.set_initial_propagation(root.as_fd(), Some(proc.as_fd()))?;
                 }
                 (Some(old_root), root)
@@ -111,18 +115,20 @@ impl Rootfs {
 
     fn overlay(
         &self,
-        lower: &Option<OwnedFd>,
+        root_path: &Option<OwnedFd>,
+        opened: Option<OpenLayers>,
         old_root: &OwnedFd,
         progress: &Progress,
     ) -> Result<OwnedFd, Cause> {
-        progress.enter(Step::Overlay);
-        let lower = lower.as_ref().ok_or(Errno::EBADF)?.as_fd();
-        overlay::create(
-            lower,
-            old_root.as_fd(),
-            self.user_namespace,
-            &CloseBatch::default(),
-        )
+        let (Some(layers), Some(opened), Some(root_path)) = (&self.layers, opened, root_path)
+        else {
+            return Err(Errno::EBADF.into());
+        };
+        let place = Place {
+            old_root: old_root.as_fd(),
+            user_namespace: self.user_namespace,
+        };
+        layers.mount(&opened, root_path.as_fd(), &place, progress)
     }
 
     /// Init, with [`SwitchOrder::AfterMounts`]: leaves the host's root after the last step that needs it.

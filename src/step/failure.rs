@@ -55,6 +55,8 @@ numbered_enum! {
         /// Only the host's /dev/null could mask the file, and the container could change its
         /// attributes.
         HostNullDevice,
+        /// A mounted overlay has the same upper layer.
+        UpperInUse,
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
     ioprio_set, sched_setaffinity, set_cloexec,
 };
-pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr};
+pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr, xattrs, xattrs_in};
 
 use nix::errno::Errno;
 

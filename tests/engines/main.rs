@@ -28,6 +28,7 @@ mod environment;
 mod feature;
 mod host;
 mod image;
+mod layer;
 #[path = "../runner/page.rs"]
 mod page;
 mod podman;

@@ -16,7 +16,7 @@ use source::Source;
 const LAYERS: &[&[&str]] = &[
     &["decisions", "log", "nearest", "step", "sys"],
     &["pathname", "seal", "trusted_proc"],
-    &["annotations", "bundle", "host"],
+    &["annotations", "bundle", "host", "layer"],
     &["cgroups", "namespaces", "network", "process", "rootfs"],
     &["plan"],
     &["container"],

@@ -14,6 +14,7 @@ mod apparmor;
 mod binary;
 mod cgroups;
 mod cli;
+mod diff;
 mod errors;
 mod exec;
 mod features;
@@ -41,7 +42,7 @@ mod seccomp;
 mod security;
 mod terminal;
 mod update;
-mod users;
+pub(crate) mod users;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,7 @@ fn tests() -> Vec<Test> {
         binary::tests(),
         cgroups::tests(),
         cli::tests(),
+        diff::tests(),
         errors::tests(),
         exec::tests(),
         features::tests(),

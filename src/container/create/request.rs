@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::bundle::Bundle;
 use crate::cgroups::CgroupMode;
 use crate::container::ipc;
-use crate::container::state::{Config, ExecDefaults, State, boot_id};
+use crate::container::state::{Config, ExecDefaults, Layers, State, boot_id};
 use crate::host::{self, Host};
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
@@ -139,6 +139,10 @@ pub(crate) fn initial_state(
         config: Config {
             rootfs: plan.rootfs.path().to_owned(),
         },
+        layers: plan.rootfs.layers().map(|layers| Layers {
+            lower: layers.lower().to_vec(),
+            upper: layers.upper_directory(),
+        }),
         cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
         namespace_paths: Default::default(),

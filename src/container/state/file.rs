@@ -40,6 +40,9 @@ pub(crate) struct State {
     pub(crate) owner: u32,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) config: Config,
+    /// `None` where the container writes to `root.path` itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layers: Option<Layers>,
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
     /// Directories that `rt` created and may remove, deepest first.
     pub(crate) cgroups_created: Vec<PathBuf>,
@@ -61,6 +64,15 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Config {
     pub(crate) rootfs: PathBuf,
+}
+
+/// The directories of the host that the root is made of (annotations `rt.rootfs.*`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Layers {
+    /// The read-only layers, top first; `root.path` is the last.
+    pub(crate) lower: Vec<PathBuf>,
+    /// The content of the upper layer. `None` where it is in memory, or there is none.
+    pub(crate) upper: Option<PathBuf>,
 }
 
 impl State {

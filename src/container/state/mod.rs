@@ -17,7 +17,7 @@ mod status;
 pub(crate) use directory::{Container, ids, remove_leftovers};
 pub(crate) use entries::{NOTIFY_DIRECTORY, NOTIFY_SOCKET, START_SOCKET};
 pub(crate) use exec_defaults::ExecDefaults;
-pub(crate) use file::{Config, State};
+pub(crate) use file::{Config, Layers, State};
 pub(crate) use id::{id_fault, valid_id};
 pub(crate) use lookup::no_such_container;
 pub(crate) use process_stat::{ProcessStat, boot_id};

@@ -47,6 +47,7 @@ impl State {
             config: Config {
                 rootfs: PathBuf::new(),
             },
+            layers: None,
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
             namespace_paths: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::fs;
 use super::{Test, tests};
 use crate::command;
 use crate::dockerd::{BUSYBOX, Dockerd};
+use crate::layer::LayeredImage;
 
 pub(super) fn all() -> Vec<Test> {
     tests![
@@ -26,6 +27,7 @@ pub(super) fn all() -> Vec<Test> {
         copy_from_a_running_container,
         no_such_source,
         mount_source_of_the_wrong_type,
+        layer_of_rt_diff,
     ]
 }
 
@@ -249,4 +251,16 @@ fn mount_source_of_the_wrong_type(docker: &Dockerd) {
         assert!(output.contains("not a directory"), "{output}");
         assert!(output.contains(help), "{output}");
     }
+}
+
+/// The image's upper layer is what `rt diff --tar` has written.
+fn layer_of_rt_diff(docker: &Dockerd) {
+    let name = "localhost/layered";
+    let image = LayeredImage::build(&docker.path("layer_of_rt_diff"), name);
+    docker
+        .docker(&["load", "-q", "-i", image.archive.to_str().unwrap()])
+        .ok();
+    let run = [&["run", "--rm"][..], &LayeredImage::arguments(name)];
+    assert_eq!(docker.docker(&run.concat()).ok(), image.facts);
+    docker.docker(&["rmi", name]).ok();
 }

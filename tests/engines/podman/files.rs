@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::RunAs::{Both, Root};
 use super::{IMAGE, Podman, Test};
+use crate::layer::LayeredImage;
 
 pub(super) const TESTS: &[Test] = &[
     ("volume", Both, volume),
@@ -30,6 +31,7 @@ pub(super) const TESTS: &[Test] = &[
     ("export_and_import", Both, export),
     ("rootfs", Both, rootfs),
     ("build", Both, build),
+    ("layer_of_rt_diff", Both, layer_of_rt_diff),
 ];
 
 fn volume(p: &Podman) {
@@ -396,4 +398,14 @@ fn build(p: &Podman) {
         "{output:?}"
     );
     p.ok(&["rmi", "-f", "localhost/built"]);
+}
+
+/// The image's upper layer is what `rt diff --tar` has written.
+fn layer_of_rt_diff(p: &Podman) {
+    let name = "localhost/layered";
+    let image = LayeredImage::build(&p.files("layer_of_rt_diff").join("image"), name);
+    p.ok(&["load", "-q", "-i", image.archive.to_str().unwrap()]);
+    let run = [&["run", "--rm"][..], &LayeredImage::arguments(name)];
+    assert_eq!(p.ok(&run.concat()), image.facts);
+    p.ok(&["rmi", name]);
 }

@@ -77,6 +77,9 @@ fn is_run(line: &str) -> bool {
 impl Environment {
     fn new(runtime: &Runtime, user: Vec<String>) -> Self {
         let bundle = Bundle::with_runtime(runtime).folder("srv").sh(SERVICE);
+        let bundle = bundle
+            .writable()
+            .set("/annotations/rt.rootfs.overlay", json!("ephemeral"));
         let environment = Self {
             directory: bundle.path().join("work"),
             bundle,
