@@ -6,6 +6,7 @@
 mod listeners;
 mod request;
 mod rollback;
+mod upper;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -261,6 +262,7 @@ fn prepare(
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
     plan.rootfs.wire(&mut rollback.directories)?;
+    upper::refuse_shared(container, &state, &proc)?;
     // After the cgroups exist: a mount may show them.
     let sources = open_sources(&plan, &host, &joined, &proc)?;
     let hooks = plan.hooks.wire()?;

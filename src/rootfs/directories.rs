@@ -107,11 +107,11 @@ pub(super) fn remove_empty(directories: &[PathBuf]) {
 
 impl MadeDirectories {
     /// Makes the directory at the absolute path `path`, and those above it, as far as they are
-    /// missing. What exists keeps its attributes.
+    /// missing. What exists keeps its attributes. Returns it with `O_PATH`.
     ///
     /// # Errors
     /// When one cannot be made, or a link of another user is on the way.
-    pub(super) fn make(&mut self, path: &Path, new: Attributes) -> Result<()> {
+    pub(super) fn make(&mut self, path: &Path, new: Attributes) -> Result<OwnedFd> {
         let Found {
             mut file,
             path: mut reached,
@@ -128,7 +128,7 @@ impl MadeDirectories {
                 .make_in(file, &name, &reached, new, What::Directory)
                 .map_err(|errno| explain(&reached, errno.into(), Access::Write))?;
         }
-        Ok(())
+        Ok(file)
     }
 
     /// Makes the directory `name` in `parent`, or opens it if another process has made it

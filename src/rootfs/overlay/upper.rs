@@ -74,9 +74,9 @@ fn make(
     (mode, owner): (Mode, Option<(u32, u32)>),
     directories: &mut MadeDirectories,
 ) -> Result<()> {
-    directories.make(path, PRIVATE)?;
+    let directory = directories.make(path, PRIVATE)?;
     let directory = File::from(
-        open(path, DIRECTORY, Mode::empty())
+        openat(&directory, ".", DIRECTORY, Mode::empty())
             .map_err(|errno| explain(path, errno.into(), Access::Read))?,
     );
     if !lock(&directory)? {
