@@ -13,6 +13,7 @@ use super::state::{Container, State};
 use crate::annotations::key;
 use crate::cgroups::ExistingCgroups;
 use crate::network;
+use crate::rootfs::remove_unfinished;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -69,13 +70,20 @@ pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
     }
 }
 
-/// Kills the remaining processes, removes the cgroups, the network and the container's directory, then
-/// calls the poststop hooks.
+/// Kills the remaining processes, removes the cgroups, the network, what an unfinished creation has
+/// made on the host, and the container's directory, then calls the poststop hooks.
 pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
     surviving_cgroups(state).kill(libc::SIGKILL)?;
     state.cgroups().remove()?;
     if let Some(bridge) = state.annotations.get(key::BRIDGE) {
         network::release(container.owner(), Some(bridge))?;
+    }
+    if state.creating {
+        let upper = state
+            .layers
+            .as_ref()
+            .and_then(|layers| layers.upper.as_deref());
+        remove_unfinished(upper, &state.directories_created)?;
     }
     container.remove()?;
     hooks::call_poststop(state)

@@ -13,6 +13,7 @@ use crate::container::{hooks, teardown};
 use crate::log;
 use crate::network;
 use crate::process::HookKind;
+use crate::rootfs::MadeDirectories;
 
 /// In the order of creation.
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub(crate) struct Rollback {
     /// The bridge on which a lease may have been taken.
     pub(crate) network: Option<String>,
     pub(crate) cgroups: Option<CreatedCgroups>,
+    pub(crate) directories: MadeDirectories,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.
@@ -46,6 +48,7 @@ impl Rollback {
         if let Some(child) = self.child.take() {
             warn("process", child.kill());
         }
+        warn("directory", self.directories.undo());
         if let (Some(state), Some(container)) = (self.state.take(), &self.container) {
             return warn("container", teardown::remove(container, &state));
         }

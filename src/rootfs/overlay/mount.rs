@@ -99,11 +99,13 @@ impl Layers {
                 })
             }
             (Upper::Directory(_), Some((upper, work))) => {
-                place.refuse_in_use(upper.as_fd(), &close_batch)?;
                 let mut parameters = vec![
                     layer(c"upperdir", upper.as_fd(), ""),
                     layer(c"workdir", work.as_fd(), ""),
                 ];
+                if !place.user_namespace {
+                    place.refuse_in_use(upper.as_fd(), &close_batch)?;
+                }
                 parameters.extend(self_contained(place.user_namespace));
                 make(parameters)
             }
@@ -166,7 +168,8 @@ impl Place<'_> {
     /// Refuses a directory that is the upper layer of a mounted overlay, of any program: two
     /// overlays that write to it would damage it. The kernel refuses it with `index=on` only, which would
     /// tie the directory to its lower layers forever. So that option is set on an overlay that is
-    /// dropped at once, and that only reads the directory, as a lower layer.
+    /// dropped at once, and that only reads the directory, as a lower layer. A user namespace
+    /// may not set it.
     fn refuse_in_use(&self, upper: BorrowedFd, close_batch: &CloseBatch) -> Result<(), Cause> {
         let made = with_memory_layer(self.old_root, &None, upper, close_batch, |tmpfs| {
             let parameters = vec![
