@@ -3,7 +3,9 @@
 //! Every part may be missing, because a command may have been killed at any point. Links and
 //! rules go before the record that names them.
 
-use anyhow::Result;
+use std::io::{self, ErrorKind};
+
+use anyhow::{Error, Result};
 
 use super::lease::{Lease, Owner};
 use super::mac;
@@ -17,7 +19,12 @@ use super::records::{self, Record, Records};
 /// # Errors
 /// When a record cannot be read or written, or a link or rule cannot be removed.
 pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
-    let Some(records) = Records::lock()? else {
+    let records = match Records::lock() {
+        // An ordinary user may not enter the directory of root, and has no lease there.
+        Err(error) if is_forbidden(&error) => return Ok(()),
+        locked => locked?,
+    };
+    let Some(records) = records else {
         return Ok(());
     };
     let bridges = match bridge {
@@ -28,6 +35,11 @@ pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
         release_in(&records, bridge, owner)?;
     }
     records.remove_if_empty()
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::PermissionDenied)
 }
 
 fn release_in(records: &Records, bridge: &str, owner: Owner) -> Result<()> {

@@ -125,9 +125,10 @@ fn published_port_of_rt_beside_dockerd(docker: &Dockerd) {
     image::busybox(&bundle.join("rootfs"));
     let rt = |args: &[&str]| {
         let mut rt = docker.host.command(Runtime::Rt.path().to_str().unwrap());
-        command::run(rt.args(args).current_dir(&bundle))
+        command::run(rt.args(args))
     };
-    rt(&["spec"]).ok();
+    let path = bundle.to_str().unwrap();
+    rt(&["spec", "--bundle", path]).ok();
     let config = bundle.join("config.json");
     let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     spec["process"]["terminal"] = json!(false);
@@ -141,7 +142,7 @@ fn published_port_of_rt_beside_dockerd(docker: &Dockerd) {
     });
     fs::write(&config, spec.to_string()).unwrap();
     docker.host.sh("iptables -P FORWARD DROP");
-    rt(&["run", "--detach", "beside"]).ok();
+    rt(&["run", "--detach", "--bundle", path, "beside"]).ok();
     let rules = docker.host.sh("iptables -S DOCKER-USER");
     assert!(rules.contains("-i beside0"), "{rules}");
     let from_docker =

@@ -66,6 +66,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "sudo restorecon ",
         ],
     ),
+    ("looks at a network that is not there", &["nft list "]),
     ("needs the systemd of a user", &["systemd-run --user "]),
 ];
 
