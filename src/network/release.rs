@@ -3,7 +3,9 @@
 //! Every part may be missing, because a command may have been killed at any point. Links and
 //! rules go before the record that names them.
 
-use anyhow::Result;
+use std::io;
+
+use anyhow::{Error, Result};
 
 use super::lease::{Lease, Owner};
 use super::mac;
@@ -17,8 +19,12 @@ use super::records::{self, Record, Records};
 /// # Errors
 /// When a record cannot be read or written, or a link or rule cannot be removed.
 pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
-    let Some(records) = Records::lock()? else {
-        return Ok(());
+    let records = match Records::lock() {
+        Ok(Some(records)) => records,
+        Ok(None) => return Ok(()),
+        // A user who may not even look has no lease.
+        Err(error) if bridge.is_none() && is_denied(&error) => return Ok(()),
+        Err(error) => return Err(error),
     };
     let bridges = match bridge {
         Some(bridge) => vec![bridge.to_owned()],
@@ -28,6 +34,11 @@ pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
         release_in(&records, bridge, owner)?;
     }
     records.remove_if_empty()
+}
+
+fn is_denied(error: &Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn release_in(records: &Records, bridge: &str, owner: Owner) -> Result<()> {
