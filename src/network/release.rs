@@ -3,7 +3,7 @@
 //! Every part may be missing, because a command may have been killed at any point. Links and
 //! rules go before the record that names them.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use anyhow::{Error, Result};
 
@@ -20,12 +20,11 @@ use super::records::{self, Record, Records};
 /// When a record cannot be read or written, or a link or rule cannot be removed.
 pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
     let records = match Records::lock() {
-        // An ordinary user may not enter the directory of root, and has no lease there.
-        Err(error) if is_forbidden(&error) => return Ok(()),
-        locked => locked?,
-    };
-    let Some(records) = records else {
-        return Ok(());
+        Ok(Some(records)) => records,
+        Ok(None) => return Ok(()),
+        // A user who may not even look has no lease.
+        Err(error) if bridge.is_none() && is_denied(&error) => return Ok(()),
+        Err(error) => return Err(error),
     };
     let bridges = match bridge {
         Some(bridge) => vec![bridge.to_owned()],
@@ -37,9 +36,9 @@ pub(crate) fn release(owner: Owner, bridge: Option<&str>) -> Result<()> {
     records.remove_if_empty()
 }
 
-fn is_forbidden(error: &Error) -> bool {
+fn is_denied(error: &Error) -> bool {
     let cause = error.downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == ErrorKind::PermissionDenied)
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn release_in(records: &Records, bridge: &str, owner: Owner) -> Result<()> {

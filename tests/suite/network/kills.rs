@@ -60,7 +60,7 @@ fn every_failed_request_of_create_is_one_line_and_leaves_nothing() {
     let before = HostState::of(&bundle);
     let create = |strace: &[&str]| bundle.call_through(strace, "create", &[]);
     let prepare = || ();
-    each_failure(&bundle, (&prepare, &create), |place, failed| {
+    each_failure(&bundle, &prepare, &create, |place, failed| {
         if failed {
             assert_eq!(host.leftovers(), "", "{place}");
         } else {
@@ -76,7 +76,7 @@ fn every_failed_request_of_delete_is_one_line_and_can_be_repeated() {
     let bundle = host.on_bridge();
     let prepare = || drop(bundle.call("create", &[]).run().assert_ok());
     let call = |strace: &[&str]| delete(&bundle, strace);
-    each_failure(&bundle, (&prepare, &call), |place, _| {
+    each_failure(&bundle, &prepare, &call, |place, _| {
         delete(&bundle, &[]).run().assert_ok();
         assert_eq!(host.leftovers(), "", "{place}");
     });
@@ -86,7 +86,8 @@ fn every_failed_request_of_delete_is_one_line_and_can_be_repeated() {
 /// command failed.
 fn each_failure(
     bundle: &Bundle,
-    (prepare, call): (&dyn Fn(), &dyn Fn(&[&str]) -> Call),
+    prepare: &dyn Fn(),
+    call: &dyn Fn(&[&str]) -> Call,
     check: impl Fn(&str, bool),
 ) {
     needs_strace();

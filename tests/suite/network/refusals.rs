@@ -34,94 +34,97 @@ fn assert_refused(host: &Host, bundle: &Bundle, text: &str) {
     assert_eq!(host.leftovers(), before);
 }
 
+/// Key, value, and the reason in the error.
+const INVALID: &[(&str, &str, &str)] = &[
+    (
+        "bridge",
+        "",
+        "the name of an interface has 1 to 15 characters",
+    ),
+    (
+        "bridge",
+        "a-bridge-with-16",
+        "the name of an interface has 1 to 15 characters",
+    ),
+    ("bridge", "a/b", "use letters, digits, _, - and ."),
+    ("bridge", "..", "use letters, digits, _, - and ."),
+    ("bridge", "br%d", "use letters, digits, _, - and ."),
+    (
+        "bridge",
+        "all",
+        "the kernel uses this name for something else",
+    ),
+    (
+        "interface",
+        "lo",
+        "the kernel uses this name for something else",
+    ),
+    ("interface", "a b", "use letters, digits, _, - and ."),
+    (
+        "subnet",
+        "10.88.0.0",
+        "the prefix length is missing; write 10.88.0.0/16",
+    ),
+    (
+        "subnet",
+        "10.88.0.0/33",
+        "want an address and a prefix length",
+    ),
+    ("subnet", "10.88.0.0/32", "leaves no address for containers"),
+    ("subnet", "fd00::1/128", "leaves no address for containers"),
+    ("subnet", "10.88.0.255/24", "it is the broadcast address"),
+    ("subnet", "127.0.0.0/8", "it is a loopback address"),
+    ("subnet", "169.254.0.0/16", "it is a link-local address"),
+    ("subnet", "224.0.0.0/8", "it is a multicast address"),
+    ("subnet", "fe80::/64", "it is a link-local address"),
+    (
+        "subnet",
+        "10.1.0.0/16,10.2.0.0/16",
+        "another one of this address family is there",
+    ),
+    ("subnet", "10.1.0.0/16,", "an element of the list is empty"),
+    ("address", "10.88.0.5", "the prefix length is missing"),
+    (
+        "address",
+        "auto,10.88.0.5/24",
+        "want an address and a prefix length",
+    ),
+    (
+        "address",
+        "10.88.0.5/24,10.88.0.5/24",
+        "the address is there twice",
+    ),
+    (
+        "address",
+        "10.88.0.0/24",
+        "it is the network's own address or its broadcast address",
+    ),
+    (
+        "address",
+        "10.88.0.255/24",
+        "it is the network's own address or its broadcast address",
+    ),
+    (
+        "gateway",
+        "10.88.0.1,10.88.0.2",
+        "another one of this address family is there",
+    ),
+    (
+        "gateway",
+        "router",
+        "want \"none\", or at most one IPv4 and one IPv6 address",
+    ),
+    ("mtu", "67", "want a number of bytes from 68 to 65535"),
+    ("mtu", "65536", "want a number of bytes from 68 to 65535"),
+    ("mtu", "1279", "IPv6 needs at least 1280"),
+    ("mac", "02:00:00:00:00", "want six bytes in hexadecimal"),
+    ("mac", "00:00:00:00:00:00", "no interface can have it"),
+    ("mac", "01:00:00:00:00:01", "it is a multicast address"),
+];
+
 fn invalid_values_are_refused() {
     let host = Host::new();
-    for (key, value, reason) in [
-        (
-            "bridge",
-            "",
-            "the name of an interface has 1 to 15 characters",
-        ),
-        (
-            "bridge",
-            "a-bridge-with-16",
-            "the name of an interface has 1 to 15 characters",
-        ),
-        ("bridge", "a/b", "use letters, digits, _, - and ."),
-        ("bridge", "..", "use letters, digits, _, - and ."),
-        ("bridge", "br%d", "use letters, digits, _, - and ."),
-        (
-            "bridge",
-            "all",
-            "the kernel uses this name for something else",
-        ),
-        (
-            "interface",
-            "lo",
-            "the kernel uses this name for something else",
-        ),
-        ("interface", "a b", "use letters, digits, _, - and ."),
-        (
-            "subnet",
-            "10.88.0.0",
-            "the prefix length is missing; write 10.88.0.0/16",
-        ),
-        (
-            "subnet",
-            "10.88.0.0/33",
-            "want an address and a prefix length",
-        ),
-        ("subnet", "10.88.0.0/32", "leaves no address for containers"),
-        ("subnet", "fd00::1/128", "leaves no address for containers"),
-        ("subnet", "10.88.0.255/24", "it is the broadcast address"),
-        ("subnet", "127.0.0.0/8", "it is a loopback address"),
-        ("subnet", "169.254.0.0/16", "it is a link-local address"),
-        ("subnet", "224.0.0.0/8", "it is a multicast address"),
-        ("subnet", "fe80::/64", "it is a link-local address"),
-        (
-            "subnet",
-            "10.1.0.0/16,10.2.0.0/16",
-            "another one of this address family is there",
-        ),
-        ("subnet", "10.1.0.0/16,", "an element of the list is empty"),
-        ("address", "10.88.0.5", "the prefix length is missing"),
-        (
-            "address",
-            "auto,10.88.0.5/24",
-            "want an address and a prefix length",
-        ),
-        (
-            "address",
-            "10.88.0.5/24,10.88.0.5/24",
-            "the address is there twice",
-        ),
-        (
-            "address",
-            "10.88.0.0/24",
-            "it is the network's own address or its broadcast address",
-        ),
-        (
-            "address",
-            "10.88.0.255/24",
-            "it is the network's own address or its broadcast address",
-        ),
-        (
-            "gateway",
-            "10.88.0.1,10.88.0.2",
-            "another one of this address family is there",
-        ),
-        (
-            "gateway",
-            "router",
-            "want \"none\", or at most one IPv4 and one IPv6 address",
-        ),
-        ("mtu", "67", "want a number of bytes from 68 to 65535"),
-        ("mtu", "65536", "want a number of bytes from 68 to 65535"),
-        ("mtu", "1279", "IPv6 needs at least 1280"),
-        ("mac", "02:00:00:00:00", "want six bytes in hexadecimal"),
-        ("mac", "00:00:00:00:00:00", "no interface can have it"),
-        ("mac", "01:00:00:00:00:01", "it is a multicast address"),
-    ] {
+    for (key, value, reason) in INVALID {
         let bundle = annotate(host.on_bridge(), &[(key, value)]);
         assert_refused(&host, &bundle, &format!("annotations: rt.network.{key}: "));
         assert_refused(&host, &bundle, reason);
