@@ -53,7 +53,12 @@ pub(crate) struct View<'a> {
 /// What [`View::obstacle`] says of an absolute or relative path of the host, for this process.
 /// `None` if it is not known.
 pub(crate) fn obstacle_on_host(path: &Path, errno: Errno, access: Access) -> Option<String> {
-    View::host().obstacle(path, errno, &User::caller(), access)
+    obstacle(path, errno, &User::caller(), access)
+}
+
+/// The same for another user.
+pub(crate) fn obstacle(path: &Path, errno: Errno, user: &User, access: Access) -> Option<String> {
+    View::host().obstacle(path, errno, user, access)
 }
 
 /// The error of this process for a file of the host, with what explains it.

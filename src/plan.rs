@@ -257,6 +257,7 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         mount_setattr: host.kernel.mount_setattr,
         user_namespace: *namespaces.place(Kind::User) != Place::Shared
             || !host.caller.initial_user_namespace,
+        owner: namespaces.root_outside(),
         cgroup_namespace: *namespaces.place(Kind::Cgroup) == Place::New,
         cgroups_required: cgroups.are_required(),
         hierarchies,

@@ -86,6 +86,7 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         .and_then(|ready| ready.start(&mut foreground))
         .and_then(|started| {
             if started.executed {
+                rollback.directories.keep();
                 rollback.call_poststart(&started.state, &mut foreground)?;
             }
             Ok(started)
@@ -259,6 +260,7 @@ fn prepare(
     let container = rollback.container.insert(container);
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
+    plan.rootfs.wire(&mut rollback.directories)?;
     // After the cgroups exist: a mount may show them.
     let sources = open_sources(&plan, &host, &joined, &proc)?;
     let hooks = plan.hooks.wire()?;
@@ -297,7 +299,9 @@ fn prepare(
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
 
+    rollback.directories.finish();
     ready.state.creating = false;
+    ready.state.directories_created.clear();
     ready.state.exec = Some(exec_defaults(request, &ready.plan)?);
     rollback.state = Some(ready.state.clone());
     rollback.pid_file = announce(request, listeners.pidfd, child)?;

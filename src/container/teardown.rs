@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::hooks;
 use super::state::{Container, State};
 use crate::cgroups::ExistingCgroups;
+use crate::rootfs::remove_unfinished;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -67,11 +68,18 @@ pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
     }
 }
 
-/// Kills the remaining processes, removes the cgroups and the container's directory, then
-/// calls the poststop hooks.
+/// Kills the remaining processes, removes the cgroups, what an unfinished creation has made on
+/// the host, and the container's directory, then calls the poststop hooks.
 pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
     surviving_cgroups(state).kill(libc::SIGKILL)?;
     state.cgroups().remove()?;
+    if state.creating {
+        let upper = state
+            .layers
+            .as_ref()
+            .and_then(|layers| layers.upper.as_deref());
+        remove_unfinished(upper, &state.directories_created)?;
+    }
     container.remove()?;
     hooks::call_poststop(state)
 }

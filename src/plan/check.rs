@@ -12,7 +12,8 @@ impl Plan {
     /// The errors for the root and the sources of mounts. `ids` is `None` for a caller who may not clone mounts.
     pub(crate) fn unopenable(&self, ids: Option<&BTreeMap<usize, Rc<OwnedFd>>>) -> Vec<Error> {
         let failures = self.rootfs.unopenable(ids).into_iter();
-        failures.map(|failure| self.explain(failure)).collect()
+        let errors = failures.map(|failure| self.explain(failure));
+        self.rootfs.unwirable().into_iter().chain(errors).collect()
     }
 
     /// The errors of init for sources in the root, the working directory and the executable.

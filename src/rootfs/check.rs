@@ -34,6 +34,7 @@ impl Rootfs {
             };
             failed(match ids {
                 _ if self.path_in_root(item).is_some() => Ok(()),
+                _ if self.makes_source(item) && is_missing(source) => Ok(()),
                 Some(ids) => self.open_mount(item, ids, &at).map(drop),
                 None => {
                     at.at(Step::OpenSource, item);
@@ -48,6 +49,11 @@ impl Rootfs {
             failures.extend(failed(self.devices.open(self.setter, &at).map(drop)));
         }
         failures
+    }
+
+    /// The error of [`Rootfs::wire`], as far as it can be found out by looking.
+    pub(crate) fn unwirable(&self) -> Option<anyhow::Error> {
+        self.layers.as_ref()?.check().err()
     }
 
     /// The failures of init when it opens the sources that lie in the container's root.
@@ -90,6 +96,11 @@ impl Rootfs {
         let covered = targets.collect();
         Ok(UnmountedRoot { root, covered })
     }
+}
+
+fn is_missing(path: &Path) -> bool {
+    let found = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+    found.err() == Some(Errno::ENOENT)
 }
 
 /// A container's root before its mounts are made.

@@ -27,10 +27,9 @@ impl Rootfs {
                 "open the host's /dev/null".into(),
             )),
             Step::Propagation => root("make all mounts private".into()),
-            Step::Overlay => Some((
-                "annotations: rt.rootfs.overlay".into(),
-                format!("overlay on {path}"),
-            )),
+            Step::Layer | Step::UpperLayer | Step::Overlay => {
+                self.layers.as_ref()?.describe(step, index)
+            }
             Step::Root => root(format!("attach {path}")),
             Step::Pivot => root(format!("enter {path}")),
             Step::MountPoint => self.part_of_mount(index, "make the mount point"),
@@ -83,6 +82,7 @@ impl Rootfs {
             Step::OpenSource | Step::MountPoint | Step::MountInPlace => {
                 self.describe(Step::Mount, item)
             }
+            Step::Overlay => self.describe(Step::UpperLayer, item),
             _ => None,
         }
     }

@@ -9,6 +9,8 @@ pub(crate) struct Facts {
     pub(crate) mount_setattr: bool,
     /// The container is in a user namespace other than the host's initial one.
     pub(crate) user_namespace: bool,
+    /// The ids of the host that root of the container's own user namespace has.
+    pub(crate) owner: Option<(u32, u32)>,
     /// The container has a new cgroup namespace.
     pub(crate) cgroup_namespace: bool,
     /// A failure to create the container's cgroups is an error, so they will exist.

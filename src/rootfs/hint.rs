@@ -18,6 +18,7 @@ use super::filesystem::{FileSystem, user_namespace_requirement};
 use super::kind::Kind;
 use super::mount::Mount;
 use super::{Entry, Rootfs};
+use crate::annotations::key;
 use crate::pathname::{Access, User, View, obstacle_on_host};
 use crate::step::{Cause, Failure, Step};
 
@@ -36,6 +37,10 @@ impl Rootfs {
         let looked_up = match step {
             Step::OpenRoot | Step::Root => obstacle_on_host(&self.path, errno, Access::Search),
             Step::OpenSource => self.source_hint(item, errno),
+            Step::Layer | Step::UpperLayer | Step::Overlay => {
+                let layers = self.layers.as_ref()?;
+                return layers.hint(step, item, errno, root);
+            }
             Step::MountPoint => self.mount_point_hint(item, errno, root),
             Step::MapIds if errno == Errno::EINVAL => self.idmap_hint(item),
             _ if errno == Errno::EROFS => {
@@ -71,10 +76,6 @@ impl Rootfs {
                 "a device node needs CAP_MKNOD in the host's user namespace"
             }
             (Step::CopyUp, Errno::ENOSPC) => "is its size too small for the copy?",
-            (Step::Overlay, Errno::EINVAL) => {
-                "is the root already an overlay on an overlay? the kernel stacks two"
-            }
-            (Step::Overlay, Errno::ENODEV) => "is overlay built into this kernel?",
             (Step::Pivot, Errno::EINVAL) if self.entry == Entry::Pivot => {
                 "is the host's root an initramfs? --no-pivot may help"
             }
@@ -178,7 +179,13 @@ impl Rootfs {
     /// created.
     pub(crate) fn readonly_hint(&self, path: &Path, before: usize) -> String {
         let Some((index, mount)) = self.cover(path, before) else {
-            return format!("{} is on a read-only file system", self.path.display());
+            return match &self.layers {
+                Some(layers) if !layers.is_writable() => format!(
+                    "no layer of the root has it, and there is no upper layer to make it in; make it in a layer, or set {} to \"ephemeral\"",
+                    key::OVERLAY
+                ),
+                _ => format!("{} is on a read-only file system", self.path.display()),
+            };
         };
         let name = self.name_of(index, mount);
         match &mount.kind {

@@ -16,6 +16,7 @@ mod decisions;
 mod describe;
 mod detached;
 mod devices;
+mod directories;
 mod facts;
 mod filesystem;
 mod hint;
@@ -34,6 +35,7 @@ mod source;
 mod sources;
 mod switch_root;
 mod view;
+mod volumes;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -41,7 +43,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::runtime::Spec;
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, key};
 use crate::log;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
@@ -50,6 +52,7 @@ use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
 use devices::{Devices, NodeSource};
+pub(crate) use directories::MadeDirectories;
 pub(crate) use facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
@@ -57,7 +60,7 @@ use mask::Masks;
 use mount::Mount;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
-use overlay::{Layers, Upper};
+use overlay::Layers;
 pub(crate) use sources::Sources;
 pub(crate) use switch_root::NewRoot;
 pub(crate) use view::{merged_layers, root_of_overlay};
@@ -95,6 +98,10 @@ pub(crate) struct Rootfs {
     layers: Option<Layers>,
     setter: Setter,
     user_namespace: bool,
+    /// The ids of the host that root of the container's user namespace has, if it has one.
+    owner: Option<(u32, u32)>,
+    /// Missing sources of bind mounts are made (`rt.volumes.create`).
+    create_volumes: bool,
     propagation: Option<(Propagation, Recursion)>,
     mounts: Vec<Mount>,
     /// The number of entries of `mounts` that come from config.json; they are the first.
@@ -143,6 +150,8 @@ impl Rootfs {
                 Setter::Attached
             },
             user_namespace: facts.user_namespace,
+            owner: facts.owner,
+            create_volumes: annotations.flag(key::CREATE_VOLUMES)?.unwrap_or(false),
             propagation: propagation.map(root_propagation).transpose()?,
             devices: Devices::plan(
                 linux.and_then(|linux| linux.devices().as_ref()),
@@ -187,7 +196,7 @@ impl Rootfs {
             ("NOTIFY_SOCKET", self.mounts.len() > self.configured_mounts),
             (
                 "annotations: rt.rootfs.overlay",
-                (self.layers.as_ref()).is_some_and(|layers| layers.upper != Upper::None),
+                (self.layers.as_ref()).is_some_and(Layers::is_writable),
             ),
             ("annotations: rt.rootfs.lower", self.layers.is_some()),
             (
@@ -216,6 +225,25 @@ impl Rootfs {
     /// The layers, unless the container writes to [`Rootfs::path`] itself.
     pub(crate) fn layers(&self) -> Option<&Layers> {
         self.layers.as_ref()
+    }
+
+    /// Runtime: makes the directories of the host that the container needs, and records them in
+    /// `directories`, also if it fails.
+    ///
+    /// # Errors
+    /// When one cannot be made, or layers of the root cannot be merged.
+    pub(crate) fn wire(&self, directories: &mut MadeDirectories) -> Result<()> {
+        if let Some(layers) = &self.layers {
+            layers.wire(self.owner, directories)?;
+        }
+        self.make_volumes(directories)
+    }
+
+    /// The directories that [`Rootfs::wire`] will make, and that stay if they are not empty, deepest first.
+    pub(crate) fn missing_directories(&self) -> Vec<PathBuf> {
+        let layer = self.layers.as_ref().and_then(Layers::directory);
+        let paths = self.volumes().map(|(_, source)| source).chain(layer);
+        paths.flat_map(directories::missing).collect()
     }
 
     /// The approximate number of descriptors that [`Rootfs::open_sources`] opens.
@@ -350,6 +378,17 @@ impl Rootfs {
             close_batch,
         }
     }
+}
+
+/// Removes what [`Rootfs::wire`] has made for a container that was not finished: `directories`, as far
+/// as they are empty, and the upper layer.
+///
+/// # Errors
+/// When the upper layer cannot be removed.
+pub(crate) fn remove_unfinished(upper: Option<&Path>, directories: &[PathBuf]) -> Result<()> {
+    upper.map_or(Ok(()), overlay::remove_unfinished)?;
+    directories::remove_empty(directories);
+    Ok(())
 }
 
 /// Plans `mounts`, and warns of relative destinations, which start at the root (config.md,

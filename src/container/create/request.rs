@@ -143,6 +143,7 @@ pub(crate) fn initial_state(
             lower: layers.lower().to_vec(),
             upper: layers.upper_directory(),
         }),
+        directories_created: plan.rootfs.missing_directories(),
         cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
         namespace_paths: Default::default(),

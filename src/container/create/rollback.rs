@@ -12,12 +12,14 @@ use crate::container::state::{Container, State, Status};
 use crate::container::{hooks, teardown};
 use crate::log;
 use crate::process::HookKind;
+use crate::rootfs::MadeDirectories;
 
 /// In the order of creation.
 #[derive(Default)]
 pub(crate) struct Rollback {
     pub(crate) container: Option<Container>,
     pub(crate) cgroups: Option<CreatedCgroups>,
+    pub(crate) directories: MadeDirectories,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.
@@ -43,6 +45,7 @@ impl Rollback {
         if let Some(child) = self.child.take() {
             warn("process", child.kill());
         }
+        warn("directory", self.directories.undo());
         if let (Some(state), Some(container)) = (self.state.take(), &self.container) {
             return warn("container", teardown::remove(container, &state));
         }

@@ -43,6 +43,10 @@ pub(crate) struct State {
     /// `None` where the container writes to `root.path` itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) layers: Option<Layers>,
+    /// While the container is created: directories of the host that are made for it, deepest
+    /// first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) directories_created: Vec<PathBuf>,
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
     /// Directories that `rt` created and may remove, deepest first.
     pub(crate) cgroups_created: Vec<PathBuf>,

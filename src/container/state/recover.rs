@@ -48,6 +48,7 @@ impl State {
                 rootfs: PathBuf::new(),
             },
             layers: None,
+            directories_created: Vec::new(),
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
             namespace_paths: BTreeMap::new(),

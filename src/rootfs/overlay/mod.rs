@@ -5,20 +5,27 @@
 //! which is a tmpfs in the container's mount namespace or a directory of the host.
 
 mod decisions;
+mod describe;
 mod mount;
+mod overlap;
+mod upper;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-pub(in crate::rootfs) use mount::{OpenLayers, Place};
+pub(super) use mount::{OpenLayers, Place};
+pub(super) use upper::{finish, remove_unfinished};
 
 use crate::annotations::{Annotations, invalid, key};
 use crate::nearest::nearest;
 
 /// The value of `rt.rootfs.overlay` for an upper layer that ends with the container.
 const EPHEMERAL: &str = "ephemeral";
+
+/// The most lower layers of an overlay (`OVL_MAX_STACK` of the kernel).
+const MAX_LAYERS: usize = 500;
 
 /// The content of the upper layer, below the directory of `rt.rootfs.overlay`.
 pub(super) const UPPER: &str = "upper";
@@ -67,6 +74,12 @@ impl Layers {
             key::LOWER,
             key::OVERLAY
         );
+        ensure!(
+            names.len() < MAX_LAYERS,
+            "annotations: {}: {} layers; overlayfs takes at most {MAX_LAYERS}, with root.path",
+            key::LOWER,
+            names.len()
+        );
         let mut lower = Vec::with_capacity(names.len() + 1);
         for name in names {
             let path = bundle.join(name);
@@ -88,6 +101,11 @@ impl Layers {
     /// The read-only layers, top first; `root.path` is the last.
     pub(crate) fn lower(&self) -> &[PathBuf] {
         &self.lower
+    }
+
+    /// Whether there is an upper layer.
+    pub(super) fn is_writable(&self) -> bool {
+        self.upper != Upper::None
     }
 
     /// The content of the upper layer, if it is a directory of the host.
