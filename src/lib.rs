@@ -208,7 +208,7 @@ mod sys;
 mod trusted_proc;
 
 #[doc(hidden)]
-pub use sys::execute_read_only;
+pub use sys::before_c_library;
 
 /// Runs the command line of this process and returns its exit status.
 pub fn run() -> u8 {

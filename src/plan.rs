@@ -21,7 +21,8 @@ use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::process::{
-    self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
+    self, Caller, Hooks, Init, Passed, Personality, Process, ProcessKind, SeccompSource,
+    StdioOwnership,
 };
 use crate::rootfs::{Entry, Facts, Layer, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths};
 use crate::step::Step;
@@ -94,6 +95,7 @@ impl Plan {
                 .map(Personality::plan)
                 .transpose()?,
             kind: ProcessKind::Init,
+            init: Init::plan(&annotations, *namespaces.place(Kind::Pid) == Place::New)?,
         };
         let process = Process::plan(process, &options)?;
         refuse_impossible(&process, &namespaces, host)?;
