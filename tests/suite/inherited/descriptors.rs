@@ -152,9 +152,8 @@ fn socket_activation_reaches_the_child_of_an_init() {
     assert_passed(&seen, &files);
     assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
     assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("2"));
-    let call = bundle
-        .sh("ls /proc/1/fd")
-        .call("run", &["--preserve-fds=3"]);
+    let bundle = bundle.sh("ls /proc/1/fd");
+    let call = bundle.call("run", &["--preserve-fds=3"]);
     let said = with_inherited_descriptors(call, &from_three(&files)).run();
     assert_eq!(said.assert_ok().stdout, "0\n1\n2\n");
 }

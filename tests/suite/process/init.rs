@@ -68,10 +68,9 @@ fn pid_1_says_what_it_is() {
 }
 
 fn pid_1_has_only_the_standard_streams() {
-    let call = with_init(Bundle::new())
-        .sh("ls /proc/1/fd")
-        .call("run", &[]);
-    assert_eq!(call.leaking().run().assert_ok().stdout, "0\n1\n2\n");
+    let bundle = with_init(Bundle::new()).sh("ls /proc/1/fd");
+    let outcome = bundle.call("run", &[]).leaking().run();
+    assert_eq!(outcome.assert_ok().stdout, "0\n1\n2\n");
 }
 
 fn pid_1_has_the_rights_of_the_process() {
