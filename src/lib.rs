@@ -118,6 +118,13 @@
 //! process sends *Ready* before execve(2), and its socket closes on execve(2), so the runtime
 //! knows whether the program runs. The pid file is written only then.
 //!
+//! # An init as PID 1
+//!
+//! With the annotation `rt.init`, init clones the process right before execve(2) (`process/init.rs`). It then takes
+//! the limits and the filter of the process, and executes `rt` again from a descriptor that the runtime has
+//! opened. The code for this (`sys/init.rs`) runs before the C library starts and makes system calls only, so that PID 1
+//! has neither the memory nor a descriptor of the runtime. The child waits for that, and goes on as init does otherwise.
+//!
 //! # Hooks
 //!
 //! config.json names six lists of programs for six moments (runtime.md, "Lifecycle"):
@@ -149,7 +156,7 @@
 //!
 //! A module uses only modules to its right. The five feature modules never use each other:
 //! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
-//! `unsafe`: it has one function for each system call that nix lacks. In every feature module
+//! `unsafe`: it has one function for each system call that nix lacks, and what runs before the C library. In every feature module
 //! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
 //! in init, `undo` reverses `wire`. `decisions` is what was planned, as text.
 //!
@@ -212,7 +219,7 @@ mod sys;
 mod trusted_proc;
 
 #[doc(hidden)]
-pub use sys::execute_read_only;
+pub use sys::before_c_library;
 
 /// Runs the command line of this process and returns its exit status.
 pub fn run() -> u8 {

@@ -23,7 +23,8 @@ use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
 use crate::process::{
-    self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
+    self, Caller, Hooks, Init, Passed, Personality, Process, ProcessKind, SeccompSource,
+    StdioOwnership,
 };
 use crate::rootfs::{
     Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
@@ -100,6 +101,7 @@ impl Plan {
                 .map(Personality::plan)
                 .transpose()?,
             kind: ProcessKind::Init,
+            init: Init::plan(&annotations, *namespaces.place(Kind::Pid) == Place::New)?,
         };
         let process = Process::plan(process, &options)?;
         refuse_impossible(&process, &namespaces, host)?;

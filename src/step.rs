@@ -178,10 +178,14 @@ numbered_enum! {
         Home,
         /// Looks up `process.args[0]` in the container.
         Executable,
+        /// The process's user may execute `rt` (`rt.init`).
+        InitProgram,
         /// Ready: waits until the runtime says to start.
         Start,
         /// `hooks.startContainer[item]`.
         StartHook,
+        /// Clones the process, and executes `rt` as PID 1 (`rt.init`). Item: which of the two.
+        InitProcess,
         /// Closes every descriptor of the runtime, before a path in the image is resolved.
         Descriptors,
         /// `process.rlimits[item]`. Comes late, because a tiny limit would make other steps fail.

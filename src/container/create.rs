@@ -269,6 +269,7 @@ fn prepare(
     // After the cgroups exist: a mount may show them.
     let sources = (open_sources(&plan, &host, &joined, &proc)?, files);
     let hooks = plan.hooks.wire()?;
+    let program = plan.process.wire_init(&proc)?;
     let start = start_mode(mode, container)?;
     let (end, init_end) = ipc::pair(|| plan.step_descriptions()).context("socketpair")?;
 
@@ -286,6 +287,7 @@ fn prepare(
                 joined,
                 sources,
                 hooks,
+                program,
                 proc,
                 console,
                 descriptors,
@@ -293,7 +295,7 @@ fn prepare(
         }
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
-    drop((sources, start, console, init_end));
+    drop((sources, start, console, init_end, program));
     plan.namespaces.write_id_maps(&joined, child.pid, &proc)?;
     drop(joined);
     cgroups.add_process(child.pid)?;

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, Uid, geteuid};
 use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
-use crate::process::InitHookFiles;
+use crate::process::{InitHookFiles, InitProgram};
 use crate::rootfs::{Content, NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
@@ -30,6 +30,8 @@ pub(super) struct Init<'a> {
     /// files that are written for the container.
     pub(super) sources: (Option<Sources>, Vec<Content>),
     pub(super) hooks: InitHookFiles,
+    /// Only with `rt.init`.
+    pub(super) program: Option<InitProgram>,
     pub(super) proc: Proc,
     /// The socket on which to send the master end of the terminal, if there is one.
     pub(super) console: Option<OwnedFd>,
@@ -77,6 +79,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
         joined,
         sources,
         hooks,
+        program,
         proc,
         console,
         descriptors,
@@ -123,10 +126,11 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     let ids_changed = || end.die_with_runtime();
     // Drops privileges, and looks up the executable.
-    let prepared = plan
+    let mut prepared = plan
         .process
         .prepare_and_notify(ids_changed, Some(&proc), at)?;
     drop(proc);
+    plan.process.check_init(program.as_ref(), at)?;
     descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
@@ -138,6 +142,8 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     let process = (&plan.process, &prepared);
     plan.hooks.start_container(&hooks, process, at)?; // With the process's ids and directory.
     drop(hooks);
+    plan.process
+        .become_child_of_init(program, &mut prepared, at)?;
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }
 

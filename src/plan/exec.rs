@@ -95,6 +95,7 @@ impl ExecPlan {
                 filter: filter.map_or(SeccompSource::None, SeccompSource::Compiled),
                 personality,
                 kind: ProcessKind::ExecProcess,
+                init: None,
                 streams: settings.streams,
                 passed: settings.passed,
                 keeps_groups,

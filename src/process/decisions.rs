@@ -33,6 +33,9 @@ impl Process {
             to.line(limit.decision());
         }
         self.passed.decisions(to);
+        if self.init.is_some() {
+            to.line("PID 1: rt-init, with these attributes but only the standard streams; the process is its child");
+        }
         match &self.seccomp {
             Some(filter) => filter.decisions(to),
             None => to.line("seccomp filter: none"),

@@ -1,6 +1,6 @@
 //! Describes the steps of a process: the place in config.json, and the action.
 
-use super::{Process, capabilities, stdio};
+use super::{Process, capabilities, init, stdio};
 use crate::step::Step;
 
 impl Process {
@@ -60,6 +60,11 @@ impl Process {
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.describe()),
+            Step::InitProgram => ("annotations: rt.init", format!("execute rt as user {uid}")),
+            Step::InitProcess => match item {
+                init::EXECUTE => ("annotations: rt.init", "execute rt".to_owned()),
+                _ => ("annotations: rt.init", "clone the process".to_owned()),
+            },
             Step::Descriptors => ("process", "close other descriptors".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.describe()),

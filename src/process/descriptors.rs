@@ -12,10 +12,12 @@
 //! (`Passed::clear_cloexec`). So no other file takes their numbers, and no hook inherits
 //! them.
 
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::step::{Progress, Step};
 use crate::sys;
@@ -79,12 +81,23 @@ impl Passed {
         Ok(Passed { holes, ..self })
     }
 
-    /// The variables that sd_listen_fds(3) reads. The process is pid 1 of its container.
+    /// The variables that sd_listen_fds(3) reads. The process is pid 1 of its container, except
+    /// with `rt.init` ([`Passed::listen_pid`]).
     pub(super) fn variables(self) -> Vec<String> {
         match self.activated {
             0 => Vec::new(),
             count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
         }
+    }
+
+    /// The LISTEN_PID of a process that is not PID 1. `None` without socket activation.
+    pub(super) fn listen_pid(self, pid: Pid) -> Option<CString> {
+        let variable = (self.activated > 0).then(|| format!("LISTEN_PID={pid}"));
+        CString::new(variable?).ok()
+    }
+
+    pub(super) fn is_listen_pid(variable: &CStr) -> bool {
+        variable.to_bytes().starts_with(b"LISTEN_PID=")
     }
 
     /// Lets the descriptors survive execve(2).

@@ -39,6 +39,12 @@ pub(crate) fn hint(Failure { step, item, cause }: Failure) -> Option<String> {
         (Step::Groups | Step::Gid | Step::Uid, Errno::EINVAL) => {
             "the id is not mapped in the user namespace"
         }
+        (Step::InitProgram, Errno::EACCES) => {
+            "the file of rt must be executable for all users: chmod a+rx"
+        }
+        (Step::InitProcess, Errno::EAGAIN) => {
+            "PID 1 and the process are two processes; raise linux.resources.pids.limit, or RLIMIT_NPROC"
+        }
         (Step::Affinity, Errno::EINVAL) => "none of these CPUs is online and in its cpuset",
         (Step::Limit, errno) => rlimits::hint(errno)?,
         _ => return None,

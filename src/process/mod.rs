@@ -12,7 +12,8 @@
 //!    [`Process::take_terminal`] and, for init, [`Process::make_working_directory`].
 //! 4. Inside the root: [`Process::prepare`] gives up the privileges and finds the
 //!    executable.
-//! 5. After `rt start`: [`Process::exec`].
+//! 5. After `rt start`: with `rt.init`, [`Process::become_child_of_init`] (init); then
+//!    [`Process::exec`].
 //!
 //! What can be checked is checked by the end of step 4, so that `rt create` reports the
 //! failure. Step 5 holds what would stop the steps before it: closed descriptors, tiny
@@ -34,6 +35,7 @@ mod filter;
 mod hint;
 mod home;
 mod hooks;
+mod init;
 mod keyring;
 mod labels;
 mod options;
@@ -59,6 +61,7 @@ pub(crate) use capabilities::names as capabilities;
 pub(crate) use descriptors::Passed;
 pub(crate) use hint::{HostIds, hint};
 pub(crate) use hooks::{Failed, Hook, HookKind, Hooks, InitHookFiles, SavedHooks, Wait, poll_fds};
+pub(crate) use init::{Init, InitProgram};
 pub(crate) use options::{Options, ProcessKind, SeccompSource};
 pub(crate) use personality::Personality;
 pub(crate) use seccomp::{Seccomp, SeccompFeatures, features as seccomp_features};
@@ -98,6 +101,8 @@ pub(crate) struct Process {
     terminal: Option<Terminal>,
     command: Command,
     limits: Limits,
+    /// Only for init: a small init stays as PID 1.
+    init: Option<Init>,
     seccomp: Option<Seccomp>,
     streams: StdioOwnership,
     passed: Passed,
@@ -110,6 +115,8 @@ pub(crate) struct Prepared {
     refusal: Option<ExecRefusal>,
     /// `HOME=...`, unless the configuration has it.
     home: Option<CString>,
+    /// `LISTEN_PID=...`, where the process is not PID 1 and sockets are passed to it.
+    listen_pid: Option<CString>,
 }
 
 impl Process {
@@ -259,6 +266,7 @@ impl Process {
             executable,
             refusal,
             home,
+            listen_pid: None,
         })
     }
 

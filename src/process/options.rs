@@ -4,6 +4,7 @@ use oci_spec::runtime::LinuxSeccomp;
 
 use super::caller::Caller;
 use super::descriptors::Passed;
+use super::init::Init;
 use super::personality::Personality;
 use super::seccomp::Seccomp;
 use super::stdio::StdioOwnership;
@@ -23,6 +24,8 @@ pub(crate) struct Options<'a> {
     /// `linux.personality`.
     pub(crate) personality: Option<Personality>,
     pub(crate) kind: ProcessKind,
+    /// `rt.init`.
+    pub(crate) init: Option<Init>,
     pub(crate) streams: StdioOwnership,
     /// Descriptors to pass to the process beside standard input, output and error.
     pub(crate) passed: Passed,

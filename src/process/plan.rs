@@ -16,7 +16,8 @@ use super::scheduling::{Affinity, IoPriority, OomScore};
 use super::terminal::Terminal;
 use super::workdir::WorkingDirectory;
 use super::{
-    Options, Personality, Prepared, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
+    Options, Passed, Personality, Prepared, Process, ProcessKind, Seccomp, SeccompSource,
+    StdioOwnership,
 };
 
 impl Process {
@@ -37,6 +38,14 @@ impl Process {
         let affinity = affinity.map(Affinity::plan).transpose()?;
         let mut added = options.passed.variables();
         added.extend(options.variable.map(str::to_owned));
+        let seccomp = match &options.filter {
+            SeccompSource::None => None,
+            SeccompSource::Profile(profile) => Some(Seccomp::plan(profile)?),
+            SeccompSource::Compiled(filter) => Some(filter.clone()),
+        };
+        if let (Some(init), Some(filter)) = (options.init, &seccomp) {
+            init.require_calls(filter)?;
+        }
         Ok(Process {
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
@@ -66,11 +75,8 @@ impl Process {
                 &added,
             )?,
             limits: Limits::plan(process.rlimits().as_deref().unwrap_or_default())?,
-            seccomp: match &options.filter {
-                SeccompSource::None => None,
-                SeccompSource::Profile(profile) => Some(Seccomp::plan(profile)?),
-                SeccompSource::Compiled(filter) => Some(filter.clone()),
-            },
+            init: options.init,
+            seccomp,
             streams: match process.terminal() {
                 // The terminal belongs to the container, not to the caller.
                 Some(true) => StdioOwnership::Transferred,
@@ -85,12 +91,15 @@ impl Process {
         })
     }
 
-    /// `process.env`, and HOME.
+    /// `process.env`, HOME, and the LISTEN_PID of a child of PID 1.
     pub(super) fn environment<'a>(
         &'a self,
         prepared: &'a Prepared,
     ) -> impl Iterator<Item = &'a CString> {
-        self.command.env.iter().chain(&prepared.home)
+        let replaced = prepared.listen_pid.as_ref();
+        let env = (self.command.env.iter())
+            .filter(move |variable| replaced.is_none() || !Passed::is_listen_pid(variable));
+        env.chain(&prepared.home).chain(replaced)
     }
 
     /// The numbers of the descriptors that the caller passes on, beside 0 to 2.
@@ -145,7 +154,7 @@ impl Process {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::process::{Caller, Passed};
+    use crate::process::Caller;
 
     pub(in crate::process) fn plan(json: &str) -> anyhow::Result<Process> {
         let process = serde_json::from_str(json).unwrap();
@@ -156,6 +165,7 @@ pub(super) mod tests {
             apparmor: true,
             filter: SeccompSource::None,
             kind: ProcessKind::Init,
+            init: None,
             streams: StdioOwnership::Transferred,
             passed: Passed::default(),
             keeps_groups: false,

@@ -50,7 +50,7 @@ macro_rules! entry {
             // SAFETY: crt1.o passes the arguments as the kernel put them on the stack, and
             // they are passed to the C library's function unchanged.
             unsafe {
-                $crate::execute_read_only(argc, argv);
+                $crate::before_c_library(argc, argv);
                 __real___libc_start_main(main, argc, argv, init, fini, rtld_fini, stack_end)
             }
         }

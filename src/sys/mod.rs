@@ -10,6 +10,7 @@ mod bpf;
 mod clone;
 mod entry;
 mod fd;
+mod init;
 mod keyring;
 mod mount;
 mod probe;
@@ -34,6 +35,7 @@ pub(crate) use fd::{
     close_range, connect, listen_at, loopback_up, namespace_type, read_to_end, read_to_string,
     recv, send, setdomainname, socketpair,
 };
+pub(crate) use init::INIT_NAME;
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
 pub(crate) use mount::{
     FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, has_mount_setattr, mount_id,
@@ -46,12 +48,14 @@ pub(crate) use pty::{
     set_terminal_size, terminal_size,
 };
 pub(crate) use seccomp::seccomp_set_filter;
-pub(crate) use signal::{Ended, block_all, default_signal, prlimit, unblock_all, wait};
+pub(crate) use signal::{
+    Ended, block_all, block_all_and_reserved, default_signal, prlimit, unblock_all, wait,
+};
 pub(crate) use start::SEALED_COMMANDS;
-pub use start::execute_read_only;
+pub use start::before_c_library;
 pub(crate) use task::{
-    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, getcwd,
-    ioprio_set, sched_setaffinity, set_cloexec,
+    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, execveat,
+    getcwd, ioprio_set, sched_setaffinity, set_cloexec,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr, xattrs, xattrs_in};
 

@@ -31,13 +31,23 @@ const SET_SIZE: usize = 8;
 /// Unblocks every signal, so that a container does not inherit the caller's mask.
 /// This includes the two signals that the C library reserves and does not unblock.
 pub(crate) fn unblock_all() -> nix::Result<()> {
-    let (empty, old) = (0u64, std::ptr::null_mut::<u64>());
+    set_mask(0)
+}
+
+/// Blocks every signal, including the two that the C library reserves.
+pub(crate) fn block_all_and_reserved() -> nix::Result<()> {
+    set_mask(u64::MAX)
+}
+
+/// Sets the signal mask (rt_sigprocmask(2)). Bit n stands for signal n + 1.
+fn set_mask(mask: u64) -> nix::Result<()> {
+    let old = std::ptr::null_mut::<u64>();
     // SAFETY: the kernel reads a set of the size that is passed, and it outlives the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const empty,
+            &raw const mask,
             old,
             SET_SIZE,
         )

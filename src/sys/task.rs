@@ -42,16 +42,31 @@ pub(crate) fn execve(path: &CStr, args: &Pointers, env: &Pointers) -> Errno {
 /// Executes the program in `file` with the environment of this process (execveat(2),
 /// `AT_EMPTY_PATH`). Returns only on error.
 pub(crate) fn execute_again(file: BorrowedFd, args: &Pointers) -> Errno {
+    // SAFETY: `environ` is the C library's array, and this program has one thread and does
+    // not change it.
+    unsafe { execute_file(file, args, environ) }
+}
+
+/// Executes the program in `file` (execveat(2), `AT_EMPTY_PATH`). Returns only on error.
+/// Like [`execve`] it allocates no memory.
+pub(crate) fn execveat(file: BorrowedFd, args: &Pointers, env: &Pointers) -> Errno {
+    // SAFETY: the array ends in null, and its other pointers point to NUL-terminated
+    // strings that live as long as the array.
+    unsafe { execute_file(file, args, env.pointers.as_ptr()) }
+}
+
+/// # Safety
+/// `env` must be an array as execve(2) requires it.
+unsafe fn execute_file(file: BorrowedFd, args: &Pointers, env: *const *const c_char) -> Errno {
     // SAFETY: the path is the empty string, which is NUL-terminated and static. `args` is
-    // an array as for `execve`. `environ` is the C library's array, and this program has
-    // one thread and does not change it.
+    // an array as for `execve`, and `env` is one by the condition of this function.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
             file.as_raw_fd(),
             c"".as_ptr(),
             args.pointers.as_ptr(),
-            environ,
+            env,
             libc::AT_EMPTY_PATH,
         )
     };

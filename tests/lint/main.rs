@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 const EXEMPT: [&str; 2] = ["lib", "main"];
 
 /// The program's entry is below everything, and calls what the crate's root exports.
-const ENTRY: (&str, [&str; 2]) = ("sys/entry.rs", ["execute_read_only", "run"]);
+const ENTRY: (&str, [&str; 2]) = ("sys/entry.rs", ["before_c_library", "run"]);
 
 /// A file may have this many lines, its unit tests included.
 const LONGEST: usize = 450;

@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
         joining_takes_few_system_calls_on_v2,
         joining_takes_few_system_calls_on_v1,
         the_example_runs_and_leaves_no_trace,
+        the_example_of_an_init_runs,
     ]
 }
 
@@ -146,6 +147,23 @@ fn joining_takes_few_system_calls_on_v1() {
     }
     let count = calls_to_join(View::Host);
     assert!(count <= 235, "{count} system calls");
+}
+
+fn the_example_of_an_init_runs() {
+    only_rt("the annotation is ours");
+    let bundle = Bundle::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/init");
+    let before = HostState::of(&bundle);
+    let call = bundle.runtime().call(&["run", example.to_str().unwrap()]);
+    let said = call.run().assert_code(3).stdout;
+    for text in [
+        "This process is 2.",
+        "\n  1  rt-init\n",
+        "\nThey have ended, and none is left as a zombie.\n",
+    ] {
+        assert!(said.contains(text), "no {text:?}\n{said}");
+    }
+    before.assert_unchanged(&bundle);
 }
 
 fn the_example_runs_and_leaves_no_trace() {

@@ -13,6 +13,7 @@ mod architectures;
 mod arguments;
 mod code;
 mod decisions;
+mod permits;
 mod profile;
 mod program;
 mod rules;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{numbers, with_inherited_descriptors};
 use crate::harness::{Bundle, HostState, Kind, Report, differs, only_rt, trials};
+use crate::process::init::with_init;
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
@@ -18,6 +19,7 @@ pub(super) fn tests() -> Vec<Test> {
         preserved_descriptors_are_those_of_create_and_not_of_start,
         the_last_preserve_fds_is_used_in_every_spelling,
         sockets_of_socket_activation_come_before_preserved_descriptors,
+        socket_activation_reaches_the_child_of_an_init,
         socket_activation_overrides_the_variables_of_the_config,
         socket_activation_of_another_process_is_ignored,
         socket_activation_without_a_pid_is_ignored,
@@ -138,6 +140,22 @@ fn sockets_of_socket_activation_come_before_preserved_descriptors() {
         assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
         assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("1"));
     }
+}
+
+/// The process is not PID 1 then.
+fn socket_activation_reaches_the_child_of_an_init() {
+    let bundle =
+        with_init(Bundle::new()).set("/process/env", json!(["LISTEN_PID=77", "PATH=/bin"]));
+    let files = files(&bundle, 3);
+    let call = bundle.probe_call(&WITH_ACTIVATION, &["--preserve-fds=1"]);
+    let seen = with_inherited_descriptors(call, &from_three(&files)).assert_report();
+    assert_passed(&seen, &files);
+    assert_eq!(seen.env("LISTEN_FDS").as_deref(), Some("2"));
+    assert_eq!(seen.env("LISTEN_PID").as_deref(), Some("2"));
+    let bundle = bundle.sh("ls /proc/1/fd");
+    let call = bundle.call("run", &["--preserve-fds=3"]);
+    let said = with_inherited_descriptors(call, &from_three(&files)).run();
+    assert_eq!(said.assert_ok().stdout, "0\n1\n2\n");
 }
 
 fn socket_activation_overrides_the_variables_of_the_config() {

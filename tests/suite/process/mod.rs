@@ -2,6 +2,8 @@
 
 mod caller;
 mod identity;
+pub(crate) mod init;
+mod init_signals;
 mod rights;
 mod scheduling;
 
@@ -10,6 +12,8 @@ use crate::runner::Test;
 pub(crate) fn tests() -> Vec<Test> {
     [
         identity::tests(),
+        init::tests(),
+        init_signals::tests(),
         rights::tests(),
         scheduling::tests(),
         caller::tests(),

@@ -6,11 +6,13 @@ use crate::runner::Test;
 use serde_json::json;
 
 use crate::harness::{Bundle, HostState, killed_everywhere, trials};
+use crate::process::init::with_init;
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
         after_a_killed_create_delete_force_removes_everything,
         after_a_killed_run_delete_force_removes_everything,
+        after_a_killed_run_with_an_init_delete_force_removes_everything,
         after_a_killed_start_the_container_waits_or_runs,
         after_a_killed_delete_delete_force_removes_everything,
         after_a_killed_run_with_hooks_delete_force_removes_everything,
@@ -47,6 +49,11 @@ fn after_a_killed_create_delete_force_removes_everything() {
 
 fn after_a_killed_run_delete_force_removes_everything() {
     sweep(Bundle::new(), "run", |_| ());
+}
+
+fn after_a_killed_run_with_an_init_delete_force_removes_everything() {
+    sweep(with_init(Bundle::new()), "create", |_| ());
+    sweep(with_init(Bundle::new()), "run", |_| ());
 }
 
 /// Afterwards the container can be started, or it is running.

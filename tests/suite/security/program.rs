@@ -7,12 +7,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
-use crate::harness::{Bundle, Running, needs_strace, only_rt, trials};
+use crate::harness::{Bundle, Running, needs_strace, only_rt, trials, withheld_capabilities};
+use crate::process::init::with_init;
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
         the_runtime_is_executed_from_a_readonly_mount,
         without_mount_setattr_the_runtime_is_executed_from_a_sealed_copy,
+        the_program_of_pid_1_cannot_be_written,
+        a_descriptor_of_the_program_of_pid_1_cannot_be_written_after_its_end,
     ]
 }
 
@@ -79,4 +82,73 @@ fn without_mount_setattr_the_runtime_is_executed_from_a_sealed_copy() {
         child,
         Protection::Seals,
     );
+}
+
+/// The container's root has all capabilities of the host's root, and tries every way to write:
+/// directly, through a descriptor, by a remount, and in a bind mount of the file.
+fn the_program_of_pid_1_cannot_be_written() {
+    let all = caps();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let script = "exec 2>/dev/null 5</proc/1/exe 6</proc/1/root
+        ( : >/proc/1/exe ) && echo truncated
+        ( : >>/proc/1/exe ) && echo opened
+        ( : >>/proc/self/fd/5 ) && echo reopened
+        mount -o remount,bind,rw /proc/1/exe && echo remounted
+        mount -o remount,bind,rw /proc/self/fd/5 && echo remounted
+        mount --bind /proc/1/exe /tmp && echo bound
+        touch /tmp/file
+        mount --bind /proc/1/exe /tmp/file && { mount -o remount,bind,rw /tmp/file; ( : >>/tmp/file ) && echo written; }
+        chmod 777 /proc/1/exe && echo changed
+        echo tried";
+    let bundle = with_init(Bundle::new())
+        .capabilities(&all)
+        .set("/process/noNewPrivileges", serde_json::json!(false))
+        .sh(script);
+    let program = fs::read(bundle.runtime().program()).unwrap();
+    let said = bundle.run().assert_ok().stdout;
+    assert_eq!(said, "tried\n");
+    assert!(fs::read(bundle.runtime().program()).unwrap() == program);
+    // Not only because the file is in use.
+    let bundle = bundle.sh("echo up; exec sleep 1000");
+    let container = bundle.run_detached();
+    container.wait_for("up");
+    assert_eq!(protection(container.pid()), Protection::Mount);
+    container.end();
+}
+
+fn caps() -> Vec<String> {
+    let withheld = withheld_capabilities();
+    let all = caps::all();
+    let names = all.iter().map(ToString::to_string);
+    names.filter(|name| !withheld.contains(name)).collect()
+}
+
+/// Nothing executes the file then, so that the kernel does not refuse a write with ETXTBSY.
+fn a_descriptor_of_the_program_of_pid_1_cannot_be_written_after_its_end() {
+    use std::os::fd::AsRawFd;
+    let bundle = with_init(Bundle::new()).sh("echo up; exec sleep 1000");
+    let copy = bundle.runtime().home().join("program");
+    fs::copy(bundle.runtime().program(), &copy).unwrap();
+    let root = bundle.runtime().root();
+    let words = [
+        copy.as_path(),
+        "--root".as_ref(),
+        &root,
+        "run".as_ref(),
+        "--detach".as_ref(),
+        "--bundle".as_ref(),
+        bundle.path(),
+        bundle.id().as_ref(),
+    ];
+    bundle.write();
+    let words = words.iter().map(|word| word.to_str().unwrap()).collect();
+    bundle.runtime().call_as_is(words).run().assert_ok();
+    let container = bundle.container();
+    let program = File::open(format!("/proc/{}/exe", container.pid())).unwrap();
+    container.end();
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let opened = fs::OpenOptions::new().write(true).open(path);
+    assert_eq!(opened.unwrap_err().raw_os_error(), Some(libc::EROFS));
+    // The same file through its own path can be written: only the mount is read-only.
+    fs::OpenOptions::new().write(true).open(&copy).unwrap();
 }
