@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::harness::{Bundle, Config, HostState, Runtime, View, on_v2, trials};
 
-use super::{INNER, inner_with, outer, outer_of_root};
+use super::{inner_with, outer, outer_of_root};
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
@@ -169,8 +169,15 @@ fn a_cgroup_that_cannot_be_made_is_explained() {
 }
 
 fn a_masked_proc_is_explained() {
-    let bundle = plain_inner(outer(&Runtime::new()), user_namespace);
-    let masked = bundle.set("/linux/maskedPaths", json!(["/proc/kcore"]));
+    // The kernel does not count masks that the inner container may remove, as those of a copy of "/".
+    let with_root = |config: &mut Config| {
+        config.set("/root/path", json!("rootfs"));
+        user_namespace(config);
+    };
+    let bundle = plain_inner(outer(&Runtime::new()), with_root);
+    let masked = bundle
+        .folder("bundle/rootfs/proc")
+        .set("/linux/readonlyPaths", json!(["/proc/sys"]));
     assert_said(
         masked,
         RUN,
@@ -211,5 +218,4 @@ fn limits_need_cgroups() {
     bundle
         .run()
         .assert_refused("rt run: c1: linux.resources.pids.limit: ");
-    assert!(INNER.contains("\"rw\""));
 }
