@@ -167,12 +167,7 @@ impl Kernel {
 
 fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
     let own = own_cgroups(&proc.read("self/cgroup").context("/proc/self/cgroup")?);
-    let root = statfs(CGROUP_ROOT)
-        .map_err(|errno| {
-            let is_missing = errno == Errno::ENOENT;
-            log::hinted(errno, is_missing.then(|| CGROUP_MOUNT_REMEDY.to_owned()))
-        })
-        .context(CGROUP_ROOT)?;
+    let root = statfs(CGROUP_ROOT).map_err(no_cgroup_root)?;
     if root.filesystem_type() == CGROUP2_SUPER_MAGIC {
         return Ok(CgroupLayout::V2 {
             mount: PathBuf::from(CGROUP_ROOT),
@@ -229,6 +224,11 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
         hierarchies,
         unified,
     })
+}
+
+fn no_cgroup_root(errno: Errno) -> anyhow::Error {
+    let remedy = (errno == Errno::ENOENT).then(|| CGROUP_MOUNT_REMEDY.to_owned());
+    log::hinted(errno, remedy).context(CGROUP_ROOT)
 }
 
 /// Whether a mount's options contain `name`, which may have the form `key=value`.

@@ -215,7 +215,7 @@ fn limits_need_cgroups() {
         config.set("/linux/resources/pids/limit", json!(9));
     });
     let bundle = bundle.sh(RUN);
-    bundle
-        .run()
-        .assert_refused("rt run: c1: linux.resources.pids.limit: ");
+    let expected = "rt run: c1: linux.resources.pids.limit: root of a user namespace needs a delegated cgroup: ";
+    let outcome = bundle.run().assert_refused(expected);
+    outcome.one_line();
 }

@@ -4,6 +4,8 @@ mod lacking;
 mod program;
 
 use std::fs;
+use std::io::Write;
+use std::process::Command;
 
 use crate::runner::Test;
 use serde_json::json;
@@ -15,6 +17,7 @@ const INNER: &str = include_str!("../../../examples/nested/inner.json");
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = trials![
+        the_example_works_as_documented,
         containers_nest_four_deep,
         every_command_works_in_a_container,
         a_container_with_a_user_namespace_runs_in_a_container,
@@ -99,6 +102,34 @@ fn outers() -> Vec<Bundle> {
 /// controllers can be enabled below a cgroup only if it has no processes of its own.
 const LEAVE_ROOT: &str = "if [ -e /sys/fs/cgroup/cgroup.procs ]; then \
     mkdir /sys/fs/cgroup/init; echo 0 > /sys/fs/cgroup/init/cgroup.procs; fi; ";
+
+/// The shells of the example read their commands from a pipe instead of a terminal.
+fn the_example_works_as_documented() {
+    let bundle = outer(&Runtime::new());
+    let example = bundle.path().join("example");
+    let make = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/nested/make");
+    let mut made = Command::new(make);
+    made.arg(&example).env("RT", bundle.runtime().program());
+    assert!(made.status().unwrap().success());
+    for config in ["config.json", "rootfs/bundle/config.json"] {
+        let config = example.join(config);
+        let text = fs::read_to_string(&config).unwrap();
+        let without_terminal = text.replace("\"terminal\": true", "\"terminal\": false");
+        assert_ne!(text, without_terminal);
+        fs::write(&config, without_terminal).unwrap();
+    }
+    let id = bundle.id().to_owned();
+    let arguments = ["run", "--bundle", example.to_str().unwrap(), &id];
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let call = bundle.runtime().call(&arguments);
+    let running = call.with(|command| command.stdin(reader)).start();
+    writer
+        .write_all(b"echo hostname | rt run --bundle /bundle inner\nexit 5\n")
+        .unwrap();
+    drop(writer);
+    let outcome = running.wait().assert_code(5);
+    assert_eq!(outcome.stdout, "inner\n", "{outcome}");
+}
 
 fn containers_nest_four_deep() {
     for bundle in outers() {

@@ -63,6 +63,16 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
         ],
     ),
     ("needs the systemd of a user", &["systemd-run --user "]),
+    (
+        "is typed in a container, or makes one that needs a terminal: tests/suite/nested does so",
+        &[
+            "sh examples/nested/make ",
+            "rt run --bundle /tmp/nested ",
+            "rt run --bundle /bundle ",
+            "mkdir /sys/fs/cgroup/init",
+            "echo 0 > /sys/fs/cgroup/init/",
+        ],
+    ),
 ];
 
 /// What to do with a command line.
