@@ -20,15 +20,21 @@ use nix::unistd::{getegid, geteuid};
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
+use crate::log;
 use crate::sys;
 use crate::trusted_proc::Proc;
 pub(crate) use interfaces::{MINIMUM_RELEASE, interfaces, release};
-pub(crate) use rights::{SubordinateIds, subordinate_ids, try_user_namespace};
+pub(crate) use rights::{
+    SubordinateIds, is_filtered, missing_capability, subordinate_ids, try_user_namespace,
+};
 pub(crate) use security::{enforces_apparmor, enforces_selinux, security_modules};
 
 /// The conventional mount point of cgroup v2, or of the directory in which the
 /// hierarchies of cgroup v1 are mounted (cgroups(7)).
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+const CGROUP_MOUNT_REMEDY: &str =
+    "in a container, add a writable mount of type cgroup there to that container's mounts";
 
 /// The facts about the host.
 #[derive(Clone, Debug)]
@@ -164,7 +170,7 @@ impl Kernel {
 
 fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
     let own = own_cgroups(&proc.read("self/cgroup").context("/proc/self/cgroup")?);
-    let root = statfs(CGROUP_ROOT).context(CGROUP_ROOT)?;
+    let root = statfs(CGROUP_ROOT).map_err(no_cgroup_root)?;
     if root.filesystem_type() == CGROUP2_SUPER_MAGIC {
         return Ok(CgroupLayout::V2 {
             mount: PathBuf::from(CGROUP_ROOT),
@@ -215,12 +221,17 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
     }
     anyhow::ensure!(
         !hierarchies.is_empty(),
-        "no cgroup file system is mounted below {CGROUP_ROOT}"
+        "no cgroup file system is mounted below {CGROUP_ROOT}; {CGROUP_MOUNT_REMEDY}"
     );
     Ok(CgroupLayout::V1 {
         hierarchies,
         unified,
     })
+}
+
+fn no_cgroup_root(errno: Errno) -> anyhow::Error {
+    let remedy = (errno == Errno::ENOENT).then(|| CGROUP_MOUNT_REMEDY.to_owned());
+    log::hinted(errno, remedy).context(CGROUP_ROOT)
 }
 
 /// Whether a mount's options contain `name`, which may have the form `key=value`.

@@ -9,6 +9,7 @@ mod check;
 mod decisions;
 mod exec;
 mod explain;
+mod privileges;
 
 use std::path::{Component, Path, PathBuf};
 

@@ -25,6 +25,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::geteuid;
 
+use crate::log;
 use crate::sys::{self, Pointers};
 
 const PROGRAM: &str = "/proc/self/exe";
@@ -48,7 +49,11 @@ pub(crate) fn seal<'a>(arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Re
         return Ok(());
     }
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let program = open(PROGRAM, flags, Mode::empty()).context(PROGRAM)?;
+    let program = open(PROGRAM, flags, Mode::empty()).map_err(|errno| {
+        let is_missing = errno == Errno::ENOENT;
+        log::hinted(errno, is_missing.then(|| "is /proc mounted?".to_owned()))
+    });
+    let program = program.context(PROGRAM)?;
     if is_sealed(&program).context(PROGRAM)? {
         return set_process_name(arguments).context("set the name of the process");
     }

@@ -3,8 +3,11 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::geteuid;
 
 use crate::sys::{self, Cloned};
 
@@ -24,6 +27,28 @@ pub(crate) fn try_user_namespace() -> nix::Result<bool> {
             Ok(ended == WaitStatus::Exited(pid, 0))
         }
     }
+}
+
+/// The remedy when the kernel has refused root something that needs the capabilities `needed`, and one
+/// of them is missing. This is usual where `rt` itself runs in a container. Users have no
+/// capabilities, so they need other remedies.
+pub(crate) fn missing_capability(errno: Errno, needed: &[Capability]) -> Option<String> {
+    let is_refusal = matches!(errno, Errno::EPERM | Errno::EACCES);
+    if !is_refusal || !geteuid().is_root() {
+        return None;
+    }
+    let lacks =
+        |one: &&Capability| matches!(caps::has_cap(None, CapSet::Effective, **one), Ok(false));
+    let missing = needed.iter().find(lacks)?;
+    Some(format!(
+        "rt has no {missing}; in a container, add it to process.capabilities of that container"
+    ))
+}
+
+/// Whether a seccomp filter decides which system calls this process may make.
+pub(crate) fn is_filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line == "Seccomp:\t2")
 }
 
 /// A line of /etc/subuid or /etc/subgid: ids that a user may map.

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
+use caps::Capability;
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxIdMapping;
 
+use crate::host::missing_capability;
 use crate::trusted_proc::Proc;
 
 /// The kernel's limit on the lines of a map (user_namespaces(7), Linux 4.15).
@@ -153,12 +155,26 @@ impl Map {
                 "the caller's user namespace does not have all {size} ids from hostID {host_id}"
             ));
         }
+        if let Some(missing) = missing_capability(errno, self.needed_capabilities(name)) {
+            return Some(missing);
+        }
         let restriction = "kernel/apparmor_restrict_unprivileged_userns";
         let restricted = proc.read_sysctl(restriction).ok()?;
         (restricted.trim() == "1").then(|| {
             "AppArmor keeps users from it: kernel.apparmor_restrict_unprivileged_userns is 1"
                 .to_owned()
         })
+    }
+
+    /// What root needs to write this map. CAP_SETFCAP is needed to map 0, because root of the new
+    /// namespace could then give files capabilities (user_namespaces(7); Linux 5.12).
+    fn needed_capabilities(&self, name: &str) -> &'static [Capability] {
+        match (name, self.maps_outside(0)) {
+            ("uid", true) => &[Capability::CAP_SETUID, Capability::CAP_SETFCAP],
+            ("uid", false) => &[Capability::CAP_SETUID],
+            (_, true) => &[Capability::CAP_SETGID, Capability::CAP_SETFCAP],
+            (_, false) => &[Capability::CAP_SETGID],
+        }
     }
 
     /// Whether one range of this map has all host ids of `wanted`.

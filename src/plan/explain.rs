@@ -12,10 +12,10 @@ use anyhow::anyhow;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::{ExecPlan, Plan};
+use super::{ExecPlan, Plan, privileges};
 use crate::cgroups::CgroupJoin;
 use crate::log;
-use crate::namespaces::Kind;
+use crate::namespaces::{Kind, Place};
 use crate::pathname::{User, View};
 use crate::process::{self, HostIds};
 use crate::step::{Cause, Failure, Refusal, Step};
@@ -37,11 +37,14 @@ impl Plan {
             .or_else(|| self.describe(step, item))
             .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let maps = |uid, gid| self.namespaces.maps_outside(uid, gid);
-        let hint = self
-            .process_hint(failure)
+        let shares_user_namespace = *self.namespaces.place(Kind::User) == Place::Shared;
+        let missing = || privileges::missing_capability(failure).filter(|_| shares_user_namespace);
+        let hint = missing()
+            .or_else(|| self.process_hint(failure))
             .or_else(|| self.rootfs.hint(failure, &self.root_user(&maps)))
             .or_else(|| self.namespaces.hint(failure))
-            .or_else(|| process::hint(failure));
+            .or_else(|| process::hint(failure))
+            .or_else(|| privileges::filter_hint(failure));
         error_message(&description, failure, hint)
     }
 
@@ -113,12 +116,14 @@ impl ExecPlan {
                 };
                 ("container".to_owned(), action.to_owned())
             });
-        let hint = self.process_hint(failure, root);
-        error_message(
-            &description,
-            failure,
-            hint.or_else(|| process::hint(failure)),
-        )
+        // The namespaces are entered with the capabilities of this process in its own.
+        let uses_own = step == Step::JoinContainer || !self.membership.has(Kind::User);
+        let missing = || privileges::missing_capability(failure).filter(|_| uses_own);
+        let hint = missing()
+            .or_else(|| self.process_hint(failure, root))
+            .or_else(|| process::hint(failure))
+            .or_else(|| privileges::filter_hint(failure));
+        error_message(&description, failure, hint)
     }
 
     /// A hint about a file that the process could not use. The ids of another user namespace

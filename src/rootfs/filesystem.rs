@@ -231,7 +231,7 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
 pub(super) fn user_namespace_requirement(fs_type: &CStr) -> Option<&'static str> {
     Some(match fs_type.to_bytes() {
         b"proc" => {
-            "a user namespace can mount it with a pid namespace of its own, while all of /proc is visible"
+            "a user namespace can mount it with a pid namespace of its own, while all of /proc is visible: in a container, without maskedPaths and readonlyPaths of that container"
         }
         b"sysfs" => {
             "a user namespace can mount it with a network namespace of its own, while all of /sys is visible; else bind /sys"

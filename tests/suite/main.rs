@@ -28,6 +28,7 @@ mod list;
 mod managers;
 mod manners;
 mod namespaces;
+mod nested;
 mod network;
 mod pause;
 mod pods;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Test> {
         manners::tests(),
         namespaces::tests(),
         network::tests(),
+        nested::tests(),
         pause::tests(),
         pods::tests(),
         process::tests(),

@@ -37,7 +37,7 @@ use results::{List, Verdict};
 use runner::{Outcome, Test, is_asked_for};
 
 /// A runtime, and a filter that selects tests of the suite.
-const RUNS: [(&str, &str); 12] = [
+const RUNS: [(&str, &str); 13] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
     ("rt", "pause::"),
@@ -48,6 +48,8 @@ const RUNS: [(&str, &str); 12] = [
     ("rt", "lifecycle::run_"),
     ("rt", "lifecycle::delete_"),
     ("rt", "lifecycle::kill::"),
+    // Limits in containers in containers, which need the controllers.
+    ("rt", "nested::"),
     // Configurations that only the virtual machine can run with runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
@@ -25,7 +26,7 @@ use crate::cgroups::v1::cpuset::inherit_cpuset;
 use crate::cgroups::v2::controllers::create_with_controllers;
 use crate::cgroups::v2::delegate::delegate;
 use crate::cgroups::v2::threaded::join_threaded_subtree;
-use crate::host::UNIFIED;
+use crate::host::{UNIFIED, missing_capability};
 use crate::log;
 use crate::sys::{self, BpfInstruction, CloseBatch};
 
@@ -200,7 +201,9 @@ pub(super) fn making(path: &Path) -> String {
 fn program_error(errno: Errno) -> anyhow::Error {
     let is_missing = matches!(errno, Errno::EINVAL | Errno::ENOSYS);
     let hint = "does this kernel have CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF?";
-    log::hinted(errno, is_missing.then(|| hint.to_owned()))
+    let hint = is_missing.then(|| hint.to_owned());
+    let hint = hint.or_else(|| missing_capability(errno, &[Capability::CAP_SYS_ADMIN]));
+    log::hinted(errno, hint)
 }
 
 fn load(program: &[BpfInstruction]) -> nix::Result<OwnedFd> {

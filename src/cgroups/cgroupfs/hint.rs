@@ -1,9 +1,11 @@
 //! Hints at why the kernel refuses a write to a cgroup, where that is nearly always the same.
 
+use caps::Capability;
 use nix::errno::Errno;
 
 use crate::cgroups::directory::Directory;
 use crate::cgroups::plan::setting::{CPUSET, Setting};
+use crate::host::missing_capability;
 
 /// The files that only some kernels have, by the beginning of their names.
 const OPTIONAL_FILES: [(&str, &str); 14] = [
@@ -42,6 +44,9 @@ impl Setting {
     /// Why the kernel refuses to write this setting to a file of `directory`.
     pub(super) fn hint(&self, errno: Errno, directory: &Directory) -> Option<String> {
         let hint = match errno {
+            Errno::EPERM if self.controller == "devices" => {
+                return missing_capability(errno, &[Capability::CAP_SYS_ADMIN]);
+            }
             Errno::ENOENT => missing_file(self.file),
             Errno::EOPNOTSUPP if is_threaded(directory) => {
                 "the cgroup is threaded and has no limits for whole processes"
@@ -92,6 +97,9 @@ pub(super) fn directory_hint(errno: Errno) -> Option<String> {
     let hint = match errno {
         Errno::EAGAIN => "cgroup.max.depth or cgroup.max.descendants of a parent is reached",
         Errno::ENOSPC => "the hierarchy has the most cgroups that the kernel can count",
+        Errno::EROFS => {
+            "in a container, the option of that container's cgroup mount must be \"rw\", not \"ro\""
+        }
         Errno::ENOTDIR => "a component of the path is no cgroup but a file of one",
         _ => return None,
     };

@@ -2,11 +2,19 @@
 
 use anyhow::{Error, Result};
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 use crate::cgroups::plan::devices;
 use crate::cgroups::plan::setting::Setting;
 use crate::cgroups::planned::{HierarchyCgroup, Requirement, UnifiedCgroup};
 use crate::log;
+
+/// What a user needs for a limit.
+const OF_USER: &str = "a user needs a delegated cgroup, as from \
+                       systemd-run --user --scope --property=Delegate=yes";
+/// The same for root of a user namespace, which may be that of an outer container.
+const IN_USER_NAMESPACE: &str = "root of a user namespace needs a delegated cgroup: cgroup v2 mounted \
+                                 \"rw\" in a container, or systemd-run --user --scope --property=Delegate=yes";
 
 /// What in the configuration depends on a cgroup.
 #[derive(Clone, Copy)]
@@ -43,10 +51,14 @@ impl Requirement {
                 }
                 Ok(error)
             }
-            (Requirement::IfAllowed, true, Some(field)) => Err(error.context(format!(
-                "{field}: a user needs a delegated cgroup, as from \
-                     systemd-run --user --scope --property=Delegate=yes"
-            ))),
+            (Requirement::IfAllowed, true, Some(field)) => {
+                let advice = if geteuid().is_root() {
+                    IN_USER_NAMESPACE
+                } else {
+                    OF_USER
+                };
+                Err(error.context(format!("{field}: {advice}")))
+            }
             _ => Err(error),
         }
     }

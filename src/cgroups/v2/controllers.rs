@@ -53,7 +53,9 @@ impl Controllers {
         };
         let file = format!("{}/{ENABLED}", directory.display());
         let reason = match errno {
-            Errno::EBUSY => " (a cgroup with processes of its own has no controllers for others)",
+            Errno::EBUSY => {
+                " (a cgroup with processes of its own has no controllers for others; move the processes to a cgroup below it)"
+            }
             Errno::EOPNOTSUPP => " (a threaded cgroup has no controllers for whole processes)",
             _ => "",
         };

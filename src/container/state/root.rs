@@ -10,11 +10,15 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
-use crate::log::errno_text;
+use crate::log::{self, errno_text};
 use crate::network::DIRECTORY;
 
 /// What a user without access to the runtime's root can do.
 const REMEDY: &str = "set --root or XDG_RUNTIME_DIR to a directory of your own";
+
+/// What helps where the runtime's root is on a read-only file system.
+const READONLY: &str =
+    "set --root to a writable directory; in a container, mount a tmpfs on /run of that container";
 
 /// Checks that no other user can write to the runtime's root, and there exchange one
 /// container's directory for another's. A missing root is no error.
@@ -76,7 +80,11 @@ pub(super) fn not_created(root: &Path, path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return denied(root, root, "write to");
     }
-    Error::new(error).context(path.display().to_string())
+    let error = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => log::hinted(Errno::EROFS, Some(READONLY.to_owned())),
+        _ => Error::new(error),
+    };
+    error.context(path.display().to_string())
 }
 
 /// The error when permissions forbid this user to `action` (read, or write to) `path`, which is

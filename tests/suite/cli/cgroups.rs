@@ -109,8 +109,8 @@ fn without_rootless_a_cgroup_that_cannot_be_created_is_an_error() {
         before.assert_unchanged(&bundle);
         let outcome = outcome.assert_refused("cgroup");
         if Kind::under_test() == Kind::Rt {
-            let end = "read-only file system (EROFS)";
-            assert!(outcome.one_line().ends_with(end), "{outcome}");
+            let reason = ": read-only file system (EROFS; in a container, ";
+            assert!(outcome.one_line().contains(reason), "{outcome}");
         }
     }
 }

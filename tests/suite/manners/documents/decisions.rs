@@ -68,6 +68,16 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
     ),
     ("looks at a network that is not there", &["nft list "]),
     ("needs the systemd of a user", &["systemd-run --user "]),
+    (
+        "is typed in a container, or makes one that needs a terminal: tests/suite/nested does so",
+        &[
+            "sh examples/nested/make ",
+            "rt run --bundle /tmp/nested ",
+            "rt run --bundle /bundle ",
+            "mkdir /sys/fs/cgroup/init",
+            "echo 0 > /sys/fs/cgroup/init/",
+        ],
+    ),
 ];
 
 /// What to do with a command line.
