@@ -189,7 +189,7 @@
 //! | cgroup.kill | 5.14 | freeze, kill each process, thaw |
 //! | BPF programs outside RLIMIT_MEMLOCK | 5.11 | the limit is raised for the load |
 //! | `userxattr` of overlay | 5.11 | the kernel refuses `rt.rootfs.overlay` in a user namespace |
-//! | `lowerdir+` of overlay | 6.7 | a list of layers that is too long for fsconfig(2) goes to mount(2), called by a child in a mount namespace of its own |
+//! | `lowerdir+` of overlay | 6.7 | a list of layers that is too long for fsconfig(2) goes to mount(2), called by a process in a mount namespace of its own |
 //! | `MFD_NOEXEC_SEAL` of memfd_create(2) | 6.3 | memfd_create(2) without the flag |
 //!
 //! Always used: clone3(2) with `CLONE_INTO_CGROUP` (5.7), openat2(2) (5.6), fsopen(2) and the

@@ -34,7 +34,7 @@ impl Rootfs {
             };
             failed(match ids {
                 _ if self.path_in_root(item).is_some() => Ok(()),
-                _ if self.makes_source(item) && is_missing(source) => Ok(()),
+                _ if self.makes_source(item, source) && is_missing(source) => Ok(()),
                 Some(ids) => self.open_mount(item, ids, &at).map(drop),
                 None => {
                     at.at(Step::OpenSource, item);

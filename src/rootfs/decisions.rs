@@ -75,11 +75,13 @@ impl Rootfs {
                 let types = mount.bind_propagation(self.default_propagation());
                 options.extend(types.map(propagation));
                 options.extend(mount.idmap.map(|recursion| recursive("idmap", recursion)));
+                let made = self.makes_source(item, source);
+                let made = made.then_some("made if it is missing");
                 let source = word(source.display());
                 let opened = self
                     .path_in_root(item)
                     .map(|_| "opened by init in the root");
-                let remarks = opened.into_iter().chain(mount.remarks());
+                let remarks = opened.into_iter().chain(made).chain(mount.remarks());
                 let details = details(options, remarks);
                 to.line(format!("{place} {source} on {target}{details}"));
             }

@@ -39,7 +39,7 @@ impl Rootfs {
             Step::OpenSource => self.source_hint(item, errno),
             Step::Layer | Step::UpperLayer | Step::Overlay => {
                 let layers = self.layers.as_ref()?;
-                return layers.hint(step, item, errno, root);
+                return layers.hint(step, item, errno, (root, self.user_namespace));
             }
             Step::MountPoint => self.mount_point_hint(item, errno, root),
             Step::MapIds if errno == Errno::EINVAL => self.idmap_hint(item),

@@ -173,11 +173,11 @@ impl Rootfs {
             mounts,
             configured_mounts,
         };
-        rootfs.refuse_without_mount_namespace(spec)?;
+        rootfs.refuse_without_mount_namespace(spec, annotations)?;
         Ok(rootfs)
     }
 
-    fn refuse_without_mount_namespace(&self, spec: &Spec) -> Result<()> {
+    fn refuse_without_mount_namespace(&self, spec: &Spec, annotations: &Annotations) -> Result<()> {
         if self.entry == Entry::Move {
             let private = self
                 .propagation
@@ -196,6 +196,8 @@ impl Rootfs {
             .linux()
             .as_ref()
             .and_then(|linux| linux.devices().as_ref());
+        let layers = annotations.first_of(&[key::OVERLAY, key::LOWER]);
+        let layers = layers.map_or_else(String::new, |key| format!("annotations: {key}"));
         for (field, used) in [
             ("root.readonly", self.readonly),
             ("mounts", self.configured_mounts > 0),
@@ -203,11 +205,7 @@ impl Rootfs {
                 added_field.as_str(),
                 self.mounts.len() > self.configured_mounts,
             ),
-            (
-                "annotations: rt.rootfs.overlay",
-                (self.layers.as_ref()).is_some_and(Layers::is_writable),
-            ),
-            ("annotations: rt.rootfs.lower", self.layers.is_some()),
+            (&layers, !layers.is_empty()),
             (
                 "linux.devices",
                 devices.is_some_and(|devices| !devices.is_empty()),

@@ -16,16 +16,24 @@ const MODE: Mode = Mode::S_IRWXU
     .union(Mode::S_IXOTH);
 
 impl Rootfs {
-    /// Whether the source of `mounts[item]` is made if it is missing.
-    pub(super) fn makes_source(&self, item: usize) -> bool {
-        self.create_volumes && item < self.configured_mounts && self.path_in_root(item).is_none()
+    /// Whether `source`, of `mounts[item]`, is made if it is missing. A source in the root is
+    /// not: init looks for it there, and a lower layer must not change.
+    pub(super) fn makes_source(&self, item: usize, source: &Path) -> bool {
+        let is_in_layer =
+            self.layers.is_some() && self.path != Path::new("/") && source.starts_with(&self.path);
+        self.create_volumes
+            && item < self.configured_mounts
+            && !is_in_layer
+            && self.path_in_root(item).is_none()
     }
 
     /// The sources that are made if they are missing, with the index in `mounts`.
     pub(super) fn volumes(&self) -> impl Iterator<Item = (usize, &Path)> {
         let mounts = self.mounts.iter().enumerate();
         mounts.filter_map(|(item, mount)| match &mount.kind {
-            Kind::Bind { source, .. } if self.makes_source(item) => Some((item, source.as_path())),
+            Kind::Bind { source, .. } if self.makes_source(item, source) => {
+                Some((item, source.as_path()))
+            }
             _ => None,
         })
     }

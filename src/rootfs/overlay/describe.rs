@@ -29,13 +29,14 @@ impl Layers {
         Some((format!("annotations: {key}"), operation))
     }
 
-    /// What remedies an errno. `root` is the user who mounts the overlay.
+    /// What remedies an errno. `root` is the user who mounts the overlay, in
+    /// a user namespace or not.
     pub(in crate::rootfs) fn hint(
         &self,
         step: Step,
         item: usize,
         errno: Errno,
-        root: &User,
+        (root, user_namespace): (&User, bool),
     ) -> Option<String> {
         match (step, errno) {
             (Step::Layer, Errno::EACCES) => {
@@ -50,7 +51,7 @@ impl Layers {
             (Step::Overlay, Errno::ELOOP) => Some(
                 "a layer lies in another one, or is mounted from the same directory".to_owned(),
             ),
-            (Step::Overlay, Errno::EPERM) => {
+            (Step::Overlay, Errno::EPERM) if user_namespace => {
                 Some("overlay in a user namespace needs Linux 5.11 or later".to_owned())
             }
             _ => None,

@@ -212,7 +212,11 @@ fn with_memory_layer(
     mkdirat(&tmpfs, WORK, Mode::S_IRWXU)?;
     let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-    fchownat(&tmpfs, UPPER, Some(owner.0), Some(owner.1), flags)?;
+    match fchownat(&tmpfs, UPPER, Some(owner.0), Some(owner.1), flags) {
+        // An owner without a mapping in the user namespace: the layer stays with its root.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     let made = make(tmpfs.as_fd());
     fchdir(&tmpfs)?;
     umount2(".", MntFlags::MNT_DETACH)?;

@@ -5,12 +5,15 @@ mod copyup;
 mod devices;
 mod host_sources;
 mod idmaps;
+mod layers;
+mod layers_kept;
 mod links;
 mod masks;
 mod options;
 mod order;
 mod overlay;
 mod places;
+mod volumes;
 
 pub(crate) use devices::DEFAULT_DEVICES;
 
@@ -23,12 +26,15 @@ pub(crate) fn tests() -> Vec<Test> {
         devices::tests(),
         host_sources::tests(),
         idmaps::tests(),
+        layers::tests(),
+        layers_kept::tests(),
         links::tests(),
         masks::tests(),
         options::tests(),
         order::tests(),
         overlay::tests(),
         places::tests(),
+        volumes::tests(),
     ]
     .into_iter()
     .flatten()

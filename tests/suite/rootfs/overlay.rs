@@ -21,7 +21,9 @@ pub(crate) fn tests() -> Vec<Test> {
         an_overlay_on_two_overlays_is_refused,
         a_missing_root_is_refused,
         an_overlay_without_a_mount_namespace_is_refused,
-        an_unknown_value_is_refused,
+        the_size_of_the_layer_is_limited,
+        a_size_that_a_tmpfs_does_not_take_is_refused,
+        a_size_without_an_ephemeral_layer_is_refused,
         an_unknown_annotation_is_a_warning,
         an_error_is_one_line_even_after_a_warning,
     ]
@@ -172,16 +174,55 @@ fn an_overlay_without_a_mount_namespace_is_refused() {
     before.assert_unchanged(&bundle);
 }
 
-fn an_unknown_value_is_refused() {
-    let bundle = with_overlay()
-        .set(POINTER, json!("persistent"))
-        .args(&["/bin/true"]);
-    let before = HostState::of(&bundle);
-    let refused = bundle.run().assert_refused(
-        "annotations: rt.rootfs.overlay: unknown value \"persistent\": the only value is \"ephemeral\"",
-    );
-    refused.one_line();
-    before.assert_unchanged(&bundle);
+const SIZE: &str = "/annotations/rt.rootfs.size";
+
+fn the_size_of_the_layer_is_limited() {
+    let fill = "dd if=/dev/zero of=/big bs=65536 count=64; stat -c %s /big";
+    for size in ["1m", "1M", "1024k", "1048576"] {
+        let bundle = with_overlay().set(SIZE, json!(size)).sh(fill);
+        let before = HostState::of(&bundle);
+        let output = bundle.run();
+        assert!(
+            output.stderr.contains("No space left on device"),
+            "{size}: {output}"
+        );
+        let written: u64 = output.stdout.trim().parse().unwrap();
+        assert!((900_000..=1_048_576).contains(&written), "{size}: {output}");
+        before.assert_unchanged(&bundle);
+    }
+    with_overlay()
+        .set(SIZE, json!("10%"))
+        .sh(fill)
+        .run()
+        .assert_ok();
+}
+
+fn a_size_that_a_tmpfs_does_not_take_is_refused() {
+    let mut bundle = with_overlay().args(&["/bin/true"]);
+    for size in [
+        "",
+        "0",
+        "-1",
+        "1t",
+        "m",
+        "1mm",
+        "1.5g",
+        "9999999999g",
+        "99999999999999999999",
+    ] {
+        bundle = bundle.set(SIZE, json!(size));
+        bundle.assert_refused(&[&format!(
+            ": annotations: rt.rootfs.size: \"{size}\": is no size of a tmpfs; write 64m, 1g, a number of bytes, or 10% of the memory"
+        )]);
+    }
+}
+
+fn a_size_without_an_ephemeral_layer_is_refused() {
+    let reason = ": annotations: rt.rootfs.size: \"1m\": has an effect with rt.rootfs.overlay \"ephemeral\" only";
+    let bundle = with_overlay().set(SIZE, json!("1m")).args(&["/bin/true"]);
+    let bundle = bundle.set(POINTER, json!("changes"));
+    bundle.assert_refused(&[reason]);
+    bundle.remove(POINTER).assert_refused(&[reason]);
 }
 
 fn an_unknown_annotation_is_a_warning() {
