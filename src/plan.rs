@@ -109,10 +109,8 @@ impl Plan {
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
-        let network = Network::plan(
-            &annotations,
-            &network_facts(&namespaces, spec, settings, host),
-        )?;
+        let network_facts = network_facts(&namespaces, spec, settings, host);
+        let network = Network::plan(&annotations, &network_facts)?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)

@@ -296,15 +296,8 @@ fn prepare(
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
-    plan.namespaces.write_id_maps(&joined, child.pid, &proc)?;
-    drop(joined);
-    cgroups.add_process(child.pid)?;
+    wire_init(&plan, child, (joined, lease), cgroups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
-    if let (Some(network), Some(lease)) = (&plan.network, &lease) {
-        network.wire(lease, child.pid, &proc)?;
-    }
-    plan.process.raise_limits_of(child.pid)?;
-    plan.process.set_io_priority_of(child.pid)?;
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
@@ -320,6 +313,24 @@ fn prepare(
     ready.serve(foreground, (relay, notify))?;
     log::flush_deferred_warnings();
     Ok(ready)
+}
+
+/// Does for init, which waits, what needs its pid.
+fn wire_init(
+    plan: &Plan,
+    child: &Child,
+    (joined, lease): (Joined, Option<Reservation>),
+    cgroups: &mut CreatedCgroups,
+    proc: &Proc,
+) -> Result<()> {
+    plan.namespaces.write_id_maps(&joined, child.pid, proc)?;
+    drop(joined);
+    cgroups.add_process(child.pid)?;
+    if let (Some(network), Some(lease)) = (&plan.network, &lease) {
+        network.wire(lease, child.pid, proc)?;
+    }
+    plan.process.raise_limits_of(child.pid)?;
+    plan.process.set_io_priority_of(child.pid)
 }
 
 /// Takes the addresses and ports of a container with a network, and shows them in its state. Also

@@ -109,11 +109,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
     plan.rootfs.create_devices(&root, &mut sources, &proc, at)?;
     if plan.hooks.before_pivot() {
-        at.enter(Step::RuntimeHooks);
-        end.mounted()?;
-        end.wait_for_go()?; // The runtime has called the prestart and createRuntime hooks.
-        plan.hooks
-            .create_container(&hooks, root.as_fd(), caller_umask, at)?;
+        call_hooks_before_pivot((plan, &hooks), end, &root, caller_umask, at)?;
     }
     if let Some(console) = console {
         take_terminal(plan, &root, &console, at)?;
@@ -145,6 +141,20 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.process
         .become_child_of_init(program, &mut prepared, at)?;
     Err(plan.process.exec(&prepared, end.as_fd(), at))
+}
+
+fn call_hooks_before_pivot(
+    (plan, hooks): (&Plan, &InitHookFiles),
+    end: &InitEnd,
+    root: &NewRoot,
+    caller_umask: Mode,
+    at: &Progress,
+) -> Result<(), Cause> {
+    at.enter(Step::RuntimeHooks);
+    end.mounted()?;
+    end.wait_for_go()?; // The runtime has called the prestart and createRuntime hooks.
+    plan.hooks
+        .create_container(hooks, root.as_fd(), caller_umask, at)
 }
 
 /// Repeats [`InitEnd::die_with_runtime`], which the kernel resets when a process changes its

@@ -79,10 +79,15 @@ impl Nat {
         (self.families(lease)).try_for_each(|family| forwarding::require(family, proc))
     }
 
-    /// The families of which packets are forwarded.
+    /// The families of which packets are forwarded. Those to a loopback address come from the host.
     fn families(&self, lease: &Lease) -> impl Iterator<Item = Family> {
-        let used =
-            |family: &Family| self.masquerade || self.ports.iter().any(|port| family.has(port));
+        let used = |family: &Family| {
+            self.masquerade
+                || self
+                    .ports
+                    .iter()
+                    .any(|port| family.has(port) && !port.is_only_at_loopback())
+        };
         Family::of(lease).into_iter().filter(used)
     }
 

@@ -35,6 +35,12 @@ impl Port {
         })
     }
 
+    /// Whether only the host itself can send packets for this port.
+    pub(super) fn is_only_at_loopback(&self) -> bool {
+        self.host_address
+            .is_some_and(|address| address.is_loopback())
+    }
+
     /// The address of the host that a packet must have. `None` where any of the family will do.
     pub(super) fn specific_address(&self) -> Option<IpAddr> {
         self.host_address

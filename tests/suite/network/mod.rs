@@ -14,6 +14,7 @@ mod nat_refusals;
 mod reach;
 mod refusals;
 mod report;
+mod web;
 
 use crate::runner::Test;
 
@@ -28,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         nat_refusals::tests(),
         files::tests(),
         report::tests(),
+        web::tests(),
     ]
     .into_iter()
     .flatten()

@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_published_port_is_reached_from_everywhere,
         ports_are_published_by_address_and_by_range,
         a_port_at_127_0_0_1_is_for_the_host_only,
+        a_port_at_127_0_0_1_needs_no_forwarding,
         a_container_does_not_reach_what_listens_at_127_0_0_1_of_the_host,
         a_masqueraded_container_is_reached_by_its_published_ports_only,
         a_udp_client_follows_the_port_to_another_container,
@@ -172,6 +173,17 @@ fn a_port_at_127_0_0_1_is_for_the_host_only() {
 }
 
 /// CVE-2020-8558.
+fn a_port_at_127_0_0_1_needs_no_forwarding() {
+    let host = Host::with_nft();
+    let container = host.run_on_bridge(&[("publish", "127.0.0.1:8080:80")]);
+    let server = Server::in_network_of(container.pid());
+    let to = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    assert!(reach(host.pid(), to, 8080, &server).is_some());
+    assert_eq!(host.sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "0");
+    container.delete_force().assert_ok();
+    host.assert_clean();
+}
+
 fn a_container_does_not_reach_what_listens_at_127_0_0_1_of_the_host() {
     let host = Host::with_nft();
     let container = host.run_on_bridge(&[MASQUERADE, ("publish", "8080:81")]);

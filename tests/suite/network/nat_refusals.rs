@@ -207,7 +207,6 @@ fn publish_needs_forwarding() {
     let host = Host::with_nft();
     for (publish, sysctl) in [
         ("8080:80", "net.ipv4.ip_forward"),
-        ("127.0.0.1:8080:80", "net.ipv4.ip_forward"),
         ("[::]:8080:80", "net.ipv6.conf.all.forwarding"),
     ] {
         let bundle = host.on_bridge_with(&[("publish", publish)]);
