@@ -12,14 +12,14 @@ use crate::container::state::{Container, State, Status};
 use crate::container::{hooks, teardown};
 use crate::log;
 use crate::process::HookKind;
-use crate::rootfs::MadeDirectories;
+use crate::rootfs::CreatedDirectories;
 
 /// In the order of creation.
 #[derive(Default)]
 pub(crate) struct Rollback {
     pub(crate) container: Option<Container>,
     pub(crate) cgroups: Option<CreatedCgroups>,
-    pub(crate) directories: MadeDirectories,
+    pub(crate) directories: CreatedDirectories,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.
