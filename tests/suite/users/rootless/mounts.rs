@@ -102,9 +102,10 @@ fn layers_are_kept_and_volumes_are_made() {
         fs::create_dir(&top).unwrap();
         fs::write(top.join("which"), "top\n").unwrap();
         let script = "cat /which; echo run >> /log; wc -l < /log; echo run >> /data/log; wc -l < /data/log; \
-                      rm -f /etc/group; test -e /etc/group || echo gone";
+                      rm -f /old; test -e /old || echo gone";
         let bundle = bundle
             .writable()
+            .file("old", "")
             .set("/annotations/rt.rootfs.lower", json!("top"))
             .set("/annotations/rt.rootfs.overlay", json!("changes"))
             .set("/annotations/rt.volumes.create", json!("true"))
