@@ -17,7 +17,6 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
-use super::overlay;
 use super::root::{MAX_LINKS, components, link_target};
 use crate::pathname::{Access, explain};
 
@@ -29,6 +28,9 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
+/// A file in the directory of an upper layer that no container has been made with yet.
+pub(super) const UNFINISHED: &str = "unfinished";
+
 /// The attributes of a new directory.
 #[derive(Clone, Copy)]
 pub(super) struct Attributes {
@@ -39,14 +41,14 @@ pub(super) struct Attributes {
 
 /// What was made so far, to be removed if the container cannot be made.
 #[derive(Default)]
-pub(crate) struct MadeDirectories {
+pub(crate) struct CreatedDirectories {
     /// Parents before their children.
-    made: Vec<Made>,
+    made: Vec<CreatedFile>,
     /// The directory of the upper layer, with the lock on it (flock(2)).
     pub(super) locked: Option<File>,
 }
 
-struct Made {
+struct CreatedFile {
     parent: OwnedFd,
     name: OsString,
     /// For messages.
@@ -60,7 +62,7 @@ pub(super) enum What {
     /// A directory, which stays if it is not empty.
     Directory,
     /// A directory with all its content: only init has written to it.
-    Tree,
+    WithContent,
     File,
 }
 
@@ -74,7 +76,7 @@ struct Found {
     missing: Vec<OsString>,
 }
 
-/// The directories that [`MadeDirectories::make`] would make for the absolute path `path`,
+/// The directories that [`CreatedDirectories::make`] would make for the absolute path `path`,
 /// deepest first, without symbolic links. None if it cannot be found out.
 pub(super) fn missing(path: &Path) -> Vec<PathBuf> {
     let Ok(mut found) = find(path) else {
@@ -105,7 +107,7 @@ pub(super) fn remove_empty(directories: &[PathBuf]) {
     }
 }
 
-impl MadeDirectories {
+impl CreatedDirectories {
     /// Makes the directory at the absolute path `path`, and those above it, as far as they are
     /// missing. What exists keeps its attributes. Returns it with `O_PATH`.
     ///
@@ -147,7 +149,7 @@ impl MadeDirectories {
             Err(errno) => return Err(errno),
         }
         let directory = openat(&parent, name, DIRECTORY, Mode::empty());
-        self.made.push(Made {
+        self.made.push(CreatedFile {
             parent,
             name: name.to_owned(),
             path: path.to_owned(),
@@ -177,7 +179,7 @@ impl MadeDirectories {
     ) -> nix::Result<()> {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         match openat(&parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(_) => self.made.push(Made {
+            Ok(_) => self.made.push(CreatedFile {
                 parent,
                 name: name.into(),
                 path: path.join(name),
@@ -193,7 +195,8 @@ impl MadeDirectories {
     /// may write to it.
     pub(crate) fn finish(&mut self) {
         if let Some(directory) = self.locked.take() {
-            overlay::finish(&directory);
+            // Normally there is no such file.
+            let _ = unlinkat(&directory, UNFINISHED, UnlinkatFlags::NoRemoveDir);
         }
     }
 
@@ -218,10 +221,10 @@ impl MadeDirectories {
     }
 }
 
-impl Made {
+impl CreatedFile {
     fn remove(&self) -> Result<()> {
         let flags = match self.what {
-            What::Tree => return remove_tree(&self.parent, &self.name),
+            What::WithContent => return remove_tree(&self.parent, &self.name),
             What::Directory => UnlinkatFlags::RemoveDir,
             What::File => UnlinkatFlags::NoRemoveDir,
         };
@@ -237,8 +240,8 @@ pub(super) fn remove_tree(parent: &impl AsRawFd, name: &OsStr) -> Result<()> {
     // Of the parts of a path only the last one may be a link here: the kernel's own to `parent`.
     let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string());
     let path = path.join(name);
-    // overlayfs makes a directory without any permission in its work directory.
-    let _ = std::fs::remove_dir(path.join(overlay::WORK));
+    // overlayfs makes an empty directory without any permission in its work directory.
+    let _ = std::fs::remove_dir(path.join("work"));
     match std::fs::remove_dir_all(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

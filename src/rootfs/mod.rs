@@ -54,7 +54,7 @@ use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
 use devices::{Devices, NodeSource};
-pub(crate) use directories::MadeDirectories;
+pub(crate) use directories::CreatedDirectories;
 pub(crate) use facts::{Content, Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
@@ -239,7 +239,7 @@ impl Rootfs {
     ///
     /// # Errors
     /// When one cannot be made, or layers of the root cannot be merged.
-    pub(crate) fn wire(&self, directories: &mut MadeDirectories) -> Result<()> {
+    pub(crate) fn wire(&self, directories: &mut CreatedDirectories) -> Result<()> {
         if let Some(layers) = &self.layers {
             layers.wire(self.owner, directories)?;
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::stat::Mode;
 
 use super::Rootfs;
-use super::directories::{Attributes, MadeDirectories};
+use super::directories::{Attributes, CreatedDirectories};
 use super::kind::Kind;
 
 const MODE: Mode = Mode::S_IRWXU
@@ -39,7 +39,7 @@ impl Rootfs {
     }
 
     /// Makes the missing sources, owned by root of the container.
-    pub(super) fn make_volumes(&self, directories: &mut MadeDirectories) -> Result<()> {
+    pub(super) fn make_volumes(&self, directories: &mut CreatedDirectories) -> Result<()> {
         for (item, source) in self.volumes() {
             // The files of an idmapped mount belong to root on the host.
             let is_mapped = self.mounts[item].idmap.is_some();

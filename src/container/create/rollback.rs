@@ -13,7 +13,7 @@ use crate::container::{hooks, teardown};
 use crate::log;
 use crate::network;
 use crate::process::HookKind;
-use crate::rootfs::MadeDirectories;
+use crate::rootfs::CreatedDirectories;
 
 /// In the order of creation.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Rollback {
     /// The bridge on which a lease may have been taken.
     pub(crate) network: Option<String>,
     pub(crate) cgroups: Option<CreatedCgroups>,
-    pub(crate) directories: MadeDirectories,
+    pub(crate) directories: CreatedDirectories,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.

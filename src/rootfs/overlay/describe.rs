@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 
-use super::{Layers, Upper};
+use super::{EPHEMERAL, Layers, Upper};
 use crate::annotations::key;
 use crate::pathname::{Access, User, obstacle, obstacle_on_host};
 use crate::step::Step;
@@ -16,7 +16,10 @@ impl Layers {
         let (root, above) = self.lower.split_last()?;
         let (key, operation) = match step {
             Step::Layer => (key::LOWER, above.get(item)?.display().to_string()),
-            Step::UpperLayer => (key::OVERLAY, self.directory()?.display().to_string()),
+            Step::UpperLayer => {
+                let directory = self.directory().unwrap_or(Path::new(EPHEMERAL));
+                (key::OVERLAY, directory.display().to_string())
+            }
             Step::Overlay => {
                 let key = match self.upper {
                     Upper::None => key::LOWER,
@@ -47,6 +50,9 @@ impl Layers {
             (Step::Layer, _) => obstacle_on_host(self.lower.get(item)?, errno, Access::Search),
             (Step::UpperLayer, _) => obstacle_on_host(self.directory()?, errno, Access::Search),
             (Step::Overlay, Errno::EINVAL) => Some(self.unsuitable()),
+            (Step::Overlay, Errno::E2BIG) => {
+                Some("before Linux 6.7 there is room for about 200 layers".to_owned())
+            }
             (Step::Overlay, Errno::ENODEV) => Some("is overlay built into this kernel?".to_owned()),
             (Step::Overlay, Errno::ELOOP) => Some(
                 "a layer lies in another one, or is mounted from the same directory".to_owned(),

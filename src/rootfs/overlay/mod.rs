@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 
 pub(super) use mount::{OpenLayers, Place};
-pub(super) use upper::{finish, remove_unfinished};
+pub(super) use upper::remove_unfinished;
 
 use crate::annotations::{Annotations, invalid, key};
 use crate::nearest::nearest;

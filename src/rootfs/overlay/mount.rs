@@ -52,10 +52,10 @@ impl Layers {
             open(path, DIRECTORY, Mode::empty())
         });
         let above = above.collect::<nix::Result<_>>()?;
-        progress.enter(Step::UpperLayer);
         let upper = match &self.upper {
             Upper::None | Upper::Memory(_) => None,
             Upper::Directory(path) => {
+                progress.enter(Step::UpperLayer);
                 let directory = open(path, DIRECTORY, Mode::empty())?;
                 let part = |name| {
                     openat(

@@ -18,10 +18,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::{Layers, UPPER, Upper, WORK};
 use crate::annotations::key;
 use crate::pathname::{Access, explain};
-use crate::rootfs::directories::{Attributes, MadeDirectories, What, remove_tree};
-
-/// The name of that file.
-const UNFINISHED: &str = "unfinished";
+use crate::rootfs::directories::{Attributes, CreatedDirectories, UNFINISHED, What, remove_tree};
 
 /// Only the caller may enter: what a container has made in its upper layer, such as a set-user-ID
 /// program, is not for other users of the host.
@@ -43,7 +40,7 @@ impl Layers {
     pub(in crate::rootfs) fn wire(
         &self,
         owner: Option<(u32, u32)>,
-        directories: &mut MadeDirectories,
+        directories: &mut CreatedDirectories,
     ) -> Result<()> {
         self.check()?;
         let (Upper::Directory(path), [top, ..]) = (&self.upper, self.lower()) else {
@@ -72,7 +69,7 @@ impl Layers {
 fn make(
     path: &Path,
     (mode, owner): (Mode, Option<(u32, u32)>),
-    directories: &mut MadeDirectories,
+    directories: &mut CreatedDirectories,
 ) -> Result<()> {
     let directory = directories.make(path, PRIVATE)?;
     let directory = File::from(
@@ -103,7 +100,7 @@ fn make(
                 OsStr::new(name),
                 &path.join(name),
                 new,
-                What::Tree,
+                What::WithContent,
             )
             .map_err(|errno| explained(name, errno))?;
     }
@@ -118,12 +115,6 @@ fn lock(directory: &File) -> Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error).context("lock"),
     }
-}
-
-/// Says that a container has been made with this directory.
-pub(in crate::rootfs) fn finish(directory: &File) {
-    // Normally there is no such file.
-    let _ = unlinkat(directory, UNFINISHED, UnlinkatFlags::NoRemoveDir);
 }
 
 /// Removes the upper layer whose content is `upper`, unless a container has been made with it, or is being
@@ -148,6 +139,5 @@ pub(in crate::rootfs) fn remove_unfinished(upper: &Path) -> Result<()> {
         let removed = remove_tree(&directory, OsStr::new(name));
         removed.with_context(|| PathBuf::from(path).join(name).display().to_string())?;
     }
-    finish(&directory);
-    Ok(())
+    unlinkat(&directory, UNFINISHED, UnlinkatFlags::NoRemoveDir).context(UNFINISHED)
 }

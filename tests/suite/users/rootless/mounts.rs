@@ -15,6 +15,8 @@ pub(super) fn tests() -> Vec<Test> {
         more_binds_than_the_descriptor_limit_work,
         long_mount_options_are_passed_to_the_file_system,
         a_directory_that_the_caller_may_not_search_is_named,
+        layers_are_kept_and_volumes_are_made,
+        a_layer_that_the_caller_cannot_read_is_refused,
     ]
 }
 
@@ -86,4 +88,56 @@ fn a_directory_that_the_caller_may_not_search_is_named() {
     );
     let bundle = bundle.bind(&closed.join("data"), "/tmp", &["bind"]);
     bundle.args(&["/bin/true"]).assert_refused(&[&text]);
+}
+
+fn layers_are_kept_and_volumes_are_made() {
+    only_rt("the annotations are rt's own");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
+        let bundle = caller.bundle();
+        let (top, volume) = (
+            bundle.path().join("top"),
+            bundle.path().join("volumes/data"),
+        );
+        fs::create_dir(&top).unwrap();
+        fs::write(top.join("which"), "top\n").unwrap();
+        let script = "cat /which; echo run >> /log; wc -l < /log; echo run >> /data/log; wc -l < /data/log; \
+                      rm -f /old; test -e /old || echo gone";
+        let bundle = bundle
+            .writable()
+            .file("old", "")
+            .set("/annotations/rt.rootfs.lower", json!("top"))
+            .set("/annotations/rt.rootfs.overlay", json!("changes"))
+            .set("/annotations/rt.volumes.create", json!("true"))
+            .bind(&volume, "/data", &["rbind"])
+            .sh(script);
+        let before = HostState::of(&bundle);
+        for count in 1..3 {
+            let said = bundle.run().assert_ok().stdout;
+            assert_eq!(
+                said,
+                format!("top\n{count}\n{count}\ngone\n"),
+                "{caller_kind:?}"
+            );
+        }
+        before.assert_unchanged(&bundle);
+        assert!(bundle.path().join("changes/upper/log").exists());
+    }
+}
+
+fn a_layer_that_the_caller_cannot_read_is_refused() {
+    only_rt("the annotation is rt's own");
+    let caller = Caller::new(CallerKind::Plain);
+    let bundle = caller.bundle();
+    let top = bundle.path().join("top");
+    fs::create_dir(&top).unwrap();
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o700)).unwrap();
+    let top = top.display();
+    let bundle = bundle
+        .set("/annotations/rt.rootfs.lower", json!("top"))
+        .set("/annotations/rt.rootfs.overlay", json!("ephemeral"))
+        .args(&["/bin/true"]);
+    bundle.assert_refused(&[&format!(
+        ": annotations: rt.rootfs.lower: {top}: permission denied (EACCES; {top} has mode 0700, owner 0:0; uid {USER} needs the x bit)"
+    )]);
 }
