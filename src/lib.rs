@@ -142,6 +142,13 @@
 //! poststop hooks are saved in state.json for later commands. Every hook is a child of the
 //! process that calls it, and reads the state from an anonymous file.
 //!
+//! # Layers
+//!
+//! With `rt.rootfs.*` the root is an overlay (`rootfs/overlay/`). The runtime checks the layers and makes
+//! the directories of an upper layer that is kept; init mounts the overlay, in its own mount namespace. What the
+//! runtime has made on the host for a container, volumes too, is in `rootfs/directories.rs`: a failure
+//! removes it, and state.json names it until the container is made.
+//!
 //! # Checks
 //!
 //! `rt check` (`container/check.rs`) takes the steps of `container/create.rs` that only read, by the same

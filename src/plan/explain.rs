@@ -37,8 +37,11 @@ impl Plan {
             .or_else(|| self.describe(step, item))
             .unwrap_or_else(|| ("init".into(), format!("{step:?}")));
         let maps = |uid, gid| self.namespaces.maps_outside(uid, gid);
-        let shares_user_namespace = *self.namespaces.place(Kind::User) == Place::Shared;
-        let missing = || privileges::missing_capability(failure).filter(|_| shares_user_namespace);
+        // In a user namespace of its own, init has all capabilities. Only the runtime may lack
+        // one, for the cgroup in which it creates init.
+        let uses_callers = *self.namespaces.place(Kind::User) == Place::Shared
+            || (step, cause) == (Step::Clone, Errno::EACCES.into());
+        let missing = || privileges::missing_capability(failure).filter(|_| uses_callers);
         let hint = missing()
             .or_else(|| self.process_hint(failure))
             .or_else(|| self.rootfs.hint(failure, &self.root_user(&maps)))

@@ -2,9 +2,13 @@
 //! container has those that its config.json lists, and a container can run `rt` itself.
 
 use caps::Capability::{self, *};
+use nix::errno::Errno;
 
 use crate::host;
 use crate::step::{Cause, Failure, Step};
+
+/// For a process that is created in a cgroup of another user, to whom it was delegated.
+const INTO_CGROUP: &[Capability] = &[CAP_DAC_OVERRIDE];
 
 /// What may help where a filter, such as that of an outer container, refuses a system call.
 const FILTERED: &str = "does the seccomp filter that rt runs under forbid the system call?";
@@ -15,12 +19,16 @@ pub(super) fn missing_capability(Failure { step, cause, .. }: Failure) -> Option
     let Cause::Errno(errno) = cause else {
         return None;
     };
-    host::missing_capability(errno, needed(step))
+    let needed = match (step, errno) {
+        (Step::Clone, Errno::EACCES) => INTO_CGROUP,
+        _ => needed(step),
+    };
+    host::missing_capability(errno, needed)
 }
 
 /// The remedy when a filter may have refused a step that needs a capability.
 pub(super) fn filter_hint(Failure { step, cause, .. }: Failure) -> Option<String> {
-    let is_refusal = cause == Cause::Errno(nix::errno::Errno::EPERM);
+    let is_refusal = cause == Cause::Errno(Errno::EPERM);
     let may_be_filtered = is_refusal && !needed(step).is_empty() && host::is_filtered();
     may_be_filtered.then(|| FILTERED.to_owned())
 }

@@ -6,11 +6,14 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{Uid, fchownat};
 
 use crate::cgroups::directory::Directory;
+use crate::host::missing_capability;
+use crate::log;
 
 /// The kernel's list of the files that a delegatee may own (cgroups(7), "Cgroups v2
 /// delegation").
@@ -24,7 +27,8 @@ const ALWAYS_DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.thr
 /// When the list cannot be read, or the kernel refuses to change an owner.
 pub(in crate::cgroups) fn delegate(cgroup: &Directory, owner: Uid) -> Result<()> {
     let chown = |name: &str, flags| fchownat(cgroup.as_fd(), name, Some(owner), None, flags);
-    chown("", AtFlags::AT_EMPTY_PATH)?;
+    chown("", AtFlags::AT_EMPTY_PATH)
+        .map_err(|errno| log::hinted(errno, missing_capability(errno, &[Capability::CAP_CHOWN])))?;
     let listed = match fs::read_to_string(DELEGATE) {
         Err(error) if error.kind() == ErrorKind::NotFound => ALWAYS_DELEGATED.to_owned(),
         text => text.context(DELEGATE)?,

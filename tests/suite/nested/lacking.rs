@@ -12,6 +12,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_missing_capability_is_named,
         a_missing_mount_is_named,
         a_cgroup_that_cannot_be_made_is_explained,
+        a_cgroup_that_cannot_be_delegated_is_explained,
         a_masked_proc_is_explained,
         a_filter_that_may_refuse_a_system_call_is_named,
         limits_need_cgroups,
@@ -164,6 +165,28 @@ fn a_cgroup_that_cannot_be_made_is_explained() {
         let expected = format!(
             "rt run: c1: linux.resources.devices: {rules}: operation not permitted (EPERM; rt has no CAP_SYS_ADMIN; {ADVICE}"
         );
+        assert_said(bundle, RUN, &expected);
+    }
+}
+
+fn a_cgroup_that_cannot_be_delegated_is_explained() {
+    let runtime = Runtime::new().view(View::V2);
+    for (name, error) in [
+        (
+            "CHOWN",
+            "linux.cgroupsPath: delegate /sys/fs/cgroup/c1: operation not permitted (EPERM",
+        ),
+        (
+            "DAC_OVERRIDE",
+            "linux.namespaces: make a process in them: permission denied (EACCES",
+        ),
+    ] {
+        let bundle = plain_inner(outer_of_root(&runtime), |config| {
+            user_namespace(config);
+            config.set("/linux/uidMappings/0/hostID", json!(1000));
+        });
+        let bundle = without_capability(bundle, &format!("CAP_{name}"));
+        let expected = format!("rt run: c1: {error}; rt has no CAP_{name}; {ADVICE}");
         assert_said(bundle, RUN, &expected);
     }
 }

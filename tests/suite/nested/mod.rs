@@ -87,14 +87,15 @@ fn inner_with(
     bundle.file(&format!("{name}/config.json"), &config.0.to_string())
 }
 
-/// The outer containers, by what they see of cgroups.
-fn outers() -> Vec<Bundle> {
-    let mut runtimes = vec![Runtime::new()];
+/// The outer containers, by what they see of cgroups, and whether containers in them have cgroups: cgroups of version
+/// 1 are not delegated to a user namespace.
+fn outers() -> Vec<(Bundle, bool)> {
+    let mut runtimes = vec![(Runtime::new(), on_v2())];
     if !on_v2() {
-        runtimes.push(Runtime::new().view(View::V2));
+        runtimes.push((Runtime::new().view(View::V2), true));
     }
     let each = runtimes.iter();
-    each.flat_map(|runtime| [outer(runtime), outer_of_root(runtime)])
+    each.flat_map(|(runtime, is_v2)| [(outer(runtime), *is_v2), (outer_of_root(runtime), true)])
         .collect()
 }
 
@@ -132,7 +133,7 @@ fn the_example_works_as_documented() {
 }
 
 fn containers_nest_four_deep() {
-    for bundle in outers() {
+    for (bundle, _) in outers() {
         let next = |name: &str| format!("rt run -b /{name} {name} && echo /run/rt/*");
         let bundle = inner(bundle, "second", &["sh", "-c", &next("third")]);
         let bundle = inner(bundle, "third", &["sh", "-c", &next("fourth")]);
@@ -160,9 +161,8 @@ fn every_command_works_in_a_container() {
         echo left: /run/rt/* /sys/fs/cgroup/*/c1 /sys/fs/cgroup/c1
         [ \"$mounts\" = \"$(cat /proc/self/mounts)\" ]
         for process in /proc/[0-9]*; do echo $process; done";
-    for bundle in outers() {
+    for (bundle, has_cgroups) in outers() {
         // Without a cgroup of its own a container cannot be paused.
-        let has_cgroups = bundle.config().get("/linux/uidMappings").is_null() || on_v2();
         let script = match has_cgroups {
             true => script.to_owned(),
             false => script.replace("rt pause c1; rt state c1; rt resume c1; rt ps c1", ""),
@@ -181,7 +181,7 @@ fn every_command_works_in_a_container() {
 }
 
 fn a_container_with_a_user_namespace_runs_in_a_container() {
-    for bundle in outers() {
+    for (bundle, _) in outers() {
         let args = ["sh", "-c", "cat /proc/self/uid_map"];
         let bundle = inner_with(bundle, "bundle", &args, |config| {
             config.set("/linux/namespaces/-", json!({ "type": "user" }));
@@ -258,8 +258,7 @@ fn limits_of_the_inner_are_applied() {
 }
 
 fn delete_force_of_the_outer_ends_running_and_paused_containers_in_it() {
-    for bundle in outers() {
-        let has_cgroups = bundle.config().get("/linux/uidMappings").is_null() || on_v2();
+    for (bundle, has_cgroups) in outers() {
         let pause = if has_cgroups { "rt pause c2;" } else { "" };
         let bundle = inner(bundle, "bundle", &["sleep", "1000"]);
         let script = format!(
@@ -276,7 +275,7 @@ fn delete_force_of_the_outer_ends_running_and_paused_containers_in_it() {
 }
 
 fn the_outer_is_deleted_with_the_cgroups_that_a_killed_rt_left_in_it() {
-    for bundle in outers() {
+    for (bundle, _) in outers() {
         let bundle = inner(bundle, "bundle", &["sleep", "1000"]);
         let bundle = bundle.sh("rt run -d -b /bundle c1; kill -9 $(rt state c1 | \
             while read -r key value; do [ $key = '\"pid\":' ] && echo ${value%,}; done); exit 7");
