@@ -1,7 +1,7 @@
 //! PID 1 of a container with `rt.init`: passes signals on to the process, reaps all
 //! children, and ends with the process's status.
 //!
-//! `src/process/init.rs` executes `rt` as this program, with every signal blocked and with
+//! `src/process/init_process.rs` executes `rt` as this program, with every signal blocked and with
 //! the process as its only child. It runs before the C library starts (`start.rs`), with
 //! system calls only, and in a few pages of memory.
 //!
@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 
 use syscalls::{Sysno, raw};
 
-use super::start::equals;
+use super::c_string::equals;
 
 /// Its first argument and its name. The second argument is the pid of the process.
 pub(crate) const INIT_NAME: &str = "rt-init";

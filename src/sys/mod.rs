@@ -7,6 +7,7 @@
 )]
 
 mod bpf;
+mod c_string;
 mod clone;
 mod entry;
 mod fd;

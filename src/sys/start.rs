@@ -16,6 +16,7 @@ use std::ffi::{c_char, c_int};
 
 use syscalls::{Sysno, raw};
 
+use super::c_string::equals;
 use super::init;
 use super::mount::{AT_EMPTY_PATH, MountAttr, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 
@@ -102,25 +103,6 @@ unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
         }
         call(Sysno::close, [file, 0, 0, 0, 0]);
     }
-}
-
-/// Whether a NUL-terminated string is equal to `expected`, which has no NUL.
-///
-/// # Safety
-/// `string` must point to a NUL-terminated string.
-pub(super) unsafe fn equals(string: *const c_char, expected: &str) -> bool {
-    let mut position = string.cast::<u8>();
-    for byte in expected.bytes() {
-        // SAFETY: all bytes before were equal, so none was the NUL. The read is volatile to
-        // prevent the compiler from making this loop a call of strcmp(3).
-        if unsafe { position.read_volatile() } != byte {
-            return false;
-        }
-        // SAFETY: this byte was not the NUL, so there is another one after it.
-        position = unsafe { position.add(1) };
-    }
-    // SAFETY: as above.
-    unsafe { position.read_volatile() == 0 }
 }
 
 /// Makes a system call. `None` on error.
