@@ -144,10 +144,10 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · rootfs · process } ▸ { annotations · bundle · host } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · network · rootfs · process } ▸ { annotations · bundle · host } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
-//! A module uses only modules to its right. The four feature modules never use each other:
+//! A module uses only modules to its right. The five feature modules never use each other:
 //! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
 //! `unsafe`: it has one function for each system call that nix lacks. In every feature module
 //! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
@@ -160,6 +160,7 @@
 //! | [`plan`] | configuration and host, composed into a plan |
 //! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
 //! | [`cgroups`] | resource limits and device rules, cgroup v1 and v2 |
+//! | [`network`] | bridge, links, addresses, routes, NAT and published ports |
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |
@@ -198,6 +199,7 @@ mod host;
 mod log;
 mod namespaces;
 mod nearest;
+mod network;
 mod pathname;
 mod plan;
 mod process;

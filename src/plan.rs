@@ -20,6 +20,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
+use crate::network::{self, Network, NetworkFacts};
 use crate::process::{
     self, Caller, Hooks, Passed, Personality, Process, ProcessKind, SeccompSource, StdioOwnership,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
     pub(crate) idmappings: Idmappings,
     pub(crate) cgroups: Cgroups,
+    /// `None` without `rt.network.*` annotations.
+    pub(crate) network: Option<Network>,
     pub(crate) rootfs: Rootfs,
     pub(crate) process: Process,
     pub(crate) hooks: Hooks,
@@ -100,6 +103,7 @@ impl Plan {
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
+        let network = Network::plan(&annotations, &network_facts(&namespaces, settings))?;
         let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)
@@ -121,6 +125,7 @@ impl Plan {
             namespaces,
             idmappings,
             cgroups,
+            network,
             rootfs,
             process,
             hooks,
@@ -184,6 +189,18 @@ fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {
         Place::New if settings.no_pivot => Entry::Move,
         Place::New => Entry::Pivot,
         Place::Shared | Place::Joined { .. } => Entry::Chroot,
+    }
+}
+
+/// What [`Network`] must know of namespaces and the caller.
+fn network_facts(namespaces: &Namespaces, settings: &Settings) -> NetworkFacts {
+    NetworkFacts {
+        namespace: match namespaces.place(Kind::Network) {
+            Place::New => network::Place::New,
+            Place::Shared => network::Place::Shared,
+            Place::Joined { index, .. } => network::Place::Joined { index: *index },
+        },
+        may_administer: (settings.caller.grantable).contains(&Capability::CAP_NET_ADMIN),
     }
 }
 

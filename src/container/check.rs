@@ -11,10 +11,11 @@ use std::rc::Rc;
 use anyhow::{Context, Error, Result};
 use nix::unistd::Pid;
 
-use super::create::{CreateMode, Request, decide};
-use super::state::check_writable_root;
+use super::create::{CreateMode, PLACEHOLDER, Request, decide};
+use super::state::{boot_id, check_writable_root};
 use crate::host::{Host, try_user_namespace};
 use crate::namespaces::{Kind, Place};
+use crate::network::Owner;
 use crate::plan::Plan;
 use crate::step::{Failure, Step};
 use crate::trusted_proc::Proc;
@@ -50,6 +51,7 @@ impl Check {
         let Check { plan, root, .. } = self;
         let mut refusals = plan.namespaces.unjoinable();
         refusals.extend(check_writable_root(root).err());
+        refusals.extend(self.refused_network());
         refusals.extend(plan.cgroups.check().err());
         match self.user_namespaces() {
             Ok(ids) => refusals.extend(plan.unopenable(ids.as_ref())),
@@ -82,6 +84,18 @@ impl Check {
         }
         let joined = self.plan.namespaces.wire()?;
         self.plan.idmappings.wire(&joined, &self.proc).map(Some)
+    }
+
+    /// The error of the lease of a container with a network.
+    fn refused_network(&self) -> Option<Error> {
+        let network = self.plan.network.as_ref()?;
+        let owner = Owner {
+            root: &self.root,
+            id: PLACEHOLDER,
+        };
+        let checked =
+            boot_id(&self.proc).and_then(|boot_id| network.check(owner, &boot_id, &self.proc));
+        checked.err()
     }
 
     /// The error of the clone when the caller may not make a user namespace.

@@ -28,6 +28,7 @@ use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{CloneError, Joined};
+use crate::network::Reservation;
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
 use crate::rootfs::Sources;
@@ -36,7 +37,7 @@ use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 use listeners::Listeners;
 pub(crate) use request::Request;
-pub(super) use request::{CreateMode, decide};
+pub(super) use request::{CreateMode, PLACEHOLDER, decide};
 use request::{exec_defaults, initial_state};
 use rollback::Rollback;
 
@@ -257,6 +258,8 @@ fn prepare(
     let initial_state = || initial_state(request, &plan, &host, &proc);
     let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
+    // Addresses and ports are known before the clone, the links are made after it.
+    let lease = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
     // After the cgroups exist: a mount may show them.
@@ -271,7 +274,7 @@ fn prepare(
         Cloned::Child => {
             // Init must not hold the lock, the cgroups or the runtime's ends of sockets.
             drop((std::mem::take(rollback), foreground.take()));
-            drop((end, listeners.pidfd, listeners.manager));
+            drop((end, lease, listeners.pidfd, listeners.manager));
             init::run(Init {
                 plan: &plan,
                 end: init_end,
@@ -291,6 +294,9 @@ fn prepare(
     drop(joined);
     cgroups.add_process(child.pid)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
+    if let (Some(network), Some(lease)) = (&plan.network, &lease) {
+        network.wire(lease, child.pid, &proc)?;
+    }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)?;
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
@@ -306,6 +312,24 @@ fn prepare(
     ready.serve(foreground, (relay, notify))?;
     log::flush_deferred_warnings();
     Ok(ready)
+}
+
+/// Takes the addresses and ports of a container with a network, and shows them in its state.
+fn take_lease(
+    plan: &Plan,
+    container: &Container,
+    state: &mut State,
+    bridge: &mut Option<String>,
+    proc: &Proc,
+) -> Result<Option<Reservation>> {
+    let Some(network) = &plan.network else {
+        return Ok(None);
+    };
+    *bridge = Some(network.bridge.clone());
+    let reservation = network.lease(container.owner(), &state.boot_id, proc)?;
+    let assigned = reservation.lease.annotations();
+    (state.annotations).extend(assigned.map(|(key, value)| (key.to_owned(), value)));
+    Ok(Some(reservation))
 }
 
 /// The error when init, which was ready, cannot be told to start.

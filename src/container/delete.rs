@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::state::{Container, State, Status, no_such_container, remove_leftovers};
 use super::teardown;
+use crate::network::{self, Owner};
 use crate::trusted_proc::Proc;
 
 /// Deletes the container `id` (runtime.md, "Delete"). A created container is killed first.
@@ -26,7 +27,8 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
 fn delete_container(root: &Path, id: &str, force: bool) -> Result<()> {
     let not_found = || {
         if force {
-            Ok(())
+            // The directory may have been removed by hand.
+            network::release(Owner { root, id }, None)
         } else {
             Err(no_such_container(root, id))
         }

@@ -10,7 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::hooks;
 use super::state::{Container, State};
+use crate::annotations::key;
 use crate::cgroups::ExistingCgroups;
+use crate::network;
 use crate::sys;
 use crate::trusted_proc::Proc;
 
@@ -67,11 +69,14 @@ pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
     }
 }
 
-/// Kills the remaining processes, removes the cgroups and the container's directory, then
+/// Kills the remaining processes, removes the cgroups, the network and the container's directory, then
 /// calls the poststop hooks.
 pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
     surviving_cgroups(state).kill(libc::SIGKILL)?;
     state.cgroups().remove()?;
+    if let Some(bridge) = state.annotations.get(key::BRIDGE) {
+        network::release(container.owner(), Some(bridge))?;
+    }
     container.remove()?;
     hooks::call_poststop(state)
 }

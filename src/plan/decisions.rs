@@ -13,6 +13,9 @@ impl Plan {
             self.idmappings.decisions(to);
         });
         to.group("cgroups", |to| self.cgroups.decisions(to));
+        if let Some(network) = &self.network {
+            to.group("network", |to| network.decisions(to));
+        }
         to.group("root", |to| self.rootfs.decisions(to));
         to.group("process", |to| self.process.decisions(to));
         to.group("hooks", |to| self.hooks.decisions(to));

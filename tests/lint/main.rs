@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["decisions", "log", "nearest", "step", "sys"],
     &["pathname", "seal", "trusted_proc"],
     &["annotations", "bundle", "host"],
-    &["cgroups", "namespaces", "process", "rootfs"],
+    &["cgroups", "namespaces", "network", "process", "rootfs"],
     &["plan"],
     &["container"],
     &["commands"],

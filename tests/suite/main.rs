@@ -27,6 +27,7 @@ mod list;
 mod managers;
 mod manners;
 mod namespaces;
+mod network;
 mod pause;
 mod pods;
 mod process;
@@ -76,6 +77,7 @@ fn tests() -> Vec<Test> {
         managers::tests(),
         manners::tests(),
         namespaces::tests(),
+        network::tests(),
         pause::tests(),
         pods::tests(),
         process::tests(),

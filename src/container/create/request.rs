@@ -18,7 +18,7 @@ use crate::process::{Caller, Passed, StdioOwnership};
 use crate::trusted_proc::Proc;
 
 /// The id of a container that is not created. It is the name of its cgroup, in errors.
-const PLACEHOLDER: &str = "rt-check";
+pub(in crate::container) const PLACEHOLDER: &str = "rt-check";
 
 /// The container to create.
 pub(crate) struct Request {

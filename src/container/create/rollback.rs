@@ -11,12 +11,15 @@ use crate::container::foreground::{self, Foreground};
 use crate::container::state::{Container, State, Status};
 use crate::container::{hooks, teardown};
 use crate::log;
+use crate::network;
 use crate::process::HookKind;
 
 /// In the order of creation.
 #[derive(Default)]
 pub(crate) struct Rollback {
     pub(crate) container: Option<Container>,
+    /// The bridge on which a lease may have been taken.
+    pub(crate) network: Option<String>,
     pub(crate) cgroups: Option<CreatedCgroups>,
     pub(crate) child: Option<Child>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
@@ -48,6 +51,12 @@ impl Rollback {
         }
         if let Some(cgroups) = self.cgroups.take() {
             warn("cgroups", cgroups.undo());
+        }
+        if let (Some(bridge), Some(container)) = (self.network.take(), &self.container) {
+            warn(
+                "network",
+                network::release(container.owner(), Some(&bridge)),
+            );
         }
         if let Some(container) = self.container.take() {
             warn("state", container.remove());

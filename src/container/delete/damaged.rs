@@ -17,6 +17,7 @@ use crate::container::state::{Container, State, ids};
 use crate::container::teardown;
 use crate::host::Host;
 use crate::log;
+use crate::network;
 use crate::trusted_proc::Proc;
 
 /// Deletes a container whose lock this process holds. `reason` says why its state cannot be
@@ -49,6 +50,8 @@ pub(super) fn delete(container: &Container, reason: &Error, proc: &Proc) -> Resu
             .collect();
         state.cgroups_created = directories.into_iter().collect();
     }
+    // Its annotations may be unreadable.
+    network::release(container.owner(), None)?;
     teardown::remove(container, &state)
 }
 

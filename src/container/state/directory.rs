@@ -21,7 +21,8 @@ use nix::unistd::{geteuid, unlinkat};
 use super::entries::ENTRIES;
 use super::file::State;
 use super::id::valid_id;
-use super::root::{check_root, denied};
+use super::root::{check_root, denied, is_reserved};
+use crate::network::Owner;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -72,12 +73,23 @@ impl Container {
     pub(crate) fn open(root: &Path, id: &str) -> Result<Option<Container>> {
         ensure!(valid_id(id), "invalid container ID format: {id:?}");
         check_root(root)?;
+        if is_reserved(root, id) {
+            return Ok(None);
+        }
         let directory = open_own(&root.join(id))?;
         Ok(directory.map(|directory| Container {
             root: root.to_owned(),
             id: id.to_owned(),
             directory,
         }))
+    }
+
+    /// Whose leases of the network are this container's.
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        Owner {
+            root: &self.root,
+            id: &self.id,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -155,7 +167,7 @@ pub(crate) fn ids(root: &Path) -> Result<Vec<String>> {
     };
     let mut ids: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| valid_id(name))
+        .filter(|name| valid_id(name) && !is_reserved(root, name))
         .collect();
     ids.sort();
     Ok(ids)

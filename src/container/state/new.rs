@@ -14,9 +14,10 @@ use nix::sys::stat::lstat;
 use super::directory::{CREATING_PREFIX, Container, empty, is_at, open_own, prefixed};
 use super::file::State;
 use super::id::valid_id;
-use super::root::{check_root, not_created};
+use super::root::{check_root, is_reserved, not_created};
 use super::status::Status;
 use crate::log;
+use crate::network::DIRECTORY;
 use crate::trusted_proc::Proc;
 
 /// runc's text for an id that a container has already.
@@ -38,6 +39,10 @@ impl Container {
     ) -> Result<(Container, State)> {
         ensure!(valid_id(id), "invalid container ID format: {id:?}");
         check_root(root)?;
+        ensure!(
+            !is_reserved(root, id),
+            "{DIRECTORY} holds the records of rt's networks; use another ID"
+        );
         let (draft, path) = (prefixed(root, CREATING_PREFIX, id), root.join(id));
         let directory = create_locked(root, &draft)?;
         let created = (|| {

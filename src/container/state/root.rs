@@ -1,5 +1,6 @@
 //! The runtime's root (`--root`): the directory that holds the directories of all containers.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::log::errno_text;
+use crate::network::DIRECTORY;
 
 /// What a user without access to the runtime's root can do.
 const REMEDY: &str = "set --root or XDG_RUNTIME_DIR to a directory of your own";
@@ -37,6 +39,19 @@ pub(crate) fn check_root(root: &Path) -> Result<()> {
         root.display()
     );
     Ok(())
+}
+
+/// Whether the directory of a container `id` below `root` would be the one that holds the
+/// records of the networks.
+pub(super) fn is_reserved(root: &Path, id: &str) -> bool {
+    let records = Path::new(DIRECTORY);
+    if records.file_name() != Some(OsStr::new(id)) {
+        return false;
+    }
+    // The root may be a symbolic link to the other.
+    let inode = |path| stat(path).ok().map(|meta| (meta.st_dev, meta.st_ino));
+    let parent = records.parent().unwrap_or(records);
+    root == parent || inode(root).is_some_and(|root| inode(parent) == Some(root))
 }
 
 /// Checks that a container's directory can be created below `root`, without creating it.

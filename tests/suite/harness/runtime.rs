@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::host::on_v2;
-use super::{Call, Directory};
+use super::{Call, Directory, Holder};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
@@ -79,6 +79,8 @@ pub(crate) struct Runtime {
     globals: Vec<String>,
     /// The command that every call goes through. A caller other than root gives no `--root`.
     caller: Option<Vec<String>>,
+    /// The start of every command line: a program that enters namespaces.
+    within: Vec<String>,
     home: Rc<Directory>,
 }
 
@@ -90,6 +92,7 @@ impl Runtime {
             view: View::Host,
             globals: Vec::new(),
             caller: None,
+            within: Vec::new(),
             home,
         }
     }
@@ -113,6 +116,16 @@ impl Runtime {
         let home = home.to_str().unwrap_or_default();
         let command_line = command_line.iter().map(|word| word.replace('~', home));
         self.caller = Some(command_line.collect());
+        self
+    }
+
+    /// Runs everything in namespaces of another process, such as `net` and `mnt`.
+    pub(crate) fn within(mut self, holder: &Holder, kinds: &[&str]) -> Self {
+        let paths = kinds.iter().map(|kind| {
+            let option = if *kind == "mnt" { "mount" } else { kind };
+            format!("--{option}={}", holder.path(kind))
+        });
+        self.within = std::iter::once("nsenter".to_owned()).chain(paths).collect();
         self
     }
 
@@ -168,7 +181,9 @@ impl Runtime {
     }
 
     /// Another program, which sees what the runtime sees.
-    pub(crate) fn call_as_is(&self, mut command_line: Vec<&str>) -> Call {
+    pub(crate) fn call_as_is(&self, command_line: Vec<&str>) -> Call {
+        let within = self.within.iter().map(String::as_str);
+        let mut command_line: Vec<&str> = within.chain(command_line).collect();
         let mut command = match (self.view, self.kind) {
             // Another mount of cgroup v2 would change the options of the host's.
             _ if on_v2() => Command::new(command_line.remove(0)),

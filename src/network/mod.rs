@@ -1,0 +1,31 @@
+//! The network of a container (`rt.network.*` annotations): a link pair between the container
+//! and a bridge of the host, addresses, routes, NAT and published ports.
+//!
+//! [`Network::plan`] decides. The runtime then takes a [`Lease`], before the clone: it names
+//! the addresses and the published ports, and is recorded below [`DIRECTORY`] under a lock.
+//! `wire` makes the links while init waits at its socket. [`release`] reverses both.
+//! Init itself does nothing for a network, except to bring up `lo`.
+//!
+//! A container without these annotations has no [`Network`], and costs no system call.
+
+mod assign;
+mod bridge;
+mod decisions;
+mod files;
+mod lease;
+mod links;
+mod mac;
+mod nat;
+mod netlink;
+mod records;
+mod release;
+mod report;
+mod settings;
+mod subnet;
+mod wire;
+
+pub(crate) use lease::Owner;
+pub(crate) use records::DIRECTORY;
+pub(crate) use release::release;
+pub(crate) use settings::{Network, NetworkFacts, Place};
+pub(crate) use wire::Reservation;

@@ -1,0 +1,1 @@
+//! What `rt network` shows: bridges, leases, ports and traffic.
