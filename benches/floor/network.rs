@@ -75,9 +75,11 @@ impl Connection {
         Connection(host)
     }
 
+    /// Removes the link pair, unless the kernel already has, with the network namespace.
     pub(super) fn remove(self) {
         let parts = [interface(0, 0), name(HOST_INTERFACE)];
-        self.0.change(&[message(RTM_DELLINK, NLM_F_ACK, &parts)]);
+        let errno = self.0.request(&[message(RTM_DELLINK, NLM_F_ACK, &parts)]);
+        assert!([0, -libc::ENODEV].contains(&errno), "netlink: {errno}");
     }
 }
 
@@ -135,11 +137,15 @@ impl Socket {
         Socket(opened.unwrap())
     }
 
-    /// Sends messages of which the last asks for an acknowledgement.
     fn change(&self, messages: &[Vec<u8>]) {
+        assert_eq!(self.request(messages), 0, "netlink");
+    }
+
+    /// Sends messages of which the last asks for an acknowledgement. Returns its error, or 0.
+    fn request(&self, messages: &[Vec<u8>]) -> i32 {
         let answer = self.ask(&messages.concat());
         // `struct nlmsgerr`, after the header.
-        assert_eq!(answer[16..20], [0; 4], "an error of netlink");
+        i32::from_ne_bytes(answer[16..20].try_into().unwrap())
     }
 
     fn index_of(&self, link: &str) -> u32 {

@@ -22,9 +22,10 @@ const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
 const KEYCTL_SETPERM: i32 = 5;
 /// All rights for the possessor; to view, read, search and link for the user.
 const KEYRING_RIGHTS: u32 = 0x3f1b_0000;
-const ENVIRONMENT: [&str; 2] = [
+const ENVIRONMENT: [&str; 3] = [
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "TERM=xterm",
+    "HOME=/",
 ];
 
 /// Makes everything that belongs to the container's namespaces and executes the program.

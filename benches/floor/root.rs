@@ -80,6 +80,7 @@ impl Sources {
             let hierarchy = directory.parent().unwrap().file_name().unwrap();
             Path::new("/sys/fs/cgroup").join(hierarchy)
         };
+        let root = open(root);
         let mut cgroups: Vec<(Option<PathBuf>, i32)> = hierarchies
             .iter()
             .map(|directory| (Some(name(directory)), open(directory)))
@@ -87,7 +88,6 @@ impl Sources {
         if let ([], Some(unified)) = (&*cgroups, unified) {
             cgroups.push((None, open(unified)));
         }
-        let root = open(root);
         Sources { root, cgroups }
     }
 }
