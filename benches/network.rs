@@ -45,7 +45,7 @@ const TRUE: &[&str] = &["/bin/true"];
 const LOOK: &[&str] = &["/bin/busybox", "sh", "-c", LOOK_SCRIPT];
 const LOOK_SCRIPT: &str = "alias b=/bin/busybox
     b cut -d ' ' -f 5- /proc/self/mountinfo | b sort
-    b ls -l /dev | b awk '{ print $1, $5, $6, $NF }'
+    b stat -c '%A %t %T %N' /dev/*
     b grep -E '^(Cap|NoNewPrivs|Seccomp|Max open files)' /proc/self/status /proc/self/limits
     b hostname; umask; b env | b sort
     b ip -o address | b grep -v fe80; b ip route; b ip -6 route | b grep default; exit 0";
@@ -76,8 +76,8 @@ fn main() -> ExitCode {
     let mut of_floor = f64::NAN;
     for (runner, theirs) in runners.iter().zip(&medians).skip(1) {
         let ratios = [0, 1].map(|network| medians[0][network] / theirs[network]);
-        let columns = ratios.map(|ratio| format!("{ratio:10.2}{:10}", ""));
-        println!("rt/{:9}{}", runner.name, columns.concat());
+        let columns = ratios.map(|ratio| format!("{}{:10}", column(ratio), ""));
+        println!("{:12}{}", format!("rt/{}", runner.name), columns.concat());
         if matches!(runner.program, Program::Floor { .. }) {
             of_floor = ratios[1];
         }
@@ -98,8 +98,8 @@ fn runners(directory: &Path, keeper: &Keeper) -> Vec<Runner> {
     runners
 }
 
-/// Each runner without and with a network. Another build of `rt` may know no networks, and is left
-/// out then.
+/// Each runner without and with a network. An earlier build of `rt` may know no networks: then it
+/// runs only without.
 fn variants(runners: &[Runner], looks: &[Work; 2]) -> Vec<(usize, bool)> {
     let mut variants = Vec::new();
     for look in looks {
@@ -112,7 +112,7 @@ fn variants(runners: &[Runner], looks: &[Work; 2]) -> Vec<(usize, bool)> {
                     assert!(is_equal, "rt makes\n{expected}\nand the floor\n{seen}");
                 }
                 Program::Rt { .. } if look.network && !is_equal => {
-                    println!("{} makes another network, and is left out", runner.name);
+                    println!("{} has no network like that of rt", runner.name);
                     continue;
                 }
                 Program::Rt { .. } => {}
@@ -251,11 +251,20 @@ impl Runner {
             let ms =
                 |took: Option<&Duration>| took.map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);
             let (median, fastest) = (ms(took.get(took.len() / 2)), ms(took.first()));
-            line += &format!("{median:10.2}{fastest:10.2}");
+            line += &[median, fastest].map(column).concat();
             median
         });
         println!("{line}");
         medians
+    }
+}
+
+/// A number of the table; NaN stands for what was not measured.
+fn column(number: f64) -> String {
+    if number.is_nan() {
+        format!("{:>10}", "-")
+    } else {
+        format!("{number:10.2}")
     }
 }
 
