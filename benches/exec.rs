@@ -25,7 +25,7 @@ const MAX_RATIO: f64 = 0.5;
 
 fn main() -> ExitCode {
     if !common::is_prepared() {
-        return common::reexec_in_mount_namespace();
+        return common::reexec_in_namespaces(&[], "");
     }
     let rounds = common::rounds(ROUNDS);
     let directory = Directory::new();

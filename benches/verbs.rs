@@ -37,7 +37,7 @@ const COMMANDS: [&str; 6] = ["run", "create", "start", "exec", "state", "delete 
 
 fn main() -> ExitCode {
     if !common::is_prepared() {
-        return common::reexec_in_mount_namespace();
+        return common::reexec_in_namespaces(&[], "");
     }
     let rounds = common::rounds(ROUNDS);
     let directory = Directory::new();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const PROFILE: &str = include_str!("../../tests/suite/configs/docker-plain.json");
 
-/// The environment variable that is set after [`reexec_in_mount_namespace`].
+/// The environment variable that is set after [`reexec_in_namespaces`].
 const PREPARED: &str = "RT_BENCH_PREPARED";
 
 /// The runtimes to compare: the `rt` of this build, and the installed runc and crun.
@@ -20,7 +20,7 @@ pub(crate) const RUNTIMES: [(&str, &str); 3] = [
     ("crun", "crun"),
 ];
 
-/// Whether this process runs in the mount namespace of [`reexec_in_mount_namespace`].
+/// Whether this process runs in the namespaces of [`reexec_in_namespaces`].
 pub(crate) fn is_prepared() -> bool {
     std::env::var_os(PREPARED).is_some()
 }
@@ -33,10 +33,7 @@ pub(crate) fn rounds(default: usize) -> usize {
 }
 
 /// Further runtimes, given on the command line as NAME=PROGRAM.
-#[allow(
-    dead_code,
-    reason = "only the benchmark of the commands accepts further runtimes"
-)]
+#[allow(dead_code, reason = "not every benchmark accepts further runtimes")]
 pub(crate) fn programs() -> impl Iterator<Item = (String, String)> {
     std::env::args().skip(1).filter_map(|argument| {
         let (name, program) = argument.split_once('=')?;
@@ -44,14 +41,17 @@ pub(crate) fn programs() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Runs this program again in a new mount namespace. On a hybrid cgroup layout it hides the controllers of cgroup v2
-/// there, because crun does not support controllers in both versions.
-pub(crate) fn reexec_in_mount_namespace() -> ExitCode {
-    const SCRIPT: &str = "file=/sys/fs/cgroup/unified/cgroup.controllers
-        [ ! -e $file ] || mount --bind /dev/null $file
-        exec \"$@\"";
+/// Runs this program again in a new mount namespace, and in those of further `flags` of unshare(1), after the shell
+/// has run `prepare` there. On a hybrid cgroup layout it hides the controllers of cgroup v2, because crun does not
+/// support controllers in both versions.
+pub(crate) fn reexec_in_namespaces(flags: &[&str], prepare: &str) -> ExitCode {
+    const HIDE: &str = "file=/sys/fs/cgroup/unified/cgroup.controllers
+        [ ! -e $file ] || mount --bind /dev/null $file";
+    let script = format!("{HIDE}\n{prepare}\nexec \"$@\"");
     let status = Command::new("unshare")
-        .args(["-m", "sh", "-c", SCRIPT, "sh"])
+        .arg("--mount")
+        .args(flags)
+        .args(["sh", "-ec", &script, "sh"])
         .args(std::env::args_os())
         .env(PREPARED, "1")
         .status()
