@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::host::{Host, addresses, annotate, annotation};
+use super::host::{Host, addresses, annotate, annotation, container_reaches};
 use serde_json::json;
 
-use crate::harness::{Bundle, Container, trials};
+use crate::harness::{Bundle, Container, only_in_the_matrix, trials};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
         fifty_creates_at_a_time_get_different_addresses,
+        a_hundred_containers_by_ten_at_a_time_share_a_bridge,
         an_address_is_free_again_after_delete,
         the_bridge_goes_with_its_last_container,
         a_full_subnet_is_an_error,
@@ -50,6 +51,37 @@ fn fifty_creates_at_a_time_get_different_addresses() {
         .collect();
     for delete in deletes {
         delete.wait().assert_ok();
+    }
+    host.assert_clean();
+}
+
+fn a_hundred_containers_by_ten_at_a_time_share_a_bridge() {
+    only_in_the_matrix("this takes 10 s");
+    let host = Host::new();
+    let bundles: Vec<Bundle> = (0..100).map(|_| host.on_bridge()).collect();
+    for ten in bundles.chunks(10) {
+        let running: Vec<_> = (ten.iter())
+            .map(|bundle| bundle.call("run", &["--detach"]).start())
+            .collect();
+        for run in running {
+            run.wait().assert_ok();
+        }
+    }
+    let containers: Vec<Container> = bundles.iter().map(Bundle::container).collect();
+    let distinct: BTreeSet<String> = containers.iter().flat_map(addresses).collect();
+    assert_eq!(distinct.len(), 200);
+    let last = &addresses(&containers[99])[0];
+    assert!(container_reaches(&containers[0], last), "{last}");
+    for ten in containers.chunks(10) {
+        let running: Vec<_> = (ten.iter())
+            .map(|container| {
+                let delete = ["delete", "--force", container.id()];
+                host.runtime().call(&delete).start()
+            })
+            .collect();
+        for delete in running {
+            delete.wait().assert_ok();
+        }
     }
     host.assert_clean();
 }
