@@ -113,8 +113,8 @@ impl Membership {
 
     /// Clones the exec process into the container's pid namespace. The child calls
     /// `run`, which does not return. The argument of `run` is true if the child was
-    /// cloned in the container's other namespaces and root as well, except its time
-    /// namespace.
+    /// cloned in the container's other namespaces and root as well, except
+    /// [`entered_by_exec_process`].
     ///
     /// # Errors
     /// When a namespace or the root cannot be entered, or clone3(2) fails. No child
@@ -186,9 +186,7 @@ impl Membership {
     /// sibling.
     fn join_and_clone(&self, request: &ExecClone, at: &Progress) -> nix::Result<Cloned> {
         at.enter(Step::JoinContainer);
-        // A process that shares its memory cannot enter a time namespace
-        // (`timens_install` in kernel/time/namespace.c).
-        setns(request.init, self.flags() - Kind::Time.flag())?;
+        setns(request.init, self.flags() - entered_by_exec_process())?;
         prctl::set_dumpable(false)?;
         enter_root(request.root)?;
         at.enter(Step::Descriptors);
@@ -199,7 +197,7 @@ impl Membership {
 
     /// Exec process: enters the namespaces that it was not cloned into. These are all
     /// but the pid namespace or, if it was cloned `inside` by an intermediate process,
-    /// only the time namespace.
+    /// only [`entered_by_exec_process`].
     pub(crate) fn join(
         &self,
         (init, root): (BorrowedFd, Option<BorrowedFd>),
@@ -208,7 +206,7 @@ impl Membership {
     ) -> Result<(), Cause> {
         at.enter(Step::JoinContainer);
         let flags = if inside {
-            self.flags() & Kind::Time.flag()
+            self.flags() & entered_by_exec_process()
         } else {
             self.flags() - CloneFlags::CLONE_NEWPID
         };
@@ -233,6 +231,18 @@ impl Membership {
         let (uids, gids) = user::own_maps(proc.ok_or(Errno::EPROTO)?)?;
         become_root(uids.first().zip(gids.first()), at)
     }
+}
+
+/// The namespaces that an intermediate process does not enter, for two reasons:
+///
+/// - A process that shares its memory cannot enter a time namespace (`timens_install` in
+///   kernel/time/namespace.c).
+/// - Where cgroup v2 is mounted with `nsdelegate`, as by systemd, a process in the container's
+///   cgroup namespace cannot create another one in the container's cgroup, because its own
+///   cgroup is outside of that namespace (`cgroup_procs_write_permission` in
+///   kernel/cgroup/cgroup.c).
+fn entered_by_exec_process() -> CloneFlags {
+    Kind::Time.flag() | Kind::Cgroup.flag()
 }
 
 fn enter_root(root: Option<BorrowedFd>) -> nix::Result<()> {

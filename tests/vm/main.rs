@@ -37,7 +37,7 @@ use results::{List, Verdict};
 use runner::{Outcome, Test, is_asked_for};
 
 /// A runtime, and a filter that selects tests of the suite.
-const RUNS: [(&str, &str); 13] = [
+const RUNS: [(&str, &str); 14] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
     ("rt", "pause::"),
@@ -50,6 +50,7 @@ const RUNS: [(&str, &str); 13] = [
     ("rt", "lifecycle::kill::"),
     // Limits in containers in containers, which need the controllers.
     ("rt", "nested::"),
+    ("rt", "exec::cgroups::"),
     // Configurations that only the virtual machine can run with runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),

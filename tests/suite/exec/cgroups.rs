@@ -7,14 +7,15 @@ use crate::runner::Test;
 
 use super::{exec, probe, running};
 use crate::harness::{
-    Bundle, Container, HostState, Kind, Runtime, View, cgroup_of, differs, on_v2, only_rt, signal,
-    skip, trials, wait_until,
+    Bundle, Container, HostState, Kind, Runtime, View, cgroup_of, differs, namespace_of, on_v2,
+    only_rt, signal, skip, trials, wait_until,
 };
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
         the_process_joins_every_v1_cgroup_of_the_container,
         the_process_joins_the_cgroup_of_the_container_in_the_v2_view,
+        the_process_joins_the_cgroup_namespace_too,
         descendants_are_in_the_cgroups_of_the_container,
         a_sub_cgroup_can_be_given_for_one_hierarchy,
         a_sub_cgroup_can_be_given_for_all_hierarchies,
@@ -70,6 +71,19 @@ fn the_process_joins_the_cgroup_of_the_container_in_the_v2_view() {
     let pid = join(&bundle, &[]);
     assert_eq!(cgroup_of(pid, ""), cgroup_of(container.pid(), ""));
     assert!(cgroup_of(pid, "").ends_with(bundle.id()));
+}
+
+/// With `nsdelegate`, as in the virtual machine, the kernel refuses a process of the namespace to create one in the
+/// container's cgroup.
+fn the_process_joins_the_cgroup_namespace_too() {
+    for view in [View::Host, View::V2] {
+        let bundle = Bundle::with_runtime(&Runtime::new().view(view)).namespace("cgroup", None);
+        let (bundle, container) = running(bundle);
+        let pid = join(&bundle, &[]);
+        assert_eq!(cgroup_of(pid, ""), cgroup_of(container.pid(), ""));
+        let namespace = |pid: i32| namespace_of(&pid.to_string(), "cgroup");
+        assert_eq!(namespace(pid), namespace(container.pid()));
+    }
 }
 
 /// The process must be in its cgroups before it can fork.
