@@ -11,9 +11,10 @@ pub(super) const EXECUTE: usize = 1;
 
 /// The system calls that PID 1 makes under the filter of the process, with the arguments by
 /// which a profile may distinguish them.
-const CALLS: [(&str, [u64; 6]); 9] = [
+const CALLS: [(&str, [u64; 6]); 10] = [
     ("execveat", [0, 0, 0, 0, libc::AT_EMPTY_PATH as u64, 0]),
     ("prctl", [libc::PR_SET_NAME as u64, 0, 0, 0, 0, 0]),
+    ("close_range", [3, u32::MAX as u64, 0, 0, 0, 0]),
     ("madvise", [0, 0, libc::MADV_DONTNEED as u64, 0, 0, 0]),
     ("rt_sigtimedwait", [0; 6]),
     ("wait4", [u64::MAX, 0, libc::WNOHANG as u64, 0, 0, 0]),

@@ -5,8 +5,9 @@
 //! ```text
 //!   init ── clone ───────▶ child
 //!   limits, filter         waits until the pipe closes
-//!   execveat(rt) ────────▶ (close-on-exec closes the pipe)
-//!   src/sys/init.rs        process group, foreground of the terminal
+//!   execveat(rt)
+//!   src/sys/init.rs ─────▶ (closes the pipe)
+//!                          process group, foreground of the terminal
 //!                          limits, filter, execve(2) of the program
 //! ```
 //!
@@ -21,7 +22,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl};
 use nix::unistd::{AccessFlags, Pid, faccessat, getpid, pipe2, setpgid, tcsetpgrp};
 
 use super::init::EXECUTE;
@@ -79,7 +80,11 @@ impl Process {
         // What arrives from here on stays pending for PID 1.
         sys::block_all_and_reserved()?;
         match sys::fork()? {
-            Forked::Parent { pid, .. } => Err(self.execute_init(&program, pid, prepared, at)),
+            Forked::Parent { pid, .. } => {
+                // It stays open until PID 1 has its name.
+                fcntl(&not_yet, FcntlArg::F_SETFD(FdFlag::empty()))?;
+                Err(self.execute_init(&program, pid, prepared, at))
+            }
             Forked::Child => {
                 drop((program, not_yet));
                 sys::read_to_end(in_place.as_fd())?;

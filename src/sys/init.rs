@@ -76,6 +76,8 @@ pub(super) fn serve(child: c_int) -> ! {
         Sysno::prctl,
         [libc::PR_SET_NAME as usize, COMM.as_ptr() as usize, 0, 0],
     );
+    // The child waits for this.
+    call(Sysno::close_range, [3, u32::MAX as usize, 0, 0]);
     forget_start();
     let all_signals = u64::MAX;
     let mut passed_stop = false;

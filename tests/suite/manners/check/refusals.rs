@@ -75,7 +75,7 @@ fn impossible_plans_are_refused_as_by_create() {
         "mounts[7].destination: ",
     );
     refused(
-        &rt().set("/annotations", json!({"rt.rootfs.overlay": "maybe"})),
+        &rt().set("/annotations", json!({"rt.rootfs.overlay": "Ephemeral"})),
         "annotations: ",
     );
     refused(

@@ -66,7 +66,7 @@ fn a_mistyped_name_has_a_nearest_one() {
         (
             "/annotations",
             json!({"rt.rootfs.overlay": "Ephemeral"}),
-            r#"annotations: rt.rootfs.overlay: unknown value "Ephemeral": the only value is "ephemeral""#,
+            r#"annotations: rt.rootfs.overlay: "Ephemeral": did you mean "ephemeral"? the directory of that name is ./Ephemeral"#,
         ),
     ]);
 }
