@@ -149,7 +149,11 @@ impl<'de> Deserializer<'de> for Walker<'de> {
                 found,
                 inside,
             }),
-            scalar => scalar.deserialize_any(visitor),
+            // `Value` could do the rest, but would bring the code for all types a second time.
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(flag) => visitor.visit_bool(*flag),
+            Value::Number(number) => number.deserialize_any(visitor),
+            Value::String(text) => visitor.visit_borrowed_str(text),
         }
     }
 

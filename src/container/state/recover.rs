@@ -26,7 +26,7 @@ impl State {
             };
             fields[name] = value;
             // A value of the wrong type is skipped.
-            state = serde_json::from_value(fields).unwrap_or(state);
+            state = serde_json::from_str(&fields.to_string()).unwrap_or(state);
         }
         state
     }
