@@ -1,5 +1,5 @@
 //! The annotation `rt.init`: whether PID 1 of the container is a small init
-//! (`init_process.rs`).
+//! (`pid_1.rs`).
 
 use anyhow::{Result, bail};
 

@@ -1,7 +1,7 @@
 //! PID 1 of a container with `rt.init`: passes signals on to the process, reaps all
 //! children, and ends with the process's status.
 //!
-//! `src/process/init_process.rs` executes `rt` as this program, with every signal blocked and with
+//! `src/process/pid_1.rs` executes `rt` as this program, with every signal blocked and with
 //! the process as its only child. It runs before the C library starts (`start.rs`), with
 //! system calls only, and in a few pages of memory.
 //!
