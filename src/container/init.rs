@@ -14,7 +14,7 @@ use nix::unistd::{Pid, Uid, geteuid};
 use super::ipc::{InitEnd, StartSocket};
 use crate::namespaces::{Joined, Kind, Place};
 use crate::plan::Plan;
-use crate::process::{InitHookFiles, InitProgram};
+use crate::process::{InitHookFiles, InitProgram, Prepared};
 use crate::rootfs::{NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys;
@@ -125,7 +125,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     let ids_changed = || end.die_with_runtime();
     // Drops privileges, and looks up the executable.
-    let mut prepared = plan
+    let prepared = plan
         .process
         .prepare_and_notify(ids_changed, Some(&proc), at)?;
     drop(proc);
@@ -138,11 +138,21 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     end.wait_for_go()?; // The state is saved. `rt create` returns now.
     let end = wait_for_start(start_socket, owner, reporter, at)?;
 
+    execute(plan, (hooks, prepared, program), end, at)
+}
+
+/// The steps after the start, with the process's ids and directory.
+fn execute(
+    plan: &Plan,
+    (hooks, mut prepared, program): (InitHookFiles, Prepared, Option<InitProgram>),
+    end: &InitEnd,
+    at: &Progress,
+) -> Result<Infallible, Cause> {
     let process = (&plan.process, &prepared);
-    plan.hooks.start_container(&hooks, process, at)?; // With the process's ids and directory.
+    plan.hooks.start_container(&hooks, process, at)?;
     drop(hooks);
     plan.process
-        .become_child_of_init(program, &mut prepared, at)?;
+        .become_child_of_init(program, &mut prepared, at)?; // This process stays as PID 1.
     Err(plan.process.exec(&prepared, end.as_fd(), at))
 }
 

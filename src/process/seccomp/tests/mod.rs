@@ -147,6 +147,50 @@ fn filters_match_profiles_with_many_rules_for_one_call() {
     }
 }
 
+/// [`Seccomp::permits`] has an evaluation of its own.
+#[test]
+fn what_a_filter_permits_is_what_it_returns() {
+    let plan = |profile: &Value| Seccomp::plan(&linux_seccomp(profile)).unwrap();
+    let conditional = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            { "names": ["wait4"], "action": "SCMP_ACT_KILL", "args": [
+                { "index": 0, "value": u64::MAX, "op": "SCMP_CMP_EQ" }] },
+            { "names": ["ioctl"], "action": "SCMP_ACT_ERRNO", "args": [
+                { "index": 1, "value": 0xf0, "valueTwo": 0x10, "op": "SCMP_CMP_MASKED_EQ" }] },
+            { "names": ["kill"], "action": "SCMP_ACT_LOG" },
+        ],
+    });
+    let host = HOST_FAMILY[0].1;
+    for profile in [&config("docker-plain")["linux"]["seccomp"], &conditional] {
+        let filter = plan(profile);
+        for name in [
+            "wait4",
+            "ioctl",
+            "kill",
+            "personality",
+            "clone",
+            "mount",
+            "read",
+        ] {
+            for value in [0, 0x10, 0x1f, 0xf0, 0x0200_0000, 0x7e02_0000, u64::MAX] {
+                let call = Call {
+                    audit: host.audit,
+                    number: host.number(name).unwrap(),
+                    args: [value; 6],
+                };
+                let returned = interpret(&filter.program, &call);
+                let permitted = [ALLOW, libc::SECCOMP_RET_LOG].contains(&returned);
+                assert_eq!(
+                    filter.permits(name, call.args),
+                    permitted,
+                    "{name} {value:x}"
+                );
+            }
+        }
+    }
+}
+
 fn by_x86(number: u32, args: [u64; 6]) -> Call {
     Call {
         audit: X86,
