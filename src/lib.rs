@@ -120,7 +120,7 @@
 //!
 //! # An init as PID 1
 //!
-//! With the annotation `rt.init`, init clones the process right before execve(2) (`process/init.rs`). It then takes
+//! With the annotation `rt.init`, init clones the process right before execve(2) (`process/pid_1.rs`). It then takes
 //! the limits and the filter of the process, and executes `rt` again from a descriptor that the runtime has
 //! opened. The code for this (`sys/init.rs`) runs before the C library starts and makes system calls only, so that PID 1
 //! has neither the memory nor a descriptor of the runtime. The child waits for that, and goes on as init does otherwise.

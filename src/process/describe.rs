@@ -1,6 +1,6 @@
 //! Describes the steps of a process: the place in config.json, and the action.
 
-use super::{Process, capabilities, init, stdio};
+use super::{Process, capabilities, pid_1, stdio};
 use crate::step::Step;
 
 impl Process {
@@ -62,7 +62,7 @@ impl Process {
             Step::Executable => ("process.args[0]", self.command.describe()),
             Step::InitProgram => ("annotations: rt.init", format!("execute rt as user {uid}")),
             Step::InitProcess => match item {
-                init::EXECUTE => ("annotations: rt.init", "execute rt".to_owned()),
+                pid_1::EXECUTE => ("annotations: rt.init", "execute rt".to_owned()),
                 _ => ("annotations: rt.init", "clone the process".to_owned()),
             },
             Step::Descriptors => ("process", "close other descriptors".to_owned()),

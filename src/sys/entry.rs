@@ -7,11 +7,14 @@
 //! execve(2). The one useful part is done here: descriptors 0 to 2 are opened if they
 //! are closed, so that no file opened later gets one of these numbers.
 
+use std::ffi::{c_char, c_int};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::init;
+use super::start::execute_read_only;
 use super::{check, set_cloexec};
 
 /// Defines the two functions that crt1.o needs: `main`, and a wrapper of the C
@@ -61,6 +64,23 @@ macro_rules! entry {
             ::core::ffi::c_int::from($crate::run())
         }
     };
+}
+
+/// What comes before the C library starts: this process becomes the PID 1 of a container with
+/// `rt.init`, or executes the program again from a read-only mount. Returns in a process that
+/// carries out a command.
+///
+/// # Safety
+/// `argv` points to the `argc` arguments of the program and a null, followed by
+/// its environment and a null, as the kernel puts them on the stack.
+pub unsafe fn before_c_library(argc: c_int, argv: *const *const c_char) {
+    // SAFETY: `argv` is as this function requires it.
+    unsafe {
+        if let Some(child) = init::child(argc, argv) {
+            init::serve(child);
+        }
+        execute_read_only(argc, argv);
+    }
 }
 
 /// Opens /dev/null on each of the descriptors 0 to 2 that is closed, and closes all

@@ -1,8 +1,8 @@
 //! PID 1 of a container with `rt.init`: passes signals on to the process, reaps all
 //! children, and ends with the process's status.
 //!
-//! `src/process/init.rs` executes `rt` as this program, with every signal blocked and with
-//! the process as its only child. It runs before the C library starts (`start.rs`), with
+//! `src/process/pid_1.rs` executes `rt` as this program, with every signal blocked and with
+//! the process as its only child. It runs before the C library starts (`entry.rs`), with
 //! system calls only, and in a few pages of memory.
 //!
 //! A shell starts jobs and stops and continues them. This program is like a shell with one
@@ -33,7 +33,7 @@ const FAILURE: &[u8] = b"rt-init: rt_sigtimedwait(2) failed: does a seccomp filt
 /// The pid of the process, if these arguments are those of this program.
 ///
 /// # Safety
-/// As [`super::start::before_c_library`].
+/// As [`super::before_c_library`].
 pub(super) unsafe fn child(argc: c_int, argv: *const *const c_char) -> Option<c_int> {
     if argc < 3 {
         return None;

@@ -29,6 +29,7 @@ pub(crate) use clone::{
     Cloned, Forked, clone_vfork, clone3, exit, fork, pidfd_open, pidfd_send_signal,
     try_clone_into_cgroup,
 };
+pub use entry::before_c_library;
 pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
     CloseBatch, accept, anonymous_file, anonymous_program, bind_datagram_at, close_all_except,
@@ -52,7 +53,6 @@ pub(crate) use signal::{
     Ended, block_all, block_all_and_reserved, default_signal, prlimit, unblock_all, wait,
 };
 pub(crate) use start::SEALED_COMMANDS;
-pub use start::before_c_library;
 pub(crate) use task::{
     CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, execveat,
     getcwd, ioprio_set, sched_setaffinity, set_cloexec,

@@ -1,5 +1,5 @@
 //! Code that runs before the C library starts: it executes the program again from a
-//! read-only mount, or becomes the PID 1 of a container with `rt.init` (`init.rs`).
+//! read-only mount.
 //!
 //! `rt` must be protected against being overwritten by a container (`seal.rs` says
 //! why), so commands that create a process in a container execute the program a second
@@ -16,7 +16,6 @@ use std::ffi::{c_char, c_int};
 
 use syscalls::{Sysno, raw};
 
-use super::init;
 use super::mount::{AT_EMPTY_PATH, MountAttr, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 
 /// The commands that create a process which a container can see while it still
@@ -30,21 +29,6 @@ static READ_ONLY: MountAttr = MountAttr {
     userns_fd: 0,
 };
 
-/// Called before the C library starts. Returns in a process that carries out a command.
-///
-/// # Safety
-/// `argv` points to the `argc` arguments of the program and a null, followed by
-/// its environment and a null, as the kernel puts them on the stack.
-pub unsafe fn before_c_library(argc: c_int, argv: *const *const c_char) {
-    // SAFETY: `argv` is as this function requires it.
-    unsafe {
-        if let Some(child) = init::child(argc, argv) {
-            init::serve(child);
-        }
-        execute_read_only(argc, argv);
-    }
-}
-
 /// If one of the arguments is a command in [`SEALED_COMMANDS`], executes this program again
 /// from a read-only, detached copy of its file's mount. execve(2) closes the copy's
 /// descriptor. Without a descriptor, and in no mount namespace, the copy's attributes
@@ -55,8 +39,8 @@ pub unsafe fn before_c_library(argc: c_int, argv: *const *const c_char) {
 /// mount is not in this mount namespace.
 ///
 /// # Safety
-/// As [`before_c_library`].
-unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
+/// As [`super::before_c_library`].
+pub(super) unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
     let argc = argc.unsigned_abs() as usize;
     let is_sealed = |i| {
         // SAFETY: `i` is less than `argc`, and there are `argc` strings by the condition
