@@ -121,7 +121,10 @@ impl Network {
         if self.nat.is_used() {
             let mut taken = record.leases.clone();
             for other in self.other_bridges()? {
-                taken.extend(records::read(&other)?.unwrap_or_default().leases);
+                let other = records::read(&other)?.unwrap_or_default();
+                if other.boot_id == record.boot_id {
+                    taken.extend(other.leases);
+                }
             }
             self.nat.check(&lease, &taken, proc)?;
         }

@@ -62,11 +62,7 @@ fn restricted() -> Bundle {
 fn pid_1_says_what_it_is() {
     let bundle = with_init(Bundle::new()).sh("cat /proc/1/comm /proc/1/cmdline; echo; echo $$");
     let said = bundle.run().assert_ok().stdout;
-<<<<<<< ours
     let args = ["rt-init", "2", "--", "/bin/sh", "-c", "cat /proc/1/comm"].join("\0");
-=======
-    let args = "rt-init\x002\0--\0/bin/sh\0-c\0cat /proc/1/comm";
->>>>>>> theirs
     assert!(said.starts_with(&format!("rt-init\n{args}")), "{said:?}");
     assert!(said.ends_with("\n2\n"), "{said:?}");
 }
