@@ -12,7 +12,6 @@ use crate::plan::{Plan, Shared};
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ExecDefaults {
     pub(crate) process: Value,
-    #[serde(flatten)]
     pub(crate) shared: Shared,
 }
 

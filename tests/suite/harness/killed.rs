@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Call, Runtime, needs_strace, only_rt};
+use super::{Call, Runtime, is_the_matrix, needs_strace, only_rt};
 
 /// Runs what `call` makes once, to see its system calls, and then again for
-/// `places` of them, spread evenly over the whole, killed there. `check` sees
-/// what is left each time, with a description of the place.
+/// `places` of them, spread evenly over the whole, killed there, or in the whole matrix for
+/// all of them. `check` sees what is left each time, with a description of the place.
 #[track_caller]
 pub(crate) fn killed_everywhere(
     runtime: &Runtime,
@@ -23,7 +23,12 @@ pub(crate) fn killed_everywhere(
     check("not killed");
     let calls = calls(&trace);
     assert!(calls.len() > places, "the trace is too short: {calls:?}");
-    for (name, count) in calls.iter().skip(1).step_by((calls.len() / places).max(1)) {
+    let step = if is_the_matrix() {
+        1
+    } else {
+        (calls.len() / places).max(1)
+    };
+    for (name, count) in calls.iter().skip(1).step_by(step) {
         let kill = format!("inject={name}:signal=KILL:when={count}");
         drop(call(&["strace", "-o", "/dev/null", "-e", &kill]).run());
         check(&format!("killed at {name} number {count}"));

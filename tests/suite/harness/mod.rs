@@ -38,8 +38,8 @@ pub(crate) use killed::killed_everywhere;
 )]
 pub(crate) use registry::test;
 pub(crate) use registry::{
-    differs, needs, needs_strace, note_failures, only_in_the_matrix, only_rt, set_workers, skip,
-    trial, trials,
+    differs, is_the_matrix, needs, needs_strace, note_failures, only_in_the_matrix, only_rt,
+    set_workers, skip, trial, trials,
 };
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View, is_release_build};

@@ -68,9 +68,14 @@ pub(crate) fn needs(program: &str, package: &str) {
     }
 }
 
+/// Whether the whole matrix is asked for.
+pub(crate) fn is_the_matrix() -> bool {
+    std::env::var("RT_TESTS").as_deref() == Ok("all")
+}
+
 /// Skips the test unless the whole matrix is asked for.
 pub(crate) fn only_in_the_matrix(reason: &str) {
-    if std::env::var("RT_TESTS").as_deref() != Ok("all") {
+    if !is_the_matrix() {
         skip(&format!("RT_TESTS=all only: {reason}"));
     }
 }

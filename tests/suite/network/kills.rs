@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// The number of system calls that are tried.
-const PLACES: usize = 100;
+const PLACES: usize = 25;
 
 /// The system calls of a netlink socket.
 const REQUESTS: [&str; 3] = ["socket", "sendmsg", "recvfrom"];

@@ -143,7 +143,7 @@ fn one_program_is_started_for_create_and_one_for_delete() {
 }
 
 /// The number of system calls at which a command is killed.
-const PLACES: usize = 40;
+const PLACES: usize = 12;
 
 fn a_killed_create_leaves_no_rule() {
     killed(|bundle, strace| bundle.call_through(strace, "create", &[]));
