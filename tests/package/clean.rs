@@ -214,7 +214,7 @@ fn the_second_command_installs_what_it_names_and_passes() -> Result<(), String> 
     let few = ["--offline", "--test", "suite", "--", "lifecycle::run_"];
     let said = succeeds(root, &[&["tests/run", "--no-install"], &few[..]].concat());
     assert!(
-        said.contains("Not installed, so some tests are skipped: busybox-static "),
+        said.contains("Not installed, so some tests are skipped: attr busybox-static "),
         "{said}"
     );
     let said = succeeds(root, &[&["tests/run"], &few[..]].concat());

@@ -37,8 +37,8 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
 }
 
 /// Verbs whose first argument is the id of an existing container.
-const WITH_ID: [&str; 9] = [
-    "exec", "start", "state", "kill", "pause", "resume", "update", "delete", "ps",
+const WITH_ID: [&str; 10] = [
+    "exec", "start", "state", "kill", "pause", "resume", "update", "delete", "ps", "diff",
 ];
 
 /// A command that finds an `rt` which lists the containers `db` and `web`, and `other` below
