@@ -81,7 +81,9 @@ fn exec_returns_a_status_and_writes_a_pid_file() {
         let line = || fs::read(format!("/proc/{pid}/cmdline")).unwrap();
         if Kind::under_test() == Kind::Runc {
             // runc writes the pid file before execve(2).
-            wait_until("the program is executed", || !line().is_empty());
+            wait_until("the program is executed", || {
+                line().starts_with(b"/bin/sleep")
+            });
         }
         assert_eq!(line(), b"/bin/sleep\x001001\0", "{caller_kind:?}");
         let pid = pid.parse().unwrap();
