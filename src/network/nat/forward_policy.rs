@@ -48,6 +48,7 @@ pub(super) fn accept(bridge: &str, netfilter: &Netfilter) -> Result<String> {
         };
         for direction in DIRECTIONS {
             // The counter is there because iptables(8) lists no rule without one.
+            // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
                 r#"{place} {direction} "{bridge}" counter accept comment "{comment}""#
@@ -94,6 +95,7 @@ fn chosen(netfilter: &Netfilter, family: Family) -> Result<Option<&'static str>>
 
 fn delete(text: &mut String, family: Family, chain: &str, handles: impl IntoIterator<Item = u64>) {
     for handle in handles {
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "delete rule {family} filter {chain} handle {handle}");
     }
 }
