@@ -134,8 +134,12 @@ impl Work {
     fn new(directory: &Path, name: &str, words: &'static [&'static str], network: bool) -> Work {
         let bundle = common::bundle(directory, &format!("{name}-{network}"), words);
         // The floor does not make them.
-        for directory in ["proc", "dev", "sys"] {
-            fs::create_dir(bundle.join("rootfs").join(directory)).unwrap();
+        let root = bundle.join("rootfs");
+        for directory in ["proc", "dev", "sys", "etc"] {
+            fs::create_dir(root.join(directory)).unwrap();
+        }
+        for file in ["etc/hosts", "etc/resolv.conf"] {
+            fs::write(root.join(file), "").unwrap();
         }
         if network {
             let file = bundle.join("config.json");

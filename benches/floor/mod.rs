@@ -6,6 +6,7 @@
 
 mod calls;
 mod cgroups;
+mod files;
 mod network;
 mod process;
 mod root;
@@ -77,7 +78,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let pid = clone(&cgroups);
     if pid == 0 {
         wait_for_go(&others);
-        process::become_container(&sources, &program[1..]);
+        process::become_container(&sources, !bridge.is_empty(), &program[1..]);
     }
     let pid = Pid::from_raw(pid);
     cgroups.add(pid);

@@ -29,13 +29,13 @@ const ENVIRONMENT: [&str; 3] = [
 ];
 
 /// Makes everything that belongs to the container's namespaces and executes the program.
-pub(super) fn become_container(sources: &Sources, program: &[String]) -> ! {
+pub(super) fn become_container(sources: &Sources, network: bool, program: &[String]) -> ! {
     let inherited = umask(Mode::empty());
     setsid().unwrap();
     join_keyring();
     raise_loopback();
     sethostname("rt").unwrap();
-    root::make(sources);
+    root::make(sources, network);
     drop_privileges();
     umask(inherited);
     let limits = bytes_of([1024, 1024]);

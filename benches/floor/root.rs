@@ -16,6 +16,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use super::calls::{NOTHING, bytes_of, call};
+use super::files;
 
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
@@ -93,7 +94,7 @@ impl Sources {
 }
 
 /// Makes everything in the container's mount namespace.
-pub(super) fn make(sources: &Sources) {
+pub(super) fn make(sources: &Sources, network: bool) {
     set(c"/", AT_RECURSIVE, 0, MS_PRIVATE);
     attach(sources.root, c"/");
     call(libc::SYS_fchdir, [sources.root.into()]).unwrap();
@@ -134,6 +135,9 @@ pub(super) fn make(sources: &Sources) {
     }
     for (target, path) in LINKS {
         symlink(target, path).unwrap();
+    }
+    if network {
+        files::make();
     }
     protect();
     set(c"/", 0, MOUNT_ATTR_RDONLY, 0);
@@ -189,7 +193,7 @@ fn filesystem(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attributes: u64, 
 }
 
 /// A new mount that is not attached. Its source is its kind, unless the options name another.
-fn mount(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attributes: u64) -> i32 {
+pub(super) fn mount(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attributes: u64) -> i32 {
     let context = call(SYS_fsopen, [kind.into(), FSOPEN_CLOEXEC.into()]).unwrap();
     let configure = |command: u32, key, value| {
         call(SYS_fsconfig, [context.into(), command.into(), key, value]).unwrap();
@@ -212,7 +216,7 @@ fn mount(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attributes: u64) -> i3
 }
 
 /// A detached copy of the mounts at a path.
-fn open(path: &Path) -> i32 {
+pub(super) fn open(path: &Path) -> i32 {
     open_if_there(&text(path)).unwrap()
 }
 
@@ -230,7 +234,7 @@ fn copy(mount: i32) -> i32 {
     call(SYS_open_tree, [mount.into(), c"".into(), flags.into()]).unwrap()
 }
 
-fn attach(mount: i32, target: &CStr) {
+pub(super) fn attach(mount: i32, target: &CStr) {
     call(
         SYS_move_mount,
         [
