@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::harness::{
-    Bundle, Directory, HostState, Runtime, killed_everywhere, on_overlay, only_rt, skip, tree,
-    trials,
+    Bundle, Directory, HostState, Outcome, Runtime, killed_everywhere, on_overlay, only_rt, skip,
+    tree, trials,
 };
 use crate::runner::Test;
 
@@ -147,25 +147,26 @@ fn a_failed_run_keeps_what_was_there() {
     assert_eq!(file, "kept\n");
 }
 
+/// Runs another container from the bundle.
+fn run_as(id: &str, bundle: &Bundle, runtime: &Runtime) -> Outcome {
+    let path = bundle.path().to_str().unwrap();
+    runtime.call(&["run", "--bundle", path, id]).run()
+}
+
 fn two_running_containers_cannot_share_an_upper_layer() {
     let bundle = kept().args(&["/probe", "wait-signal"]);
     let container = bundle.run_detached();
     container.wait_for("ready");
     let path = changes(&bundle).display().to_string();
-    let same_root =
-        bundle
-            .runtime()
-            .call(&["run", "--bundle", bundle.path().to_str().unwrap(), "other"]);
-    let refused = same_root.run().assert_refused(&format!(
-        "rt run: other: annotations: rt.rootfs.overlay: {path}/upper: is the upper layer of the container {} (running); stop it, or name another directory",
+    let other = format!("{}-other", bundle.id());
+    let refused = run_as(&other, &bundle, bundle.runtime()).assert_refused(&format!(
+        "rt run: {other}: annotations: rt.rootfs.overlay: {path}/upper: is the upper layer of the container {} (running); stop it, or name another directory",
         bundle.id()
     ));
     refused.one_line();
     // The kernel knows of those below another --root.
-    let elsewhere = Runtime::new();
-    let other_root = elsewhere.call(&["run", "--bundle", bundle.path().to_str().unwrap(), "other"]);
-    let refused = other_root.run().assert_refused(&format!(
-        "rt run: other: annotations: rt.rootfs.overlay: {path}: a mounted overlay writes to it already; stop the container that uses it, or name another directory"
+    let refused = run_as(&other, &bundle, &Runtime::new()).assert_refused(&format!(
+        "rt run: {other}: annotations: rt.rootfs.overlay: {path}: a mounted overlay writes to it already; stop the container that uses it, or name another directory"
     ));
     refused.one_line();
     container.end();
@@ -175,11 +176,8 @@ fn two_running_containers_cannot_share_an_upper_layer() {
 fn a_user_namespace_does_not_share_an_upper_layer_either() {
     let bundle = in_namespace(kept()).args(&["/bin/true"]);
     let container = bundle.create();
-    let other =
-        bundle
-            .runtime()
-            .call(&["run", "--bundle", bundle.path().to_str().unwrap(), "other"]);
-    let refused = other.run().assert_refused(&format!(
+    let other = format!("{}-other", bundle.id());
+    let refused = run_as(&other, &bundle, bundle.runtime()).assert_refused(&format!(
         "is the upper layer of the container {} (created)",
         bundle.id()
     ));
