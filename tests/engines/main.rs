@@ -17,6 +17,8 @@
 
 mod buildah;
 mod cgroups;
+#[path = "../suite/diff/changes.rs"]
+mod changes;
 mod command;
 mod compose;
 mod conmon;
@@ -39,6 +41,8 @@ mod record;
 mod results;
 #[path = "../runner/mod.rs"]
 mod runner;
+#[path = "../suite/diff/same.rs"]
+mod same;
 mod swarm;
 mod terminal;
 mod user;

@@ -73,26 +73,29 @@ fn make_debian() -> Result<PathBuf, String> {
     if env::var_os("RT_TESTS").is_none() {
         return Err("RT_TESTS=smoke fetches a clean Debian".to_owned());
     }
-    require_program("debootstrap")?;
+    require_program("mmdebstrap")?;
     if !nix::unistd::geteuid().is_root() {
         return Err("only root can make a clean Debian".to_owned());
     }
     let root = run_directory().join("clean");
+    fs::create_dir_all(&root).unwrap();
     // In a mount namespace of its own: if it is killed, its mount of /proc does not stay.
-    let mut debootstrap = Command::new("unshare");
-    debootstrap.args([
+    let mut mmdebstrap = Command::new("unshare");
+    mmdebstrap.args([
         "--mount",
         "--propagation",
         "private",
-        "debootstrap",
+        // As the minbase of debootstrap, in half of the time.
+        "mmdebstrap",
+        "--quiet",
         "--variant=minbase",
         "--include=gcc,libc6-dev,git,ca-certificates",
     ]);
-    let output = debootstrap.arg("bookworm").arg(&root).output().unwrap();
+    let output = mmdebstrap.arg("bookworm").arg(&root).output().unwrap();
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let last = said.lines().last().unwrap_or_default();
-        return Err(format!("debootstrap: {last}"));
+        return Err(format!("mmdebstrap: {last}"));
     }
     drop(fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")));
     Ok(root)

@@ -1,11 +1,12 @@
 //! Files: volumes and their propagation, tmpfs, copies, a read-only root.
 
 use std::fs;
+use std::path::Path;
 
 use super::{Test, tests};
 use crate::command;
 use crate::dockerd::{BUSYBOX, Dockerd};
-use crate::layer::LayeredImage;
+use crate::layer::{LayeredImage, RandomImage};
 
 pub(super) fn all() -> Vec<Test> {
     tests![
@@ -28,6 +29,7 @@ pub(super) fn all() -> Vec<Test> {
         no_such_source,
         mount_source_of_the_wrong_type,
         layer_of_rt_diff,
+        random_layer_of_rt_diff,
     ]
 }
 
@@ -262,5 +264,21 @@ fn layer_of_rt_diff(docker: &Dockerd) {
         .ok();
     let run = [&["run", "--rm"][..], &LayeredImage::arguments(name)];
     assert_eq!(docker.docker(&run.concat()).ok(), image.facts);
+    docker.docker(&["rmi", name]).ok();
+}
+
+fn random_layer_of_rt_diff(docker: &Dockerd) {
+    let name = "localhost/random";
+    let image = RandomImage::build(&docker.path("random_layer_of_rt_diff"), name);
+    docker
+        .docker(&["load", "-q", "-i", image.archive.to_str().unwrap()])
+        .ok();
+    let container = docker.docker(&["run", "-d", name, "sleep", "1000"]).ok();
+    let inspect = ["inspect", "-f", "{{.State.Pid}}", container.trim()];
+    let pid = docker.docker(&inspect).ok();
+    // The daemon is in a pid namespace of its own.
+    let proc = format!("/proc/{}/root/proc", docker.host.init());
+    image.assert_same_in(&Path::new(&proc).join(pid.trim()));
+    docker.docker(&["rm", "-f", container.trim()]).ok();
     docker.docker(&["rmi", name]).ok();
 }

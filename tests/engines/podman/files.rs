@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::RunAs::{Both, Root};
 use super::{IMAGE, Podman, Test};
-use crate::layer::LayeredImage;
+use crate::layer::{LayeredImage, RandomImage};
 
 pub(super) const TESTS: &[Test] = &[
     ("volume", Both, volume),
@@ -32,6 +33,7 @@ pub(super) const TESTS: &[Test] = &[
     ("rootfs", Both, rootfs),
     ("build", Both, build),
     ("layer_of_rt_diff", Both, layer_of_rt_diff),
+    ("random_layer_of_rt_diff", Root, random_layer_of_rt_diff),
 ];
 
 fn volume(p: &Podman) {
@@ -407,5 +409,17 @@ fn layer_of_rt_diff(p: &Podman) {
     p.ok(&["load", "-q", "-i", image.archive.to_str().unwrap()]);
     let run = [&["run", "--rm"][..], &LayeredImage::arguments(name)];
     assert_eq!(p.ok(&run.concat()), image.facts);
+    p.ok(&["rmi", name]);
+}
+
+fn random_layer_of_rt_diff(p: &Podman) {
+    let name = "localhost/random";
+    let directory = p.files("random_layer_of_rt_diff").join("image");
+    let image = RandomImage::build(&directory, name);
+    p.ok(&["load", "-q", "-i", image.archive.to_str().unwrap()]);
+    let container = p.ok(&["run", "-d", name, "sleep", "1000"]);
+    let inspect = ["inspect", "--format", "{{.State.Pid}}", container.trim()];
+    image.assert_same_in(&Path::new("/proc").join(p.ok(&inspect).trim()));
+    p.ok(&["rm", "-f", "-t", "0", container.trim()]);
     p.ok(&["rmi", name]);
 }

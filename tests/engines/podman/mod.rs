@@ -66,7 +66,13 @@ const CHANGES_NETWORK: &[&str] = &[
 
 /// Tests that create and remove images, with no other test running in the stores. Podman 4.3 deadlocks with any
 /// runtime when one process changes images while another maps the ids of an image.
-const CHANGES_IMAGES: [&str; 4] = ["commit", "export_and_import", "build", "layer_of_rt_diff"];
+const CHANGES_IMAGES: [&str; 5] = [
+    "commit",
+    "export_and_import",
+    "build",
+    "layer_of_rt_diff",
+    "random_layer_of_rt_diff",
+];
 
 /// Why a single test cannot run here, if so.
 fn skip_reason_for(name: &str) -> Option<String> {
