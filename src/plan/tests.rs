@@ -249,6 +249,11 @@ fn recursive_options_on_an_old_kernel_are_refused() {
 }
 
 #[test]
+fn every_annotation() {
+    compared("annotated", case("annotated", modern), TEMPLATE);
+}
+
+#[test]
 fn a_container_of_an_unprivileged_user() {
     whole("rootless", ROOTLESS);
 }
