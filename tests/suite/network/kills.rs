@@ -4,7 +4,9 @@
 use std::fs;
 
 use super::host::Host;
-use crate::harness::{Bundle, Call, HostState, killed_everywhere, needs_strace, trials};
+use crate::harness::{
+    Bundle, Call, HostState, killed_everywhere, needs_strace, only_in_the_matrix, trials,
+};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -13,6 +15,8 @@ pub(crate) fn tests() -> Vec<Test> {
         after_a_killed_delete_nothing_is_left,
         every_failed_request_of_create_is_one_line_and_leaves_nothing,
         every_failed_request_of_delete_is_one_line_and_can_be_repeated,
+        the_same_of_create_with_translated_addresses,
+        the_same_of_delete_with_translated_addresses,
     ]
 }
 
@@ -56,28 +60,51 @@ fn sweep(host: &Host, bundle: &Bundle, call: impl Fn(&[&str]) -> Call) {
 
 fn every_failed_request_of_create_is_one_line_and_leaves_nothing() {
     let host = Host::new();
-    let bundle = host.on_bridge();
-    let before = HostState::of(&bundle);
-    let create = |strace: &[&str]| bundle.call_through(strace, "create", &[]);
-    let prepare = || ();
-    each_failure(&bundle, &prepare, &create, |place, failed| {
-        if failed {
-            assert_eq!(host.leftovers(), "", "{place}");
-        } else {
-            delete(&bundle, &[]).run().assert_ok();
-        }
-        let left = before.changes_since(&bundle);
-        assert!(left.is_empty(), "{place} leaves:\n{left}");
-    });
+    each_failure_of_create(&host, &host.on_bridge());
 }
 
 fn every_failed_request_of_delete_is_one_line_and_can_be_repeated() {
     let host = Host::new();
-    let bundle = host.on_bridge();
+    each_failure_of_delete(&host, &host.on_bridge());
+}
+
+const NAT: [(&str, &str); 2] = [
+    ("masquerade", "true"),
+    ("publish", "8080:80,127.0.0.1:5353:53/udp"),
+];
+
+fn the_same_of_create_with_translated_addresses() {
+    only_in_the_matrix("each of many requests fails in turn");
+    let host = Host::with_nft();
+    each_failure_of_create(&host, &host.on_bridge_with(&NAT));
+}
+
+fn the_same_of_delete_with_translated_addresses() {
+    only_in_the_matrix("each of many requests fails in turn");
+    let host = Host::with_nft();
+    each_failure_of_delete(&host, &host.on_bridge_with(&NAT));
+}
+
+fn each_failure_of_create(host: &Host, bundle: &Bundle) {
+    let before = HostState::of(bundle);
+    let create = |strace: &[&str]| bundle.call_through(strace, "create", &[]);
+    let prepare = || ();
+    each_failure(bundle, &prepare, &create, |place, failed| {
+        if failed {
+            assert_eq!(host.leftovers(), "", "{place}");
+        } else {
+            delete(bundle, &[]).run().assert_ok();
+        }
+        let left = before.changes_since(bundle);
+        assert!(left.is_empty(), "{place} leaves:\n{left}");
+    });
+}
+
+fn each_failure_of_delete(host: &Host, bundle: &Bundle) {
     let prepare = || drop(bundle.call("create", &[]).run().assert_ok());
-    let call = |strace: &[&str]| delete(&bundle, strace);
-    each_failure(&bundle, &prepare, &call, |place, _| {
-        delete(&bundle, &[]).run().assert_ok();
+    let call = |strace: &[&str]| delete(bundle, strace);
+    each_failure(bundle, &prepare, &call, |place, _| {
+        delete(bundle, &[]).run().assert_ok();
         assert_eq!(host.leftovers(), "", "{place}");
     });
 }
