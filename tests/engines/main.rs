@@ -39,6 +39,7 @@ mod record;
 mod results;
 #[path = "../runner/mod.rs"]
 mod runner;
+mod slurm;
 mod swarm;
 mod terminal;
 mod user;
@@ -63,5 +64,6 @@ fn main() -> ExitCode {
     features.extend(conmon::features(&arguments));
     features.extend(podman::features(&arguments));
     features.extend(buildah::features(&arguments));
+    features.extend(slurm::features(&arguments));
     feature::run(&arguments, features)
 }
