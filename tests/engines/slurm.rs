@@ -1,23 +1,29 @@
-//! Slurm: six nodes, each a `slurmd` of its own, on one isolated host. The runtime is the one in oci.conf.
+//! Slurm: seven nodes, each a `slurmd` of its own, on one isolated host. The runtime is the one in oci.conf.
 
+mod cgroup;
+mod configuration;
 mod ends;
 mod jobs;
 mod users;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 
+use crate::cgroups;
 use crate::command::{self, CommandOutput, wait_until};
 use crate::environment::{self, Directory, Runtime};
 use crate::feature::{self, Feature};
 use crate::host::Host;
 use crate::image;
 use crate::user::User;
+use configuration::{ADDRESS, Form};
 
 /// A test's name and its function.
 type Test = (&'static str, fn(&Cluster));
@@ -35,15 +41,12 @@ const PROGRAMS: &[&str] = &[
     "script",
 ];
 
-/// The host's only address. Slurm resolves no name on a host that has no other address than those of the loopback.
-const ADDRESS: &str = "10.79.0.1";
-
 pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     let skip_reason = feature::skip_reason().or_else(|| {
         let missing = environment::missing_program(PROGRAMS)?;
         Some(format!("{missing} (packages slurm-wlm and munge)"))
     });
-    let all = [jobs::TESTS, ends::TESTS, users::TESTS].concat();
+    let all = [jobs::TESTS, ends::TESTS, users::TESTS, cgroup::TESTS].concat();
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     let wanted = skip_reason.is_none() && feature::is_wanted(arguments, "slurm", &names);
     let clusters = wanted.then(|| Arc::new(Runtime::BOTH.map(Cluster::start)));
@@ -61,37 +64,9 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     all.iter().map(feature).collect()
 }
 
-/// How the runtime is called, and the nodes of the partition of that name. oci.conf lies beside the slurm.conf that a
-/// node has read, so each form has a directory of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `RunTimeRun`, on three nodes.
-    Run,
-    /// The same, on two nodes, one of which is lost during a test.
-    Lost,
-    /// `RunTimeCreate` and `RunTimeStart`, on one node.
-    Create,
-}
-
-impl Form {
-    const ALL: [Form; 3] = [Form::Run, Form::Lost, Form::Create];
-
-    fn partition(self) -> &'static str {
-        match self {
-            Form::Run => "run",
-            Form::Lost => "lost",
-            Form::Create => "create",
-        }
-    }
-
-    fn nodes(self) -> std::ops::RangeInclusive<u32> {
-        match self {
-            Form::Run => 1..=3,
-            Form::Lost => 4..=5,
-            Form::Create => 6..=6,
-        }
-    }
-}
+/// As in docs/slurm.md.
+const PROLOG: &str =
+    r#"exec install -d -m 700 -o "$SLURM_JOB_USER" "/run/containers/$SLURM_JOB_USER""#;
 
 /// The cluster of one runtime. Dropping it kills the daemons and their jobs.
 struct Cluster {
@@ -121,9 +96,17 @@ impl Cluster {
         for form in Form::ALL {
             let directory = cluster.path(form.partition());
             fs::create_dir_all(&directory).unwrap();
-            fs::write(directory.join("slurm.conf"), cluster.slurm_conf()).unwrap();
+            fs::write(directory.join("slurm.conf"), cluster.slurm_conf(form)).unwrap();
+            fs::write(
+                directory.join("cgroup.conf"),
+                "CgroupAutomount=no\nConstrainRAMSpace=yes\n",
+            )
+            .unwrap();
             fs::write(directory.join("oci.conf"), cluster.oci_conf(form)).unwrap();
         }
+        let prolog = cluster.path("prolog.sh");
+        write_script(&prolog, PROLOG);
+        fs::set_permissions(&prolog, Permissions::from_mode(0o755)).unwrap();
         cluster.start_daemons();
         cluster
     }
@@ -134,63 +117,11 @@ impl Cluster {
 
     /// The name of a node, which is also in the name of a container's cgroup. All hosts have the same cgroups.
     fn node(&self, number: u32) -> String {
-        format!("{}{}n{number}", self.runtime.name(), std::process::id())
+        format!("{}{number}", self.node_prefix())
     }
 
-    fn slurm_conf(&self) -> String {
-        let directory = self.directory.path().display();
-        let mut text = format!(
-            "ClusterName=test\nSlurmctldHost=slurm({ADDRESS})\n\
-             AuthType=auth/munge\nAuthInfo=socket=/run/munge/socket,cred_expire=5\n\
-             SlurmUser=root\nStateSaveLocation={directory}/state\nSlurmdSpoolDir={directory}/spool-%n\n\
-             SlurmctldPidFile={directory}/slurmctld.pid\nSlurmdPidFile={directory}/%n.pid\n\
-             SlurmctldLogFile={directory}/slurmctld.log\nSlurmdLogFile={directory}/%n.log\nSlurmdDebug=debug\n\
-             ProctrackType=proctrack/pgid\nTaskPlugin=task/none\nMpiDefault=none\n\
-             SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
-             SchedulerParameters=batch_sched_delay=1,sched_interval=1\n\
-             JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
-             ReturnToService=2\nSlurmdTimeout=8\nKillWait=3\nSlurmdParameters=config_overrides\n"
-        );
-        for form in Form::ALL {
-            let nodes: Vec<String> = form.nodes().map(|number| self.node(number)).collect();
-            for (number, node) in form.nodes().zip(&nodes) {
-                text += &format!(
-                    "NodeName={node} NodeHostname=slurm NodeAddr={ADDRESS} Port={} CPUs=8\n",
-                    17000 + number
-                );
-            }
-            let is_default = if form == Form::Run { "YES" } else { "NO" };
-            text += &format!(
-                "PartitionName={} Nodes={} Default={is_default} State=UP\n",
-                form.partition(),
-                nodes.join(",")
-            );
-        }
-        text
-    }
-
-    /// As in docs/slurm.md, with other paths.
-    fn oci_conf(&self, form: Form) -> String {
-        const AS_USER: &str = "setpriv --reuid=%u --regid=$(id -g %u) --keep-groups";
-        const STREAMS: &str = "</proc/$PPID/fd/0 >>/proc/$PPID/fd/1 2>>/proc/$PPID/fd/2";
-        let runtime = format!(
-            "{} --root=/run/containers/%u",
-            self.runtime.path().display()
-        );
-        let id = "%n.%u.%j.%s.%t";
-        let mut text = format!(
-            "RunTimeQuery=\"{AS_USER} {runtime} state {id}\"\n\
-             RunTimeKill=\"{AS_USER} {runtime} kill -a {id}\"\n\
-             RunTimeDelete=\"{AS_USER} {runtime} delete --force {id}\"\n"
-        );
-        text += &match form {
-            Form::Run | Form::Lost => format!("RunTimeRun=\"exec {runtime} run -b %b {id}\"\n"),
-            Form::Create => format!(
-                "RunTimeCreate=\"{runtime} create -b %b {id} {STREAMS}\"\n\
-                 RunTimeStart=\"{runtime} start {id}\"\n"
-            ),
-        };
-        text
+    fn node_prefix(&self) -> String {
+        format!("{}{}n", self.runtime.name(), std::process::id())
     }
 
     /// A bundle of `spec`, with a /tmp of its own: there Slurm mounts the script of a batch job.
@@ -216,16 +147,11 @@ impl Cluster {
 
     fn start_daemons(&self) {
         let directory = self.directory.path().display();
-        let user = &self.user;
         self.host.sh(&format!(
-            "ip addr add {ADDRESS}/32 dev lo; mkdir -p /run/munge /run/containers/root
-             install -d -m 700 -o {uid} -g {gid} /run/containers/{name}
+            "ip addr add {ADDRESS}/32 dev lo; mkdir /run/munge /run/containers
              head -c 128 /dev/urandom > /run/munge/key; chmod 400 /run/munge/key
              munged --key-file=/run/munge/key --socket=/run/munge/socket --pid-file=/run/munge/pid \
-                 --log-file={directory}/munged.log --seed-file=/run/munge/seed",
-            uid = user.uid,
-            gid = user.gid,
-            name = user.name(),
+                 --log-file={directory}/munged.log --seed-file=/run/munge/seed"
         ));
         command::run(&mut self.command(Form::Run, "slurmctld")).ok();
         for form in Form::ALL {
@@ -258,9 +184,7 @@ impl Cluster {
 
     /// Runs a shell script on the host as root. `$BUNDLE` is the bundle and `$OUT` the directory for output.
     fn root(&self, script: &str) -> CommandOutput {
-        let mut env = self.command(Form::Run, "env");
-        env.arg(format!("BUNDLE={}", self.path("bundle").display()));
-        self.run(env, script, b"")
+        self.root_with(script, b"")
     }
 
     /// The same with input.
@@ -338,22 +262,51 @@ impl Cluster {
     #[track_caller]
     fn assert_nothing_left(&self, job: &str) {
         let directory = self.directory.path().display();
-        let (runtime, pid) = (self.runtime.name(), std::process::id());
+        let node = self.node_prefix();
         let script = format!(
             "ls -d /run/containers/*/*.{job}.* {directory}/spool-*/oci-job{job:0>5}-* 2>/dev/null || :
-             find /sys/fs/cgroup -name '{runtime}{pid}n*.{job}.*' 2>/dev/null || :
+             find /sys/fs/cgroup -name '{node}*.{job}.*' 2>/dev/null || :
              pgrep -a -f '^slurmstepd: .{job}[.]' || :"
         );
         let mut left = String::new();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
             left = self.host.sh(&script);
             if left.is_empty() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
         panic!("left of job {job}:\n{left}");
+    }
+}
+
+impl Drop for Cluster {
+    /// Slurm and containers that could not be deleted leave cgroups, which can go once no process is in them.
+    fn drop(&mut self) {
+        let init = format!("/proc/{}", self.host.init());
+        self.host.kill();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Path::new(&init).exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let node = self.node_prefix();
+        let slurm = format!("slurm_{node}");
+        for hierarchy in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let all = fs::read_dir(hierarchy.path())
+                .into_iter()
+                .flatten()
+                .flatten();
+            let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let own: Vec<String> = names
+                .filter(|name| name.starts_with(&node) || name.starts_with(&slurm))
+                .collect();
+            own.iter().for_each(|name| cgroups::remove(name));
+        }
     }
 }
 

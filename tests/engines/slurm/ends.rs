@@ -1,6 +1,7 @@
 //! Jobs that are ended: by a signal, by the user, by their time limit, by the loss of their node.
 
-use super::{Cluster, Form, Test, write_script};
+use super::configuration::Form;
+use super::{Cluster, Test, write_script};
 use crate::command::wait_until;
 
 pub(super) const TESTS: &[Test] = &[
