@@ -48,13 +48,22 @@ pub(super) enum StartMode {
 }
 
 /// Whether the container's process may outlive the runtime.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Lifetime {
     /// `rt create` and `rt run --detach` end before it.
     Own,
     /// `rt run` waits for it and deletes the container. If SIGKILL ends `rt run`, the kernel kills the process:
     /// it has the caller's standard streams, and who waits for their end would wait as long as it runs.
     OfRuntime,
+}
+
+impl Lifetime {
+    fn ready(self, end: &InitEnd) -> Result<(), Cause> {
+        match self {
+            Lifetime::Own => end.ready_to_outlive_runtime(),
+            Lifetime::OfRuntime => end.ready(),
+        }
+    }
 }
 
 impl StartMode {
@@ -141,10 +150,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     at.enter(Step::Start);
     let (start_socket, lifetime) = start.prepare()?;
-    match lifetime {
-        Lifetime::Own => end.ready_to_outlive_runtime()?,
-        Lifetime::OfRuntime => end.ready()?,
-    }
+    lifetime.ready(end)?;
     end.wait_for_go()?; // The state is saved. `rt create` returns now.
     let end = wait_for_start(start_socket, owner, reporter, at)?;
 
