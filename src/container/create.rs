@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use super::child::Child;
 use super::foreground::{self, CallerTerminal, Foreground, Relay};
-use super::init::{self, Init, StartMode};
+use super::init::{self, Init, Lifetime, StartMode};
 use super::ipc::{
     self, InitMessage, NotifyProxy, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
     write_pid_file,
@@ -397,7 +397,12 @@ fn open_sources(plan: &Plan, host: &Host, joined: &Joined, proc: &Proc) -> Resul
 
 fn start_mode(mode: CreateMode, container: &Container) -> Result<StartMode> {
     Ok(match mode {
-        CreateMode::RunDetached | CreateMode::RunForeground => StartMode::Immediately,
+        CreateMode::RunDetached => StartMode::Immediately {
+            lifetime: Lifetime::Own,
+        },
+        CreateMode::RunForeground => StartMode::Immediately {
+            lifetime: Lifetime::OfRuntime,
+        },
         CreateMode::Create => StartMode::OnRequest {
             socket: sys::listen_at(container.as_fd(), START_SOCKET).context(START_SOCKET)?,
         },

@@ -42,16 +42,35 @@ pub(super) struct Init<'a> {
 /// When init executes the program.
 pub(super) enum StartMode {
     /// As soon as the runtime has saved the state (`rt run`).
-    Immediately,
+    Immediately { lifetime: Lifetime },
     /// When the same user runs `rt start`, which connects to this socket.
     OnRequest { socket: OwnedFd },
 }
 
+/// Whether the container's process may outlive the runtime.
+#[derive(Clone, Copy)]
+pub(super) enum Lifetime {
+    /// `rt create` and `rt run --detach` end before it.
+    Own,
+    /// `rt run` waits for it and deletes the container. If SIGKILL ends `rt run`, the kernel kills the process:
+    /// it has the caller's standard streams, and who waits for their end would wait as long as it runs.
+    OfRuntime,
+}
+
+impl Lifetime {
+    fn ready(self, end: &InitEnd) -> Result<(), Cause> {
+        match self {
+            Lifetime::Own => end.ready_to_outlive_runtime(),
+            Lifetime::OfRuntime => end.ready(),
+        }
+    }
+}
+
 impl StartMode {
-    fn prepare(self) -> Result<Option<StartSocket>, Cause> {
+    fn prepare(self) -> Result<(Option<StartSocket>, Lifetime), Cause> {
         Ok(match self {
-            StartMode::Immediately => None,
-            StartMode::OnRequest { socket } => Some(StartSocket::new(socket)?),
+            StartMode::Immediately { lifetime } => (None, lifetime),
+            StartMode::OnRequest { socket } => (Some(StartSocket::new(socket)?), Lifetime::Own),
         })
     }
 }
@@ -130,8 +149,8 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
-    let start_socket = start.prepare()?;
-    end.ready_to_outlive_runtime()?;
+    let (start_socket, lifetime) = start.prepare()?;
+    lifetime.ready(end)?;
     end.wait_for_go()?; // The state is saved. `rt create` returns now.
     let end = wait_for_start(start_socket, owner, reporter, at)?;
 

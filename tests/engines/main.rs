@@ -43,6 +43,7 @@ mod results;
 mod runner;
 #[path = "../suite/diff/same.rs"]
 mod same;
+mod slurm;
 mod swarm;
 mod terminal;
 mod user;
@@ -67,5 +68,6 @@ fn main() -> ExitCode {
     features.extend(conmon::features(&arguments));
     features.extend(podman::features(&arguments));
     features.extend(buildah::features(&arguments));
+    features.extend(slurm::features(&arguments));
     feature::run(&arguments, features)
 }

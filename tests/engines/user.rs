@@ -39,6 +39,10 @@ impl User {
         User { name, uid, gid }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A command that runs `program` as the user, with only PATH in its environment.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("setpriv");

@@ -15,6 +15,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("docker", &["dockerd", "--version"]),
     ("podman", &["podman", "--version"]),
     ("podman-rootless", &["podman", "--version"]),
+    ("slurm", &["slurmd", "-V"]),
     ("swarm", &["dockerd", "--version"]),
 ];
 

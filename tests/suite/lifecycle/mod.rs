@@ -4,6 +4,7 @@ mod damaged;
 mod hung;
 mod ids;
 mod kill;
+mod killed;
 mod odd;
 mod unexecuted;
 
@@ -44,6 +45,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all.extend(hung::tests());
     all.extend(ids::tests());
     all.extend(kill::tests());
+    all.extend(killed::tests());
     all.extend(odd::tests());
     all.extend(unexecuted::tests());
     all
