@@ -138,7 +138,8 @@ fn removal_names_a_process_that_stays() {
         let message = chain(&error);
         assert!(
             pids.iter()
-                .any(|pid| message.contains(&format!("process {pid} is in it"))),
+                .any(|pid| message.contains(&format!("process {pid} ("))
+                    && message.contains(") is in it")),
             "{message}"
         );
         existing(&cgroups, &created).kill(libc::SIGKILL).unwrap();

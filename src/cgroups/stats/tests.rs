@@ -1,0 +1,1 @@
+//! The figures of directories that have the files of a cgroup.
