@@ -64,10 +64,13 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     if !once {
         show(&before, &[])?;
     }
-    // Named containers do not come back.
-    while ids.is_empty() || !before.is_empty() {
+    loop {
         thread::sleep(interval);
         let now = measure(globals, &ids, false)?;
+        // Named containers do not come back.
+        if now.is_empty() && !ids.is_empty() && !once {
+            break;
+        }
         show(&now, &before)?;
         if once {
             break;

@@ -37,8 +37,9 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
 }
 
 /// Verbs whose first argument is the id of an existing container.
-const WITH_ID: [&str; 10] = [
+const WITH_ID: [&str; 12] = [
     "exec", "start", "state", "kill", "pause", "resume", "update", "delete", "ps", "diff",
+    "events", "stats",
 ];
 
 /// A command that finds an `rt` which lists the containers `db` and `web`, and `other` below

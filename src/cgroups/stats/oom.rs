@@ -23,12 +23,7 @@ pub(crate) struct OomNotices(Source);
 enum Source {
     /// The kernel adds to an eventfd, also when the cgroup is removed
     /// (cgroup-v1/memory.rst, "OOM Control").
-    V1 {
-        notices: EventFd,
-        cgroup: Directory,
-        /// The kernel ends the registration when this file is closed.
-        _control: OwnedFd,
-    },
+    V1 { notices: EventFd, cgroup: Directory },
     /// memory.events has changed. It counts other events as well.
     V2 { events: OwnedFd, kills: u64 },
 }
@@ -67,11 +62,7 @@ impl OomNotices {
         let control = cgroup.file("memory.oom_control", OFlag::O_RDONLY)?;
         let registration = format!("{} {}", notices.as_raw_fd(), control.as_raw_fd());
         cgroup.write(EVENT_CONTROL, &registration)?;
-        Ok(OomNotices(Source::V1 {
-            notices,
-            cgroup,
-            _control: control,
-        }))
+        Ok(OomNotices(Source::V1 { notices, cgroup }))
     }
 
     fn v2(cgroup: &Directory) -> nix::Result<OomNotices> {
