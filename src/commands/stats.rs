@@ -33,11 +33,11 @@ pub(super) fn define(command: Command) -> Command {
         .value_parser(value_parser!(OsString));
     command
         .about("Show what running containers use")
-        .after_help("Example: rt stats --no-stream web")
+        .after_help("Example: rt stats --interval 5s web")
         .arg(choices::format())
         .arg(duration::interval("1s", "Time between two measurements"))
         .arg(flag("no-stream").help("Measure once, over one interval, and exit"))
-        .arg(ids.help("Ids of the containers [default: all that run]"))
+        .arg(ids.help("Ids of containers; all that run if none is given"))
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
