@@ -45,7 +45,8 @@ fn the_figures_of_running_containers_are_shown() {
     let runtime = Runtime::new();
     let (_web, _container) = running(&runtime, "stats-web", "sleep 1000");
     let created = Bundle::with_runtime(&runtime).with_id("stats-created");
-    let _created = created.args(&["/probe", "sleep"]).create();
+    let created = created.args(&["/probe", "sleep"]);
+    let _created = created.create();
     let stats = |args: &[&str]| {
         let fixed = ["stats", "--no-stream", "--interval=10ms"];
         runtime
