@@ -17,7 +17,7 @@ pub(super) fn size(bytes: u64) -> String {
     {
         None => format!("{bytes}B"),
         Some(name) => {
-            let tenths = u128::from(bytes) * 10 >> (10 * unit);
+            let tenths = (u128::from(bytes) * 10) >> (10 * unit);
             format!("{}.{}{name}", tenths / 10, tenths % 10)
         }
     }

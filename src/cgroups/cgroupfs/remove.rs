@@ -148,7 +148,10 @@ fn in_it(pids: &BTreeSet<i32>) -> String {
         return "a process of another pid namespace is in it".to_owned();
     };
     let command = Proc::open().and_then(|proc| proc.read(&format!("{pid}/comm")));
-    let command = command.map_or(String::new(), |comm| format!(" ({})", comm.trim_end()));
+    let command = command.map_or(String::new(), |comm| {
+        // A container gives its processes any name.
+        format!(" ({})", comm.trim_end().escape_debug())
+    });
     match pids.len() - 1 {
         0 => format!("process {pid}{command} is in it"),
         others => format!("process {pid}{command} and {others} more are in it"),

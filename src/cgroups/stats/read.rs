@@ -87,13 +87,11 @@ impl Figures {
 fn pressure_line(line: &str) -> String {
     let mut numbers = Object::new();
     for key in ["avg10", "avg60", "avg300", "total"] {
-        let values = line
+        let mut words = line
             .split_whitespace()
             .filter_map(|word| word.split_once('='));
-        let value = values
-            .filter(|(name, _)| *name == key)
-            .map(|(_, value)| value);
-        numbers.json(key, go_number(value.last().unwrap_or("0")));
+        let value = words.find(|(name, _)| *name == key);
+        numbers.json(key, go_number(value.map_or("0", |(_, value)| value)));
     }
     numbers.end()
 }
