@@ -139,7 +139,7 @@ fn removal_names_a_process_that_stays() {
         assert!(
             pids.iter()
                 .any(|pid| message.contains(&format!("process {pid} ("))
-                    && message.contains(") is in it")),
+                    && message.contains(" in it")),
             "{message}"
         );
         existing(&cgroups, &created).kill(libc::SIGKILL).unwrap();
