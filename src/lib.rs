@@ -173,7 +173,7 @@
 //! | [`container`] | the life of a container: the order of steps, and state.json |
 //! | [`plan`] | configuration and host, composed into a plan |
 //! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
-//! | [`cgroups`] | resource limits and device rules, cgroup v1 and v2 |
+//! | [`cgroups`] | resource limits, device rules and figures, cgroup v1 and v2 |
 //! | [`network`] | bridge, links, addresses, routes, NAT and published ports |
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |

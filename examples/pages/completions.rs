@@ -59,11 +59,18 @@ fn kind(argument: &Arg) -> Option<Kind> {
     }
 }
 
-/// The arguments without a flag: the verb, the number of arguments before this one, and its kind.
-fn arguments(program: &Command) -> Vec<(&str, usize, Kind)> {
+/// The arguments without a flag: the verb, the number of arguments before this one or `*` if that
+/// does not matter, and its kind.
+fn arguments(program: &Command) -> Vec<(&str, String, Kind)> {
+    let place = |place: usize, argument: &Arg| match argument.get_num_args() {
+        Some(number) if number.max_values() == usize::MAX => "*".to_owned(),
+        Some(_) | None => place.to_string(),
+    };
     let of_verb = |verb| {
         let positionals = Command::get_positionals(verb).enumerate();
-        positionals.filter_map(|(i, argument)| Some((verb.get_name(), i, kind(argument)?)))
+        positionals.filter_map(move |(i, argument)| {
+            Some((verb.get_name(), place(i, argument), kind(argument)?))
+        })
     };
     program.get_subcommands().flat_map(of_verb).collect()
 }
@@ -78,15 +85,12 @@ fn replace(text: &str, from: &str, to: &str) -> Result<String, String> {
 
 fn bash(program: &Command, text: String) -> Result<String, String> {
     let cases = arguments(program).into_iter().map(|(verb, place, kind)| {
-        let (place, action) = match kind {
-            Kind::Container => (place.to_string(), "_rt_containers".to_owned()),
-            Kind::Directory => (place.to_string(), "compopt -o plusdirs".to_owned()),
-            Kind::Names(names) => {
-                let action = format!("_rt_words \"{}\"", names.join(" "));
-                (place.to_string(), action)
-            }
+        let action = match kind {
+            Kind::Container => "_rt_containers".to_owned(),
+            Kind::Directory => "compopt -o plusdirs".to_owned(),
+            Kind::Names(names) => format!("_rt_words \"{}\"", names.join(" ")),
             // bash itself then offers files.
-            Kind::Payload => ("*".to_owned(), ":".to_owned()),
+            Kind::Payload => ":".to_owned(),
         };
         format!("        {verb}\\ {place}) {action} ;;\n")
     });
@@ -157,6 +161,8 @@ fn fish(program: &Command, text: String) -> Result<String, String> {
             Kind::Names(names) => format!("-f -a '{}'", names.join(" ")),
             Kind::Payload => return String::new(),
         };
+        // A * without a backslash would be replaced by the names of files.
+        let place = place.replace('*', "\\*");
         format!("complete -c rt -n '__fish_rt_at {verb} {place}' {action}\n")
     });
     let part = include_str!("completions/arguments.fish")

@@ -60,6 +60,8 @@ pub(crate) fn page_text(title: &str) -> Option<PageText> {
         ("rt-delete", DELETE),
         ("rt-list", LIST),
         ("rt-ps", PS),
+        ("rt-stats", STATS),
+        ("rt-events", EVENTS),
         ("rt-network", NETWORK),
         ("rt-pause", PAUSE),
         ("rt-resume", RESUME),
@@ -300,7 +302,8 @@ const LIST: PageText = PageText {
     description: "
 *rt list* prints the containers below *--root*, sorted by id: as a table, as a list of ids, or as
 JSON with the state of each container and the name of the user who created it. If a listed container has a
-network of *rt*, the table has a column with the addresses.",
+network of *rt*, the table has a column with the addresses. With *--stats* it also prints the CPU time, the memory and the
+number of processes of each container, as *rt-stats*(1) counts them.",
     examples: &[(
         "Delete all stopped containers:",
         "rt list --format json | jq -r '.[] | select(.status == \"stopped\") | .id' |
@@ -362,6 +365,48 @@ pids as an array.
 The processes of a container are those in its cgroups, or, if it has no cgroups, those in its pid
 namespace.",
     see_also: &["ps", "rt-exec"],
+    ..DEFAULT
+};
+
+const STATS: PageText = PageText {
+    description: "
+*rt stats* shows what running containers use: CPU time since the measurement before in percent of one CPU, memory and its
+limit, processes and threads, the bytes that were read from and written to block devices, the bytes that its network
+interfaces have received and sent, and the pressure: the share of the last ten seconds in which a process waited for CPU,
+memory or I/O. A figure that is not known is *-*, such as the network of a container that shares the host's.
+
+On a terminal the table is replaced after each interval; elsewhere a new one is printed. Without ids, all running and
+paused containers below *--root* are shown. With ids, the command ends with the last of them. A container that ends is
+left out.
+
+Memory is without the page cache that the kernel can drop at once. The limit is that of the container, or the memory of
+the host if that is less.
+
+With *--format json* it prints an array on one line each interval. An object has the keys *id*, *cpuPercent*,
+*memoryPercent*, *cpuTime* (nanoseconds), *memory*, *memoryLimit*, *pids*, *blockRead*, *blockWritten*, *pressure* (an object
+with *cpu*, *memory* and *io*), *networkReceived* and *networkSent*; what is not known is *null*.
+
+A duration is a number with *ms*, *s*, *m* or *h*, or several of these, such as *1m30s*.",
+    examples: &[(
+        "The memory of each container, in bytes:",
+        "rt stats --no-stream --interval 100ms --format json | jq '.[] | .id, .memory'",
+    )],
+    see_also: &["rt-list", "rt-events", "rt-ps", "cgroups(7)"],
+    ..DEFAULT
+};
+
+const EVENTS: PageText = PageText {
+    description: "
+*rt events* prints JSON, one object a line, as *runc events* does: after each interval one with the type *stats* and all
+figures of the container's cgroups, and one with the type *oom* when the container has run out of memory. It ends with the
+container. With *--stats* it prints the figures once.
+
+A duration is a number with *ms*, *s*, *m* or *h*, or several of these, such as *1m30s*.",
+    examples: &[(
+        "The CPU time in nanoseconds:",
+        "rt events --stats web | jq .data.cpu.usage.total",
+    )],
+    see_also: &["rt-stats", "cgroups(7)"],
     ..DEFAULT
 };
 

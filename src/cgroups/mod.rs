@@ -10,12 +10,15 @@
 //! - [`cgroupfs`] is the driver that works on the cgroup file system itself. It creates the
 //!   cgroups ([`CreatedCgroups`]), joins them ([`CgroupJoin`]), and freezes, updates, kills and removes
 //!   the cgroups of a container that exists ([`ExistingCgroups`]).
+//! - [`stats`] reads what a container uses ([`Usage`]), and waits for notices that its memory
+//!   has run out ([`OomNotices`]).
 
 mod cgroupfs;
 mod decisions;
 mod directory;
 mod plan;
 mod planned;
+mod stats;
 mod v1;
 mod v2;
 
@@ -23,6 +26,8 @@ pub(crate) use self::cgroupfs::created::CreatedCgroups;
 pub(crate) use self::cgroupfs::existing::ExistingCgroups;
 pub(crate) use self::cgroupfs::join::{CgroupJoin, SubCgroups};
 pub(crate) use self::planned::{CgroupMode, Cgroups};
+pub(crate) use self::stats::oom::OomNotices;
+pub(crate) use self::stats::usage::Usage;
 
 #[cfg(test)]
 mod tests;

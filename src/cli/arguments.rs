@@ -310,9 +310,14 @@ pub(super) fn check_count(command: &Command, positionals: &[OsString]) -> Result
         positionals.filter(|argument| argument.is_required_set())
     };
     let minimum = required().count();
-    let maximum = match trailing_argument(command) {
-        Some(_) => usize::MAX,
-        None => command.get_positionals().count(),
+    let takes_many = |argument: &Arg| {
+        let number = argument.get_num_args();
+        number.is_some_and(|number| number.max_values() == usize::MAX)
+    };
+    let maximum = if command.get_positionals().any(takes_many) {
+        usize::MAX
+    } else {
+        command.get_positionals().count()
     };
     let count = positionals.len();
     let problem = match (required().nth(count), positionals.get(maximum)) {

@@ -27,7 +27,7 @@ use crate::sys;
 use arguments::{ParseError, ParsedArguments};
 
 /// Verbs of runc that this version does not implement.
-const REFUSED_VERBS: &[&str] = &["checkpoint", "events", "restore"];
+const REFUSED_VERBS: &[&str] = &["checkpoint", "restore"];
 
 /// Verbs that pass the sockets of socket activation on to the container.
 const SOCKET_ACTIVATION_VERBS: [&str; 2] = ["create", "run"];

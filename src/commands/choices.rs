@@ -12,7 +12,7 @@ use crate::nearest::nearest;
 /// The values of `--format`.
 const FORMATS: [&str; 2] = ["table", "json"];
 
-/// `--format` of `list`, `network` and `ps`.
+/// `--format` of `list`, `network`, `ps` and `stats`.
 pub(super) fn format() -> Arg {
     suggest(option("format", "FORMAT"), || FORMATS.to_vec())
         .short('f')

@@ -1,12 +1,13 @@
 //! `rt list`: the containers below `--root`, as a table, as ids or as JSON.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 
 use super::report::{Entry, go_json};
 use super::table::columns;
-use super::{Globals, choices, flag, print};
-use crate::container;
+use super::{Globals, choices, figures, flag, print};
+use crate::cgroups::Usage;
+use crate::container::{self, Report, Status};
 use crate::host;
 
 pub(super) fn define(command: Command) -> Command {
@@ -15,16 +16,23 @@ pub(super) fn define(command: Command) -> Command {
         .after_help("Example: rt list --format json")
         .arg(choices::format())
         .arg(flag("quiet").short('q').help("Print only the ids"))
+        .arg(flag("stats").help("Add CPU time, memory and processes"))
+}
+
+/// All containers. None when the default root does not exist, which is made with the first
+/// container.
+///
+/// # Errors
+/// When the root cannot be read, or was given and does not exist.
+pub(super) fn reports(globals: &Globals) -> Result<Vec<Report>> {
+    match container::list(&globals.root) {
+        Err(_) if !globals.root_given && !globals.root.exists() => Ok(Vec::new()),
+        reports => reports,
+    }
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
-    let mut reports = match container::list(&globals.root) {
-        Ok(reports) => reports,
-        // The default root exists only after the first container has been created.
-        Err(_) if !globals.root_given && !globals.root.exists() => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    reports.sort_by(|one, other| one.id.cmp(&other.id));
+    let reports = reports(globals)?;
     if matches.get_flag("quiet") {
         print(
             &reports
@@ -40,18 +48,44 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     } else {
         host::read_passwd()
     };
-    let entries: Vec<Entry> = reports
+    let mut entries: Vec<Entry> = reports
         .iter()
         .map(|report| Entry::new(report, owner_name(&passwd, report.owner)))
         .collect();
+    let usages = match matches.get_flag("stats") {
+        true => Some(usages(&reports)?),
+        false => None,
+    };
     match format {
-        Some("table") => print(&table(&entries))?,
+        Some("table") => print(&table(&entries, usages.as_deref()))?,
         // Go encodes a nil slice as null, and clients of runc expect that.
         Some("json") if entries.is_empty() => print("null\n")?,
-        Some("json") => print(&format!("{}\n", go_json(&serde_json::to_string(&entries)?)))?,
+        Some("json") => {
+            for (entry, usage) in entries.iter_mut().zip(usages.iter().flatten()) {
+                entry.add_stats(usage)?;
+            }
+            print(&format!("{}\n", go_json(&serde_json::to_string(&entries)?)))?;
+        }
         other => return Err(choices::unknown_format(other.unwrap_or_default())),
     }
     Ok(0)
+}
+
+/// What each container uses. Nothing is known of one that has stopped.
+///
+/// # Errors
+/// When a figure cannot be read.
+fn usages(reports: &[Report]) -> Result<Vec<Usage>> {
+    let usage = |report: &Report| match report.status {
+        Status::Stopped | Status::Creating => Ok(None),
+        Status::Created | Status::Running | Status::Paused => {
+            report.cgroups.usage().with_context(|| report.id.clone())
+        }
+    };
+    let usages = reports
+        .iter()
+        .map(|report| Ok(usage(report)?.unwrap_or_default()));
+    usages.collect()
 }
 
 /// The name of a user, or `#uid` if there is none.
@@ -59,8 +93,9 @@ fn owner_name(passwd: &str, uid: u32) -> String {
     host::user_name(passwd, uid).unwrap_or_else(|| format!("#{uid}"))
 }
 
-/// The table of runc, and a column with the addresses if a container has a network of `rt`.
-fn table(entries: &[Entry]) -> String {
+/// The table of runc, a column with the addresses if a container has a network of `rt`, and what
+/// each container uses.
+fn table(entries: &[Entry], usages: Option<&[Usage]>) -> String {
     let has_network = entries.iter().any(|entry| entry.addresses().is_some());
     let mut lines = vec![
         ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
@@ -87,13 +122,28 @@ fn table(entries: &[Entry]) -> String {
             .zip(cells)
             .for_each(|(line, cell)| line.push(cell));
     }
+    if let Some(usages) = usages {
+        let titles = ["CPU TIME", "MEMORY", "PIDS"].map(str::to_owned);
+        let cells = usages.iter().map(|usage| {
+            [
+                figures::cell(usage.cpu_time, figures::time),
+                figures::cell(usage.memory, figures::size),
+                figures::cell(usage.pids, |pids| pids.to_string()),
+            ]
+        });
+        let cells = std::iter::once(titles).chain(cells);
+        lines
+            .iter_mut()
+            .zip(cells)
+            .for_each(|(line, cells)| line.extend(cells));
+    }
     columns(&lines)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{Report, Status};
+    use crate::cgroups::ExistingCgroups;
 
     #[test]
     fn the_addresses_are_a_column_if_a_container_has_a_network() {
@@ -106,7 +156,7 @@ mod tests {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
         let entries = [&web, &other].map(|report| Entry::new(report, "root".to_owned()));
-        let table = table(&entries);
+        let table = table(&entries, None);
         let last: Vec<&str> = table
             .lines()
             .map(|line| line.rsplit(' ').next().unwrap())
@@ -125,17 +175,18 @@ mod tests {
             created: "2026-01-02T03:04:05.678Z".to_owned(),
             annotations: Default::default(),
             owner: 0,
+            cgroups: ExistingCgroups::new(Default::default(), Vec::new()),
         }
     }
 
     #[test]
     fn the_table_has_the_layout_of_runc() {
         assert_eq!(
-            table(&[]),
+            table(&[], None),
             "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
         );
         let report = report("a-rather-long-id", "/b");
-        let table = table(&[Entry::new(&report, "root".to_owned())]);
+        let table = table(&[Entry::new(&report, "root".to_owned())], None);
         let expected = "ID                 PID         STATUS      BUNDLE      CREATED                    OWNER\n\
                         a-rather-long-id   7           running     /b          2026-01-02T03:04:05.678Z   root\n";
         assert_eq!(table, expected);

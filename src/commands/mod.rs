@@ -6,8 +6,11 @@ mod choices;
 mod create;
 mod delete;
 mod diff;
+mod duration;
+mod events;
 mod exec;
 mod features;
+mod figures;
 mod id;
 mod info;
 mod kill;
@@ -23,6 +26,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod stats;
 mod table;
 mod target;
 mod update;
@@ -132,6 +136,8 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),
     Verb::new("ps", ps::define, ps::perform),
+    Verb::new("stats", stats::define, stats::perform),
+    Verb::new("events", events::define, events::perform),
     Verb::new("diff", diff::define, diff::perform),
     Verb::new("network", network::define, network::perform),
     Verb::new("spec", spec::define, spec::perform),

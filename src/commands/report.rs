@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
+use super::figures;
 use crate::annotations::key;
+use crate::cgroups::Usage;
 use crate::container::Report;
 
 /// Adds the escapes of Go's `json.Marshal`, which make JSON safe to embed in HTML and JavaScript.
@@ -37,6 +41,8 @@ pub(super) struct Entry<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
     pub(super) owner: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<Box<RawValue>>,
 }
 
 impl<'a> Entry<'a> {
@@ -51,7 +57,18 @@ impl<'a> Entry<'a> {
             created: &report.created,
             annotations: &report.annotations,
             owner,
+            stats: None,
         }
+    }
+
+    /// Adds the member `stats`, which runc does not have.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub(super) fn add_stats(&mut self, usage: &Usage) -> Result<()> {
+        let stats = format!("{{{}}}", figures::json_members(usage));
+        self.stats = Some(RawValue::from_string(stats)?);
+        Ok(())
     }
 
     /// The addresses of its network, without their prefixes. `None` without a network of `rt`.

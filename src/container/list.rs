@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::state::{Container, State, Status, check_root, ids};
+use crate::cgroups::ExistingCgroups;
 use crate::log;
 use crate::trusted_proc::Proc;
 
@@ -23,6 +24,7 @@ pub(crate) struct Report {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The user who created the container.
     pub(crate) owner: u32,
+    pub(crate) cgroups: ExistingCgroups,
 }
 
 /// The state of the container `id`.
@@ -92,5 +94,6 @@ fn report(container: &Container, state: State, proc: &Proc) -> Result<Report> {
         created: state.created,
         annotations: state.annotations,
         owner: state.owner,
+        cgroups: ExistingCgroups::new(state.cgroup_paths, state.cgroups_created),
     })
 }

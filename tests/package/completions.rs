@@ -37,8 +37,9 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
 }
 
 /// Verbs whose first argument is the id of an existing container.
-const WITH_ID: [&str; 10] = [
+const WITH_ID: [&str; 12] = [
     "exec", "start", "state", "kill", "pause", "resume", "update", "delete", "ps", "diff",
+    "events", "stats",
 ];
 
 /// A command that finds an `rt` which lists the containers `db` and `web`, and `other` below
@@ -110,6 +111,7 @@ fn bash_completes_arguments_and_values() -> Result<(), String> {
         &["rt", "exec", "-e", "A", "--tty", ""] as &[&str],
         &["rt", "--debug", "delete", "-f", ""],
         &["rt", "--log", "x", "update", "--memory", "=", "1m", ""],
+        &["rt", "stats", "web", ""],
     ] {
         assert_eq!(bash(line), ["db", "web"], "{line:?}");
     }
@@ -194,7 +196,11 @@ fn fish_completes_arguments_and_values() -> Result<(), String> {
     for verb in WITH_ID {
         assert_eq!(fish(&format!("rt {verb} ")), ["db", "web"], "{verb}");
     }
-    for line in ["rt exec -e A --tty ", "rt --log x update --memory=1m "] {
+    for line in [
+        "rt exec -e A --tty ",
+        "rt --log x update --memory=1m ",
+        "rt stats web ",
+    ] {
         assert_eq!(fish(line), ["db", "web"], "{line}");
     }
     for line in ["rt --root /srv/r kill ", "rt --root=/srv/r kill "] {

@@ -16,6 +16,7 @@ mod cgroups;
 mod cli;
 mod diff;
 mod errors;
+mod events;
 mod exec;
 mod features;
 mod harness;
@@ -41,6 +42,7 @@ mod rootfs;
 mod runner;
 mod seccomp;
 mod security;
+mod stats;
 mod terminal;
 mod update;
 pub(crate) mod users;
@@ -69,6 +71,7 @@ fn tests() -> Vec<Test> {
         cli::tests(),
         diff::tests(),
         errors::tests(),
+        events::tests(),
         exec::tests(),
         features::tests(),
         inherited::tests(),
@@ -89,6 +92,7 @@ fn tests() -> Vec<Test> {
         rootfs::tests(),
         seccomp::tests(),
         security::tests(),
+        stats::tests(),
         terminal::tests(),
         update::tests(),
         users::tests(),

@@ -37,7 +37,7 @@ use results::{List, Verdict};
 use runner::{Outcome, Test, is_asked_for};
 
 /// A runtime, and a filter that selects tests of the suite.
-const RUNS: [(&str, &str); 14] = [
+const RUNS: [(&str, &str); 16] = [
     ("rt", "managers::"),
     ("rt", "cgroups::"),
     ("rt", "pause::"),
@@ -51,6 +51,9 @@ const RUNS: [(&str, &str); 14] = [
     // Limits in containers in containers, which need the controllers.
     ("rt", "nested::"),
     ("rt", "exec::cgroups::"),
+    // Figures and notices of v2, compared with those of runc.
+    ("rt", "events::"),
+    ("rt", "stats::"),
     // Configurations that only the virtual machine can run with runc.
     ("runc", "managers::cri_systemd_rich"),
     ("runc", "managers::docker_systemd"),

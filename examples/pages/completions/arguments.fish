@@ -11,7 +11,7 @@ function __fish_rt_containers
     end
 end
 
-# Whether the command is $argv[1], with $argv[2] arguments before the current word.
+# Whether the command is $argv[1], with $argv[2] arguments before the current word; * is any number.
 function __fish_rt_at
     set -l expected "$argv"
     set -l cmd (commandline -opc)
@@ -26,7 +26,7 @@ function __fish_rt_at
             return 1
     end
     argparse $flags -- $argv[2..] 2>/dev/null
-    and test "$verb "(count $argv) = "$expected"
+    and string match -q -- "$expected" "$verb "(count $argv)
 end
 
 @LINES@

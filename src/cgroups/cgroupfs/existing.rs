@@ -23,7 +23,7 @@ impl ExistingCgroups {
         ExistingCgroups { paths, created }
     }
 
-    pub(super) fn paths(&self) -> &BTreeMap<String, PathBuf> {
+    pub(in crate::cgroups) fn paths(&self) -> &BTreeMap<String, PathBuf> {
         &self.paths
     }
 
@@ -37,7 +37,7 @@ impl ExistingCgroups {
     }
 
     /// The v2 directory, unless the container has cgroups in v1 hierarchies as well.
-    pub(super) fn unified(&self) -> Option<&Path> {
+    pub(in crate::cgroups) fn unified(&self) -> Option<&Path> {
         match self.paths.len() {
             1 => self.paths.get(UNIFIED).map(PathBuf::as_path),
             _ => None,

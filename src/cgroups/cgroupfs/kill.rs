@@ -11,9 +11,9 @@ use super::existing::ExistingCgroups;
 use crate::cgroups::directory::{Directory, is_gone};
 use crate::sys;
 
-/// Processes that are signalled at a time. Each takes a descriptor, and RLIMIT_NOFILE limits
+/// Processes that are signalled or awaited at a time. Each takes a descriptor, and RLIMIT_NOFILE limits
 /// how many can be open at once.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 impl ExistingCgroups {
     /// Signals every process. No process escapes SIGKILL by forking, and a frozen cgroup is

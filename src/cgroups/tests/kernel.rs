@@ -138,13 +138,35 @@ fn removal_names_a_process_that_stays() {
         let message = chain(&error);
         assert!(
             pids.iter()
-                .any(|pid| message.contains(&format!("process {pid} is in it"))),
+                .any(|pid| message.contains(&format!("process {pid} ("))
+                    && message.contains(" in it")),
             "{message}"
         );
         existing(&cgroups, &created).kill(libc::SIGKILL).unwrap();
         created.undo().unwrap();
         child.wait().unwrap();
         assert!(!exists(&cgroups));
+    }
+}
+
+#[test]
+fn without_v2_removal_waits_for_the_end_of_the_processes() {
+    for host in hosts().iter().filter(|host| is_v1(host)) {
+        let cgroups = plan(&path("ends"), "{}", host).unwrap();
+        let mut created = cgroups.wire().unwrap();
+        let mut child = shell("sleep 1000 & sleep 1000 & wait");
+        enter(&mut created, &cgroups, &mut child);
+        let all = existing(&cgroups, &created);
+        let mut paths = cgroups.paths();
+        let unified = paths.remove("");
+        let is_v1 = |path: &PathBuf| unified.as_ref() != Some(path);
+        let own = created.created().iter().filter(|path| is_v1(path));
+        let v1 = ExistingCgroups::new(paths, own.cloned().collect());
+        all.kill(libc::SIGKILL).unwrap();
+        v1.remove().unwrap();
+        assert!(!v1.exists());
+        all.remove().unwrap();
+        child.wait().unwrap();
     }
 }
 

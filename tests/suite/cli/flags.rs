@@ -75,7 +75,7 @@ fn help_is_printed_with_exit_status_0() {
         "run", "create", "start", "state", "kill", "delete", "list", "ps", "spec", "features",
     ];
     if Kind::under_test() == Kind::Rt {
-        verbs.extend(["network", "check", "diff", "info"]);
+        verbs.extend(["network", "check", "diff", "info", "events", "stats"]);
     }
     for args in [&["--help"] as &[&str], &["-h"], &["help"], &[]] {
         let output = call(args).assert_ok().stdout;

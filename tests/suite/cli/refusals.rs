@@ -111,7 +111,7 @@ fn unimplemented_flags_are_refused_by_name() {
 
 fn unimplemented_verbs_are_refused_by_name() {
     only_rt("other runtimes implement them");
-    for verb in ["events", "checkpoint", "restore"] {
+    for verb in ["checkpoint", "restore"] {
         let outcome = call(&[verb, "--whatever", "x"]).assert_code(1);
         assert_eq!(
             outcome.stderr,

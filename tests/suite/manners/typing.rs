@@ -288,6 +288,7 @@ fn a_wrong_number_of_arguments_has_the_argument() {
         ("pause", "exactly 1 argument(s)"),
         ("resume", "exactly 1 argument(s)"),
         ("update", "exactly 1 argument(s)"),
+        ("events", "exactly 1 argument(s)"),
         ("kill", "a minimum of 1 argument(s)"),
         ("exec", "a minimum of 1 argument(s)"),
         ("ps", "a minimum of 1 argument(s)"),

@@ -335,7 +335,7 @@ fn a_missing_container_suggests_the_nearest() {
     let bundle = bundle.set("/linux/cgroupsPath", json!("/suite-manners-near"));
     let _container = bundle.create();
     let verbs = [
-        "state", "start", "kill", "delete", "pause", "resume", "ps", "exec",
+        "state", "start", "kill", "delete", "pause", "resume", "ps", "exec", "events", "stats",
     ];
     for (typed, suggestion) in [
         ("manners-naer", "; did you mean manners-near?"),

@@ -66,6 +66,14 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "sudo restorecon ",
         ],
     ),
+    (
+        "runs as long as the container: tests/suite/events.rs and stats.rs run such commands",
+        &[
+            "rt events --interval ",
+            "rt stats --interval ",
+            "rt stats web",
+        ],
+    ),
     ("looks at a network that is not there", &["nft list "]),
     ("needs the systemd of a user", &["systemd-run --user "]),
     (
