@@ -210,6 +210,17 @@ pub(super) fn normalize(config: &mut Value) {
     {
         let is_limit = |pids: &Value| !pids.is_object() || pids.get("limit").is_some();
         resources.retain(|name, value| name != "pids" || is_limit(value));
+        let huge_pages = resources.get_mut("hugepageLimits");
+        let huge_pages = huge_pages.and_then(Value::as_array_mut);
+        for limit in huge_pages.into_iter().flatten() {
+            // oci-spec has a signed number here. The kernel, too, takes what is larger as this.
+            if limit["limit"]
+                .as_u64()
+                .is_some_and(|limit| limit > i64::MAX as u64)
+            {
+                limit["limit"] = Value::from(i64::MAX);
+            }
+        }
     }
 }
 

@@ -83,6 +83,7 @@ fn settings(settings: &[Setting], to: &mut Decisions) {
         let on_refusal = match first.on_refusal {
             OnRefusal::Fail => "",
             OnRefusal::IgnoreMissingFile => "; skipped if this kernel has no such file",
+            OnRefusal::NextIfMissing => "; if this kernel has no such file, the next file instead",
             OnRefusal::RetryAfterNext => "; if invalid at present, again after the next file",
         };
         to.line(format!("{} = {values}{on_refusal}", first.file));

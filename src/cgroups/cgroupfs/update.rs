@@ -14,7 +14,7 @@ use crate::bundle::Resources;
 use crate::cgroups::directory::Directory;
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::limits::{Limits, ignored_field};
-use crate::cgroups::plan::rates::line_of_device;
+use crate::cgroups::plan::lines::present_line;
 use crate::cgroups::plan::setting::Setting;
 use crate::cgroups::{v1, v2};
 use crate::log;
@@ -83,32 +83,30 @@ impl ExistingCgroups {
 
     /// The cgroup for `settings`, which are all of the same controller.
     fn controller_settings<'a>(&self, settings: &'a [Setting]) -> Result<ControllerSettings<'a>> {
-        let Some(Setting {
-            field, controller, ..
-        }) = settings.first()
-        else {
+        let Some(first) = settings.first() else {
             return Err(anyhow!("no settings for a controller"));
         };
+        let (place, controller) = (first.place(), first.controller.as_ref());
         let path = match self.unified() {
             Some(path) => Some(path),
-            None => self.paths().get(*controller).map(|path| path.as_path()),
+            None => self.paths().get(controller).map(|path| path.as_path()),
         };
         let path = path.ok_or_else(|| {
             if self.paths().is_empty() {
-                anyhow!("{field}: the container has no cgroup of its own to limit")
+                anyhow!("{place}: the container has no cgroup of its own to limit")
             } else {
-                anyhow!("{field}: the container has no cgroup of the {controller} controller")
+                anyhow!("{place}: the container has no cgroup of the {controller} controller")
             }
         })?;
-        let subject = || format!("{field}: cgroup {}", path.display());
+        let subject = || format!("{place}: cgroup {}", path.display());
         let directory = Directory::open(path).with_context(subject)?;
-        if self.unified().is_some() {
+        if self.unified().is_some() && !first.is_core() {
             let enabled = directory
                 .read_page("cgroup.controllers")
                 .with_context(subject)?;
             ensure!(
-                enabled.split_whitespace().any(|name| name == *controller),
-                "{field}: the {controller} controller is off in {}",
+                enabled.split_whitespace().any(|name| name == controller),
+                "{place}: the {controller} controller is off in {}",
                 path.display()
             );
         }
@@ -120,7 +118,8 @@ impl ExistingCgroups {
 }
 
 impl ControllerSettings<'_> {
-    /// The present values of its files. A file that does not exist has nothing to restore.
+    /// The present values of its files. A file that does not exist has nothing to restore, and
+    /// neither has one that can only be written (`EINVAL`).
     fn read(&self) -> Result<Vec<PreviousValue<'_>>> {
         let mut all = Vec::new();
         for setting in self.settings {
@@ -130,11 +129,11 @@ impl ControllerSettings<'_> {
                     setting,
                     value,
                 }),
-                Err(Errno::ENOENT) => {}
+                Err(Errno::ENOENT | Errno::EINVAL) => {}
                 Err(errno) => {
                     return Err(errno)
                         .with_context(|| format!("read {}", setting.file))
-                        .context(setting.field);
+                        .context(setting.place());
                 }
             }
         }
@@ -144,8 +143,8 @@ impl ControllerSettings<'_> {
 
 /// The present value of the file of `setting`, in the form in which it would be written.
 fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
-    let text = directory.read_page(setting.file)?;
-    if let Some(line) = line_of_device(setting.file, &text, &setting.value) {
+    let text = directory.read_page(&setting.file)?;
+    if let Some(line) = present_line(&setting.file, &text, &setting.value) {
         return Ok(line);
     }
     let oom_kill_disable = text
@@ -164,7 +163,7 @@ fn restore(previous: &[PreviousValue]) {
         }
         // With the newline an empty list is written too: write(2) of no bytes does nothing.
         let text = format!("{}\n", value.value);
-        value.directory.write(value.setting.file, &text)
+        value.directory.write(&value.setting.file, &text)
     };
     let refused: Vec<&PreviousValue> = previous
         .iter()
