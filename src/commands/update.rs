@@ -154,9 +154,7 @@ pub(super) fn define(command: Command) -> Command {
             Kind::Integer => option(flag.name, "NUMBER").value_parser(value_parser!(i64)),
             Kind::List => option(flag.name, "LIST"),
         };
-        // runc, too, accepts these two and does not list them.
-        let is_obsolete = flag.name.starts_with("kernel-memory");
-        argument.help(flag.help).hide(is_obsolete)
+        argument.help(flag.help)
     });
     command
         .about("Change the resource limits of a container")
