@@ -160,7 +160,15 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.namespaces[]", &["type"]),
     ("linux.devices[]", &["type", "path"]),
     ("linux.resources.devices[]", &["allow"]),
+    (
+        "linux.resources.blockIO.weightDevice[]",
+        &["major", "minor"],
+    ),
     ("linux.resources.hugepageLimits[]", &["pageSize", "limit"]),
+    (
+        "linux.resources.network.priorities[]",
+        &["name", "priority"],
+    ),
     ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls[]", &["names", "action"]),
     ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),

@@ -16,6 +16,7 @@ use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::limits::{Limits, ignored_field};
 use crate::cgroups::plan::lines::present_line;
 use crate::cgroups::plan::setting::Setting;
+use crate::cgroups::plan::weights;
 use crate::cgroups::{v1, v2};
 use crate::log;
 
@@ -40,6 +41,9 @@ impl ExistingCgroups {
     /// names the configuration field. The limits are then as before.
     pub(crate) fn update(&self, requested: &Resources) -> Result<()> {
         let mut limits = Limits::plan_update(requested)?;
+        if weights::replace_all(&limits.weights) {
+            self.keep_weights(&mut limits)?;
+        }
         let settings = match self.unified() {
             None => {
                 // The kernel compares a swap limit alone with the present memory limit.
@@ -61,6 +65,29 @@ impl ExistingCgroups {
         self.write_or_restore(&settings)?;
         for field in &limits.ignored {
             log::warn(&ignored_field(field));
+        }
+        Ok(())
+    }
+
+    /// Adds the present weights of single devices to a new weight for all.
+    fn keep_weights(&self, limits: &mut Limits) -> Result<()> {
+        let (path, file) = match self.unified() {
+            Some(path) => (Some(path), weights::OF_DEVICES[1]),
+            None => {
+                let path = self.paths().get("blkio").map(|path| path.as_path());
+                (path, weights::OF_DEVICES[0])
+            }
+        };
+        // Without a cgroup the new weight is refused later.
+        let Some(path) = path else { return Ok(()) };
+        let read = Directory::open(path).and_then(|cgroup| cgroup.read_all(file));
+        match read {
+            // The scheduler that has the weights is another one.
+            Err(Errno::ENOENT) => {}
+            read => {
+                let text = read.with_context(|| format!("read {}/{file}", path.display()))?;
+                weights::keep_present(&mut limits.weights, &text);
+            }
         }
         Ok(())
     }
@@ -155,9 +182,10 @@ fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String>
 
 /// Writes the previous values back, in reverse order. There are two rounds, because a value may
 /// be refused until another one is restored: v1 refuses a memory limit above that on memory and
-/// swap together. A value that cannot be restored is reported as a warning.
+/// swap together. A weight for all devices replaces those of single devices. A value that cannot
+/// be restored is reported as a warning.
 fn restore(previous: &[PreviousValue]) {
-    let write_back = |value: &&PreviousValue| {
+    let write_back = |value: &PreviousValue| {
         if read_current(value.directory, value.setting)? == value.value {
             return Ok(());
         }
@@ -165,13 +193,12 @@ fn restore(previous: &[PreviousValue]) {
         let text = format!("{}\n", value.value);
         value.directory.write(&value.setting.file, &text)
     };
-    let refused: Vec<&PreviousValue> = previous
-        .iter()
-        .rev()
-        .filter(|value| write_back(value).is_err())
-        .collect();
-    for value in refused {
-        if let Err(errno) = write_back(&value) {
+    for value in previous.iter().rev() {
+        // The second round reports what is still refused.
+        let _ = write_back(value);
+    }
+    for value in previous.iter().rev() {
+        if let Err(errno) = write_back(value) {
             let reason = log::errno_text(errno);
             log::warn(&format!(
                 "not put back: write \"{}\" to {}: {reason}",

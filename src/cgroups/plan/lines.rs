@@ -27,11 +27,15 @@ const DEFAULT: &str = "default";
 /// written. `None` for a file that has no such lines.
 pub(in crate::cgroups) fn present_line(file: &str, text: &str, value: &str) -> Option<String> {
     let (_, unlimited) = FILES.iter().find(|(name, _)| *name == file)?;
-    let (device, rest) = value.split_once(' ').unwrap_or((DEFAULT, value));
-    debug_assert!(!rest.is_empty(), "a line has a value");
+    let (device, _) = value.split_once(' ').unwrap_or((DEFAULT, value));
     let mut lines = text.lines();
     let line = lines.find(|line| line.split_whitespace().next() == Some(device));
     Some(line.map_or_else(|| format!("{device} {unlimited}"), str::to_owned))
+}
+
+/// Whether the kernel reads `name` as one word, so that what follows is the value.
+pub(super) fn is_word(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 #[cfg(test)]

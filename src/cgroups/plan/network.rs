@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use oci_spec::runtime::LinuxNetwork;
 
+use super::lines::is_word;
 use super::setting::Setting;
 
 /// What is to be known of a container's packets on the host.
@@ -59,9 +60,4 @@ impl Network {
         }
         all
     }
-}
-
-/// Whether the kernel reads `name` as one word, so that what follows is the value.
-pub(super) fn is_word(name: &str) -> bool {
-    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
 }

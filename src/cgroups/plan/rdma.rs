@@ -7,7 +7,7 @@ use std::fmt::Write;
 use anyhow::{Result, ensure};
 use oci_spec::runtime::LinuxRdma;
 
-use super::network::is_word;
+use super::lines::is_word;
 use super::setting::Setting;
 
 const FIELD: &str = "linux.resources.rdma";

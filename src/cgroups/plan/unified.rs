@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 
+use super::lines::is_word;
 use super::setting::{OnRefusal, Setting};
 
 const FIELD: &str = "linux.resources.unified";
@@ -31,7 +32,7 @@ pub(in crate::cgroups) fn plan(files: &HashMap<String, String>) -> Result<Vec<Se
     let mut settings = Vec::with_capacity(names.len());
     for name in names {
         ensure!(
-            !name.contains(['/', '\0']),
+            is_word(name) && !name.contains('/'),
             "{FIELD}: {name:?} must be a file name (no slashes)"
         );
         let (controller, parameter) = name.split_once('.').unwrap_or_default();

@@ -10,8 +10,10 @@ use super::setting::{OnRefusal, Setting};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) struct Weight {
     kind: &'static Kind,
-    /// The item of `weightDevice`, and `MAJOR:MINOR`.
-    device: Option<(usize, String)>,
+    /// The item of `weightDevice`.
+    index: Option<usize>,
+    /// `MAJOR:MINOR`
+    device: Option<String>,
     /// 10 to 1000, as in v1.
     weight: u16,
 }
@@ -51,13 +53,17 @@ const BFQ: [&str; 2] = ["blkio.bfq.weight", "blkio.bfq.weight_device"];
 /// When a weight is out of range, or an item of `weightDevice` has none.
 pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Result<Vec<Weight>> {
     let mut all = Vec::new();
-    all.extend(Weight::plan(&WEIGHT, None, block_io.weight())?);
-    all.extend(Weight::plan(&LEAF_WEIGHT, None, block_io.leaf_weight())?);
+    for (kind, weight) in [
+        (&WEIGHT, block_io.weight()),
+        (&LEAF_WEIGHT, block_io.leaf_weight()),
+    ] {
+        all.extend(Weight::plan(kind, None, None, weight)?);
+    }
     for (index, item) in block_io.weight_device().iter().flatten().enumerate() {
         let before = all.len();
         for (kind, weight) in [(&WEIGHT, item.weight()), (&LEAF_WEIGHT, item.leaf_weight())] {
-            let device = (index, format!("{}:{}", item.major(), item.minor()));
-            all.extend(Weight::plan(kind, Some(device), weight)?);
+            let device = format!("{}:{}", item.major(), item.minor());
+            all.extend(Weight::plan(kind, Some(index), Some(device), weight)?);
         }
         ensure!(
             all.len() > before,
@@ -70,7 +76,8 @@ pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Result<Vec<Weight>> {
 impl Weight {
     fn plan(
         kind: &'static Kind,
-        device: Option<(usize, String)>,
+        index: Option<usize>,
+        device: Option<String>,
         weight: Option<u16>,
     ) -> Result<Option<Weight>> {
         let Some(weight) = weight.filter(|weight| *weight != 0) else {
@@ -78,6 +85,7 @@ impl Weight {
         };
         let weight = Weight {
             kind,
+            index,
             device,
             weight,
         };
@@ -91,8 +99,8 @@ impl Weight {
     }
 
     fn item(&self) -> String {
-        let item = |(index, _): &(usize, String)| format!("[{index}].{}", self.kind.name);
-        self.device.as_ref().map(item).unwrap_or_default()
+        let item = |index| format!("[{index}].{}", self.kind.name);
+        self.index.map(item).unwrap_or_default()
     }
 
     fn place(&self) -> String {
@@ -106,10 +114,38 @@ impl Weight {
 
     fn setting(&self, controller: &'static str, file: &'static str, weight: u64) -> Setting {
         let (field, value) = match &self.device {
-            Some((_, device)) => (DEVICES, format!("{device} {weight}")),
+            Some(device) => (DEVICES, format!("{device} {weight}")),
             None => (self.kind.field, weight.to_string()),
         };
         Setting::new(field, controller, file, value).of_item(self.item())
+    }
+}
+
+/// The files of BFQ with a line for each device that has a weight of its own, in v1 and in v2.
+pub(in crate::cgroups) const OF_DEVICES: [&str; 2] = [BFQ[1], "io.bfq.weight"];
+
+/// Whether there is a weight for all devices. BFQ then forgets those of single devices.
+pub(in crate::cgroups) fn replace_all(weights: &[Weight]) -> bool {
+    let mut weights = weights.iter();
+    weights.any(|weight| *weight.kind == WEIGHT && weight.device.is_none())
+}
+
+/// Adds the present weights of single devices, from the `text` of a file of [`OF_DEVICES`], unless
+/// there is another one for the device.
+pub(in crate::cgroups) fn keep_present(weights: &mut Vec<Weight>, text: &str) {
+    for (device, weight) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let is_given = weights
+            .iter()
+            .any(|it| it.device.as_deref() == Some(device));
+        let (true, false, Ok(weight)) = (device.contains(':'), is_given, weight.parse()) else {
+            continue;
+        };
+        weights.push(Weight {
+            kind: &WEIGHT,
+            index: None,
+            device: Some(device.to_owned()),
+            weight,
+        });
     }
 }
 
@@ -147,7 +183,24 @@ pub(in crate::cgroups) fn v2(weights: &[Weight]) -> Result<Vec<Setting>> {
         let value = u64::from(weight.weight);
         let of_bfq = weight.setting("io", "io.bfq.weight", value);
         all.push(of_bfq.on_refusal(OnRefusal::NextIfMissing));
-        all.push(weight.setting("io", "io.weight", 1 + (value - 10) * 9999 / 990));
+        all.push(weight.setting("io", "io.weight", 1 + value.saturating_sub(10) * 9999 / 990));
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weights_of_other_devices_are_kept() {
+        let json = r#"{"weight": 400, "weightDevice": [{"major": 8, "minor": 0, "weight": 500}]}"#;
+        let mut weights = plan(&serde_json::from_str(json).unwrap()).unwrap();
+        assert!(replace_all(&weights) && !replace_all(&weights[1..]));
+        keep_present(&mut weights, "default 300\n8:0 200\n8:16 200");
+        let settings = v2(&weights).unwrap();
+        let values = settings.iter().filter(|one| one.file == OF_DEVICES[1]);
+        let values: Vec<_> = values.map(|one| one.value.as_ref()).collect();
+        assert_eq!(values, ["400", "8:0 500", "8:16 200"]);
+    }
 }

@@ -129,9 +129,16 @@ fn files_by_name_are_written_last_and_line_by_line() {
     );
 }
 
+#[track_caller]
+fn check_refusals(cases: &[(u8, &str, &str)]) {
+    for (version, json, error) in cases {
+        assert_eq!(plan(*version, json).unwrap_err(), *error, "{json}");
+    }
+}
+
 #[test]
-fn invalid_values_are_refused_at_their_place() {
-    for (version, json, error) in [
+fn invalid_weights_are_refused_at_their_place() {
+    check_refusals(&[
         (
             1,
             r#"{"blockIO": {"weight": 9}}"#,
@@ -157,6 +164,12 @@ fn invalid_values_are_refused_at_their_place() {
             r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10, "leafWeight": 10}]}}"#,
             "blockIO.weightDevice[0].leafWeight: cgroup v2, which this host uses, has no such limit",
         ),
+    ]);
+}
+
+#[test]
+fn invalid_values_of_lists_and_objects_are_refused_at_their_place() {
+    check_refusals(&[
         (
             1,
             r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": -1}]}"#,
@@ -207,7 +220,5 @@ fn invalid_values_are_refused_at_their_place() {
             r#"{"unified": {"cgroup.procs": "1"}}"#,
             "unified.cgroup.procs: this file is no limit; only rt writes it",
         ),
-    ] {
-        assert_eq!(plan(version, json).unwrap_err(), error, "{json}");
-    }
+    ]);
 }
