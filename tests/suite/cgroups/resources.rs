@@ -155,19 +155,27 @@ fn a_network_class_is_applied_or_its_controller_named() {
             "linux.resources.network.classID: cgroup v2, which this host uses, has no such limit";
         return assert_line(&bundle, text);
     }
-    let table = fs::read_to_string("/proc/self/cgroup").unwrap();
-    if !table.contains("net_cls") {
+    // Both controllers are usually in one hierarchy.
+    let Some(controllers) = hierarchy("net_cls") else {
         let text = "linux.resources.network.classID: this host has no net_cls controller";
         assert_line(&bundle, text);
         skip("this host has no net_cls and net_prio hierarchies");
-    }
-    let (_container, cgroup) = create(&bundle, "net_cls");
+    };
+    let (_container, cgroup) = create(&bundle, &controllers);
     assert_eq!(read(cgroup.join("net_cls.classid")), "1048577");
     let priorities = read(cgroup.join("net_prio.ifpriomap"));
     assert!(
         priorities.lines().any(|line| line == "lo 5"),
         "{priorities}"
     );
+}
+
+/// The controllers of the v1 hierarchy that has the one named, as /proc/PID/cgroup lists them.
+fn hierarchy(controller: &str) -> Option<String> {
+    let table = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let mut lists = table.lines().filter_map(|line| line.split(':').nth(1));
+    let list = lists.find(|list| list.split(',').any(|name| name == controller));
+    list.map(str::to_owned)
 }
 
 fn a_limit_on_an_absent_rdma_device_is_refused() {
@@ -177,7 +185,11 @@ fn a_limit_on_an_absent_rdma_device_is_refused() {
         "rdma",
         json!({ "none_0": { "hcaHandles": 3 } }),
     );
-    if on_v2() && has_controller("rdma") {
+    let has_controller = match on_v2() {
+        true => has_controller("rdma"),
+        false => hierarchy("rdma").is_some(),
+    };
+    if has_controller {
         let text = "linux.resources.rdma.none_0: write \"none_0 hca_handle=3\" to rdma.max: \
                     no such device (ENODEV; no RDMA device of the host has this name";
         assert_line(&bundle, text);
