@@ -150,6 +150,30 @@ const EXAMPLES: &[(&str, &str)] = &[
         "throttleWriteIOPSDevice[]",
         r#"{"major": 8, "minor": 0, "rate": 1000}"#,
     ),
+    ("blockIO.weight", "500"),
+    ("leafWeight", "500"),
+    (
+        "weightDevice[]",
+        r#"{"major": 8, "minor": 0, "weight": 500}"#,
+    ),
+    ("weightDevice[].weight", "500"),
+    (
+        "hugepageLimits[]",
+        r#"{"pageSize": "2MB", "limit": 209715200}"#,
+    ),
+    ("pageSize", r#""2MB""#),
+    ("hugepageLimits[].limit", "209715200"),
+    ("resources.network", r#"{"classID": 1048577}"#),
+    ("classID", "1048577"),
+    ("priorities[]", r#"{"name": "eth0", "priority": 500}"#),
+    ("priorities[].name", r#""eth0""#),
+    ("priorities[].priority", "500"),
+    ("rdma", r#"{"mlx5_1": {"hcaHandles": 3}}"#),
+    ("rdma{}", r#"{"hcaHandles": 3}"#),
+    ("hcaHandles", "3"),
+    ("hcaObjects", "10000"),
+    ("unified", r#"{"memory.high": "1073741824"}"#),
+    ("unified{}", r#""1073741824""#),
     ("linux.seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#),
     ("defaultAction", r#""SCMP_ACT_ALLOW""#),
     ("architectures[]", r#""SCMP_ARCH_X86_64""#),
@@ -166,11 +190,19 @@ const EXAMPLES: &[(&str, &str)] = &[
 ];
 
 /// Fields that allow less than their type.
-const RANGES: [(&str, i128, i128); 4] = [
+const RANGES: [(&str, i128, i128); 8] = [
     ("process.oomScoreAdj", -1000, 1000),
     ("process.consoleSize.height", 0, 65_535),
     ("process.consoleSize.width", 0, 65_535),
     ("process.user.umask", 0, 0o777),
+    ("linux.resources.blockIO.weight", 10, 1000),
+    ("linux.resources.blockIO.leafWeight", 10, 1000),
+    ("linux.resources.blockIO.weightDevice[].weight", 10, 1000),
+    (
+        "linux.resources.blockIO.weightDevice[].leafWeight",
+        10,
+        1000,
+    ),
 ];
 
 /// The least and the greatest value of a field, if its type allows more.

@@ -43,7 +43,7 @@ impl Resources {
     ///
     /// # Errors
     /// When a value is invalid or uses a feature that this version does not support. The error
-    /// begins with the path of the field: `linux.resources.blockIO.weight: not applied by this version`.
+    /// begins with the path of the field.
     pub(crate) fn new(mut members: Map<String, Value>) -> Result<Resources> {
         // Container managers send the container's device rules with every update. An update does
         // not change them.

@@ -26,13 +26,6 @@ const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("process.selinuxLabel", Set),
     ("process.scheduler", Set),
     ("linux.netDevices", AnyMember),
-    ("linux.resources.unified", AnyMember),
-    ("linux.resources.blockIO.weight", Set),
-    ("linux.resources.blockIO.leafWeight", Set),
-    ("linux.resources.blockIO.weightDevice", Set),
-    ("linux.resources.hugepageLimits", AnyMember),
-    ("linux.resources.network", Set),
-    ("linux.resources.rdma", AnyMember),
     ("linux.seccomp.flags", Set),
     ("linux.seccomp.listenerPath", Set),
     ("linux.seccomp.listenerMetadata", Set),
@@ -56,7 +49,7 @@ pub(super) fn is_in_table(path: &str) -> bool {
 }
 
 /// The paths of the fields in use that are not supported, in the order of the table:
-/// `linux.resources.hugepageLimits` or `mounts[3].options: remount`.
+/// `linux.netDevices` or `mounts[3].options: remount`.
 pub(super) fn in_use(config: &Value) -> Vec<String> {
     let fields = UNSUPPORTED.iter().flat_map(|(pattern, in_use)| {
         let found = field_path::find(config, pattern).into_iter();
@@ -124,33 +117,11 @@ mod tests {
             "process": {"terminal": false, "selinuxLabel": ""},
             "linux": {
                 "uidMappings": [], "timeOffsets": {}, "seccomp": {"flags": []}, "intelRdt": {},
-                "resources": {
-                    "blockIO": {"weight": 0, "leafWeight": 0, "throttleReadBpsDevice": []},
-                    "hugepageLimits": [], "network": {"classID": 0, "priorities": []},
-                    "rdma": {}, "unified": {},
-                },
                 "namespaces": [{"type": "pid"}, {"type": "cgroup"}],
             },
             "mounts": [{"options": ["rbind", "ro"]}],
         });
         assert_eq!(in_use(&config), [""; 0]);
-    }
-
-    #[test]
-    fn a_limit_of_zero_is_in_use() {
-        let cases = [
-            (
-                json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
-                "hugepageLimits",
-            ),
-            (json!({"rdma": {"mlx5_1": {"hcaHandles": 0}}}), "rdma"),
-            (json!({"unified": {"memory.high": ""}}), "unified"),
-            (json!({"blockIO": {"weight": 10}}), "blockIO.weight"),
-        ];
-        for (resources, name) in cases {
-            let config = json!({"linux": {"resources": resources}});
-            assert_eq!(in_use(&config), [format!("linux.resources.{name}")]);
-        }
     }
 
     #[test]

@@ -160,7 +160,15 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.namespaces[]", &["type"]),
     ("linux.devices[]", &["type", "path"]),
     ("linux.resources.devices[]", &["allow"]),
+    (
+        "linux.resources.blockIO.weightDevice[]",
+        &["major", "minor"],
+    ),
     ("linux.resources.hugepageLimits[]", &["pageSize", "limit"]),
+    (
+        "linux.resources.network.priorities[]",
+        &["name", "priority"],
+    ),
     ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls[]", &["names", "action"]),
     ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),
@@ -210,6 +218,17 @@ pub(super) fn normalize(config: &mut Value) {
     {
         let is_limit = |pids: &Value| !pids.is_object() || pids.get("limit").is_some();
         resources.retain(|name, value| name != "pids" || is_limit(value));
+        let huge_pages = resources.get_mut("hugepageLimits");
+        let huge_pages = huge_pages.and_then(Value::as_array_mut);
+        for limit in huge_pages.into_iter().flatten() {
+            // oci-spec has a signed number here. The kernel, too, takes what is larger as this.
+            if limit["limit"]
+                .as_u64()
+                .is_some_and(|limit| limit > i64::MAX as u64)
+            {
+                limit["limit"] = Value::from(i64::MAX);
+            }
+        }
     }
 }
 

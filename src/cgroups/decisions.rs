@@ -79,10 +79,12 @@ fn entry(entry: Entry) -> &'static str {
 fn settings(settings: &[Setting], to: &mut Decisions) {
     for of_file in settings.chunk_by(|one, next| one.file == next.file) {
         let [first, ..] = of_file else { continue };
-        let values = list(of_file.iter().map(|setting| &setting.value));
+        let value = |setting: &Setting| setting.value.trim_end().escape_debug().to_string();
+        let values = list(of_file.iter().map(value));
         let on_refusal = match first.on_refusal {
             OnRefusal::Fail => "",
             OnRefusal::IgnoreMissingFile => "; skipped if this kernel has no such file",
+            OnRefusal::NextIfMissing => "; if this kernel has no such file, the next file instead",
             OnRefusal::RetryAfterNext => "; if invalid at present, again after the next file",
         };
         to.line(format!("{} = {values}{on_refusal}", first.file));

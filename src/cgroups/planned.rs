@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
-use super::plan::amount::Amount;
 use super::plan::cgroups_path::CgroupsPath;
 use super::plan::devices::Policy;
 use super::plan::limits::Limits;
@@ -142,23 +141,26 @@ impl Cgroups {
                 all.extend(unified.map(|unified| hybrid_cgroup(unified, &path, requirement)));
                 Layout::V1(all)
             }
-            CgroupLayout::V2 { mount, own } => Layout::V2(UnifiedCgroup {
-                mount: mount.clone(),
-                // The caller is a process of `own`, and a cgroup with processes cannot enable
-                // controllers for its children (cgroup-v2.rst, "No Internal Process
-                // Constraint"). So a relative path starts at the parent.
-                path: path.below(own.parent().unwrap_or(own)),
-                settings: v2::settings::settings(&limits)?,
-                owner: None,
-                devices: policy.filter(|policy| !policy.allows_all()),
-                entry: match limits.pids {
-                    Some(Amount::Of(0)) => Entry::Move,
-                    // The kernel may refuse to let a user's process in. When it refuses a
-                    // move, the container can still go without the cgroup.
-                    _ if requirement == Requirement::IfAllowed => Entry::Move,
-                    Some(_) | None => Entry::CloneInto,
-                },
-            }),
+            CgroupLayout::V2 { mount, own } => {
+                let settings = v2::settings::settings(&limits)?;
+                Layout::V2(UnifiedCgroup {
+                    mount: mount.clone(),
+                    // The caller is a process of `own`, and a cgroup with processes cannot enable
+                    // controllers for its children (cgroup-v2.rst, "No Internal Process
+                    // Constraint"). So a relative path starts at the parent.
+                    path: path.below(own.parent().unwrap_or(own)),
+                    owner: None,
+                    devices: policy.filter(|policy| !policy.allows_all()),
+                    entry: match requirement {
+                        _ if allows_no_task(&settings) => Entry::Move,
+                        // The kernel may refuse to let a user's process in. When it refuses a
+                        // move, the container can still go without the cgroup.
+                        Requirement::IfAllowed => Entry::Move,
+                        Requirement::Required => Entry::CloneInto,
+                    },
+                    settings,
+                })
+            }
         };
         Ok(Cgroups {
             layout,
@@ -218,6 +220,13 @@ impl Cgroups {
     }
 }
 
+/// Whether no process can be created in a cgroup with these settings.
+fn allows_no_task(settings: &[Setting]) -> bool {
+    let mut settings = settings.iter().rev();
+    let last = settings.find(|setting| setting.file == "pids.max");
+    last.is_some_and(|setting| setting.value.trim() == "0")
+}
+
 /// Refuses limits when the container will have no cgroup to enforce them.
 fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
     let settings = match layout {
@@ -226,9 +235,10 @@ fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
     };
     let is_unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
     match settings.iter().find(|setting| !is_unlimited(setting)) {
-        Some(Setting { field, .. }) => {
-            bail!("{field}: the container has no cgroup (--cgroup-manager disabled)")
-        }
+        Some(setting) => bail!(
+            "{}: the container has no cgroup (--cgroup-manager disabled)",
+            setting.place()
+        ),
         None => Ok(()),
     }
 }
@@ -249,15 +259,14 @@ fn v1_cgroups(
             settings.extend(policy.v1_settings()?);
         }
     }
-    for Setting {
-        field, controller, ..
-    } in &settings
-    {
+    for setting in &settings {
+        let controller = setting.controller.as_ref();
         ensure!(
             hierarchies
                 .iter()
                 .any(|hierarchy| has(hierarchy, controller)),
-            "{field}: this host has no {controller} controller (cgroup v1: /proc/self/cgroup)"
+            "{}: this host has no {controller} controller (cgroup v1: /proc/self/cgroup)",
+            setting.place()
         );
     }
     let cgroup = |hierarchy: &Hierarchy| HierarchyCgroup {
@@ -266,7 +275,7 @@ fn v1_cgroups(
         path: path.below(&hierarchy.own),
         settings: settings
             .iter()
-            .filter(|setting| has(hierarchy, setting.controller))
+            .filter(|setting| has(hierarchy, &setting.controller))
             .cloned()
             .collect(),
         entry: Entry::Move,

@@ -1,6 +1,8 @@
 //! Plans for hosts that are described here, not probed.
 
 mod kernel;
+mod table;
+mod values;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
@@ -130,7 +130,7 @@ const FLAGS: [Flag; 16] = [
         "blkio-weight",
         Kind::Integer,
         ("blockIO", "weight"),
-        "Weight of block I/O; this version accepts only 0, which sets none",
+        "Weight of block I/O, 10 to 1000; 0 sets none",
     ),
     new(
         "kernel-memory",
@@ -192,11 +192,6 @@ fn resources(matches: &ArgMatches) -> Result<Resources> {
     let mut resources = Map::new();
     for (flag, value) in given {
         let value = value.with_context(|| format!("--{}", flag.name))?;
-        ensure!(
-            flag.name != "blkio-weight" || value == 0,
-            "--{}: not applied by this version",
-            flag.name
-        );
         let (section, field) = flag.field;
         let section = resources.entry(section).or_insert_with(|| json!({}));
         section[field] = value;

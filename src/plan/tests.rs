@@ -50,6 +50,8 @@ fn hybrid() -> Host {
         "devices",
         "blkio",
         "pids",
+        "hugetlb",
+        "rdma",
         "name=systemd",
     ];
     Host {

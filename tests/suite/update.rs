@@ -34,7 +34,10 @@ pub(crate) fn tests() -> Vec<Test> {
         invalid_values_are_refused_with_their_flag_or_field,
         an_empty_value_changes_nothing_except_for_numeric_flags,
         invalid_json_is_refused_with_its_position,
-        fields_that_are_not_applied_are_refused,
+        intel_rdt_is_refused_by_flag,
+        weights_for_io_can_be_changed,
+        files_by_name_and_huge_pages_can_be_changed,
+        rates_of_a_disk_are_changed_and_restored,
         resources_and_flags_cannot_be_combined,
         a_kernel_memory_limit_is_ignored_with_a_warning,
         a_created_and_a_paused_container_can_be_updated,
@@ -667,30 +670,136 @@ fn invalid_json_is_refused_with_its_position() {
     assert_eq!(running.all(), before);
 }
 
-fn fields_that_are_not_applied_are_refused() {
+fn intel_rdt_is_refused_by_flag() {
     only_rt("the others apply it");
     let running = Running::new();
-    let id = running.bundle.id();
-    for (resources, field) in [
-        (json!({ "blockIO": { "weight": 500 } }), "blockIO.weight"),
-        (json!({ "unified": { "memory.high": "1G" } }), "unified"),
-        (
-            json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] }),
-            "hugepageLimits",
-        ),
-    ] {
-        let line =
-            format!("rt update: {id}: linux.resources.{field}: not applied by this version\n");
-        assert_eq!(running.update_json(&resources).assert_code(1).stderr, line);
-    }
-    let refused = running.update(&["--blkio-weight=500"]).assert_code(1);
-    let line = format!("rt update: {id}: --blkio-weight: not applied by this version\n");
-    assert_eq!(refused.stderr, line);
     for flag in ["--l3-cache-schema", "--mem-bw-schema"] {
         let refused = running.update(&[flag, "x"]).assert_code(1);
         let line = format!("rt update: {flag}: not applied by this version\n");
         assert_eq!(refused.stderr, line);
     }
+}
+
+/// The weights go to the first of the files that the kernel has.
+fn weights_for_io_can_be_changed() {
+    let running = Running::new();
+    let cgroup = cgroup_of(running.pid, "blkio");
+    let files = [
+        ["blkio.weight", "blkio.bfq.weight"],
+        ["io.bfq.weight", "io.weight"],
+    ];
+    let files = files[usize::from(on_v2())];
+    let Some(file) = files.iter().find(|file| cgroup.join(file).exists()) else {
+        skip("this kernel has no weights for I/O")
+    };
+    let present = || running.file("blkio", file).replace("default ", "");
+    let expected = |weight: u64| match *file {
+        "io.weight" => (1 + (weight - 10) * 9999 / 990).to_string(),
+        _ => weight.to_string(),
+    };
+    running.update(&["--blkio-weight=300"]).assert_ok();
+    assert_eq!(present(), expected(300));
+    let weight = json!({ "blockIO": { "weight": 400 } });
+    running.update_json(&weight).assert_ok();
+    assert_eq!(present(), expected(400));
+    running.update(&["--blkio-weight=0"]).assert_ok();
+    assert_eq!(present(), expected(400));
+    only_rt("the others do not restore it, and their texts are others");
+    for weight in ["9", "1001", "70000"] {
+        let flag = format!("--blkio-weight={weight}");
+        let text = format!("blockIO.weight: {weight} is not between 10 and 1000\n");
+        running.update(&[&flag]).assert_refused(&text);
+    }
+    // The kernel knows no such disk, and the weight from before is restored.
+    let disk = json!({ "major": 250, "minor": 77, "weight": 300 });
+    let both = json!({ "blockIO": { "weight": 500, "weightDevice": [disk] } });
+    let text = "blockIO.weightDevice[0].weight: write \"250:77 ";
+    running.update_json(&both).assert_refused(text);
+    assert_eq!(present(), expected(400));
+}
+
+/// A container in cgroup v2 alone.
+fn running_on_version_2() -> Running {
+    if on_v2() {
+        return Running::new();
+    }
+    Running::of(Bundle::with_runtime(&Runtime::new().view(View::V2)))
+}
+
+fn files_by_name_and_huge_pages_can_be_changed() {
+    differs(Kind::Crun, "it has other files and does not restore");
+    let running = running_on_version_2();
+    let file = |name: &str| running.file("", name);
+    if !cgroup_of(running.pid, "").join("hugetlb.2MB.max").exists() {
+        skip("cgroup v2 has no hugetlb controller here");
+    }
+    let files = json!({ "unified": {
+        "hugetlb.2MB.max": "4194304", "cgroup.max.depth": "9",
+    }});
+    running.update_json(&files).assert_ok();
+    assert_eq!(file("hugetlb.2MB.max"), "4194304");
+    assert_eq!(file("cgroup.max.depth"), "9");
+    only_rt("runc neither limits huge pages by an update nor restores these files");
+    let limits = json!([{ "pageSize": "2MB", "limit": 2 << 20 }]);
+    running
+        .update_json(&json!({ "hugepageLimits": limits }))
+        .assert_ok();
+    assert_eq!(file("hugetlb.2MB.max"), "2097152");
+    assert_eq!(file("hugetlb.2MB.rsvd.max"), "2097152");
+    for (files, text) in [
+        (
+            json!({ "cgroup.max.depth": "3", "hugetlb.2MB.max": "0", "hugetlb.9MB.max": "0" }),
+            "unified.hugetlb.9MB.max: write \"0\" to hugetlb.9MB.max: ",
+        ),
+        (
+            json!({ "hugetlb.2MB.max": "0", "none.max": "0" }),
+            "unified.none.max: the none controller is off in /",
+        ),
+        (
+            json!({ "cgroup.freeze": "1" }),
+            "unified.cgroup.freeze: this file is no limit",
+        ),
+    ] {
+        let outcome = running.update_json(&json!({ "unified": files }));
+        outcome.assert_refused(text).one_line();
+        assert_eq!(file("hugetlb.2MB.max"), "2097152");
+        assert_eq!(file("cgroup.max.depth"), "9");
+    }
+    assert_eq!(running.container.status(), "running");
+}
+
+/// Each line of such a file is a limit on one disk.
+fn rates_of_a_disk_are_changed_and_restored() {
+    let disks = fs::read_dir("/sys/block").unwrap();
+    let disks = disks.map(|disk| fs::read_to_string(disk.unwrap().path().join("dev")));
+    let Some(disk) = disks.filter_map(Result::ok).next() else {
+        skip("this host has no disk")
+    };
+    let disk = disk.trim();
+    let numbers = disk.split_once(':').unwrap();
+    let [major, minor] = [numbers.0, numbers.1].map(|number| number.parse::<u64>().unwrap());
+    let rates = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let running = Running::with(&[("blockIO", json!({ "throttleReadBpsDevice": rates(1000) }))]);
+    let file = ["blkio.throttle.read_bps_device", "io.max"][usize::from(on_v2())];
+    let present = || running.file("blkio", file);
+    let line = |rate: u64| match on_v2() {
+        true => format!("{disk} rbps={rate} wbps=max riops=max wiops=max"),
+        false => format!("{disk} {rate}"),
+    };
+    assert_eq!(present(), line(1000));
+    differs(Kind::Runc, "Debian's version does not change them");
+    differs(Kind::Crun, "it does not restore them");
+    let update =
+        |list: Value| running.update_json(&json!({ "blockIO": { "throttleReadBpsDevice": list } }));
+    update(rates(2000)).assert_ok();
+    assert_eq!(present(), line(2000));
+    let absent = json!({ "major": 250, "minor": 77, "rate": 1 });
+    let list = json!([rates(3000)[0], absent]);
+    let text = "blockIO.throttleReadBpsDevice[1]: write \"250:77 ";
+    update(list).assert_refused(text).one_line();
+    assert_eq!(present(), line(2000));
+    update(rates(0)).assert_ok();
+    assert_eq!(present(), "");
 }
 
 fn resources_and_flags_cannot_be_combined() {

@@ -8,9 +8,12 @@ use nix::errno::Errno;
 use nix::unistd::AccessFlags;
 
 use super::create::making;
+use super::hint::huge_page_sizes;
 use super::refusal::fail_without_cgroups;
 use super::unused::{check_unused_v1, check_unused_v2};
 use crate::cgroups::directory::Directory;
+use crate::cgroups::plan::huge_pages;
+use crate::cgroups::plan::setting::Setting;
 use crate::cgroups::planned::{Cgroups, HierarchyCgroup, Layout, UnifiedCgroup};
 use crate::cgroups::v2::controllers::Controllers;
 
@@ -72,6 +75,7 @@ impl HierarchyCgroup {
     fn check(&self, path_is_configured: bool) -> Result<()> {
         let place = || making(&self.mount.join(&self.path));
         let root = Directory::open(&self.mount).with_context(place)?;
+        check_page_sizes(&self.settings, &root)?;
         match existing(root, &self.path, |_| Ok(())).with_context(place)? {
             Some(directory) if path_is_configured && self.is_unified() => {
                 check_unused_v2(&directory)
@@ -86,6 +90,7 @@ impl UnifiedCgroup {
     fn check(&self, path_is_configured: bool) -> Result<()> {
         let place = || making(&self.mount.join(&self.path));
         let root = Directory::open(&self.mount).with_context(place)?;
+        check_page_sizes(&self.settings, &root)?;
         let mut controllers = Controllers::of(&root).with_context(place)?;
         let found = existing(root, &self.path, |parent| {
             controllers.check_enabling(parent)
@@ -97,6 +102,20 @@ impl UnifiedCgroup {
         let mut settings = self.settings.iter();
         settings.try_for_each(|setting| controllers.check(setting))
     }
+}
+
+/// The error of [`Cgroups::wire`] for huge pages of a size that the host does not have.
+fn check_page_sizes(settings: &[Setting], root: &Directory) -> Result<()> {
+    for setting in settings {
+        let (size, sizes) = match huge_pages::size_of(&setting.file) {
+            Some(size) => (size, huge_page_sizes()),
+            None => continue,
+        };
+        if sizes.is_some_and(|sizes| sizes.iter().all(|known| known != size)) {
+            return Err(setting.refusal(Errno::ENOENT, root));
+        }
+    }
+    Ok(())
 }
 
 /// Opens the cgroup `path` below `root`. `None` if it is missing and can be made. Calls `visit` for each

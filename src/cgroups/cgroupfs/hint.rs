@@ -1,14 +1,17 @@
 //! Hints at why the kernel refuses a write to a cgroup, where that is nearly always the same.
 
+use std::fs;
+
 use caps::Capability;
 use nix::errno::Errno;
 
 use crate::cgroups::directory::Directory;
+use crate::cgroups::plan::huge_pages;
 use crate::cgroups::plan::setting::{CPUSET, Setting};
 use crate::host::missing_capability;
 
 /// The files that only some kernels have, by the beginning of their names.
-const OPTIONAL_FILES: [(&str, &str); 14] = [
+const OPTIONAL_FILES: [(&str, &str); 15] = [
     (
         "memory.memsw.",
         "this kernel does not count swap; boot it with swapaccount=1",
@@ -29,15 +32,22 @@ const OPTIONAL_FILES: [(&str, &str); 14] = [
     ),
     ("io.max", "this kernel has no CONFIG_BLK_DEV_THROTTLING"),
     (
-        "blkio.weight",
-        "this kernel has no I/O scheduler with weights",
+        "blkio.bfq.",
+        "this kernel has no BFQ scheduler (is the module bfq loaded?)",
     ),
-    ("io.weight", "this kernel has no I/O scheduler with weights"),
-    ("io.bfq.weight", "this kernel has no BFQ scheduler"),
     (
-        "hugetlb.",
-        "this kernel has no huge pages of that size, see /sys/kernel/mm/hugepages",
+        "blkio.leaf_weight",
+        "Linux 5.0 has removed it with the CFQ scheduler",
     ),
+    (
+        "io.weight",
+        "this kernel has neither the BFQ scheduler (is the module bfq loaded?) nor CONFIG_BLK_CGROUP_IOCOST",
+    ),
+    (
+        "io.bfq.weight",
+        "this kernel has no BFQ scheduler (is the module bfq loaded?)",
+    ),
+    ("hugetlb.", "this kernel has no huge pages of that size"),
 ];
 
 impl Setting {
@@ -47,17 +57,25 @@ impl Setting {
             Errno::EPERM if self.controller == "devices" => {
                 return missing_capability(errno, &[Capability::CAP_SYS_ADMIN]);
             }
-            Errno::ENOENT => missing_file(self.file),
+            Errno::ENOENT => match huge_page_sizes() {
+                Some(sizes) if self.controller == huge_pages::CONTROLLER => {
+                    return Some(format!("this host has huge pages of {}", sizes.join(", ")));
+                }
+                _ => missing_file(&self.file),
+            },
+            Errno::EOPNOTSUPP if self.file.contains("weight") => {
+                "the I/O scheduler of the disk has no weights, see /sys/block/*/queue/scheduler"
+            }
             Errno::EOPNOTSUPP if is_threaded(directory) => {
                 "the cgroup is threaded and has no limits for whole processes"
             }
             // The versions of the kernel, and of cgroups, differ in this errno.
             Errno::EINVAL | Errno::ERANGE | Errno::EACCES | Errno::ENOSPC
-                if CPUSET.contains(&self.file) =>
+                if CPUSET.contains(&self.file.as_ref()) =>
             {
-                return parents_cpuset(self.file, directory);
+                return parents_cpuset(&self.file, directory);
             }
-            Errno::EINVAL if matches!(self.file, "cpu.max" | "cpu.cfs_quota_us") => {
+            Errno::EINVAL if matches!(self.file.as_ref(), "cpu.max" | "cpu.cfs_quota_us") => {
                 "a quota is at least 1000, and quota/period at most the parent's"
             }
             Errno::EINVAL if self.file == "cpu.cfs_period_us" => {
@@ -69,8 +87,11 @@ impl Setting {
             Errno::ENODEV if self.controller == "blkio" || self.controller == "io" => {
                 "no disk has these numbers; a partition has no limits of its own"
             }
-            Errno::EINVAL if self.controller == "hugetlb" => {
-                "is the size a multiple of the size of the pages?"
+            Errno::ENODEV if self.controller == "rdma" => {
+                "no RDMA device of the host has this name, see /sys/class/infiniband"
+            }
+            Errno::ENODEV if self.controller == "net_prio" => {
+                "no network interface of the host has this name"
             }
             _ => return None,
         };
@@ -104,6 +125,22 @@ pub(super) fn directory_hint(errno: Errno) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// The sizes of the host's huge pages, as in the names of files. `None` if the kernel does not
+/// tell them.
+pub(super) fn huge_page_sizes() -> Option<Vec<String>> {
+    let mut sizes = Vec::new();
+    for entry in fs::read_dir("/sys/kernel/mm/hugepages").ok()? {
+        let name = entry.ok()?.file_name();
+        let kib = name
+            .to_str()?
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?;
+        sizes.push(kib.parse().ok()?);
+    }
+    sizes.sort_unstable();
+    Some(sizes.into_iter().map(huge_pages::size_name).collect())
 }
 
 fn missing_file(file: &str) -> &'static str {

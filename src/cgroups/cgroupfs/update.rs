@@ -14,8 +14,9 @@ use crate::bundle::Resources;
 use crate::cgroups::directory::Directory;
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::limits::{Limits, ignored_field};
-use crate::cgroups::plan::rates::line_of_device;
+use crate::cgroups::plan::lines::present_line;
 use crate::cgroups::plan::setting::Setting;
+use crate::cgroups::plan::weights;
 use crate::cgroups::{v1, v2};
 use crate::log;
 
@@ -40,6 +41,9 @@ impl ExistingCgroups {
     /// names the configuration field. The limits are then as before.
     pub(crate) fn update(&self, requested: &Resources) -> Result<()> {
         let mut limits = Limits::plan_update(requested)?;
+        if weights::replace_all(&limits.weights) {
+            self.keep_weights(&mut limits)?;
+        }
         let settings = match self.unified() {
             None => {
                 // The kernel compares a swap limit alone with the present memory limit.
@@ -65,6 +69,29 @@ impl ExistingCgroups {
         Ok(())
     }
 
+    /// Adds the present weights of single devices to a new weight for all.
+    fn keep_weights(&self, limits: &mut Limits) -> Result<()> {
+        let (path, file) = match self.unified() {
+            Some(path) => (Some(path), weights::OF_DEVICES[1]),
+            None => {
+                let path = self.paths().get("blkio").map(|path| path.as_path());
+                (path, weights::OF_DEVICES[0])
+            }
+        };
+        // Without a cgroup the new weight is refused later.
+        let Some(path) = path else { return Ok(()) };
+        let read = Directory::open(path).and_then(|cgroup| cgroup.read_all(file));
+        match read {
+            // The scheduler that has the weights is another one.
+            Err(Errno::ENOENT) => {}
+            read => {
+                let text = read.with_context(|| format!("read {}/{file}", path.display()))?;
+                weights::keep_present(&mut limits.weights, &text);
+            }
+        }
+        Ok(())
+    }
+
     fn write_or_restore(&self, settings: &[Setting]) -> Result<()> {
         let by_controller = settings.chunk_by(|one, next| one.controller == next.controller);
         let groups = by_controller.map(|settings| self.controller_settings(settings));
@@ -83,32 +110,30 @@ impl ExistingCgroups {
 
     /// The cgroup for `settings`, which are all of the same controller.
     fn controller_settings<'a>(&self, settings: &'a [Setting]) -> Result<ControllerSettings<'a>> {
-        let Some(Setting {
-            field, controller, ..
-        }) = settings.first()
-        else {
+        let Some(first) = settings.first() else {
             return Err(anyhow!("no settings for a controller"));
         };
+        let (place, controller) = (first.place(), first.controller.as_ref());
         let path = match self.unified() {
             Some(path) => Some(path),
-            None => self.paths().get(*controller).map(|path| path.as_path()),
+            None => self.paths().get(controller).map(|path| path.as_path()),
         };
         let path = path.ok_or_else(|| {
             if self.paths().is_empty() {
-                anyhow!("{field}: the container has no cgroup of its own to limit")
+                anyhow!("{place}: the container has no cgroup of its own to limit")
             } else {
-                anyhow!("{field}: the container has no cgroup of the {controller} controller")
+                anyhow!("{place}: the container has no cgroup of the {controller} controller")
             }
         })?;
-        let subject = || format!("{field}: cgroup {}", path.display());
+        let subject = || format!("{place}: cgroup {}", path.display());
         let directory = Directory::open(path).with_context(subject)?;
-        if self.unified().is_some() {
+        if self.unified().is_some() && !first.is_core() {
             let enabled = directory
                 .read_page("cgroup.controllers")
                 .with_context(subject)?;
             ensure!(
-                enabled.split_whitespace().any(|name| name == *controller),
-                "{field}: the {controller} controller is off in {}",
+                enabled.split_whitespace().any(|name| name == controller),
+                "{place}: the {controller} controller is off in {}",
                 path.display()
             );
         }
@@ -120,7 +145,8 @@ impl ExistingCgroups {
 }
 
 impl ControllerSettings<'_> {
-    /// The present values of its files. A file that does not exist has nothing to restore.
+    /// The present values of its files. A file that does not exist has nothing to restore, and
+    /// neither has one that can only be written (`EINVAL`).
     fn read(&self) -> Result<Vec<PreviousValue<'_>>> {
         let mut all = Vec::new();
         for setting in self.settings {
@@ -130,11 +156,11 @@ impl ControllerSettings<'_> {
                     setting,
                     value,
                 }),
-                Err(Errno::ENOENT) => {}
+                Err(Errno::ENOENT | Errno::EINVAL) => {}
                 Err(errno) => {
                     return Err(errno)
                         .with_context(|| format!("read {}", setting.file))
-                        .context(setting.field);
+                        .context(setting.place());
                 }
             }
         }
@@ -144,8 +170,8 @@ impl ControllerSettings<'_> {
 
 /// The present value of the file of `setting`, in the form in which it would be written.
 fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String> {
-    let text = directory.read_page(setting.file)?;
-    if let Some(line) = line_of_device(setting.file, &text, &setting.value) {
+    let text = directory.read_page(&setting.file)?;
+    if let Some(line) = present_line(&setting.file, &text, &setting.value) {
         return Ok(line);
     }
     let oom_kill_disable = text
@@ -156,23 +182,23 @@ fn read_current(directory: &Directory, setting: &Setting) -> nix::Result<String>
 
 /// Writes the previous values back, in reverse order. There are two rounds, because a value may
 /// be refused until another one is restored: v1 refuses a memory limit above that on memory and
-/// swap together. A value that cannot be restored is reported as a warning.
+/// swap together. A weight for all devices replaces those of single devices. A value that cannot
+/// be restored is reported as a warning.
 fn restore(previous: &[PreviousValue]) {
-    let write_back = |value: &&PreviousValue| {
+    let write_back = |value: &PreviousValue| {
         if read_current(value.directory, value.setting)? == value.value {
             return Ok(());
         }
         // With the newline an empty list is written too: write(2) of no bytes does nothing.
         let text = format!("{}\n", value.value);
-        value.directory.write(value.setting.file, &text)
+        value.directory.write(&value.setting.file, &text)
     };
-    let refused: Vec<&PreviousValue> = previous
-        .iter()
-        .rev()
-        .filter(|value| write_back(value).is_err())
-        .collect();
-    for value in refused {
-        if let Err(errno) = write_back(&value) {
+    for value in previous.iter().rev() {
+        // The second round reports what is still refused.
+        let _ = write_back(value);
+    }
+    for value in previous.iter().rev() {
+        if let Err(errno) = write_back(value) {
             let reason = log::errno_text(errno);
             log::warn(&format!(
                 "not put back: write \"{}\" to {}: {reason}",

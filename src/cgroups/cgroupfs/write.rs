@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::cgroups::directory::{Directory, write_whole};
+use crate::cgroups::plan::huge_pages;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
 use crate::log;
 
@@ -20,30 +21,40 @@ pub(super) fn write_all(settings: &[Setting], directory: &Directory) -> Result<(
             .iter()
             .take_while(|other| other.file == setting.file)
             .count();
-        if same_file > 1 {
+        let done = if same_file > 1 {
             write_lines(&rest[..same_file], directory)?;
-            rest = &rest[same_file..];
-            continue;
-        }
-        let next = rest
-            .get(1)
-            .filter(|_| setting.on_refusal == OnRefusal::RetryAfterNext);
-        match (setting.write(directory), next) {
-            (Err(Errno::EINVAL), Some(next)) => {
-                next.write(directory)
-                    .map_err(|errno| next.refusal(errno, directory))?;
-                setting
-                    .write(directory)
-                    .map_err(|errno| setting.refusal(errno, directory))?;
-                rest = &rest[2..];
-            }
-            (written, _) => {
-                written.map_err(|errno| setting.refusal(errno, directory))?;
-                rest = &rest[1..];
-            }
-        }
+            same_file
+        } else {
+            write_one(setting, rest.get(1), directory)?
+        };
+        rest = &rest[done..];
     }
     Ok(())
+}
+
+/// Writes a setting, and the next one too if what the kernel says makes that necessary. Returns
+/// how many settings are done with.
+fn write_one(setting: &Setting, next: Option<&Setting>, directory: &Directory) -> Result<usize> {
+    let write = |setting: &Setting| {
+        let written = setting.write(directory);
+        written.map_err(|errno| setting.refusal(errno, directory))
+    };
+    match (setting.on_refusal, setting.write(directory), next) {
+        (OnRefusal::NextIfMissing, Ok(()), Some(_)) => Ok(2),
+        (OnRefusal::NextIfMissing, Err(Errno::ENOENT), Some(next)) => {
+            write(next)?;
+            Ok(2)
+        }
+        (OnRefusal::RetryAfterNext, Err(Errno::EINVAL), Some(next)) => {
+            write(next)?;
+            write(setting)?;
+            Ok(2)
+        }
+        (_, written, _) => {
+            written.map_err(|errno| setting.refusal(errno, directory))?;
+            Ok(1)
+        }
+    }
 }
 
 /// Writes each setting with a write(2) of its own: the kernel takes one line per write.
@@ -52,10 +63,10 @@ fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
         return Ok(());
     };
     let file = directory
-        .file(first.file, OFlag::O_WRONLY)
+        .file(&first.file, OFlag::O_WRONLY)
         .map_err(|errno| log::hinted(errno, first.hint(errno, directory)))
         .with_context(|| format!("open {}", first.file))
-        .context(first.field)?;
+        .context(first.place())?;
     for setting in settings {
         write_whole(&file, &setting.value).map_err(|errno| setting.refusal(errno, directory))?;
     }
@@ -64,7 +75,7 @@ fn write_lines(settings: &[Setting], directory: &Directory) -> Result<()> {
 
 impl Setting {
     fn write(&self, directory: &Directory) -> nix::Result<()> {
-        match directory.write(self.file, &self.value) {
+        match directory.write(&self.file, &self.value) {
             Err(Errno::ENOENT) if self.on_refusal == OnRefusal::IgnoreMissingFile => Ok(()),
             written => written,
         }
@@ -72,14 +83,29 @@ impl Setting {
 
     /// The error for a write that the kernel refused. `EBUSY` means that more memory is in use
     /// than the limit allows, so the error says how much.
-    fn refusal(&self, errno: Errno, directory: &Directory) -> Error {
+    pub(super) fn refusal(&self, errno: Errno, directory: &Directory) -> Error {
         let usage = match errno {
             Errno::EBUSY => self.memory_usage(directory).unwrap_or_default(),
             _ => String::new(),
         };
         log::hinted(errno, self.hint(errno, directory))
-            .context(format!("write \"{}\" to {}{usage}", self.value, self.file))
-            .context(self.field)
+            .context(format!(
+                "write \"{}\" to {}{usage}",
+                self.value.trim_end(),
+                self.file
+            ))
+            .context(self.place_refused(errno))
+    }
+
+    /// The place of what the kernel refuses: the name of a file for huge pages has their size.
+    fn place_refused(&self, errno: Errno) -> String {
+        let place = self.place();
+        match place.strip_suffix(".limit") {
+            Some(item) if errno == Errno::ENOENT && self.controller == huge_pages::CONTROLLER => {
+                format!("{item}.pageSize")
+            }
+            _ => place,
+        }
     }
 
     /// The usage that a v1 memory limit is compared with.

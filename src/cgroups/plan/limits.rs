@@ -4,7 +4,12 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::amount::{Amount, Idle};
+use super::huge_pages::{self, HugePageLimit};
+use super::network::Network;
 use super::rates::{self, Rate};
+use super::setting::Setting;
+use super::weights::{self, Weight};
+use super::{rdma, unified};
 use crate::bundle::Resources;
 
 /// The limits of a container. `None` leaves the value as it is.
@@ -43,6 +48,14 @@ pub(in crate::cgroups) struct Limits {
     pub(in crate::cgroups) pids: Option<Amount>,
     /// Limits on the I/O of single block devices.
     pub(in crate::cgroups) rates: Vec<Rate>,
+    /// Weights for the I/O of block devices.
+    pub(in crate::cgroups) weights: Vec<Weight>,
+    pub(in crate::cgroups) huge_pages: Vec<HugePageLimit>,
+    pub(in crate::cgroups) network: Network,
+    /// Limits on RDMA devices, which are the same in both versions.
+    pub(in crate::cgroups) rdma: Vec<Setting>,
+    /// Values for files of v2 by name. They replace what another field sets.
+    pub(in crate::cgroups) unified: Vec<Setting>,
     /// Whether an update must refuse a memory limit below the present usage.
     pub(in crate::cgroups) check_before_update: bool,
     /// Fields that are set and have no effect on any current kernel.
@@ -65,11 +78,22 @@ impl Limits {
         if let Some(cpu) = resources.cpu() {
             limits.plan_cpu(cpu)?;
         }
-        limits.rates = resources
-            .block_io()
-            .as_ref()
-            .map(rates::plan)
-            .unwrap_or_default();
+        if let Some(block_io) = resources.block_io() {
+            limits.weights = weights::plan(block_io)?;
+            limits.rates = rates::plan(block_io);
+        }
+        if let Some(all) = resources.hugepage_limits() {
+            limits.huge_pages = huge_pages::plan(all)?;
+        }
+        if let Some(network) = resources.network() {
+            limits.network = Network::plan(network)?;
+        }
+        if let Some(devices) = resources.rdma() {
+            limits.rdma = rdma::plan(devices)?;
+        }
+        if let Some(files) = resources.unified() {
+            limits.unified = unified::plan(files)?;
+        }
         // Unlike in other fields 0 is a limit: no task may be added.
         limits.pids = resources
             .pids()
@@ -125,7 +149,8 @@ impl Limits {
         if (self.memory, self.swap) == (Some(Amount::Unlimited), None) {
             self.swap = Some(Amount::Unlimited);
         }
-        self.swappiness = memory.swappiness();
+        // Go programs write -1 for "unset" into this unsigned number, as runc knows.
+        self.swappiness = memory.swappiness().filter(|value| *value != u64::MAX);
         if let Some(swappiness) = self.swappiness {
             ensure!(
                 swappiness <= 100,

@@ -2,8 +2,6 @@
 //! (config-linux.md, "Block IO"). In v1 they are `blkio.throttle.*`, in v2 `io.max`. Each line
 //! of these files is about one device.
 
-use std::fmt::Write;
-
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
 use super::setting::Setting;
@@ -12,6 +10,8 @@ use super::setting::Setting;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cgroups) struct Rate {
     throttle: &'static Throttle,
+    /// The item of the list.
+    index: usize,
     /// `MAJOR:MINOR`
     device: String,
     /// Bytes or operations per second; 0 is unlimited.
@@ -27,9 +27,6 @@ struct Throttle {
     /// The key in `io.max` of v2.
     key: &'static str,
 }
-
-/// The file in v2.
-const IO_MAX: &str = "io.max";
 
 static THROTTLES: [Throttle; 4] = [
     Throttle {
@@ -62,13 +59,14 @@ pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
         block_io.throttle_read_iops_device(),
         block_io.throttle_write_iops_device(),
     ];
-    let rate = |throttle, device: &LinuxThrottleDevice| Rate {
+    let rate = |throttle, (index, device): (usize, &LinuxThrottleDevice)| Rate {
         throttle,
+        index,
         device: format!("{}:{}", device.major(), device.minor()),
         rate: device.rate(),
     };
     let rates = |(throttle, list): (&'static Throttle, &Option<Vec<LinuxThrottleDevice>>)| {
-        let devices = list.iter().flatten();
+        let devices = list.iter().flatten().enumerate();
         devices
             .map(|device| rate(throttle, device))
             .collect::<Vec<_>>()
@@ -80,7 +78,7 @@ pub(in crate::cgroups) fn plan(block_io: &LinuxBlockIo) -> Vec<Rate> {
 pub(in crate::cgroups) fn v1(rates: &[Rate]) -> impl Iterator<Item = Setting> {
     rates.iter().map(|limit| {
         let value = format!("{} {}", limit.device, limit.rate);
-        Setting::new(limit.throttle.field, "blkio", limit.throttle.file, value)
+        limit.setting("blkio", limit.throttle.file, value)
     })
 }
 
@@ -92,31 +90,15 @@ pub(in crate::cgroups) fn v2(rates: &[Rate]) -> impl Iterator<Item = Setting> {
             0 => format!("{device} {key}=max"),
             rate => format!("{device} {key}={rate}"),
         };
-        Setting::new(limit.throttle.field, "io", IO_MAX, value)
+        limit.setting("io", "io.max", value)
     })
 }
 
-/// The present limit on a device, from `text`, the content of `file`. The device is the one that
-/// `value`, a line for the same file, is about. The result is in the form in which it would be
-/// written. `None` for a file that is not about devices.
-pub(in crate::cgroups) fn line_of_device(file: &str, text: &str, value: &str) -> Option<String> {
-    if file != IO_MAX && THROTTLES.iter().all(|throttle| throttle.file != file) {
-        return None;
+impl Rate {
+    fn setting(&self, controller: &'static str, file: &'static str, value: String) -> Setting {
+        let setting = Setting::new(self.throttle.field, controller, file, value);
+        setting.of_item(format!("[{}]", self.index))
     }
-    let device = value.split_whitespace().next()?;
-    let is_about_device = |line: &&str| line.split_whitespace().next() == Some(device);
-    let unlimited = || match file {
-        IO_MAX => THROTTLES
-            .iter()
-            .fold(device.to_owned(), |mut line, throttle| {
-                // Writing to a string cannot fail.
-                let _ = write!(line, " {}=max", throttle.key);
-                line
-            }),
-        _ => format!("{device} 0"),
-    };
-    let line = text.lines().find(is_about_device);
-    Some(line.map_or_else(unlimited, str::to_owned))
 }
 
 #[cfg(test)]
@@ -143,18 +125,5 @@ mod tests {
             written(v2(&rates).collect()),
             ["io.max 8:0 rbps=100", "io.max 8:1 wiops=max"]
         );
-    }
-
-    #[test]
-    fn the_present_limit_is_found_by_device() {
-        let text = "8:0 100\n8:16 200";
-        let file = THROTTLES[0].file;
-        let line = |value| line_of_device(file, text, value);
-        assert_eq!(line("8:16 5").as_deref(), Some("8:16 200"));
-        assert_eq!(line("8:1 5").as_deref(), Some("8:1 0"));
-        let line = line_of_device(IO_MAX, "", "8:1 rbps=5");
-        let unlimited = "8:1 rbps=max wbps=max riops=max wiops=max";
-        assert_eq!(line.as_deref(), Some(unlimited));
-        assert_eq!(line_of_device("cpu.max", "max 100000", "max"), None);
     }
 }

@@ -1,25 +1,32 @@
 //! The files and values for limits in cgroup v1 (Documentation/admin-guide/cgroup-v1 in the
 //! kernel).
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::common::{
     burst_setting, common_settings, idle_settings, quota_on_refusal,
 };
 use crate::cgroups::plan::limits::Limits;
-use crate::cgroups::plan::rates;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
+use crate::cgroups::plan::{huge_pages, rates, weights};
 
 /// The settings for `limits`. The settings of one controller must be written in this order.
 ///
 /// # Errors
-/// When the CPU shares are out of the range of v1.
+/// When the CPU shares are out of the range of v1, or a limit exists in v2 only.
 pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
+    if let Some(setting) = limits.unified.first() {
+        bail!("{}: cannot use unified on cgroup v1", setting.place());
+    }
     let mut all = memory(limits);
     all.extend(cpu(limits)?);
     all.extend(common_settings(limits));
+    all.extend(weights::v1(&limits.weights));
     all.extend(rates::v1(&limits.rates));
+    all.extend(huge_pages::settings(&limits.huge_pages, ".limit_in_bytes"));
+    all.extend(limits.network.v1());
+    all.extend(limits.rdma.iter().cloned());
     Ok(all)
 }
 
@@ -132,19 +139,19 @@ mod tests {
     use super::*;
     use crate::cgroups::tests::resources;
 
-    fn files(json: &str) -> Vec<(&'static str, String)> {
+    fn files(json: &str) -> Vec<(String, String)> {
         let limits = Limits::plan(Some(&resources(json))).unwrap();
         let settings = settings(&limits).unwrap();
         settings
             .into_iter()
-            .map(|s| (s.file, s.value.into_owned()))
+            .map(|s| (s.file.into_owned(), s.value.into_owned()))
             .collect()
     }
 
-    fn check(json: &str, expected: &[(&'static str, &str)]) {
+    fn check(json: &str, expected: &[(&str, &str)]) {
         let expected: Vec<_> = expected
             .iter()
-            .map(|(f, v)| (*f, (*v).to_owned()))
+            .map(|(f, v)| ((*f).to_owned(), (*v).to_owned()))
             .collect();
         assert_eq!(files(json), expected, "{json}");
     }

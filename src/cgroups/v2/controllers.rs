@@ -39,15 +39,13 @@ impl Controllers {
     /// # Errors
     /// When the host lacks the controller of `setting`, or it could not be enabled.
     pub(in crate::cgroups) fn check(&self, setting: &Setting) -> Result<()> {
-        if self.available.contains(setting.controller) {
+        if setting.is_core() || self.available.contains(setting.controller.as_ref()) {
             return Ok(());
         }
-        let Setting {
-            field, controller, ..
-        } = setting;
-        let Some((directory, errno)) = self.refused.get(*controller) else {
+        let (place, controller) = (setting.place(), setting.controller.as_ref());
+        let Some((directory, errno)) = self.refused.get(controller) else {
             bail!(
-                "{field}: this host has no {controller} controller (cgroup v2: {}/cgroup.controllers)",
+                "{place}: this host has no {controller} controller (cgroup v2: {}/cgroup.controllers)",
                 self.mount.display()
             );
         };
@@ -61,7 +59,7 @@ impl Controllers {
         };
         Err(Error::new(*errno)
             .context(format!("write \"+{controller}\" to {file}{reason}"))
-            .context(*field))
+            .context(place))
     }
 
     /// Enables all available controllers for the children of `directory`: in one write, and one

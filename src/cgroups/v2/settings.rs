@@ -1,22 +1,39 @@
 //! The files and values for limits in cgroup v2 (Documentation/admin-guide/cgroup-v2.rst in the
 //! kernel).
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::common::{
     burst_setting, common_settings, idle_settings, quota_on_refusal,
 };
 use crate::cgroups::plan::limits::Limits;
-use crate::cgroups::plan::rates;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
+use crate::cgroups::plan::{huge_pages, rates, weights};
 
 /// The settings for `limits`. The settings of one controller must be written in this order.
 ///
 /// # Errors
 /// When a limit exists in v1 only.
 pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
-    for (is_set, field) in [
+    if let Some(field) = of_v1_alone(limits) {
+        bail!("{field}: cgroup v2, which this host uses, has no such limit");
+    }
+    let mut all = memory(limits);
+    all.extend(cpu(limits));
+    all.extend(common_settings(limits));
+    all.extend(weights::v2(&limits.weights)?);
+    all.extend(rates::v2(&limits.rates));
+    all.extend(huge_pages::settings(&limits.huge_pages, ".max"));
+    all.extend(limits.rdma.iter().cloned());
+    // Last, because they replace what the other fields have set.
+    all.extend(limits.unified.iter().cloned());
+    Ok(all)
+}
+
+/// A field that is set and has no file in v2.
+fn of_v1_alone(limits: &Limits) -> Option<&'static str> {
+    let is_set = [
         (
             limits.swappiness.is_some(),
             "linux.resources.memory.swappiness",
@@ -33,17 +50,10 @@ pub(in crate::cgroups) fn settings(limits: &Limits) -> Result<Vec<Setting>> {
             limits.rt_period.is_some(),
             "linux.resources.cpu.realtimePeriod",
         ),
-    ] {
-        ensure!(
-            !is_set,
-            "{field}: cgroup v2, which this host uses, has no such limit"
-        );
-    }
-    let mut all = memory(limits);
-    all.extend(cpu(limits));
-    all.extend(common_settings(limits));
-    all.extend(rates::v2(&limits.rates));
-    Ok(all)
+    ];
+    let found = is_set.into_iter().find(|(is_set, _)| *is_set);
+    let field = found.map(|(_, field)| field);
+    field.or_else(|| limits.network.field())
 }
 
 fn amount(amount: Amount) -> String {
@@ -149,7 +159,7 @@ mod tests {
         let settings = plan(json).unwrap();
         let files: Vec<_> = settings
             .iter()
-            .map(|s| (s.file, s.value.as_ref()))
+            .map(|s| (s.file.as_ref(), s.value.as_ref()))
             .collect();
         assert_eq!(files, expected, "{json}");
     }

@@ -3,13 +3,17 @@
 
 mod devices;
 mod limits;
+mod resources;
 mod seen;
 
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [limits::tests(), devices::tests(), seen::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let tests = [
+        limits::tests(),
+        resources::tests(),
+        devices::tests(),
+        seen::tests(),
+    ];
+    tests.into_iter().flatten().collect()
 }

@@ -185,11 +185,6 @@ fn an_unsupported_field_is_refused_by_name() {
             "linux.seccomp.listenerPath",
         ),
         (
-            "/linux/resources/blockIO",
-            json!({"weight": 100}),
-            "linux.resources.blockIO.weight",
-        ),
-        (
             "/mounts/0/options",
             json!(["remount"]),
             "mounts[0].options: remount",

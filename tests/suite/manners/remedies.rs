@@ -298,7 +298,7 @@ fn a_disk_that_does_not_exist_is_explained() {
     let field = "/linux/resources/blockIO/throttleReadBpsDevice";
     assert_end(
         &Bundle::new().set(field, rate),
-        "linux.resources.blockIO.throttleReadBpsDevice: write \"250:77 ",
+        "linux.resources.blockIO.throttleReadBpsDevice[0]: write \"250:77 ",
         "no such device (ENODEV; no disk has these numbers; a partition has no limits of its own)",
     );
 }
