@@ -109,8 +109,8 @@ fn features() -> Features {
             cgroup: Cgroup {
                 v1: true,
                 v2: true,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: is_supported("linux.resources.rdma"),
             },
             seccomp: Seccomp {
