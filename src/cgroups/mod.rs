@@ -25,6 +25,7 @@ pub(crate) use self::cgroupfs::created::CreatedCgroups;
 pub(crate) use self::cgroupfs::existing::ExistingCgroups;
 pub(crate) use self::cgroupfs::join::{CgroupJoin, SubCgroups};
 pub(crate) use self::planned::{CgroupMode, Cgroups};
+pub(crate) use self::systemd::annotations::PREFIX as UNIT_PROPERTIES;
 pub(crate) use self::systemd::manager::{BusEnvironment, Systemd};
 pub(crate) use self::systemd::record::UnitRecord;
 

@@ -110,14 +110,6 @@ impl Systemd {
         };
         Systemd { manager, found }
     }
-
-    /// systemd's version, for people.
-    ///
-    /// # Errors
-    /// The reason why systemd cannot be used.
-    pub(crate) fn version(&self) -> Result<u32, &Error> {
-        self.found.as_ref().map(|facts| facts.version)
-    }
 }
 
 const NO_USER_ON_V1: &str = "systemd delegates no cgroup of version 1 to a user; boot the host with \

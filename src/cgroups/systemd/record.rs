@@ -82,7 +82,7 @@ impl UnitRecord {
     ///
     /// # Errors
     /// When systemd is not reached, does not answer, or refuses.
-    pub(in crate::cgroups) fn attach(&self, pid: Pid) -> Result<()> {
+    pub(crate) fn attach(&self, pid: Pid) -> Result<()> {
         let mut connection = self.connect()?;
         let arguments = [
             Value::text(&self.name),
