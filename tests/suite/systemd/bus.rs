@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
+use serde_json::json;
+
 use crate::harness::{Bundle, HostState, Outcome, only_in_the_matrix, only_rt, trials};
 use crate::runner::Test;
 
@@ -11,6 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_bus_that_fails_leaves_nothing,
         a_bus_that_never_answers_is_given_up,
+        a_property_that_could_run_programs_is_refused,
         without_systemd_a_container_is_refused_with_a_remedy,
     ]
 }
@@ -108,6 +111,19 @@ fn a_bus_that_never_answers_is_given_up() {
         assert!(line.contains("no answer after 30 s"), "{call}: {line}");
     }
     before.assert_unchanged(&bundle);
+}
+
+/// CVE-2024-3154. Nothing is asked of systemd but its version.
+fn a_property_that_could_run_programs_is_refused() {
+    only_rt("runc passes every property");
+    for name in ["ExecStartPre", "User", "Environment", "DeviceAllow"] {
+        let key = format!("org.systemd.property.{name}");
+        let bundle = Bundle::new().set("/annotations", json!({ &key: "'x'" }));
+        bundle.write();
+        let line = refusal(&bundle, "StartTransientUnit", Fault::Refuses);
+        let expected = format!("annotations: {key}: not passed to systemd");
+        assert!(line.contains(&expected), "{line}");
+    }
 }
 
 fn without_systemd_a_container_is_refused_with_a_remedy() {
