@@ -12,6 +12,7 @@
 //!   the cgroups of a container that exists ([`ExistingCgroups`]).
 //! - [`stats`] reads what a container uses ([`Usage`]), and waits for notices that its memory
 //!   has run out ([`OomNotices`]).
+//! - [`systemd`] is the driver that lets systemd make the cgroup, before [`cgroupfs`] does the rest.
 
 mod cgroupfs;
 mod decisions;
@@ -19,6 +20,7 @@ mod directory;
 mod plan;
 mod planned;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -28,6 +30,9 @@ pub(crate) use self::cgroupfs::join::{CgroupJoin, SubCgroups};
 pub(crate) use self::planned::{CgroupMode, Cgroups};
 pub(crate) use self::stats::oom::OomNotices;
 pub(crate) use self::stats::usage::Usage;
+pub(crate) use self::systemd::annotations::PREFIX as UNIT_PROPERTIES;
+pub(crate) use self::systemd::manager::{BusEnvironment, Systemd};
+pub(crate) use self::systemd::record::UnitRecord;
 
 #[cfg(test)]
 mod tests;

@@ -92,11 +92,6 @@ fn bash_offers_commands_and_flags() -> Result<(), String> {
     }
     let offered = bash(&["rt", "--"]);
     assert!(offered.contains(&"--root".to_owned()), "{offered:?}");
-    // Do not offer a flag that rt refuses.
-    assert!(
-        !offered.contains(&"--systemd-cgroup".to_owned()),
-        "{offered:?}"
-    );
     Ok(())
 }
 

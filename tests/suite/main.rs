@@ -43,6 +43,7 @@ mod runner;
 mod seccomp;
 mod security;
 mod stats;
+mod systemd;
 mod terminal;
 mod update;
 pub(crate) mod users;
@@ -93,6 +94,7 @@ fn tests() -> Vec<Test> {
         seccomp::tests(),
         security::tests(),
         stats::tests(),
+        systemd::tests(),
         terminal::tests(),
         update::tests(),
         users::tests(),

@@ -98,10 +98,9 @@ fn an_unknown_flag_has_the_nearest_one() {
                 &["--foo=1", "list"],
                 "rt: flag provided but not defined: --foo: rt --help lists the flags",
             ),
-            // A flag that is refused is not offered.
             (
                 &["--systemd-cgroups", "list"],
-                "rt: flag provided but not defined: --systemd-cgroups: rt --help lists the flags",
+                "rt: flag provided but not defined: --systemd-cgroups: did you mean --systemd-cgroup?",
             ),
         ],
     );
@@ -194,7 +193,7 @@ fn a_wrong_name_has_the_nearest_one_or_all() {
             ),
             (
                 &["--cgroup-manager", "none", "list"],
-                "rt: --cgroup-manager: unknown value \"none\": expected cgroupfs or disabled",
+                "rt: --cgroup-manager: unknown value \"none\": expected cgroupfs, systemd or disabled",
             ),
         ],
     );
