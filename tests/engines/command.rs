@@ -168,7 +168,7 @@ fn kill_tree(first: u32) -> String {
 }
 
 /// The factor of all time limits: the virtual machine is about ten times slower.
-fn patience() -> u32 {
+pub(crate) fn patience() -> u32 {
     if installed::is_asked_for() { 8 } else { 1 }
 }
 
