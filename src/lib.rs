@@ -101,6 +101,13 @@
 //! - An unprivileged caller can use cgroups only where some are delegated to it. Without them,
 //!   and without a limit to enforce, the container stays in the caller's cgroup.
 //!
+//! # Cgroups made by systemd
+//!
+//! With `--systemd-cgroup` systemd makes the container's cgroup, that of a scope, and a scope needs a process when it
+//! starts. Init cannot be that process: mounts can show the cgroup, and are opened before init is cloned. So the runtime
+//! clones a process that does nothing, and ends it once init is in the cgroup (`cgroups/systemd/`). All other steps are the
+//! same with both drivers. state.json names the unit before it is started, and where systemd was reached.
+//!
 //! # Exec processes
 //!
 //! What all processes of a container share (`plan/exec.rs`), including the compiled seccomp

@@ -19,7 +19,7 @@ use oci_spec::runtime::Spec;
 
 use crate::annotations::Annotations;
 use crate::bundle::Bundle;
-use crate::cgroups::{CgroupMode, Cgroups};
+use crate::cgroups::{CgroupMode, Cgroups, Systemd};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
@@ -48,6 +48,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) streams: StdioOwnership,
     pub(crate) passed: Passed,
     pub(crate) cgroups: CgroupMode,
+    /// What systemd says of itself, with the systemd driver.
+    pub(crate) systemd: Option<&'a Systemd>,
     /// A directory of the host with the socket on which the container's process reports READY
     /// (sd_notify(3)).
     pub(crate) notify: Option<PathBuf>,
@@ -111,7 +113,7 @@ impl Plan {
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
         let network_facts = network_facts(&namespaces, spec, settings, host);
         let network = Network::plan(&annotations, &network_facts)?;
-        let mut cgroups = Cgroups::plan(settings.id, linux, settings.cgroups, host)?;
+        let mut cgroups = plan_cgroups(spec, settings, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)
             && let Some(owner) = namespaces.outside(process.uid())
@@ -187,6 +189,19 @@ fn writes_cgroups(bundle: &Bundle) -> bool {
         let mut options = (mount.options().iter().flatten()).flat_map(|entry| entry.split(','));
         !options.any(|option| option == "ro")
     })
+}
+
+/// The cgroups, made by systemd or by `rt` itself.
+fn plan_cgroups(spec: &Spec, settings: &Settings, host: &Host) -> Result<Cgroups> {
+    let linux = spec.linux().as_ref();
+    let (id, mode) = (settings.id, settings.cgroups);
+    match settings.systemd.filter(|_| mode != CgroupMode::Disabled) {
+        None => Cgroups::plan(id, linux, mode, host),
+        Some(systemd) => {
+            let annotations = spec.annotations().iter().flatten();
+            Cgroups::plan_systemd(id, (linux, annotations), mode, host, systemd)
+        }
+    }
 }
 
 fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {

@@ -19,6 +19,9 @@ impl Cgroups {
         for field in &self.ignored {
             to.line(format!("{field}: no effect"));
         }
+        if let Some(scope) = &self.scope {
+            to.line(scope.decision());
+        }
         match &self.layout {
             Layout::None => {}
             Layout::V1(cgroups) => cgroups

@@ -10,12 +10,14 @@
 //! - [`cgroupfs`] is the driver that works on the cgroup file system itself. It creates the
 //!   cgroups ([`CreatedCgroups`]), joins them ([`CgroupJoin`]), and freezes, updates, kills and removes
 //!   the cgroups of a container that exists ([`ExistingCgroups`]).
+//! - [`systemd`] is the driver that lets systemd make the cgroup, before [`cgroupfs`] does the rest.
 
 mod cgroupfs;
 mod decisions;
 mod directory;
 mod plan;
 mod planned;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -23,6 +25,9 @@ pub(crate) use self::cgroupfs::created::CreatedCgroups;
 pub(crate) use self::cgroupfs::existing::ExistingCgroups;
 pub(crate) use self::cgroupfs::join::{CgroupJoin, SubCgroups};
 pub(crate) use self::planned::{CgroupMode, Cgroups};
+pub(crate) use self::systemd::annotations::PREFIX as UNIT_PROPERTIES;
+pub(crate) use self::systemd::manager::{BusEnvironment, Systemd};
+pub(crate) use self::systemd::record::UnitRecord;
 
 #[cfg(test)]
 mod tests;

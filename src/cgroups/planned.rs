@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Error, Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use super::plan::amount::Amount;
@@ -11,6 +11,9 @@ use super::plan::cgroups_path::CgroupsPath;
 use super::plan::devices::Policy;
 use super::plan::limits::Limits;
 use super::plan::setting::Setting;
+use super::systemd::manager::Systemd;
+use super::systemd::record::UnitRecord;
+use super::systemd::scope::Scope;
 use super::{v1, v2};
 use crate::host::{CgroupLayout, Hierarchy, Host, UNIFIED};
 use crate::log;
@@ -19,6 +22,8 @@ use crate::log;
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     pub(in crate::cgroups) layout: Layout,
+    /// The unit that systemd makes, with the systemd driver.
+    pub(in crate::cgroups) scope: Option<Scope>,
     pub(in crate::cgroups) requirement: Requirement,
     /// The configuration sets `linux.cgroupsPath`, so having no cgroup at all is an error.
     pub(in crate::cgroups) path_is_configured: bool,
@@ -111,23 +116,70 @@ impl Cgroups {
         mode: CgroupMode,
         host: &Host,
     ) -> Result<Cgroups> {
-        let is_root = host.caller.is_host_root();
-        let requirement = match (mode, is_root) {
-            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Requirement::Required,
-            (CgroupMode::IfAllowed | CgroupMode::Disabled, _)
-            | (CgroupMode::ByPrivileges, false) => Requirement::IfAllowed,
-        };
         let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
-        let path = CgroupsPath::plan(id, configured, is_root)?;
+        let path = CgroupsPath::plan(id, configured, host.caller.is_host_root())?;
         let systemds = configured.and_then(CgroupsPath::systemd_warning);
         if let Some(warning) = systemds.filter(|_| mode != CgroupMode::Disabled) {
             log::defer_warning(warning);
         }
+        Cgroups::plan_at(&path, linux, mode, host, None)
+    }
+
+    /// The same with the systemd driver. `annotations` may set properties of the unit.
+    ///
+    /// # Errors
+    /// As [`Cgroups::plan`], and when systemd cannot be used and the container cannot do without
+    /// it: it has limits, or `linux.cgroupsPath` is set.
+    pub(crate) fn plan_systemd<'a>(
+        id: &str,
+        (linux, annotations): (
+            Option<&Linux>,
+            impl Iterator<Item = (&'a String, &'a String)>,
+        ),
+        mode: CgroupMode,
+        host: &Host,
+        systemd: &Systemd,
+    ) -> Result<Cgroups> {
+        let is_v2 = matches!(host.cgroups, CgroupLayout::V2 { .. });
+        let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let facts = match &systemd.found {
+            Ok(facts) => facts,
+            Err(reason) => return without_systemd(id, linux, mode, host, reason),
+        };
+        let scope = Scope::plan(
+            id,
+            configured,
+            annotations,
+            (&systemd.manager, facts),
+            is_v2,
+        )?;
+        let path = CgroupsPath::Absolute(scope.cgroup.clone());
+        Cgroups::plan_at(&path, linux, mode, host, Some(scope))
+    }
+
+    fn plan_at(
+        path: &CgroupsPath,
+        linux: Option<&Linux>,
+        mode: CgroupMode,
+        host: &Host,
+        mut scope: Option<Scope>,
+    ) -> Result<Cgroups> {
+        let is_root = host.caller.is_host_root();
+        let requirement = mode.requirement(is_root);
+        let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let limits = Limits::plan(resources)?;
         limits.check_swap()?;
         // Only root of the host can make device nodes and set device rules.
         let policy = Some(Policy::plan(resources)?).filter(|_| is_root);
+        let is_v2 = matches!(host.cgroups, CgroupLayout::V2 { .. });
+        if let Some(scope) = &mut scope {
+            let settings = match is_v2 {
+                true => v2::settings::settings(&limits)?,
+                false => v1::settings::settings(&limits)?,
+            };
+            scope.limit(&settings, policy.as_ref(), is_v2);
+        }
         let layout = match &host.cgroups {
             layout if mode == CgroupMode::Disabled => {
                 refuse_limits(&limits, layout)?;
@@ -137,9 +189,9 @@ impl Cgroups {
                 hierarchies,
                 unified,
             } => {
-                let mut all = v1_cgroups(hierarchies, &path, &limits, policy.as_ref())?;
+                let mut all = v1_cgroups(hierarchies, path, &limits, policy.as_ref())?;
                 let unified = unified.as_ref();
-                all.extend(unified.map(|unified| hybrid_cgroup(unified, &path, requirement)));
+                all.extend(unified.map(|unified| hybrid_cgroup(unified, path, requirement)));
                 Layout::V1(all)
             }
             CgroupLayout::V2 { mount, own } => Layout::V2(UnifiedCgroup {
@@ -153,6 +205,8 @@ impl Cgroups {
                 devices: policy.filter(|policy| !policy.allows_all()),
                 entry: match limits.pids {
                     Some(Amount::Of(0)) => Entry::Move,
+                    // The placeholder is the one task that may be in the scope.
+                    Some(Amount::Of(1)) if scope.is_some() => Entry::Move,
                     // The kernel may refuse to let a user's process in. When it refuses a
                     // move, the container can still go without the cgroup.
                     _ if requirement == Requirement::IfAllowed => Entry::Move,
@@ -162,6 +216,7 @@ impl Cgroups {
         };
         Ok(Cgroups {
             layout,
+            scope,
             requirement,
             path_is_configured: configured.is_some_and(|path| !path.as_os_str().is_empty()),
             ignored: limits.ignored,
@@ -179,6 +234,11 @@ impl Cgroups {
     /// Whether the container is not created without these cgroups.
     pub(crate) fn are_required(&self) -> bool {
         self.requirement == Requirement::Required
+    }
+
+    /// The unit that systemd will make. It is recorded before it exists.
+    pub(crate) fn unit(&self) -> Option<&UnitRecord> {
+        self.scope.as_ref().map(Scope::record)
     }
 
     /// Controller to absolute directory, as state.json has it: `""` is v2. In v1 each
@@ -211,6 +271,9 @@ impl Cgroups {
         let mut missing = Vec::new();
         for (mount, cgroup) in cgroups {
             let below_mount = cgroup.ancestors().take_while(|path| *path != mount);
+            // The slices above a scope of v2 are systemd's.
+            let is_systemds = self.scope.is_some() && matches!(self.layout, Layout::V2(_));
+            let below_mount = below_mount.take(if is_systemds { 1 } else { usize::MAX });
             let absent = below_mount.take_while(|path| path.symlink_metadata().is_err());
             missing.extend(absent.map(Path::to_owned));
         }
@@ -218,19 +281,57 @@ impl Cgroups {
     }
 }
 
+impl CgroupMode {
+    fn requirement(self, is_root: bool) -> Requirement {
+        match (self, is_root) {
+            (CgroupMode::Required, _) | (CgroupMode::ByPrivileges, true) => Requirement::Required,
+            (CgroupMode::IfAllowed | CgroupMode::Disabled, _)
+            | (CgroupMode::ByPrivileges, false) => Requirement::IfAllowed,
+        }
+    }
+}
+
+/// The plan where systemd cannot be used for the `reason`: a container that needs no cgroup stays
+/// in the caller's.
+fn without_systemd(
+    id: &str,
+    linux: Option<&Linux>,
+    mode: CgroupMode,
+    host: &Host,
+    reason: &Error,
+) -> Result<Cgroups> {
+    let is_required = mode.requirement(host.caller.is_host_root()) == Requirement::Required;
+    let configured = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let is_configured = configured.is_some_and(|path| !path.as_os_str().is_empty());
+    let reason = log::format_error(reason);
+    ensure!(
+        !is_required && !is_configured,
+        "linux.cgroupsPath: {reason}"
+    );
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    if let Some(field) = first_limit(&Limits::plan(resources)?, &host.cgroups)? {
+        bail!("{field}: {reason}");
+    }
+    Cgroups::plan(id, linux, CgroupMode::Disabled, host)
+}
+
 /// Refuses limits when the container will have no cgroup to enforce them.
 fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
+    match first_limit(limits, layout)? {
+        Some(field) => bail!("{field}: the container has no cgroup (--cgroup-manager disabled)"),
+        None => Ok(()),
+    }
+}
+
+/// The field of the first limit that needs a cgroup.
+fn first_limit(limits: &Limits, layout: &CgroupLayout) -> Result<Option<&'static str>> {
     let settings = match layout {
         CgroupLayout::V1 { .. } => v1::settings::settings(limits)?,
         CgroupLayout::V2 { .. } => v2::settings::settings(limits)?,
     };
     let is_unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
-    match settings.iter().find(|setting| !is_unlimited(setting)) {
-        Some(Setting { field, .. }) => {
-            bail!("{field}: the container has no cgroup (--cgroup-manager disabled)")
-        }
-        None => Ok(()),
-    }
+    let limit = settings.iter().find(|setting| !is_unlimited(setting));
+    Ok(limit.map(|setting| setting.field))
 }
 
 /// The cgroups in the v1 hierarchies, each with the settings of its controllers.
@@ -296,5 +397,10 @@ impl HierarchyCgroup {
     /// Whether this is the v2 hierarchy beside those of v1.
     pub(in crate::cgroups) fn is_unified(&self) -> bool {
         self.controllers.iter().any(|name| name == UNIFIED)
+    }
+
+    /// Whether this is the hierarchy without controllers that systemd uses in v1.
+    pub(in crate::cgroups) fn is_named(&self) -> bool {
+        self.controllers.iter().any(|name| name == "name=systemd")
     }
 }

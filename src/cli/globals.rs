@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command, ValueHint};
 
 use super::arguments::parse_bool;
-use super::{not_applied, service_manager};
+use super::service_manager;
 use crate::cgroups::CgroupMode;
 use crate::commands::{
-    Globals, InputDescriptors, flag, meant_or_expected, option, path_option, refused_flag, suggest,
+    Globals, InputDescriptors, flag, meant_or_expected, option, path_option, suggest,
 };
 use crate::host::Caller;
 use crate::log;
@@ -20,7 +20,7 @@ use crate::process::Passed;
 
 const LOG_FORMATS: [&str; 2] = ["text", "json"];
 const ROOTLESS: [&str; 3] = ["true", "false", "auto"];
-const CGROUP_MANAGERS: [&str; 2] = ["cgroupfs", "disabled"];
+const CGROUP_MANAGERS: [&str; 3] = ["cgroupfs", "systemd", "disabled"];
 
 /// Adds the global flags to the program's definition.
 pub(super) fn define(command: Command) -> Command {
@@ -28,7 +28,9 @@ pub(super) fn define(command: Command) -> Command {
     let log_format = "Format of the log: text or json [default: text]";
     let rootless =
         "Whether to ignore missing permissions for cgroups: true, false or auto [default: auto]";
-    let manager = "How to manage cgroups: cgroupfs, or disabled to create none [default: cgroupfs]";
+    let manager =
+        "How to manage cgroups: cgroupfs, systemd, or disabled to create none [default: cgroupfs]";
+    let systemd = "Let systemd make the cgroups: the same as --cgroup-manager systemd";
     command
         .arg(
             path_option("root", "DIR")
@@ -48,9 +50,9 @@ pub(super) fn define(command: Command) -> Command {
             option("cgroup-manager", "NAME").help(manager),
             || CGROUP_MANAGERS.to_vec(),
         ))
+        .arg(flag("systemd-cgroup").help(systemd))
         .arg(flag("help").short('h').help("Print this help"))
         .arg(flag("version").short('v').help("Print the version"))
-        .arg(refused_flag("systemd-cgroup"))
 }
 
 /// Reads the values of the global flags and opens the log.
@@ -73,13 +75,15 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         error.context(format!("--log {}", path.display()))
     })?;
     let root = matches.get_one::<PathBuf>("root");
+    let (cgroups, by_systemd) = cgroup_mode(matches)?;
     Ok(Globals {
         root: match root {
             Some(root) => absolute_root(root)?,
             None => default_root()?,
         },
         root_given: root.is_some(),
-        cgroups: cgroup_mode(matches)?,
+        cgroups,
+        systemd: by_systemd.then(service_manager::buses),
         // The caller of this function fills in both.
         passed: Passed::default(),
         input_descriptors: InputDescriptors::default(),
@@ -87,9 +91,10 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
     })
 }
 
-/// `--rootless` is a flag of runc, `--cgroup-manager` one of crun. Podman passes
-/// `--cgroup-manager disabled` for a container without cgroups.
-fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
+/// `--rootless` and `--systemd-cgroup` are flags of runc, `--cgroup-manager` is one of crun. Podman
+/// passes `--cgroup-manager disabled` for a container without cgroups. The second value is whether
+/// systemd makes the cgroups.
+fn cgroup_mode(matches: &ArgMatches) -> Result<(CgroupMode, bool)> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
     let mode = match text("rootless") {
         None => CgroupMode::ByPrivileges,
@@ -105,9 +110,16 @@ fn cgroup_mode(matches: &ArgMatches) -> Result<CgroupMode> {
         },
     };
     match text("cgroup-manager") {
-        None | Some("cgroupfs") => Ok(mode),
-        Some("disabled") => Ok(CgroupMode::Disabled),
-        Some("systemd") => Err(not_applied("--cgroup-manager systemd")),
+        None => Ok((mode, matches.get_flag("systemd-cgroup"))),
+        Some("cgroupfs") => {
+            ensure!(
+                !matches.get_flag("systemd-cgroup"),
+                "--systemd-cgroup: --cgroup-manager cgroupfs says otherwise; give one of them"
+            );
+            Ok((mode, false))
+        }
+        Some("systemd") => Ok((mode, true)),
+        Some("disabled") => Ok((CgroupMode::Disabled, false)),
         Some(other) => bail!(
             "--cgroup-manager: unknown value {other:?}: {}",
             meant_or_expected(other, &CGROUP_MANAGERS)

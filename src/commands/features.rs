@@ -13,6 +13,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::{COMMIT, Globals, RUNC_VERSION, VERSION, print};
 use crate::annotations;
 use crate::bundle::{self, is_supported};
+use crate::cgroups::UNIT_PROPERTIES;
 use crate::namespaces::Kind;
 use crate::process::{self, HookKind, SeccompFeatures};
 use crate::rootfs;
@@ -109,8 +110,8 @@ fn features() -> Features {
             cgroup: Cgroup {
                 v1: true,
                 v2: true,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: is_supported("linux.resources.rdma"),
             },
             seccomp: Seccomp {
@@ -127,7 +128,11 @@ fn features() -> Features {
         },
         annotations: BTreeMap::from(versions),
         // A name that ends with a dot is a prefix (features.md).
-        potentially_unsafe_config_annotations: &[annotations::PREFIX, annotations::key::GROUPS],
+        potentially_unsafe_config_annotations: &[
+            UNIT_PROPERTIES,
+            annotations::PREFIX,
+            annotations::key::GROUPS,
+        ],
     }
 }
 

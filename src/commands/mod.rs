@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 
-use crate::cgroups::CgroupMode;
+use crate::cgroups::{BusEnvironment, CgroupMode};
 use crate::process::Passed;
 
 pub(crate) use choices::{meant_or_expected, suggest};
@@ -65,6 +65,8 @@ pub(crate) struct Globals {
     /// The caller's descriptors that this command reads files from.
     pub(crate) input_descriptors: InputDescriptors,
     pub(crate) cgroups: CgroupMode,
+    /// Where to look for systemd, with the systemd driver.
+    pub(crate) systemd: Option<BusEnvironment>,
     /// `NOTIFY_SOCKET`: the address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
 }
@@ -180,13 +182,8 @@ pub(crate) fn pidfd_socket() -> Arg {
     socket.help("Send a pidfd of the process to this Unix socket")
 }
 
-/// A flag of runc that this version does not implement. It is defined as hidden, and giving it
-/// is an error that names it.
-pub(crate) fn refused_flag(name: &'static str) -> Arg {
-    flag(name).hide(true)
-}
-
-/// As [`refused_flag`], for a flag with a value.
+/// A flag of runc with a value that this version does not implement. It is defined as hidden, and
+/// giving it is an error that names it.
 pub(crate) fn refused_option(name: &'static str) -> Arg {
     option(name, "VALUE").hide(true)
 }

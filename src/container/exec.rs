@@ -22,7 +22,7 @@ use super::ipc::{
 };
 use super::state::{Container, ExecDefaults, ProcessStat, State, Status};
 use crate::bundle::{self, ProcessOverrides};
-use crate::cgroups::{CgroupJoin, SubCgroups};
+use crate::cgroups::{CgroupJoin, SubCgroups, UnitRecord};
 use crate::host;
 use crate::log;
 use crate::namespaces::ExecClone;
@@ -106,6 +106,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         // The process gets the host's /proc only if processes in the container cannot take it.
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
+        unit: None,
         waits: relay.is_some() || pidfd.is_some() || plan.process.has_oom_score(),
     };
     let cloned = pending.clone_process(init, console);
@@ -199,6 +200,8 @@ struct PendingExec<'a> {
     plan: &'a ExecPlan,
     proc: Option<Proc>,
     cgroup_join: CgroupJoin,
+    /// The unit to whose cgroup systemd has to move the exec process.
+    unit: Option<UnitRecord>,
     /// After *Ready* the exec process waits for *Go*, because the runtime has something to do before.
     waits: bool,
 }
@@ -259,7 +262,8 @@ impl PendingExec<'_> {
 
     /// Clones the exec process into the container's cgroup. If the container has moved its
     /// processes to a cgroup below, the kernel refuses with EBUSY; the exec process is then
-    /// cloned into the cgroup of init.
+    /// cloned into the cgroup of init. If the kernel does not let a user do that, systemd has to
+    /// move the process.
     fn clone_in_cgroup(&mut self, arguments: &CloneArguments) -> Result<(Pid, OwnedFd)> {
         let cloned = match self.try_clone(arguments)? {
             Err(Failure {
@@ -274,6 +278,19 @@ impl PendingExec<'_> {
                 self.cgroup_join
                     .follow(Path::new(own.unwrap_or_default()))?;
                 self.try_clone(arguments)?
+            }
+            Err(
+                failure @ Failure {
+                    step: Step::Clone,
+                    cause: Cause::Errno(Errno::EACCES),
+                    ..
+                },
+            ) => {
+                self.unit = self.cgroup_join.leave_to_systemd();
+                match self.unit {
+                    Some(_) => self.try_clone(arguments)?,
+                    None => Err(failure),
+                }
             }
             cloned => cloned,
         };
@@ -307,6 +324,7 @@ impl PendingExec<'_> {
                 inside,
                 proc,
                 console: arguments.console,
+                attached: self.unit.is_some(),
                 waits: self.waits,
             })
         });
@@ -324,6 +342,15 @@ impl PendingExec<'_> {
     ) -> Result<()> {
         self.plan.process.close_passed_fds()?;
         let explain = |failure| Err(self.explain(failure));
+        if let Some(unit) = &self.unit {
+            match foreground::receive(end, foreground).context("process")? {
+                InitMessage::Ready => {}
+                InitMessage::Failed(failure) => return explain(failure),
+                InitMessage::Closed | InitMessage::Mounted => bail!(ENDED_BEFORE_EXEC),
+            }
+            unit.attach(child.pid).context("linux.cgroupsPath")?;
+            end.go().context("process")?;
+        }
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.set_oom_score_of(child.pid, &proc) {
             return explain(failure);

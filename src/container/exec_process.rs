@@ -29,6 +29,8 @@ pub(super) struct ExecProcess<'a> {
     pub(super) proc: Option<&'a Proc>,
     /// The socket on which to send the master end of the terminal, if there is one.
     pub(super) console: Option<BorrowedFd<'a>>,
+    /// It waits, with the caller's ids, until systemd has moved it into the container's cgroup.
+    pub(super) attached: bool,
     /// The process waits for the runtime before execve(2).
     pub(super) waits: bool,
 }
@@ -52,10 +54,15 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
         inside,
         proc,
         console,
+        attached,
         waits,
     } = *process;
     umask(Mode::empty()); // The process gets its own umask at the end.
 
+    if attached {
+        end.ready()?;
+        end.wait_for_go()?;
+    }
     plan.process.detach(at)?; // From the caller's session and signal settings.
     cgroup_join.enter(at)?;
     plan.process.raise_limits(at)?; // While it has the runtime's privileges.

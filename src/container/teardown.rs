@@ -74,7 +74,13 @@ pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
 /// made on the host, and the container's directory, then calls the poststop hooks.
 pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
     surviving_cgroups(state).kill(libc::SIGKILL)?;
-    state.cgroups().remove()?;
+    let cgroups = state.cgroups();
+    // If `rt create` was killed before it started the unit, one of this name may belong to
+    // something else.
+    if state.init_process_pid != 0 || cgroups.are_own() {
+        cgroups.stop_unit();
+    }
+    cgroups.remove()?;
     if let Some(bridge) = state.annotations.get(key::BRIDGE) {
         network::release(container.owner(), Some(bridge))?;
     }

@@ -148,6 +148,7 @@ impl Case {
             streams: StdioOwnership::Transferred,
             passed: Passed::default(),
             cgroups: CgroupMode::ByPrivileges,
+            systemd: None,
             notify: None,
             caller: Caller::default(),
             apparmor: true,

@@ -41,6 +41,7 @@ mod rootfs;
 mod runner;
 mod seccomp;
 mod security;
+mod systemd;
 mod terminal;
 mod update;
 pub(crate) mod users;
@@ -89,6 +90,7 @@ fn tests() -> Vec<Test> {
         rootfs::tests(),
         seccomp::tests(),
         security::tests(),
+        systemd::tests(),
         terminal::tests(),
         update::tests(),
         users::tests(),

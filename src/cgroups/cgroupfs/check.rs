@@ -22,6 +22,9 @@ impl Cgroups {
     /// `linux.cgroupsPath` that is in use.
     pub(crate) fn check(&self) -> Result<()> {
         self.warn_of_ignored();
+        if self.scope.is_some() {
+            return Ok(()); // systemd makes the cgroup, and was asked while this was planned.
+        }
         match &self.layout {
             Layout::None => Ok(()),
             Layout::V1(cgroups) => self.check_all(cgroups),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -22,6 +22,7 @@ use crate::cgroups::plan::device_program::assemble;
 use crate::cgroups::plan::devices;
 use crate::cgroups::plan::limits::ignored_field;
 use crate::cgroups::planned::{Cgroups, HierarchyCgroup, Layout, UnifiedCgroup};
+use crate::cgroups::systemd::scope::Scope;
 use crate::cgroups::v1::cpuset::inherit_cpuset;
 use crate::cgroups::v2::controllers::create_with_controllers;
 use crate::cgroups::v2::delegate::delegate;
@@ -38,13 +39,17 @@ impl Cgroups {
     /// configuration field. The directories made so far are removed.
     pub(crate) fn wire(&self) -> Result<CreatedCgroups> {
         self.warn_of_ignored();
-        let mut created = Vec::new();
+        let scope = self.scope.as_ref().map(Scope::start).transpose()?;
+        let (mut created, of_scope) = (Vec::new(), scope.is_some());
         let open = match &self.layout {
             Layout::None => Ok(OpenCgroups::None),
             Layout::V1(cgroups) => self.create_all(cgroups, &mut created).map(OpenCgroups::V1),
-            Layout::V2(cgroup) => cgroup.create(&mut created).map(OpenCgroups::V2),
+            Layout::V2(cgroup) => cgroup.create(&mut created, of_scope).map(OpenCgroups::V2),
         };
         created.reverse();
+        if of_scope {
+            self.add_directories_of_scope(&mut created);
+        }
         let existing = ExistingCgroups::new(self.paths(), created);
         match open {
             Ok(open) => {
@@ -53,11 +58,15 @@ impl Cgroups {
                     path_is_configured: self.path_is_configured,
                     open,
                     existing,
+                    scope,
                 };
                 wired.retain_open_paths();
                 Ok(wired)
             }
             Err(error) => {
+                if let Some(scope) = &scope {
+                    scope.undo();
+                }
                 if let Err(not_removed) = existing.remove() {
                     log::warn(&log::format_error(&not_removed));
                 }
@@ -72,9 +81,19 @@ impl Cgroups {
                     path_is_configured: self.path_is_configured,
                     open: OpenCgroups::None,
                     existing: ExistingCgroups::new(BTreeMap::new(), Vec::new()),
+                    scope: None,
                 })
             }
         }
+    }
+
+    /// Adds the directories that systemd has made for the scope, deepest first. The container may
+    /// make cgroups below them, which have to be removed.
+    fn add_directories_of_scope(&self, created: &mut Vec<PathBuf>) {
+        let mut own: Vec<PathBuf> = self.paths().into_values().collect();
+        own.dedup();
+        own.retain(|path| !created.contains(path));
+        created.splice(..0, own);
     }
 
     /// Warns of fields that have no effect.
@@ -98,7 +117,7 @@ impl Cgroups {
         let roots = cgroups.iter().map(open_root).collect::<Result<Vec<_>>>()?;
         let (mut open, mut refusal) = (Vec::new(), None);
         for (cgroup, root) in cgroups.iter().zip(&roots) {
-            match cgroup.create(root, created) {
+            match cgroup.create(root, created, self.scope.is_some()) {
                 Ok(cgroup) => open.push(cgroup),
                 Err(error) => {
                     let requirement = cgroup.requirement(self.requirement);
@@ -117,11 +136,21 @@ impl Cgroups {
 }
 
 impl HierarchyCgroup {
-    fn create(&self, root: &Directory, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
+    /// `of_scope`: systemd has made the cgroup in its own hierarchies.
+    fn create(
+        &self,
+        root: &Directory,
+        created: &mut Vec<PathBuf>,
+        of_scope: bool,
+    ) -> Result<OpenCgroup> {
         let (directory, origin) = make_with_parents(root, &self.path, created)
             .map_err(|errno| log::hinted(errno, directory_hint(errno)))
             .with_context(|| making(&self.mount.join(&self.path)))?;
         match origin {
+            Origin::Found if of_scope => {}
+            Origin::Created if of_scope && (self.is_unified() || self.is_named()) => {
+                bail!(elsewhere(directory.path()))
+            }
             Origin::Found if self.is_unified() => check_unused_v2(&directory)?,
             Origin::Found => check_unused_v1(&directory)?,
             Origin::Created => {}
@@ -141,13 +170,16 @@ impl HierarchyCgroup {
 }
 
 impl UnifiedCgroup {
-    fn create(&self, created: &mut Vec<PathBuf>) -> Result<OpenCgroup> {
+    /// `of_scope`: systemd has made the cgroup.
+    fn create(&self, created: &mut Vec<PathBuf>, of_scope: bool) -> Result<OpenCgroup> {
         let (directory, origin, controllers) =
             create_with_controllers(&self.mount, &self.path, created)
                 .map_err(|errno| log::hinted(errno, directory_hint(errno)))
                 .with_context(|| making(&self.mount.join(&self.path)))?;
-        if origin == Origin::Found {
-            check_unused_v2(&directory)?;
+        match origin {
+            Origin::Created if of_scope => bail!(elsewhere(directory.path())),
+            Origin::Found if !of_scope => check_unused_v2(&directory)?,
+            Origin::Created | Origin::Found => {}
         }
         // A new child of the root cgroup is always of the type "domain".
         if origin == Origin::Found || self.path.components().count() > 1 {
@@ -157,7 +189,9 @@ impl UnifiedCgroup {
             controllers.check(setting)?;
         }
         write_all(&self.settings, &directory)?;
-        self.replace_device_program(directory.as_fd(), origin)
+        // The program of a new scope is systemd's.
+        let programs_of = if of_scope { Origin::Created } else { origin };
+        self.replace_device_program(directory.as_fd(), programs_of)
             .context(devices::FIELD)?;
         if let Some(owner) = self.owner {
             delegate(&directory, Uid::from_raw(owner)).with_context(|| {
@@ -196,6 +230,14 @@ impl UnifiedCgroup {
 
 pub(super) fn making(path: &Path) -> String {
     format!("linux.cgroupsPath: make cgroup {}", path.display())
+}
+
+/// The container would run outside of the cgroup that systemd has made.
+fn elsewhere(path: &Path) -> String {
+    format!(
+        "linux.cgroupsPath: systemd has made no cgroup {}; has it another cgroup or mount namespace than rt?",
+        path.display()
+    )
 }
 
 fn program_error(errno: Errno) -> anyhow::Error {

@@ -10,9 +10,11 @@ use nix::unistd::Pid;
 
 use super::existing::ExistingCgroups;
 use super::hint::process_hint;
-use super::refusal::{Dependents, fail_without_cgroups};
+use super::refusal::{Dependents, fail_without_cgroups, is_refusal};
 use crate::cgroups::directory::{Directory, write_whole};
 use crate::cgroups::planned::{Entry, Requirement};
+use crate::cgroups::systemd::record::UnitRecord;
+use crate::cgroups::systemd::start::StartedScope;
 use crate::log;
 use crate::sys::CloseBatch;
 
@@ -22,6 +24,8 @@ pub(crate) struct CreatedCgroups {
     pub(super) path_is_configured: bool,
     pub(super) open: OpenCgroups,
     pub(super) existing: ExistingCgroups,
+    /// With the systemd driver, the scope. The directories that are open are its cgroup.
+    pub(super) scope: Option<StartedScope>,
 }
 
 pub(super) enum OpenCgroups {
@@ -70,14 +74,26 @@ impl CreatedCgroups {
     /// When the kernel refuses the write to cgroup.procs of a cgroup that the container cannot
     /// do without.
     pub(crate) fn add_process(&mut self, pid: Pid) -> Result<()> {
-        let requirement = self.requirement;
-        let (pid, close_batch) = (pid.to_string(), CloseBatch::default());
+        self.add(pid)?;
+        if let Some(scope) = &self.scope {
+            scope.entered();
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, process: Pid) -> Result<()> {
+        let (requirement, scope) = (self.requirement, self.scope.as_ref());
+        let (pid, close_batch) = (process.to_string(), CloseBatch::default());
         let mut refusal = None;
         let mut enters = |cgroup: &OpenCgroup| {
             if cgroup.entry == Entry::CloneInto {
                 return Ok(true);
             }
             let moved = cgroup.directory.add_process(&pid, &close_batch);
+            let moved = moved.or_else(|error| match scope {
+                Some(scope) if is_refusal(&error) => scope.attach(process),
+                _ => Err(error),
+            });
             moved.map(|()| true).or_else(|error| {
                 refusal = Some(requirement.tolerate(error, cgroup.dependents)?);
                 anyhow::Ok(false)
@@ -133,11 +149,19 @@ impl CreatedCgroups {
         self.existing.created()
     }
 
-    /// Removes the directories that were made. Kills no process.
+    /// The unit that has the cgroups, with the systemd driver.
+    pub(crate) fn unit(&self) -> Option<&UnitRecord> {
+        self.scope.as_ref().map(StartedScope::record)
+    }
+
+    /// Stops the unit, and removes the directories that were made. Kills no process.
     ///
     /// # Errors
     /// As [`ExistingCgroups::remove`].
     pub(crate) fn undo(&self) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            scope.undo();
+        }
         self.existing.remove()
     }
 

@@ -8,7 +8,10 @@ use nix::unistd::Pid;
 
 use super::processes::{listing, pids_below};
 use crate::cgroups::directory::{Directory, is_gone};
+use crate::cgroups::plan::setting::Setting;
+use crate::cgroups::systemd::record::UnitRecord;
 use crate::host::UNIFIED;
+use crate::log;
 
 /// The cgroups of a container that exists.
 pub(crate) struct ExistingCgroups {
@@ -16,11 +19,56 @@ pub(crate) struct ExistingCgroups {
     paths: BTreeMap<String, PathBuf>,
     /// The directories that were made for the container and may be removed, deepest first.
     created: Vec<PathBuf>,
+    /// The unit that systemd has made for it, with the systemd driver.
+    pub(super) unit: Option<UnitRecord>,
 }
 
 impl ExistingCgroups {
     pub(crate) fn new(paths: BTreeMap<String, PathBuf>, created: Vec<PathBuf>) -> ExistingCgroups {
-        ExistingCgroups { paths, created }
+        ExistingCgroups {
+            paths,
+            created,
+            unit: None,
+        }
+    }
+
+    /// The same cgroups, as those of a unit.
+    pub(crate) fn of_unit(self, unit: Option<UnitRecord>) -> ExistingCgroups {
+        ExistingCgroups { unit, ..self }
+    }
+
+    /// Sets the properties of the unit, if there is one, and calls `write` again: systemd has
+    /// rounded what it wrote. In v1 the container is frozen meanwhile, because systemd may write
+    /// the device rules anew, and nothing is allowed until it is done.
+    ///
+    /// # Errors
+    /// When the container cannot be frozen, or systemd refuses a property.
+    pub(super) fn update_unit(
+        &self,
+        settings: &[Setting],
+        write: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let Some(unit) = &self.unit else {
+            return Ok(());
+        };
+        let has_freezer = self.paths.contains_key("freezer");
+        if has_freezer && !self.is_paused() {
+            self.pause()?;
+            let set = unit.set(settings);
+            self.resume().and(set)?;
+        } else {
+            unit.set(settings)?;
+        }
+        write()
+    }
+
+    /// Stops the unit, if there is one. Its processes have ended. A failure is a warning: systemd
+    /// releases a unit whose cgroup is removed.
+    pub(crate) fn stop_unit(&self) {
+        let stopped = self.unit.as_ref().map_or(Ok(()), UnitRecord::stop);
+        if let Err(error) = stopped {
+            log::warn(&format!("left behind: {}", log::format_error(&error)));
+        }
     }
 
     pub(super) fn paths(&self) -> &BTreeMap<String, PathBuf> {
@@ -82,6 +130,11 @@ impl ExistingCgroups {
             pids.extend(pids_below(path).with_context(|| listing(path))?);
         }
         Ok(pids)
+    }
+
+    /// Whether the cgroups did not exist before this container.
+    pub(crate) fn are_own(&self) -> bool {
+        self.paths.values().any(|path| self.created.contains(path))
     }
 
     /// Whether one of the directories exists.

@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 
 use super::existing::ExistingCgroups;
 use crate::cgroups::directory::{Directory, write_whole};
+use crate::cgroups::systemd::record::UnitRecord;
 use crate::host::UNIFIED;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, CloseBatch, MountAttr, OpenTree};
@@ -27,6 +28,8 @@ pub(crate) struct CgroupJoin {
     clone_into: Option<Directory>,
     /// v1: the file `tasks` in each hierarchy, with the path of the cgroup.
     tasks: Vec<(OwnedFd, PathBuf)>,
+    /// The unit whose cgroup that is, with the systemd driver.
+    unit: Option<UnitRecord>,
 }
 
 impl SubCgroups {
@@ -88,6 +91,7 @@ impl ExistingCgroups {
             "--cgroup: the container has no cgroup of its own"
         );
         let mut cgroup_join = CgroupJoin::default();
+        cgroup_join.unit = self.unit.clone().filter(|_| below.0.is_empty());
         let mut opened = BTreeSet::new();
         let is_hybrid = self.unified().is_none();
         for (controller, path) in self.paths() {
@@ -124,6 +128,15 @@ impl CgroupJoin {
     /// The v2 directory to create the process in (clone3(2), `CLONE_INTO_CGROUP`).
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.clone_into.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes the unit whose systemd can move the process, for a user whom the kernel does not let
+    /// create it in the cgroup. The process is then created in the caller's. `None` when there is no
+    /// such unit.
+    pub(crate) fn leave_to_systemd(&mut self) -> Option<UnitRecord> {
+        let unit = self.unit.take()?;
+        self.clone_into = None;
+        Some(unit)
     }
 
     /// Replaces the v2 directory by a read-only mount that has it as its root, so that `..`

@@ -36,11 +36,7 @@ impl Requirement {
     /// # Errors
     /// `error` itself in all other cases, with advice when a user has set a limit.
     pub(super) fn tolerate(self, error: Error, dependents: Dependents) -> Result<Error> {
-        let is_refusal = matches!(
-            error.root_cause().downcast_ref::<Errno>(),
-            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
-        );
-        match (self, is_refusal, dependents.limit) {
+        match (self, is_refusal(&error), dependents.limit) {
             (Requirement::IfAllowed, true, None) => {
                 if dependents.device_rules {
                     log::defer_warning(format!(
@@ -62,6 +58,14 @@ impl Requirement {
             _ => Err(error),
         }
     }
+}
+
+/// Whether only the caller's privileges are missing.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.root_cause().downcast_ref::<Errno>(),
+        Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)
+    )
 }
 
 /// Returns the refusal as an error when it leaves the container in no cgroup at all although

@@ -73,8 +73,11 @@ impl ExistingCgroups {
         for group in &groups {
             previous.extend(group.read()?);
         }
-        let mut groups = groups.iter();
-        let written = groups.try_for_each(|group| write_all(group.settings, &group.directory));
+        let write = || {
+            let mut groups = groups.iter();
+            groups.try_for_each(|group| write_all(group.settings, &group.directory))
+        };
+        let written = write().and_then(|()| self.update_unit(settings, &write));
         if written.is_err() {
             restore(&previous);
         }

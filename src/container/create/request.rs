@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::value::RawValue;
 
 use crate::bundle::Bundle;
-use crate::cgroups::CgroupMode;
+use crate::cgroups::{BusEnvironment, CgroupMode, Systemd};
 use crate::container::ipc;
 use crate::container::state::{Config, ExecDefaults, Layers, State, boot_id};
 use crate::host::{self, Host};
@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) new_keyring: bool,
     pub(crate) passed: Passed,
     pub(crate) cgroups: CgroupMode,
+    /// Where to look for systemd, with the systemd driver.
+    pub(crate) systemd: Option<BusEnvironment>,
     /// The address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
 }
@@ -42,7 +44,7 @@ impl Request {
     /// A request without flags, for a container that is not created.
     pub(crate) fn for_check(
         bundle: Bundle,
-        cgroups: CgroupMode,
+        (cgroups, systemd): (CgroupMode, Option<BusEnvironment>),
         notify_socket: Option<OsString>,
     ) -> Request {
         Request {
@@ -55,6 +57,7 @@ impl Request {
             new_keyring: true,
             passed: Passed::default(),
             cgroups,
+            systemd,
             notify_socket,
         }
     }
@@ -83,6 +86,8 @@ pub(crate) fn decide(
     proc: &Proc,
 ) -> Result<Plan> {
     let notify = request.notify_socket.as_ref();
+    let bus = request.systemd.as_ref();
+    let systemd = bus.map(|environment| Systemd::probe(environment, host));
     let settings = Settings {
         id: &request.id,
         no_pivot: request.no_pivot,
@@ -93,6 +98,7 @@ pub(crate) fn decide(
         },
         passed: request.passed,
         cgroups: request.cgroups,
+        systemd: systemd.as_ref(),
         notify: notify.map(|_| ipc::notify_directory(root, &request.id)),
         caller: Caller::read(proc)?,
         apparmor: names_apparmor_profile(&request.bundle) && host::enforces_apparmor(),
@@ -146,6 +152,7 @@ pub(crate) fn initial_state(
         directories_created: plan.rootfs.missing_directories(),
         cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
+        systemd: plan.cgroups.unit().cloned(),
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
         start_step_descriptions: plan.start_step_descriptions(),

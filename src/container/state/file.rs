@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::entries::{STATE_DRAFT, STATE_FILE};
-use crate::cgroups::{CreatedCgroups, ExistingCgroups};
+use crate::cgroups::{CreatedCgroups, ExistingCgroups, UnitRecord};
 use crate::process::SavedHooks;
 use crate::step::{Failure, Step};
 use crate::sys;
@@ -50,6 +50,9 @@ pub(crate) struct State {
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
     /// Directories that `rt` created and may remove, deepest first.
     pub(crate) cgroups_created: Vec<PathBuf>,
+    /// The unit that has the cgroups, with the systemd driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) systemd: Option<UnitRecord>,
     /// From `NEWPID` and so on to a file below /proc.
     pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
     /// The init process is PID 1 of the container's own pid namespace, so the kernel kills
@@ -114,12 +117,14 @@ impl State {
     /// The container's cgroups.
     pub(crate) fn cgroups(&self) -> ExistingCgroups {
         ExistingCgroups::new(self.cgroup_paths.clone(), self.cgroups_created.clone())
+            .of_unit(self.systemd.clone())
     }
 
     /// Records the cgroups that were created.
     pub(crate) fn set_cgroups(&mut self, cgroups: &CreatedCgroups) {
         self.cgroup_paths = cgroups.paths().clone();
         self.cgroups_created = cgroups.created().to_vec();
+        self.systemd = cgroups.unit().cloned();
     }
 
     /// The place and the action of a step at which init failed after `rt start`.

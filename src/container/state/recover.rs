@@ -51,6 +51,7 @@ impl State {
             directories_created: Vec::new(),
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
+            systemd: None,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
             start_step_descriptions: Vec::new(),

@@ -92,14 +92,6 @@ fn unimplemented_flags_are_refused_by_name() {
     only_rt("other runtimes implement them");
     let bundle = Bundle::new();
     let before = HostState::of(&bundle);
-    let global = ["--systemd-cgroup", "-systemd-cgroup=1"];
-    for flag in global {
-        let outcome = call(&[flag, "list"]).assert_code(1);
-        assert_eq!(
-            outcome.stderr,
-            "rt: --systemd-cgroup: not applied by this version\n"
-        );
-    }
     for flag in ["--l3-cache-schema=x", "--mem-bw-schema=x"] {
         let outcome = bundle.runtime().call(&["update", flag, "x"]).run();
         let name = flag.split('=').next().unwrap();

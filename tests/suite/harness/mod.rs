@@ -18,6 +18,7 @@ mod killed;
 mod registry;
 mod report;
 mod runtime;
+mod systemd;
 mod worker;
 
 pub(crate) use bundle::{Bundle, fill_rootfs};
@@ -43,4 +44,5 @@ pub(crate) use registry::{
 };
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View, is_release_build};
+pub(crate) use systemd::{CgroupLayout, SystemdHost};
 pub(crate) use worker::{is_worker, work};

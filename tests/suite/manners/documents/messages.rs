@@ -10,7 +10,6 @@ pub(super) fn tests() -> Vec<Test> {
     trials![
         the_message_of_a_mount_that_fails,
         the_message_of_a_program_that_does_not_exist,
-        the_message_of_the_systemd_driver,
     ]
 }
 
@@ -46,18 +45,6 @@ fn the_message_of_a_program_that_does_not_exist() {
     only_rt("the message is that of rt");
     let bundle = Bundle::new().args(&["sl"]);
     let message = refusal(&bundle, "6f1c…");
-    assert_quoted(
-        "docs/docker.md",
-        &format!("create failed: {message}: unknown."),
-    );
-}
-
-fn the_message_of_the_systemd_driver() {
-    only_rt("the message is that of rt");
-    let runtime = Runtime::new();
-    let call = runtime.call(&["--systemd-cgroup", "create", "web"]);
-    let outcome = call.run().assert_code(1);
-    let message = outcome.one_line();
     assert_quoted(
         "docs/docker.md",
         &format!("create failed: {message}: unknown."),
