@@ -70,18 +70,21 @@ fn program() -> PathBuf {
     }
 }
 
+/// A test's name and its function, whose argument is the engine `E`.
+type Test<E> = (&'static str, fn(&E));
+
 /// The features of one engine. It is started if the arguments select one of them.
 fn features_of<E: Send + Sync + 'static>(
     arguments: &Arguments,
     engine: &str,
-    tests: Vec<(&'static str, fn(&E))>,
+    tests: Vec<Test<E>>,
     start: impl FnOnce() -> E,
 ) -> Vec<Feature> {
     let name = |test: &str| format!("{engine}::{test}");
-    let is_wanted = |(test, _): &(&str, fn(&E))| is_selected(arguments, &name(test));
+    let is_wanted = |(test, _): &Test<E>| is_selected(arguments, &name(test));
     let starts = !arguments.list && skip_reason().is_none() && tests.iter().any(is_wanted);
     let started = starts.then(|| Arc::new(start()));
-    let feature = |(test, run): (&str, fn(&E))| {
+    let feature = |(test, run): Test<E>| {
         let started = started.clone();
         Feature {
             name: name(test),
@@ -96,7 +99,7 @@ fn features_of<E: Send + Sync + 'static>(
 fn select<F: Copy>(all: &[(&'static str, F)], names: &[&str]) -> Vec<(&'static str, F)> {
     let find = |name: &&str| all.iter().find(|(known, _)| known == name);
     let test = |name: &&str| *find(name).unwrap_or_else(|| panic!("no test has the name {name}"));
-    names.iter().map(|name| test(name)).collect()
+    names.iter().map(test).collect()
 }
 
 /// A property of a unit, from a command that has the arguments of `systemctl`.

@@ -30,6 +30,8 @@ impl User {
     /// Creates a user with a home directory, and starts its systemd with the service `session`.
     pub(crate) fn with_session(purpose: &str) -> User {
         let user = User::create(purpose, &["-m"]);
+        // Without this logind stops the user's systemd when the call of systemd-run(1) ends.
+        command::run(Command::new("loginctl").args(["enable-linger", &user.name])).ok();
         let manager = format!("user@{}.service", user.uid);
         command::run(Command::new("systemctl").args(["start", &manager])).ok();
         let machine = format!("--machine={}@.host", user.name);
