@@ -1,6 +1,7 @@
 //! Plans for hosts that are described here, not probed.
 
 mod kernel;
+mod systemd;
 
 use std::path::Path;
 

@@ -37,6 +37,15 @@ impl Manager {
         Connection::open(&self.addresses)
     }
 
+    /// A manager that nothing is asked of.
+    #[cfg(test)]
+    pub(in crate::cgroups) fn of_test(user: bool) -> Manager {
+        Manager {
+            user,
+            addresses: Vec::new(),
+        }
+    }
+
     fn of_host(environment: &BusEnvironment) -> Manager {
         let addresses = match &environment.system {
             Some(address) => vec![address.clone()],

@@ -57,7 +57,7 @@ impl SystemdHost {
             .args(["-c", include_str!("systemd_outer.sh"), "sh"])
             .args([include_str!("systemd_inner.sh"), name, &cgroup])
             .arg(home.join("root"))
-            .args([home.path(), bundle.path()])
+            .args([home.path(), bundle.path(), bundle.runtime().home()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -89,11 +89,6 @@ impl SystemdHost {
         let children = children.unwrap_or_default();
         let first = children.split_whitespace().next();
         first.and_then(|pid| pid.parse().ok()).unwrap_or(0)
-    }
-
-    /// A directory that tests and systemd share.
-    pub(crate) fn home(&self) -> &Path {
-        self.home.path()
     }
 
     /// A command line in the namespaces of systemd.

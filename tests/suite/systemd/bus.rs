@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
-use crate::harness::{Bundle, HostState, only_in_the_matrix, only_rt, trials};
+use crate::harness::{Bundle, HostState, Outcome, only_in_the_matrix, only_rt, trials};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -28,10 +28,10 @@ enum Fault {
     Result(&'static str),
 }
 
-fn refusal(call: &'static str, fault: Fault) -> String {
-    let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let before = HostState::of(&bundle);
-    let socket = bundle.runtime().home().join("bus");
+/// Runs the bundle with a bus that fails, and returns the line of the error.
+fn refusal(bundle: &Bundle, call: &'static str, fault: Fault) -> String {
+    let socket = bundle.runtime().home().join(format!("bus-{call}"));
+    drop(std::fs::remove_file(&socket));
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
         for connection in listener.incoming() {
@@ -40,20 +40,23 @@ fn refusal(call: &'static str, fault: Fault) -> String {
         }
     });
     let address = format!("unix:path={}", socket.display());
+    let outcome = run(bundle, &address);
+    outcome.assert_code(1).one_line().to_owned()
+}
+
+fn run(bundle: &Bundle, address: &str) -> Outcome {
     let path = bundle.path().to_str().unwrap();
-    bundle.write();
     let args = ["--systemd-cgroup", "run", "-b", path, bundle.id()];
     let call = bundle.runtime().call(&args);
-    let outcome = call
-        .with(|command| command.env("DBUS_SYSTEM_BUS_ADDRESS", &address))
-        .run();
-    std::fs::remove_file(&socket).unwrap();
-    before.assert_unchanged(&bundle);
-    outcome.assert_code(1).one_line().to_owned()
+    call.with(|command| command.env("DBUS_SYSTEM_BUS_ADDRESS", address))
+        .run()
 }
 
 fn a_bus_that_fails_leaves_nothing() {
     only_rt("the messages are those of rt");
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    bundle.write();
+    let before = HostState::of(&bundle);
     for (call, fault, expected) in [
         ("AUTH", Fault::Ends, "closed the connection"),
         ("AUTH", Fault::Garbage, "is no line of D-Bus"),
@@ -87,32 +90,31 @@ fn a_bus_that_fails_leaves_nothing() {
             "systemd has made no cgroup",
         ),
     ] {
-        let line = refusal(call, fault);
+        let line = refusal(&bundle, call, fault);
         assert!(line.contains(expected), "{call}: {line}");
         assert!(line.contains("linux.cgroupsPath: "), "{call}: {line}");
     }
+    before.assert_unchanged(&bundle);
 }
 
 fn a_bus_that_never_answers_is_given_up() {
     only_in_the_matrix("each call waits for 30 s");
     only_rt("the messages are those of rt");
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    bundle.write();
+    let before = HostState::of(&bundle);
     for call in ["AUTH", "StartTransientUnit", "JobRemoved"] {
-        let line = refusal(call, Fault::Silent);
+        let line = refusal(&bundle, call, Fault::Silent);
         assert!(line.contains("no answer after 30 s"), "{call}: {line}");
     }
+    before.assert_unchanged(&bundle);
 }
 
 fn without_systemd_a_container_is_refused_with_a_remedy() {
     only_rt("the message is that of rt");
     let bundle = Bundle::new();
     bundle.write();
-    let path = bundle.path().to_str().unwrap();
-    let args = ["--systemd-cgroup", "run", "-b", path, bundle.id()];
-    let call = bundle.runtime().call(&args);
-    let address = "unix:path=/nonexistent/bus";
-    let outcome = call
-        .with(|command| command.env("DBUS_SYSTEM_BUS_ADDRESS", address))
-        .run();
+    let outcome = run(&bundle, "unix:path=/nonexistent/bus");
     let outcome = outcome.assert_code(1);
     let expected = "linux.cgroupsPath: systemd: connect to unix:path=/nonexistent/bus: ";
     let line = outcome.one_line();

@@ -67,7 +67,14 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
         ],
     ),
     ("looks at a network that is not there", &["nft list "]),
-    ("needs the systemd of a user", &["systemd-run --user "]),
+    (
+        "needs a systemd, as tests/suite/systemd has",
+        &[
+            "systemd-run --user ",
+            "systemctl status ",
+            "rt --systemd-cgroup ",
+        ],
+    ),
     (
         "is typed in a container, or makes one that needs a terminal: tests/suite/nested does so",
         &[

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::examples;
-use crate::harness::{Bundle, Runtime, only_rt, trials};
+use crate::harness::{Bundle, only_rt, trials};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
