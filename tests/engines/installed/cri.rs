@@ -64,8 +64,9 @@ fn start() -> Containerd {
         &runtime.path().display().to_string(),
         &super::program().display().to_string(),
     );
-    let config = config.replace("SystemdCgroup = false", "SystemdCgroup = true");
-    assert!(config.contains("SystemdCgroup = true"), "{config}");
+    let option = "    BinaryName = ";
+    assert!(config.contains(option), "{config}");
+    let config = config.replacen(option, &format!("    SystemdCgroup = true\n{option}"), 1);
     fs::create_dir_all("/etc/containerd").unwrap();
     fs::write("/etc/containerd/config.toml", config).unwrap();
     command::run(Command::new("systemctl").args(["restart", "containerd.service"])).ok();
