@@ -128,6 +128,7 @@ fn new(
     let shared = [filter, asked].map(|filter| (filter, list(program, path, filter)));
     let shared = shared.into_iter().find(|(_, names)| *names == wanted);
     let calls = match shared {
+        _ if wanted.is_empty() => Vec::new(),
         Some((filter, _)) => vec![call(filter.to_owned())],
         None => {
             let exact = wanted.iter().map(|name| format!("--exact {name}"));
