@@ -22,7 +22,7 @@ const PROGRAMS: &[&str] = &[
     "script",
 ];
 
-type Test = (&'static str, fn(&Store));
+pub(crate) type Test = (&'static str, fn(&Store));
 
 const TESTS: &[Test] = &[
     ("run", run),
@@ -54,8 +54,13 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
     .collect()
 }
 
+/// All tests.
+pub(crate) fn all() -> Vec<Test> {
+    [TESTS, bud::TESTS].concat()
+}
+
 fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<Feature> {
-    let tests = [TESTS, bud::TESTS].concat();
+    let tests = all();
     let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
     let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, engine, &names);
@@ -75,7 +80,7 @@ fn features_of(arguments: &Arguments, engine: &'static str, mode: Mode) -> Vec<F
     tests.iter().map(feature).collect()
 }
 
-struct Store(Podman);
+pub(crate) struct Store(pub(crate) Podman);
 
 impl Store {
     fn command(&self, args: &[&str]) -> std::process::Command {

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::installed;
+
 /// The time limit of one command, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -109,6 +111,7 @@ fn attempt(
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("start {line}: {error}"));
+    let timeout = timeout * patience();
     let deadline = Instant::now() + timeout;
     let mut killed = None;
     let ended = loop {
@@ -164,12 +167,18 @@ fn kill_tree(first: u32) -> String {
     output
 }
 
+/// The factor of all time limits: the virtual machine is about ten times slower.
+pub(crate) fn patience() -> u32 {
+    if installed::is_asked_for() { 8 } else { 1 }
+}
+
 /// Polls a condition until it holds.
 ///
 /// # Panics
 /// When the condition `what` does not hold after `seconds`.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, seconds: u64, mut condition: impl FnMut() -> bool) {
+    let seconds = seconds * u64::from(patience());
     let deadline = Instant::now() + Duration::from_secs(seconds);
     while !condition() {
         assert!(Instant::now() < deadline, "not after {seconds} s: {what}");

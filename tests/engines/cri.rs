@@ -175,7 +175,7 @@ impl<'a> Pod<'a> {
             "hostname": name.replace('_', "-"),
             "log_directory": daemon.scratch(name),
             "linux": {
-                "cgroup_parent": format!("/{}", cgroup(daemon.namespace())),
+                "cgroup_parent": daemon.pod_parent(),
                 "security_context": { "namespace_options": { "pid": "CONTAINER" } },
             },
         });

@@ -152,7 +152,7 @@ impl Pair {
 }
 
 /// The tests that use the first daemon.
-fn plain() -> Vec<Test> {
+pub(crate) fn plain() -> Vec<Test> {
     [
         process::all(),
         exec::all(),

@@ -1,4 +1,4 @@
-//! A Docker daemon on an isolated host, and its client.
+//! A Docker daemon and its client. The daemon has an isolated host, or is the installed service of this one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +23,8 @@ pub(crate) struct Dockerd {
     pub(crate) host: Host,
     /// The daemon's command line.
     options: Vec<String>,
-    /// The parent cgroup of its containers.
-    cgroup: String,
+    /// The parent cgroup of its containers, if the daemon is not the installed one.
+    cgroup: Option<String>,
     /// The process, while it runs. All runs write to one log file.
     daemon: Mutex<Option<Daemon>>,
     /// The last field, so that it is dropped after everything that uses it.
@@ -45,7 +45,7 @@ impl Dockerd {
             runtime,
             host,
             options: all,
-            cgroup,
+            cgroup: Some(cgroup),
             daemon,
             directory,
         };
@@ -55,6 +55,20 @@ impl Dockerd {
         std::os::unix::fs::symlink(runtime.path(), programs.join("runc")).unwrap();
         dockerd.start_daemon();
         dockerd
+    }
+
+    /// The installed service, which runs.
+    pub(crate) fn installed(runtime: Runtime) -> Dockerd {
+        let directory = Directory::new("docker");
+        std::os::unix::fs::symlink("/run/docker.sock", directory.join("sock")).unwrap();
+        Dockerd {
+            runtime,
+            host: Host::this(),
+            options: Vec::new(),
+            cgroup: None,
+            daemon: Mutex::new(None),
+            directory,
+        }
     }
 
     /// Starts the daemon's process.
@@ -143,11 +157,23 @@ impl Dockerd {
         command::run(self.client().args(args))
     }
 
+    /// `--network none` for the installed daemon, unless the options ask for a network: iptables(8) takes most of the
+    /// time of a start in the virtual machine.
+    fn without_network(&self, options: &str) -> &'static [&'static str] {
+        let needs_one = ["--network", "-p "];
+        if self.cgroup.is_some() || needs_one.iter().any(|option| options.contains(option)) {
+            &[]
+        } else {
+            &["--network", "none"]
+        }
+    }
+
     /// `docker run --rm OPTIONS busybox COMMAND`.
     pub(crate) fn run(&self, options: &str, command: &[&str]) -> CommandOutput {
         let mut client = self.client();
         client
             .args(["run", "--rm"])
+            .args(self.without_network(options))
             .args(options.split_whitespace());
         command::run(client.arg(BUSYBOX).args(command))
     }
@@ -192,6 +218,7 @@ impl Dockerd {
     ) -> Container<'_> {
         let mut client = self.client();
         client.args(["run", "-d", "--name", name]);
+        client.args(self.without_network(options));
         client.args(options.split_whitespace());
         let container = self.container(name);
         command::run(client.arg(image).args(command)).ok();
@@ -227,10 +254,12 @@ impl Drop for Dockerd {
             command::run_cleanup(self.client().args(["rm", "-f", "-v"]).args(all));
         }
         self.host.kill();
-        // The daemon leaves its parent cgroup behind, and the runtime may have left cgroups below it.
-        let top = format!("/sys/fs/cgroup{0} /sys/fs/cgroup/*{0}", self.cgroup);
-        let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
-        command::run_cleanup(Command::new("sh").args(["-c", &clear]));
+        if let Some(cgroup) = &self.cgroup {
+            // The daemon leaves its parent cgroup behind, and the runtime may have left cgroups below it.
+            let top = format!("/sys/fs/cgroup{cgroup} /sys/fs/cgroup/*{cgroup}");
+            let clear = format!("find {top} -depth -type d -exec rmdir {{}} +");
+            command::run_cleanup(Command::new("sh").args(["-c", &clear]));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::environment::Runtime;
 use crate::page::Part;
 use crate::results::{self, Line, Lines, Verdict};
 use crate::runner::{self, Outcome, Test, is_asked_for};
-use crate::{record, versions};
+use crate::{installed, record, versions};
 
 /// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
 /// containers from its own name.
@@ -27,7 +27,8 @@ pub(crate) struct Feature {
 /// docs/engines.md.
 pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     let is_known = |name: &str| features.iter().any(|feature| feature.name == name);
-    if let Some((list, name)) = listed_names().find(|(_, name)| !is_known(name)) {
+    let mut listed = listed_names().filter(|_| !installed::is_asked_for());
+    if let Some((list, name)) = listed.find(|(_, name)| !is_known(name)) {
         eprintln!("{list}: {name}: there is no such test");
         return ExitCode::FAILURE;
     }
@@ -45,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     let status = runner::run("engines", arguments.clone(), tests.collect());
     let lines = lines.lock().unwrap();
     let has_run = |line: &Line| matches!(line, Line::Ran { .. });
+    if installed::is_asked_for() {
+        return status;
+    }
     print_counts(
         &lines
             .clone()
@@ -79,22 +83,35 @@ fn print_counts(lines: &Lines) {
 /// Held for reading by each test, and for writing by a test that runs alone.
 static EXCLUSIVE: RwLock<()> = RwLock::new(());
 
-/// Runs a test with both runtimes. Engines have races of their own, which show more often on a busy host. A test
+/// The runtime under test, and the one that it is compared with.
+fn runtimes() -> (Runtime, Option<Runtime>) {
+    if installed::is_asked_for() {
+        (installed::runtime(), None)
+    } else if is_smoke_run() {
+        // The tests of the smoke run are known to pass with runc.
+        (Runtime::Rt, None)
+    } else {
+        (Runtime::Rt, Some(Runtime::Runc))
+    }
+}
+
+/// Runs a test with the runtimes. Engines have races of their own, which show more often on a busy host. A test
 /// that fails with `rt` alone is therefore printed and repeated, with no other test running; it fails if `rt`
 /// fails again.
 fn compare(feature: &Feature, lines: &Mutex<Lines>) -> Outcome {
+    let (runtime, other) = runtimes();
     let (mut ours, theirs) = {
         let _shared = EXCLUSIVE.read().unwrap();
-        let ours = attempt(feature, Runtime::Rt);
-        // The tests of the smoke run are known to pass with runc.
-        let theirs = (!is_smoke_run()).then(|| attempt(feature, Runtime::Runc));
+        let ours = attempt(feature, runtime);
+        let theirs = other.map(|other| attempt(feature, other));
         (ours, theirs.unwrap_or(Ok(())))
     };
     let mut again = false;
     if let (Err(why), Ok(())) = (&ours, &theirs) {
-        eprintln!("{}: rt fails the first time: {why}", feature.name);
+        let name = runtime.name();
+        eprintln!("{}: {name} fails the first time: {why}", feature.name);
         let _alone = EXCLUSIVE.write().unwrap();
-        ours = attempt(feature, Runtime::Rt);
+        ours = attempt(feature, runtime);
         again = ours.is_ok();
     }
     let verdict = |result: &Result<(), String>, again| match result {
@@ -161,7 +178,7 @@ fn is_smoke_run() -> bool {
 fn left_out(name: &str) -> Option<String> {
     let is_smoke = || SMOKE.lines().any(|line| line == name);
     match std::env::var("RT_TESTS").as_deref() {
-        Ok("all") => None,
+        Ok("all" | "installed") => None,
         Ok("smoke") if is_smoke() => None,
         Ok("smoke") => Some("RT_TESTS=all runs all tests of the engines".to_owned()),
         _ => Some("RT_TESTS=all runs the tests of the engines, RT_TESTS=smoke a few".to_owned()),

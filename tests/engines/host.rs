@@ -1,5 +1,5 @@
-//! An isolated host for a daemon: pid, network, mount and UTS namespaces of its own. All processes in it are
-//! killed when this program ends, for whatever reason.
+//! The host of a daemon. An isolated host has pid, network, mount and UTS namespaces of its own. All processes in it
+//! are killed when this program ends, for whatever reason.
 
 use std::fs;
 use std::path::Path;
@@ -25,16 +25,26 @@ const SETUP: &str = r#"
     while :; do sleep 1000 & wait; done
 "#;
 
-/// A set of namespaces. Dropping it kills all processes in them.
+/// A host. Dropping it kills all processes in its namespaces.
 pub(crate) struct Host {
-    /// unshare(1), started with `--kill-child`: the init process dies with it.
-    unshare: Daemon,
+    /// unshare(1), started with `--kill-child`: the init process dies with it. Without it, this is the host of this
+    /// program.
+    unshare: Option<Daemon>,
     /// The pid of the init process, in the namespace of this program.
     init: String,
 }
 
 impl Host {
-    /// Starts a host with the host name `name`, and writes its log to `directory`.
+    /// The host of this program.
+    pub(crate) fn this() -> Host {
+        let init = "1".to_owned();
+        Host {
+            unshare: None,
+            init,
+        }
+    }
+
+    /// Starts an isolated host with the host name `name`, and writes its log to `directory`.
     pub(crate) fn start(name: &str, directory: &Path) -> Host {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--pid", "--uts"]);
@@ -45,11 +55,15 @@ impl Host {
         let pid = unshare.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let init = children.trim().to_owned();
+        let unshare = Some(unshare);
         Host { unshare, init }
     }
 
     /// A command that runs `program` on this host.
     pub(crate) fn command(&self, program: &str) -> Command {
+        if self.unshare.is_none() {
+            return Command::new(program);
+        }
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["--target", &self.init]);
         nsenter.args(["--net", "--mount", "--pid", "--uts", "--", program]);
@@ -67,10 +81,12 @@ impl Host {
         &self.init
     }
 
-    /// Kills all processes of the host.
+    /// Kills all processes of an isolated host.
     pub(crate) fn kill(&mut self) {
-        // unshare(1) ignores SIGTERM while it waits for its child.
-        self.unshare.kill();
+        if let Some(unshare) = &mut self.unshare {
+            // unshare(1) ignores SIGTERM while it waits for its child.
+            unshare.kill();
+        }
     }
 }
 

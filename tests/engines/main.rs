@@ -6,6 +6,8 @@
 //! own. The first failure is printed and counted. A test that fails with both is reported as skipped, with the
 //! message of the run with runc. The counts for both runtimes end the report, and a run without a filter writes them
 //! to docs/engines.md.
+//!
+//! In the virtual machine, `RT_TESTS=installed` selects the lists of the installed engines (`installed.rs`) instead.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -30,6 +32,7 @@ mod environment;
 mod feature;
 mod host;
 mod image;
+mod installed;
 mod layer;
 #[path = "../runner/page.rs"]
 mod page;
@@ -59,6 +62,10 @@ const THREADS: usize = 4;
 fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
+    if installed::is_asked_for() {
+        let features = installed::features(&arguments);
+        return feature::run(&arguments, features);
+    }
     let mut features: Vec<Feature> = Vec::new();
     let docker = docker::Docker::start(&arguments);
     features.extend(docker.features());

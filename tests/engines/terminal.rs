@@ -66,7 +66,7 @@ impl Terminal {
     /// before it handles SIGWINCH, and may miss the first change.
     #[track_caller]
     pub(crate) fn resize_until(&mut self, columns: u16, rows: u16, text: &str) {
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT * command::patience();
         while !self.output.contains(text) {
             self.resize(columns - 1, rows);
             self.resize(columns, rows);
@@ -81,7 +81,7 @@ impl Terminal {
     /// Waits until `text` has been printed.
     #[track_caller]
     pub(crate) fn expect(&mut self, text: &str) {
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT * command::patience();
         while !self.output.contains(text) {
             let more = Instant::now() < deadline && self.read_more();
             assert!(more, "no {text:?} in {:?}", self.output);
@@ -91,7 +91,7 @@ impl Terminal {
     /// Waits for the command's end. Returns its exit status and all of its output.
     #[track_caller]
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT * command::patience();
         while self.read_more() {
             assert!(Instant::now() < deadline, "no end: {:?}", self.output);
         }

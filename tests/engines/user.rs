@@ -24,11 +24,29 @@ impl User {
     /// Creates the user with useradd(8), which also allocates an unused range of subordinate ids, and locks its
     /// files.
     pub(crate) fn new(purpose: &str) -> User {
+        User::create(purpose, &["-M", "-d", "/nonexistent"])
+    }
+
+    /// Creates a user with a home directory, and starts its systemd with the service `session`.
+    pub(crate) fn with_session(purpose: &str) -> User {
+        let user = User::create(purpose, &["-m"]);
+        // Without this logind stops the user's systemd when the call of systemd-run(1) ends.
+        command::run(Command::new("loginctl").args(["enable-linger", &user.name])).ok();
+        let manager = format!("user@{}.service", user.uid);
+        command::run(Command::new("systemctl").args(["start", &manager])).ok();
+        let machine = format!("--machine={}@.host", user.name);
+        let mut session = Command::new("systemd-run");
+        session.args(["--user", &machine, "--unit=session", "sleep", "infinity"]);
+        command::run(&mut session).ok();
+        user
+    }
+
+    fn create(purpose: &str, options: &[&str]) -> User {
         let name = format!("{purpose}-{}", std::process::id());
         let group = second_group(&name);
         command::run(Command::new("groupadd").arg(&group)).ok();
         let mut useradd = Command::new("useradd");
-        useradd.args(["-U", "-M", "-d", "/nonexistent", "-s", "/bin/sh"]);
+        useradd.args(["-U", "-s", "/bin/sh"]).args(options);
         useradd.args(["-G", &group]);
         command::run(useradd.arg(&name)).ok();
         let number = |of: &str| {
@@ -58,6 +76,31 @@ impl User {
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         );
+        command
+    }
+
+    /// A command that runs `program` in the session: in the cgroup of the service `session`, with the environment of
+    /// a login.
+    pub(crate) fn command_in_session(&self, program: impl AsRef<OsStr>) -> Command {
+        let uid = self.uid;
+        let of_user = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ >$0 && cd && exec \"$@\""]);
+        command.arg(format!("{of_user}/app.slice/session.service/cgroup.procs"));
+        let inner = self.command(program);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command
+            .env_clear()
+            .env("HOME", format!("/home/{}", self.name));
+        for (name, value) in inner.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let directory = format!("/run/user/{uid}");
+        command.env(
+            "DBUS_SESSION_BUS_ADDRESS",
+            format!("unix:path={directory}/bus"),
+        );
+        command.env("XDG_RUNTIME_DIR", directory);
         command
     }
 

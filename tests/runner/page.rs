@@ -1,24 +1,26 @@
-//! The text of docs/engines.md, which whole runs of the engines and of the virtual machine write.
+//! The text of docs/engines.md, which whole runs of the engines and of the virtual machines write.
 
 use std::collections::BTreeMap;
 
 use libtest_mimic::Arguments;
 
-/// Each of the two programs writes one part and leaves the other as it is.
+/// Each is written by itself and leaves the others as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Engines,
     VirtualMachine,
+    Installed,
 }
 
 impl Part {
     /// In the order of the page.
-    const ALL: [Self; 2] = [Self::Engines, Self::VirtualMachine];
+    const ALL: [Self; 3] = [Self::Engines, Self::VirtualMachine, Self::Installed];
 
     fn heading(self) -> &'static str {
         match self {
             Self::Engines => "## Engines",
             Self::VirtualMachine => "## The virtual machine",
+            Self::Installed => "## Engines with their default configuration",
         }
     }
 }
@@ -26,8 +28,8 @@ impl Part {
 const TOP: &str = "\
 # Test results
 
-`RT_TESTS=all tests/run` writes this page, so changes by hand are lost. Each of the two parts has the results of the
-last whole run. [CONTRIBUTING.md](../CONTRIBUTING.md) describes the tests.
+`RT_TESTS=all tests/run` writes this page, so changes by hand are lost. Each part has the results of the last
+whole run. [CONTRIBUTING.md](../CONTRIBUTING.md) describes the tests.
 ";
 
 /// What a run has used.

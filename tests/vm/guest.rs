@@ -10,8 +10,38 @@ use crate::runner::Outcome;
 /// The script that boots the virtual machine.
 pub(crate) const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/boot");
 
+/// What the virtual machine starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// The script and nothing else.
+    Plain,
+    /// systemd, which starts the script as a service.
+    Systemd,
+}
+
+impl Machine {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Systemd];
+
+    /// The options of [`BOOT`].
+    pub(crate) fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Systemd => &["-s", "-m", "4096", "-t", "7200"],
+        }
+    }
+}
+
+/// A call of a test program.
+pub(crate) struct Call {
+    pub(crate) runtime: &'static str,
+    /// The line of the shell.
+    pub(crate) line: String,
+}
+
 /// The virtual machine. Dropping it waits for its end.
 pub(crate) struct Guest {
+    machine: Machine,
     script: String,
     running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
     report: Report,
@@ -20,16 +50,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// `calls` are pairs of a runtime and the arguments of the suite.
-    pub(crate) fn new(suite: &str, calls: Vec<(&str, String)>) -> Self {
+    pub(crate) fn new<'a>(machine: Machine, calls: impl Iterator<Item = &'a Call>) -> Self {
         let mut script = "echo kernel $(uname -r)\n".to_owned();
-        for (runtime, arguments) in calls {
-            let call = format!(
-                "echo runtime {runtime}; RT_UNDER_TEST={runtime} {suite} --test-threads 1 {arguments}\n"
-            );
-            script.push_str(&call);
+        for Call { runtime, line } in calls {
+            let _ = writeln!(script, "echo runtime {runtime}\n{line}");
         }
         Self {
+            machine,
             script,
             running: None,
             report: Report::default(),
@@ -61,7 +88,9 @@ impl Guest {
     }
 
     fn next_line(&mut self) -> Option<String> {
-        let (_, lines) = self.running.get_or_insert_with(|| boot(&self.script));
+        let (_, lines) = self
+            .running
+            .get_or_insert_with(|| boot(self.machine, &self.script));
         lines.next()?.ok()
     }
 
@@ -85,9 +114,10 @@ impl Drop for Guest {
     }
 }
 
-fn boot(script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+fn boot(machine: Machine, script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new(BOOT);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(machine.options());
     command.args(["bash", "-c", script]).stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|e| panic!("start {BOOT}: {e}"));

@@ -1,4 +1,4 @@
-//! The results of a whole run in the virtual machine, as a part of docs/engines.md.
+//! The results of a whole run in a virtual machine, as a part of docs/engines.md.
 
 use super::page::{Counts, Facts, skips, table};
 
@@ -11,7 +11,7 @@ pub(crate) enum Verdict {
     Skipped(String),
 }
 
-/// The tests of the suite that one filter selects, by their names.
+/// The tests of one program that a filter selects, by their names.
 pub(crate) struct List {
     pub(crate) runtime: String,
     pub(crate) filter: String,
@@ -33,18 +33,15 @@ impl List {
     }
 }
 
-/// The part of the page.
-pub(crate) fn text(facts: &Facts, lists: &[List]) -> String {
+/// The part of the page. `about` says what a list is.
+pub(crate) fn text(facts: &Facts, about: &str, lists: &[List]) -> String {
     let Facts {
         date,
         rt,
         runc,
         kernel,
     } = facts;
-    let mut text = format!(
-        "{date}: {rt} and {runc}, on {kernel}.\nA list has the tests of the suite whose names \
-         contain its text.\n\n"
-    );
+    let mut text = format!("{date}: {rt} and {runc}, on {kernel}.\n{about}\n\n");
     let rows: Vec<Vec<String>> = lists.iter().map(List::row).collect();
     text += &table(
         &["list", "runtime", "passed", "failed", "skipped"],

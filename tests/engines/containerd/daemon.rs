@@ -22,11 +22,13 @@ static NETWORKS: AtomicU8 = AtomicU8::new(0);
 pub(crate) struct Containerd {
     pub(crate) runtime: Runtime,
     pub(crate) cri: Option<cri::Client>,
-    /// Declared before `directory`, so that it is dropped first.
-    daemon: Daemon,
+    /// The process, unless the daemon is the installed service. Declared before `directory`, so that it is dropped
+    /// first.
+    daemon: Option<Daemon>,
     network: u8,
     name: String,
     directory: Directory,
+    is_installed: bool,
 }
 
 impl Containerd {
@@ -41,24 +43,52 @@ impl Containerd {
         let containerd = Containerd {
             runtime,
             cri: None,
-            daemon,
+            daemon: Some(daemon),
             network,
             name: format!("rt-{}-{name}", std::process::id()),
             directory,
+            is_installed: false,
         };
         containerd.wait();
-        let layer = image::busybox_archive(containerd.path());
-        let config = json!({ "Env": ["PATH=/bin", "IMAGE=yes"], "Cmd": ["/bin/sleep", "1000000"] });
-        for namespace in [containerd.namespace(), "k8s.io"] {
-            containerd.import(namespace, BUSYBOX, &layer, &config);
-        }
+        containerd.import_busybox(&[containerd.namespace(), "k8s.io"]);
         containerd
+    }
+
+    /// The installed service, which runs.
+    pub(crate) fn installed(runtime: Runtime) -> Containerd {
+        let directory = Directory::new("ctd");
+        std::os::unix::fs::symlink("/run/containerd/containerd.sock", directory.join("sock"))
+            .unwrap();
+        let containerd = Containerd {
+            runtime,
+            cri: None,
+            daemon: None,
+            network: 0,
+            name: "rt".to_owned(),
+            directory,
+            is_installed: true,
+        };
+        containerd.import_busybox(&["k8s.io"]);
+        containerd
+    }
+
+    fn import_busybox(&self, namespaces: &[&str]) {
+        let layer = image::busybox_archive(self.path());
+        let config = json!({ "Env": ["PATH=/bin", "IMAGE=yes"], "Cmd": ["/bin/sleep", "1000000"] });
+        for namespace in namespaces {
+            self.import(namespace, BUSYBOX, &layer, &config);
+        }
     }
 
     /// The configuration that docs/containerd.md documents, with the runtime's name and path replaced. The settings
     /// before it isolate the daemon from others, and turn off what not every host supports: lower OOM scores and
     /// AppArmor.
     fn config(runtime: Runtime, directory: &Path) -> String {
+        Self::documented_config(runtime, &Self::own_config(directory))
+    }
+
+    /// The configuration that docs/containerd.md documents, with settings before its tables.
+    pub(crate) fn documented_config(runtime: Runtime, settings: &str) -> String {
         let (name, path) = (runtime.name(), runtime.path().display().to_string());
         let documentation = include_str!("../../../docs/containerd.md");
         let documented = documentation
@@ -69,8 +99,7 @@ impl Containerd {
         let documented = documented.replace("/usr/local/bin/rt", &path);
         let documented = documented.replace("runtimes.rt", &format!("runtimes.{name}"));
         let documented = documented.replace("\"rt\"", &format!("\"{name}\""));
-        let own = Self::own_config(directory);
-        documented.replacen("version = 2\n", &format!("version = 2\n{own}"), 1)
+        documented.replacen("version = 2\n", &format!("version = 2\n{settings}"), 1)
     }
 
     fn own_config(directory: &Path) -> String {
@@ -113,27 +142,29 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("containerd does not answer: {}", self.daemon.log());
+        let log = self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+        panic!("containerd does not answer: {log}");
     }
 
     /// Ends the daemon with SIGTERM, or with SIGKILL if `kill_daemon`. Its containers keep running.
     pub(crate) fn stop(&mut self, kill_daemon: bool) {
+        let Some(mut daemon) = self.daemon.take() else {
+            return;
+        };
         if !kill_daemon {
-            let _ = kill(
-                Pid::from_raw(self.daemon.pid().cast_signed()),
-                Signal::SIGTERM,
-            );
+            let pid = daemon.pid();
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
             command::wait_until("containerd ends", 20, || {
-                let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.pid()));
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
                 stat.is_ok_and(|stat| stat.contains(") Z "))
             });
         }
-        self.daemon.kill();
+        daemon.kill();
     }
 
     /// Starts the daemon again after [`Self::stop`].
     pub(crate) fn restart(&mut self) {
-        self.daemon = Self::start_process(self.directory.path());
+        self.daemon = Some(Self::start_process(self.directory.path()));
         self.wait();
     }
 
@@ -150,6 +181,15 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("sock")
+    }
+
+    /// The parent cgroup of a pod. The kubelet names a slice with the systemd driver.
+    pub(crate) fn pod_parent(&self) -> String {
+        if self.is_installed {
+            "/kubepods-burstable.slice".to_owned()
+        } else {
+            format!("/{}", cri::cgroup(self.namespace()))
+        }
     }
 
     /// The containerd namespace of ctr's containers, which is also the name of their parent cgroup.
@@ -266,6 +306,9 @@ impl Drop for Containerd {
             for id in left.stdout.lines() {
                 command::run_cleanup(self.command(namespace).args(["task", "delete", "-f", id]));
             }
+        }
+        if self.is_installed {
+            return;
         }
         for shim in self.shims("") {
             let _ = kill(shim, Signal::SIGKILL);

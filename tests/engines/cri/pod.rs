@@ -281,7 +281,7 @@ fn seccomp(daemon: &Containerd) {
 fn runtime_handler(daemon: &Containerd) {
     let config = json!({
         "metadata": { "name": "handled", "uid": "handled", "namespace": "tests" },
-        "linux": { "cgroup_parent": format!("/{}", super::cgroup(daemon.namespace())) },
+        "linux": { "cgroup_parent": daemon.pod_parent() },
     });
     let request = |handler: &str| json!({ "config": config, "runtime_handler": handler });
     let refused = client(daemon)

@@ -41,14 +41,14 @@ const PROGRAMS: &[&str] = &[
 
 /// The modes in which a test runs: as root, rootless (`User`), or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum RunAs {
+pub(crate) enum RunAs {
     Both,
     Root,
     User,
 }
 
 /// A test's name, its modes and its function.
-type Test = (&'static str, RunAs, fn(&Podman));
+pub(crate) type Test = (&'static str, RunAs, fn(&Podman));
 
 /// Tests that set up networks of the host, one at a time: netavark does so with iptables(8), where concurrent calls
 /// conflict with any runtime.
@@ -90,8 +90,9 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
         .collect()
 }
 
-fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
-    let tests = [
+/// All tests.
+pub(crate) fn all() -> Vec<Test> {
+    [
         life::TESTS,
         streams::TESTS,
         exec::TESTS,
@@ -105,16 +106,17 @@ fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
         pods::TESTS,
         kube::TESTS,
         system::TESTS,
-    ];
+    ]
+    .concat()
+}
+
+fn features_of(arguments: &Arguments, mode: Mode) -> Vec<Feature> {
+    let all = all();
     let runs_in_mode = |run_as| match mode {
         Mode::Root => run_as != RunAs::User,
         Mode::Rootless => run_as != RunAs::Root,
     };
-    let tests: Vec<&Test> = tests
-        .into_iter()
-        .flatten()
-        .filter(|test| runs_in_mode(test.1))
-        .collect();
+    let tests: Vec<&Test> = all.iter().filter(|test| runs_in_mode(test.1)).collect();
     let names: Vec<&str> = tests.iter().map(|test| test.0).collect();
     let skip_reason = feature::skip_reason().or_else(|| environment::missing_program(PROGRAMS));
     let is_wanted = skip_reason.is_none() && feature::is_wanted(arguments, mode.name(), &names);

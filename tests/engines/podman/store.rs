@@ -1,5 +1,6 @@
 //! A Podman store with its own directories, for one runtime and one mode.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub(crate) struct Podman {
     _ids: Option<ContainersIds>,
     /// Set once the name server of its networks runs.
     pub(super) name_server: OnceLock<()>,
+    /// Whether it is the installed Podman with its default directories and configuration.
+    is_installed: bool,
     directory: Directory,
 }
 
@@ -79,13 +82,38 @@ impl Podman {
             user,
             _ids: (mode == Mode::Root).then(ContainersIds::new),
             name_server: OnceLock::new(),
+            is_installed: false,
             directory,
         };
-        let archive = image::busybox_archive(podman.path());
+        podman.import();
+        podman
+    }
+
+    /// The installed Podman, of root or of a user in a session, which uses `program` as its runtime.
+    pub(crate) fn installed(mode: Mode, runtime: Runtime, program: &Path) -> Podman {
+        let directory = Directory::new(mode.name());
+        let user = (mode == Mode::Rootless).then(|| User::with_session("tester"));
+        fs::create_dir_all(directory.join("files")).unwrap();
+        let podman = Podman {
+            mode,
+            runtime,
+            program: program.to_owned(),
+            user,
+            _ids: None,
+            name_server: OnceLock::new(),
+            is_installed: true,
+            directory,
+        };
+        podman.import();
+        podman
+    }
+
+    /// Imports the busybox image.
+    fn import(&self) {
+        let archive = image::busybox_archive(self.path());
         let archive = archive.to_str().unwrap();
         let change = ["-c", "CMD [\"/bin/sh\"]", "-c", "ENV PATH=/bin"];
-        podman.ok(&[&["import", "-q"], &change[..], &[archive, IMAGE]].concat());
-        podman
+        self.ok(&[&["import", "-q"], &change[..], &[archive, IMAGE]].concat());
     }
 
     /// The command `podman ARGS`.
@@ -97,6 +125,11 @@ impl Podman {
     pub(crate) fn program(&self, program: &str, args: &[&str]) -> Command {
         let path_of = |name: &str| self.directory.join(name);
         let path = find(program).unwrap();
+        if self.is_installed {
+            let mut command = self.host_command(&path);
+            command.args(args);
+            return command;
+        }
         let mut command = match &self.user {
             Some(user) => user.command(&path),
             None => Command::new(path),
@@ -117,6 +150,25 @@ impl Podman {
         }
         command.args(args);
         command
+    }
+
+    /// A command of root, or in the session of the user.
+    pub(crate) fn host_command(&self, program: impl AsRef<OsStr>) -> Command {
+        match &self.user {
+            Some(user) => user.command_in_session(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// `--network none` for the installed Podman, unless the options select a network: iptables(8) takes most of the
+    /// time of a start in the virtual machine.
+    fn without_network(&self, options: &[&str]) -> &'static [&'static str] {
+        let selects = |option: &&str| ["--network", "--pod", "-p"].contains(option);
+        if !self.is_installed || options.iter().any(selects) {
+            &[]
+        } else {
+            &["--network", "none"]
+        }
     }
 
     /// The path of the store's copy of the runtime.
@@ -140,7 +192,13 @@ impl Podman {
 
     /// `podman run --rm` of a script.
     pub(crate) fn run(&self, options: &[&str], script: &str) -> CommandOutput {
-        let run = [&["run", "--rm"], options, &[IMAGE, "sh", "-c", script]];
+        let network = self.without_network(options);
+        let run = [
+            &["run", "--rm"],
+            network,
+            options,
+            &[IMAGE, "sh", "-c", script],
+        ];
         self.call(&run.concat())
     }
 
@@ -153,7 +211,8 @@ impl Podman {
     /// Starts a container in the background that runs a script.
     #[track_caller]
     pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> Container<'_> {
-        let run = [&["run", "-d", "--name", name], options];
+        let network = self.without_network(options);
+        let run = [&["run", "-d", "--name", name], network, options];
         self.ok(&[&run.concat()[..], &[IMAGE, "sh", "-c", script]].concat());
         Container {
             podman: self,

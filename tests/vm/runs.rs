@@ -1,0 +1,196 @@
+//! What runs in the virtual machines: lists of tests of the suite and of the engines.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Arguments;
+use serde_json::Value;
+
+use crate::guest::{Call, Machine};
+use crate::runner::is_asked_for;
+
+/// A test program that runs in a virtual machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    Suite,
+    /// With the lists of the installed engines.
+    Engines,
+}
+
+impl Program {
+    const ALL: [Self; 2] = [Self::Suite, Self::Engines];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Suite => "suite",
+            Self::Engines => "engines",
+        }
+    }
+
+    /// The variables and options that its calls have besides those of the runtime and the filter.
+    fn settings(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Suite => ("", "--test-threads 1"),
+            Self::Engines => ("RT_TESTS=installed", "--test-threads 2 --format pretty"),
+        }
+    }
+}
+
+/// A machine, a program, a runtime, and a filter that selects tests of the program.
+type Run = (Machine, Program, &'static str, &'static str);
+
+const fn suite(runtime: &'static str, filter: &'static str) -> Run {
+    (Machine::Plain, Program::Suite, runtime, filter)
+}
+
+const fn engine(runtime: &'static str, filter: &'static str) -> Run {
+    (Machine::Systemd, Program::Engines, runtime, filter)
+}
+
+const RUNS: [Run; 26] = [
+    suite("rt", "managers::"),
+    suite("rt", "cgroups::"),
+    suite("rt", "pause::"),
+    suite("rt", "update::"),
+    suite("rt", "apparmor::"),
+    suite("rt", "_of_the_caller_needs_cap_sys_resource"),
+    // The lifecycle with another kernel and another cgroup version.
+    suite("rt", "lifecycle::run_"),
+    suite("rt", "lifecycle::delete_"),
+    suite("rt", "lifecycle::kill::"),
+    // Limits in containers in containers, which need the controllers.
+    suite("rt", "nested::"),
+    suite("rt", "exec::cgroups::"),
+    // Figures and notices of v2, compared with those of runc.
+    suite("rt", "events::"),
+    suite("rt", "stats::"),
+    // Configurations that only the virtual machine can run with runc.
+    suite("runc", "managers::cri_systemd_rich"),
+    suite("runc", "managers::docker_systemd"),
+    suite("runc", "managers::podman_systemd"),
+    engine("rt", "docker::"),
+    engine("runc", "docker::"),
+    engine("rt", "cri::"),
+    engine("runc", "cri::"),
+    engine("rt", "podman::"),
+    engine("runc", "podman::"),
+    engine("rt", "podman-rootless::"),
+    engine("runc", "podman-rootless::"),
+    engine("rt", "buildah::"),
+    engine("runc", "buildah::"),
+];
+
+/// The tests of one run.
+pub(crate) struct List {
+    pub(crate) machine: Machine,
+    pub(crate) runtime: &'static str,
+    pub(crate) filter: &'static str,
+    /// The name of the runtime and of the test.
+    pub(crate) tests: Vec<String>,
+    /// The calls that run those of the tests that the arguments select.
+    pub(crate) calls: Vec<Call>,
+}
+
+/// All lists. Builds the programs.
+///
+/// # Errors
+/// When a program is not built, or when it has no test for one of the filters.
+pub(crate) fn lists(arguments: &Arguments) -> Result<Vec<List>, String> {
+    let paths = paths().ok_or("the test programs are not built")?;
+    let path = |program| {
+        let position = Program::ALL.iter().position(|each| *each == program);
+        &paths[position.unwrap_or_default()]
+    };
+    let list = |run: Run| new(run, path(run.1), arguments);
+    RUNS.into_iter().map(list).collect()
+}
+
+fn new(
+    (machine, program, runtime, filter): Run,
+    path: &str,
+    arguments: &Arguments,
+) -> Result<List, String> {
+    let names = list(program, path, filter);
+    if names.is_empty() {
+        return Err(format!("{path} has no {filter} any more"));
+    }
+    let full = |name: &String| format!("{runtime}::{name}");
+    let is_wanted = |name: &&String| is_asked_for(arguments, &full(name));
+    let wanted: Vec<String> = names.iter().filter(is_wanted).cloned().collect();
+    let (variables, options) = program.settings();
+    let call = |selection: String| Call {
+        runtime,
+        line: format!("{variables} RT_UNDER_TEST={runtime} {path} {options} {selection}"),
+    };
+    let asked = arguments.filter.clone().unwrap_or_default();
+    let asked = asked
+        .strip_prefix(&format!("{runtime}::"))
+        .unwrap_or(&asked);
+    // Each call of the engines starts a daemon, so select the tests with one filter if there is one.
+    let shared = [filter, asked].map(|filter| (filter, list(program, path, filter)));
+    let shared = shared.into_iter().find(|(_, names)| *names == wanted);
+    let calls = match shared {
+        _ if wanted.is_empty() => Vec::new(),
+        Some((filter, _)) => vec![call(filter.to_owned())],
+        None => {
+            let exact = wanted.iter().map(|name| format!("--exact {name}"));
+            exact.map(call).collect()
+        }
+    };
+    let tests = names.iter().map(full).collect();
+    Ok(List {
+        machine,
+        runtime,
+        filter,
+        tests,
+        calls,
+    })
+}
+
+/// Builds the programs and returns their paths.
+fn paths() -> Option<[String; 2]> {
+    let release = Path::new(env!("CARGO_BIN_EXE_rt"))
+        .parent()?
+        .ends_with("release");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(cargo);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["test", "--quiet", "--no-run", "--message-format", "json"]);
+    for program in Program::ALL {
+        cargo.args(["--test", program.name()]);
+    }
+    cargo.args(release.then_some("--release"));
+    let built = cargo.output().ok().filter(|built| built.status.success())?;
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    let messages: Vec<Value> = messages
+        .lines()
+        .filter_map(|message| serde_json::from_str(message).ok())
+        .collect();
+    let path = |program: Program| {
+        let is_it = |message: &&Value| message["target"]["name"] == program.name();
+        let executables = messages.iter().filter(is_it);
+        let mut executables = executables.filter_map(|message| message["executable"].as_str());
+        executables.next().map(str::to_owned)
+    };
+    let [suite, engines] = Program::ALL.map(path);
+    Some([suite?, engines?])
+}
+
+/// The names of a program's tests that match a filter.
+fn list(program: Program, path: &str, filter: &str) -> Vec<String> {
+    let mut command = Command::new(path);
+    if program == Program::Engines {
+        command.env("RT_TESTS", "installed");
+    }
+    let listed = command.args(["--list", filter]).output();
+    let listed = listed.unwrap_or_else(|e| panic!("start {path}: {e}"));
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let names = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    names
+        .filter(|name| name.contains(filter))
+        .map(str::to_owned)
+        .collect()
+}
