@@ -164,7 +164,7 @@ fn zsh_completes_arguments_and_values() -> Result<(), String> {
         ":FORMAT:(text json)'",
         ":FORMAT:(table json)'",
         ":WHEN:(true false auto)'",
-        ":NAME:(cgroupfs disabled)'",
+        ":NAME:(cgroupfs systemd disabled)'",
         ":(HUP INT QUIT ",
         ":DIR:_files -/'",
     ] {

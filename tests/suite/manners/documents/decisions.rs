@@ -74,6 +74,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "rt stats web",
         ],
     ),
+    (
+        "needs Slurm, which tests/engines/slurm starts",
+        &["srun ", "sudo setpriv --reuid=alice "],
+    ),
     ("looks at a network that is not there", &["nft list "]),
     (
         "needs a systemd, as tests/suite/systemd has",
