@@ -171,50 +171,44 @@ impl Cgroups {
         limits.check_swap()?;
         // Only root of the host can make device nodes and set device rules.
         let policy = Some(Policy::plan(resources)?).filter(|_| is_root);
-        let is_v2 = matches!(host.cgroups, CgroupLayout::V2 { .. });
+        let settings = settings(&limits, &host.cgroups)?;
         if let Some(scope) = &mut scope {
-            let settings = match is_v2 {
-                true => v2::settings::settings(&limits)?,
-                false => v1::settings::settings(&limits)?,
-            };
+            let is_v2 = matches!(host.cgroups, CgroupLayout::V2 { .. });
             scope.limit(&settings, policy.as_ref(), is_v2);
         }
         let layout = match &host.cgroups {
-            layout if mode == CgroupMode::Disabled => {
-                refuse_limits(&limits, layout)?;
+            _ if mode == CgroupMode::Disabled => {
+                refuse_limits(&settings)?;
                 Layout::None
             }
             CgroupLayout::V1 {
                 hierarchies,
                 unified,
             } => {
-                let mut all = v1_cgroups(hierarchies, path, &limits, policy.as_ref())?;
+                let mut all = v1_cgroups(hierarchies, path, settings, policy.as_ref())?;
                 let unified = unified.as_ref();
                 all.extend(unified.map(|unified| hybrid_cgroup(unified, path, requirement)));
                 Layout::V1(all)
             }
-            CgroupLayout::V2 { mount, own } => {
-                let settings = v2::settings::settings(&limits)?;
-                Layout::V2(UnifiedCgroup {
-                    mount: mount.clone(),
-                    // The caller is a process of `own`, and a cgroup with processes cannot enable
-                    // controllers for its children (cgroup-v2.rst, "No Internal Process
-                    // Constraint"). So a relative path starts at the parent.
-                    path: path.below(own.parent().unwrap_or(own)),
-                    owner: None,
-                    devices: policy.filter(|policy| !policy.allows_all()),
-                    entry: match most_tasks(&settings) {
-                        Some(0) => Entry::Move,
-                        // The placeholder is the one task that may be in the scope.
-                        Some(1) if scope.is_some() => Entry::Move,
-                        // The kernel may refuse to let a user's process in. When it refuses a
-                        // move, the container can still go without the cgroup.
-                        _ if requirement == Requirement::IfAllowed => Entry::Move,
-                        _ => Entry::CloneInto,
-                    },
-                    settings,
-                })
-            }
+            CgroupLayout::V2 { mount, own } => Layout::V2(UnifiedCgroup {
+                mount: mount.clone(),
+                // The caller is a process of `own`, and a cgroup with processes cannot enable
+                // controllers for its children (cgroup-v2.rst, "No Internal Process
+                // Constraint"). So a relative path starts at the parent.
+                path: path.below(own.parent().unwrap_or(own)),
+                owner: None,
+                devices: policy.filter(|policy| !policy.allows_all()),
+                entry: match most_tasks(&settings) {
+                    Some(0) => Entry::Move,
+                    // The placeholder is the one task that may be in the scope.
+                    Some(1) if scope.is_some() => Entry::Move,
+                    // The kernel may refuse to let a user's process in. When it refuses a
+                    // move, the container can still go without the cgroup.
+                    _ if requirement == Requirement::IfAllowed => Entry::Move,
+                    _ => Entry::CloneInto,
+                },
+                settings,
+            }),
         };
         Ok(Cgroups {
             layout,
@@ -318,40 +312,46 @@ fn without_systemd(
         "linux.cgroupsPath: {reason}"
     );
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    if let Some(field) = first_limit(&Limits::plan(resources)?, &host.cgroups)? {
-        bail!("{field}: {reason}");
+    let settings = settings(&Limits::plan(resources)?, &host.cgroups)?;
+    if let Some(limit) = first_limit(&settings) {
+        bail!("{}: {reason}", limit.place());
     }
     Cgroups::plan(id, linux, CgroupMode::Disabled, host)
 }
 
+/// The limits as settings of the host's version.
+fn settings(limits: &Limits, layout: &CgroupLayout) -> Result<Vec<Setting>> {
+    match layout {
+        CgroupLayout::V1 { .. } => v1::settings::settings(limits),
+        CgroupLayout::V2 { .. } => v2::settings::settings(limits),
+    }
+}
+
 /// Refuses limits when the container will have no cgroup to enforce them.
-fn refuse_limits(limits: &Limits, layout: &CgroupLayout) -> Result<()> {
-    match first_limit(limits, layout)? {
-        Some(field) => bail!("{field}: the container has no cgroup (--cgroup-manager disabled)"),
+fn refuse_limits(settings: &[Setting]) -> Result<()> {
+    match first_limit(settings) {
+        Some(limit) => bail!(
+            "{}: the container has no cgroup (--cgroup-manager disabled)",
+            limit.place()
+        ),
         None => Ok(()),
     }
 }
 
-/// The place of the first limit that needs a cgroup.
-fn first_limit(limits: &Limits, layout: &CgroupLayout) -> Result<Option<String>> {
-    let settings = match layout {
-        CgroupLayout::V1 { .. } => v1::settings::settings(limits)?,
-        CgroupLayout::V2 { .. } => v2::settings::settings(limits)?,
-    };
+/// The first setting that needs a cgroup.
+fn first_limit(settings: &[Setting]) -> Option<&Setting> {
     let is_unlimited = |setting: &Setting| matches!(setting.value.as_ref(), "max" | "-1");
-    let limit = settings.iter().find(|setting| !is_unlimited(setting));
-    Ok(limit.map(Setting::place))
+    settings.iter().find(|setting| !is_unlimited(setting))
 }
 
 /// The cgroups in the v1 hierarchies, each with the settings of its controllers.
 fn v1_cgroups(
     hierarchies: &[Hierarchy],
     path: &CgroupsPath,
-    limits: &Limits,
+    mut settings: Vec<Setting>,
     policy: Option<&Policy>,
 ) -> Result<Vec<HierarchyCgroup>> {
     let has = |hierarchy: &Hierarchy, name: &str| hierarchy.controllers.iter().any(|c| c == name);
-    let mut settings = v1::settings::settings(limits)?;
     if let Some(policy) = policy {
         let has_devices = |hierarchy| has(hierarchy, "devices");
         // Rules that allow everything need no devices controller.
