@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::AccessFlags;
 
 use super::create::making;
-use super::hint::huge_page_sizes;
+use super::huge_page_sizes::huge_page_sizes;
 use super::refusal::fail_without_cgroups;
 use super::unused::{check_unused_v1, check_unused_v2};
 use crate::cgroups::directory::Directory;

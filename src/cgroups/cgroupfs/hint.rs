@@ -1,10 +1,9 @@
 //! Hints at why the kernel refuses a write to a cgroup, where that is nearly always the same.
 
-use std::fs;
-
 use caps::Capability;
 use nix::errno::Errno;
 
+use super::huge_page_sizes::huge_page_sizes;
 use crate::cgroups::directory::Directory;
 use crate::cgroups::plan::huge_pages;
 use crate::cgroups::plan::setting::{CPUSET, Setting};
@@ -57,12 +56,13 @@ impl Setting {
             Errno::EPERM if self.controller == "devices" => {
                 return missing_capability(errno, &[Capability::CAP_SYS_ADMIN]);
             }
-            Errno::ENOENT => match huge_page_sizes() {
-                Some(sizes) if self.controller == huge_pages::CONTROLLER => {
+            Errno::ENOENT if self.controller == huge_pages::CONTROLLER => match huge_page_sizes() {
+                Some(sizes) => {
                     return Some(format!("this host has huge pages of {}", sizes.join(", ")));
                 }
-                _ => missing_file(&self.file),
+                None => missing_file(&self.file),
             },
+            Errno::ENOENT => missing_file(&self.file),
             Errno::EOPNOTSUPP if self.file.contains("weight") => {
                 "the I/O scheduler of the disk has no weights, see /sys/block/*/queue/scheduler"
             }
@@ -125,22 +125,6 @@ pub(super) fn directory_hint(errno: Errno) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
-}
-
-/// The sizes of the host's huge pages, as in the names of files. `None` if the kernel does not
-/// tell them.
-pub(super) fn huge_page_sizes() -> Option<Vec<String>> {
-    let mut sizes = Vec::new();
-    for entry in fs::read_dir("/sys/kernel/mm/hugepages").ok()? {
-        let name = entry.ok()?.file_name();
-        let kib = name
-            .to_str()?
-            .strip_prefix("hugepages-")?
-            .strip_suffix("kB")?;
-        sizes.push(kib.parse().ok()?);
-    }
-    sizes.sort_unstable();
-    Some(sizes.into_iter().map(huge_pages::size_name).collect())
 }
 
 fn missing_file(file: &str) -> &'static str {

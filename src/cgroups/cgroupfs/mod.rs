@@ -6,7 +6,8 @@
 //!   finds out what creating would refuse.
 //! - Afterwards: [`existing`] is a container's cgroups as state.json records them. [`join`],
 //!   [`freezer`], [`update`], [`kill`] and [`remove`] are what can be done with them.
-//! - Reading: [`processes`] lists the processes of a cgroup, [`events`] waits for its state.
+//! - Reading: [`processes`] lists the processes of a cgroup, [`events`] waits for its state,
+//!   [`huge_page_sizes`] asks the host.
 
 mod check;
 mod create;
@@ -15,6 +16,7 @@ mod events;
 pub(in crate::cgroups) mod existing;
 mod freezer;
 mod hint;
+pub(in crate::cgroups) mod huge_page_sizes;
 pub(in crate::cgroups) mod join;
 mod kill;
 mod processes;

@@ -8,9 +8,6 @@ use nix::errno::Errno;
 use super::json::Object;
 use crate::cgroups::directory::{Directory, is_gone};
 
-/// The directory with the sizes of huge pages, one name each: `hugepages-2048kB`.
-const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
-
 /// A cgroup whose files are read. Its files are absent if the host lacks the controller or the
 /// cgroup is gone.
 pub(super) struct Figures(Option<Directory>);
@@ -98,9 +95,10 @@ fn pressure_line(line: &str) -> String {
 
 /// A decimal number as Go writes it: without zeros at the end of a fraction.
 fn go_number(text: &str) -> &str {
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
     }
 }
 
@@ -122,25 +120,4 @@ pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
 pub(super) fn value(text: &str, key: &str) -> u64 {
     let found = pairs(text).find(|(name, _)| *name == key);
     found.map(|(_, value)| value).unwrap_or_default()
-}
-
-/// The sizes of the huge pages of this kernel, as the names of files in the hugetlb controller
-/// have them: `2MB`, `1GB`.
-pub(super) fn huge_page_sizes() -> Vec<String> {
-    let entries = std::fs::read_dir(HUGE_PAGES).into_iter().flatten();
-    let kilobytes = entries.filter_map(|entry| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        name.strip_prefix("hugepages-")?
-            .strip_suffix("kB")?
-            .parse::<u64>()
-            .ok()
-    });
-    let mut sizes: Vec<u64> = kilobytes.collect();
-    sizes.sort_unstable();
-    let name = |size| match size {
-        size if size >= 1 << 20 => format!("{}GB", size >> 20),
-        size if size >= 1 << 10 => format!("{}MB", size >> 10),
-        size => format!("{size}KB"),
-    };
-    sizes.into_iter().map(name).collect()
 }

@@ -8,7 +8,8 @@ use anyhow::Result;
 use super::Sections;
 use super::blkio::Blkio;
 use super::json::Object;
-use super::read::{Figures, huge_page_sizes, pairs, value};
+use super::read::{Figures, pairs, value};
+use crate::cgroups::cgroupfs::huge_page_sizes::huge_page_sizes;
 
 /// Nanoseconds of a clock tick, in which cpuacct.stat counts. The kernel shows 100 to a second
 /// on every architecture that `rt` is built for (`USER_HZ`).
@@ -187,7 +188,7 @@ fn hugetlb(cgroup: &Figures) -> Result<String> {
     if !cgroup.exist() {
         return Ok(all.end());
     }
-    for size in huge_page_sizes() {
+    for size in huge_page_sizes().unwrap_or_default() {
         // Reservations are counted since Linux 5.7, and runc prefers them.
         let mut file = format!("hugetlb.{size}.rsvd");
         let mut usage = cgroup.find_number(&format!("{file}.usage_in_bytes"))?;

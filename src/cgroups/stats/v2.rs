@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::Sections;
 use super::blkio::Blkio;
 use super::json::Object;
-use super::read::{Figures, huge_page_sizes, value};
+use super::read::{Figures, value};
 use super::v1::{MemoryEntry, pids, raw};
+use crate::cgroups::cgroupfs::huge_page_sizes::huge_page_sizes;
 
 /// The members of `cpuset`, which runc reads in v1 only.
 const CPUSET: &str = r#"{"cpu_exclusive":0,"mem_hardwall":0,"mem_exclusive":0,"memory_migrate":0,"memory_spread_page":0,"memory_spread_slab":0,"memory_pressure":0,"sched_load_balance":0,"sched_relax_domain_level":0}"#;
@@ -86,7 +87,7 @@ fn memory(cgroup: &Figures) -> Result<String> {
 
 fn hugetlb(cgroup: &Figures) -> Result<String> {
     let mut all = Object::new();
-    for size in huge_page_sizes() {
+    for size in huge_page_sizes().unwrap_or_default() {
         // Reservations are counted since Linux 5.7, and runc prefers them.
         let mut usage = cgroup.find_number(&format!("hugetlb.{size}.rsvd.current"))?;
         if usage.is_none() {
