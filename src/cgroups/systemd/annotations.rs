@@ -44,12 +44,12 @@ const ALLOWED: [(&str, Type); 34] = [
     ("MemoryZSwapMax", Type::U64),
     ("OOMPolicy", Type::Text),
     ("RuntimeMaxUSec", Type::U64),
+    ("StartupCPUShares", Type::U64),
     ("StartupCPUWeight", Type::U64),
     ("StartupIOWeight", Type::U64),
     ("TasksAccounting", Type::Bool),
     ("TasksMax", Type::U64),
     ("TimeoutStopUSec", Type::U64),
-    ("StartupCPUShares", Type::U64),
 ];
 
 /// The properties in `annotations`, in the order of their names.

@@ -10,11 +10,11 @@ use nix::unistd::{Pid, pipe2, read};
 
 use crate::sys::{self, Cloned};
 
-/// The process. It ends when this process ends, or has closed the pipe.
+/// The process. It ends when the last process that holds the other end of its pipe has closed it.
 pub(super) struct Placeholder {
     pub(super) pid: Pid,
     pidfd: OwnedFd,
-    /// Init has a copy too, and closes it. So nothing happens when this is dropped.
+    /// Only this process keeps it: init closes its copy. So the placeholder does not outlive this process.
     _pipe: OwnedFd,
 }
 

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send,
     setsockopt, socket,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::address::Socket;
 use super::message::{self, Kind, Message, Method};
@@ -83,9 +83,10 @@ impl Connection {
             Socket::Path(path) => UnixAddr::new(path.as_str())?,
             Socket::Abstract(name) => UnixAddr::new_abstract(name.as_bytes())?,
         };
-        // The limit is for connect(2) too, which waits while the queue of the listener is full.
-        let timeout = TimeVal::new(TIMEOUT.as_secs().cast_signed(), 0);
-        setsockopt(&socket, SendTimeout, &timeout)?;
+        // connect(2) waits while the queue of the listener is full. A timeout of 0 would be none.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let microseconds = i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1);
+        setsockopt(&socket, SendTimeout, &TimeVal::microseconds(microseconds))?;
         connect(socket.as_raw_fd(), &address)?;
         let mut connection = Connection {
             socket,
@@ -257,11 +258,12 @@ impl Connection {
     }
 
     fn send(&self, mut bytes: &[u8]) -> Result<()> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         while !bytes.is_empty() {
-            match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            match send(self.socket.as_raw_fd(), bytes, flags) {
                 Ok(sent) => bytes = &bytes[sent..],
+                Err(Errno::EAGAIN) => self.wait_for(PollFlags::POLLOUT)?,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => bail!(no_answer()),
                 Err(errno) => return Err(errno).context("send"),
             }
         }
@@ -272,18 +274,7 @@ impl Connection {
     fn receive(&mut self) -> Result<()> {
         let mut chunk = [0; 4096];
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            // The other end may send signals without end.
-            ensure!(!left.is_zero(), no_answer());
-            let mut readable = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            // Rounded up, so that the last wait does not end early and repeat.
-            let milliseconds = u16::try_from(left.as_millis().saturating_add(1));
-            let timeout = PollTimeout::from(milliseconds.unwrap_or(u16::MAX));
-            match poll(&mut readable, timeout) {
-                Err(Errno::EINTR) => continue,
-                Ok(0) => bail!(no_answer()),
-                polled => polled.context("poll")?,
-            };
+            self.wait_for(PollFlags::POLLIN)?;
             match recv(self.socket.as_raw_fd(), &mut chunk, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) | Err(Errno::ECONNRESET) => bail!("closed the connection"),
                 Ok(length) => {
@@ -292,6 +283,24 @@ impl Connection {
                 }
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno).context("receive"),
+            }
+        }
+    }
+
+    /// # Errors
+    /// When the deadline passes, even if the other end sends signals without end.
+    fn wait_for(&self, event: PollFlags) -> Result<()> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), no_answer());
+            let mut ready = [PollFd::new(self.socket.as_fd(), event)];
+            // Rounded up, so that the last wait does not end early and repeat.
+            let milliseconds = u16::try_from(left.as_millis().saturating_add(1));
+            let timeout = PollTimeout::from(milliseconds.unwrap_or(u16::MAX));
+            match poll(&mut ready, timeout) {
+                Err(Errno::EINTR) => {}
+                Ok(0) => bail!(no_answer()),
+                polled => return polled.map(drop).context("poll"),
             }
         }
     }
