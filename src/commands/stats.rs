@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::table::columns;
 use super::{Globals, choices, duration, figures, flag, id, list, print};
 use crate::cgroups::Usage;
-use crate::container::{self, Report, Status};
+use crate::container::{self, Counters, Report, Status};
 use crate::sys;
 
 const TITLES: [&str; 8] = [
@@ -95,14 +95,14 @@ struct Measurement {
 /// # Errors
 /// When a figure cannot be read. With `first`, when one of `ids` does not exist or has stopped.
 fn measure(globals: &Globals, ids: &[&str], first: bool) -> Result<Vec<Measurement>> {
-    let mut measurements = Vec::new();
+    let (counters, mut measurements) = (Counters::open()?, Vec::new());
     for report in reports(globals, ids, first)? {
         let time = Instant::now();
         let usage = report.cgroups.usage().with_context(|| report.id.clone())?;
         let Some(usage) = usage else {
             continue;
         };
-        let traffic = container::traffic(report.pid).with_context(|| report.id.clone())?;
+        let traffic = counters.of(report.pid).with_context(|| report.id.clone())?;
         measurements.push(Measurement {
             id: report.id,
             created: report.created,

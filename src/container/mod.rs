@@ -44,5 +44,5 @@ pub(crate) use pause::{pause, resume};
 pub(crate) use ps::processes;
 pub(crate) use start::start;
 pub(crate) use state::{Status, check_writable_root, id_fault, not_running, valid_id};
-pub(crate) use traffic::traffic;
+pub(crate) use traffic::Counters;
 pub(crate) use update::update;

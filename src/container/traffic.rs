@@ -1,29 +1,46 @@
 //! The traffic of a container's network namespace.
 
+use std::ffi::OsString;
+
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 use crate::trusted_proc::Proc;
 
-/// The bytes that all interfaces in the network namespace of the process `pid` have received and
-/// sent, without the loopback interface (proc_pid_net(5), "dev"). `None` when it shares the
-/// network namespace of this process, has ended, or belongs to another user.
-///
-/// # Errors
-/// When /proc cannot be read.
-pub(crate) fn traffic(pid: i32) -> Result<Option<(u64, u64)>> {
-    let proc = Proc::open().context("/proc")?;
-    let read = || {
-        let own = proc.link_text("self/ns/net")?;
-        if proc.link_text(&format!("{pid}/ns/net"))? == own {
-            return Ok(None);
+/// Reads the traffic of containers.
+pub(crate) struct Counters {
+    proc: Proc,
+    /// The network namespace of this process.
+    own: OsString,
+}
+
+impl Counters {
+    /// # Errors
+    /// When /proc cannot be read.
+    pub(crate) fn open() -> Result<Counters> {
+        let proc = Proc::open().context("/proc")?;
+        let own = proc.link_text("self/ns/net").context("/proc/self/ns/net")?;
+        Ok(Counters { proc, own })
+    }
+
+    /// The bytes that all interfaces in the network namespace of the process `pid` have received and
+    /// sent, without the loopback interface (proc_pid_net(5), "dev"). `None` when it shares the
+    /// network namespace of this process, has ended, or belongs to another user.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub(crate) fn of(&self, pid: i32) -> Result<Option<(u64, u64)>> {
+        let read = || {
+            if self.proc.link_text(&format!("{pid}/ns/net"))? == self.own {
+                return Ok(None);
+            }
+            self.proc.read(&format!("{pid}/net/dev")).map(Some)
+        };
+        match read() {
+            Ok(text) => Ok(text.map(|text| sum(&text))),
+            Err(Errno::ENOENT | Errno::ESRCH | Errno::EACCES | Errno::EINVAL) => Ok(None),
+            Err(errno) => Err(errno).with_context(|| format!("/proc/{pid}/net/dev")),
         }
-        proc.read(&format!("{pid}/net/dev")).map(Some)
-    };
-    match read() {
-        Ok(text) => Ok(text.map(|text| sum(&text))),
-        Err(Errno::ENOENT | Errno::ESRCH | Errno::EACCES | Errno::EINVAL) => Ok(None),
-        Err(errno) => Err(errno).with_context(|| format!("/proc/{pid}/net/dev")),
     }
 }
 
