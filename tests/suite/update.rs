@@ -8,6 +8,7 @@ use crate::runner::Test;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::cgroups::resources::weight_file;
 use crate::harness::{
     Bundle, Container, Kind, Outcome, Runtime, View, cgroup_of, differs, on_v2, only_rt, signal,
     skip, trials,
@@ -684,16 +685,9 @@ fn intel_rdt_is_refused_by_flag() {
 fn weights_for_io_can_be_changed() {
     let running = Running::new();
     let cgroup = cgroup_of(running.pid, "blkio");
-    let files = [
-        ["blkio.weight", "blkio.bfq.weight"],
-        ["io.bfq.weight", "io.weight"],
-    ];
-    let files = files[usize::from(on_v2())];
-    let Some(file) = files.iter().find(|file| cgroup.join(file).exists()) else {
-        skip("this kernel has no weights for I/O")
-    };
+    let file = weight_file(&cgroup);
     let present = || running.file("blkio", file).replace("default ", "");
-    let expected = |weight: u64| match *file {
+    let expected = |weight: u64| match file {
         "io.weight" => (1 + (weight - 10) * 9999 / 990).to_string(),
         _ => weight.to_string(),
     };
@@ -782,9 +776,12 @@ fn rates_of_a_disk_are_changed_and_restored() {
     let running = Running::with(&[("blockIO", json!({ "throttleReadBpsDevice": rates(1000) }))]);
     let file = ["blkio.throttle.read_bps_device", "io.max"][usize::from(on_v2())];
     let present = || running.file("blkio", file);
-    let line = |rate: u64| match on_v2() {
-        true => format!("{disk} rbps={rate} wbps=max riops=max wiops=max"),
-        false => format!("{disk} {rate}"),
+    let line = |rate: u64| {
+        if on_v2() {
+            format!("{disk} rbps={rate} wbps=max riops=max wiops=max")
+        } else {
+            format!("{disk} {rate}")
+        }
     };
     assert_eq!(present(), line(1000));
     differs(Kind::Runc, "Debian's version does not change them");

@@ -3,7 +3,7 @@
 
 mod devices;
 mod limits;
-mod resources;
+pub(crate) mod resources;
 mod seen;
 
 use crate::runner::Test;

@@ -2,7 +2,7 @@
 //! files of cgroup v2 by name.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::runner::Test;
 use serde_json::{Value, json};
@@ -71,21 +71,27 @@ fn assert_line(bundle: &Bundle, text: &str) {
     assert!(line.starts_with(&start), "{line}");
 }
 
-fn a_weight_for_io_is_applied() {
-    let bundle = Bundle::new().args(&["/probe", "sleep"]);
-    let (container, cgroup) = create(&bundle, "blkio");
+/// The first of the files for weights that the kernel has.
+pub(crate) fn weight_file(cgroup: &Path) -> &'static str {
     let files = [
         ["blkio.weight", "blkio.bfq.weight"],
         ["io.bfq.weight", "io.weight"],
     ];
     let files = files[usize::from(on_v2())];
-    let Some(file) = files.iter().find(|file| cgroup.join(file).exists()) else {
-        skip("this kernel has no weights for I/O")
-    };
+    match files.into_iter().find(|file| cgroup.join(file).exists()) {
+        Some(file) => file,
+        None => skip("this kernel has no weights for I/O"),
+    }
+}
+
+fn a_weight_for_io_is_applied() {
+    let bundle = Bundle::new().args(&["/probe", "sleep"]);
+    let (container, cgroup) = create(&bundle, "blkio");
+    let file = weight_file(&cgroup);
     container.end();
     let bundle = with(Bundle::new(), "blockIO", json!({ "weight": 300 }));
     let (_container, cgroup) = create(&bundle, "blkio");
-    let expected = match *file {
+    let expected = match file {
         "io.bfq.weight" => "default 300",
         "io.weight" => "default 2930",
         _ => "300",
@@ -185,9 +191,10 @@ fn a_limit_on_an_absent_rdma_device_is_refused() {
         "rdma",
         json!({ "none_0": { "hcaHandles": 3 } }),
     );
-    let has_controller = match on_v2() {
-        true => has_controller("rdma"),
-        false => hierarchy("rdma").is_some(),
+    let has_controller = if on_v2() {
+        has_controller("rdma")
+    } else {
+        hierarchy("rdma").is_some()
     };
     if has_controller {
         let text = "linux.resources.rdma.none_0: write \"none_0 hca_handle=3\" to rdma.max: \
