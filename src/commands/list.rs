@@ -52,10 +52,8 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         .iter()
         .map(|report| Entry::new(report, owner_name(&passwd, report.owner)))
         .collect();
-    let usages = match matches.get_flag("stats") {
-        true => Some(usages(&reports)?),
-        false => None,
-    };
+    let with_stats = matches.get_flag("stats");
+    let usages = with_stats.then(|| usages(&reports)).transpose()?;
     match format {
         Some("table") => print(&table(&entries, usages.as_deref()))?,
         // Go encodes a nil slice as null, and clients of runc expect that.

@@ -48,9 +48,10 @@ impl Observed {
             (status, _) => bail!("container with id {id} is not running: {status}"),
         };
         let cgroups = state.cgroups();
-        let notices = match with_notices {
-            true => cgroups.oom_notices().with_context(|| id.to_owned())?,
-            false => None,
+        let notices = if with_notices {
+            cgroups.oom_notices().with_context(|| id.to_owned())?
+        } else {
+            None
         };
         Ok(Observed {
             cgroups,

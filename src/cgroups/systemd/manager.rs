@@ -113,9 +113,10 @@ impl Systemd {
     pub(crate) fn probe(environment: &BusEnvironment, host: &Host) -> Systemd {
         let manager = Manager::find(environment, &host.caller);
         let is_v1 = matches!(host.cgroups, CgroupLayout::V1 { .. });
-        let found = match manager.user && is_v1 {
-            true => Err(anyhow!(NO_USER_ON_V1)),
-            false => ask(&manager).map_err(|error| explain(error, manager.user)),
+        let found = if manager.user && is_v1 {
+            Err(anyhow!(NO_USER_ON_V1))
+        } else {
+            ask(&manager).map_err(|error| explain(&error, manager.user))
         };
         Systemd { manager, found }
     }
@@ -127,9 +128,10 @@ const NO_USER_ON_V1: &str = "systemd delegates no cgroup of version 1 to a user;
 fn ask(manager: &Manager) -> Result<Facts> {
     let mut connection = manager.connect()?;
     let version = connection.property("Version")?;
-    let cgroup = match manager.user {
-        true => connection.property("ControlGroup")?,
-        false => String::new(),
+    let cgroup = if manager.user {
+        connection.property("ControlGroup")?
+    } else {
+        String::new()
     };
     let cgroup = Path::new(&cgroup);
     Ok(Facts {
@@ -138,15 +140,14 @@ fn ask(manager: &Manager) -> Result<Facts> {
     })
 }
 
-fn explain(error: Error, user: bool) -> Error {
-    let remedy = match user {
-        true => {
-            "a user needs a session with a systemd of its own: install dbus-user-session and log in, \
-             or loginctl enable-linger USER, and set XDG_RUNTIME_DIR"
-        }
-        false => "is systemd PID 1 of this host? --cgroup-manager cgroupfs works without it",
+fn explain(error: &Error, user: bool) -> Error {
+    let remedy = if user {
+        "a user needs a session with a systemd of its own: install dbus-user-session and log in, \
+         or loginctl enable-linger USER, and set XDG_RUNTIME_DIR"
+    } else {
+        "is systemd PID 1 of this host? --cgroup-manager cgroupfs works without it"
     };
-    let error = crate::log::format_error(&error);
+    let error = crate::log::format_error(error);
     anyhow!("systemd: {error}; {remedy}")
 }
 

@@ -163,9 +163,10 @@ fn every_command_works_in_a_container() {
         for process in /proc/[0-9]*; do echo $process; done";
     for (bundle, has_cgroups) in outers() {
         // Without a cgroup of its own a container cannot be paused.
-        let script = match has_cgroups {
-            true => script.to_owned(),
-            false => script.replace("rt pause c1; rt state c1; rt resume c1; rt ps c1", ""),
+        let script = if has_cgroups {
+            script.to_owned()
+        } else {
+            script.replace("rt pause c1; rt state c1; rt resume c1; rt ps c1", "")
         };
         let bundle = inner(bundle, "bundle", &["sleep", "1000"]);
         let bundle = bundle.sh(&script);

@@ -64,9 +64,10 @@ impl Tables {
         let missing = missing.filter(|rule| !self.has(chain, rule));
         for (before, rule) in missing.enumerate() {
             let number = (rules.len() + before).to_string();
-            let place = match returns {
-                true => vec!["-I", chain, &number],
-                false => vec!["-A", chain],
+            let place = if returns {
+                vec!["-I", chain, &number]
+            } else {
+                vec!["-A", chain]
             };
             self.change(&place, &rule)?;
         }
