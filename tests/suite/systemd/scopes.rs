@@ -72,10 +72,13 @@ fn a_scope_has_the_container_from_run_to_delete() {
     assert_eq!(host.traces_of("runc-web"), "");
 
     // A failed unit of this name is no obstacle.
-    let fail = "systemd-run --quiet --unit=runc-web.scope -p DefaultDependencies=no --scope sh -c 'kill -9 $$'";
+    let fail = "systemd-run --quiet --unit=runc-web.scope -p DefaultDependencies=no -p RuntimeMaxSec=1ms --scope sleep 1000";
     host.call(&["sh", "-c", &format!("{fail}; true")])
         .run()
         .assert_ok();
+    wait_until("the failure of the unit", || {
+        host.property(unit, "ActiveState") == "failed"
+    });
     run("web").assert_ok();
     // The container ends by itself: systemd releases the scope before it is deleted.
     host.runtime(&["kill", "web", "KILL"]).run().assert_ok();
