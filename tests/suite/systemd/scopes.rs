@@ -11,6 +11,7 @@ use crate::runner::Test;
 pub(crate) fn tests() -> Vec<Test> {
     trials![
         a_scope_has_the_container_from_run_to_delete,
+        a_unit_that_has_failed_or_ended_is_no_obstacle,
         limits_are_in_properties_and_files_of_v1,
         properties_are_those_of_runc,
         a_killed_command_leaves_nothing_after_delete,
@@ -70,8 +71,14 @@ fn a_scope_has_the_container_from_run_to_delete() {
         .run()
         .assert_ok();
     assert_eq!(host.traces_of("runc-web"), "");
+}
 
-    // A failed unit of this name is no obstacle.
+fn a_unit_that_has_failed_or_ended_is_no_obstacle() {
+    only_rt("the state of the unit at each step is that of rt");
+    let bundle = Bundle::new().args(&SLEEP).remove("/linux/resources");
+    let path = bundle.path().to_str().unwrap().to_owned();
+    let host = SystemdHost::start(CgroupLayout::V2, &bundle);
+    let unit = "runc-web.scope";
     let fail = "systemd-run --quiet --unit=runc-web.scope -p DefaultDependencies=no -p RuntimeMaxSec=1ms --scope sleep 1000";
     host.call(&["sh", "-c", &format!("{fail}; true")])
         .run()
@@ -79,7 +86,9 @@ fn a_scope_has_the_container_from_run_to_delete() {
     wait_until("the failure of the unit", || {
         host.property(unit, "ActiveState") == "failed"
     });
-    run("web").assert_ok();
+    host.runtime(&["run", "-d", "-b", &path, "web"])
+        .run()
+        .assert_ok();
     // The container ends by itself: systemd releases the scope before it is deleted.
     host.runtime(&["kill", "web", "KILL"]).run().assert_ok();
     wait_until("the end of the scope", || {

@@ -1,1 +1,0 @@
-echo "left $C: "; sh /tmp/h-slurm/in.sh $C sh -c 'ls /run/slurmrt; ps -eo pid,ppid,stat,args | grep -v -E "slurmd|slurmctld|munged|ps -eo|sh -e|sleep 1000|sh -c ls|grep"'; ls $C/spool/*; find /sys/fs/cgroup -name 'n?.root*' | head -3
