@@ -71,9 +71,9 @@ pub(super) fn change(top: &Path, count: usize, random: &mut Random) {
 /// A new file of a gigabyte that has two blocks.
 pub(super) fn add_sparse(top: &Path) {
     let file = File::create(top.join("sparse")).unwrap();
-    file.set_len(1 << 30).unwrap();
-    file.write_all_at(b"in the middle", 600 << 20).unwrap();
-    file.write_all_at(b"at the end", (1 << 30) - 10).unwrap();
+    file.set_len(128 << 20).unwrap();
+    file.write_all_at(b"in the middle", 75 << 20).unwrap();
+    file.write_all_at(b"at the end", (128 << 20) - 10).unwrap();
 }
 
 /// What a change is about: entries that exist, and a new name.

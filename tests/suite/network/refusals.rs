@@ -25,12 +25,17 @@ pub(crate) fn tests() -> Vec<Test> {
 /// `create` and `check` say the same, and nothing is left.
 #[track_caller]
 fn assert_refused(host: &Host, bundle: &Bundle, text: &str) {
+    assert_refused_at(host, bundle, "", text);
+}
+
+/// The same; the error names the place, too.
+#[track_caller]
+fn assert_refused_at(host: &Host, bundle: &Bundle, place: &str, text: &str) {
     let before = host.leftovers();
-    bundle.call("create", &[]).run().assert_refused(text);
-    let checked = bundle
-        .runtime()
-        .call(&["check", "--bundle", bundle.path().to_str().unwrap()]);
-    checked.run().assert_refused(text);
+    let check = ["check", "--bundle", bundle.path().to_str().unwrap()];
+    for call in [bundle.call("create", &[]), bundle.runtime().call(&check)] {
+        call.run().assert_refused(text).assert_refused(place);
+    }
     assert_eq!(host.leftovers(), before);
 }
 
@@ -126,8 +131,8 @@ fn invalid_values_are_refused() {
     let host = Host::new();
     for (key, value, reason) in INVALID {
         let bundle = annotate(host.on_bridge(), &[(key, value)]);
-        assert_refused(&host, &bundle, &format!("annotations: rt.network.{key}: "));
-        assert_refused(&host, &bundle, reason);
+        let place = format!("annotations: rt.network.{key}: ");
+        assert_refused_at(&host, &bundle, &place, reason);
     }
 }
 

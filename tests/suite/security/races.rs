@@ -11,7 +11,9 @@ use crate::runner::Test;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, HostState, mountinfo, only_rt, tree, trials};
+use crate::harness::{
+    Bundle, Directory, HostState, is_the_matrix, mountinfo, only_rt, tree, trials,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
@@ -25,7 +27,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const ROUNDS: usize = 200;
+/// The whole matrix has more.
+const ROUNDS: usize = 50;
 
 /// Exchanges two paths until dropped.
 struct Swapper {
@@ -74,7 +77,8 @@ fn volume(host: &Path) -> Directory {
 fn race(bundle: &Bundle, host: &Directory, swapper: Swapper) {
     let (files, mounts) = (tree(host.path()), mountinfo());
     let mut started = 0;
-    for round in 0..ROUNDS {
+    let rounds = if is_the_matrix() { 4 * ROUNDS } else { ROUNDS };
+    for round in 0..rounds {
         let outcome = bundle.run();
         started += usize::from(outcome.code() == 0);
         assert!(
