@@ -48,7 +48,7 @@ const fn engine(runtime: &'static str, filter: &'static str) -> Run {
     (Machine::Systemd, Program::Engines, runtime, filter)
 }
 
-const RUNS: [Run; 26] = [
+const RUNS: [Run; 25] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -61,7 +61,6 @@ const RUNS: [Run; 26] = [
     suite("rt", "lifecycle::kill::"),
     // Limits in containers in containers, which need the controllers.
     suite("rt", "nested::"),
-    suite("rt", "exec::cgroups::"),
     // Figures and notices of v2, compared with those of runc.
     suite("rt", "events::"),
     suite("rt", "stats::"),
