@@ -14,6 +14,7 @@ mod apparmor;
 mod binary;
 mod cgroups;
 mod cli;
+mod compared;
 mod diff;
 mod errors;
 mod events;
@@ -70,6 +71,7 @@ fn tests() -> Vec<Test> {
         binary::tests(),
         cgroups::tests(),
         cli::tests(),
+        compared::tests(),
         diff::tests(),
         errors::tests(),
         events::tests(),

@@ -48,7 +48,7 @@ const fn engine(runtime: &'static str, filter: &'static str) -> Run {
     (Machine::Systemd, Program::Engines, runtime, filter)
 }
 
-const RUNS: [Run; 25] = [
+const RUNS: [Run; 27] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -64,6 +64,9 @@ const RUNS: [Run; 25] = [
     // Figures and notices of v2, compared with those of runc.
     suite("rt", "events::"),
     suite("rt", "stats::"),
+    // Each limit on cgroup v2, compared with runc's, and the same by systemd.
+    suite("rt", "compared::cgroupfs_"),
+    (Machine::Systemd, Program::Suite, "rt", "compared::systemd_"),
     // Configurations that only the virtual machine can run with runc.
     suite("runc", "managers::cri_systemd_rich"),
     suite("runc", "managers::docker_systemd"),

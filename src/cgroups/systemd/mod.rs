@@ -14,7 +14,7 @@ mod bus;
 mod devices;
 pub(in crate::cgroups) mod manager;
 mod placeholder;
-mod properties;
+pub(in crate::cgroups) mod properties;
 pub(in crate::cgroups) mod record;
 pub(in crate::cgroups) mod scope;
 pub(in crate::cgroups) mod start;

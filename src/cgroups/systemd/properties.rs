@@ -128,22 +128,28 @@ fn set(name: &'static str, list: &str) -> Option<(&'static str, Value)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cgroups) mod tests {
     use super::*;
+
+    /// The properties as texts, `NAME=VALUE`.
+    pub(in crate::cgroups) fn texts(settings: &[Setting], version: u32) -> Vec<String> {
+        let text = |(name, value): Property| match value {
+            Value::U64(INFINITY) => format!("{name}=infinity"),
+            Value::U64(value) => format!("{name}={value}"),
+            Value::Text(text) => format!("{name}={text}"),
+            Value::Bytes(bytes) => format!("{name}={bytes:?}"),
+            other => format!("{name}={other:?}"),
+        };
+        let all = of_settings(settings, version).into_iter();
+        all.map(text).collect()
+    }
 
     fn of(files: &[(&'static str, &'static str)], version: u32) -> Vec<String> {
         let setting = |(file, value): &(&'static str, &'static str)| {
             Setting::new("field", "controller", file, *value)
         };
         let settings: Vec<Setting> = files.iter().map(setting).collect();
-        let all = of_settings(&settings, version);
-        let text = |(name, value): &Property| match value {
-            Value::U64(INFINITY) => format!("{name}=infinity"),
-            Value::U64(value) => format!("{name}={value}"),
-            Value::Text(text) => format!("{name}={text}"),
-            other => format!("{name}={other:?}"),
-        };
-        all.iter().map(text).collect()
+        texts(&settings, version)
     }
 
     fn check(file: &'static str, value: &'static str, expected: &[&str]) {
@@ -195,8 +201,8 @@ mod tests {
 
     #[test]
     fn sets_are_masks() {
-        check("cpuset.cpus", "0-1,8", &["AllowedCPUs=Bytes([3, 1])"]);
-        check("cpuset.mems", "3", &["AllowedMemoryNodes=Bytes([8])"]);
+        check("cpuset.cpus", "0-1,8", &["AllowedCPUs=[3, 1]"]);
+        check("cpuset.mems", "3", &["AllowedMemoryNodes=[8]"]);
         check("cpuset.cpus", "0-9:1/2", &[]);
         assert_eq!(of(&[("cpuset.cpus", "0")], 243), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! The table of docs/limits.md: which file and value a limit becomes in each version.
+//! The table of docs/limits.md: which file and value a limit becomes in each version, and which property of systemd.
 //! `RT_BLESS=1 cargo test --lib cgroups::` rewrites it.
 
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use super::resources;
 use crate::cgroups::plan::limits::Limits;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
+use crate::cgroups::systemd::properties::tests::texts;
 use crate::cgroups::{v1, v2};
 
 /// Members of `linux.resources`.
@@ -43,7 +44,10 @@ const EXAMPLES: [&str; 31] = [
     r#""unified": {"memory.high": "33554432", "io.max": "8:0 rbps=1000\n8:16 rbps=1000"}"#,
 ];
 
-const HEADING: &str = "| in `linux.resources` | cgroup v1 | cgroup v2 |\n|---|---|---|\n";
+const HEADING: &str = "| in `linux.resources` | cgroup v1 | systemd on v1 | cgroup v2 | systemd on v2 |\n|---|---|---|---|---|\n";
+
+/// A version that has all properties.
+const SYSTEMD: u32 = 257;
 
 #[allow(
     clippy::disallowed_methods,
@@ -54,8 +58,11 @@ fn the_table_in_the_documentation_is_true() {
     let rows = EXAMPLES.map(|example| {
         let limits = Limits::plan(Some(&resources(&format!("{{{example}}}")))).unwrap();
         let versions = [v1::settings::settings, v2::settings::settings];
-        let cells = versions.map(|settings| settings(&limits).map_or("refused".to_owned(), cell));
-        format!("| `{example}` | {} | {} |\n", cells[0], cells[1])
+        let cells = versions.map(|settings| match settings(&limits) {
+            Ok(settings) => format!("{} | {}", files(&settings), properties(&settings)),
+            Err(_) => "refused | refused".to_owned(),
+        });
+        format!("| `{example}` | {} |\n", cells.join(" | "))
     });
     let table = format!("{HEADING}{}", rows.concat());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md");
@@ -71,7 +78,7 @@ fn the_table_in_the_documentation_is_true() {
 }
 
 /// The files and values, in the order in which they are written.
-fn cell(settings: Vec<Setting>) -> String {
+fn files(settings: &[Setting]) -> String {
     let mut text = String::new();
     for (index, setting) in settings.iter().enumerate() {
         let before = index
@@ -87,6 +94,17 @@ fn cell(settings: Vec<Setting>) -> String {
             text.push_str(" if there is such a file");
         }
     }
+    or_nothing(text)
+}
+
+/// What systemd is told besides.
+fn properties(settings: &[Setting]) -> String {
+    let all = texts(settings, SYSTEMD).into_iter();
+    let all: Vec<String> = all.map(|text| format!("`{text}`")).collect();
+    or_nothing(all.join("<br>"))
+}
+
+fn or_nothing(text: String) -> String {
     if text.is_empty() {
         "nothing".to_owned()
     } else {

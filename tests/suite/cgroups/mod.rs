@@ -2,6 +2,7 @@
 //! open.
 
 mod devices;
+mod effects;
 mod limits;
 pub(crate) mod resources;
 mod seen;
@@ -13,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
         limits::tests(),
         resources::tests(),
         devices::tests(),
+        effects::tests(),
         seen::tests(),
     ];
     tests.into_iter().flatten().collect()

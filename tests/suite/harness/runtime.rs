@@ -86,9 +86,13 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub(crate) fn new() -> Self {
+        Self::of(Kind::under_test())
+    }
+
+    pub(crate) fn of(kind: Kind) -> Self {
         let home = Rc::new(Directory::new());
         Self {
-            kind: Kind::under_test(),
+            kind,
             view: View::Host,
             globals: Vec::new(),
             caller: None,
