@@ -27,18 +27,22 @@ pub(in crate::cgroups) fn common_settings(limits: &Limits) -> impl Iterator<Item
     settings.into_iter().flatten()
 }
 
-/// `cpu.idle`, as a setting to write before the CPU shares and one to write after them. An idle
-/// cgroup refuses shares, so shares are set before it becomes idle or after it stops being idle.
-pub(in crate::cgroups) fn idle_settings(limits: &Limits) -> (Option<Setting>, Option<Setting>) {
+/// `cpu.idle`, and `shares` unless the cgroup becomes idle: the kernel refuses shares of an idle cgroup, and forgets
+/// them when a cgroup becomes idle.
+pub(in crate::cgroups) fn idle_and_shares(
+    limits: &Limits,
+    shares: Option<Setting>,
+) -> impl Iterator<Item = Setting> {
     let setting = |value| Setting::new("linux.resources.cpu.idle", "cpu", "cpu.idle", value);
-    match limits.idle {
-        Some(Idle::No) => (
-            Some(setting("0").on_refusal(OnRefusal::IgnoreMissingFile)),
-            None,
-        ),
-        Some(Idle::Yes) => (None, Some(setting("1"))),
-        None => (None, None),
-    }
+    let both = match limits.idle {
+        Some(Idle::No) => {
+            let idle = setting("0").on_refusal(OnRefusal::IgnoreMissingFile);
+            [Some(idle), shares]
+        }
+        Some(Idle::Yes) => [Some(setting("1")), None],
+        None => [None, shares],
+    };
+    both.into_iter().flatten()
 }
 
 /// The burst in `file`. A kernel before 5.14 has no such file and never bursts, which is what a

@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::common::{
-    burst_setting, common_settings, idle_settings, quota_on_refusal,
+    burst_setting, common_settings, idle_and_shares, quota_on_refusal,
 };
 use crate::cgroups::plan::limits::Limits;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
@@ -85,21 +85,17 @@ fn memory(limits: &Limits) -> Vec<Setting> {
 fn cpu(limits: &Limits) -> Result<Vec<Setting>> {
     let new = |field, file, value: String| Setting::new(field, "cpu", file, value);
     let mut all = Vec::new();
-    let (before, after) = idle_settings(limits);
-    all.extend(before);
+    let field = "linux.resources.cpu.shares";
     if let Some(shares) = limits.shares {
         // The kernel would silently use the nearest value in the range.
         ensure!(
             (2..=262_144).contains(&shares),
-            "linux.resources.cpu.shares: {shares} is not between 2 and 262144"
+            "{field}: {shares} is not between 2 and 262144"
         );
-        all.push(new(
-            "linux.resources.cpu.shares",
-            "cpu.shares",
-            shares.to_string(),
-        ));
     }
-    all.extend(after);
+    let shares = limits.shares.map(|shares| shares.to_string());
+    let shares = shares.map(|shares| new(field, "cpu.shares", shares));
+    all.extend(idle_and_shares(limits, shares));
     if let Some(period) = limits.period {
         let field = "linux.resources.cpu.period";
         let period = new(field, "cpu.cfs_period_us", period.to_string());
@@ -185,7 +181,6 @@ mod tests {
             r#"{"cpu": {"shares": 512, "quota": -1, "period": 50000, "burst": 3, "idle": 1,
                 "realtimeRuntime": 7, "realtimePeriod": 9, "cpus": "0-1", "mems": "0"}}"#,
             &[
-                ("cpu.shares", "512"),
                 ("cpu.idle", "1"),
                 ("cpu.cfs_period_us", "50000"),
                 ("cpu.cfs_quota_us", "-1"),

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 use crate::cgroups::plan::amount::Amount;
 use crate::cgroups::plan::common::{
-    burst_setting, common_settings, idle_settings, quota_on_refusal,
+    burst_setting, common_settings, idle_and_shares, quota_on_refusal,
 };
 use crate::cgroups::plan::limits::Limits;
 use crate::cgroups::plan::setting::{OnRefusal, Setting};
@@ -103,16 +103,9 @@ fn memory(limits: &Limits) -> Vec<Setting> {
 fn cpu(limits: &Limits) -> Vec<Setting> {
     let new = |field, file, value| Setting::new(field, "cpu", file, value);
     let mut all = Vec::new();
-    let (before, after) = idle_settings(limits);
-    all.extend(before);
-    if let Some(shares) = limits.shares {
-        all.push(new(
-            "linux.resources.cpu.shares",
-            "cpu.weight",
-            weight(shares).to_string(),
-        ));
-    }
-    all.extend(after);
+    let shares = limits.shares.map(|shares| weight(shares).to_string());
+    let shares = shares.map(|shares| new("linux.resources.cpu.shares", "cpu.weight", shares));
+    all.extend(idle_and_shares(limits, shares));
     let quota = limits.quota.or(limits.current_quota);
     let quota = amount(quota.unwrap_or(Amount::Unlimited));
     let bandwidth = match (limits.quota, limits.period) {
@@ -191,7 +184,6 @@ mod tests {
             r#"{"cpu": {"shares": 1024, "quota": 10000, "period": 50000, "burst": 3, "idle": 1,
                 "cpus": "0-1", "mems": "0"}, "pids": {"limit": 0}}"#,
             &[
-                ("cpu.weight", "100"),
                 ("cpu.idle", "1"),
                 ("cpu.max", "10000 50000"),
                 ("cpu.max.burst", "3"),
@@ -199,6 +191,10 @@ mod tests {
                 ("cpuset.mems", "0"),
                 ("pids.max", "0"),
             ],
+        );
+        check(
+            r#"{"cpu": {"shares": 1024, "idle": 0}}"#,
+            &[("cpu.idle", "0"), ("cpu.weight", "100")],
         );
         check(r#"{"cpu": {"quota": -1}}"#, &[("cpu.max", "max")]);
         check(r#"{"cpu": {"period": 5000}}"#, &[("cpu.max", "max 5000")]);

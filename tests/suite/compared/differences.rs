@@ -60,6 +60,12 @@ const PIDS: &str = "runc 1.4 does not take 0 as unlimited";
 const RESERVED: &str = "runc 1.1.10 limits reserved pages too";
 const MAKING: &str = "each device may be made, so a rule for one allows that too";
 
+const NO_SWAP: &str = "runc does not tell systemd of a limit of 0, so a reload of systemd lifts it";
+const ONE_TASK: &str = "systemd allows one task at least";
+const NO_RATE: &str = "0 lifts the rate, as the kernel has it on cgroup v1";
+const DENIED_DEVICES: &str =
+    "systemd knows no rule that denies: runc lets it deny all, rt leaves all to its own filter";
+
 pub(super) const DIFFERENCES: &[Difference] = &[
     on(ON_2, r#""swappiness""#, REFUSED, WITHOUT_A_FILE),
     on(ON_2, r#""disableOOMKiller": true"#, REFUSED, WITHOUT_A_FILE),
@@ -105,6 +111,54 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         r#""pageSize": "2MB", "limit": 0"#,
         ("hugetlb.2MB.rsvd.max", "0"),
         RESERVED,
+    ),
+    on(
+        &[Systemd],
+        r#""limit": 67108864, "swap": 67108864"#,
+        ("unit:MemorySwapMax", "0"),
+        NO_SWAP,
+    ),
+    on(
+        &[Systemd],
+        r#""shares": 512"#,
+        ("unit:CPUWeight", "59"),
+        WEIGHT,
+    ),
+    on(
+        &[Systemd],
+        r#""shares": 1024}"#,
+        ("unit:CPUWeight", "100"),
+        WEIGHT,
+    ),
+    on(
+        &[Systemd],
+        r#""shares": 10000}"#,
+        ("unit:CPUWeight", "627"),
+        WEIGHT,
+    ),
+    on(
+        &[Systemd],
+        r#""idle": 1"#,
+        ("unit:CPUWeight", "idle"),
+        IDLE_WEIGHT,
+    ),
+    on(
+        &[Systemd],
+        r#""pids": {"limit": 0}"#,
+        ("unit:TasksMax", "1"),
+        ONE_TASK,
+    ),
+    on(
+        &[Systemd],
+        r#"DISK, "rate": 0"#,
+        ("outcome", "applied"),
+        NO_RATE,
+    ),
+    on(
+        &[Systemd],
+        r#""devices": [{"allow": true, "access": "rwm"}, {"allow": false"#,
+        ("unit:DevicePolicy", "auto"),
+        DENIED_DEVICES,
     ),
     on(
         &[V1],
