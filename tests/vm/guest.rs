@@ -1,9 +1,10 @@
-//! The virtual machine, whose output is parsed line by line. It boots when the first outcome is requested.
+//! The virtual machine, whose output is parsed line by line.
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use crate::runner::Outcome;
 
@@ -15,19 +16,21 @@ pub(crate) const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/boo
 pub(crate) enum Machine {
     /// The script and nothing else.
     Plain,
-    /// systemd, which starts the script as a service.
+    /// systemd, which starts the script as a service. rt is tested.
     Systemd,
+    /// The same for the tests of runc.
+    SystemdOfRunc,
 }
 
 impl Machine {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Systemd];
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Systemd, Self::SystemdOfRunc];
 
     /// The options of [`BOOT`].
     pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &[],
-            Self::Systemd => &["-s", "-m", "4096", "-t", "7200"],
+            Self::Systemd | Self::SystemdOfRunc => &["-s", "-m", "4096", "-t", "10000"],
         }
     }
 }
@@ -43,7 +46,10 @@ pub(crate) struct Call {
 pub(crate) struct Guest {
     machine: Machine,
     script: String,
-    running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
+    /// Whether a test needs it.
+    has_calls: bool,
+    /// The process, and the lines of its output.
+    running: Option<(Child, Receiver<String>)>,
     report: Report,
     /// Why it has ended, if it has.
     end: Option<String>,
@@ -52,19 +58,29 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new<'a>(machine: Machine, calls: impl Iterator<Item = &'a Call>) -> Self {
         let mut script = "echo kernel $(uname -r)\n".to_owned();
+        let mut has_calls = false;
         for Call { runtime, line } in calls {
             let _ = writeln!(script, "echo runtime {runtime}\n{line}");
+            has_calls = true;
         }
         Self {
             machine,
             script,
+            has_calls,
             running: None,
             report: Report::default(),
             end: None,
         }
     }
 
-    /// Waits for the outcome of a test.
+    /// Boots the virtual machine, if a test needs it and it has not been booted before.
+    pub(crate) fn boot(&mut self) {
+        if self.has_calls && self.running.is_none() && self.end.is_none() {
+            self.running = Some(boot(self.machine, &self.script));
+        }
+    }
+
+    /// Waits for the outcome of a test. The virtual machine has been booted.
     pub(crate) fn outcome(&mut self, test: &str) -> Outcome {
         loop {
             if let Some(outcome) = self.report.outcomes.get(test) {
@@ -88,10 +104,8 @@ impl Guest {
     }
 
     fn next_line(&mut self) -> Option<String> {
-        let (_, lines) = self
-            .running
-            .get_or_insert_with(|| boot(self.machine, &self.script));
-        lines.next()?.ok()
+        let (_, lines) = self.running.as_ref()?;
+        lines.recv().ok()
     }
 
     fn close(&mut self) {
@@ -114,14 +128,22 @@ impl Drop for Guest {
     }
 }
 
-fn boot(machine: Machine, script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+/// A thread takes the output, so that the virtual machine never waits for a test that is reported first.
+fn boot(machine: Machine, script: &str) -> (Child, Receiver<String>) {
     let mut command = Command::new(BOOT);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(machine.options());
     command.args(["bash", "-c", script]).stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|e| panic!("start {BOOT}: {e}"));
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        output
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
     (child, lines)
 }
 

@@ -1,9 +1,9 @@
 //! Tests that the host may be unable to run: cgroup v2 with all controllers, AppArmor, CAP_SYS_RESOURCE, and the
 //! engines with their default configuration.
 //!
-//! `RT_TESTS=all cargo test --test vm` boots two virtual machines, one after the other. In the first, tests of the
-//! suite run; in the second, with systemd, the lists of the installed engines (`tests/engines/installed.rs`). Each test
-//! is reported as soon as its outcome is known. A run without a filter writes them to docs/engines.md. `boot` describes
+//! `RT_TESTS=all cargo test --test vm` boots three virtual machines, two at a time. In the first, tests of the suite
+//! run; in the others, with systemd, the lists of the installed engines (`tests/engines/installed.rs`), one with rt and
+//! one with runc. Each test is reported as soon as its outcome is known. A run without a filter writes them to docs/engines.md. `boot` describes
 //! the virtual machines, and `runs.rs` lists what runs in them.
 #![allow(
     clippy::disallowed_methods,
@@ -40,6 +40,9 @@ use runner::{Outcome, Test};
 /// The outcomes by the names of the tests.
 type Outcomes = Arc<Mutex<BTreeMap<String, Outcome>>>;
 
+/// By the numbers of the machines.
+type Guests = [Arc<Mutex<Guest>>; Machine::ALL.len()];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let guests = Machine::ALL.map(|machine| {
+    let guests: Guests = Machine::ALL.map(|machine| {
         let of_machine = lists.iter().filter(|list| list.machine == machine);
         let calls = of_machine.flat_map(|list| &list.calls);
         Arc::new(Mutex::new(Guest::new(machine, calls)))
@@ -61,9 +64,13 @@ fn main() -> ExitCode {
     for list in &lists {
         let machine = list.machine as usize;
         for name in &list.tests {
-            let (guest, outcomes, of) = (guests[machine].clone(), outcomes.clone(), name.clone());
+            let (guests, outcomes, of) = (guests.clone(), outcomes.clone(), name.clone());
             let run = move || {
-                let outcome = guest.lock().unwrap().outcome(&of);
+                // Each keeps one processor busy, so the next one runs beside it.
+                for guest in guests.iter().skip(machine).take(2) {
+                    guest.lock().unwrap().boot();
+                }
+                let outcome = guests[machine].lock().unwrap().outcome(&of);
                 outcomes.lock().unwrap().insert(of, outcome.clone());
                 outcome
             };
@@ -72,40 +79,36 @@ fn main() -> ExitCode {
     }
     let status = runner::run("vm", arguments.clone(), tests);
     if record::is_whole(&arguments) {
-        for machine in Machine::ALL {
-            let guest = guests[machine as usize].lock().unwrap();
-            let of_machine = lists.iter().filter(|list| list.machine == machine);
-            record(machine, &guest, of_machine, &outcomes);
+        for part in [Part::VirtualMachine, Part::Installed] {
+            record(part, &guests, &lists, &outcomes);
         }
     }
     status
 }
 
-/// Writes the results of one machine to docs/engines.md, if it has run.
-fn record<'a>(
-    machine: Machine,
-    guest: &Guest,
-    lists: impl Iterator<Item = &'a runs::List>,
-    outcomes: &Outcomes,
-) {
+/// Writes the results of the machines of one part to docs/engines.md, if the first of them has run.
+fn record(part: Part, guests: &Guests, lists: &[runs::List], outcomes: &Outcomes) {
+    let (machines, host, about): (&[Machine], _, _) = match part {
+        Part::Installed => (
+            &[Machine::Systemd, Machine::SystemdOfRunc],
+            "cgroup v2 and systemd",
+            "A list has the tests of one engine, which has Debian's configuration but for the path of the runtime.",
+        ),
+        _ => (
+            &[Machine::Plain],
+            "cgroup v2",
+            "A list has the tests of the suite whose names contain its text.",
+        ),
+    };
+    let guest = guests[machines[0] as usize].lock().unwrap();
     let Some(kernel) = guest.kernel() else {
         return;
     };
-    let (part, host, about) = match machine {
-        Machine::Plain => (
-            Part::VirtualMachine,
-            format!("Linux {kernel} with cgroup v2"),
-            "A list has the tests of the suite whose names contain its text.",
-        ),
-        Machine::Systemd => (
-            Part::Installed,
-            format!("Linux {kernel} with cgroup v2 and systemd"),
-            "A list has the tests of one engine, which has Debian's configuration but for the path of the runtime.",
-        ),
-    };
     let outcomes = outcomes.lock().unwrap();
-    let lists: Vec<_> = lists.map(|list| with_outcomes(list, &outcomes)).collect();
-    record::write(part, &results::text(&record::facts(host), about, &lists));
+    let of_part = lists.iter().filter(|list| machines.contains(&list.machine));
+    let lists: Vec<_> = of_part.map(|list| with_outcomes(list, &outcomes)).collect();
+    let facts = record::facts(format!("Linux {kernel} with {host}"));
+    record::write(part, &results::text(&facts, about, &lists));
 }
 
 fn with_outcomes(list: &runs::List, outcomes: &BTreeMap<String, Outcome>) -> results::List {

@@ -44,11 +44,15 @@ const fn suite(runtime: &'static str, filter: &'static str) -> Run {
     (Machine::Plain, Program::Suite, runtime, filter)
 }
 
-const fn engine(runtime: &'static str, filter: &'static str) -> Run {
-    (Machine::Systemd, Program::Engines, runtime, filter)
+/// An engine's list with rt, and with runc.
+const fn engine(filter: &'static str) -> [Run; 2] {
+    [
+        (Machine::Systemd, Program::Engines, "rt", filter),
+        (Machine::SystemdOfRunc, Program::Engines, "runc", filter),
+    ]
 }
 
-const RUNS: [Run; 27] = [
+const RUNS: [Run; 17] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -71,16 +75,14 @@ const RUNS: [Run; 27] = [
     suite("runc", "managers::cri_systemd_rich"),
     suite("runc", "managers::docker_systemd"),
     suite("runc", "managers::podman_systemd"),
-    engine("rt", "docker::"),
-    engine("runc", "docker::"),
-    engine("rt", "cri::"),
-    engine("runc", "cri::"),
-    engine("rt", "podman::"),
-    engine("runc", "podman::"),
-    engine("rt", "podman-rootless::"),
-    engine("runc", "podman-rootless::"),
-    engine("rt", "buildah::"),
-    engine("runc", "buildah::"),
+];
+
+const ENGINES: [[Run; 2]; 5] = [
+    engine("docker::"),
+    engine("cri::"),
+    engine("podman::"),
+    engine("podman-rootless::"),
+    engine("buildah::"),
 ];
 
 /// The tests of one run.
@@ -105,7 +107,10 @@ pub(crate) fn lists(arguments: &Arguments) -> Result<Vec<List>, String> {
         &paths[position.unwrap_or_default()]
     };
     let list = |run: Run| new(run, path(run.1), arguments);
-    RUNS.into_iter().map(list).collect()
+    // The tests of one machine come after those of another.
+    let [ours, theirs] = [0, 1].map(|index| ENGINES.map(|both| both[index]));
+    let all = [&RUNS[..], &ours, &theirs].concat();
+    all.into_iter().map(list).collect()
 }
 
 fn new(

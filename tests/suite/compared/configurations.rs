@@ -10,7 +10,6 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// All of them may use the usual devices: a rule for each would hide what is compared.
     pub(super) fn resources(&self) -> Value {
         let disk = disk().unwrap_or_else(|| "250:77".to_owned());
         let (major, minor) = disk.split_once(':').unwrap();
