@@ -83,7 +83,8 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         },
         root_given: root.is_some(),
         cgroups,
-        systemd: by_systemd.then(service_manager::buses),
+        by_systemd,
+        buses: service_manager::buses(),
         // The caller of this function fills in both.
         passed: Passed::default(),
         input_descriptors: InputDescriptors::default(),

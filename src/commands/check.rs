@@ -40,7 +40,7 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let mut plan = String::new();
     if let Some(bundle) = bundle {
         let notify_socket = globals.notify_socket.clone();
-        let cgroups = (globals.cgroups, globals.systemd.clone());
+        let cgroups = (globals.cgroups, globals.systemd());
         let request = Request::for_check(bundle, cgroups, notify_socket);
         match Check::plan(&globals.root, &request) {
             Ok(check) => {

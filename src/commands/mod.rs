@@ -69,10 +69,19 @@ pub(crate) struct Globals {
     /// The caller's descriptors that this command reads files from.
     pub(crate) input_descriptors: InputDescriptors,
     pub(crate) cgroups: CgroupMode,
-    /// Where to look for systemd, with the systemd driver.
-    pub(crate) systemd: Option<BusEnvironment>,
+    /// Whether systemd makes the cgroups.
+    pub(crate) by_systemd: bool,
+    /// Where to look for systemd.
+    pub(crate) buses: BusEnvironment,
     /// `NOTIFY_SOCKET`: the address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
+}
+
+impl Globals {
+    /// Where to look for systemd, if it makes the cgroups.
+    fn systemd(&self) -> Option<BusEnvironment> {
+        self.by_systemd.then(|| self.buses.clone())
+    }
 }
 
 /// Flags whose file is opened before any process is created. It may be an inherited descriptor

@@ -76,7 +76,7 @@ pub(super) fn request(globals: &Globals, matches: &ArgMatches) -> Result<Request
         new_keyring: !matches.get_flag("no-new-keyring"),
         passed: globals.passed,
         cgroups: globals.cgroups,
-        systemd: globals.systemd.clone(),
+        systemd: globals.systemd(),
         notify_socket: globals.notify_socket.clone(),
         id,
     })

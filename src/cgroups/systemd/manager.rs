@@ -120,6 +120,14 @@ impl Systemd {
         };
         Systemd { manager, found }
     }
+
+    /// Its version, 0 if that is not known, and whether it is the manager of a user.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn into_version(self) -> Result<(u32, bool)> {
+        Ok((self.found?.version, self.manager.user))
+    }
 }
 
 const NO_USER_ON_V1: &str = "systemd delegates no cgroup of version 1 to a user; boot the host with \

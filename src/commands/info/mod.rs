@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::{COMMIT, Globals, VERSION, option, print};
 use crate::bundle;
-use crate::cgroups::{CgroupMode, Cgroups};
+use crate::cgroups::{CgroupMode, Cgroups, Systemd};
 use crate::container;
 use crate::host::{self, Caller, CgroupLayout, Host, SubordinateIds};
 use crate::log;
@@ -54,6 +54,7 @@ struct Info {
     oci_version_max: &'static str,
     kernel: Kernel,
     cgroups: Fact<Layout>,
+    systemd: Fact<Manager>,
     security: Security,
     user: User,
     state_root: StateRoot,
@@ -94,6 +95,15 @@ struct Hierarchy {
 struct Parent {
     directory: PathBuf,
     writable: bool,
+}
+
+/// The systemd that makes cgroups with `--systemd-cgroup`.
+#[derive(Serialize)]
+struct Manager {
+    /// 0 when it is not known.
+    version: u32,
+    /// It is the manager of the user, and not that of the host.
+    user: bool,
 }
 
 #[derive(Serialize)]
@@ -137,15 +147,15 @@ pub(super) fn define(command: Command) -> Command {
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let text = match matches.get_one::<String>("format").map(String::as_str) {
-        None | Some("text") => text::table(&info(&globals.root)),
-        Some("json") => serde_json::to_string_pretty(&info(&globals.root))? + "\n",
+        None | Some("text") => text::table(&info(globals)),
+        Some("json") => serde_json::to_string_pretty(&info(globals))? + "\n",
         Some(other) => bail!("--format: unknown value {other:?}: text or json"),
     };
     print(&text)?;
     Ok(0)
 }
 
-fn info(root: &Path) -> Info {
+fn info(globals: &Globals) -> Info {
     let proc = Proc::open();
     let host = match &proc {
         Ok(proc) => Host::probe(proc),
@@ -170,13 +180,17 @@ fn info(root: &Path) -> Info {
             interfaces: interfaces.collect(),
         },
         cgroups: of_host(&host, layout),
+        systemd: match &host {
+            Ok(host) => manager(globals, host).into(),
+            Err(error) => Fact::Unknown(log::format_error(error)),
+        },
         security: Security {
             modules: host::security_modules().into(),
             apparmor: host::enforces_apparmor(),
             selinux: host::enforces_selinux(),
         },
         user: user(&host, proc.ok().as_ref()),
-        state_root: state_root(root),
+        state_root: state_root(&globals.root),
     }
 }
 
@@ -230,6 +244,11 @@ fn parents(host: &Host) -> Result<Vec<Parent>> {
             writable,
         })
         .collect())
+}
+
+fn manager(globals: &Globals, host: &Host) -> Result<Manager> {
+    let (version, user) = Systemd::probe(&globals.buses, host).into_version()?;
+    Ok(Manager { version, user })
 }
 
 fn user(host: &Result<Host>, proc: Option<&Proc>) -> User {

@@ -1,6 +1,6 @@
 //! The facts as a table that fits a terminal of 80 columns and 24 lines.
 
-use super::{Fact, Info, Interface, Layout, Parent, User};
+use super::{Fact, Info, Interface, Layout, Manager, Parent, User};
 use crate::host::SubordinateIds;
 use crate::process;
 
@@ -26,6 +26,17 @@ pub(super) fn table(info: &Info) -> String {
         Fact::Known(layout) => add_cgroups(&mut table, layout),
         Fact::Unknown(reason) => table.row("cgroups", 2, [unknown(reason)]),
     }
+    let systemd = match &info.systemd {
+        Fact::Known(Manager { version, user }) => {
+            let whose = if *user { "user" } else { "host" };
+            format!("version {version} of the {whose} can make cgroups")
+        }
+        Fact::Unknown(reason) => {
+            let reason = reason.trim_start_matches("systemd: ");
+            format!("cannot make cgroups: {reason}")
+        }
+    };
+    table.row("  systemd", 2, [systemd]);
     let on = |enforced: bool| if enforced { "on" } else { "off" };
     let modules = show(&info.security.modules, |modules| modules.join(" "));
     let apparmor = format!("AppArmor {}", on(info.security.apparmor));

@@ -186,7 +186,7 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
     /// The parent cgroup of a pod. The kubelet names a slice with the systemd driver.
     pub(crate) fn pod_parent(&self) -> String {
         if self.is_installed {
-            "/kubepods-burstable.slice".to_owned()
+            "/kubepods.slice/kubepods-burstable.slice".to_owned()
         } else {
             format!("/{}", cri::cgroup(self.namespace()))
         }

@@ -41,12 +41,13 @@ fn info(runtime: &Runtime) -> Value {
 }
 
 /// The labels that every table has, in order.
-const LABELS: [&str; 11] = [
+const LABELS: [&str; 12] = [
     "kernel",
     "  found",
     "cgroups",
     "  controllers",
     "  new ones",
+    "  systemd",
     "security",
     "user",
     "  may",
@@ -99,7 +100,8 @@ fn json_has_the_same_facts() {
         let object = object.unwrap_or_else(|| panic!("{pointer} in {info:#}"));
         object.keys().cloned().collect::<Vec<_>>().join(" ")
     };
-    let top = "cgroups commit kernel ociVersionMax ociVersionMin security stateRoot user version";
+    let top =
+        "cgroups commit kernel ociVersionMax ociVersionMin security stateRoot systemd user version";
     assert_eq!(keys(""), top);
     assert_eq!(keys("/kernel"), "interfaces release releaseMin");
     assert_eq!(keys("/kernel/interfaces/0"), "found name since without");

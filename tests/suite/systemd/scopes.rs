@@ -28,6 +28,8 @@ fn a_scope_has_the_container_from_run_to_delete() {
     let host = SystemdHost::start(CgroupLayout::V2, &bundle);
     let run = |id: &str| host.runtime(&["run", "-d", "-b", &path, id]).run();
     run("web").assert_ok();
+    let info = host.runtime(&["info"]).run().assert_ok().stdout;
+    assert!(info.contains(" of the host can make cgroups\n"), "{info}");
     let unit = "runc-web.scope";
     for (name, expected) in [
         ("Description", "libcontainer container web"),
