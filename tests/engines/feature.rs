@@ -10,7 +10,7 @@ use crate::environment::Runtime;
 use crate::page::Part;
 use crate::results::{self, Line, Lines, Verdict};
 use crate::runner::{self, Outcome, Test, is_asked_for};
-use crate::{installed, record, versions};
+use crate::{elsewhere, installed, record, versions};
 
 /// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
 /// containers from its own name.
@@ -57,9 +57,15 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
             .collect(),
     );
     if record::is_whole(arguments) && lines.values().any(has_run) {
-        let facts = record::facts(versions::of_kernel());
-        let text = results::text(&facts, &lines, versions::of, known_reason);
-        record::write(Part::Engines, &text);
+        let (part, kernel) = if elsewhere::is_entered() {
+            let distribution = elsewhere::distribution();
+            let kernel = format!("{}, in {distribution}", versions::of_kernel());
+            (Part::OtherEngines, kernel)
+        } else {
+            (Part::Engines, versions::of_kernel())
+        };
+        let text = results::text(&record::facts(kernel), &lines, versions::of, known_reason);
+        record::write(part, &text);
     }
     status
 }

@@ -7,6 +7,8 @@
 //! message of the run with runc. The counts for both runtimes end the report, and a run without a filter writes them
 //! to docs/engines.md.
 //!
+//! `RT_ENGINES=DIR` takes the engines and runc from another root file system (`elsewhere.rs`).
+//!
 //! In the virtual machine, `RT_TESTS=installed` selects the lists of the installed engines (`installed.rs`) instead.
 #![allow(
     clippy::disallowed_methods,
@@ -28,6 +30,7 @@ mod containerd;
 mod cri;
 mod docker;
 mod dockerd;
+mod elsewhere;
 mod environment;
 mod feature;
 mod host;
@@ -61,6 +64,9 @@ const THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
+    if let Some(root) = elsewhere::root() {
+        return elsewhere::enter(&root);
+    }
     arguments.test_threads.get_or_insert(THREADS);
     if installed::is_asked_for() {
         let features = installed::features(&arguments);

@@ -8,17 +8,25 @@ use libtest_mimic::Arguments;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Engines,
+    /// Those of another root file system.
+    OtherEngines,
     VirtualMachine,
     Installed,
 }
 
 impl Part {
     /// In the order of the page.
-    const ALL: [Self; 3] = [Self::Engines, Self::VirtualMachine, Self::Installed];
+    const ALL: [Self; 4] = [
+        Self::Engines,
+        Self::OtherEngines,
+        Self::VirtualMachine,
+        Self::Installed,
+    ];
 
     fn heading(self) -> &'static str {
         match self {
             Self::Engines => "## Engines",
+            Self::OtherEngines => "## Newer engines",
             Self::VirtualMachine => "## The virtual machine",
             Self::Installed => "## Engines with their default configuration",
         }

@@ -254,6 +254,7 @@ fn pause(p: &Podman) {
     let files = p.files("pause");
     let volume = format!("{}:/count", files.join("count").display());
     fs::write(files.join("count"), "").unwrap();
+    p.chown(&files.join("count"));
     let count = || fs::read_to_string(files.join("count")).unwrap();
     let c = p.start("pause", &["-v", &volume], script);
     wait_until("the container has started to count", 10, || {
