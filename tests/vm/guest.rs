@@ -43,7 +43,7 @@ pub(crate) struct Call {
 }
 
 /// The virtual machine. Dropping it waits for its end.
-pub(crate) struct Guest {
+pub(crate) struct VirtualMachine {
     machine: Machine,
     script: String,
     /// Whether a test needs it.
@@ -55,7 +55,7 @@ pub(crate) struct Guest {
     end: Option<String>,
 }
 
-impl Guest {
+impl VirtualMachine {
     pub(crate) fn new<'a>(machine: Machine, calls: impl Iterator<Item = &'a Call>) -> Self {
         let mut script = "echo kernel $(uname -r)\n".to_owned();
         let mut has_calls = false;
@@ -118,7 +118,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for VirtualMachine {
     fn drop(&mut self) {
         while self.running.is_some() {
             if self.next_line().is_none() {

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::Arguments;
 
-use guest::{Guest, Machine};
+use guest::{Machine, VirtualMachine};
 use page::Part;
 use results::Verdict;
 use runner::{Outcome, Test};
@@ -41,7 +41,7 @@ use runner::{Outcome, Test};
 type Outcomes = Arc<Mutex<BTreeMap<String, Outcome>>>;
 
 /// By the numbers of the machines.
-type Guests = [Arc<Mutex<Guest>>; Machine::ALL.len()];
+type VirtualMachines = [Arc<Mutex<VirtualMachine>>; Machine::ALL.len()];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -53,10 +53,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let guests: Guests = Machine::ALL.map(|machine| {
+    let guests: VirtualMachines = Machine::ALL.map(|machine| {
         let of_machine = lists.iter().filter(|list| list.machine == machine);
         let calls = of_machine.flat_map(|list| &list.calls);
-        Arc::new(Mutex::new(Guest::new(machine, calls)))
+        Arc::new(Mutex::new(VirtualMachine::new(machine, calls)))
     });
     let skip_reasons = Machine::ALL.map(skip_reason);
     let outcomes = Outcomes::default();
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
 }
 
 /// Writes the results of the machines of one part to docs/engines.md, if the first of them has run.
-fn record(part: Part, guests: &Guests, lists: &[runs::List], outcomes: &Outcomes) {
+fn record(part: Part, guests: &VirtualMachines, lists: &[runs::List], outcomes: &Outcomes) {
     let (machines, host, about): (&[Machine], _, _) = match part {
         Part::Installed => (
             &[Machine::Systemd, Machine::SystemdOfRunc],
