@@ -140,6 +140,8 @@ impl Podman {
         }
         command.env("TMPDIR", path_of("tmp"));
         command.env("CONTAINERS_CONF", path_of("containers.conf"));
+        // Podman 5 would warn of cgroup v1 in each output.
+        command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
         command.current_dir(path_of("home"));
         command.arg("--root").arg(path_of("root"));
         command.arg("--runroot").arg(path_of("run"));
