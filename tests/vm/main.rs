@@ -3,8 +3,8 @@
 //!
 //! `RT_TESTS=all cargo test --test vm` boots three virtual machines, two at a time. In the first, tests of the suite
 //! run; in the others, with systemd, the lists of the installed engines (`tests/engines/installed.rs`), one with rt and
-//! one with runc. Each test is reported as soon as its outcome is known. A run without a filter writes them to docs/engines.md. `boot` describes
-//! the virtual machines, and `runs.rs` lists what runs in them.
+//! one with runc. Each test is reported as soon as its outcome is known. A run without a filter writes them to
+//! docs/engines.md. `boot` describes the virtual machines, and `runs.rs` lists what runs in them.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

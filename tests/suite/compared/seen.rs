@@ -51,7 +51,7 @@ impl Seen {
 }
 
 /// What changes by itself, or names the processes.
-const FIGURES: [&str; 22] = [
+const FIGURES: [&str; 21] = [
     "usage",
     "stat",
     "failcnt",
@@ -70,7 +70,6 @@ const FIGURES: [&str; 22] = [
     "time_recursive",
     "slabinfo",
     "pagetypeinfo",
-    "io_service",
     "avg_",
     "empty_time",
     ".time",

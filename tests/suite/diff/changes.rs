@@ -68,7 +68,7 @@ pub(super) fn change(top: &Path, count: usize, random: &mut Random) {
     }
 }
 
-/// A new file of a gigabyte that has two blocks.
+/// A new file of 128 MiB that has two blocks.
 pub(super) fn add_sparse(top: &Path) {
     let file = File::create(top.join("sparse")).unwrap();
     file.set_len(128 << 20).unwrap();

@@ -67,8 +67,7 @@ fn links_and_devices_are_not_opened() {
     assert!(!said.contains("secret of the host"));
 }
 
-/// Deeper than the longest path that a system call takes.
-/// Twenty times as deep as a path can be long.
+/// With names of 200 bytes, twenty times the longest path that a system call takes.
 const DEPTH: usize = 400;
 
 fn very_deep_directories_are_in_the_layer() {

@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The whole matrix has more.
+/// The whole matrix has four times as many.
 const ROUNDS: usize = 50;
 
 /// Exchanges two paths until dropped.
