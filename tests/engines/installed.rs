@@ -122,8 +122,8 @@ fn read(cgroup: &str, file: &str) -> String {
     text.trim().to_owned()
 }
 
-/// Opens devices that a container with /dev/fuse may open, and one that it may not. Debian's runc tells systemd only of
-/// devices that have a link in /dev/char, and in the virtual machine /dev/fuse has none.
+/// Opens devices that a container with /dev/fuse may open, and one that it may not. Debian's runc does not tell systemd of
+/// devices whose major number is 10, so a reload takes /dev/fuse away.
 fn try_devices() -> String {
     let fuse = match runtime() {
         Runtime::Rt => ": <>/dev/fuse && ",
