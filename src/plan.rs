@@ -13,7 +13,7 @@ mod privileges;
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use caps::Capability;
 use oci_spec::runtime::Spec;
 
@@ -24,8 +24,8 @@ use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
 use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
 use crate::process::{
-    self, Caller, Hooks, Init, Passed, Personality, Process, ProcessKind, SeccompSource,
-    StdioOwnership,
+    self, Caller, Hooks, Init, MemoryPolicy, Passed, Personality, Process, ProcessKind,
+    SeccompSource, StdioOwnership,
 };
 use crate::rootfs::{
     Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
@@ -79,7 +79,6 @@ impl Plan {
     pub(crate) fn new(bundle: &Bundle, settings: &Settings, host: &Host) -> Result<Plan> {
         let spec = &bundle.spec;
         let linux = spec.linux().as_ref();
-        let process = (spec.process().as_ref()).ok_or_else(|| anyhow!("process: required"))?;
         let annotations = Annotations::read(spec.annotations().as_ref());
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
         let own_user = *namespaces.place(Kind::User) != Place::Shared;
@@ -100,17 +99,27 @@ impl Plan {
             filter: linux
                 .and_then(|linux| linux.seccomp().as_ref())
                 .map_or(SeccompSource::None, SeccompSource::Profile),
+            memory_policy: (linux.and_then(|linux| linux.memory_policy().as_ref()))
+                .map(MemoryPolicy::plan)
+                .transpose()?,
             personality: (linux.and_then(|linux| linux.personality().as_ref()))
                 .map(Personality::plan)
                 .transpose()?,
             kind: ProcessKind::Init,
             init: Init::plan(&annotations, *namespaces.place(Kind::Pid) == Place::New)?,
         };
-        let process = Process::plan(process, &options)?;
+        let process = match spec.process() {
+            Some(process) => Process::plan(process, &options)?,
+            None => Process::absent(&options)?,
+        };
         refuse_impossible(&process, &namespaces, host)?;
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
         let hooks = Hooks::plan(spec.hooks().as_ref())?;
+        ensure!(
+            process.may_fork() || !hooks.at_start(),
+            "hooks.startContainer: a process with SCHED_DEADLINE cannot be forked; remove them, or add SCHED_FLAG_RESET_ON_FORK to process.scheduler.flags"
+        );
         let network_facts = network_facts(&namespaces, spec, settings, host);
         let network = Network::plan(&annotations, &network_facts)?;
         let mut cgroups = plan_cgroups(spec, settings, host)?;

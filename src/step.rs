@@ -153,6 +153,8 @@ numbered_enum! {
         /// `process.execCPUAffinity.final`, or else resets the CPU affinity inherited from the
         /// caller.
         Affinity,
+        /// `linux.memoryPolicy`.
+        MemoryPolicy,
         /// `linux.personality`.
         Personality,
         /// `process.cwd`: creates it if missing, enters it, and checks that it is inside the root.

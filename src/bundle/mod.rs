@@ -149,14 +149,23 @@ pub(crate) fn check_process(process: Value) -> Result<Process> {
         .context("process: required")
 }
 
+/// `process` as config.json has it, for a later [`check_process`]. Null if there is none.
+///
+/// # Errors
+/// When the process cannot be written as JSON.
+pub(crate) fn process_json(process: Option<&Process>) -> Result<Value> {
+    let mut process = serde_json::to_value(process).context("process")?;
+    values::restore_scheduler_flags(&mut process);
+    Ok(process)
+}
+
 /// What `rt check` finds in a config.json.
 pub(crate) struct Inspection {
     /// Properties that the specification does not define, one sentence each.
     pub(crate) unknown: Vec<String>,
     /// Why this version does not accept the file. The first is the error of [`open`].
     pub(crate) refusals: Vec<Error>,
-    /// The bundle, without the options of `mounts` that are refused. `None` if a value is invalid or
-    /// `process` is missing.
+    /// `None` if a value is invalid.
     pub(crate) bundle: Option<Bundle>,
 }
 
@@ -169,11 +178,10 @@ pub(crate) fn inspect(directory: &Path) -> Result<Inspection> {
     let directory = absolute(directory)?;
     let config = json::parse(&read(&directory)?, "config.json")?;
     let unknown = unknown::find(&config);
-    let (refusals, spec) = match interpret(config, unsupported::drop_options) {
+    let (refusals, spec) = match interpret(config) {
         Ok(interpreted) => (interpreted.refusals(), Some(interpreted.spec)),
         Err(error) => (vec![error], None),
     };
-    let spec = spec.filter(|spec| spec.process().is_some());
     Ok(Inspection {
         unknown,
         refusals,
@@ -192,31 +200,24 @@ impl Interpreted {
     /// Why this version does not accept it.
     fn refusals(&self) -> Vec<Error> {
         let unsupported = self.unsupported.iter();
-        let mut refusals: Vec<Error> = unsupported
-            .map(|field| anyhow!("{field}: not applied by this version"))
-            .collect();
-        // The specification allows a configuration without `process` for a container that is never
-        // started. runc refuses it too.
-        if self.spec.process().is_none() {
-            refusals.push(anyhow!("process: required"));
-        }
-        refusals
+        let refusal = |field| anyhow!("{field}: not applied by this version");
+        unsupported.map(refusal).collect()
     }
 }
 
 fn check(config: Value) -> Result<Spec> {
-    let interpreted = interpret(config, |_| {})?;
+    let interpreted = interpret(config)?;
     match interpreted.refusals().into_iter().next() {
         Some(refusal) => Err(refusal),
         None => Ok(interpreted.spec),
     }
 }
 
-/// Checks and converts the values. `prepare` changes them before the conversion.
+/// Checks and converts the values.
 ///
 /// # Errors
 /// When a value violates the specification, or is for another platform.
-fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Interpreted> {
+fn interpret(mut config: Value) -> Result<Interpreted> {
     if !config.is_object() {
         bail!("config.json: not a JSON object");
     }
@@ -224,6 +225,7 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     values::check_version(&config)?;
     values::check_platform(&config)?;
     values::check_objects(&config)?;
+    values::check_scheduler_flags(&config)?;
     values::normalize(&mut config);
     values::check_required(&config)?;
     let unknown = capabilities::drop_unknown(&mut config);
@@ -232,7 +234,6 @@ fn interpret(mut config: Value, prepare: impl FnOnce(&mut Value)) -> Result<Inte
     }
     values::check_values(&config)?;
     let unsupported = unsupported::in_use(&config);
-    prepare(&mut config);
     let spec = walker::read(&config).map_err(type_error::translate)?;
     Ok(Interpreted { spec, unsupported })
 }

@@ -152,6 +152,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("hooks.poststart[]", &["path"]),
     ("hooks.poststop[]", &["path"]),
     ("process", &["args", "cwd"]),
+    ("process.scheduler", &["policy"]),
+    ("process.ioPriority", &["class", "priority"]),
     ("process.rlimits[]", &["type", "soft", "hard"]),
     ("mounts[].uidMappings[]", &[]),
     ("mounts[].gidMappings[]", &[]),
@@ -159,6 +161,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.gidMappings[]", &[]),
     ("linux.namespaces[]", &["type"]),
     ("linux.devices[]", &["type", "path"]),
+    ("linux.memoryPolicy", &["mode"]),
     ("linux.resources.devices[]", &["allow"]),
     (
         "linux.resources.blockIO.weightDevice[]",
@@ -207,6 +210,9 @@ pub(super) fn normalize(config: &mut Value) {
             .entry("user")
             .or_insert_with(|| Value::Object(Map::new()));
     }
+    rename_scheduler_flags(config.get_mut("process"), |(name, of_crate)| {
+        (name, of_crate)
+    });
     if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
         let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
         linux.retain(|name, value| name != "seccomp" || !is_empty(value));
@@ -230,6 +236,48 @@ pub(super) fn normalize(config: &mut Value) {
             }
         }
     }
+}
+
+/// The names of `process.scheduler.flags` (config.md), and those of oci-spec, which has two of them
+/// otherwise.
+const SCHEDULER_FLAGS: [(&str, &str); 7] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_RECLAIM", "SCHED_FLAG_RECLAIM"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+    ("SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_POLICY"),
+    ("SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_KEEP_PARAMS"),
+    ("SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MIN"),
+    ("SCHED_FLAG_UTIL_CLAMP_MAX", "SCHED_FLAG_UTIL_CLAMP_MAX"),
+];
+
+/// Gives the flags of a process from oci-spec the names of the specification.
+pub(super) fn restore_scheduler_flags(process: &mut Value) {
+    rename_scheduler_flags(Some(process), |(name, of_crate)| (of_crate, name));
+}
+
+/// Replaces the first name by the second one, for each pair that `pair` makes of one of
+/// [`SCHEDULER_FLAGS`].
+fn rename_scheduler_flags(
+    process: Option<&mut Value>,
+    pair: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) {
+    let scheduler = process.and_then(|process| process.get_mut("scheduler"));
+    let flags = scheduler.and_then(|scheduler| scheduler.get_mut("flags"));
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        let mut pairs = SCHEDULER_FLAGS.iter().copied().map(&pair);
+        if let Some((_, new)) = pairs.find(|(old, _)| flag == old) {
+            *flag = Value::from(new);
+        }
+    }
+}
+
+/// Comes before [`normalize`], which replaces the names of the specification.
+///
+/// # Errors
+/// When a flag is not one of [`SCHEDULER_FLAGS`].
+pub(super) fn check_scheduler_flags(config: &Value) -> Result<()> {
+    let names = SCHEDULER_FLAGS.map(|(name, _)| name);
+    check_one_of(config, "process.scheduler.flags[]", &names)
 }
 
 /// # Errors

@@ -15,7 +15,7 @@ use crate::annotations;
 use crate::bundle::{self, is_supported};
 use crate::cgroups::UNIT_PROPERTIES;
 use crate::namespaces::Kind;
-use crate::process::{self, HookKind, SeccompFeatures};
+use crate::process::{self, HookKind, MemoryPolicyFeatures, SeccompFeatures};
 use crate::rootfs;
 
 /// The keys are in the order of runc's output.
@@ -41,6 +41,7 @@ struct Linux {
     apparmor: Enabled,
     selinux: Enabled,
     intel_rdt: Enabled,
+    memory_policy: MemoryPolicyFeatures,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
 }
@@ -121,6 +122,7 @@ fn features() -> Features {
             apparmor: enabled(&["process.apparmorProfile"]),
             selinux: enabled(&["process.selinuxLabel", "linux.mountLabel"]),
             intel_rdt: enabled(&["linux.intelRdt"]),
+            memory_policy: process::memory_policy_features(),
             mount_extensions: MountExtensions {
                 idmap: enabled(&["mounts[].uidMappings", "mounts[].gidMappings"]),
             },

@@ -24,7 +24,7 @@ use super::ipc::{
     write_pid_file,
 };
 use super::state::{Container, START_SOCKET, State, Status};
-use super::{delete, hooks, start};
+use super::{delete, hooks, seccomp_agent, start};
 use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
@@ -162,7 +162,7 @@ impl ReadyContainer {
         self.state.save(container.as_fd())?;
         hooks::write_states(&self.hooks, &self.state, child.pid, proc)?;
         let mut message = self.go_and_receive(foreground)?;
-        if message == InitMessage::Mounted {
+        if matches!(message, InitMessage::Mounted) {
             *state_for_hooks = Some(self.state.clone());
             for (moment, hooks) in [
                 (HookKind::Prestart, &self.plan.hooks.prestart),
@@ -180,7 +180,7 @@ impl ReadyContainer {
             InitMessage::Ready => Ok(()),
             InitMessage::Failed(failure) => Err(self.explain(failure)),
             InitMessage::Closed => Err(child.unexpected_end(cgroups)),
-            InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
+            InitMessage::Mounted | InitMessage::Listener { .. } => bail!(UNEXPECTED_MESSAGE),
         }
     }
 
@@ -200,15 +200,21 @@ impl ReadyContainer {
 
     /// Tells init to execute the program, and waits until it has.
     fn start(self, foreground: &mut Option<Foreground>) -> Result<Started> {
+        seccomp_agent::expect(&self.end, &self.state)?;
         self.end.go().map_err(start_error)?;
-        let executed = match foreground::receive(&self.end, foreground).context("init")? {
+        let message = seccomp_agent::serve(&self.end, (&self.state, Status::Created), || {
+            foreground::receive(&self.end, foreground).context("init")
+        });
+        let executed = match message? {
             InitMessage::Closed => {
                 start::ensure_executed(&self.state)?;
                 true
             }
             InitMessage::Failed(failure) if failure.step == Step::Exec => false,
             InitMessage::Failed(failure) => return Err(self.explain(failure)),
-            InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
+            InitMessage::Ready | InitMessage::Mounted | InitMessage::Listener { .. } => {
+                bail!(UNEXPECTED_MESSAGE)
+            }
         };
         Ok(Started {
             state: self.state,
@@ -301,6 +307,7 @@ fn prepare(
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
+    ready.plan.process.set_scheduler_of(child.pid)?;
 
     rollback.directories.finish();
     ready.state.creating = false;

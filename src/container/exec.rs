@@ -20,6 +20,7 @@ use super::ipc::{
     self, InitEnd, InitMessage, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
     write_pid_file,
 };
+use super::seccomp_agent;
 use super::state::{Container, ExecDefaults, ProcessStat, State, Status};
 use crate::bundle::{self, ProcessOverrides};
 use crate::cgroups::{CgroupJoin, SubCgroups, UnitRecord};
@@ -107,7 +108,10 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
         unit: None,
-        waits: relay.is_some() || pidfd.is_some() || plan.process.has_oom_score(),
+        waits: relay.is_some()
+            || pidfd.is_some()
+            || plan.process.has_oom_score()
+            || plan.process.has_scheduler(),
     };
     let cloned = pending.clone_process(init, console);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
@@ -170,7 +174,13 @@ fn decide(
 ) -> Result<ExecPlan> {
     let process = match description {
         ProcessDescription::Complete(process) => process,
-        ProcessDescription::FromContainer(changes) => changes.apply(own),
+        ProcessDescription::FromContainer(changes) => {
+            ensure!(
+                own.is_object(),
+                "process: the container has none; describe one with --process"
+            );
+            changes.apply(own)
+        }
     };
     let process = bundle::check_process(process)?;
     let membership = shared
@@ -224,6 +234,7 @@ impl PendingExec<'_> {
         let root = self.open_root(init.as_fd())?;
         let describe = || self.plan.step_descriptions(&self.cgroup_join);
         let (end, exec_end) = ipc::pair(describe).context("socketpair")?;
+        seccomp_agent::expect(&end, self.state)?;
         self.plan.process.apply_initial_affinity()?;
         let arguments = CloneArguments {
             end: &exec_end,
@@ -346,7 +357,9 @@ impl PendingExec<'_> {
             match foreground::receive(end, foreground).context("process")? {
                 InitMessage::Ready => {}
                 InitMessage::Failed(failure) => return explain(failure),
-                InitMessage::Closed | InitMessage::Mounted => bail!(ENDED_BEFORE_EXEC),
+                InitMessage::Closed | InitMessage::Mounted | InitMessage::Listener { .. } => {
+                    bail!(ENDED_BEFORE_EXEC)
+                }
             }
             unit.attach(child.pid).context("linux.cgroupsPath")?;
             end.go().context("process")?;
@@ -359,8 +372,9 @@ impl PendingExec<'_> {
             InitMessage::Ready => {}
             InitMessage::Failed(failure) => return explain(failure),
             InitMessage::Closed => bail!(ENDED_BEFORE_EXEC),
-            InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
+            InitMessage::Mounted | InitMessage::Listener { .. } => bail!(UNEXPECTED_MESSAGE),
         }
+        self.plan.process.set_scheduler_of(child.pid)?;
         let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
         let relay = relay.transpose()?;
         if let Some(foreground) = foreground {
@@ -372,7 +386,11 @@ impl PendingExec<'_> {
         if self.waits {
             end.go().context("process")?;
         }
-        match foreground::receive(end, foreground).context("process")? {
+        let state = (self.state, Status::Running);
+        let message = seccomp_agent::serve(end, state, || {
+            foreground::receive(end, foreground).context("process")
+        });
+        match message? {
             // The socket closes on execve(2), but also when the container's seccomp filter
             // kills the process before.
             InitMessage::Closed => {
@@ -384,7 +402,9 @@ impl PendingExec<'_> {
             }
             InitMessage::Failed(failure) if failure.step == Step::Exec => {}
             InitMessage::Failed(failure) => return explain(failure),
-            InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
+            InitMessage::Ready | InitMessage::Mounted | InitMessage::Listener { .. } => {
+                bail!(UNEXPECTED_MESSAGE)
+            }
         }
         write_pid_file(pid_file, child.pid)?;
         Ok(())

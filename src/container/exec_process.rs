@@ -88,5 +88,6 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     if waits {
         end.wait_for_go()?;
     }
-    Err(plan.process.exec(&prepared, end.as_fd(), at))
+    let hand_over = |listener| end.hand_over(listener);
+    Err(plan.process.exec(&prepared, (end.as_fd(), hand_over), at))
 }

@@ -1,15 +1,13 @@
 //! The hooks that the runtime calls in its own namespaces, and the state that every hook
 //! reads from its standard input.
 
-use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use serde::Serialize;
 
+use super::oci_state::OciState;
 use super::state::{State, Status};
 use crate::log;
 use crate::plan;
@@ -17,31 +15,9 @@ use crate::process::{Failed, Hook, HookKind, InitHookFiles, Wait, poll_fds};
 use crate::step::{Failure, Step};
 use crate::trusted_proc::Proc;
 
-/// The state that a hook reads (runtime.md, "State").
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HookState<'a> {
-    oci_version: &'a str,
-    id: &'a str,
-    status: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<i32>,
-    bundle: &'a Path,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'a BTreeMap<String, String>,
-}
-
-/// [`HookState`] as JSON. `pid` is the init process's pid as the hook sees it.
-fn state_json(state: &State, status: Status, pid: Option<i32>) -> Result<Vec<u8>> {
-    let hook_state = HookState {
-        oci_version: &state.oci_version,
-        id: &state.id,
-        status: status.to_string(),
-        pid,
-        bundle: &state.bundle,
-        annotations: &state.annotations,
-    };
-    serde_json::to_vec(&hook_state).context("state")
+/// The state that a hook reads, as JSON. `pid` is the init process's pid as the hook sees it.
+fn state_json(state: &State, status: Status, pid: Option<Pid>) -> Result<Vec<u8>> {
+    serde_json::to_vec(&OciState::new(state, status, pid)).context("state")
 }
 
 /// Calls the hooks of one moment in order, up to the first that fails. `pid` is the init
@@ -59,7 +35,7 @@ pub(super) fn call(
     if hooks.is_empty() {
         return Ok(());
     }
-    let json = state_json(state, status, Some(pid.as_raw()))?;
+    let json = state_json(state, status, Some(pid))?;
     for (item, hook) in hooks.iter().enumerate() {
         hook.run(&json, &state.bundle, pidfd, wait)
             .map_err(|failed| hook_error(moment, item, hook, &failed))?;
@@ -109,7 +85,7 @@ pub(super) fn write_states(
     if hooks.is_empty() {
         return Ok(());
     }
-    let inner = inner_pid(proc, pid)?;
+    let inner = Pid::from_raw(inner_pid(proc, pid)?);
     let creating = state_json(state, Status::Creating, Some(inner))?;
     let created = state_json(state, Status::Created, Some(inner))?;
     hooks.write_state(&creating, &created).context("hooks")

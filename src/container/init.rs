@@ -159,7 +159,8 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     drop(hooks);
     plan.process
         .become_child_of_init(program, &mut prepared, at)?;
-    Err(plan.process.exec(&prepared, end.as_fd(), at))
+    let hand_over = |listener| end.hand_over(listener);
+    Err(plan.process.exec(&prepared, (end.as_fd(), hand_over), at))
 }
 
 fn call_hooks_before_pivot(

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ipc::{InitMessage, NotifyProxy, RuntimeEnd, ServiceManager, UNEXPECTED_MESSAGE};
 use super::state::{Container, ProcessStat, START_SOCKET, State, Status, no_such_container};
-use super::{delete, hooks};
+use super::{delete, hooks, seccomp_agent};
 use crate::log;
 use crate::plan;
 use crate::process::{HookKind, poll_fds};
@@ -42,6 +42,10 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
             bail!("cannot start a container in the paused state; resume it with rt resume {id}")
         }
     }
+    ensure!(
+        state.has_process,
+        "cannot start a container without a process: its config.json has none (runtime.md, \"Start\")"
+    );
     let notify = NotifyProxy::listen(container.as_fd(), ServiceManager::connect(notify_socket)?)?;
     let pidfd = notify
         .as_ref()
@@ -50,6 +54,7 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
     let mut end =
         RuntimeEnd::connected(sys::connect(container.as_fd(), START_SOCKET).context(START_SOCKET)?);
     end.describe_positions_with(|| state.start_step_descriptions.clone());
+    seccomp_agent::expect(&end, &state)?;
     end.go().context("init")?;
     if !matches!(end.receive().context("init")?, InitMessage::Ready) {
         bail!("init: ended before it was started");
@@ -77,7 +82,8 @@ fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) ->
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(START_SOCKET),
     }
-    match end.receive().context("init")? {
+    let receive = || end.receive().context("init");
+    match seccomp_agent::serve(end, (state, Status::Created), receive)? {
         InitMessage::Closed => {
             ensure_executed(state)?;
             call_poststart(container, state)
@@ -87,7 +93,9 @@ fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) ->
             let description = state.describe(failure);
             Err(plan::explain_without_plan(&description, failure))
         }
-        InitMessage::Ready | InitMessage::Mounted => bail!(UNEXPECTED_MESSAGE),
+        InitMessage::Ready | InitMessage::Mounted | InitMessage::Listener { .. } => {
+            bail!(UNEXPECTED_MESSAGE)
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use super::Plan;
 use crate::cgroups::CgroupJoin;
 use crate::namespaces::{Kind, Membership, Place, SavedMaps};
 use crate::process::{
-    self, Caller, Passed, Personality, Process, ProcessKind, Seccomp, SeccompSource, StdioOwnership,
+    self, Caller, MemoryPolicy, Passed, Personality, Process, ProcessKind, Seccomp, SeccompSource,
+    StdioOwnership,
 };
 use crate::step::Step;
 
@@ -21,6 +22,9 @@ pub(crate) struct Shared {
     new_keyring: bool,
     keeps_groups: bool,
     filter: Option<Seccomp>,
+    /// Absent in a state that an older `rt` has written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory_policy: Option<MemoryPolicy>,
     /// Absent in a state that an older `rt` has written.
     #[serde(default)]
     personality: Option<Personality>,
@@ -56,6 +60,7 @@ impl Plan {
             new_keyring: self.process.has_keyring(),
             keeps_groups: self.process.keeps_groups(),
             filter: self.process.filter().cloned(),
+            memory_policy: self.process.memory_policy().cloned(),
             personality: self.process.personality(),
             id_maps: (self.rootfs.layers())
                 .and_then(|layers| layers.upper_directory())
@@ -78,6 +83,7 @@ impl ExecPlan {
             new_keyring,
             keeps_groups,
             filter,
+            memory_policy,
             personality,
             id_maps: _,
         } = shared;
@@ -93,6 +99,7 @@ impl ExecPlan {
                 },
                 apparmor: settings.apparmor,
                 filter: filter.map_or(SeccompSource::None, SeccompSource::Compiled),
+                memory_policy,
                 personality,
                 kind: ProcessKind::ExecProcess,
                 init: None,

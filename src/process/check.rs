@@ -19,6 +19,9 @@ impl Process {
         &self,
         open: impl Fn(&Path) -> nix::Result<Option<OwnedFd>>,
     ) -> Option<Failure> {
+        if self.is_absent {
+            return None;
+        }
         let at = Progress::new();
         let directory = self.working_directory.path();
         at.enter(Step::WorkingDirectory);

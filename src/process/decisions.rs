@@ -28,7 +28,11 @@ impl Process {
         } else {
             "no_new_privs: not set"
         });
-        self.command.decisions(to);
+        if self.is_absent {
+            to.line("no process: the container cannot be started");
+        } else {
+            self.command.decisions(to);
+        }
         for limit in &self.limits.0 {
             to.line(limit.decision());
         }
@@ -57,6 +61,14 @@ impl Process {
         to.line(match &self.io_priority {
             Some(priority) => format!("I/O priority: {}", priority.name()),
             None => "I/O priority: the caller's".to_owned(),
+        });
+        to.line(match &self.scheduler {
+            Some(scheduler) => format!("scheduling policy: {}", scheduler.decision()),
+            None => "scheduling policy: the caller's".to_owned(),
+        });
+        to.line(match &self.memory_policy {
+            Some(policy) => format!("memory policy: {}", policy.decision()),
+            None => "memory policy: the caller's".to_owned(),
         });
         to.line(match self.personality {
             Some(personality) => format!("personality: {}", personality.name()),

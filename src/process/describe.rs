@@ -32,6 +32,10 @@ impl Process {
             Step::Keyring => ("process", self.keyring.as_ref()?.describe()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.describe()),
             Step::IoPriority => ("process.ioPriority", self.io_priority.as_ref()?.describe()),
+            Step::MemoryPolicy => (
+                "linux.memoryPolicy",
+                self.memory_policy.as_ref()?.describe(),
+            ),
             Step::Personality => ("linux.personality", self.personality?.describe()),
             Step::Affinity => match &self.affinity {
                 Some(affinity) => ("process.execCPUAffinity.final", format!("{affinity:?}")),

@@ -21,6 +21,12 @@ pub(crate) fn hint(Failure { step, item, cause }: Failure) -> Option<String> {
     let hint = match (step, errno) {
         (Step::Capabilities, Errno::EPERM) if item == capabilities::TEMPORARY => FILTER_HINT,
         (Step::Seccomp, Errno::EACCES) => FILTER_HINT,
+        (Step::Seccomp, Errno::EAGAIN) => {
+            "to hand over the listener of SCMP_ACT_NOTIFY takes a second task; raise linux.resources.pids.limit, or RLIMIT_NPROC"
+        }
+        (Step::Seccomp, Errno::ENOSYS | Errno::EPERM) => {
+            "SCMP_ACT_NOTIFY needs userfaultfd(2): CONFIG_USERFAULTFD"
+        }
         (Step::Seccomp, Errno::EINVAL) => "does this kernel have CONFIG_SECCOMP_FILTER?",
         (Step::AppArmor, Errno::ENOENT) => "is the profile loaded?",
         (Step::OomScore, Errno::EACCES | Errno::EPERM) => {
@@ -45,6 +51,10 @@ pub(crate) fn hint(Failure { step, item, cause }: Failure) -> Option<String> {
         (Step::InitProcess, Errno::EAGAIN) => {
             "PID 1 and the process are two processes; raise linux.resources.pids.limit, or RLIMIT_NPROC"
         }
+        (Step::MemoryPolicy, Errno::EINVAL) => {
+            "no node of the list is in the cpuset, or this kernel does not combine this mode with these flags"
+        }
+        (Step::MemoryPolicy, Errno::ENOSYS) => "does this kernel have CONFIG_NUMA?",
         (Step::Affinity, Errno::EINVAL) => "none of these CPUs is online and in its cpuset",
         (Step::Limit, errno) => rlimits::hint(errno)?,
         _ => return None,

@@ -22,6 +22,7 @@
 //! A process performs the plan of [`Process::plan`]. [`describe`] turns the
 //! position of a failed step into text.
 
+mod affinity;
 mod caller;
 mod capabilities;
 mod check;
@@ -38,11 +39,14 @@ mod hooks;
 mod init;
 mod keyring;
 mod labels;
+mod memory_policy;
+mod numbers;
 mod options;
 mod personality;
 mod pid_1;
 mod plan;
 mod rlimits;
+mod scheduler;
 mod scheduling;
 mod seccomp;
 mod stdio;
@@ -63,16 +67,20 @@ pub(crate) use descriptors::Passed;
 pub(crate) use hint::{HostIds, hint};
 pub(crate) use hooks::{Failed, Hook, HookKind, Hooks, InitHookFiles, SavedHooks, Wait, poll_fds};
 pub(crate) use init::Init;
+pub(crate) use memory_policy::{
+    MemoryPolicy, MemoryPolicyFeatures, features as memory_policy_features,
+};
 pub(crate) use options::{Options, ProcessKind, SeccompSource};
 pub(crate) use personality::Personality;
 pub(crate) use pid_1::InitProgram;
-pub(crate) use seccomp::{Seccomp, SeccompFeatures, features as seccomp_features};
+pub(crate) use seccomp::{Agent, Seccomp, SeccompFeatures, features as seccomp_features};
 pub(crate) use stdio::StdioOwnership;
 
 use crate::step::{Cause, Progress, Step};
-use crate::sys;
+use crate::sys::{self, Program};
 use crate::trusted_proc::Proc;
 
+use affinity::Affinity;
 use capabilities::Capabilities;
 use command::{Command, HomeSource};
 use credentials::Credentials;
@@ -80,20 +88,25 @@ use exec_refusal::ExecRefusal;
 use keyring::Keyring;
 use labels::AppArmor;
 use rlimits::Limits;
-use scheduling::{Affinity, IoPriority, OomScore};
+use scheduler::Scheduler;
+use scheduling::{IoPriority, OomScore};
 use terminal::Terminal;
 use workdir::WorkingDirectory;
 
 /// The validated `process` of config.json.
 #[derive(Debug)]
 pub(crate) struct Process {
+    /// There is nothing to execute.
+    is_absent: bool,
     /// The signals that the caller ignores, and the process does not.
     ignored_signals: Vec<i32>,
     keyring: Option<Keyring>,
     oom_score: Option<OomScore>,
     io_priority: Option<IoPriority>,
+    scheduler: Option<Scheduler>,
     /// Only for an exec process. Init runs on the CPUs of its cgroup.
     affinity: Option<Affinity>,
+    memory_policy: Option<MemoryPolicy>,
     personality: Option<Personality>,
     working_directory: WorkingDirectory,
     credentials: Credentials,
@@ -212,7 +225,10 @@ impl Process {
         at.enter(Step::Affinity);
         match &self.affinity {
             Some(affinity) => affinity.apply_final()?,
-            None => scheduling::reset_affinity()?,
+            None => affinity::reset()?,
+        }
+        if let Some(policy) = &self.memory_policy {
+            policy.apply(at)?;
         }
         if let Some(personality) = self.personality {
             personality.apply(at)?;
@@ -254,6 +270,14 @@ impl Process {
             at.enter(Step::WorkingDirectory);
             self.enter_working_directory(at)?;
         }
+        if self.is_absent {
+            return Ok(Prepared {
+                executable: CString::default(),
+                refusal: None,
+                home: None,
+                listen_pid: None,
+            });
+        }
         at.enter(Step::Home);
         let home = match self.command.home {
             HomeSource::Config => None,
@@ -284,15 +308,29 @@ impl Process {
 
     /// Closes descriptors, sets the limits, installs the filter, and calls execve(2).
     /// Returns only on failure. `report`, the socket for that failure, stays open until
-    /// execve(2) succeeds.
+    /// execve(2) succeeds. `hand_over` gives a seccomp listener to the runtime.
     ///
     /// When execve(2) itself fails, the reason is also written to the container's standard
     /// error.
-    pub(crate) fn exec(&self, prepared: &Prepared, report: BorrowedFd, at: &Progress) -> Cause {
-        let args = self.command.args.iter().map(CString::as_c_str).collect();
-        let env = self.environment(prepared).map(CString::as_c_str).collect();
+    pub(crate) fn exec(
+        &self,
+        prepared: &Prepared,
+        (report, hand_over): (BorrowedFd, impl FnOnce(OwnedFd) -> Result<(), Cause>),
+        at: &Progress,
+    ) -> Cause {
+        let program = Program {
+            path: &prepared.executable,
+            args: &self.command.args.iter().map(CString::as_c_str).collect(),
+            env: &self.environment(prepared).map(CString::as_c_str).collect(),
+        };
         // Before execve(2), which resolves paths of the image (CVE-2024-21626).
         let closed = self.passed.close_others(report, at);
+        if let Some(filter) = self.filter().filter(|filter| filter.agent().is_some()) {
+            return match closed {
+                Ok(()) => self.exec_with_agent(filter, (&program, prepared), hand_over, at),
+                Err(errno) => errno.into(),
+            };
+        }
         // Late: a tiny limit would stop the steps above.
         let limited = closed.and_then(|()| self.limits.apply(at));
         // After the start hooks, which must not inherit these descriptors.
@@ -302,8 +340,8 @@ impl Process {
             return errno.into();
         }
         at.enter(Step::Exec);
-        let errno = sys::execve(&prepared.executable, &args, &env);
-        exec_refusal::report(&prepared.executable, errno, prepared.refusal.as_ref());
+        let errno = sys::execve(program.path, program.args, program.env);
+        exec_refusal::report(program.path, errno, prepared.refusal.as_ref());
         errno.into()
     }
 }

@@ -5,6 +5,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use super::caller::Caller;
 use super::descriptors::Passed;
 use super::init::Init;
+use super::memory_policy::MemoryPolicy;
 use super::personality::Personality;
 use super::seccomp::Seccomp;
 use super::stdio::StdioOwnership;
@@ -21,6 +22,8 @@ pub(crate) struct Options<'a> {
     pub(crate) apparmor: bool,
     /// `linux.seccomp`.
     pub(crate) filter: SeccompSource<'a>,
+    /// `linux.memoryPolicy`.
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     /// `linux.personality`.
     pub(crate) personality: Option<Personality>,
     pub(crate) kind: ProcessKind,

@@ -4,20 +4,23 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use serde_json::json;
 
+use super::affinity::Affinity;
 use super::capabilities::Capabilities;
 use super::command::Command;
 use super::credentials::Credentials;
 use super::keyring::Keyring;
 use super::labels::AppArmor;
 use super::rlimits::Limits;
-use super::scheduling::{Affinity, IoPriority, OomScore};
+use super::scheduler::Scheduler;
+use super::scheduling::{IoPriority, OomScore};
 use super::terminal::Terminal;
 use super::workdir::WorkingDirectory;
 use super::{
-    Options, Passed, Personality, Prepared, Process, ProcessKind, Seccomp, SeccompSource,
-    StdioOwnership,
+    MemoryPolicy, Options, Passed, Personality, Prepared, Process, ProcessKind, Seccomp,
+    SeccompSource, StdioOwnership,
 };
 
 impl Process {
@@ -47,6 +50,7 @@ impl Process {
             init.require_calls(filter)?;
         }
         Ok(Process {
+            is_absent: false,
             ignored_signals: options.caller.ignored_signals.clone(),
             keyring: keyring.transpose()?,
             oom_score: process.oom_score_adj().map(OomScore::plan).transpose()?,
@@ -55,7 +59,11 @@ impl Process {
                 .as_ref()
                 .map(IoPriority::plan)
                 .transpose()?,
+            scheduler: (process.scheduler().as_ref())
+                .map(|scheduler| plan_scheduler(scheduler, options, seccomp.as_ref()))
+                .transpose()?,
             affinity: affinity.filter(|_| options.kind == ProcessKind::ExecProcess),
+            memory_policy: options.memory_policy.clone(),
             personality: options.personality,
             working_directory: WorkingDirectory::plan(cwd, options.kind)?,
             credentials: Credentials::plan(process.user(), options.keeps_groups)?,
@@ -89,6 +97,20 @@ impl Process {
                 &options.caller.grantable,
             ),
         })
+    }
+
+    /// A configuration without `process`: init builds the container and is never told to execute
+    /// anything (config.md, "Process"). It keeps no capabilities.
+    ///
+    /// # Errors
+    /// As [`Process::plan`].
+    pub(crate) fn absent(options: &Options) -> anyhow::Result<Process> {
+        let placeholder =
+            json!({"cwd": "/", "args": ["none"], "noNewPrivileges": true, "user": {}});
+        let placeholder = serde_json::from_value(placeholder).context("process")?;
+        let mut process = Process::plan(&placeholder, options)?;
+        process.is_absent = true;
+        Ok(process)
     }
 
     /// `process.env`, HOME, and the LISTEN_PID of a child of PID 1.
@@ -140,6 +162,21 @@ impl Process {
         self.terminal.is_some()
     }
 
+    /// Whether [`Process::set_scheduler_of`] has something to do.
+    pub(crate) fn has_scheduler(&self) -> bool {
+        self.scheduler.is_some()
+    }
+
+    /// Whether the process can call fork(2) before it executes its program.
+    pub(crate) fn may_fork(&self) -> bool {
+        (self.scheduler.as_ref()).is_none_or(Scheduler::may_fork)
+    }
+
+    /// `linux.memoryPolicy`, which `rt exec` gives to later processes.
+    pub(crate) fn memory_policy(&self) -> Option<&MemoryPolicy> {
+        self.memory_policy.as_ref()
+    }
+
     /// `linux.personality`, which `rt exec` gives to later processes.
     pub(crate) fn personality(&self) -> Option<Personality> {
         self.personality
@@ -149,6 +186,26 @@ impl Process {
     pub(crate) fn filter(&self) -> Option<&Seccomp> {
         self.seccomp.as_ref()
     }
+}
+
+/// # Errors
+/// For an invalid value; and if the process, a child of PID 1 (`rt.init`) or a second task
+/// (`SCMP_ACT_NOTIFY`), would not get the policy.
+fn plan_scheduler(
+    listed: &oci_spec::runtime::Scheduler,
+    options: &Options,
+    filter: Option<&Seccomp>,
+) -> anyhow::Result<Scheduler> {
+    let scheduler = Scheduler::plan(listed)?;
+    ensure!(
+        options.init.is_none() || scheduler.is_inherited(),
+        "process.scheduler: with rt.init the process is a child of PID 1, and a child does not get this policy"
+    );
+    ensure!(
+        filter.is_none_or(|filter| filter.agent().is_none()) || scheduler.is_inherited(),
+        "process.scheduler: with SCMP_ACT_NOTIFY in linux.seccomp a second task of rt executes the program, and it does not get this policy"
+    );
+    Ok(scheduler)
 }
 
 #[cfg(test)]
@@ -169,6 +226,7 @@ pub(super) mod tests {
             streams: StdioOwnership::Transferred,
             passed: Passed::default(),
             keeps_groups: false,
+            memory_policy: None,
             personality: None,
             variable: None,
         };

@@ -4,7 +4,7 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use super::Process;
-use super::scheduling::Affinity;
+use super::affinity::Affinity;
 use crate::step::{Failure, Progress, Step};
 use crate::trusted_proc::Proc;
 
@@ -28,6 +28,19 @@ impl Process {
     pub(crate) fn set_io_priority_of(&self, pid: Pid) -> Result<()> {
         match &self.io_priority {
             Some(priority) => priority.apply_to(pid),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets `process.scheduler` of a process that is ready to execute its program. Until then it
+    /// has the caller's policy, so that the setup is neither slow nor unable to call fork(2).
+    ///
+    /// # Errors
+    /// When sched_setattr(2) fails: `process.scheduler: set SCHED_FIFO`, with the errno as its
+    /// source.
+    pub(crate) fn set_scheduler_of(&self, pid: Pid) -> Result<()> {
+        match &self.scheduler {
+            Some(scheduler) => scheduler.apply_to(pid),
             None => Ok(()),
         }
     }

@@ -95,6 +95,13 @@ impl Rootfs {
                     filesystem.name()
                 ));
             }
+            Kind::Remount(remount) => {
+                let mut options = mount.attributes();
+                options.extend(mount.listed_propagation().map(propagation));
+                options.extend(remount.options());
+                let details = details(options, mount.remarks());
+                to.line(format!("{place} remount {target}{details}"));
+            }
             Kind::Generated(_) => {
                 let details = details(mount.attributes(), mount.remarks());
                 to.line(format!("{place} a file of its own on {target}{details}"));

@@ -18,6 +18,7 @@ impl Rootfs {
                     Kind::Bind { .. } => format!("{}: open the source", mount.describe()),
                     Kind::FileSystem(_) => mount.describe(),
                     Kind::Cgroup(_) => format!("{}: open the cgroups", mount.describe()),
+                    Kind::Remount(_) => return None,
                     Kind::Generated(_) => format!("{}: write it", mount.describe()),
                 };
                 Some((self.mount_field(index), operation))
@@ -64,6 +65,11 @@ impl Rootfs {
         match (step, &mount.kind) {
             (Step::Mount | Step::OpenSource, Kind::FileSystem(filesystem)) => {
                 let parameter = filesystem.parameter(position)?;
+                let operation = format!("{} with {parameter:?}", mount.describe());
+                Some((format!("{}.options", self.mount_field(index)), operation))
+            }
+            (Step::Mount, Kind::Remount(remount)) => {
+                let parameter = remount.parameter(position)?;
                 let operation = format!("{} with {parameter:?}", mount.describe());
                 Some((format!("{}.options", self.mount_field(index)), operation))
             }

@@ -39,6 +39,22 @@ pub(super) fn new_file_system(
     if !source.is_empty() {
         sys::fsconfig(context, FsConfig::String(c"source", source))?;
     }
+    set_parameters(context, superblock, data)?;
+    sys::fsconfig(context, FsConfig::Create)?;
+    let mount = sys::fsmount(context, attributes)?;
+    close_batch.add(opened);
+    Ok(mount)
+}
+
+/// Sets the parameters of a context, but does not apply them yet.
+///
+/// # Errors
+/// As [`new_file_system`].
+pub(super) fn set_parameters(
+    context: BorrowedFd,
+    superblock: &[CString],
+    data: &[Parameter],
+) -> Result<(), Cause> {
     let superblock = superblock.iter().map(|flag| FsConfig::Flag(flag));
     let data = data.iter().map(|parameter| match parameter {
         Parameter::Flag(flag) => FsConfig::Flag(flag),
@@ -47,10 +63,7 @@ pub(super) fn new_file_system(
     for (position, parameter) in (0..).zip(superblock.chain(data)) {
         sys::fsconfig(context, parameter).map_err(|errno| Cause::Parameter(position, errno))?;
     }
-    sys::fsconfig(context, FsConfig::Create)?;
-    let mount = sys::fsmount(context, attributes)?;
-    close_batch.add(opened);
-    Ok(mount)
+    Ok(())
 }
 
 /// Attaches `mount`; `directory` says whether its root is one. Where `target` is of the

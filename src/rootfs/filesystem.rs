@@ -154,7 +154,9 @@ impl FileSystem {
 
     /// Whether fsconfig(2) of this kernel accepts its source and options.
     pub(super) fn fits_fsconfig(&self) -> nix::Result<bool> {
-        if self.source.to_bytes().len() > MAX_VALUE {
+        // fsconfig(2) has no name for it.
+        let iversion = |flag: &CString| flag.as_c_str() == c"iversion";
+        if self.source.to_bytes().len() > MAX_VALUE || self.superblock.iter().any(iversion) {
             return Ok(false);
         }
         let overlay = self.fs_type.as_c_str() == c"overlay";
@@ -222,6 +224,7 @@ fn superblock_flag(name: &CStr) -> Option<MsFlags> {
         b"dirsync" => MsFlags::MS_DIRSYNC,
         b"lazytime" => MsFlags::MS_LAZYTIME,
         b"mand" => MsFlags::MS_MANDLOCK,
+        b"iversion" => MsFlags::MS_I_VERSION,
         _ => return None,
     })
 }

@@ -17,6 +17,7 @@ use nix::sys::statfs::{
 use super::filesystem::{FileSystem, user_namespace_requirement};
 use super::kind::Kind;
 use super::mount::Mount;
+use super::remount::Remount;
 use super::{Entry, Rootfs};
 use crate::annotations::key;
 use crate::pathname::{Access, User, View, obstacle_on_host};
@@ -64,6 +65,7 @@ impl Rootfs {
             (Step::Mount | Step::OpenSource, _) => match &self.mounts.get(item)?.kind {
                 Kind::Bind { .. } => self.bind_hint(step, errno)?,
                 Kind::FileSystem(filesystem) => self.file_system_hint(filesystem, step, errno)?,
+                Kind::Remount(_) => Remount::hint(errno)?,
                 Kind::Cgroup(_) | Kind::Generated(_) => return None,
             },
             (Step::MapIds, Errno::EPERM) => {
@@ -167,7 +169,7 @@ impl Rootfs {
         let question = "does this kernel map the ids of that file system?";
         let known = match &self.mounts.get(item)?.kind {
             Kind::Bind { source, .. } => idmap_support(source),
-            Kind::FileSystem(_) | Kind::Cgroup(_) | Kind::Generated(_) => None,
+            _ => None,
         };
         Some(match known {
             Some(known) => format!("{question} {known}"),
@@ -193,9 +195,7 @@ impl Rootfs {
             Kind::Bind { source, .. } => {
                 format!("{name} has a read-only source, {}", source.display())
             }
-            Kind::FileSystem(_) | Kind::Cgroup(_) | Kind::Generated(_) => {
-                format!("{name} is read-only")
-            }
+            _ => format!("{name} is read-only"),
         }
     }
 
@@ -240,7 +240,7 @@ impl Mount {
         let is_shown = |fs_type: &CStr, directory: &str| match &self.kind {
             Kind::FileSystem(filesystem) => filesystem.fs_type.as_c_str() == fs_type,
             Kind::Bind { source, .. } => source.starts_with(directory),
-            Kind::Cgroup(_) | Kind::Generated(_) => false,
+            Kind::Cgroup(_) | Kind::Generated(_) | Kind::Remount(_) => false,
         };
         let mut names = names.into_iter();
         let found = names.find(|(_, fs_type, directory)| is_shown(fs_type, directory));

@@ -8,6 +8,7 @@ use super::cgroup::CgroupMount;
 use super::facts::{Facts, GeneratedFile};
 use super::filesystem::FileSystem;
 use super::options::{self, Options, Parameter, Recursion};
+use super::remount::Remount;
 use crate::log;
 
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) enum Kind {
     },
     FileSystem(FileSystem),
     Cgroup(CgroupMount),
+    /// A change of an earlier mount.
+    Remount(Remount),
     /// Not of `mounts`: added for a feature of `rt`'s own.
     Generated(GeneratedFile),
 }
@@ -33,9 +36,12 @@ impl Kind {
         let source = mount.source().as_deref();
         let bind = mount_type == "bind" || options.bind.is_some();
         ensure!(
-            !options.copy_up || mount_type == "tmpfs" && !bind,
+            !options.copy_up || mount_type == "tmpfs" && !bind && !options.remount,
             "options: tmpcopyup: only a tmpfs can start with a copy"
         );
+        if options.remount {
+            return Ok(Kind::Remount(Remount::plan(options)?));
+        }
         if bind {
             let is_filesystem_option = |option: &&Parameter| !option.is_volume_option();
             if let Some(option) = options.data.iter().find(is_filesystem_option) {

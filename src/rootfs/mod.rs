@@ -25,12 +25,14 @@ mod kind;
 mod layers;
 mod mask;
 mod mount;
+mod mount_attributes;
 mod old_mount_api;
 mod options;
 mod overlay;
 mod pivot;
 mod proc_mounts;
 mod queue;
+mod remount;
 mod root;
 mod source;
 mod sources;
@@ -419,6 +421,11 @@ fn plan_mounts(
     for (i, mount) in listed.iter().enumerate() {
         let planned = Mount::plan(mount, bundle, facts);
         let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
+        ensure!(
+            !planned.changes_foreign(&mounts),
+            "mounts[{i}].options: remount: no earlier entry makes a file system on {}, and rt changes no other; bind changes the mount alone",
+            planned.target.display()
+        );
         let destination = mount.destination();
         if destination.is_relative() {
             log::defer_warning(format!(

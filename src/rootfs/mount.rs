@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::attributes::{Setter, propagate};
+use super::attributes::Setter;
 use super::context::MountContext;
 use super::copyup::{self, CopyUp};
 use super::detached::{attach, open_tree};
@@ -24,6 +24,7 @@ use super::kind::Kind;
 use super::old_mount_api::{self, MountArgs};
 use super::options::{self, Attributes, Propagation, Recursion};
 use super::proc_mounts;
+use super::remount::Remount;
 use super::root::{Links, Root, clean, is_directory};
 use super::source::Source;
 use crate::step::{Cause, Refusal, Step};
@@ -37,7 +38,7 @@ pub(super) struct Mount {
     pub(super) kind: Kind,
     pub(super) attributes: Attributes,
     pub(super) recursive: Attributes,
-    propagation: Vec<(Propagation, Recursion)>,
+    pub(super) propagation: Vec<(Propagation, Recursion)>,
     /// `Some` where the mount is ID-mapped.
     pub(super) idmap: Option<Recursion>,
     /// Becomes read-only only after all mounts below it are in place.
@@ -73,7 +74,8 @@ impl Mount {
             );
         }
         let tmpfs = mount_type == "tmpfs" && options.bind.is_none();
-        let readonly_late = options.attributes.readonly() && (tmpfs || target == Path::new("/dev"));
+        let readonly_late = options.attributes.readonly()
+            && (tmpfs && !options.remount || target == Path::new("/dev"));
         let (attributes, recursive) = (options.attributes, options.recursive);
         let propagation = options.propagation.clone();
         let kind = Kind::plan(mount, mount_type, bundle, options, facts)?;
@@ -132,7 +134,7 @@ impl Mount {
         let (source, recursion) = match &self.kind {
             Kind::Bind { source, recursion } => (source, *recursion),
             Kind::Cgroup(cgroup) => return Ok(Source::Hierarchies(cgroup.open(setter)?)),
-            Kind::Generated(_) => return Ok(Source::None),
+            Kind::Generated(_) | Kind::Remount(_) => return Ok(Source::None),
             Kind::FileSystem(filesystem) => match filesystem.origin {
                 Origin::Container => return Ok(Source::None),
                 Origin::Host if !filesystem.fits_fsconfig()? => {
@@ -210,6 +212,10 @@ impl Mount {
         context: &MountContext,
         source: Source,
     ) -> Result<Option<OwnedFd>, Cause> {
+        if let Kind::Remount(remount) = &self.kind {
+            context.progress.at(Step::Mount, item);
+            return self.change(remount, context);
+        }
         context.progress.at(Step::MountPoint, item);
         let directory = match &source {
             Source::Detached(tree) => is_directory(tree)?,
@@ -219,7 +225,7 @@ impl Mount {
             Kind::FileSystem(filesystem) if !filesystem.copy_up.is_empty() => {
                 copyup::open_covered(context.root, &self.target)?
             }
-            Kind::FileSystem(_) | Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_) => None,
+            _ => None,
         };
         let target = self.mount_point(context.root, directory)?;
         context.progress.at(Step::Mount, item);
@@ -254,9 +260,7 @@ impl Mount {
                 attach(file.as_fd(), target.as_fd(), directory)?;
                 file
             }
-            (Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_), _) => {
-                return Err(Errno::EBADF.into());
-            }
+            _ => return Err(Errno::EBADF.into()),
         };
         context.close_batch.add(target);
         if self.readonly_late {
@@ -268,6 +272,33 @@ impl Mount {
             .into_iter()
             .for_each(|mount| context.close_batch.add(mount));
         Ok(None)
+    }
+
+    /// Changes an earlier mount. A link of the image may not redirect it to another mount. Returns the
+    /// mount if it must become read-only at the end.
+    fn change(&self, remount: &Remount, context: &MountContext) -> Result<Option<OwnedFd>, Cause> {
+        let mount = (context.root).open(&self.target, OFlag::O_PATH, Links::Refuse)?;
+        remount.reconfigure(mount.as_fd(), context.close_batch)?;
+        self.set_attributes(context.setter, mount.as_fd(), Some(context.proc))?;
+        if self.readonly_late {
+            return Ok(Some(mount));
+        }
+        context.close_batch.add(mount);
+        Ok(None)
+    }
+
+    /// Whether it changes the file system of a mount that none of the `earlier` entries has made. The
+    /// host or another container may have it too.
+    pub(super) fn changes_foreign(&self, earlier: &[Mount]) -> bool {
+        let Kind::Remount(remount) = &self.kind else {
+            return false;
+        };
+        let covers = |earlier: &&Mount| {
+            earlier.target == self.target && !matches!(earlier.kind, Kind::Remount(_))
+        };
+        let covered = earlier.iter().rfind(covers);
+        let is_own = covered.is_some_and(|mount| matches!(mount.kind, Kind::FileSystem(_)));
+        remount.changes_file_system() && !is_own
     }
 
     /// Makes a file system that belongs to the container's namespaces.
@@ -294,7 +325,7 @@ impl Mount {
             Kind::FileSystem(FileSystem { fs_type, .. }) => {
                 fs_type.as_c_str() == c"proc" || fs_type.as_c_str() == c"sysfs"
             }
-            Kind::Bind { .. } | Kind::Cgroup(_) | Kind::Generated(_) => false,
+            _ => false,
         };
         if is_proc_or_sysfs {
             return root
@@ -328,62 +359,6 @@ impl Mount {
         Ok(target)
     }
 
-    /// The attributes of a mount when it is made.
-    fn new_attributes(&self) -> Attributes {
-        let attributes = self.early_attributes();
-        Attributes {
-            set: attributes.set | self.recursive.set,
-            clear: attributes.clear | self.recursive.clear,
-        }
-    }
-
-    fn early_attributes(&self) -> Attributes {
-        if self.readonly_late {
-            self.attributes.writable()
-        } else {
-            self.attributes
-        }
-    }
-
-    /// The propagation types that a bind mount gets one after the other. Without a
-    /// propagation option it gets the default of `linux.rootfsPropagation`.
-    pub(super) fn bind_propagation(
-        &self,
-        default: Propagation,
-    ) -> impl Iterator<Item = (Propagation, Recursion)> {
-        let joins_peers = self
-            .propagation
-            .iter()
-            .any(|(kind, _)| *kind == Propagation::Shared);
-        let sets_tree = self.propagation.iter().any(|(kind, recursion)| {
-            *recursion == Recursion::Recursive && *kind != Propagation::Shared
-        });
-        let keeps_peers = joins_peers && default == Propagation::Shared;
-        let first = (!sets_tree && !keeps_peers).then_some((default, Recursion::Recursive));
-        first.into_iter().chain(self.propagation.iter().copied())
-    }
-
-    /// The propagation types that a new mount gets, which is private by default.
-    pub(super) fn new_propagation(&self) -> impl Iterator<Item = (Propagation, Recursion)> {
-        let listed = self.propagation.iter().copied();
-        listed.filter(|(kind, _)| *kind != Propagation::Private)
-    }
-
-    /// Sets attributes and propagation of a bind mount.
-    fn set_bind_attributes(
-        &self,
-        setter: Setter,
-        tree: BorrowedFd,
-        default_propagation: Propagation,
-        proc: Option<BorrowedFd>,
-    ) -> nix::Result<()> {
-        for (kind, recursion) in self.bind_propagation(default_propagation) {
-            propagate(setter, tree, kind, recursion, proc)?;
-        }
-        setter.set(tree, self.early_attributes(), Recursion::MountOnly, proc)?;
-        setter.set(tree, self.recursive, Recursion::Recursive, proc)
-    }
-
     fn attach_new(
         &self,
         context: &MountContext,
@@ -400,13 +375,6 @@ impl Mount {
         Ok(())
     }
 
-    fn set_new_propagation(&self, context: &MountContext, mount: BorrowedFd) -> nix::Result<()> {
-        for (kind, recursion) in self.new_propagation() {
-            propagate(context.setter, mount, kind, recursion, Some(context.proc))?;
-        }
-        Ok(())
-    }
-
     /// Describes the mount, as config.json has it.
     pub(super) fn describe(&self) -> String {
         let target = self.target.display();
@@ -417,6 +385,7 @@ impl Mount {
             }
             Kind::Cgroup(_) => format!("mount cgroup on {target}"),
             Kind::Generated(_) => format!("mount a file of its own on {target}"),
+            Kind::Remount(_) => format!("remount {target}"),
         }
     }
 
@@ -424,7 +393,7 @@ impl Mount {
     pub(super) fn field_of_added(&self) -> String {
         match &self.kind {
             Kind::Generated(file) => format!("annotations: {}", file.key),
-            Kind::Bind { .. } | Kind::FileSystem(_) | Kind::Cgroup(_) => "NOTIFY_SOCKET".to_owned(),
+            _ => "NOTIFY_SOCKET".to_owned(),
         }
     }
 }

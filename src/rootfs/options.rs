@@ -27,6 +27,10 @@ pub(super) struct Options {
     pub(super) propagation: Vec<(Propagation, Recursion)>,
     /// Flags of the superblock, by their names in fsconfig(2).
     pub(super) superblock: Vec<&'static str>,
+    /// Flags of the superblock that a remount clears, in the same form. A new superblock has none.
+    pub(super) superblock_cleared: Vec<&'static str>,
+    /// Changes an existing mount.
+    pub(super) remount: bool,
     /// `Some` if the ids of the mount, or of the whole tree, are mapped.
     pub(super) idmap: Option<Recursion>,
     /// A new tmpfs starts as a copy of the directory that it covers.
@@ -110,10 +114,12 @@ enum Meaning {
     Bind(Recursion),
     Propagation(Propagation, Recursion),
     Superblock(&'static str),
+    /// The flag that it cancels, and the name in fsconfig(2) of the parameter that clears it.
+    NoSuperblock(&'static str, Option<&'static str>),
+    Remount,
     Idmap(Recursion),
     CopyUp,
-    /// A new superblock has none of the flags that such an option would clear, and fsopen(2)
-    /// logs nothing that `silent` could suppress.
+    /// fsopen(2) logs nothing that `silent` could suppress.
     NoEffect,
 }
 
@@ -121,7 +127,7 @@ use Recursion::{MountOnly, Recursive};
 
 /// The options of mount(8) that the specification lists. A recursive option (`rro`) means
 /// the same for the whole tree.
-const OPTIONS: [(&str, Meaning); 42] = [
+const OPTIONS: [(&str, Meaning); 44] = [
     ("defaults", Meaning::NoEffect),
     ("ro", Meaning::Set(MOUNT_ATTR_RDONLY)),
     ("rw", Meaning::Clear(MOUNT_ATTR_RDONLY)),
@@ -173,15 +179,20 @@ const OPTIONS: [(&str, Meaning); 42] = [
         Meaning::Propagation(Propagation::Unbindable, Recursive),
     ),
     ("sync", Meaning::Superblock("sync")),
-    ("async", Meaning::NoEffect),
+    ("async", Meaning::NoSuperblock("sync", Some("async"))),
     ("dirsync", Meaning::Superblock("dirsync")),
     ("lazytime", Meaning::Superblock("lazytime")),
-    ("nolazytime", Meaning::NoEffect),
+    (
+        "nolazytime",
+        Meaning::NoSuperblock("lazytime", Some("nolazytime")),
+    ),
     ("mand", Meaning::Superblock("mand")),
-    ("nomand", Meaning::NoEffect),
+    ("nomand", Meaning::NoSuperblock("mand", Some("nomand"))),
     ("silent", Meaning::NoEffect),
     ("loud", Meaning::NoEffect),
-    ("noiversion", Meaning::NoEffect),
+    ("iversion", Meaning::Superblock("iversion")),
+    ("noiversion", Meaning::NoSuperblock("iversion", None)),
+    ("remount", Meaning::Remount),
     ("idmap", Meaning::Idmap(MountOnly)),
     ("ridmap", Meaning::Idmap(Recursive)),
     ("tmpcopyup", Meaning::CopyUp),
@@ -241,6 +252,13 @@ pub(super) fn parse(options: &[String]) -> Result<Options> {
     Ok(parsed)
 }
 
+/// Whether the parameter `name` of fsconfig(2) clears a flag of the superblock.
+fn clears(name: &str, flag: &str) -> bool {
+    OPTIONS.iter().any(|(_, meaning)| {
+        matches!(meaning, Meaning::NoSuperblock(of, Some(known)) if (*of, *known) == (flag, name))
+    })
+}
+
 /// Splits an entry that holds several options, as mount(8) does. A comma between quotes
 /// (SELinux labels), after a backslash (overlay layers) or before a digit (`mpol=` nodes)
 /// is part of a value.
@@ -273,7 +291,16 @@ impl Options {
             Meaning::Bind(_) if self.bind == Some(Recursive) => {}
             Meaning::Bind(recursion) => self.bind = Some(recursion),
             Meaning::Propagation(kind, recursion) => self.propagation.push((kind, recursion)),
-            Meaning::Superblock(flag) => self.superblock.push(flag),
+            Meaning::Superblock(flag) => {
+                self.superblock.push(flag);
+                let cleared = &mut self.superblock_cleared;
+                cleared.retain(|name| !clears(name, flag));
+            }
+            Meaning::NoSuperblock(flag, name) => {
+                self.superblock.retain(|other| *other != flag);
+                self.superblock_cleared.extend(name);
+            }
+            Meaning::Remount => self.remount = true,
             Meaning::Idmap(recursion) => self.idmap = Some(recursion),
             Meaning::CopyUp => self.copy_up = true,
             Meaning::NoEffect => {}

@@ -35,7 +35,7 @@ pub(super) fn refuse(target: &Path, kind: &Kind) -> anyhow::Result<()> {
             Kind::FileSystem(FileSystem { fs_type, .. }) => fs_type.as_c_str() == c"proc",
             // The type of a bind mount's source is checked when it is opened.
             Kind::Bind { .. } => true,
-            Kind::Cgroup(_) | Kind::Generated(_) => false,
+            Kind::Cgroup(_) | Kind::Generated(_) | Kind::Remount(_) => false,
         };
         ensure!(
             is_proc,

@@ -123,10 +123,6 @@ pub(crate) fn fork() -> nix::Result<Forked> {
     })
 }
 
-/// Size of the stack that [`clone_vfork`] allocates, in bytes, without its guard page.
-const STACK_SIZE: usize = 1 << 20;
-const PAGE: usize = 4096;
-
 /// Runs `act` in a child that shares this process's memory, but neither its
 /// descriptors nor its working directory (clone(2), `CLONE_VM` and `CLONE_VFORK`).
 /// Returns the child's pid once the child has ended or executed a program; the caller
@@ -135,40 +131,86 @@ const PAGE: usize = 4096;
 /// A process that `act` clones gets a copy of the memory at that moment. It must not
 /// return from `act`.
 pub(crate) fn clone_vfork(act: &mut dyn FnMut()) -> nix::Result<Pid> {
-    extern "C" fn enter(act: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: the pointer is to the reference that `clone_vfork` holds while this runs.
-        let act = unsafe { &mut *act.cast::<&mut dyn FnMut()>() };
-        act();
-        0
-    }
     let mut act = act;
-    let size = PAGE + STACK_SIZE;
-    // SAFETY: the kernel chooses the address of a new mapping, so no memory in use changes.
-    let stack = unsafe {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0)
-    };
-    if stack == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
+    let stack = Stack::new()?;
     let (flags, act) = (
         libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
         (&raw mut act).cast(),
     );
-    // SAFETY: the lowest page of the mapping becomes a guard page. The rest is the stack
-    // of the child, and nothing else uses it. The child shares this memory, but this
-    // process is suspended until the child has ended, and `rt` has one thread, so no
-    // memory is used by both at a time. `act` outlives the call.
-    let done = unsafe {
-        check(libc::mprotect(stack, PAGE, libc::PROT_NONE).into())
-            .and_then(|_| check(libc::clone(enter, stack.byte_add(size), flags, act).into()))
-    };
-    // SAFETY: the child has ended, and no pointer to the mapping is used any more.
-    let unmapped = check(unsafe { libc::munmap(stack, size) }.into());
-    let child = done?;
-    unmapped?;
+    // SAFETY: nothing else uses the stack. The child shares this memory, but this process is
+    // suspended until the child has ended, and `rt` has one thread, so no memory is used by both
+    // at a time. `act` outlives the call.
+    let child = check(unsafe { libc::clone(enter, stack.top(), flags, act) }.into())?;
     Ok(Pid::from_raw(child as i32))
+}
+
+/// Runs `act` in a second thread of this process. What the thread changes of its own credentials
+/// and its seccomp filter does not change this thread.
+///
+/// # Safety
+/// Neither thread may use what the other one is changing, such as `errno`, which both have in
+/// common: they take turns. What `act` borrows must live until it does not use it any more.
+pub(super) unsafe fn clone_thread(act: &mut dyn FnMut()) -> nix::Result<()> {
+    let act = Box::new(std::ptr::from_mut(act));
+    let stack = Stack::new()?;
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    let top = stack.top();
+    std::mem::forget(stack);
+    // SAFETY: nothing else uses the stack, which stays mapped. The box is not dropped, and what it
+    // points to lives long enough by the condition of this function.
+    check(unsafe { libc::clone(enter, top, flags, Box::into_raw(act).cast()) }.into())?;
+    Ok(())
+}
+
+/// Calls the closure to a reference to which `act` points.
+extern "C" fn enter(act: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the pointer is to the reference that the caller of clone(2) holds while this runs.
+    let act = unsafe { &mut *act.cast::<&mut dyn FnMut()>() };
+    act();
+    0
+}
+
+/// A stack for a process or thread that shares this memory.
+struct Stack(*mut libc::c_void);
+
+impl Stack {
+    /// In bytes, without the guard page.
+    const SIZE: usize = 1 << 20;
+    const PAGE: usize = 4096;
+
+    fn new() -> nix::Result<Stack> {
+        let size = Self::PAGE + Self::SIZE;
+        // SAFETY: the kernel chooses the address of a new mapping, so no memory in use changes.
+        let stack = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0)
+        };
+        if stack == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let stack = Stack(stack);
+        // SAFETY: the lowest page of the new mapping becomes a guard page.
+        check(unsafe { libc::mprotect(stack.0, Self::PAGE, libc::PROT_NONE) }.into())?;
+        Ok(stack)
+    }
+
+    /// The address from which the stack grows down.
+    fn top(&self) -> *mut libc::c_void {
+        self.0.wrapping_byte_add(Self::PAGE + Self::SIZE)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: no process uses the mapping any more, and no pointer to it is left.
+        unsafe { libc::munmap(self.0, Self::PAGE + Self::SIZE) };
+    }
 }
 
 /// Opens a pidfd for the process `pid` (pidfd_open(2), Linux 5.3).

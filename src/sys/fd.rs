@@ -3,16 +3,21 @@
 
 use std::cell::RefCell;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sched::CloneFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen,
+    setsockopt, socket, sockopt::SendTimeout,
 };
 
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
+use nix::sys::time::TimeVal;
 
 use super::check;
 
@@ -235,6 +240,28 @@ pub(crate) fn bind_datagram_at(directory: BorrowedFd, name: &str) -> nix::Result
 pub(crate) fn connect(directory: BorrowedFd, name: &str) -> nix::Result<OwnedFd> {
     let socket = seqpacket()?;
     nix::sys::socket::connect(socket.as_raw_fd(), &address(directory, name)?)?;
+    Ok(socket)
+}
+
+/// Connects to the stream socket at `path` (unix(7)). The connection, and each write to it, wait at most
+/// as long as `limit`.
+///
+/// # Errors
+/// `ECONNREFUSED` when nobody listens, `EAGAIN` when the limit is over.
+pub(crate) fn connect_stream(path: &Path, limit: Duration) -> nix::Result<OwnedFd> {
+    let name = path.file_name().ok_or(Errno::EINVAL)?;
+    let name = name.to_str().ok_or(Errno::EINVAL)?;
+    let parent = path.parent().ok_or(Errno::EINVAL)?;
+    let directory = open(
+        parent,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::new(limit.as_secs().cast_signed(), limit.subsec_micros().into());
+    setsockopt(&socket, SendTimeout, &limit)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address(directory.as_fd(), name)?)?;
     Ok(socket)
 }
 

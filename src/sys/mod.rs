@@ -11,9 +11,12 @@ mod c_string;
 mod clone;
 mod entry;
 mod fd;
+mod gate;
 mod init;
 mod keyring;
+mod listener;
 mod mount;
+mod pass;
 mod probe;
 mod pty;
 mod seccomp;
@@ -33,30 +36,34 @@ pub(crate) use clone::{
 pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
     CloseBatch, accept, anonymous_file, anonymous_program, bind_datagram_at, close_all_except,
-    close_range, connect, listen_at, loopback_up, namespace_type, read_to_end, read_to_string,
-    recv, send, setdomainname, socketpair,
+    close_range, connect, connect_stream, listen_at, loopback_up, namespace_type, read_to_end,
+    read_to_string, recv, send, setdomainname, socketpair,
 };
 pub(crate) use init::INIT_NAME;
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
+pub(crate) use listener::{ListenerFailure, Program, execve_with_listener};
 pub(crate) use mount::{
-    FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, has_mount_setattr, mount_id,
+    FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, fspick, has_mount_setattr, mount_id,
     mount_setattr, move_mount, open_tree,
+};
+pub(crate) use pass::{
+    MAX_PASSED_FDS, receive_descriptor, receive_descriptors, recv_with_descriptor,
+    send_all_with_descriptor, send_descriptor, send_descriptors,
 };
 pub(crate) use probe::{try_close_range, try_open_tree, try_pidfd_open};
 pub(crate) use pty::{
-    MAX_PASSED_FDS, Size, pty_number, pty_peer, pty_unlock, receive_descriptor,
-    receive_descriptors, send_descriptor, send_descriptors, set_controlling_terminal,
-    set_terminal_size, terminal_size,
+    Size, pty_number, pty_peer, pty_unlock, set_controlling_terminal, set_terminal_size,
+    terminal_size,
 };
-pub(crate) use seccomp::seccomp_set_filter;
+pub(crate) use seccomp::{seccomp_set_filter, supports_seccomp_flag};
 pub(crate) use signal::{
     Ended, block_all, block_all_and_reserved, default_signal, prlimit, unblock_all, wait,
 };
 pub(crate) use start::SEALED_COMMANDS;
 pub use start::before_c_library;
 pub(crate) use task::{
-    CpuMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve, execveat,
-    getcwd, ioprio_set, sched_setaffinity, set_cloexec,
+    CpuMask, NodeMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve,
+    execveat, getcwd, ioprio_set, sched_setaffinity, sched_setattr, set_cloexec, set_mempolicy,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr, xattrs, xattrs_in};
 

@@ -40,6 +40,8 @@ pub(crate) enum FsConfig<'a> {
     Flag(&'a CStr),
     String(&'a CStr, &'a CStr),
     Create,
+    /// Applies the parameters to the superblock of a context of [`fspick`].
+    Reconfigure,
 }
 
 /// Which mounts a call applies to.
@@ -54,6 +56,9 @@ pub(crate) enum OpenTree {
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
+const FSPICK_CLOEXEC: u32 = 1;
+const FSPICK_EMPTY_PATH: u32 = 8;
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
@@ -75,12 +80,28 @@ pub(crate) fn fsopen(fs: &CStr) -> nix::Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC) }).map(owned)
 }
 
+/// Opens a context for the superblock of an existing mount (fspick(2)). `EINVAL` when `mount` is not
+/// the root of a mount.
+pub(crate) fn fspick(mount: BorrowedFd) -> nix::Result<OwnedFd> {
+    // SAFETY: the path is the empty string, which is NUL-terminated and static.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fspick,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            FSPICK_CLOEXEC | FSPICK_EMPTY_PATH,
+        )
+    })
+    .map(owned)
+}
+
 /// Sets one parameter of a context, or creates its superblock (fsconfig(2)).
 pub(crate) fn fsconfig(context: BorrowedFd, what: FsConfig) -> nix::Result<()> {
     let (command, key, value) = match what {
         FsConfig::Flag(key) => (FSCONFIG_SET_FLAG, key.as_ptr(), null()),
         FsConfig::String(key, value) => (FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr()),
         FsConfig::Create => (FSCONFIG_CMD_CREATE, null(), null()),
+        FsConfig::Reconfigure => (FSCONFIG_CMD_RECONFIGURE, null(), null()),
     };
     // SAFETY: each pointer is null, where the command requires that, or points to a
     // NUL-terminated string that outlives the call.

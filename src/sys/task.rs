@@ -93,6 +93,35 @@ pub(crate) fn sched_setaffinity(mask: &CpuMask) -> nix::Result<()> {
     Ok(())
 }
 
+/// Sets the scheduling policy and its attributes of a process (sched_setattr(2)).
+pub(crate) fn sched_setattr(pid: Pid, attributes: &libc::sched_attr) -> nix::Result<()> {
+    // SAFETY: the kernel reads as many bytes of `attributes` as its `size` says, which is that of
+    // the structure, and writes to it only when the size is none that it knows.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setattr,
+            pid.as_raw(),
+            std::ptr::from_ref(attributes),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// The most memory nodes that a kernel can be built for (`CONFIG_NODES_SHIFT`).
+const NODES: usize = 1024;
+
+/// A set of memory nodes. Node n is bit n % 8 of byte n / 8.
+pub(crate) type NodeMask = [u8; NODES / 8];
+
+/// Sets the memory policy of this process (set_mempolicy(2)). `mode` includes the flags.
+pub(crate) fn set_mempolicy(mode: libc::c_int, nodes: &NodeMask) -> nix::Result<()> {
+    // SAFETY: the kernel reads `NODES` bits of `nodes`, which outlives the call: it takes the
+    // third argument as one more than their number.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), NODES + 1) })?;
+    Ok(())
+}
+
 /// Sets the I/O scheduling class and level of a process, or of this one if `pid` is 0
 /// (ioprio_set(2), `IOPRIO_WHO_PROCESS`). `EPERM` for the real-time class without
 /// CAP_SYS_NICE or CAP_SYS_ADMIN.

@@ -33,6 +33,29 @@ pub(crate) fn io_priority() -> libc::c_long {
     unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) }
 }
 
+/// The scheduling policy and its attributes, as sched_getattr(2) returns them.
+pub(crate) fn scheduler() -> Option<libc::sched_attr> {
+    // SAFETY: the structure has numbers only, for which zero is valid.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of_val(&attributes);
+    // SAFETY: the kernel writes at most `size` bytes to `attributes`.
+    let done = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    (done == 0).then_some(attributes)
+}
+
+/// The mode with its flags, and the nodes, as get_mempolicy(2) returns them.
+pub(crate) fn memory_policy() -> Option<(libc::c_int, Vec<usize>)> {
+    const NODES: usize = 1024;
+    let (mut mode, mut nodes) = (0, [0u8; NODES / 8]);
+    // SAFETY: the kernel writes one number to `mode` and `NODES` bits to `nodes`.
+    let done = unsafe {
+        let (mode, nodes) = (&raw mut mode, nodes.as_mut_ptr());
+        libc::syscall(libc::SYS_get_mempolicy, mode, nodes, NODES + 1, 0, 0)
+    };
+    let set = (0..NODES).filter(|node| nodes[node / 8] & 1 << (node % 8) != 0);
+    (done == 0).then(|| (mode, set.collect()))
+}
+
 /// Makes a system call of the native architecture by its number.
 pub(crate) fn call_native(number: u64, args: [u64; 6]) -> nix::Result<()> {
     let [a, b, c, d, e, f] = args;

@@ -32,6 +32,8 @@ pub(crate) fn report() -> Value {
         ("terminal", proc::terminal()),
         ("oom_score_adj", proc::text("/proc/self/oom_score_adj")),
         ("io_priority", json!(kernel::io_priority())),
+        ("scheduler", scheduler()),
+        ("memory_policy", json!(kernel::memory_policy())),
         ("personality", proc::text("/proc/self/personality")),
         ("machine", machine()),
         ("apparmor", proc::text("/proc/self/attr/apparmor/current")),
@@ -205,5 +207,15 @@ pub(crate) fn node(path: &Path) -> Value {
         "major": major(meta.rdev()),
         "minor": minor(meta.rdev()),
         "target": fs::read_link(path).ok().map(|t| t.to_string_lossy().into_owned()),
+    })
+}
+
+fn scheduler() -> Value {
+    kernel::scheduler().map_or(Value::Null, |seen| {
+        json!({
+            "policy": seen.sched_policy, "flags": seen.sched_flags, "nice": seen.sched_nice,
+            "priority": seen.sched_priority, "runtime": seen.sched_runtime,
+            "deadline": seen.sched_deadline, "period": seen.sched_period,
+        })
     })
 }

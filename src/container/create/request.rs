@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use serde_json::value::RawValue;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::cgroups::{BusEnvironment, CgroupMode, Systemd};
 use crate::container::ipc;
 use crate::container::state::{Config, ExecDefaults, Layers, State, boot_id};
@@ -85,6 +85,10 @@ pub(crate) fn decide(
     host: &Host,
     proc: &Proc,
 ) -> Result<Plan> {
+    ensure!(
+        mode == CreateMode::Create || request.bundle.spec.process().is_some(),
+        "process: required to run the container"
+    );
     let notify = request.notify_socket.as_ref();
     let bus = request.systemd.as_ref();
     let systemd = bus.map(|environment| Systemd::probe(environment, host));
@@ -108,8 +112,8 @@ pub(crate) fn decide(
 
 /// What `rt exec` will need, for [`State::exec`].
 pub(crate) fn exec_defaults(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
-    let process = serde_json::to_value(request.bundle.spec.process()).context("process")?;
-    ExecDefaults::to_json(process, plan)
+    let process = request.bundle.spec.process().as_ref();
+    ExecDefaults::to_json(bundle::process_json(process)?, plan)
 }
 
 fn names_apparmor_profile(bundle: &Bundle) -> bool {
@@ -155,6 +159,10 @@ pub(crate) fn initial_state(
         systemd: plan.cgroups.unit().cloned(),
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
+        seccomp_agent: (plan.process.filter())
+            .and_then(|filter| filter.agent())
+            .cloned(),
+        has_process: request.bundle.spec.process().is_some(),
         start_step_descriptions: plan.start_step_descriptions(),
         hooks: plan.hooks.later.clone(),
         exec: None,

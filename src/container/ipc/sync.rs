@@ -15,12 +15,16 @@
 //!             ◀────────────────────────── Ready; calls hooks, execve
 //!   "running" ◀────────────────────────── end of file, by close-on-exec
 //!   error     ◀────────────────────────── Failed
+//!
+//!   right before execve, if linux.seccomp has an agent:
+//!   gives it to the agent ◀────────────── Listener, with the descriptor
+//!   Go        ──────────────────────────▶ execve
 //! ```
 //!
 //! When execve(2) itself fails, init prints the reason to its own standard error and exits as
 //! the container's process. For the runtime, the container has run.
 //!
-//! No descriptors and no text are sent: init has both since the clone. An end of file in place
+//! No other descriptor and no text are sent: init has both since the clone. An end of file in place
 //! of a message means that the other side has ended. Until init is ready, the kernel kills it
 //! when the runtime ends, because init may block in a system call in which it cannot notice
 //! that. With `--debug`, init also sends each step that it begins, with the time.
@@ -34,16 +38,18 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::write;
+use nix::sys::socket::{setsockopt, sockopt::PassCred};
+use nix::unistd::{Pid, write};
 
 use crate::log;
 use crate::step::{Cause, Failure, Position, Progress, Refusal, Step};
 use crate::sys;
 
-/// The first bytes of [`InitMessage::Ready`] and [`InitMessage::Mounted`]; no step has
-/// these numbers.
+/// The first bytes of [`InitMessage::Ready`], [`InitMessage::Mounted`] and [`InitMessage::Listener`]; no
+/// step has these numbers.
 const READY: u8 = 0xff;
 const MOUNTED: u8 = 0xfe;
+const LISTENER: u8 = 0xfd;
 const GO: [u8; 1] = [1];
 /// [`GO`], and a request to send each position.
 const GO_WITH_PROGRESS: [u8; 1] = [2];
@@ -51,12 +57,18 @@ const GO_WITH_PROGRESS: [u8; 1] = [2];
 const TIMED_POSITION: usize = Position::LENGTH + 8;
 
 /// A message from init to the runtime.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum InitMessage {
     /// Everything is mounted, and the host's mounts can still be reached.
     Mounted,
     /// The container is built. Only startContainer hooks and execve(2) are left.
     Ready,
+    /// The seccomp filter is installed, and its agent must get this descriptor before execve(2).
+    /// `pid` is the process under the filter.
+    Listener {
+        listener: OwnedFd,
+        pid: Pid,
+    },
     Failed(Failure),
     /// The socket is closed: init has ended, or has executed the program.
     Closed,
@@ -124,18 +136,26 @@ impl RuntimeEnd {
         sys::send(self.socket.as_fd(), &go)
     }
 
+    /// Asks the kernel for the sender of a descriptor, for [`InitMessage::Listener`].
+    pub(crate) fn expect_listener(&self) -> nix::Result<()> {
+        setsockopt(&self.socket, PassCred, &true)
+    }
+
     /// Waits for a message from init.
     ///
     /// # Errors
     /// `EPROTO` for bytes that are no message.
     pub(crate) fn receive(&self) -> nix::Result<InitMessage> {
         let mut bytes = [0; TIMED_POSITION + 1];
-        let length = loop {
-            match sys::recv(self.socket.as_fd(), &mut bytes)? {
-                TIMED_POSITION => self.log_position(&bytes)?,
-                length => break length,
+        let (length, passed) = loop {
+            match sys::recv_with_descriptor(self.socket.as_fd(), &mut bytes)? {
+                (TIMED_POSITION, _) => self.log_position(&bytes)?,
+                received => break received,
             }
         };
+        if let ([LISTENER], Some((listener, pid))) = (&bytes[..length], passed) {
+            return Ok(InitMessage::Listener { listener, pid });
+        }
         match bytes[..length] {
             [] => Ok(InitMessage::Closed),
             [READY] => Ok(InitMessage::Ready),
@@ -239,6 +259,16 @@ impl InitEnd {
         Ok(())
     }
 
+    /// Sends [`InitMessage::Listener`], and waits until the agent has the listener.
+    ///
+    /// # Errors
+    /// [`Refusal::RuntimeEnded`] when the runtime has ended, because the agent did not get it.
+    pub(crate) fn hand_over(&self, listener: OwnedFd) -> Result<(), Cause> {
+        sys::send_descriptor(self.socket.as_fd(), &[LISTENER], listener.as_fd())?;
+        drop(listener);
+        self.wait_for_go()
+    }
+
     /// Sends the failure. If that fails, the runtime sees the end of file instead.
     pub(crate) fn send_failure(&self, failure: Failure) {
         let message = failure.encode();
@@ -308,19 +338,17 @@ mod tests {
             });
         });
         runtime.go().unwrap();
-        assert_eq!(runtime.receive(), Ok(InitMessage::Mounted));
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Mounted)));
         runtime.go().unwrap();
-        assert_eq!(runtime.receive(), Ok(InitMessage::Ready));
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Ready)));
         runtime.go().unwrap();
-        assert_eq!(
-            runtime.receive(),
-            Ok(InitMessage::Failed(Failure {
-                step: Step::Exec,
-                item: 3,
-                cause: Errno::ENOEXEC.into()
-            }))
-        );
-        assert_eq!(runtime.receive(), Ok(InitMessage::Closed));
+        let failure = Failure {
+            step: Step::Exec,
+            item: 3,
+            cause: Errno::ENOEXEC.into(),
+        };
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Failed(sent)) if sent == failure));
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Closed)));
         init_thread.join().unwrap();
         assert_eq!(runtime.go(), Err(Errno::EPIPE));
     }
@@ -335,8 +363,8 @@ mod tests {
         init.ready().unwrap();
         at.at(Step::Mount, 3);
         drop((init, at));
-        assert_eq!(runtime.receive(), Ok(InitMessage::Ready));
-        assert_eq!(runtime.receive(), Ok(InitMessage::Closed));
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Ready)));
+        assert!(matches!(runtime.receive(), Ok(InitMessage::Closed)));
     }
 
     #[test]
@@ -351,7 +379,7 @@ mod tests {
     fn unknown_bytes_are_refused() {
         let (runtime, init) = pair(StepDescriptions::new).unwrap();
         sys::send(init.socket.as_fd(), &[7, 7]).unwrap();
-        assert_eq!(runtime.receive(), Err(Errno::EPROTO));
+        assert!(matches!(runtime.receive(), Err(Errno::EPROTO)));
         sys::send(runtime.socket.as_fd(), &[9]).unwrap();
         assert_eq!(init.wait_for_go(), Err(Errno::EPROTO.into()));
     }

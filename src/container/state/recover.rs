@@ -54,6 +54,8 @@ impl State {
             systemd: None,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
+            has_process: true,
+            seccomp_agent: None,
             start_step_descriptions: Vec::new(),
             hooks: SavedHooks::default(),
             exec: None,

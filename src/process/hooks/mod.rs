@@ -127,6 +127,11 @@ impl Hooks {
             && self.create_container.is_empty())
     }
 
+    /// Whether init calls hooks after it was told to start.
+    pub(crate) fn at_start(&self) -> bool {
+        !self.start_container.is_empty()
+    }
+
     /// Describes a step that concerns hooks: the place in config.json, and the action.
     /// `None` for any other step, or when there is no such hook.
     pub(crate) fn describe(&self, step: Step, item: u16) -> Option<(String, String)> {

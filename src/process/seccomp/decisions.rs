@@ -8,10 +8,11 @@ use nix::libc;
 use oci_spec::runtime::Arch;
 
 use super::Seccomp;
+use super::agent::FLAGS;
 use super::architectures::Family;
 use super::profile::{Profile, ReturnValue};
 use super::rules::{NEWER_SYSCALL, UNLISTED_ARCHITECTURE, denies_newer_syscalls};
-use crate::decisions::{Decisions, list};
+use crate::decisions::{Decisions, list, word};
 
 /// The most architectures that one kernel supports.
 const MAX_FAMILY: usize = 3;
@@ -64,6 +65,16 @@ impl Seccomp {
             if let Some(summary) = &self.summary {
                 summary.decisions(to);
             }
+            let names = FLAGS.iter().filter(|(.., flag)| self.flags & flag != 0);
+            to.line(format!("flags: {}", list(names.map(|(name, ..)| name))));
+            if let Some(agent) = &self.agent {
+                let path = word(agent.path.to_string_lossy());
+                let metadata = agent
+                    .metadata
+                    .as_ref()
+                    .map(|text| format!(", metadata {}", word(text)));
+                to.line(format!("agent {path}{}", metadata.unwrap_or_default()));
+            }
             let (length, checksum) = (self.program.len(), self.checksum());
             to.line(format!(
                 "program: {length} instructions, checksum {checksum:016x}"
@@ -95,6 +106,7 @@ fn action(value: ReturnValue) -> String {
         libc::SECCOMP_RET_KILL_PROCESS => "kill the process".to_owned(),
         libc::SECCOMP_RET_KILL_THREAD => "kill the thread".to_owned(),
         libc::SECCOMP_RET_LOG => "log".to_owned(),
+        libc::SECCOMP_RET_USER_NOTIF => "ask the agent".to_owned(),
         libc::SECCOMP_RET_TRACE => format!("trace {data}"),
         libc::SECCOMP_RET_TRAP => "trap".to_owned(),
         other => format!("{other:#x}"),

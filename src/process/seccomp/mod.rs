@@ -9,6 +9,7 @@
 //! them to a binary search ([`search`]), which takes about ten instructions for any system
 //! call. [`arguments`] searches the values of arguments in the same way.
 
+mod agent;
 mod architectures;
 mod arguments;
 mod code;
@@ -22,6 +23,7 @@ mod search;
 mod tests;
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Error, Result, anyhow};
 use caps::Capability;
@@ -29,8 +31,10 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOper
 use seccompiler::{BpfProgram, sock_filter};
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::sys::{self, ListenerFailure};
 
+pub(crate) use agent::Agent;
+use agent::FLAGS;
 use architectures::{ALL_ARCHITECTURES, Family, HOST_FAMILY};
 use decisions::Summary;
 use profile::{ACTIONS, OPERATORS, Profile};
@@ -51,9 +55,9 @@ pub(crate) struct SeccompFeatures {
     operators: [LinuxSeccompOperator; 7],
     archs: [Arch; 23],
     #[serde(rename = "knownFlags")]
-    known_flags: [&'static str; 0],
+    known_flags: [&'static str; FLAGS.len()],
     #[serde(rename = "supportedFlags")]
-    supported_flags: [&'static str; 0],
+    supported_flags: Vec<&'static str>,
 }
 
 pub(crate) fn features() -> SeccompFeatures {
@@ -61,16 +65,23 @@ pub(crate) fn features() -> SeccompFeatures {
         actions: ACTIONS.map(|(action, ..)| action).to_vec(),
         operators: OPERATORS,
         archs: ALL_ARCHITECTURES,
-        known_flags: [],
-        supported_flags: [],
+        known_flags: FLAGS.map(|(name, ..)| name),
+        supported_flags: (FLAGS.iter())
+            .filter(|(.., flag)| sys::supports_seccomp_flag(*flag))
+            .map(|(name, ..)| *name)
+            .collect(),
     }
 }
 
 /// The compiled filter.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(from = "Vec<Instruction>", into = "Vec<Instruction>")]
+#[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Seccomp {
     program: BpfProgram,
+    /// Of seccomp(2).
+    flags: u64,
+    /// Only if the program passes system calls to it.
+    agent: Option<Agent>,
     /// Only when it was just compiled, not when it was read from state.json.
     summary: Option<Summary>,
 }
@@ -78,21 +89,48 @@ pub(crate) struct Seccomp {
 /// The fields of `struct sock_filter` (linux/filter.h).
 type Instruction = (u16, u8, u8, u32);
 
-impl From<Vec<Instruction>> for Seccomp {
-    fn from(program: Vec<Instruction>) -> Seccomp {
+impl From<Saved> for Seccomp {
+    fn from(saved: Saved) -> Seccomp {
+        let (program, flags, agent) = match saved {
+            Saved::Filter {
+                program,
+                flags,
+                agent,
+            } => (program, flags, agent),
+            Saved::Program(program) => (program, 0, None),
+        };
         let instruction = |(code, jt, jf, k)| sock_filter { code, jt, jf, k };
         Seccomp {
             program: program.into_iter().map(instruction).collect(),
+            flags,
+            agent,
             summary: None,
         }
     }
 }
 
-impl From<Seccomp> for Vec<Instruction> {
-    fn from(Seccomp { program, .. }: Seccomp) -> Vec<Instruction> {
+impl From<Seccomp> for Saved {
+    fn from(filter: Seccomp) -> Saved {
         let instruction = |one: sock_filter| (one.code, one.jt, one.jf, one.k);
-        program.into_iter().map(instruction).collect()
+        Saved::Filter {
+            program: filter.program.into_iter().map(instruction).collect(),
+            flags: filter.flags,
+            agent: filter.agent,
+        }
     }
+}
+
+/// A filter in state.json.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Filter {
+        program: Vec<Instruction>,
+        flags: u64,
+        agent: Option<Agent>,
+    },
+    /// By a version of `rt` that had no flags.
+    Program(Vec<Instruction>),
 }
 
 impl fmt::Debug for Seccomp {
@@ -114,16 +152,39 @@ impl Seccomp {
 
     fn of(listed: &LinuxSeccomp, family: &Family) -> Result<Seccomp> {
         let profile = Profile::plan(listed, family)?;
+        let agent = Agent::plan(listed, &profile)?;
         Ok(Seccomp {
             program: program::compile(&profile)?,
+            flags: agent::flags(listed, agent.as_ref()),
+            agent,
             summary: Some(Summary::of(&profile, family)),
         })
     }
 
+    /// The agent that decides about system calls under this filter.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
+    /// Executes the program under the filter, after `hand_over` has given its listener to the agent.
+    /// Returns only on failure.
+    pub(super) fn execute_with_agent<E>(
+        &self,
+        program: &sys::Program,
+        hand_over: impl FnOnce(OwnedFd) -> Result<(), E>,
+    ) -> ListenerFailure<E> {
+        sys::execve_with_listener((&self.program, self.flags), program, hand_over)
+    }
+
+    /// Installs the filter for this process. If it passes system calls to an agent, they fail with
+    /// `ENOSYS`.
+    ///
     /// # Errors
     /// `EACCES` without [`Seccomp::REQUIRED_CAPABILITY`] in the effective set, unless
     /// no_new_privs is set.
     pub(super) fn install(&self) -> nix::Result<()> {
-        sys::seccomp_set_filter(&self.program)
+        // It is about the wait for an agent, which is not asked under this filter.
+        let flags = self.flags & !libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        sys::seccomp_set_filter(&self.program, flags)
     }
 }

@@ -15,7 +15,7 @@ pub(super) type ReturnValue = u32;
 const MAX_ERRNO: u32 = 4095;
 
 /// Each action, its `SECCOMP_RET_*` value, and the largest data that it takes, if any.
-pub(super) const ACTIONS: [(LinuxSeccompAction, ReturnValue, Option<u32>); 8] = {
+pub(super) const ACTIONS: [(LinuxSeccompAction, ReturnValue, Option<u32>); 9] = {
     use LinuxSeccompAction as Action;
     [
         (Action::ScmpActAllow, libc::SECCOMP_RET_ALLOW, None),
@@ -36,6 +36,7 @@ pub(super) const ACTIONS: [(LinuxSeccompAction, ReturnValue, Option<u32>); 8] = 
             None,
         ),
         (Action::ScmpActLog, libc::SECCOMP_RET_LOG, None),
+        (Action::ScmpActNotify, libc::SECCOMP_RET_USER_NOTIF, None),
         (
             Action::ScmpActTrace,
             libc::SECCOMP_RET_TRACE,
@@ -196,7 +197,7 @@ fn return_value(
 ) -> Result<ReturnValue> {
     let known = ACTIONS.iter().find(|(known, ..)| *known == action);
     let Some((_, return_value, data)) = known else {
-        bail!("{place}: {action}: not applied by this version");
+        bail!("{place}: {action}: unknown action");
     };
     let Some(largest) = *data else {
         ensure!(

@@ -96,7 +96,7 @@ fn process_file(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> Pa
 }
 
 /// `exec --process FILE ID` with a file of [`process_file`].
-fn described(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> Call {
+pub(crate) fn described(bundle: &Bundle, args: &[&str], changes: &[(&str, Value)]) -> Call {
     let file = process_file(bundle, args, changes);
     call(bundle, &["--process", file.to_str().unwrap()], &[])
 }

@@ -6,6 +6,7 @@ mod ids;
 mod kill;
 mod killed;
 mod odd;
+mod processless;
 mod unexecuted;
 
 use crate::runner::Test;
@@ -47,6 +48,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all.extend(kill::tests());
     all.extend(killed::tests());
     all.extend(odd::tests());
+    all.extend(processless::tests());
     all.extend(unexecuted::tests());
     all
 }

@@ -5,6 +5,7 @@ mod identity;
 pub(crate) mod init;
 mod init_signals;
 mod rights;
+mod scheduler;
 mod scheduling;
 
 use crate::runner::Test;
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
         init::tests(),
         init_signals::tests(),
         rights::tests(),
+        scheduler::tests(),
         scheduling::tests(),
         caller::tests(),
     ]

@@ -13,6 +13,7 @@ mod options;
 mod order;
 mod overlay;
 mod places;
+mod remount;
 mod volumes;
 
 pub(crate) use devices::DEFAULT_DEVICES;
@@ -31,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         links::tests(),
         masks::tests(),
         options::tests(),
+        remount::tests(),
         order::tests(),
         overlay::tests(),
         places::tests(),

@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_unknown_option_reaches_the_file_system_and_is_refused,
         a_destination_without_a_slash_is_below_the_root,
         cgroups_are_mounted_readonly,
+        opposites_of_superblock_flags_cancel_them,
     ]
 }
 
@@ -77,11 +78,11 @@ fn mounts_are_made_in_the_order_of_the_config() {
     assert_eq!(output, "", "the first mount is hidden");
 }
 
-fn tmpfs(options: &[&str]) -> Value {
+pub(super) fn tmpfs(options: &[&str]) -> Value {
     json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options })
 }
 
-fn mounted_options(options: &[&str]) -> Vec<String> {
+pub(super) fn mounted_options(options: &[&str]) -> Vec<String> {
     let mount = Bundle::new()
         .folder("mnt")
         .mount(tmpfs(options))
@@ -94,7 +95,7 @@ fn mounted_options(options: &[&str]) -> Vec<String> {
 
 /// config.md, "Linux mount options": the options that must be present, and those that must not.
 fn every_option_of_a_tmpfs_is_applied() {
-    let cases: [(&str, &[&str], &[&str]); 19] = [
+    let cases: [(&str, &[&str], &[&str]); 25] = [
         ("ro", &["ro"], &[]),
         ("rw", &["rw"], &["ro"]),
         ("nosuid", &["nosuid"], &[]),
@@ -114,6 +115,12 @@ fn every_option_of_a_tmpfs_is_applied() {
         ("sync", &["sync"], &[]),
         ("async", &[], &["sync"]),
         ("dirsync", &["dirsync"], &[]),
+        ("lazytime", &["lazytime"], &[]),
+        ("nolazytime", &[], &["lazytime"]),
+        ("silent", &[], &["silent"]),
+        ("loud", &[], &["loud"]),
+        ("noiversion", &[], &["iversion"]),
+        ("defaults", &["rw"], &["ro", "nosuid", "nodev", "noexec"]),
     ];
     for (option, present, absent) in cases {
         let seen = mounted_options(&[option]);
@@ -382,4 +389,17 @@ fn cgroups_are_mounted_readonly() {
         output.starts_with("EROFS\n") && output.contains("memory.limit_in_bytes"),
         "{output}"
     );
+}
+
+fn opposites_of_superblock_flags_cancel_them() {
+    differs(Kind::Runc, "1.1 passes lazytime to the file system");
+    differs(Kind::Crun, "it passes lazytime to the file system");
+    let seen = mounted_options(&["sync", "lazytime", "async", "nolazytime"]);
+    for name in ["sync", "lazytime"] {
+        assert!(!seen.contains(&name.to_owned()), "{name} in {seen:?}");
+    }
+    let seen = mounted_options(&["async", "nolazytime", "sync", "lazytime"]);
+    for name in ["sync", "lazytime"] {
+        assert!(seen.contains(&name.to_owned()), "no {name} in {seen:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `linux.seccomp`: system calls are allowed and denied as the profile demands.
 
 mod actions;
+mod agent;
 mod loading;
 mod refusals;
 mod verdicts;
@@ -14,6 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         verdicts::tests(),
         actions::tests(),
+        agent::tests(),
         loading::tests(),
         refusals::tests(),
     ]

@@ -14,7 +14,6 @@ pub(super) fn tests() -> Vec<Test> {
         contradictory_entries_are_refused,
         values_that_the_specification_does_not_define_are_refused,
         missing_required_fields_are_refused,
-        unsupported_settings_are_refused,
         a_profile_too_long_for_the_kernel_is_refused,
         every_architecture_is_accepted,
     ]
@@ -106,31 +105,6 @@ fn missing_required_fields_are_refused() {
     assert_refused(json!({"architectures": ["SCMP_ARCH_X86"]}), text);
     let text = "linux.seccomp.syscalls[1].args[0].op: required";
     assert_refused(entry("args", json!([{"index": 0, "value": 1}])), text);
-}
-
-fn unsupported_settings_are_refused() {
-    only_rt("others apply it");
-    let with = |key: &str, value: Value| {
-        let mut profile = entry("names", json!(["mknod"]));
-        profile[key] = value;
-        profile
-    };
-    assert_refused(
-        with("flags", json!(["SECCOMP_FILTER_FLAG_LOG"])),
-        "linux.seccomp.flags: not applied by this version",
-    );
-    assert_refused(
-        with("listenerPath", json!("/run/agent.sock")),
-        "linux.seccomp.listenerPath: not applied by this version",
-    );
-    assert_refused(
-        with("listenerMetadata", json!("x")),
-        "linux.seccomp.listenerMetadata: not applied by this version",
-    );
-    assert_refused(
-        entry("action", json!("SCMP_ACT_NOTIFY")),
-        "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY: not applied by this version",
-    );
 }
 
 fn a_profile_too_long_for_the_kernel_is_refused() {

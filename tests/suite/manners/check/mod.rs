@@ -177,14 +177,13 @@ fn warnings_of_create_are_listed() {
 fn every_unsupported_field_is_listed() {
     let absent = "/no/such/source";
     let bundle = rt()
-        .bind(absent.as_ref(), "/a", &["rbind", "remount"])
-        .set("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))
+        .bind(absent.as_ref(), "/a", &["rbind"])
+        .set("/linux/netDevices", json!({"eth0": {}}))
         .set("/linux/intelRdt", json!({"closID": "a"}));
     let index = bundle.config().items("/mounts").len() - 1;
     let expected = [
+        "rt check: linux.netDevices: not applied by this version".to_owned(),
         "rt check: linux.intelRdt: not applied by this version".to_owned(),
-        "rt check: linux.memoryPolicy: not applied by this version".to_owned(),
-        format!("rt check: mounts[{index}].options: remount: not applied by this version"),
         format!(
             "rt check: mounts[{index}]: bind {absent} on /a: open the source: not found (ENOENT; there is no /no)"
         ),
