@@ -25,7 +25,6 @@ use InUseIf::{AnyMember, Contains, Set};
 const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("process.selinuxLabel", Set),
     ("process.scheduler", Set),
-    ("linux.netDevices", AnyMember),
     ("linux.seccomp.flags", Set),
     ("linux.seccomp.listenerPath", Set),
     ("linux.seccomp.listenerMetadata", Set),
@@ -43,13 +42,13 @@ pub(crate) fn is_supported(field: &str) -> bool {
     !UNSUPPORTED.iter().any(|(pattern, _)| *pattern == field)
 }
 
-/// Whether the table has the field at this path, such as `linux.netDevices`.
+/// Whether the table has the field at this path, such as `linux.mountLabel`.
 pub(super) fn is_in_table(path: &str) -> bool {
     UNSUPPORTED.iter().any(|(pattern, _)| *pattern == path)
 }
 
 /// The paths of the fields in use that are not supported, in the order of the table:
-/// `linux.netDevices` or `mounts[3].options: remount`.
+/// `linux.mountLabel` or `mounts[3].options: remount`.
 pub(super) fn in_use(config: &Value) -> Vec<String> {
     let fields = UNSUPPORTED.iter().flat_map(|(pattern, in_use)| {
         let found = field_path::find(config, pattern).into_iter();

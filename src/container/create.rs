@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
@@ -28,8 +29,8 @@ use super::{delete, hooks, start};
 use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
-use crate::namespaces::{CloneError, Joined};
-use crate::network::Reservation;
+use crate::namespaces::{CloneError, Joined, Kind};
+use crate::network::{MovedDevices, Reservation};
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
 use crate::rootfs::{Content, Sources};
@@ -87,6 +88,8 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     let started = prepare(root, request, mode, (&mut rollback, &mut foreground))
         .and_then(|ready| ready.start(&mut foreground))
         .and_then(|started| {
+            // From here on they belong to the container's network namespace.
+            rollback.net_devices = None;
             if started.executed {
                 rollback.directories.keep();
                 rollback.call_poststart(&started.state, &mut foreground)?;
@@ -296,7 +299,8 @@ fn prepare(
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
-    wire_init(&plan, child, (joined, lease), cgroups, &proc)?;
+    let devices = &mut rollback.net_devices;
+    wire_init(&plan, child, (joined, lease, devices), cgroups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
@@ -319,18 +323,30 @@ fn prepare(
 fn wire_init(
     plan: &Plan,
     child: &Child,
-    (joined, lease): (Joined, Option<Reservation>),
+    (joined, lease, devices): (Joined, Option<Reservation>, &mut Option<MovedDevices>),
     cgroups: &mut CreatedCgroups,
     proc: &Proc,
 ) -> Result<()> {
     plan.namespaces.write_id_maps(&joined, child.pid, proc)?;
-    drop(joined);
     cgroups.add_process(child.pid)?;
     if let (Some(network), Some(lease)) = (&plan.network, &lease) {
         network.wire(lease, child.pid, proc)?;
     }
+    if let Some(planned) = &plan.net_devices {
+        planned.wire(network_namespace(&joined, child.pid, proc)?, proc, devices)?;
+    }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
+}
+
+/// The network namespace that the container joins, or the new one of init.
+fn network_namespace(joined: &Joined, init: Pid, proc: &Proc) -> Result<OwnedFd> {
+    match joined.get(Kind::Network) {
+        Some(namespace) => namespace.try_clone().context("network namespace"),
+        None => {
+            (proc.link(&format!("{init}/ns/net"), OFlag::O_RDONLY)).context("network namespace")
+        }
+    }
 }
 
 /// Takes the addresses and ports of a container with a network, and shows them in its state. Also

@@ -29,7 +29,8 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    pub(super) fn get(&self, kind: Kind) -> Option<&OwnedFd> {
+    /// The joined namespace of this kind.
+    pub(crate) fn get(&self, kind: Kind) -> Option<&OwnedFd> {
         let mut open = self.open.iter();
         open.find_map(|(other, _, fd)| (*other == kind).then_some(fd))
     }
@@ -63,7 +64,10 @@ impl Namespaces {
     }
 
     /// Opens the namespace of this kind, if the container joins one by path.
-    fn open_joined(&self, kind: Kind) -> Result<Option<(Kind, usize, OwnedFd)>> {
+    ///
+    /// # Errors
+    /// As [`Namespaces::wire`].
+    pub(crate) fn open_joined(&self, kind: Kind) -> Result<Option<(Kind, usize, OwnedFd)>> {
         let Place::Joined { index, path } = self.place(kind) else {
             return Ok(None);
         };
