@@ -169,8 +169,7 @@ impl HostLink {
             messages.push(up(index, what));
         }
         // The kernel has made a link-local address by now.
-        let addresses =
-            (self.addresses.iter()).filter(|answer| flags(answer) & IFA_F_TEMPORARY == 0);
+        let addresses = (self.addresses.iter()).filter(|answer| !is_temporary(answer));
         let addresses = addresses
             .filter_map(|answer| new_address(answer, index, &self.name, what))
             .map(|message| message.tolerate(Errno::EEXIST));
@@ -222,6 +221,12 @@ fn flags(address: &Answer) -> u32 {
     // Older kernels have those in the header only.
     all.or_else(|| address.header::<4>().map(|[_, _, flags, _]| flags.into()))
         .unwrap_or_default()
+}
+
+/// Whether the kernel has made an address by itself, as it will again (RFC 8981).
+fn is_temporary(address: &Answer) -> bool {
+    // For IPv4, the same bit means that an address is not the first of its subnet.
+    family(address) == AF_INET6 && flags(address) & IFA_F_TEMPORARY != 0
 }
 
 /// Whether the specification demands that the container gets an address.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::host::{Host, annotate};
+use super::host::{Host, Kept, annotate};
 use super::links::link_in;
 use crate::harness::{Bundle, Holder, only_rt, trials, wait_until};
 use crate::runner::Test;
@@ -74,7 +74,7 @@ fn a_device_keeps_its_attributes_and_global_addresses() {
     host.sh("ip addr add 169.254.7.7/16 dev eth7 scope link");
     host.sh("ip addr add 10.7.2.1/24 dev eth7 valid_lft 600 preferred_lft 600");
     let before = link_of(&host, "eth7");
-    let container = bundle(&host, json!({"eth7": {}})).create();
+    let container = Kept::create(bundle(&host, json!({"eth7": {}})));
     assert_eq!(host.links(), ["peer7"]);
     let inside = link_in(&host, container.pid(), "eth7");
     for key in [
@@ -120,7 +120,7 @@ fn the_process_finds_the_device_up() {
     wait_until("the device is gone", || host.links().is_empty());
     host.sh(UPLINK);
     host.sh("ip addr add 10.7.0.2/24 dev peer7");
-    let running = self::bundle(&host, json!({"eth7": {}})).run_detached();
+    let running = Kept::run(self::bundle(&host, json!({"eth7": {}})));
     assert!(host.reaches("10.7.0.1"));
     running.delete_force().assert_ok();
 }
@@ -128,7 +128,7 @@ fn the_process_finds_the_device_up() {
 fn a_device_gets_another_name() {
     let host = with_uplink();
     let before = link_of(&host, "eth7");
-    let container = bundle(&host, json!({"eth7": {"name": "lan"}})).create();
+    let container = Kept::create(bundle(&host, json!({"eth7": {"name": "lan"}})));
     let inside = link_in(&host, container.pid(), "lan");
     let text = |addresses: &[Value]| json!(addresses).to_string();
     // Labels follow the name, as with ip-link(8).
@@ -144,7 +144,7 @@ fn the_kernel_numbers_a_template() {
     host.sh("ip link add eth8 type veth peer name eth9");
     let devices =
         json!({"eth7": {"name": "net%d"}, "eth8": {"name": "net0"}, "eth9": {"name": "net%d"}});
-    let container = bundle(&host, devices).create();
+    let container = Kept::create(bundle(&host, devices));
     for (name, address) in [("net1", Some("fd00:7::1")), ("net0", None), ("net2", None)] {
         let inside = link_in(&host, container.pid(), name);
         assert!(inside["flags"].to_string().contains("\"UP\""), "{inside}");
@@ -159,7 +159,7 @@ fn the_kernel_numbers_a_template() {
 fn two_devices_change_their_names() {
     let host = with_uplink();
     let devices = json!({"eth7": {"name": "peer7"}, "peer7": {"name": "eth7"}});
-    let container = bundle(&host, devices).create();
+    let container = Kept::create(bundle(&host, devices));
     assert_eq!(link_in(&host, container.pid(), "peer7")["mtu"], 1400);
     assert!(
         link_in(&host, container.pid(), "peer7")
@@ -201,16 +201,20 @@ fn a_device_moves_into_a_user_namespace() {
     container.delete_force().assert_ok();
 }
 
+fn addresses(host: &Host) -> String {
+    host.sh("ip -o -4 address")
+}
+
 /// `create` and `check` say the same, and the host keeps its devices.
 #[track_caller]
 fn assert_refused(host: &Host, bundle: &Bundle, text: &str) {
-    let before = host.sh("ip -j addr");
+    let before = addresses(host);
     let check = ["check", "--bundle", bundle.path().to_str().unwrap()];
     for call in [bundle.call("create", &[]), bundle.runtime().call(&check)] {
         let outcome = call.run().assert_refused(text);
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     }
-    assert_eq!(host.sh("ip -j addr"), before);
+    assert_eq!(addresses(host), before);
 }
 
 fn a_device_that_cannot_be_moved_is_refused() {
@@ -269,7 +273,7 @@ fn a_name_that_is_taken_is_refused() {
         "linux.netDevices.eth7: the container's network namespace has a device with this name; choose another",
     );
     // "unless the user has provided a template by appending %d to the new name".
-    let container = joining(json!({"eth7": {"name": "lan%d"}})).create();
+    let container = Kept::create(joining(json!({"eth7": {"name": "lan%d"}})));
     assert_eq!(link_in(&host, pod.pid(), "lan0")["mtu"], 1400);
     container.delete_force().assert_ok();
 }
@@ -293,7 +297,7 @@ fn a_caller_without_rights_is_refused() {
     let text = "linux.netDevices.eth7: needs CAP_NET_ADMIN on the host; run rt as root";
     let host = with_uplink();
     let bundle = bundle(&host, json!({"eth7": {}}));
-    let before = host.sh("ip -j addr");
+    let before = addresses(&host);
     let without = bundle.call_through(&["setpriv", "--bounding-set=-net_admin"], "create", &[]);
     without.run().assert_refused(text);
     // Root of a user namespace that does not own the host's network.
@@ -304,7 +308,7 @@ fn a_caller_without_rights_is_refused() {
         .call_through(&unshare, &check)
         .run()
         .assert_refused(text);
-    assert_eq!(host.sh("ip -j addr"), before);
+    assert_eq!(addresses(&host), before);
 }
 
 fn it_works_beside_a_bridge() {
@@ -316,7 +320,7 @@ fn it_works_beside_a_bridge() {
         r#"linux.netDevices.eth7.name: "eth0": the link of the annotation rt.network.bridge has this name; choose another"#,
     );
     let template = devices(json!({"eth7": {"name": "eth%d"}}));
-    let container = annotate(template, &[("interface", "eth0")]).create();
+    let container = Kept::create(annotate(template, &[("interface", "eth0")]));
     assert!(
         link_in(&host, container.pid(), "eth0")
             .to_string()

@@ -60,7 +60,7 @@ pub(super) fn settled(host: &Host) -> String {
 
 /// A step of init fails after the devices were moved.
 fn with_a_mount_that_fails(bundle: Bundle) -> Bundle {
-    bundle.mount(json!({
+    bundle.folder("data").mount(json!({
         "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["size=x"]
     }))
 }
