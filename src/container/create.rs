@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
@@ -29,7 +28,7 @@ use super::{delete, hooks, start};
 use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
-use crate::namespaces::{CloneError, Joined, Kind};
+use crate::namespaces::{CloneError, Joined};
 use crate::network::{MovedDevices, Reservation};
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
@@ -333,20 +332,10 @@ fn wire_init(
         network.wire(lease, child.pid, proc)?;
     }
     if let Some(planned) = &plan.net_devices {
-        planned.wire(network_namespace(&joined, child.pid, proc)?, proc, devices)?;
+        planned.wire(joined.network(child.pid, proc)?, proc, devices)?;
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
-}
-
-/// The network namespace that the container joins, or the new one of init.
-fn network_namespace(joined: &Joined, init: Pid, proc: &Proc) -> Result<OwnedFd> {
-    match joined.get(Kind::Network) {
-        Some(namespace) => namespace.try_clone().context("network namespace"),
-        None => {
-            (proc.link(&format!("{init}/ns/net"), OFlag::O_RDONLY)).context("network namespace")
-        }
-    }
 }
 
 /// Takes the addresses and ports of a container with a network, and shows them in its state. Also
