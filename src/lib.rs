@@ -181,7 +181,7 @@
 //! | [`plan`] | configuration and host, composed into a plan |
 //! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
 //! | [`cgroups`] | resource limits, device rules and figures, cgroup v1 and v2 |
-//! | [`network`] | bridge, links, addresses, routes, NAT and published ports |
+//! | [`network`] | bridge, links, addresses, routes, NAT and published ports; devices of the host |
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
 //! | [`annotations`], [`bundle`], [`host`] | the inputs: `rt.*` annotations, config.json, facts about the host |

@@ -22,7 +22,7 @@ use crate::bundle::Bundle;
 use crate::cgroups::{CgroupMode, Cgroups, Systemd};
 use crate::host::{CgroupLayout, Host, UNIFIED};
 use crate::namespaces::{Idmappings, Kind, Mapper, Namespaces, Place};
-use crate::network::{self, FileFacts, FileTarget, Network, NetworkFacts};
+use crate::network::{self, FileFacts, FileTarget, NetDevices, Network, NetworkFacts};
 use crate::process::{
     self, Caller, Hooks, Init, MemoryPolicy, Passed, Personality, Process, ProcessKind,
     SeccompSource, StdioOwnership,
@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) cgroups: Cgroups,
     /// `None` without `rt.network.*` annotations.
     pub(crate) network: Option<Network>,
+    /// `None` without `linux.netDevices`.
+    pub(crate) net_devices: Option<NetDevices>,
     pub(crate) rootfs: Rootfs,
     pub(crate) process: Process,
     pub(crate) hooks: Hooks,
@@ -121,7 +123,7 @@ impl Plan {
             "hooks.startContainer: a process with SCHED_DEADLINE cannot be forked; remove them, or add SCHED_FLAG_RESET_ON_FORK to process.scheduler.flags"
         );
         let network_facts = network_facts(&namespaces, spec, settings, host);
-        let network = Network::plan(&annotations, &network_facts)?;
+        let (network, net_devices) = plan_network(spec, &annotations, &network_facts)?;
         let mut cgroups = plan_cgroups(spec, settings, host)?;
         if *namespaces.place(Kind::Cgroup) == Place::New
             && writes_cgroups(bundle)
@@ -142,6 +144,7 @@ impl Plan {
             idmappings,
             cgroups,
             network,
+            net_devices,
             rootfs,
             process,
             hooks,
@@ -198,6 +201,20 @@ fn writes_cgroups(bundle: &Bundle) -> bool {
         let mut options = (mount.options().iter().flatten()).flat_map(|entry| entry.split(','));
         !options.any(|option| option == "ro")
     })
+}
+
+/// The network by annotations, and the devices of the host that join it.
+fn plan_network(
+    spec: &Spec,
+    annotations: &Annotations,
+    facts: &NetworkFacts,
+) -> Result<(Option<Network>, Option<NetDevices>)> {
+    let network = Network::plan(annotations, facts)?;
+    let interface = network.as_ref().map(|network| &*network.interface);
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    let devices = NetDevices::plan(devices, interface, facts)?;
+    Ok((network, devices))
 }
 
 /// The cgroups, made by systemd or by `rt` itself.

@@ -22,7 +22,6 @@ use InUseIf::{AnyMember, Set};
 /// specification.
 const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("process.selinuxLabel", Set),
-    ("linux.netDevices", AnyMember),
     ("linux.mountLabel", Set),
     ("linux.intelRdt", AnyMember),
 ];
@@ -32,7 +31,7 @@ pub(crate) fn is_supported(field: &str) -> bool {
     !UNSUPPORTED.iter().any(|(pattern, _)| *pattern == field)
 }
 
-/// Whether the table has the field at this path, such as `linux.netDevices`.
+/// Whether the table has the field at this path, such as `linux.mountLabel`.
 pub(super) fn is_in_table(path: &str) -> bool {
     UNSUPPORTED.iter().any(|(pattern, _)| *pattern == path)
 }

@@ -52,6 +52,7 @@ impl Check {
         let mut refusals = plan.namespaces.unjoinable();
         refusals.extend(check_writable_root(root).err());
         refusals.extend(self.refused_network());
+        refusals.extend(self.refused_net_devices());
         refusals.extend(plan.cgroups.check().err());
         match self.user_namespaces() {
             Ok(ids) => refusals.extend(plan.unopenable(ids.as_ref())),
@@ -96,6 +97,17 @@ impl Check {
         let checked =
             boot_id(&self.proc).and_then(|boot_id| network.check(owner, &boot_id, &self.proc));
         checked.err()
+    }
+
+    /// The errors for the network devices that move into the container.
+    fn refused_net_devices(&self) -> Vec<Error> {
+        let Some(devices) = &self.plan.net_devices else {
+            return Vec::new();
+        };
+        // If the namespace cannot be joined, it was reported.
+        let joined = self.plan.namespaces.open_joined(Kind::Network);
+        let joined = joined.unwrap_or_default().map(|(.., namespace)| namespace);
+        devices.refusals(joined, &self.proc)
     }
 
     /// The error of the clone when the caller may not make a user namespace.

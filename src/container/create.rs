@@ -29,7 +29,7 @@ use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{CloneError, Joined};
-use crate::network::Reservation;
+use crate::network::{MovedDevices, Reservation};
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
 use crate::rootfs::{Content, Sources};
@@ -87,6 +87,8 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
     let started = prepare(root, request, mode, (&mut rollback, &mut foreground))
         .and_then(|ready| ready.start(&mut foreground))
         .and_then(|started| {
+            // From here on they belong to the container's network namespace.
+            rollback.net_devices = None;
             if started.executed {
                 rollback.directories.keep();
                 rollback.call_poststart(&started.state, &mut foreground)?;
@@ -302,7 +304,8 @@ fn prepare(
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
-    wire_init(&plan, child, (joined, lease), cgroups, &proc)?;
+    let devices = &mut rollback.net_devices;
+    wire_init(&plan, child, (joined, lease, devices), cgroups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
@@ -326,15 +329,17 @@ fn prepare(
 fn wire_init(
     plan: &Plan,
     child: &Child,
-    (joined, lease): (Joined, Option<Reservation>),
+    (joined, lease, devices): (Joined, Option<Reservation>, &mut Option<MovedDevices>),
     cgroups: &mut CreatedCgroups,
     proc: &Proc,
 ) -> Result<()> {
     plan.namespaces.write_id_maps(&joined, child.pid, proc)?;
-    drop(joined);
     cgroups.add_process(child.pid)?;
     if let (Some(network), Some(lease)) = (&plan.network, &lease) {
         network.wire(lease, child.pid, proc)?;
+    }
+    if let Some(planned) = &plan.net_devices {
+        planned.wire(joined.network(child.pid, proc)?, proc, devices)?;
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)

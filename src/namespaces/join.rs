@@ -12,11 +12,13 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, fstat, stat};
+use nix::unistd::Pid;
 
 use super::kind::KINDS;
 use super::{Kind, Namespaces, Place};
 use crate::step::{Cause, Progress, Step};
 use crate::sys;
+use crate::trusted_proc::Proc;
 
 /// The namespaces that the container joins, opened before the clone.
 pub(crate) struct Joined {
@@ -29,6 +31,18 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
+    /// The network namespace that the container joins, or the new one of `init`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn network(&self, init: Pid, proc: &Proc) -> Result<OwnedFd> {
+        let opened = match self.get(Kind::Network) {
+            Some(joined) => return joined.try_clone().context("network namespace"),
+            None => proc.link(&format!("{init}/ns/net"), OFlag::O_RDONLY),
+        };
+        opened.with_context(|| format!("/proc/{init}/ns/net"))
+    }
+
     pub(super) fn get(&self, kind: Kind) -> Option<&OwnedFd> {
         let mut open = self.open.iter();
         open.find_map(|(other, _, fd)| (*other == kind).then_some(fd))
@@ -63,7 +77,10 @@ impl Namespaces {
     }
 
     /// Opens the namespace of this kind, if the container joins one by path.
-    fn open_joined(&self, kind: Kind) -> Result<Option<(Kind, usize, OwnedFd)>> {
+    ///
+    /// # Errors
+    /// As [`Namespaces::wire`].
+    pub(crate) fn open_joined(&self, kind: Kind) -> Result<Option<(Kind, usize, OwnedFd)>> {
         let Place::Joined { index, path } = self.place(kind) else {
             return Ok(None);
         };

@@ -22,9 +22,10 @@ const VETH_INFO_PEER: u16 = 1;
 /// `IFLA_BR_FORWARD_DELAY` (linux/if_link.h).
 const FORWARD_DELAY: u16 = 1;
 /// `RTEXT_FILTER_SKIP_STATS` (linux/rtnetlink.h).
-const SKIP_STATISTICS: u32 = 1 << 3;
+pub(super) const SKIP_STATISTICS: u32 = 1 << 3;
 
-const CREATE: u16 = (NLM_F_CREATE | NLM_F_EXCL) as u16;
+/// A request for something new.
+pub(super) const CREATE: u16 = (NLM_F_CREATE | NLM_F_EXCL) as u16;
 
 /// A link of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub(super) struct Pair<'a> {
 }
 
 /// `struct ifinfomsg`: the index 0 stands for the link that an attribute names.
-fn interface_header(index: u32, flags: u32) -> [u8; 16] {
+pub(super) fn interface_header(index: u32, flags: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -192,7 +193,8 @@ impl Netlink {
     }
 }
 
-fn up(index: u32, what: &str) -> Message {
+/// Brings up a link.
+pub(super) fn up(index: u32, what: &str) -> Message {
     Message::new(RTM_SETLINK, 0, &interface_header(index, UP), what)
 }
 
@@ -273,7 +275,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The prefix of an address in a message.
-fn net(bytes: &[u8], length: u8) -> Option<IpNet> {
+pub(super) fn net(bytes: &[u8], length: u8) -> Option<IpNet> {
     let address = match *bytes {
         [a, b, c, d] => IpAddr::from([a, b, c, d]),
         _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),

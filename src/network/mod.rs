@@ -1,5 +1,6 @@
 //! The network of a container (`rt.network.*` annotations): a link pair between the container
-//! and a bridge of the host, addresses, routes, NAT and published ports.
+//! and a bridge of the host, addresses, routes, NAT and published ports. And devices of the host that the
+//! container gets (`net_devices`), which do not depend on that.
 //!
 //! [`Network::plan`] decides. The runtime then takes a [`Lease`], before the clone: it names
 //! the addresses and the published ports, and is recorded below [`DIRECTORY`] under a lock.
@@ -16,6 +17,7 @@ mod lease;
 mod links;
 mod mac;
 mod nat;
+mod net_devices;
 mod netlink;
 mod records;
 mod release;
@@ -27,6 +29,7 @@ mod wire;
 pub(crate) use files::{FileFacts, FileTarget};
 pub(crate) use lease::{Lease, Owner};
 pub(crate) use nat::Port;
+pub(crate) use net_devices::{MovedDevices, NetDevices};
 pub(crate) use records::DIRECTORY;
 pub(crate) use release::release;
 pub(crate) use report::{Bridge, Traffic, bridges};

@@ -129,20 +129,28 @@ impl Answer {
     pub(super) fn attribute(&self, header: usize, kind: u16) -> Option<&[u8]> {
         find(self.0.get(header..)?, kind)
     }
+
+    /// The kind and value of each attribute after a fixed header of `header` bytes.
+    pub(super) fn attributes(&self, header: usize) -> impl Iterator<Item = (u16, &[u8])> {
+        members(self.0.get(header..).unwrap_or_default())
+    }
 }
 
 /// The value of an attribute among others.
 pub(super) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    members(attributes).find_map(|(other, value)| (other == kind).then_some(value))
+}
+
+/// The kind and value of each attribute.
+fn members(attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = attributes;
-    for attribute in NlasIterator::new(attributes) {
+    NlasIterator::new(attributes).map_while(move |attribute| {
         let attribute = attribute.ok()?;
         let length = usize::from(attribute.length());
-        if attribute.kind() == kind {
-            return rest.get(4..length);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
+        let value = rest.get(4..length)?;
+        rest = (rest.get(length.next_multiple_of(4)..)).unwrap_or_default();
+        Some((attribute.kind(), value))
+    })
 }
 
 /// A number of four bytes.

@@ -26,7 +26,7 @@ const DEPENDENT: [&str; 10] = [
 ];
 
 /// The kernel's limit for the name of a network interface (`IFNAMSIZ`, less the final zero).
-const MAX_NAME: usize = 15;
+pub(super) const MAX_NAME: usize = 15;
 
 /// The smallest MTU of IPv6 (RFC 8200, section 5).
 pub(crate) const MIN_IPV6_MTU: u32 = 1280;

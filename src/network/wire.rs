@@ -1,7 +1,7 @@
 //! What the runtime does for a network: takes a lease before the clone, and makes the links
 //! while init waits.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -177,7 +177,8 @@ impl Network {
         };
         host.make_pair(&pair, namespace.as_fd(), &what)
             .map_err(|error| self.not_permitted(error))?;
-        let inside = open_in(namespace.as_fd(), proc).with_context(|| what.clone())?;
+        let own = proc.link("self/ns/net", OFlag::O_RDONLY)?;
+        let inside = open_in(namespace.as_fd(), own.as_fd()).with_context(|| what.clone())?;
         let link = inside.link(&lease.interface, &what)?;
         let index = link
             .ok_or(Errno::ENODEV)
@@ -192,12 +193,11 @@ impl Network {
 }
 
 /// A netlink socket of another network namespace: a socket belongs to the namespace in which it
-/// was opened.
-fn open_in(namespace: std::os::fd::BorrowedFd, proc: &Proc) -> Result<Netlink> {
-    let own = proc.link("self/ns/net", OFlag::O_RDONLY)?;
+/// was opened. `own` is that of this process, to which it returns.
+pub(super) fn open_in(namespace: BorrowedFd, own: BorrowedFd) -> Result<Netlink> {
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Netlink::open();
-    if let Err(errno) = setns(&own, CloneFlags::CLONE_NEWNET) {
+    if let Err(errno) = setns(own, CloneFlags::CLONE_NEWNET) {
         // Everything else that this process does would happen in the container's network.
         let error = anyhow::Error::new(errno).context(
             "return to the host's network namespace: remove the container with rt delete --force",

@@ -16,6 +16,9 @@ impl Plan {
         if let Some(network) = &self.network {
             to.group("network", |to| network.decisions(to));
         }
+        if let Some(devices) = &self.net_devices {
+            to.group("network devices", |to| devices.decisions(to));
+        }
         to.group("root", |to| self.rootfs.decisions(to));
         to.group("process", |to| self.process.decisions(to));
         to.group("hooks", |to| self.hooks.decisions(to));

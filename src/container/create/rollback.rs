@@ -11,7 +11,7 @@ use crate::container::foreground::{self, Foreground};
 use crate::container::state::{Container, State, Status};
 use crate::container::{hooks, teardown};
 use crate::log;
-use crate::network;
+use crate::network::{self, MovedDevices};
 use crate::process::HookKind;
 use crate::rootfs::CreatedDirectories;
 
@@ -24,6 +24,7 @@ pub(crate) struct Rollback {
     pub(crate) cgroups: Option<CreatedCgroups>,
     pub(crate) directories: CreatedDirectories,
     pub(crate) child: Option<Child>,
+    pub(crate) net_devices: Option<MovedDevices>,
     /// Set as soon as hooks may have been called. From then on the container is removed like
     /// any other, with poststop hooks.
     pub(crate) state: Option<State>,
@@ -47,6 +48,9 @@ impl Rollback {
         }
         if let Some(child) = self.child.take() {
             warn("process", child.kill());
+        }
+        if let Some(devices) = self.net_devices.take() {
+            warn("network devices", devices.undo());
         }
         warn("directory", self.directories.undo());
         if let (Some(state), Some(container)) = (self.state.take(), &self.container) {

@@ -152,7 +152,7 @@ impl Host {
     }
 }
 
-/// A container with its bundle, which ends with it.
+/// A container with its bundle. It ends with this value.
 pub(super) struct Kept {
     container: Container,
     _bundle: Bundle,
@@ -162,6 +162,13 @@ impl Kept {
     pub(super) fn run(bundle: Bundle) -> Self {
         Self {
             container: bundle.run_detached(),
+            _bundle: bundle,
+        }
+    }
+
+    pub(super) fn create(bundle: Bundle) -> Self {
+        Self {
+            container: bundle.create(),
             _bundle: bundle,
         }
     }

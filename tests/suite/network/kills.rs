@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// The number of system calls that are tried.
-const PLACES: usize = 25;
+pub(super) const PLACES: usize = 25;
 
 /// The system calls of a netlink socket.
 const REQUESTS: [&str; 3] = ["socket", "sendmsg", "recvfrom"];
@@ -43,7 +43,8 @@ fn after_a_killed_delete_nothing_is_left() {
     sweep(&host, &bundle, call);
 }
 
-fn delete(bundle: &Bundle, strace: &[&str]) -> Call {
+/// `delete --force`.
+pub(super) fn delete(bundle: &Bundle, strace: &[&str]) -> Call {
     (bundle.runtime()).call_through(strace, &["delete", "--force", bundle.id()])
 }
 
@@ -111,7 +112,7 @@ fn each_failure_of_delete(host: &Host, bundle: &Bundle) {
 
 /// Runs `call` once for each of its requests, which fails with ENOBUFS. `check` sees whether the
 /// command failed.
-fn each_failure(
+pub(super) fn each_failure(
     bundle: &Bundle,
     prepare: &dyn Fn(),
     call: &dyn Fn(&[&str]) -> Call,

@@ -24,8 +24,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The links of a container by name, as ip(8) shows them.
-fn link_in(host: &Host, pid: i32, name: &str) -> Value {
+/// A link in the network namespace of a process, as ip(8) shows it.
+pub(super) fn link_in(host: &Host, pid: i32, name: &str) -> Value {
     let shown = host.sh(&format!(
         "nsenter --net=/proc/{pid}/ns/net ip -json -d address show {name}"
     ));

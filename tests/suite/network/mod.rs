@@ -1,4 +1,4 @@
-//! The network of a container: `rt.network.*` annotations.
+//! The network of a container: `rt.network.*` annotations, and devices of the host (`linux.netDevices`).
 //!
 //! Each test has a host of its own: a network namespace, and a mount namespace in which /run
 //! is empty.
@@ -11,6 +11,8 @@ mod links;
 mod nat;
 mod nat_filters;
 mod nat_refusals;
+mod net_devices;
+mod net_devices_rollback;
 mod reach;
 mod refusals;
 mod report;
@@ -27,6 +29,8 @@ pub(crate) fn tests() -> Vec<Test> {
         nat::tests(),
         nat_filters::tests(),
         nat_refusals::tests(),
+        net_devices::tests(),
+        net_devices_rollback::tests(),
         files::tests(),
         report::tests(),
         web::tests(),

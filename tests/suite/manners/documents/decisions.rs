@@ -86,6 +86,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
     ),
     ("looks at a network that is not there", &["nft list "]),
     (
+        "changes the host's network: tests/suite/network does so in a network namespace of its own",
+        &["ip link add ", "ip address add "],
+    ),
+    (
         "needs a systemd, as tests/suite/systemd has",
         &[
             "systemd-run --user ",
