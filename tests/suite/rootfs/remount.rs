@@ -62,7 +62,7 @@ fn remount_changes_an_earlier_mount() {
         .mount(tmpfs(&[]))
         .mount(tmpfs(&["remount", "ro"]));
     let outcome = outcome
-        .args(&["/bin/grep", "-c", " /mnt ", "/proc/self/mounts"])
+        .args(&["/bin/busybox", "grep", "-c", " /mnt ", "/proc/self/mounts"])
         .run();
     assert_eq!(outcome.assert_ok().stdout, "1\n");
 }
@@ -110,7 +110,7 @@ fn remount_does_not_follow_links_of_the_image() {
     only_rt("other runtimes follow them");
     let source = Directory::new();
     let bundle = Bundle::new().bind(source.path(), "/data", &["rbind", "ro"]);
-    let bundle = bundle.symlink("/link", "/data");
+    let bundle = bundle.symlink("link", "/data");
     let remount = json!({ "destination": "/link", "options": ["bind", "remount", "rw"] });
     bundle.mount(remount).assert_refused(&[
         "remount /link: ",

@@ -26,7 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
         sysctls_are_set_inside,
         hostname_and_domainname_are_set,
         rlimits_are_set,
-        a_real_time_io_priority_is_set,
+        priorities_beyond_the_namespace_are_set,
         oom_score_adj_is_set,
         a_missing_working_directory_is_created,
         env_and_home_are_set,
@@ -175,11 +175,17 @@ fn rlimits_are_set() {
 }
 
 /// Init has no privileges on the host, but the runtime has.
-fn a_real_time_io_priority_is_set() {
+fn priorities_beyond_the_namespace_are_set() {
     only_rt("Debian's old one lacks process.ioPriority");
     let priority = json!({"class": "IOPRIO_CLASS_RT", "priority": 3});
     let bundle = mapped().set("/process/ioPriority", priority);
-    assert_eq!(bundle.probe()["io_priority"], 1 << 13 | 3);
+    let bundle = bundle.set(
+        "/process/scheduler",
+        json!({"policy": "SCHED_OTHER", "nice": -3}),
+    );
+    let seen = bundle.probe();
+    assert_eq!(seen["io_priority"], 1 << 13 | 3);
+    assert_eq!(seen["scheduler"]["nice"], -3);
 }
 
 fn oom_score_adj_is_set() {

@@ -23,6 +23,7 @@ pub(super) fn tests() -> Vec<Test> {
         root_does_not_trust_a_state_file_of_a_user,
         namespace_settings_are_applied,
         a_real_time_io_priority_needs_a_capability,
+        a_nice_value_below_the_callers_needs_a_capability,
         other_users_cannot_read_a_created_container,
     ]
 }
@@ -251,8 +252,6 @@ fn namespace_settings_are_applied() {
     }
 }
 
-/// The process still executes the runtime. Its owner gains nothing by controlling it, but other
-/// users must not read it.
 fn a_real_time_io_priority_needs_a_capability() {
     only_rt("Debian's old one lacks process.ioPriority");
     let priority = |class: &str| json!({"class": class, "priority": 3});
@@ -269,6 +268,25 @@ fn a_real_time_io_priority_needs_a_capability() {
     }
 }
 
+fn a_nice_value_below_the_callers_needs_a_capability() {
+    only_rt("Debian's old one lacks process.scheduler");
+    for caller_kind in ALL {
+        let caller = Caller::new(caller_kind);
+        let nice = |nice: i32| {
+            let scheduler = json!({"policy": "SCHED_OTHER", "nice": nice});
+            caller.bundle().set("/process/scheduler", scheduler)
+        };
+        let seen = nice(5).probe();
+        assert_eq!(seen["scheduler"]["nice"], 5, "{caller_kind:?}");
+        nice(-5).assert_refused(&[
+            "process.scheduler: set SCHED_OTHER: ",
+            "a nice value below the caller's needs CAP_SYS_NICE on the host",
+        ]);
+    }
+}
+
+/// The process still executes the runtime. Its owner gains nothing by controlling it, but other
+/// users must not read it.
 fn other_users_cannot_read_a_created_container() {
     let caller = Caller::new(CallerKind::Plain);
     let bundle = caller.bundle().args(&["/probe", "sleep"]);
