@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::common::{FIRST, assert_error, mapped};
-use crate::harness::{Bundle, Runtime, View, cgroup_of, on_v2, skip, trials};
+use crate::harness::{Bundle, Kind, Runtime, View, cgroup_of, on_v2, skip, trials, violates};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -39,6 +39,9 @@ fn delegated() -> Bundle {
     }))
 }
 
+/// What Debian's runc does.
+const WITH_SYSTEMD: &str = "changes owners only where systemd makes the cgroup";
+
 fn owner(file: PathBuf) -> u32 {
     fs::metadata(&file)
         .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
@@ -47,6 +50,7 @@ fn owner(file: PathBuf) -> u32 {
 
 /// "Runtimes SHOULD change the cgroup ownership if and only if the cgroup filesystem is to be mounted read/write".
 fn the_cgroup_belongs_to_root_of_the_container() {
+    violates(Kind::Runc, WITH_SYSTEMD);
     let bundle = delegated();
     let cgroup = cgroup_of(bundle.create().pid(), "");
     assert_eq!(owner(cgroup.clone()), FIRST);
@@ -55,6 +59,7 @@ fn the_cgroup_belongs_to_root_of_the_container() {
 
 /// "The runtime SHOULD NOT change the ownership of any other files."
 fn files_that_are_not_delegated_keep_their_owner() {
+    violates(Kind::Runc, WITH_SYSTEMD);
     let list = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
     let bundle = delegated();
     let cgroup = cgroup_of(bundle.create().pid(), "");
@@ -85,6 +90,8 @@ fn a_delegated_file_that_is_absent_is_no_failure() {
 /// "If the /sys/kernel/cgroup/delegate file does not exist, the runtime MUST fall back to using the following list of
 /// files": cgroup.procs, cgroup.subtree_control, cgroup.threads.
 fn without_the_list_of_files_the_three_are_delegated() {
+    violates(Kind::Runc, WITH_SYSTEMD);
+    violates(Kind::Crun, "changes no owner then");
     // A user namespace cannot mount a sysfs of which the host's is covered.
     let bundle = delegated().without_mount("/sys").folder("sys/fs/cgroup");
     let hide = "mount -t tmpfs none /sys/kernel/cgroup && exec \"$@\"";
@@ -136,12 +143,14 @@ fn an_unknown_unified_file_is_written() {
 /// "The runtime MUST generate an error when the configuration refers to a cgroup controller that is not present or that
 /// cannot be enabled."
 fn a_unified_file_of_an_absent_controller_is_an_error() {
+    violates(Kind::Crun, "leaves its cgroup behind");
     assert_error(v2().set("/linux/resources/unified", json!({"unheard_of.max": "1"})));
 }
 
 /// "If a controller is enabled on the cgroup v2 hierarchy but the configuration is provided for the cgroup v1 equivalent
 /// controller, the runtime MAY attempt a conversion. If the conversion is not possible the runtime MUST generate an error."
 fn a_limit_that_v2_does_not_have_is_an_error() {
-    crate::harness::violates(crate::harness::Kind::Runc, "ignores it");
+    violates(Kind::Runc, "ignores it");
+    violates(Kind::Crun, "leaves its cgroup behind");
     assert_error(v2().set("/linux/resources/memory", json!({"swappiness": 10})));
 }

@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// "ociVersion (string, REQUIRED) MUST be in SemVer v2.0.0 format", and is of a known version.
 fn the_versions_of_the_specification_are_accepted() {
+    violates(Kind::Crun, "takes versions of 1.0 alone");
     for version in ["1.0.0", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0+build.5"] {
         let bundle = Bundle::new()
             .set("/ociVersion", json!(version))
@@ -182,6 +183,7 @@ const RUNC: Known = &[
 
 /// What crun accepts.
 const CRUN: Known = &[
+    ("annotations", "ignores a value of another type"),
     ("hostname", "ignores a value of another type"),
     ("process.env", "ignores a value of another type"),
     ("process.user.uid", "takes 0 for a value of another type"),

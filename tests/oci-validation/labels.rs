@@ -30,7 +30,6 @@ fn a_process_label_without_selinux_is_an_error() {
 
 /// The same for `linux.mountLabel`.
 fn a_mount_label_without_selinux_is_an_error() {
-    violates(Kind::Runc, "ignores it");
     violates(Kind::Crun, "ignores it");
     needs_no_selinux();
     assert_error(Bundle::new().set("/linux/mountLabel", json!(LABEL)));

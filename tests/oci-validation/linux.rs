@@ -133,6 +133,16 @@ fn propagation(value: &str) -> String {
 }
 
 fn a_shared_root_is_shared() {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let root = table
+        .lines()
+        .find(|line| line.split(' ').nth(4) == Some("/"));
+    if !root.is_some_and(|line| line.contains(" shared:")) {
+        violates(
+            Kind::Runc,
+            "makes it private again, because the host's root is",
+        );
+    }
     assert!(propagation("shared").starts_with("shared:"));
 }
 
@@ -147,6 +157,10 @@ fn a_private_root_is_private() {
 }
 
 fn an_unbindable_root_is_unbindable() {
+    violates(
+        Kind::Runc,
+        "makes it unbindable before it binds it, which fails",
+    );
     assert_eq!(propagation("unbindable"), "unbindable");
 }
 

@@ -56,6 +56,10 @@ const IGNORES: &str = "does not apply it";
 
 /// What crun does not do.
 const CRUN: Known = &[
+    ("shared", IGNORES),
+    ("rshared", IGNORES),
+    ("unbindable", IGNORES),
+    ("runbindable", IGNORES),
     ("async", KEEPS),
     ("atime", KEEPS),
     ("dev", KEEPS),
@@ -177,18 +181,16 @@ const PROPAGATION: [(&str, &str, &str); 8] = [
 fn assert_propagation(option: &str, expected: &str, below: &str) {
     let volume = volume();
     let (top, inner) = bound(&volume, &["rbind", option]);
-    let first = |mount: &Mount| {
-        let text = mount.propagation();
-        text.split(':').next().unwrap_or_default().to_owned()
-    };
-    assert_eq!(first(&top), expected, "{option}: {}", top.propagation());
-    let inner = inner.expect("rbind");
-    assert_eq!(
-        first(&inner),
-        below,
-        "{option}, below: {}",
-        inner.propagation()
-    );
+    for (mount, expected) in [(top, expected), (inner.expect("rbind"), below)] {
+        let seen = mount.propagation();
+        let is_expected = match expected {
+            // Without a peer on the host there is none to be a slave of.
+            "master" => seen.is_empty() || seen.starts_with("master:"),
+            "" => seen.is_empty(),
+            _ => seen.starts_with(expected),
+        };
+        assert!(is_expected, "{option} on {}: {seen:?}", mount.place());
+    }
 }
 
 /// An option, the flag that the mounts of the host have before, and whether those of the container have a flag.

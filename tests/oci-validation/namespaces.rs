@@ -46,6 +46,7 @@ const RUNC: Known = &[
     ),
 ];
 const CRUN: Known = &[
+    ("inherited::mount", "makes one of its own"),
     ("new::time", "Debian's loses its own process"),
     ("joined::time", "Debian's loses its own process"),
 ];

@@ -173,7 +173,33 @@ fn cases() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 /// What runc accepts.
-const RUNC: Known = &[];
+const RUNC: Known = &[
+    ("ociVersion", "does not read it"),
+    ("process.ioPriority.class", OLDER),
+    ("process.scheduler.policy", OLDER),
+    ("linux.devices.path", "makes none"),
+    (
+        "linux.resources.blockIO.weightDevice.weight",
+        "ignores the entry",
+    ),
+    ("linux.memoryPolicy.mode", OLDER),
+    ("linux.seccomp.syscalls.names", "ignores the entry"),
+    ("linux.personality.domain", OLDER),
+];
 
-/// What crun accepts.
-const CRUN: Known = &[];
+const OLDER: &str = "Debian's is older than this property";
+
+/// What crun accepts, or does not undo.
+const CRUN: Known = &[
+    ("process.ioPriority.class", OLDER),
+    ("process.scheduler.policy", OLDER),
+    (
+        "linux.resources.blockIO.weightDevice.weight",
+        "leaves its cgroups behind",
+    ),
+    (
+        "linux.resources.rdma.mlx5_1.hcaHandles",
+        "ignores the entry",
+    ),
+    ("linux.memoryPolicy.mode", OLDER),
+];

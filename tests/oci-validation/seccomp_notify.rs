@@ -1,14 +1,15 @@
 //! config-linux.md, "Seccomp" and "The Container Process State": `SCMP_ACT_NOTIFY` and its listener.
 
-use std::io::IoSliceMut;
+use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::common::assert_error;
-use crate::harness::{Bundle, Running, alive, trials, wait_until};
+use crate::harness::{Bundle, Kind, Running, alive, trials, violates, wait_until};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -25,7 +26,10 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// What has arrived on a connection until its end.
+/// Longer than any runtime takes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What has arrived on a connection.
 struct Received {
     state: Value,
     descriptors: Vec<OwnedFd>,
@@ -62,45 +66,40 @@ fn accept(listener: &UnixListener, run: &Running) -> UnixStream {
     stream
 }
 
-/// Reads a connection to its end.
+/// Reads a connection until there is a whole JSON value.
 #[allow(unsafe_code, reason = "descriptors in a message are plain numbers")]
+#[track_caller]
 fn receive(stream: &UnixStream) -> Received {
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     let (mut text, mut descriptors, mut with) = (Vec::new(), Vec::new(), 0);
     for number in 1.. {
         let mut bytes = [0; 8192];
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let mut space = nix::cmsg_space!([RawFd; 8]);
-        let message = recvmsg::<()>(
-            stream.as_raw_fd(),
-            &mut slices,
-            Some(&mut space),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        );
-        let message = message.unwrap();
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut space), flags);
+        let message =
+            message.unwrap_or_else(|e| panic!("{e} behind {}", String::from_utf8_lossy(&text)));
         for control in message.cmsgs().unwrap() {
             if let ControlMessageOwned::ScmRights(numbers) = control {
                 with = number;
                 // SAFETY: the kernel has just opened them for this process, and nothing else knows their numbers.
-                descriptors.extend(
-                    numbers
-                        .into_iter()
-                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                );
+                let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+                descriptors.extend(numbers.into_iter().map(own));
             }
         }
         let length = message.bytes;
-        if length == 0 {
-            break;
-        }
+        assert_ne!(length, 0, "it ends: {}", String::from_utf8_lossy(&text));
         text.extend_from_slice(&bytes[..length]);
+        if let Ok(state) = serde_json::from_slice(&text) {
+            return Received {
+                state,
+                descriptors,
+                with,
+            };
+        }
     }
-    let state = serde_json::from_slice(&text);
-    let state = state.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&text)));
-    Received {
-        state,
-        descriptors,
-        with,
-    }
+    unreachable!("the loop has no other end")
 }
 
 /// Runs the container, and gives what the listener has got. Its end makes the call fail (seccomp_unotify(2)).
@@ -163,11 +162,19 @@ fn the_descriptors_come_with_the_first_message() {
 /// "The runtime MUST send exactly one container process state per connection.", "The connection MUST NOT be reused and it
 /// MUST be closed after sending a seccomp state."
 fn each_connection_carries_one_state_and_is_closed() {
+    violates(Kind::Runc, "leaves it open as long as the container runs");
+    violates(Kind::Crun, "leaves it open as long as the container runs");
     let (bundle, listener) = notifying(Bundle::new(), "SCMP_ACT_NOTIFY");
     let bundle = bundle.args(&["/probe", "sleep"]);
     let run = bundle.call("run", &[]).start();
-    // One JSON value is read to the end of the connection, while the container runs.
-    let first = receive(&accept(&listener, &run));
+    let connection = accept(&listener, &run);
+    let first = receive(&connection);
+    // While the container runs, nothing more comes.
+    let mut rest = Vec::new();
+    (&connection)
+        .read_to_end(&mut rest)
+        .expect("the connection is not closed");
+    assert_eq!(rest, b"");
     wait_until("the container to run", || {
         bundle.container().status() == "running"
     });
@@ -199,12 +206,15 @@ fn a_listener_that_is_absent_is_an_error() {
 
 /// listenerMetadata: "This field MUST NOT be set if listenerPath is not set."
 fn metadata_without_a_path_is_an_error() {
+    violates(Kind::Runc, "ignores it");
+    violates(Kind::Crun, "ignores it");
     let (bundle, _listener) = notifying(Bundle::new(), "SCMP_ACT_ERRNO");
     assert_error(bundle.remove("/linux/seccomp/listenerPath"));
 }
 
 /// "If the SCMP_ACT_NOTIFY action is not used this value is ignored."
 fn a_path_without_the_action_is_ignored() {
+    violates(Kind::Crun, "connects all the same");
     let (bundle, listener) = notifying(Bundle::new(), "SCMP_ACT_ERRNO");
     let outcome = bundle.run().assert_ok();
     assert_eq!(outcome.stdout, "EPERM\n");

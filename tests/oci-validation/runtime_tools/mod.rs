@@ -43,10 +43,9 @@ pub(crate) fn tests() -> Vec<Test> {
         let (name, directory) = (name_of(&path), directory.clone());
         test(format!("runtime_tools::programs::{name}"), move || {
             let exception = exception(EXCEPTIONS, &name);
-            check(
-                &run(&directory, &path, Kind::under_test().program()),
-                exception,
-            );
+            let results = run(&directory, &path, Kind::under_test().program());
+            println!("{name:40} {}", results.row());
+            check(&results, exception);
         })
     };
     let mut tests = samples::tests();
