@@ -59,9 +59,11 @@ const KINDS: [Kind; 6] = [
         status: "stopped",
     },
 ];
+/// What a test does for one of them.
+type Check = fn(Kind);
 
 pub(crate) fn tests() -> Vec<Test> {
-    let checks: [(&str, fn(Kind)); 10] = [
+    let checks: [(&str, Check); 10] = [
         ("is_executed_in_its_namespace", is_executed_in_its_namespace),
         (
             "path_resolves_in_its_namespace",

@@ -11,9 +11,12 @@ use crate::common::{FIRST, assert_error, mapped, needs_kernel};
 use crate::harness::{Bundle, Directory, Kind, test, violates};
 use crate::runner::Test;
 
+/// What a test does for one of them.
+type Check = fn(&str);
+
 /// Each test for both options.
 pub(crate) fn tests() -> Vec<Test> {
-    let checks: [(&str, fn(&str)); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("a_mapping_is_applied", a_mapping_is_applied),
         (
             "the_mappings_of_the_mount_are_used",

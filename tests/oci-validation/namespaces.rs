@@ -5,15 +5,17 @@ use serde_json::json;
 use crate::common::{FIRST, Known, assert_error, expect_known, mapped, sleeper};
 use crate::harness::{Bundle, Holder, Kind, namespace_of, skip, test, trials, violates};
 use crate::runner::Test;
+/// What a test does for one of them.
+type Check = fn(&Type);
 
 pub(crate) fn tests() -> Vec<Test> {
-    let checks: [(&str, fn(&Type)); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("new", a_new_one_is_made),
         ("joined", the_one_at_the_path_is_joined),
         ("inherited", without_an_entry_it_is_inherited),
         ("mismatched", a_path_of_another_type_is_an_error),
     ];
-    let of_check = |(name, check): (&'static str, fn(&Type))| {
+    let of_check = |(name, check): (&'static str, Check)| {
         TYPES.iter().map(move |kind| {
             let full = format!("{name}::{}", kind.name);
             test(format!("namespaces::{full}"), move || {

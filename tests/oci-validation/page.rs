@@ -24,6 +24,12 @@ const PAGE: &str = "docs/conformance.md";
 /// The part of the page that is written ends where the next heading begins.
 const HEADING: &str = "## Results\n";
 
+const INTRODUCTION: &str = "\
+`RT_CONFORMANCE=write cargo test --test oci-validation` runs the suite against the three runtimes and writes this part, so
+changes by hand are lost. A requirement passes if all of its tests do. \"Not tested\" means that the host lacks what a test
+needs, or that the runtime does not have what it MAY leave out.
+";
+
 const RUNTIMES: [(&str, Kind); 3] = [("rt", Kind::Rt), ("runc", Kind::Runc), ("crun", Kind::Crun)];
 
 /// How each test has ended, by name: `passed`, or `skipped` or `failed` with the reason.
@@ -114,7 +120,11 @@ fn results(runs: &[(&str, String, Ends)]) -> String {
         .iter()
         .map(|(_, version, _)| version.as_str())
         .collect();
-    let mut text = format!("{}, on Linux {}.\n\n", versions.join(", "), kernel.trim());
+    let mut text = format!(
+        "{INTRODUCTION}\n{}, on Linux {}.\n\n",
+        versions.join(", "),
+        kernel.trim()
+    );
     text += &counts(runs);
     for (name, _, ends) in runs {
         text += &failures(name, ends);
@@ -198,7 +208,7 @@ fn failures(name: &str, ends: &Ends) -> String {
             .filter(|_| is_known_failure(reason));
         match (kind.as_str(), known) {
             ("skipped", Some((_, how))) => Some(format!("| `{test}` | {how} |\n")),
-            ("failed", _) => Some(format!("| `{test}` | not known |\n")),
+            ("failed", _) => Some(format!("| `{test}` | on no list of known failures |\n")),
             _ => None,
         }
     };

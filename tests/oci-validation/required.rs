@@ -11,7 +11,7 @@ use crate::harness::{Bundle, test};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    let of_case = |(name, place, whole): (&'static str, &'static str, Value)| {
+    let of_case = |(name, place, whole): Case| {
         test(format!("required::{name}"), move || {
             expect_known(name, RUNC, CRUN);
             let bundle = Bundle::new().sh("exit 0");
@@ -63,42 +63,49 @@ fn top(place: &str) -> &str {
 }
 
 /// The name of a property, where it is, and the value of what it is in, unless the template has it.
-fn cases() -> Vec<(&'static str, &'static str, Value)> {
-    let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
-    let device = json!([{"path": "/dev/made", "type": "c", "major": 1, "minor": 3}]);
-    let weight = json!({"weightDevice": [{"major": 7, "minor": 0, "weight": 100}]});
-    let pages = json!([{"pageSize": "2MB", "limit": 2_097_152}]);
-    let priorities = json!({"priorities": [{"name": "lo", "priority": 1}]});
-    let argument = json!({"index": 0, "value": 1, "op": "SCMP_CMP_EQ"});
-    let call = json!({"names": ["getpgrp"], "action": "SCMP_ACT_ERRNO", "args": [argument]});
-    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [call]});
+type Case = (&'static str, &'static str, Value);
+
+fn cases() -> Vec<Case> {
+    let own = TEMPLATE.map(|(name, place)| (name, place, Value::Null));
+    let all = [of_process(), of_linux(), of_resources(), of_seccomp()].concat();
+    own.into_iter().chain(all).collect()
+}
+
+/// Those that the template has.
+const TEMPLATE: [(&str, &str); 8] = [
+    ("ociVersion", "/ociVersion"),
+    ("root", "/root"),
+    ("root.path", "/root/path"),
+    ("mounts.destination", "/mounts/0/destination"),
+    ("process.cwd", "/process/cwd"),
+    ("process.args", "/process/args"),
+    ("process.rlimits.type", "/process/rlimits/0/type"),
+    ("linux.namespaces.type", "/linux/namespaces/0/type"),
+];
+
+fn of_process() -> Vec<Case> {
+    let priority = json!({"class": "IOPRIO_CLASS_BE", "priority": 4});
+    let scheduler = json!({"policy": "SCHED_OTHER", "nice": 1});
     vec![
-        ("ociVersion", "/ociVersion", Value::Null),
-        ("root", "/root", Value::Null),
-        ("root.path", "/root/path", Value::Null),
-        ("mounts.destination", "/mounts/0/destination", Value::Null),
-        ("process.cwd", "/process/cwd", Value::Null),
-        ("process.args", "/process/args", Value::Null),
-        (
-            "process.rlimits.type",
-            "/process/rlimits/0/type",
-            Value::Null,
-        ),
         (
             "process.ioPriority.class",
             "/process/ioPriority/class",
-            json!({"class": "IOPRIO_CLASS_BE", "priority": 4}),
+            priority,
         ),
         (
             "process.scheduler.policy",
             "/process/scheduler/policy",
-            json!({"policy": "SCHED_OTHER", "nice": 1}),
+            scheduler,
         ),
-        (
-            "linux.namespaces.type",
-            "/linux/namespaces/0/type",
-            Value::Null,
-        ),
+    ]
+}
+
+fn of_linux() -> Vec<Case> {
+    let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let device = json!([{"path": "/dev/made", "type": "c", "major": 1, "minor": 3}]);
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0"});
+    let personality = json!({"domain": "LINUX"});
+    vec![
         (
             "linux.uidMappings.size",
             "/linux/uidMappings/0/size",
@@ -114,11 +121,26 @@ fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "/linux/devices/0/type",
             device.clone(),
         ),
+        ("linux.devices.path", "/linux/devices/0/path", device),
         (
-            "linux.devices.path",
-            "/linux/devices/0/path",
-            device.clone(),
+            "linux.memoryPolicy.mode",
+            "/linux/memoryPolicy/mode",
+            policy,
         ),
+        (
+            "linux.personality.domain",
+            "/linux/personality/domain",
+            personality,
+        ),
+    ]
+}
+
+fn of_resources() -> Vec<Case> {
+    let weight = json!({"weightDevice": [{"major": 7, "minor": 0, "weight": 100}]});
+    let pages = json!([{"pageSize": "2MB", "limit": 2_097_152}]);
+    let priorities = json!({"priorities": [{"name": "lo", "priority": 1}]});
+    let rdma = json!({"mlx5_1": {"hcaHandles": 3}});
+    vec![
         (
             "linux.resources.blockIO.weightDevice.weight",
             "/linux/resources/blockIO/weightDevice/0/weight",
@@ -137,37 +159,32 @@ fn cases() -> Vec<(&'static str, &'static str, Value)> {
         (
             "linux.resources.rdma.mlx5_1.hcaHandles",
             "/linux/resources/rdma/mlx5_1/hcaHandles",
-            json!({"mlx5_1": {"hcaHandles": 3}}),
+            rdma,
         ),
-        (
-            "linux.memoryPolicy.mode",
-            "/linux/memoryPolicy/mode",
-            json!({"mode": "MPOL_BIND", "nodes": "0"}),
-        ),
-        (
+    ]
+}
+
+fn of_seccomp() -> Vec<Case> {
+    let argument = json!({"index": 0, "value": 1, "op": "SCMP_CMP_EQ"});
+    let call = json!({"names": ["getpgrp"], "action": "SCMP_ACT_ERRNO", "args": [argument]});
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [call]});
+    let case = |name, place| (name, place, filter.clone());
+    vec![
+        case(
             "linux.seccomp.defaultAction",
             "/linux/seccomp/defaultAction",
-            filter.clone(),
         ),
-        (
+        case(
             "linux.seccomp.syscalls.names",
             "/linux/seccomp/syscalls/0/names",
-            filter.clone(),
         ),
-        (
+        case(
             "linux.seccomp.syscalls.action",
             "/linux/seccomp/syscalls/0/action",
-            filter.clone(),
         ),
-        (
+        case(
             "linux.seccomp.syscalls.args.op",
             "/linux/seccomp/syscalls/0/args/0/op",
-            filter,
-        ),
-        (
-            "linux.personality.domain",
-            "/linux/personality/domain",
-            json!({"domain": "LINUX"}),
         ),
     ]
 }

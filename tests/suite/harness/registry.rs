@@ -73,6 +73,7 @@ thread_local! {
 
 /// Expects the test to fail under one runtime, which does not what the test requires. Then it counts as skipped. If
 /// it passes all the same, it counts as failed, so that what is said of the runtime stays true.
+#[allow(dead_code, reason = "only the conformance tests call it")]
 pub(crate) fn violates(kind: Kind, how: &str) {
     if Kind::under_test() == kind {
         KNOWN_FAILURE.set(Some(format!("{kind:?} fails: {how}")));
@@ -107,6 +108,7 @@ pub(crate) fn needs_strace() {
 pub(super) type Body = Arc<dyn Fn() + Send + Sync>;
 
 /// How each test that has run has ended, by its name.
+#[allow(dead_code, reason = "only the conformance tests call it")]
 pub(crate) fn outcomes() -> BTreeMap<String, Outcome> {
     OUTCOMES.lock().unwrap().clone()
 }

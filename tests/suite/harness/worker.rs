@@ -34,6 +34,7 @@ pub(crate) fn register(name: &str, body: Body) {
 }
 
 /// The names of all tests.
+#[allow(dead_code, reason = "only the conformance tests call it")]
 pub(crate) fn names() -> BTreeSet<String> {
     TESTS.lock().unwrap().keys().cloned().collect()
 }
