@@ -1,29 +1,51 @@
-//! config.md: requirements for runtimes that read a configuration.
+//! config.md: requirements for the configuration as a whole, the root, and names.
 
 use crate::runner::Test;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Kind, differs, trials};
+use crate::common::{Known, assert_error, assert_error_with_its_args, expect_known};
+use crate::harness::{Bundle, Kind, test, trials, violates};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
+        the_versions_of_the_specification_are_accepted,
+        a_version_that_is_not_semantic_is_an_error,
         unknown_properties_are_ignored,
         unknown_annotations_are_ignored,
+        annotation_values_other_than_strings_are_errors,
         the_root_path_may_be_relative_or_absolute,
+        a_missing_root_directory_is_an_error,
         a_readonly_root_is_read_only,
         console_size_without_a_terminal_is_ignored,
-        an_unmappable_rlimit_is_an_error,
-        a_duplicate_rlimit_is_an_error,
-        a_duplicate_namespace_is_an_error,
-        a_namespace_of_another_type_is_an_error,
-        mounts_are_made_in_the_listed_order,
-        a_relative_destination_is_below_the_root,
-        an_unset_oom_score_adj_is_not_changed,
+        the_hostname_is_set,
+        the_domainname_is_set,
         a_hostname_needs_no_domainname,
     ]
+    .into_iter()
+    .chain(invalid_values())
+    .collect()
 }
 
-/// "Runtimes … MUST NOT generate an error if … an unknown property is encountered."
+/// "ociVersion (string, REQUIRED) MUST be in SemVer v2.0.0 format", and is of a known version.
+fn the_versions_of_the_specification_are_accepted() {
+    violates(Kind::Crun, "takes versions of 1.0 alone");
+    for version in ["1.0.0", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0+build.5"] {
+        let bundle = Bundle::new()
+            .set("/ociVersion", json!(version))
+            .sh("exit 7");
+        bundle.run().assert_code(7);
+    }
+}
+
+fn a_version_that_is_not_semantic_is_an_error() {
+    violates(Kind::Runc, "does not read the version");
+    violates(Kind::Crun, "checks only how the version starts");
+    for version in ["", "1", "1.0", "1.0.x", "one"] {
+        assert_error(Bundle::new().set("/ociVersion", json!(version)));
+    }
+}
+
+/// "Runtimes MAY log unknown properties but MUST otherwise ignore them."
 fn unknown_properties_are_ignored() {
     let bundle = Bundle::new()
         .set("/colour", json!({"red": 1}))
@@ -37,11 +59,18 @@ fn unknown_properties_are_ignored() {
 /// "Runtimes MUST handle unknown annotation keys like any other unknown property."
 fn unknown_annotations_are_ignored() {
     let annotations = json!({"org.example.unheard-of": "x", "a": ""});
-    Bundle::new()
-        .set("/annotations", annotations)
-        .sh("exit 0")
-        .run()
-        .assert_ok();
+    let bundle = Bundle::new().set("/annotations", annotations);
+    bundle.sh("exit 0").run().assert_ok();
+}
+
+/// Annotations: "Values MUST be strings."
+fn annotation_values_other_than_strings_are_errors() {
+    assert_error(Bundle::new().set("/annotations", json!({"org.example.number": 1})));
+}
+
+/// path: "A directory MUST exist at the path declared by the field."
+fn a_missing_root_directory_is_an_error() {
+    assert_error(Bundle::new().set("/root/path", json!("missing")));
 }
 
 fn the_root_path_may_be_relative_or_absolute() {
@@ -67,76 +96,117 @@ fn a_readonly_root_is_read_only() {
 /// "Runtimes MUST ignore consoleSize if terminal is false or unset."
 fn console_size_without_a_terminal_is_ignored() {
     let size = json!({"height": 5, "width": 7});
-    Bundle::new()
-        .set("/process/consoleSize", size)
-        .sh("exit 0")
-        .run()
-        .assert_ok();
+    let bundle = Bundle::new().set("/process/consoleSize", size);
+    bundle.sh("exit 0").run().assert_ok();
 }
 
-/// "The runtime MUST generate an error for any values which cannot be mapped to a relevant
-/// kernel interface."
-fn an_unmappable_rlimit_is_an_error() {
-    let limits = json!([{"type": "RLIMIT_UNHEARD_OF", "soft": 1, "hard": 1}]);
-    assert_ne!(
-        Bundle::new().set("/process/rlimits", limits).run().code(),
-        0
+/// "hostname (string, OPTIONAL) specifies the container's hostname as seen by processes running inside the container."
+fn the_hostname_is_set() {
+    assert_eq!(
+        Bundle::new().hostname("validation").probe()["hostname"],
+        "validation"
     );
 }
 
-/// "If rlimits contains duplicated entries with same type, the runtime MUST generate an error."
-fn a_duplicate_rlimit_is_an_error() {
-    differs(Kind::Runc, "has no such check");
-    differs(Kind::Crun, "has no such check");
-    let limit = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
-    let bundle = Bundle::new().set("/process/rlimits", json!([limit, limit]));
-    assert_ne!(bundle.run().code(), 0);
-}
-
-/// "If a namespaces field contains duplicated namespaces with same type, the runtime MUST
-/// generate an error."
-fn a_duplicate_namespace_is_an_error() {
-    differs(Kind::Crun, "has no such check");
-    let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "uts"}));
-    assert_ne!(bundle.run().code(), 0);
-}
-
-/// "The runtime MUST generate an error if path is not associated with a namespace of type type."
-fn a_namespace_of_another_type_is_an_error() {
-    let bundle = Bundle::new().namespace("network", Some("/proc/self/ns/ipc"));
-    assert_ne!(bundle.run().code(), 0);
-}
-
-/// "The runtime MUST mount entries in the listed order."
-fn mounts_are_made_in_the_listed_order() {
-    let tmpfs = |place: &str| json!({"destination": place, "type": "tmpfs", "source": "tmpfs"});
-    let bundle = Bundle::new()
-        .mount(tmpfs("/tmp"))
-        .mount(tmpfs("/tmp/inner"));
-    assert!(bundle.probe().has_mount("/tmp/inner"));
-    let bundle = Bundle::new()
-        .folder("tmp/inner")
-        .mount(tmpfs("/tmp/inner"))
-        .mount(tmpfs("/tmp"));
-    bundle.sh("test ! -e /tmp/inner").run().assert_ok();
-}
-
-/// "a relative path … MUST be interpreted as relative to '/'"
-fn a_relative_destination_is_below_the_root() {
-    differs(Kind::Crun, "as old as Debian's refuses it");
-    let mount = json!({"destination": "tmp", "type": "tmpfs", "source": "tmpfs"});
-    assert!(Bundle::new().mount(mount).probe().has_mount("/tmp"));
-}
-
-/// "If oomScoreAdj is not set, the runtime MUST NOT change the value of oom_score_adj."
-fn an_unset_oom_score_adj_is_not_changed() {
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
-    let bundle = Bundle::new()
-        .remove("/process/oomScoreAdj")
-        .sh("cat /proc/self/oom_score_adj");
-    assert_eq!(bundle.run().assert_ok().stdout, own);
+/// "domainname (string, OPTIONAL) specifies the container's domainname as seen by processes running inside the
+/// container."
+fn the_domainname_is_set() {
+    violates(Kind::Runc, "Debian's is older than this property");
+    let bundle = Bundle::new().set("/domainname", json!("example.org"));
+    assert_eq!(bundle.probe()["domainname"], "example.org");
 }
 
 fn a_hostname_needs_no_domainname() {
     assert_eq!(Bundle::new().hostname("a.b-c").probe()["hostname"], "a.b-c");
 }
+
+/// "Runtimes MUST generate an error when invalid or unsupported values are encountered."
+fn invalid_values() -> Vec<Test> {
+    let values = [
+        ("annotations", json!(["a=b"])),
+        ("root", json!("rootfs")),
+        ("root.path", json!(5)),
+        ("hostname", json!(["a"])),
+        ("process", json!(true)),
+        ("process.args", json!("sh")),
+        ("process.env", json!({"A": "b"})),
+        ("process.cwd", json!(0)),
+        ("process.user.uid", json!("root")),
+        ("process.user.gid", json!(-1)),
+        ("process.terminal", json!("no")),
+        ("process.noNewPrivileges", json!(1)),
+        ("process.oomScoreAdj", json!(100_000)),
+        (
+            "process.ioPriority",
+            json!({"class": "IOPRIO_CLASS_UNHEARD_OF", "priority": 1}),
+        ),
+        ("mounts", json!({"destination": "/tmp"})),
+        ("mounts.0.options", json!("ro")),
+        ("hooks", json!([])),
+        ("linux.namespaces", json!([{"type": "unheard-of"}])),
+        (
+            "linux.devices",
+            json!([{"path": "/dev/x", "type": "x", "major": 1, "minor": 3}]),
+        ),
+        ("linux.rootfsPropagation", json!("unheard-of")),
+        ("linux.sysctl", json!({"net.ipv4.ip_forward": ["1"]})),
+        ("linux.maskedPaths", json!("/proc/kcore")),
+        ("linux.personality", json!({"domain": "UNHEARD_OF"})),
+        ("linux.resources.pids.limit", json!("many")),
+        (
+            "linux.resources.devices",
+            json!([{"allow": true, "type": "x", "access": "r"}]),
+        ),
+        (
+            "linux.seccomp",
+            json!({"defaultAction": "SCMP_ACT_UNHEARD_OF"}),
+        ),
+    ];
+    let test_of = |(place, value): (&'static str, Value)| {
+        test(format!("config::invalid::{place}"), move || {
+            expect_known(place, RUNC, CRUN);
+            let pointer = format!("/{}", place.replace('.', "/"));
+            let bundle = Bundle::new()
+                .sh("echo executed")
+                .set(&pointer, value.clone());
+            assert_error_with_its_args(&bundle);
+        })
+    };
+    values.into_iter().map(test_of).collect()
+}
+
+/// What runc accepts.
+const RUNC: Known = &[
+    ("process.ioPriority", "Debian's is older than this property"),
+    ("linux.personality", "Debian's is older than this property"),
+];
+
+/// What crun accepts.
+const CRUN: Known = &[
+    ("annotations", "ignores a value of another type"),
+    ("hostname", "ignores a value of another type"),
+    ("process.env", "ignores a value of another type"),
+    ("process.user.uid", "takes 0 for a value of another type"),
+    (
+        "process.terminal",
+        "takes false for a value of another type",
+    ),
+    (
+        "process.noNewPrivileges",
+        "takes false for a value of another type",
+    ),
+    ("process.ioPriority", "Debian's is older than this property"),
+    ("mounts.0.options", "ignores a value of another type"),
+    ("hooks", "ignores a value of another type"),
+    ("linux.devices", "makes a device of some type"),
+    (
+        "linux.rootfsPropagation",
+        "takes an unknown value for the default",
+    ),
+    ("linux.maskedPaths", "ignores a value of another type"),
+    (
+        "linux.resources.pids.limit",
+        "takes 0 for a value of another type",
+    ),
+    ("linux.resources.devices", "leaves its cgroups behind"),
+];

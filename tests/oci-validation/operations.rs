@@ -5,13 +5,17 @@ use std::fs;
 use crate::runner::Test;
 use serde_json::json;
 
-use crate::harness::{
-    Bundle, Container, Holder, HostState, Kind, alive, differs, trials, wait_gone,
-};
+use crate::common::{sleeper, stopped};
+use crate::harness::{Bundle, Holder, HostState, Kind, alive, trials, violates, wait_gone};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
-        operations_without_an_id_are_errors,
+        state_without_an_id_is_an_error,
+        create_without_an_id_is_an_error,
+        start_without_an_id_is_an_error,
+        kill_without_an_id_is_an_error,
+        delete_without_an_id_is_an_error,
+        create_without_a_configuration_is_an_error,
         operations_on_a_missing_container_are_errors,
         create_with_a_used_id_is_an_error,
         create_with_an_invalid_id_is_an_error,
@@ -28,36 +32,56 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-fn sleeper() -> Bundle {
-    Bundle::new().args(&["/probe", "sleep"])
-}
-
-fn stopped(bundle: &Bundle) -> Container {
-    let container = bundle.create();
-    let pid = container.pid();
-    container.kill("KILL").assert_ok();
-    wait_gone(pid);
-    assert_eq!(container.status(), "stopped");
-    container
-}
-
 /// "This operation MUST generate an error if it is not provided the ID of a container."
-fn operations_without_an_id_are_errors() {
+#[track_caller]
+fn assert_needs_an_id(verb: &str) {
     let bundle = sleeper();
     bundle.write();
     let before = HostState::of(&bundle);
-    let directory = bundle.path().to_str().unwrap();
-    for arguments in [
-        &["state"] as &[&str],
-        &["start"],
-        &["kill"],
-        &["delete"],
-        &["create", "-b", directory],
-    ] {
-        let outcome = bundle.runtime().call(arguments).run();
-        assert_ne!(outcome.code(), 0, "{outcome}");
-    }
+    let directory = ["-b", bundle.path().to_str().unwrap()];
+    let more = if verb == "create" {
+        &directory[..]
+    } else {
+        &[]
+    };
+    let outcome = bundle.runtime().call(&[&[verb], more].concat()).run();
+    assert_ne!(outcome.code(), 0, "{outcome}");
     before.assert_unchanged(&bundle);
+}
+
+fn state_without_an_id_is_an_error() {
+    assert_needs_an_id("state");
+}
+
+fn create_without_an_id_is_an_error() {
+    assert_needs_an_id("create");
+}
+
+fn start_without_an_id_is_an_error() {
+    assert_needs_an_id("start");
+}
+
+fn kill_without_an_id_is_an_error() {
+    assert_needs_an_id("kill");
+}
+
+fn delete_without_an_id_is_an_error() {
+    assert_needs_an_id("delete");
+}
+
+/// bundle.md: "This REQUIRED file MUST reside in the root of the bundle directory and MUST be named config.json."
+fn create_without_a_configuration_is_an_error() {
+    let bundle = sleeper();
+    bundle.write();
+    let file = bundle.path().join("config.json");
+    for place in ["rootfs/config.json", "configuration.json"] {
+        fs::rename(&file, bundle.path().join(place)).unwrap();
+        let before = HostState::of(&bundle);
+        let outcome = bundle.call_as_written(&[], "create", &[]).run();
+        assert_ne!(outcome.code(), 0, "{place}: {outcome}");
+        before.assert_unchanged(&bundle);
+        fs::rename(bundle.path().join(place), &file).unwrap();
+    }
 }
 
 /// "Attempting to query a container that does not exist MUST generate an error."
@@ -86,7 +110,7 @@ fn create_with_a_used_id_is_an_error() {
 
 /// "or is not valid in any other way"
 fn create_with_an_invalid_id_is_an_error() {
-    differs(Kind::Crun, "takes any id that is a file name");
+    violates(Kind::Crun, "takes any id that is a file name");
     for id in ["", ".", "..", "a/b", "../x", "a b", "a\nb", "ä", "a*"] {
         let bundle = sleeper().with_id(id);
         let before = HostState::of(&bundle);

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::runner::Test;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Container, alive, namespace_of, trials, wait_gone};
+use crate::common::sleeper;
+use crate::harness::{Container, alive, namespace_of, trials, wait_gone};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
@@ -19,10 +20,6 @@ pub(crate) fn tests() -> Vec<Test> {
         the_state_is_one_json_value,
         every_invocation_finds_the_container,
     ]
-}
-
-fn sleeper() -> Bundle {
-    Bundle::new().args(&["/probe", "sleep"])
 }
 
 /// Checks the state against schema/state-schema.json.

@@ -33,16 +33,21 @@ pub(crate) use host::{
 };
 pub(crate) use host_state::{HostState, tree};
 pub(crate) use killed::killed_everywhere;
-#[allow(
-    unused_imports,
-    reason = "only the conformance tests have names that are no functions'"
-)]
-pub(crate) use registry::test;
 pub(crate) use registry::{
     differs, is_the_matrix, needs, needs_strace, note_failures, only_in_the_matrix, only_rt,
     set_workers, skip, trial, trials,
 };
+#[allow(
+    unused_imports,
+    reason = "only the conformance tests have names that are no functions', known failures, and a page of results"
+)]
+pub(crate) use registry::{outcomes, test, violates};
 pub(crate) use report::{Mount, Report};
 pub(crate) use runtime::{Kind, Runtime, View, is_release_build};
 pub(crate) use systemd::{CgroupLayout, SystemdHost};
+#[allow(
+    unused_imports,
+    reason = "only the conformance tests look their own names up"
+)]
+pub(crate) use worker::names;
 pub(crate) use worker::{is_worker, work};

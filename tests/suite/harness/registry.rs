@@ -1,5 +1,7 @@
 //! The names of the tests, and the reasons for which they skip themselves.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +15,9 @@ use super::{Kind, differences, host, worker};
 
 /// The source line of the last assertion that failed.
 static WHERE: Mutex<String> = Mutex::new(String::new());
+
+/// How each test that has run has ended.
+static OUTCOMES: Mutex<BTreeMap<String, Outcome>> = Mutex::new(BTreeMap::new());
 
 /// Whether tests run in processes of their own, several at a time.
 static IN_WORKERS: AtomicBool = AtomicBool::new(false);
@@ -61,6 +66,20 @@ pub(crate) fn differs(kind: Kind, how: &str) {
     }
 }
 
+thread_local! {
+    /// Why the test that runs in this thread fails with the runtime under test, if that is known.
+    static KNOWN_FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Expects the test to fail under one runtime, which does not what the test requires. Then it counts as skipped. If
+/// it passes all the same, it counts as failed, so that what is said of the runtime stays true.
+#[allow(dead_code, reason = "only the conformance tests call it")]
+pub(crate) fn violates(kind: Kind, how: &str) {
+    if Kind::under_test() == kind {
+        KNOWN_FAILURE.set(Some(format!("{kind:?} fails: {how}")));
+    }
+}
+
 /// Skips the test where a program of Debian's package `package` is not installed.
 pub(crate) fn needs(program: &str, package: &str) {
     if programs::find(program).is_none() {
@@ -88,6 +107,12 @@ pub(crate) fn needs_strace() {
 /// What a test does. It panics where something does not hold.
 pub(super) type Body = Arc<dyn Fn() + Send + Sync>;
 
+/// How each test that has run has ended, by its name.
+#[allow(dead_code, reason = "only the conformance tests call it")]
+pub(crate) fn outcomes() -> BTreeMap<String, Outcome> {
+    OUTCOMES.lock().unwrap().clone()
+}
+
 /// A test named after its module and what must hold.
 pub(crate) fn trial(module: &str, name: &str, body: fn()) -> Test {
     let module = module.split_once("::").map_or(module, |(_, rest)| rest);
@@ -100,11 +125,13 @@ pub(crate) fn test(name: String, body: impl Fn() + Send + Sync + 'static) -> Tes
     worker::register(&name, body.clone());
     let own_name = name.clone();
     let run = move || {
-        if IN_WORKERS.load(Ordering::Relaxed) {
+        let outcome = if IN_WORKERS.load(Ordering::Relaxed) {
             worker::run(&own_name)
         } else {
             perform(&own_name, &body)
-        }
+        };
+        OUTCOMES.lock().unwrap().insert(own_name, outcome.clone());
+        outcome
     };
     Test::new(name, run).unless(lacks())
 }
@@ -120,12 +147,26 @@ pub(super) fn perform(name: &str, body: &Body) -> Outcome {
     if let Some(how) = differences::of_crun(name).filter(|_| Kind::under_test() == Kind::Crun) {
         return Outcome::Skipped(format!("crun differs: {how}"));
     }
-    match catch_unwind(AssertUnwindSafe(|| body())) {
+    KNOWN_FAILURE.set(None);
+    let outcome = match catch_unwind(AssertUnwindSafe(|| body())) {
         Ok(()) => Outcome::Passed,
         Err(payload) => match payload.downcast::<Skipped>() {
             Ok(skipped) => Outcome::Skipped(skipped.0),
             Err(payload) => Outcome::Failed(message(payload.as_ref())),
         },
+    };
+    match KNOWN_FAILURE.take() {
+        Some(how) => expecting(how, outcome),
+        None => outcome,
+    }
+}
+
+/// The outcome of a test that is known to fail.
+fn expecting(how: String, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Passed => Outcome::Failed(format!("it passes, so this is no longer true: {how}")),
+        Outcome::Failed(_) => Outcome::Skipped(how),
+        Outcome::Skipped(reason) => Outcome::Skipped(reason),
     }
 }
 

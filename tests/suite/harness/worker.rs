@@ -5,7 +5,7 @@
 //! thread of libtest-mimic hands its tests to a process of its own.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +31,12 @@ thread_local! {
 /// Makes a test known to the workers.
 pub(crate) fn register(name: &str, body: Body) {
     TESTS.lock().unwrap().insert(name.to_owned(), body);
+}
+
+/// The names of all tests.
+#[allow(dead_code, reason = "only the conformance tests call it")]
+pub(crate) fn names() -> BTreeSet<String> {
+    TESTS.lock().unwrap().keys().cloned().collect()
 }
 
 pub(crate) fn is_worker() -> bool {

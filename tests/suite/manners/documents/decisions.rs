@@ -24,6 +24,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "cargo ",
             "RT_TESTS=all cargo ",
             "RT_TESTS=all RT_ENGINES=",
+            "RT_RUNTIME_TOOLS=",
             "tests/run",
             "make",
         ],
