@@ -44,7 +44,7 @@ fn superblock_effect(option: &str) -> Option<Effect> {
         "dirsync" => (&["dirsync"], &[]),
         "lazytime" => (&["lazytime"], &[]),
         "mand" => (&["mand"], &[]),
-        "defaults" | "silent" | "loud" | "noiversion" => (&["rw"], &[]),
+        "defaults" | "silent" | "loud" | "iversion" | "noiversion" => (&["rw"], &[]),
         "async" => (&[], &["sync"]),
         "nolazytime" => (&[], &["lazytime"]),
         "nomand" => (&[], &["mand"]),
@@ -188,6 +188,15 @@ fn copy_up() {
     assert_eq!(stdout, "below");
 }
 
+/// An earlier mount becomes read-only.
+fn remount() {
+    let mount =
+        |options: &[&str]| json!({ "destination": "/mnt", "type": "tmpfs", "options": options });
+    let bundle = Bundle::new().folder("mnt").mount(mount(&[]));
+    let seen = bundle.mount(mount(&["remount", "ro"])).probe();
+    assert_effect("remount", &seen.mount("/mnt"), (&["ro"], &["rw"]));
+}
+
 /// A file of root has another owner in an idmapped mount; with `ridmap` also in nested mounts.
 fn ids(option: &str) {
     let source = nested(MsFlags::empty());
@@ -223,6 +232,7 @@ fn each_option_has_its_effect() {
             (_, "bind") => bind(option),
             (_, "private" | "slave" | "shared" | "unbindable") => propagation(option),
             ("tmpcopyup", _) => copy_up(),
+            ("remount", _) => remount(),
             ("idmap" | "ridmap", _) => ids(option),
             (_, single) if effect(single).is_some() => recursive(option, single),
             _ => panic!("{option}: no check for this option"),

@@ -110,7 +110,7 @@ fn remount_does_not_follow_links_of_the_image() {
     only_rt("other runtimes follow them");
     let source = Directory::new();
     let bundle = Bundle::new().bind(source.path(), "/data", &["rbind", "ro"]);
-    let bundle = bundle.symlink("link", "/data");
+    let bundle = bundle.folder("data").symlink("link", "/data");
     let remount = json!({ "destination": "/link", "options": ["bind", "remount", "rw"] });
     bundle.mount(remount).assert_refused(&[
         "remount /link: ",
