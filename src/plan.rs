@@ -27,6 +27,7 @@ use crate::process::{
     self, Caller, Hooks, Init, Passed, Personality, Process, ProcessKind, SeccompSource,
     StdioOwnership,
 };
+use crate::resctrl;
 use crate::rootfs::{
     Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
 };
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
     pub(crate) idmappings: Idmappings,
     pub(crate) cgroups: Cgroups,
+    /// `None` without `linux.intelRdt`.
+    pub(crate) resctrl: Option<resctrl::Group>,
     /// `None` without `rt.network.*` annotations.
     pub(crate) network: Option<Network>,
     pub(crate) rootfs: Rootfs,
@@ -120,6 +123,8 @@ impl Plan {
         {
             cgroups.delegate_to(owner);
         }
+        let resctrl = linux.and_then(|linux| linux.intel_rdt().as_ref());
+        let resctrl = resctrl.map(|config| resctrl::Group::plan(settings.id, config));
         let entry = entry(&namespaces, settings);
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
@@ -132,6 +137,7 @@ impl Plan {
             namespaces,
             idmappings,
             cgroups,
+            resctrl: resctrl.transpose()?,
             network,
             rootfs,
             process,

@@ -30,7 +30,6 @@ const UNSUPPORTED: &[(&str, InUseIf)] = &[
     ("linux.seccomp.listenerPath", Set),
     ("linux.seccomp.listenerMetadata", Set),
     ("linux.mountLabel", Set),
-    ("linux.intelRdt", AnyMember),
     ("linux.memoryPolicy", AnyMember),
     (MOUNT_OPTIONS, Contains("remount")),
     (MOUNT_OPTIONS, Contains("iversion")),
@@ -116,7 +115,7 @@ mod tests {
         let config = json!({
             "process": {"terminal": false, "selinuxLabel": ""},
             "linux": {
-                "uidMappings": [], "timeOffsets": {}, "seccomp": {"flags": []}, "intelRdt": {},
+                "uidMappings": [], "timeOffsets": {}, "seccomp": {"flags": []},
                 "namespaces": [{"type": "pid"}, {"type": "cgroup"}],
             },
             "mounts": [{"options": ["rbind", "ro"]}],

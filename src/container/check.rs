@@ -53,6 +53,8 @@ impl Check {
         refusals.extend(check_writable_root(root).err());
         refusals.extend(self.refused_network());
         refusals.extend(plan.cgroups.check().err());
+        let resctrl = plan.resctrl.as_ref();
+        refusals.extend(resctrl.and_then(|group| group.open(&self.proc).err()));
         match self.user_namespaces() {
             Ok(ids) => refusals.extend(plan.unopenable(ids.as_ref())),
             Err(error) => {

@@ -32,6 +32,7 @@ use crate::namespaces::{CloneError, Joined};
 use crate::network::Reservation;
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
+use crate::resctrl::OpenGroup;
 use crate::rootfs::{Content, Sources};
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
@@ -255,15 +256,20 @@ fn prepare(
     let listeners = Listeners::connect(request, &plan, mode)?;
     let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
+    let resctrl = plan.resctrl.as_ref().map(|group| group.open(&proc));
+    let resctrl = resctrl.transpose()?;
 
-    // The state names the cgroups before they exist, so that `rt delete` can always find them.
-    let initial_state = || initial_state(request, &plan, &host, &proc);
+    // The state names cgroups and groups before they exist, so that `rt delete` can always find them.
+    let record = resctrl.as_ref().map(OpenGroup::record);
+    let initial_state = || initial_state(request, (&plan, record), &host, &proc);
     let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
     // Addresses and ports are known before the clone, the links are made after it.
     let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
+    rollback.resctrl = resctrl;
+    make_group(&plan, &mut rollback.resctrl, &mut state)?;
     plan.rootfs.wire(&mut rollback.directories)?;
     upper::refuse_shared(container, &state, &proc)?;
     // After the cgroups exist: a mount may show them.
@@ -296,7 +302,8 @@ fn prepare(
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
-    wire_init(&plan, child, (joined, lease), cgroups, &proc)?;
+    let groups = (&mut *cgroups, rollback.resctrl.as_ref());
+    wire_init(&plan, child, (joined, lease), groups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
@@ -305,6 +312,9 @@ fn prepare(
     rollback.directories.finish();
     ready.state.creating = false;
     ready.state.directories_created.clear();
+    if let Some(record) = &mut ready.state.resctrl {
+        record.keep_shared();
+    }
     ready.state.exec = Some(exec_defaults(request, &ready.plan)?);
     rollback.state = Some(ready.state.clone());
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
@@ -320,17 +330,29 @@ fn wire_init(
     plan: &Plan,
     child: &Child,
     (joined, lease): (Joined, Option<Reservation>),
-    cgroups: &mut CreatedCgroups,
+    (cgroups, resctrl): (&mut CreatedCgroups, Option<&OpenGroup>),
     proc: &Proc,
 ) -> Result<()> {
     plan.namespaces.write_id_maps(&joined, child.pid, proc)?;
     drop(joined);
     cgroups.add_process(child.pid)?;
+    if let Some(group) = resctrl {
+        group.join(child.pid)?;
+    }
     if let (Some(network), Some(lease)) = (&plan.network, &lease) {
         network.wire(lease, child.pid, proc)?;
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
+}
+
+/// Makes the missing groups of resctrl, and shows in the state which ones it has made.
+fn make_group(plan: &Plan, open: &mut Option<OpenGroup>, state: &mut State) -> Result<()> {
+    if let (Some(group), Some(open)) = (&plan.resctrl, open) {
+        group.wire(open)?;
+        state.resctrl = Some(open.record().clone());
+    }
+    Ok(())
 }
 
 /// Takes the addresses and ports of a container with a network, and shows them in its state. Also

@@ -107,7 +107,10 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
         unit: None,
-        waits: relay.is_some() || pidfd.is_some() || plan.process.has_oom_score(),
+        waits: relay.is_some()
+            || pidfd.is_some()
+            || plan.process.has_oom_score()
+            || state.resctrl.is_some(),
     };
     let cloned = pending.clone_process(init, console);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
@@ -354,6 +357,9 @@ impl PendingExec<'_> {
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.set_oom_score_of(child.pid, &proc) {
             return explain(failure);
+        }
+        if let Some(groups) = &self.state.resctrl {
+            groups.join(child.pid)?;
         }
         match foreground::receive(end, foreground).context("process")? {
             InitMessage::Ready => {}
