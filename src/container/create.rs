@@ -3,6 +3,7 @@
 //!
 //! [`prepare`] holds the order of the steps. If one fails, everything is undone.
 
+mod claims;
 mod listeners;
 mod request;
 mod rollback;
@@ -33,10 +34,11 @@ use crate::network::Reservation;
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
 use crate::resctrl::OpenGroup;
-use crate::rootfs::{Content, Sources};
+use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
+use claims::{make_groups, take_lease};
 use listeners::Listeners;
 pub(crate) use request::Request;
 pub(super) use request::{CreateMode, PLACEHOLDER, decide};
@@ -269,7 +271,7 @@ fn prepare(
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
     rollback.resctrl = resctrl;
-    make_group(&plan, &mut rollback.resctrl, &mut state)?;
+    make_groups(&plan, &mut rollback.resctrl, &mut state)?;
     plan.rootfs.wire(&mut rollback.directories)?;
     upper::refuse_shared(container, &state, &proc)?;
     // After the cgroups exist: a mount may show them.
@@ -344,35 +346,6 @@ fn wire_init(
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
-}
-
-/// Makes the missing groups of resctrl, and shows in the state which ones it has made.
-fn make_group(plan: &Plan, open: &mut Option<OpenGroup>, state: &mut State) -> Result<()> {
-    if let (Some(group), Some(open)) = (&plan.resctrl, open) {
-        group.wire(open)?;
-        state.resctrl = Some(open.record().clone());
-    }
-    Ok(())
-}
-
-/// Takes the addresses and ports of a container with a network, and shows them in its state. Also
-/// returns the files that name them.
-fn take_lease(
-    plan: &Plan,
-    container: &Container,
-    state: &mut State,
-    bridge: &mut Option<String>,
-    proc: &Proc,
-) -> Result<(Option<Reservation>, Vec<Content>)> {
-    let Some(network) = &plan.network else {
-        return Ok((None, Vec::new()));
-    };
-    *bridge = Some(network.bridge.clone());
-    let reservation = network.lease(container.owner(), &state.boot_id, proc)?;
-    let assigned = reservation.lease.annotations();
-    (state.annotations).extend(assigned.map(|(key, value)| (key.to_owned(), value)));
-    let files = network.files.contents(&reservation.lease);
-    Ok((Some(reservation), files))
 }
 
 /// The error when init, which was ready, cannot be told to start.

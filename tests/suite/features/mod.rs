@@ -66,7 +66,7 @@ fn is_refused_as_unsupported(outcome: &Outcome) -> bool {
 }
 
 /// The keys that features.md and features-linux.md define, in the order of runc's output.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     (
         "",
         &[
@@ -109,6 +109,7 @@ const KEYS: [(&str, &[&str]); 6] = [
             "supportedFlags",
         ],
     ),
+    ("/linux/intelRdt", &["enabled", "schemata", "monitoring"]),
     ("/linux/memoryPolicy", &["modes", "flags"]),
     ("/linux/mountExtensions", &["idmap"]),
 ];
@@ -318,6 +319,16 @@ fn each_disabled_feature_is_refused_by_name() {
             "intelRdt/enabled",
             "/linux/intelRdt",
             json!({ "closID": "suite" }),
+        ),
+        (
+            "intelRdt/schemata",
+            "/linux/intelRdt",
+            json!({ "schemata": ["L3:0=1"] }),
+        ),
+        (
+            "intelRdt/monitoring",
+            "/linux/intelRdt",
+            json!({ "enableMonitoring": true }),
         ),
         ("mountExtensions/idmap/enabled", "/mounts/-", mount),
         (

@@ -178,11 +178,9 @@ fn every_unsupported_field_is_listed() {
     let absent = "/no/such/source";
     let bundle = rt()
         .bind(absent.as_ref(), "/a", &["rbind", "remount"])
-        .set("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))
-        .set("/linux/intelRdt", json!({"closID": "a"}));
+        .set("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}));
     let index = bundle.config().items("/mounts").len() - 1;
     let expected = [
-        "rt check: linux.intelRdt: not applied by this version".to_owned(),
         "rt check: linux.memoryPolicy: not applied by this version".to_owned(),
         format!("rt check: mounts[{index}].options: remount: not applied by this version"),
         format!(

@@ -70,6 +70,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "sudo ln ",
             "sudo semanage ",
             "sudo restorecon ",
+            "sudo mount -t resctrl ",
         ],
     ),
     (
@@ -85,6 +86,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
         &["srun ", "sudo setpriv --reuid=alice "],
     ),
     ("looks at a network that is not there", &["nft list "]),
+    (
+        "needs a CPU with groups of resctrl",
+        &["rt update --l3-cache-schema "],
+    ),
     (
         "needs a systemd, as tests/suite/systemd has",
         &[
