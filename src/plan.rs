@@ -123,8 +123,6 @@ impl Plan {
         {
             cgroups.delegate_to(owner);
         }
-        let resctrl = linux.and_then(|linux| linux.intel_rdt().as_ref());
-        let resctrl = resctrl.map(|config| resctrl::Group::plan(settings.id, config));
         let entry = entry(&namespaces, settings);
         let mut facts = facts(&namespaces, &cgroups, host);
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
@@ -137,7 +135,7 @@ impl Plan {
             namespaces,
             idmappings,
             cgroups,
-            resctrl: resctrl.transpose()?,
+            resctrl: plan_resctrl(spec, settings.id)?,
             network,
             rootfs,
             process,
@@ -208,6 +206,14 @@ fn plan_cgroups(spec: &Spec, settings: &Settings, host: &Host) -> Result<Cgroups
             Cgroups::plan_systemd(id, (linux, annotations), mode, host, systemd)
         }
     }
+}
+
+fn plan_resctrl(spec: &Spec, id: &str) -> Result<Option<resctrl::Group>> {
+    let linux = spec.linux().as_ref();
+    let config = linux.and_then(|linux| linux.intel_rdt().as_ref());
+    config
+        .map(|config| resctrl::Group::plan(id, config))
+        .transpose()
 }
 
 fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {

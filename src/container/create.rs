@@ -38,7 +38,7 @@ use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
-use claims::{make_groups, take_lease};
+use claims::{make_groups, open_groups, take_lease};
 use listeners::Listeners;
 pub(crate) use request::Request;
 pub(super) use request::{CreateMode, PLACEHOLDER, decide};
@@ -258,20 +258,17 @@ fn prepare(
     let listeners = Listeners::connect(request, &plan, mode)?;
     let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
-    let resctrl = plan.resctrl.as_ref().map(|group| group.open(&proc));
-    let resctrl = resctrl.transpose()?;
+    let resctrl = open_groups(&plan, &proc)?;
 
     // The state names cgroups and groups before they exist, so that `rt delete` can always find them.
-    let record = resctrl.as_ref().map(OpenGroup::record);
-    let initial_state = || initial_state(request, (&plan, record), &host, &proc);
+    let initial_state = || initial_state(request, (&plan, resctrl.as_ref()), &host, &proc);
     let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
     // Addresses and ports are known before the clone, the links are made after it.
     let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
-    rollback.resctrl = resctrl;
-    make_groups(&plan, &mut rollback.resctrl, &mut state)?;
+    make_groups(&plan, resctrl, &mut rollback.resctrl, &mut state)?;
     plan.rootfs.wire(&mut rollback.directories)?;
     upper::refuse_shared(container, &state, &proc)?;
     // After the cgroups exist: a mount may show them.
@@ -312,12 +309,7 @@ fn prepare(
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
 
     rollback.directories.finish();
-    ready.state.creating = false;
-    ready.state.directories_created.clear();
-    if let Some(record) = &mut ready.state.resctrl {
-        record.keep_shared();
-    }
-    ready.state.exec = Some(exec_defaults(request, &ready.plan)?);
+    ready.state.finish(exec_defaults(request, &ready.plan)?);
     rollback.state = Some(ready.state.clone());
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
     ready.state.save(container.as_fd())?;

@@ -107,10 +107,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
         unit: None,
-        waits: relay.is_some()
-            || pidfd.is_some()
-            || plan.process.has_oom_score()
-            || state.resctrl.is_some(),
+        waits: relay.is_some() || pidfd.is_some() || needs_pid(&plan, &state),
     };
     let cloned = pending.clone_process(init, console);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
@@ -134,6 +131,11 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     foreground.map_or(Ok(0), |foreground| {
         foreground.wait_and_finish(child.pid, child.pidfd.as_fd())
     })
+}
+
+/// Whether the runtime writes to files of the host for the exec process.
+fn needs_pid(plan: &ExecPlan, state: &State) -> bool {
+    plan.process.has_oom_score() || state.resctrl.is_some()
 }
 
 fn ensure_running(id: &str, status: Status, ignore_paused: bool) -> Result<()> {

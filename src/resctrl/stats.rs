@@ -71,6 +71,12 @@ struct CacheUse {
     llc_occupancy: u64,
 }
 
+#[derive(Default)]
+struct Counters {
+    bandwidth: Option<Vec<BandwidthUse>>,
+    cache: Option<Vec<CacheUse>>,
+}
+
 impl Record {
     /// The values and counters of the groups as a JSON object, which is empty when they are gone.
     ///
@@ -98,7 +104,7 @@ impl Record {
         let (has_cache, has_bandwidth) = (cache.is_some(), bandwidth.is_some());
         // Without a monitoring group, the counters are those of all tasks in the control group.
         let counters = self.monitoring.as_ref().unwrap_or(&self.group);
-        let (mbm_stats, cmt_stats) = files.counters(&counters.join("mon_data"))?;
+        let counters = files.counters(&counters.join("mon_data"))?;
         let figures = Figures {
             l3_cache_info: cache,
             l3_cache_schema_root: if_any(has_cache, &of_root, "L3"),
@@ -110,8 +116,8 @@ impl Record {
                 .lines()
                 .map(|line| line.trim().to_owned())
                 .collect(),
-            mbm_stats,
-            cmt_stats,
+            mbm_stats: counters.bandwidth,
+            cmt_stats: counters.cache,
         };
         serde_json::to_string(&figures).context(FIELD)
     }
@@ -178,17 +184,14 @@ impl Files<'_> {
     }
 
     /// The counters of each L3 cache, as far as this host has them.
-    fn counters(
-        &self,
-        mon_data: &Path,
-    ) -> Result<(Option<Vec<BandwidthUse>>, Option<Vec<CacheUse>>)> {
+    fn counters(&self, mon_data: &Path) -> Result<Counters> {
         let features = self.text(Path::new("info/L3_MON/mon_features"))?;
         let has = |name: &str| features.lines().any(|feature| feature == name);
         let (mut bandwidth, mut cache) = (Vec::new(), Vec::new());
         let has_bandwidth = has("mbm_total_bytes") || has("mbm_local_bytes");
         let has_cache = has("llc_occupancy");
         if !has_bandwidth && !has_cache {
-            return Ok((None, None));
+            return Ok(Counters::default());
         }
         let caches = match self.0.directories(mon_data) {
             Err(Errno::ENOENT) => Vec::new(),
@@ -204,9 +207,9 @@ impl Files<'_> {
                 llc_occupancy: number("llc_occupancy")?,
             });
         }
-        Ok((
-            has_bandwidth.then_some(bandwidth),
-            has_cache.then_some(cache),
-        ))
+        Ok(Counters {
+            bandwidth: has_bandwidth.then_some(bandwidth),
+            cache: has_cache.then_some(cache),
+        })
     }
 }

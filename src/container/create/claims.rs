@@ -9,13 +9,21 @@ use crate::resctrl::OpenGroup;
 use crate::rootfs::Content;
 use crate::trusted_proc::Proc;
 
+/// Looks at the groups of resctrl that the container asks for.
+pub(super) fn open_groups(plan: &Plan, proc: &Proc) -> Result<Option<OpenGroup>> {
+    let group = plan.resctrl.as_ref();
+    group.map(|group| group.open(proc)).transpose()
+}
+
 /// Makes the missing groups of resctrl, and shows in the state which ones it has made.
 pub(super) fn make_groups(
     plan: &Plan,
-    open: &mut Option<OpenGroup>,
+    open: Option<OpenGroup>,
+    rollback: &mut Option<OpenGroup>,
     state: &mut State,
 ) -> Result<()> {
     if let (Some(group), Some(open)) = (&plan.resctrl, open) {
+        let open = rollback.insert(open);
         group.wire(open)?;
         state.resctrl = Some(open.record().clone());
     }

@@ -131,6 +131,16 @@ impl State {
         self.systemd = cgroups.unit().cloned();
     }
 
+    /// The container is made. What stays on the host even if a later step fails is no longer named.
+    pub(crate) fn finish(&mut self, exec: Box<RawValue>) {
+        self.creating = false;
+        self.directories_created.clear();
+        if let Some(groups) = &mut self.resctrl {
+            groups.keep_shared();
+        }
+        self.exec = Some(exec);
+    }
+
     /// The place and the action of a step at which init failed after `rt start`.
     pub(crate) fn describe(&self, failure: Failure) -> (String, String) {
         let Failure { step, item, .. } = failure;
