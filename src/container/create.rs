@@ -309,8 +309,8 @@ fn prepare(
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
 
     rollback.directories.finish();
-    ready.state.finish(exec_defaults(request, &ready.plan)?);
-    rollback.state = Some(ready.state.clone());
+    let exec = exec_defaults(request, &ready.plan)?;
+    rollback.state = Some(ready.state.finish(exec));
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
     ready.state.save(container.as_fd())?;
     let notify = NotifyProxy::listen(container.as_fd(), listeners.manager)?;

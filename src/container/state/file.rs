@@ -131,14 +131,17 @@ impl State {
         self.systemd = cgroups.unit().cloned();
     }
 
-    /// The container is made. What stays on the host even if a later step fails is no longer named.
-    pub(crate) fn finish(&mut self, exec: Box<RawValue>) {
+    /// The container is made. Returns the state for a rollback, which also removes a shared group of resctrl that
+    /// the creation has made. From now on such a group stays.
+    pub(crate) fn finish(&mut self, exec: Box<RawValue>) -> State {
         self.creating = false;
         self.directories_created.clear();
+        self.exec = Some(exec);
+        let for_rollback = self.clone();
         if let Some(groups) = &mut self.resctrl {
             groups.keep_shared();
         }
-        self.exec = Some(exec);
+        for_rollback
     }
 
     /// The place and the action of a step at which init failed after `rt start`.

@@ -292,6 +292,7 @@ fn each_disabled_feature_is_refused_by_name() {
     only_rt("other runtimes ignore unsupported fields");
     let features = features();
     let label = json!("system_u:system_r:container_t:s0");
+    let rdt = "/linux/intelRdt";
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
     let mount = json!({
         "destination": "/tmp", "type": "bind", "source": "/tmp", "options": ["bind"],
@@ -315,19 +316,11 @@ fn each_disabled_feature_is_refused_by_name() {
         ),
         ("selinux/enabled", "/process/selinuxLabel", label.clone()),
         ("selinux/enabled", "/linux/mountLabel", label),
-        (
-            "intelRdt/enabled",
-            "/linux/intelRdt",
-            json!({ "closID": "suite" }),
-        ),
-        (
-            "intelRdt/schemata",
-            "/linux/intelRdt",
-            json!({ "schemata": ["L3:0=1"] }),
-        ),
+        ("intelRdt/enabled", rdt, json!({ "closID": "suite" })),
+        ("intelRdt/schemata", rdt, json!({ "schemata": ["L3:0=1"] })),
         (
             "intelRdt/monitoring",
-            "/linux/intelRdt",
+            rdt,
             json!({ "enableMonitoring": true }),
         ),
         ("mountExtensions/idmap/enabled", "/mounts/-", mount),
