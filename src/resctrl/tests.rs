@@ -1,4 +1,4 @@
-//! The groups in a made-up tree: directories with the files of resctrl. The kernel fills a new group with files; here a
+//! The groups in a made-up file system: directories with the files of resctrl. The kernel fills a new group with files; here a
 //! test does.
 
 mod compare;
@@ -21,24 +21,24 @@ use serde_json::Value;
 use super::file_system::FileSystem;
 use super::{Group, OpenGroup};
 
-/// Where the tree would be mounted, for messages.
+/// Where the directory would be mounted, for messages.
 const MOUNT: &str = "/sys/fs/resctrl";
 
 const DEFAULT: &str = "    MB:0= 100;1= 100\n    L3:0=7ff;1=7ff\n";
 
-/// A tree, which is removed at the end.
-struct Tree(PathBuf);
+/// A directory in place of the mounted file system. It is removed at the end.
+struct TestMount(PathBuf);
 
-impl Tree {
-    fn new() -> Tree {
+impl TestMount {
+    fn new() -> TestMount {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("rt-resctrl-{}-{count}", std::process::id());
-        let tree = Tree(std::env::temp_dir().join(name));
-        tree.fill("", DEFAULT);
-        tree.file("info/last_cmd_status", "ok\n");
-        tree.file("info/MB/bandwidth_gran", "10\n");
-        tree
+        let mount = TestMount(std::env::temp_dir().join(name));
+        mount.fill("", DEFAULT);
+        mount.file("info/last_cmd_status", "ok\n");
+        mount.file("info/MB/bandwidth_gran", "10\n");
+        mount
     }
 
     /// Makes the files of a group.
@@ -113,7 +113,7 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
+impl Drop for TestMount {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -1,5 +1,5 @@
 //! `linux.intelRdt`: groups of the resctrl file system. Few hosts have one, so these tests look at what is refused
-//! without it. Unit tests have a tree of directories in its place.
+//! without it. Unit tests have directories in its place.
 
 use crate::runner::Test;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::{Tree, error, paths, plan};
+use super::{TestMount, error, paths, plan};
 
 const PRESENT: &str = "    MB:0=  30;1= 100\nL3DATA:0=00ff;1=7ff\n    L3:0=0f0;1=7ff\n";
 
@@ -15,8 +15,8 @@ fn with_clos_id(name: &str, mut config: Value) -> Value {
 
 #[test]
 fn values_are_compared_as_numbers_of_the_domains_that_are_named() {
-    let tree = Tree::new();
-    tree.fill("a", PRESENT);
+    let mount = TestMount::new();
+    mount.fill("a", PRESENT);
     for same in [
         json!({"l3CacheSchema": "L3:0=f0;1=7ff"}),
         json!({"l3CacheSchema": "L3: 1=7FF; 0=00F0;"}),
@@ -28,18 +28,19 @@ fn values_are_compared_as_numbers_of_the_domains_that_are_named() {
         json!({"l3CacheSchema": "L3:0=1", "schemata": ["L3:0=f0"]}),
     ] {
         let text = same.to_string();
-        let open = tree.open(with_clos_id("a", same)).expect(&text);
+        let open = mount.open(with_clos_id("a", same)).expect(&text);
         assert_eq!(open.record().created, paths([]));
     }
-    tree.open(json!({"closID": "/", "memBwSchema": "MB:1=100"}))
+    mount
+        .open(json!({"closID": "/", "memBwSchema": "MB:1=100"}))
         .unwrap();
-    assert_eq!(tree.text("a/schemata"), PRESENT);
+    assert_eq!(mount.text("a/schemata"), PRESENT);
 }
 
 #[test]
 fn another_value_is_an_error_with_both() {
-    let tree = Tree::new();
-    tree.fill("a", PRESENT);
+    let mount = TestMount::new();
+    mount.fill("a", PRESENT);
     let differs = "set the values that it has, or another closID";
     for (name, config, expected) in [
         (
@@ -58,7 +59,7 @@ fn another_value_is_an_error_with_both() {
             "memBwSchema: /sys/fs/resctrl exists and has MB:0=100, not MB:0=30; ",
         ),
     ] {
-        let refused = error(tree.open(with_clos_id(name, config)));
+        let refused = error(mount.open(with_clos_id(name, config)));
         assert_eq!(refused, format!("linux.intelRdt.{expected}{differs}"));
     }
     for (config, expected) in [
@@ -71,23 +72,23 @@ fn another_value_is_an_error_with_both() {
             "schemata[0]: /sys/fs/resctrl/a has no L2:0",
         ),
     ] {
-        let refused = error(tree.open(with_clos_id("a", config)));
+        let refused = error(mount.open(with_clos_id("a", config)));
         assert_eq!(refused, format!("linux.intelRdt.{expected}"));
     }
 }
 
 #[test]
 fn a_shared_group_that_is_made_meanwhile_is_compared() {
-    let tree = Tree::new();
+    let mount = TestMount::new();
     let group = plan(json!({"closID": "a", "l3CacheSchema": "L3:0=7f0"})).unwrap();
-    let open = || group.open_in(tree.file_system()).unwrap();
+    let open = || group.open_in(mount.file_system()).unwrap();
     let (mut same, mut different) = (open(), open());
-    tree.fill("a", "L3:0=7f0\n");
+    mount.fill("a", "L3:0=7f0\n");
     group.wire(&mut same).unwrap();
     assert_eq!(same.record().created, paths([]));
-    tree.file("a/schemata", "L3:0=7ff\n");
+    mount.file("a/schemata", "L3:0=7ff\n");
     let refused = error(group.wire(&mut different));
     assert!(refused.contains("has L3:0=7ff, not L3:0=7f0"), "{refused}");
     different.undo(Pid::from_raw(0)).unwrap();
-    assert!(tree.has("a"));
+    assert!(mount.has("a"));
 }

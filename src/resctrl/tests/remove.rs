@@ -3,7 +3,7 @@
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::{DEFAULT, Tree, error, paths};
+use super::{DEFAULT, TestMount, error, paths};
 use crate::resctrl::Record;
 
 const INIT: Pid = Pid::from_raw(7);
@@ -16,69 +16,69 @@ fn saved(record: &Record) -> Record {
 
 #[test]
 fn own_groups_are_removed_whoever_is_in_them() {
-    let tree = Tree::new();
-    let mut record = saved(tree.created(json!({"enableMonitoring": true})).record());
+    let mount = TestMount::new();
+    let mut record = saved(mount.created(json!({"enableMonitoring": true})).record());
     record.keep_shared();
     assert_eq!(record.created, paths(["web/mon_groups/web", "web"]));
-    tree.empty("web/mon_groups/web");
-    record.remove_in(&tree.file_system(), INIT).unwrap_err();
-    assert!(!tree.has("web/mon_groups/web"));
-    tree.empty("web");
-    record.remove_in(&tree.file_system(), INIT).unwrap();
-    assert!(!tree.has("web"));
-    record.remove_in(&tree.file_system(), INIT).unwrap();
+    mount.empty("web/mon_groups/web");
+    record.remove_in(&mount.file_system(), INIT).unwrap_err();
+    assert!(!mount.has("web/mon_groups/web"));
+    mount.empty("web");
+    record.remove_in(&mount.file_system(), INIT).unwrap();
+    assert!(!mount.has("web"));
+    record.remove_in(&mount.file_system(), INIT).unwrap();
 }
 
 #[test]
 fn a_shared_group_stays_once_the_container_is_created() {
-    let tree = Tree::new();
+    let mount = TestMount::new();
     let config = json!({"closID": "a", "l3CacheSchema": "L3:0=f", "enableMonitoring": true});
-    let mut record = saved(tree.created(config).record());
+    let mut record = saved(mount.created(config).record());
     record.keep_shared();
     assert_eq!(record.created, paths(["a/mon_groups/web"]));
-    tree.empty("a/mon_groups/web");
-    record.remove_in(&tree.file_system(), INIT).unwrap();
-    assert!(tree.has("a") && !tree.has("a/mon_groups/web"));
+    mount.empty("a/mon_groups/web");
+    record.remove_in(&mount.file_system(), INIT).unwrap();
+    assert!(mount.has("a") && !mount.has("a/mon_groups/web"));
 }
 
 #[test]
 fn a_group_that_was_found_stays() {
-    let tree = Tree::new();
-    tree.fill("a", DEFAULT);
-    let record = saved(tree.created(json!({"closID": "a"})).record());
-    tree.empty("a");
-    record.remove_in(&tree.file_system(), INIT).unwrap();
-    assert!(tree.has("a"));
+    let mount = TestMount::new();
+    mount.fill("a", DEFAULT);
+    let record = saved(mount.created(json!({"closID": "a"})).record());
+    mount.empty("a");
+    record.remove_in(&mount.file_system(), INIT).unwrap();
+    assert!(mount.has("a"));
 }
 
 #[test]
 fn a_shared_group_of_an_unfinished_container_is_removed_unless_another_is_in_it() {
-    let tree = Tree::new();
-    let open = tree.created(json!({"closID": "a", "l3CacheSchema": "L3:0=f"}));
+    let mount = TestMount::new();
+    let open = mount.created(json!({"closID": "a", "l3CacheSchema": "L3:0=f"}));
     let record = saved(open.record());
-    tree.file("a/tasks", "7\n8\n");
-    record.remove_in(&tree.file_system(), INIT).unwrap();
+    mount.file("a/tasks", "7\n8\n");
+    record.remove_in(&mount.file_system(), INIT).unwrap();
     open.undo(INIT).unwrap();
-    assert!(tree.has("a"));
+    assert!(mount.has("a"));
     // Its own process, which is not reaped yet, does not count.
-    tree.file("a/tasks", "7\n");
+    mount.file("a/tasks", "7\n");
     let refused = "linux.intelRdt: remove /sys/fs/resctrl/a: directory not empty (ENOTEMPTY)";
-    let removed = record.remove_in(&tree.file_system(), INIT);
+    let removed = record.remove_in(&mount.file_system(), INIT);
     assert_eq!(error(removed), refused);
-    tree.empty("a");
-    record.remove_in(&tree.file_system(), INIT).unwrap();
-    assert!(!tree.has("a"));
+    mount.empty("a");
+    record.remove_in(&mount.file_system(), INIT).unwrap();
+    assert!(!mount.has("a"));
 }
 
 #[test]
 fn nothing_is_removed_where_no_resctrl_is_mounted() {
-    let tree = Tree::new();
-    let mut record = saved(tree.created(json!({})).record());
-    record.mount = tree.0.clone();
-    tree.empty("web");
+    let mount = TestMount::new();
+    let mut record = saved(mount.created(json!({})).record());
+    record.mount = mount.0.clone();
+    mount.empty("web");
     record.remove(INIT).unwrap();
-    assert!(tree.has("web"));
-    let path = tree.0.display();
+    assert!(mount.has("web"));
+    let path = mount.0.display();
     let expected = format!("linux.intelRdt: {path}: no resctrl is mounted there");
     assert_eq!(error(record.join(INIT)), expected);
     assert_eq!(record.stats().unwrap(), "{}");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{DEFAULT, Tree, error, written};
+use super::{DEFAULT, TestMount, error, written};
 use crate::resctrl::Update;
 
 fn update(l3_cache: Option<&str>, bandwidth: Option<&str>) -> Update {
@@ -11,52 +11,52 @@ fn update(l3_cache: Option<&str>, bandwidth: Option<&str>) -> Update {
 
 #[test]
 fn new_values_are_written_and_recorded() {
-    let tree = Tree::new();
+    let mount = TestMount::new();
     let config = json!({"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"});
-    let mut record = tree.created(config).record().clone();
-    tree.file("web/schemata", DEFAULT);
+    let mut record = mount.created(config).record().clone();
+    mount.file("web/schemata", DEFAULT);
     let both = update(Some("L3:0=7f0"), Some("MB:0=50;1=50"));
-    record.update_in(tree.file_system(), &both).unwrap();
-    assert!(tree.text("web/schemata").starts_with("MB:0=50;1=50\n"));
+    record.update_in(mount.file_system(), &both).unwrap();
+    assert!(mount.text("web/schemata").starts_with("MB:0=50;1=50\n"));
     assert_eq!(record.l3_cache_schema.as_deref(), Some("L3:0=7f0"));
     assert_eq!(record.mem_bw_schema.as_deref(), Some("MB:0=50;1=50"));
     let bandwidth = update(None, Some("MB:1=60"));
-    record.update_in(tree.file_system(), &bandwidth).unwrap();
+    record.update_in(mount.file_system(), &bandwidth).unwrap();
     assert_eq!(record.l3_cache_schema.as_deref(), Some("L3:0=7f0"));
     assert_eq!(record.mem_bw_schema.as_deref(), Some("MB:1=60"));
 }
 
 #[test]
 fn the_values_of_before_are_written_back_for_the_resources_that_were_changed() {
-    let tree = Tree::new();
-    let mut record = tree.created(json!({})).record().clone();
-    tree.file("web/schemata", DEFAULT);
+    let mount = TestMount::new();
+    let mut record = mount.created(json!({})).record().clone();
+    mount.file("web/schemata", DEFAULT);
     let changed = update(None, Some("MB:0=50"));
-    let previous = record.update_in(tree.file_system(), &changed).unwrap();
-    let mut pipe = tree.record_writes("web/schemata");
+    let previous = record.update_in(mount.file_system(), &changed).unwrap();
+    let mut pipe = mount.record_writes("web/schemata");
     previous.restore();
     assert_eq!(written(&mut pipe), "MB:0=100;1=100\n");
 }
 
 #[test]
 fn a_group_that_is_gone_is_an_error_that_records_nothing() {
-    let tree = Tree::new();
-    let mut record = tree.created(json!({})).record().clone();
-    std::fs::remove_dir_all(tree.0.join("web")).unwrap();
+    let mount = TestMount::new();
+    let mut record = mount.created(json!({})).record().clone();
+    std::fs::remove_dir_all(mount.0.join("web")).unwrap();
     let expected = "--l3-cache-schema: read /sys/fs/resctrl/web/schemata: not found (ENOENT)";
-    let changed = record.update_in(tree.file_system(), &update(Some("L3:0=f"), None));
+    let changed = record.update_in(mount.file_system(), &update(Some("L3:0=f"), None));
     assert_eq!(error(changed), expected);
     assert_eq!(record.l3_cache_schema, None);
-    assert_eq!(record.stats_in(&tree.file_system()).unwrap(), "{}");
+    assert_eq!(record.stats_in(&mount.file_system()).unwrap(), "{}");
 }
 
 #[test]
 fn the_figures_have_the_keys_and_types_of_runc() {
-    let tree = Tree::new();
+    let mount = TestMount::new();
     let config = json!({"enableMonitoring": true});
-    let record = tree.created(config).record().clone();
+    let record = mount.created(config).record().clone();
     let schemata = "    MB:0=  20;1=  70\nL3CODE:0=f;1=f\nL3DATA:0=7f0;1=7f0\n";
-    tree.file("web/schemata", schemata);
+    mount.file("web/schemata", schemata);
     for (file, text) in [
         ("info/L3/cbm_mask", "7ff\n"),
         ("info/L3/min_cbm_bits", "1\n"),
@@ -65,7 +65,7 @@ fn the_figures_have_the_keys_and_types_of_runc() {
         ("info/MB/min_bandwidth", "10\n"),
         ("info/MB/num_closids", "8\n"),
     ] {
-        tree.file(file, text);
+        mount.file(file, text);
     }
     let allocation = concat!(
         r#""l3_cache_info":{"cbm_mask":"7ff","min_cbm_bits":1,"num_closids":16},"#,
@@ -74,15 +74,15 @@ fn the_figures_have_the_keys_and_types_of_runc() {
         r#""mem_bw_schema_root":"MB:0= 100;1= 100","mem_bw_schema":"MB:0=  20;1=  70","#,
         r#""schemata":["MB:0=  20;1=  70","L3CODE:0=f;1=f","L3DATA:0=7f0;1=7f0"]"#,
     );
-    let figures = || record.stats_in(&tree.file_system()).unwrap();
+    let figures = || record.stats_in(&mount.file_system()).unwrap();
     assert_eq!(figures(), format!("{{{allocation}}}"));
     let features = "llc_occupancy\nmbm_total_bytes\nmbm_local_bytes\n";
-    tree.file("info/L3_MON/mon_features", features);
+    mount.file("info/L3_MON/mon_features", features);
     for (cache, factor) in [("mon_L3_01", 10), ("mon_L3_00", 1)] {
         let file = |name| format!("web/mon_groups/web/mon_data/{cache}/{name}");
-        tree.file(&file("llc_occupancy"), &format!("{factor}\n"));
-        tree.file(&file("mbm_total_bytes"), &format!("{}\n", 3 * factor));
-        tree.file(&file("mbm_local_bytes"), "Unavailable\n");
+        mount.file(&file("llc_occupancy"), &format!("{factor}\n"));
+        mount.file(&file("mbm_total_bytes"), &format!("{}\n", 3 * factor));
+        mount.file(&file("mbm_local_bytes"), "Unavailable\n");
     }
     let counters = concat!(
         r#""mbm_stats":[{"mbm_total_bytes":3,"mbm_local_bytes":0},{"mbm_total_bytes":30,"mbm_local_bytes":0}],"#,
@@ -93,9 +93,9 @@ fn the_figures_have_the_keys_and_types_of_runc() {
 
 #[test]
 fn a_host_that_only_divides_the_bandwidth_has_no_figures_of_the_cache() {
-    let tree = Tree::new();
-    let record = tree.created(json!({})).record().clone();
-    let figures = record.stats_in(&tree.file_system()).unwrap();
+    let mount = TestMount::new();
+    let record = mount.created(json!({})).record().clone();
+    let figures = record.stats_in(&mount.file_system()).unwrap();
     let keys: serde_json::Map<_, _> = serde_json::from_str(&figures).unwrap();
     let mut keys: Vec<&String> = keys.keys().collect();
     keys.sort();
