@@ -4,6 +4,7 @@
 //! or another cgroup layout.
 
 mod interfaces;
+mod resctrl;
 mod rights;
 mod security;
 
@@ -24,6 +25,7 @@ use crate::log;
 use crate::sys;
 use crate::trusted_proc::Proc;
 pub(crate) use interfaces::{MINIMUM_RELEASE, interfaces, release};
+pub(crate) use resctrl::resctrl_mounts;
 pub(crate) use rights::{
     SubordinateIds, is_filtered, missing_capability, subordinate_ids, try_user_namespace,
 };
@@ -180,11 +182,7 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
                 .map_or_else(|| PathBuf::from("/"), |(_, path)| path),
         });
     }
-    let mounts = MountInfos::from_read(
-        proc.file("self/mountinfo", OFlag::O_RDONLY)
-            .context("/proc/self/mountinfo")?,
-    )
-    .context("/proc/self/mountinfo")?;
+    let mounts = mounts(proc)?;
     let (mut hierarchies, mut unified) = (Vec::new(), None);
     for (mut controllers, own) in own {
         let is_hierarchy = |mount: &&MountInfo| {
@@ -227,6 +225,13 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
         hierarchies,
         unified,
     })
+}
+
+/// The mounts in the mount namespace of this process.
+fn mounts(proc: &Proc) -> Result<MountInfos> {
+    let name = "/proc/self/mountinfo";
+    let file = proc.file("self/mountinfo", OFlag::O_RDONLY);
+    MountInfos::from_read(file.context(name)?).context(name)
 }
 
 fn no_cgroup_root(errno: Errno) -> anyhow::Error {

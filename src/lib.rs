@@ -165,10 +165,10 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · resctrl · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
-//! A module uses only modules to its right. The five feature modules never use each other:
+//! A module uses only modules to its right. The six feature modules never use each other:
 //! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
 //! `unsafe`: it has one function for each system call that nix lacks, and what runs before the C library. In every feature module
 //! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
@@ -181,6 +181,7 @@
 //! | [`plan`] | configuration and host, composed into a plan |
 //! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
 //! | [`cgroups`] | resource limits, device rules and figures, cgroup v1 and v2 |
+//! | [`resctrl`] | groups that divide caches and the bandwidth of the memory (`linux.intelRdt`) |
 //! | [`network`] | bridge, links, addresses, routes, NAT and published ports; devices of the host |
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
 //! | [`process`] | user, capabilities, limits, seccomp, terminal, executable; hooks |
@@ -226,6 +227,7 @@ mod network;
 mod pathname;
 mod plan;
 mod process;
+mod resctrl;
 mod rootfs;
 mod seal;
 mod step;
@@ -241,7 +243,7 @@ pub fn run() -> u8 {
 }
 
 /// The definition of the command line with all verbs, from which the manual pages and the
-/// completions are generated (`examples/pages`). Flags that are refused are hidden.
+/// completions are generated (`examples/pages`).
 pub fn command_line() -> clap::Command {
     cli::program()
 }

@@ -27,6 +27,7 @@ use crate::process::{
     self, Caller, Hooks, Init, MemoryPolicy, Passed, Personality, Process, ProcessKind,
     SeccompSource, StdioOwnership,
 };
+use crate::resctrl;
 use crate::rootfs::{
     Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
 };
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
     pub(crate) idmappings: Idmappings,
     pub(crate) cgroups: Cgroups,
+    /// `None` without `linux.intelRdt`.
+    pub(crate) resctrl: Option<resctrl::Group>,
     /// `None` without `rt.network.*` annotations.
     pub(crate) network: Option<Network>,
     /// `None` without `linux.netDevices`.
@@ -143,6 +146,7 @@ impl Plan {
             namespaces,
             idmappings,
             cgroups,
+            resctrl: plan_resctrl(spec, settings.id)?,
             network,
             net_devices,
             rootfs,
@@ -228,6 +232,14 @@ fn plan_cgroups(spec: &Spec, settings: &Settings, host: &Host) -> Result<Cgroups
             Cgroups::plan_systemd(id, (linux, annotations), mode, host, systemd)
         }
     }
+}
+
+fn plan_resctrl(spec: &Spec, id: &str) -> Result<Option<resctrl::Group>> {
+    let linux = spec.linux().as_ref();
+    let config = linux.and_then(|linux| linux.intel_rdt().as_ref());
+    config
+        .map(|config| resctrl::Group::plan(id, config))
+        .transpose()
 }
 
 fn entry(namespaces: &Namespaces, settings: &Settings) -> Entry {

@@ -31,37 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // This program has no flags, so `--help` must not become a directory of that name.
     let directory = directory.filter(|directory| !directory.to_string_lossy().starts_with('-'));
     let directory = directory.ok_or("usage: pages DIRECTORY")?;
-    let program = visible(&rt::command_line());
+    let program = rt::command_line();
     write_pages(&program, &directory.join("man"))?;
     completions::write(&program, &directory.join("completions"))
-}
-
-/// The definition without the flags that this version refuses, which are hidden.
-fn visible(command: &Command) -> Command {
-    // clap requires names that are `'static`.
-    let name: &'static str = command.get_name().to_owned().leak();
-    let mut visible_command = Command::new(name)
-        .disable_help_flag(true)
-        .disable_help_subcommand(true)
-        .args(
-            command
-                .get_arguments()
-                .filter(|argument| !argument.is_hide_set()),
-        )
-        .subcommands(command.get_subcommands().map(visible));
-    if let Some(about) = command.get_about() {
-        visible_command = visible_command.about(about.clone());
-    }
-    if let Some(name) = command.get_bin_name() {
-        visible_command = visible_command.bin_name(&*name.to_owned().leak());
-    }
-    if let Some(example) = command.get_after_help() {
-        visible_command = visible_command.after_help(example.clone());
-    }
-    if let Some(usage) = command.get_overridden_usage() {
-        visible_command = visible_command.override_usage(usage.clone());
-    }
-    visible_command
 }
 
 fn write_pages(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {

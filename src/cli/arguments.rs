@@ -21,8 +21,6 @@ pub(super) struct ParsedArguments {
     pub(super) positionals: Vec<OsString>,
     /// Whether `--help` was given, which overrides all other arguments.
     pub(super) help: bool,
-    /// The first flag given that this version refuses. Such flags are defined as hidden.
-    pub(super) refused_flag: Option<String>,
 }
 
 /// Why arguments do not parse.
@@ -127,7 +125,6 @@ struct Flags {
 struct Flag {
     name: String,
     value: OsString,
-    hidden: bool,
 }
 
 impl Flags {
@@ -138,18 +135,13 @@ impl Flags {
             self.list.retain(|other| other.name != name);
         }
         if let Some(value) = value {
-            let hidden = definition.is_hide_set();
-            self.list.push(Flag {
-                name,
-                value,
-                hidden,
-            });
+            self.list.push(Flag { name, value });
         }
     }
 
     fn into_parsed(self, command: &Command, positionals: Vec<OsString>) -> ParsedArguments {
         let mut clap_line = vec![OsString::from(command.get_name())];
-        for Flag { name, value, .. } in &self.list {
+        for Flag { name, value } in &self.list {
             let mut argument = OsString::from(format!("--{name}"));
             if !value.is_empty() {
                 argument.push("=");
@@ -165,11 +157,6 @@ impl Flags {
             clap_line,
             positionals,
             help: self.list.iter().any(|flag| flag.name == "help"),
-            refused_flag: self
-                .list
-                .into_iter()
-                .find(|flag| flag.hidden)
-                .map(|flag| flag.name),
         }
     }
 }

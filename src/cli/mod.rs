@@ -111,9 +111,6 @@ fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
     let globals = globals::read(&matches).map_err(|error| Failure::new("rt", error))?;
     // `globals::read` has opened the log, so its descriptor is not needed any more.
     inputs.retain(|fd| for_verb.contains(&fd.as_raw_fd()));
-    if let Some(flag) = parsed.refused_flag {
-        return Err(Failure::new("rt", not_applied(&format!("--{flag}"))));
-    }
     if matches.get_flag("version") {
         return print_and_succeed(&version(argv0));
     }
@@ -223,9 +220,6 @@ impl Invocation {
         };
         if arguments.help {
             return print_and_succeed(&help(self.command));
-        }
-        if let Some(flag) = arguments.refused_flag {
-            return Err(Failure::new(&prefix, not_applied(&format!("--{flag}"))));
         }
         if let Err(error) = arguments::check_count(&self.command, &arguments.positionals) {
             // runc's text for this names the verb itself.

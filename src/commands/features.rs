@@ -40,7 +40,7 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
     memory_policy: MemoryPolicyFeatures,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
@@ -61,6 +61,13 @@ struct Seccomp {
     enabled: bool,
     #[serde(flatten)]
     vocabulary: SeccompFeatures,
+}
+
+#[derive(Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Serialize)]
@@ -121,7 +128,11 @@ fn features() -> Features {
             },
             apparmor: enabled(&["process.apparmorProfile"]),
             selinux: enabled(&["process.selinuxLabel", "linux.mountLabel"]),
-            intel_rdt: enabled(&["linux.intelRdt"]),
+            intel_rdt: IntelRdt {
+                enabled: is_supported("linux.intelRdt"),
+                schemata: is_supported("linux.intelRdt.schemata"),
+                monitoring: is_supported("linux.intelRdt.enableMonitoring"),
+            },
             memory_policy: process::memory_policy_features(),
             mount_extensions: MountExtensions {
                 idmap: enabled(&["mounts[].uidMappings", "mounts[].gidMappings"]),

@@ -197,12 +197,6 @@ pub(crate) fn pidfd_socket() -> Arg {
     socket.help("Send a pidfd of the process to this Unix socket")
 }
 
-/// A flag of runc with a value that this version does not implement. It is defined as hidden, and
-/// giving it is an error that names it.
-pub(crate) fn refused_option(name: &'static str) -> Arg {
-    option(name, "VALUE").hide(true)
-}
-
 /// Writes `text` to standard output and flushes it: Rust's own runtime, which flushes at exit, is
 /// not used (`sys/entry.rs`).
 pub(crate) fn print(text: &str) -> Result<()> {

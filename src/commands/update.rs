@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::{Globals, id, option, path_option, refused_option};
+use super::{Globals, id, option, path_option};
 use crate::bundle::Resources;
 use crate::container;
+use crate::resctrl::Update;
 
 /// The type of a flag's value.
 #[derive(Clone, Copy)]
@@ -146,6 +147,10 @@ const FLAGS: [Flag; 16] = [
     ),
 ];
 
+/// These two are no fields of `linux.resources`, and can be combined with `--resources`.
+const L3_CACHE_SCHEMA: &str = "l3-cache-schema";
+const MEM_BW_SCHEMA: &str = "mem-bw-schema";
+
 pub(super) fn define(command: Command) -> Command {
     let flags = FLAGS.iter().map(|flag| {
         let argument = match flag.kind {
@@ -165,16 +170,27 @@ pub(super) fn define(command: Command) -> Command {
                 .help("Read the limits from this JSON file, in the format of linux.resources; - is standard input"),
         )
         .args(flags)
-        .arg(refused_option("l3-cache-schema"))
-        .arg(refused_option("mem-bw-schema"))
+        .arg(option(L3_CACHE_SCHEMA, "SCHEMA").help(
+            "Bit masks of the L3 caches, such as L3:0=7f0;1=1f, for a container with linux.intelRdt",
+        ))
+        .arg(option(MEM_BW_SCHEMA, "SCHEMA").help(
+            "Memory bandwidths of the L3 caches, such as MB:0=20;1=70, for a container with linux.intelRdt",
+        ))
         .arg(id::argument())
 }
 
 pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
     let id = id::from_matches(matches)?;
+    let [l3_cache, memory_bandwidth] = [L3_CACHE_SCHEMA, MEM_BW_SCHEMA].map(|name| {
+        let text = matches.get_one::<String>(name);
+        text.map(String::as_str)
+    });
+    let resctrl = Update::from_flags(l3_cache, memory_bandwidth);
+    let resctrl = resctrl.with_context(|| id.to_owned())?;
     let resources = resources(matches).with_context(|| id.to_owned())?;
     globals.input_descriptors.close();
-    container::update(&globals.root, id, &resources).with_context(|| id.to_owned())?;
+    let updated = container::update(&globals.root, id, &resources, resctrl.as_ref());
+    updated.with_context(|| id.to_owned())?;
     Ok(0)
 }
 

@@ -54,6 +54,8 @@ impl Check {
         refusals.extend(self.refused_network());
         refusals.extend(self.refused_net_devices());
         refusals.extend(plan.cgroups.check().err());
+        let resctrl = plan.resctrl.as_ref();
+        refusals.extend(resctrl.and_then(|group| group.open(&self.proc).err()));
         match self.user_namespaces() {
             Ok(ids) => refusals.extend(plan.unopenable(ids.as_ref())),
             Err(error) => {

@@ -3,6 +3,7 @@
 //!
 //! [`prepare`] holds the order of the steps. If one fails, everything is undone.
 
+mod claims;
 mod listeners;
 mod request;
 mod rollback;
@@ -32,10 +33,12 @@ use crate::namespaces::{CloneError, Joined};
 use crate::network::{MovedDevices, Reservation};
 use crate::plan::Plan;
 use crate::process::{HookKind, InitHookFiles, Passed};
-use crate::rootfs::{Content, Sources};
+use crate::resctrl::OpenGroup;
+use crate::rootfs::Sources;
 use crate::step::{Failure, Progress, Step};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
+use claims::{make_groups, open_groups, take_lease};
 use listeners::Listeners;
 pub(crate) use request::Request;
 pub(super) use request::{CreateMode, PLACEHOLDER, decide};
@@ -263,15 +266,17 @@ fn prepare(
     let listeners = Listeners::connect(request, &plan, mode)?;
     let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
+    let resctrl = open_groups(&plan, &proc)?;
 
-    // The state names the cgroups before they exist, so that `rt delete` can always find them.
-    let initial_state = || initial_state(request, &plan, &host, &proc);
+    // The state names cgroups and groups before they exist, so that `rt delete` can always find them.
+    let initial_state = || initial_state(request, (&plan, resctrl.as_ref()), &host, &proc);
     let (container, mut state) = Container::new(root, &request.id, initial_state)?;
     let container = rollback.container.insert(container);
     // Addresses and ports are known before the clone, the links are made after it.
     let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
     ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
     let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
+    make_groups(&plan, resctrl, &mut rollback.resctrl, &mut state)?;
     plan.rootfs.wire(&mut rollback.directories)?;
     upper::refuse_shared(container, &state, &proc)?;
     // After the cgroups exist: a mount may show them.
@@ -305,7 +310,8 @@ fn prepare(
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
     let devices = &mut rollback.net_devices;
-    wire_init(&plan, child, (joined, lease, devices), cgroups, &proc)?;
+    let groups = (&mut *cgroups, rollback.resctrl.as_ref());
+    wire_init(&plan, child, (joined, lease, devices), groups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
@@ -313,10 +319,8 @@ fn prepare(
     ready.plan.process.set_scheduler_of(child.pid)?;
 
     rollback.directories.finish();
-    ready.state.creating = false;
-    ready.state.directories_created.clear();
-    ready.state.exec = Some(exec_defaults(request, &ready.plan)?);
-    rollback.state = Some(ready.state.clone());
+    let exec = exec_defaults(request, &ready.plan)?;
+    rollback.state = Some(ready.state.finish(exec));
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
     ready.state.save(container.as_fd())?;
     let notify = NotifyProxy::listen(container.as_fd(), listeners.manager)?;
@@ -330,11 +334,14 @@ fn wire_init(
     plan: &Plan,
     child: &Child,
     (joined, lease, devices): (Joined, Option<Reservation>, &mut Option<MovedDevices>),
-    cgroups: &mut CreatedCgroups,
+    (cgroups, resctrl): (&mut CreatedCgroups, Option<&OpenGroup>),
     proc: &Proc,
 ) -> Result<()> {
     plan.namespaces.write_id_maps(&joined, child.pid, proc)?;
     cgroups.add_process(child.pid)?;
+    if let Some(group) = resctrl {
+        group.join(child.pid)?;
+    }
     if let (Some(network), Some(lease)) = (&plan.network, &lease) {
         network.wire(lease, child.pid, proc)?;
     }
@@ -343,26 +350,6 @@ fn wire_init(
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
-}
-
-/// Takes the addresses and ports of a container with a network, and shows them in its state. Also
-/// returns the files that name them.
-fn take_lease(
-    plan: &Plan,
-    container: &Container,
-    state: &mut State,
-    bridge: &mut Option<String>,
-    proc: &Proc,
-) -> Result<(Option<Reservation>, Vec<Content>)> {
-    let Some(network) = &plan.network else {
-        return Ok((None, Vec::new()));
-    };
-    *bridge = Some(network.bridge.clone());
-    let reservation = network.lease(container.owner(), &state.boot_id, proc)?;
-    let assigned = reservation.lease.annotations();
-    (state.annotations).extend(assigned.map(|(key, value)| (key.to_owned(), value)));
-    let files = network.files.contents(&reservation.lease);
-    Ok((Some(reservation), files))
 }
 
 /// The error when init, which was ready, cannot be told to start.

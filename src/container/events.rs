@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::state::{Container, Status};
 use crate::cgroups::{ExistingCgroups, OomNotices};
+use crate::resctrl;
 use crate::trusted_proc::Proc;
 
 /// What happened first.
@@ -25,6 +26,7 @@ pub(crate) enum Event {
 /// A container that was running when it was found.
 pub(crate) struct Observed {
     cgroups: ExistingCgroups,
+    resctrl: Option<resctrl::Record>,
     init: OwnedFd,
     /// `None` where there are no notices, or will be no more.
     notices: Option<OomNotices>,
@@ -55,6 +57,7 @@ impl Observed {
         };
         Ok(Observed {
             cgroups,
+            resctrl: state.resctrl,
             init,
             notices,
         })
@@ -65,7 +68,9 @@ impl Observed {
     /// # Errors
     /// When the container has no cgroup, or its files cannot be read.
     pub(crate) fn stats(&self) -> Result<String> {
-        self.cgroups.stats()
+        let groups = self.resctrl.as_ref();
+        let groups = groups.map_or_else(|| Ok(resctrl::NO_FIGURES.to_owned()), |it| it.stats())?;
+        self.cgroups.stats(&groups)
     }
 
     /// Waits for the next event, until `time`; without a time, for any time. An out-of-memory

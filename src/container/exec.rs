@@ -108,10 +108,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
         proc: (!plan.membership.exposes_exec_process()).then_some(proc),
         cgroup_join,
         unit: None,
-        waits: relay.is_some()
-            || pidfd.is_some()
-            || plan.process.has_oom_score()
-            || plan.process.has_scheduler(),
+        waits: relay.is_some() || pidfd.is_some() || needs_pid(&plan, &state),
     };
     let cloned = pending.clone_process(init, console);
     let (child, end) = cloned.map_err(explain_if_stopping)?;
@@ -135,6 +132,11 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     foreground.map_or(Ok(0), |foreground| {
         foreground.wait_and_finish(child.pid, child.pidfd.as_fd())
     })
+}
+
+/// Whether the runtime writes to files of the host for the exec process.
+fn needs_pid(plan: &ExecPlan, state: &State) -> bool {
+    plan.process.has_oom_score() || plan.process.has_scheduler() || state.resctrl.is_some()
 }
 
 fn ensure_running(id: &str, status: Status, ignore_paused: bool) -> Result<()> {
@@ -367,6 +369,9 @@ impl PendingExec<'_> {
         let proc = open_proc()?;
         if let Err(failure) = self.plan.process.set_oom_score_of(child.pid, &proc) {
             return explain(failure);
+        }
+        if let Some(groups) = &self.state.resctrl {
+            groups.join(child.pid)?;
         }
         match foreground::receive(end, foreground).context("process")? {
             InitMessage::Ready => {}

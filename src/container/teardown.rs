@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use super::hooks;
 use super::state::{Container, State};
@@ -70,7 +71,7 @@ pub(super) fn surviving_cgroups(state: &State) -> ExistingCgroups {
     }
 }
 
-/// Kills the remaining processes, removes the cgroups, the network, what an unfinished creation has
+/// Kills the remaining processes, removes the cgroups, the groups of resctrl, the network, what an unfinished creation has
 /// made on the host, and the container's directory, then calls the poststop hooks.
 pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
     surviving_cgroups(state).kill(libc::SIGKILL)?;
@@ -81,6 +82,9 @@ pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
         cgroups.stop_unit();
     }
     cgroups.remove()?;
+    if let Some(groups) = &state.resctrl {
+        groups.remove(Pid::from_raw(state.init_process_pid))?;
+    }
     if let Some(bridge) = state.annotations.get(key::BRIDGE) {
         network::release(container.owner(), Some(bridge))?;
     }

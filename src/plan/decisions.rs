@@ -13,6 +13,9 @@ impl Plan {
             self.idmappings.decisions(to);
         });
         to.group("cgroups", |to| self.cgroups.decisions(to));
+        if let Some(resctrl) = &self.resctrl {
+            to.group("resctrl", |to| resctrl.decisions(to));
+        }
         if let Some(network) = &self.network {
             to.group("network", |to| network.decisions(to));
         }

@@ -38,6 +38,7 @@ mod process;
 #[path = "../runner/programs.rs"]
 mod programs;
 mod ps;
+mod resctrl;
 mod rootfs;
 #[path = "../runner/mod.rs"]
 mod runner;
@@ -92,6 +93,7 @@ fn tests() -> Vec<Test> {
         pods::tests(),
         process::tests(),
         ps::tests(),
+        resctrl::tests(),
         rootfs::tests(),
         seccomp::tests(),
         security::tests(),

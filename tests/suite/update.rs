@@ -35,7 +35,8 @@ pub(crate) fn tests() -> Vec<Test> {
         invalid_values_are_refused_with_their_flag_or_field,
         an_empty_value_changes_nothing_except_for_numeric_flags,
         invalid_json_is_refused_with_its_position,
-        intel_rdt_is_refused_by_flag,
+        a_container_without_intel_rdt_has_no_schemata_to_update,
+        a_schema_of_another_form_is_refused_by_flag,
         weights_for_io_can_be_changed,
         files_by_name_and_huge_pages_can_be_changed,
         rates_of_a_disk_are_changed_and_restored,
@@ -671,13 +672,50 @@ fn invalid_json_is_refused_with_its_position() {
     assert_eq!(running.all(), before);
 }
 
-fn intel_rdt_is_refused_by_flag() {
-    only_rt("the others apply it");
+fn a_container_without_intel_rdt_has_no_schemata_to_update() {
     let running = Running::new();
-    for flag in ["--l3-cache-schema", "--mem-bw-schema"] {
-        let refused = running.update(&[flag, "x"]).assert_code(1);
-        let line = format!("rt update: {flag}: not applied by this version\n");
-        assert_eq!(refused.stderr, line);
+    let before = running.all();
+    for (flag, schema) in [
+        ("--l3-cache-schema", "L3:0=f"),
+        ("--mem-bw-schema", "MB:0=20"),
+    ] {
+        let refused = running.update(&["--pids-limit=7", flag, schema]);
+        let refused = refused.assert_code(1);
+        if Kind::under_test() == Kind::Rt {
+            let (id, reason) = (running.bundle.id(), "the container has no linux.intelRdt");
+            assert_eq!(
+                refused.stderr,
+                format!("rt update: {id}: {flag}: {reason}\n")
+            );
+        }
+    }
+    assert_eq!(running.all(), before);
+    running
+        .update(&["--l3-cache-schema=", "--mem-bw-schema="])
+        .assert_ok();
+}
+
+fn a_schema_of_another_form_is_refused_by_flag() {
+    only_rt("the others ask the kernel first");
+    let running = Running::new();
+    for (flag, value, reason) in [
+        (
+            "--l3-cache-schema",
+            "7ff",
+            "\"7ff\" is not of the form \"L3:0=7f0;1=1f\"",
+        ),
+        (
+            "--mem-bw-schema",
+            "L3:0=f",
+            "\"L3:0=f\" does not start with \"MB:\"",
+        ),
+    ] {
+        let refused = running.update(&[flag, value]).assert_code(1);
+        let id = running.bundle.id();
+        assert_eq!(
+            refused.stderr,
+            format!("rt update: {id}: {flag}: {reason}\n")
+        );
     }
 }
 

@@ -33,11 +33,11 @@ struct Sections {
 
 impl ExistingCgroups {
     /// All figures as the JSON object that runc prints: same keys, same order, and zeros left
-    /// out where runc leaves them out.
+    /// out where runc leaves them out. `intel_rdt` is the object with the figures of resctrl.
     ///
     /// # Errors
     /// When the container has no cgroup, or a file cannot be read.
-    pub(crate) fn stats(&self) -> Result<String> {
+    pub(crate) fn stats(&self, intel_rdt: &str) -> Result<String> {
         ensure!(
             !self.paths().is_empty(),
             "the container has no cgroup of its own, which would count what it uses"
@@ -46,12 +46,12 @@ impl ExistingCgroups {
             Some(path) => v2::sections(&Figures::open(Some(path))?)?,
             None => v1::sections(self.paths())?,
         };
-        Ok(sections.to_json())
+        Ok(sections.to_json(intel_rdt))
     }
 }
 
 impl Sections {
-    fn to_json(&self) -> String {
+    fn to_json(&self, intel_rdt: &str) -> String {
         let mut stats = Object::new();
         stats.json("cpu", &self.cpu);
         stats.json("cpuset", &self.cpuset);
@@ -59,8 +59,8 @@ impl Sections {
         stats.json("pids", &self.pids);
         stats.json("blkio", &self.blkio);
         stats.json("hugetlb", &self.hugetlb);
-        // What runc has here for a container without Intel RDT and without links of runc's own.
-        stats.json("intel_rdt", "{}");
+        stats.json("intel_rdt", intel_rdt);
+        // What runc has here for a container without links of runc's own.
         stats.json("network_interfaces", "null");
         stats.end()
     }

@@ -134,9 +134,9 @@ const V1_CONTROLLERS: [&str; 6] = ["blkio", "cpu", "cpuacct", "cpuset", "memory"
 #[test]
 fn the_json_is_that_of_runc() {
     let v2 = Fixture::new("json-v2", V2);
-    assert_eq!(v2.cgroups(&[""]).stats().unwrap(), V2_JSON);
+    assert_eq!(v2.cgroups(&[""]).stats("{}").unwrap(), V2_JSON);
     let v1 = Fixture::new("json-v1", V1);
-    assert_eq!(v1.cgroups(&V1_CONTROLLERS).stats().unwrap(), V1_JSON);
+    assert_eq!(v1.cgroups(&V1_CONTROLLERS).stats("{}").unwrap(), V1_JSON);
 }
 
 #[test]
@@ -146,7 +146,10 @@ fn a_cgroup_without_limits_has_the_largest_numbers() {
         ("memory.max", "max\n"),
         ("memory.swap.max", "max\n"),
     ];
-    let stats = Fixture::new("max", &files).cgroups(&[""]).stats().unwrap();
+    let stats = Fixture::new("max", &files)
+        .cgroups(&[""])
+        .stats("{}")
+        .unwrap();
     let limit = r#""usage":{"limit":18446744073709551615,"usage":1,"failcnt":0},"swap":{"limit":18446744073709551615,"usage":1,"failcnt":0}"#;
     assert!(stats.contains(limit), "{stats}");
     assert!(!stats.contains("psi") && !stats.contains("raw"), "{stats}");
@@ -155,7 +158,7 @@ fn a_cgroup_without_limits_has_the_largest_numbers() {
 #[test]
 fn without_the_pids_controller_processes_are_counted() {
     let fixture = Fixture::new("procs", &[("cgroup.procs", "7\n9\n")]);
-    let stats = fixture.cgroups(&[""]).stats().unwrap();
+    let stats = fixture.cgroups(&[""]).stats("{}").unwrap();
     assert!(stats.contains(r#""pids":{"current":2}"#), "{stats}");
 }
 
@@ -185,5 +188,5 @@ fn absent_cgroups_have_no_figures() {
     }
     let none = ExistingCgroups::new(BTreeMap::new(), Vec::new());
     assert_eq!(none.usage().unwrap().unwrap().memory, None);
-    assert!(none.stats().is_err());
+    assert!(none.stats("{}").is_err());
 }

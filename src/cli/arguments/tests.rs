@@ -20,12 +20,6 @@ fn command() -> Command {
                 .action(ArgAction::Set),
         )
         .arg(Arg::new("keep").long("keep").action(ArgAction::SetTrue))
-        .arg(
-            Arg::new("later")
-                .long("later")
-                .action(ArgAction::SetTrue)
-                .hide(true),
-        )
         .arg(Arg::new("id").required(true))
 }
 
@@ -169,7 +163,7 @@ fn a_trailing_argument_takes_flags_and_dashes() {
     ] {
         let arguments = line.split_whitespace().map(OsString::from).collect();
         let parsed = parse(&command, arguments).unwrap();
-        assert!(!parsed.help && parsed.refused_flag.is_none(), "{line}");
+        assert!(!parsed.help, "{line}");
         let matches = parsed.matches(&command).unwrap();
         assert!(matches.get_flag("keep"), "{line}");
         assert_eq!(matches.get_one::<String>("id").unwrap(), "id");
@@ -184,14 +178,6 @@ fn a_trailing_argument_takes_flags_and_dashes() {
 fn the_text_of_a_value_is_the_last_one_given() {
     assert_eq!(parsed("-b x --bundle=a=b id").value("bundle"), Some("a=b"));
     assert_eq!(parsed("id -- --bundle=x").value("bundle"), None);
-}
-
-#[test]
-fn a_hidden_flag_is_reported_by_name() {
-    assert_eq!(parsed("-later id").refused_flag.as_deref(), Some("later"));
-    assert_eq!(parsed("id").refused_flag, None);
-    assert_eq!(parsed("-later=false id").refused_flag, None);
-    assert_eq!(parsed("-later --later=0 id").refused_flag, None);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::host::{self, Host};
 use crate::namespaces::{Kind, Place};
 use crate::plan::{Plan, Settings};
 use crate::process::{Caller, Passed, StdioOwnership};
+use crate::resctrl::OpenGroup;
 use crate::trusted_proc::Proc;
 
 /// The id of a container that is not created. It is the name of its cgroup, in errors.
@@ -124,7 +125,7 @@ fn names_apparmor_profile(bundle: &Bundle) -> bool {
 /// The state of the container before its init process exists.
 pub(crate) fn initial_state(
     request: &Request,
-    plan: &Plan,
+    (plan, resctrl): (&Plan, Option<&OpenGroup>),
     host: &Host,
     proc: &Proc,
 ) -> Result<State> {
@@ -157,6 +158,7 @@ pub(crate) fn initial_state(
         cgroups_created: plan.cgroups.missing(),
         cgroup_paths,
         systemd: plan.cgroups.unit().cloned(),
+        resctrl: resctrl.map(|open| open.record().clone()),
         namespace_paths: Default::default(),
         own_pid_namespace: *plan.namespaces.place(Kind::Pid) == Place::New,
         seccomp_agent: (plan.process.filter())

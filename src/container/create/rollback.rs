@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
 use crate::cgroups::CreatedCgroups;
 use crate::container::child::Child;
@@ -13,6 +14,7 @@ use crate::container::{hooks, teardown};
 use crate::log;
 use crate::network::{self, MovedDevices};
 use crate::process::HookKind;
+use crate::resctrl::OpenGroup;
 use crate::rootfs::CreatedDirectories;
 
 /// In the order of creation.
@@ -22,6 +24,7 @@ pub(crate) struct Rollback {
     /// The bridge on which a lease may have been taken.
     pub(crate) network: Option<String>,
     pub(crate) cgroups: Option<CreatedCgroups>,
+    pub(crate) resctrl: Option<OpenGroup>,
     pub(crate) directories: CreatedDirectories,
     pub(crate) child: Option<Child>,
     pub(crate) net_devices: Option<MovedDevices>,
@@ -46,7 +49,9 @@ impl Rollback {
             let removed = std::fs::remove_file(&file).with_context(|| file.display().to_string());
             warn("pid file", removed);
         }
+        let mut init = Pid::from_raw(0);
         if let Some(child) = self.child.take() {
+            init = child.pid;
             warn("process", child.kill());
         }
         if let Some(devices) = self.net_devices.take() {
@@ -55,6 +60,9 @@ impl Rollback {
         warn("directory", self.directories.undo());
         if let (Some(state), Some(container)) = (self.state.take(), &self.container) {
             return warn("container", teardown::remove(container, &state));
+        }
+        if let Some(group) = self.resctrl.take() {
+            warn("groups of resctrl", group.undo(init));
         }
         if let Some(cgroups) = self.cgroups.take() {
             warn("cgroups", cgroups.undo());
@@ -94,8 +102,9 @@ impl Rollback {
             hooks::call(HookKind::Poststart, hooks, status, (child.pid, None), wait)
         });
         if called.is_err() && !container.lock()? {
-            // Another command has deleted the container, with its cgroups.
+            // Another command has deleted the container, with its cgroups and groups of resctrl.
             (self.container, self.cgroups, self.state) = (None, None, None);
+            self.resctrl = None;
         }
         called
     }

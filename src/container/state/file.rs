@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::entries::{STATE_DRAFT, STATE_FILE};
 use crate::cgroups::{CreatedCgroups, ExistingCgroups, UnitRecord};
 use crate::process::{Agent, SavedHooks};
+use crate::resctrl;
 use crate::step::{Failure, Step};
 use crate::sys;
 
@@ -53,6 +54,9 @@ pub(crate) struct State {
     /// The unit that has the cgroups, with the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) systemd: Option<UnitRecord>,
+    /// The container's groups of resctrl, with `linux.intelRdt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resctrl: Option<resctrl::Record>,
     /// From `NEWPID` and so on to a file below /proc.
     pub(crate) namespace_paths: BTreeMap<String, PathBuf>,
     /// The init process is PID 1 of the container's own pid namespace, so the kernel kills
@@ -139,6 +143,19 @@ impl State {
         self.cgroup_paths = cgroups.paths().clone();
         self.cgroups_created = cgroups.created().to_vec();
         self.systemd = cgroups.unit().cloned();
+    }
+
+    /// The container is made. Returns the state for a rollback, which also removes a shared group of resctrl that
+    /// the creation has made. From now on such a group stays.
+    pub(crate) fn finish(&mut self, exec: Box<RawValue>) -> State {
+        self.creating = false;
+        self.directories_created.clear();
+        self.exec = Some(exec);
+        let for_rollback = self.clone();
+        if let Some(groups) = &mut self.resctrl {
+            groups.keep_shared();
+        }
+        for_rollback
     }
 
     /// The place and the action of a step at which init failed after `rt start`.

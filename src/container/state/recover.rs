@@ -52,6 +52,7 @@ impl State {
             cgroup_paths: BTreeMap::new(),
             cgroups_created: Vec::new(),
             systemd: None,
+            resctrl: None,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
             has_process: true,

@@ -3,7 +3,7 @@
 use crate::runner::Test;
 
 use super::call;
-use crate::harness::{Bundle, HostState, Kind, Runtime, differs, only_rt, trials};
+use crate::harness::{Kind, Runtime, differs, only_rt, trials};
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
@@ -11,7 +11,6 @@ pub(super) fn tests() -> Vec<Test> {
         a_wrong_number_of_arguments_is_refused,
         an_unknown_flag_is_refused,
         a_flag_without_its_value_is_refused,
-        unimplemented_flags_are_refused_by_name,
         unimplemented_verbs_are_refused_by_name,
         an_unimplemented_flag_may_be_false,
         probes_of_managers_for_checkpoints_get_the_right_answer,
@@ -86,19 +85,6 @@ fn a_flag_without_its_value_is_refused() {
             "{outcome}"
         );
     }
-}
-
-fn unimplemented_flags_are_refused_by_name() {
-    only_rt("other runtimes implement them");
-    let bundle = Bundle::new();
-    let before = HostState::of(&bundle);
-    for flag in ["--l3-cache-schema=x", "--mem-bw-schema=x"] {
-        let outcome = bundle.runtime().call(&["update", flag, "x"]).run();
-        let name = flag.split('=').next().unwrap();
-        let line = format!("rt update: {name}: not applied by this version\n");
-        assert_eq!(outcome.assert_code(1).stderr, line);
-    }
-    before.assert_unchanged(&bundle);
 }
 
 fn unimplemented_verbs_are_refused_by_name() {

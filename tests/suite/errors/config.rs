@@ -187,7 +187,7 @@ fn an_unsupported_field_is_refused_by_name() {
 fn the_first_of_several_unsupported_fields_is_named() {
     only_rt("other runtimes support them");
     let bundle = Bundle::new()
-        .set("/linux/intelRdt", json!({"closID": "web"}))
+        .set("/mounts/0/options", json!(["remount"]))
         .set("/process/selinuxLabel", json!("a:b:c:d"));
     assert_error(&bundle, "process.selinuxLabel: not applied by this version");
 }

@@ -66,7 +66,7 @@ fn is_refused_as_unsupported(outcome: &Outcome) -> bool {
 }
 
 /// The keys that features.md and features-linux.md define, in the order of runc's output.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     (
         "",
         &[
@@ -109,6 +109,7 @@ const KEYS: [(&str, &[&str]); 6] = [
             "supportedFlags",
         ],
     ),
+    ("/linux/intelRdt", &["enabled", "schemata", "monitoring"]),
     ("/linux/memoryPolicy", &["modes", "flags"]),
     ("/linux/mountExtensions", &["idmap"]),
 ];
@@ -291,6 +292,7 @@ fn each_disabled_feature_is_refused_by_name() {
     only_rt("other runtimes ignore unsupported fields");
     let features = features();
     let label = json!("system_u:system_r:container_t:s0");
+    let rdt = "/linux/intelRdt";
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
     let mount = json!({
         "destination": "/tmp", "type": "bind", "source": "/tmp", "options": ["bind"],
@@ -314,10 +316,12 @@ fn each_disabled_feature_is_refused_by_name() {
         ),
         ("selinux/enabled", "/process/selinuxLabel", label.clone()),
         ("selinux/enabled", "/linux/mountLabel", label),
+        ("intelRdt/enabled", rdt, json!({ "closID": "suite" })),
+        ("intelRdt/schemata", rdt, json!({ "schemata": ["L3:0=1"] })),
         (
-            "intelRdt/enabled",
-            "/linux/intelRdt",
-            json!({ "closID": "suite" }),
+            "intelRdt/monitoring",
+            rdt,
+            json!({ "enableMonitoring": true }),
         ),
         ("mountExtensions/idmap/enabled", "/mounts/-", mount),
         (

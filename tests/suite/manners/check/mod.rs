@@ -178,12 +178,12 @@ fn every_unsupported_field_is_listed() {
     let absent = "/no/such/source";
     let bundle = rt()
         .bind(absent.as_ref(), "/a", &["rbind"])
-        .set("/linux/mountLabel", json!("a:b:c:d"))
-        .set("/linux/intelRdt", json!({"closID": "a"}));
+        .set("/process/selinuxLabel", json!("a:b:c:d"))
+        .set("/linux/mountLabel", json!("a:b:c:d"));
     let index = bundle.config().items("/mounts").len() - 1;
     let expected = [
+        "rt check: process.selinuxLabel: not applied by this version".to_owned(),
         "rt check: linux.mountLabel: not applied by this version".to_owned(),
-        "rt check: linux.intelRdt: not applied by this version".to_owned(),
         format!(
             "rt check: mounts[{index}]: bind {absent} on /a: open the source: not found (ENOENT; there is no /no)"
         ),

@@ -71,6 +71,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "sudo ln ",
             "sudo semanage ",
             "sudo restorecon ",
+            "sudo mount -t resctrl ",
         ],
     ),
     (
@@ -89,6 +90,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
     (
         "changes the host's network: tests/suite/network does so in a network namespace of its own",
         &["ip link add ", "ip address add "],
+    ),
+    (
+        "needs a CPU with groups of resctrl",
+        &["rt update --l3-cache-schema "],
     ),
     (
         "needs a systemd, as tests/suite/systemd has",
