@@ -83,40 +83,9 @@ impl Plan {
     /// The first thing that cannot be applied, by its place in config.json.
     pub(crate) fn new(bundle: &Bundle, settings: &Settings, host: &Host) -> Result<Plan> {
         let spec = &bundle.spec;
-        let linux = spec.linux().as_ref();
         let annotations = Annotations::read(spec.annotations().as_ref());
         let namespaces = Namespaces::plan(spec, mapper(settings, host))?;
-        let own_user = *namespaces.place(Kind::User) != Place::Shared;
-        let mut caller = settings.caller.clone();
-        if own_user {
-            // A process that enters a user namespace has all capabilities there.
-            caller = caller.with_all_capabilities();
-        }
-        let options = process::Options {
-            id: settings.id,
-            new_keyring: settings.new_keyring,
-            streams: settings.streams,
-            passed: settings.passed,
-            keeps_groups: annotations.keeps_groups()?,
-            variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
-            caller: &caller,
-            apparmor: settings.apparmor,
-            filter: linux
-                .and_then(|linux| linux.seccomp().as_ref())
-                .map_or(SeccompSource::None, SeccompSource::Profile),
-            memory_policy: (linux.and_then(|linux| linux.memory_policy().as_ref()))
-                .map(MemoryPolicy::plan)
-                .transpose()?,
-            personality: (linux.and_then(|linux| linux.personality().as_ref()))
-                .map(Personality::plan)
-                .transpose()?,
-            kind: ProcessKind::Init,
-            init: Init::plan(&annotations, *namespaces.place(Kind::Pid) == Place::New)?,
-        };
-        let process = match spec.process() {
-            Some(process) => Process::plan(process, &options)?,
-            None => Process::absent(&options)?,
-        };
+        let process = plan_process(spec, settings, &namespaces, &annotations)?;
         refuse_impossible(&process, &namespaces, host)?;
         let idmappings = Idmappings::plan(spec, &namespaces, mapper(settings, host))?;
         idmappings.refuse_without_mount_permission(host.kernel.may_mount)?;
@@ -191,6 +160,47 @@ fn describe_all(
         }
     }
     all
+}
+
+/// The process, with what all processes of the container share.
+fn plan_process(
+    spec: &Spec,
+    settings: &Settings,
+    namespaces: &Namespaces,
+    annotations: &Annotations,
+) -> Result<Process> {
+    let linux = spec.linux().as_ref();
+    let own_user = *namespaces.place(Kind::User) != Place::Shared;
+    let mut caller = settings.caller.clone();
+    if own_user {
+        // A process that enters a user namespace has all capabilities there.
+        caller = caller.with_all_capabilities();
+    }
+    let options = process::Options {
+        id: settings.id,
+        new_keyring: settings.new_keyring,
+        streams: settings.streams,
+        passed: settings.passed,
+        keeps_groups: annotations.keeps_groups()?,
+        variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
+        caller: &caller,
+        apparmor: settings.apparmor,
+        filter: linux
+            .and_then(|linux| linux.seccomp().as_ref())
+            .map_or(SeccompSource::None, SeccompSource::Profile),
+        memory_policy: (linux.and_then(|linux| linux.memory_policy().as_ref()))
+            .map(MemoryPolicy::plan)
+            .transpose()?,
+        personality: (linux.and_then(|linux| linux.personality().as_ref()))
+            .map(Personality::plan)
+            .transpose()?,
+        kind: ProcessKind::Init,
+        init: Init::plan(annotations, *namespaces.place(Kind::Pid) == Place::New)?,
+    };
+    match spec.process() {
+        Some(process) => Process::plan(process, &options),
+        None => Process::absent(&options),
+    }
 }
 
 /// Whether the container may create cgroups below its own (config-linux.md, "Cgroup

@@ -182,7 +182,7 @@ impl ReadyContainer {
             message = self.go_and_receive(foreground)?;
         }
         match message {
-            InitMessage::Ready => Ok(()),
+            InitMessage::Ready => self.plan.process.set_scheduler_of(child.pid),
             InitMessage::Failed(failure) => Err(self.explain(failure)),
             InitMessage::Closed => Err(child.unexpected_end(cgroups)),
             InitMessage::Mounted | InitMessage::Listener { .. } => bail!(UNEXPECTED_MESSAGE),
@@ -309,14 +309,13 @@ fn prepare(
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
     drop((sources, start, console, init_end, program));
-    let devices = &mut rollback.net_devices;
     let groups = (&mut *cgroups, rollback.resctrl.as_ref());
-    wire_init(&plan, child, (joined, lease, devices), groups, &proc)?;
+    let network = (lease, &mut rollback.net_devices);
+    wire_init(&plan, child, (joined, network), groups, &proc)?;
     state.set_cgroups(cgroups); // Without those that an unprivileged user could not create.
     let mut ready = ReadyContainer::new(end, plan, hooks, state);
     let parts = (&*child, &*cgroups, &proc);
     ready.wait_until_ready(container, parts, &mut rollback.state, foreground)?;
-    ready.plan.process.set_scheduler_of(child.pid)?;
 
     rollback.directories.finish();
     let exec = exec_defaults(request, &ready.plan)?;
@@ -333,7 +332,7 @@ fn prepare(
 fn wire_init(
     plan: &Plan,
     child: &Child,
-    (joined, lease, devices): (Joined, Option<Reservation>, &mut Option<MovedDevices>),
+    (joined, (lease, devices)): (Joined, (Option<Reservation>, &mut Option<MovedDevices>)),
     (cgroups, resctrl): (&mut CreatedCgroups, Option<&OpenGroup>),
     proc: &Proc,
 ) -> Result<()> {

@@ -88,6 +88,5 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     if waits {
         end.wait_for_go()?;
     }
-    let hand_over = |listener| end.hand_over(listener);
-    Err(plan.process.exec(&prepared, (end.as_fd(), hand_over), at))
+    Err(plan.process.exec(&prepared, end.to_runtime(), at))
 }

@@ -159,8 +159,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     drop(hooks);
     plan.process
         .become_child_of_init(program, &mut prepared, at)?;
-    let hand_over = |listener| end.hand_over(listener);
-    Err(plan.process.exec(&prepared, (end.as_fd(), hand_over), at))
+    Err(plan.process.exec(&prepared, end.to_runtime(), at))
 }
 
 fn call_hooks_before_pivot(

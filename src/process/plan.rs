@@ -41,14 +41,7 @@ impl Process {
         let affinity = affinity.map(Affinity::plan).transpose()?;
         let mut added = options.passed.variables();
         added.extend(options.variable.map(str::to_owned));
-        let seccomp = match &options.filter {
-            SeccompSource::None => None,
-            SeccompSource::Profile(profile) => Some(Seccomp::plan(profile)?),
-            SeccompSource::Compiled(filter) => Some(filter.clone()),
-        };
-        if let (Some(init), Some(filter)) = (options.init, &seccomp) {
-            init.require_calls(filter)?;
-        }
+        let seccomp = plan_filter(options)?;
         Ok(Process {
             is_absent: false,
             ignored_signals: options.caller.ignored_signals.clone(),
@@ -186,6 +179,20 @@ impl Process {
     pub(crate) fn filter(&self) -> Option<&Seccomp> {
         self.seccomp.as_ref()
     }
+}
+
+/// # Errors
+/// For an invalid value; and with `rt.init`, if PID 1 could not work under the filter.
+fn plan_filter(options: &Options) -> anyhow::Result<Option<Seccomp>> {
+    let filter = match &options.filter {
+        SeccompSource::None => None,
+        SeccompSource::Profile(profile) => Some(Seccomp::plan(profile)?),
+        SeccompSource::Compiled(filter) => Some(filter.clone()),
+    };
+    if let (Some(init), Some(filter)) = (options.init, &filter) {
+        init.require_calls(filter)?;
+    }
+    Ok(filter)
 }
 
 /// # Errors

@@ -92,8 +92,7 @@ impl Gates {
             features: 0,
             ioctls: 0,
         };
-        // SAFETY: the request reads and writes one structure, which outlives the call.
-        check(unsafe { libc::ioctl(faults.as_raw_fd(), UFFDIO_API, &raw mut api) }.into())?;
+        change(&faults, UFFDIO_API, &mut api)?;
         let length = count * page;
         // SAFETY: the kernel chooses the address of a new mapping, so no memory in use changes.
         let pages = unsafe {
@@ -109,10 +108,7 @@ impl Gates {
             mode: MODE_MISSING,
             ioctls: 0,
         };
-        // SAFETY: as above. Nothing has used the pages yet.
-        check(
-            unsafe { libc::ioctl(faults.as_raw_fd(), UFFDIO_REGISTER, &raw mut register) }.into(),
-        )?;
+        change(&faults, UFFDIO_REGISTER, &mut register)?;
         Ok(Gates {
             faults,
             pages: pages.cast(),
@@ -159,11 +155,17 @@ impl Gates {
             mode: 0,
             copied: 0,
         };
-        // SAFETY: the request reads `content` and writes to a page that has no content yet, and to
-        // `copy`, all of which outlive the call.
-        check(unsafe { libc::ioctl(self.faults.as_raw_fd(), UFFDIO_COPY, &raw mut copy) }.into())?;
-        Ok(())
+        change(&self.faults, UFFDIO_COPY, &mut copy)
     }
+}
+
+/// Makes one of the three requests above, with the structure for which its number was made.
+fn change<T>(faults: &OwnedFd, number: u64, argument: &mut T) -> nix::Result<()> {
+    let argument = std::ptr::from_mut(argument);
+    // SAFETY: the kernel reads and writes one structure, which outlives the call. The memory that it
+    // names are the pages of the gates, which nothing has used yet, and the content of an open one.
+    check(unsafe { libc::ioctl(faults.as_raw_fd(), number, argument) }.into())?;
+    Ok(())
 }
 
 fn open(flags: libc::c_int) -> nix::Result<OwnedFd> {

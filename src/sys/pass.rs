@@ -91,7 +91,7 @@ pub(crate) fn recv_with_descriptor(
                 let fds = fds
                     .into_iter()
                     .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-                passed = fds.last();
+                fds.for_each(|fd| passed = Some(fd));
             }
             ControlMessageOwned::ScmCredentials(credentials) => {
                 sender = Some(Pid::from_raw(credentials.pid()));

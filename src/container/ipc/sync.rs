@@ -259,11 +259,21 @@ impl InitEnd {
         Ok(())
     }
 
+    /// For [`crate::process::Process::exec`]: the socket for a failure, and the way of a seccomp listener.
+    pub(crate) fn to_runtime(
+        &self,
+    ) -> (
+        BorrowedFd<'_>,
+        impl FnOnce(OwnedFd) -> Result<(), Cause> + '_,
+    ) {
+        (self.as_fd(), |listener| self.hand_over(listener))
+    }
+
     /// Sends [`InitMessage::Listener`], and waits until the agent has the listener.
     ///
     /// # Errors
     /// [`Refusal::RuntimeEnded`] when the runtime has ended, because the agent did not get it.
-    pub(crate) fn hand_over(&self, listener: OwnedFd) -> Result<(), Cause> {
+    fn hand_over(&self, listener: OwnedFd) -> Result<(), Cause> {
         sys::send_descriptor(self.socket.as_fd(), &[LISTENER], listener.as_fd())?;
         drop(listener);
         self.wait_for_go()
