@@ -1,5 +1,5 @@
-//! The groups in a made-up file system: directories with the files of resctrl. The kernel fills a new group with files; here a
-//! test does.
+//! The groups in a made-up file system: directories with the files of resctrl. The kernel fills a new group with
+//! files; here a test does.
 
 mod compare;
 mod create;
