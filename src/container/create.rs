@@ -264,7 +264,6 @@ fn prepare(
     // These steps change nothing on the host, so they come first.
     let joined = plan.namespaces.wire()?;
     let listeners = Listeners::connect(request, &plan, mode)?;
-    let (console, relay) = (listeners.console, listeners.relay);
     let descriptors = raise_descriptors(&plan, request.passed)?;
     let resctrl = open_groups(&plan, &proc)?;
 
@@ -302,13 +301,13 @@ fn prepare(
                 hooks,
                 program,
                 proc,
-                console,
+                console: listeners.console,
                 descriptors,
             })
         }
     };
     plan.process.close_passed_fds()?; // Init has its own copies.
-    drop((sources, start, console, init_end, program));
+    drop((sources, start, listeners.console, init_end, program));
     let groups = (&mut *cgroups, rollback.resctrl.as_ref());
     let network = (lease, &mut rollback.net_devices);
     wire_init(&plan, child, (joined, network), groups, &proc)?;
@@ -323,7 +322,7 @@ fn prepare(
     rollback.pid_file = announce(request, listeners.pidfd, child)?;
     ready.state.save(container.as_fd())?;
     let notify = NotifyProxy::listen(container.as_fd(), listeners.manager)?;
-    ready.serve(foreground, (relay, notify))?;
+    ready.serve(foreground, (listeners.relay, notify))?;
     log::flush_deferred_warnings();
     Ok(ready)
 }

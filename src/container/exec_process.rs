@@ -2,7 +2,7 @@
 //! `exec.rs` is the runtime's side. Most steps are those of init.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::sys::stat::{Mode, umask};
 
