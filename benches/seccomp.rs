@@ -2,7 +2,7 @@
 //!
 //! Usage: `cargo bench --bench seccomp [-- ROUNDS]`, as root. Each round runs each variant once, so that other load on
 //! the host affects all variants alike. The medians are compared. runc and crun are measured too if they are
-//! installed. The exit status is 1 if the profile costs `rt` a millisecond or more.
+//! installed. The exit status is 1 if the profile costs `rt` half a millisecond or more.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use common::Directory;
 
 const ROUNDS: usize = 200;
 /// The difference must be below this limit.
-const LIMIT: Duration = Duration::from_millis(1);
+const LIMIT: Duration = Duration::from_micros(500);
 
 fn main() -> ExitCode {
     if !common::is_prepared() {

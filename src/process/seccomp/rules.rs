@@ -49,9 +49,8 @@ pub(super) struct Range {
 
 /// Covers all numbers of `architecture`, in order. Adjacent ranges have different decisions.
 pub(super) fn ranges(profile: &Profile, architecture: &Architecture) -> Result<Vec<Range>> {
-    let mut entries = syscall_entries(profile, architecture);
+    let (mut entries, newest) = syscall_entries(profile, architecture);
     entries.sort_by_key(|entry| entry.number); // A stable sort, which keeps the order of the profile.
-    let newest = newest(profile, architecture, &entries);
     let default = || Decision::Always(profile.default);
 
     let mut ranges = Ranges::default();
@@ -89,19 +88,6 @@ pub(super) fn denies_newer_syscalls(default: ReturnValue) -> bool {
     .contains(&action)
 }
 
-/// The largest number that the profile names, in any entry. `None` if it names at most the
-/// architecture's very first system call: then the profile was not written for this
-/// architecture.
-fn newest(profile: &Profile, architecture: &Architecture, entries: &[SyscallEntry]) -> Option<u32> {
-    let names = profile.entries.iter().flat_map(|entry| entry.names);
-    let named = names.filter_map(|name| architecture.number(name));
-    let last_entry = entries.last().map(|entry| entry.number);
-    named
-        .chain(last_entry)
-        .max()
-        .filter(|newest| *newest > architecture.first)
-}
-
 /// Collects ranges.
 #[derive(Default)]
 struct Ranges {
@@ -137,16 +123,20 @@ struct SyscallEntry<'a> {
     alternatives: Cow<'a, [Vec<Condition>]>,
 }
 
-/// The entries in the order of the profile, followed by those for multiplexed system calls.
-fn syscall_entries<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec<SyscallEntry<'a>> {
+/// The entries in the order of the profile, followed by those for multiplexed system calls; and
+/// the largest number that any entry names. The latter is `None` if the profile names at most
+/// the architecture's very first system call: then it was not written for this architecture.
+fn syscall_entries<'a>(
+    profile: &'a Profile,
+    architecture: &Architecture,
+) -> (Vec<SyscallEntry<'a>>, Option<u32>) {
     let mut entries = Vec::new();
     let mut multiplexed = Vec::new();
+    let mut newest = None;
     for (index, listed) in profile.entries.iter().enumerate() {
         // An entry with the default action is ignored. As in runc, it does not even override
         // another entry.
-        if listed.return_value == profile.default {
-            continue;
-        }
+        let is_ignored = listed.return_value == profile.default;
         let entry = |number, name| SyscallEntry {
             number,
             name,
@@ -155,20 +145,25 @@ fn syscall_entries<'a>(profile: &'a Profile, architecture: &Architecture) -> Vec
             alternatives: Cow::Borrowed(listed.alternatives.as_slice()),
         };
         for name in listed.names {
-            if let Some(number) = architecture.number(name) {
-                entries.push(entry(number, name.as_str()));
+            let number = architecture.number(name);
+            newest = newest.max(number);
+            if is_ignored {
+                continue;
             }
+            entries.extend(number.map(|number| entry(number, name.as_str())));
             if let Some(call) = architecture.multiplexed(name) {
                 add_multiplexed(&mut multiplexed, call, entry(0, name), profile.default);
             }
         }
     }
-    entries.extend(
-        multiplexed
-            .into_iter()
-            .map(|(call, entry)| for_multiplexer(&call, entry)),
-    );
-    entries
+    for (call, entry) in multiplexed {
+        newest = newest.max(Some(call.number));
+        entries.push(for_multiplexer(&call, entry));
+    }
+    (
+        entries,
+        newest.filter(|newest| *newest > architecture.first),
+    )
 }
 
 /// Adds an entry about a system call that can also be made through socketcall(2) or ipc(2).

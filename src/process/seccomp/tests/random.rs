@@ -39,12 +39,13 @@ const WEIGHTED_OPERATORS: [&str; 10] = [
     "SCMP_CMP_MASKED_EQ",
     "SCMP_CMP_MASKED_EQ",
 ];
-const NAMES: [&str; 12] = [
+/// On all architectures, on some (`chown32`, `_llseek`, `uselib`), with another number on x32 (`execve`, `ioctl`),
+/// newer than libseccomp (`mseal`, `file_setattr`), and unknown.
+const NAMES: [&str; 24] = [
     "read",
     "write",
     "execve",
     "ioctl",
-    "socket",
     "clone",
     "personality",
     "statx",
@@ -52,6 +53,34 @@ const NAMES: [&str; 12] = [
     "chown32",
     "futex_waitv",
     "no_such_call",
+    "close",
+    "fstat",
+    "mmap",
+    "kill",
+    "prctl",
+    "unshare",
+    "bpf",
+    "clone3",
+    "_llseek",
+    "uselib",
+    "mseal",
+    "file_setattr",
+    "readv",
+];
+/// socketcall(2), ipc(2), and what they multiplex.
+const MULTIPLEXED: [&str; 12] = [
+    "socket",
+    "bind",
+    "recv",
+    "accept4",
+    "sendmsg",
+    "socketcall",
+    "shmat",
+    "msgget",
+    "semop",
+    "semtimedop",
+    "shmctl",
+    "ipc",
 ];
 
 /// Marsaglia's xorshift.
@@ -69,14 +98,19 @@ impl Random {
         list[self.below(list.len() as u64) as usize]
     }
 
+    /// Half of the values are close to each other, in one half or in both.
     fn value(&mut self) -> u64 {
-        let bits = self.of(&[2, 8, 31, 32, 33, 63]);
-        self.below(1 << bits)
+        if self.below(2) == 0 {
+            let bits = self.of(&[2, 8, 31, 32, 33, 63]);
+            return self.below(1 << bits);
+        }
+        self.below(4) << self.of(&[0, 0, 32]) | self.below(3)
     }
 
     fn errno(&mut self, action: &str) -> Option<u64> {
         let has = ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&action);
-        (has && self.below(2) == 0).then(|| self.below(4096))
+        // libseccomp refuses 4095.
+        (has && self.below(2) == 0).then(|| self.below(4095))
     }
 
     pub(super) fn profile(&mut self) -> Value {
@@ -118,15 +152,26 @@ impl Random {
     }
 
     fn entry(&mut self) -> Value {
-        let names: Vec<_> = (0..=self.below(4)).map(|_| self.of(&NAMES)).collect();
+        let names: Vec<_> = (0..=self.below(4)).map(|_| self.name()).collect();
         let action = self.of(&ACTIONS);
         let args: Vec<_> = (0..self.below(4)).map(|_| self.condition()).collect();
         json!({"names": names, "action": action, "errnoRet": self.errno(action), "args": args})
     }
 
+    fn name(&mut self) -> &'static str {
+        match self.below(4) {
+            0 => self.of(&MULTIPLEXED),
+            _ => self.of(&NAMES),
+        }
+    }
+
     fn condition(&mut self) -> Value {
+        let operators = match self.below(2) {
+            0 => &OPERATORS[..],
+            _ => &WEIGHTED_OPERATORS,
+        };
         json!({
-            "index": self.below(6), "op": self.of(&OPERATORS),
+            "index": self.below(6), "op": self.of(operators),
             "value": self.value(), "valueTwo": self.value(),
         })
     }
