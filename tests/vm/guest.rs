@@ -29,7 +29,7 @@ impl Machine {
     /// The options of [`BOOT`].
     pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &[],
+            Self::Plain => &["-t", "5000"],
             Self::Systemd | Self::SystemdOfRunc => &["-s", "-m", "4096", "-t", "10000"],
         }
     }
