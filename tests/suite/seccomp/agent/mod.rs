@@ -3,15 +3,20 @@
 mod program;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 
 use crate::runner::Test;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
 use serde_json::{Value, json};
 
 use super::{UNPRIVILEGED, allowing_but};
 use crate::exec::{call as exec, running};
-use crate::harness::{Bundle, HostState, Kind, only_rt, skip, trials};
+use crate::harness::{Bundle, HostState, Kind, only_in_the_matrix, only_rt, skip, trials};
 use program::{Agent, Verdict};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -24,6 +29,8 @@ pub(crate) fn tests() -> Vec<Test> {
         the_process_is_the_same_for_the_runtime,
         with_an_init_the_agent_gets_the_pid_of_the_process,
         an_absent_agent_is_an_error_of_start,
+        an_agent_that_stalls_is_an_error,
+        without_its_agent_a_call_fails,
         a_failure_of_execve_under_an_agent_is_reported,
         tiny_limits_do_not_stop_the_hand_over,
         a_path_without_the_action_is_ignored,
@@ -224,6 +231,45 @@ fn an_absent_agent_is_an_error_of_start() {
         .assert_refused(message)
         .one_line();
     before.assert_nothing_added(&bundle);
+}
+
+/// Nobody accepts the connections of this socket, and no other has room to wait.
+fn an_agent_that_stalls_is_an_error() {
+    only_rt("runc waits for as long as it takes");
+    only_in_the_matrix("rt waits for 10 seconds");
+    let (bundle, _agent) = asked();
+    let path = bundle.path().join("stalled.sock");
+    let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let open = || socket(family, kind, flags, None).unwrap();
+    let (listener, address) = (open(), UnixAddr::new(&path).unwrap());
+    bind(listener.as_raw_fd(), &address).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = open();
+        match connect(client.as_raw_fd(), &address) {
+            Ok(()) => waiting.push(client),
+            Err(errno) => break assert_eq!(errno, Errno::EAGAIN),
+        }
+    }
+    let bundle = bundle.set("/linux/seccomp/listenerPath", json!(path));
+    let bundle = bundle.args(&["/bin/true"]);
+    let before = HostState::of(&bundle);
+    let outcome = bundle.run().assert_code(1);
+    let outcome = outcome.assert_refused("linux.seccomp.listenerPath: ");
+    let line = outcome.one_line();
+    assert!(line.contains("did not answer for 10 seconds"), "{line}");
+    before.assert_nothing_added(&bundle);
+}
+
+/// seccomp_unotify(2): when the listener is closed, the calls fail with ENOSYS.
+fn without_its_agent_a_call_fails() {
+    let bundle = Bundle::new().writable();
+    let agent = Agent::that_leaves(bundle.path());
+    let bundle = bundle.set("/linux/seccomp", asking(&agent.path)).sh(MKDIR);
+    let stdout = bundle.run().assert_ok().stdout;
+    assert!(stdout.contains("Function not implemented"), "{stdout}");
 }
 
 fn a_failure_of_execve_under_an_agent_is_reported() {

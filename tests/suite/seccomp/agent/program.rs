@@ -69,6 +69,12 @@ impl Agent {
         directory: &Path,
         verdict: impl Fn(i32) -> Verdict + Copy + Send + 'static,
     ) -> Agent {
+        Agent::serving(directory, move |notifications, calls| {
+            thread::spawn(move || decide(&notifications, verdict, &calls));
+        })
+    }
+
+    fn serving(directory: &Path, serve: impl Fn(OwnedFd, Sender<i32>) + Send + 'static) -> Agent {
         let path = directory.join("agent.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let (messages, received) = channel();
@@ -79,7 +85,7 @@ impl Agent {
                     return;
                 };
                 let (message, notifications) = receive(connection);
-                thread::spawn(move || decide(&notifications, verdict, &calls));
+                serve(notifications, calls);
                 if messages.send(message).is_err() {
                     return;
                 }
@@ -90,6 +96,11 @@ impl Agent {
             messages: received,
             calls: seen,
         }
+    }
+
+    /// Listens in `directory`, and closes each listener as soon as it has it.
+    pub(super) fn that_leaves(directory: &Path) -> Agent {
+        Agent::serving(directory, |notifications, _| drop(notifications))
     }
 
     /// The next container process state.
