@@ -63,23 +63,31 @@ pub(crate) fn needs_kernel(major: u32, minor: u32, what: &str) {
     }
 }
 
-/// Skips the test where the host has no such controller.
+/// Controllers that a host may lack.
+const OPTIONAL_CONTROLLERS: [&str; 4] = ["hugetlb", "net_cls", "net_prio", "rdma"];
+
+/// Skips the test where the host has no such controller. The reason names all that it lacks.
 pub(crate) fn needs_controller(name: &str) {
-    let found = if on_v2() {
-        let all = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
-        all.split_whitespace().any(|one| one == name)
+    let text = if on_v2() {
+        fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap()
     } else {
-        fs::read_to_string("/proc/self/cgroup")
-            .unwrap()
-            .lines()
-            .any(|line| {
-                line.split(':')
-                    .nth(1)
-                    .is_some_and(|names| names.split(',').any(|one| one == name))
-            })
+        let lines = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let names = lines.lines().filter_map(|line| line.split(':').nth(1));
+        names.collect::<Vec<_>>().join(" ").replace(',', " ")
     };
-    if !found {
-        skip(&format!("the host has no cgroup controller {name}"));
+    let lacks = |name: &&str| !text.split_whitespace().any(|one| one == *name);
+    if lacks(&name) {
+        let (mut all, other) = (OPTIONAL_CONTROLLERS.to_vec(), [name]);
+        all.extend(
+            other
+                .iter()
+                .filter(|name| !OPTIONAL_CONTROLLERS.contains(name)),
+        );
+        all.retain(lacks);
+        skip(&format!(
+            "the host has no cgroup controller {}",
+            all.join(", ")
+        ));
     }
 }
 

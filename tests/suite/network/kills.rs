@@ -75,13 +75,13 @@ const NAT: [(&str, &str); 2] = [
 ];
 
 fn the_same_of_create_with_translated_addresses() {
-    only_in_the_matrix("each of many requests fails in turn");
+    only_in_the_matrix(); // Each of many requests fails in turn.
     let host = Host::with_nft();
     each_failure_of_create(&host, &host.on_bridge_with(&NAT));
 }
 
 fn the_same_of_delete_with_translated_addresses() {
-    only_in_the_matrix("each of many requests fails in turn");
+    only_in_the_matrix(); // Each of many requests fails in turn.
     let host = Host::with_nft();
     each_failure_of_delete(&host, &host.on_bridge_with(&NAT));
 }

@@ -56,7 +56,7 @@ fn fifty_creates_at_a_time_get_different_addresses() {
 }
 
 fn a_hundred_containers_by_ten_at_a_time_share_a_bridge() {
-    only_in_the_matrix("this takes 10 s");
+    only_in_the_matrix(); // This takes 10 s.
     let host = Host::new();
     let bundles: Vec<Bundle> = (0..100).map(|_| host.on_bridge()).collect();
     for ten in bundles.chunks(10) {

@@ -101,7 +101,7 @@ fn a_bus_that_fails_leaves_nothing() {
 }
 
 fn a_bus_that_never_answers_is_given_up() {
-    only_in_the_matrix("each call waits for 30 s");
+    only_in_the_matrix(); // Each call waits for 30 s.
     only_rt("the messages are those of rt");
     let bundle = Bundle::new().args(&["/probe", "sleep"]);
     bundle.write();

@@ -101,7 +101,7 @@ fn a_unit_that_has_failed_or_ended_is_no_obstacle() {
 }
 
 fn limits_are_in_properties_and_files_of_v1() {
-    only_in_the_matrix("it starts a systemd");
+    only_in_the_matrix(); // It starts a systemd.
     let bundle = Bundle::new()
         .args(&SLEEP)
         .set("/linux/cgroupsPath", json!("a-b.slice:p:web"))
@@ -165,7 +165,7 @@ fn limits_are_in_properties_and_files_of_v1() {
 
 /// The same container with both, on both layouts. What is compared are all properties but times, ids and counters.
 fn properties_are_those_of_runc() {
-    only_in_the_matrix("it starts a systemd twice");
+    only_in_the_matrix(); // It starts a systemd twice.
     only_rt("it compares rt with runc");
     for layout in [CgroupLayout::V2, CgroupLayout::Hybrid] {
         let mut bundle = Bundle::new().args(&SLEEP);
@@ -217,7 +217,7 @@ fn properties_are_those_of_runc() {
 
 /// `rt` is killed at each system call, those of the driver included.
 fn a_killed_command_leaves_nothing_after_delete() {
-    only_in_the_matrix("it starts a systemd, and hundreds of containers");
+    only_in_the_matrix(); // It starts a systemd, and hundreds of containers.
     let bundle = Bundle::new().args(&SLEEP).remove("/linux/resources");
     let path = bundle.path().to_str().unwrap().to_owned();
     let host = SystemdHost::start(CgroupLayout::V2, &bundle);
@@ -235,7 +235,7 @@ fn a_killed_command_leaves_nothing_after_delete() {
 }
 
 fn many_containers_at_a_time_leave_no_unit() {
-    only_in_the_matrix("it starts 300 containers");
+    only_in_the_matrix(); // It starts 300 containers.
     let bundle = Bundle::new()
         .args(&["/probe", "exit", "0"])
         .remove("/linux/resources");

@@ -183,7 +183,7 @@ fn a_barrier_is_waited_for_with_a_limit_of_30_s() {
 
 fn a_barrier_that_stays_open_is_waited_for_30_s() {
     only_rt("Debian's runc sends no barrier");
-    only_in_the_matrix("this takes 30 s");
+    only_in_the_matrix(); // This takes 30 s.
     let bundle = sending(&["READY=1"]);
     let manager = Manager::new(&bundle);
     let begun = Instant::now();
