@@ -62,6 +62,16 @@ const UP: u32 = IFF_UP as u32;
 impl Netlink {
     /// The link with this name.
     pub(super) fn link(&self, name: &str, what: &str) -> Result<Option<Link>> {
+        self.read_link(name, link_of, what)
+    }
+
+    /// What `read` makes of the kernel's answer about the link with this name.
+    pub(super) fn read_link<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Answer) -> Option<T>,
+        what: &str,
+    ) -> Result<Option<T>> {
         let message = Message::new(RTM_GETLINK, 0, &interface_header(0, 0), what)
             .text(IFLA_IFNAME, name)
             .number(IFLA_EXT_MASK, SKIP_STATISTICS)
@@ -69,7 +79,7 @@ impl Netlink {
         let Some(answer) = self.get(&message)? else {
             return Ok(None);
         };
-        let link = link_of(&answer).ok_or(Errno::EBADMSG);
+        let link = read(&answer).ok_or(Errno::EBADMSG);
         link.map(Some).with_context(|| what.to_owned())
     }
 

@@ -67,15 +67,7 @@ pub(super) struct HostLink {
 impl Netlink {
     /// The link with this name, without its addresses and routes.
     pub(super) fn host_link(&self, name: &str, what: &str) -> Result<Option<HostLink>> {
-        let message = Message::new(RTM_GETLINK, 0, &interface_header(0, 0), what)
-            .text(IFLA_IFNAME, name)
-            .number(IFLA_EXT_MASK, SKIP_STATISTICS)
-            .tolerate(Errno::ENODEV);
-        let Some(answer) = self.get(&message)? else {
-            return Ok(None);
-        };
-        let link = HostLink::read(&answer).ok_or(Errno::EBADMSG);
-        link.map(Some).with_context(|| what.to_owned())
+        self.read_link(name, HostLink::read, what)
     }
 
     /// The name of the link with this index.
