@@ -43,7 +43,7 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         }
     }
     ensure!(
-        state.has_process,
+        !state.without_process,
         "cannot start a container without a process: its config.json has none (runtime.md, \"Start\")"
     );
     let notify = NotifyProxy::listen(container.as_fd(), ServiceManager::connect(notify_socket)?)?;

@@ -62,9 +62,9 @@ pub(crate) struct State {
     /// The init process is PID 1 of the container's own pid namespace, so the kernel kills
     /// all other processes with it.
     pub(crate) own_pid_namespace: bool,
-    /// Whether there is a process to start. Absent in a state that an older `rt` has written.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub(crate) has_process: bool,
+    /// There is no process to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) without_process: bool,
     /// The steps at which init can fail after `rt start`. Each has the place in config.json
     /// and the action, for the error message.
     pub(crate) start_step_descriptions: Vec<(Step, u16, (String, String))>,
@@ -75,14 +75,6 @@ pub(crate) struct State {
     /// [`super::ExecDefaults`], parsed by `rt exec` only. `None` until the container is created.
     #[serde(alias = "guests")]
     pub(crate) exec: Option<Box<RawValue>>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn is_true(value: &bool) -> bool {
-    *value
 }
 
 /// The part of runc's `config` that other tools read.

@@ -55,7 +55,7 @@ impl State {
             resctrl: None,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
-            has_process: true,
+            without_process: false,
             seccomp_agent: None,
             start_step_descriptions: Vec::new(),
             hooks: SavedHooks::default(),
