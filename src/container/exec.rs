@@ -134,7 +134,7 @@ pub(crate) fn exec(root: &Path, id: &str, request: ExecRequest) -> Result<u8> {
     })
 }
 
-/// Whether the runtime writes to files of the host for the exec process.
+/// Whether the runtime has to change something of the exec process from outside.
 fn needs_pid(plan: &ExecPlan, state: &State) -> bool {
     plan.process.has_oom_score() || plan.process.has_scheduler() || state.resctrl.is_some()
 }

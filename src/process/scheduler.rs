@@ -77,8 +77,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether a process with this policy can call fork(2), and what is forked has the policy too.
-    /// sched(7) says so of SCHED_DEADLINE and of `SCHED_FLAG_RESET_ON_FORK`.
+    /// Whether a task that the process clones has this policy too (sched(7), "SCHED_DEADLINE" and
+    /// "Resetting scheduling policy for child processes").
     pub(super) fn is_inherited(&self) -> bool {
         self.may_fork() && !self.has(libc::SCHED_FLAG_RESET_ON_FORK)
     }
