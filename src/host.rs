@@ -29,7 +29,7 @@ pub(crate) use resctrl::resctrl_mounts;
 pub(crate) use rights::{
     SubordinateIds, is_filtered, missing_capability, subordinate_ids, try_user_namespace,
 };
-pub(crate) use security::{enforces_apparmor, enforces_selinux, security_modules};
+pub(crate) use security::{enforces_apparmor, enforces_selinux, security_modules, uses_selinux};
 
 /// The conventional mount point of cgroup v2, or of the directory in which the
 /// hierarchies of cgroup v1 are mounted (cgroups(7)).

@@ -165,7 +165,7 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · resctrl · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · resctrl · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · selinux · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
 //! A module uses only modules to its right. The six feature modules never use each other:
@@ -189,6 +189,7 @@
 //! | [`layer`] | what a container has changed, as a list and as a layer of an image |
 //! | [`pathname`] | what on a path makes the kernel refuse it, for error messages |
 //! | [`seal`] | the protection of the `rt` binary against containers |
+//! | [`selinux`] | labels of config.json, for the process and for mounts |
 //! | [`trusted_proc`] | a checked /proc |
 //! | [`decisions`] | the text of a plan, for people |
 //! | [`log`], [`nearest`], [`step`], [`sys`] | messages, nearest names, steps and failures, system calls |
@@ -230,6 +231,7 @@ mod process;
 mod resctrl;
 mod rootfs;
 mod seal;
+mod selinux;
 mod step;
 mod sys;
 mod trusted_proc;

@@ -31,6 +31,7 @@ use crate::resctrl;
 use crate::rootfs::{
     Entry, Facts, GeneratedFile, Rootfs, SwitchOrder, V1HierarchyPaths, V2HierarchyPaths,
 };
+use crate::selinux::Label;
 use crate::step::Step;
 
 pub(crate) use exec::{ExecPlan, ExecSettings, Shared};
@@ -55,6 +56,8 @@ pub(crate) struct Settings<'a> {
     /// (sd_notify(3)).
     pub(crate) notify: Option<PathBuf>,
     pub(crate) caller: Caller,
+    /// Whether SELinux is enabled on the host.
+    pub(crate) selinux: bool,
     /// Whether the host enforces AppArmor profiles.
     pub(crate) apparmor: bool,
 }
@@ -108,6 +111,8 @@ impl Plan {
         facts.notify = (settings.notify.clone()).map(|source| (source, NOTIFY_DIRECTORY));
         let files = network.iter().flat_map(|network| network.files.targets());
         facts.files = files.map(generated_file).collect();
+        let mount_label = (spec.linux().as_ref()).and_then(|linux| linux.mount_label().as_deref());
+        facts.mount_label = Label::plan("linux.mountLabel", mount_label, settings.selinux)?;
         let switch_order = switch_order(&hooks, &facts);
         let entry = (entry, switch_order, &annotations);
         let rootfs = Rootfs::plan(spec, &bundle.directory, entry, &facts)?;
@@ -184,6 +189,7 @@ fn plan_process(
         keeps_groups: annotations.keeps_groups()?,
         variable: settings.notify.as_ref().map(|_| NOTIFY_SOCKET),
         caller: &caller,
+        selinux: settings.selinux,
         apparmor: settings.apparmor,
         filter: linux
             .and_then(|linux| linux.seccomp().as_ref())
@@ -374,6 +380,8 @@ fn facts(namespaces: &Namespaces, cgroups: &Cgroups, host: &Host) -> Facts {
         user_namespace: *namespaces.place(Kind::User) != Place::Shared
             || !host.caller.initial_user_namespace,
         owner: namespaces.root_outside(),
+        ipc_namespace: *namespaces.place(Kind::Ipc) != Place::Shared,
+        mount_label: None,
         cgroup_namespace: *namespaces.place(Kind::Cgroup) == Place::New,
         cgroups_required: cgroups.are_required(),
         hierarchies,

@@ -172,6 +172,8 @@ numbered_enum! {
         Uid,
         /// The other four sets of `process.capabilities`.
         Capabilities,
+        /// `process.selinuxLabel`, from execve(2) on.
+        SelinuxLabel,
         /// `process.apparmorProfile`, from execve(2) on.
         AppArmor,
         /// `process.noNewPrivileges`.

@@ -86,6 +86,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("ioPriority.priority", "4"),
     ("execCPUAffinity", r#"{"initial": "0-3"}"#),
     ("initial", r#""0-3""#),
+    (
+        "selinuxLabel",
+        r#""system_u:system_r:container_t:s0:c1,c2""#,
+    ),
     ("apparmorProfile", r#""docker-default""#),
     ("final", r#""0-3""#),
     ("mounts[]", r#"{"destination": "/tmp", "type": "tmpfs"}"#),
@@ -127,6 +131,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("netDevices{}", r#"{"name": "eth0"}"#),
     ("netDevices{}.name", r#""eth0""#),
     ("rootfsPropagation", r#""slave""#),
+    (
+        "mountLabel",
+        r#""system_u:object_r:container_file_t:s0:c1,c2""#,
+    ),
     ("maskedPaths[]", r#""/proc/kcore""#),
     ("readonlyPaths[]", r#""/proc/sys""#),
     (

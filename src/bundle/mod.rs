@@ -1,9 +1,8 @@
 //! Reads a bundle, which is a directory with a config.json.
 //!
 //! config.json passes three checks: it is JSON, every value has the type that the specification
-//! gives it, and it uses no feature that this version does not support. Each error begins with the
-//! path of the field: `linux.resources.hugepageLimits[0].pageSize`. Unknown properties are
-//! ignored.
+//! gives it, and is one that the specification allows. Each error begins with the path of the
+//! field: `linux.resources.hugepageLimits[0].pageSize`. Unknown properties are ignored.
 
 mod capabilities;
 mod examples;
@@ -14,7 +13,6 @@ mod process_overrides;
 mod resources;
 mod type_error;
 mod unknown;
-mod unsupported;
 mod values;
 mod walker;
 
@@ -23,7 +21,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
@@ -33,7 +31,6 @@ use crate::pathname::{self, Access};
 pub(crate) use known_values::{likely, unknown_value};
 pub(crate) use process_overrides::ProcessOverrides;
 pub(crate) use resources::Resources;
-pub(crate) use unsupported::is_supported;
 
 /// Maximum size of config.json in bytes. Typical configurations are below 100 KiB, but an
 /// environment of 1 MiB occurs too.
@@ -49,15 +46,15 @@ pub(crate) const VERSIONS: (&str, &str) = ("1.0.0", "1.3.0");
 pub(crate) struct Bundle {
     /// Absolute.
     pub(crate) directory: PathBuf,
-    /// The content of config.json. This version supports every field that is set.
+    /// The content of config.json.
     pub(crate) spec: Spec,
 }
 
 /// Reads the bundle in `directory`, which may be relative.
 ///
 /// # Errors
-/// When config.json is missing, unreadable or not JSON, violates the specification, is for
-/// another platform, or uses a feature that this version does not support.
+/// When config.json is missing, unreadable or not JSON, violates the specification, or is for
+/// another platform.
 pub(crate) fn open(directory: &Path) -> Result<Bundle> {
     let directory = absolute(directory)?;
     let text = read(&directory)?;
@@ -124,7 +121,7 @@ fn read_limited(file: File) -> Result<Vec<u8>> {
 
 /// Parses and checks the text of config.json.
 fn parse(text: &[u8]) -> Result<Spec> {
-    check(json::parse(text, "config.json")?)
+    interpret(json::parse(text, "config.json")?)
 }
 
 /// Reads a JSON file without checking its content. Errors begin with `name`.
@@ -139,11 +136,11 @@ pub(crate) fn read_json(file: File, name: &str) -> Result<Value> {
 /// Checks a `process` object by the rules for `process` in config.json.
 ///
 /// # Errors
-/// When it violates the specification or uses a feature that this version does not support.
+/// When it violates the specification.
 pub(crate) fn check_process(process: Value) -> Result<Process> {
     ensure!(process.is_object(), "process: not a JSON object");
     let config = json!({"ociVersion": VERSIONS.1, "root": {"path": "/"}, "process": process});
-    check(config)?
+    interpret(config)?
         .process()
         .clone()
         .context("process: required")
@@ -163,14 +160,11 @@ pub(crate) fn process_json(process: Option<&Process>) -> Result<Value> {
 pub(crate) struct Inspection {
     /// Properties that the specification does not define, one sentence each.
     pub(crate) unknown: Vec<String>,
-    /// Why this version does not accept the file. The first is the error of [`open`].
-    pub(crate) refusals: Vec<Error>,
-    /// `None` if a value is invalid.
-    pub(crate) bundle: Option<Bundle>,
+    /// The error is that of [`open`].
+    pub(crate) bundle: Result<Bundle>,
 }
 
-/// Reads the bundle in `directory` as [`open`] does, and goes on after fields that this version does not
-/// support.
+/// Reads the bundle in `directory` as [`open`] does, and looks for unknown properties too.
 ///
 /// # Errors
 /// When config.json is missing, unreadable or not JSON.
@@ -178,46 +172,15 @@ pub(crate) fn inspect(directory: &Path) -> Result<Inspection> {
     let directory = absolute(directory)?;
     let config = json::parse(&read(&directory)?, "config.json")?;
     let unknown = unknown::find(&config);
-    let (refusals, spec) = match interpret(config) {
-        Ok(interpreted) => (interpreted.refusals(), Some(interpreted.spec)),
-        Err(error) => (vec![error], None),
-    };
-    Ok(Inspection {
-        unknown,
-        refusals,
-        bundle: spec.map(|spec| Bundle { directory, spec }),
-    })
-}
-
-/// A configuration in which every value is valid.
-struct Interpreted {
-    spec: Spec,
-    /// The fields in use that this version does not support.
-    unsupported: Vec<String>,
-}
-
-impl Interpreted {
-    /// Why this version does not accept it.
-    fn refusals(&self) -> Vec<Error> {
-        let unsupported = self.unsupported.iter();
-        let refusal = |field| anyhow!("{field}: not applied by this version");
-        unsupported.map(refusal).collect()
-    }
-}
-
-fn check(config: Value) -> Result<Spec> {
-    let interpreted = interpret(config)?;
-    match interpreted.refusals().into_iter().next() {
-        Some(refusal) => Err(refusal),
-        None => Ok(interpreted.spec),
-    }
+    let bundle = interpret(config).map(|spec| Bundle { directory, spec });
+    Ok(Inspection { unknown, bundle })
 }
 
 /// Checks and converts the values.
 ///
 /// # Errors
 /// When a value violates the specification, or is for another platform.
-fn interpret(mut config: Value) -> Result<Interpreted> {
+fn interpret(mut config: Value) -> Result<Spec> {
     if !config.is_object() {
         bail!("config.json: not a JSON object");
     }
@@ -233,9 +196,7 @@ fn interpret(mut config: Value) -> Result<Interpreted> {
         log::defer_warning(warning);
     }
     values::check_values(&config)?;
-    let unsupported = unsupported::in_use(&config);
-    let spec = walker::read(&config).map_err(type_error::translate)?;
-    Ok(Interpreted { spec, unsupported })
+    walker::read(&config).map_err(type_error::translate)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
-use super::{MAX_CONFIG_BYTES, VERSIONS, check};
+use super::{MAX_CONFIG_BYTES, VERSIONS, interpret};
 
 /// The resources to change. This version supports every field that is set.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Resources {
         // Container managers send the container's device rules with every update. An update does
         // not change them.
         members.remove("devices");
-        let spec = check(json!({
+        let spec = interpret(json!({
             "ociVersion": VERSIONS.1,
             "root": { "path": "/" },
             "process": { "args": ["/"], "cwd": "/" },

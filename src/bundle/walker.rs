@@ -11,17 +11,16 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqA
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
-use super::{field_path, unsupported};
+use super::field_path;
 use crate::nearest::nearest;
 
 /// The sentence about `name` in the object at `path`, whose known properties are `known`. `None` if the
 /// specification defines it.
 fn sentence(path: &str, name: &str, known: &[&str]) -> Option<String> {
-    let place = field_path::join(path, name);
-    let is_known = known.contains(&name) || unsupported::is_in_table(&place);
-    if is_known {
+    if known.contains(&name) {
         return None;
     }
+    let place = field_path::join(path, name);
     Some(match nearest(name, known.iter().copied()) {
         Some(known) => format!("{place}: unknown property; did you mean {known:?}?"),
         None => format!("{place}: unknown property"),

@@ -32,26 +32,19 @@ pub(super) fn perform(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
         Some(directory) => target::without_parent_components(&directory),
         None => target::working_directory()?,
     };
-    let Inspection {
-        unknown,
-        mut refusals,
-        bundle,
-    } = bundle::inspect(&directory).map_err(|error| with_remedy(error, &directory))?;
-    let mut plan = String::new();
-    if let Some(bundle) = bundle {
+    let Inspection { unknown, bundle } =
+        bundle::inspect(&directory).map_err(|error| with_remedy(error, &directory))?;
+    let check = bundle.and_then(|bundle| {
         let notify_socket = globals.notify_socket.clone();
         let cgroups = (globals.cgroups, globals.systemd());
         let request = Request::for_check(bundle, cgroups, notify_socket);
-        match Check::plan(&globals.root, &request) {
-            Ok(check) => {
-                refusals.extend(check.refusals());
-                if matches.get_flag("plan") {
-                    plan = check.decisions();
-                }
-            }
-            Err(error) => refusals.push(error),
-        }
-    }
+        Check::plan(&globals.root, &request)
+    });
+    let (plan, refusals) = match check {
+        Ok(check) if matches.get_flag("plan") => (check.decisions(), check.refusals()),
+        Ok(check) => (String::new(), check.refusals()),
+        Err(error) => (String::new(), vec![error]),
+    };
     let warnings = [unknown, log::take_deferred_warnings()].concat();
     print(&(plan + &report(&directory, &warnings, refusals.is_empty())))?;
     for refusal in &refusals {

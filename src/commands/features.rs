@@ -1,7 +1,7 @@
 //! `rt features`: what this version supports, in the format of the specification's features.md.
 //!
-//! The lists come from the tables that the implementation itself uses. `enabled` comes from the
-//! table of unsupported fields in `bundle/unsupported.rs`.
+//! The lists come from the tables that the implementation itself uses. What is `enabled` is
+//! supported by `rt`; the host may lack it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::{COMMIT, Globals, RUNC_VERSION, VERSION, print};
 use crate::annotations;
-use crate::bundle::{self, is_supported};
+use crate::bundle;
 use crate::cgroups::UNIT_PROPERTIES;
 use crate::namespaces::Kind;
 use crate::process::{self, HookKind, MemoryPolicyFeatures, SeccompFeatures};
@@ -80,6 +80,8 @@ struct Enabled {
     enabled: bool,
 }
 
+const ENABLED: Enabled = Enabled { enabled: true };
+
 pub(super) fn define(command: Command) -> Command {
     command
         .about("Print the features that this version supports, as JSON")
@@ -97,8 +99,6 @@ pub(super) fn perform(_: &Globals, _: &ArgMatches) -> Result<u8> {
 
 fn features() -> Features {
     let (oci_version_min, oci_version_max) = bundle::VERSIONS;
-    let mut hooks = HookKind::all().map(|moment| moment.to_string()).to_vec();
-    hooks.retain(|name| is_supported(&format!("hooks.{name}")));
     let versions = [
         // runc's annotations. Other runtimes may set them to the version of runc that they are
         // compatible with (specs-go/features).
@@ -110,7 +110,7 @@ fn features() -> Features {
     Features {
         oci_version_min,
         oci_version_max,
-        hooks,
+        hooks: HookKind::all().map(|kind| kind.to_string()).to_vec(),
         mount_options: sorted(rootfs::mount_options()),
         linux: Linux {
             namespaces: sorted(Kind::all().iter().map(ToString::to_string).collect()),
@@ -120,24 +120,22 @@ fn features() -> Features {
                 v2: true,
                 systemd: true,
                 systemd_user: true,
-                rdma: is_supported("linux.resources.rdma"),
+                rdma: true,
             },
             seccomp: Seccomp {
-                enabled: is_supported("linux.seccomp"),
+                enabled: true,
                 vocabulary: process::seccomp_features(),
             },
-            apparmor: enabled(&["process.apparmorProfile"]),
-            selinux: enabled(&["process.selinuxLabel", "linux.mountLabel"]),
+            apparmor: ENABLED,
+            selinux: ENABLED,
             intel_rdt: IntelRdt {
-                enabled: is_supported("linux.intelRdt"),
-                schemata: is_supported("linux.intelRdt.schemata"),
-                monitoring: is_supported("linux.intelRdt.enableMonitoring"),
+                enabled: true,
+                schemata: true,
+                monitoring: true,
             },
             memory_policy: process::memory_policy_features(),
-            mount_extensions: MountExtensions {
-                idmap: enabled(&["mounts[].uidMappings", "mounts[].gidMappings"]),
-            },
-            net_devices: enabled(&["linux.netDevices"]),
+            mount_extensions: MountExtensions { idmap: ENABLED },
+            net_devices: ENABLED,
         },
         annotations: BTreeMap::from(versions),
         // A name that ends with a dot is a prefix (features.md).
@@ -146,12 +144,6 @@ fn features() -> Features {
             annotations::PREFIX,
             annotations::key::GROUPS,
         ],
-    }
-}
-
-fn enabled(fields: &[&str]) -> Enabled {
-    Enabled {
-        enabled: fields.iter().all(|field| is_supported(field)),
     }
 }
 

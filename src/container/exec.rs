@@ -195,6 +195,7 @@ fn decide(
     let settings = ExecSettings {
         id: &state.id,
         caller: process::Caller::read(proc)?,
+        selinux: process.selinux_label().is_some() && host::uses_selinux(),
         apparmor: process.apparmor_profile().is_some() && host::enforces_apparmor(),
         streams,
         passed,

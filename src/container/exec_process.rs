@@ -69,19 +69,20 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     plan.process.set_io_priority(at)?;
     plan.membership.join(init, inside, at)?;
     plan.membership.become_root(proc, at)?; // It had the caller's ids until here.
-    plan.process.join_keyring(at)?;
+    at.enter(Step::SelinuxLabel);
+    let detached = match proc {
+        None if plan.process.is_confined() => Some(Proc::detached()?),
+        _ => None,
+    };
+    let proc = proc.or(detached.as_ref());
+    plan.process.join_keyring(proc, at)?;
     if let Some(console) = console {
         let Pty { master, terminal } = rootfs::open_terminal(at)?;
         plan.process.take_terminal(master, &terminal, console, at)?;
     }
 
-    at.enter(Step::AppArmor);
-    let detached = match proc {
-        None if plan.process.has_apparmor_profile() => Some(Proc::detached()?),
-        _ => None,
-    };
     // Drops privileges, and looks up the executable.
-    let prepared = plan.process.prepare(proc.or(detached.as_ref()), at)?;
+    let prepared = plan.process.prepare(proc, at)?;
     drop(detached);
     at.enter(Step::Start);
     end.ready()?;

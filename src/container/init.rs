@@ -122,7 +122,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.namespaces.become_root(&proc, at)?; // Init had the caller's ids until here.
     die_with_runtime_again(plan, end)?;
     let mut root = plan.rootfs.attach(entered, &mut sources, &proc, at)?;
-    plan.process.join_keyring(at)?;
+    plan.process.join_keyring(Some(&proc), at)?;
     // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
     plan.namespaces.apply(at)?;
     plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
 pub(crate) struct ExecSettings<'a> {
     pub(crate) id: &'a str,
     pub(crate) caller: Caller,
+    /// Whether SELinux is enabled on the host.
+    pub(crate) selinux: bool,
     /// Whether the host enforces AppArmor profiles.
     pub(crate) apparmor: bool,
     pub(crate) streams: StdioOwnership,
@@ -97,6 +99,7 @@ impl ExecPlan {
                 } else {
                     settings.caller.clone()
                 },
+                selinux: settings.selinux,
                 apparmor: settings.apparmor,
                 filter: filter.map_or(SeccompSource::None, SeccompSource::Compiled),
                 memory_policy,

@@ -153,6 +153,7 @@ impl Case {
             systemd: None,
             notify: None,
             caller: Caller::default(),
+            selinux: true,
             apparmor: true,
         };
         if host.caller.uid == 0 {

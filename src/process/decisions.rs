@@ -19,6 +19,10 @@ impl Process {
         if let Some(capability) = self.temporary_capability() {
             to.line(format!("{capability}: kept to install the seccomp filter"));
         }
+        if let Some(label) = &self.selinux_label {
+            let label = word(label.0.text());
+            to.line(format!("SELinux label {label} from execve(2) on"));
+        }
         if let Some(apparmor) = &self.app_armor {
             let profile = word(&apparmor.profile);
             to.line(format!("AppArmor profile {profile} from execve(2) on"));

@@ -29,7 +29,6 @@ impl Process {
             ),
             Step::Signals => ("process", "reset signals".to_owned()),
             Step::Session => ("process", "start a session".to_owned()),
-            Step::Keyring => ("process", self.keyring.as_ref()?.describe()),
             Step::OomScore => ("process.oomScoreAdj", self.oom_score.as_ref()?.describe()),
             Step::IoPriority => ("process.ioPriority", self.io_priority.as_ref()?.describe()),
             Step::MemoryPolicy => (
@@ -57,10 +56,6 @@ impl Process {
                 let (place, action) = capabilities::ITEMS.get(item)?;
                 (place, (*action).to_owned())
             }
-            Step::AppArmor => (
-                "process.apparmorProfile",
-                self.app_armor.as_ref()?.describe(),
-            ),
             Step::NoNewPrivileges => ("process.noNewPrivileges", "set".to_owned()),
             Step::Home => ("process.env", format!("find HOME of user {uid}")),
             Step::Executable => ("process.args[0]", self.command.describe()),
@@ -72,6 +67,27 @@ impl Process {
             Step::Descriptors => ("process", "close other descriptors".to_owned()),
             Step::Seccomp => ("linux.seccomp", "install the filter".to_owned()),
             Step::Exec => ("process.args[0]", self.command.describe()),
+            _ => return self.labels(step),
+        })
+    }
+
+    fn labels(&self, step: Step) -> Option<(&'static str, String)> {
+        Some(match step {
+            Step::Keyring => {
+                let keyring = self.keyring.as_ref()?.describe();
+                match &self.selinux_label {
+                    Some(label) => ("process.selinuxLabel", label.describe_keyring(&keyring)),
+                    None => ("process", keyring),
+                }
+            }
+            Step::SelinuxLabel => (
+                "process.selinuxLabel",
+                self.selinux_label.as_ref()?.describe(),
+            ),
+            Step::AppArmor => (
+                "process.apparmorProfile",
+                self.app_armor.as_ref()?.describe(),
+            ),
             _ => return None,
         })
     }

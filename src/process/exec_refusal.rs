@@ -72,6 +72,8 @@ pub(super) enum ExecRefusal {
     Machine(u16),
     /// The file is neither an ELF file nor a script.
     UnknownFormat,
+    /// Nothing, unless the policy of SELinux does not let the process have its label.
+    SelinuxLabel,
 }
 
 impl ExecRefusal {
@@ -123,6 +125,10 @@ impl ExecRefusal {
             }
             (ExecRefusal::UnknownFormat, Errno::ENOEXEC) => {
                 "it is neither an ELF program nor a script that begins with #!".to_owned()
+            }
+            (ExecRefusal::SelinuxLabel, Errno::EACCES | Errno::EPERM) => {
+                "does the policy let rt start it with process.selinuxLabel? see ausearch -m avc"
+                    .to_owned()
             }
             _ => return None,
         };

@@ -28,6 +28,12 @@ pub(crate) fn hint(Failure { step, item, cause }: Failure) -> Option<String> {
             "SCMP_ACT_NOTIFY needs userfaultfd(2): CONFIG_USERFAULTFD"
         }
         (Step::Seccomp, Errno::EINVAL) => "does this kernel have CONFIG_SECCOMP_FILTER?",
+        (Step::SelinuxLabel | Step::Keyring, Errno::EINVAL) => {
+            "the policy that is loaded does not have this label"
+        }
+        (Step::SelinuxLabel | Step::Keyring, Errno::EACCES) => {
+            "the policy forbids rt to set it; see ausearch -m avc"
+        }
         (Step::AppArmor, Errno::ENOENT) => "is the profile loaded?",
         (Step::OomScore, Errno::EACCES | Errno::EPERM) => {
             "a score below the caller's needs CAP_SYS_RESOURCE"

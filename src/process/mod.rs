@@ -23,6 +23,7 @@
 //! position of a failed step into text.
 
 mod affinity;
+mod apparmor;
 mod caller;
 mod capabilities;
 mod check;
@@ -38,7 +39,6 @@ mod home;
 mod hooks;
 mod init;
 mod keyring;
-mod labels;
 mod memory_policy;
 mod numbers;
 mod options;
@@ -49,6 +49,7 @@ mod rlimits;
 mod scheduler;
 mod scheduling;
 mod seccomp;
+mod selinux;
 mod stdio;
 mod supervise;
 mod terminal;
@@ -81,15 +82,16 @@ use crate::sys::{self, Program};
 use crate::trusted_proc::Proc;
 
 use affinity::Affinity;
+use apparmor::AppArmor;
 use capabilities::Capabilities;
 use command::{Command, HomeSource};
 use credentials::Credentials;
 use exec_refusal::ExecRefusal;
 use keyring::Keyring;
-use labels::AppArmor;
 use rlimits::Limits;
 use scheduler::Scheduler;
 use scheduling::{IoPriority, OomScore};
+use selinux::ProcessLabel;
 use terminal::Terminal;
 use workdir::WorkingDirectory;
 
@@ -111,6 +113,7 @@ pub(crate) struct Process {
     working_directory: WorkingDirectory,
     credentials: Credentials,
     capabilities: Capabilities,
+    selinux_label: Option<ProcessLabel>,
     app_armor: Option<AppArmor>,
     no_new_privileges: bool,
     terminal: Option<Terminal>,
@@ -175,11 +178,16 @@ impl Process {
     }
 
     /// Leaves the caller's session keyring. This comes after the process has become root of
-    /// its user namespace, because a keyring belongs to the user that creates it.
-    pub(crate) fn join_keyring(&self, at: &Progress) -> Result<(), Cause> {
+    /// its user namespace, because a keyring belongs to the user that creates it. `proc` may be
+    /// `None` without a SELinux label.
+    pub(crate) fn join_keyring(&self, proc: Option<&Proc>, at: &Progress) -> Result<(), Cause> {
         at.enter(Step::Keyring);
-        if let Some(keyring) = &self.keyring {
-            keyring.join()?;
+        match (&self.keyring, &self.selinux_label) {
+            (None, _) => {}
+            (Some(keyring), None) => keyring.join()?,
+            (Some(keyring), Some(label)) => {
+                label.label_keys(proc.ok_or(Errno::EPROTO)?, || keyring.join())?;
+            }
         }
         Ok(())
     }
@@ -209,7 +217,7 @@ impl Process {
     /// end, the process could call execve(2).
     ///
     /// Each privilege is given up right after the last step that needs it. `proc` may be
-    /// `None` when there is neither an AppArmor profile nor a user namespace.
+    /// `None` when there is no SELinux label, no AppArmor profile and no user namespace.
     pub(crate) fn prepare(&self, proc: Option<&Proc>, at: &Progress) -> Result<Prepared, Cause> {
         self.prepare_and_notify(|| Ok(()), proc, at)
     }
@@ -253,16 +261,7 @@ impl Process {
             user_changed()?;
         }
         self.capabilities.apply(self.temporary_capability(), at)?;
-        // After the change of capabilities: the kernel requires the file to be opened and
-        // written with the same credentials.
-        at.enter(Step::AppArmor);
-        if let Some(profile) = &self.app_armor {
-            profile.apply(proc.ok_or(Errno::EPROTO)?)?;
-        }
-        at.enter(Step::NoNewPrivileges);
-        if self.no_new_privileges {
-            set_no_new_privs()?;
-        }
+        self.confine(proc, at)?;
 
         // From here on the process has the container's user and capabilities, so that it can
         // read and execute no more than the program itself could.
@@ -286,6 +285,8 @@ impl Process {
         at.enter(Step::Executable);
         let executable = self.command.find()?.to_owned();
         let refusal = ExecRefusal::predict(&executable);
+        let labelled = self.selinux_label.is_some();
+        let refusal = refusal.or(labelled.then_some(ExecRefusal::SelinuxLabel));
         // Last: files that the steps above create have exact modes.
         self.credentials.set_umask();
         Ok(Prepared {
@@ -294,6 +295,25 @@ impl Process {
             home,
             listen_pid: None,
         })
+    }
+
+    /// Sets what confines the program from execve(2) on, and no_new_privs.
+    fn confine(&self, proc: Option<&Proc>, at: &Progress) -> Result<(), Cause> {
+        // After the change of capabilities: the kernel requires the file to be opened and
+        // written with the same credentials.
+        at.enter(Step::SelinuxLabel);
+        if let Some(label) = &self.selinux_label {
+            label.apply(proc.ok_or(Errno::EPROTO)?)?;
+        }
+        at.enter(Step::AppArmor);
+        if let Some(profile) = &self.app_armor {
+            profile.apply(proc.ok_or(Errno::EPROTO)?)?;
+        }
+        at.enter(Step::NoNewPrivileges);
+        if self.no_new_privileges {
+            set_no_new_privs()?;
+        }
+        Ok(())
     }
 
     fn enter_working_directory(&self, at: &Progress) -> Result<(), Cause> {

@@ -17,6 +17,8 @@ pub(crate) struct Options<'a> {
     /// Whether the process gets a session keyring of the container instead of the caller's.
     pub(crate) new_keyring: bool,
     pub(crate) caller: &'a Caller,
+    /// Whether SELinux is enabled on this host. Only read for a process that has a label.
+    pub(crate) selinux: bool,
     /// Whether AppArmor is enabled on this host. Only read for a process that has a
     /// profile.
     pub(crate) apparmor: bool,

@@ -8,14 +8,15 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use super::affinity::Affinity;
+use super::apparmor::AppArmor;
 use super::capabilities::Capabilities;
 use super::command::Command;
 use super::credentials::Credentials;
 use super::keyring::Keyring;
-use super::labels::AppArmor;
 use super::rlimits::Limits;
 use super::scheduler::Scheduler;
 use super::scheduling::{IoPriority, OomScore};
+use super::selinux::ProcessLabel;
 use super::terminal::Terminal;
 use super::workdir::WorkingDirectory;
 use super::{
@@ -60,9 +61,8 @@ impl Process {
             personality: options.personality,
             working_directory: WorkingDirectory::plan(cwd, options.kind)?,
             credentials: Credentials::plan(process.user(), options.keeps_groups)?,
-            app_armor: process
-                .apparmor_profile()
-                .as_ref()
+            selinux_label: ProcessLabel::plan(process.selinux_label().as_deref(), options.selinux)?,
+            app_armor: (process.apparmor_profile().as_ref())
                 .map(|profile| AppArmor::plan(profile, options.apparmor))
                 .transpose()?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -126,9 +126,9 @@ impl Process {
         self.oom_score.is_some()
     }
 
-    /// Whether [`Process::prepare`] writes an AppArmor profile to /proc.
-    pub(crate) fn has_apparmor_profile(&self) -> bool {
-        self.app_armor.is_some()
+    /// Whether the process writes a SELinux label or an AppArmor profile to /proc.
+    pub(crate) fn is_confined(&self) -> bool {
+        self.selinux_label.is_some() || self.app_armor.is_some()
     }
 
     /// `process.user.uid`.
@@ -226,6 +226,7 @@ pub(super) mod tests {
             id: "web",
             new_keyring: true,
             caller: &Caller::default(),
+            selinux: true,
             apparmor: true,
             filter: SeccompSource::None,
             kind: ProcessKind::Init,

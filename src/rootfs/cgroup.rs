@@ -29,7 +29,8 @@ use super::attributes::{READONLY, Setter, propagate};
 use super::context::MountContext;
 use super::detached::{attach, new_file_system, open_tree};
 use super::facts::{Facts, V1HierarchyPaths, V2HierarchyPaths};
-use super::options::{Attributes, Parameter, Propagation, Recursion};
+use super::options::{Attributes, Propagation, Recursion};
+use super::parameter::{self, Parameter};
 use crate::step::Cause;
 use crate::sys::{self, MountAttr, OpenTree};
 
@@ -145,13 +146,14 @@ impl CgroupMount {
                 return Ok(bind.attach(context, target.as_fd(), attributes)?);
             }
         };
-        let mode = [Parameter::Value(c"mode".into(), c"755".into())];
+        let mut parameters = vec![Parameter::Value(c"mode".into(), c"755".into())];
+        parameters.extend(parameter::context(context.label));
         let tmpfs = new_file_system(
             context.close_batch,
             c"tmpfs",
             c"cgroup",
             &[],
-            &mode,
+            &parameters,
             attributes.writable().set,
         )?;
         attach(tmpfs.as_fd(), target.as_fd(), true)?;

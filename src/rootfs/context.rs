@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use super::attributes::Setter;
 use super::options::Propagation;
 use super::root::Root;
+use crate::selinux::Label;
 use crate::step::Progress;
 use crate::sys::CloseBatch;
 
@@ -17,5 +18,7 @@ pub(super) struct MountContext<'a> {
     pub(super) proc: BorrowedFd<'a>,
     /// The propagation type that bind mounts of host directories get by default.
     pub(super) default_propagation: Propagation,
+    /// `linux.mountLabel`, for the mounts that are not in `mounts`.
+    pub(super) label: Option<&'a Label>,
     pub(super) close_batch: &'a CloseBatch,
 }

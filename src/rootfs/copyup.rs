@@ -23,7 +23,7 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid, linkat, symlinkat};
 
-use super::options::Parameter;
+use super::parameter::Parameter;
 use super::root::{Links, Root};
 use crate::sys;
 

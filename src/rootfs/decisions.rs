@@ -54,6 +54,10 @@ impl Rootfs {
             Setter::Detached => "mounts get their attributes before they are attached",
             Setter::Attached => "mounts get their attributes once attached (before Linux 5.12)",
         });
+        if let Some(label) = &self.label {
+            let label = word(label.text());
+            to.line(format!("SELinux label of new file systems: {label}"));
+        }
     }
 
     fn switch(&self) -> &'static str {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::options::Parameter;
+use super::parameter::Parameter;
 use super::root::is_directory;
 use crate::step::Cause;
 use crate::sys::{self, CloseBatch, FsConfig, OpenTree};

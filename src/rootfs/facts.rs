@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::selinux::Label;
+
 /// Properties of the host, and parts of the plan that are decided earlier.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -13,6 +15,10 @@ pub(crate) struct Facts {
     pub(crate) owner: Option<(u32, u32)>,
     /// The container has a new cgroup namespace.
     pub(crate) cgroup_namespace: bool,
+    /// The container does not have the host's ipc namespace.
+    pub(crate) ipc_namespace: bool,
+    /// `linux.mountLabel`.
+    pub(crate) mount_label: Option<Label>,
     /// A failure to create the container's cgroups is an error, so they will exist.
     pub(crate) cgroups_required: bool,
     /// The cgroup v1 hierarchies of the host; empty on a host with v2 alone.

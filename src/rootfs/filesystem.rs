@@ -1,7 +1,7 @@
 //! A new file system of one entry of `mounts`.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
@@ -11,14 +11,20 @@ use nix::mount::MsFlags;
 use super::attributes::mount_flags;
 use super::copyup::{self, CopyUp};
 use super::detached::new_file_system;
+use super::facts::Facts;
 use super::layers::{self, MAX_VALUE};
 use super::old_mount_api::MountArgs;
-use super::options::{Options, Parameter};
+use super::options::Options;
+use super::parameter::{self, Parameter};
+use crate::selinux::Label;
 use crate::step::Cause;
 use crate::sys::CloseBatch;
 
 /// File systems whose superblock other mounts share: `ro` on it would affect them all.
 const SHARED_SUPERBLOCKS: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
+
+/// File systems to whose files the policy itself gives labels. They have no option for one.
+const GENERATED_LABELS: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
 /// File systems without a backing file or device: `source` is only a name.
 const SOURCELESS: [&str; 8] = [
@@ -51,6 +57,8 @@ pub(super) struct FileSystem {
     pub(super) source: CString,
     pub(super) superblock: Vec<CString>,
     pub(super) data: Vec<Parameter>,
+    /// The label that its root gets, where the file system has no option for labels.
+    pub(super) root_label: Option<Label>,
     pub(super) origin: Origin,
     pub(super) copy_up: Vec<CopyUp>,
 }
@@ -59,7 +67,8 @@ impl FileSystem {
     pub(super) fn plan(
         fs_type: &str,
         source: Option<&Path>,
-        options: Options,
+        mut options: Options,
+        facts: &Facts,
     ) -> Result<FileSystem> {
         let tmpfs = fs_type == "tmpfs";
         let superblock = options.superblock.iter().copied().map(CString::new);
@@ -87,6 +96,10 @@ impl FileSystem {
         if overlay {
             layers::require_absolute_paths(&options.data)?;
         }
+        let label = facts.mount_label.as_ref();
+        if !options.data.iter().any(Parameter::is_label) && !GENERATED_LABELS.contains(&fs_type) {
+            options.data.extend(parameter::context(label));
+        }
         let source = source.map_or(fs_type.as_bytes(), |path| {
             path.as_os_str().as_encoded_bytes()
         });
@@ -101,6 +114,10 @@ impl FileSystem {
             source: CString::new(source).map_err(|_| anyhow!("source: holds a NUL byte"))?,
             superblock,
             data: options.data,
+            // The host's queues keep their label.
+            root_label: label
+                .filter(|_| fs_type == "mqueue" && facts.ipc_namespace)
+                .cloned(),
             origin,
             copy_up,
         })
@@ -119,14 +136,18 @@ impl FileSystem {
             if let Some(covered) = covered.filter(|_| self.copy_up.contains(&CopyUp::Mode)) {
                 data.push(copyup::mode_of(covered)?);
             }
-            return new_file_system(
+            let mount = new_file_system(
                 close_batch,
                 fs_type,
                 source,
                 &self.superblock,
                 &data,
                 attributes,
-            );
+            )?;
+            if let Some(label) = &self.root_label {
+                label.give_to_root(mount.as_fd())?;
+            }
+            return Ok(mount);
         }
         let (mut open, mut data, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         for (position, parameter) in (0..).zip(&self.data) {

@@ -22,7 +22,7 @@ use super::detached::new_file_system;
 use super::facts::{Content, GeneratedFile};
 use super::kind::Kind;
 use super::mount::Mount;
-use super::options::Parameter;
+use super::parameter::{self, Parameter};
 use crate::log;
 use crate::step::{Cause, Step};
 use crate::sys::{self, OpenTree};
@@ -63,11 +63,12 @@ impl Rootfs {
         context.progress.at(Step::OpenSource, *first);
         let (batch, attributes) = (context.close_batch, mount.attributes.set);
         let size = CString::new(SIZE).map_err(|_| Errno::EINVAL)?;
-        let options = [
+        let mut parameters = vec![
             Parameter::Value(c"mode".into(), c"0755".into()),
             Parameter::Value(c"size".into(), size),
         ];
-        let tmpfs = new_file_system(batch, c"tmpfs", c"tmpfs", &[], &options, attributes)?;
+        parameters.extend(parameter::context(context.label));
+        let tmpfs = new_file_system(batch, c"tmpfs", c"tmpfs", &[], &parameters, attributes)?;
         sys::move_mount(tmpfs.as_fd(), context.root.as_fd())?;
         let mut files = Vec::new();
         for (item, mount) in generated {

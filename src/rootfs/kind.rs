@@ -7,7 +7,8 @@ use anyhow::{Context, bail, ensure};
 use super::cgroup::CgroupMount;
 use super::facts::{Facts, GeneratedFile};
 use super::filesystem::FileSystem;
-use super::options::{self, Options, Parameter, Recursion};
+use super::options::{self, Options, Recursion};
+use super::parameter::Parameter;
 use super::remount::Remount;
 use crate::log;
 
@@ -74,7 +75,7 @@ impl Kind {
         if mount_type.is_empty() || mount_type == "none" {
             bail!("type: required, such as \"tmpfs\", unless the options make it a bind mount");
         }
-        let filesystem = FileSystem::plan(mount_type, source, options)?;
+        let filesystem = FileSystem::plan(mount_type, source, options, facts)?;
         Ok(Kind::FileSystem(filesystem))
     }
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::options::Parameter;
+use super::parameter::Parameter;
 use crate::sys::{self, FsConfig};
 
 /// The longest value of a parameter, in bytes. fsconfig(2) takes 256 with the NUL; mount(2)

@@ -24,9 +24,10 @@ use super::attributes::{NODE_ATTRIBUTES, READONLY, Setter};
 use super::context::MountContext;
 use super::detached::new_file_system;
 use super::options::Recursion;
+use super::parameter;
 use super::root::{Links, clean, is_directory};
 use crate::step::{Cause, Refusal, Step};
-use crate::sys::{self, CloseBatch, OpenTree};
+use crate::sys::{self, OpenTree};
 
 /// The masked and read-only paths, inside the root.
 #[derive(Debug)]
@@ -128,9 +129,7 @@ impl Masks {
                 continue;
             };
             if is_directory(&target)? {
-                directory.attach_to(context, target.as_fd(), || {
-                    empty_directory(context.close_batch)
-                })?;
+                directory.attach_to(context, target.as_fd(), || empty_directory(context))?;
             } else {
                 file.attach_to(context, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
@@ -217,13 +216,13 @@ impl MaskMount {
     }
 }
 
-fn empty_directory(close_batch: &CloseBatch) -> Result<OwnedFd, Cause> {
+fn empty_directory(context: &MountContext) -> Result<OwnedFd, Cause> {
     new_file_system(
-        close_batch,
+        context.close_batch,
         c"tmpfs",
         c"tmpfs",
         &[],
-        &[],
+        parameter::context(context.label).as_slice(),
         NODE_ATTRIBUTES.set,
     )
 }

@@ -29,6 +29,7 @@ mod mount_attributes;
 mod old_mount_api;
 mod options;
 mod overlay;
+mod parameter;
 mod pivot;
 mod proc_mounts;
 mod queue;
@@ -49,6 +50,7 @@ use oci_spec::runtime::Spec;
 
 use crate::annotations::{Annotations, key};
 use crate::log;
+use crate::selinux::Label;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
@@ -102,6 +104,8 @@ pub(crate) struct Rootfs {
     /// `None` where the container writes to `path` itself.
     layers: Option<Layers>,
     setter: Setter,
+    /// `linux.mountLabel`.
+    label: Option<Label>,
     user_namespace: bool,
     /// The ids of the host that root of the container's user namespace has, if it has one.
     owner: Option<(u32, u32)>,
@@ -155,6 +159,7 @@ impl Rootfs {
             } else {
                 Setter::Attached
             },
+            label: facts.mount_label.clone(),
             user_namespace: facts.user_namespace,
             owner: facts.owner,
             create_volumes: annotations.flag(key::CREATE_VOLUMES)?.unwrap_or(false),
@@ -376,7 +381,7 @@ impl Rootfs {
     }
 
     fn context<'a>(
-        &self,
+        &'a self,
         entered: &'a NewRoot,
         close_batch: &'a CloseBatch,
         proc: &'a Proc,
@@ -388,6 +393,7 @@ impl Rootfs {
             setter: self.setter,
             proc: proc.as_fd(),
             default_propagation: self.default_propagation(),
+            label: self.label.as_ref(),
             close_batch,
         }
     }

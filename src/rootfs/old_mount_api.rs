@@ -16,7 +16,7 @@ use nix::unistd::fchdir;
 
 use super::attributes::Setter;
 use super::detached::new_file_system;
-use super::options::Parameter;
+use super::parameter::Parameter;
 use super::pivot;
 use crate::step::Cause;
 use crate::sys::{self, Cloned, CloseBatch, OpenTree};

@@ -1,16 +1,14 @@
 //! Mount options of config.json, parsed into attributes, propagation types and file system
 //! options by one table.
 
-use std::ffi::CString;
-use std::fmt;
-
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
 };
 
+use super::parameter::Parameter;
 use crate::bundle;
 use crate::sys::{MountAttr, OpenTree};
 
@@ -92,13 +90,6 @@ impl Propagation {
 pub(crate) struct Attributes {
     pub(crate) set: u64,
     pub(crate) clear: u64,
-}
-
-/// An option of a file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Parameter {
-    Flag(CString),
-    Value(CString, CString),
 }
 
 /// The meaning of one option.
@@ -197,9 +188,6 @@ const OPTIONS: [(&str, Meaning); 44] = [
     ("ridmap", Meaning::Idmap(Recursive)),
     ("tmpcopyup", Meaning::CopyUp),
 ];
-
-/// Options whose value is an SELinux label (mount(8)).
-const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
 fn lookup(option: &str) -> Option<Meaning> {
     OPTIONS
@@ -373,53 +361,6 @@ impl From<Attributes> for MountAttr {
             clear: attributes.clear,
             ..MountAttr::default()
         }
-    }
-}
-
-impl fmt::Display for Parameter {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Parameter::Flag(key) => f.write_str(&key.to_string_lossy()),
-            Parameter::Value(key, value) => {
-                write!(f, "{}={}", key.to_string_lossy(), value.to_string_lossy())
-            }
-        }
-    }
-}
-
-impl Parameter {
-    /// Podman before 5.7 passes these options of a volume on to its mount.
-    pub(super) fn is_volume_option(&self) -> bool {
-        match self {
-            Parameter::Flag(flag) => matches!(flag.to_bytes(), b"copy" | b"nocopy"),
-            Parameter::Value(key, _) => key.to_bytes() == b"volume-opt",
-        }
-    }
-
-    /// As in the comma-separated options of mount(2).
-    pub(super) fn to_mount_data(&self) -> String {
-        match self {
-            Parameter::Value(key, value) if value.to_bytes().contains(&b',') => {
-                let label = key.to_str().is_ok_and(|key| LABELS.contains(&key));
-                let quote = if label { "\"" } else { "" };
-                let (key, value) = (key.to_string_lossy(), value.to_string_lossy());
-                format!("{key}={quote}{value}{quote}")
-            }
-            other => other.to_string(),
-        }
-    }
-
-    fn parse(option: &str) -> Result<Parameter> {
-        let text =
-            |part: &str| CString::new(part).map_err(|_| anyhow!("{option:?} holds a NUL byte"));
-        Ok(match option.split_once('=') {
-            // The quotes only protect the commas of a label from being split.
-            Some((key, value)) if LABELS.contains(&key) => {
-                Parameter::Value(text(key)?, text(&value.replace('"', ""))?)
-            }
-            Some((key, value)) => Parameter::Value(text(key)?, text(value)?),
-            None => Parameter::Flag(text(option)?),
-        })
     }
 }
 

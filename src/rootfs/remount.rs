@@ -7,7 +7,8 @@ use anyhow::{bail, ensure};
 use nix::errno::Errno;
 
 use super::detached::set_parameters;
-use super::options::{Options, Parameter};
+use super::options::Options;
+use super::parameter::Parameter;
 use crate::step::Cause;
 use crate::sys::{self, CloseBatch, FsConfig};
 

@@ -127,6 +127,7 @@ impl Rootfs {
         let place = Place {
             old_root: old_root.as_fd(),
             user_namespace: self.user_namespace,
+            label: self.label.as_ref(),
         };
         layers.mount(&opened, root_path.as_fd(), &place, progress)
     }

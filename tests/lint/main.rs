@@ -15,7 +15,7 @@ use source::Source;
 /// Lowest first. Modules on one line never name each other.
 const LAYERS: &[&[&str]] = &[
     &["decisions", "log", "nearest", "step", "sys"],
-    &["pathname", "seal", "trusted_proc"],
+    &["pathname", "seal", "selinux", "trusted_proc"],
     &["annotations", "bundle", "host", "layer"],
     &[
         "cgroups",

@@ -33,6 +33,19 @@ pub(crate) fn io_priority() -> libc::c_long {
     unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) }
 }
 
+/// The label that a security module has given to the session keyring.
+pub(crate) fn session_keyring_label() -> nix::Result<String> {
+    const SESSION: libc::c_long = -3;
+    const GET_SECURITY: libc::c_long = 17;
+    let mut text = vec![0u8; 4096];
+    let (key, label, size) = (SESSION, text.as_mut_ptr(), text.len());
+    // SAFETY: the kernel writes at most `size` bytes, with a NUL at the end, to `label`.
+    let length = unsafe { libc::syscall(libc::SYS_keyctl, GET_SECURITY, key, label, size) };
+    nix::errno::Errno::result(length)?;
+    let text = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+    Ok(text.to_string_lossy().into_owned())
+}
+
 /// The scheduling policy and its attributes, as sched_getattr(2) returns them.
 pub(crate) fn scheduler() -> Option<libc::sched_attr> {
     // SAFETY: the structure has numbers only, for which zero is valid.

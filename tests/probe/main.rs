@@ -43,6 +43,7 @@ extern "C" fn main() -> i32 {
         ["spawn-sleep"] => actions::spawn_sleep(),
         ["watch"] => actions::watch(),
         ["open-links", path] => other_processes::open_links(path),
+        ["keyring-label"] => print_result(kernel::session_keyring_label()),
         ["stat", path] => print(&report::node(path.as_ref()).to_string()),
         ["read", path] => print_result(actions::read(path)),
         ["readlink", path] => print_result(actions::readlink(path)),

@@ -55,7 +55,7 @@ impl Profile {
     /// The profile allows everything except reading /secret.
     fn load() -> Profile {
         if !is_on() {
-            skip("AppArmor is not on here");
+            skip("the security module is not on here");
         }
         let profile = Profile {
             name: format!("rt-suite-{}", std::process::id()),
@@ -147,7 +147,7 @@ fn a_process_that_rt_start_executes_is_confined() {
 
 fn a_profile_that_is_not_loaded_is_refused_by_name() {
     if !is_on() {
-        skip("AppArmor is not on here");
+        skip("the security module is not on here");
     }
     let bundle = Bundle::new().set("/process/apparmorProfile", json!("no-such-profile"));
     let before = HostState::of(&bundle);
@@ -166,7 +166,7 @@ fn a_profile_that_is_not_loaded_is_refused_by_name() {
 
 fn without_a_profile_the_process_is_unconfined() {
     if !is_on() {
-        skip("AppArmor is not on here");
+        skip("the security module is not on here");
     }
     let bundle = Bundle::new().file("secret", "plain\n").sh(LOOK);
     assert_eq!(bundle.run().assert_ok().stdout, "unconfined\nplain\n0\n");

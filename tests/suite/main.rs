@@ -44,6 +44,7 @@ mod rootfs;
 mod runner;
 mod seccomp;
 mod security;
+mod selinux;
 mod stats;
 mod systemd;
 mod terminal;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Test> {
     [
         apparmor::tests(),
+        selinux::tests(),
         binary::tests(),
         cgroups::tests(),
         cli::tests(),

@@ -20,16 +20,24 @@ pub(crate) enum Machine {
     Systemd,
     /// The same for the tests of runc.
     SystemdOfRunc,
+    /// The script alone, with SELinux.
+    Selinux,
 }
 
 impl Machine {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Systemd, Self::SystemdOfRunc];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Plain,
+        Self::Systemd,
+        Self::SystemdOfRunc,
+        Self::Selinux,
+    ];
 
     /// The options of [`BOOT`].
     pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &["-t", "5000"],
+            Self::Selinux => &["-e", "-t", "2000"],
             Self::Systemd | Self::SystemdOfRunc => &["-s", "-m", "4096", "-t", "10000"],
         }
     }

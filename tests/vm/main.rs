@@ -1,9 +1,9 @@
-//! Tests that the host may be unable to run: cgroup v2 with all controllers, AppArmor, CAP_SYS_RESOURCE, and the
+//! Tests that the host may be unable to run: cgroup v2 with all controllers, AppArmor, SELinux, CAP_SYS_RESOURCE, and the
 //! engines with their default configuration.
 //!
-//! `RT_TESTS=all cargo test --test vm` boots three virtual machines, two at a time. In the first, tests of the suite
-//! run; in the others, with systemd, the lists of the installed engines (`tests/engines/installed.rs`), one with rt and
-//! one with runc. Each test is reported as soon as its outcome is known. A run without a filter writes them to
+//! `RT_TESTS=all cargo test --test vm` boots four virtual machines, two at a time. In the first and in the last, with
+//! SELinux, tests of the suite run; in the others, with systemd, the lists of the installed engines
+//! (`tests/engines/installed.rs`), one with rt and one with runc. Each test is reported as soon as its outcome is known. A run without a filter writes them to
 //! docs/engines.md. `boot` describes the virtual machines, and `runs.rs` lists what runs in them.
 #![allow(
     clippy::disallowed_methods,
@@ -95,9 +95,9 @@ fn record(part: Part, guests: &VirtualMachines, lists: &[runs::List], outcomes: 
             "A list has the tests of one engine, which has Debian's configuration but for the path of the runtime.",
         ),
         _ => (
-            &[Machine::Plain],
+            &[Machine::Plain, Machine::Selinux],
             "cgroup v2",
-            "A list has the tests of the suite whose names contain its text.",
+            "A list has the tests of the suite whose names contain its text. SELinux is on for its own list only.",
         ),
     };
     let guest = guests[machines[0] as usize].lock().unwrap();

@@ -52,7 +52,7 @@ const fn engine(filter: &'static str) -> [Run; 2] {
     ]
 }
 
-const RUNS: [Run; 17] = [
+const RUNS: [Run; 19] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -75,6 +75,8 @@ const RUNS: [Run; 17] = [
     suite("runc", "managers::cri_systemd_rich"),
     suite("runc", "managers::docker_systemd"),
     suite("runc", "managers::podman_systemd"),
+    (Machine::Selinux, Program::Suite, "rt", "selinux::"),
+    (Machine::Selinux, Program::Suite, "runc", "selinux::"),
 ];
 
 const ENGINES: [[Run; 2]; 5] = [

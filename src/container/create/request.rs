@@ -106,6 +106,7 @@ pub(crate) fn decide(
         systemd: systemd.as_ref(),
         notify: notify.map(|_| ipc::notify_directory(root, &request.id)),
         caller: Caller::read(proc)?,
+        selinux: names_selinux_label(&request.bundle) && host::uses_selinux(),
         apparmor: names_apparmor_profile(&request.bundle) && host::enforces_apparmor(),
     };
     Plan::new(&request.bundle, &settings, host)
@@ -115,6 +116,13 @@ pub(crate) fn decide(
 pub(crate) fn exec_defaults(request: &Request, plan: &Plan) -> Result<Box<RawValue>> {
     let process = request.bundle.spec.process().as_ref();
     ExecDefaults::to_json(bundle::process_json(process)?, plan)
+}
+
+fn names_selinux_label(bundle: &Bundle) -> bool {
+    let process = bundle.spec.process().as_ref();
+    let linux = bundle.spec.linux().as_ref();
+    process.is_some_and(|process| process.selinux_label().is_some())
+        || linux.is_some_and(|linux| linux.mount_label().is_some())
 }
 
 fn names_apparmor_profile(bundle: &Bundle) -> bool {

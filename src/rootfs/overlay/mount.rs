@@ -18,7 +18,8 @@ use crate::rootfs::detached::new_file_system;
 use crate::rootfs::filesystem::PAGE;
 use crate::rootfs::layers::{MAX_VALUE, supports_lowerdir_append};
 use crate::rootfs::old_mount_api::{MountArgs, mount_detached};
-use crate::rootfs::options::Parameter;
+use crate::rootfs::parameter::{self, Parameter};
+use crate::selinux::Label;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::{self, CloseBatch};
 
@@ -41,6 +42,8 @@ pub(in crate::rootfs) struct Place<'a> {
     /// Hidden by the tmpfs of the upper layer while the overlay is made.
     pub(in crate::rootfs) old_root: BorrowedFd<'a>,
     pub(in crate::rootfs) user_namespace: bool,
+    /// `linux.mountLabel`, the label of all files of the overlay.
+    pub(in crate::rootfs) label: Option<&'a Label>,
 }
 
 impl Layers {
@@ -144,6 +147,7 @@ impl Place<'_> {
             vec![Parameter::Value(c"lowerdir".into(), text(list))]
         };
         parameters.extend(upper);
+        parameters.extend(parameter::context(self.label));
         if self.user_namespace {
             // Whiteouts are in `user.` attributes (Linux 5.11).
             parameters.push(Parameter::Flag(c"userxattr".into()));

@@ -23,8 +23,6 @@ pub(super) fn tests() -> Vec<Test> {
         an_unknown_rlimit_is_refused,
         a_duplicate_namespace_is_refused,
         forty_thousand_namespaces_are_checked_in_linear_time,
-        an_unsupported_field_is_refused_by_name,
-        the_first_of_several_unsupported_fields_is_named,
         a_section_for_another_platform_is_refused,
         a_relative_cwd_is_refused,
         a_duplicate_rlimit_is_refused,
@@ -169,27 +167,6 @@ fn forty_thousand_namespaces_are_checked_in_linear_time() {
         "linux.namespaces[40000]: duplicate namespace type \"kind-39999\": remove it, or linux.namespaces[39999]",
     );
     assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
-}
-
-fn an_unsupported_field_is_refused_by_name() {
-    only_rt("other runtimes support them");
-    let fields = [(
-        "/process/selinuxLabel",
-        json!("a:b:c:d"),
-        "process.selinuxLabel",
-    )];
-    for (pointer, value, field) in fields {
-        let bundle = Bundle::new().set(pointer, value);
-        assert_error(&bundle, &format!("{field}: not applied by this version"));
-    }
-}
-
-fn the_first_of_several_unsupported_fields_is_named() {
-    only_rt("other runtimes support them");
-    let bundle = Bundle::new()
-        .set("/mounts/0/options", json!(["remount"]))
-        .set("/process/selinuxLabel", json!("a:b:c:d"));
-    assert_error(&bundle, "process.selinuxLabel: not applied by this version");
 }
 
 fn a_section_for_another_platform_is_refused() {

@@ -31,7 +31,6 @@ pub(super) fn tests() -> Vec<Test> {
         arguments_after_the_id_belong_to_the_program,
         two_dashes_before_the_id_end_the_flags,
         apparmor_is_refused_on_a_host_without_it,
-        an_selinux_label_is_refused,
     ]
 }
 
@@ -356,20 +355,6 @@ fn apparmor_is_refused_on_a_host_without_it() {
     let outcome = outcome.assert_code(255);
     assert!(
         outcome.stderr.to_lowercase().contains("apparmor"),
-        "{outcome}"
-    );
-}
-
-fn an_selinux_label_is_refused() {
-    let (bundle, _container) = running(Bundle::new());
-    let outcome = exec(
-        &bundle,
-        &["--process-label", "system_u:x:y:s0"],
-        &["/bin/true"],
-    );
-    let outcome = outcome.assert_code(255);
-    assert!(
-        outcome.stderr.to_lowercase().contains("selinux"),
         "{outcome}"
     );
 }

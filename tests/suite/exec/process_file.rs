@@ -19,7 +19,6 @@ pub(super) fn tests() -> Vec<Test> {
         the_oom_score_is_unchanged_if_none_is_given,
         the_initial_and_final_cpu_affinity_are_set,
         cpus_that_do_not_exist_are_refused,
-        unsupported_fields_are_refused_by_name,
         invalid_fields_are_refused_by_name,
         unknown_fields_are_ignored,
         an_unreadable_process_file_is_reported,
@@ -221,15 +220,6 @@ fn cpus_that_do_not_exist_are_refused() {
             outcome.assert_code(255).assert_refused(&place).one_line();
         }
     }
-}
-
-fn unsupported_fields_are_refused_by_name() {
-    only_rt("runc applies them");
-    let (bundle, _container) = running(Bundle::new());
-    let label = [("/selinuxLabel", json!("system_u:x:y:s0"))];
-    let outcome = described(&bundle, &["/bin/true"], &label).run();
-    let message = "process.selinuxLabel: not applied by this version";
-    outcome.assert_code(255).assert_refused(message).one_line();
 }
 
 fn invalid_fields_are_refused_by_name() {

@@ -14,13 +14,13 @@ pub(super) const IMAGE: &str = "# of the image\n";
 
 /// A network namespace and a mount namespace in which /run is empty. Everything in them ends
 /// with this value.
-pub(super) struct Host {
+pub(crate) struct Host {
     holder: Holder,
     runtime: Runtime,
 }
 
 impl Host {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         only_rt("the annotations rt.network.* are its own");
         needs("ip", "iproute2");
         let holder = Holder::new(&["--net", "--mount"]);
@@ -58,7 +58,7 @@ impl Host {
     }
 
     /// A bundle with these annotations, `rt.network.` before each key, whose process sleeps.
-    pub(super) fn bundle(&self, annotations: &[(&str, &str)]) -> Bundle {
+    pub(crate) fn bundle(&self, annotations: &[(&str, &str)]) -> Bundle {
         let bundle = Bundle::with_runtime(&self.runtime)
             .capabilities(&CAPABILITIES)
             .args(&["/probe", "sleep"]);

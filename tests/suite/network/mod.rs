@@ -20,6 +20,8 @@ mod web;
 
 use crate::runner::Test;
 
+pub(crate) use host::Host;
+
 pub(crate) fn tests() -> Vec<Test> {
     [
         links::tests(),

@@ -14,7 +14,6 @@ pub(super) fn tests() -> Vec<Test> {
         the_bundle_is_the_working_directory_by_default,
         a_misspelt_property_is_a_warning,
         warnings_of_create_are_listed,
-        every_unsupported_field_is_listed,
         every_missing_path_is_listed,
         the_plan_is_printed_before_the_verdict,
     ];
@@ -172,23 +171,6 @@ fn warnings_of_create_are_listed() {
         "{outcome}"
     );
     accepted(&bundle);
-}
-
-fn every_unsupported_field_is_listed() {
-    let absent = "/no/such/source";
-    let bundle = rt()
-        .bind(absent.as_ref(), "/a", &["rbind"])
-        .set("/process/selinuxLabel", json!("a:b:c:d"))
-        .set("/linux/mountLabel", json!("a:b:c:d"));
-    let index = bundle.config().items("/mounts").len() - 1;
-    let expected = [
-        "rt check: process.selinuxLabel: not applied by this version".to_owned(),
-        "rt check: linux.mountLabel: not applied by this version".to_owned(),
-        format!(
-            "rt check: mounts[{index}]: bind {absent} on /a: open the source: not found (ENOENT; there is no /no)"
-        ),
-    ];
-    assert_eq!(agreed(&bundle), expected);
 }
 
 fn every_missing_path_is_listed() {
