@@ -1,4 +1,4 @@
-//! docs/conformance.md: the results of whole runs against rt, runc and crun.
+//! docs/conformance.md, and the table of README.md: the results of whole runs against rt, runc and crun.
 #![allow(
     clippy::print_stderr,
     reason = "a test program says what it has written"
@@ -21,6 +21,9 @@ const WRITE: &str = "RT_CONFORMANCE";
 const RESULTS: &str = "RT_CONFORMANCE_RESULTS";
 
 const PAGE: &str = "docs/conformance.md";
+const README: &str = "README.md";
+/// How the table of README.md begins.
+const SUMMARY: &str = "| requirements |";
 /// The part of the page that is written ends where the next heading begins.
 const HEADING: &str = "## Results\n";
 
@@ -31,6 +34,9 @@ needs, or that the runtime does not have what it MAY leave out.
 ";
 
 const RUNTIMES: [(&str, Kind); 3] = [("rt", Kind::Rt), ("runc", Kind::Runc), ("crun", Kind::Crun)];
+
+/// The name of a runtime, its version, and how its tests have ended.
+type Run = (&'static str, String, Ends);
 
 /// How each test has ended, by name: `passed`, or `skipped` or `failed` with the reason.
 type Ends = BTreeMap<String, (String, String)>;
@@ -69,18 +75,26 @@ pub(crate) fn write() -> ExitCode {
             }
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let old = fs::read_to_string(&path).unwrap_or_default();
-    match fs::write(&path, with_results(&old, &results(&runs))) {
-        Ok(()) => {
-            eprintln!("{PAGE}: written");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{PAGE}: not written: {error}");
-            ExitCode::FAILURE
-        }
+    let written = [
+        rewrite(PAGE, |old| with_results(old, &results(&runs))),
+        rewrite(README, |old| with_summary(old, &summary(&runs))),
+    ];
+    if written.contains(&false) {
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
+}
+
+/// Changes a page, and says so. Returns whether it was written.
+fn rewrite(page: &str, change: impl FnOnce(&str) -> String) -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    let written = fs::write(&path, change(&old));
+    match &written {
+        Ok(()) => eprintln!("{page}: written"),
+        Err(error) => eprintln!("{page}: not written: {error}"),
+    }
+    written.is_ok()
 }
 
 fn run(name: &str) -> Result<Ends, String> {
@@ -114,7 +128,7 @@ fn with_results(old: &str, results: &str) -> String {
     format!("{before}{HEADING}\n{}\n{after}", results.trim())
 }
 
-fn results(runs: &[(&str, String, Ends)]) -> String {
+fn results(runs: &[Run]) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let versions: Vec<&str> = runs
         .iter()
@@ -162,8 +176,47 @@ fn is_known_failure(reason: &str) -> bool {
         .any(|(_, kind)| reason.starts_with(&format!("{kind:?} fails: ")))
 }
 
+/// The page with another table.
+fn with_summary(old: &str, table: &str) -> String {
+    let (before, rest) = old.split_once(SUMMARY).unwrap_or((old, "\n\n"));
+    let after = rest.find("\n\n").map_or("", |at| &rest[at..]);
+    format!("{before}{}{after}", table.trim_end())
+}
+
+/// How many requirements each runtime passes.
+fn summary(runs: &[Run]) -> String {
+    let tested: Vec<Tested> = requirements::all();
+    let tested = || tested.iter().filter(|one| !one.tests.is_empty());
+    let row = |title: &str, cell: &dyn Fn(&Run) -> String| {
+        let cells: String = runs.iter().map(|run| format!(" {} |", cell(run))).collect();
+        format!("{title}{cells}\n")
+    };
+    let header = row(SUMMARY, &|(name, version, _)| match *name {
+        "rt" => (*name).to_owned(),
+        // Without what Debian has added.
+        _ => version
+            .replace(" version", "")
+            .split('+')
+            .next()
+            .unwrap_or(name)
+            .to_owned(),
+    });
+    let count = |title: &str, wanted| {
+        row(title, &|(_, _, ends)| {
+            let matching = tested().filter(|one| verdict(&one.tests, ends) == wanted);
+            matching.count().to_string()
+        })
+    };
+    let rows = [
+        count("| pass |", Verdict::Passed),
+        count("| fail |", Verdict::Failed),
+        count("| cannot be tested on this host |", Verdict::NotTested),
+    ];
+    format!("{header}|---|---:|---:|---:|\n{}", rows.concat())
+}
+
 /// A row for each document, and one for all.
-fn counts(runs: &[(&str, String, Ends)]) -> String {
+fn counts(runs: &[Run]) -> String {
     let all = requirements::all();
     let mut documents: Vec<&str> = all.iter().map(|one| one.document).collect();
     documents.dedup();
