@@ -61,20 +61,24 @@ pub(super) fn check_version(config: &Value) -> Result<()> {
 fn major(version: &str) -> Option<u64> {
     let (rest, build) = version.split_once('+').unwrap_or((version, "0"));
     let (core, prerelease) = rest.split_once('-').unwrap_or((rest, "0"));
-    let labels = build.split('.').chain(prerelease.split('.'));
     let is_label = |label: &str| {
         !label.is_empty()
             && label
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_canonical = |number: &str| number == "0" || !number.starts_with('0');
     let mut numbers = core.split('.').map(|number| {
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        let canonical = digits && (number == "0" || !number.starts_with('0'));
-        canonical.then(|| number.parse::<u64>().ok()).flatten()
+        let valid = is_number(number) && is_canonical(number);
+        valid.then(|| number.parse::<u64>().ok()).flatten()
     });
     let (major, _, _) = (numbers.next()??, numbers.next()??, numbers.next()??);
-    let complete = numbers.next().is_none() && labels.into_iter().all(is_label);
+    // Only a build label may be a number with a zero in front.
+    let is_precedence = |label: &str| is_label(label) && (!is_number(label) || is_canonical(label));
+    let complete = numbers.next().is_none()
+        && build.split('.').all(is_label)
+        && prerelease.split('.').all(is_precedence);
     complete.then_some(major)
 }
 

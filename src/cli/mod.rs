@@ -36,6 +36,9 @@ const SOCKET_ACTIVATION_VERBS: [&str; 2] = ["create", "run"];
 /// error text for a missing value as proof that the flag exists.
 const PROBED_FLAG: (&str, &str) = ("restore", "lsm-mount-context");
 
+/// The verb for help, its short form, and the flags.
+const HELP: [&str; 4] = ["help", "h", "--help", "-h"];
+
 /// runc's exit status for an unknown verb.
 const UNKNOWN_VERB_STATUS: u8 = 3;
 
@@ -134,8 +137,11 @@ fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
 fn help_or_failure(positionals: &[OsString]) -> Result<u8, Failure> {
     match positionals {
         [] => print_and_succeed(&help(program())),
-        [name, rest @ ..] if name == "help" || name == "h" => match rest {
+        [name, rest @ ..] if HELP[..2].iter().any(|help| name == help) => match rest {
             [] => print_and_succeed(&help(program())),
+            [name, ..] if HELP.iter().any(|help| name == help) => {
+                print_and_succeed(&help(program()))
+            }
             [name, ..] => print_and_succeed(&help(define(find(name)?))),
         },
         [name, rest @ ..] if is_probe(name, rest) => {

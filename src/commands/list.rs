@@ -164,7 +164,7 @@ mod tests {
 
     fn report(id: &str, bundle: &str) -> Report {
         Report {
-            oci_version: "1.3.0".to_owned(),
+            oci_version: "1.3.0",
             id: id.to_owned(),
             pid: 7,
             status: Status::Running,

@@ -48,7 +48,7 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     pub(super) fn new(report: &'a Report, owner: String) -> Self {
         Entry {
-            oci_version: &report.oci_version,
+            oci_version: report.oci_version,
             id: &report.id,
             pid: report.pid,
             status: report.status.to_string(),

@@ -36,13 +36,15 @@ fn delete_container(root: &Path, id: &str, force: bool) -> Result<()> {
     let Some(container) = Container::open(root, id)? else {
         return not_found();
     };
-    if container.is_locked_by_other() {
+    let is_locked = container.is_locked_by_other();
+    if is_locked {
         // The command that holds the lock may hang in a hook. Killing the container's process
         // lets that command finish.
         kill_locked(&container, force)?;
     }
     if !container.lock()? {
-        return not_found();
+        // That command has removed it, as this one was to do.
+        return if is_locked { Ok(()) } else { not_found() };
     }
     let proc = Proc::open().context("/proc")?;
     let state = match container.state() {
@@ -86,7 +88,11 @@ fn kill_locked(container: &Container, force: bool) -> Result<()> {
         }
         // A `create` command that waits for a hook then rolls back what it has made.
         _ if force => teardown::kill_and_wait(&state, &proc),
-        _ => Ok(()),
+        // The hook may be what calls this.
+        Status::Creating => bail!(not_stopped(&container.id, Status::Creating)),
+        // `start` may be waiting for a hook.
+        Status::Created => teardown::kill_and_wait(&state, &proc),
+        Status::Running | Status::Paused | Status::Stopped => Ok(()),
     }
 }
 

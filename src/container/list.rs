@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::state::{Container, State, Status, check_root, ids};
+use crate::bundle::VERSIONS;
 use crate::cgroups::ExistingCgroups;
 use crate::log;
 use crate::trusted_proc::Proc;
 
 /// The state of a container as runtime.md, "State", defines it, with the additions of runc.
 pub(crate) struct Report {
-    pub(crate) oci_version: String,
+    pub(crate) oci_version: &'static str,
     pub(crate) id: String,
     /// 0 when the container is stopped.
     pub(crate) pid: i32,
@@ -87,7 +88,7 @@ fn report(container: &Container, state: State, proc: &Proc) -> Result<Report> {
             state.init_process_pid
         },
         status,
-        oci_version: state.oci_version,
+        oci_version: VERSIONS.1,
         id: state.id,
         bundle: state.bundle,
         rootfs: state.config.rootfs,

@@ -7,12 +7,14 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::state::{State, Status};
+use crate::bundle::VERSIONS;
 
 /// The state (runtime.md, "State").
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OciState<'a> {
-    oci_version: &'a str,
+    /// Of the specification that this state complies with.
+    oci_version: &'static str,
     id: &'a str,
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +28,7 @@ impl<'a> OciState<'a> {
     /// `pid` is the init process's pid as the reader sees it.
     pub(super) fn new(state: &'a State, status: Status, pid: Option<Pid>) -> OciState<'a> {
         OciState {
-            oci_version: &state.oci_version,
+            oci_version: VERSIONS.1,
             id: &state.id,
             status: status.to_string(),
             pid: pid.map(Pid::as_raw),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::ipc::{InitMessage, RuntimeEnd};
 use super::oci_state::OciState;
 use super::state::{State, Status};
+use crate::bundle::VERSIONS;
 use crate::log;
 use crate::sys;
 
@@ -66,7 +67,7 @@ pub(super) fn serve(
 fn give(listener: OwnedFd, pid: Pid, (state, status): (&State, Status)) -> Result<()> {
     let agent = state.seccomp_agent.as_ref().context("seccomp: no agent")?;
     let content = ContainerProcessState {
-        oci_version: &state.oci_version,
+        oci_version: VERSIONS.1,
         fds: ["seccompFd"],
         pid: pid.as_raw(),
         metadata: agent.metadata.as_deref(),

@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ipc::{InitMessage, NotifyProxy, RuntimeEnd, ServiceManager, UNEXPECTED_MESSAGE};
-use super::state::{Container, ProcessStat, START_SOCKET, State, Status, no_such_container};
+use super::state::{
+    Container, Locked, ProcessStat, START_SOCKET, State, Status, no_such_container,
+};
 use super::{delete, hooks, seccomp_agent};
 use crate::log;
 use crate::plan;
@@ -17,6 +19,8 @@ use crate::process::{HookKind, poll_fds};
 use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
+
+const CREATING: &str = "cannot start a container in the creating state";
 
 /// Starts the container `id` (runtime.md, "Start"). When only execve(2) itself fails, this
 /// returns success: init prints the reason to its own standard error and exits with status 1,
@@ -28,7 +32,13 @@ use crate::trusted_proc::Proc;
 /// returns, because engines assume so after an error.
 pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
     let missing = || no_such_container(root, id);
-    let container = Container::open_locked(root, id)?.ok_or_else(missing)?;
+    let container = Container::open(root, id)?.ok_or_else(missing)?;
+    // `rt create` holds the lock, and may be waiting for a hook that calls this.
+    match container.lock_created()? {
+        Locked::Here => {}
+        Locked::Removed => return Err(missing()),
+        Locked::Creating => bail!("{CREATING}"),
+    }
     let state = container.state()?.ok_or_else(missing)?;
     let proc = Proc::open().context("/proc")?;
     match container.status(&state, &proc)? {
@@ -37,7 +47,7 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
             bail!("cannot start a container that has stopped; remove it with rt delete {id}")
         }
         Status::Running => bail!("cannot start an already running container"),
-        Status::Creating => bail!("cannot start a container in the creating state"),
+        Status::Creating => bail!("{CREATING}"),
         Status::Paused => {
             bail!("cannot start a container in the paused state; resume it with rt resume {id}")
         }
@@ -77,13 +87,14 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
 
 /// Waits until init has executed the program, then calls the poststart hooks.
 fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) -> Result<()> {
+    let receive = || end.receive().context("init");
+    let message = seccomp_agent::serve(end, (state, Status::Created), receive);
     // The container no longer waits for a start, whether this one succeeds or fails.
     match unlinkat(container.as_fd(), START_SOCKET, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(START_SOCKET),
     }
-    let receive = || end.receive().context("init");
-    match seccomp_agent::serve(end, (state, Status::Created), receive)? {
+    match message? {
         InitMessage::Closed => {
             ensure_executed(state)?;
             call_poststart(container, state)

@@ -99,6 +99,8 @@ impl Namespaces {
                 }
             };
         }
+        let domainname = name("domainname", spec.domainname().as_ref())?;
+        let sysctls = linux.and_then(|linux| linux.sysctl().as_ref());
         let namespaces = Namespaces {
             places,
             maps: Maps::plan(
@@ -109,11 +111,11 @@ impl Namespaces {
             )?,
             offsets: Offsets::plan(linux.and_then(|linux| linux.time_offsets().as_ref()))?,
             hostname: name("hostname", spec.hostname().as_ref())?,
-            domainname: name("domainname", spec.domainname().as_ref())?
+            sysctls: sysctl::plan(sysctls, domainname.as_deref())?,
+            domainname: domainname
                 .map(CString::new)
                 .transpose()
                 .context("domainname")?,
-            sysctls: sysctl::plan(linux.and_then(|linux| linux.sysctl().as_ref()))?,
         };
         namespaces.refuse_misplaced_maps_and_offsets(mapper)?;
         namespaces.refuse_host_settings()?;

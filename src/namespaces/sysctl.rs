@@ -32,19 +32,30 @@ const IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
+/// What the field `domainname` sets too.
+const DOMAINNAME: &str = "kernel/domainname";
+
 /// Plans `linux.sysctl`, sorted by key so that the order of writes and errors is
 /// reproducible.
 ///
 /// # Errors
 /// When a key is not the name of a parameter, when no namespace has the parameter of
-/// its own, or when a value holds a NUL byte.
-pub(super) fn plan(sysctls: Option<&HashMap<String, String>>) -> Result<Vec<Sysctl>> {
+/// its own, when a value holds a NUL byte, or when
+/// one contradicts `domainname`.
+pub(super) fn plan(
+    sysctls: Option<&HashMap<String, String>>,
+    domainname: Option<&str>,
+) -> Result<Vec<Sysctl>> {
     let mut planned = Vec::new();
     for (key, value) in sysctls.into_iter().flatten() {
         let path = path(key)?;
         ensure!(
             !value.contains('\0'),
             "linux.sysctl: {key:?}: value holds a NUL byte"
+        );
+        ensure!(
+            path != DOMAINNAME || domainname.is_none_or(|name| name == value),
+            "linux.sysctl: {key}: is not the name in domainname; remove one of them"
         );
         planned.push(Sysctl {
             kind: kind(key, &path)?,
@@ -93,7 +104,7 @@ fn kind(key: &str, path: &str) -> Result<Kind> {
         return Ok(Kind::User);
     }
     match path {
-        "kernel/domainname" => return Ok(Kind::Uts),
+        DOMAINNAME => return Ok(Kind::Uts),
         "kernel/hostname" => bail!("linux.sysctl: {key}: set the hostname field instead"),
         _ => {}
     }
@@ -144,7 +155,12 @@ mod tests {
 
     #[test]
     fn a_parameter_of_the_whole_host_is_refused() {
-        let plan_one = |key: &str| plan(Some(&HashMap::from([(key.to_owned(), "1".to_owned())])));
+        let plan_one = |key: &str| {
+            plan(
+                Some(&HashMap::from([(key.to_owned(), "1".to_owned())])),
+                None,
+            )
+        };
         assert_eq!(plan_one("kernel.shmmax").unwrap()[0].kind, Kind::Ipc);
         assert_eq!(plan_one("fs.mqueue.msg_max").unwrap()[0].kind, Kind::Ipc);
         assert_eq!(

@@ -179,8 +179,8 @@ fn retain_within(
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// The listed ambient capabilities that can be raised. Buildah always lists a dozen that
-/// cannot: the warning, whose text is runc's, names only the first of them.
+/// The listed ambient capabilities that can be raised. One warning, whose text is runc's, names
+/// all others: Buildah always lists a dozen.
 fn retain_ambient(
     listed: &Listed,
     grantable: &CapsHashSet,
@@ -190,13 +190,10 @@ fn retain_ambient(
     let mut limit = grantable.clone();
     limit.retain(|one| permitted.contains(one) && inheritable.contains(one));
     let (within, omitted) = partition(sorted(listed), &limit);
-    if let [first, others @ ..] = omitted.as_slice() {
-        let others = match others.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+    if !omitted.is_empty() {
+        let omitted = omitted.join(", ");
         warnings.push(format!(
-            "can't raise ambient capability {first}{others}: operation not permitted"
+            "can't raise ambient capability {omitted}: operation not permitted"
         ));
     }
     within.iter().filter_map(|name| name.parse().ok()).collect()
@@ -272,7 +269,7 @@ mod tests {
                 "process.capabilities.bounding: CAP_BPF, CAP_CHOWN are not grantable here: left out",
                 "process.capabilities.effective: CAP_SYS_TIME is not permitted: left out",
                 "process.capabilities.inheritable: CAP_SYS_TIME is not in the bounding set: left out",
-                "can't raise ambient capability CAP_CHOWN and 1 more: operation not permitted",
+                "can't raise ambient capability CAP_CHOWN, CAP_KILL: operation not permitted",
             ]
         );
     }

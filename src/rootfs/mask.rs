@@ -25,7 +25,7 @@ use super::context::MountContext;
 use super::detached::new_file_system;
 use super::options::Recursion;
 use super::parameter;
-use super::root::{Links, clean, is_directory};
+use super::root::{Links, PINNED, clean, is_directory};
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, OpenTree};
 
@@ -48,8 +48,15 @@ impl Masks {
         masked: Option<&Vec<String>>,
         readonly: Option<&Vec<String>>,
     ) -> anyhow::Result<Masks> {
+        let masked = listed_paths("maskedPaths", masked)?;
+        for ListedPath { index, path } in &masked {
+            ensure!(
+                path != Path::new("/"),
+                "linux.maskedPaths[{index}]: the root itself cannot be masked"
+            );
+        }
         Ok(Masks {
-            masked: listed_paths("maskedPaths", masked)?,
+            masked,
             readonly: listed_paths("readonlyPaths", readonly)?,
         })
     }
@@ -83,6 +90,12 @@ impl Masks {
             let Some(target) = open_if_exists(context, path)? else {
                 continue;
             };
+            if !is_below_pinned(path) && is_root(context, &target)? {
+                // A mount on top of the root would not be the root of the process.
+                let (setter, proc) = (context.setter, Some(context.proc));
+                setter.set(context.root.as_fd(), READONLY, Recursion::MountOnly, proc)?;
+                continue;
+            }
             let tree = sys::open_tree(target.as_fd(), c"", OpenTree::Recursive)?;
             match context.setter {
                 Setter::Detached => {
@@ -225,6 +238,19 @@ fn empty_directory(context: &MountContext) -> Result<OwnedFd, Cause> {
         parameter::context(context.label).as_slice(),
         NODE_ATTRIBUTES.set,
     )
+}
+
+/// Whether the path lies in a file system of the kernel, as nearly all of these paths do.
+fn is_below_pinned(path: &Path) -> bool {
+    PINNED.iter().any(|pinned| path.starts_with(pinned))
+}
+
+/// Whether the path leads to the root itself.
+fn is_root(context: &MountContext, target: &OwnedFd) -> nix::Result<bool> {
+    let (found, root) = (fstat(target)?, fstat(context.root.as_fd())?);
+    let same_file = (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
+    Ok(same_file
+        && sys::mount_id(target.as_fd(), c"")? == sys::mount_id(context.root.as_fd(), c"")?)
 }
 
 fn open_if_exists(context: &MountContext, path: &Path) -> nix::Result<Option<OwnedFd>> {

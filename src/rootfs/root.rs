@@ -25,7 +25,7 @@ const MAX_RETRIES: usize = 128;
 /// The most links that the kernel follows in one path (path_resolution(7)).
 pub(super) const MAX_LINKS: usize = 40;
 /// Mount points that show kernel state, and that masked paths lie in.
-const PINNED: [&str; 2] = ["/proc", "/sys"];
+pub(super) const PINNED: [&str; 2] = ["/proc", "/sys"];
 
 /// The root of a container's file system.
 pub(crate) struct Root {

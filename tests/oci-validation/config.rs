@@ -40,7 +40,17 @@ fn the_versions_of_the_specification_are_accepted() {
 fn a_version_that_is_not_semantic_is_an_error() {
     violates(Kind::Runc, "does not read the version");
     violates(Kind::Crun, "checks only how the version starts");
-    for version in ["", "1", "1.0", "1.0.x", "one"] {
+    for version in [
+        "",
+        "1",
+        "1.0",
+        "1.0.x",
+        "one",
+        "1.0.0-01",
+        "01.0.0",
+        "1.0.0-",
+        "1.0.0-a..b",
+    ] {
         assert_error(Bundle::new().set("/ociVersion", json!(version)));
     }
 }

@@ -6,7 +6,9 @@ use crate::runner::Test;
 use serde_json::json;
 
 use crate::common::{sleeper, stopped};
-use crate::harness::{Bundle, Holder, HostState, Kind, alive, trials, violates, wait_gone};
+use crate::harness::{
+    Bundle, Directory, Holder, HostState, Kind, alive, trials, violates, wait_gone, wait_until,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
@@ -21,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         create_with_an_invalid_id_is_an_error,
         create_without_a_bundle_is_an_error,
         start_of_a_running_container_is_an_error,
+        start_and_delete_of_a_creating_container_are_errors,
         start_of_a_stopped_container_is_an_error,
         start_without_a_process_is_an_error,
         kill_sends_the_signal,
@@ -190,6 +193,32 @@ fn kill_of_a_stopped_container_is_an_error() {
     let state = container.state();
     assert_ne!(container.kill("TERM").code(), 0);
     assert_eq!(container.state(), state);
+}
+
+/// While a hook of `create` runs, the container is neither created nor stopped.
+fn start_and_delete_of_a_creating_container_are_errors() {
+    violates(Kind::Runc, "its delete makes create fail");
+    violates(Kind::Crun, "its delete removes the container");
+    let files = Directory::new();
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!(
+        "echo > {0}/began; read line < {0}/end", files.path().display()
+    )] }]);
+    nix::unistd::mkfifo(&files.join("end"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let bundle = sleeper().set("/hooks/createRuntime", hook);
+    let create = bundle.call("create", &[]).start();
+    wait_until("the hook", || files.join("began").exists());
+    for verb in ["start", "delete"] {
+        assert_ne!(
+            bundle.runtime().call(&[verb, bundle.id()]).run().code(),
+            0,
+            "{verb}"
+        );
+    }
+    fs::write(files.join("end"), "go\n").unwrap();
+    create.wait().assert_ok();
+    let container = bundle.container();
+    assert_eq!(container.status(), "created");
+    container.delete_force().assert_ok();
 }
 
 /// "Attempting to delete a container that is not stopped MUST have no effect on the container

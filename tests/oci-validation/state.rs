@@ -1,18 +1,23 @@
 //! runtime.md, "State": the properties of a container's state.
 
+use std::fs;
 use std::path::Path;
 
 use crate::runner::Test;
 use serde_json::{Value, json};
 
 use crate::common::sleeper;
-use crate::harness::{Container, alive, namespace_of, trials, wait_gone};
+use crate::harness::{
+    Container, Directory, Kind, alive, namespace_of, trials, violates, wait_gone, wait_until,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_required_properties_are_there,
         the_version_is_a_semantic_version,
+        the_version_is_that_of_the_runtime,
         the_status_follows_the_lifecycle,
+        the_status_is_created_until_the_program_is_executed,
         the_pid_is_the_pid_of_the_container_process,
         the_bundle_is_absolute,
         annotations_are_in_the_state,
@@ -73,6 +78,35 @@ fn the_version_is_a_semantic_version() {
         .map(|number| number.parse().unwrap())
         .collect();
     assert_eq!((numbers.len(), numbers[0]), (3, 1), "{version}");
+}
+
+/// The same version, whatever that of config.json is.
+fn the_version_is_that_of_the_runtime() {
+    let version = |of_config| {
+        let bundle = sleeper().set("/ociVersion", json!(of_config));
+        let state = bundle.create().state();
+        state["ociVersion"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(version("1.0.0"), version("1.0.2"));
+}
+
+/// `created`: "the container process has neither exited nor executed the user-specified program", which holds while a
+/// startContainer hook runs.
+fn the_status_is_created_until_the_program_is_executed() {
+    violates(Kind::Crun, "says that it runs");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo > /hook/began; read line < /hook/end"] }]);
+    let files = Directory::new();
+    nix::unistd::mkfifo(&files.join("end"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let bundle = sleeper()
+        .bind(files.path(), "/hook", &["bind"])
+        .set("/hooks/startContainer", hook);
+    let container = bundle.create();
+    let start = bundle.runtime().call(&["start", bundle.id()]).start();
+    wait_until("the hook", || files.join("began").exists());
+    assert_eq!(container.status(), "created");
+    fs::write(files.join("end"), "go\n").unwrap();
+    start.wait().assert_ok();
+    assert_eq!(container.status(), "running");
 }
 
 fn the_status_follows_the_lifecycle() {

@@ -168,7 +168,8 @@ impl Limits {
             (kernel, "linux.resources.memory.kernel"),
             (memory.kernel_tcp(), "linux.resources.memory.kernelTCP"),
         ] {
-            if value.is_some_and(|value| value != 0) {
+            // -1 is no limit.
+            if value.is_some_and(|value| value > 0) {
                 self.ignored.push(field);
             }
         }
@@ -205,7 +206,7 @@ impl Limits {
 
 /// The warning for a field in [`Limits::ignored`].
 pub(in crate::cgroups) fn ignored_field(field: &str) -> String {
-    format!("{field}: ignored: kernel memory has no limit of its own any more")
+    format!("{field}: ignored, as by runc: it is counted in memory.limit")
 }
 
 /// A number of bytes: 0 sets no limit, -1 sets the limit "unlimited".
@@ -371,7 +372,7 @@ mod tests {
 
     #[test]
     fn limits_on_kernel_memory_are_reported_as_ignored() {
-        let ignored = limits(r#"{"memory": {"kernel": 5, "kernelTCP": -1}}"#).ignored;
+        let ignored = limits(r#"{"memory": {"kernel": 5, "kernelTCP": 6}}"#).ignored;
         assert_eq!(
             ignored,
             [

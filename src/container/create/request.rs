@@ -145,7 +145,6 @@ pub(crate) fn initial_state(
         .clone()
         .unwrap_or_default();
     Ok(State {
-        oci_version: request.bundle.spec.version().clone(),
         id: request.id.clone(),
         init_process_pid: 0,
         creating: true,

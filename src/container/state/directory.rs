@@ -42,21 +42,48 @@ pub(crate) struct Container {
     pub(super) directory: File,
 }
 
-impl Container {
-    /// Opens and locks the container `id`. `None` when there is no such container.
-    pub(crate) fn open_locked(root: &Path, id: &str) -> Result<Option<Container>> {
-        let Some(container) = Container::open(root, id)? else {
-            return Ok(None);
-        };
-        Ok(container.lock()?.then_some(container))
-    }
+/// The result of [`Container::lock_created`].
+pub(crate) enum Locked {
+    /// This process holds the lock.
+    Here,
+    /// The command that held it has removed the container.
+    Removed,
+    /// Another command is creating the container.
+    Creating,
+}
 
+impl Container {
     /// Waits for the lock. False when the command that held it has removed the container.
     pub(crate) fn lock(&self) -> Result<bool> {
         let path = self.path();
         let subject = || format!("lock {}", path.display());
         self.directory.lock().with_context(subject)?;
         is_at(&self.directory, &path)
+    }
+
+    /// Waits for the lock, unless the command that holds it is creating the container: that takes as
+    /// long as its hooks, and a hook may be what waits.
+    ///
+    /// # Errors
+    /// When the lock or the state cannot be read.
+    pub(crate) fn lock_created(&self) -> Result<Locked> {
+        if self.is_locked_by_other() {
+            if self.state()?.is_some_and(|state| state.creating) {
+                return Ok(Locked::Creating);
+            }
+            let locked = self.lock()?;
+            return Ok(if locked {
+                Locked::Here
+            } else {
+                Locked::Removed
+            });
+        }
+        let is_there = is_at(&self.directory, &self.path())?;
+        Ok(if is_there {
+            Locked::Here
+        } else {
+            Locked::Removed
+        })
     }
 
     /// Whether another process holds the lock. If not, this process holds it afterwards.

@@ -23,7 +23,6 @@ use crate::sys;
 /// The file, field for field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
-    pub(crate) oci_version: String,
     pub(crate) id: String,
     /// In the pid namespace of the runtime; 0 before the process exists.
     pub(crate) init_process_pid: i32,

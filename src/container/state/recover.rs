@@ -34,7 +34,6 @@ impl State {
     /// The state of a container that has left nothing on the host.
     fn empty(id: &str) -> State {
         State {
-            oci_version: String::new(),
             id: id.to_owned(),
             init_process_pid: 0,
             creating: false,

@@ -1,14 +1,10 @@
 //! The status of a container: creating, created, running, paused or stopped.
 
 use std::fmt;
-use std::os::fd::AsFd;
 
 use anyhow::{Error, Result, anyhow};
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
 
 use super::directory::Container;
-use super::entries::START_SOCKET;
 use super::file::State;
 use crate::trusted_proc::Proc;
 
@@ -59,14 +55,10 @@ impl Container {
         // A created container can be paused as well.
         Ok(if state.cgroups().is_paused() {
             Status::Paused
-        } else if !init.has_executed() && self.waits_for_start() {
-            Status::Created
-        } else {
+        } else if init.has_executed() {
             Status::Running
+        } else {
+            Status::Created
         })
-    }
-
-    fn waits_for_start(&self) -> bool {
-        fstatat(self.as_fd(), START_SOCKET, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 }

@@ -77,7 +77,14 @@ fn help_is_printed_with_exit_status_0() {
     if Kind::under_test() == Kind::Rt {
         verbs.extend(["network", "check", "diff", "info", "events", "stats"]);
     }
-    for args in [&["--help"] as &[&str], &["-h"], &["help"], &[]] {
+    for args in [
+        &["--help"] as &[&str],
+        &["-h"],
+        &["help"],
+        &["help", "help"],
+        &["help", "-h"],
+        &[],
+    ] {
         let output = call(args).assert_ok().stdout;
         for verb in &verbs {
             assert!(output.contains(verb), "{verb} in {output}");

@@ -25,7 +25,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_hook_may_call_the_runtime,
         a_poststart_hook_may_delete_the_container,
         hooks_work_with_every_method_of_entering_the_root,
-        delete_force_does_not_wait_for_hooks_of_start,
+        delete_does_not_wait_for_hooks_of_start,
         a_signal_kills_a_hook_that_hangs_and_ends_the_command,
         a_signal_reaches_the_process_while_a_poststart_hook_hangs,
         delete_calls_the_poststop_hooks_after_the_runtime_was_killed,
@@ -238,8 +238,8 @@ fn delete_calls_the_poststop_hooks_after_the_runtime_was_killed() {
     assert_eq!(noted(&bundle), [POSTSTOP]);
 }
 
-fn delete_force_does_not_wait_for_hooks_of_start() {
-    for shared in [false, true] {
+fn delete_does_not_wait_for_hooks_of_start() {
+    for (shared, force) in [(false, false), (false, true), (true, false), (true, true)] {
         let hook = script("touch /hangs; exec sleep 1000");
         let bundle = Bundle::new().writable().args(&["/probe", "sleep"]);
         let bundle = add(bundle, START_CONTAINER, hook);
@@ -253,12 +253,12 @@ fn delete_force_does_not_wait_for_hooks_of_start() {
         let start = bundle.runtime().call(&["start", bundle.id()]).start();
         let hangs = bundle.rootfs().join("hangs");
         wait_until("the hook to be called", || hangs.exists());
-        if Kind::under_test() == Kind::Rt {
-            // runc still reports "created".
-            wait_until("the start", || container.status() == "running");
-            container.delete().assert_refused("that is not stopped");
+        assert_eq!(container.status(), "created");
+        if force {
+            container.delete_force().assert_ok();
+        } else {
+            container.delete().assert_ok();
         }
-        container.delete_force().assert_ok();
         drop(start.wait());
         fs::remove_file(&hangs).unwrap();
         before.assert_unchanged(&bundle);

@@ -242,6 +242,11 @@ fn a_container_that_is_being_created_names_its_status() {
         assert_says(&bundle, verb, &[], "container not running: creating");
     }
     assert_says(&bundle, "resume", &[], "container not paused: creating");
+    let text = "cannot start a container in the creating state";
+    assert_says(&bundle, "start", &[], text);
+    let text =
+        "cannot delete container {id} that is not stopped: creating (--force kills it first)";
+    assert_says(&bundle, "delete", &[], text);
     bundle.container().delete_force().assert_ok();
     create.wait().assert_code(1);
 }

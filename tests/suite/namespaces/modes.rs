@@ -165,6 +165,15 @@ fn hostname_and_domainname_are_set() {
     if Kind::under_test() == Kind::Rt {
         let seen = bundle.set("/domainname", json!("example.org")).probe();
         assert_eq!(seen["domainname"], "example.org");
+        let both = |of_sysctl: &str| {
+            let sysctl = json!({ "kernel.domainname": of_sysctl });
+            let bundle = Bundle::new().set("/domainname", json!("example.org"));
+            bundle.set("/linux/sysctl", sysctl)
+        };
+        assert_eq!(both("example.org").probe()["domainname"], "example.org");
+        let text =
+            "linux.sysctl: kernel.domainname: is not the name in domainname; remove one of them";
+        both("example.net").assert_refused(&[text]);
     }
     assert_eq!(
         fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),

@@ -93,7 +93,7 @@ fn ambient_capabilities_that_cannot_be_raised_give_one_warning() {
     let outcome = bundle.args(&["/bin/true"]).run().assert_ok();
     assert_eq!(
         outcome.one_line(),
-        "rt: warning: can't raise ambient capability CAP_CHOWN and 2 more: operation not permitted"
+        "rt: warning: can't raise ambient capability CAP_CHOWN, CAP_FOWNER, CAP_KILL: operation not permitted"
     );
 }
 

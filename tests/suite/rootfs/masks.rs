@@ -18,11 +18,33 @@ pub(crate) fn tests() -> Vec<Test> {
         readonly_paths_refuse_writes,
         a_readonly_path_keeps_the_mounts_options,
         a_missing_readonly_path_is_ignored,
+        the_root_can_be_a_readonly_path,
+        the_root_cannot_be_masked,
         template_masks_and_readonly_paths_are_applied,
         a_path_that_is_listed_twice_is_masked_once,
         paths_below_bind_mounts_are_masked,
         proc_and_sys_can_be_readonly_or_masked_entirely,
     ]
+}
+
+/// The root itself, and links and other names for it.
+fn the_root_can_be_a_readonly_path() {
+    for path in ["/", "/.", "/etc/..", "/self"] {
+        let bundle = Bundle::new()
+            .writable()
+            .symlink("self", "/")
+            .set("/linux/readonlyPaths", json!([path]))
+            .args(&["/probe", "write", "/tmp/new", "x"]);
+        assert_eq!(bundle.run().assert_ok().stdout, "EROFS\n", "{path}");
+        let inner = bundle.args(&["/probe", "write", "/dev/shm/new", "x"]);
+        assert_eq!(inner.run().assert_ok().stdout, "ok\n", "{path}");
+    }
+}
+
+fn the_root_cannot_be_masked() {
+    only_rt("runc ignores it");
+    let bundle = Bundle::new().set("/linux/maskedPaths", json!(["/proc/keys", "/etc/.."]));
+    bundle.assert_refused(&["linux.maskedPaths[1]: the root itself cannot be masked"]);
 }
 
 fn readonly_root_refuses_writes() {

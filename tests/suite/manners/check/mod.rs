@@ -161,7 +161,7 @@ fn warnings_of_create_are_listed() {
     let outcome = check(&bundle).assert_ok();
     let expected = [
         "warning: process.capabilities: unknown capability \"CAP_NONE\\n_SUCH\" is ignored",
-        "warning: linux.resources.memory.kernel: ignored: kernel memory has no limit of its own any more",
+        "warning: linux.resources.memory.kernel: ignored, as by runc: it is counted in memory.limit",
     ];
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines[..2], expected, "{outcome}");
