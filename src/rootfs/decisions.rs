@@ -221,8 +221,7 @@ impl Devices {
         }
         if self.directory == DevDirectory::Filled {
             let links = DEV_LINKS.map(|(name, target)| format!("/dev/{name} to {target}"));
-            let links = list(links.into_iter());
-            to.line(format!("links to what exists: {links}"));
+            to.line(format!("links to what exists: {}", list(links)));
             to.line("link /dev/ptmx to pts/ptmx");
         }
     }
