@@ -204,6 +204,7 @@ fn reason(step: Step, cause: Cause) -> String {
             Refusal::NotOrdinaryDirectory => "must be mounted on ordinary directory",
             Refusal::InsideProc => "cannot be mounted because it is inside /proc",
             Refusal::PathOccupied => "another file is there already",
+            Refusal::NotInBoundDev => "the device is not in it",
             Refusal::OutsideRoot => "lies outside of the container's root",
             Refusal::NotInPath => "executable file not found in $PATH",
             // The text of execve(2), from which Docker derives status 126.

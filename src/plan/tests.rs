@@ -273,6 +273,11 @@ fn a_container_in_the_namespaces_of_the_host() {
 }
 
 #[test]
+fn devices_beside_a_bind_mount_on_dev() {
+    whole("bound-dev", case("bound-dev", modern));
+}
+
+#[test]
 fn mounts_in_the_mount_namespace_of_the_host_are_refused() {
     whole("shared-mounts", case("shared-mounts", modern));
 }

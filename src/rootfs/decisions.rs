@@ -5,11 +5,12 @@ use nix::sys::stat::{SFlag, major, minor};
 use super::attributes::Setter;
 use super::cgroup::{CgroupDirectories, CgroupMount, V1Hierarchy};
 use super::copyup::CopyUp;
-use super::devices::{DEFAULT_DEVICES, DEV_LINKS, Devices, Node, NodeSource};
+use super::devices::{DEFAULT_DEVICES, DEV_LINKS, DevDirectory, Devices};
 use super::filesystem::{FileSystem, Origin};
 use super::kind::Kind;
 use super::mask::{ListedPath, Masks};
 use super::mount::Mount;
+use super::node::{Node, NodeSource};
 use super::options::{Propagation, Recursion};
 use super::{Entry, Rootfs, SwitchOrder};
 use crate::decisions::{Decisions, list, word};
@@ -208,10 +209,24 @@ impl V1Hierarchy {
 
 impl Devices {
     fn decisions(&self, to: &mut Decisions) {
-        if !self.defaults {
-            to.line("no devices and links in /dev");
-            return;
+        match self.directory {
+            DevDirectory::Filled => self.defaults(to),
+            DevDirectory::Bound(mount) => to.line(format!(
+                "no default devices and links: /dev is a bind mount (mounts[{mount}])"
+            )),
+            DevDirectory::Unchanged => to.line("no devices and links in /dev"),
         }
+        for node in &self.nodes {
+            to.line(node.decision());
+        }
+        if self.directory == DevDirectory::Filled {
+            let links = DEV_LINKS.map(|(name, target)| format!("/dev/{name} to {target}"));
+            to.line(format!("links to what exists: {}", list(links)));
+            to.line("link /dev/ptmx to pts/ptmx");
+        }
+    }
+
+    fn defaults(&self, to: &mut Decisions) {
         let source = match self.node_source {
             NodeSource::Mknod => "mknod(2), mode 0666",
             NodeSource::Bind => "bind mounts of the host's: ro, nosuid, noexec, private",
@@ -221,15 +236,11 @@ impl Devices {
             format!("/dev/{name} c {major}:{minor}")
         });
         to.line(format!("default devices by {source}: {}", list(defaults)));
-        for node in &self.nodes {
-            to.line(self.node(node));
-        }
-        let links = DEV_LINKS.into_iter().chain([("ptmx", "pts/ptmx")]);
-        let links = links.map(|(name, target)| format!("/dev/{name} to {target}"));
-        to.line(format!("links: {}", list(links)));
     }
+}
 
-    fn node(&self, node: &Node) -> String {
+impl Node {
+    fn decision(&self) -> String {
         let Node {
             index,
             device,
@@ -237,22 +248,20 @@ impl Devices {
             uid,
             gid,
             ..
-        } = node;
+        } = self;
         let (major, minor) = (major(*device), minor(*device));
-        let kind = match node.kind {
+        let kind = match self.kind {
             SFlag::S_IFIFO => "p".to_owned(),
             SFlag::S_IFBLK => format!("b {major}:{minor}"),
             _ => format!("c {major}:{minor}"),
         };
-        let node_of = format!(
-            "linux.devices[{index}] {} {kind}",
-            word(node.path.display())
-        );
-        if self.is_bind_mounted(node) {
-            format!("{node_of}: bind mount of the host's")
-        } else {
-            format!("{node_of}: mode {mode:04o}, owner {uid}:{gid}")
-        }
+        let path = word(self.path.display());
+        let how = match self.source {
+            Some(NodeSource::Mknod) => format!("mode {mode:04o}, owner {uid}:{gid}"),
+            Some(NodeSource::Bind) => "bind mount of the host's".to_owned(),
+            None => "an error unless it is there".to_owned(),
+        };
+        format!("linux.devices[{index}] {path} {kind}: {how}")
     }
 }
 

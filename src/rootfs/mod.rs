@@ -26,6 +26,7 @@ mod layers;
 mod mask;
 mod mount;
 mod mount_attributes;
+mod node;
 mod old_mount_api;
 mod options;
 mod overlay;
@@ -57,13 +58,14 @@ use crate::trusted_proc::Proc;
 use attributes::{READONLY, Setter, propagate};
 pub(crate) use console::{Pty, open_terminal};
 use context::MountContext;
-use devices::{Devices, NodeSource};
+use devices::{DevDirectory, Devices};
 pub(crate) use directories::CreatedDirectories;
 pub(crate) use facts::{Content, Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
 use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
 use mount::Mount;
+use node::NodeSource;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
 use overlay::Layers;
@@ -142,9 +144,6 @@ impl Rootfs {
         mounts.extend(
             (facts.notify.iter()).map(|(source, target)| Mount::notify_directory(source, target)),
         );
-        let binds_dev = mounts.iter().any(|mount| {
-            mount.target == Path::new("/dev") && matches!(mount.kind, Kind::Bind { .. })
-        });
         let propagation = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
         let propagation = propagation.filter(|value| !value.is_empty());
         let (path, readonly) = (bundle.join(root.path()), root.readonly().unwrap_or(false));
@@ -166,7 +165,7 @@ impl Rootfs {
             propagation: propagation.map(root_propagation).transpose()?,
             devices: Devices::plan(
                 linux.and_then(|linux| linux.devices().as_ref()),
-                entry != Entry::Chroot && !binds_dev,
+                DevDirectory::plan(entry != Entry::Chroot, &mounts),
                 if facts.user_namespace {
                     NodeSource::Bind
                 } else {

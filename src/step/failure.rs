@@ -31,6 +31,8 @@ numbered_enum! {
         InsideProc,
         /// Another file exists at the path of a device.
         PathOccupied,
+        /// A device below /dev is not in the bind mount there.
+        NotInBoundDev,
         /// The working directory is not below the container's root (CVE-2024-21626).
         OutsideRoot,
         /// No directory of PATH has the executable.

@@ -13,6 +13,8 @@ use crate::runner::Test;
 pub(crate) fn tests() -> Vec<Test> {
     trials![
         the_cgroup_belongs_to_root_of_the_container,
+        the_cgroup_belongs_to_the_user_of_the_process,
+        the_cgroup_keeps_its_owner_without_a_writable_mount,
         files_that_are_not_delegated_keep_their_owner,
         a_delegated_file_that_is_absent_is_no_failure,
         without_the_list_of_files_the_three_are_delegated,
@@ -34,8 +36,13 @@ fn v2() -> Bundle {
 
 /// One that root of its user namespace may divide further.
 fn delegated() -> Bundle {
-    mapped(v2()).namespace("cgroup", None).mount(json!({
-        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev"],
+    v2_mount(mapped(v2()).namespace("cgroup", None), "rw")
+}
+
+/// Adds a mount of the cgroup that is read-only or writable.
+fn v2_mount(bundle: Bundle, access: &str) -> Bundle {
+    bundle.mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", access],
     }))
 }
 
@@ -55,6 +62,35 @@ fn the_cgroup_belongs_to_root_of_the_container() {
     let cgroup = cgroup_of(bundle.create().pid(), "");
     assert_eq!(owner(cgroup.clone()), FIRST);
     assert_eq!(owner(cgroup.join("cgroup.procs")), FIRST);
+}
+
+/// "the host uid that maps to the value of process.user.uid in the container namespace"
+fn the_cgroup_belongs_to_the_user_of_the_process() {
+    violates(Kind::Runc, WITH_SYSTEMD);
+    violates(Kind::Crun, "gives it to root of the container");
+    let bundle = delegated().user(1000, 1000);
+    let cgroup = cgroup_of(bundle.create().pid(), "");
+    assert_eq!(owner(cgroup.clone()), FIRST + 1000);
+    assert_eq!(owner(cgroup.join("cgroup.procs")), FIRST + 1000);
+}
+
+/// "if and only if the cgroup filesystem is to be mounted read/write", and "unless it will also create a new cgroup
+/// namespace for the container".
+fn the_cgroup_keeps_its_owner_without_a_writable_mount() {
+    violates(Kind::Crun, "changes the owner of every cgroup");
+    let mapped = || mapped(v2());
+    for (case, bundle) in [
+        (
+            "read-only",
+            v2_mount(mapped().namespace("cgroup", None), "ro"),
+        ),
+        ("no mount", mapped().namespace("cgroup", None)),
+        ("no new cgroup namespace", v2_mount(mapped(), "rw")),
+    ] {
+        let cgroup = cgroup_of(bundle.create().pid(), "");
+        assert_eq!(owner(cgroup.clone()), 0, "{case}");
+        assert_eq!(owner(cgroup.join("cgroup.procs")), 0, "{case}");
+    }
 }
 
 /// "The runtime SHOULD NOT change the ownership of any other files."

@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         the_io_priority_is_set,
         a_profile_without_apparmor_is_an_error,
         exec_processes_start_with_the_cpu_affinity,
+        exec_cpu_affinity_does_not_concern_init,
     ]
 }
 
@@ -198,9 +199,10 @@ fn a_set_oom_score_adj_is_applied() {
 
 /// "If oomScoreAdj is not set, the runtime MUST NOT change the value of oom_score_adj."
 fn an_unset_oom_score_adj_is_not_changed() {
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
-    let seen = Bundle::new().remove("/process/oomScoreAdj").probe();
-    assert_eq!(seen["oom_score_adj"], own.trim());
+    let bundle = Bundle::new().remove("/process/oomScoreAdj");
+    let script = "echo 123 > /proc/self/oom_score_adj && exec \"$@\"";
+    let call = bundle.probe_call(&["sh", "-c", script, "sh"], &[]);
+    assert_eq!(call.assert_report()["oom_score_adj"], "123");
 }
 
 /// "class (string, REQUIRED) specifies the I/O scheduling class", "priority (int, REQUIRED) specifies the priority level
@@ -243,4 +245,17 @@ fn exec_processes_start_with_the_cpu_affinity() {
     let container = bundle.run_detached();
     let seen = container.call("exec", &["/probe", "report"]).assert_ok();
     assert_eq!(Report::parse(&seen.stdout)["cpus"], json!([0]));
+}
+
+/// execCPUAffinity: "This setting is not applicable to the container's init process."
+fn exec_cpu_affinity_does_not_concern_init() {
+    if std::fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|all| all.trim() == "0")
+    {
+        skip("this host has only one CPU");
+    }
+    let affinity = json!({"initial": "0", "final": "0"});
+    let seen = Bundle::new()
+        .set("/process/execCPUAffinity", affinity)
+        .probe();
+    assert_eq!(seen["cpus"], Bundle::new().probe()["cpus"]);
 }

@@ -29,3 +29,20 @@ pub(crate) fn id_fault(id: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_digits_and_four_signs_make_an_id() {
+        let longest = "x".repeat(MAX_LENGTH);
+        for valid in ["a_B.c+d-0", "..x", ".x", "-", "0", &longest] {
+            assert!(valid_id(valid), "{valid}");
+        }
+        let too_long = "x".repeat(MAX_LENGTH + 1);
+        for invalid in ["", ".", "..", "a/b", "a b", "a\n", "a~", "ä", &too_long] {
+            assert!(!valid_id(invalid), "{invalid}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! The cgroups that a container is in and those that it sees: with v2 alone, on a hybrid host,
 //! and below a threaded cgroup.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::runner::Test;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
         on_a_hybrid_host_an_exec_process_joins_the_v2_cgroup_too,
         on_a_hybrid_host_v2_cgroups_made_by_the_container_are_removed,
         on_a_hybrid_host_a_cgroup2_mount_shows_the_containers_v2_cgroup,
+        each_controller_of_v1_has_a_directory_or_a_link,
         a_container_runs_below_a_threaded_cgroup_in_the_v2_view,
         a_memory_limit_below_a_threaded_cgroup_is_refused_in_the_v2_view,
     ]
@@ -167,6 +169,36 @@ fn threaded() -> (OtherCgroup, String) {
     fs::write(below.join("cgroup.type"), "threaded").unwrap();
     let path = format!("/{}/below/a/b", parent.0);
     (parent, path)
+}
+
+/// Controllers of one hierarchy of cgroup v1, such as cpu and cpuacct, are links to one directory.
+fn each_controller_of_v1_has_a_directory_or_a_link() {
+    if on_v2() {
+        skip("this host has no cgroup v1");
+    }
+    let lines = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let hierarchies = lines.lines().filter_map(|line| line.split(':').nth(1));
+    let hierarchies = hierarchies.map(|names| names.split(',').collect::<Vec<_>>());
+    let mut seen = BTreeSet::new();
+    for hierarchy in hierarchies {
+        let paths = hierarchy
+            .iter()
+            .map(|name| format!("/sys/fs/cgroup/{name}"));
+        let paths = paths.filter(|path| Path::new(path).join("tasks").exists());
+        let paths = paths.collect::<Vec<_>>().join(" ");
+        if paths.is_empty() {
+            continue; // It has a name instead of controllers, or the host mounts it elsewhere.
+        }
+        let script = format!("stat -L -c %d:%i {paths}");
+        let said = Bundle::new().sh(&script).run().assert_ok().stdout;
+        let directories: BTreeSet<&str> = said.lines().collect();
+        assert_eq!(directories.len(), 1, "{paths}: {said}");
+        assert!(
+            seen.insert(said),
+            "{paths}: the directory of another hierarchy"
+        );
+    }
+    assert!(!seen.is_empty());
 }
 
 fn a_container_runs_below_a_threaded_cgroup_in_the_v2_view() {

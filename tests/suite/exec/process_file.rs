@@ -6,8 +6,8 @@ use std::io::Write;
 use crate::runner::Test;
 use serde_json::{Value, json};
 
-use super::{call, described, exec, probe, probe_described, process_file, running};
-use crate::harness::{Bundle, Kind, differs, only_rt, skip, trials};
+use super::{call, described, exec, probe, probe_described, process_file, running, through};
+use crate::harness::{Bundle, Kind, differs, needs_strace, only_rt, skip, trials};
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
@@ -18,6 +18,7 @@ pub(super) fn tests() -> Vec<Test> {
         missing_fields_have_their_defaults,
         the_oom_score_is_unchanged_if_none_is_given,
         the_initial_and_final_cpu_affinity_are_set,
+        the_initial_cpus_are_set_before_the_cgroup_is_joined,
         cpus_that_do_not_exist_are_refused,
         invalid_fields_are_refused_by_name,
         unknown_fields_are_ignored,
@@ -178,9 +179,11 @@ fn missing_fields_have_their_defaults() {
 
 fn the_oom_score_is_unchanged_if_none_is_given() {
     let (bundle, _container) = running(Bundle::new());
-    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
-    let seen = probe_described(&bundle, &[]);
-    assert_eq!(seen["oom_score_adj"], own.trim());
+    let file = process_file(&bundle, &["/probe", "report"], &[]);
+    let script = "echo 123 > /proc/self/oom_score_adj && exec \"$@\"";
+    let flags = ["--process", file.to_str().unwrap()];
+    let call = through(&bundle, &["sh", "-c", script, "sh"], &flags, &[]);
+    assert_eq!(call.assert_report()["oom_score_adj"], "123");
 }
 
 fn the_initial_and_final_cpu_affinity_are_set() {
@@ -202,6 +205,29 @@ fn the_initial_and_final_cpu_affinity_are_set() {
         let seen = probe_described(&bundle, &[("/execCPUAffinity", affinity.clone())]);
         assert_eq!(seen["cpus"], expected, "{affinity}");
     }
+}
+
+/// config.md, execCPUAffinity: "to be run on initially, before the transition to container's cgroup".
+fn the_initial_cpus_are_set_before_the_cgroup_is_joined() {
+    only_rt("Debian's old one lacks process.execCPUAffinity");
+    needs_strace();
+    let (bundle, _container) = running(Bundle::new());
+    let affinity = json!({"initial": "0"});
+    let file = process_file(&bundle, &["/bin/true"], &[("/execCPUAffinity", affinity)]);
+    let trace = bundle.runtime().home().join("trace");
+    let calls = "trace=sched_setaffinity,clone3,write";
+    let to = trace.to_str().unwrap();
+    let strace = ["strace", "-f", "-y", "-s", "9", "-o", to, "-e", calls];
+    let flags = ["--process", file.to_str().unwrap()];
+    through(&bundle, &strace, &flags, &[]).run().assert_ok();
+    let trace = fs::read_to_string(trace).unwrap();
+    let place = |holds: &dyn Fn(&str) -> bool| trace.lines().position(holds);
+    let set = place(&|line| line.contains("sched_setaffinity(0, ") && line.contains("[0"));
+    let joined = place(&|line| {
+        line.contains("CLONE_INTO_CGROUP")
+            || line.contains("write(") && line.contains("</sys/fs/cgroup/")
+    });
+    assert!(set.is_some() && joined.is_some() && set < joined, "{trace}");
 }
 
 fn cpus_that_do_not_exist_are_refused() {

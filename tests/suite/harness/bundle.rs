@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
 use super::{Call, Config, Container, Directory, HostState, Kind, Outcome, Report, Runtime, host};
@@ -143,6 +144,16 @@ impl Bundle {
         let mode = fs::set_permissions(&path, Permissions::from_mode(0o755));
         mode.unwrap_or_else(|e| panic!("chmod {}: {e}", path.display()));
         bundle
+    }
+
+    /// Makes a character device of the root file system.
+    pub(crate) fn device(self, path: &str, major: u64, minor: u64) -> Self {
+        let path = self.rootfs().join(path);
+        make_parent(&path);
+        let (mode, number) = (Mode::from_bits_truncate(0o666), makedev(major, minor));
+        let made = mknod(&path, SFlag::S_IFCHR, mode, number);
+        made.unwrap_or_else(|e| panic!("make {}: {e}", path.display()));
+        self
     }
 
     pub(crate) fn folder(self, path: &str) -> Self {

@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
         hostname_and_domainname_are_set,
         hostname_without_a_uts_namespace_is_refused,
         hostname_in_the_hosts_uts_namespace_by_path_is_refused,
+        domainname_without_a_uts_namespace_is_refused,
         sysctls_are_set_inside_and_not_outside,
         a_sysctl_of_a_namespace_that_is_not_there_is_refused,
         a_sysctl_in_the_hosts_network_namespace_by_path_is_refused,
@@ -210,10 +211,33 @@ fn hostname_in_the_hosts_uts_namespace_by_path_is_refused() {
     );
 }
 
+fn domainname_without_a_uts_namespace_is_refused() {
+    only_rt("Debian's ones are older than domainname");
+    let own = fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
+    let bundle = || {
+        Bundle::new()
+            .remove("/hostname")
+            .set("/domainname", json!(own.trim()))
+    };
+    for bundle in [
+        bundle().without_namespace("uts"),
+        bundle().namespace("uts", Some("/proc/self/ns/uts")),
+    ] {
+        bundle
+            .args(&["/bin/true"])
+            .assert_refused(&["domainname: "]);
+    }
+    assert_eq!(
+        fs::read_to_string("/proc/sys/kernel/domainname").unwrap(),
+        own
+    );
+}
+
 fn sysctls_are_set_inside_and_not_outside() {
     let keys = [
         ("net.ipv4.ip_unprivileged_port_start", "7"),
         ("net/ipv4/ip_forward", "1"),
+        ("kernel.domainname", "suite"),
         ("kernel.msgmax", "4096"),
         ("kernel.shm_rmid_forced", "1"),
         ("fs.mqueue.msg_max", "20"),
@@ -248,6 +272,7 @@ fn a_sysctl_of_a_namespace_that_is_not_there_is_refused() {
         ("network", "net.ipv4.ip_forward"),
         ("ipc", "kernel.msgmax"),
         ("uts", "kernel.domainname"),
+        ("user", "user.max_uts_namespaces"),
     ];
     for (kind, key) in cases {
         let bundle = neutral().without_namespace(kind);

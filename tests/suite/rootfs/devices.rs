@@ -1,5 +1,8 @@
 //! /dev: the default devices and links, and those of config.json.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use crate::runner::Test;
 use serde_json::json;
 
@@ -15,6 +18,9 @@ pub(crate) fn tests() -> Vec<Test> {
         a_file_mode_of_another_type_is_refused,
         a_configured_device_replaces_a_default_one,
         without_a_dev_mount_devices_are_created_in_the_rootfs,
+        a_default_device_that_is_another_file_is_refused,
+        devices_outside_of_a_bind_mount_on_dev_are_created,
+        devices_that_a_bind_mount_on_dev_lacks_are_refused,
     ]
 }
 
@@ -58,6 +64,9 @@ fn default_links_exist() {
     for (name, target) in links {
         assert_eq!(seen["devices"][name]["target"], target, "{name}");
     }
+    // A kernel may be built without it (CONFIG_PROC_KCORE).
+    let core = Path::new("/proc/kcore").exists().then_some("/proc/kcore");
+    assert_eq!(seen["devices"]["core"]["target"], json!(core));
 }
 
 fn without_a_terminal_there_is_no_console() {
@@ -136,11 +145,16 @@ fn a_configured_device_replaces_a_default_one() {
     );
 }
 
+/// The template without the mounts on /dev and below.
+fn without_dev_mounts() -> Bundle {
+    ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
+        .iter()
+        .fold(Bundle::new(), |bundle, place| bundle.without_mount(place))
+}
+
 /// The devices are created in the rootfs itself, where a second run finds them.
 fn without_a_dev_mount_devices_are_created_in_the_rootfs() {
-    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
-        .iter()
-        .fold(Bundle::new(), |bundle, place| bundle.without_mount(place));
+    let bundle = without_dev_mounts();
     for _ in 0..2 {
         let seen = bundle.probe();
         for (name, major, minor) in DEFAULT_DEVICES {
@@ -155,4 +169,54 @@ fn without_a_dev_mount_devices_are_created_in_the_rootfs() {
     let before = HostState::of(&bundle);
     bundle.probe();
     before.assert_unchanged(&bundle);
+}
+
+fn a_default_device_that_is_another_file_is_refused() {
+    differs(Kind::Runc, "it takes any file that is there");
+    differs(Kind::Crun, "it takes any file that is there");
+    for bundle in [
+        without_dev_mounts().file("dev/null", "a file"),
+        without_dev_mounts().device("dev/null", 1, 5),
+    ] {
+        bundle.assert_refused(&["default devices", "/dev/null", "another file is there"]);
+    }
+}
+
+/// A directory with a null device and a link to it is mounted on /dev.
+fn with_a_bind_mount_on_dev(devices: serde_json::Value) -> Bundle {
+    let bundle = without_dev_mounts().device("../devices/null", 1, 3);
+    let source = bundle.path().join("devices");
+    symlink("null", source.join("link")).unwrap();
+    bundle
+        .bind(&source, "/dev", &["bind"])
+        .folder("opt")
+        .set("/linux/devices", devices)
+}
+
+fn null_device(path: &str) -> serde_json::Value {
+    json!({ "path": path, "type": "c", "major": 1, "minor": 3 })
+}
+
+/// Nothing is created in the directory of the host.
+fn devices_outside_of_a_bind_mount_on_dev_are_created() {
+    differs(Kind::Runc, "it creates no devices then");
+    differs(Kind::Crun, "it creates no devices then");
+    let devices = ["/opt/made", "/dev/null", "/dev/link"].map(null_device);
+    let bundle = with_a_bind_mount_on_dev(json!(devices));
+    let bundle = bundle.sh("stat -c %t:%T /opt/made; ls /dev");
+    for _ in 0..2 {
+        assert_eq!(bundle.run().assert_ok().stdout, "1:3\nlink\nnull\n");
+    }
+}
+
+fn devices_that_a_bind_mount_on_dev_lacks_are_refused() {
+    differs(Kind::Runc, "it creates no devices then");
+    differs(Kind::Crun, "it creates no devices then");
+    let full = json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 7 });
+    for device in [null_device("/dev/sub/made"), full] {
+        let path = device["path"].as_str().unwrap().to_owned();
+        let bundle = with_a_bind_mount_on_dev(json!([device]));
+        let mount = "which is a bind mount (mounts[3])";
+        bundle.assert_refused(&["linux.devices[0]", &path, mount, "is not in it"]);
+    }
 }

@@ -7,7 +7,9 @@ use crate::runner::Test;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Directory, HostState, on_overlay, only_rt, skip, tree, trials};
+use crate::harness::{
+    Bundle, Directory, HostState, Kind, differs, on_overlay, only_rt, skip, tree, trials,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     trials![
@@ -16,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         no_pivot_hides_the_files_of_the_host,
         no_mount_of_the_host_is_visible,
         an_absolute_root_path_works,
+        a_root_that_is_a_link_is_followed,
         a_missing_root_is_refused,
         a_rootfs_on_overlay_works,
         a_rootfs_on_a_readonly_file_system_works,
@@ -94,6 +97,23 @@ fn an_absolute_root_path_works() {
     let bundle = Bundle::new();
     let path = bundle.rootfs();
     bundle.set("/root/path", json!(path)).probe();
+}
+
+/// A bind source below the link is resolved inside the root too.
+fn a_root_that_is_a_link_is_followed() {
+    differs(Kind::Runc, "it refuses a root that is a link");
+    differs(Kind::Crun, "it follows links in a source on the host");
+    let bundle = Bundle::new()
+        .file("etc/inside", "inside\n")
+        .symlink("directory", "/etc")
+        .file("mnt/file", "")
+        .set("/root/path", json!("link"));
+    let link = bundle.path().join("link");
+    std::os::unix::fs::symlink("rootfs", &link).unwrap();
+    let bundle = bundle
+        .bind(&link.join("directory/inside"), "/mnt/file", &["bind"])
+        .sh("cat /mnt/file");
+    assert_eq!(bundle.run().assert_ok().stdout, "inside\n");
 }
 
 fn a_missing_root_is_refused() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use crate::runner::Test;
 use serde_json::{Value, json};
@@ -68,13 +69,27 @@ fn lxcfs_files_can_be_mounted_on_those_of_proc() {
     let directory = Directory::new();
     let own = directory.join("uptime");
     fs::write(&own, "1.00 1.00").unwrap();
-    let bundle = ["/proc/uptime", "/proc/meminfo", "/proc/loadavg"]
-        .iter()
-        .fold(Bundle::new(), |bundle, place| {
-            bundle.bind(&own, place, &["bind", "ro"])
-        });
-    let bundle = bundle.args(&["/bin/cat", "/proc/uptime"]);
-    assert_eq!(bundle.run().assert_ok().stdout, "1.00 1.00");
+    let mut places = vec![
+        "/proc/cpuinfo",
+        "/proc/diskstats",
+        "/proc/loadavg",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/swaps",
+        "/proc/uptime",
+    ];
+    let optional = [
+        "/proc/slabinfo",
+        "/proc/sys/kernel/ns_last_pid",
+        "/proc/sys/crypto/fips_enabled",
+    ];
+    places.extend(optional.iter().filter(|place| Path::new(place).exists()));
+    let bundle = places.iter().fold(Bundle::new(), |bundle, place| {
+        bundle.bind(&own, place, &["bind", "ro"])
+    });
+    let bundle = bundle.args(&[&["/bin/cat"], &places[..]].concat());
+    let expected = "1.00 1.00".repeat(places.len());
+    assert_eq!(bundle.run().assert_ok().stdout, expected);
 }
 
 /// The caller has inheritable capabilities; the configuration asks for none.

@@ -24,6 +24,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_device_with_another_number_on_the_host_is_refused,
         without_a_mount_on_dev_devices_are_bound_in_the_rootfs,
         a_symlink_in_place_of_a_device_is_not_followed,
+        a_file_of_another_kind_at_the_path_of_a_device_is_refused,
         the_hosts_null_device_keeps_its_owner,
     ]
 }
@@ -166,13 +167,18 @@ fn a_device_with_another_number_on_the_host_is_refused() {
     refused(&block, &["linux.devices[0]", "/dev/null"]);
 }
 
+/// With a writable root, and no mount on /dev or below.
+fn without_dev_mounts() -> Bundle {
+    ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
+        .iter()
+        .fold(mapped().writable(), |bundle, place| {
+            bundle.without_mount(place)
+        })
+}
+
 /// The mount points are files that the runtime creates in a root that the container owns.
 fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
-    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
-        .iter()
-        .fold(owned(mapped()).writable(), |bundle, place| {
-            bundle.without_mount(place)
-        });
+    let bundle = owned(without_dev_mounts());
     for _ in 0..2 {
         let seen = bundle.probe();
         assert_default_devices(&seen);
@@ -186,11 +192,7 @@ fn without_a_mount_on_dev_devices_are_bound_in_the_rootfs() {
 /// A bind that followed it would be mounted on its target.
 fn a_symlink_in_place_of_a_device_is_not_followed() {
     only_rt("Debian's runc follows it within the root");
-    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"]
-        .iter()
-        .fold(mapped().writable(), |bundle, place| {
-            bundle.without_mount(place)
-        })
+    let bundle = without_dev_mounts()
         .file("etc/target", "precious\n")
         .symlink("dev/null", "/etc/target");
     let bundle = owned(bundle).args(&["/bin/cat", "/etc/target"]);
@@ -200,6 +202,31 @@ fn a_symlink_in_place_of_a_device_is_not_followed() {
     } else {
         assert!(outcome.one_line().contains("null"), "{outcome}");
     }
+}
+
+/// config-linux.md: "If a file already exists at path that does not match the requested device, the
+/// runtime MUST generate an error." The mount point of an earlier run is an empty file.
+fn a_file_of_another_kind_at_the_path_of_a_device_is_refused() {
+    only_rt("Debian's mount the device on any file");
+    let devices = json!([device("/dev/fuse", FUSE)]);
+    for bundle in [
+        without_dev_mounts().file("dev/fuse", "a file"),
+        without_dev_mounts().device("dev/fuse", 1, 5),
+    ] {
+        let bundle = owned(bundle).set("/linux/devices", devices.clone());
+        let outcome = bundle.args(&["/bin/true"]).run();
+        let outcome = outcome.assert_refused("linux.devices[0]");
+        let line = outcome.one_line();
+        assert!(line.contains("another file is there"), "{line}");
+    }
+    let (major, minor) = FUSE;
+    let same = without_dev_mounts().device("dev/fuse", major.into(), minor.into());
+    let same = owned(same).set("/linux/devices", devices.clone());
+    same.args(&["/bin/true"]).run().assert_ok();
+    super::refused(
+        owned(without_dev_mounts().file("dev/null", "a file")),
+        &["default devices", "another file is there"],
+    );
 }
 
 /// The runtime gives standard input to the process's user, but here it is /dev/null.

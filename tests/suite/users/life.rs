@@ -1,7 +1,8 @@
 //! The lifecycle and the settings of a container in a user namespace.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 use std::process::Command;
 
 use crate::runner::Test;
@@ -29,6 +30,7 @@ pub(super) fn tests() -> Vec<Test> {
         priorities_beyond_the_namespace_are_set,
         oom_score_adj_is_set,
         a_missing_working_directory_is_created,
+        a_cwd_that_only_the_user_may_enter_works,
         env_and_home_are_set,
         the_container_has_its_own_session_keyring,
         a_terminal_works_in_the_foreground,
@@ -136,11 +138,20 @@ fn root_in_the_container_owns_its_network_namespace() {
 }
 
 fn sysctls_are_set_inside() {
-    let table = json!({
+    let mut table = json!({
         "net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "7",
         "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "20", "kernel.msgmax": "4096",
     });
-    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let own = [
+        "net/ipv4/ip_unprivileged_port_start",
+        "user/max_uts_namespaces",
+    ]
+    .map(|name| Path::new("/proc/sys").join(name));
+    let before = own.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    // Other runtimes do not set the limits of a user namespace.
+    if Kind::under_test() == Kind::Rt {
+        table["user.max_uts_namespaces"] = json!("7");
+    }
     let script: Vec<String> = table
         .as_object()
         .unwrap()
@@ -151,7 +162,7 @@ fn sysctls_are_set_inside() {
         .set("/linux/sysctl", table)
         .sh(&script.join(" && "));
     bundle.run().assert_ok();
-    let after = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let after = own.each_ref().map(|file| fs::read_to_string(file).unwrap());
     assert_eq!(after, before);
 }
 
@@ -202,6 +213,21 @@ fn a_missing_working_directory_is_created() {
     if Kind::under_test() == Kind::Rt {
         assert_eq!((made.uid(), made.gid()), (FIRST, FIRST));
     }
+}
+
+/// Its group has no id in the user namespace, so the capabilities of root there do not count. It
+/// is entered again as the user.
+fn a_cwd_that_only_the_user_may_enter_works() {
+    let bundle = mapped()
+        .folder("own")
+        .user(1000, 1000)
+        .set("/process/cwd", json!("/own"));
+    let own = bundle.rootfs().join("own");
+    chown(&own, Some(FIRST + 1000), Some(0)).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(bundle.probe()["cwd"], "/own");
+    let outcome = bundle.user(0, 0).args(&["/bin/true"]).run();
+    outcome.assert_refused("/own");
 }
 
 fn env_and_home_are_set() {

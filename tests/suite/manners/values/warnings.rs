@@ -11,6 +11,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_relative_destination_is_taken_from_the_root,
         a_cgroup_path_in_systemds_form_is_an_ordinary_path,
         a_mistyped_annotation_has_a_nearest_one,
+        a_limit_on_kernel_memory_is_ignored,
     ]
 }
 
@@ -86,4 +87,11 @@ fn a_mistyped_annotation_has_a_nearest_one() {
             &format!("annotations: {key}: unknown, ignored: {remedy}"),
         );
     }
+}
+
+fn a_limit_on_kernel_memory_is_ignored() {
+    assert_warning(
+        Bundle::new().set("/linux/resources/memory", json!({"kernel": 1 << 30})),
+        "linux.resources.memory.kernel: ignored: kernel memory has no limit of its own any more",
+    );
 }
