@@ -61,8 +61,13 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
         .as_ref()
         .map(|_| state.init_pidfd(&proc))
         .transpose()?;
-    let mut end =
-        RuntimeEnd::connected(sys::connect(container.as_fd(), START_SOCKET).context(START_SOCKET)?);
+    let socket = match sys::connect(container.as_fd(), START_SOCKET) {
+        Err(Errno::ENOENT) => {
+            bail!("cannot start a container twice; remove it with rt delete --force {id}")
+        }
+        socket => socket.context(START_SOCKET)?,
+    };
+    let mut end = RuntimeEnd::connected(socket);
     end.describe_positions_with(|| state.start_step_descriptions.clone());
     seccomp_agent::expect(&end, &state)?;
     end.go().context("init")?;
@@ -87,14 +92,13 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
 
 /// Waits until init has executed the program, then calls the poststart hooks.
 fn wait_until_running(container: &Container, state: &State, end: &RuntimeEnd) -> Result<()> {
-    let receive = || end.receive().context("init");
-    let message = seccomp_agent::serve(end, (state, Status::Created), receive);
     // The container no longer waits for a start, whether this one succeeds or fails.
     match unlinkat(container.as_fd(), START_SOCKET, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno).context(START_SOCKET),
     }
-    match message? {
+    let receive = || end.receive().context("init");
+    match seccomp_agent::serve(end, (state, Status::Created), receive)? {
         InitMessage::Closed => {
             ensure_executed(state)?;
             call_poststart(container, state)
