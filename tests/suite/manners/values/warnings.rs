@@ -92,6 +92,6 @@ fn a_mistyped_annotation_has_a_nearest_one() {
 fn a_limit_on_kernel_memory_is_ignored() {
     assert_warning(
         Bundle::new().set("/linux/resources/memory", json!({"kernel": 1 << 30})),
-        "linux.resources.memory.kernel: ignored: kernel memory has no limit of its own any more",
+        "linux.resources.memory.kernel: ignored, as by runc: it is counted in memory.limit",
     );
 }
