@@ -165,10 +165,10 @@
 //! # The modules
 //!
 //! ```text
-//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · resctrl · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · selinux · trusted_proc } ▸ { decisions · log · nearest · step · sys }
+//! cli ▸ commands ▸ container ▸ plan ▸ { namespaces · cgroups · criu · resctrl · network · rootfs · process } ▸ { annotations · bundle · host · layer } ▸ { pathname · seal · selinux · trusted_proc } ▸ { decisions · log · nearest · step · sys }
 //! ```
 //!
-//! A module uses only modules to its right. The six feature modules never use each other:
+//! A module uses only modules to its right. The seven feature modules never use each other:
 //! [`plan`] passes on what one must know of another. A test checks this. Only [`sys`] contains
 //! `unsafe`: it has one function for each system call that nix lacks, and what runs before the C library. In every feature module
 //! the same four verbs mean the same: `plan` decides, `wire` acts in the runtime, `apply` acts
@@ -181,6 +181,7 @@
 //! | [`plan`] | configuration and host, composed into a plan |
 //! | [`namespaces`] | namespaces, id maps, clocks, host name, sysctls |
 //! | [`cgroups`] | resource limits, device rules and figures, cgroup v1 and v2 |
+//! | [`criu`] | the program that writes processes to files and makes them again, and its messages |
 //! | [`resctrl`] | groups that divide caches and the bandwidth of the memory (`linux.intelRdt`) |
 //! | [`network`] | bridge, links, addresses, routes, NAT and published ports; devices of the host |
 //! | [`rootfs`] | the root, mounts, devices, masked and read-only paths |
@@ -218,6 +219,7 @@ mod cgroups;
 mod cli;
 mod commands;
 mod container;
+mod criu;
 mod decisions;
 mod host;
 mod layer;

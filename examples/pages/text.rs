@@ -65,6 +65,8 @@ pub(crate) fn page_text(title: &str) -> Option<PageText> {
         ("rt-network", NETWORK),
         ("rt-pause", PAUSE),
         ("rt-resume", RESUME),
+        ("rt-checkpoint", CHECKPOINT),
+        ("rt-restore", RESTORE),
         ("rt-update", UPDATE),
         ("rt-diff", DIFF),
         ("rt-spec", SPEC),
@@ -421,6 +423,35 @@ const PAUSE: PageText = PageText {
 const RESUME: PageText = PageText {
     description: "*rt resume* resumes all processes of a paused container.",
     see_also: &["rt-pause"],
+    ..DEFAULT
+};
+
+const CHECKPOINT: PageText = PageText {
+    description: "
+*rt checkpoint* writes the processes of a container to files, and removes the container unless it
+is to run on. The program *criu* does it, which has to be in PATH. What comes from the bundle, such
+as the root file system and bind mounts, is not written.
+
+If CRIU fails, the container runs on. The error has the cause, and the path of CRIU's log.",
+    examples: &[(
+        "The memory first, while the container runs, and then what has changed:",
+        "rt checkpoint --pre-dump --image-path /var/tmp/first web\n\
+         rt checkpoint --parent-path ../first --image-path /var/tmp/web web",
+    )],
+    see_also: &["rt-restore", "criu(8)"],
+    ..DEFAULT
+};
+
+const RESTORE: PageText = PageText {
+    description: "
+*rt restore* makes a container from a bundle and the images that *rt checkpoint* has written. Its
+processes go on where they were. Before they run they are compared with *config.json*: processes
+that have more than it allows are killed.",
+    examples: &[(
+        "With connections that were established:",
+        "rt restore --detach --tcp-established --image-path /var/tmp/web web",
+    )],
+    see_also: &["rt-checkpoint", "criu(8)"],
     ..DEFAULT
 };
 

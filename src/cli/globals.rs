@@ -89,6 +89,7 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Globals> {
         passed: Passed::default(),
         input_descriptors: InputDescriptors::default(),
         notify_socket: service_manager::notify_socket(),
+        path: service_manager::search_path(),
     })
 }
 

@@ -14,11 +14,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use clap::Command;
 
 use crate::bundle;
-use crate::commands::{self, Globals, InputDescriptors, PRESERVE_FDS, Verb, flag, print};
+use crate::commands::{
+    self, Globals, InputDescriptors, PRESERVE_FDS, STATUS_FD, Verb, flag, print,
+};
 use crate::log;
 use crate::process::Passed;
 use crate::seal::seal;
@@ -26,15 +28,8 @@ use crate::sys;
 
 use arguments::{ParseError, ParsedArguments};
 
-/// Verbs of runc that this version does not implement.
-const REFUSED_VERBS: &[&str] = &["checkpoint", "restore"];
-
 /// Verbs that pass the sockets of socket activation on to the container.
 const SOCKET_ACTIVATION_VERBS: [&str; 2] = ["create", "run"];
-
-/// A flag of an unimplemented verb. Podman and CRI-O give it without its value and take Go's
-/// error text for a missing value as proof that the flag exists.
-const PROBED_FLAG: (&str, &str) = ("restore", "lsm-mount-context");
 
 /// The verb for help, its short form, and the flags.
 const HELP: [&str; 4] = ["help", "h", "--help", "-h"];
@@ -132,8 +127,7 @@ fn perform(argv0: &OsStr, arguments: Vec<OsString>) -> Result<u8, Failure> {
     }
 }
 
-/// What happens if the first positional argument is not a verb: `help`, a probe for
-/// [`PROBED_FLAG`], or an error.
+/// What happens if the first positional argument is not a verb: `help`, or an error.
 fn help_or_failure(positionals: &[OsString]) -> Result<u8, Failure> {
     match positionals {
         [] => print_and_succeed(&help(program())),
@@ -144,11 +138,6 @@ fn help_or_failure(positionals: &[OsString]) -> Result<u8, Failure> {
             }
             [name, ..] => print_and_succeed(&help(define(find(name)?))),
         },
-        [name, rest @ ..] if is_probe(name, rest) => {
-            let (verb, flag) = PROBED_FLAG;
-            let error = anyhow!("flag needs an argument: -{flag}");
-            Err(Failure::new(&format!("rt {verb}"), error))
-        }
         [name, ..] => Err(not_found(name)),
     }
 }
@@ -193,7 +182,14 @@ impl Invocation {
     /// Replaces paths of descriptors and returns the descriptors that have to stay open.
     fn resolve_descriptor_paths(&mut self) -> Vec<RawFd> {
         match &mut self.arguments {
-            Ok(arguments) => descriptor_paths::resolve(&self.command, arguments),
+            Ok(arguments) => {
+                let number = arguments
+                    .value(STATUS_FD)
+                    .and_then(|fd| fd.parse::<RawFd>().ok());
+                let mut resolved = descriptor_paths::resolve(&self.command, arguments);
+                resolved.extend(number);
+                resolved
+            }
             Err(_) => Vec::new(), // `perform` reports the error and reads no file.
         }
     }
@@ -247,17 +243,8 @@ impl Invocation {
     }
 }
 
-/// Whether the command line is a probe for [`PROBED_FLAG`].
-fn is_probe(verb: &OsStr, arguments: &[OsString]) -> bool {
-    let (probed_verb, probed_flag) = PROBED_FLAG;
-    let last = arguments
-        .last()
-        .and_then(|argument| arguments::split_flag(argument));
-    verb == probed_verb && last.is_some_and(|(flag, value)| flag == probed_flag && value.is_none())
-}
-
 /// # Errors
-/// When the verb does not exist, with runc's text, or is not implemented by this version.
+/// When the verb does not exist, with runc's text.
 fn find(name: &OsString) -> Result<&'static Verb, Failure> {
     if let Some(verb) = commands::VERBS.iter().find(|verb| *name == *verb.name) {
         return Ok(verb);
@@ -266,18 +253,11 @@ fn find(name: &OsString) -> Result<&'static Verb, Failure> {
 }
 
 fn not_found(name: &OsString) -> Failure {
-    if let Some(refused) = REFUSED_VERBS.iter().find(|refused| *name == **refused) {
-        return Failure::new("rt", not_applied(refused));
-    }
     let verbs = commands::VERBS.iter().map(|verb| verb.name);
     Failure {
         status: UNKNOWN_VERB_STATUS,
         ..Failure::new("rt", mistakes::unknown_verb(name, verbs))
     }
-}
-
-fn not_applied(what: &str) -> Error {
-    anyhow!("{what}: not applied by this version")
 }
 
 /// The definition of `rt` with all of its verbs, which its help lists.

@@ -56,3 +56,12 @@ pub(super) fn buses() -> BusEnvironment {
         runtime_directory: text("XDG_RUNTIME_DIR").map(PathBuf::from),
     }
 }
+
+/// The directories in which programs of the host are looked for.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the environment is read in src/cli only"
+)]
+pub(super) fn search_path() -> Option<OsString> {
+    env::var_os("PATH")
+}

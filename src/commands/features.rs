@@ -102,7 +102,7 @@ fn features() -> Features {
     let versions = [
         // runc's annotations. Other runtimes may set them to the version of runc that they are
         // compatible with (specs-go/features).
-        ("org.opencontainers.runc.checkpoint.enabled", "false"),
+        ("org.opencontainers.runc.checkpoint.enabled", "true"),
         ("org.opencontainers.runc.version", RUNC_VERSION),
         ("rt.commit", COMMIT),
         ("rt.version", VERSION),

@@ -2,6 +2,7 @@
 //! [`container`](crate::container), and the output.
 
 mod check;
+mod checkpoint;
 mod choices;
 mod create;
 mod delete;
@@ -21,6 +22,7 @@ mod new_file;
 mod pause;
 mod ps;
 mod report;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -34,7 +36,7 @@ mod update;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -43,6 +45,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use crate::cgroups::{BusEnvironment, CgroupMode};
 use crate::process::Passed;
 
+pub(crate) use checkpoint::STATUS_FD;
 pub(crate) use choices::{meant_or_expected, suggest};
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,6 +78,8 @@ pub(crate) struct Globals {
     pub(crate) buses: BusEnvironment,
     /// `NOTIFY_SOCKET`: the address of the service manager's socket (sd_notify(3)).
     pub(crate) notify_socket: Option<OsString>,
+    /// `PATH`, by which CRIU is found.
+    pub(crate) path: Option<OsString>,
 }
 
 impl Globals {
@@ -95,6 +100,17 @@ pub(crate) struct InputDescriptors(Cell<Vec<OwnedFd>>);
 impl InputDescriptors {
     pub(crate) fn new(descriptors: Vec<OwnedFd>) -> InputDescriptors {
         InputDescriptors(Cell::new(descriptors))
+    }
+
+    /// The descriptor with this number, if it is one of them.
+    fn take(&self, number: u32) -> Option<OwnedFd> {
+        let mut all = self.0.take();
+        let found = all
+            .iter()
+            .position(|fd| fd.as_raw_fd().cast_unsigned() == number);
+        let found = found.map(|index| all.remove(index));
+        self.0.set(all);
+        found
     }
 
     /// Has to be called before any process is created, which would inherit the descriptors.
@@ -143,6 +159,8 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb::new("kill", kill::define, kill::perform),
     Verb::new("pause", pause::define, pause::perform),
     Verb::new("resume", resume::define, resume::perform),
+    Verb::new("checkpoint", checkpoint::define, checkpoint::perform),
+    Verb::new("restore", restore::define, restore::perform),
     Verb::new("update", update::define, update::perform),
     Verb::new("delete", delete::define, delete::perform),
     Verb::new("list", list::define, list::perform),

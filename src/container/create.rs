@@ -6,6 +6,7 @@
 mod claims;
 mod listeners;
 mod request;
+mod restore;
 mod rollback;
 mod upper;
 
@@ -43,6 +44,7 @@ use listeners::Listeners;
 pub(crate) use request::Request;
 pub(super) use request::{CreateMode, PLACEHOLDER, decide};
 use request::{exec_defaults, initial_state};
+pub(crate) use restore::{RestoreRequest, restore};
 use rollback::Rollback;
 
 /// Descriptors that `rt` needs beside those for mounts, hooks and passed descriptors.
@@ -103,6 +105,17 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         Ok(started) => started,
         Err(error) => return foreground::end_with(error, foreground),
     };
+    stay(rollback, (state, notify), attachment, foreground)
+}
+
+/// What a command does with a container that runs: a detached one ends, the other waits for the
+/// process and returns its exit status.
+fn stay(
+    rollback: Rollback,
+    (state, notify): (State, Option<NotifyProxy>),
+    attachment: &Attachment,
+    foreground: Option<Foreground>,
+) -> Result<u8> {
     let (Some(child), Some(container)) = (rollback.child, rollback.container) else {
         bail!("nothing was started");
     };

@@ -10,6 +10,7 @@
 //! - `ipc/`: the sockets and files over which `rt` talks to other processes.
 
 mod check;
+mod checkpoint;
 mod child;
 mod create;
 mod delete;
@@ -35,7 +36,8 @@ mod traffic;
 mod update;
 
 pub(crate) use check::Check;
-pub(crate) use create::{Attachment, Request, create, run};
+pub(crate) use checkpoint::{CheckpointRequest, CriuRequest, checkpoint};
+pub(crate) use create::{Attachment, Request, RestoreRequest, create, restore, run};
 pub(crate) use delete::delete;
 pub(crate) use diff::{Change, DiffOutput, diff};
 pub(crate) use events::{Event, Observed};

@@ -15,6 +15,7 @@ mod idmappings;
 mod join;
 mod kind;
 mod membership;
+mod restored;
 mod saved_maps;
 mod subordinate;
 mod sysctl;
@@ -294,6 +295,15 @@ impl Namespaces {
     pub(crate) fn write_sysctls(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
         for (item, sysctl) in self.sysctls.iter().enumerate() {
             at.at(Step::Sysctl, item);
+            proc.write(&sysctl.file, sysctl.value.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes those sysctls that belong to the network namespace of this process.
+    pub(crate) fn write_network_sysctls(&self, proc: &Proc) -> nix::Result<()> {
+        let of_network = self.sysctls.iter().filter(|one| one.kind == Kind::Network);
+        for sysctl in of_network {
             proc.write(&sysctl.file, sysctl.value.as_bytes())?;
         }
         Ok(())

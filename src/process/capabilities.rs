@@ -107,7 +107,7 @@ impl Capabilities {
     }
 }
 
-fn bits(set: &CapsHashSet) -> u64 {
+pub(super) fn bits(set: &CapsHashSet) -> u64 {
     set.iter().fold(0, |mask, one| mask | one.bitmask())
 }
 

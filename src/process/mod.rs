@@ -45,6 +45,7 @@ mod options;
 mod personality;
 mod pid_1;
 mod plan;
+mod restored;
 mod rlimits;
 mod scheduler;
 mod scheduling;

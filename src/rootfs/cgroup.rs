@@ -102,6 +102,17 @@ impl CgroupMount {
         }
     }
 
+    /// The names of the hierarchies below the mount, in order. Empty for that of version 2.
+    pub(super) fn names(&self) -> Vec<PathBuf> {
+        let CgroupMount::V1 { hierarchies, .. } = self else {
+            return vec![PathBuf::new()];
+        };
+        let names = hierarchies
+            .iter()
+            .map(|hierarchy| hierarchy.name.to_string_lossy());
+        names.map(|name| PathBuf::from(&*name)).collect()
+    }
+
     /// Opens the directories to bind-mount, in the order of the hierarchies.
     pub(super) fn open(&self, setter: Setter) -> nix::Result<Vec<Option<CgroupBind>>> {
         match self {
@@ -280,7 +291,7 @@ impl CgroupBind {
     }
 
     /// Attaches the mount, made private and given its attributes.
-    fn attach(
+    pub(super) fn attach(
         self,
         context: &MountContext,
         mount_point: BorrowedFd,

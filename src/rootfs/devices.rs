@@ -114,6 +114,21 @@ impl Devices {
         })
     }
 
+    /// The paths of the nodes of the host that are bind-mounted, in the order of
+    /// [`Devices::open`].
+    pub(super) fn bind_mounts(&self) -> impl Iterator<Item = PathBuf> {
+        let defaults = self.default_nodes.iter();
+        let defaults = defaults.filter(|_| self.node_source == NodeSource::Bind);
+        let defaults = defaults.map(|item| Path::new("/dev").join(DEFAULT_DEVICES[*item].0));
+        let bound = |node: &&Node| node.source == Some(NodeSource::Bind);
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(bound)
+            .map(|node| node.path.clone());
+        defaults.chain(nodes)
+    }
+
     /// The number of nodes to create.
     pub(super) fn len(&self) -> usize {
         self.default_nodes.len() + self.nodes.len()

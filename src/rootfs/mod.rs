@@ -1,5 +1,4 @@
-//! The container's root file system: its mounts, its devices, and the paths that are masked
-//! or read-only.
+//! The container's root file system: its mounts, its devices, masked and read-only paths.
 //!
 //! Everything of the host is opened first: the root and the sources of mounts, as detached
 //! mounts, and /dev/null. Then init switches to the new root, and creates the rest from
@@ -35,9 +34,11 @@ mod pivot;
 mod proc_mounts;
 mod queue;
 mod remount;
+mod restored;
 mod root;
 mod source;
 mod sources;
+mod stage;
 mod switch_root;
 mod view;
 mod volumes;
@@ -45,12 +46,11 @@ mod volumes;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::annotations::{Annotations, key};
-use crate::log;
 use crate::selinux::Label;
 use crate::step::{Cause, Progress, Refusal, Step};
 use crate::sys::CloseBatch;
@@ -71,6 +71,7 @@ use options::{Propagation, Recursion};
 use overlay::Layers;
 use source::Source;
 pub(crate) use sources::Sources;
+pub(crate) use stage::{Directories, Staged};
 pub(crate) use switch_root::NewRoot;
 pub(crate) use view::{merged_layers, root_of_overlay};
 
@@ -138,7 +139,7 @@ impl Rootfs {
         ensure!(!root.path().as_os_str().is_empty(), "root.path: required");
         let linux = spec.linux().as_ref();
         let mounts = spec.mounts().as_deref().unwrap_or_default();
-        let mut mounts = plan_mounts(mounts, bundle, facts)?;
+        let mut mounts = mount::plan_all(mounts, bundle, facts)?;
         let configured_mounts = mounts.len();
         generated::plan(&facts.files, &mut mounts);
         mounts.extend(
@@ -261,9 +262,13 @@ impl Rootfs {
 
     /// The approximate number of descriptors that [`Rootfs::open_sources`] opens.
     pub(crate) fn descriptors(&self) -> u64 {
-        let mapped = self.mounts.iter().filter(|mount| mount.idmap.is_some());
-        let layers = (self.layers.as_ref()).map_or(0, |layers| layers.lower().len());
-        (self.mounts.len() + mapped.count() + self.devices.len() + layers) as u64
+        let mapped = self
+            .mounts
+            .iter()
+            .filter(|mount| mount.idmap.is_some())
+            .count();
+        let layers = self.layers().map_or(0, |layers| layers.lower().len());
+        (self.mounts.len() + mapped + self.devices.len() + layers) as u64
     }
 
     /// The propagation type that clones of host mounts get first: slave, unless
@@ -407,40 +412,6 @@ pub(crate) fn remove_unfinished(upper: Option<&Path>, directories: &[PathBuf]) -
     upper.map_or(Ok(()), overlay::remove_unfinished)?;
     directories::remove_empty(directories);
     Ok(())
-}
-
-/// Plans `mounts`, and warns of relative destinations, which start at the root (config.md,
-/// "Mounts").
-fn plan_mounts(
-    listed: &[oci_spec::runtime::Mount],
-    bundle: &Path,
-    facts: &Facts,
-) -> Result<Vec<Mount>> {
-    ensure!(
-        listed.len() < usize::from(u16::MAX),
-        "mounts: {} entries; at most {} are allowed",
-        listed.len(),
-        u16::MAX - 1
-    );
-    let mut mounts = Vec::with_capacity(listed.len() + 1);
-    for (i, mount) in listed.iter().enumerate() {
-        let planned = Mount::plan(mount, bundle, facts);
-        let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
-        ensure!(
-            !planned.changes_foreign(&mounts),
-            "mounts[{i}].options: remount: no earlier entry makes a file system on {}, and rt changes no other; bind changes the mount alone",
-            planned.target.display()
-        );
-        let destination = mount.destination();
-        if destination.is_relative() {
-            log::defer_warning(format!(
-                "mounts[{i}].destination: {destination:?} is relative; taken as {}",
-                planned.target.display()
-            ));
-        }
-        mounts.push(planned);
-    }
-    Ok(mounts)
 }
 
 fn root_propagation(value: &str) -> Result<(Propagation, Recursion)> {

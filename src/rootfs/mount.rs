@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -27,6 +27,7 @@ use super::proc_mounts;
 use super::remount::Remount;
 use super::root::{Links, Root, clean, is_directory};
 use super::source::Source;
+use crate::log;
 use crate::step::{Cause, Refusal, Step};
 use crate::sys::{self, CloseBatch, MountAttr};
 
@@ -43,6 +44,40 @@ pub(super) struct Mount {
     pub(super) idmap: Option<Recursion>,
     /// Becomes read-only only after all mounts below it are in place.
     pub(super) readonly_late: bool,
+}
+
+/// Plans `mounts`, and warns of relative destinations, which start at the root (config.md,
+/// "Mounts").
+pub(super) fn plan_all(
+    listed: &[oci_spec::runtime::Mount],
+    bundle: &Path,
+    facts: &Facts,
+) -> anyhow::Result<Vec<Mount>> {
+    ensure!(
+        listed.len() < usize::from(u16::MAX),
+        "mounts: {} entries; at most {} are allowed",
+        listed.len(),
+        u16::MAX - 1
+    );
+    let mut mounts = Vec::with_capacity(listed.len() + 1);
+    for (i, mount) in listed.iter().enumerate() {
+        let planned = Mount::plan(mount, bundle, facts);
+        let planned = planned.map_err(|error| anyhow!("mounts[{i}].{error:#}"))?;
+        ensure!(
+            !planned.changes_foreign(&mounts),
+            "mounts[{i}].options: remount: no earlier entry makes a file system on {}, and rt changes no other; bind changes the mount alone",
+            planned.target.display()
+        );
+        let destination = mount.destination();
+        if destination.is_relative() {
+            log::defer_warning(format!(
+                "mounts[{i}].destination: {destination:?} is relative; taken as {}",
+                planned.target.display()
+            ));
+        }
+        mounts.push(planned);
+    }
+    Ok(mounts)
 }
 
 impl Mount {
@@ -318,7 +353,7 @@ impl Mount {
         filesystem.create_with_mount(attributes, covered, mount)
     }
 
-    fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
+    pub(super) fn mount_point(&self, root: &Root, directory: bool) -> Result<OwnedFd, Cause> {
         // Security settings are written below /proc and /sys, so a link may not redirect
         // them (CVE-2019-19921).
         let is_proc_or_sysfs = match &self.kind {
@@ -373,6 +408,15 @@ impl Mount {
             self.set_new_propagation(context, mount)?;
         }
         Ok(())
+    }
+
+    /// The names of the directories that a mount of type `cgroup` has for the hierarchies. The
+    /// empty one is the mount itself.
+    pub(super) fn hierarchy_names(&self) -> Vec<PathBuf> {
+        match &self.kind {
+            Kind::Cgroup(cgroup) => cgroup.names(),
+            _ => Vec::new(),
+        }
     }
 
     /// Describes the mount, as config.json has it.

@@ -2,7 +2,7 @@
 //! old root unmounted.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -115,6 +115,6 @@ pub(super) fn change_root(root: BorrowedFd) -> nix::Result<()> {
 }
 
 /// Opens the directory `path` in this mount namespace.
-pub(super) fn open_directory(path: &PathBuf) -> nix::Result<OwnedFd> {
+pub(super) fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, DIRECTORY, Mode::empty())
 }

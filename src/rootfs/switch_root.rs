@@ -32,7 +32,7 @@ pub(crate) struct NewRoot {
 }
 
 impl NewRoot {
-    fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> NewRoot {
+    pub(super) fn new(root: OwnedFd, old_root: Option<OwnedFd>) -> NewRoot {
         NewRoot {
             root: Root::new(root),
             old_root,
@@ -113,7 +113,7 @@ impl Rootfs {
         Ok(entered)
     }
 
-    fn overlay(
+    pub(super) fn overlay(
         &self,
         root_path: &Option<OwnedFd>,
         opened: Option<OpenLayers>,

@@ -84,6 +84,15 @@ pub(crate) fn read_to_end(fd: BorrowedFd) -> nix::Result<Vec<u8>> {
     }
 }
 
+/// Gives a copy of `fd` another number, which survives execve(2) (dup2(2)). To be called right
+/// before execve(2) only: what has that number is closed.
+pub(crate) fn duplicate_to(fd: RawFd, number: RawFd) -> nix::Result<()> {
+    // SAFETY: dup2(2) accesses no memory. A value that owns `number` is not used any more,
+    // because this process executes a program or exits.
+    check(unsafe { libc::dup2(fd, number) }.into())?;
+    Ok(())
+}
+
 /// Creates a file in memory (memfd_create(2)) that cannot be executed. The sysctl
 /// `vm.memfd_noexec` may forbid any other.
 pub(crate) fn anonymous_file(name: &CStr) -> nix::Result<OwnedFd> {

@@ -36,8 +36,8 @@ pub(crate) use clone::{
 pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
     CloseBatch, accept, anonymous_file, anonymous_program, bind_datagram_at, close_all_except,
-    close_range, connect, connect_stream, listen_at, loopback_up, namespace_type, read_to_end,
-    read_to_string, recv, send, setdomainname, socketpair,
+    close_range, connect, connect_stream, duplicate_to, listen_at, loopback_up, namespace_type,
+    read_to_end, read_to_string, recv, send, setdomainname, socketpair,
 };
 pub(crate) use init::INIT_NAME;
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
@@ -47,7 +47,7 @@ pub(crate) use mount::{
     mount_setattr, move_mount, open_tree,
 };
 pub(crate) use pass::{
-    MAX_PASSED_FDS, receive_descriptor, receive_descriptors, recv_with_descriptor,
+    MAX_PASSED_FDS, Received, receive_descriptor, receive_descriptors, recv_with_descriptor,
     send_all_with_descriptor, send_descriptor, send_descriptors,
 };
 pub(crate) use probe::{try_close_range, try_open_tree, try_pidfd_open};

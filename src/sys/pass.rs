@@ -65,13 +65,22 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd) -> nix::Result<OwnedFd> {
     Err(Errno::EBADMSG)
 }
 
-/// Receives one message, and the descriptor that [`send_descriptor`] sent with it, close-on-exec. With
-/// the socket option `SO_PASSCRED` the pid of the sender comes with it, in this pid namespace; a
-/// descriptor without it is dropped. The length is 0 if the peer has closed its end.
+/// What [`recv_with_descriptor`] has received besides the text.
+#[derive(Default)]
+pub(crate) struct Received {
+    /// In bytes; 0 if the peer has closed its end.
+    pub(crate) length: usize,
+    /// Close-on-exec.
+    pub(crate) descriptor: Option<OwnedFd>,
+    /// In this pid namespace, with the socket option `SO_PASSCRED`.
+    pub(crate) sender: Option<Pid>,
+}
+
+/// Receives one message, and the descriptor that [`send_descriptor`] sent with it.
 pub(crate) fn recv_with_descriptor(
     socket: BorrowedFd,
     message: &mut [u8],
-) -> nix::Result<(usize, Option<(OwnedFd, Pid)>)> {
+) -> nix::Result<Received> {
     let mut parts = [IoSliceMut::new(message)];
     let mut space = nix::cmsg_space!([RawFd; 1], libc::ucred);
     let received = loop {
@@ -79,7 +88,7 @@ pub(crate) fn recv_with_descriptor(
         match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
             Err(Errno::EINTR) => {}
             // The peer closed its end with a message unread (unix(7)).
-            Err(Errno::ECONNRESET) => return Ok((0, None)),
+            Err(Errno::ECONNRESET) => return Ok(Received::default()),
             done => break done?,
         }
     };
@@ -99,7 +108,11 @@ pub(crate) fn recv_with_descriptor(
             _ => {}
         }
     }
-    Ok((received.bytes, passed.zip(sender)))
+    Ok(Received {
+        length: received.bytes,
+        descriptor: passed,
+        sender,
+    })
 }
 
 /// The most descriptors in one message of [`send_descriptors`]. The kernel's limit is

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["annotations", "bundle", "host", "layer"],
     &[
         "cgroups",
+        "criu",
         "namespaces",
         "network",
         "process",

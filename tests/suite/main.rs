@@ -13,6 +13,7 @@
 mod apparmor;
 mod binary;
 mod cgroups;
+mod checkpoint;
 mod cli;
 mod compared;
 mod diff;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Test> {
     [
         apparmor::tests(),
+        checkpoint::tests(),
         selinux::tests(),
         binary::tests(),
         cgroups::tests(),

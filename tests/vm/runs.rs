@@ -52,7 +52,7 @@ const fn engine(filter: &'static str) -> [Run; 2] {
     ]
 }
 
-const RUNS: [Run; 20] = [
+const RUNS: [Run; 22] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -77,6 +77,9 @@ const RUNS: [Run; 20] = [
     suite("runc", "managers::cri_systemd_rich"),
     suite("runc", "managers::docker_systemd"),
     suite("runc", "managers::podman_systemd"),
+    // With a CRIU that is not older than the kernel.
+    suite("rt", "checkpoint::"),
+    suite("runc", "checkpoint::"),
     (Machine::Selinux, Program::Suite, "rt", "selinux::"),
     (Machine::Selinux, Program::Suite, "runc", "selinux::"),
 ];

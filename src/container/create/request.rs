@@ -171,6 +171,7 @@ pub(crate) fn initial_state(
         seccomp_agent: (plan.process.filter())
             .and_then(|filter| filter.agent())
             .cloned(),
+        restored: false,
         without_process: request.bundle.spec.process().is_none(),
         start_step_descriptions: plan.start_step_descriptions(),
         hooks: plan.hooks.later.clone(),

@@ -43,7 +43,7 @@ use nix::unistd::{Pid, write};
 
 use crate::log;
 use crate::step::{Cause, Failure, Position, Progress, Refusal, Step};
-use crate::sys;
+use crate::sys::{self, Received};
 
 /// The first bytes of [`InitMessage::Ready`], [`InitMessage::Mounted`] and [`InitMessage::Listener`]; no
 /// step has these numbers.
@@ -147,13 +147,17 @@ impl RuntimeEnd {
     /// `EPROTO` for bytes that are no message.
     pub(crate) fn receive(&self) -> nix::Result<InitMessage> {
         let mut bytes = [0; TIMED_POSITION + 1];
-        let (length, passed) = loop {
+        let Received {
+            length,
+            descriptor,
+            sender,
+        } = loop {
             match sys::recv_with_descriptor(self.socket.as_fd(), &mut bytes)? {
-                (TIMED_POSITION, _) => self.log_position(&bytes)?,
+                received if received.length == TIMED_POSITION => self.log_position(&bytes)?,
                 received => break received,
             }
         };
-        if let ([LISTENER], Some((listener, pid))) = (&bytes[..length], passed) {
+        if let ([LISTENER], Some((listener, pid))) = (&bytes[..length], descriptor.zip(sender)) {
             return Ok(InitMessage::Listener { listener, pid });
         }
         match bytes[..length] {

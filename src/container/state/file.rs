@@ -61,6 +61,9 @@ pub(crate) struct State {
     /// The init process is PID 1 of the container's own pid namespace, so the kernel kills
     /// all other processes with it.
     pub(crate) own_pid_namespace: bool,
+    /// CRIU has made the processes. The kernel does not know that they have executed a program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) restored: bool,
     /// There is no process to start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) without_process: bool,

@@ -54,6 +54,7 @@ impl State {
             resctrl: None,
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
+            restored: false,
             without_process: false,
             seccomp_agent: None,
             start_step_descriptions: Vec::new(),

@@ -55,7 +55,7 @@ impl Container {
         // A created container can be paused as well.
         Ok(if state.cgroups().is_paused() {
             Status::Paused
-        } else if init.has_executed() {
+        } else if init.has_executed() || state.restored {
             Status::Running
         } else {
             Status::Created

@@ -11,9 +11,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_wrong_number_of_arguments_is_refused,
         an_unknown_flag_is_refused,
         a_flag_without_its_value_is_refused,
-        unimplemented_verbs_are_refused_by_name,
         an_unimplemented_flag_may_be_false,
-        probes_of_managers_for_checkpoints_get_the_right_answer,
         the_state_directory_cannot_be_the_root_directory,
         an_unknown_log_format_is_refused,
         a_missing_log_directory_is_refused,
@@ -87,17 +85,6 @@ fn a_flag_without_its_value_is_refused() {
     }
 }
 
-fn unimplemented_verbs_are_refused_by_name() {
-    only_rt("other runtimes implement them");
-    for verb in ["checkpoint", "restore"] {
-        let outcome = call(&[verb, "--whatever", "x"]).assert_code(1);
-        assert_eq!(
-            outcome.stderr,
-            format!("rt: {verb}: not applied by this version\n")
-        );
-    }
-}
-
 /// go-runc writes `=false` for every flag that a manager has not set.
 fn an_unimplemented_flag_may_be_false() {
     differs(Kind::Crun, "its flags without a value accept none");
@@ -105,26 +92,6 @@ fn an_unimplemented_flag_may_be_false() {
     std::fs::create_dir_all(runtime.root()).unwrap();
     for flag in ["--systemd-cgroup=false", "-systemd-cgroup=0"] {
         runtime.call(&[flag, "list"]).run().assert_ok();
-    }
-}
-
-/// Podman and CRI-O call `restore --lsm-mount-context` to find out whether a pod can be restored.
-/// Podman calls `checkpoint --help` to find out whether checkpoints are supported; success means yes.
-fn probes_of_managers_for_checkpoints_get_the_right_answer() {
-    let outcome = call(&["restore", "--lsm-mount-context"]);
-    assert_ne!(outcome.code(), 0, "{outcome}");
-    if Kind::under_test() == Kind::Rt {
-        let line = "rt restore: flag needs an argument: -lsm-mount-context\n";
-        assert_eq!(outcome.stderr, line);
-        for args in [
-            &["checkpoint", "--help"] as &[&str],
-            &["restore", "--help"],
-            &["restore", "--lsm-mount-context=x", "id"],
-            &["checkpoint", "--lsm-mount-context"],
-        ] {
-            let line = format!("rt: {}: not applied by this version\n", args[0]);
-            assert_eq!(call(args).assert_code(1).stderr, line);
-        }
     }
 }
 

@@ -171,6 +171,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// The same with the errors that were written elsewhere.
+    pub(crate) fn with_stderr(self, stderr: String) -> Self {
+        Self { stderr, ..self }
+    }
+
     /// The exit status; a death by signal counts as in a shell.
     pub(crate) fn code(&self) -> i32 {
         let by_signal = || self.status.signal().map_or(-1, |signal| 128 + signal);

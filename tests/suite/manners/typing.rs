@@ -58,14 +58,6 @@ fn an_unknown_command_has_the_nearest_one() {
             ),
         ],
     );
-    let refused = "rt: checkpoint: not applied by this version";
-    assert_lines(
-        1,
-        &[
-            (&["checkpoint", "--help"], refused),
-            (&["help", "checkpoint"], refused),
-        ],
-    );
 }
 
 fn an_unknown_flag_has_the_nearest_one() {
@@ -270,7 +262,7 @@ fn a_missing_or_wrong_value_has_what_is_expected() {
             // Podman and CRI-O look for this text.
             (
                 &["restore", "--lsm-mount-context"],
-                "rt restore: flag needs an argument: -lsm-mount-context",
+                "rt restore: flag needs an argument: -lsm-mount-context: expected --lsm-mount-context LABEL",
             ),
         ],
     );

@@ -86,6 +86,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
         "needs Slurm, which tests/engines/slurm starts",
         &["srun ", "sudo setpriv --reuid=alice "],
     ),
+    (
+        "needs CRIU: tests/suite/checkpoint runs such commands",
+        &["rt checkpoint ", "rt restore "],
+    ),
     ("looks at a network that is not there", &["nft list "]),
     (
         "changes the host's network: tests/suite/network does so in a network namespace of its own",

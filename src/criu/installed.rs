@@ -1,0 +1,102 @@
+//! The installed CRIU: its version, and what it can do with this kernel.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+
+use super::program::Program;
+use super::rpc::{Features, Response, Task};
+use super::service::{Service, Swrk};
+
+/// External pid namespaces, and the notice of a lazy dump, are in version 3.15.
+const OLDEST: Version = Version(3, 15, 0);
+
+/// The version of CRIU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(i32, i32, i32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Version(major, minor, 0) => write!(f, "{major}.{minor}"),
+            Version(major, minor, sublevel) => write!(f, "{major}.{minor}.{sublevel}"),
+        }
+    }
+}
+
+/// The installed CRIU.
+pub(crate) struct Criu(pub(super) Program);
+
+impl Criu {
+    /// Looks for the program in the directories of `path`, the PATH of the caller.
+    ///
+    /// # Errors
+    /// When it is not there, or is too old.
+    pub(crate) fn find(path: Option<&OsStr>) -> Result<Criu> {
+        let criu = Criu(Program::find(path)?);
+        let version = criu.version().context("criu")?;
+        ensure!(
+            version >= OLDEST,
+            "criu: version {version} is too old; version {OLDEST} or later is needed"
+        );
+        Ok(criu)
+    }
+
+    /// Starts CRIU as a child in the namespaces of this process.
+    pub(crate) fn start(&self) -> Result<Service> {
+        Swrk::new()?.start_program(&self.0)
+    }
+
+    /// Executes CRIU in this process, with `inherited` from
+    /// [`FIRST_DESCRIPTOR`](super::FIRST_DESCRIPTOR) on. Returns only on failure.
+    pub(crate) fn execute(&self, swrk: &Swrk, inherited: &[BorrowedFd]) -> Errno {
+        swrk.execute_program(&self.0, inherited)
+    }
+
+    fn version(&self) -> Result<Version> {
+        let answer = self.ask(Task::Version, None)?;
+        let version = answer.version.context("it does not say its version")?;
+        let sublevel = version.sublevel.unwrap_or_default();
+        Ok(Version(version.major, version.minor, sublevel))
+    }
+
+    /// # Errors
+    /// When the kernel or CRIU cannot track the changes of memory, which a dump after another
+    /// needs.
+    pub(crate) fn require_memory_tracking(&self) -> Result<()> {
+        let wanted = Features {
+            mem_track: Some(true),
+            lazy_pages: None,
+        };
+        let features = self.ask(Task::FeatureCheck, Some(wanted))?.features;
+        let has_it = features.and_then(|features| features.mem_track);
+        ensure!(
+            has_it == Some(true),
+            "--pre-dump: this kernel cannot track memory for CRIU (CONFIG_MEM_SOFT_DIRTY)"
+        );
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the kernel or CRIU cannot restore memory later.
+    pub(crate) fn require_lazy_pages(&self) -> Result<()> {
+        let wanted = Features {
+            mem_track: None,
+            lazy_pages: Some(true),
+        };
+        let features = self.ask(Task::FeatureCheck, Some(wanted))?.features;
+        let has_it = features.and_then(|features| features.lazy_pages);
+        ensure!(
+            has_it == Some(true),
+            "--lazy-pages: this kernel or CRIU cannot restore memory later (userfaultfd(2))"
+        );
+        Ok(())
+    }
+
+    fn ask(&self, task: Task, features: Option<Features>) -> Result<Response> {
+        Swrk::new()?.start_program(&self.0)?.ask(task, features)
+    }
+}

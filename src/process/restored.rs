@@ -1,0 +1,61 @@
+//! Compares a restored process with the plan: the images may have come from anywhere.
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
+
+use super::Process;
+use super::capabilities::bits;
+use crate::trusted_proc::Proc;
+
+impl Process {
+    /// # Errors
+    /// When the process `pid` has a capability that config.json does not grant, or lacks
+    /// no_new_privs, a seccomp filter or the AppArmor profile of config.json.
+    pub(crate) fn compare(&self, pid: Pid, proc: &Proc) -> Result<()> {
+        let text = proc.read(&format!("{pid}/status")).context("/proc")?;
+        let field = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            let found = lines.find(|(key, _)| *key == name);
+            let (_, value) = found.with_context(|| format!("/proc/{pid}/status: no {name}"))?;
+            anyhow::Ok(value.trim())
+        };
+        let granted = bits(&self.capabilities.bounding);
+        for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            let value = field(name)?;
+            let set = u64::from_str_radix(value, 16).context(name)?;
+            ensure!(
+                set & !granted == 0,
+                "process.capabilities.bounding: a process of the images has more: {name} is {value}"
+            );
+        }
+        ensure!(
+            !self.no_new_privileges || field("NoNewPrivs")? == "1",
+            "process.noNewPrivileges: a process of the images may gain privileges"
+        );
+        ensure!(
+            self.seccomp.is_none() || field("Seccomp")? == "2",
+            "linux.seccomp: a process of the images has no filter"
+        );
+        Ok(())
+    }
+
+    /// The same for the security label of the container's process, which others may have changed
+    /// for themselves.
+    ///
+    /// # Errors
+    /// When it is not the one of config.json.
+    pub(crate) fn compare_label(&self, pid: Pid, proc: &Proc) -> Result<()> {
+        let wanted = match (&self.app_armor, &self.selinux_label) {
+            (Some(apparmor), _) => ("process.apparmorProfile", apparmor.profile.clone()),
+            (None, Some(label)) => ("process.selinuxLabel", label.0.text()),
+            (None, None) => return Ok(()),
+        };
+        let (place, wanted) = wanted;
+        let current = proc.read(&format!("{pid}/attr/current")).context("/proc")?;
+        let current = current.trim_end_matches(['\0', '\n']);
+        // AppArmor: `profile (enforce)`.
+        let is_it = current == wanted || current == format!("{wanted} (enforce)");
+        ensure!(is_it, "{place}: the process of the images has {current:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! The root and the host's part of the mounts at paths where CRIU finds them, to restore a
+//! container.
+//!
+//! CRIU makes the mounts of a container from its images, except for the root and for those that
+//! belong to the host. It finds these below a tmpfs, in a mount namespace that only CRIU is in:
+//! the root at `root`, the others at `mounts/N`. So it gets the mounts of the bundle, made as for
+//! a new container, whatever the images say.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use procfs::FromRead;
+use procfs::process::MountInfos;
+use serde::{Deserialize, Serialize};
+
+use super::Rootfs;
+use super::attributes::Setter;
+use super::context::MountContext;
+use super::detached::new_file_system;
+use super::kind::Kind;
+use super::mask::Masks;
+use super::mount::Mount;
+use super::parameter::Parameter;
+use super::pivot;
+use super::root::{Links, Root, is_directory, open_or_create_file};
+use super::source::Source;
+use super::sources::Sources;
+use super::switch_root::NewRoot;
+use crate::step::{Cause, Progress, Step};
+use crate::sys::{self, CloseBatch};
+use crate::trusted_proc::Proc;
+
+/// The name of the root on the tmpfs.
+const ROOT: &str = "root";
+/// The directory of the other mounts.
+const MOUNTS: &str = "mounts";
+
+/// The tmpfs, and what was placed in it.
+struct Stage {
+    tmpfs: OwnedFd,
+    /// Its path, as the kernel shows it.
+    path: PathBuf,
+    placed: Vec<Placed>,
+}
+
+/// A mount of the container.
+struct Placed {
+    /// Its mount point in the container, links resolved.
+    key: PathBuf,
+    /// A directory of the host. `None` for a file, and for a file system that CRIU makes.
+    content: Option<Root>,
+    /// Its path on the tmpfs, if it belongs to the host.
+    path: Option<PathBuf>,
+}
+
+/// Directories for CRIU itself, detached, and their names on the tmpfs.
+pub(crate) type Directories<'a> = Vec<(&'static str, BorrowedFd<'a>)>;
+
+/// What CRIU needs to know.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Staged {
+    /// The path of the tmpfs.
+    pub(crate) path: PathBuf,
+    /// The mount points in the container with the paths of the mounts.
+    pub(crate) mounts: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Rootfs {
+    /// Whether the kernel lets mounts have their attributes before they are attached, on which
+    /// [`Rootfs::stage`] relies.
+    pub(crate) fn can_be_staged(&self) -> bool {
+        self.setter == Setter::Detached
+    }
+
+    /// CRIU's process, in a mount namespace that is a copy of the host's: mounts the tmpfs over
+    /// the directory `path`, attaches everything to it, and makes the mount points that are
+    /// missing.
+    pub(crate) fn stage(
+        &self,
+        (path, directories): (&Path, Directories),
+        sources: &mut Sources,
+        proc: &Proc,
+        progress: &Progress,
+    ) -> Result<Staged, Cause> {
+        progress.enter(Step::Propagation);
+        let old_root = pivot::make_mounts_private(self.setter)?;
+        progress.enter(Step::Root);
+        // Only a mount of this namespace can be mounted on, so it is opened here.
+        let directory = pivot::open_directory(path)?;
+        let root = match sources.root.take() {
+            Some(root) => root,
+            None => self.merged_root(&old_root, progress)?,
+        };
+        let close_batch = CloseBatch::default();
+        let mut stage = Stage::new(
+            directories,
+            directory.as_fd(),
+            root.as_fd(),
+            proc,
+            &close_batch,
+        )?;
+        let entered = NewRoot::new(root, None);
+        let context = self.context(&entered, &close_batch, proc, progress);
+        let opened = std::mem::take(&mut sources.mounts);
+        let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
+        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
+            let source = match &mount.kind {
+                Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),
+                _ => self.resolve_source(item, source, &mut sources.queue, &context)?,
+            };
+            progress.at(Step::MountPoint, item);
+            stage.place(mount, source, &context, proc)?;
+        }
+        self.place_devices(&mut stage, sources)?;
+        stage.finish(proc)
+    }
+
+    /// The devices of the host, read-only. The key of the one that masks files is /dev/null.
+    fn place_devices(&self, stage: &mut Stage, sources: &mut Sources) -> Result<(), Cause> {
+        let mut keys = self.devices.bind_mounts();
+        for mount in std::mem::take(&mut sources.devices) {
+            stage.attach(keys.next().ok_or(Errno::EBADF)?, mount)?;
+        }
+        let null = PathBuf::from("/dev/null");
+        if self.masks.has_masked_paths() && stage.placed.iter().all(|placed| placed.key != null) {
+            let mount = match sources.null.take() {
+                Some(mount) => mount,
+                None => Masks::open_host_null(self.setter)?,
+            };
+            stage.attach(null, mount)?;
+        }
+        Ok(())
+    }
+
+    fn merged_root(&self, old_root: &OwnedFd, progress: &Progress) -> Result<OwnedFd, Cause> {
+        let root_path = Some(pivot::open_directory(&self.path)?);
+        let layers = self.layers.as_ref().map(|layers| layers.open(progress));
+        self.overlay(&root_path, layers.transpose()?, old_root, progress)
+    }
+}
+
+impl Stage {
+    fn new(
+        directories: Directories,
+        directory: BorrowedFd,
+        root: BorrowedFd,
+        proc: &Proc,
+        close_batch: &CloseBatch,
+    ) -> Result<Stage, Cause> {
+        let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
+        let tmpfs = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
+        sys::move_mount(tmpfs.as_fd(), directory)?;
+        for name in [ROOT, MOUNTS] {
+            mkdirat(&tmpfs, name, Mode::S_IRWXU)?;
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let target = openat(&tmpfs, ROOT, flags, Mode::empty())?;
+        pivot::attach_root(root, target.as_fd())?;
+        for (name, directory) in directories {
+            mkdirat(&tmpfs, name, Mode::S_IRWXU)?;
+            let target = openat(&tmpfs, name, flags, Mode::empty())?;
+            sys::move_mount(directory, target.as_fd())?;
+        }
+        Ok(Stage {
+            path: path_of(&tmpfs, proc)?,
+            tmpfs,
+            placed: Vec::new(),
+        })
+    }
+
+    /// Makes the mount point, if CRIU does not make it, and attaches a mount of the host.
+    fn place(
+        &mut self,
+        mount: &Mount,
+        source: Source,
+        context: &MountContext,
+        proc: &Proc,
+    ) -> Result<(), Cause> {
+        if matches!(mount.kind, Kind::Remount(_)) {
+            return Ok(());
+        }
+        let directory = match &source {
+            Source::Detached(tree) => is_directory(tree)?,
+            _ => true,
+        };
+        let key = self.mount_point(mount, directory, context, proc)?;
+        match source {
+            Source::Detached(tree) => self.attach(key, tree)?,
+            Source::Hierarchies(binds) => {
+                let names = mount.hierarchy_names();
+                self.placed.push(Placed {
+                    key: key.clone(),
+                    content: None,
+                    path: None,
+                });
+                for (name, bind) in names.into_iter().zip(binds) {
+                    if let Some(bind) = bind {
+                        let (place, target) = self.new_place(true)?;
+                        let bound = bind.attach(context, target.as_fd(), mount.attributes)?;
+                        context.close_batch.add(bound);
+                        self.placed.push(Placed {
+                            key: below(&key, &name),
+                            content: None,
+                            path: Some(self.path.join(place)),
+                        });
+                    }
+                }
+            }
+            Source::None | Source::Queued | Source::InRoot(_) => self.placed.push(Placed {
+                key,
+                content: None,
+                path: None,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Opens or creates the mount point. Returns its path in the container.
+    fn mount_point(
+        &self,
+        mount: &Mount,
+        directory: bool,
+        context: &MountContext,
+        proc: &Proc,
+    ) -> Result<PathBuf, Cause> {
+        let above = |placed: &&Placed| mount.target.starts_with(&placed.key);
+        let Some(above) = self.placed.iter().rfind(above) else {
+            let target = mount.mount_point(context.root, directory)?;
+            let path = path_of(&target, proc)?;
+            let path = path.strip_prefix(self.path.join(ROOT));
+            let path = path.map_err(|_| Errno::EXDEV)?;
+            return Ok(Path::new("/").join(path));
+        };
+        // CRIU restores the content of file systems that are the container's own.
+        if let Some(content) = &above.content {
+            let below = mount.target.strip_prefix(&above.key);
+            let below = Path::new("/").join(below.map_err(|_| Errno::EXDEV)?);
+            if directory {
+                content.directory(&below, Links::Follow)?;
+            } else {
+                content.file(&below, Links::Follow)?;
+            }
+        }
+        Ok(mount.target.clone())
+    }
+
+    fn attach(&mut self, key: PathBuf, tree: OwnedFd) -> Result<(), Cause> {
+        let directory = is_directory(&tree)?;
+        let (name, target) = self.new_place(directory)?;
+        sys::move_mount(tree.as_fd(), target.as_fd())?;
+        let content = directory.then(|| Root::new(tree));
+        self.placed.push(Placed {
+            key,
+            content,
+            path: Some(self.path.join(name)),
+        });
+        Ok(())
+    }
+
+    /// A mount point for the next mount of the host, and its name on the tmpfs.
+    fn new_place(&self, directory: bool) -> nix::Result<(PathBuf, OwnedFd)> {
+        let name = PathBuf::from(format!("{MOUNTS}/{}", self.placed.len()));
+        if !directory {
+            let target = open_or_create_file(&self.tmpfs, &name)?;
+            return Ok((name, target));
+        }
+        mkdirat(&self.tmpfs, &name, Mode::S_IRWXU)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let target = openat(&self.tmpfs, &name, flags, Mode::empty())?;
+        Ok((name, target))
+    }
+
+    /// The mounts of the host, with those below them.
+    fn finish(self, proc: &Proc) -> Result<Staged, Cause> {
+        let file = proc.file("self/mountinfo", OFlag::O_RDONLY)?;
+        let mounts = MountInfos::from_read(file).map_err(|_| Errno::EIO)?;
+        let mut staged = Vec::new();
+        for Placed { key, path, .. } in &self.placed {
+            let Some(path) = path else {
+                continue;
+            };
+            for mount in &mounts {
+                let Ok(name) = mount.mount_point.strip_prefix(path) else {
+                    continue;
+                };
+                staged.push((below(key, name), mount.mount_point.clone()));
+            }
+        }
+        Ok(Staged {
+            path: self.path,
+            mounts: staged,
+        })
+    }
+}
+
+/// `path`, or what `name` is below it.
+fn below(path: &Path, name: &Path) -> PathBuf {
+    if name == Path::new("") {
+        return path.to_owned();
+    }
+    path.join(name)
+}
+
+impl Staged {
+    /// The path of the root.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path.join(ROOT)
+    }
+}
+
+/// The path of an open file, from the root of this process.
+fn path_of(file: &OwnedFd, proc: &Proc) -> nix::Result<PathBuf> {
+    let text = proc.link_text(&format!("self/fd/{}", file.as_raw_fd()))?;
+    Ok(PathBuf::from(OsStr::from_bytes(text.as_bytes())))
+}

@@ -1,0 +1,152 @@
+//! What a container has is restored: namespaces, mounts, masks, terminals, connections.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Counter, in_user_namespace};
+use crate::harness::{Bundle, Directory, Holder, Kind, differs, namespace_of, only_rt, trials};
+use crate::runner::Test;
+
+pub(super) fn tests() -> Vec<Test> {
+    trials![
+        bind_mounts_and_those_below_them,
+        a_joined_network_namespace,
+        the_network_namespace_of_the_host,
+        a_user_namespace,
+        a_configuration_of_docker,
+        an_overlay_that_keeps_its_changes,
+        what_criu_cannot_do_is_refused_by_name,
+    ]
+}
+
+#[track_caller]
+fn round(counter: &mut Counter) {
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}
+
+fn bind_mounts_and_those_below_them() {
+    let (outer, inner) = (Directory::new(), Directory::new());
+    fs::create_dir(outer.join("below")).unwrap();
+    fs::write(inner.join("file"), "inner\n").unwrap();
+    fs::write(outer.join("file"), "outer\n").unwrap();
+    let bundle = Bundle::new()
+        .bind(outer.path(), "/outer", &["bind", "ro"])
+        .bind(inner.path(), "/outer/below", &["bind"])
+        .bind(&outer.join("file"), "/one", &["bind"]);
+    let mut counter = Counter::new(bundle);
+    round(&mut counter);
+    let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
+    let script =
+        "cat /outer/file /outer/below/file /one; echo x > /outer/new; echo x > /outer/below/new";
+    let seen = runtime.call(&["exec", id, "/bin/sh", "-c", script]).run();
+    assert_eq!(seen.stdout, "outer\ninner\nouter\n");
+    assert!(seen.stderr.contains("Read-only file system"), "{seen}");
+    assert!(inner.join("new").exists() && !outer.join("new").exists());
+}
+
+fn a_joined_network_namespace() {
+    let holder = Holder::new(&["--net"]);
+    let bundle = Bundle::new().namespace("network", Some(&holder.path("net")));
+    let mut counter = Counter::new(bundle);
+    round(&mut counter);
+    let pid = counter.bundle.container().pid().to_string();
+    assert_eq!(
+        namespace_of(&pid, "net"),
+        namespace_of(&holder.pid().to_string(), "net")
+    );
+}
+
+fn the_network_namespace_of_the_host() {
+    let mut counter = Counter::new(Bundle::new().without_namespace("network"));
+    round(&mut counter);
+    let pid = counter.bundle.container().pid().to_string();
+    assert_eq!(namespace_of(&pid, "net"), namespace_of("self", "net"));
+}
+
+fn a_user_namespace() {
+    differs(
+        Kind::Runc,
+        "does not always restore the devices of a user namespace",
+    );
+    let mut counter = Counter::new(in_user_namespace(Bundle::new()));
+    round(&mut counter);
+    let pid = counter.bundle.container().pid().to_string();
+    assert_ne!(namespace_of(&pid, "user"), namespace_of("self", "user"));
+}
+
+/// With its masks, capabilities and seccomp filter.
+fn a_configuration_of_docker() {
+    let docker = include_str!("../configs/docker-plain.json");
+    let docker: serde_json::Value = serde_json::from_str(docker).unwrap();
+    let linux = &docker["linux"];
+    let bundle = Bundle::new()
+        .set("/linux/seccomp", linux["seccomp"].clone())
+        .set("/linux/maskedPaths", linux["maskedPaths"].clone())
+        .set("/linux/readonlyPaths", linux["readonlyPaths"].clone())
+        .set(
+            "/process/capabilities",
+            docker["process"]["capabilities"].clone(),
+        );
+    let mut counter = Counter::new(bundle);
+    round(&mut counter);
+    let pid = counter.bundle.container().pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2\n"), "{status}");
+    let root = format!("/proc/{pid}/root");
+    assert_eq!(fs::read_to_string(format!("{root}/proc/keys")).unwrap(), "");
+}
+
+fn an_overlay_that_keeps_its_changes() {
+    only_rt("the annotation is rt's");
+    let layer = Directory::new();
+    let bundle = Bundle::new().writable();
+    let bundle = bundle.set("/annotations/rt.rootfs.overlay", json!(layer.path()));
+    let mut counter = Counter::new(bundle);
+    counter.start();
+    let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
+    let write = runtime.call(&["exec", id, "/bin/sh", "-c", "echo kept > /tmp/file"]);
+    write.run().assert_ok();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+    let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
+    let read = runtime.call(&["exec", id, "/bin/cat", "/tmp/file"]).run();
+    assert_eq!(read.assert_ok().stdout, "kept\n");
+}
+
+fn what_criu_cannot_do_is_refused_by_name() {
+    only_rt("the annotations and texts are rt's");
+    for (key, value, text) in [
+        (
+            "rt.rootfs.overlay",
+            "ephemeral",
+            "changes that are in memory",
+        ),
+        (
+            "rt.init",
+            "true",
+            "PID 1, whose file is not in the container",
+        ),
+    ] {
+        let bundle = Bundle::new().set(&format!("/annotations/{key}"), json!(value));
+        let mut counter = Counter::new(bundle);
+        let container = counter.start();
+        let refused = counter.checkpoint(&[]).assert_code(1);
+        assert!(
+            refused
+                .one_line()
+                .contains(&format!("annotations: {key}: ")),
+            "{refused}"
+        );
+        assert!(refused.one_line().contains(text), "{refused}");
+        assert!(!counter.images().exists());
+        assert_eq!(container.status(), "running");
+        counter.wait_for_more();
+    }
+}

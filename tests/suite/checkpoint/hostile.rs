@@ -1,0 +1,126 @@
+//! Images that are not what the bundle says, or that want something outside of their directory.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use super::Counter;
+use crate::harness::{Bundle, HostState, only_rt, trials};
+use crate::runner::Test;
+
+pub(super) fn tests() -> Vec<Test> {
+    trials![
+        processes_get_no_more_than_the_bundle_allows,
+        links_lead_to_nothing_outside,
+        damaged_images_leave_nothing,
+    ]
+}
+
+/// The container of the first bundle is restored with the second one, which is stricter.
+fn processes_get_no_more_than_the_bundle_allows() {
+    only_rt("runc takes from the images what they have");
+    let caps = |names: &[&str]| {
+        json!({
+            "bounding": names, "permitted": names, "effective": names,
+        })
+    };
+    type Change = (&'static str, serde_json::Value, &'static str);
+    let cases: [Change; 5] = [
+        (
+            "/process/capabilities",
+            caps(&["CAP_KILL"]),
+            "process.capabilities.bounding: ",
+        ),
+        (
+            "/process/noNewPrivileges",
+            json!(true),
+            "process.noNewPrivileges: ",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW" }),
+            "linux.seccomp: ",
+        ),
+        ("/root/readonly", json!(true), "root.readonly: "),
+        (
+            "/linux/maskedPaths",
+            json!(["/proc/interrupts"]),
+            "linux.maskedPaths: ",
+        ),
+    ];
+    let mut counter = Counter::new(
+        Bundle::new()
+            .writable()
+            .set("/process/noNewPrivileges", json!(false))
+            .set("/process/capabilities", caps(&["CAP_KILL", "CAP_CHOWN"])),
+    );
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let bundle = |counter: &Counter| counter.bundle.config().clone();
+    let original = bundle(&counter);
+    for (pointer, value, place) in cases {
+        counter.bundle = counter.bundle.set(pointer, value);
+        let before = HostState::of(&counter.bundle);
+        let refused = counter.restore(&[]).assert_code(1);
+        assert!(refused.one_line().contains(place), "{pointer}: {refused}");
+        before.assert_unchanged(&counter.bundle);
+        counter.bundle = counter.bundle.with_config(original.clone());
+    }
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}
+
+fn links_lead_to_nothing_outside() {
+    only_rt("runc follows them");
+    let mut counter = Counter::new(Bundle::new());
+    let container = counter.start();
+    let victim = counter.bundle.runtime().home().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    fs::create_dir(counter.images()).unwrap();
+    for name in [
+        "dump.log",
+        "core-1.img",
+        "descriptors.json",
+        "inventory.img",
+    ] {
+        symlink(&victim, counter.images().join(name)).unwrap();
+    }
+    assert_ne!(counter.checkpoint(&[]).code(), 0);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    assert_eq!(container.status(), "running");
+    counter.wait_for_more();
+    fs::remove_dir_all(counter.images()).unwrap();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let work = counter.bundle.runtime().home().join("work");
+    fs::create_dir(&work).unwrap();
+    symlink(&victim, work.join("restore.log")).unwrap();
+    assert_ne!(counter.restore(&[]).code(), 0);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+}
+
+fn damaged_images_leave_nothing() {
+    let mut counter = Counter::new(Bundle::new());
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let before = HostState::of(&counter.bundle);
+    for name in ["pstree.img", "core-1.img", "mm-1.img", "files.img"] {
+        let file = counter.images().join(name);
+        let content = fs::read(&file).unwrap();
+        for damaged in [
+            Vec::new(),
+            vec![0xff; 4096],
+            content[..content.len() / 2].to_vec(),
+        ] {
+            fs::write(&file, damaged).unwrap();
+            assert_ne!(counter.restore(&[]).code(), 0, "{name}");
+            before.assert_unchanged(&counter.bundle);
+        }
+        fs::write(&file, content).unwrap();
+    }
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}

@@ -1,0 +1,169 @@
+//! `checkpoint` and `restore`, with the CRIU that is installed.
+
+mod bundles;
+mod flags;
+mod hostile;
+mod life;
+
+use std::fs;
+use std::io::{PipeReader, Read, pipe};
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde_json::json;
+
+use crate::harness::{Bundle, Call, Container, Directory, Outcome, needs, skip, wait_until};
+use crate::runner::Test;
+
+pub(crate) fn tests() -> Vec<Test> {
+    let all = [
+        life::tests(),
+        bundles::tests(),
+        flags::tests(),
+        hostile::tests(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// CRIU depends on details of the kernel: a version older than the kernel often does not work.
+fn needs_criu() {
+    needs("criu", "criu");
+    let check = Command::new("criu").arg("check").output().unwrap();
+    if !String::from_utf8_lossy(&check.stdout).contains("Looks good") {
+        skip("the installed CRIU does not work with this kernel");
+    }
+}
+
+/// A container that counts, writes each number to an open file of the host, and prints nothing.
+struct Counter {
+    bundle: Bundle,
+    /// On the host, bound to /data.
+    files: Directory,
+    /// The readers of the standard streams, which have to stay open.
+    streams: Vec<PipeReader>,
+}
+
+/// Counts from where it is, without any system call that a restore could interrupt.
+const COUNT: &str = "exec 3>>/data/log; i=0; while :; do i=$((i+1)); echo $i >&3; \
+                     j=0; while [ $j -lt 2000 ]; do j=$((j+1)); done; done";
+
+impl Counter {
+    fn new(bundle: Bundle) -> Counter {
+        needs_criu();
+        let files = Directory::new();
+        let bundle = bundle
+            .folder("data")
+            .sh(COUNT)
+            .bind(files.path(), "/data", &["bind"]);
+        Counter {
+            bundle,
+            files,
+            streams: Vec::new(),
+        }
+    }
+
+    /// Runs a call with pipes for output, because CRIU refuses files of the host unless they are
+    /// the same, with the same size.
+    fn run_piped(&mut self, call: Call) -> Outcome {
+        let (output, output_end) = pipe().unwrap();
+        let (mut errors, errors_end) = pipe().unwrap();
+        let outcome = call
+            .with(|command| command.stdout(output_end).stderr(errors_end))
+            .run();
+        // The container's process may still have the other end.
+        fcntl(&errors, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let mut text = Vec::new();
+        let _would_block = errors.read_to_end(&mut text);
+        self.streams.extend([output, errors]);
+        outcome.with_stderr(String::from_utf8(text).unwrap())
+    }
+
+    /// Starts it and waits until it counts.
+    #[track_caller]
+    fn start(&mut self) -> Container {
+        let call = self.bundle.call("run", &["--detach"]);
+        self.run_piped(call).assert_ok();
+        self.wait_for_more();
+        self.bundle.container()
+    }
+
+    fn images(&self) -> PathBuf {
+        self.bundle.runtime().home().join("images")
+    }
+
+    /// The call of `checkpoint`, with the images in [`Counter::images`].
+    fn checkpoint(&self, flags: &[&str]) -> Outcome {
+        self.checkpoint_to("images", flags)
+    }
+
+    fn checkpoint_to(&self, name: &str, flags: &[&str]) -> Outcome {
+        let images = self.bundle.runtime().home().join(name);
+        let mut args = vec!["checkpoint", "--image-path", images.to_str().unwrap()];
+        args.extend(flags);
+        args.push(self.bundle.id());
+        self.bundle.runtime().call(&args).run()
+    }
+
+    /// The call of `restore`, detached.
+    fn restore(&mut self, flags: &[&str]) -> Outcome {
+        self.restore_from("images", flags)
+    }
+
+    fn restore_from(&mut self, name: &str, flags: &[&str]) -> Outcome {
+        self.bundle.write();
+        let images = self.bundle.runtime().home().join(name);
+        let work = self.bundle.runtime().home().join("work");
+        let mut args = vec![
+            "restore",
+            "--detach",
+            "--image-path",
+            images.to_str().unwrap(),
+        ];
+        args.extend(["--work-path", work.to_str().unwrap()]);
+        args.extend(["--bundle", self.bundle.path().to_str().unwrap()]);
+        args.extend(flags);
+        args.push(self.bundle.id());
+        let call = self.bundle.runtime().call(&args);
+        self.run_piped(call)
+    }
+
+    /// As with runc, a checkpoint removes the container.
+    #[track_caller]
+    fn assert_gone(&self) {
+        let state = self
+            .bundle
+            .runtime()
+            .call(&["state", self.bundle.id()])
+            .run();
+        assert!(
+            state.code() != 0 && state.stderr.contains("does not exist"),
+            "{state}"
+        );
+    }
+
+    /// The numbers so far, which must be all from 1 on.
+    #[track_caller]
+    fn numbers(&self) -> usize {
+        let text = fs::read_to_string(self.files.join("log")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let numbers: Vec<usize> = whole.lines().map(|line| line.parse().unwrap()).collect();
+        let expected: Vec<usize> = (1..=numbers.len()).collect();
+        assert_eq!(numbers, expected);
+        numbers.len()
+    }
+
+    /// Waits until it has counted on.
+    #[track_caller]
+    fn wait_for_more(&self) {
+        let before = self.numbers();
+        wait_until("the counter", || self.numbers() > before + 2);
+    }
+}
+
+fn in_user_namespace(bundle: Bundle) -> Bundle {
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    let bundle = bundle.namespace("user", None);
+    let bundle = bundle.set("/linux/uidMappings", map.clone());
+    bundle.set("/linux/gidMappings", map)
+}
