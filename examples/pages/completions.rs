@@ -48,6 +48,7 @@ fn kind(argument: &Arg) -> Option<Kind> {
     match argument {
         _ if argument.is_trailing_var_arg_set() => Some(Kind::Payload),
         _ if argument.get_value_hint() == ValueHint::DirPath => Some(Kind::Directory),
+        _ if argument.get_value_hint() == ValueHint::Other => None,
         _ if argument.get_id() == "id" => Some(Kind::Container),
         _ if names.is_empty() => None,
         _ => Some(Kind::Names(

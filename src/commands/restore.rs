@@ -43,7 +43,8 @@ pub(super) fn define(command: Command) -> Command {
             option(LSM_MOUNT_CONTEXT, "LABEL")
                 .help("SELinux label of new file systems [default: as in config.json]"),
         )
-        .arg(id::argument())
+        // No container has it yet.
+        .arg(id::argument().value_hint(ValueHint::Other))
         .after_help("Example: rt restore -d -b bundles/web --image-path /var/tmp/web web")
 }
 

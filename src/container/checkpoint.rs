@@ -6,6 +6,7 @@
 
 pub(super) mod external;
 pub(super) mod images;
+mod parents;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -117,7 +118,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     let images = Images::create(
         &common.images,
         common.work.as_deref(),
-        request.parent.is_some(),
+        request.parent.as_deref(),
     )?;
     let options = options(&state, &request, &images, &external)?;
     let task = if request.pre_dump {

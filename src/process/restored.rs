@@ -30,7 +30,8 @@ impl Process {
         }
         ensure!(
             !self.no_new_privileges || field("NoNewPrivs")? == "1",
-            "process.noNewPrivileges: a process of the images may gain privileges"
+            "process.noNewPrivileges: a process of the images may gain privileges: \
+             CRIU restores no_new_privs since version 3.19"
         );
         ensure!(
             self.seccomp.is_none() || field("Seccomp")? == "2",

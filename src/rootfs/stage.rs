@@ -19,12 +19,13 @@ use procfs::process::MountInfos;
 use serde::{Deserialize, Serialize};
 
 use super::Rootfs;
-use super::attributes::Setter;
+use super::attributes::{READONLY, Setter};
 use super::context::MountContext;
 use super::detached::new_file_system;
 use super::kind::Kind;
 use super::mask::Masks;
 use super::mount::Mount;
+use super::options::Recursion;
 use super::parameter::Parameter;
 use super::pivot;
 use super::root::{Links, Root, is_directory, open_or_create_file};
@@ -117,6 +118,12 @@ impl Rootfs {
             stage.place(mount, source, &context, proc)?;
         }
         self.place_devices(&mut stage, sources)?;
+        if self.readonly {
+            // CRIU 3.17 leaves the root as it is.
+            let root = entered.as_fd();
+            self.setter
+                .set(root, READONLY, Recursion::MountOnly, Some(proc.as_fd()))?;
+        }
         stage.finish(proc)
     }
 

@@ -37,9 +37,20 @@ pub(crate) fn tests() -> Vec<(&'static str, Test)> {
 }
 
 /// Verbs whose first argument is the id of an existing container.
-const WITH_ID: [&str; 12] = [
-    "exec", "start", "state", "kill", "pause", "resume", "update", "delete", "ps", "diff",
-    "events", "stats",
+const WITH_ID: [&str; 13] = [
+    "exec",
+    "start",
+    "state",
+    "kill",
+    "pause",
+    "resume",
+    "update",
+    "delete",
+    "ps",
+    "diff",
+    "events",
+    "stats",
+    "checkpoint",
 ];
 
 /// A command that finds an `rt` which lists the containers `db` and `web`, and `other` below

@@ -1,11 +1,12 @@
 //! The directory of the images, and that of CRIU's log.
 //!
 //! CRIU gets both as descriptors of mounts on which no symbolic link is followed, so what it opens
-//! there is in there. Whoever can write to the directory cannot lead it to other files.
+//! there is in there. Whoever can write to the directory cannot lead it to other files. After a
+//! pre-dump CRIU needs the directory itself, because it follows the link to the other images.
 
 use std::fs::{DirBuilder, File};
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
+use super::parents;
 use crate::criu::{self, Failure};
 use crate::rootfs::Directories;
 use crate::sys::{self, MountAttr, OpenTree};
@@ -29,9 +31,6 @@ const WORK: &str = "work";
 
 /// What the standard streams were, for runc and for [`Images::read_descriptors`].
 const DESCRIPTORS: &str = "descriptors.json";
-
-/// The link to the images of an earlier pre-dump.
-const PARENT: &str = "parent";
 
 /// An open directory, and its path for messages.
 pub(crate) struct Directory {
@@ -48,21 +47,36 @@ impl AsFd for Directory {
 /// The directories of one checkpoint.
 pub(crate) struct Images {
     pub(crate) images: Directory,
+    /// CRIU follows the link to the images of a pre-dump.
+    has_parent: bool,
     /// Where the log is, unless it is with the images.
     work: Option<Directory>,
 }
 
 impl Images {
     /// For a checkpoint: makes the directories that do not exist. An earlier checkpoint there is
-    /// made incomplete, so that it cannot be mixed up with this one.
-    pub(crate) fn create(images: &Path, work: Option<&Path>, has_parent: bool) -> Result<Images> {
-        let images = Directory::make(images, has_parent)?;
+    /// made incomplete, so that it cannot be mixed up with this one. `parent` is the directory of
+    /// the pre-dump before, relative to that of the images.
+    pub(crate) fn create(
+        images: &Path,
+        work: Option<&Path>,
+        parent: Option<&Path>,
+    ) -> Result<Images> {
+        let images = Directory::make(images)?;
         match unlinkat(&images, INVENTORY, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).with_context(|| images.name(INVENTORY)),
         }
-        let work = work.map(|path| Directory::make(path, false)).transpose()?;
-        Ok(Images { images, work })
+        parents::remove_link(&images).with_context(|| images.name("parent"))?;
+        let work = work.map(Directory::make).transpose()?;
+        if parent.is_some() {
+            return Images::with_parent(images, work, parent);
+        }
+        Ok(Images {
+            images,
+            has_parent: false,
+            work,
+        })
     }
 
     /// For a restore.
@@ -70,7 +84,7 @@ impl Images {
     /// # Errors
     /// When the directory does not hold a whole checkpoint.
     pub(crate) fn open(images: &Path, work: Option<&Path>) -> Result<Images> {
-        let images = Directory::open(images, true)?;
+        let images = Directory::open(images)?;
         let inventory = openat(
             &images,
             INVENTORY,
@@ -83,29 +97,57 @@ impl Images {
                 "{path}: holds no checkpoint: there is no {INVENTORY}"
             ));
         }
-        let work = work.map(|path| Directory::make(path, false)).transpose()?;
-        Ok(Images { images, work })
+        let work = work.map(Directory::make).transpose()?;
+        if parents::has_link(&images) {
+            return Images::with_parent(images, work, None);
+        }
+        Ok(Images {
+            images,
+            has_parent: false,
+            work,
+        })
+    }
+
+    /// The directory itself in place of the mount. The log stays where no link is followed.
+    fn with_parent(
+        images: Directory,
+        work: Option<Directory>,
+        parent: Option<&Path>,
+    ) -> Result<Images> {
+        let itself = Directory::open_itself(&images.path)?;
+        parents::refuse_other_links(&itself, &itself.path, parent)?;
+        Ok(Images {
+            images: itself,
+            has_parent: true,
+            work: Some(work.unwrap_or(images)),
+        })
     }
 
     /// The directories as mounts that are not attached yet, for a mount namespace that only CRIU is
     /// in. It mounts something in its working directory, which a detached mount does not allow.
     pub(crate) fn directories(&self) -> Directories<'_> {
         let work = self.work.iter().map(|work| (WORK, work.as_fd()));
-        work.chain([(IMAGES, self.images.as_fd())]).collect()
+        let images = (!self.has_parent).then(|| (IMAGES, self.images.as_fd()));
+        work.chain(images).collect()
     }
 
     /// Opens the same directories in the mount namespace of the process `criu`, below `path`.
     pub(crate) fn enter(&mut self, criu: Pid, path: &Path, proc: &Proc) -> Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let root = proc.link(&format!("{criu}/root"), flags).context("criu")?;
-        let path = path.strip_prefix("/").unwrap_or(path);
-        let open = |name: &str| {
-            let path = path.join(name);
-            openat(&root, &path, flags | OFlag::O_CLOEXEC, Mode::empty()).context("criu")
+        let open = |path: &Path| {
+            let path = path.strip_prefix("/").unwrap_or(path);
+            openat(&root, path, flags | OFlag::O_CLOEXEC, Mode::empty()).context("criu")
         };
-        self.images.fd = open(IMAGES)?;
+        let images = if self.has_parent {
+            let name = proc.link_text(&format!("self/fd/{}", self.images.fd.as_raw_fd()));
+            PathBuf::from(name.context("/proc")?)
+        } else {
+            path.join(IMAGES)
+        };
+        self.images.fd = open(&images)?;
         if let Some(work) = &mut self.work {
-            work.fd = open(WORK)?;
+            work.fd = open(&path.join(WORK))?;
         }
         Ok(())
     }
@@ -162,34 +204,34 @@ impl Images {
 
 impl Directory {
     /// Opens the directory, and makes it if it does not exist.
-    fn make(path: &Path, follows_links: bool) -> Result<Directory> {
+    fn make(path: &Path) -> Result<Directory> {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(path);
         made.with_context(|| path.display().to_string())?;
-        Directory::open(path, follows_links)
+        Directory::open(path)
     }
 
-    /// `has_parent` says whether the link to an earlier pre-dump may be there, which CRIU follows.
-    fn open(path: &Path, has_parent: bool) -> Result<Directory> {
-        let subject = || path.display().to_string();
+    fn open_itself(path: &Path) -> Result<Directory> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(path, flags, Mode::empty()).with_context(subject)?;
+        let fd = open(path, flags, Mode::empty()).with_context(|| path.display().to_string())?;
+        Ok(Directory {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A mount of the directory on which no link is followed.
+    fn open(path: &Path) -> Result<Directory> {
+        let subject = || path.display().to_string();
+        let directory = Directory::open_itself(path)?;
         let fd = sys::open_tree(directory.as_fd(), c"", OpenTree::Mount).with_context(subject)?;
-        let link = openat(
-            &fd,
-            PARENT,
-            OFlag::O_PATH | OFlag::O_NOFOLLOW,
-            Mode::empty(),
-        );
-        let links = if has_parent && link.is_ok() {
-            0
-        } else {
-            libc::MOUNT_ATTR_NOSYMFOLLOW
-        };
         let attributes = MountAttr {
             // CRIU mounts something in there.
             propagation: libc::MS_PRIVATE,
-            set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | links,
+            set: libc::MOUNT_ATTR_NOSUID
+                | libc::MOUNT_ATTR_NODEV
+                | libc::MOUNT_ATTR_NOEXEC
+                | libc::MOUNT_ATTR_NOSYMFOLLOW,
             ..MountAttr::default()
         };
         match sys::mount_setattr(fd.as_fd(), OpenTree::Mount, &attributes) {
@@ -197,10 +239,7 @@ impl Directory {
             Ok(()) | Err(Errno::ENOSYS | Errno::EINVAL) => {}
             Err(errno) => return Err(errno).with_context(subject),
         }
-        Ok(Directory {
-            fd,
-            path: path.to_owned(),
-        })
+        Ok(Directory { fd, ..directory })
     }
 
     fn name(&self, file: &str) -> String {

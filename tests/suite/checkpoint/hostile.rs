@@ -5,14 +5,16 @@ use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
-use super::Counter;
+use super::{Counter, restores_no_new_privs};
 use crate::harness::{Bundle, HostState, only_rt, trials};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
         processes_get_no_more_than_the_bundle_allows,
+        no_process_gets_privileges_that_it_gave_up,
         links_lead_to_nothing_outside,
+        links_beside_a_pre_dump_are_refused,
         damaged_images_leave_nothing,
     ]
 }
@@ -52,9 +54,9 @@ fn processes_get_no_more_than_the_bundle_allows() {
     let mut counter = Counter::new(
         Bundle::new()
             .writable()
-            .set("/process/noNewPrivileges", json!(false))
             .set("/process/capabilities", caps(&["CAP_KILL", "CAP_CHOWN"])),
     );
+    counter.bundle = counter.bundle.set("/process/noNewPrivileges", json!(false));
     counter.start();
     counter.checkpoint(&[]).assert_ok();
     counter.assert_gone();
@@ -70,6 +72,28 @@ fn processes_get_no_more_than_the_bundle_allows() {
     }
     counter.restore(&[]).assert_ok();
     counter.wait_for_more();
+}
+
+fn no_process_gets_privileges_that_it_gave_up() {
+    let mut counter = Counter::new(Bundle::new());
+    if !restores_no_new_privs() {
+        only_rt("runc restores a process that may gain privileges");
+    }
+    counter.bundle = counter.bundle.set("/process/noNewPrivileges", json!(true));
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let restored = counter.restore(&[]);
+    if !restores_no_new_privs() {
+        let text = "CRIU restores no_new_privs since version 3.19";
+        assert!(restored.assert_code(1).one_line().ends_with(text));
+        return;
+    }
+    restored.assert_ok();
+    counter.wait_for_more();
+    let pid = counter.bundle.container().pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
 }
 
 fn links_lead_to_nothing_outside() {
@@ -99,6 +123,32 @@ fn links_lead_to_nothing_outside() {
     symlink(&victim, work.join("restore.log")).unwrap();
     assert_ne!(counter.restore(&[]).code(), 0);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+}
+
+fn links_beside_a_pre_dump_are_refused() {
+    only_rt("runc follows them");
+    let mut counter = Counter::new(Bundle::new());
+    let container = counter.start();
+    let first = counter.bundle.runtime().home().join("first");
+    fs::create_dir(&first).unwrap();
+    symlink("/etc/passwd", first.join("pages-1.img")).unwrap();
+    let refused = counter
+        .checkpoint(&["--parent-path", "../first"])
+        .assert_code(1);
+    let line = refused.one_line();
+    assert!(line.ends_with("first/pages-1.img: is a symbolic link"));
+    assert_eq!(container.status(), "running");
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    symlink("../first", counter.images().join("parent")).unwrap();
+    let before = HostState::of(&counter.bundle);
+    let refused = counter.restore(&[]).assert_code(1);
+    let line = refused.one_line();
+    assert!(line.ends_with("parent/pages-1.img: is a symbolic link"));
+    before.assert_unchanged(&counter.bundle);
+    fs::remove_file(counter.images().join("parent")).unwrap();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
 }
 
 fn damaged_images_leave_nothing() {

@@ -35,6 +35,19 @@ fn needs_criu() {
     }
 }
 
+/// Whether a restored process has no_new_privs again: since CRIU 3.19.
+fn restores_no_new_privs() -> bool {
+    let version = Command::new("criu").arg("--version").output().unwrap();
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let number = version
+        .lines()
+        .next()
+        .unwrap()
+        .trim_start_matches("Version: ");
+    let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap());
+    (parts.next(), parts.next()) >= (Some(3), Some(19))
+}
+
 /// A container that counts, writes each number to an open file of the host, and prints nothing.
 struct Counter {
     bundle: Bundle,
@@ -55,7 +68,8 @@ impl Counter {
         let bundle = bundle
             .folder("data")
             .sh(COUNT)
-            .bind(files.path(), "/data", &["bind"]);
+            .bind(files.path(), "/data", &["bind"])
+            .set("/process/noNewPrivileges", json!(restores_no_new_privs()));
         Counter {
             bundle,
             files,

@@ -209,7 +209,7 @@ fn nothing_is_open_at_execve_of_create() {
     let container = bundle.container();
     wait_until("the container", || {
         let state = bundle.runtime().call(&["state", bundle.id()]).run();
-        state.stdout.contains("\"created\"")
+        state.stdout.contains("\"status\": \"created\"")
     });
     let start = bundle.runtime().call(&["start", bundle.id()]).start();
     assert_closed(&watch(running, Seen::new()), 0, 1);
