@@ -17,7 +17,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::stat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::{getegid, geteuid};
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
@@ -135,9 +134,10 @@ impl Caller {
     /// When stat(2) of /proc/self/ns/user fails.
     pub(crate) fn probe() -> Result<Caller> {
         let own = "/proc/self/ns/user";
+        let (uid, gid) = sys::ids_at_execve();
         Ok(Caller {
-            uid: geteuid().as_raw(),
-            gid: getegid().as_raw(),
+            uid: uid.as_raw(),
+            gid: gid.as_raw(),
             initial_user_namespace: stat(own).context(own)?.st_ino == INITIAL_USER_NAMESPACE,
         })
     }
@@ -171,7 +171,11 @@ impl Kernel {
 }
 
 fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
-    let own = own_cgroups(&proc.read("self/cgroup").context("/proc/self/cgroup")?);
+    let own = own_cgroups(
+        &proc
+            .read_record("self/cgroup")
+            .context("/proc/self/cgroup")?,
+    );
     let root = statfs(CGROUP_ROOT).map_err(no_cgroup_root)?;
     if root.filesystem_type() == CGROUP2_SUPER_MAGIC {
         return Ok(CgroupLayout::V2 {

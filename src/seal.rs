@@ -22,8 +22,6 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::prctl::set_name;
 use nix::sys::stat::Mode;
-use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::geteuid;
 
 use crate::log;
 use crate::sys::{self, Pointers};
@@ -45,6 +43,9 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
 /// # Errors
 /// When the file cannot be copied, or the copy cannot be executed.
 pub(crate) fn seal<'a>(arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Result<()> {
+    if sys::is_on_read_only_mount() {
+        return name_process(arguments);
+    }
     if is_owned_by_root().context(PROGRAM)? {
         return Ok(());
     }
@@ -55,7 +56,7 @@ pub(crate) fn seal<'a>(arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Re
     });
     let program = program.context(PROGRAM)?;
     if is_sealed(&program).context(PROGRAM)? {
-        return set_process_name(arguments).context("set the name of the process");
+        return name_process(arguments);
     }
     let copy = sealed_copy(program).with_context(|| format!("copy {PROGRAM}"))?;
     let arguments = arguments.map(|argument| CString::new(argument.as_bytes()));
@@ -67,7 +68,7 @@ pub(crate) fn seal<'a>(arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Re
 /// Whether the caller is not root, and only root may write to the file. The container's
 /// processes then have no host id that could write to it.
 fn is_owned_by_root() -> io::Result<bool> {
-    if geteuid().is_root() {
+    if sys::ids_at_execve().0.is_root() {
         return Ok(false);
     }
     let program = std::fs::metadata(PROGRAM)?;
@@ -75,9 +76,6 @@ fn is_owned_by_root() -> io::Result<bool> {
 }
 
 fn is_sealed(program: &OwnedFd) -> nix::Result<bool> {
-    if fstatvfs(program)?.flags().contains(FsFlags::ST_RDONLY) {
-        return Ok(true);
-    }
     match fcntl(program, FcntlArg::F_GET_SEALS) {
         Ok(seals) => Ok(SealFlag::from_bits_retain(seals).contains(SEALS)),
         // The file is not a file in memory.
@@ -94,14 +92,14 @@ fn sealed_copy(program: OwnedFd) -> Result<OwnedFd> {
     Ok(copy)
 }
 
-/// Sets the name of this process to that of the program. Before Linux 6.14, execveat(2)
-/// names a process after the descriptor that it executes.
-fn set_process_name<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Result<()> {
+/// Gives this process the name of the program. Before Linux 6.14, execveat(2) names a process
+/// after the descriptor that it executes.
+fn name_process<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Result<()> {
     let name = arguments
         .next()
         .and_then(|program| Path::new(program).file_name());
     let Some(name) = name else {
         return Ok(());
     };
-    Ok(set_name(&CString::new(name.as_bytes())?)?)
+    set_name(&CString::new(name.as_bytes())?).context("set the name of the process")
 }

@@ -81,7 +81,13 @@ impl Proc {
     /// Reads the file at `path`, relative to /proc. The names of programs and cgroups
     /// may be any bytes, so invalid UTF-8 is replaced.
     pub(crate) fn read(&self, path: &str) -> nix::Result<String> {
-        text_of(self.file(path, OFlag::O_RDONLY)?)
+        sys::read_to_end(self.file(path, OFlag::O_RDONLY)?.as_fd()).map(text)
+    }
+
+    /// The same for a file that has one record: a sysctl, and of a process `stat`, `status` and
+    /// `cgroup`.
+    pub(crate) fn read_record(&self, path: &str) -> nix::Result<String> {
+        sys::read_record(self.file(path, OFlag::O_RDONLY)?.as_fd()).map(text)
     }
 
     /// Reads the file at `path`, relative to /proc/sys. Service managers and container
@@ -89,7 +95,7 @@ impl Proc {
     /// if that is procfs too.
     pub(crate) fn read_sysctl(&self, path: &str) -> nix::Result<String> {
         let path = format!("sys/{path}");
-        match self.read(&path) {
+        match self.read_record(&path) {
             Err(Errno::EXDEV) => {}
             done => return done,
         }
@@ -100,7 +106,7 @@ impl Proc {
         if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
             return Err(Errno::ENOTSUP);
         }
-        text_of(file)
+        sys::read_record(file.as_fd()).map(text)
     }
 
     /// Writes `value` to the file at `path`, relative to /proc, with one write(2).
@@ -120,13 +126,18 @@ impl Proc {
     }
 }
 
+impl From<Proc> for OwnedFd {
+    fn from(proc: Proc) -> OwnedFd {
+        proc.directory
+    }
+}
+
 impl AsFd for Proc {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 }
 
-fn text_of(file: File) -> nix::Result<String> {
-    let bytes = sys::read_to_end(file.as_fd())?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -100,17 +100,22 @@ fn read_config(file: File) -> Result<Vec<u8>> {
     let metadata = file.metadata()?;
     ensure!(!metadata.is_dir(), "is a directory");
     ensure!(metadata.is_file(), "not a regular file");
-    read_limited(file)
+    read_limited(file, metadata.len())
 }
 
-/// Reads a file, which may be a pipe, up to [`MAX_CONFIG_BYTES`].
+/// Reads a file of `length` bytes, up to [`MAX_CONFIG_BYTES`]. The length of a pipe, and of a file that the
+/// kernel makes, is 0.
 ///
 /// # Errors
 /// When the file is larger, or cannot be read.
-fn read_limited(file: File) -> Result<Vec<u8>> {
-    let length = file.metadata()?.len();
-    let mut content = Vec::with_capacity(usize::try_from(length.min(MAX_CONFIG_BYTES))? + 1);
-    file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut content)?;
+fn read_limited(mut file: File, length: u64) -> Result<Vec<u8>> {
+    let (length, limit) = (length.min(MAX_CONFIG_BYTES), MAX_CONFIG_BYTES + 1);
+    let mut content = Vec::with_capacity(usize::try_from(length)?);
+    (&mut file).take(length).read_to_end(&mut content)?;
+    let read = content.len() as u64;
+    if read < length || length == 0 || length == MAX_CONFIG_BYTES {
+        file.take(limit - read).read_to_end(&mut content)?;
+    }
     ensure!(
         content.len() as u64 <= MAX_CONFIG_BYTES,
         "larger than {} MiB",
@@ -129,7 +134,9 @@ fn parse(text: &[u8]) -> Result<Spec> {
 /// # Errors
 /// When the file is not JSON, is larger than [`MAX_CONFIG_BYTES`], or cannot be read.
 pub(crate) fn read_json(file: File, name: &str) -> Result<Value> {
-    let text = read_limited(file).with_context(|| name.to_owned())?;
+    let length = |file: &File| Ok(file.metadata()?.len());
+    let text = length(&file).and_then(|length| read_limited(file, length));
+    let text = text.with_context(|| name.to_owned())?;
     json::parse(&text, name)
 }
 

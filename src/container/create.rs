@@ -111,12 +111,12 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
 /// What a command does with a container that runs: a detached one ends, the other waits for the
 /// process and returns its exit status.
 fn stay(
-    rollback: Rollback,
+    mut rollback: Rollback,
     (state, notify): (State, Option<NotifyProxy>),
     attachment: &Attachment,
     foreground: Option<Foreground>,
 ) -> Result<u8> {
-    let (Some(child), Some(container)) = (rollback.child, rollback.container) else {
+    let (Some(child), Some(container)) = (rollback.child.take(), rollback.container.take()) else {
         bail!("nothing was started");
     };
     let (Attachment::Foreground { keep, .. }, Some(mut foreground)) = (attachment, foreground)
@@ -134,6 +134,8 @@ fn stay(
     }
     drop(container); // A slow reader of the output must not keep the container locked.
     foreground.finish()?;
+    // The program ends, and the kernel closes their descriptors.
+    std::mem::forget((rollback, child));
     Ok(status)
 }
 

@@ -11,7 +11,7 @@ use crate::cgroups::CgroupJoin;
 use crate::plan::ExecPlan;
 use crate::rootfs::{self, Pty};
 use crate::step::{Cause, Progress, Step};
-use crate::sys;
+use crate::sys::{self, CloseBatch};
 use crate::trusted_proc::Proc;
 
 /// What the process has from the runtime, through the clone. It borrows everything: its memory
@@ -37,15 +37,15 @@ pub(super) struct ExecProcess<'a> {
 
 /// Becomes the exec process, or reports the failure and exits.
 pub(super) fn run(process: &ExecProcess) -> ! {
-    let at = Progress::new();
+    let (at, unused) = (Progress::new(), CloseBatch::default());
     process.end.follow(&at);
-    let Err(cause) = perform(process, &at);
+    let Err(cause) = perform(process, &unused, &at);
     process.end.send_failure(at.failed(cause));
     sys::exit(1)
 }
 
-/// Takes the steps.
-fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
+/// Takes the steps. `unused` gets the descriptors that are not needed any more.
+fn perform(process: &ExecProcess, unused: &CloseBatch, at: &Progress) -> Result<Infallible, Cause> {
     let ExecProcess {
         plan,
         end,
@@ -82,7 +82,7 @@ fn perform(process: &ExecProcess, at: &Progress) -> Result<Infallible, Cause> {
     }
 
     // Drops privileges, and looks up the executable.
-    let prepared = plan.process.prepare(proc, at)?;
+    let prepared = plan.process.prepare(|| Ok(()), (proc, unused), at)?;
     drop(detached);
     at.enter(Step::Start);
     end.ready()?;

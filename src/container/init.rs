@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::process::{InitHookFiles, InitProgram};
 use crate::rootfs::{Content, NewRoot, Pty, Sources};
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys;
+use crate::sys::{self, CloseBatch};
 use crate::trusted_proc::Proc;
 
 /// What init has from the runtime, through the clone.
@@ -67,10 +67,22 @@ impl Lifetime {
 }
 
 impl StartMode {
-    fn prepare(self) -> Result<(Option<StartSocket>, Lifetime), Cause> {
+    /// Who may run `rt start`: the caller's uid in this user namespace. `None` where nobody has to.
+    fn owner(&self) -> Option<Uid> {
+        match self {
+            StartMode::Immediately { .. } => None,
+            StartMode::OnRequest { .. } => Some(geteuid()),
+        }
+    }
+
+    /// Init may wait for hours, so it closes what it does not need.
+    fn prepare(self, unused: &CloseBatch) -> Result<(Option<StartSocket>, Lifetime), Cause> {
         Ok(match self {
             StartMode::Immediately { lifetime } => (None, lifetime),
-            StartMode::OnRequest { socket } => (Some(StartSocket::new(socket)?), Lifetime::Own),
+            StartMode::OnRequest { socket } => {
+                unused.close();
+                (Some(StartSocket::new(socket)?), Lifetime::Own)
+            }
         })
     }
 }
@@ -79,18 +91,23 @@ impl StartMode {
 pub(super) fn run(init: Init) -> ! {
     let at = Progress::new();
     init.end.follow(&at);
-    let mut reporter = None;
-    let Err(cause) = perform(init, &mut reporter, &at);
-    // The end is not dropped: the container's seccomp filter may be in force, and forbid
-    // close(2).
+    let (mut reporter, unused) = (None, CloseBatch::default());
+    let Err(cause) = perform(init, (&mut reporter, &unused), &at);
+    // Neither the end nor the batch is dropped: the container's seccomp filter may be in force, and
+    // forbid close(2).
     if let Some(end) = &reporter {
         end.send_failure(at.failed(cause));
     }
     sys::exit(1)
 }
 
-/// Takes the steps. A failure is sent to the end in `reporter`.
-fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<Infallible, Cause> {
+/// Takes the steps. A failure is sent to the end in `reporter`. `unused` gets the descriptors that are not
+/// needed any more: before execve(2) all are closed together.
+fn perform(
+    init: Init,
+    (reporter, unused): (&mut Option<InitEnd>, &CloseBatch),
+    at: &Progress,
+) -> Result<Infallible, Cause> {
     let Init {
         plan,
         end,
@@ -105,8 +122,7 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     } = init;
     let end = reporter.insert(end);
 
-    end.die_with_runtime()?;
-    end.wait_for_go()?; // Init is in its cgroups from here on.
+    end.wait_for_first_go()?; // Init is in its cgroups from here on.
     // The steps below set exact modes. The process gets its own umask at the end.
     let caller_umask = umask(Mode::empty());
 
@@ -118,15 +134,16 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
 
     let mut sources = sources_or_open(plan, sources, at)?;
     let entered = plan.rootfs.enter(at)?;
-    let owner = geteuid(); // The caller's uid in this user namespace.
+    let owner = start.owner(); // While this process has the caller's ids.
     plan.namespaces.become_root(&proc, at)?; // Init had the caller's ids until here.
     die_with_runtime_again(plan, end)?;
     let mut root = plan.rootfs.attach(entered, &mut sources, &proc, at)?;
     plan.process.join_keyring(Some(&proc), at)?;
     // In its cgroups already: the current cgroup becomes the root of a new cgroup namespace.
-    plan.namespaces.apply(at)?;
-    plan.rootfs.mount_all(&mut root, &mut sources, &proc, at)?;
-    plan.rootfs.create_devices(&root, &mut sources, &proc, at)?;
+    plan.namespaces.apply(unused, at)?;
+    let tools = (&proc, unused);
+    plan.rootfs.mount_all(&mut root, &mut sources, tools, at)?;
+    plan.rootfs.create_devices(&root, &mut sources, tools, at)?;
     if plan.hooks.before_pivot() {
         call_hooks_before_pivot((plan, &hooks), end, &root, caller_umask, at)?;
     }
@@ -136,23 +153,21 @@ fn perform(init: Init, reporter: &mut Option<InitEnd>, at: &Progress) -> Result<
     plan.rootfs.switch_after_mounts(&mut root, &proc, at)?; // The host's mounts are out of reach now.
     plan.namespaces.write_sysctls(&proc, at)?; // Before /proc/sys becomes read-only.
     plan.process.make_working_directory(at)?; // Before the root becomes read-only.
-    plan.rootfs.finalize(&root, &mut sources, &proc, at)?;
-    drop((root, sources));
+    plan.rootfs.finalize(root, sources, tools, at)?;
 
     let ids_changed = || end.die_with_runtime();
     // Drops privileges, and looks up the executable.
-    let mut prepared = plan
-        .process
-        .prepare_and_notify(ids_changed, Some(&proc), at)?;
-    drop(proc);
+    let tools = (Some(&proc), unused);
+    let mut prepared = plan.process.prepare(ids_changed, tools, at)?;
+    unused.add(proc.into());
     plan.process.check_init(program.as_ref(), at)?;
     descriptors.map_or(Ok(()), lower_limit)?;
 
     at.enter(Step::Start);
-    let (start_socket, lifetime) = start.prepare()?;
+    let (start_socket, lifetime) = start.prepare(unused)?;
     lifetime.ready(end)?;
     end.wait_for_go()?; // The state is saved. `rt create` returns now.
-    let end = wait_for_start(start_socket, owner, reporter, at)?;
+    let end = wait_for_start(start_socket.zip(owner), reporter, at)?;
 
     let process = (&plan.process, &prepared);
     plan.hooks.start_container(&hooks, process, at)?; // With the process's ids and directory.
@@ -219,12 +234,11 @@ fn lower_limit(soft: u64) -> nix::Result<()> {
 /// Waits for `rt start`, if the container was created with `rt create`. A later failure is
 /// reported to `rt start`.
 fn wait_for_start<'a>(
-    start_socket: Option<StartSocket>,
-    owner: Uid,
+    request: Option<(StartSocket, Uid)>,
     reporter: &'a mut Option<InitEnd>,
     at: &Progress,
 ) -> Result<&'a InitEnd, Cause> {
-    if let Some(start_socket) = start_socket {
+    if let Some((start_socket, owner)) = request {
         // Closes the socket to `rt create`, which has ended or is about to.
         *reporter = None;
         at.report_to(None);

@@ -87,7 +87,7 @@ fn pid_namespace(proc: &Proc, pid: i32) -> nix::Result<Option<std::ffi::OsString
 
 /// `None` when the process has ended.
 fn parent(proc: &Proc, pid: i32) -> nix::Result<Option<i32>> {
-    match proc.read(&format!("{pid}/stat")) {
+    match proc.read_record(&format!("{pid}/stat")) {
         Ok(text) => Ok(Stat::from_read(text.as_bytes()).ok().map(|stat| stat.ppid)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(errno) => Err(errno),

@@ -42,7 +42,7 @@ pub(crate) use subordinate::mapping_program;
 pub(crate) use user::{Mapper, Maps};
 
 use crate::step::{Cause, Failure, Progress, Refusal, Step};
-use crate::sys;
+use crate::sys::{self, CloseBatch};
 use crate::trusted_proc::Proc;
 use kind::KINDS;
 use sysctl::Sysctl;
@@ -266,7 +266,7 @@ impl Namespaces {
 
     /// Init, in its cgroup: unshares the remaining namespaces, brings up `lo`, and sets
     /// the host name and the domain name.
-    pub(crate) fn apply(&self, at: &Progress) -> Result<(), Cause> {
+    pub(crate) fn apply(&self, unused: &CloseBatch, at: &Progress) -> Result<(), Cause> {
         let unshared = [Kind::Cgroup, Kind::Ipc]
             .into_iter()
             .filter(|kind| *self.place(*kind) == Place::New && !self.created_by_clone(*kind));
@@ -277,7 +277,7 @@ impl Namespaces {
         }
         if *self.place(Kind::Network) == Place::New {
             at.enter(Step::Loopback);
-            sys::loopback_up()?;
+            unused.add(sys::loopback_up()?);
         }
         if let Some(name) = &self.hostname {
             at.enter(Step::Hostname);

@@ -33,7 +33,9 @@ impl Caller {
     /// # Errors
     /// When /proc/self/status cannot be read.
     pub(crate) fn read(proc: &Proc) -> Result<Caller> {
-        let status = proc.read("self/status").context("/proc/self/status")?;
+        let status = proc
+            .read_record("self/status")
+            .context("/proc/self/status")?;
         parse(&status).context("/proc/self/status: CapPrm, CapBnd, SigIgn")
     }
 }

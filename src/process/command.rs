@@ -12,6 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{AccessFlags, faccessat};
 
 use crate::step::{Cause, Refusal};
+use crate::sys::CloseBatch;
 
 /// `process.args` and `process.env`.
 #[derive(Debug)]
@@ -102,8 +103,8 @@ impl Command {
     /// # Errors
     /// For a name without a slash always [`Refusal::NotInPath`], as in runc: the search
     /// skips files that cannot be executed.
-    pub(super) fn find(&self) -> Result<&CStr, Cause> {
-        self.find_where(executable)
+    pub(super) fn find(&self, unused: &CloseBatch) -> Result<&CStr, Cause> {
+        self.find_where(|path| executable(path, unused))
     }
 
     /// Finds the file by a check of its own.
@@ -164,7 +165,7 @@ fn path_variable(env: &[CString]) -> Option<&[u8]> {
 ///
 /// # Errors
 /// When the file is missing, is not a regular file, or may not be executed.
-pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
+pub(super) fn executable(path: &CStr, unused: &CloseBatch) -> Result<(), Cause> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -173,6 +174,7 @@ pub(super) fn executable(path: &CStr) -> Result<(), Cause> {
     // Effective ids: with real ids the check would ignore capabilities, unlike execve(2).
     let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
     faccessat(&file, c"", AccessFlags::X_OK, flags)?;
+    unused.add(file);
     Ok(())
 }
 
@@ -341,12 +343,13 @@ mod tests {
 
     #[test]
     fn only_an_executable_regular_file_is_accepted() {
-        assert_eq!(executable(c"/bin/sh"), Ok(()));
-        assert_eq!(executable(c"/bin"), Err(Refusal::IsDirectory.into()));
-        assert_eq!(executable(c"/dev/null"), Err(Errno::EACCES.into()));
-        assert_eq!(executable(c"/etc/passwd"), Err(Errno::EACCES.into()));
-        assert_eq!(executable(c"/bin/sh/x"), Err(Errno::ENOTDIR.into()));
-        assert_eq!(executable(c"/no/such"), Err(Errno::ENOENT.into()));
-        assert_eq!(executable(c"/proc/self/exe"), Err(Errno::ELOOP.into()));
+        let check = |path| executable(path, &CloseBatch::default());
+        assert_eq!(check(c"/bin/sh"), Ok(()));
+        assert_eq!(check(c"/bin"), Err(Refusal::IsDirectory.into()));
+        assert_eq!(check(c"/dev/null"), Err(Errno::EACCES.into()));
+        assert_eq!(check(c"/etc/passwd"), Err(Errno::EACCES.into()));
+        assert_eq!(check(c"/bin/sh/x"), Err(Errno::ENOTDIR.into()));
+        assert_eq!(check(c"/no/such"), Err(Errno::ENOENT.into()));
+        assert_eq!(check(c"/proc/self/exe"), Err(Errno::ELOOP.into()));
     }
 }

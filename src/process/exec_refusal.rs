@@ -16,6 +16,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::command;
 use crate::log;
+use crate::sys::CloseBatch;
 
 /// How many bytes of a file the kernel reads to recognize its format (`BINPRM_BUF_SIZE`).
 const BINPRM_BUF_SIZE: usize = 256;
@@ -79,15 +80,18 @@ pub(super) enum ExecRefusal {
 impl ExecRefusal {
     /// `None` when execve(2) should succeed, or when the file cannot be read. Called as the
     /// user who executes the file, in the working directory.
-    pub(super) fn predict(path: &CStr) -> Option<ExecRefusal> {
+    pub(super) fn predict(path: &CStr, unused: &CloseBatch) -> Option<ExecRefusal> {
         let mut path = path.to_owned();
         for _ in 0..MAX_SCRIPTS {
-            let (interpreter, is_script) = match format(&open(&path).ok()?)? {
+            let file = open(&path).ok()?;
+            let format = format(&file);
+            unused.add(file.into());
+            let (interpreter, is_script) = match format? {
                 Format::Script(interpreter) => (interpreter, true),
                 Format::Elf(interpreter) => (interpreter?, false),
                 Format::Refused(refusal) => return Some(refusal),
             };
-            match command::executable(&interpreter) {
+            match command::executable(&interpreter, unused) {
                 Ok(()) if is_script => path = interpreter,
                 Ok(()) => return None,
                 Err(_) if is_script => return Some(ExecRefusal::ScriptInterpreter(interpreter)),
@@ -329,12 +333,10 @@ mod tests {
 
     #[test]
     fn a_program_for_this_host_is_not_refused() {
-        assert_eq!(ExecRefusal::predict(c"/proc/1/no/such"), None);
-        assert_eq!(ExecRefusal::predict(c"/bin/sh"), None);
-        assert_eq!(
-            ExecRefusal::predict(c"/etc/passwd"),
-            Some(ExecRefusal::UnknownFormat)
-        );
+        let predict = |path| ExecRefusal::predict(path, &CloseBatch::default());
+        assert_eq!(predict(c"/proc/1/no/such"), None);
+        assert_eq!(predict(c"/bin/sh"), None);
+        assert_eq!(predict(c"/etc/passwd"), Some(ExecRefusal::UnknownFormat));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(crate) use seccomp::{Agent, Seccomp, SeccompFeatures, features as seccomp_fe
 pub(crate) use stdio::StdioOwnership;
 
 use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, Program};
+use crate::sys::{self, CloseBatch, Program};
 use crate::trusted_proc::Proc;
 
 use affinity::Affinity;
@@ -219,16 +219,12 @@ impl Process {
     ///
     /// Each privilege is given up right after the last step that needs it. `proc` may be
     /// `None` when there is no SELinux label, no AppArmor profile and no user namespace.
-    pub(crate) fn prepare(&self, proc: Option<&Proc>, at: &Progress) -> Result<Prepared, Cause> {
-        self.prepare_and_notify(|| Ok(()), proc, at)
-    }
-
-    /// [`Process::prepare`], which calls `user_changed` after the change of user, if it
-    /// changes any id. The kernel resets PR_SET_PDEATHSIG then.
-    pub(crate) fn prepare_and_notify(
+    /// `unused` gets the descriptors that are not needed any more. `user_changed` is called after the change of
+    /// user, if it changes any id: the kernel resets PR_SET_PDEATHSIG then.
+    pub(crate) fn prepare(
         &self,
         user_changed: impl FnOnce() -> Result<(), Cause>,
-        proc: Option<&Proc>,
+        (proc, unused): (Option<&Proc>, &CloseBatch),
         at: &Progress,
     ) -> Result<Prepared, Cause> {
         at.enter(Step::Affinity);
@@ -252,7 +248,7 @@ impl Process {
             done => done.map(|()| true)?,
         };
         // The change of owner needs CAP_CHOWN.
-        stdio::change_owner(self.streams, self.credentials.uid, at)?;
+        stdio::change_owner(self.streams, self.credentials.uid, unused, at)?;
         // Dropping from the bounding set needs CAP_SETPCAP.
         at.enter(Step::BoundingSet);
         self.capabilities.drop_bounding()?;
@@ -284,8 +280,8 @@ impl Process {
             HomeSource::Passwd => Some(home::variable(self.credentials.uid)),
         };
         at.enter(Step::Executable);
-        let executable = self.command.find()?.to_owned();
-        let refusal = ExecRefusal::predict(&executable);
+        let executable = self.command.find(unused)?.to_owned();
+        let refusal = ExecRefusal::predict(&executable, unused);
         let labelled = self.selinux_label.is_some();
         let refusal = refusal.or(labelled.then_some(ExecRefusal::SelinuxLabel));
         // Last: files that the steps above create have exact modes.

@@ -12,7 +12,9 @@ impl Process {
     /// When the process `pid` has a capability that config.json does not grant, or lacks
     /// no_new_privs, a seccomp filter or the AppArmor profile of config.json.
     pub(crate) fn compare(&self, pid: Pid, proc: &Proc) -> Result<()> {
-        let text = proc.read(&format!("{pid}/status")).context("/proc")?;
+        let text = proc
+            .read_record(&format!("{pid}/status"))
+            .context("/proc")?;
         let field = |name: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once(':'));
             let found = lines.find(|(key, _)| *key == name);

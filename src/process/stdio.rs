@@ -14,7 +14,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mknodat};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use crate::step::{Cause, Progress, Refusal, Step};
-use crate::sys::{self, FsConfig};
+use crate::sys::{self, CloseBatch, FsConfig};
 
 /// The owner that stat(2) shows for a file whose owner is not mapped in this user namespace
 /// (user_namespaces(7), /proc/sys/kernel/overflowuid).
@@ -39,7 +39,12 @@ pub(crate) enum StdioOwnership {
 /// # Errors
 /// [`Refusal::HostNullDevice`] when a stream is the host's null device, there is no other to
 /// replace it by, and the container's root could change it.
-pub(super) fn change_owner(streams: StdioOwnership, uid: Uid, at: &Progress) -> Result<(), Cause> {
+pub(super) fn change_owner(
+    streams: StdioOwnership,
+    uid: Uid,
+    unused: &CloseBatch,
+    at: &Progress,
+) -> Result<(), Cause> {
     let (input, output, error) = (stdin(), stdout(), stderr());
     let all = [input.as_fd(), output.as_fd(), error.as_fd()];
     let mut null = None;
@@ -58,6 +63,7 @@ pub(super) fn change_owner(streams: StdioOwnership, uid: Uid, at: &Progress) -> 
             None => return Err(Refusal::HostNullDevice.into()),
         }
     }
+    null.flatten().into_iter().for_each(|null| unused.add(null));
     Ok(())
 }
 

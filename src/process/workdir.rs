@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::fchdir;
+use nix::unistd::{chdir, fchdir};
 
 use super::options::ProcessKind;
 use crate::step::{Cause, Refusal};
@@ -59,6 +59,9 @@ impl WorkingDirectory {
     /// [`Refusal::OutsideRoot`] when the directory is not below the root, `ENOENT` when it is
     /// missing.
     pub(super) fn enter(&self) -> Result<(), Cause> {
+        if self.path.as_c_str() == c"/" {
+            return Ok(chdir("/")?); // No path leads outside of the root, and no link through it.
+        }
         fchdir(open(AT_FDCWD, &self.path)?)?;
         // A second check, of the result instead of the path: getcwd(2) returns a path that does
         // not begin with a slash, `(unreachable)...`, for a directory outside the root.

@@ -78,11 +78,11 @@ impl Rootfs {
     }
 
     fn check_root(&self, may_clone: bool, at: &Progress) -> Result<(), Cause> {
-        let root = self.open_root_path(at)?;
         if may_clone && self.entry != Entry::Chroot && self.layers.is_none() {
-            self.open_root(&root)?;
+            self.clone_root(at).map(drop)
+        } else {
+            self.open_root_path(at).map(drop)
         }
-        Ok(())
     }
 
     /// The root as it is before anything is mounted in it.

@@ -4,13 +4,14 @@
 //! (CVE-2026-41579). In a user namespace mknod(2) is not permitted, so the host's nodes are
 //! bind-mounted there. These are read-only, because the user namespace may map their owner.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstatat, makedev};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{SFlag, fstatat, makedev};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use oci_spec::runtime::LinuxDevice;
 
@@ -19,7 +20,7 @@ use super::context::MountContext;
 use super::kind::Kind;
 use super::mount::Mount;
 use super::node::{Node, NodeSource, bind_node, check_device, create_node, open_node};
-use super::root::{Links, Root};
+use super::root::Links;
 use crate::step::{Cause, Progress, Step};
 use crate::sys::{self, OpenTree};
 
@@ -183,7 +184,7 @@ impl Devices {
             }
         }
         if let Some(dev) = &dev {
-            create_links(context.root, dev, context.progress)?;
+            create_links(context, dev)?;
         }
         Ok(dev)
     }
@@ -268,22 +269,21 @@ impl Devices {
 pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result<OwnedFd, Cause> {
     let (name, major, minor) = DEFAULT_DEVICES[NULL];
     context.progress.at(Step::DefaultDevice, NULL);
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let node = openat(dev, name, flags, Mode::empty())?;
-    check_device(&node, SFlag::S_IFCHR, makedev(major, minor))?;
-    let copy = sys::open_tree(node.as_fd(), c"", OpenTree::Mount)?;
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    let copy = sys::open_tree(dev.as_fd(), &name, OpenTree::File)?;
+    check_device(&copy, SFlag::S_IFCHR, makedev(major, minor))?;
     if context.setter == Setter::Detached {
         context.setter.restrict_node(copy.as_fd(), None)?;
     }
-    context.close_batch.add(node);
     Ok(copy)
 }
 
 /// Creates the links whose target exists after the mounts (runtime-linux.md), and ptmx.
-fn create_links(root: &Root, dev: &OwnedFd, progress: &Progress) -> Result<(), Cause> {
+fn create_links(context: &MountContext, dev: &OwnedFd) -> Result<(), Cause> {
+    let (root, progress) = (context.root, context.progress);
     let exists = |path: &str| {
-        root.open(Path::new(path), OFlag::O_PATH, Links::Follow)
-            .is_ok()
+        let opened = root.open(Path::new(path), OFlag::O_PATH, Links::Follow);
+        opened.map(|file| context.close_batch.add(file)).is_ok()
     };
     progress.enter(Step::DeviceLink);
     let (descriptors_exist, kcore_exists) = (exists("/proc/self/fd"), exists("/proc/kcore"));

@@ -146,9 +146,13 @@ impl Masks {
             } else {
                 file.attach_to(context, target.as_fd(), || Err(Errno::EBADF.into()))?;
             }
-            context.root.unpin(path); // The mask covers a mount that was pinned there.
+            // The mask covers a mount that was pinned there.
+            context.root.unpin(path);
             context.close_batch.add(target);
         }
+        let masks = [file, directory].into_iter();
+        let masks = masks.filter_map(|mask| mask.mount);
+        masks.for_each(|mask| context.close_batch.add(mask));
         Ok(())
     }
 

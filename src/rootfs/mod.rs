@@ -287,11 +287,11 @@ impl Rootfs {
         &self,
         entered: &mut NewRoot,
         sources: &mut Sources,
-        proc: &Proc,
+        (proc, close_batch): (&Proc, &CloseBatch),
         progress: &Progress,
     ) -> Result<(), Cause> {
-        let (mut readonly_late, close_batch) = (Vec::new(), CloseBatch::default());
-        let context = self.context(entered, &close_batch, proc, progress);
+        let mut readonly_late = Vec::new();
+        let context = self.context(entered, close_batch, proc, progress);
         let opened = std::mem::take(&mut sources.mounts);
         let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
         for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
@@ -310,18 +310,16 @@ impl Rootfs {
         &self,
         entered: &NewRoot,
         sources: &mut Sources,
-        proc: &Proc,
+        (proc, close_batch): (&Proc, &CloseBatch),
         progress: &Progress,
     ) -> Result<(), Cause> {
-        let close_batch = CloseBatch::default();
-        let context = self.context(entered, &close_batch, proc, progress);
+        let context = self.context(entered, close_batch, proc, progress);
         let device_mounts = std::mem::take(&mut sources.devices);
         let dev = self.devices.apply(&context, device_mounts)?;
-        if let Some(dev) = dev
-            && self.masks.has_masked_paths()
-            && self.devices.creates_null()
-        {
-            sources.null = Some(devices::clone_null_device(&context, &dev)?);
+        if let Some(dev) = dev {
+            if self.masks.has_masked_paths() && self.devices.creates_null() {
+                sources.null = Some(devices::clone_null_device(&context, &dev)?);
+            }
             close_batch.add(dev);
         }
         Ok(())
@@ -331,13 +329,12 @@ impl Rootfs {
     /// `root.readonly` and `linux.rootfsPropagation`.
     pub(crate) fn finalize(
         &self,
-        entered: &NewRoot,
-        sources: &mut Sources,
-        proc: &Proc,
+        entered: NewRoot,
+        mut sources: Sources,
+        (proc, close_batch): (&Proc, &CloseBatch),
         progress: &Progress,
     ) -> Result<(), Cause> {
-        let close_batch = CloseBatch::default();
-        let context = self.context(entered, &close_batch, proc, progress);
+        let context = self.context(&entered, close_batch, proc, progress);
         self.masks.make_paths_readonly(&context)?;
         self.masks.mask_paths(&context, sources.null.take())?;
         progress.enter(Step::ReadonlyRoot);
@@ -370,7 +367,10 @@ impl Rootfs {
                 Some(context.proc),
             )?;
         }
-        self.check_pinned_mounts(entered, progress)
+        self.check_pinned_mounts(&entered, progress)?;
+        entered.close_later(close_batch);
+        sources.close_later(close_batch);
+        Ok(())
     }
 
     /// Checks that /proc and /sys still lead to the mounts that the masks were applied to.

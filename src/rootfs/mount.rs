@@ -299,7 +299,8 @@ impl Mount {
         };
         context.close_batch.add(target);
         if self.readonly_late {
-            context.root.unpin(&self.target); // The tmpfs covers a mount that was pinned there.
+            // The tmpfs covers a mount that was pinned there.
+            context.root.unpin(&self.target);
             return Ok(Some(mount));
         }
         let mount = context.root.pin(&self.target, mount);

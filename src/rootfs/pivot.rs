@@ -54,6 +54,7 @@ pub(super) fn pivot_to(root: BorrowedFd) -> nix::Result<()> {
     // With "." twice the old root ends up on top of the new one, where it is unmounted
     // (pivot_root(2), NOTES).
     pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
     // Once is enough unless another mount covered the old root: ".." of the root is the
     // topmost mount on it.
     let own = sys::mount_id(root, c"")?;

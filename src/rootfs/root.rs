@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
-use crate::sys;
+use crate::sys::{self, CloseBatch};
 
 /// How often a path is resolved again because a component was renamed meanwhile.
 const MAX_RETRIES: usize = 128;
@@ -32,6 +32,8 @@ pub(crate) struct Root {
     root: OwnedFd,
     /// The last mount made at each path of [`PINNED`].
     pinned: RefCell<Vec<(PathBuf, OwnedFd)>>,
+    /// What is not needed any more, and is closed with the root.
+    unused: CloseBatch,
 }
 
 /// Whether symbolic links are followed, inside the root.
@@ -44,26 +46,43 @@ pub(crate) enum Links {
 
 impl Root {
     pub(crate) fn new(root: OwnedFd) -> Root {
-        let pinned = RefCell::default();
-        Root { root, pinned }
+        Root {
+            root,
+            pinned: RefCell::default(),
+            unused: CloseBatch::default(),
+        }
     }
 
     /// Keeps the mount made at `path`, if it is /proc or /sys: paths below it are resolved
-    /// in this mount from now on. Returns any other mount.
+    /// in this mount from now on. Returns the mount that is not needed any more: any other one, or
+    /// the one that was kept for `path` before.
     pub(crate) fn pin(&self, path: &Path, mount: OwnedFd) -> Option<OwnedFd> {
         if !PINNED.iter().any(|pinned| path == Path::new(pinned)) {
             return Some(mount);
         }
-        self.unpin(path);
+        let covered = self.take_pinned(path);
         self.pinned.borrow_mut().push((path.to_owned(), mount));
-        None
+        covered
     }
 
     /// Resolves paths below `path` by name again.
     pub(crate) fn unpin(&self, path: &Path) {
-        self.pinned
-            .borrow_mut()
-            .retain(|(pinned, _)| pinned != path);
+        let covered = self.take_pinned(path).into_iter();
+        covered.for_each(|mount| self.unused.add(mount));
+    }
+
+    fn take_pinned(&self, path: &Path) -> Option<OwnedFd> {
+        let mut pinned = self.pinned.borrow_mut();
+        let position = pinned.iter().position(|(pinned, _)| pinned == path)?;
+        Some(pinned.swap_remove(position).1)
+    }
+
+    /// Leaves all descriptors to `close_batch`.
+    pub(super) fn close_later(self, close_batch: &CloseBatch) {
+        let pinned = self.pinned.into_inner().into_iter();
+        let pinned = pinned.map(|(_, mount)| mount);
+        let all = pinned.chain([self.root]).chain(self.unused.take());
+        all.for_each(|fd| close_batch.add(fd));
     }
 
     /// Whether `path` still leads, without a link, to the mount that [`Root::pin`] keeps.
@@ -110,9 +129,29 @@ impl Root {
     /// and the link stays.
     pub(crate) fn directory(&self, path: &Path, links: Links) -> nix::Result<OwnedFd> {
         match self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, links) {
-            Err(Errno::ENOENT) => self.create(path, links, FileType::Directory),
+            Err(Errno::ENOENT) => match self.create_in_parent(path, links)? {
+                Some(directory) => Ok(directory),
+                None => self.create(path, links, FileType::Directory),
+            },
             result => result,
         }
+    }
+
+    /// Creates the directory `path` where only its last component is missing, as is usual. `None` if
+    /// that is not so, or if it cannot be created.
+    fn create_in_parent(&self, path: &Path, links: Links) -> nix::Result<Option<OwnedFd>> {
+        let Some((parent, name)) = parent_and_name(path) else {
+            return Ok(None);
+        };
+        if parent == Path::new("/") {
+            return create_directory(self.root.as_fd(), name);
+        }
+        let Ok(parent) = self.open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, links) else {
+            return Ok(None);
+        };
+        let created = create_directory(parent.as_fd(), name);
+        self.unused.add(parent);
+        created
     }
 
     /// Opens the file `path` with `O_PATH`. A missing file is created empty, with its
@@ -182,6 +221,16 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// Creates the directory `name` in `parent`. `None` if it cannot be created.
+fn create_directory(parent: BorrowedFd, name: &Path) -> nix::Result<Option<OwnedFd>> {
+    if mkdirat(parent, name, Mode::from_bits_truncate(0o755)).is_err() {
+        return Ok(None);
+    }
+    // Another process may have put a link in its place, which is not followed.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty()).map(Some)
 }
 
 /// The type of file to create.

@@ -15,11 +15,12 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{FileStat, Mode, fstat, stat};
 use nix::unistd::Pid;
 
 use super::attributes::{Setter, propagate};
 use super::context::MountContext;
+use super::detached::open_tree;
 use super::facts::Content;
 use super::kind::Kind;
 use super::mask::Masks;
@@ -53,20 +54,26 @@ impl Sources {
         self.files = files;
         self
     }
+
+    /// Init: leaves all descriptors to `close_batch`.
+    pub(super) fn close_later(mut self, close_batch: &CloseBatch) {
+        self.take_descriptors().for_each(|fd| close_batch.add(fd));
+    }
+
+    fn take_descriptors(&mut self) -> impl Iterator<Item = OwnedFd> {
+        let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
+        let root = self.root.take().into_iter();
+        root.chain(mounts)
+            .chain(self.devices.drain(..))
+            .chain(self.null.take())
+    }
 }
 
 impl Drop for Sources {
     /// Closes all descriptors in a few calls, for there may be one for each mount.
     fn drop(&mut self) {
         let close_batch = CloseBatch::default();
-        let mounts = self.mounts.drain(..).flat_map(Source::into_descriptors);
-        self.root
-            .take()
-            .into_iter()
-            .chain(mounts)
-            .chain(self.devices.drain(..))
-            .chain(self.null.take())
-            .for_each(|fd| close_batch.add(fd));
+        self.take_descriptors().for_each(|fd| close_batch.add(fd));
     }
 }
 
@@ -82,10 +89,9 @@ impl Rootfs {
         ids: &BTreeMap<usize, Rc<OwnedFd>>,
         progress: &Progress,
     ) -> Result<Sources, Cause> {
-        let root = self.open_root_path(progress)?;
         let tree = match (self.entry, &self.layers) {
-            (Entry::Pivot | Entry::Move, None) => Some(self.open_root(&root)?),
-            (Entry::Chroot, _) | (_, Some(_)) => None,
+            (Entry::Pivot | Entry::Move, None) => Some(self.clone_root(progress)?),
+            (Entry::Chroot, _) | (_, Some(_)) => self.open_root_path(progress).map(|_| None)?,
         };
         let (mounts, queue) = self.open_mounts(ids, progress)?;
         let devices = self.devices.open(self.setter, progress)?;
@@ -115,14 +121,37 @@ impl Rootfs {
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
-        let (root_stat, host_stat) = (fstat(&root)?, stat("/")?);
-        if (root_stat.st_dev, root_stat.st_ino) == (host_stat.st_dev, host_stat.st_ino)
+        self.refuse_host_root(&fstat(&root)?)?;
+        Ok(root)
+    }
+
+    /// Clones the root and all mounts below it, detached.
+    ///
+    /// # Errors
+    /// As [`Rootfs::open_root_path`].
+    pub(super) fn clone_root(&self, progress: &Progress) -> Result<OwnedFd, Cause> {
+        progress.enter(Step::OpenRoot);
+        let tree = open_tree(&self.path, OpenTree::Recursive)?;
+        let root = fstat(&tree)?;
+        if root.st_mode & libc::S_IFMT != libc::S_IFDIR {
+            return Err(Errno::ENOTDIR.into());
+        }
+        self.refuse_host_root(&root)?;
+        if self.setter == Setter::Detached {
+            self.set_initial_propagation(tree.as_fd(), None)?;
+        }
+        Ok(tree)
+    }
+
+    fn refuse_host_root(&self, root: &FileStat) -> Result<(), Cause> {
+        let host = stat("/")?;
+        if (root.st_dev, root.st_ino) == (host.st_dev, host.st_ino)
             && self.layers.is_none()
             && !self.readonly
         {
             return Err(Refusal::HostRoot.into());
         }
-        Ok(root)
+        Ok(())
     }
 
     fn open_mounts(
@@ -232,15 +261,6 @@ impl Rootfs {
             }
             (source, ..) => Ok(source),
         }
-    }
-
-    /// Clones the root and all mounts below it, detached.
-    pub(super) fn open_root(&self, root: &OwnedFd) -> nix::Result<OwnedFd> {
-        let tree = sys::open_tree(root.as_fd(), c"", OpenTree::Recursive)?;
-        if self.setter == Setter::Detached {
-            self.set_initial_propagation(tree.as_fd(), None)?;
-        }
-        Ok(tree)
     }
 
     /// The propagation type of the clone of the root, until the end.

@@ -10,6 +10,7 @@ use super::root::Root;
 use super::sources::Sources;
 use super::{Entry, Rootfs, SwitchOrder, pivot};
 use crate::step::{Cause, Progress, Step};
+use crate::sys::CloseBatch;
 use crate::trusted_proc::Proc;
 
 /// Where the new root is attached.
@@ -38,6 +39,13 @@ impl NewRoot {
             old_root,
             readonly_late: Vec::new(),
         }
+    }
+
+    /// Init: leaves all descriptors to `close_batch`.
+    pub(super) fn close_later(self, close_batch: &CloseBatch) {
+        self.root.close_later(close_batch);
+        let others = self.readonly_late.into_iter().chain(self.old_root);
+        others.for_each(|fd| close_batch.add(fd));
     }
 }
 

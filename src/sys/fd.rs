@@ -22,7 +22,8 @@ use nix::sys::time::TimeVal;
 use super::check;
 
 /// Descriptors to be closed later, those with consecutive numbers by one call of
-/// close_range(2) (Linux 5.9). At [`Self::CAPACITY`] descriptors the batch is closed.
+/// close_range(2) (Linux 5.9). At [`Self::CAPACITY`] descriptors the batch is closed. A process
+/// that closes everything before execve(2) keeps its batch until then, and never drops it.
 #[derive(Default)]
 pub(crate) struct CloseBatch(RefCell<Vec<OwnedFd>>);
 
@@ -35,6 +36,16 @@ impl CloseBatch {
         if batch.len() >= Self::CAPACITY {
             close_together(&mut batch);
         }
+    }
+
+    /// The descriptors of the batch, which stay open.
+    pub(crate) fn take(&self) -> Vec<OwnedFd> {
+        self.0.take()
+    }
+
+    /// Closes all descriptors of the batch.
+    pub(crate) fn close(&self) {
+        close_together(&mut self.0.borrow_mut());
     }
 }
 
@@ -67,6 +78,24 @@ fn close_together(batch: &mut Vec<OwnedFd>) {
 /// Reads the rest of `fd` as text. `EILSEQ` when it is not UTF-8.
 pub(crate) fn read_to_string(fd: BorrowedFd) -> nix::Result<String> {
     String::from_utf8(read_to_end(fd)?).map_err(|_| Errno::EILSEQ)
+}
+
+/// Reads a file that the kernel fills with one record, such as a sysctl or /proc/PID/stat. One read(2)
+/// that does not fill the buffer has all of it.
+pub(crate) fn read_record(fd: BorrowedFd) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    let length = loop {
+        match nix::unistd::read(fd, &mut bytes) {
+            Err(Errno::EINTR) => {}
+            done => break done?,
+        }
+    };
+    let is_whole = length < bytes.len();
+    bytes.truncate(length);
+    if !is_whole {
+        bytes.extend(read_to_end(fd)?);
+    }
+    Ok(bytes)
 }
 
 /// Reads the rest of `fd`. Unlike the standard library it makes no call to learn the
@@ -152,8 +181,9 @@ pub(crate) fn namespace_type(fd: BorrowedFd) -> nix::Result<CloneFlags> {
     Ok(CloneFlags::from_bits_retain(bits as i32))
 }
 
-/// Brings up `lo` in the network namespace of this process (netdevice(7)).
-pub(crate) fn loopback_up() -> nix::Result<()> {
+/// Brings up `lo` in the network namespace of this process (netdevice(7)). Returns the socket that it
+/// has used.
+pub(crate) fn loopback_up() -> nix::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -168,7 +198,7 @@ pub(crate) fn loopback_up() -> nix::Result<()> {
     // SAFETY: SIOCSIFFLAGS reads the `ifreq`, which outlives the call.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     check(set.into())?;
-    Ok(())
+    Ok(socket)
 }
 
 /// Sets the NIS domain name of this process's UTS namespace (setdomainname(2)).

@@ -37,7 +37,7 @@ pub(crate) use entry::{close_passed_fds, sanitize_descriptors};
 pub(crate) use fd::{
     CloseBatch, accept, anonymous_file, anonymous_program, bind_datagram_at, close_all_except,
     close_range, connect, connect_stream, duplicate_to, listen_at, loopback_up, namespace_type,
-    read_to_end, read_to_string, recv, send, setdomainname, socketpair,
+    read_record, read_to_end, read_to_string, recv, send, setdomainname, socketpair,
 };
 pub(crate) use init::INIT_NAME;
 pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions};
@@ -59,11 +59,12 @@ pub(crate) use seccomp::{seccomp_set_filter, supports_seccomp_flag};
 pub(crate) use signal::{
     Ended, block_all, block_all_and_reserved, default_signal, prlimit, unblock_all, wait,
 };
-pub(crate) use start::SEALED_COMMANDS;
 pub use start::before_c_library;
+pub(crate) use start::{SEALED_COMMANDS, is_on_read_only_mount};
 pub(crate) use task::{
     CpuMask, NodeMask, Pointers, capbset_drop, capset, clear_cloexec, execute_again, execve,
-    execveat, getcwd, ioprio_set, sched_setaffinity, sched_setattr, set_cloexec, set_mempolicy,
+    execveat, getcwd, ids_at_execve, ioprio_set, sched_setaffinity, sched_setattr, set_cloexec,
+    set_mempolicy,
 };
 pub(crate) use xattr::{fgetxattr, flistxattr, fsetxattr, xattrs, xattrs_in};
 

@@ -51,6 +51,8 @@ pub(crate) enum OpenTree {
     Mount,
     /// The mount and all mounts below it (`AT_RECURSIVE`).
     Recursive,
+    /// The mount itself; a symbolic link at the end of the path is not followed.
+    File,
 }
 
 const FSCONFIG_SET_FLAG: u32 = 0;
@@ -136,10 +138,10 @@ pub(crate) fn fsmount(context: BorrowedFd, attributes: u64) -> nix::Result<Owned
 /// Creates a detached copy of the mount at `path` below `directory`, or at
 /// `directory` itself if `path` is empty (open_tree(2), `OPEN_TREE_CLONE`).
 pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> nix::Result<OwnedFd> {
-    let recursive = if how == OpenTree::Recursive {
-        AT_RECURSIVE
-    } else {
-        0
+    let how = match how {
+        OpenTree::Mount => 0,
+        OpenTree::Recursive => AT_RECURSIVE,
+        OpenTree::File => libc::AT_SYMLINK_NOFOLLOW as u32,
     };
     // SAFETY: `path` is NUL-terminated and outlives the call.
     check(unsafe {
@@ -147,7 +149,7 @@ pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> ni
             libc::SYS_open_tree,
             directory.as_raw_fd(),
             path.as_ptr(),
-            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive,
+            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | how,
         )
     })
     .map(owned)

@@ -13,6 +13,7 @@
 //! `seal.rs` checks the result and reports them.
 
 use std::ffi::{c_char, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use syscalls::{Sysno, raw};
 
@@ -30,6 +31,15 @@ static READ_ONLY: MountAttr = MountAttr {
     propagation: 0,
     userns_fd: 0,
 };
+
+/// Whether the file of this program is on a read-only mount, as [`before_c_library`] has found out in a process
+/// that carries out one of [`SEALED_COMMANDS`].
+static IS_READ_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// Whether a command in [`SEALED_COMMANDS`] has found the file of this program on a read-only mount.
+pub(crate) fn is_on_read_only_mount() -> bool {
+    IS_READ_ONLY.load(Ordering::Relaxed)
+}
 
 /// Called before the C library starts. Returns in a process that carries out a command.
 ///
@@ -73,44 +83,42 @@ unsafe fn execute_read_only(argc: c_int, argv: *const *const c_char) {
     }
     let (cwd, empty) = (libc::AT_FDCWD as usize, c"".as_ptr() as usize);
     let path = c"/proc/self/exe".as_ptr() as usize;
-    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    let access = libc::W_OK as usize;
+    // SAFETY: the path is static and NUL-terminated.
+    let writable = unsafe { call(Sysno::faccessat, [cwd, path, access, 0, 0]) };
+    if writable < 0 {
+        IS_READ_ONLY.store(writable == -(libc::EROFS as isize), Ordering::Relaxed);
+        return;
+    }
     let empty_path = AT_EMPTY_PATH as usize;
-    let clone = (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) as usize;
-    // SAFETY: both paths are static and NUL-terminated. Both descriptors are new, and no
-    // value owns them. `argv` is valid for execve(2) by the condition of this
-    // function. The kernel only reads the structure, which is static and has the size
-    // that is passed.
+    let clone = (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) as usize;
+    // SAFETY: both paths are static and NUL-terminated. The descriptor is new, and no value
+    // owns it. `argv` is valid for execve(2) by the condition of this function. The kernel only
+    // reads the structure, which is static and has the size that is passed.
     unsafe {
-        let Some(file) = call(Sysno::openat, [cwd, path, flags, 0, 0]) else {
+        let mount = call(Sysno::open_tree, [cwd, path, clone, 0, 0]);
+        if mount < 0 {
             return;
-        };
-        // faccessat2(2) also fails if the mount is read-only.
-        let access = libc::W_OK as usize;
-        let writable = call(Sysno::faccessat2, [file, empty, access, empty_path, 0]);
-        if writable.is_some()
-            && let Some(mount) = call(Sysno::open_tree, [file, empty, clone, 0, 0])
-        {
-            let (attr, size) = (&raw const READ_ONLY as usize, size_of::<MountAttr>());
-            if call(Sysno::mount_setattr, [mount, empty, empty_path, attr, size]).is_some() {
-                let environment = argv.add(argc + 1) as usize;
-                let argv = argv as usize;
-                call(
-                    Sysno::execveat,
-                    [mount, empty, argv, environment, empty_path],
-                );
-            }
-            call(Sysno::close, [mount, 0, 0, 0, 0]);
         }
-        call(Sysno::close, [file, 0, 0, 0, 0]);
+        let mount = mount as usize;
+        let (attr, size) = (&raw const READ_ONLY as usize, size_of::<MountAttr>());
+        if call(Sysno::mount_setattr, [mount, empty, empty_path, attr, size]) == 0 {
+            let environment = argv.add(argc + 1) as usize;
+            let argv = argv as usize;
+            call(
+                Sysno::execveat,
+                [mount, empty, argv, environment, empty_path],
+            );
+        }
+        call(Sysno::close, [mount, 0, 0, 0, 0]);
     }
 }
 
-/// Makes a system call. `None` on error.
+/// Makes a system call. The result is a negative errno on error.
 ///
 /// # Safety
 /// The requirements of the system call must be met.
-unsafe fn call(number: Sysno, [a, b, c, d, e]: [usize; 5]) -> Option<usize> {
+unsafe fn call(number: Sysno, [a, b, c, d, e]: [usize; 5]) -> isize {
     // SAFETY: the caller meets the requirements of the system call.
-    let result = unsafe { raw::syscall5(number as usize, a, b, c, d, e) };
-    (result <= isize::MAX as usize).then_some(result)
+    unsafe { raw::syscall5(number as usize, a, b, c, d, e) as isize }
 }

@@ -7,9 +7,20 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid};
 
 use super::check;
+
+/// The effective ids with which the kernel has executed this program (getauxval(3), `AT_EUID`, `AT_EGID`). The
+/// runtime does not change its own, so it needs no system call to learn them. A cloned child may change its ids.
+pub(crate) fn ids_at_execve() -> (Uid, Gid) {
+    // SAFETY: the C library reads a vector that the kernel has made at execve(2), and that nothing changes.
+    let value = |kind| unsafe { libc::getauxval(kind) } as u32;
+    (
+        Uid::from_raw(value(libc::AT_EUID)),
+        Gid::from_raw(value(libc::AT_EGID)),
+    )
+}
 
 /// A null-terminated array of pointers to arguments or variables, for execve(2).
 pub(crate) struct Pointers<'a> {

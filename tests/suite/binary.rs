@@ -125,7 +125,7 @@ fn counted(view: View, perform: impl FnOnce(Bundle, &[&str])) -> usize {
 
 fn the_template_takes_few_system_calls_on_v2() {
     let count = system_calls(View::V2);
-    assert!(count <= 420, "{count} system calls");
+    assert!(count <= 350, "{count} system calls");
 }
 
 fn the_template_takes_few_system_calls_on_v1() {
@@ -133,12 +133,12 @@ fn the_template_takes_few_system_calls_on_v1() {
         skip("this host has no cgroup v1");
     }
     let count = system_calls(View::Host);
-    assert!(count <= 560, "{count} system calls");
+    assert!(count <= 490, "{count} system calls");
 }
 
 fn joining_takes_few_system_calls_on_v2() {
     let count = calls_to_join(View::V2);
-    assert!(count <= 215, "{count} system calls");
+    assert!(count <= 190, "{count} system calls");
 }
 
 fn joining_takes_few_system_calls_on_v1() {
@@ -146,7 +146,7 @@ fn joining_takes_few_system_calls_on_v1() {
         skip("this host has no cgroup v1");
     }
     let count = calls_to_join(View::Host);
-    assert!(count <= 235, "{count} system calls");
+    assert!(count <= 210, "{count} system calls");
 }
 
 fn the_example_of_an_init_runs() {

@@ -208,6 +208,16 @@ impl InitEnd {
         }
     }
 
+    /// Does [`InitEnd::die_with_runtime`], and waits until the runtime says to continue: that alone notices
+    /// whether the runtime has ended.
+    ///
+    /// # Errors
+    /// As [`InitEnd::wait_for_go`].
+    pub(crate) fn wait_for_first_go(&self) -> Result<(), Cause> {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        self.wait_for_go()
+    }
+
     /// Waits until the runtime says to continue.
     ///
     /// # Errors

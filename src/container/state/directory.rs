@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
-use nix::sys::stat::{FileStat, Mode, fstat, lstat};
-use nix::unistd::{geteuid, unlinkat};
+use nix::sys::stat::{Mode, fstat, lstat};
+use nix::unistd::unlinkat;
 
 use super::entries::ENTRIES;
 use super::file::State;
 use super::id::valid_id;
 use super::root::{check_root, denied, is_reserved};
 use crate::network::Owner;
+use crate::sys;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -39,7 +40,27 @@ const REMOVING_PREFIX: char = '=';
 pub(crate) struct Container {
     pub(crate) root: PathBuf,
     pub(crate) id: String,
-    pub(super) directory: File,
+    pub(super) directory: OwnDirectory,
+}
+
+/// A directory of the user who runs `rt`, which others cannot exchange while it is open.
+pub(super) struct OwnDirectory {
+    pub(super) file: File,
+    /// Device and inode.
+    inode: (u64, u64),
+}
+
+impl OwnDirectory {
+    /// Whether `path` still refers to this directory.
+    pub(super) fn is_at(&self, path: &Path) -> Result<bool> {
+        match lstat(path) {
+            Err(Errno::ENOENT) => Ok(false),
+            found => {
+                let found = found.with_context(|| path.display().to_string())?;
+                Ok((found.st_dev, found.st_ino) == self.inode)
+            }
+        }
+    }
 }
 
 /// The result of [`Container::lock_created`].
@@ -57,8 +78,8 @@ impl Container {
     pub(crate) fn lock(&self) -> Result<bool> {
         let path = self.path();
         let subject = || format!("lock {}", path.display());
-        self.directory.lock().with_context(subject)?;
-        is_at(&self.directory, &path)
+        self.directory.file.lock().with_context(subject)?;
+        self.directory.is_at(&path)
     }
 
     /// Waits for the lock, unless the command that holds it is creating the container: that takes as
@@ -78,8 +99,7 @@ impl Container {
                 Locked::Removed
             });
         }
-        let is_there = is_at(&self.directory, &self.path())?;
-        Ok(if is_there {
+        Ok(if self.directory.is_at(&self.path())? {
             Locked::Here
         } else {
             Locked::Removed
@@ -88,12 +108,15 @@ impl Container {
 
     /// Whether another process holds the lock. If not, this process holds it afterwards.
     pub(crate) fn is_locked_by_other(&self) -> bool {
-        self.directory.try_lock().is_err()
+        self.directory.file.try_lock().is_err()
     }
 
     /// Releases the lock, so that other commands can act on the container.
     pub(crate) fn unlock(&self) -> Result<()> {
-        self.directory.unlock().with_context(|| self.id.clone())
+        self.directory
+            .file
+            .unlock()
+            .with_context(|| self.id.clone())
     }
 
     /// Opens the container `id` without locking it. `None` when there is no such container.
@@ -129,7 +152,7 @@ impl Container {
     /// When the file cannot be read or parsed, or belongs to another id.
     pub(crate) fn state(&self) -> Result<Option<State>> {
         let subject = || self.path().display().to_string();
-        let state = State::load(self.directory.as_fd()).with_context(subject)?;
+        let state = State::load(self.as_fd()).with_context(subject)?;
         if let Some(state) = &state {
             state.check_id(&self.id).with_context(subject)?;
         }
@@ -147,13 +170,13 @@ impl Container {
                 &removing,
                 RenameFlags::RENAME_NOREPLACE,
             ) {
-                Ok(()) => return empty(&self.directory, &removing),
+                Ok(()) => return empty(&self.directory.file, &removing),
                 Err(Errno::ENOENT) => return Ok(()),
                 // An earlier container with this id is still being removed.
                 Err(Errno::EEXIST) if remove_unlocked(&removing, File::lock).is_ok() => {}
                 // The leftover cannot be removed, or the file system has no RENAME_NOREPLACE.
                 Err(Errno::EEXIST | Errno::EINVAL | Errno::ENOSYS) => {
-                    return empty(&self.directory, &path);
+                    return empty(&self.directory.file, &path);
                 }
                 Err(errno) => return Err(errno).with_context(|| path.display().to_string()),
             }
@@ -163,7 +186,7 @@ impl Container {
 
 impl AsFd for Container {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.directory.file.as_fd()
     }
 }
 
@@ -210,35 +233,24 @@ pub(super) fn prefixed(root: &Path, prefix: char, id: &str) -> PathBuf {
 ///
 /// # Errors
 /// When it belongs to another user.
-pub(super) fn open_own(path: &Path) -> Result<Option<File>> {
+pub(super) fn open_own(path: &Path) -> Result<Option<OwnDirectory>> {
     let subject = || path.display().to_string();
-    let directory = match open(path, DIRECTORY, Mode::empty()) {
+    let file = match open(path, DIRECTORY, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(None),
         Err(Errno::EACCES) => {
             return Err(denied(path.parent().unwrap_or(path), path, "read"));
         }
-        directory => File::from(directory.with_context(subject)?),
+        opened => File::from(opened.with_context(subject)?),
     };
-    let owner = fstat(&directory).with_context(subject)?.st_uid;
+    let found = fstat(&file).with_context(subject)?;
     ensure!(
-        owner == geteuid().as_raw(),
-        "{}: belongs to user {owner}, not to the user who runs rt",
-        path.display()
+        found.st_uid == sys::ids_at_execve().0.as_raw(),
+        "{}: belongs to user {}, not to the user who runs rt",
+        path.display(),
+        found.st_uid
     );
-    Ok(Some(directory))
-}
-
-/// Whether `path` still refers to the open `directory`.
-pub(super) fn is_at(directory: &File, path: &Path) -> Result<bool> {
-    let inode = |meta: FileStat| (meta.st_dev, meta.st_ino);
-    let subject = || path.display().to_string();
-    match lstat(path) {
-        Err(Errno::ENOENT) => Ok(false),
-        there => {
-            Ok(inode(there.with_context(subject)?)
-                == inode(fstat(directory).with_context(subject)?))
-        }
-    }
+    let inode = (found.st_dev, found.st_ino);
+    Ok(Some(OwnDirectory { file, inode }))
 }
 
 /// Removes the directory at `path`, if there is one and `lock` succeeds on it. When `lock`
@@ -247,8 +259,8 @@ fn remove_unlocked(path: &Path, lock: impl FnOnce(&File) -> io::Result<()>) -> R
     let Some(directory) = open_own(path)? else {
         return Ok(());
     };
-    match lock(&directory) {
-        Ok(()) if is_at(&directory, path)? => empty(&directory, path),
+    match lock(&directory.file) {
+        Ok(()) if directory.is_at(path)? => empty(&directory.file, path),
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),

@@ -114,6 +114,16 @@ impl State {
 
     /// Replaces the file atomically: a reader sees the old content or the new one.
     pub(crate) fn save(&self, directory: BorrowedFd) -> Result<()> {
+        self.write(directory, STATE_DRAFT)?;
+        renameat(directory, STATE_DRAFT, directory, STATE_FILE).context(STATE_FILE)
+    }
+
+    /// Writes the file in a directory that is not a container's yet, so that nobody reads it.
+    pub(super) fn save_first(&self, directory: BorrowedFd) -> Result<()> {
+        self.write(directory, STATE_FILE)
+    }
+
+    fn write(&self, directory: BorrowedFd, name: &str) -> Result<()> {
         let flags = OFlag::O_WRONLY
             | OFlag::O_CREAT
             | OFlag::O_TRUNC
@@ -121,9 +131,8 @@ impl State {
             | OFlag::O_NOFOLLOW;
         let text = serde_json::to_vec(self).context(STATE_FILE)?;
         let mode = Mode::from_bits_truncate(0o600);
-        let file = openat(directory, STATE_DRAFT, flags, mode).context(STATE_FILE)?;
-        File::from(file).write_all(&text).context(STATE_FILE)?;
-        renameat(directory, STATE_DRAFT, directory, STATE_FILE).context(STATE_FILE)
+        let file = openat(directory, name, flags, mode).context(STATE_FILE)?;
+        File::from(file).write_all(&text).context(STATE_FILE)
     }
 
     /// The container's cgroups.

@@ -1,6 +1,6 @@
 //! Creates the directory of a new container.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::lstat;
 
-use super::directory::{CREATING_PREFIX, Container, empty, is_at, open_own, prefixed};
+use super::directory::{CREATING_PREFIX, Container, OwnDirectory, empty, open_own, prefixed};
 use super::file::State;
 use super::id::valid_id;
 use super::root::{check_root, is_reserved, not_created};
@@ -52,7 +52,7 @@ impl Container {
                 Err(errno) => return Err(errno).with_context(|| path.display().to_string()),
             }
             let state = initial_state()?;
-            state.save(directory.as_fd())?;
+            state.save_first(directory.file.as_fd())?;
             match rename(&draft, &path) {
                 Err(errno) if IN_USE.contains(&errno) => Err(id_in_use(root, id)),
                 renamed => renamed
@@ -68,7 +68,7 @@ impl Container {
         match created {
             Ok(state) => Ok((container, state)),
             Err(error) => {
-                if let Err(not_removed) = empty(&container.directory, &draft) {
+                if let Err(not_removed) = empty(&container.directory.file, &draft) {
                     log::warn(&format!("left behind: {}", log::format_error(&not_removed)));
                 }
                 Err(error)
@@ -79,13 +79,13 @@ impl Container {
 
 /// Creates and locks the directory at `path`, or locks a leftover one. Only the holder of the
 /// lock renames or removes the directory.
-fn create_locked(root: &Path, path: &Path) -> Result<File> {
+fn create_locked(root: &Path, path: &Path) -> Result<OwnDirectory> {
     loop {
         create_directory(root, path)?;
         let Some(directory) = open_own(path)? else {
             continue;
         };
-        match directory.try_lock() {
+        match directory.file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("{ID_IN_USE} (creating)"),
             Err(TryLockError::Error(error)) => {
@@ -93,7 +93,7 @@ fn create_locked(root: &Path, path: &Path) -> Result<File> {
             }
         }
         // If not, the previous holder of the lock has renamed or removed the directory.
-        if is_at(&directory, path)? {
+        if directory.is_at(path)? {
             return Ok(directory);
         }
     }

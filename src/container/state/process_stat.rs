@@ -15,7 +15,7 @@ impl ProcessStat {
     pub(crate) fn read(proc: &Proc, pid: i32) -> Result<Option<ProcessStat>> {
         let path = format!("{pid}/stat");
         let subject = || format!("/proc/{path}");
-        let text = match proc.read(&path) {
+        let text = match proc.read_record(&path) {
             Ok(text) => text,
             // ESRCH: the process ended while the file was open.
             Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),

@@ -8,10 +8,11 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::stat;
-use nix::unistd::{AccessFlags, faccessat, geteuid};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::log::{self, errno_text};
 use crate::network::DIRECTORY;
+use crate::sys;
 
 /// What a user without access to the runtime's root can do.
 const REMEDY: &str = "set --root or XDG_RUNTIME_DIR to a directory of your own";
@@ -38,7 +39,7 @@ pub(crate) fn check_root(root: &Path) -> Result<()> {
         root.display()
     );
     ensure!(
-        owner == geteuid().as_raw() || owner == 0,
+        owner == sys::ids_at_execve().0.as_raw() || owner == 0,
         "--root {}: belongs to user {owner}, not to the user who runs rt: containers cannot be kept there; {REMEDY}",
         root.display()
     );
@@ -96,7 +97,7 @@ pub(super) fn denied(root: &Path, path: &Path, action: &str) -> Error {
     let whose = seen.map_or_else(String::new, |(path, meta)| {
         format!(
             ": user {} may not {action} {} (mode {:04o}, owner {}:{})",
-            geteuid(),
+            sys::ids_at_execve().0,
             path.display(),
             meta.st_mode & 0o7777,
             meta.st_uid,

@@ -87,7 +87,7 @@ fn make_network(
     let cloned = sys::clone3(CloneFlags::CLONE_NEWNET, None).context("network namespace")?;
     let Cloned::Parent { pid, pidfd } = cloned else {
         drop((ready, is_over));
-        let made = sys::loopback_up().and_then(|()| plan.namespaces.write_network_sysctls(proc));
+        let made = sys::loopback_up().and_then(|_| plan.namespaces.write_network_sysctls(proc));
         let code = made.err().map_or(0, |errno| errno as i32);
         let _told = write(&is_ready, &code.to_ne_bytes());
         let _over = sys::read_to_end(end.as_fd());
@@ -171,7 +171,9 @@ fn joined(plan: &Plan) -> Vec<JoinedNamespace> {
 
 /// The cgroups of CRIU's process, for those of the images.
 fn cgroup_roots(criu: Pid, proc: &Proc) -> Result<Vec<CgroupRoot>> {
-    let text = proc.read(&format!("{criu}/cgroup")).context("/proc")?;
+    let text = proc
+        .read_record(&format!("{criu}/cgroup"))
+        .context("/proc")?;
     let mut roots = Vec::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
