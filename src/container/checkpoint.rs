@@ -7,14 +7,15 @@
 pub(super) mod external;
 pub(super) mod images;
 mod parents;
+pub(super) mod yards;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, write};
 
-use super::state::{Container, Locked, State, Status, no_such_container};
+use super::state::{Container, State, Status};
 use super::teardown;
 use crate::annotations::key;
 use crate::criu::{CgroupMode, Criu, Notice, Options, PageServer, Task};
@@ -44,6 +45,11 @@ pub(crate) struct CriuRequest {
 }
 
 impl CriuRequest {
+    /// Where CRIU works.
+    pub(super) fn work_directory(&self) -> &Path {
+        self.work.as_deref().unwrap_or(&self.images)
+    }
+
     /// The options that are the same for both.
     pub(super) fn options(&self, images: &Images, log: &str) -> Options {
         Options {
@@ -92,14 +98,7 @@ pub(crate) struct CheckpointRequest {
 /// # Errors
 /// When the container does not run, or has something that CRIU cannot write. It runs on then.
 pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> Result<()> {
-    let missing = || no_such_container(root, id);
-    let container = Container::open(root, id)?.ok_or_else(missing)?;
-    match container.lock_created()? {
-        Locked::Here => {}
-        Locked::Removed => return Err(missing()),
-        Locked::Creating => bail!("cannot checkpoint a container in the creating state"),
-    }
-    let state = container.state()?.ok_or_else(missing)?;
+    let (container, state) = Container::find_created(root, id, "checkpoint")?;
     let proc = Proc::open().context("/proc")?;
     let status = container.status(&state, &proc)?;
     match status {
@@ -124,28 +123,48 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     let task = if request.pre_dump {
         Task::PreDump
     } else {
-        images.write_descriptors(&external.streams)?;
         Task::Dump
     };
-    let mut told = request.status;
-    let service = criu.start()?;
-    let dumped = service.perform(task, options, |notice| {
-        if let (Notice::StatusReady, Some(fd)) = (notice, told.take()) {
-            nix::unistd::write(&fd, &[0]).context("--status-fd")?;
+    let mut status_fd = request.status;
+    let mut is_whole = false;
+    let dumped = criu.start()?.perform(task, options, |notice| {
+        match notice {
+            Notice::Dumped => {
+                images.write_descriptors(&external.streams)?;
+                is_whole = true;
+            }
+            Notice::StatusReady => tell(status_fd.take())?,
+            _ => {}
         }
         Ok(())
     });
-    // CRIU itself thaws the processes, unless it was killed.
-    if dumped.is_err() && status == Status::Running && state.cgroups().is_paused() {
-        state.cgroups().resume()?;
+    if let Err(failure) = dumped {
+        // CRIU itself thaws the processes, unless it was killed.
+        if status == Status::Running && state.cgroups().is_paused() {
+            state.cgroups().resume()?;
+        }
+        // CRIU kills the processes when the images are whole. If it was killed while it did so, the
+        // checkpoint is done all the same.
+        let is_done = is_whole && !request.leave_running;
+        if !(is_done && container.status(&state, &proc)? == Status::Stopped) {
+            images.make_incomplete()?;
+            return Err(images.explain(failure, LOG));
+        }
     }
-    dumped.map_err(|failure| images.explain(failure, LOG))?;
     if request.pre_dump || request.leave_running {
         return Ok(());
     }
     // CRIU has killed the processes.
     teardown::kill_and_wait(&state, &proc)?;
     teardown::remove(&container, &state)
+}
+
+/// Says on the descriptor of `--status-fd` that the memory can be fetched.
+fn tell(status_fd: Option<OwnedFd>) -> Result<()> {
+    if let Some(fd) = status_fd {
+        write(&fd, &[0]).context("--status-fd")?;
+    }
+    Ok(())
 }
 
 /// # Errors

@@ -9,9 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::ipc::{InitMessage, NotifyProxy, RuntimeEnd, ServiceManager, UNEXPECTED_MESSAGE};
-use super::state::{
-    Container, Locked, ProcessStat, START_SOCKET, State, Status, no_such_container,
-};
+use super::state::{Container, ProcessStat, START_SOCKET, State, Status};
 use super::{delete, hooks, seccomp_agent};
 use crate::log;
 use crate::plan;
@@ -19,8 +17,6 @@ use crate::process::{HookKind, poll_fds};
 use crate::step::Step;
 use crate::sys;
 use crate::trusted_proc::Proc;
-
-const CREATING: &str = "cannot start a container in the creating state";
 
 /// Starts the container `id` (runtime.md, "Start"). When only execve(2) itself fails, this
 /// returns success: init prints the reason to its own standard error and exits with status 1,
@@ -31,15 +27,7 @@ const CREATING: &str = "cannot start a container in the creating state";
 /// After a failed step or hook the container is deleted and its process has ended when this
 /// returns, because engines assume so after an error.
 pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> Result<()> {
-    let missing = || no_such_container(root, id);
-    let container = Container::open(root, id)?.ok_or_else(missing)?;
-    // `rt create` holds the lock, and may be waiting for a hook that calls this.
-    match container.lock_created()? {
-        Locked::Here => {}
-        Locked::Removed => return Err(missing()),
-        Locked::Creating => bail!("{CREATING}"),
-    }
-    let state = container.state()?.ok_or_else(missing)?;
+    let (container, state) = Container::find_created(root, id, "start")?;
     let proc = Proc::open().context("/proc")?;
     match container.status(&state, &proc)? {
         Status::Created => {}
@@ -47,7 +35,7 @@ pub(crate) fn start(root: &Path, id: &str, notify_socket: Option<&OsString>) -> 
             bail!("cannot start a container that has stopped; remove it with rt delete {id}")
         }
         Status::Running => bail!("cannot start an already running container"),
-        Status::Creating => bail!("{CREATING}"),
+        Status::Creating => bail!("cannot start a container in the creating state"),
         Status::Paused => {
             bail!("cannot start a container in the paused state; resume it with rt resume {id}")
         }

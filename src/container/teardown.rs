@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use super::checkpoint::yards;
 use super::hooks;
 use super::state::{Container, State};
 use crate::annotations::key;
@@ -27,11 +28,21 @@ const KILL_TIMEOUT: u16 = 10_000;
 /// # Errors
 /// When it has not ended after [`KILL_TIMEOUT`].
 pub(super) fn kill_and_wait(state: &State, proc: &Proc) -> Result<()> {
+    if state.creating || state.restore_directory.is_some() {
+        // CRIU has the others stopped until a restore is done.
+        kill_frozen(&surviving_cgroups(state))?;
+    }
     let Some(pidfd) = state.init_pidfd(proc)? else {
         return Ok(());
     };
     kill_init(state, pidfd.as_fd())?;
     wait(pidfd.as_fd())
+}
+
+/// Kills all processes. None runs for a moment when CRIU, which has it stopped, ends before it.
+pub(super) fn kill_frozen(cgroups: &ExistingCgroups) -> Result<()> {
+    cgroups.freeze(true)?;
+    cgroups.kill(libc::SIGKILL)
 }
 
 /// Sends SIGKILL to the init process, which may have ended.
@@ -94,6 +105,9 @@ pub(super) fn remove(container: &Container, state: &State) -> Result<()> {
             .as_ref()
             .and_then(|layers| layers.upper.as_deref());
         remove_unfinished(upper, &state.directories_created)?;
+    }
+    if let Some(directory) = &state.restore_directory {
+        yards::remove(directory)?;
     }
     container.remove()?;
     hooks::call_poststop(state)

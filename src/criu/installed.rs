@@ -52,8 +52,10 @@ impl Criu {
 
     /// Executes CRIU in this process, with `inherited` from
     /// [`FIRST_DESCRIPTOR`](super::FIRST_DESCRIPTOR) on. Returns only on failure.
+    ///
+    /// If the process that it serves is killed, CRIU waits forever where it waits for an answer.
     pub(crate) fn execute(&self, swrk: &Swrk, inherited: &[BorrowedFd]) -> Errno {
-        swrk.execute_program(&self.0, inherited)
+        swrk.execute_program(&self.0, &[inherited, &[swrk.peer()]].concat())
     }
 
     fn version(&self) -> Result<Version> {

@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::WaitPidFlag;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid};
 use prost::Message;
 
 use super::program::Program;
@@ -33,6 +35,8 @@ pub(crate) enum Notice {
     /// The processes have all their attributes, and run when CRIU has its answer, whatever that
     /// is.
     BeforeResume,
+    /// The images are whole. The processes still exist; if the answer is a failure, they run on.
+    Dumped,
     /// The master of the container's terminal.
     TerminalMaster(OwnedFd),
     /// Nothing that `rt` acts on.
@@ -45,6 +49,8 @@ pub(crate) enum Failure {
     Answer(Error),
     /// CRIU, whose log has the cause.
     Criu(Error),
+    /// The signal that has ended CRIU.
+    Killed(i32),
 }
 
 /// Both ends of the socket, before there is a process.
@@ -57,6 +63,9 @@ pub(crate) struct Swrk {
 pub(crate) struct Service {
     socket: OwnedFd,
     pid: Pid,
+    pidfd: OwnedFd,
+    /// The process has a process group of its own.
+    has_group: bool,
 }
 
 impl Swrk {
@@ -68,20 +77,34 @@ impl Swrk {
     /// Starts CRIU as a child in the namespaces of this process.
     pub(super) fn start_program(self, program: &Program) -> Result<Service> {
         match sys::fork().context("criu")? {
-            Forked::Parent { pid, .. } => Ok(self.started(pid)),
+            Forked::Parent { pid, .. } => Ok(Service {
+                has_group: true,
+                ..self.started(pid)?
+            }),
             Forked::Child => {
+                // A signal of the terminal is for the runtime. If that ends, CRIU undoes what it has
+                // done, but not if it is ended itself.
+                let _moved = setpgid(Pid::from_raw(0), Pid::from_raw(0));
                 let _errno = self.execute_program(program, &[]);
                 sys::exit(127)
             }
         }
     }
 
+    /// The end that the other process has. While CRIU has it too, CRIU sees no end of the
+    /// connection.
+    pub(super) fn peer(&self) -> BorrowedFd<'_> {
+        self.own.as_fd()
+    }
+
     /// The service of a process that calls `Criu::execute`.
-    pub(crate) fn started(self, pid: Pid) -> Service {
-        Service {
+    pub(crate) fn started(self, pid: Pid) -> Result<Service> {
+        Ok(Service {
             socket: self.own,
             pid,
-        }
+            pidfd: sys::pidfd_open(pid).context("pidfd_open")?,
+            has_group: false,
+        })
     }
 
     /// Executes CRIU in this process, with `inherited` from [`FIRST_DESCRIPTOR`] on. Returns
@@ -153,15 +176,17 @@ impl Service {
         if let Some(error) = refused {
             return Err(Failure::Answer(error));
         }
+        if let Some(sys::Ended::Signaled(signal)) = exited {
+            return Err(Failure::Killed(signal));
+        }
         performed.map_err(Failure::Criu)?;
         // After a pre-dump CRIU waits for the next one, and ends when the socket is closed.
-        let error = match exited {
-            Some(sys::Ended::Exited(0)) | None => return Ok(()),
-            _ if task == Task::PreDump => return Ok(()),
-            Some(sys::Ended::Exited(code)) => anyhow!("criu: exit status {code}"),
-            Some(sys::Ended::Signaled(signal)) => anyhow!("criu: ended by signal {signal}"),
-        };
-        Err(Failure::Criu(error))
+        match exited {
+            Some(sys::Ended::Exited(code)) if code != 0 && task != Task::PreDump => {
+                Err(Failure::Criu(anyhow!("criu: exit status {code}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn serve(&self, answer: &mut dyn FnMut(Notice) -> bool) -> Result<()> {
@@ -191,6 +216,7 @@ impl Service {
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
+        self.wait_for_message()?;
         let mut bytes = vec![0; MAX_MESSAGE];
         let received = sys::recv_with_descriptor(self.socket.as_fd(), &mut bytes);
         let received = received.context("criu")?;
@@ -203,10 +229,29 @@ impl Service {
         }
     }
 
+    /// Waits for a message, or for the end of the process. The processes that it has made may have
+    /// its end of the socket too, so that is not always closed then.
+    fn wait_for_message(&self) -> Result<()> {
+        let ready = wait_for_one_of([self.socket.as_fd(), self.pidfd.as_fd()]);
+        let [has_message, _] = ready.context("criu")?;
+        ensure!(has_message, "criu: ended without an answer");
+        Ok(())
+    }
+
     /// Closes the socket and waits for the end of the process. `None` if another has reaped it.
     fn reap(self) -> Option<sys::Ended> {
-        let Service { socket, pid } = self;
+        let Service {
+            socket,
+            pid,
+            pidfd,
+            has_group,
+        } = self;
         drop(socket);
+        if has_group && wait_for_one_of([pidfd.as_fd()]).is_ok() {
+            // What it has started waits for it forever if it was killed. The number is not free
+            // before it is reaped.
+            let _killed = killpg(pid, Signal::SIGKILL);
+        }
         loop {
             match sys::wait(Some(pid), WaitPidFlag::empty()) {
                 Ok(ended) => return ended.map(|(_, ended)| ended),
@@ -217,12 +262,25 @@ impl Service {
     }
 }
 
+/// Waits until a descriptor is readable, and returns which ones are.
+fn wait_for_one_of<const N: usize>(fds: [BorrowedFd; N]) -> nix::Result<[bool; N]> {
+    let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => return Ok(fds.map(|fd| fd.any() != Some(false))),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 fn notice(script: &str, pid: Pid, descriptor: Option<OwnedFd>) -> Notice {
     match (script, descriptor) {
         ("status-ready", _) => Notice::StatusReady,
         ("setup-namespaces", _) => Notice::NamespacesReady { pid },
         ("post-restore", _) => Notice::Restored { pid },
         ("pre-resume", _) => Notice::BeforeResume,
+        ("post-dump", _) => Notice::Dumped,
         ("orphan-pts-master", Some(master)) => Notice::TerminalMaster(master),
         _ => Notice::Other,
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::fstat;
+use nix::sys::stat::{FileStat, SFlag, fstat, major};
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
@@ -125,8 +125,19 @@ fn stream(pid: i32, fd: i32, container: &MountInfos, proc: &Proc) -> Result<Stri
         return Ok(name);
     }
     let file = proc.link(&path, OFlag::O_PATH).context("/proc")?;
-    let inode = fstat(file).context(name)?.st_ino;
-    Ok(format!("{HOST_FILE}{mount:x}:{inode:x}]"))
+    let file = fstat(file).with_context(|| name.clone())?;
+    if is_terminal(&file) {
+        return Ok(name);
+    }
+    Ok(format!("{HOST_FILE}{mount:x}:{:x}]", file.st_ino))
+}
+
+/// CRIU has another way for terminals of the host (`--shell-job`).
+fn is_terminal(file: &FileStat) -> bool {
+    /// The numbers of virtual consoles, /dev/tty and /dev/console, and the slaves of pseudoterminals.
+    const MAJORS: [u64; 3] = [4, 5, 136];
+    let is_device = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    is_device && MAJORS.contains(&major(file.st_rdev))
 }
 
 /// Whether the namespace exists without the container: it was joined by path, or `rt` makes it

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
@@ -22,15 +22,18 @@ use crate::rootfs::Directories;
 use crate::sys::{self, MountAttr, OpenTree};
 use crate::trusted_proc::Proc;
 
-/// CRIU writes it last, and reads it first.
+/// CRIU reads it first.
 const INVENTORY: &str = "inventory.img";
 
 /// The names of the directories where CRIU finds them.
 const IMAGES: &str = "images";
 const WORK: &str = "work";
 
-/// What the standard streams were, for runc and for [`Images::read_descriptors`].
+/// What the standard streams were, for runc and for [`Images::read_descriptors`]. It is written when
+/// CRIU has written everything else, so images without it are not whole.
 const DESCRIPTORS: &str = "descriptors.json";
+/// Its name while it is written.
+const DRAFT: &str = "descriptors.json.draft";
 
 /// An open directory, and its path for messages.
 pub(crate) struct Directory {
@@ -63,10 +66,7 @@ impl Images {
         parent: Option<&Path>,
     ) -> Result<Images> {
         let images = Directory::make(images)?;
-        match unlinkat(&images, INVENTORY, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).with_context(|| images.name(INVENTORY)),
-        }
+        images.make_incomplete()?;
         parents::remove_link(&images).with_context(|| images.name("parent"))?;
         let work = work.map(Directory::make).transpose()?;
         if parent.is_some() {
@@ -85,17 +85,12 @@ impl Images {
     /// When the directory does not hold a whole checkpoint.
     pub(crate) fn open(images: &Path, work: Option<&Path>) -> Result<Images> {
         let images = Directory::open(images)?;
-        let inventory = openat(
-            &images,
-            INVENTORY,
-            OFlag::O_PATH | OFlag::O_NOFOLLOW,
-            Mode::empty(),
-        );
-        if let Err(Errno::ENOENT) = inventory {
-            let path = images.path.display();
-            return Err(anyhow!(
-                "{path}: holds no checkpoint: there is no {INVENTORY}"
-            ));
+        for name in [INVENTORY, DESCRIPTORS] {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            if let Err(Errno::ENOENT) = openat(&images, name, flags, Mode::empty()) {
+                let path = images.path.display();
+                bail!("{path}: holds no checkpoint: there is no {name}");
+            }
         }
         let work = work.map(Directory::make).transpose()?;
         if parents::has_link(&images) {
@@ -156,33 +151,33 @@ impl Images {
         self.work.as_ref().unwrap_or(&self.images).as_fd()
     }
 
-    /// Writes what the standard streams of the container's process are.
+    /// Removes what a restore requires. CRIU writes some of it before it fails.
+    pub(crate) fn make_incomplete(&self) -> Result<()> {
+        self.images.make_incomplete()
+    }
+
+    /// Writes what the standard streams of the container's process are. The images are whole now.
     pub(crate) fn write_descriptors(&self, names: &[String]) -> Result<()> {
         let text = serde_json::to_vec(names).context(DESCRIPTORS)?;
         let subject = || self.images.name(DESCRIPTORS);
         // Not through an existing file, which may be one of another directory too.
-        match unlinkat(&self.images, DESCRIPTORS, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).with_context(subject),
-        }
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
-        let file = openat(&self.images, DESCRIPTORS, flags, mode).with_context(subject)?;
-        File::from(file).write_all(&text).with_context(subject)
+        let file = openat(&self.images, DRAFT, flags, mode).with_context(subject)?;
+        (File::from(file).write_all(&text)).with_context(subject)?;
+        renameat(&self.images, DRAFT, &self.images, DESCRIPTORS).with_context(subject)
     }
 
-    /// What the standard streams were: `pipe:[1234]`. Nothing if the file is not there.
+    /// What the standard streams were: `pipe:[1234]`.
     pub(crate) fn read_descriptors(&self) -> Result<Vec<String>> {
         const MAX_SIZE: u64 = 64 << 10;
         use std::io::Read;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let subject = || self.images.name(DESCRIPTORS);
-        let file = match openat(&self.images, DESCRIPTORS, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => return Ok(Vec::new()),
-            opened => File::from(opened.with_context(subject)?),
-        };
+        let file = openat(&self.images, DESCRIPTORS, flags, Mode::empty());
         let mut text = Vec::new();
-        file.take(MAX_SIZE)
+        File::from(file.with_context(subject)?)
+            .take(MAX_SIZE)
             .read_to_end(&mut text)
             .with_context(subject)?;
         serde_json::from_slice(&text).with_context(subject)
@@ -193,6 +188,7 @@ impl Images {
         let error = match failure {
             Failure::Answer(error) => return error,
             Failure::Criu(error) => error,
+            Failure::Killed(signal) => return anyhow!("criu: ended by signal {signal}"),
         };
         let directory = self.work.as_ref().unwrap_or(&self.images);
         match criu::cause(directory.as_fd(), name) {
@@ -218,6 +214,16 @@ impl Directory {
             fd,
             path: path.to_owned(),
         })
+    }
+
+    fn make_incomplete(&self) -> Result<()> {
+        for name in [INVENTORY, DESCRIPTORS, DRAFT] {
+            match unlinkat(self, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno).with_context(|| self.name(name)),
+            }
+        }
+        Ok(())
     }
 
     /// A mount of the directory on which no link is followed.

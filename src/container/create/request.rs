@@ -172,6 +172,7 @@ pub(crate) fn initial_state(
             .and_then(|filter| filter.agent())
             .cloned(),
         restored: false,
+        restore_directory: None,
         without_process: request.bundle.spec.process().is_none(),
         start_step_descriptions: plan.start_step_descriptions(),
         hooks: plan.hooks.later.clone(),

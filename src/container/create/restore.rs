@@ -28,6 +28,7 @@ use super::{
     open_sources, stay, upper,
 };
 use crate::container::checkpoint::images::Images;
+use crate::container::checkpoint::{CriuRequest, yards};
 use crate::container::child::Child;
 use crate::container::foreground::{self, Foreground, Relay};
 use crate::container::hooks;
@@ -35,7 +36,7 @@ use crate::container::ipc::{
     self, InitEnd, InitMessage, RuntimeEnd, UNEXPECTED_MESSAGE, write_pid_file,
 };
 use crate::container::state::{Container, State, Status};
-use crate::container::teardown::surviving_cgroups;
+use crate::container::teardown::{self, surviving_cgroups};
 use crate::criu::{Criu, Notice, Service, Swrk, Task};
 use crate::host::Host;
 use crate::log;
@@ -101,7 +102,7 @@ fn perform(
         listeners: Listeners { console, relay, .. },
         mut state,
     } = prepare(root, request, mode, (rollback, &proc))?;
-    let parts = (&plan, &request.common.criu, &inherited, &mut images);
+    let parts = (&plan, &request.common, &inherited, &mut images);
     let (service, criu, staged) = start(parts, sources, rollback, (&mut state, &proc))?;
     let options = options::all(
         request,
@@ -120,19 +121,29 @@ fn perform(
         proc: &proc,
         staged: &staged,
         child: None,
-        pid_file: None,
+        refused: false,
         finished: false,
     };
     let done = service.perform(Task::Restore, options, |notice| {
-        restored.answer(notice, console.as_ref().map(AsFd::as_fd), foreground)
+        let answered = restored.answer(notice, console.as_ref().map(AsFd::as_fd), foreground);
+        restored.refused |= answered.is_err();
+        answered
+    });
+    let done = done.map_err(|failure| {
+        restored.kill_all();
+        images.explain(failure, LOG)
     });
     let (state, finished) = (restored.state, restored.finished);
-    rollback.pid_file = restored.pid_file;
-    if restored.child.is_some() {
-        rollback.child = restored.child;
+    let mut pid = None;
+    if let Some(child) = restored.child {
+        pid = Some(child.pid);
+        rollback.child = Some(child);
     }
-    done.map_err(|failure| images.explain(failure, LOG))?;
-    ensure!(finished, "criu: restored nothing");
+    done?;
+    let pid = pid.filter(|_| finished).context("criu: restored nothing")?;
+    rollback.pid_file = write_pid_file(request.container.pid_file.as_deref(), pid)?;
+    // CRIU has ended, and need not be killed with the others any more.
+    state.save(container.as_fd())?;
     rollback.directories.finish();
     if let (Some(foreground), Some((caller, socket))) = (foreground.as_mut(), relay) {
         foreground.serve(Some(Relay::new(caller, &socket)?), None);
@@ -217,7 +228,7 @@ fn refuse(plan: &Plan) -> Result<()> {
 
 /// Starts CRIU in the container's cgroups. Returns its pid, and what it has of the mounts.
 fn start(
-    (plan, criu, inherited, images): (&Plan, &Criu, &Inherited, &mut Images),
+    (plan, common, inherited, images): (&Plan, &CriuRequest, &Inherited, &mut Images),
     sources: Sources,
     rollback: &mut Rollback,
     (state, proc): (&mut State, &Proc),
@@ -242,26 +253,30 @@ fn start(
                 proc,
                 answer: writer,
             };
-            stage.become_criu(&swrk, criu, &inherited.descriptors())
+            stage.become_criu(&swrk, &common.criu, &inherited.descriptors())
         }
     };
     drop((own_end, sources, writer));
-    let service = swrk.started(child.pid);
+    let service = swrk.started(child.pid)?;
     cgroups.add_process(child.pid)?;
     if let Some(group) = &rollback.resctrl {
         group.join(child.pid)?;
     }
     state.set_cgroups(cgroups);
     state.set_init_process(child.pid, plan, proc)?;
-    // Until the restore is done, CRIU and what it has made are in the cgroup.
-    let unfinished = State {
-        own_pid_namespace: false,
-        ..state.clone()
-    };
-    unfinished.save(container.as_fd())?;
+    with_criu(state, common).save(container.as_fd())?;
     let staged = receive(&end, reader, plan)?;
     images.enter(child.pid, &staged.path, proc)?;
     Ok((service, child.pid, staged))
+}
+
+/// The state while CRIU and what it has made are in the cgroup.
+fn with_criu(state: &State, common: &CriuRequest) -> State {
+    State {
+        own_pid_namespace: false,
+        restore_directory: Some(common.work_directory().to_owned()),
+        ..state.clone()
+    }
 }
 
 /// CRIU's process before it executes CRIU.
@@ -332,7 +347,8 @@ struct Restored<'a> {
     staged: &'a Staged,
     /// The restored process.
     child: Option<Child>,
-    pid_file: Option<PathBuf>,
+    /// The answer to a notice was a failure. CRIU goes on after some of them.
+    refused: bool,
     /// The processes are as the bundle demands.
     finished: bool,
 }
@@ -358,7 +374,7 @@ impl Restored<'_> {
                 sys::send_descriptor(console, b"/dev/ptmx", master.as_fd())
                     .context("console socket")
             }
-            Notice::StatusReady | Notice::Other => Ok(()),
+            Notice::StatusReady | Notice::Dumped | Notice::Other => Ok(()),
         }
     }
 
@@ -378,6 +394,7 @@ impl Restored<'_> {
 
     /// The processes do not run yet: they run after this, unless it fails.
     fn finish(&mut self) -> Result<()> {
+        ensure!(!self.refused, "criu: restored what was refused");
         let pid = self.child.as_ref().context("criu: restored nothing")?.pid;
         verify::compare(
             pid,
@@ -389,8 +406,10 @@ impl Restored<'_> {
         self.state.set_init_process(pid, self.plan, self.proc)?;
         let exec = exec_defaults(&self.request.container, self.plan)?;
         self.state.finish(exec);
-        self.pid_file = write_pid_file(self.request.container.pid_file.as_deref(), pid)?;
-        self.state.save(self.container.as_fd())?;
+        // If this command is killed before CRIU has its answer, the processes never run; after that
+        // they run, whoever is killed.
+        let state = with_criu(&self.state, &self.request.common);
+        state.save(self.container.as_fd())?;
         self.finished = true;
         Ok(())
     }
@@ -401,5 +420,16 @@ impl Restored<'_> {
             let _ended = sys::pidfd_send_signal(child.pidfd.as_fd(), libc::SIGKILL);
         }
         let _killed = surviving_cgroups(&self.state).kill(libc::SIGKILL);
+    }
+
+    /// After a failure CRIU has killed all processes and removed what it made, unless it was killed
+    /// itself. It may have told of none of the processes then.
+    fn kill_all(&self) {
+        let cgroups = self.state.cgroups();
+        if cgroups.are_own() {
+            let _killed = teardown::kill_frozen(&cgroups);
+        }
+        self.kill();
+        let _removed = yards::remove(self.request.common.work_directory());
     }
 }

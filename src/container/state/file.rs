@@ -64,6 +64,9 @@ pub(crate) struct State {
     /// CRIU has made the processes. The kernel does not know that they have executed a program.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) restored: bool,
+    /// Where CRIU works while it makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restore_directory: Option<PathBuf>,
     /// There is no process to start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) without_process: bool,

@@ -14,7 +14,7 @@ mod recover;
 mod root;
 mod status;
 
-pub(crate) use directory::{Container, Locked, ids, remove_leftovers};
+pub(crate) use directory::{Container, ids, remove_leftovers};
 pub(crate) use entries::{NOTIFY_DIRECTORY, NOTIFY_SOCKET, START_SOCKET};
 pub(crate) use exec_defaults::ExecDefaults;
 pub(crate) use file::{Config, Layers, State};

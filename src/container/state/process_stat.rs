@@ -25,6 +25,11 @@ impl ProcessStat {
         Ok(Some(ProcessStat(stat)))
     }
 
+    /// Whether another process has stopped it by ptrace(2).
+    pub(crate) fn is_traced(&self) -> bool {
+        self.0.state == 't'
+    }
+
     /// When the process started, in clock ticks after boot.
     pub(crate) fn start_time(&self) -> u64 {
         self.0.starttime

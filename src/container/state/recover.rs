@@ -55,6 +55,7 @@ impl State {
             namespace_paths: BTreeMap::new(),
             own_pid_namespace: false,
             restored: false,
+            restore_directory: None,
             without_process: false,
             seccomp_agent: None,
             start_step_descriptions: Vec::new(),

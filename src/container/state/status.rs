@@ -52,6 +52,10 @@ impl Container {
         let Some(init) = state.init_stat(proc)?.filter(|init| !init.is_exiting()) else {
             return Ok(Status::Stopped);
         };
+        // A restore was killed before its end. CRIU still has the processes.
+        if state.restore_directory.is_some() && init.is_traced() {
+            return Ok(Status::Stopped);
+        }
         // A created container can be paused as well.
         Ok(if state.cgroups().is_paused() {
             Status::Paused

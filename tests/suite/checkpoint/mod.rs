@@ -3,7 +3,9 @@
 mod bundles;
 mod flags;
 mod hostile;
+mod killed;
 mod life;
+mod terminal;
 
 use std::fs;
 use std::io::{PipeReader, Read, pipe};
@@ -22,6 +24,8 @@ pub(crate) fn tests() -> Vec<Test> {
         bundles::tests(),
         flags::tests(),
         hostile::tests(),
+        killed::tests(),
+        terminal::tests(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -80,17 +84,21 @@ impl Counter {
     /// Runs a call with pipes for output, because CRIU refuses files of the host unless they are
     /// the same, with the same size.
     fn run_piped(&mut self, call: Call) -> Outcome {
-        let (output, output_end) = pipe().unwrap();
-        let (mut errors, errors_end) = pipe().unwrap();
-        let outcome = call
-            .with(|command| command.stdout(output_end).stderr(errors_end))
-            .run();
+        let outcome = self.piped(call).run();
+        let errors = self.streams.last_mut().unwrap();
         // The container's process may still have the other end.
-        fcntl(&errors, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        fcntl(&*errors, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         let mut text = Vec::new();
         let _would_block = errors.read_to_end(&mut text);
-        self.streams.extend([output, errors]);
         outcome.with_stderr(String::from_utf8(text).unwrap())
+    }
+
+    /// Gives a call new pipes for output and errors.
+    fn piped(&mut self, call: Call) -> Call {
+        let (output, output_end) = pipe().unwrap();
+        let (errors, errors_end) = pipe().unwrap();
+        self.streams.extend([output, errors]);
+        call.with(|command| command.stdout(output_end).stderr(errors_end))
     }
 
     /// Starts it and waits until it counts.
@@ -112,11 +120,16 @@ impl Counter {
     }
 
     fn checkpoint_to(&self, name: &str, flags: &[&str]) -> Outcome {
+        self.checkpoint_call(&[], name, flags).run()
+    }
+
+    /// The call of `checkpoint` through a program that starts the runtime.
+    fn checkpoint_call(&self, before: &[&str], name: &str, flags: &[&str]) -> Call {
         let images = self.bundle.runtime().home().join(name);
         let mut args = vec!["checkpoint", "--image-path", images.to_str().unwrap()];
         args.extend(flags);
         args.push(self.bundle.id());
-        self.bundle.runtime().call(&args).run()
+        self.bundle.runtime().call_through(before, &args)
     }
 
     /// The call of `restore`, detached.
@@ -125,6 +138,12 @@ impl Counter {
     }
 
     fn restore_from(&mut self, name: &str, flags: &[&str]) -> Outcome {
+        let call = self.restore_call(&[], name, flags);
+        self.run_piped(call)
+    }
+
+    /// The call of `restore` through a program that starts the runtime.
+    fn restore_call(&self, before: &[&str], name: &str, flags: &[&str]) -> Call {
         self.bundle.write();
         let images = self.bundle.runtime().home().join(name);
         let work = self.bundle.runtime().home().join("work");
@@ -138,8 +157,17 @@ impl Counter {
         args.extend(["--bundle", self.bundle.path().to_str().unwrap()]);
         args.extend(flags);
         args.push(self.bundle.id());
-        let call = self.bundle.runtime().call(&args);
-        self.run_piped(call)
+        self.bundle.runtime().call_through(before, &args)
+    }
+
+    /// Waits for a container that another process restores.
+    #[track_caller]
+    fn wait_running(&self) {
+        wait_until("the container", || {
+            let call = ["state", self.bundle.id()];
+            let state = self.bundle.runtime().call(&call).run();
+            state.stdout.contains("running")
+        });
     }
 
     /// As with runc, a checkpoint removes the container.

@@ -21,18 +21,28 @@ pub(crate) fn killed_everywhere(
     let traced = ["strace", "-o", trace.to_str().unwrap()];
     call(&traced).run().assert_ok();
     check("not killed");
-    let calls = calls(&trace);
-    assert!(calls.len() > places, "the trace is too short: {calls:?}");
-    let step = if is_the_matrix() {
-        1
-    } else {
-        (calls.len() / places).max(1)
-    };
-    for (name, count) in calls.iter().skip(1).step_by(step) {
-        let kill = format!("inject={name}:signal=KILL:when={count}");
+    let places = if is_the_matrix() { usize::MAX } else { places };
+    for (kill, place) in places_in(&trace, places) {
         drop(call(&["strace", "-o", "/dev/null", "-e", &kill]).run());
-        check(&format!("killed at {name} number {count}"));
+        check(&place);
     }
+}
+
+/// Up to `most` of the system calls that strace(1) has written to `trace`, spread evenly over the whole: the value of
+/// its option `-e` that kills the process there, and a description.
+#[track_caller]
+pub(crate) fn places_in(trace: &Path, most: usize) -> Vec<(String, String)> {
+    let calls = calls(trace);
+    assert!(calls.len() > 25, "the trace is too short: {calls:?}");
+    let step = calls.len().div_ceil(most).max(1);
+    let places = calls.iter().skip(1).step_by(step);
+    let places = places.map(|(name, count)| {
+        (
+            format!("inject={name}:signal=KILL:when={count}"),
+            format!("killed at {name} number {count}"),
+        )
+    });
+    places.collect()
 }
 
 /// The system calls of the runtime's own process in order, each with its count so far.

@@ -32,7 +32,7 @@ pub(crate) use host::{
     withheld_capabilities,
 };
 pub(crate) use host_state::{HostState, tree};
-pub(crate) use killed::killed_everywhere;
+pub(crate) use killed::{killed_everywhere, places_in};
 pub(crate) use registry::{
     differs, is_the_matrix, needs, needs_strace, note_failures, only_in_the_matrix, only_rt,
     set_workers, skip, trial, trials,

@@ -1,9 +1,9 @@
 //! `process.terminal`: the container's terminal, the caller's terminal, and the flags for them.
 
 mod outer;
-mod pty;
-mod session;
-mod socket;
+pub(crate) mod pty;
+pub(crate) mod session;
+pub(crate) mod socket;
 mod unread;
 
 pub(crate) use pty::Master;
@@ -30,7 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-fn with_terminal() -> Bundle {
+pub(crate) fn with_terminal() -> Bundle {
     Bundle::new().set("/process/terminal", json!(true))
 }
 

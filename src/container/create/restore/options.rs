@@ -131,6 +131,8 @@ pub(super) fn all(
         root: Some(staged.root().display().to_string()),
         rst_sibling: Some(true),
         evasive_devices: Some(true),
+        // With --shell-job the terminal may be the caller's, which has a master.
+        orphan_pts_master: Some(plan.process.has_terminal() || !request.common.shell_job),
         // The other way takes the propagation of all mounts of a peer group from one source, whose
         // root must be above theirs. Each mount has a source of its own here.
         mntns_compat_mode: Some(true),
