@@ -107,6 +107,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     }
     refuse(&state)?;
     let external = External::find(&state, &proc)?;
+    let freezer = external::freezer(&state, status, &proc)?;
     let (common, criu) = (&request.common, &request.common.criu);
     if request.pre_dump {
         criu.require_memory_tracking()?;
@@ -119,7 +120,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
         common.work.as_deref(),
         request.parent.as_deref(),
     )?;
-    let options = options(&state, &request, &images, &external)?;
+    let options = options(&state, &request, &images, (&external, freezer))?;
     let task = if request.pre_dump {
         Task::PreDump
     } else {
@@ -196,7 +197,7 @@ fn options(
     state: &State,
     request: &CheckpointRequest,
     images: &Images,
-    external: &External,
+    (external, freezer): (&External, Option<String>),
 ) -> Result<Options> {
     let common = &request.common;
     let page_server = request
@@ -220,7 +221,7 @@ fn options(
         page_server,
         track_mem: Some(request.pre_dump || request.parent.is_some()),
         parent_img: parent.transpose()?,
-        freeze_cgroup: external.freezer(state),
+        freeze_cgroup: freezer,
         external: if request.pre_dump {
             Vec::new()
         } else {

@@ -12,7 +12,7 @@ use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
 use crate::annotations::key;
-use crate::container::state::State;
+use crate::container::state::{ProcessStat, State, Status};
 use crate::namespaces::Kind;
 use crate::trusted_proc::Proc;
 
@@ -98,14 +98,31 @@ impl External {
         let others = self.namespaces.iter().chain(files).cloned();
         mounts.chain(masks).chain(others).collect()
     }
+}
 
-    /// The cgroup by which CRIU stops all processes at once, if it is the container's own.
-    pub(crate) fn freezer(&self, state: &State) -> Option<String> {
-        let paths = &state.cgroup_paths;
-        let path = paths.get("freezer").or_else(|| paths.get(""))?;
-        let own = state.cgroups().are_own();
-        own.then(|| path.to_str().map(str::to_owned)).flatten()
+/// The cgroup by which CRIU stops all processes at once, if it is the container's own. Otherwise it
+/// stops one after the other.
+///
+/// # Errors
+/// When CRIU would wait forever: ptrace(2) does not get a process that a signal has stopped and that
+/// cgroup v1 has frozen.
+pub(crate) fn freezer(state: &State, status: Status, proc: &Proc) -> Result<Option<String>> {
+    let (paths, cgroups) = (&state.cgroup_paths, state.cgroups());
+    let (v1, v2) = (paths.get("freezer"), paths.get(""));
+    if v1.is_some() {
+        for pid in cgroups.processes()? {
+            let process = ProcessStat::read(proc, pid.as_raw())?;
+            if process.is_some_and(|process| process.is_stopped()) {
+                ensure!(
+                    status != Status::Paused,
+                    "CRIU cannot checkpoint the process {pid}, which a signal has stopped, in a paused container (cgroup v1); resume the container first"
+                );
+                return Ok(None);
+            }
+        }
     }
+    let path = v1.or(v2).filter(|_| cgroups.are_own());
+    Ok(path.and_then(|path| path.to_str()).map(str::to_owned))
 }
 
 /// What a standard stream of the process is. Empty if it is closed.

@@ -25,6 +25,11 @@ impl ProcessStat {
         Ok(Some(ProcessStat(stat)))
     }
 
+    /// Whether a signal such as SIGSTOP has stopped it. A process that is frozen too counts.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.state == 'T'
+    }
+
     /// Whether another process has stopped it by ptrace(2).
     pub(crate) fn is_traced(&self) -> bool {
         self.0.state == 't'

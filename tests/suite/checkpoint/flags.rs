@@ -1,9 +1,12 @@
 //! The flags and the errors of both commands.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
-use super::Counter;
-use crate::harness::{Bundle, HostState, Kind, Runtime, only_rt, trials, violates};
+use super::{COUNT, Counter};
+use crate::harness::{
+    Bundle, HostState, Kind, Runtime, needs, only_rt, trials, violates, wait_until,
+};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -15,6 +18,10 @@ pub(super) fn tests() -> Vec<Test> {
         a_directory_without_images_is_refused,
         the_pid_file_and_the_work_path_are_used,
         the_cause_of_a_failure_is_that_of_the_log,
+        connections_that_nobody_has_accepted_can_be_left_out,
+        open_files_with_another_name_need_link_remap,
+        the_network_can_be_left_empty,
+        each_mode_of_cgroups_works,
     ]
 }
 
@@ -169,4 +176,116 @@ fn the_cause_of_a_failure_is_that_of_the_log() {
     counter.assert_gone();
     counter.restore(&flags).assert_ok();
     counter.wait_for_more();
+}
+
+/// The server is stopped, so it accepts nothing.
+fn connections_that_nobody_has_accepted_can_be_left_out() {
+    let mut counter = Counter::new(Bundle::new());
+    let server = "busybox nc -l -p 7000 >/dev/null </dev/null & \
+                  until busybox grep -q :1B58 /proc/net/tcp /proc/net/tcp6; do :; done; \
+                  kill -STOP $!; ";
+    counter.bundle = counter.bundle.sh(&format!("{server}{COUNT}"));
+    let container = counter.start();
+    let net = format!("--net=/proc/{}/ns/net", container.pid());
+    let inside = |command: &[&str]| {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg(&net).args(command);
+        nsenter
+    };
+    let mut client = inside(&["busybox", "nc", "127.0.0.1", "7000"]);
+    let mut client = client.stdin(Stdio::piped()).spawn().unwrap();
+    wait_until("the connection", || {
+        let table = inside(&["cat", "/proc/net/tcp"]).output().unwrap();
+        String::from_utf8(table.stdout)
+            .unwrap()
+            .contains(":1B58 01 ")
+    });
+    let refused = counter.checkpoint(&[]);
+    assert_ne!(refused.code(), 0, "{refused}");
+    counter.wait_for_more();
+    counter.checkpoint(&["--tcp-skip-in-flight"]).assert_ok();
+    counter.assert_gone();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}
+
+fn open_files_with_another_name_need_link_remap() {
+    let mut counter = Counter::new(Bundle::new().writable());
+    let open = "echo kept > /tmp/one; ln /tmp/one /tmp/two; exec 5</tmp/one; rm /tmp/one; ";
+    counter.bundle = counter
+        .bundle
+        .sh(&format!("{open}{COUNT}"))
+        .symlink("bin/ln", "busybox");
+    counter.start();
+    let refused = counter.checkpoint(&[]);
+    assert_ne!(refused.code(), 0, "{refused}");
+    counter.wait_for_more();
+    counter.checkpoint(&["--link-remap"]).assert_ok();
+    counter.assert_gone();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+    let pid = counter.bundle.container().pid();
+    assert_eq!(
+        fs::read_to_string(format!("/proc/{pid}/fd/5")).unwrap(),
+        "kept\n"
+    );
+    let names = fs::read_dir(counter.bundle.rootfs().join("tmp"))
+        .unwrap()
+        .flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["two"]);
+}
+
+/// Somebody else fills it.
+fn the_network_can_be_left_empty() {
+    needs("ip", "iproute2");
+    let mut counter = Counter::new(Bundle::new());
+    let ip = |counter: &Counter, arguments: &[&str]| {
+        let net = format!("--net=/proc/{}/ns/net", counter.bundle.container().pid());
+        let output = Command::new("nsenter")
+            .arg(net)
+            .arg("ip")
+            .args(arguments)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    counter.start();
+    ip(&counter, &["addr", "add", "192.0.2.7/32", "dev", "lo"]);
+    for (flags, is_kept) in [(&[][..], true), (&["--empty-ns", "network"], false)] {
+        counter.checkpoint(flags).assert_ok();
+        counter.assert_gone();
+        counter.restore(flags).assert_ok();
+        counter.wait_for_more();
+        let seen = ip(&counter, &["addr"]);
+        assert_eq!(seen.contains("192.0.2.7"), is_kept, "{flags:?}: {seen}");
+        assert!(seen.contains("lo: "), "{seen}");
+    }
+}
+
+/// The processes are in the container's cgroup with each of them.
+fn each_mode_of_cgroups_works() {
+    let mut counter = Counter::new(Bundle::new());
+    let before = HostState::of(&counter.bundle);
+    counter.start();
+    for mode in ["soft", "full", "strict", "ignore"] {
+        let flags = ["--manage-cgroups-mode", mode];
+        counter.checkpoint(&flags).assert_ok();
+        counter.assert_gone();
+        if mode == "strict" {
+            // The cgroup exists before CRIU starts, which is in it.
+            assert_ne!(counter.restore(&flags).code(), 0);
+            counter.restore(&[]).assert_ok();
+        } else {
+            counter.restore(&flags).assert_ok();
+        }
+        counter.wait_for_more();
+        let pid = counter.bundle.container().pid();
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let is_own = |line: &str| line.contains(counter.bundle.id());
+        assert!(cgroups.lines().any(is_own), "{mode}: {cgroups}");
+    }
+    counter.bundle.container().delete_force().assert_ok();
+    before.assert_unchanged(&counter.bundle);
 }

@@ -12,6 +12,7 @@ use crate::runner::Test;
 pub(super) fn tests() -> Vec<Test> {
     trials![
         processes_get_no_more_than_the_bundle_allows,
+        a_root_is_read_only_if_the_bundle_says_so,
         no_process_gets_privileges_that_it_gave_up,
         links_lead_to_nothing_outside,
         links_beside_a_pre_dump_are_refused,
@@ -28,7 +29,7 @@ fn processes_get_no_more_than_the_bundle_allows() {
         })
     };
     type Change = (&'static str, serde_json::Value, &'static str);
-    let cases: [Change; 5] = [
+    let cases: [Change; 4] = [
         (
             "/process/capabilities",
             caps(&["CAP_KILL"]),
@@ -44,7 +45,6 @@ fn processes_get_no_more_than_the_bundle_allows() {
             json!({ "defaultAction": "SCMP_ACT_ALLOW" }),
             "linux.seccomp: ",
         ),
-        ("/root/readonly", json!(true), "root.readonly: "),
         (
             "/linux/maskedPaths",
             json!(["/proc/interrupts"]),
@@ -70,6 +70,37 @@ fn processes_get_no_more_than_the_bundle_allows() {
         before.assert_unchanged(&counter.bundle);
         counter.bundle = counter.bundle.with_config(original.clone());
     }
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}
+
+/// CRIU 3.17 keeps what the runtime makes of the root, and later versions do not.
+fn a_root_is_read_only_if_the_bundle_says_so() {
+    only_rt("runc takes from the images what they have");
+    let mut counter = Counter::new(Bundle::new().writable());
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let original = counter.bundle.config().clone();
+    counter.bundle = counter.bundle.set("/root/readonly", json!(true));
+    let before = HostState::of(&counter.bundle);
+    let restored = counter.restore(&[]);
+    if restored.code() == 0 {
+        counter.wait_for_more();
+        let pid = counter.bundle.container().pid();
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+        let mut mounts = mounts.lines().map(|line| line.split(' ').skip(4));
+        let root = mounts.find_map(|mut fields| (fields.next()? == "/").then(|| fields.next()));
+        let options = root.flatten().unwrap();
+        assert!(options.split(',').any(|option| option == "ro"), "{options}");
+        return;
+    }
+    assert!(
+        restored.one_line().contains("root.readonly: "),
+        "{restored}"
+    );
+    before.assert_unchanged(&counter.bundle);
+    counter.bundle = counter.bundle.with_config(original);
     counter.restore(&[]).assert_ok();
     counter.wait_for_more();
 }

@@ -5,6 +5,7 @@ mod flags;
 mod hostile;
 mod killed;
 mod life;
+mod memory;
 mod terminal;
 
 use std::fs;
@@ -26,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         hostile::tests(),
         killed::tests(),
         terminal::tests(),
+        memory::tests(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -53,8 +55,8 @@ fn restores_no_new_privs() -> bool {
 }
 
 /// A container that counts, writes each number to an open file of the host, and prints nothing.
-struct Counter {
-    bundle: Bundle,
+pub(crate) struct Counter {
+    pub(crate) bundle: Bundle,
     /// On the host, bound to /data.
     files: Directory,
     /// The readers of the standard streams, which have to stay open.
@@ -66,7 +68,7 @@ const COUNT: &str = "exec 3>>/data/log; i=0; while :; do i=$((i+1)); echo $i >&3
                      j=0; while [ $j -lt 2000 ]; do j=$((j+1)); done; done";
 
 impl Counter {
-    fn new(bundle: Bundle) -> Counter {
+    pub(crate) fn new(bundle: Bundle) -> Counter {
         needs_criu();
         let files = Directory::new();
         let bundle = bundle
@@ -103,7 +105,7 @@ impl Counter {
 
     /// Starts it and waits until it counts.
     #[track_caller]
-    fn start(&mut self) -> Container {
+    pub(crate) fn start(&mut self) -> Container {
         let call = self.bundle.call("run", &["--detach"]);
         self.run_piped(call).assert_ok();
         self.wait_for_more();
@@ -115,7 +117,7 @@ impl Counter {
     }
 
     /// The call of `checkpoint`, with the images in [`Counter::images`].
-    fn checkpoint(&self, flags: &[&str]) -> Outcome {
+    pub(crate) fn checkpoint(&self, flags: &[&str]) -> Outcome {
         self.checkpoint_to("images", flags)
     }
 
@@ -133,7 +135,7 @@ impl Counter {
     }
 
     /// The call of `restore`, detached.
-    fn restore(&mut self, flags: &[&str]) -> Outcome {
+    pub(crate) fn restore(&mut self, flags: &[&str]) -> Outcome {
         self.restore_from("images", flags)
     }
 
@@ -172,7 +174,7 @@ impl Counter {
 
     /// As with runc, a checkpoint removes the container.
     #[track_caller]
-    fn assert_gone(&self) {
+    pub(crate) fn assert_gone(&self) {
         let state = self
             .bundle
             .runtime()
@@ -197,7 +199,7 @@ impl Counter {
 
     /// Waits until it has counted on.
     #[track_caller]
-    fn wait_for_more(&self) {
+    pub(crate) fn wait_for_more(&self) {
         let before = self.numbers();
         wait_until("the counter", || self.numbers() > before + 2);
     }

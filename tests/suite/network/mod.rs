@@ -3,6 +3,7 @@
 //! Each test has a host of its own: a network namespace, and a mount namespace in which /run
 //! is empty.
 
+mod checkpoint;
 mod files;
 mod host;
 mod kills;
@@ -25,6 +26,7 @@ pub(crate) use host::Host;
 pub(crate) fn tests() -> Vec<Test> {
     [
         links::tests(),
+        checkpoint::tests(),
         leases::tests(),
         refusals::tests(),
         kills::tests(),
