@@ -52,7 +52,7 @@ const fn engine(filter: &'static str) -> [Run; 2] {
     ]
 }
 
-const RUNS: [Run; 22] = [
+const RUNS: [Run; 24] = [
     suite("rt", "managers::"),
     suite("rt", "cgroups::"),
     suite("rt", "pause::"),
@@ -80,6 +80,18 @@ const RUNS: [Run; 22] = [
     // With a CRIU that is not older than the kernel.
     suite("rt", "checkpoint::"),
     suite("runc", "checkpoint::"),
+    (
+        Machine::Systemd,
+        Program::Suite,
+        "rt",
+        "systemd::restored::",
+    ),
+    (
+        Machine::SystemdOfRunc,
+        Program::Suite,
+        "runc",
+        "systemd::restored::",
+    ),
     (Machine::Selinux, Program::Suite, "rt", "selinux::"),
     (Machine::Selinux, Program::Suite, "runc", "selinux::"),
 ];
