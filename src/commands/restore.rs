@@ -35,7 +35,7 @@ pub(super) fn define(command: Command) -> Command {
             flag("no-subreaper")
                 .help("Do not become a subreaper: orphaned processes go to the host's init"),
         )
-        .arg(flag("no-pivot").help("Accept a root on a ramdisk, which pivot_root(2) does not"))
+        .arg(flag("no-pivot").help("No effect: CRIU itself changes the root"))
         .arg(option("lsm-profile", "TYPE:NAME").help(
             "AppArmor profile or SELinux label of the processes [default: as in config.json]",
         ))

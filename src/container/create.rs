@@ -81,13 +81,7 @@ pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
 /// # Errors
 /// The first step that fails, by its place in config.json. Everything is undone then.
 pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Result<u8> {
-    let (mode, mut foreground) = match attachment {
-        Attachment::Detached => (CreateMode::RunDetached, None),
-        Attachment::Foreground { .. } => (CreateMode::RunForeground, Some(Foreground::new()?)),
-    };
-    if let Attachment::Foreground { reaps: true, .. } = attachment {
-        prctl::set_child_subreaper(true).context("become a child subreaper")?;
-    }
+    let (mode, mut foreground) = begin(attachment)?;
     let mut rollback = Rollback::default();
     let started = prepare(root, request, mode, (&mut rollback, &mut foreground))
         .and_then(|ready| ready.start(&mut foreground))
@@ -106,6 +100,18 @@ pub(crate) fn run(root: &Path, request: &Request, attachment: &Attachment) -> Re
         Err(error) => return foreground::end_with(error, foreground),
     };
     stay(rollback, (state, notify), attachment, foreground)
+}
+
+/// What a command does before it makes a container that runs.
+fn begin(attachment: &Attachment) -> Result<(CreateMode, Option<Foreground>)> {
+    let Attachment::Foreground { reaps, .. } = attachment else {
+        return Ok((CreateMode::RunDetached, None));
+    };
+    let foreground = Foreground::new()?;
+    if *reaps {
+        prctl::set_child_subreaper(true).context("become a child subreaper")?;
+    }
+    Ok((CreateMode::RunForeground, Some(foreground)))
 }
 
 /// What a command does with a container that runs: a detached one ends, the other waits for the

@@ -24,7 +24,7 @@ use nix::unistd::{Pid, geteuid, pipe2};
 
 use super::claims::{make_groups, open_groups, take_lease};
 use super::{
-    Attachment, CreateMode, Listeners, Rollback, decide, exec_defaults, initial_state,
+    Attachment, CreateMode, Listeners, Rollback, begin, decide, exec_defaults, initial_state,
     open_sources, stay, upper,
 };
 use crate::container::checkpoint::images::Images;
@@ -61,13 +61,7 @@ pub(crate) fn restore(
     request: &RestoreRequest,
     attachment: &Attachment,
 ) -> Result<u8> {
-    let (mode, mut foreground) = match attachment {
-        Attachment::Detached => (CreateMode::RunDetached, None),
-        Attachment::Foreground { .. } => (CreateMode::RunForeground, Some(Foreground::new()?)),
-    };
-    if let Attachment::Foreground { reaps: true, .. } = attachment {
-        prctl::set_child_subreaper(true).context("become a child subreaper")?;
-    }
+    let (mode, mut foreground) = begin(attachment)?;
     let mut rollback = Rollback::default();
     let restored = perform(root, request, mode, (&mut rollback, &mut foreground));
     match restored.inspect_err(|_| rollback.undo()) {
