@@ -40,6 +40,7 @@ use crate::criu::{Criu, Notice, Service, Swrk, Task};
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{Kind, Place};
+use crate::network;
 use crate::plan::Plan;
 use crate::process::HookKind;
 use crate::rootfs::{Sources, Staged};
@@ -103,11 +104,13 @@ fn perform(
     } = prepare(root, request, mode, (rollback, &proc))?;
     let parts = (&plan, &request.common.criu, &inherited, &mut images);
     let (service, criu, staged) = start(parts, sources, rollback, (&mut state, &proc))?;
+    let empty_network = request.common.empty_network || !images.have_network()?;
     let options = options::all(
         request,
         (&plan, &staged),
         (&images, &inherited),
         (criu, &proc),
+        empty_network,
     )?;
     let Some(container) = &rollback.container else {
         bail!("nothing was made");
@@ -119,6 +122,7 @@ fn perform(
         state,
         proc: &proc,
         staged: &staged,
+        brings_up_loopback: empty_network && *plan.namespaces.place(Kind::Network) == Place::New,
         child: None,
         pid_file: None,
         finished: false,
@@ -330,6 +334,8 @@ struct Restored<'a> {
     state: State,
     proc: &'a Proc,
     staged: &'a Staged,
+    /// CRIU leaves the new network namespace as it is.
+    brings_up_loopback: bool,
     /// The restored process.
     child: Option<Child>,
     pid_file: Option<PathBuf>,
@@ -364,6 +370,9 @@ impl Restored<'_> {
 
     /// As runc does: nothing is mounted at this moment of a restore.
     fn call_hooks(&self, pid: Pid, foreground: &mut Option<Foreground>) -> Result<()> {
+        if self.brings_up_loopback {
+            network::bring_up_loopback(pid, self.proc)?;
+        }
         for (moment, hooks) in [
             (HookKind::Prestart, &self.plan.hooks.prestart),
             (HookKind::CreateRuntime, &self.plan.hooks.create_runtime),

@@ -1,11 +1,14 @@
 //! What a container has is restored: namespaces, mounts, masks, terminals, connections.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::json;
 
 use super::{Counter, in_user_namespace};
-use crate::harness::{Bundle, Directory, Holder, Kind, differs, namespace_of, only_rt, trials};
+use crate::harness::{
+    Bundle, Directory, Holder, Kind, differs, namespace_of, needs, only_rt, trials,
+};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -13,6 +16,7 @@ pub(super) fn tests() -> Vec<Test> {
         bind_mounts_and_those_below_them,
         a_joined_network_namespace,
         the_network_namespace_of_the_host,
+        a_link_out_of_the_network_namespace_is_left_to_hooks,
         a_user_namespace,
         a_configuration_of_docker,
         an_overlay_that_keeps_its_changes,
@@ -66,6 +70,31 @@ fn the_network_namespace_of_the_host() {
     round(&mut counter);
     let pid = counter.bundle.container().pid().to_string();
     assert_eq!(namespace_of(&pid, "net"), namespace_of("self", "net"));
+}
+
+/// An engine makes it again. CRIU could not, because the other end is not in the container.
+fn a_link_out_of_the_network_namespace_is_left_to_hooks() {
+    needs("ip", "iproute2");
+    let mut counter = Counter::new(Bundle::new());
+    let pid = counter.start().pid().to_string();
+    let name = format!("rtckpt{pid}");
+    let mut add = Command::new("ip");
+    add.args(["link", "add", &name, "type", "veth"]);
+    add.args(["peer", "name", "eth0", "netns", &pid]);
+    assert!(add.status().unwrap().success());
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+    let pid = counter.bundle.container().pid();
+    let seen = |file: &str| fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap();
+    let links = seen("dev");
+    assert!(links.contains("lo:") && !links.contains("eth0:"), "{links}");
+    if Kind::under_test() == Kind::Rt {
+        // The kernel has this route while lo is up.
+        let routes = seen("fib_trie");
+        assert!(routes.contains("127.0.0.1"), "{routes}");
+    }
 }
 
 fn a_user_namespace() {
