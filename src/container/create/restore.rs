@@ -13,6 +13,7 @@ mod verify;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -240,7 +241,7 @@ fn start(
             let stage = Stage {
                 plan,
                 end: own_end,
-                directory: container.path(),
+                directory: place_of_mounts(plan, container),
                 images,
                 sources,
                 proc,
@@ -266,6 +267,24 @@ fn start(
     let staged = receive(&end, reader, plan)?;
     images.enter(child.pid, &staged.path, proc)?;
     Ok((service, child.pid, staged))
+}
+
+/// The directory over which the mounts are staged: that of the container. In a user namespace CRIU
+/// looks there as a user without rights on the host, whom no directory above may keep out; the first
+/// that does takes its place.
+fn place_of_mounts(plan: &Plan, container: &Container) -> PathBuf {
+    let path = container.path();
+    let is_closed = |directory: &&Path| {
+        let mode = directory.metadata().map(|metadata| metadata.mode());
+        mode.is_ok_and(|mode| mode & libc::S_IXOTH == 0)
+    };
+    let mut above: Vec<&Path> = path.ancestors().collect();
+    above.reverse();
+    let closed = above.into_iter().find(is_closed).map(Path::to_owned);
+    match plan.namespaces.place(Kind::User) {
+        Place::Shared => path,
+        Place::New | Place::Joined { .. } => closed.unwrap_or(path),
+    }
 }
 
 /// CRIU's process before it executes CRIU.

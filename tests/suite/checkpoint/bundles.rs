@@ -1,6 +1,7 @@
 //! What a container has is restored: namespaces, mounts, masks, terminals, connections.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::json;
@@ -18,6 +19,7 @@ pub(super) fn tests() -> Vec<Test> {
         the_network_namespace_of_the_host,
         a_link_out_of_the_network_namespace_is_left_to_hooks,
         a_user_namespace,
+        a_user_namespace_with_other_ids,
         a_configuration_of_docker,
         an_overlay_that_keeps_its_changes,
         what_criu_cannot_do_is_refused_by_name,
@@ -106,6 +108,23 @@ fn a_user_namespace() {
     round(&mut counter);
     let pid = counter.bundle.container().pid().to_string();
     assert_ne!(namespace_of(&pid, "user"), namespace_of("self", "user"));
+}
+
+/// CRIU then looks for everything as a user without rights on the host, also for the images.
+fn a_user_namespace_with_other_ids() {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let bundle = Bundle::new().namespace("user", None);
+    let bundle = bundle.set("/linux/uidMappings", map.clone());
+    let mut counter = Counter::new(bundle.set("/linux/gidMappings", map));
+    let images = counter.images();
+    fs::create_dir(&images).unwrap();
+    for (directory, mode) in [(images.as_path(), 0o711), (counter.files.path(), 0o777)] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    round(&mut counter);
+    let pid = counter.bundle.container().pid();
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    assert!(map.contains(" 100000 "), "{map}");
 }
 
 /// With its masks, capabilities and seccomp filter.
