@@ -90,8 +90,8 @@ fn named(
     })
 }
 
-/// The tests that also run with the installed daemon.
-pub(crate) const WITH_INSTALLED: &[Test] = checkpoint::TESTS;
+/// The tests of checkpoints through ctr.
+pub(crate) const CHECKPOINTS: &[Test] = checkpoint::TESTS;
 
 /// A running container of ctr. Dropping it deletes the task and the container.
 pub(crate) struct Task<'a> {

@@ -38,6 +38,15 @@ const COMMON: &[&str] = &[
     "checkpoint_restored",
 ];
 
+/// The tests through ctr.
+const OF_CTR: &[&str] = &[
+    "checkpoint_task",
+    "checkpoint_task_exit",
+    "checkpoint",
+    "checkpoint_limits",
+    "checkpoint_mount",
+];
+
 const OF_SYSTEMD: &[Test] = &[
     ("scope", scope),
     ("scope_updated", scope_updated),
@@ -48,7 +57,7 @@ const OF_SYSTEMD: &[Test] = &[
 pub(super) fn features(arguments: &Arguments) -> Vec<Feature> {
     let tests = [OF_SYSTEMD, &select(&cri::features(), COMMON)].concat();
     let mut features = features_of(arguments, "cri", tests, start);
-    let of_ctr = containerd::WITH_INSTALLED.to_vec();
+    let of_ctr = select(containerd::CHECKPOINTS, OF_CTR);
     features.extend(features_of(arguments, "containerd", of_ctr, start_daemon));
     features
 }
