@@ -67,13 +67,18 @@ impl CriuRequest {
             lazy_pages: Some(self.lazy_pages),
             manage_cgroups: Some(true),
             manage_cgroups_mode: Some(self.cgroup_mode.into()),
-            empty_ns: Some(if self.empty_network {
-                libc::CLONE_NEWNET.cast_unsigned()
-            } else {
-                0
-            }),
+            empty_ns: Some(empty_namespaces(self.empty_network)),
             ..Options::default()
         }
+    }
+}
+
+/// The value of [`Options::empty_ns`].
+pub(super) fn empty_namespaces(network: bool) -> u32 {
+    if network {
+        libc::CLONE_NEWNET.cast_unsigned()
+    } else {
+        0
     }
 }
 
@@ -228,6 +233,10 @@ fn options(
             external.to_options()
         },
         config_file: configuration_file(&state.annotations),
+        // Who has made the links makes them again, in a hook.
+        empty_ns: Some(empty_namespaces(
+            common.empty_network || external.has_links_outside,
+        )),
         ..common.options(images, LOG)
     })
 }

@@ -41,6 +41,9 @@ const ROOT: &str = "root";
 /// The directory of the other mounts.
 const MOUNTS: &str = "mounts";
 
+/// In a user namespace CRIU looks for the mounts as a user without rights on the host.
+const SEARCHED: Mode = Mode::S_IRWXU.union(Mode::S_IXGRP).union(Mode::S_IXOTH);
+
 /// The tmpfs, and what was placed in it.
 struct Stage {
     tmpfs: OwnedFd,
@@ -159,11 +162,11 @@ impl Stage {
         proc: &Proc,
         close_batch: &CloseBatch,
     ) -> Result<Stage, Cause> {
-        let mode = [Parameter::Value(c"mode".into(), c"0700".into())];
+        let mode = [Parameter::Value(c"mode".into(), c"0711".into())];
         let tmpfs = new_file_system(close_batch, c"tmpfs", c"tmpfs", &[], &mode, 0)?;
         sys::move_mount(tmpfs.as_fd(), directory)?;
         for name in [ROOT, MOUNTS] {
-            mkdirat(&tmpfs, name, Mode::S_IRWXU)?;
+            mkdirat(&tmpfs, name, SEARCHED)?;
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let target = openat(&tmpfs, ROOT, flags, Mode::empty())?;

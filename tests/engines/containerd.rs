@@ -1,6 +1,7 @@
 //! containerd, called through ctr and through the CRI. Each runtime has one daemon.
 
 mod archive;
+mod checkpoint;
 mod daemon;
 mod exec;
 mod life;
@@ -34,6 +35,7 @@ pub(crate) fn features(arguments: &Arguments) -> Vec<Feature> {
         task::TESTS,
         exec::TESTS,
         life::TESTS,
+        checkpoint::TESTS,
     ]
     .concat();
     let cri = cri::features();
@@ -87,6 +89,9 @@ fn named(
         }
     })
 }
+
+/// The tests of checkpoints through ctr.
+pub(crate) const CHECKPOINTS: &[Test] = checkpoint::TESTS;
 
 /// A running container of ctr. Dropping it deletes the task and the container.
 pub(crate) struct Task<'a> {

@@ -1,5 +1,6 @@
 //! The CRI: containerd as the kubelet uses it, through gRPC and WebSockets.
 
+mod checkpoint;
 mod container;
 mod exec;
 mod limits;
@@ -29,6 +30,7 @@ pub(crate) fn features() -> Vec<Test> {
         security::TESTS,
         mounts::TESTS,
         nginx::TESTS,
+        checkpoint::TESTS,
     ]
     .concat()
 }

@@ -1,6 +1,7 @@
 //! Docker. Each runtime has two daemons; the second uses `--userns-remap` and `--live-restore`.
 
 mod build;
+mod checkpoint;
 mod exec;
 mod files;
 mod life;
@@ -164,6 +165,7 @@ pub(crate) fn plain() -> Vec<Test> {
         networks::all(),
         sharing::all(),
         build::all(),
+        checkpoint::all(),
     ]
     .concat()
 }

@@ -275,6 +275,8 @@ fn basic_options(directory: &Directory, runtime: Runtime, cgroup: &str) -> Vec<S
         format!("--default-runtime={}", runtime.name()),
         "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
         "--storage-driver=overlay2".to_owned(),
+        // `docker checkpoint` needs it.
+        "--experimental".to_owned(),
         format!("--cgroup-parent={cgroup}"),
     ];
     // dockerd reserves the name `runc`.

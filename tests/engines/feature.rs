@@ -10,7 +10,7 @@ use crate::environment::Runtime;
 use crate::page::Part;
 use crate::results::{self, Line, Lines, Verdict};
 use crate::runner::{self, Outcome, Test, is_asked_for};
-use crate::{elsewhere, installed, record, versions};
+use crate::{checkpoint, elsewhere, installed, record, versions};
 
 /// A test that runs once with each runtime. Several tests run concurrently, so each derives the names of its
 /// containers from its own name.
@@ -36,7 +36,9 @@ pub(crate) fn run(arguments: &Arguments, features: Vec<Feature>) -> ExitCode {
     let tests = features.into_iter().map(|feature| {
         let lines = lines.clone();
         let name = feature.name.clone();
-        let skip_reason = left_out(&name).or_else(|| feature.skip_reason.clone());
+        let skip_reason = left_out(&name)
+            .or_else(|| feature.skip_reason.clone())
+            .or_else(|| checkpoint::skip_reason(&name));
         if let Some(reason) = &skip_reason {
             let line = Line::Skipped(reason.clone());
             lines.lock().unwrap().insert(name.clone(), line);

@@ -23,6 +23,7 @@ mod buildah;
 mod cgroups;
 #[path = "../suite/diff/changes.rs"]
 mod changes;
+mod checkpoint;
 mod command;
 mod compose;
 mod conmon;

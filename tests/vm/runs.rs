@@ -96,9 +96,10 @@ const RUNS: [Run; 24] = [
     (Machine::Selinux, Program::Suite, "runc", "selinux::"),
 ];
 
-const ENGINES: [[Run; 2]; 5] = [
+const ENGINES: [[Run; 2]; 6] = [
     engine("docker::"),
     engine("cri::"),
+    engine("containerd::"),
     engine("podman::"),
     engine("podman-rootless::"),
     engine("buildah::"),

@@ -8,12 +8,14 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag, fstat, major};
+use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
 use crate::annotations::key;
 use crate::container::state::{ProcessStat, State, Status};
 use crate::namespaces::Kind;
+use crate::network;
 use crate::trusted_proc::Proc;
 
 /// File systems that CRIU mounts again, although the host has them too.
@@ -27,6 +29,9 @@ pub(crate) struct External {
     masks: Vec<PathBuf>,
     /// `net[4026531840]:extRootNetNS`.
     namespaces: Vec<String>,
+    /// The network namespace is the container's own, but CRIU could not make its links again, because they lead out of
+    /// it.
+    pub(crate) has_links_outside: bool,
     /// What the standard streams are: `pipe:[1234]`, a path in the container, or
     /// `file[1f:2a]` for a file of the host.
     pub(crate) streams: Vec<String>,
@@ -75,12 +80,14 @@ impl External {
                 namespaces.push(namespace(kind, state)?);
             }
         }
+        let own_network = !same(Kind::Network)? && !is_external(Kind::Network, state);
         let streams = (0..3).map(|fd| stream(pid, fd, &container, proc));
         Ok(External {
             streams: streams.collect::<Result<_>>()?,
             mounts: paths(mounts).collect(),
             masks: paths(masks).collect(),
             namespaces,
+            has_links_outside: own_network && network::leads_outside(Pid::from_raw(pid), proc)?,
         })
     }
 

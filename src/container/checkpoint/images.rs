@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::Mode;
@@ -24,6 +25,9 @@ use crate::trusted_proc::Proc;
 
 /// CRIU reads it first.
 const INVENTORY: &str = "inventory.img";
+
+/// How the name of the image with the links of a network namespace begins.
+const LINKS: &[u8] = b"netdev-";
 
 /// The names of the directories where CRIU finds them.
 const IMAGES: &str = "images";
@@ -181,6 +185,21 @@ impl Images {
             .read_to_end(&mut text)
             .with_context(subject)?;
         serde_json::from_slice(&text).with_context(subject)
+    }
+
+    /// Whether they have a network namespace with its links.
+    pub(crate) fn have_network(&self) -> Result<bool> {
+        let subject = || self.images.path.display().to_string();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut files =
+            Dir::openat(&self.images, ".", flags, Mode::empty()).with_context(subject)?;
+        for file in files.iter() {
+            let file = file.with_context(subject)?;
+            if file.file_name().to_bytes().starts_with(LINKS) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The error of CRIU, with the cause from its log and the place of the log.

@@ -13,6 +13,7 @@ mod verify;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -41,6 +42,7 @@ use crate::criu::{Criu, Notice, Service, Swrk, Task};
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{Kind, Place};
+use crate::network;
 use crate::plan::Plan;
 use crate::process::HookKind;
 use crate::rootfs::{Sources, Staged};
@@ -98,11 +100,13 @@ fn perform(
     } = prepare(root, request, mode, (rollback, &proc))?;
     let parts = (&plan, &request.common, &inherited, &mut images);
     let (service, criu, staged) = start(parts, sources, rollback, (&mut state, &proc))?;
+    let empty_network = request.common.empty_network || !images.have_network()?;
     let options = options::all(
         request,
         (&plan, &staged),
         (&images, &inherited),
         (criu, &proc),
+        empty_network,
     )?;
     let Some(container) = &rollback.container else {
         bail!("nothing was made");
@@ -114,6 +118,7 @@ fn perform(
         state,
         proc: &proc,
         staged: &staged,
+        brings_up_loopback: empty_network && *plan.namespaces.place(Kind::Network) == Place::New,
         child: None,
         refused: false,
         finished: false,
@@ -241,7 +246,7 @@ fn start(
             let stage = Stage {
                 plan,
                 end: own_end,
-                directory: container.path(),
+                directory: place_of_mounts(plan, container),
                 images,
                 sources,
                 proc,
@@ -270,6 +275,24 @@ fn with_criu(state: &State, common: &CriuRequest) -> State {
         own_pid_namespace: false,
         restore_directory: Some(common.work_directory().to_owned()),
         ..state.clone()
+    }
+}
+
+/// The directory over which the mounts are staged: that of the container. In a user namespace CRIU
+/// looks there as a user without rights on the host, whom no directory above may keep out; the first
+/// that does takes its place.
+fn place_of_mounts(plan: &Plan, container: &Container) -> PathBuf {
+    let path = container.path();
+    let is_closed = |directory: &&Path| {
+        let mode = directory.metadata().map(|metadata| metadata.mode());
+        mode.is_ok_and(|mode| mode & libc::S_IXOTH == 0)
+    };
+    let mut above: Vec<&Path> = path.ancestors().collect();
+    above.reverse();
+    let closed = above.into_iter().find(is_closed).map(Path::to_owned);
+    match plan.namespaces.place(Kind::User) {
+        Place::Shared => path,
+        Place::New | Place::Joined { .. } => closed.unwrap_or(path),
     }
 }
 
@@ -339,6 +362,8 @@ struct Restored<'a> {
     state: State,
     proc: &'a Proc,
     staged: &'a Staged,
+    /// CRIU leaves the new network namespace as it is.
+    brings_up_loopback: bool,
     /// The restored process.
     child: Option<Child>,
     /// The answer to a notice was a failure. CRIU goes on after some of them.
@@ -374,6 +399,9 @@ impl Restored<'_> {
 
     /// As runc does: nothing is mounted at this moment of a restore.
     fn call_hooks(&self, pid: Pid, foreground: &mut Option<Foreground>) -> Result<()> {
+        if self.brings_up_loopback {
+            network::bring_up_loopback(pid, self.proc)?;
+        }
         for (moment, hooks) in [
             (HookKind::Prestart, &self.plan.hooks.prestart),
             (HookKind::CreateRuntime, &self.plan.hooks.create_runtime),

@@ -68,7 +68,7 @@ impl Containerd {
             directory,
             is_installed: true,
         };
-        containerd.import_busybox(&["k8s.io"]);
+        containerd.import_busybox(&[containerd.namespace(), "k8s.io"]);
         containerd
     }
 
@@ -232,7 +232,8 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp"]
         let _ = fs::remove_dir_all(&directory);
     }
 
-    fn command(&self, namespace: &str) -> Command {
+    /// `ctr` in a namespace.
+    pub(crate) fn command(&self, namespace: &str) -> Command {
         let mut ctr = Command::new("ctr");
         ctr.arg("-a").arg(self.socket()).args(["-n", namespace]);
         ctr

@@ -1,4 +1,4 @@
-//! containerd with the CRI, as the service containerd.service. config.toml has the tables that docs/containerd.md
+//! containerd with the CRI and with ctr, as the service containerd.service. config.toml has the tables that docs/containerd.md
 //! documents, with `SystemdCgroup = true`.
 
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{cgroup, features_of, property, read, select};
 use crate::command::{self, wait_until};
-use crate::containerd::{BUSYBOX, Containerd, Test};
+use crate::containerd::{self, BUSYBOX, Containerd, Test};
 use crate::cri::{self, Client, Container, Pod};
 use crate::feature::Feature;
 
@@ -34,6 +34,17 @@ const COMMON: &[&str] = &[
     "pod_shared_namespaces",
     "devices",
     "privileged",
+    "checkpoint",
+    "checkpoint_restored",
+];
+
+/// The tests through ctr.
+const OF_CTR: &[&str] = &[
+    "checkpoint_task",
+    "checkpoint_task_exit",
+    "checkpoint",
+    "checkpoint_limits",
+    "checkpoint_mount",
 ];
 
 const OF_SYSTEMD: &[Test] = &[
@@ -45,7 +56,10 @@ const OF_SYSTEMD: &[Test] = &[
 
 pub(super) fn features(arguments: &Arguments) -> Vec<Feature> {
     let tests = [OF_SYSTEMD, &select(&cri::features(), COMMON)].concat();
-    features_of(arguments, "cri", tests, start)
+    let mut features = features_of(arguments, "cri", tests, start);
+    let of_ctr = select(containerd::CHECKPOINTS, OF_CTR);
+    features.extend(features_of(arguments, "containerd", of_ctr, start_daemon));
+    features
 }
 
 /// What the default configuration would take from the network or from directories that Debian does not use.
@@ -57,6 +71,16 @@ const SETTINGS: &str = r#"
 "#;
 
 fn start() -> Containerd {
+    let mut containerd = start_daemon();
+    cri::write_network(containerd.path(), 0);
+    fs::create_dir_all("/etc/cni/net.d").unwrap();
+    let network = containerd.path().join("cni/10-rt.conflist");
+    fs::copy(network, "/etc/cni/net.d/10-rt.conflist").unwrap();
+    containerd.cri = Some(Client::start(&containerd));
+    containerd
+}
+
+fn start_daemon() -> Containerd {
     let runtime = super::runtime();
     let settings = SETTINGS.replace("BUSYBOX", BUSYBOX);
     let config = Containerd::documented_config(runtime, &settings);
@@ -70,13 +94,7 @@ fn start() -> Containerd {
     fs::create_dir_all("/etc/containerd").unwrap();
     fs::write("/etc/containerd/config.toml", config).unwrap();
     command::run(Command::new("systemctl").args(["restart", "containerd.service"])).ok();
-    let mut containerd = Containerd::installed(runtime);
-    cri::write_network(containerd.path(), 0);
-    fs::create_dir_all("/etc/cni/net.d").unwrap();
-    let network = containerd.path().join("cni/10-rt.conflist");
-    fs::copy(network, "/etc/cni/net.d/10-rt.conflist").unwrap();
-    containerd.cri = Some(Client::start(&containerd));
-    containerd
+    Containerd::installed(runtime)
 }
 
 fn show(container: &Container, name: &str) -> String {

@@ -1,4 +1,4 @@
-//! Docker, as the service docker.service. daemon.json names the runtime and nothing else.
+//! Docker, as the service docker.service. daemon.json names the runtime, and allows what is experimental.
 
 use std::fs;
 use std::path::Path;
@@ -43,6 +43,15 @@ const COMMON: &[&str] = &[
     "privileged",
     "cgroup_namespace",
     "no_leftovers",
+    "checkpoint",
+    "checkpoint_again",
+    "checkpoint_leave_running",
+    "checkpoint_directory",
+    "checkpoint_tty",
+    "checkpoint_limits",
+    "checkpoint_volume",
+    "checkpoint_network",
+    "checkpoint_without_network",
 ];
 
 fn of_systemd() -> Vec<Test> {
@@ -70,12 +79,14 @@ pub(super) fn features(arguments: &Arguments) -> Vec<Feature> {
 /// The service starts with the configuration, or reads it again.
 fn start() -> Dockerd {
     let runtime = super::runtime();
-    let config = match runtime {
+    let mut config = match runtime {
         Runtime::Rt => {
             json!({ "default-runtime": "rt", "runtimes": { "rt": { "path": program() } } })
         }
         Runtime::Runc => json!({}),
     };
+    // `docker checkpoint` needs it.
+    config["experimental"] = true.into();
     fs::create_dir_all("/etc/docker").unwrap();
     fs::write("/etc/docker/daemon.json", config.to_string()).unwrap();
     command::run(Command::new("systemctl").args(["restart", "docker.service"])).ok();

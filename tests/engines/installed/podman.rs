@@ -46,6 +46,20 @@ const OF_ROOT: &[&str] = &[
     "device_rule",
     "privileged",
     "restart_policy",
+    "checkpoint",
+    "checkpoint_again",
+    "checkpoint_leave_running",
+    "checkpoint_keep",
+    "checkpoint_export",
+    "checkpoint_import_name",
+    "checkpoint_pre_checkpoint",
+    "checkpoint_image",
+    "checkpoint_tcp_established",
+    "checkpoint_tty",
+    "checkpoint_limits",
+    "checkpoint_volume",
+    "checkpoint_network",
+    "checkpoint_pod",
 ];
 
 /// Those for a user only.

@@ -3,6 +3,7 @@
 //! Containers have no network unless a test asks for one: most tests need none, and setting one up takes half of
 //! the time.
 
+mod checkpoint;
 mod exec;
 mod files;
 mod identity;
@@ -61,15 +62,17 @@ const CHANGES_NETWORK: &[&str] = &[
     "publish",
     "publish_restarted",
     "pod_publish",
+    "checkpoint_network",
     "nginx",
 ];
 
 /// Tests that create and remove images, with no other test running in the stores. Podman 4.3 deadlocks with any
 /// runtime when one process changes images while another maps the ids of an image.
-const CHANGES_IMAGES: [&str; 5] = [
+const CHANGES_IMAGES: [&str; 6] = [
     "commit",
     "export_and_import",
     "build",
+    "checkpoint_image",
     "layer_of_rt_diff",
     "random_layer_of_rt_diff",
 ];
@@ -106,6 +109,7 @@ pub(crate) fn all() -> Vec<Test> {
         pods::TESTS,
         kube::TESTS,
         system::TESTS,
+        checkpoint::TESTS,
     ]
     .concat()
 }

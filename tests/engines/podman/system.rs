@@ -1,4 +1,4 @@
-//! Concurrent containers, sd_notify, checkpoints, runtime flags and `podman system reset`.
+//! Concurrent containers, sd_notify, runtime flags and `podman system reset`.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +11,6 @@ pub(super) const TESTS: &[Test] = &[
     ("twenty_concurrently", Both, twenty_concurrently),
     ("notify_by_conmon", Both, notify_by_conmon),
     ("notify_by_container", Both, notify_by_container),
-    ("checkpoint_refused", Root, checkpoint_refused),
     ("runtime_flag", Both, runtime_flag),
     ("system_reset_leaves_nothing", Root, system_reset),
 ];
@@ -96,13 +95,6 @@ fn notify_by_container(p: &Podman) {
     let mut seen = String::new();
     received(&socket, &mut seen);
     assert!(!seen.contains("READY=1"), "{seen}");
-}
-
-fn checkpoint_refused(p: &Podman) {
-    let c = p.start("checkpoint", &[], "sleep 1000");
-    let output = p.call(&["container", "checkpoint", &c.name]).fails(125);
-    assert!(output.to_lowercase().contains("checkpoint"), "{output}");
-    assert_eq!(c.sh(&[], "echo in"), "in");
 }
 
 /// `--runtime-flag` passes global options to the runtime.

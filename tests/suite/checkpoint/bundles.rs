@@ -1,11 +1,15 @@
 //! What a container has is restored: namespaces, mounts, masks, terminals, connections.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::json;
 
 use super::{Counter, in_user_namespace};
-use crate::harness::{Bundle, Directory, Holder, Kind, differs, namespace_of, only_rt, trials};
+use crate::harness::{
+    Bundle, Directory, Holder, Kind, differs, namespace_of, needs, only_rt, trials,
+};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -13,7 +17,9 @@ pub(super) fn tests() -> Vec<Test> {
         bind_mounts_and_those_below_them,
         a_joined_network_namespace,
         the_network_namespace_of_the_host,
+        a_link_out_of_the_network_namespace_is_left_to_hooks,
         a_user_namespace,
+        a_user_namespace_with_other_ids,
         a_configuration_of_docker,
         an_overlay_that_keeps_its_changes,
         what_criu_cannot_do_is_refused_by_name,
@@ -68,6 +74,31 @@ fn the_network_namespace_of_the_host() {
     assert_eq!(namespace_of(&pid, "net"), namespace_of("self", "net"));
 }
 
+/// An engine makes it again. CRIU could not, because the other end is not in the container.
+fn a_link_out_of_the_network_namespace_is_left_to_hooks() {
+    needs("ip", "iproute2");
+    let mut counter = Counter::new(Bundle::new());
+    let pid = counter.start().pid().to_string();
+    let name = format!("rtckpt{pid}");
+    let mut add = Command::new("ip");
+    add.args(["link", "add", &name, "type", "veth"]);
+    add.args(["peer", "name", "eth0", "netns", &pid]);
+    assert!(add.status().unwrap().success());
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+    let pid = counter.bundle.container().pid();
+    let seen = |file: &str| fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap();
+    let links = seen("dev");
+    assert!(links.contains("lo:") && !links.contains("eth0:"), "{links}");
+    if Kind::under_test() == Kind::Rt {
+        // The kernel has this route while lo is up.
+        let routes = seen("fib_trie");
+        assert!(routes.contains("127.0.0.1"), "{routes}");
+    }
+}
+
 fn a_user_namespace() {
     differs(
         Kind::Runc,
@@ -77,6 +108,23 @@ fn a_user_namespace() {
     round(&mut counter);
     let pid = counter.bundle.container().pid().to_string();
     assert_ne!(namespace_of(&pid, "user"), namespace_of("self", "user"));
+}
+
+/// CRIU then looks for everything as a user without rights on the host, also for the images.
+fn a_user_namespace_with_other_ids() {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let bundle = Bundle::new().namespace("user", None);
+    let bundle = bundle.set("/linux/uidMappings", map.clone());
+    let mut counter = Counter::new(bundle.set("/linux/gidMappings", map));
+    let images = counter.images();
+    fs::create_dir(&images).unwrap();
+    for (directory, mode) in [(images.as_path(), 0o711), (counter.files.path(), 0o777)] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    round(&mut counter);
+    let pid = counter.bundle.container().pid();
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    assert!(map.contains(" 100000 "), "{map}");
 }
 
 /// With its masks, capabilities and seccomp filter.

@@ -9,9 +9,9 @@ use nix::sched::CloneFlags;
 use nix::unistd::{Pid, pipe2, read, write};
 
 use super::request::{LOG, RestoreRequest};
-use crate::container::checkpoint::configuration_file;
 use crate::container::checkpoint::external::{HOST_FILE, namespace_key};
 use crate::container::checkpoint::images::Images;
+use crate::container::checkpoint::{configuration_file, empty_namespaces};
 use crate::container::child::Child;
 use crate::criu::{CgroupRoot, FIRST_DESCRIPTOR, InheritedDescriptor, JoinedNamespace, Options};
 use crate::log;
@@ -124,6 +124,7 @@ pub(super) fn all(
     (plan, staged): (&Plan, &Staged),
     (images, inherited): (&Images, &Inherited),
     (criu, proc): (Pid, &Proc),
+    empty_network: bool,
 ) -> Result<Options> {
     let annotations = request.container.bundle.spec.annotations().clone();
     let annotations = annotations.unwrap_or_default().into_iter().collect();
@@ -141,6 +142,7 @@ pub(super) fn all(
         joined: joined(plan),
         cgroup_roots: cgroup_roots(criu, proc)?,
         config_file: configuration_file(&annotations),
+        empty_ns: Some(empty_namespaces(empty_network)),
         lsm_profile: request.lsm_profile.clone().or_else(|| lsm_profile(request)),
         lsm_mount_context: request
             .lsm_mount_context

@@ -44,6 +44,8 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
         "calls an engine, or a program for images: tests/engines calls all engines but nerdctl",
         &[
             "docker run ",
+            "docker checkpoint ",
+            "docker start ",
             "docker info ",
             "docker inspect ",
             "docker save ",
@@ -52,6 +54,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "docker-compose ",
             "dockerd ",
             "sudo ctr ",
+            "sudo podman ",
             "sudo nerdctl ",
             "podman ",
             "buildah ",
