@@ -34,6 +34,7 @@ fn log(task: &Task) -> String {
 /// Checkpoints the container as an image, and removes it.
 #[track_caller]
 fn stop(task: Task, image: &str) {
+    task.daemon.ctr(&["image", "rm", image]); // From a first attempt.
     let args = ["container", "checkpoint", "--rw", "--image", "--task"];
     task.daemon
         .ctr(&[&args[..], &[&task.id, image]].concat())

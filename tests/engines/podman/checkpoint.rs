@@ -285,41 +285,28 @@ fn network(p: &Podman) {
     c.sh(&[], &format!("ping -c 1 -W 5 {gateway}"));
 }
 
-/// A container of a pod goes on in another pod.
+/// A container of a pod goes on in another pod. Podman 4.3 finds the other one by its id only.
 fn pod(p: &Podman) {
     let file = archive(p, "checkpoint_pod");
-    let pods = ["checkpoint_pod_1", "checkpoint_pod_2"];
-    for pod in pods {
-        p.ok(&[
-            "pod",
-            "create",
-            "--name",
-            pod,
-            "--network",
-            "none",
-            "--share",
-            "ipc,net,uts",
-        ]);
-    }
-    let c = counter(p, "checkpoint_in_a_pod", &["--pod", pods[0]]);
+    let create = |name: &str| {
+        p.call(&["pod", "rm", "-f", "-t0", name]); // From a first attempt.
+        let args = ["--network", "none", "--share", "ipc,net,uts"];
+        p.ok(&[&["pod", "create", "--name", name], &args[..]].concat())
+    };
+    let [first, second] = ["checkpoint_pod_1", "checkpoint_pod_2"].map(create);
+    let c = counter(p, "checkpoint_in_a_pod", &["--pod", &first]);
     stop(p, &c, &["--export", &file]);
-    p.ok(&["pod", "rm", "-f", "-t0", pods[0]]);
-    let other = p.container("checkpoint_in_a_pod");
-    p.ok(&["container", "restore", "--pod", pods[1], "--import", &file]);
-    assert_eq!(other.inspect("{{.State.Status}}"), "running");
-    let infra = p.ok(&[
-        "pod",
-        "inspect",
-        "--format",
-        "{{.InfraContainerID}}",
-        pods[1],
-    ]);
+    p.ok(&["pod", "rm", "-f", "-t0", &first]);
+    p.ok(&["container", "restore", "--pod", &second, "--import", &file]);
+    assert_eq!(c.inspect("{{.State.Status}}"), "running");
+    let format = "{{.InfraContainerID}}";
+    let infra = p.ok(&["pod", "inspect", "--format", format, &second]);
     let infra = p.container(&infra).pid();
     for kind in ["ipc", "net", "uts"] {
         let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
-        assert_eq!(namespace(other.pid()), namespace(infra));
+        assert_eq!(namespace(c.pid()), namespace(infra));
     }
-    p.ok(&["pod", "rm", "-f", "-t0", pods[1]]);
+    p.ok(&["pod", "rm", "-f", "-t0", &second]);
 }
 
 /// Several processes, a pipe between them, and a file that has no name any more.
