@@ -24,7 +24,11 @@ pub(crate) fn skip_reason(name: &str) -> Option<String> {
     }
     let reason = REASON.get_or_init(|| environment::missing_program(&["criu"]).or_else(unusable));
     let before = || test.contains("pre_checkpoint").then(untracked).flatten();
-    let of_engine = || (engine == "cri").then(unimplemented).flatten();
+    let of_engine = || match (engine, test) {
+        ("cri", _) => unimplemented(),
+        ("docker", "checkpoint_network" | "checkpoint_without_network") => without_network(),
+        _ => None,
+    };
     reason.clone().or_else(before).or_else(of_engine)
 }
 
@@ -39,6 +43,13 @@ fn unimplemented() -> Option<String> {
     let version = versions::of("cri");
     let is_old = version.contains(" 1.");
     is_old.then(|| "containerd 1 does not implement CheckpointContainer".to_owned())
+}
+
+fn without_network() -> Option<String> {
+    let is_it = versions::of("docker").starts_with("Docker version 28.");
+    let reason = "Docker 28 restores no network namespace, with any runtime: it looks for that of process 0 \
+                  (bind-mount /proc/0/ns/net: no such file or directory)";
+    is_it.then(|| reason.to_owned())
 }
 
 fn untracked() -> Option<String> {
