@@ -7,13 +7,13 @@
 //! bundle ([`verify`]).
 
 mod options;
+mod place;
 mod request;
 mod verify;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -246,7 +246,7 @@ fn start(
             let stage = Stage {
                 plan,
                 end: own_end,
-                directory: place_of_mounts(plan, container),
+                directory: place::of_mounts(plan, container),
                 images,
                 sources,
                 proc,
@@ -275,24 +275,6 @@ fn with_criu(state: &State, common: &CriuRequest) -> State {
         own_pid_namespace: false,
         restore_directory: Some(common.work_directory().to_owned()),
         ..state.clone()
-    }
-}
-
-/// The directory over which the mounts are staged: that of the container. In a user namespace CRIU
-/// looks there as a user without rights on the host, whom no directory above may keep out; the first
-/// that does takes its place.
-fn place_of_mounts(plan: &Plan, container: &Container) -> PathBuf {
-    let path = container.path();
-    let is_closed = |directory: &&Path| {
-        let mode = directory.metadata().map(|metadata| metadata.mode());
-        mode.is_ok_and(|mode| mode & libc::S_IXOTH == 0)
-    };
-    let mut above: Vec<&Path> = path.ancestors().collect();
-    above.reverse();
-    let closed = above.into_iter().find(is_closed).map(Path::to_owned);
-    match plan.namespaces.place(Kind::User) {
-        Place::Shared => path,
-        Place::New | Place::Joined { .. } => closed.unwrap_or(path),
     }
 }
 
