@@ -18,7 +18,7 @@ use nix::unistd::{geteuid, write};
 use super::state::{Container, State, Status};
 use super::teardown;
 use crate::annotations::key;
-use crate::criu::{CgroupMode, Criu, Notice, Options, PageServer, Task};
+use crate::criu::{CgroupMode, Criu, Failure, Notice, Options, PageServer, Task};
 use crate::trusted_proc::Proc;
 use external::External;
 use images::Images;
@@ -133,7 +133,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     };
     let mut status_fd = request.status;
     let mut is_whole = false;
-    let dumped = criu.start()?.perform(task, options, |notice| {
+    let dumped = criu.start()?.perform(task, options, &proc, |notice| {
         match notice {
             Notice::Dumped => {
                 images.write_descriptors(&external.streams)?;
@@ -151,7 +151,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
         }
         // CRIU kills the processes when the images are whole. If it was killed while it did so, the
         // checkpoint is done all the same.
-        let is_done = is_whole && !request.leave_running;
+        let is_done = is_whole && !request.leave_running && !matches!(failure, Failure::Answer(_));
         if !(is_done && container.status(&state, &proc)? == Status::Stopped) {
             images.make_incomplete()?;
             return Err(images.explain(failure, LOG));

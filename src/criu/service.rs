@@ -11,9 +11,11 @@ use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Pid, setpgid};
 use prost::Message;
 
+use super::hierarchy::HierarchyOptions;
 use super::program::Program;
 use super::rpc::{Features, Options, Request, Response, Task};
 use crate::sys::{self, Forked, Pointers};
+use crate::trusted_proc::Proc;
 
 /// The number that CRIU's end of the socket has in its process.
 const SOCKET: RawFd = 3;
@@ -156,8 +158,10 @@ impl Service {
         self,
         task: Task,
         options: Options,
+        proc: &Proc,
         mut answer: impl FnMut(Notice) -> Result<()>,
     ) -> Result<(), Failure> {
+        let hierarchy = HierarchyOptions::read(proc).map_err(Failure::Answer)?;
         let request = Request {
             task: task.into(),
             options: Some(options),
@@ -166,13 +170,14 @@ impl Service {
         let mut refused = None;
         let performed = self.send(&request).and_then(|()| {
             self.serve(&mut |notice| {
-                let answered = answer(notice);
+                let answered = hierarchy.put_back(proc).and_then(|()| answer(notice));
                 let succeeded = answered.is_ok();
                 refused = refused.take().or(answered.err());
                 succeeded
             })
         });
         let exited = self.reap();
+        let refused = refused.or(hierarchy.put_back(proc).err());
         if let Some(error) = refused {
             return Err(Failure::Answer(error));
         }

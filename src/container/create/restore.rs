@@ -123,7 +123,7 @@ fn perform(
         refused: false,
         finished: false,
     };
-    let done = service.perform(Task::Restore, options, |notice| {
+    let done = service.perform(Task::Restore, options, &proc, |notice| {
         let answered = restored.answer(notice, console.as_ref().map(AsFd::as_fd), foreground);
         restored.refused |= answered.is_err();
         answered

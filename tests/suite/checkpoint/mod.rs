@@ -16,7 +16,7 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::json;
 
-use crate::harness::{Bundle, Call, Container, Directory, Outcome, needs, skip, wait_until};
+use crate::harness::{Bundle, Call, Container, Directory, Kind, Outcome, needs, skip, wait_until};
 use crate::runner::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -39,6 +39,16 @@ fn needs_criu() {
     if !String::from_utf8_lossy(&check.stdout).contains("Looks good") {
         skip("the installed CRIU does not work with this kernel");
     }
+}
+
+/// CRIU mounts cgroup v2 without options, and runc lets the host lose them. All tests of runc begin
+/// without them, so that they can compare the rest.
+fn reset_options_of_cgroup_v2() {
+    let mount = "mount -t cgroup2 none /mnt";
+    let status = Command::new("unshare")
+        .args(["-m", "sh", "-c", mount])
+        .status();
+    assert!(status.unwrap().success());
 }
 
 /// Whether a restored process has no_new_privs again: since CRIU 3.19.
@@ -70,6 +80,9 @@ const COUNT: &str = "exec 3>>/data/log; i=0; while :; do i=$((i+1)); echo $i >&3
 impl Counter {
     pub(crate) fn new(bundle: Bundle) -> Counter {
         needs_criu();
+        if Kind::under_test() == Kind::Runc {
+            reset_options_of_cgroup_v2();
+        }
         let files = Directory::new();
         let bundle = bundle
             .folder("data")

@@ -1,7 +1,7 @@
 //! Terminals go on: what is typed, what is written, settings and size.
 
-use super::Counter;
-use crate::harness::{Bundle, HostState, only_rt, trials, wait_until};
+use super::{Counter, restores_no_new_privs};
+use crate::harness::{Bundle, HostState, only_rt, skip, trials, wait_until};
 use crate::runner::Test;
 use crate::terminal::pty::Master;
 use crate::terminal::session::{LED, Session};
@@ -99,20 +99,25 @@ fn a_terminal_in_the_foreground() {
     counter.assert_gone();
 }
 
-const FLAG: &str = "--shell-job";
 /// Its pty belongs to the host.
 fn the_terminal_of_the_caller_needs_shell_job() {
     let counter = answering(Bundle::new());
     let mut session = Session::start(&counter.bundle);
     session.terminal.expect("ready");
     ask(&mut session.terminal, "one", "1: <one> 24 80");
-    counter.checkpoint(&[FLAG]).assert_ok();
+    assert_ne!(counter.checkpoint(&[]).code(), 0);
+    ask(&mut session.terminal, "two", "2: <two> 24 80");
+    let checkpoint = counter.checkpoint(&["--shell-job"]);
+    if checkpoint.code() != 0 && !restores_no_new_privs() {
+        skip("the installed CRIU is too old for a terminal of the host");
+    }
+    checkpoint.assert_ok();
     session.ended();
     let images = counter.images();
-    let images = [FLAG, "--image-path", images.to_str().unwrap()];
+    let images = ["--shell-job", "--image-path", images.to_str().unwrap()];
     let mut session = Session::of(counter.bundle.call_through(&LED, "restore", &images), None);
     counter.wait_running();
-    ask(&mut session.terminal, "three", "2: <three> 24 80");
+    ask(&mut session.terminal, "three", "3: <three> 24 80");
     session.terminal.type_keys("\x04");
     session.assert_end(0);
     counter.assert_gone();
