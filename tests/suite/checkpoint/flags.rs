@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::{COUNT, Counter};
 use crate::harness::{
-    Bundle, HostState, Kind, Runtime, needs, only_rt, trials, violates, wait_until,
+    Bundle, HostState, Kind, Runtime, differs, needs, only_rt, trials, violates, wait_until,
 };
 use crate::runner::Test;
 
@@ -180,6 +180,7 @@ fn the_cause_of_a_failure_is_that_of_the_log() {
 
 /// The server is stopped, so it accepts nothing.
 fn connections_that_nobody_has_accepted_can_be_left_out() {
+    differs(Kind::Runc, "Debian's has no --tcp-skip-in-flight");
     let mut counter = Counter::new(Bundle::new());
     let server = "busybox nc -l -p 7000 >/dev/null </dev/null & \
                   until busybox grep -q :1B58 /proc/net/tcp /proc/net/tcp6; do :; done; \
@@ -212,6 +213,7 @@ fn connections_that_nobody_has_accepted_can_be_left_out() {
 }
 
 fn open_files_with_another_name_need_link_remap() {
+    differs(Kind::Runc, "Debian's has no --link-remap");
     let mut counter = Counter::new(Bundle::new().writable());
     let open = "echo kept > /tmp/one; ln /tmp/one /tmp/two; exec 5</tmp/one; rm /tmp/one; ";
     counter.bundle = counter
@@ -240,6 +242,7 @@ fn open_files_with_another_name_need_link_remap() {
 
 /// Somebody else fills it.
 fn the_network_can_be_left_empty() {
+    differs(Kind::Runc, "it leaves every network empty");
     needs("ip", "iproute2");
     let mut counter = Counter::new(Bundle::new());
     let ip = |counter: &Counter, arguments: &[&str]| {
@@ -269,14 +272,23 @@ fn each_mode_of_cgroups_works() {
     let mut counter = Counter::new(Bundle::new());
     let before = HostState::of(&counter.bundle);
     counter.start();
-    for mode in ["soft", "full", "strict", "ignore"] {
+    // Debian's runc does not know the last one.
+    let known = if Kind::under_test() == Kind::Runc {
+        3
+    } else {
+        4
+    };
+    for mode in ["soft", "full", "strict", "ignore"].iter().take(known) {
         let flags = ["--manage-cgroups-mode", mode];
         counter.checkpoint(&flags).assert_ok();
         counter.assert_gone();
-        if mode == "strict" {
+        if *mode == "strict" {
             // The cgroup exists before CRIU starts, which is in it.
-            assert_ne!(counter.restore(&flags).code(), 0);
-            counter.restore(&[]).assert_ok();
+            let refused = counter.restore(&flags);
+            if Kind::under_test() == Kind::Rt {
+                assert_ne!(refused.code(), 0);
+                counter.restore(&[]).assert_ok();
+            }
         } else {
             counter.restore(&flags).assert_ok();
         }

@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Counter;
-use crate::harness::{Bundle, HostState, Running, skip, trials, wait_until, withheld_capabilities};
+use crate::harness::{
+    Bundle, HostState, Kind, Running, differs, skip, trials, wait_until, withheld_capabilities,
+};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -110,6 +112,10 @@ fn the_memory_is_fetched_when_it_is_used() {
     if !check.is_ok_and(|check| check.status.success()) {
         skip("this kernel cannot restore memory later (userfaultfd(2))");
     }
+    differs(
+        Kind::Runc,
+        "leaves the cgroup of the container whose memory is fetched",
+    );
     if has_no_large_pipes() {
         skip("the largest pipe is too small for CRIU (fs.pipe-max-size) without CAP_SYS_RESOURCE");
     }

@@ -1,7 +1,7 @@
 //! Terminals go on: what is typed, what is written, settings and size.
 
 use super::{Counter, restores_no_new_privs};
-use crate::harness::{Bundle, HostState, only_rt, skip, trials, wait_until};
+use crate::harness::{Bundle, HostState, Kind, differs, only_rt, skip, trials, wait_until};
 use crate::runner::Test;
 use crate::terminal::pty::Master;
 use crate::terminal::session::{LED, Session};
@@ -74,6 +74,10 @@ fn a_terminal_on_a_console_socket() {
 }
 
 fn a_terminal_in_the_foreground() {
+    differs(
+        Kind::Runc,
+        "does not pass on a new size of the caller's terminal after a restore",
+    );
     let counter = answering(with_terminal());
     let mut session = Session::start(&counter.bundle);
     session.terminal.expect("ready");
@@ -101,6 +105,7 @@ fn a_terminal_in_the_foreground() {
 
 /// Its pty belongs to the host.
 fn the_terminal_of_the_caller_needs_shell_job() {
+    only_rt("runc gives the process pipes in place of the caller's terminal");
     let counter = answering(Bundle::new());
     let mut session = Session::start(&counter.bundle);
     session.terminal.expect("ready");
