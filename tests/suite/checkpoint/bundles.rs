@@ -112,6 +112,10 @@ fn a_user_namespace() {
 
 /// CRIU then looks for everything as a user without rights on the host, also for the images.
 fn a_user_namespace_with_other_ids() {
+    differs(
+        Kind::Runc,
+        "Debian's does not checkpoint it with CRIU 3.17 on cgroup v2",
+    );
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let bundle = Bundle::new().namespace("user", None);
     let bundle = bundle.set("/linux/uidMappings", map.clone());
