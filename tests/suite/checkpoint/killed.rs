@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Counter;
+use super::{Counter, reset_options_of_cgroup_v2};
 use crate::harness::{
     Bundle, Call, HostState, is_the_matrix, killed_everywhere, needs_strace, only_rt, places_in,
     trials, wait_until,
@@ -57,6 +57,13 @@ impl Victim {
         };
         victim.write_criu("");
         victim
+    }
+
+    fn of_killed_runtime() -> Victim {
+        let victim = Victim::new();
+        reset_options_of_cgroup_v2();
+        let before = HostState::of(&victim.counter.bundle);
+        Victim { before, ..victim }
     }
 
     /// CRIU is started through the command `through`, except for the first time, when it is asked
@@ -218,7 +225,7 @@ fn waits_for_message(process: &Path) -> bool {
 }
 
 fn rt_is_killed_while_it_writes() {
-    let victim = RefCell::new(Victim::new());
+    let victim = RefCell::new(Victim::of_killed_runtime());
     let runtime = victim.borrow().counter.bundle.runtime().clone();
     let call = |strace: &[&str]| victim.borrow_mut().checkpoint(strace);
     killed_everywhere(&runtime, PLACES, call, |place| {
@@ -227,7 +234,7 @@ fn rt_is_killed_while_it_writes() {
 }
 
 fn rt_is_killed_while_it_restores() {
-    let victim = RefCell::new(Victim::new());
+    let victim = RefCell::new(Victim::of_killed_runtime());
     victim.borrow_mut().checkpoint(&[]).run().assert_ok();
     let runtime = victim.borrow().counter.bundle.runtime().clone();
     let call = |strace: &[&str]| victim.borrow_mut().restore(strace);

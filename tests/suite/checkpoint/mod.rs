@@ -41,8 +41,8 @@ fn needs_criu() {
     }
 }
 
-/// CRIU mounts cgroup v2 without options, and runc lets the host lose them. All tests of runc begin
-/// without them, so that they can compare the rest.
+/// CRIU mounts cgroup v2 without options, and the host loses them: with runc always, with `rt` if that is
+/// killed before it puts them back. Tests of both begin without them, so that they can compare the rest.
 fn reset_options_of_cgroup_v2() {
     let mount = "mount -t cgroup2 none /mnt";
     let status = Command::new("unshare")
