@@ -106,6 +106,7 @@ fn has_no_large_pipes() -> bool {
 /// The container is restored under another name, because the first one ends when its memory has been
 /// fetched.
 fn the_memory_is_fetched_when_it_is_used() {
+    let mut counter = Counter::new(Bundle::new());
     let check = Command::new("criu")
         .args(["check", "--feature", "uffd-noncoop"])
         .output();
@@ -119,7 +120,6 @@ fn the_memory_is_fetched_when_it_is_used() {
     if has_no_large_pipes() {
         skip("the largest pipe is too small for CRIU (fs.pipe-max-size) without CAP_SYS_RESOURCE");
     }
-    let mut counter = Counter::new(Bundle::new());
     let before = HostState::of(&counter.bundle);
     counter.start();
     let port = free_port();
