@@ -14,11 +14,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::stat::stat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use procfs::FromRead;
-use procfs::process::{MountInfo, MountInfos};
+use procfs::process::MountInfo;
 
 use crate::log;
 use crate::sys;
@@ -186,7 +184,7 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
                 .map_or_else(|| PathBuf::from("/"), |(_, path)| path),
         });
     }
-    let mounts = mounts(proc)?;
+    let mounts = proc.mounts("self").context("/proc/self/mountinfo")?;
     let (mut hierarchies, mut unified) = (Vec::new(), None);
     for (mut controllers, own) in own {
         let is_hierarchy = |mount: &&MountInfo| {
@@ -229,13 +227,6 @@ fn cgroup_layout(proc: &Proc) -> Result<CgroupLayout> {
         hierarchies,
         unified,
     })
-}
-
-/// The mounts in the mount namespace of this process.
-fn mounts(proc: &Proc) -> Result<MountInfos> {
-    let name = "/proc/self/mountinfo";
-    let file = proc.file("self/mountinfo", OFlag::O_RDONLY);
-    MountInfos::from_read(file.context(name)?).context(name)
 }
 
 fn no_cgroup_root(errno: Errno) -> anyhow::Error {

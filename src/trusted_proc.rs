@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use procfs::FromRead;
+use procfs::process::MountInfos;
 
 use crate::sys::{self, FsConfig};
 
@@ -107,6 +109,15 @@ impl Proc {
             return Err(Errno::ENOTSUP);
         }
         sys::read_record(file.as_fd()).map(text)
+    }
+
+    /// The mounts in the mount namespace of `process`: a pid, or `self`.
+    ///
+    /// # Errors
+    /// `EIO` when the kernel's text has another form than in proc_pid_mountinfo(5).
+    pub(crate) fn mounts(&self, process: &str) -> nix::Result<MountInfos> {
+        let file = self.file(&format!("{process}/mountinfo"), OFlag::O_RDONLY)?;
+        MountInfos::from_read(file).map_err(|_| Errno::EIO)
     }
 
     /// Writes `value` to the file at `path`, relative to /proc, with one write(2).

@@ -7,9 +7,6 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
-use procfs::FromRead;
-use procfs::process::MountInfos;
 
 use crate::sys::{self, FsConfig};
 use crate::trusted_proc::Proc;
@@ -20,8 +17,7 @@ pub(super) struct HierarchyOptions(Vec<String>);
 
 impl HierarchyOptions {
     pub(super) fn read(proc: &Proc) -> Result<HierarchyOptions> {
-        let file = proc.file("self/mountinfo", OFlag::O_RDONLY);
-        let mounts = MountInfos::from_read(file.context("mountinfo")?).context("mountinfo")?;
+        let mounts = proc.mounts("self").context("mountinfo")?;
         let unified = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
         let options = unified.map(|mount| mount.super_options).unwrap_or_default();
         let names = options

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use procfs::process::MountInfo;
 
-use super::mounts;
 use crate::trusted_proc::Proc;
 
 /// The mount points of the whole resctrl file system in the mount namespace of the runtime. All show the same groups.
@@ -14,6 +13,10 @@ use crate::trusted_proc::Proc;
 /// When /proc/self/mountinfo cannot be read.
 pub(crate) fn resctrl_mounts(proc: &Proc) -> Result<Vec<PathBuf>> {
     let is_whole = |mount: &MountInfo| mount.fs_type == "resctrl" && mount.root == "/";
-    let found = mounts(proc)?.into_iter().filter(is_whole);
+    let found = proc
+        .mounts("self")
+        .context("/proc/self/mountinfo")?
+        .into_iter()
+        .filter(is_whole);
     Ok(found.map(|mount| mount.mount_point).collect())
 }

@@ -9,8 +9,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
-use procfs::FromRead;
-use procfs::process::{MountInfo, MountInfos};
+use procfs::process::MountInfo;
 
 use super::attributes::{Setter, propagate};
 use super::options::{Propagation, Recursion};
@@ -68,8 +67,7 @@ pub(super) fn pivot_to(root: BorrowedFd) -> nix::Result<()> {
 /// below, so its full /proc and /sys are unmounted or covered. Those mounted in `root` are
 /// the container's and stay.
 pub(super) fn hide_host_proc_and_sys(root: BorrowedFd, proc: &Proc) -> Result<(), Cause> {
-    let file = proc.file("self/mountinfo", OFlag::O_RDONLY)?;
-    let mounts = MountInfos::from_read(file).map_err(|_| Errno::EIO)?;
+    let mounts = proc.mounts("self")?;
     let root = i32::try_from(sys::mount_id(root, c"")?).map_err(|_| Errno::EOVERFLOW)?;
     let inside = |mount: &MountInfo| {
         let mut id = mount.mnt_id;

@@ -9,7 +9,6 @@ use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RD
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
-use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
 use super::mask::ListedPath;
@@ -33,11 +32,8 @@ impl Rootfs {
     /// When the process `pid` sees a file system of the host that config.json does not give it, or
     /// when a mount is not restricted as config.json demands.
     pub(crate) fn compare(&self, pid: Pid, staged: &Staged, proc: &Proc) -> Result<()> {
-        let mounts = |pid: &str| -> Result<MountInfos> {
-            let file = proc.file(&format!("{pid}/mountinfo"), OFlag::O_RDONLY);
-            MountInfos::from_read(file.context("mountinfo")?).context("mountinfo")
-        };
-        let (found, host) = (mounts(&pid.to_string())?, mounts("self")?);
+        let found = proc.mounts(&pid.to_string()).context("mountinfo")?;
+        let host = proc.mounts("self").context("mountinfo")?;
         let of_host: HashSet<&str> = host.iter().map(|mount| mount.majmin.as_str()).collect();
         for mount in &found {
             let is_given = mount.mount_point == Path::new("/")
