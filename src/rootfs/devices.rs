@@ -22,7 +22,7 @@ use super::mount::Mount;
 use super::node::{Node, NodeSource, bind_node, check_device, create_node, open_node};
 use super::root::Links;
 use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, OpenTree};
+use crate::sys;
 
 /// Default devices (config-linux.md, "Default Devices"): name, major, minor. All are
 /// character devices of mode 0666.
@@ -270,7 +270,7 @@ pub(super) fn clone_null_device(context: &MountContext, dev: &OwnedFd) -> Result
     let (name, major, minor) = DEFAULT_DEVICES[NULL];
     context.progress.at(Step::DefaultDevice, NULL);
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    let copy = sys::open_tree(dev.as_fd(), &name, OpenTree::File)?;
+    let copy = sys::open_tree_nofollow(dev.as_fd(), &name)?;
     check_device(&copy, SFlag::S_IFCHR, makedev(major, minor))?;
     if context.setter == Setter::Detached {
         context.setter.restrict_node(copy.as_fd(), None)?;

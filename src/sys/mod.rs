@@ -44,7 +44,7 @@ pub(crate) use keyring::{describe_key, join_session_keyring, set_key_permissions
 pub(crate) use listener::{ListenerFailure, Program, execve_with_listener};
 pub(crate) use mount::{
     FsConfig, MountAttr, OpenTree, fsconfig, fsmount, fsopen, fspick, has_mount_setattr, mount_id,
-    mount_setattr, move_mount, open_tree,
+    mount_setattr, move_mount, open_tree, open_tree_nofollow,
 };
 pub(crate) use pass::{
     MAX_PASSED_FDS, Received, receive_descriptor, receive_descriptors, recv_with_descriptor,

@@ -51,8 +51,15 @@ pub(crate) enum OpenTree {
     Mount,
     /// The mount and all mounts below it (`AT_RECURSIVE`).
     Recursive,
-    /// The mount itself; a symbolic link at the end of the path is not followed.
-    File,
+}
+
+impl OpenTree {
+    fn flags(self) -> u32 {
+        match self {
+            OpenTree::Mount => 0,
+            OpenTree::Recursive => AT_RECURSIVE,
+        }
+    }
 }
 
 const FSCONFIG_SET_FLAG: u32 = 0;
@@ -138,18 +145,22 @@ pub(crate) fn fsmount(context: BorrowedFd, attributes: u64) -> nix::Result<Owned
 /// Creates a detached copy of the mount at `path` below `directory`, or at
 /// `directory` itself if `path` is empty (open_tree(2), `OPEN_TREE_CLONE`).
 pub(crate) fn open_tree(directory: BorrowedFd, path: &CStr, how: OpenTree) -> nix::Result<OwnedFd> {
-    let how = match how {
-        OpenTree::Mount => 0,
-        OpenTree::Recursive => AT_RECURSIVE,
-        OpenTree::File => libc::AT_SYMLINK_NOFOLLOW as u32,
-    };
+    clone_tree(directory, path, how.flags())
+}
+
+/// The same for the mount itself, where a symbolic link at the end of `path` is not followed.
+pub(crate) fn open_tree_nofollow(directory: BorrowedFd, path: &CStr) -> nix::Result<OwnedFd> {
+    clone_tree(directory, path, libc::AT_SYMLINK_NOFOLLOW as u32)
+}
+
+fn clone_tree(directory: BorrowedFd, path: &CStr, flags: u32) -> nix::Result<OwnedFd> {
     // SAFETY: `path` is NUL-terminated and outlives the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_open_tree,
             directory.as_raw_fd(),
             path.as_ptr(),
-            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | how,
+            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags,
         )
     })
     .map(owned)
@@ -196,18 +207,13 @@ pub(crate) fn mount_id(directory: BorrowedFd, path: &CStr) -> nix::Result<u64> {
 /// Changes the attributes of a mount or, with [`OpenTree::Recursive`], also of all
 /// mounts below it (mount_setattr(2)).
 pub(crate) fn mount_setattr(mount: BorrowedFd, how: OpenTree, attr: &MountAttr) -> nix::Result<()> {
-    let recursive = if how == OpenTree::Recursive {
-        AT_RECURSIVE
-    } else {
-        0
-    };
     // SAFETY: the kernel reads `attr`, which has the size that is passed.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            AT_EMPTY_PATH | recursive,
+            AT_EMPTY_PATH | how.flags(),
             std::ptr::from_ref(attr),
             std::mem::size_of::<MountAttr>(),
         )
