@@ -67,8 +67,9 @@
 //!
 //! *The order of steps is in two files.* Each feature is one directory that does not depend on
 //! the others. `container/create.rs` and `container/init.rs` (for `rt exec`,
-//! `container/exec.rs` and `container/exec_process.rs`) hold the order of the steps. There is
-//! no registry and no trait: every step is called once, by name.
+//! `container/exec.rs` and `container/exec_process.rs`) hold the order of the steps; `rt create` and
+//! `rt restore` have in common what is in `container/create/claims.rs`. There is no registry and no
+//! trait: every step is called once, by name.
 //!
 //! *Everything is a descriptor.* Only one module (`rootfs/root.rs`) opens paths below a root,
 //! and paths are never joined as strings. Mounts are created detached, get their attributes,

@@ -6,8 +6,9 @@
 //! process in the container can open the file through that link, although the file is
 //! not in the container's root. This cannot be prevented, but writing can. Commands that
 //! create such a process therefore first execute this program again from a read-only,
-//! detached copy of its file's mount (`sys/start.rs`). This module checks that. If the
-//! mount could not be copied, it executes a sealed copy of the program in memory.
+//! detached copy of its file's mount (`sys/start.rs`), which also finds out whether that has been
+//! done. If the mount could not be copied, this module executes a sealed copy of the program in
+//! memory.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;

@@ -5,45 +5,43 @@
 
 mod claims;
 mod listeners;
+mod ready;
 mod request;
 mod restore;
 mod rollback;
 mod upper;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail};
-use nix::errno::Errno;
+use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
 use super::child::Child;
-use super::foreground::{self, CallerTerminal, Foreground, Relay};
+use super::delete;
+use super::foreground::{self, Foreground};
 use super::init::{self, Init, Lifetime, StartMode};
-use super::ipc::{
-    self, InitMessage, NotifyProxy, PidfdKind, PidfdSocket, RuntimeEnd, UNEXPECTED_MESSAGE,
-    write_pid_file,
-};
-use super::state::{Container, START_SOCKET, State, Status};
-use super::{delete, hooks, seccomp_agent, start};
+use super::ipc::{self, NotifyProxy, PidfdKind, PidfdSocket, write_pid_file};
+use super::state::{Container, START_SOCKET, State};
 use crate::cgroups::CreatedCgroups;
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{CloneError, Joined};
 use crate::network::{MovedDevices, Reservation};
 use crate::plan::Plan;
-use crate::process::{HookKind, InitHookFiles, Passed};
+use crate::process::Passed;
 use crate::resctrl::OpenGroup;
 use crate::rootfs::Sources;
-use crate::step::{Failure, Progress, Step};
+use crate::step::Progress;
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
-use claims::{make_groups, open_groups, take_lease};
+use claims::{Claims, claim};
 use listeners::Listeners;
+use ready::{ReadyContainer, Started};
 pub(crate) use request::Request;
+use request::exec_defaults;
 pub(super) use request::{CreateMode, PLACEHOLDER, decide};
-use request::{exec_defaults, initial_state};
 pub(crate) use restore::{RestoreRequest, restore};
 use rollback::Rollback;
 
@@ -70,7 +68,7 @@ pub(crate) fn create(root: &Path, request: &Request) -> Result<()> {
     let mut rollback = Rollback::default();
     let mode = CreateMode::Create;
     prepare(root, request, mode, (&mut rollback, &mut None))
-        .and_then(|ready| ready.end.go().map_err(start_error))
+        .and_then(|ready| ready.go())
         .inspect_err(|_| rollback.undo())
 }
 
@@ -145,128 +143,6 @@ fn stay(
     Ok(status)
 }
 
-/// A container whose init process was told to execute the program.
-struct Started {
-    state: State,
-    /// Only when the command does not stay in the foreground.
-    notify: Option<NotifyProxy>,
-    /// False when execve(2) failed. Init has printed the reason then.
-    executed: bool,
-}
-
-/// A container that is ready to execute its process, or is being built.
-struct ReadyContainer {
-    end: RuntimeEnd,
-    plan: Plan,
-    hooks: InitHookFiles,
-    state: State,
-    notify: Option<NotifyProxy>,
-}
-
-impl ReadyContainer {
-    fn new(end: RuntimeEnd, plan: Plan, hooks: InitHookFiles, state: State) -> ReadyContainer {
-        ReadyContainer {
-            end,
-            plan,
-            hooks,
-            state,
-            notify: None,
-        }
-    }
-
-    /// Lets init build the container, and waits until it is ready. `state_for_hooks` is set as
-    /// soon as hooks are called.
-    fn wait_until_ready(
-        &mut self,
-        container: &Container,
-        (child, cgroups, proc): (&Child, &CreatedCgroups, &Proc),
-        state_for_hooks: &mut Option<State>,
-        foreground: &mut Option<Foreground>,
-    ) -> Result<()> {
-        self.state.set_init_process(child.pid, &self.plan, proc)?;
-        // Init or a hook may hang. `rt delete --force` then finds init by this state.
-        self.state.save(container.as_fd())?;
-        hooks::write_states(&self.hooks, &self.state, child.pid, proc)?;
-        let mut message = self.go_and_receive(foreground)?;
-        if matches!(message, InitMessage::Mounted) {
-            *state_for_hooks = Some(self.state.clone());
-            for (moment, hooks) in [
-                (HookKind::Prestart, &self.plan.hooks.prestart),
-                (HookKind::CreateRuntime, &self.plan.hooks.create_runtime),
-            ] {
-                let status = (&self.state, Status::Creating);
-                let init = (child.pid, Some(child.pidfd.as_fd()));
-                foreground::call_hooks(foreground, None, |wait| {
-                    hooks::call(moment, hooks, status, init, wait)
-                })?;
-            }
-            message = self.go_and_receive(foreground)?;
-        }
-        match message {
-            InitMessage::Ready => self.plan.process.set_scheduler_of(child.pid),
-            InitMessage::Failed(failure) => Err(self.explain(failure)),
-            InitMessage::Closed => Err(child.unexpected_end(cgroups)),
-            InitMessage::Mounted | InitMessage::Listener { .. } => bail!(UNEXPECTED_MESSAGE),
-        }
-    }
-
-    /// Starts relaying the terminal, and keeps `notify` for the time after the start.
-    fn serve(
-        &mut self,
-        foreground: &mut Option<Foreground>,
-        (relay, notify): (Option<(CallerTerminal, OwnedFd)>, Option<NotifyProxy>),
-    ) -> Result<()> {
-        let relay = relay.map(|(caller, socket)| Relay::new(caller, &socket));
-        match foreground {
-            Some(foreground) => foreground.serve(relay.transpose()?, notify),
-            None => self.notify = notify,
-        }
-        Ok(())
-    }
-
-    /// Tells init to execute the program, and waits until it has.
-    fn start(self, foreground: &mut Option<Foreground>) -> Result<Started> {
-        seccomp_agent::expect(&self.end, &self.state)?;
-        self.end.go().map_err(start_error)?;
-        let message = seccomp_agent::serve(&self.end, (&self.state, Status::Created), || {
-            foreground::receive(&self.end, foreground).context("init")
-        });
-        let executed = match message? {
-            InitMessage::Closed => {
-                start::ensure_executed(&self.state)?;
-                true
-            }
-            InitMessage::Failed(failure) if failure.step == Step::Exec => false,
-            InitMessage::Failed(failure) => return Err(self.explain(failure)),
-            InitMessage::Ready | InitMessage::Mounted | InitMessage::Listener { .. } => {
-                bail!(UNEXPECTED_MESSAGE)
-            }
-        };
-        Ok(Started {
-            state: self.state,
-            notify: self.notify,
-            executed,
-        })
-    }
-
-    /// Tells init to continue, and waits for its next message.
-    fn go_and_receive(&self, foreground: &mut Option<Foreground>) -> Result<InitMessage> {
-        match self.end.go() {
-            // Even if init has ended, its last message can still be received.
-            Ok(()) | Err(Errno::EPIPE) => {
-                foreground::receive(&self.end, foreground).context("init")
-            }
-            Err(errno) => Err(errno).context("init"),
-        }
-    }
-
-    /// The error for a failure of init, with the output of the hook that failed.
-    fn explain(&self, failure: Failure) -> anyhow::Error {
-        let (error, output) = (self.plan.explain(failure), self.hooks.said(failure));
-        anyhow!("{error}{output}")
-    }
-}
-
 /// Makes the container up to the point where init is ready to execute the program. What has
 /// been made is recorded in `rollback`.
 fn prepare(
@@ -286,19 +162,16 @@ fn prepare(
     let joined = plan.namespaces.wire()?;
     let listeners = Listeners::connect(request, &plan, mode)?;
     let descriptors = raise_descriptors(&plan, request.passed)?;
-    let resctrl = open_groups(&plan, &proc)?;
 
-    // The state names cgroups and groups before they exist, so that `rt delete` can always find them.
-    let initial_state = || initial_state(request, (&plan, resctrl.as_ref()), &host, &proc);
-    let (container, mut state) = Container::new(root, &request.id, initial_state)?;
-    let container = rollback.container.insert(container);
-    // Addresses and ports are known before the clone, the links are made after it.
-    let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, &proc)?;
-    ipc::make_notify_directory(container.as_fd(), request.notify_socket.as_ref())?;
-    let cgroups = rollback.cgroups.insert(plan.cgroups.wire()?);
-    make_groups(&plan, resctrl, &mut rollback.resctrl, &mut state)?;
-    plan.rootfs.wire(&mut rollback.directories)?;
-    upper::refuse_shared(container, &state, &proc)?;
+    let claims = claim(root, request, (&plan, &host), rollback, &proc)?;
+    let Claims {
+        mut state,
+        lease,
+        files,
+    } = claims;
+    let (Some(container), Some(cgroups)) = (&rollback.container, &mut rollback.cgroups) else {
+        bail!("nothing was made");
+    };
     // After the cgroups exist: a mount may show them.
     let sources = (open_sources(&plan, &host, &joined, &proc)?, files);
     let hooks = plan.hooks.wire()?;
@@ -369,14 +242,6 @@ fn wire_init(
     }
     plan.process.raise_limits_of(child.pid)?;
     plan.process.set_io_priority_of(child.pid)
-}
-
-/// The error when init, which was ready, cannot be told to start.
-fn start_error(errno: Errno) -> anyhow::Error {
-    match errno {
-        Errno::EPIPE => anyhow!("init: ended before it was started"),
-        other => Error::new(other).context("init"),
-    }
 }
 
 /// Sends the pidfd, then writes the pid file, in the order of runc. Returns the path of the pid

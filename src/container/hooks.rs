@@ -7,10 +7,11 @@ use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::foreground::{self, Foreground};
 use super::oci_state::OciState;
 use super::state::{State, Status};
 use crate::log;
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::process::{Failed, Hook, HookKind, InitHookFiles, Wait, poll_fds};
 use crate::step::{Failure, Step};
 use crate::trusted_proc::Proc;
@@ -39,6 +40,28 @@ pub(super) fn call(
     for (item, hook) in hooks.iter().enumerate() {
         hook.run(&json, &state.bundle, pidfd, wait)
             .map_err(|failed| hook_error(moment, item, hook, &failed))?;
+    }
+    Ok(())
+}
+
+/// Calls the prestart and createRuntime hooks of `plan`. `init` is as for [`call`].
+///
+/// # Errors
+/// As [`call`], or when a signal ends the foreground command.
+pub(super) fn call_at_creation(
+    plan: &Plan,
+    state: &State,
+    init: (Pid, Option<BorrowedFd>),
+    foreground: &mut Option<Foreground>,
+) -> Result<()> {
+    for (moment, hooks) in [
+        (HookKind::Prestart, &plan.hooks.prestart),
+        (HookKind::CreateRuntime, &plan.hooks.create_runtime),
+    ] {
+        let status = (state, Status::Creating);
+        foreground::call_hooks(foreground, None, |wait| {
+            call(moment, hooks, status, init, wait)
+        })?;
     }
     Ok(())
 }

@@ -85,9 +85,11 @@ impl Swrk {
             }),
             Forked::Child => {
                 // A signal of the terminal is for the runtime. If that ends, CRIU undoes what it has
-                // done, but not if it is ended itself.
-                let _moved = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-                let _errno = self.execute_program(program, &[]);
+                // done, but not if it is ended itself. A new child that is no session leader can
+                // always have its own group.
+                let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+                // The runtime sees the end of the process.
+                let _ = self.execute_program(program, &[]);
                 sys::exit(127)
             }
         }
@@ -254,8 +256,8 @@ impl Service {
         drop(socket);
         if has_group && wait_for_one_of([pidfd.as_fd()]).is_ok() {
             // What it has started waits for it forever if it was killed. The number is not free
-            // before it is reaped.
-            let _killed = killpg(pid, Signal::SIGKILL);
+            // before it is reaped. An error means that nobody is left.
+            let _ = killpg(pid, Signal::SIGKILL);
         }
         loop {
             match sys::wait(Some(pid), WaitPidFlag::empty()) {

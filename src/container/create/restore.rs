@@ -9,6 +9,7 @@
 mod options;
 mod place;
 mod request;
+mod restored;
 mod verify;
 
 use std::fs::File;
@@ -21,30 +22,24 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, geteuid, pipe2};
 
-use super::claims::{make_groups, open_groups, take_lease};
-use super::{
-    Attachment, CreateMode, Listeners, Rollback, begin, decide, exec_defaults, initial_state,
-    open_sources, stay, upper,
-};
+use super::claims::{Claims, claim};
+use super::{Attachment, CreateMode, Listeners, Rollback, begin, decide, open_sources, stay};
+use crate::container::checkpoint::CriuRequest;
 use crate::container::checkpoint::images::Images;
-use crate::container::checkpoint::{CriuRequest, yards};
 use crate::container::child::Child;
 use crate::container::foreground::{self, Foreground, Relay};
-use crate::container::hooks;
 use crate::container::ipc::{
     self, InitEnd, InitMessage, RuntimeEnd, UNEXPECTED_MESSAGE, write_pid_file,
 };
-use crate::container::state::{Container, State, Status};
-use crate::container::teardown::{self, surviving_cgroups};
-use crate::criu::{Criu, Notice, Service, Swrk, Task};
+use crate::container::state::State;
+use crate::criu::{Criu, Service, Swrk, Task};
 use crate::host::Host;
 use crate::log;
 use crate::namespaces::{Kind, Place};
-use crate::network;
 use crate::plan::Plan;
-use crate::process::HookKind;
 use crate::rootfs::{Sources, Staged};
 use crate::step::{Cause, Progress};
 use crate::sys::{self, Cloned};
@@ -52,6 +47,7 @@ use crate::trusted_proc::Proc;
 use options::Inherited;
 use request::LOG;
 pub(crate) use request::RestoreRequest;
+use restored::{Restored, with_criu};
 
 /// Restores a container. In the foreground, waits for its process as `rt run` does.
 ///
@@ -165,15 +161,12 @@ fn prepare(
     let images = Images::open(images, work)?;
     let joined = plan.namespaces.wire()?;
     let listeners = Listeners::connect(&request.container, &plan, mode)?;
-    let resctrl = open_groups(&plan, proc)?;
-    let initial = || initial_state(&request.container, (&plan, resctrl.as_ref()), &host, proc);
-    let (container, mut state) = Container::new(root, &request.container.id, initial)?;
-    let container = rollback.container.insert(container);
-    let (lease, files) = take_lease(&plan, container, &mut state, &mut rollback.network, proc)?;
-    rollback.cgroups = Some(plan.cgroups.wire()?);
-    make_groups(&plan, resctrl, &mut rollback.resctrl, &mut state)?;
-    plan.rootfs.wire(&mut rollback.directories)?;
-    upper::refuse_shared(container, &state, proc)?;
+    let claims = claim(root, &request.container, (&plan, &host), rollback, proc)?;
+    let Claims {
+        state,
+        lease,
+        files,
+    } = claims;
     let sources = open_sources(&plan, &host, &joined, proc)?;
     let sources = sources.context("CRIU needs root on the host")?;
     let inherited = Inherited::open(&plan, &images, lease, proc)?;
@@ -269,15 +262,6 @@ fn start(
     Ok((service, child.pid, staged))
 }
 
-/// The state while CRIU and what it has made are in the cgroup.
-fn with_criu(state: &State, common: &CriuRequest) -> State {
-    State {
-        own_pid_namespace: false,
-        restore_directory: Some(common.work_directory().to_owned()),
-        ..state.clone()
-    }
-}
-
 /// CRIU's process before it executes CRIU.
 struct Stage<'a> {
     plan: &'a Plan,
@@ -304,6 +288,8 @@ impl Stage<'_> {
             proc,
             answer,
         } = self;
+        // What is made has exact modes.
+        let caller_umask = umask(Mode::empty());
         let staged = (|| {
             end.wait_for_go()?;
             let staged =
@@ -314,6 +300,7 @@ impl Stage<'_> {
             written.map_err(|_| Cause::from(Errno::EPIPE))
         })();
         drop(sources);
+        umask(caller_umask);
         match staged {
             Ok(()) => drop(criu.execute(swrk, inherited)),
             Err(cause) => end.send_failure(at.failed(cause)),
@@ -333,107 +320,5 @@ fn receive(end: &RuntimeEnd, answer: OwnedFd, plan: &Plan) -> Result<Staged> {
         InitMessage::Ready | InitMessage::Mounted | InitMessage::Listener { .. } => {
             bail!(UNEXPECTED_MESSAGE)
         }
-    }
-}
-
-/// The container while CRIU restores it.
-struct Restored<'a> {
-    request: &'a RestoreRequest,
-    plan: &'a Plan,
-    container: &'a Container,
-    state: State,
-    proc: &'a Proc,
-    staged: &'a Staged,
-    /// CRIU leaves the new network namespace as it is.
-    brings_up_loopback: bool,
-    /// The restored process.
-    child: Option<Child>,
-    /// The answer to a notice was a failure. CRIU goes on after some of them.
-    refused: bool,
-    /// The processes are as the bundle demands.
-    finished: bool,
-}
-
-impl Restored<'_> {
-    fn answer(
-        &mut self,
-        notice: Notice,
-        console: Option<BorrowedFd>,
-        foreground: &mut Option<Foreground>,
-    ) -> Result<()> {
-        match notice {
-            Notice::NamespacesReady { pid } => self.call_hooks(pid, foreground),
-            Notice::Restored { pid } => {
-                let pidfd = sys::pidfd_open(pid).context("pidfd_open")?;
-                self.child = Some(Child { pid, pidfd });
-                Ok(())
-            }
-            Notice::BeforeResume => self.finish().inspect_err(|_| self.kill()),
-            Notice::TerminalMaster(master) => {
-                let console = console
-                    .context("process.terminal: the images have one, and config.json has none")?;
-                sys::send_descriptor(console, b"/dev/ptmx", master.as_fd())
-                    .context("console socket")
-            }
-            Notice::StatusReady | Notice::Dumped | Notice::Other => Ok(()),
-        }
-    }
-
-    /// As runc does: nothing is mounted at this moment of a restore.
-    fn call_hooks(&self, pid: Pid, foreground: &mut Option<Foreground>) -> Result<()> {
-        if self.brings_up_loopback {
-            network::bring_up_loopback(pid, self.proc)?;
-        }
-        for (moment, hooks) in [
-            (HookKind::Prestart, &self.plan.hooks.prestart),
-            (HookKind::CreateRuntime, &self.plan.hooks.create_runtime),
-        ] {
-            let status = (&self.state, Status::Creating);
-            foreground::call_hooks(foreground, None, |wait| {
-                hooks::call(moment, hooks, status, (pid, None), wait)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The processes do not run yet: they run after this, unless it fails.
-    fn finish(&mut self) -> Result<()> {
-        ensure!(!self.refused, "criu: restored what was refused");
-        let pid = self.child.as_ref().context("criu: restored nothing")?.pid;
-        verify::compare(
-            pid,
-            (self.plan, self.staged),
-            &self.state.cgroups(),
-            self.proc,
-        )?;
-        self.state.restored = true;
-        self.state.set_init_process(pid, self.plan, self.proc)?;
-        let exec = exec_defaults(&self.request.container, self.plan)?;
-        self.state.finish(exec);
-        // If this command is killed before CRIU has its answer, the processes never run; after that
-        // they run, whoever is killed.
-        let state = with_criu(&self.state, &self.request.common);
-        state.save(self.container.as_fd())?;
-        self.finished = true;
-        Ok(())
-    }
-
-    /// CRIU would let the processes run all the same, so they have to end now.
-    fn kill(&self) {
-        if let Some(child) = &self.child {
-            let _ended = sys::pidfd_send_signal(child.pidfd.as_fd(), libc::SIGKILL);
-        }
-        let _killed = surviving_cgroups(&self.state).kill(libc::SIGKILL);
-    }
-
-    /// After a failure CRIU has killed all processes and removed what it made, unless it was killed
-    /// itself. It may have told of none of the processes then.
-    fn kill_all(&self) {
-        let cgroups = self.state.cgroups();
-        if cgroups.are_own() {
-            let _killed = teardown::kill_frozen(&cgroups);
-        }
-        self.kill();
-        let _removed = yards::remove(self.request.common.work_directory());
     }
 }

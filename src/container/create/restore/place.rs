@@ -12,6 +12,9 @@ use crate::plan::Plan;
 /// does takes its place.
 pub(super) fn of_mounts(plan: &Plan, container: &Container) -> PathBuf {
     let path = container.path();
+    if *plan.namespaces.place(Kind::User) == Place::Shared {
+        return path;
+    }
     let is_closed = |directory: &&Path| {
         let mode = directory.metadata().map(|metadata| metadata.mode());
         mode.is_ok_and(|mode| mode & libc::S_IXOTH == 0)
@@ -19,8 +22,5 @@ pub(super) fn of_mounts(plan: &Plan, container: &Container) -> PathBuf {
     let mut above: Vec<&Path> = path.ancestors().collect();
     above.reverse();
     let closed = above.into_iter().find(is_closed).map(Path::to_owned);
-    match plan.namespaces.place(Kind::User) {
-        Place::Shared => path,
-        Place::New | Place::Joined { .. } => closed.unwrap_or(path),
-    }
+    closed.unwrap_or(path)
 }
