@@ -108,6 +108,8 @@ numbered_enum! {
         Hostname,
         /// `domainname`.
         Domainname,
+        /// A directory of the root by which CRIU changes to it.
+        PutOld,
         /// Opens or creates a mount point. Item: `mounts[item]`.
         MountPoint,
         /// Creates and attaches a mount. Item: `mounts[item]`.

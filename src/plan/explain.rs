@@ -225,6 +225,7 @@ fn reason(step: Step, cause: Cause) -> String {
             Refusal::UpperInUse => {
                 "a mounted overlay writes to it already; stop the container that uses it, or name another directory"
             }
+            Refusal::LinkToHost => "is a link that leads out of the root, which CRIU cannot restore",
             Refusal::MountReplaced => "another process has replaced it",
         }
         .into(),

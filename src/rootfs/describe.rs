@@ -34,6 +34,7 @@ impl Rootfs {
             }
             Step::Root => root(format!("attach {path}")),
             Step::Pivot => root(format!("enter {path}")),
+            Step::PutOld => root("make /tmp, which CRIU needs in a read-only root".into()),
             Step::MountPoint => self.part_of_mount(index, "make the mount point"),
             Step::Mount => Some((self.mount_field(index), self.mounts.get(index)?.describe())),
             Step::CopyUp => self.part_of_mount(index, "copy the content"),
@@ -90,6 +91,7 @@ impl Rootfs {
                 self.describe(Step::Mount, item)
             }
             Step::Overlay => self.describe(Step::UpperLayer, item),
+            Step::PutOld => Some(("root.path".into(), "/tmp".into())),
             _ => None,
         }
     }

@@ -32,6 +32,7 @@ mod overlay;
 mod parameter;
 mod pivot;
 mod proc_mounts;
+mod put_old;
 mod queue;
 mod remount;
 mod restored;
@@ -47,7 +48,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::annotations::{Annotations, key};
@@ -61,7 +61,6 @@ use context::MountContext;
 use devices::{DevDirectory, Devices};
 pub(crate) use directories::CreatedDirectories;
 pub(crate) use facts::{Content, Facts, GeneratedFile, V1HierarchyPaths, V2HierarchyPaths};
-use kind::Kind;
 pub(crate) use layers::supports_lowerdir_append;
 use mask::Masks;
 use mount::Mount;
@@ -69,7 +68,7 @@ use node::NodeSource;
 pub(crate) use options::names as mount_options;
 use options::{Propagation, Recursion};
 use overlay::Layers;
-use source::Source;
+pub(crate) use put_old::check_put_old;
 pub(crate) use sources::Sources;
 pub(crate) use stage::{Directories, Staged};
 pub(crate) use switch_root::NewRoot;
@@ -292,15 +291,10 @@ impl Rootfs {
     ) -> Result<(), Cause> {
         let mut readonly_late = Vec::new();
         let context = self.context(entered, close_batch, proc, progress);
-        let opened = std::mem::take(&mut sources.mounts);
-        let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
-        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
-            let source = match &mount.kind {
-                Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),
-                _ => self.resolve_source(item, source, &mut sources.queue, &context)?,
-            };
+        self.for_each_mount(sources, &context, |item, mount, source| {
             readonly_late.extend(mount.apply(item, &context, source)?);
-        }
+            Ok(())
+        })?;
         entered.readonly_late = readonly_late;
         Ok(())
     }

@@ -267,7 +267,7 @@ pub(super) fn components(path: &Path) -> Vec<OsString> {
     components.rev().collect()
 }
 
-fn open_from(
+pub(super) fn open_from(
     start: BorrowedFd,
     path: &Path,
     flags: OFlag,

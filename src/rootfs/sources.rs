@@ -241,8 +241,30 @@ impl Rootfs {
         (!opened_on_host || self.mounts[..item].iter().any(visible_in_source)).then_some(path)
     }
 
+    /// Calls `attach` for each of `mounts`, in the order of the list.
+    ///
+    /// # Errors
+    /// The first one of `attach`, or when a source cannot be opened.
+    pub(super) fn for_each_mount(
+        &self,
+        sources: &mut Sources,
+        context: &MountContext,
+        mut attach: impl FnMut(usize, &Mount, Source) -> Result<(), Cause>,
+    ) -> Result<(), Cause> {
+        let opened = std::mem::take(&mut sources.mounts);
+        let mut generated = self.write_generated(&sources.files, context)?.into_iter();
+        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
+            let source = match &mount.kind {
+                Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),
+                _ => self.resolve_source(item, source, &mut sources.queue, context)?,
+            };
+            attach(item, mount, source)?;
+        }
+        Ok(())
+    }
+
     /// Init: the source of `mounts[item]`, which may be opened only now.
-    pub(super) fn resolve_source(
+    fn resolve_source(
         &self,
         item: usize,
         source: Source,

@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
-use procfs::FromRead;
-use procfs::process::MountInfos;
 use serde::{Deserialize, Serialize};
 
 use super::Rootfs;
@@ -110,17 +108,13 @@ impl Rootfs {
         )?;
         let entered = NewRoot::new(root, None);
         let context = self.context(&entered, &close_batch, proc, progress);
-        let opened = std::mem::take(&mut sources.mounts);
-        let mut generated = self.write_generated(&sources.files, &context)?.into_iter();
-        for (item, (mount, source)) in self.mounts.iter().zip(opened).enumerate() {
-            let source = match &mount.kind {
-                Kind::Generated(_) => Source::Detached(generated.next().ok_or(Errno::EBADF)?),
-                _ => self.resolve_source(item, source, &mut sources.queue, &context)?,
-            };
+        self.for_each_mount(sources, &context, |item, mount, source| {
             progress.at(Step::MountPoint, item);
-            stage.place(mount, source, &context, proc)?;
-        }
+            stage.place(mount, source, &context, proc)
+        })?;
         self.place_devices(&mut stage, sources)?;
+        self.provide_put_old(&entered.root, progress)?;
+        progress.enter(Step::ReadonlyRoot);
         if self.readonly {
             // CRIU 3.17 leaves the root as it is.
             let root = entered.as_fd();
@@ -287,8 +281,7 @@ impl Stage {
 
     /// The mounts of the host, with those below them.
     fn finish(self, proc: &Proc) -> Result<Staged, Cause> {
-        let file = proc.file("self/mountinfo", OFlag::O_RDONLY)?;
-        let mounts = MountInfos::from_read(file).map_err(|_| Errno::EIO)?;
+        let mounts = proc.mounts("self")?;
         let mut staged = Vec::new();
         for Placed { key, path, .. } in &self.placed {
             let Some(path) = path else {

@@ -59,6 +59,8 @@ numbered_enum! {
         HostNullDevice,
         /// A mounted overlay has the same upper layer.
         UpperInUse,
+        /// /tmp of the root leads to a directory of the host.
+        LinkToHost,
     }
 }
 

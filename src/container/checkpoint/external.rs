@@ -1,6 +1,7 @@
 //! What of a container belongs to the host: mounts, and namespaces that exist without it.
 
 use std::collections::HashSet;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag, fstat, major};
 use nix::unistd::Pid;
-use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
 use crate::annotations::key;
 use crate::container::state::{ProcessStat, State, Status};
 use crate::namespaces::Kind;
 use crate::network;
+use crate::rootfs;
 use crate::trusted_proc::Proc;
 
 /// File systems that CRIU mounts again, although the host has them too.
@@ -65,11 +66,9 @@ impl External {
             !same(Kind::Mount)?,
             "linux.namespaces: CRIU cannot checkpoint a container without a mount namespace of its own"
         );
-        let mounts = |pid: &str| -> Result<MountInfos> {
-            let file = proc.file(&format!("{pid}/mountinfo"), OFlag::O_RDONLY);
-            MountInfos::from_read(file.context("mountinfo")?).context("mountinfo")
-        };
-        let (container, host) = (mounts(&pid.to_string())?, mounts("self")?);
+        let container = proc.mounts(&pid.to_string()).context("mountinfo")?;
+        let host = proc.mounts("self").context("mountinfo")?;
+        check_put_old(pid, &container, proc)?;
         let (masks, mounts) = external_mounts(&container, &host, !same(Kind::Cgroup)?)
             .into_iter()
             .partition(|mount| mount.is_null);
@@ -105,6 +104,18 @@ impl External {
         let others = self.namespaces.iter().chain(files).cloned();
         mounts.chain(masks).chain(others).collect()
     }
+}
+
+/// # Errors
+/// When CRIU could not change to the root again.
+fn check_put_old(pid: i32, container: &MountInfos, proc: &Proc) -> Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let root = proc.link(&format!("{pid}/root"), flags).context("/proc")?;
+    let is_root = |mount: &&MountInfo| mount.mount_point == Path::new("/");
+    let file_system = container.iter().rfind(is_root);
+    rootfs::check_put_old(root.as_fd(), || {
+        file_system.is_some_and(|mount| mount.super_options.contains_key("ro"))
+    })
 }
 
 /// The cgroup by which CRIU stops all processes at once, if it is the container's own. Otherwise it

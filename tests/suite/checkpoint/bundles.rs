@@ -26,15 +26,6 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
-#[track_caller]
-fn round(counter: &mut Counter) {
-    counter.start();
-    counter.checkpoint(&[]).assert_ok();
-    counter.assert_gone();
-    counter.restore(&[]).assert_ok();
-    counter.wait_for_more();
-}
-
 fn bind_mounts_and_those_below_them() {
     let (outer, inner) = (Directory::new(), Directory::new());
     fs::create_dir(outer.join("below")).unwrap();
@@ -45,7 +36,8 @@ fn bind_mounts_and_those_below_them() {
         .bind(inner.path(), "/outer/below", &["bind"])
         .bind(&outer.join("file"), "/one", &["bind"]);
     let mut counter = Counter::new(bundle);
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
     let script =
         "cat /outer/file /outer/below/file /one; echo x > /outer/new; echo x > /outer/below/new";
@@ -59,7 +51,8 @@ fn a_joined_network_namespace() {
     let holder = Holder::new(&["--net"]);
     let bundle = Bundle::new().namespace("network", Some(&holder.path("net")));
     let mut counter = Counter::new(bundle);
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let pid = counter.bundle.container().pid().to_string();
     assert_eq!(
         namespace_of(&pid, "net"),
@@ -69,7 +62,8 @@ fn a_joined_network_namespace() {
 
 fn the_network_namespace_of_the_host() {
     let mut counter = Counter::new(Bundle::new().without_namespace("network"));
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let pid = counter.bundle.container().pid().to_string();
     assert_eq!(namespace_of(&pid, "net"), namespace_of("self", "net"));
 }
@@ -105,7 +99,8 @@ fn a_user_namespace() {
         "does not always restore the devices of a user namespace",
     );
     let mut counter = Counter::new(in_user_namespace(Bundle::new()));
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let pid = counter.bundle.container().pid().to_string();
     assert_ne!(namespace_of(&pid, "user"), namespace_of("self", "user"));
 }
@@ -125,7 +120,8 @@ fn a_user_namespace_with_other_ids() {
     for (directory, mode) in [(images.as_path(), 0o711), (counter.files.path(), 0o777)] {
         fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
     }
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let pid = counter.bundle.container().pid();
     let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
     assert!(map.contains(" 100000 "), "{map}");
@@ -145,7 +141,8 @@ fn a_configuration_of_docker() {
             docker["process"]["capabilities"].clone(),
         );
     let mut counter = Counter::new(bundle);
-    round(&mut counter);
+    counter.start();
+    counter.round();
     let pid = counter.bundle.container().pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Seccomp:\t2\n"), "{status}");

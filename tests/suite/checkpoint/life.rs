@@ -15,20 +15,11 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Checkpoint, delete, restore.
-#[track_caller]
-fn round(counter: &mut Counter) {
-    counter.checkpoint(&[]).assert_ok();
-    counter.assert_gone();
-    counter.restore(&[]).assert_ok();
-    counter.wait_for_more();
-}
-
 fn a_counter_goes_on_with_its_open_file() {
     let mut counter = Counter::new(Bundle::new());
     let before = HostState::of(&counter.bundle);
     counter.start();
-    round(&mut counter);
+    counter.round();
     let container = counter.bundle.container();
     assert_eq!(container.status(), "running");
     container.delete_force().assert_ok();
@@ -51,7 +42,7 @@ fn a_container_can_run_on() {
 fn a_restored_container_is_like_any_other() {
     let mut counter = Counter::new(Bundle::new());
     counter.start();
-    round(&mut counter);
+    counter.round();
     let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
     let seen = runtime
         .call(&["exec", id, "/bin/sh", "-c", "echo $PPID $$"])
@@ -107,6 +98,6 @@ fn twenty_rounds() {
     let mut counter = Counter::new(Bundle::new());
     counter.start();
     for _ in 0..20 {
-        round(&mut counter);
+        counter.round();
     }
 }

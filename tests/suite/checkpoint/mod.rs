@@ -6,6 +6,7 @@ mod hostile;
 mod killed;
 mod life;
 mod memory;
+mod root;
 mod terminal;
 
 use std::fs;
@@ -28,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         killed::tests(),
         terminal::tests(),
         memory::tests(),
+        root::tests(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -197,6 +199,15 @@ impl Counter {
             state.code() != 0 && state.stderr.contains("does not exist"),
             "{state}"
         );
+    }
+
+    /// Checkpoints and restores it.
+    #[track_caller]
+    fn round(&mut self) {
+        self.checkpoint(&[]).assert_ok();
+        self.assert_gone();
+        self.restore(&[]).assert_ok();
+        self.wait_for_more();
     }
 
     /// The numbers so far, which must be all from 1 on.

@@ -21,6 +21,18 @@ pub(super) fn tests() -> Vec<Test> {
 const ANSWER: &str = "i=0; echo ready; \
                       while read -r line; do i=$((i+1)); echo \"$i: <$line> $(busybox stty size)\"; done";
 
+/// A terminal by a console socket, on which it answers.
+#[track_caller]
+fn start(counter: &Counter) -> (Listener, Master) {
+    let listener = Listener::new(&counter.bundle);
+    let mut flags = vec!["--detach"];
+    flags.extend(listener.flags());
+    counter.bundle.call("run", &flags).run().assert_ok();
+    let (mut terminal, _) = listener.receive();
+    terminal.expect("ready");
+    (listener, terminal)
+}
+
 fn answering(bundle: Bundle) -> Counter {
     let mut counter = Counter::new(bundle);
     counter.bundle = counter.bundle.sh(ANSWER);
@@ -40,12 +52,7 @@ fn ask(terminal: &mut Master, word: &str, answer: &str) {
 fn a_terminal_on_a_console_socket() {
     let counter = answering(with_terminal());
     let before = HostState::of(&counter.bundle);
-    let listener = Listener::new(&counter.bundle);
-    let mut flags = vec!["--detach"];
-    flags.extend(listener.flags());
-    counter.bundle.call("run", &flags).run().assert_ok();
-    let (mut terminal, _) = listener.receive();
-    terminal.expect("ready");
+    let (listener, mut terminal) = start(&counter);
     terminal.set_size(30, 100);
     ask(&mut terminal, "one", "1: <one> 30 100");
     let settings = terminal.settings();
@@ -132,12 +139,7 @@ fn restore_refuses_a_terminal_that_leads_nowhere() {
     only_rt("the texts are rt's");
     let mut counter = answering(with_terminal());
     let before = HostState::of(&counter.bundle);
-    let listener = Listener::new(&counter.bundle);
-    let mut flags = vec!["--detach"];
-    flags.extend(listener.flags());
-    counter.bundle.call("run", &flags).run().assert_ok();
-    let (mut terminal, _) = listener.receive();
-    terminal.expect("ready");
+    let (_listener, _terminal) = start(&counter);
     counter.checkpoint(&[]).assert_ok();
     counter.assert_gone();
     let refused = counter.restore(&[]).assert_code(1);
