@@ -12,19 +12,24 @@ pub(super) mod yards;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::unistd::{geteuid, write};
 
 use super::state::{Container, State, Status};
 use super::teardown;
 use crate::annotations::key;
 use crate::criu::{CgroupMode, Criu, Failure, Notice, Options, PageServer, Task};
+use crate::log;
 use crate::trusted_proc::Proc;
 use external::External;
 use images::Images;
 
 /// The name of CRIU's log.
 const LOG: &str = "dump.log";
+
+/// The text of CRIU names only the terminal.
+const NEEDS_SHELL_JOB: &str =
+    "a standard stream is a terminal of the host, which needs --shell-job, also at restore";
 
 /// What checkpoint and restore have in common.
 pub(crate) struct CriuRequest {
@@ -154,7 +159,7 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
         let is_done = is_whole && !request.leave_running && !matches!(failure, Failure::Answer(_));
         if !(is_done && container.status(&state, &proc)? == Status::Stopped) {
             images.make_incomplete()?;
-            return Err(images.explain(failure, LOG));
+            return Err(explain(failure, &images, &external, common));
         }
     }
     if request.pre_dump || request.leave_running {
@@ -163,6 +168,15 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     // CRIU has killed the processes.
     teardown::kill_and_wait(&state, &proc)?;
     teardown::remove(&container, &state)
+}
+
+fn explain(failure: Failure, images: &Images, external: &External, request: &CriuRequest) -> Error {
+    let is_of_criu = matches!(failure, Failure::Criu(_));
+    let error = images.explain(failure, LOG);
+    if is_of_criu && external.has_terminal_of_host && !request.shell_job {
+        return anyhow!(log::with_hint(&error.to_string(), NEEDS_SHELL_JOB));
+    }
+    error
 }
 
 /// Says on the descriptor of `--status-fd` that the memory can be fetched.

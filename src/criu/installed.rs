@@ -37,7 +37,7 @@ impl Criu {
     /// When it is not there, or is too old.
     pub(crate) fn find(path: Option<&OsStr>) -> Result<Criu> {
         let criu = Criu(Program::find(path)?);
-        let version = criu.version().context("criu")?;
+        let version = criu.version()?;
         ensure!(
             version >= OLDEST,
             "criu: version {version} is too old; version {OLDEST} or later is needed"
@@ -60,7 +60,7 @@ impl Criu {
 
     fn version(&self) -> Result<Version> {
         let answer = self.ask(Task::Version, None)?;
-        let version = answer.version.context("it does not say its version")?;
+        let version = answer.version.context("criu: does not say its version")?;
         let sublevel = version.sublevel.unwrap_or_default();
         Ok(Version(version.major, version.minor, sublevel))
     }

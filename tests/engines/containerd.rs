@@ -176,7 +176,11 @@ impl<'a> Task<'a> {
 
 impl Drop for Task<'_> {
     fn drop(&mut self) {
-        self.daemon.ctr(&["task", "delete", "--force", &self.id]);
+        // A failed restore leaves a task without a process, for whose end containerd 1.6 waits forever with `--force`.
+        let deleted = self.daemon.ctr(&["task", "delete", &self.id]);
+        if deleted.status != 0 {
+            self.daemon.ctr(&["task", "delete", "--force", &self.id]);
+        }
         self.daemon.ctr(&["container", "delete", &self.id]);
     }
 }

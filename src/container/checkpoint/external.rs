@@ -36,6 +36,8 @@ pub(crate) struct External {
     /// What the standard streams are: `pipe:[1234]`, a path in the container, or
     /// `file[1f:2a]` for a file of the host.
     pub(crate) streams: Vec<String>,
+    /// One of them is a terminal of the host.
+    pub(crate) has_terminal_of_host: bool,
 }
 
 /// How the name of a file of the host begins.
@@ -81,8 +83,10 @@ impl External {
         }
         let own_network = !same(Kind::Network)? && !is_external(Kind::Network, state);
         let streams = (0..3).map(|fd| stream(pid, fd, &container, proc));
+        let streams = streams.collect::<Result<Vec<_>>>()?;
         Ok(External {
-            streams: streams.collect::<Result<_>>()?,
+            has_terminal_of_host: streams.iter().any(|stream| stream.is_terminal_of_host),
+            streams: streams.into_iter().map(|stream| stream.name).collect(),
             mounts: paths(mounts).collect(),
             masks: paths(masks).collect(),
             namespaces,
@@ -143,28 +147,41 @@ pub(crate) fn freezer(state: &State, status: Status, proc: &Proc) -> Result<Opti
     Ok(path.and_then(|path| path.to_str()).map(str::to_owned))
 }
 
-/// What a standard stream of the process is. Empty if it is closed.
-fn stream(pid: i32, fd: i32, container: &MountInfos, proc: &Proc) -> Result<String> {
+/// A standard stream of the process.
+struct Stream {
+    /// As in [`External::streams`]. Empty if it is closed.
+    name: String,
+    is_terminal_of_host: bool,
+}
+
+fn stream(pid: i32, fd: i32, container: &MountInfos, proc: &Proc) -> Result<Stream> {
     let path = format!("{pid}/fd/{fd}");
+    let stream = |name| Stream {
+        name,
+        is_terminal_of_host: false,
+    };
     let name = match proc.link_text(&path) {
-        Err(Errno::ENOENT) => return Ok(String::new()),
+        Err(Errno::ENOENT) => return Ok(stream(String::new())),
         name => name.context("/proc")?.to_string_lossy().into_owned(),
     };
     if !name.starts_with('/') {
-        return Ok(name);
+        return Ok(stream(name));
     }
     let info = proc.read(&format!("{pid}/fdinfo/{fd}")).context("/proc")?;
     let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     let mount: i32 = mount.context("mnt_id")?.trim().parse().context("mnt_id")?;
     if container.iter().any(|known| known.mnt_id == mount) {
-        return Ok(name);
+        return Ok(stream(name));
     }
     let file = proc.link(&path, OFlag::O_PATH).context("/proc")?;
     let file = fstat(file).with_context(|| name.clone())?;
     if is_terminal(&file) {
-        return Ok(name);
+        return Ok(Stream {
+            name,
+            is_terminal_of_host: true,
+        });
     }
-    Ok(format!("{HOST_FILE}{mount:x}:{:x}]", file.st_ino))
+    Ok(stream(format!("{HOST_FILE}{mount:x}:{:x}]", file.st_ino)))
 }
 
 /// CRIU has another way for terminals of the host (`--shell-job`).

@@ -117,7 +117,10 @@ fn the_terminal_of_the_caller_needs_shell_job() {
     let mut session = Session::start(&counter.bundle);
     session.terminal.expect("ready");
     ask(&mut session.terminal, "one", "1: <one> 24 80");
-    assert_ne!(counter.checkpoint(&[]).code(), 0);
+    let refused = counter.checkpoint(&[]).assert_code(1);
+    let text =
+        "; a standard stream is a terminal of the host, which needs --shell-job, also at restore)";
+    assert!(refused.one_line().ends_with(text), "{refused}");
     ask(&mut session.terminal, "two", "2: <two> 24 80");
     let checkpoint = counter.checkpoint(&["--shell-job"]);
     if checkpoint.code() != 0 && !restores_no_new_privs() {

@@ -156,7 +156,8 @@ fn starts() -> impl Iterator<Item = &'static str> {
 /// The simple commands of a command line, without sudo.
 fn commands(line: &str) -> Vec<String> {
     let outside_of_quotes: Vec<&str> = line.split('\'').step_by(2).collect();
-    let line = outside_of_quotes.join("quoted").replace("$(", "|");
+    let line = outside_of_quotes.join("quoted");
+    let line = line.replace("$(", "|").replace("2>&1", "");
     let commands = line.split(['|', '&', ';']).map(str::trim);
     let commands = commands.filter(|command| !command.is_empty());
     let without_sudo = |command: &str| command.trim_start_matches("sudo ").to_owned() + " ";
