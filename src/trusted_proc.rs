@@ -9,10 +9,12 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::MountInfos;
 
@@ -118,6 +120,31 @@ impl Proc {
     pub(crate) fn mounts(&self, process: &str) -> nix::Result<MountInfos> {
         let file = self.file(&format!("{process}/mountinfo"), OFlag::O_RDONLY)?;
         MountInfos::from_read(file).map_err(|_| Errno::EIO)
+    }
+
+    /// The threads of the process `pid`.
+    pub(crate) fn threads(&self, pid: Pid) -> nix::Result<Vec<Pid>> {
+        let directory = self.file(&format!("{pid}/task"), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut threads = Vec::new();
+        for entry in Dir::from_fd(directory.into())?.iter() {
+            let name = entry?.file_name().to_string_lossy().parse();
+            threads.extend(name.map(Pid::from_raw));
+        }
+        Ok(threads)
+    }
+
+    /// The children of the process `pid` (proc_pid_task(5), `children`).
+    pub(crate) fn children(&self, pid: Pid) -> nix::Result<Vec<Pid>> {
+        let mut children = Vec::new();
+        for thread in self.threads(pid)? {
+            let text = self.read(&format!("{pid}/task/{thread}/children"))?;
+            let pids = text
+                .split_whitespace()
+                .map(str::parse)
+                .map_while(Result::ok);
+            children.extend(pids.map(Pid::from_raw));
+        }
+        Ok(children)
     }
 
     /// Writes `value` to the file at `path`, relative to /proc, with one write(2).

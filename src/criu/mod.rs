@@ -4,6 +4,7 @@
 //! those of its `rpc.proto`. While CRIU works it tells what it has done ([`Notice`]), and waits
 //! for an answer.
 
+pub(crate) mod filters;
 mod hierarchy;
 mod installed;
 mod log;

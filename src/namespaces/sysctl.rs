@@ -20,6 +20,26 @@ pub(crate) struct Sysctl {
     pub(super) kind: Kind,
 }
 
+/// The files of a network namespace that CRIU restores.
+const RESTORED: [&str; 4] = [
+    "sys/net/ipv4/conf/",
+    "sys/net/ipv4/ip_forward",
+    "sys/net/ipv6/conf/",
+    "sys/net/unix/max_dgram_qlen",
+];
+
+impl Sysctl {
+    /// Whether CRIU does not restore it. In an empty network namespace it restores none.
+    pub(super) fn is_lost(&self, empty_network: bool) -> bool {
+        let is_restored = || RESTORED.iter().any(|start| self.file.starts_with(start));
+        match self.kind {
+            Kind::Network => empty_network || !is_restored(),
+            Kind::User => true,
+            _ => false,
+        }
+    }
+}
+
 /// System V IPC limits, which each IPC namespace has of its own (ipc_namespaces(7)).
 const IPC: [&str; 8] = [
     "kernel/msgmax",

@@ -193,6 +193,19 @@ impl Process {
         Ok(())
     }
 
+    /// CRIU's process: sets what CRIU does not restore, because the restored processes inherit it: the
+    /// session keyring, the CPUs and `linux.memoryPolicy`. The runtime sets `process.ioPriority`
+    /// ([`Process::set_io_priority_of`]).
+    pub(crate) fn prepare_criu(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+        self.join_keyring(Some(proc), at)?;
+        at.enter(Step::Affinity);
+        affinity::reset()?;
+        if let Some(policy) = &self.memory_policy {
+            policy.apply(at)?;
+        }
+        Ok(())
+    }
+
     /// Sends the master of a new pseudoterminal to the socket `to`, and makes `terminal`
     /// the controlling terminal of this session.
     pub(crate) fn take_terminal(

@@ -1,6 +1,7 @@
 //! Compares a restored process with the plan: the images may have come from anywhere.
 
 use anyhow::{Context, Result, ensure};
+use caps::Capability;
 use nix::unistd::Pid;
 
 use super::Process;
@@ -8,17 +9,41 @@ use super::capabilities::bits;
 use crate::trusted_proc::Proc;
 
 impl Process {
+    /// Whether a process of the container may have this capability.
+    pub(crate) fn may_have(&self, capability: Capability) -> bool {
+        self.capabilities.bounding.contains(&capability)
+    }
+
     /// # Errors
-    /// When the process `pid` has a capability that config.json does not grant, or lacks
-    /// no_new_privs, a seccomp filter or the AppArmor profile of config.json.
+    /// When the process `pid` has a higher limit than config.json sets, or is safer from the OOM killer, although it cannot have
+    /// changed that itself.
     pub(crate) fn compare(&self, pid: Pid, proc: &Proc) -> Result<()> {
-        let text = proc
-            .read_record(&format!("{pid}/status"))
-            .context("/proc")?;
+        if self.may_have(Capability::CAP_SYS_RESOURCE) {
+            return Ok(());
+        }
+        self.limits.compare(pid)?;
+        let Some(score) = &self.oom_score else {
+            return Ok(());
+        };
+        let found = proc.read_record(&format!("{pid}/oom_score_adj"));
+        let found = found.context("/proc")?;
+        let number = |text: &str| text.trim().parse::<i32>().context("process.oomScoreAdj");
+        ensure!(
+            number(&found)? >= number(&score.text)?,
+            "process.oomScoreAdj: a process of the images has {}",
+            found.trim()
+        );
+        Ok(())
+    }
+
+    /// # Errors
+    /// When a thread with this `status` (proc_pid_status(5)) has a capability that config.json does not grant, or
+    /// lacks no_new_privs or a seccomp filter.
+    pub(crate) fn compare_thread(&self, status: &str) -> Result<()> {
         let field = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            let mut lines = status.lines().filter_map(|line| line.split_once(':'));
             let found = lines.find(|(key, _)| *key == name);
-            let (_, value) = found.with_context(|| format!("/proc/{pid}/status: no {name}"))?;
+            let (_, value) = found.with_context(|| format!("/proc: status: no {name}"))?;
             anyhow::Ok(value.trim())
         };
         let granted = bits(&self.capabilities.bounding);

@@ -99,6 +99,21 @@ impl Limits {
         Ok(())
     }
 
+    /// # Errors
+    /// When a hard limit of the process `pid` is higher.
+    pub(super) fn compare(&self, pid: Pid) -> Result<()> {
+        for (i, limit) in self.0.iter().enumerate() {
+            let place = || format!("process.rlimits[{i}]: {}", limit.name);
+            let (_, hard) = sys::prlimit(pid, limit.resource, None).with_context(place)?;
+            ensure!(
+                hard <= limit.hard,
+                "{}: a process of the images has a higher hard limit, {hard}",
+                place()
+            );
+        }
+        Ok(())
+    }
+
     /// The place in config.json and the name of the `i`th limit.
     pub(super) fn describe(&self, i: usize) -> Option<(String, String)> {
         let limit = self.0.get(i)?;

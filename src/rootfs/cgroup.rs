@@ -102,6 +102,14 @@ impl CgroupMount {
         }
     }
 
+    /// The type of the mount itself, as mountinfo shows it.
+    pub(super) fn fs_type(&self) -> &'static str {
+        match self {
+            CgroupMount::V2 | CgroupMount::V2Bind(_) => "cgroup2",
+            CgroupMount::V1 { .. } => "tmpfs",
+        }
+    }
+
     /// The names of the hierarchies below the mount, in order. Empty for that of version 2.
     pub(super) fn names(&self) -> Vec<PathBuf> {
         let CgroupMount::V1 { hierarchies, .. } = self else {

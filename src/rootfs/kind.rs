@@ -27,6 +27,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// As mountinfo shows it. Empty for what is not a new file system.
+    pub(super) fn fs_type(&self) -> String {
+        match self {
+            Kind::FileSystem(FileSystem { fs_type, .. }) => fs_type.to_string_lossy().into_owned(),
+            Kind::Cgroup(mount) => mount.fs_type().to_owned(),
+            Kind::Bind { .. } | Kind::Remount(_) | Kind::Generated(_) => String::new(),
+        }
+    }
+
     pub(super) fn plan(
         mount: &oci_spec::runtime::Mount,
         mount_type: &str,

@@ -70,7 +70,7 @@ use options::{Propagation, Recursion};
 use overlay::Layers;
 pub(crate) use put_old::check_put_old;
 pub(crate) use sources::Sources;
-pub(crate) use stage::{Directories, Staged};
+pub(crate) use stage::{ForCriu, Staged, StagedMount};
 pub(crate) use switch_root::NewRoot;
 pub(crate) use view::{merged_layers, root_of_overlay};
 

@@ -6,7 +6,9 @@
 //! the root at `root`, the others at `mounts/N`. So it gets the mounts of the bundle, made as for
 //! a new container, whatever the images say.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ use super::source::Source;
 use super::sources::Sources;
 use super::switch_root::NewRoot;
 use crate::step::{Cause, Progress, Step};
-use crate::sys::{self, CloseBatch};
+use crate::sys::{self, CloseBatch, OpenTree};
 use crate::trusted_proc::Proc;
 
 /// The name of the root on the tmpfs.
@@ -48,6 +50,8 @@ struct Stage {
     /// Its path, as the kernel shows it.
     path: PathBuf,
     placed: Vec<Placed>,
+    /// As in [`Staged`].
+    keys: Vec<(usize, PathBuf)>,
 }
 
 /// A mount of the container.
@@ -58,18 +62,41 @@ struct Placed {
     content: Option<Root>,
     /// Its path on the tmpfs, if it belongs to the host.
     path: Option<PathBuf>,
+    /// The type of a file system that CRIU makes.
+    fs_type: String,
 }
 
-/// Directories for CRIU itself, detached, and their names on the tmpfs.
-pub(crate) type Directories<'a> = Vec<(&'static str, BorrowedFd<'a>)>;
+/// What CRIU itself needs.
+pub(crate) struct ForCriu<'a> {
+    /// Detached, and their names on the tmpfs.
+    pub(crate) directories: Vec<(&'static str, BorrowedFd<'a>)>,
+    /// A file that takes the place of the one at this path, which is below the tmpfs if it is relative.
+    pub(crate) file: Option<(PathBuf, &'a [u8])>,
+}
 
 /// What CRIU needs to know.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Staged {
     /// The path of the tmpfs.
     pub(crate) path: PathBuf,
-    /// The mount points in the container with the paths of the mounts.
-    pub(crate) mounts: Vec<(PathBuf, PathBuf)>,
+    /// The device of the root, as in mountinfo.
+    pub(super) root_device: String,
+    /// The mounts of the host.
+    pub(crate) mounts: Vec<StagedMount>,
+    /// The mount points of the file systems that CRIU makes, with their types.
+    pub(super) others: Vec<(PathBuf, String)>,
+    /// The mount points of `mounts`, by index.
+    keys: Vec<(usize, PathBuf)>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StagedMount {
+    /// The mount point in the container.
+    pub(crate) key: PathBuf,
+    /// Where it is staged.
+    pub(crate) path: PathBuf,
+    /// As in mountinfo.
+    pub(super) device: String,
 }
 
 impl Rootfs {
@@ -84,7 +111,7 @@ impl Rootfs {
     /// missing.
     pub(crate) fn stage(
         &self,
-        (path, directories): (&Path, Directories),
+        (path, for_criu): (&Path, ForCriu),
         sources: &mut Sources,
         proc: &Proc,
         progress: &Progress,
@@ -100,7 +127,7 @@ impl Rootfs {
         };
         let close_batch = CloseBatch::default();
         let mut stage = Stage::new(
-            directories,
+            for_criu,
             directory.as_fd(),
             root.as_fd(),
             proc,
@@ -110,7 +137,7 @@ impl Rootfs {
         let context = self.context(&entered, &close_batch, proc, progress);
         self.for_each_mount(sources, &context, |item, mount, source| {
             progress.at(Step::MountPoint, item);
-            stage.place(mount, source, &context, proc)
+            stage.place((item, mount), source, &context, proc)
         })?;
         self.place_devices(&mut stage, sources)?;
         self.provide_put_old(&entered.root, progress)?;
@@ -150,7 +177,7 @@ impl Rootfs {
 
 impl Stage {
     fn new(
-        directories: Directories,
+        ForCriu { directories, file }: ForCriu,
         directory: BorrowedFd,
         root: BorrowedFd,
         proc: &Proc,
@@ -170,17 +197,21 @@ impl Stage {
             let target = openat(&tmpfs, name, flags, Mode::empty())?;
             sys::move_mount(directory, target.as_fd())?;
         }
+        if let Some((path, content)) = file {
+            replace_file(&tmpfs, &path, content)?;
+        }
         Ok(Stage {
             path: path_of(&tmpfs, proc)?,
             tmpfs,
             placed: Vec::new(),
+            keys: Vec::new(),
         })
     }
 
     /// Makes the mount point, if CRIU does not make it, and attaches a mount of the host.
     fn place(
         &mut self,
-        mount: &Mount,
+        (item, mount): (usize, &Mount),
         source: Source,
         context: &MountContext,
         proc: &Proc,
@@ -193,33 +224,41 @@ impl Stage {
             _ => true,
         };
         let key = self.mount_point(mount, directory, context, proc)?;
+        self.keys.push((item, key.clone()));
+        let own = |key| Placed {
+            key,
+            content: None,
+            path: None,
+            fs_type: mount.kind.fs_type(),
+        };
+        let hierarchies = mount.hierarchy_names();
+        for name in hierarchies
+            .iter()
+            .filter(|name| !name.as_os_str().is_empty())
+        {
+            self.placed.push(Placed {
+                fs_type: "cgroup".to_owned(),
+                ..own(below(&key, name))
+            });
+        }
         match source {
             Source::Detached(tree) => self.attach(key, tree)?,
             Source::Hierarchies(binds) => {
-                let names = mount.hierarchy_names();
-                self.placed.push(Placed {
-                    key: key.clone(),
-                    content: None,
-                    path: None,
-                });
-                for (name, bind) in names.into_iter().zip(binds) {
+                self.placed.push(own(key.clone()));
+                for (name, bind) in hierarchies.into_iter().zip(binds) {
                     if let Some(bind) = bind {
                         let (place, target) = self.new_place(true)?;
                         let bound = bind.attach(context, target.as_fd(), mount.attributes)?;
                         context.close_batch.add(bound);
                         self.placed.push(Placed {
                             key: below(&key, &name),
-                            content: None,
                             path: Some(self.path.join(place)),
+                            ..own(key.clone())
                         });
                     }
                 }
             }
-            Source::None | Source::Queued | Source::InRoot(_) => self.placed.push(Placed {
-                key,
-                content: None,
-                path: None,
-            }),
+            Source::None | Source::Queued | Source::InRoot(_) => self.placed.push(own(key)),
         }
         Ok(())
     }
@@ -262,6 +301,7 @@ impl Stage {
             key,
             content,
             path: Some(self.path.join(name)),
+            fs_type: String::new(),
         });
         Ok(())
     }
@@ -282,23 +322,50 @@ impl Stage {
     /// The mounts of the host, with those below them.
     fn finish(self, proc: &Proc) -> Result<Staged, Cause> {
         let mounts = proc.mounts("self")?;
-        let mut staged = Vec::new();
-        for Placed { key, path, .. } in &self.placed {
+        let (mut staged, mut others) = (Vec::new(), Vec::new());
+        for Placed {
+            key, path, fs_type, ..
+        } in self.placed
+        {
             let Some(path) = path else {
+                others.push((key, fs_type));
                 continue;
             };
             for mount in &mounts {
-                let Ok(name) = mount.mount_point.strip_prefix(path) else {
+                let Ok(name) = mount.mount_point.strip_prefix(&path) else {
                     continue;
                 };
-                staged.push((below(key, name), mount.mount_point.clone()));
+                staged.push(StagedMount {
+                    key: below(&key, name),
+                    path: mount.mount_point.clone(),
+                    device: mount.majmin.clone(),
+                });
             }
         }
+        let root = self.path.join(ROOT);
+        let root = mounts.iter().find(|mount| mount.mount_point == root);
         Ok(Staged {
             path: self.path,
+            root_device: root.ok_or(Errno::EXDEV)?.majmin.clone(),
             mounts: staged,
+            others,
+            keys: self.keys,
         })
     }
+}
+
+/// Mounts a file with this content on the file at `path`, relative to the tmpfs.
+fn replace_file(tmpfs: &OwnedFd, path: &Path, content: &[u8]) -> Result<(), Cause> {
+    const NAME: &CStr = c"file";
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = openat(tmpfs, NAME, flags, Mode::from_bits_truncate(0o444))?;
+    File::from(file)
+        .write_all(content)
+        .map_err(|_| Errno::ENOSPC)?;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let target = openat(tmpfs, path, flags, Mode::empty())?;
+    let mount = sys::open_tree(tmpfs.as_fd(), NAME, OpenTree::Mount)?;
+    Ok(sys::move_mount(mount.as_fd(), target.as_fd())?)
 }
 
 /// `path`, or what `name` is below it.
@@ -310,6 +377,12 @@ fn below(path: &Path, name: &Path) -> PathBuf {
 }
 
 impl Staged {
+    /// The mount point of `mounts[item]` in the container, links resolved. `None` for a remount.
+    pub(super) fn key_of(&self, item: usize) -> Option<&PathBuf> {
+        let mut keys = self.keys.iter();
+        keys.find(|(other, _)| *other == item).map(|(_, key)| key)
+    }
+
     /// The path of the root.
     pub(crate) fn root(&self) -> PathBuf {
         self.path.join(ROOT)

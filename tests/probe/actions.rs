@@ -80,6 +80,23 @@ pub(crate) fn lose_first_thread() -> i32 {
     kernel::end_this_thread()
 }
 
+/// Gives up a capability in the first thread, and sleeps in a second one that has it.
+pub(crate) fn keep_in_thread(name: &str) -> i32 {
+    use caps::CapSet::{Bounding, Effective, Inheritable, Permitted};
+    let Ok(capability) = name.parse() else {
+        return 1;
+    };
+    std::thread::spawn(sleep);
+    let sets = [Bounding, Effective, Inheritable, Permitted];
+    let mut dropped = sets
+        .map(|set| caps::drop(None, set, capability))
+        .into_iter();
+    if dropped.any(|dropped| dropped.is_err()) {
+        return 1;
+    }
+    sleep()
+}
+
 /// As a hook: writes the report and the state from standard input to a file.
 pub(crate) fn hook(file: &str) -> i32 {
     let seen = report::report();

@@ -38,6 +38,7 @@ extern "C" fn main() -> i32 {
         ["sleep"] => actions::sleep(),
         ["change-attributes", paths @ ..] => attributes::change(paths),
         ["lose-first-thread"] => actions::lose_first_thread(),
+        ["keep-in-thread", capability] => actions::keep_in_thread(capability),
         ["notify", messages @ ..] => notify::notify(messages),
         ["wait-signal"] => actions::wait_signal(),
         ["spawn-sleep"] => actions::spawn_sleep(),

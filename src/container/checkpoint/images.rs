@@ -5,21 +5,22 @@
 //! pre-dump CRIU needs the directory itself, because it follows the link to the other images.
 
 use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::parents;
-use crate::criu::{self, Failure};
-use crate::rootfs::Directories;
+use crate::criu::{self, Failure, filters};
+use crate::process::Seccomp;
+use crate::rootfs::ForCriu;
 use crate::sys::{self, MountAttr, OpenTree};
 use crate::trusted_proc::Proc;
 
@@ -58,6 +59,14 @@ pub(crate) struct Images {
     has_parent: bool,
     /// Where the log is, unless it is with the images.
     work: Option<Directory>,
+    /// What CRIU gets in place of the image with the seccomp filters.
+    filters: Option<Filters>,
+}
+
+struct Filters {
+    content: Vec<u8>,
+    /// The device of the file with this content, when it is there.
+    device: Option<u64>,
 }
 
 impl Images {
@@ -80,6 +89,7 @@ impl Images {
             images,
             has_parent: false,
             work,
+            filters: None,
         })
     }
 
@@ -104,6 +114,7 @@ impl Images {
             images,
             has_parent: false,
             work,
+            filters: None,
         })
     }
 
@@ -119,15 +130,67 @@ impl Images {
             images: itself,
             has_parent: true,
             work: Some(work.unwrap_or(images)),
+            filters: None,
         })
+    }
+
+    /// Makes `filter` the first one of each restored process that has a filter.
+    ///
+    /// # Errors
+    /// When the image with the filters cannot be read.
+    pub(crate) fn demand_filter(&mut self, filter: Option<&Seccomp>) -> Result<()> {
+        const MAX_SIZE: u64 = 16 << 20;
+        let Some((program, flags)) = filter.map(Seccomp::to_image) else {
+            return Ok(());
+        };
+        let Some(image) = self.images.read(filters::NAME, MAX_SIZE)? else {
+            // No process has a filter, which is found out later.
+            return Ok(());
+        };
+        let content = filters::with_first(&image, &program, flags);
+        let content = content.with_context(|| self.images.name(filters::NAME))?;
+        self.filters = content.map(|content| Filters {
+            content,
+            device: None,
+        });
+        Ok(())
     }
 
     /// The directories as mounts that are not attached yet, for a mount namespace that only CRIU is
     /// in. It mounts something in its working directory, which a detached mount does not allow.
-    pub(crate) fn directories(&self) -> Directories<'_> {
+    pub(crate) fn for_criu(&self) -> ForCriu<'_> {
         let work = self.work.iter().map(|work| (WORK, work.as_fd()));
         let images = (!self.has_parent).then(|| (IMAGES, self.images.as_fd()));
-        work.chain(images).collect()
+        let path = if self.has_parent {
+            self.images.path.join(filters::NAME)
+        } else {
+            Path::new(IMAGES).join(filters::NAME)
+        };
+        let filters = self.filters.as_ref();
+        ForCriu {
+            directories: work.chain(images).collect(),
+            file: filters.map(|filters| (path, &*filters.content)),
+        }
+    }
+
+    /// After a restore: checks that CRIU has read the filters of [`Images::demand_filter`]. Whoever owns the
+    /// directory can remove the file below, and with it the mount.
+    ///
+    /// # Errors
+    /// When they are not there any more.
+    pub(crate) fn check_filters(&self) -> Result<()> {
+        let Some(filters) = &self.filters else {
+            return Ok(());
+        };
+        let name = || self.images.name(filters::NAME);
+        let found = fstatat(&self.images, filters::NAME, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let device = found.with_context(name)?.st_dev;
+        ensure!(
+            filters.device == Some(device),
+            "{}: was replaced meanwhile",
+            name()
+        );
+        Ok(())
     }
 
     /// Opens the same directories in the mount namespace of the process `criu`, below `path`.
@@ -147,6 +210,9 @@ impl Images {
         self.images.fd = open(&images)?;
         if let Some(work) = &mut self.work {
             work.fd = open(&path.join(WORK))?;
+        }
+        if let Some(filters) = &mut self.filters {
+            filters.device = Some(fstat(open(path)?).context("criu")?.st_dev);
         }
         Ok(())
     }
@@ -175,15 +241,9 @@ impl Images {
     /// What the standard streams were: `pipe:[1234]`.
     pub(crate) fn read_descriptors(&self) -> Result<Vec<String>> {
         const MAX_SIZE: u64 = 64 << 10;
-        use std::io::Read;
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let subject = || self.images.name(DESCRIPTORS);
-        let file = openat(&self.images, DESCRIPTORS, flags, Mode::empty());
-        let mut text = Vec::new();
-        File::from(file.with_context(subject)?)
-            .take(MAX_SIZE)
-            .read_to_end(&mut text)
-            .with_context(subject)?;
+        let text = self.images.read(DESCRIPTORS, MAX_SIZE)?;
+        let text = text.ok_or(Errno::ENOENT).with_context(subject)?;
         serde_json::from_slice(&text).with_context(subject)
     }
 
@@ -265,6 +325,19 @@ impl Directory {
             Err(errno) => return Err(errno).with_context(subject),
         }
         Ok(Directory { fd, ..directory })
+    }
+
+    /// The content of a file, up to `max_size` bytes. `None` without such a file.
+    fn read(&self, name: &str, max_size: u64) -> Result<Option<Vec<u8>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(self, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            file => file.with_context(|| self.name(name))?,
+        };
+        let mut content = Vec::new();
+        let read = File::from(file).take(max_size).read_to_end(&mut content);
+        read.with_context(|| self.name(name))?;
+        Ok(Some(content))
     }
 
     fn name(&self, file: &str) -> String {

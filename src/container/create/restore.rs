@@ -114,15 +114,15 @@ fn perform(
         state,
         proc: &proc,
         staged: &staged,
+        images: &images,
+        criu,
         brings_up_loopback: empty_network && *plan.namespaces.place(Kind::Network) == Place::New,
         child: None,
         refused: false,
         finished: false,
     };
     let done = service.perform(Task::Restore, options, &proc, |notice| {
-        let answered = restored.answer(notice, console.as_ref().map(AsFd::as_fd), foreground);
-        restored.refused |= answered.is_err();
-        answered
+        restored.answer(notice, console.as_ref().map(AsFd::as_fd), foreground)
     });
     let done = done.map_err(|failure| {
         restored.kill_all();
@@ -158,7 +158,8 @@ fn prepare(
     let plan = decide(root, &request.container, mode, &host, proc)?;
     refuse(&plan)?;
     let (images, work) = (&request.common.images, request.common.work.as_deref());
-    let images = Images::open(images, work)?;
+    let mut images = Images::open(images, work)?;
+    images.demand_filter(plan.process.filter())?;
     let joined = plan.namespaces.wire()?;
     let listeners = Listeners::connect(&request.container, &plan, mode)?;
     let claims = claim(root, &request.container, (&plan, &host), rollback, proc)?;
@@ -251,6 +252,7 @@ fn start(
     drop((own_end, sources, writer));
     let service = swrk.started(child.pid)?;
     cgroups.add_process(child.pid)?;
+    plan.process.set_io_priority_of(child.pid)?;
     if let Some(group) = &rollback.resctrl {
         group.join(child.pid)?;
     }
@@ -292,9 +294,10 @@ impl Stage<'_> {
         let caller_umask = umask(Mode::empty());
         let staged = (|| {
             end.wait_for_go()?;
+            plan.process.prepare_criu(proc, &at)?;
             let staged =
                 plan.rootfs
-                    .stage((&directory, images.directories()), &mut sources, proc, &at)?;
+                    .stage((&directory, images.for_criu()), &mut sources, proc, &at)?;
             let text = serde_json::to_vec(&staged).map_err(|_| Errno::EINVAL)?;
             let written = File::from(answer).write_all(&text);
             written.map_err(|_| Cause::from(Errno::EPIPE))

@@ -166,6 +166,18 @@ impl Seccomp {
         self.agent.as_ref()
     }
 
+    /// The program as the kernel takes it, `struct sock_filter` for each instruction, and those flags of
+    /// seccomp(2) that a filter of a restored process can have.
+    pub(crate) fn to_image(&self) -> (Vec<u8>, u32) {
+        let instructions = self.program.iter().flat_map(|one| {
+            let [a, b] = one.code.to_ne_bytes();
+            let [c, d, e, f] = one.k.to_ne_bytes();
+            [a, b, one.jt, one.jf, c, d, e, f]
+        });
+        let kept = libc::SECCOMP_FILTER_FLAG_LOG;
+        (instructions.collect(), (self.flags & kept) as u32)
+    }
+
     /// Executes the program under the filter, after `hand_over` has given its listener to the agent.
     /// Returns only on failure.
     pub(super) fn execute_with_agent<E>(

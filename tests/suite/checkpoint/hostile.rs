@@ -1,130 +1,20 @@
-//! Images that are not what the bundle says, or that want something outside of their directory.
+//! Images that are damaged, or that want something outside of their directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use super::{Counter, restores_no_new_privs};
+use super::Counter;
 use crate::harness::{Bundle, HostState, only_rt, trials};
 use crate::runner::Test;
 
 pub(super) fn tests() -> Vec<Test> {
     trials![
-        processes_get_no_more_than_the_bundle_allows,
-        a_root_is_read_only_if_the_bundle_says_so,
-        no_process_gets_privileges_that_it_gave_up,
         links_lead_to_nothing_outside,
         links_beside_a_pre_dump_are_refused,
         damaged_images_leave_nothing,
+        no_process_leaves_the_cgroups,
     ]
-}
-
-/// The container of the first bundle is restored with the second one, which is stricter.
-fn processes_get_no_more_than_the_bundle_allows() {
-    only_rt("runc takes from the images what they have");
-    let caps = |names: &[&str]| {
-        json!({
-            "bounding": names, "permitted": names, "effective": names,
-        })
-    };
-    type Change = (&'static str, serde_json::Value, &'static str);
-    let cases: [Change; 4] = [
-        (
-            "/process/capabilities",
-            caps(&["CAP_KILL"]),
-            "process.capabilities.bounding: ",
-        ),
-        (
-            "/process/noNewPrivileges",
-            json!(true),
-            "process.noNewPrivileges: ",
-        ),
-        (
-            "/linux/seccomp",
-            json!({ "defaultAction": "SCMP_ACT_ALLOW" }),
-            "linux.seccomp: ",
-        ),
-        (
-            "/linux/maskedPaths",
-            json!(["/proc/interrupts"]),
-            "linux.maskedPaths: ",
-        ),
-    ];
-    let mut counter = Counter::new(
-        Bundle::new()
-            .writable()
-            .set("/process/capabilities", caps(&["CAP_KILL", "CAP_CHOWN"])),
-    );
-    counter.bundle = counter.bundle.set("/process/noNewPrivileges", json!(false));
-    counter.start();
-    counter.checkpoint(&[]).assert_ok();
-    counter.assert_gone();
-    let bundle = |counter: &Counter| counter.bundle.config().clone();
-    let original = bundle(&counter);
-    for (pointer, value, place) in cases {
-        counter.bundle = counter.bundle.set(pointer, value);
-        let before = HostState::of(&counter.bundle);
-        let refused = counter.restore(&[]).assert_code(1);
-        assert!(refused.one_line().contains(place), "{pointer}: {refused}");
-        before.assert_unchanged(&counter.bundle);
-        counter.bundle = counter.bundle.with_config(original.clone());
-    }
-    counter.restore(&[]).assert_ok();
-    counter.wait_for_more();
-}
-
-/// CRIU 3.17 keeps what the runtime makes of the root, and later versions do not.
-fn a_root_is_read_only_if_the_bundle_says_so() {
-    only_rt("runc takes from the images what they have");
-    let mut counter = Counter::new(Bundle::new().writable());
-    counter.start();
-    counter.checkpoint(&[]).assert_ok();
-    counter.assert_gone();
-    let original = counter.bundle.config().clone();
-    counter.bundle = counter.bundle.set("/root/readonly", json!(true));
-    let before = HostState::of(&counter.bundle);
-    let restored = counter.restore(&[]);
-    if restored.code() == 0 {
-        counter.wait_for_more();
-        let pid = counter.bundle.container().pid();
-        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-        let mut mounts = mounts.lines().map(|line| line.split(' ').skip(4));
-        let root = mounts.find_map(|mut fields| (fields.next()? == "/").then(|| fields.next()));
-        let options = root.flatten().unwrap();
-        assert!(options.split(',').any(|option| option == "ro"), "{options}");
-        return;
-    }
-    assert!(
-        restored.one_line().contains("root.readonly: "),
-        "{restored}"
-    );
-    before.assert_unchanged(&counter.bundle);
-    counter.bundle = counter.bundle.with_config(original);
-    counter.restore(&[]).assert_ok();
-    counter.wait_for_more();
-}
-
-fn no_process_gets_privileges_that_it_gave_up() {
-    let mut counter = Counter::new(Bundle::new());
-    if !restores_no_new_privs() {
-        only_rt("runc restores a process that may gain privileges");
-    }
-    counter.bundle = counter.bundle.set("/process/noNewPrivileges", json!(true));
-    counter.start();
-    counter.checkpoint(&[]).assert_ok();
-    counter.assert_gone();
-    let restored = counter.restore(&[]);
-    if !restores_no_new_privs() {
-        let text = "CRIU restores no_new_privs since version 3.19";
-        assert!(restored.assert_code(1).one_line().ends_with(text));
-        return;
-    }
-    restored.assert_ok();
-    counter.wait_for_more();
-    let pid = counter.bundle.container().pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
 }
 
 fn links_lead_to_nothing_outside() {
@@ -204,4 +94,76 @@ fn damaged_images_leave_nothing() {
     }
     counter.restore(&[]).assert_ok();
     counter.wait_for_more();
+}
+
+/// The images name the cgroup of each process.
+fn no_process_leaves_the_cgroups() {
+    only_rt("runc leaves it to CRIU");
+    let mut counter = Counter::new(Bundle::new());
+    counter.start();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let id = counter.bundle.id().to_owned();
+    let other = format!("{}x", &id[..id.len() - 1]);
+    let cgroups = Cgroups::new(&other);
+    let image = counter.images().join("cgroup.img");
+    let content = fs::read(&image).unwrap();
+    fs::write(
+        &image,
+        replaced(&content, &format!("/{id}"), &format!("/{other}")),
+    )
+    .unwrap();
+    let before = HostState::of(&counter.bundle);
+    let refused = counter.restore(&[]).assert_code(1);
+    let text = "linux.cgroupsPath: a process of the images is in another cgroup";
+    assert!(refused.one_line().ends_with(text), "{refused}");
+    before.assert_unchanged(&counter.bundle);
+    drop(cgroups);
+    fs::write(&image, content).unwrap();
+    counter.restore(&[]).assert_ok();
+    counter.wait_for_more();
+}
+
+fn replaced(content: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let mut content = content.to_vec();
+    for at in 0..content.len() - from.len() {
+        if content[at..].starts_with(from.as_bytes()) {
+            content[at..at + from.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    content
+}
+
+/// A cgroup of the host in each hierarchy.
+struct Cgroups(Vec<PathBuf>);
+
+impl Cgroups {
+    fn new(name: &str) -> Self {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let mut made = Vec::new();
+        for mount in mounts.lines() {
+            let mut fields = mount.split(' ').skip(1);
+            let (Some(top), Some("cgroup" | "cgroup2")) = (fields.next(), fields.next()) else {
+                continue;
+            };
+            let (top, path) = (Path::new(top), Path::new(top).join(name));
+            fs::create_dir(&path).unwrap();
+            // Those of version 1 begin without CPUs and memory.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if path.join(file).exists() && top.join(file).exists() {
+                    fs::copy(top.join(file), path.join(file)).unwrap();
+                }
+            }
+            made.push(path);
+        }
+        Self(made)
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            drop(fs::remove_dir(path));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `checkpoint` and `restore`, with the CRIU that is installed.
 
+mod attributes;
 mod bundles;
 mod flags;
 mod hostile;
@@ -7,6 +8,7 @@ mod killed;
 mod life;
 mod memory;
 mod root;
+mod stricter;
 mod terminal;
 
 use std::fs;
@@ -23,6 +25,7 @@ use crate::runner::Test;
 pub(crate) fn tests() -> Vec<Test> {
     let all = [
         life::tests(),
+        attributes::tests(),
         bundles::tests(),
         flags::tests(),
         hostile::tests(),
@@ -30,6 +33,7 @@ pub(crate) fn tests() -> Vec<Test> {
         terminal::tests(),
         memory::tests(),
         root::tests(),
+        stricter::tests(),
     ];
     all.into_iter().flatten().collect()
 }

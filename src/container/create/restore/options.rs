@@ -18,7 +18,7 @@ use crate::log;
 use crate::namespaces::{Kind, Place};
 use crate::network::{Network, Reservation};
 use crate::plan::Plan;
-use crate::rootfs::Staged;
+use crate::rootfs::{Staged, StagedMount};
 use crate::sys::{self, Cloned};
 use crate::trusted_proc::Proc;
 
@@ -154,9 +154,11 @@ pub(super) fn all(
 
 /// Where the mounts of the host are. The key of what covers masked files is a path on the host.
 fn external(staged: &Staged) -> Vec<String> {
-    let mounts = staged.mounts.iter();
-    let mounts = mounts.map(|(key, path)| format!("mnt[{}]:{}", key.display(), path.display()));
-    mounts.collect()
+    let external = |mount: &StagedMount| {
+        let (key, path) = (mount.key.display(), mount.path.display());
+        format!("mnt[{key}]:{path}")
+    };
+    staged.mounts.iter().map(external).collect()
 }
 
 fn joined(plan: &Plan) -> Vec<JoinedNamespace> {

@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::request::RestoreRequest;
 use super::verify;
+use crate::container::checkpoint::images::Images;
 use crate::container::checkpoint::{CriuRequest, yards};
 use crate::container::child::Child;
 use crate::container::create::exec_defaults;
@@ -29,6 +31,8 @@ pub(super) struct Restored<'a> {
     pub(super) state: State,
     pub(super) proc: &'a Proc,
     pub(super) staged: &'a Staged,
+    pub(super) images: &'a Images,
+    pub(super) criu: Pid,
     /// CRIU leaves the new network namespace as it is.
     pub(super) brings_up_loopback: bool,
     /// The restored process.
@@ -46,6 +50,17 @@ impl Restored<'_> {
         console: Option<BorrowedFd>,
         foreground: &mut Option<Foreground>,
     ) -> Result<()> {
+        let answered = self.act(notice, console, foreground);
+        self.refused |= answered.is_err();
+        answered
+    }
+
+    fn act(
+        &mut self,
+        notice: Notice,
+        console: Option<BorrowedFd>,
+        foreground: &mut Option<Foreground>,
+    ) -> Result<()> {
         match notice {
             Notice::NamespacesReady { pid } => self.call_hooks(pid, foreground),
             Notice::Restored { pid } => {
@@ -53,7 +68,10 @@ impl Restored<'_> {
                 self.child = Some(Child { pid, pidfd });
                 Ok(())
             }
-            Notice::BeforeResume => self.finish().inspect_err(|_| self.kill()),
+            Notice::BeforeResume => self.finish().inspect_err(|_| {
+                self.kill();
+                self.kill_criu();
+            }),
             Notice::TerminalMaster(master) => {
                 let console = console
                     .context("process.terminal: the images have one, and config.json has none")?;
@@ -69,19 +87,17 @@ impl Restored<'_> {
         if self.brings_up_loopback {
             network::bring_up_loopback(pid, self.proc)?;
         }
-        hooks::call_at_creation(self.plan, &self.state, (pid, None), foreground)
+        hooks::call_at_creation(self.plan, &self.state, (pid, None), foreground)?;
+        let namespaces = &self.plan.namespaces;
+        namespaces.write_lost_sysctls(pid, self.brings_up_loopback, self.proc)
     }
 
     /// The processes do not run yet: they run after this, unless it fails.
     fn finish(&mut self) -> Result<()> {
         ensure!(!self.refused, "criu: restored what was refused");
         let pid = self.child.as_ref().context("criu: restored nothing")?.pid;
-        verify::compare(
-            pid,
-            (self.plan, self.staged),
-            &self.state.cgroups(),
-            self.proc,
-        )?;
+        self.images.check_filters()?;
+        verify::compare((pid, self.criu), (self.plan, self.staged), self.proc)?;
         self.state.restored = true;
         self.state.set_init_process(pid, self.plan, self.proc)?;
         let exec = exec_defaults(&self.request.container, self.plan)?;
@@ -102,6 +118,13 @@ impl Restored<'_> {
         }
         // The caller has an error to report, and undoes the rest.
         let _ = surviving_cgroups(&self.state).kill(libc::SIGKILL);
+    }
+
+    /// The restored processes have stopped for CRIU (ptrace(2)). It would wait for the end of PID 1, which waits until
+    /// CRIU has reaped the others.
+    fn kill_criu(&self) {
+        // An error means that it has ended. It is not reaped before that is noticed.
+        let _ = kill(self.criu, Signal::SIGKILL);
     }
 
     /// After a failure CRIU has killed all processes and removed what it made, unless it was killed
