@@ -42,9 +42,16 @@ fn stop(container: &Container, name: &str) {
 
 #[track_caller]
 fn start(container: &Container, name: &str) {
-    container
-        .call(&format!("start --checkpoint {name}"), &[])
-        .ok();
+    // Docker gives the images to containerd, which refuses them while it has those of `checkpoint create`: it removes them
+    // a little later, with any runtime.
+    let mut started = None;
+    wait_until("containerd has removed the images", 20, || {
+        let output = container.call(&format!("start --checkpoint {name}"), &[]);
+        let is_refused = output.stderr.contains("already exists");
+        started = Some(output);
+        !is_refused
+    });
+    started.unwrap().ok();
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
 }
 
