@@ -133,8 +133,23 @@ impl Proc {
         Ok(threads)
     }
 
+    /// The process `pid` and its descendants, without those that end meanwhile.
+    pub(crate) fn tree(&self, pid: Pid) -> nix::Result<Vec<Pid>> {
+        let mut tree = vec![pid];
+        let mut next = 0;
+        while let Some(pid) = tree.get(next) {
+            match self.children(*pid) {
+                Ok(children) => tree.extend(children),
+                Err(Errno::ENOENT | Errno::ESRCH) => {}
+                Err(errno) => return Err(errno),
+            }
+            next += 1;
+        }
+        Ok(tree)
+    }
+
     /// The children of the process `pid` (proc_pid_task(5), `children`).
-    pub(crate) fn children(&self, pid: Pid) -> nix::Result<Vec<Pid>> {
+    fn children(&self, pid: Pid) -> nix::Result<Vec<Pid>> {
         let mut children = Vec::new();
         for thread in self.threads(pid)? {
             let text = self.read(&format!("{pid}/task/{thread}/children"))?;

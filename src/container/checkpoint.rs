@@ -12,14 +12,14 @@ pub(super) mod yards;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use nix::unistd::{geteuid, write};
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::unistd::{Pid, geteuid, write};
 
 use super::state::{Container, State, Status};
 use super::teardown;
 use crate::annotations::key;
 use crate::criu::{CgroupMode, Criu, Failure, Notice, Options, PageServer, Task};
-use crate::log;
 use crate::trusted_proc::Proc;
 use external::External;
 use images::Images;
@@ -121,6 +121,8 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     let (common, criu) = (&request.common, &request.common.criu);
     if request.pre_dump {
         criu.require_memory_tracking()?;
+    } else if has_no_new_privs(&state, &proc)? {
+        criu.require_no_new_privs()?;
     }
     if common.lazy_pages {
         criu.require_lazy_pages()?;
@@ -159,7 +161,9 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
         let is_done = is_whole && !request.leave_running && !matches!(failure, Failure::Answer(_));
         if !(is_done && container.status(&state, &proc)? == Status::Stopped) {
             images.make_incomplete()?;
-            return Err(explain(failure, &images, &external, common));
+            let needs_shell_job = external.has_terminal_of_host && !common.shell_job;
+            let hint = needs_shell_job.then_some(NEEDS_SHELL_JOB);
+            return Err(images.explain(failure, LOG, hint));
         }
     }
     if request.pre_dump || request.leave_running {
@@ -170,21 +174,25 @@ pub(crate) fn checkpoint(root: &Path, id: &str, request: CheckpointRequest) -> R
     teardown::remove(&container, &state)
 }
 
-fn explain(failure: Failure, images: &Images, external: &External, request: &CriuRequest) -> Error {
-    let is_of_criu = matches!(failure, Failure::Criu(_));
-    let error = images.explain(failure, LOG);
-    if is_of_criu && external.has_terminal_of_host && !request.shell_job {
-        return anyhow!(log::with_hint(&error.to_string(), NEEDS_SHELL_JOB));
-    }
-    error
-}
-
 /// Says on the descriptor of `--status-fd` that the memory can be fetched.
 fn tell(status_fd: Option<OwnedFd>) -> Result<()> {
     if let Some(fd) = status_fd {
         write(&fd, &[0]).context("--status-fd")?;
     }
     Ok(())
+}
+
+/// Whether a process of the container has no_new_privs.
+fn has_no_new_privs(state: &State, proc: &Proc) -> Result<bool> {
+    let init = Pid::from_raw(state.init_process_pid);
+    for pid in proc.tree(init).context("/proc")? {
+        match proc.read_record(&format!("{pid}/status")) {
+            Ok(status) if status.contains("\nNoNewPrivs:\t1\n") => return Ok(true),
+            Ok(_) | Err(Errno::ENOENT | Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).context("/proc"),
+        }
+    }
+    Ok(false)
 }
 
 /// # Errors

@@ -14,6 +14,9 @@ use super::service::{Service, Swrk};
 /// External pid namespaces, and the notice of a lazy dump, are in version 3.15.
 const OLDEST: Version = Version(3, 15, 0);
 
+/// The first version that restores no_new_privs.
+const NO_NEW_PRIVS: Version = Version(3, 19, 0);
+
 /// The version of CRIU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(i32, i32, i32);
@@ -28,7 +31,10 @@ impl fmt::Display for Version {
 }
 
 /// The installed CRIU.
-pub(crate) struct Criu(pub(super) Program);
+pub(crate) struct Criu {
+    program: Program,
+    version: Version,
+}
 
 impl Criu {
     /// Looks for the program in the directories of `path`, the PATH of the caller.
@@ -36,18 +42,29 @@ impl Criu {
     /// # Errors
     /// When it is not there, or is too old.
     pub(crate) fn find(path: Option<&OsStr>) -> Result<Criu> {
-        let criu = Criu(Program::find(path)?);
-        let version = criu.version()?;
+        let program = Program::find(path)?;
+        let version = version(&program)?;
         ensure!(
             version >= OLDEST,
             "criu: version {version} is too old; version {OLDEST} or later is needed"
         );
-        Ok(criu)
+        Ok(Criu { program, version })
+    }
+
+    /// # Errors
+    /// When it would restore a process without no_new_privs.
+    pub(crate) fn require_no_new_privs(&self) -> Result<()> {
+        ensure!(
+            self.version >= NO_NEW_PRIVS,
+            "process.noNewPrivileges: CRIU {} would restore a process without; version {NO_NEW_PRIVS} or later is needed",
+            self.version
+        );
+        Ok(())
     }
 
     /// Starts CRIU as a child in the namespaces of this process.
     pub(crate) fn start(&self) -> Result<Service> {
-        Swrk::new()?.start_program(&self.0)
+        Swrk::new()?.start_program(&self.program)
     }
 
     /// Executes CRIU in this process, with `inherited` from
@@ -55,14 +72,7 @@ impl Criu {
     ///
     /// If the process that it serves is killed, CRIU waits forever where it waits for an answer.
     pub(crate) fn execute(&self, swrk: &Swrk, inherited: &[BorrowedFd]) -> Errno {
-        swrk.execute_program(&self.0, &[inherited, &[swrk.peer()]].concat())
-    }
-
-    fn version(&self) -> Result<Version> {
-        let answer = self.ask(Task::Version, None)?;
-        let version = answer.version.context("criu: does not say its version")?;
-        let sublevel = version.sublevel.unwrap_or_default();
-        Ok(Version(version.major, version.minor, sublevel))
+        swrk.execute_program(&self.program, &[inherited, &[swrk.peer()]].concat())
     }
 
     /// # Errors
@@ -99,6 +109,17 @@ impl Criu {
     }
 
     fn ask(&self, task: Task, features: Option<Features>) -> Result<Response> {
-        Swrk::new()?.start_program(&self.0)?.ask(task, features)
+        ask(&self.program, task, features)
     }
+}
+
+fn version(program: &Program) -> Result<Version> {
+    let answer = ask(program, Task::Version, None)?;
+    let version = answer.version.context("criu: does not say its version")?;
+    let sublevel = version.sublevel.unwrap_or_default();
+    Ok(Version(version.major, version.minor, sublevel))
+}
+
+fn ask(program: &Program, task: Task, features: Option<Features>) -> Result<Response> {
+    Swrk::new()?.start_program(program)?.ask(task, features)
 }

@@ -19,6 +19,7 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use super::parents;
 use crate::criu::{self, Failure, filters};
+use crate::log;
 use crate::process::Seccomp;
 use crate::rootfs::ForCriu;
 use crate::sys::{self, MountAttr, OpenTree};
@@ -262,16 +263,20 @@ impl Images {
         Ok(false)
     }
 
-    /// The error of CRIU, with the cause from its log and the place of the log.
-    pub(crate) fn explain(&self, failure: Failure, name: &str) -> Error {
+    /// The error of CRIU, with the cause from its log, the place of the log, and a hint.
+    pub(crate) fn explain(&self, failure: Failure, name: &str, hint: Option<&str>) -> Error {
         let error = match failure {
             Failure::Answer(error) => return error,
             Failure::Criu(error) => error,
             Failure::Killed(signal) => return anyhow!("criu: ended by signal {signal}"),
         };
         let directory = self.work.as_ref().unwrap_or(&self.images);
-        match criu::cause(directory.as_fd(), name) {
+        let error = match criu::cause(directory.as_fd(), name) {
             Some(cause) => anyhow!("criu: {cause} (see {})", directory.name(name)),
+            None => error,
+        };
+        match hint {
+            Some(hint) => anyhow!(log::with_hint(&error.to_string(), hint)),
             None => error,
         }
     }

@@ -126,7 +126,7 @@ fn perform(
     });
     let done = done.map_err(|failure| {
         restored.kill_all();
-        images.explain(failure, LOG)
+        images.explain(failure, LOG, inherited.hint())
     });
     let (state, finished) = (restored.state, restored.finished);
     let mut pid = None;

@@ -1,6 +1,6 @@
 //! What a container has is restored: namespaces, mounts, masks, terminals, connections.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Counter, in_user_namespace};
 use crate::harness::{
-    Bundle, Directory, Holder, Kind, differs, namespace_of, needs, only_rt, trials,
+    Bundle, Call, Directory, Holder, HostState, Kind, differs, namespace_of, needs, only_rt, trials,
 };
 use crate::runner::Test;
 
@@ -22,6 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
         a_user_namespace_with_other_ids,
         a_configuration_of_docker,
         an_overlay_that_keeps_its_changes,
+        a_stream_that_is_a_file_has_to_be_passed_again,
         what_criu_cannot_do_is_refused_by_name,
     ]
 }
@@ -167,6 +168,27 @@ fn an_overlay_that_keeps_its_changes() {
     let (runtime, id) = (counter.bundle.runtime(), counter.bundle.id());
     let read = runtime.call(&["exec", id, "/bin/cat", "/tmp/file"]).run();
     assert_eq!(read.assert_ok().stdout, "kept\n");
+}
+
+fn a_stream_that_is_a_file_has_to_be_passed_again() {
+    only_rt("runc does not checkpoint it");
+    let mut counter = Counter::new(Bundle::new());
+    let files = Directory::new();
+    let file = || File::create(files.join("output")).unwrap();
+    let to_file = |call: Call| call.with(|command| command.stdout(file()).stderr(file()));
+    let call = to_file(counter.bundle.call("run", &["--detach"]));
+    call.run().assert_ok();
+    counter.wait_for_more();
+    counter.checkpoint(&[]).assert_ok();
+    counter.assert_gone();
+    let before = HostState::of(&counter.bundle);
+    let refused = counter.restore(&[]).assert_code(1);
+    let text = "; a standard stream was a file of the host: the caller has to pass the same one, with the same size)";
+    assert!(refused.one_line().ends_with(text), "{refused}");
+    before.assert_unchanged(&counter.bundle);
+    let call = to_file(counter.restore_call(&[], "images", &[]));
+    call.run().assert_ok();
+    counter.wait_for_more();
 }
 
 fn what_criu_cannot_do_is_refused_by_name() {

@@ -98,12 +98,13 @@ fn a_terminal_in_the_foreground() {
     ask(&mut session.terminal, "two", "2: <two> 24 80");
     session.assert_raw();
     session.terminal.set_size(40, 120);
+    // An answer may still have the old size, so each has a word of its own.
+    let mut words = (1..).map(|number| format!("word{number}"));
     wait_until("the new size", || {
-        session.terminal.type_keys("three\r");
-        session
-            .terminal
-            .expect("<three> ")
-            .contains("<three> 40 120")
+        let word = words.next().unwrap();
+        session.terminal.type_keys(&format!("{word}\r"));
+        let seen = session.terminal.expect(&format!("<{word}> "));
+        seen.contains("> 40 120")
     });
     session.terminal.type_keys("\x04");
     session.assert_end(0);

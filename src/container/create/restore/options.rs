@@ -59,6 +59,14 @@ impl Inherited {
         })
     }
 
+    /// A likely cause of a failure of CRIU, whose text has only the number of a descriptor.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        let of_host = |(name, _): &(String, RawFd)| name.starts_with(HOST_FILE);
+        self.streams.iter().any(of_host).then_some(
+            "a standard stream was a file of the host: the caller has to pass the same one, with the same size",
+        )
+    }
+
     /// In the order of their numbers, from [`FIRST_DESCRIPTOR`] on.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect()

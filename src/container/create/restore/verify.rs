@@ -29,14 +29,12 @@ pub(super) fn compare(
     plan.rootfs.compare(init, (staged, may_mount), proc)?;
     let cgroups = cgroups_of(&criu.to_string(), proc)?;
     let mut seen = BTreeSet::from([mount_namespace(&init.to_string(), proc)?]);
-    let mut processes = vec![init];
     // Not the processes of the cgroups: the images say in which a process is.
-    while let Some(pid) = processes.pop() {
+    for pid in proc.tree(init).context("/proc")? {
         let stat = ProcessStat::read(proc, pid.as_raw())?;
         if stat.is_none_or(|stat| stat.has_ended()) {
             continue;
         }
-        processes.extend(proc.children(pid).context("/proc")?);
         plan.process.compare(pid, proc)?;
         for tid in proc.threads(pid).context("/proc")? {
             let thread = format!("{pid}/task/{tid}");
