@@ -194,9 +194,10 @@ impl Process {
     }
 
     /// CRIU's process: sets what CRIU does not restore, because the restored processes inherit it: the
-    /// session keyring, the CPUs and `linux.memoryPolicy`. The runtime sets `process.ioPriority`
-    /// ([`Process::set_io_priority_of`]).
+    /// session keyring, the CPUs, `linux.memoryPolicy`, and a `process.oomScoreAdj` of 0. The runtime
+    /// sets `process.ioPriority` ([`Process::set_io_priority_of`]).
     pub(crate) fn prepare_criu(&self, proc: &Proc, at: &Progress) -> Result<(), Cause> {
+        self.set_oom_score(proc, at)?;
         self.join_keyring(Some(proc), at)?;
         at.enter(Step::Affinity);
         affinity::reset()?;

@@ -13,6 +13,7 @@ pub(super) fn tests() -> Vec<Test> {
         the_session_keyring,
         the_cpus_are_not_those_of_the_caller,
         the_priority_for_input_and_output,
+        an_oom_score_of_zero,
         sysctls_of_the_network,
     ]
 }
@@ -70,6 +71,20 @@ fn the_priority_for_input_and_output() {
     let priority = json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 4 });
     let (_counter, seen) = restored(Bundle::new().set("/process/ioPriority", priority), &[]);
     assert_eq!(seen["io_priority"], 3 << 13 | 4);
+}
+
+/// CRIU does not write it, and the processes inherit one.
+fn an_oom_score_of_zero() {
+    differs(
+        Kind::Runc,
+        "gives the container the OOM score of the caller",
+    );
+    let bundle = Bundle::new().set("/process/oomScoreAdj", json!(0));
+    let script = "echo 500 > /proc/self/oom_score_adj; exec \"$@\"";
+    let (counter, _) = restored(bundle, &["sh", "-c", script, "sh"]);
+    let pid = counter.bundle.container().pid();
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+    assert_eq!(score.unwrap(), "0\n");
 }
 
 fn sysctls_of_the_network() {

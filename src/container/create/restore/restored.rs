@@ -113,7 +113,12 @@ impl Restored<'_> {
     /// CRIU would let the processes run all the same, so they have to end now.
     fn kill(&self) {
         if let Some(child) = &self.child {
-            // An error means that it has ended.
+            // The images may have put a process into another cgroup. While CRIU holds them, the tree is whole.
+            for pid in self.proc.tree(child.pid).unwrap_or_default() {
+                // An error means that it has ended.
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            // The same. The tree is empty if /proc cannot be read.
             let _ = sys::pidfd_send_signal(child.pidfd.as_fd(), libc::SIGKILL);
         }
         // The caller has an error to report, and undoes the rest.
