@@ -219,7 +219,7 @@ fn no_process_gets_privileges_that_it_gave_up() {
     let container = counter.start();
     if !restores_no_new_privs() {
         let refused = counter.checkpoint(&[]).assert_code(1);
-        let text = "would restore a process without; version 3.19.0 or later is needed";
+        let text = "would restore a process without; version 3.19 or later is needed";
         assert!(refused.one_line().ends_with(text), "{refused}");
         assert!(!counter.images().exists());
         assert_eq!(container.status(), "running");
