@@ -1,4 +1,4 @@
-//! Compares the namespaces of a restored process with the plan.
+//! Compares the namespaces of a restored process with the plan, and writes the sysctls that CRIU does not restore.
 
 use std::path::Path;
 
@@ -64,9 +64,7 @@ impl Namespaces {
         }
         Ok(())
     }
-}
 
-impl Namespaces {
     /// Writes those values of `linux.sysctl` to the new namespaces of the process `pid` that CRIU does not restore.
     ///
     /// # Errors
